@@ -1,0 +1,128 @@
+package backup
+
+// A Code names one kind of failure, as clients of the API know it. A Code is
+// itself an error, so that errors.Is(err, backup.PolicyNotFound) holds for any
+// *Error of that code.
+type Code string
+
+func (c Code) Error() string { return string(c) }
+
+// The codes a caller may meet, in the order of the operations that give them.
+// Which HTTP status each becomes is one table in package graphapi.
+const (
+	// Of the request as a whole.
+	BadRequest         Code = "BadRequest"
+	InvalidRequest     Code = "invalidRequest"
+	ItemNotFound       Code = "itemNotFound"
+	NotAllowed         Code = "notAllowed"
+	NotSupported       Code = "notSupported"
+	NotAcceptable      Code = "notAcceptable"
+	UnsupportedMedia   Code = "unsupportedMediaType"
+	RequestTooLarge    Code = "requestTooLarge"
+	GeneralException   Code = "generalException"
+	ServiceUnavailable Code = "serviceNotAvailable"
+	TooManyRequests    Code = "activityLimitReached"
+
+	// Of who is asking.
+	InvalidAuthenticationToken Code = "InvalidAuthenticationToken"
+	AuthorizationDenied        Code = "Authorization_RequestDenied"
+	AccessDenied               Code = "accessDenied"
+	OperationNotAllowed        Code = "OperationNotAllowed"
+
+	// Of policies.
+	InvalidCreateRequest      Code = "InvalidCreateRequest"
+	InvalidPatchRequest       Code = "InvalidPatchRequest"
+	InvalidDisplayName        Code = "InvalidDisplayName"
+	InvalidPolicyID           Code = "InvalidPolicyId"
+	PolicyNotFound            Code = "PolicyNotFound"
+	PolicyActionNotAllowed    Code = "PolicyActionNotAllowed"
+	PolicyCreationNotAllowed  Code = "PolicyCreationNotAllowed"
+	PolicySaveFailed          Code = "PolicySaveFailed"
+	InvalidStateForActivation Code = "invalidStateForActivation"
+
+	// Of protection units.
+	InvalidProtectionUnitID       Code = "InvalidProtectionUnitId"
+	ProtectionUnitNotFound        Code = "ProtectionUnitNotFound"
+	ProtectionUnitAlreadyExists   Code = "ProtectionUnitAlreadyExists"
+	ProtectionUnitsLimitBreached  Code = "ProtectionUnitsLimitBreached"
+	ProtectionUnitActionForbidden Code = "ProtectionUnitActionNotAllowed"
+	DuplicateProtectionUnitInList Code = "DuplicateProtectionUnitInList"
+	FilterLengthExceeded          Code = "FilterLengthExceeded"
+	InvalidUnit                   Code = "Invalid" // of one item in a delta
+	UnknownError                  Code = "UnknownError"
+
+	// Of bulk addition jobs, inside the job's error.
+	ProtectionResourcesNotFound Code = "ProtectionResourcesNotFound"
+	EmailNotFound               Code = "EmailNotFound"
+	DirectoryObjectNotFound     Code = "DirectoryObjectNotFound"
+
+	// Of a backup, inside the unit's error. Ours; see docs/divergences.md.
+	DriveNotFound    Code = "DriveNotFound"
+	DriveUnavailable Code = "DriveUnavailable"
+	ItemsNotBackedUp Code = "ItemsNotBackedUp"
+	VaultUnavailable Code = "VaultUnavailable"
+
+	// Of restore points, sessions and artifacts.
+	InvalidSearchRequest           Code = "InvalidSearchRequest"
+	InvalidRestorePoint            Code = "InvalidRestorePoint"
+	InvalidRestoreSessionID        Code = "InvalidRestoreSessionId"
+	RestoreSessionNotFound         Code = "RestoreSessionNotFound"
+	RestoreSessionActionNotAllowed Code = "RestoreSessionActionNotAllowed"
+	InvalidPathType                Code = "InvalidPathType"
+	InvalidArtifactRequest         Code = "InvalidArtifactRequest"
+	DifferentRestoreDestination    Code = "DifferentRestoreDestinationType"
+	DuplicateArtifactInList        Code = "DuplicateArtifactInList"
+	DuplicateArtifactRestore       Code = "DuplicateArtifactRestoreRequest"
+	RestoreArtifactsLimitBreached  Code = "RestoreArtifactsLimitBreached"
+	TooManyActiveRestoreSessions   Code = "TooManyActiveRestoreSessions"
+	InvalidRestoreTime             Code = "InvalidRestoreTime"
+	ArtifactNotFound               Code = "ArtifactNotFound"
+	ArtifactCannotBeRestored       Code = "ArtifactCannotBeRestored"
+)
+
+// A Detail is one part of a problem: which entry, and what was wrong with it.
+type Detail struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	Target  string `json:"target,omitempty"`
+}
+
+// A Problem is a failure in words that a person may read: what happened, what
+// it means, what to do next. Units, jobs, sessions and artifacts keep theirs
+// in the catalog, in this form.
+type Problem struct {
+	Code    Code     `json:"code"`
+	Message string   `json:"message"`
+	Target  string   `json:"target,omitempty"` // the property, entry or file at fault
+	Details []Detail `json:"details,omitempty"`
+}
+
+// An Error is a failure that the caller may be told about. Any other error is
+// internal: it is logged in full and answered in general terms.
+type Error struct {
+	Problem
+	Err error // for the log, if there is more to say
+}
+
+// Fail returns an *Error of code with a message in a sentence.
+func Fail(code Code, message string) *Error {
+	return &Error{Problem: Problem{Code: code, Message: message}}
+}
+
+// On returns e with the target set.
+func (e *Error) On(target string) *Error {
+	e.Target = target
+	return e
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return string(e.Code) + ": " + e.Message + ": " + e.Err.Error()
+	}
+	return string(e.Code) + ": " + e.Message
+}
+
+// Is reports whether target is e's code.
+func (e *Error) Is(target error) bool { return target == e.Code }
+
+func (e *Error) Unwrap() error { return e.Err }

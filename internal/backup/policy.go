@@ -1,0 +1,150 @@
+package backup
+
+import "time"
+
+// A PolicyStatus says whether a policy is in force and how its units fare. It
+// is never stored: it follows from Policy.Enabled and the states of the units.
+type PolicyStatus string
+
+const (
+	PolicyInactive         PolicyStatus = "inactive"
+	PolicyActiveWithErrors PolicyStatus = "activeWithErrors"
+	PolicyUpdating         PolicyStatus = "updating"
+	PolicyActive           PolicyStatus = "active"
+)
+
+// A Workload is the kind of thing a policy protects.
+type Workload string
+
+// OneDrive is the workload of users' drives.
+const OneDrive Workload = "oneDriveForBusiness"
+
+// A RetentionSetting says how often restore points are kept, and for how long:
+// an ISO 8601 repeating interval and an ISO 8601 duration.
+type RetentionSetting struct {
+	Interval string
+	Period   string
+}
+
+// DefaultRetention is what Microsoft keeps: a point every ten minutes for two
+// weeks, and one a week for a year.
+var DefaultRetention = []RetentionSetting{{"R/PT10M", "P2W"}, {"R/P1W", "P1Y"}}
+
+// A Policy is a rule under which units are protected.
+type Policy struct {
+	ID          PolicyID
+	Tenant      TenantID
+	Workload    Workload
+	DisplayName string
+	Enabled     bool // what was asked for last: activate or deactivate
+	Status      PolicyStatus
+	Created     Stamp
+	Modified    Stamp
+}
+
+// A UnitTally says which states occur among a policy's units.
+type UnitTally struct {
+	Requested    bool // a unit is protectRequested, unprotectRequested or removeRequested
+	Unprotecting bool // a unit is unprotectRequested
+	Failing      bool // a unit has an error, or is unprotected
+}
+
+// StatusOf returns the status of a policy from what was asked of it and the
+// states that occur among its units.
+func StatusOf(enabled bool, t UnitTally) PolicyStatus {
+	switch {
+	case !enabled && t.Unprotecting:
+		return PolicyUpdating
+	case !enabled:
+		return PolicyInactive
+	case t.Requested:
+		return PolicyUpdating
+	case t.Failing:
+		return PolicyActiveWithErrors
+	}
+	return PolicyActive
+}
+
+// Activate puts p in force: allowed when it is inactive, or active with errors
+// to try the failed units again. A policy just activated is updating.
+func (p *Policy) Activate(by Stamp) error {
+	if p.Status != PolicyInactive && p.Status != PolicyActiveWithErrors {
+		return wrongPolicyState("activated", "inactive or activeWithErrors", p.Status)
+	}
+	p.Enabled, p.Status, p.Modified = true, PolicyUpdating, by
+	return nil
+}
+
+// Deactivate takes p out of force: backups stop, restore points stay.
+func (p *Policy) Deactivate(by Stamp) error {
+	if p.Status != PolicyActive && p.Status != PolicyActiveWithErrors {
+		return wrongPolicyState("deactivated", "active or activeWithErrors", p.Status)
+	}
+	p.Enabled, p.Status, p.Modified = false, PolicyUpdating, by
+	return nil
+}
+
+// Deletable reports, as an error, why p may not be deleted now.
+func (p *Policy) Deletable() error {
+	if p.Status != PolicyInactive {
+		return Fail(PolicyActionNotAllowed, "A policy can be deleted only while it is inactive; this one is "+
+			string(p.Status)+". Deactivate it and wait until it is inactive.").On("status")
+	}
+	return nil
+}
+
+// wrongPolicyState is the one answer to activate and deactivate in a wrong
+// state: the code of Microsoft's page examples, and in a detail the code of
+// their error table, which disagree.
+func wrongPolicyState(action, allowed string, status PolicyStatus) error {
+	e := Fail(InvalidStateForActivation, "A policy can be "+action+" only while it is "+allowed+
+		"; this one is "+string(status)+".").On("status")
+	e.Details = []Detail{{Code: PolicyActionNotAllowed, Message: "The action is not allowed in the policy's present status.", Target: "status"}}
+	return e
+}
+
+// MaxDisplayName is the longest display name of a policy, in characters.
+const MaxDisplayName = 1024
+
+// MaxUnitsPerRequest is how many units one create or update of a policy may name.
+const MaxUnitsPerRequest = 50
+
+// MaxBulkEntries is how many entries one bulk addition job may name, in both
+// of its lists together.
+const MaxBulkEntries = 50_000
+
+// A BulkJobStatus is where a bulk addition job stands.
+type BulkJobStatus string
+
+const (
+	BulkJobActive              BulkJobStatus = "active"
+	BulkJobCompleted           BulkJobStatus = "completed"
+	BulkJobCompletedWithErrors BulkJobStatus = "completedWithErrors"
+)
+
+// A BulkJob adds the owners it names to a policy. Its lists stay as they were
+// sent, in order and case.
+type BulkJob struct {
+	ID          BulkJobID
+	Tenant      TenantID
+	Policy      PolicyID
+	DisplayName string
+	Status      BulkJobStatus
+	Drives      []string // e-mail addresses; nil where a listing leaves them out
+	ObjectIDs   []string // directory object ids; nil where a listing leaves them out
+	Problem     *Problem // one detail for each entry that failed
+	Created     Stamp
+	Modified    Stamp
+}
+
+// A User is an entry of a tenant's directory: the owner of a drive.
+type User struct {
+	ID                ObjectID
+	UserPrincipalName string
+	Mail              string
+	DisplayName       string
+}
+
+// Clock tells the time. Every part that needs it is given one, so that tests
+// move it.
+type Clock func() time.Time
