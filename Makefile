@@ -1,0 +1,42 @@
+# Everything a person does here, by name. Each target does its own set-up and
+# needs only Go, git and make; `test` adds the race detector where a C compiler
+# is at hand, and PostgreSQL where its server is.
+
+.DEFAULT_GOAL := help
+# The race detector needs cgo. CI insists on it.
+RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
+ifeq ($(CI),true)
+RACE := -race
+endif
+FUZZTIME ?= 1m
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## protect three drives of real files, lose them, bring them back
+	go run ./cmd/holdfast demo
+
+dev: ## run the server with a simulated tenant to try it against
+	go run ./cmd/holdfast dev
+
+build: ## build the binary into bin/
+	go build -trimpath -o bin/holdfast ./cmd/holdfast
+
+test: lint ## lint, then every test on every database that is here
+	go test $(RACE) -timeout 20m ./...
+
+lint: ## gofmt, vet and staticcheck; each finding is an error
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+bench: ## measure against bare counterparts; read docs/benchmarks.md
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/...
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; done
+
+.PHONY: help demo dev build test lint bench fuzz

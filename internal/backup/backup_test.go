@@ -1,0 +1,138 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+func TestParseGUID(t *testing.T) {
+	for _, test := range []struct {
+		in, want string
+		ok       bool
+	}{
+		{"1FEC4E78-bce4-4aaf-ab1b-5451cc387264", "1fec4e78-bce4-4aaf-ab1b-5451cc387264", true},
+		{"1fec4e78-bce4-4aaf-ab1b-5451cc38726", "", false},
+		{"1fec4e78-bce4-4aaf-ab1b-5451cc3872645", "", false},
+		{"1fec4e78bbce4-4aaf-ab1b-5451cc387264", "", false},
+		{"gfec4e78-bce4-4aaf-ab1b-5451cc387264", "", false},
+		{"{fec4e78-bce4-4aaf-ab1b-5451cc38726}", "", false},
+		{"", "", false},
+	} {
+		if got, ok := ParseGUID(test.in); got != test.want || ok != test.ok {
+			t.Errorf("ParseGUID(%q) = %q, %v, want %q, %v", test.in, got, ok, test.want, test.ok)
+		}
+	}
+	if id := NewID[UnitID](); id == NewID[UnitID]() {
+		t.Error("NewID gave the same id twice")
+	} else if s, ok := ParseGUID(string(id)); !ok || s != string(id) {
+		t.Errorf("NewID() = %q, which is no lower-case GUID", id)
+	}
+}
+
+func TestErrorIsItsCode(t *testing.T) {
+	cause := errors.New("the disk is gone")
+	err := fmt.Errorf("save policy: %w", &Error{Problem: Problem{Code: PolicySaveFailed, Message: "Not saved."}, Err: cause})
+	if !errors.Is(err, PolicySaveFailed) || errors.Is(err, PolicyNotFound) || !errors.Is(err, cause) {
+		t.Errorf("%v should be PolicySaveFailed, caused by %v, and nothing else", err, cause)
+	}
+}
+
+func TestPolicyStatusFollowsFromUnits(t *testing.T) {
+	for _, test := range []struct {
+		enabled bool
+		units   UnitTally
+		want    PolicyStatus
+	}{
+		{false, UnitTally{}, PolicyInactive},
+		{false, UnitTally{Failing: true}, PolicyInactive},
+		// A request pending in a policy that is not in force keeps it inactive,
+		{false, UnitTally{Requested: true, Failing: true}, PolicyInactive},
+		// unless it is the deactivation itself that is pending.
+		{false, UnitTally{Requested: true, Unprotecting: true}, PolicyUpdating},
+		{true, UnitTally{}, PolicyActive},
+		{true, UnitTally{Requested: true}, PolicyUpdating},
+		{true, UnitTally{Requested: true, Failing: true}, PolicyUpdating},
+		{true, UnitTally{Failing: true}, PolicyActiveWithErrors},
+	} {
+		if got := StatusOf(test.enabled, test.units); got != test.want {
+			t.Errorf("StatusOf(%v, %+v) = %s, want %s", test.enabled, test.units, got, test.want)
+		}
+	}
+}
+
+// Every state of a policy times every move.
+func TestPolicyMoves(t *testing.T) {
+	const activate, deactivate, remove = "activate", "deactivate", "delete"
+	allowed := map[PolicyStatus][]string{
+		PolicyInactive:         {activate, remove},
+		PolicyUpdating:         {},
+		PolicyActive:           {deactivate},
+		PolicyActiveWithErrors: {activate, deactivate},
+	}
+	for status, moves := range allowed {
+		for _, move := range []string{activate, deactivate, remove} {
+			p := Policy{Status: status}
+			var err error
+			refusal := InvalidStateForActivation
+			switch move {
+			case activate:
+				err = p.Activate(Stamp{})
+			case deactivate:
+				err = p.Deactivate(Stamp{})
+			case remove:
+				err, refusal = p.Deletable(), PolicyActionNotAllowed
+			}
+			want := false
+			for _, m := range moves {
+				want = want || m == move
+			}
+			if (err == nil) != want || err != nil && !errors.Is(err, refusal) {
+				t.Errorf("%s in %s = %v, want allowed %v or %s", move, status, err, want, refusal)
+			}
+			if err == nil && move != remove && (p.Status != PolicyUpdating || p.Enabled != (move == activate)) {
+				t.Errorf("%s in %s left %s, enabled %v", move, status, p.Status, p.Enabled)
+			}
+			if err != nil && p.Status != status {
+				t.Errorf("refused %s changed %s to %s", move, status, p.Status)
+			}
+		}
+	}
+}
+
+// Every state of a session times every move.
+func TestSessionMoves(t *testing.T) {
+	for _, status := range []SessionStatus{SessionDraft, SessionActivating, SessionActive, SessionCompleted, SessionCompletedWithError, SessionFailed} {
+		s := Session{Status: status, Counts: ArtifactCounts{Total: 1}}
+		errs := map[string]error{"change": s.Editable(), "delete": s.Deletable(), "activate": s.Activate(Stamp{})}
+		for move, err := range errs {
+			if status == SessionDraft && err != nil {
+				t.Errorf("%s a draft = %v", move, err)
+			}
+			if status != SessionDraft && !errors.Is(err, RestoreSessionActionNotAllowed) {
+				t.Errorf("%s in %s = %v, want %s", move, status, err, RestoreSessionActionNotAllowed)
+			}
+		}
+	}
+	empty := Session{Status: SessionDraft}
+	if err := empty.Activate(Stamp{}); !errors.Is(err, RestoreSessionActionNotAllowed) || empty.Status != SessionDraft {
+		t.Errorf("activate an empty session = %v, now %s", err, empty.Status)
+	}
+	for _, test := range []struct {
+		counts ArtifactCounts
+		want   SessionStatus
+	}{
+		{ArtifactCounts{Total: 3, Completed: 2, InProgress: 1}, SessionActive},
+		{ArtifactCounts{Total: 3, Failed: 2, InProgress: 1}, SessionActive},
+		{ArtifactCounts{Total: 3, Completed: 3}, SessionCompleted},
+		{ArtifactCounts{Total: 3, Completed: 2, Failed: 1}, SessionCompletedWithError},
+		{ArtifactCounts{Total: 3, Failed: 3}, SessionFailed},
+	} {
+		if got := test.counts.Settle(); got != test.want {
+			t.Errorf("%+v.Settle() = %s, want %s", test.counts, got, test.want)
+		}
+		if got := test.counts.Settle(); got.Final() != (test.counts.InProgress == 0) {
+			t.Errorf("%s.Final() = %v with %+v", got, got.Final(), test.counts)
+		}
+	}
+}
