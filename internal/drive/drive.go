@@ -1,0 +1,114 @@
+// Package drive is the client of a tenant's drives and directory through
+// Microsoft Graph: what we protect, and where we restore to. It is the only
+// package that knows the source's wire.
+//
+// A drive holds items, and an item is known by its id, never by its path: names
+// are what people see, and are kept byte for byte. Delta tells what changed in
+// a drive since a cursor; Users tells it of the directory.
+//
+// One Client serves one tenant, for the source counts an application's requests
+// by tenant: all of a Client's calls share one budget, and when the source asks
+// for a pause, all of them pause. Failures that pass by themselves are tried
+// again, with growing waits, before anyone hears of them. Every error is an
+// *Error, or the context's; each says what was being done, on which drive or
+// item, and the source's request id.
+package drive
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"holdfast/internal/backup"
+)
+
+// A Secret is text that must not be shown. It prints as redacted.
+type Secret string
+
+const redacted = "[redacted]"
+
+func (Secret) String() string               { return redacted }
+func (Secret) GoString() string             { return redacted }
+func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// A Config says where a tenant's drives are and how to ask for them.
+type Config struct {
+	Graph     string          // the API's base; default https://graph.microsoft.com/v1.0
+	Authority string          // who gives tokens; default https://login.microsoftonline.com
+	Tenant    backup.TenantID // required
+	ClientID  string          // the application's id; required
+	Secret    Secret          // the application's secret; required
+
+	// HTTP sends the requests; redirects are followed by this package, since it
+	// chooses credentials by host. Default: a client of its own.
+	HTTP      *http.Client
+	Log       *slog.Logger // default: none
+	UserAgent string       // default names Holdfast in the form the source asks for
+
+	UnitsPerMinute int // the budget, in the source's resource units; 0 is unlimited
+	Tries          int // how often one call is tried; default 8
+
+	// Clock and Sleep are for tests. A Sleep must return early, with an error,
+	// when its context ends.
+	Clock backup.Clock
+	Sleep func(ctx context.Context, d time.Duration) error
+}
+
+// A Drive is a library of files: a user's OneDrive, or a document library of
+// its site.
+type Drive struct {
+	ID     backup.DriveID
+	Name   string
+	WebURL string
+	SiteID string          // empty where the source does not say
+	Owner  backup.ObjectID // empty where the source does not say
+	Quota  Quota
+}
+
+// A Quota says how full a drive is. All of it is zero where an administrator
+// hides it.
+type Quota struct {
+	Total, Used, Remaining int64
+	State                  string
+}
+
+// An Item is a file or a folder of a drive, as the source describes it.
+type Item struct {
+	ID         backup.ItemID
+	Parent     backup.ItemID // empty for the root
+	Name       string
+	Kind       backup.ItemKind // empty for some deleted items
+	Size       int64           // a folder's is all that it holds
+	Created    time.Time
+	Modified   time.Time
+	CTag       string // changes when the content does; may be empty
+	ETag       string // changes when anything does; may be empty
+	Hash       string // quickXorHash of the content in base64; may be empty
+	ChildCount int    // of a folder
+	Root       bool
+	Deleted    bool   // only in Delta: the item is gone, and only ID and Parent are known
+	Unreadable string // why the item has no content that can be read, or empty
+}
+
+// Why an item cannot be read.
+const (
+	Malware  = "malware"  // the source found it infected and will not hand it out
+	Package  = "package"  // a notebook: neither file nor plain folder; its parts are items below it
+	Shortcut = "shortcut" // points to an item of another drive
+	Unknown  = "unknown"  // neither file nor folder nor anything else we know
+)
+
+// Times are those that the user's own computer gave a file. A zero time is not
+// sent, and so is left as it is.
+type Times struct {
+	Created, Modified time.Time
+}
+
+// A UserChange is a user as the directory now has it. Of a removed one, only
+// the id is known.
+type UserChange struct {
+	User    backup.User
+	Removed bool
+}
