@@ -1,0 +1,366 @@
+package drive
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// A Client speaks to one tenant's source. It may be used by many goroutines.
+type Client struct {
+	cfg   Config
+	graph *url.URL // parsed from cfg.Graph; nil when that is not a URL
+	http  *http.Client
+	token tokens
+
+	gate   sync.Mutex
+	closed time.Time // until when the source asked us to be still
+	budget *rate.Limiter
+}
+
+// New returns a client for cfg. It asks nothing of the source: wrong settings
+// show in the first call.
+func New(cfg Config) *Client {
+	def := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+		*p = strings.TrimRight(*p, "/")
+	}
+	def(&cfg.Graph, "https://graph.microsoft.com/v1.0")
+	def(&cfg.Authority, "https://login.microsoftonline.com")
+	def(&cfg.UserAgent, "NONISV|Holdfast|Holdfast/1.0")
+	if cfg.HTTP == nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost = 32
+		t.ResponseHeaderTimeout = 2 * time.Minute
+		cfg.HTTP = &http.Client{Transport: t}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Tries <= 0 {
+		cfg.Tries = 8
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Sleep == nil {
+		cfg.Sleep = sleep
+	}
+	c := &Client{cfg: cfg, http: new(*cfg.HTTP), token: tokens{lock: make(chan struct{}, 1)}}
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.http.Jar = nil
+	c.graph, _ = url.Parse(cfg.Graph)
+	if n := cfg.UnitsPerMinute; n > 0 {
+		// What may come at once is ten seconds' worth, but never less than the
+		// dearest call costs.
+		c.budget = rate.NewLimiter(rate.Limit(float64(n)/60), max(n/6, 5))
+	}
+	return c
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// What calls cost, in the source's resource units.
+const (
+	costGet   = 1 // one item, a page of changes since a token, a download
+	costList  = 2 // a page of anything else
+	costWrite = 2
+)
+
+// How long one try of a call may take.
+const (
+	shortCall = 2 * time.Minute
+	longCall  = 15 * time.Minute // carries a fragment of content
+)
+
+// maxPage is more than any page of the source; what is longer is not a page.
+const maxPage = 256 << 20
+
+// A call is one request and all that is needed to send it again.
+type call struct {
+	op     string // what it does, for errors
+	method string
+	url    string
+	header http.Header
+	json   any           // the body, or
+	body   *section      // the body
+	cost   int           // in resource units; 0 does not count
+	limit  time.Duration // for one try; default shortCall
+
+	anonymous bool // never carries a token
+	single    bool // is not tried again here
+
+	// When stop is given, the answer's body is the caller's to read and to
+	// close, and stop ends the call's context if the answer does not begin.
+	stop context.CancelFunc
+
+	// Set by a try that got no clear answer: it may have taken effect.
+	unclear bool
+}
+
+// do sends k until it is answered, and decodes the answer into out if that is
+// not nil. With k.stop the response is returned instead, its body open.
+func (c *Client) do(ctx context.Context, k *call, out any) (*http.Response, error) {
+	for try := 1; ; try++ {
+		resp, err := c.try(ctx, k, out)
+		if err == nil {
+			return resp, nil
+		}
+		if ctx.Err() != nil {
+			return nil, during(ctx, k.op)
+		}
+		e, ok := errors.AsType[*Error](err)
+		if !ok || !e.again {
+			return nil, err
+		}
+		if e.Status != http.StatusTooManyRequests {
+			k.unclear = true
+		}
+		if k.single || try >= c.cfg.Tries {
+			return nil, err
+		}
+		if err := c.pause(ctx, k.op, e, try); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits before the next try after the given one failed with e. When the
+// source asked for a pause, every call of the client waits.
+func (c *Client) pause(ctx context.Context, op string, e *Error, try int) error {
+	first, most := time.Second, time.Minute
+	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
+		first, most = 10*time.Second, 2*time.Minute
+	}
+	d := min(first<<min(try-1, 10), most)
+	d = d/2 + rand.N(d/2+1)
+	if e.RetryAfter > 0 {
+		d = e.RetryAfter
+	} else if first > time.Second {
+		d = max(d, first)
+	}
+	c.cfg.Log.InfoContext(ctx, "source call failed, will be tried again", "err", e, "in", d, "try", try)
+	if e.RetryAfter > 0 || e.Status == http.StatusTooManyRequests {
+		c.gate.Lock()
+		if until := c.cfg.Clock().Add(d); until.After(c.closed) {
+			c.closed = until
+		}
+		c.gate.Unlock()
+		return nil // try waits at the gate
+	}
+	if c.cfg.Sleep(ctx, d) != nil {
+		return during(ctx, op)
+	}
+	return nil
+}
+
+// enter waits until the source may be asked again, and takes cost from the
+// budget.
+func (c *Client) enter(ctx context.Context, op string, cost int) error {
+	if c.budget != nil && cost > 0 {
+		now := c.cfg.Clock()
+		r := c.budget.ReserveN(now, cost)
+		if d := r.DelayFrom(now); d > 0 {
+			if c.cfg.Sleep(ctx, d) != nil {
+				r.CancelAt(c.cfg.Clock())
+				return during(ctx, op)
+			}
+		}
+	}
+	for {
+		c.gate.Lock()
+		d := c.closed.Sub(c.cfg.Clock())
+		c.gate.Unlock()
+		if d <= 0 {
+			return nil
+		}
+		if c.cfg.Sleep(ctx, d) != nil {
+			return during(ctx, op)
+		}
+	}
+}
+
+// try sends k once: with a fresh token if the first was refused, and to where
+// the answer redirects.
+func (c *Client) try(ctx context.Context, k *call, out any) (_ *http.Response, err error) {
+	if err := c.enter(ctx, k.op, k.cost); err != nil {
+		return nil, err
+	}
+	parent := ctx
+	cancel := context.CancelFunc(func() {})
+	if k.stop != nil {
+		late := time.AfterFunc(shortCall, k.stop)
+		defer late.Stop()
+	} else {
+		limit := k.limit
+		if limit == 0 {
+			limit = shortCall
+		}
+		ctx, cancel = context.WithTimeout(ctx, limit)
+	}
+	defer cancel()
+
+	target, err := url.Parse(k.url)
+	if err != nil || target.Host == "" {
+		return nil, &Error{Op: k.op, Err: errors.New("the address is not a URL")}
+	}
+	refreshed, hops := false, 0
+	for {
+		var token string
+		if !k.anonymous && c.wantsToken(target) {
+			if token, err = c.accessToken(parent, k.op); err != nil {
+				return nil, err
+			}
+		}
+		resp, err := c.send(ctx, k, target, token)
+		if err != nil {
+			if ctx.Err() != nil && parent.Err() == nil {
+				err = errors.New("no answer in time")
+			}
+			return nil, noAnswer(k.op, err)
+		}
+		if resp.StatusCode < 300 {
+			if k.stop != nil {
+				return resp, nil
+			}
+			return resp, c.receive(k, resp, out)
+		}
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxError))
+		resp.Body.Close()
+
+		if resp.StatusCode == http.StatusUnauthorized && token != "" && !refreshed {
+			c.dropToken(ctx, token)
+			refreshed = true
+			continue
+		}
+		if to := resp.Header.Get("Location"); resp.StatusCode < 400 && to != "" && k.method == http.MethodGet && hops < 5 {
+			next, err := target.Parse(to)
+			if err != nil || next.Host == "" {
+				return nil, &Error{Op: k.op, Status: resp.StatusCode, Err: errors.New("the redirection is not a URL")}
+			}
+			target = next
+			hops++
+			continue
+		}
+		e := refused(k.op, resp, body, c.cfg.Clock())
+		if hops > 0 && e.kind != ErrMalware && e.Status >= 401 && e.Status <= 404 {
+			// An address that was handed out a moment ago has expired: the call
+			// as a whole gets another.
+			e.again = true
+		}
+		return nil, e
+	}
+}
+
+func (c *Client) send(ctx context.Context, k *call, target *url.URL, token string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, k.method, target.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	for name, v := range k.header {
+		req.Header[name] = v
+	}
+	req.Header.Set("User-Agent", c.cfg.UserAgent)
+	if req.Header.Get("Accept") == "" {
+		req.Header.Set("Accept", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	switch {
+	case k.body != nil:
+		k.body.attach(req)
+	case k.json != nil:
+		b, ok := k.json.([]byte)
+		if !ok {
+			var err error
+			if b, err = json.Marshal(k.json); err != nil {
+				return nil, err
+			}
+			req.Header.Set("Content-Type", "application/json")
+		}
+		if len(b) > 0 {
+			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+			req.Body, _ = req.GetBody()
+			req.ContentLength = int64(len(b))
+		}
+	}
+	return c.http.Do(req)
+}
+
+// receive reads a whole answer into out.
+func (c *Client) receive(k *call, resp *http.Response, out any) error {
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage+1))
+	switch {
+	case err != nil:
+		return noAnswer(k.op, err)
+	case len(body) > maxPage:
+		return &Error{Op: k.op, Status: resp.StatusCode, Err: errors.New("the answer is too long")}
+	case out == nil || len(body) == 0 && resp.StatusCode == http.StatusNoContent:
+		return nil
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		// A proxy's page, or half an answer.
+		e := noAnswer(k.op, fmt.Errorf("the answer is not what was asked for: %w", err))
+		e.Status, e.RequestID = resp.StatusCode, resp.Header.Get("request-id")
+		return e
+	}
+	return nil
+}
+
+// wantsToken reports whether a request to u carries the Graph token: only to
+// Graph itself, and not where the address speaks for itself.
+func (c *Client) wantsToken(u *url.URL) bool {
+	return c.graph != nil && sameOrigin(u, c.graph) && !u.Query().Has("tempauth")
+}
+
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" || u.Scheme != "https" {
+		return p
+	}
+	return "443"
+}
+
+// at returns the address below Graph's base of a path given in segments, which
+// may be followed by a query in a last segment beginning with "?".
+func (c *Client) at(segments ...string) string {
+	var b strings.Builder
+	b.WriteString(c.cfg.Graph)
+	for _, s := range segments {
+		if strings.HasPrefix(s, "?") {
+			b.WriteString(s)
+			break
+		}
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(s))
+	}
+	return b.String()
+}
