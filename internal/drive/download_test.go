@@ -1,0 +1,211 @@
+package drive_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/drive"
+)
+
+const (
+	itemPath    = "GET /v1.0/drives/D/items/F"
+	contentPath = "GET /v1.0/drives/D/items/F/content"
+)
+
+// serve answers as a file server does, and cuts the connection after so many
+// bytes of the body if cut is not negative.
+func serve(body []byte, cut int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if cut >= 0 {
+			w = &cutter{w, cut}
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+	}
+}
+
+type cutter struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutter) Write(p []byte) (int, error) {
+	if len(p) > c.left {
+		c.ResponseWriter.Write(p[:c.left])
+		c.ResponseWriter.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	c.left -= len(p)
+	return c.ResponseWriter.Write(p)
+}
+
+func download(t *testing.T, c *drive.Client) ([]byte, *drive.Download, error) {
+	t.Helper()
+	x, err := c.Download(t.Context(), "D", "F")
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := readAll(t, x)
+	return b, x, err
+}
+
+func TestADownloadGoesOnWhereItBroke(t *testing.T) {
+	body := content(300_000)
+	s := newSource(t)
+	s.on(itemPath, reply("%s", fileJSON("F", "c1", body)))
+	var ranges []string
+	note := func(h http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			ranges = append(ranges, r.Header.Get("Range"))
+			h(w, r)
+		}
+	}
+	ignore := func(w http.ResponseWriter, r *http.Request) { // everything, whatever was asked for
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		w.Write(body)
+	}
+	s.answers(contentPath, note(serve(body, 100_000)), note(status(503)), note(serve(body, 50_000)), note(broken), note(ignore))
+	got, x, err := download(t, s.client(newClock()))
+	if err != nil || !bytes.Equal(got, body) || x.Mismatch {
+		t.Fatalf("read %d bytes, mismatch %v, err %v", len(got), x.Mismatch, err)
+	}
+	if want := "[ bytes=100000- bytes=100000- bytes=150000- bytes=150000-]"; fmt.Sprint(ranges) != want {
+		t.Errorf("ranges = %v, want %v", ranges, want)
+	}
+}
+
+func TestADownloadWithoutLengthIsFoundCutOff(t *testing.T) {
+	body := content(10_000)
+	s := newSource(t)
+	s.on(itemPath, reply("%s", fileJSON("F", "c1", body)))
+	short := func(w http.ResponseWriter, r *http.Request) { // ends well, half way
+		w.Write(body[:5000])
+		w.(http.Flusher).Flush()
+	}
+	s.answers(contentPath, short, serve(body, -1))
+	got, x, err := download(t, s.client(newClock()))
+	if err != nil || !bytes.Equal(got, body) || x.Mismatch {
+		t.Errorf("read %d bytes, mismatch %v, err %v", len(got), x != nil && x.Mismatch, err)
+	}
+	// If there is nothing beyond, the size was wrong.
+	for _, end := range []http.HandlerFunc{short, status(416)} {
+		s.answers(contentPath, short, end)
+		got, x, err = download(t, s.client(newClock()))
+		if err != nil || len(got) != 5000 || !x.Mismatch {
+			t.Errorf("read %d bytes, mismatch %v, err %v; want 5000 and a mismatch", len(got), x != nil && x.Mismatch, err)
+		}
+	}
+}
+
+func TestADownloadOfAChangingFileFails(t *testing.T) {
+	old, fresh := content(10_000), content(11_000)
+	oldItem, newItem := reply("%s", fileJSON("F", "c1", old)), reply("%s", fileJSON("F", "c2", fresh))
+	for _, tt := range []struct {
+		name    string
+		items   []http.HandlerFunc
+		content []http.HandlerFunc
+	}{
+		{"between item and content", []http.HandlerFunc{oldItem, newItem}, []http.HandlerFunc{serve(fresh, -1)}},
+		{"while broken off", []http.HandlerFunc{oldItem, newItem}, []http.HandlerFunc{serve(old, 5000), serve(fresh, -1)}},
+		{"shorter than the range", []http.HandlerFunc{oldItem, newItem}, []http.HandlerFunc{serve(old, 5000), status(416)}},
+	} {
+		s := newSource(t)
+		s.answers(itemPath, tt.items...)
+		s.answers(contentPath, tt.content...)
+		if _, _, err := download(t, s.client(newClock())); !errors.Is(err, drive.ErrChanged) {
+			t.Errorf("%s: err = %v, want ErrChanged", tt.name, err)
+		}
+	}
+}
+
+func TestARewrittenFileIsTakenAndMarked(t *testing.T) {
+	s := newSource(t)
+	s.on(itemPath, reply("%s", fileJSON("F", "c1", content(10_000))))
+	s.on(contentPath, serve(content(12_345), -1))
+	got, x, err := download(t, s.client(newClock()))
+	if err != nil || len(got) != 12_345 || !x.Mismatch {
+		t.Errorf("read %d bytes, err %v; want all, marked", len(got), err)
+	}
+}
+
+func TestWithoutAHashTheLengthDecides(t *testing.T) {
+	body := content(10_000)
+	for _, tt := range []struct {
+		size     int
+		mismatch bool
+	}{{10_000, false}, {9_999, true}} {
+		s := newSource(t)
+		s.on(itemPath, reply(`{"id":"F","size":%d,"cTag":"c","file":{"hashes":{}}}`, tt.size))
+		s.on(contentPath, serve(body, -1))
+		got, x, err := download(t, s.client(newClock()))
+		if err != nil || len(got) != len(body) || x.Mismatch != tt.mismatch {
+			t.Errorf("size %d: read %d bytes, mismatch %v, err %v", tt.size, len(got), x.Mismatch, err)
+		}
+	}
+	// The hash may be there a moment later.
+	s := newSource(t)
+	s.answers(itemPath, reply(`{"id":"F","size":10000,"cTag":"c1","file":{}}`), reply("%s", fileJSON("F", "c1", body)))
+	s.on(contentPath, serve(body, -1))
+	if _, x, err := download(t, s.client(newClock())); err != nil || x.Mismatch {
+		t.Errorf("late hash: mismatch %v, err %v", x.Mismatch, err)
+	}
+}
+
+func TestAnEmptyFileIsNotAskedFor(t *testing.T) {
+	s := newSource(t)
+	s.on(itemPath, reply(`{"id":"F","size":0,"file":{"hashes":{}}}`))
+	if got, _, err := download(t, s.client(newClock())); err != nil || len(got) != 0 {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+}
+
+func TestWhatCannotBeDownloadedSaysWhy(t *testing.T) {
+	file := reply("%s", fileJSON("F", "c1", content(10)))
+	for _, tt := range []struct {
+		name          string
+		item, content http.HandlerFunc
+		want          error
+	}{
+		{"malware facet", reply(`{"id":"F","size":9,"file":{},"malware":{}}`), nil, drive.ErrMalware},
+		{"malware at the content", file, refuse(403, "malwareDetected", "", ""), drive.ErrMalware},
+		{"notebook", reply(`{"id":"F","package":{"type":"oneNote"}}`), nil, drive.ErrNotFile},
+		{"folder", reply(`{"id":"F","folder":{}}`), nil, drive.ErrNotFile},
+		{"shortcut", reply(`{"id":"F","remoteItem":{"id":"x"},"file":{}}`), nil, drive.ErrNotFile},
+		{"vanished", status(404), nil, drive.ErrNotFound},
+		{"vanished before its content", file, status(404), drive.ErrNotFound},
+		{"locked", file, status(423), drive.ErrLocked},
+		{"down", file, status(502), drive.ErrUnavailable},
+	} {
+		s := newSource(t)
+		s.on(itemPath, tt.item)
+		if tt.content != nil {
+			s.on(contentPath, tt.content)
+		}
+		_, _, err := download(t, s.client(newClock()))
+		if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), "item F of drive D") {
+			t.Errorf("%s: err = %v, want %v of item F of drive D", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestAnExpiredAddressIsFetchedAnew(t *testing.T) {
+	body := content(1000)
+	s := newSource(t)
+	s.on(itemPath, reply("%s", fileJSON("F", "c1", body)))
+	s.answers(contentPath,
+		status(302, "Location", s.URL+"/old?tempauth=1"),
+		status(302, "Location", s.URL+"/new?tempauth=2"))
+	s.on("GET /old", status(401))
+	s.on("GET /new", serve(body, -1))
+	got, _, err := download(t, s.client(newClock()))
+	if err != nil || !bytes.Equal(got, body) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	if s.tokens != 1 {
+		t.Errorf("tokens = %d: an address's refusal says nothing of the token", s.tokens)
+	}
+}

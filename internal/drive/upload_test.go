@@ -1,0 +1,359 @@
+package drive_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/internal/drive"
+)
+
+const (
+	sessionPath = "POST /v1.0/drives/D/items/P:/new file.bin:/createUploadSession"
+	namedPath   = "GET /v1.0/drives/D/items/P:/new file.bin"
+)
+
+var (
+	times  = drive.Times{Created: time.Date(2020, 1, 2, 3, 4, 5, 678, time.UTC), Modified: time.Date(2021, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))}
+	target = drive.Target{Parent: "P", Name: "new file.bin"}
+)
+
+// A session receives an upload as the service does.
+type session struct {
+	s    *source
+	size int64
+
+	mu   sync.Mutex
+	got  []byte
+	done bool
+}
+
+func newSession(s *source, size int) *session {
+	u := &session{s: s, size: int64(size)}
+	s.on(sessionPath, func(w http.ResponseWriter, r *http.Request) {
+		u.mu.Lock()
+		u.got, u.done = nil, false
+		u.mu.Unlock()
+		reply(`{"uploadUrl":"%s/up?tempauth=1","nextExpectedRanges":["0-"]}`, s.URL)(w, r)
+	})
+	s.on("GET /up", u.state)
+	s.on("PUT /up", u.put)
+	s.on("DELETE /up", status(204))
+	s.on(namedPath, u.named)
+	return u
+}
+
+func (u *session) state(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.done {
+		refuse(404, "itemNotFound", "uploadSessionNotFound", "")(w, r)
+		return
+	}
+	fmt.Fprintf(w, `{"nextExpectedRanges":["%d-"]}`, len(u.got))
+}
+
+func (u *session) put(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Authorization") != "" {
+		u.s.t.Error("a fragment carries a token")
+	}
+	var from, to, size int64
+	fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &size)
+	b, err := io.ReadAll(r.Body)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case err != nil:
+	case u.done:
+		refuse(404, "itemNotFound", "uploadSessionNotFound", "")(w, r)
+	case from != int64(len(u.got)):
+		refuse(416, "invalidRange", "fragmentOverlap", "")(w, r)
+	case size != u.size || to-from+1 != int64(len(b)) || to+1 < size && len(b)%(320<<10) != 0:
+		u.s.t.Errorf("fragment %d-%d/%d of %d bytes", from, to, size, len(b))
+	default:
+		if u.got = append(u.got, b...); int64(len(u.got)) < size {
+			w.WriteHeader(202)
+			fmt.Fprintf(w, `{"nextExpectedRanges":["%d-%d"]}`, len(u.got), size-1)
+			return
+		}
+		u.done = true
+		w.WriteHeader(201)
+		fmt.Fprint(w, u.json())
+	}
+}
+
+func (u *session) json() string {
+	return strings.Replace(fileJSON("N", "c1", u.got), `"eTag"`,
+		`"fileSystemInfo":{"createdDateTime":"2020-01-02T03:04:05Z","lastModifiedDateTime":"2021-01-02T02:04:05Z"},"eTag"`, 1)
+}
+
+func (u *session) named(w http.ResponseWriter, r *http.Request) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.done {
+		w.WriteHeader(404)
+		return
+	}
+	fmt.Fprint(w, u.json())
+}
+
+// lost lets the service act but not answer.
+func lost(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		h(discard{http.Header{}}, r)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+type discard struct{ h http.Header }
+
+func (d discard) Header() http.Header         { return d.h }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+func (s *source) count(route string) (n int) {
+	for _, r := range s.requests() {
+		if r == route {
+			n++
+		}
+	}
+	return n
+}
+
+func TestUploadsSurviveWhatHappens(t *testing.T) {
+	const mib = 1 << 20
+	body := content(25*mib + 7)
+	for _, tt := range []struct {
+		name     string
+		puts     func(u *session) []http.HandlerFunc
+		sessions int
+	}{
+		{"nothing happens", func(u *session) []http.HandlerFunc { return []http.HandlerFunc{u.put} }, 1},
+		{"refused for a while", func(u *session) []http.HandlerFunc {
+			return []http.HandlerFunc{u.put, status(503), status(429, "Retry-After", "3"), broken, u.put}
+		}, 1},
+		{"answers lost", func(u *session) []http.HandlerFunc { return []http.HandlerFunc{lost(u.put), u.put} }, 1},
+		{"answer to the last lost", func(u *session) []http.HandlerFunc { return []http.HandlerFunc{u.put, u.put, lost(u.put)} }, 1},
+		{"out of step", func(u *session) []http.HandlerFunc {
+			return []http.HandlerFunc{u.put, refuse(416, "invalidRange", "fragmentOverlap", ""), u.put}
+		}, 1},
+		{"part of a fragment kept", func(u *session) []http.HandlerFunc {
+			return []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
+				b, _ := io.ReadAll(r.Body)
+				u.mu.Lock()
+				u.got = append(u.got, b[:len(b)/2]...)
+				u.mu.Unlock()
+				w.WriteHeader(504)
+			}, u.put}
+		}, 1},
+		{"session lost", func(u *session) []http.HandlerFunc {
+			return []http.HandlerFunc{u.put, refuse(404, "itemNotFound", "uploadSessionNotFound", ""), u.put}
+		}, 2},
+		{"address expired", func(u *session) []http.HandlerFunc {
+			return []http.HandlerFunc{u.put, refuse(401, "unauthenticated", "expiredToken", ""), u.put}
+		}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSource(t)
+			u := newSession(s, len(body))
+			s.answers("PUT /up", tt.puts(u)...)
+			it, err := s.client(newClock()).Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if it.ID != "N" || it.Hash != hashOf(body) || !bytes.Equal(u.got, body) {
+				t.Errorf("item = %+v, %d bytes arrived", it, len(u.got))
+			}
+			if n := s.count(sessionPath); n != tt.sessions {
+				t.Errorf("sessions = %d, want %d", n, tt.sessions)
+			}
+		})
+	}
+}
+
+func TestAnUploadStatesWhatItWants(t *testing.T) {
+	body := content(1000)
+	s := newSource(t)
+	u := newSession(s, len(body))
+	var got struct{ Item map[string]any }
+	var match string
+	open := func(w http.ResponseWriter, r *http.Request) {
+		match = r.Header.Get("If-Match")
+		got.Item = nil
+		json.NewDecoder(r.Body).Decode(&got)
+		u.got, u.done = nil, false
+		reply(`{"uploadUrl":"%s/up?tempauth=1"}`, s.URL)(w, r)
+	}
+	s.on(sessionPath, open)
+	s.on("POST /v1.0/drives/D/items/I/createUploadSession", open)
+	c := s.client(newClock())
+	for _, tt := range []struct {
+		to             drive.Target
+		conflict, name any
+	}{
+		{target, "fail", "new file.bin"},
+		{drive.Target{Item: "I", IfMatch: `"e1"`}, "replace", nil},
+	} {
+		if _, err := c.Upload(t.Context(), "D", tt.to, bytes.NewReader(body), int64(len(body)), times); err != nil {
+			t.Fatal(err)
+		}
+		info, _ := got.Item["fileSystemInfo"].(map[string]any)
+		if got.Item["@microsoft.graph.conflictBehavior"] != tt.conflict || got.Item["name"] != tt.name ||
+			info["createdDateTime"] != "2020-01-02T03:04:05.000000678Z" || info["lastModifiedDateTime"] != "2021-01-02T02:04:05Z" ||
+			match != tt.to.IfMatch {
+			t.Errorf("%v: asked for %v, If-Match %q", tt.to, got.Item, match)
+		}
+	}
+}
+
+func TestUploadsThatCannotBeSayWhy(t *testing.T) {
+	body := content(1000)
+	for _, tt := range []struct {
+		name      string
+		open, put http.HandlerFunc
+		want      error
+	}{
+		{"name taken", refuse(409, "nameAlreadyExists", "", ""), nil, drive.ErrExists},
+		{"name taken at the end", nil, refuse(409, "nameAlreadyExists", "", ""), drive.ErrExists},
+		{"changed", refuse(412, "resourceModified", "", ""), nil, drive.ErrChanged},
+		{"no space", nil, refuse(507, "quotaLimitReached", "", ""), drive.ErrQuota},
+		{"locked", nil, refuse(423, "notAllowed", "resourceLocked", ""), drive.ErrLocked},
+		{"folder gone", status(404), nil, drive.ErrNotFound},
+		{"down", nil, status(500), drive.ErrUnavailable},
+		{"sessions never last", nil, status(404), drive.ErrUnavailable},
+	} {
+		s := newSource(t)
+		newSession(s, len(body))
+		if tt.open != nil {
+			s.on(sessionPath, tt.open)
+		}
+		if tt.put != nil {
+			s.on("PUT /up", tt.put)
+		}
+		_, err := s.client(newClock()).Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times)
+		if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), "folder P of drive D") {
+			t.Errorf("%s: err = %v, want %v", tt.name, err, tt.want)
+		}
+		if tt.put != nil && tt.name != "sessions never last" && s.count("DELETE /up") != 1 {
+			t.Errorf("%s: the session was left behind", tt.name)
+		}
+	}
+}
+
+type brokenReader struct{ err error }
+
+func (r brokenReader) ReadAt(p []byte, off int64) (int, error) { return 0, r.err }
+
+func TestAnUploadOfWhatCannotBeReadFails(t *testing.T) {
+	s := newSource(t)
+	newSession(s, 1000)
+	bad := errors.New("the vault is damaged")
+	_, err := s.client(newClock()).Upload(t.Context(), "D", target, brokenReader{bad}, 1000, times)
+	if !errors.Is(err, bad) {
+		t.Errorf("err = %v, want the reader's", err)
+	}
+}
+
+func TestAnEmptyFileIsPutAndDated(t *testing.T) {
+	const put = "PUT /v1.0/drives/D/items/P:/new file.bin:/content"
+	const empty = `{"id":"N","size":0,"file":{},"fileSystemInfo":{"createdDateTime":"2026-01-01T00:00:00Z"}}`
+	for name, answers := range map[string][]http.HandlerFunc{
+		"at once":     {reply(empty)},
+		"answer lost": {broken, refuse(409, "nameAlreadyExists", "", "")},
+	} {
+		s := newSource(t)
+		s.answers(put, answers...)
+		s.on(namedPath, reply(empty))
+		var patch string
+		s.on("PATCH /v1.0/drives/D/items/N", func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			patch = string(b)
+			fmt.Fprint(w, `{"id":"N","file":{},"fileSystemInfo":{"createdDateTime":"2020-01-02T03:04:05Z"}}`)
+		})
+		it, err := s.client(newClock()).Upload(t.Context(), "D", target, nil, 0, times)
+		if err != nil || it.ID != "N" || it.Created.Year() != 2020 || !strings.Contains(patch, "2020-01-02T03:04:05.000000678Z") {
+			t.Errorf("%s: item = %+v, %v; patch %s", name, it, err, patch)
+		}
+	}
+	s := newSource(t)
+	s.on(put, refuse(409, "nameAlreadyExists", "", ""))
+	if _, err := s.client(newClock()).Upload(t.Context(), "D", target, nil, 0, times); !errors.Is(err, drive.ErrExists) {
+		t.Errorf("err = %v, want ErrExists", err)
+	}
+}
+
+func TestAFolderMadeByALostAnswerIsTaken(t *testing.T) {
+	const post = "POST /v1.0/drives/D/items/P/children"
+	taken := refuse(409, "nameAlreadyExists", "", "")
+	s := newSource(t)
+	s.answers(post, broken, taken)
+	s.on("GET /v1.0/drives/D/items/P:/sub", reply(`{"id":"N","folder":{"childCount":0}}`))
+	if it, err := s.client(newClock()).CreateFolder(t.Context(), "D", "P", "sub", drive.Times{}); err != nil || it.ID != "N" {
+		t.Errorf("CreateFolder = %+v, %v", it, err)
+	}
+	s.on(post, taken)
+	if _, err := s.client(newClock()).CreateFolder(t.Context(), "D", "P", "sub", drive.Times{}); !errors.Is(err, drive.ErrExists) {
+		t.Errorf("err = %v, want ErrExists", err)
+	}
+}
+
+func TestPatchAndDeleteSurviveALostAnswer(t *testing.T) {
+	s := newSource(t)
+	c := s.client(newClock())
+	s.answers("PATCH /v1.0/drives/D/items/I", broken, refuse(412, "resourceModified", "", ""))
+	s.on("GET /v1.0/drives/D/items/I", reply(`{"id":"I","name":"b","file":{},"parentReference":{"id":"P2"}}`))
+	if it, err := c.Patch(t.Context(), "D", "I", drive.Patch{Name: "b", Parent: "P2", IfMatch: "e"}); err != nil || it.Name != "b" {
+		t.Errorf("Patch = %+v, %v", it, err)
+	}
+	s.answers("PATCH /v1.0/drives/D/items/I", broken, refuse(412, "resourceModified", "", ""))
+	if _, err := c.Patch(t.Context(), "D", "I", drive.Patch{Name: "c", IfMatch: "e"}); !errors.Is(err, drive.ErrChanged) {
+		t.Errorf("err = %v, want ErrChanged", err)
+	}
+	s.answers("DELETE /v1.0/drives/D/items/I", broken, status(404))
+	if err := c.Delete(t.Context(), "D", "I", ""); err != nil {
+		t.Errorf("Delete = %v", err)
+	}
+	s.on("DELETE /v1.0/drives/D/items/I", status(404))
+	if err := c.Delete(t.Context(), "D", "I", ""); !errors.Is(err, drive.ErrNotFound) {
+		t.Errorf("err = %v, want ErrNotFound", err)
+	}
+}
+
+func TestLibraries(t *testing.T) {
+	s := newSource(t)
+	s.on(rootPath, rootJSON)
+	s.on("POST /v1.0/sites/S/lists", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if got, want := string(b), `{"displayName":"Restored","list":{"template":"documentLibrary"}}`; got != want {
+			t.Errorf("sent %s, want %s", got, want)
+		}
+		w.WriteHeader(201)
+		fmt.Fprint(w, `{"id":"list"}`)
+	})
+	s.answers("GET /v1.0/sites/S/lists/list/drive", status(404), reply(`{"id":"b!N","name":"Restored","webUrl":"https://x/Restored"}`))
+	s.on("GET /v1.0/sites/S/drives", reply(`{"value":[{"id":"b!O","name":"Other"},{"id":"b!N","name":"restored"}]}`))
+	c := s.client(newClock())
+	d, err := c.CreateLibrary(t.Context(), "D", "Restored")
+	if err != nil || d.ID != "b!N" || d.SiteID != "S" || d.WebURL != "https://x/Restored" {
+		t.Errorf("CreateLibrary = %+v, %v", d, err)
+	}
+	if d, ok, err := c.FindLibrary(t.Context(), "D", "Restored"); !ok || err != nil || d.ID != "b!N" {
+		t.Errorf("FindLibrary = %+v, %v, %v", d, ok, err)
+	}
+	if _, ok, err := c.FindLibrary(t.Context(), "D", "None"); ok || err != nil {
+		t.Errorf("FindLibrary of none = %v, %v", ok, err)
+	}
+	for _, answer := range []http.HandlerFunc{refuse(409, "nameAlreadyExists", "", ""), refuse(400, "invalidRequest", "", "A list with this title already exists.")} {
+		s.on("POST /v1.0/sites/S/lists", answer)
+		if _, err := c.CreateLibrary(t.Context(), "D", "Restored"); !errors.Is(err, drive.ErrExists) {
+			t.Errorf("err = %v, want ErrExists", err)
+		}
+	}
+}
