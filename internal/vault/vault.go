@@ -1,13 +1,48 @@
 // Package vault keeps what was backed up, and is the only door to kopia.
+//
+// A [Vault] is one kopia repository: a tenant's. A drive has one snapshot
+// source in it, with one live manifest whose root directory holds every point
+// of the drive:
+//
+//	2026-11-21/10-10-00.000Z/files/   the drive's tree at a point in time
+//	2026-11-21/10-10-00.000Z/meta/    index: item id to parent item id; point.json
+//
+// All of it is plain kopia: the stock kopia command lists, verifies, restores
+// and collects such a repository. What we keep of an item beyond name, size,
+// time and content stands in further members of its directory entry, which
+// kopia passes over. See record and trie for the two forms.
+//
+// A point's directory is called its tree, and the directory above it, with all
+// points, the drive's root; both are named by kopia's object id. Which root and
+// tree of a drive count is for the catalog to say: an [Update] starts from
+// those it is given, [Update.Seal] returns the next ones, and a manifest that
+// disagrees with the catalog is put right by [Vault.Maintain] before anything
+// is collected. Whatever happens between the two leaves at worst objects that
+// nobody refers to.
+//
+// The package may be used by many goroutines, and a repository by many
+// processes. It imports nothing of ours but backup.
 package vault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"io"
-	"iter"
+	"fmt"
 	"log/slog"
-	"time"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gofrs/flock"
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/blob/filesystem"
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/format"
+	"github.com/kopia/kopia/repo/maintenance"
+	"github.com/kopia/kopia/repo/object"
 
 	"holdfast/internal/backup"
 )
@@ -24,22 +59,29 @@ func (Secret) GoString() string { return "[redacted]" }
 // LogValue hides the secret.
 func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
-// The failures that a caller may tell apart, with errors.Is.
+// The failures that a caller may tell apart, with errors.Is. An error that is
+// none of these came from the caller's reader or context, or is a defect.
 var (
-	// ErrStorage: the vault's storage could not be read or written, or is full.
+	// ErrStorage: the vault's storage could not be read or written, or is
+	// full. What was sealed before is as it was.
 	ErrStorage = errors.New("the vault's storage failed")
 	// ErrPassword: the vault exists and does not open with the password given.
 	ErrPassword = errors.New("the vault does not open with this password")
-	// ErrNotFound: the vault has no such tree, item or content.
+	// ErrNotFound: the vault holds no such tree or content.
 	ErrNotFound = errors.New("not in the vault")
 )
 
-// Config says where a vault is.
+// Config says where a vault is and how it is opened.
 type Config struct {
-	Dir      string // the repository; created when it holds none
+	// Dir is the repository's folder. Open makes one that is missing or empty
+	// into a new vault.
+	Dir      string
 	Password Secret
-	State    string // a folder of this process's own, for kopia's connection file and caches
-	Log      *slog.Logger
+	// State is a folder for kopia's connection file and its lock for
+	// maintenance. Vaults must not share it; processes on one vault may.
+	State string
+	// Log tells of repairs. Nil is silence.
+	Log *slog.Logger
 }
 
 // A DriveKey names a drive in a vault.
@@ -48,137 +90,183 @@ type DriveKey struct {
 	Drive  backup.DriveID
 }
 
-// An Entry is what is kept of one item of a drive.
-type Entry struct {
-	ID, Parent        backup.ItemID // Parent is empty for the drive's root folder
-	Name              string
-	Kind              backup.ItemKind
-	Size              int64 // files only
-	Created, Modified time.Time
-	CTag, Hash        string
-	Content           string // files only: what Write returned
-}
-
-// A Node is an entry with its path below the drive's root: "" for the root
-// itself, "a/b.txt" for others.
-type Node struct {
-	Entry
-	Path string
-}
-
-// A Change is how one item differs between two trees: From is nil when it was
-// added, To when it was removed.
-type Change struct {
-	From, To *Node
-}
-
-// A Content is what Write stored.
-type Content struct {
-	ID   string
-	Size int64
-}
-
-// PointInfo is what Seal keeps beside the tree.
-type PointInfo struct {
-	Incomplete bool // a checkpoint of a backup that is still under way
-}
-
-// Sealed is the outcome of Seal.
-type Sealed struct {
-	Root, Tree            string
-	Changed               bool
-	Files, Folders, Bytes int64
-	Orphans               []backup.ItemID // staged, but left out: no chain of parents leads to the root
-}
-
-// Counters are what a vault did since it was opened.
+// Counters are what a vault did since it was opened. An object is a directory,
+// a leaf of an index or a file's content; a blob is a file in the repository's
+// folder.
 type Counters struct {
-	ObjectsWritten, ObjectsRead   int64
-	ContentsWritten, ContentsRead int64
-	BlobsWritten, BlobsRead       int64
-	BytesWritten, BytesRead       int64
+	ObjectsWritten, ObjectsRead int64
+	BlobsWritten, BytesWritten  int64 // packs and indexes, and their stored size
 }
 
-// A Vault is one tenant's repository, open.
-type Vault struct{}
+// A Vault is one tenant's repository, open. Its methods may be called at the
+// same time.
+type Vault struct {
+	rep    repo.DirectRepository
+	log    *slog.Logger
+	safety maintenance.SafetyParameters
 
-// Open opens the vault, creating it when there is none.
-func Open(ctx context.Context, cfg Config) (*Vault, error) { panic("") }
+	objectsWritten, objectsRead, blobsWritten, bytesWritten atomic.Int64
 
-// Close closes the vault.
-func (v *Vault) Close(ctx context.Context) error { panic("") }
+	manifests struct {
+		sync.Mutex
+		live  int // sources at the last sweep
+		stale int // published since, each leaving an older one behind
+	}
+}
+
+// owner is who kopia thinks we are, on every machine: the owner of maintenance.
+const owner = "holdfast"
+
+// Open opens the vault that cfg names, making it when there is none. It fails
+// with ErrPassword or ErrStorage. The vault must be closed.
+func Open(ctx context.Context, cfg Config) (*Vault, error) {
+	v := &Vault{log: cfg.Log, safety: maintenance.SafetyFull}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	if v.rep, err = open(ctx, dir, cfg); err != nil {
+		return nil, fmt.Errorf("open vault in %s: %w", dir, storageError(err))
+	}
+	return v, nil
+}
+
+func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, error) {
+	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+		return nil, err
+	}
+	state, err := filepath.Abs(cfg.State)
+	if err != nil {
+		return nil, err
+	}
+	st, err := filesystem.New(ctx, &filesystem.Options{Path: dir}, true)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close(ctx)
+	if err := create(ctx, dir, st, string(cfg.Password)); err != nil {
+		return nil, err
+	}
+
+	// The connection file is written by hand: repo.Connect would open the
+	// repository once more to try it. There are no caches on disk, which an
+	// empty Caching says (none at all would be those in the user's home). The
+	// storage is a local folder, where they would be a second and slower copy
+	// of the packs; kopia keeps its index in memory, 40 bytes a content.
+	connection := filepath.Join(state, "connection.json")
+	storage := st.ConnectionInfo()
+	lc := repo.LocalConfig{
+		Storage:       &storage,
+		Caching:       &content.CachingOptions{},
+		ClientOptions: repo.ClientOptions{Hostname: owner, Username: owner, Description: "Holdfast vault"},
+	}
+	b, err := json.MarshalIndent(lc, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := replaceFile(connection, b); err != nil {
+		return nil, err
+	}
+
+	rep, err := repo.Open(ctx, connection, string(cfg.Password), &repo.Options{
+		DisableRepositoryLog: true, // or each session would leave log blobs
+		DoNotWaitForUpgrade:  true,
+		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rep.(repo.DirectRepository), nil
+}
+
+// create makes the repository unless it is there. Two processes may try at
+// once: the second must not write a format of its own over the first's.
+func create(ctx context.Context, dir string, st blob.Storage, password string) error {
+	lock := flock.New(filepath.Join(dir, ".create"))
+	if err := lock.Lock(); err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	err := repo.Initialize(ctx, st, &repo.NewRepositoryOptions{
+		BlockFormat: format.ContentFormat{
+			Hash:       "BLAKE3-256-128",
+			Encryption: "AES256-GCM-HMAC-SHA256",
+		},
+		ObjectFormat: format.ObjectFormat{Splitter: "DYNAMIC-4M-BUZHASH"},
+	}, password)
+	if errors.Is(err, repo.ErrAlreadyInitialized) {
+		return nil
+	}
+	return err
+}
+
+// replaceFile writes a file that only its owner may read, in one step.
+func replaceFile(name string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// Close closes the vault. Updates that are still open keep it open until they
+// are closed.
+func (v *Vault) Close(ctx context.Context) error {
+	if err := v.rep.Close(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("close vault: %w", storageError(err))
+	}
+	return nil
+}
 
 // Counters returns what the vault did since it was opened.
-func (v *Vault) Counters() Counters { panic("") }
-
-// An Update makes the next tree of one drive.
-type Update struct{}
-
-// Begin starts an update of a drive whose published root and latest tree are
-// those given; both are empty before the drive's first point.
-func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Update, error) {
-	panic("")
+func (v *Vault) Counters() Counters {
+	return Counters{
+		ObjectsWritten: v.objectsWritten.Load(),
+		ObjectsRead:    v.objectsRead.Load(),
+		BlobsWritten:   v.blobsWritten.Load(),
+		BytesWritten:   v.bytesWritten.Load(),
+	}
 }
 
-// Get returns an item as it is in the base with what was staged.
-func (u *Update) Get(ctx context.Context, id backup.ItemID) (Entry, bool, error) { panic("") }
-
-// Write stores a file's content. Concurrent calls are safe.
-func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, error) { panic("") }
-
-// Put stages an item as it shall be.
-func (u *Update) Put(e Entry) { panic("") }
-
-// Delete stages the removal of an item with all that is below it after all moves.
-func (u *Update) Delete(id backup.ItemID) { panic("") }
-
-// IDs lists the items of the base.
-func (u *Update) IDs(ctx context.Context) iter.Seq2[backup.ItemID, error] { panic("") }
-
-// Seal writes the tree and publishes it.
-func (u *Update) Seal(ctx context.Context, at time.Time, info PointInfo) (Sealed, error) { panic("") }
-
-// Close ends the update; what was not sealed is dropped.
-func (u *Update) Close() { panic("") }
-
-// Walk lists a tree, folders before what they hold.
-func (v *Vault) Walk(ctx context.Context, tree string) iter.Seq2[Node, error] { panic("") }
-
-// Stat returns one item of a tree.
-func (v *Vault) Stat(ctx context.Context, tree string, id backup.ItemID) (Entry, bool, error) {
-	panic("")
+// session starts a write session. Its writer must be closed, and drops what
+// was not flushed.
+func (v *Vault) session(ctx context.Context, purpose string) (repo.DirectRepositoryWriter, error) {
+	_, w, err := v.rep.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: purpose, OnUpload: func(n int64) {
+		v.blobsWritten.Add(1)
+		v.bytesWritten.Add(n)
+	}})
+	if err != nil {
+		return nil, storageError(err)
+	}
+	return w, nil
 }
 
-// Path returns an item's path below the drive's root.
-func (v *Vault) Path(ctx context.Context, tree string, id backup.ItemID) (string, bool, error) {
-	panic("")
+// storageError gives an error of kopia's its kind.
+func storageError(err error) error {
+	switch {
+	case err == nil,
+		errors.Is(err, ErrStorage), errors.Is(err, ErrPassword), errors.Is(err, ErrNotFound),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, repo.ErrInvalidPassword):
+		return ErrPassword
+	case missing(err):
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return fmt.Errorf("%w: %w", ErrStorage, err)
 }
 
-// List returns what a folder of a tree holds.
-func (v *Vault) List(ctx context.Context, tree string, folder backup.ItemID) ([]Entry, error) {
-	panic("")
+// missing reports whether err says that kopia knows no such content.
+func missing(err error) bool {
+	return errors.Is(err, object.ErrObjectNotFound) || errors.Is(err, content.ErrContentNotFound)
 }
-
-// Diff lists how tree to differs from tree from, by item id.
-func (v *Vault) Diff(ctx context.Context, from, to string) iter.Seq2[Change, error] { panic("") }
-
-// A Reader reads one content.
-type Reader interface {
-	io.ReadSeekCloser
-	io.ReaderAt
-	Size() int64
-}
-
-// Open opens a content for reading.
-func (v *Vault) Open(ctx context.Context, content string) (Reader, error) { panic("") }
-
-// Verify reads all of a tree.
-func (v *Vault) Verify(ctx context.Context, tree string) error { panic("") }
-
-// Expire drops the points of a drive whose trees are not to be kept.
-func (v *Vault) Expire(ctx context.Context, key DriveKey, root string, keep map[string]bool) (newRoot string, err error) {
-	panic("")
-}
-
-// Maintain repairs manifests that lag behind roots, and collects what nothing needs.
-func (v *Vault) Maintain(ctx context.Context, roots map[DriveKey]string) error { panic("") }

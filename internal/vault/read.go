@@ -1,0 +1,271 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+
+	"github.com/kopia/kopia/repo/object"
+
+	"holdfast/internal/backup"
+)
+
+// A Node is an entry with its path below the drive's root folder: "" for the
+// root folder itself, "a/b.txt" for others.
+type Node struct {
+	Entry
+	Path string
+}
+
+func join(folder, name string) string {
+	if folder == "" {
+		return name
+	}
+	return folder + "/" + name
+}
+
+// Walk lists a tree: the root folder first, and each folder before what is in
+// it. It ends with the first error.
+func (v *Vault) Walk(ctx context.Context, tree string) iter.Seq2[Node, error] {
+	return func(yield func(Node, error) bool) {
+		b, err := v.base(ctx, "", tree)
+		if err == nil && tree == "" {
+			err = fmt.Errorf("%w: no tree", ErrNotFound)
+		}
+		if err != nil {
+			yield(Node{}, fmt.Errorf("walk tree %s: %w", tree, err))
+			return
+		}
+		if b.files.ID == "" {
+			return // nothing was in the drive
+		}
+		v.walk(ctx, &b.files, Node{b.files.entry(""), ""}, yield)
+	}
+}
+
+// walk yields a folder's node and all below it, reading one directory of each
+// level at a time. It reports whether to go on.
+func (v *Vault) walk(ctx context.Context, r *record, n Node, yield func(Node, error) bool) bool {
+	if !yield(n, nil) {
+		return false
+	}
+	if !r.isDir() {
+		return true
+	}
+	d, err := v.readDir(ctx, r.Object)
+	if err != nil {
+		yield(Node{}, fmt.Errorf("walk folder %q: %w", n.Path, err))
+		return false
+	}
+	for i := range d.records {
+		below := &d.records[i]
+		e := below.entry(n.ID)
+		if !v.walk(ctx, below, Node{e, join(n.Path, e.Name)}, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Stat returns one item of a tree, and whether the tree has it.
+func (v *Vault) Stat(ctx context.Context, tree string, id backup.ItemID) (Entry, bool, error) {
+	n, ok, err := v.node(ctx, tree, id)
+	return n.Entry, ok, err
+}
+
+// Path returns an item's path as Walk gives it, and whether the tree has it.
+func (v *Vault) Path(ctx context.Context, tree string, id backup.ItemID) (string, bool, error) {
+	n, ok, err := v.node(ctx, tree, id)
+	return n.Path, ok, err
+}
+
+func (v *Vault) node(ctx context.Context, tree string, id backup.ItemID) (Node, bool, error) {
+	b, err := v.base(ctx, "", tree)
+	if err != nil {
+		return Node{}, false, fmt.Errorf("find item in tree %s: %w", tree, err)
+	}
+	n, _, err := b.node(ctx, id)
+	if err != nil {
+		return Node{}, false, fmt.Errorf("find item in tree %s: %w", tree, err)
+	}
+	if n == nil {
+		return Node{}, false, nil
+	}
+	return *n, true, nil
+}
+
+// node returns an item with its path and record, or nil.
+func (b *base) node(ctx context.Context, id backup.ItemID) (*Node, *record, error) {
+	r, parent, err := b.record(ctx, id)
+	if err != nil || r == nil {
+		return nil, nil, err
+	}
+	n := &Node{Entry: r.entry(parent)}
+	if parent == "" {
+		return n, r, nil
+	}
+	above, _, err := b.node(ctx, parent)
+	if err != nil {
+		return nil, nil, err
+	}
+	n.Path = join(above.Path, n.Name)
+	return n, r, nil
+}
+
+// List returns what a folder of a tree holds, folders first, each kind by
+// name. An id that is no folder of the tree is ErrNotFound.
+func (v *Vault) List(ctx context.Context, tree string, folder backup.ItemID) ([]Entry, error) {
+	b, err := v.base(ctx, "", tree)
+	if err != nil {
+		return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
+	}
+	r, _, err := b.record(ctx, folder)
+	if err != nil {
+		return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
+	}
+	if r == nil || !r.isDir() {
+		return nil, fmt.Errorf("list folder in tree %s: %w: folder %s", tree, ErrNotFound, folder)
+	}
+	d, err := b.dir(ctx, r.Object)
+	if err != nil {
+		return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
+	}
+	entries := make([]Entry, len(d.records))
+	for i := range d.records {
+		entries[i] = d.records[i].entry(folder)
+	}
+	return entries, nil
+}
+
+// A Reader reads one content. ReadAt may be called by many goroutines, and
+// does not move what Read reads.
+type Reader interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+	Size() int64
+}
+
+// Open opens a content for reading, by the id that its entry has. It must be
+// closed. What is read has been verified.
+func (v *Vault) Open(ctx context.Context, content string) (Reader, error) {
+	r, err := v.openObject(ctx, content)
+	if err != nil {
+		return nil, fmt.Errorf("open content %s: %w", content, err)
+	}
+	return &reader{seq: r, at: func() (object.Reader, error) { return v.openObject(ctx, content) }}, nil
+}
+
+type reader struct {
+	seq object.Reader // for Read and Seek
+
+	at  func() (object.Reader, error)
+	mu  sync.Mutex
+	ran object.Reader // for ReadAt, opened when first needed
+}
+
+func (r *reader) Size() int64 { return r.seq.Length() }
+
+func (r *reader) Read(b []byte) (int, error) {
+	n, err := r.seq.Read(b)
+	return n, readError(err)
+}
+
+func (r *reader) Seek(offset int64, whence int) (int64, error) {
+	n, err := r.seq.Seek(offset, whence)
+	return n, readError(err)
+}
+
+func (r *reader) ReadAt(b []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, errors.New("vault: ReadAt before the content's beginning")
+	}
+	if off >= r.Size() {
+		return 0, io.EOF
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ran == nil {
+		var err error
+		if r.ran, err = r.at(); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := r.ran.Seek(off, io.SeekStart); err != nil {
+		return 0, readError(err)
+	}
+	n, err := io.ReadFull(r.ran, b)
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF
+	}
+	return n, readError(err)
+}
+
+func (r *reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ran != nil {
+		r.ran.Close()
+	}
+	return r.seq.Close()
+}
+
+func readError(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return fmt.Errorf("read content: %w", storageError(err))
+}
+
+// Verify reads all of a tree, contents included, and returns what is wrong
+// with it. Kopia checks each block against its hash as it is read.
+func (v *Vault) Verify(ctx context.Context, tree string) error {
+	b, err := v.base(ctx, "", tree)
+	if err != nil {
+		return fmt.Errorf("verify tree %s: %w", tree, err)
+	}
+	items := 0
+	for n, err := range v.Walk(ctx, tree) {
+		if err != nil {
+			return fmt.Errorf("verify tree %s: %w", tree, err)
+		}
+		items++
+		if parent, ok, err := b.parent(ctx, n.ID); err != nil || !ok || parent != n.Parent {
+			return fmt.Errorf("verify tree %s: %w", tree, errors.Join(b.damaged(n.ID), err))
+		}
+		if n.Kind == backup.File {
+			if err := v.verifyContent(ctx, n); err != nil {
+				return fmt.Errorf("verify tree %s: %s: %w", tree, n.Path, err)
+			}
+		}
+	}
+	indexed := 0
+	for _, err := range b.trie.all(ctx) {
+		if err != nil {
+			return fmt.Errorf("verify tree %s: %w", tree, err)
+		}
+		indexed++
+	}
+	if indexed != items {
+		return fmt.Errorf("verify tree %s: %w: %d items in files, %d in its index", tree, ErrStorage, items, indexed)
+	}
+	return nil
+}
+
+func (v *Vault) verifyContent(ctx context.Context, n Node) error {
+	r, err := v.Open(ctx, n.Content)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	size, err := io.Copy(io.Discard, r)
+	if err != nil {
+		return err
+	}
+	if size != n.Size {
+		return fmt.Errorf("%w: its content has %d bytes, not %d", ErrStorage, size, n.Size)
+	}
+	return nil
+}

@@ -1,0 +1,350 @@
+package vault
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/object"
+
+	"holdfast/internal/backup"
+)
+
+// A record is an entry of a directory as it is stored: the members of kopia's
+// snapshot.DirEntry, and after them ours. No name of ours may equal one of
+// kopia's in any case, for encoding/json would take one for the other.
+type record struct {
+	Name     string               `json:"name"`
+	Type     string               `json:"type"` // fileType or dirType
+	Mode     string               `json:"mode"`
+	Size     int64                `json:"size,omitempty"`
+	Modified time.Time            `json:"mtime,omitzero"`
+	Object   string               `json:"obj"`
+	Summary  *fs.DirectorySummary `json:"summ,omitempty"` // of directories
+
+	ID      backup.ItemID `json:"id,omitempty"` // of what is in files/, and of files/ itself
+	Created time.Time     `json:"btime,omitzero"`
+	CTag    string        `json:"ctag,omitempty"`
+	Hash    string        `json:"hash,omitempty"`
+	// TrueName is the item's name where Name had to differ: because two
+	// siblings would share it, or a file system could not bear it.
+	TrueName []byte `json:"trueName,omitempty"`
+}
+
+const (
+	fileType = "f"
+	dirType  = "d"
+	fileMode = "0644"
+	dirMode  = "0755"
+)
+
+// newRecord returns the record of e, but for a folder's object and summary.
+func newRecord(e Entry) record {
+	r := record{
+		Type: fileType, Mode: fileMode, Size: e.Size, Object: e.Content,
+		ID: e.ID, Modified: utc(e.Modified), Created: utc(e.Created), CTag: e.CTag, Hash: e.Hash,
+	}
+	if e.Kind == backup.Folder {
+		r.Type, r.Mode, r.Size, r.Object = dirType, dirMode, 0, ""
+	}
+	r.setName(e.Name, safeName(e.Name))
+	return r
+}
+
+// utc returns t as it will be read again: in UTC, without a monotonic clock.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Round(0)
+}
+
+// entry returns the record as an item below parent.
+func (r *record) entry(parent backup.ItemID) Entry {
+	e := Entry{
+		ID: r.ID, Parent: parent, Name: r.trueName(), Kind: backup.File, Size: r.Size,
+		Created: r.Created, Modified: r.Modified, CTag: r.CTag, Hash: r.Hash, Content: r.Object,
+	}
+	if r.isDir() {
+		e.Kind, e.Size, e.Content = backup.Folder, 0, ""
+	}
+	return e
+}
+
+func (r *record) isDir() bool { return r.Type == dirType }
+
+func (r *record) trueName() string {
+	if r.TrueName != nil {
+		return string(r.TrueName)
+	}
+	return r.Name
+}
+
+// setName names r as stored, keeping the item's own name where it differs.
+func (r *record) setName(own, stored string) {
+	r.Name, r.TrueName = stored, nil
+	if own != stored {
+		r.TrueName = []byte(own)
+	}
+}
+
+// sameItem reports whether two records tell the same of their item; what is
+// below a folder does not count.
+func (r *record) sameItem(s *record) bool {
+	return r.ID == s.ID && r.Type == s.Type && r.trueName() == s.trueName() &&
+		r.Modified.Equal(s.Modified) && r.Created.Equal(s.Created) && r.CTag == s.CTag && r.Hash == s.Hash &&
+		(r.isDir() || r.Object == s.Object && r.Size == s.Size)
+}
+
+// safeName returns a name as near to own as every file system that kopia may
+// restore to can bear.
+func safeName(own string) string {
+	if own == "" || own == "." || own == ".." {
+		return "_" + own
+	}
+	if strings.ContainsAny(own, "/\x00") {
+		own = strings.NewReplacer("/", "_", "\x00", "_").Replace(own)
+	}
+	if !utf8.ValidString(own) {
+		own = strings.ToValidUTF8(own, "_")
+	}
+	return own
+}
+
+// A dir is a directory, read.
+type dir struct {
+	object  string
+	records []record
+	byID    map[backup.ItemID]int // made when first asked for
+}
+
+// find returns the record of id, or nil.
+func (d *dir) find(id backup.ItemID) *record {
+	if d.byID == nil {
+		d.byID = make(map[backup.ItemID]int, len(d.records))
+		for i := range d.records {
+			d.byID[d.records[i].ID] = i
+		}
+	}
+	if i, ok := d.byID[id]; ok {
+		return &d.records[i]
+	}
+	return nil
+}
+
+// named returns the record stored under name, or nil.
+func (d *dir) named(name string) *record {
+	for i := range d.records {
+		if d.records[i].Name == name {
+			return &d.records[i]
+		}
+	}
+	return nil
+}
+
+// dirStream marks a kopia directory.
+const dirStream = "kopia:directory"
+
+type dirManifest struct {
+	Stream  string               `json:"stream"`
+	Entries []record             `json:"entries"`
+	Summary *fs.DirectorySummary `json:"summary"`
+}
+
+// readDir reads a directory.
+func (v *Vault) readDir(ctx context.Context, oid string) (*dir, error) {
+	b, err := v.readObject(ctx, oid)
+	if err != nil {
+		return nil, err
+	}
+	var m dirManifest
+	if err := json.Unmarshal(b, &m); err != nil || m.Stream != dirStream {
+		return nil, fmt.Errorf("%w: object %s is not a directory", ErrStorage, oid)
+	}
+	return &dir{object: oid, records: m.Entries}, nil
+}
+
+// readObject reads a small object whole.
+func (v *Vault) readObject(ctx context.Context, oid string) ([]byte, error) {
+	r, err := v.openObject(ctx, oid)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b := make([]byte, r.Length())
+	if _, err := io.ReadFull(r, b); err != nil {
+		return nil, storageError(err)
+	}
+	return b, nil
+}
+
+// openObject opens an object. One that is not known may have been written by
+// another process a moment ago, so the index is read anew once.
+func (v *Vault) openObject(ctx context.Context, oid string) (object.Reader, error) {
+	id, err := object.ParseID(oid)
+	if err != nil || oid == "" {
+		return nil, fmt.Errorf("%w: %q names no object", ErrNotFound, oid)
+	}
+	v.objectsRead.Add(1)
+	r, err := v.rep.OpenObject(ctx, id)
+	if missing(err) {
+		if err := v.rep.Refresh(ctx); err != nil {
+			return nil, storageError(err)
+		}
+		r, err = v.rep.OpenObject(ctx, id)
+	}
+	if err != nil {
+		return nil, storageError(err)
+	}
+	return r, nil
+}
+
+// Contents are named with one of these prefixes, which puts them into kopia's
+// packs of metadata, apart from files' contents.
+const (
+	dirPrefix  content.IDPrefix = "k" // kopia's own for directories
+	metaPrefix content.IDPrefix = "i"
+)
+
+// writeObject writes a small object of ours.
+func (v *Vault) writeObject(ctx context.Context, w repo.RepositoryWriter, prefix content.IDPrefix, description string, b []byte) (string, error) {
+	ow := w.NewObjectWriter(ctx, object.WriterOptions{
+		Description: description, Prefix: prefix,
+		Compressor: fastest, MetadataCompressor: fastest,
+	})
+	defer ow.Close()
+	_, err := ow.Write(b)
+	if err != nil {
+		return "", storageError(err)
+	}
+	id, err := ow.Result()
+	if err != nil {
+		return "", storageError(err)
+	}
+	v.objectsWritten.Add(1)
+	return id.String(), nil
+}
+
+// writeDir writes records, in any order, as a directory that is itself a
+// directory entry named name.
+func (v *Vault) writeDir(ctx context.Context, w repo.RepositoryWriter, name string, modified time.Time, records []record) (record, error) {
+	slices.SortFunc(records, func(a, b record) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name)) // "d" before "f", as kopia sorts
+	})
+	summary := summarize(records, modified)
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(dirManifest{dirStream, records, summary}); err != nil {
+		return record{}, fmt.Errorf("encode directory %s: %w", name, err)
+	}
+	oid, err := v.writeObject(ctx, w, dirPrefix, "DIR:"+name, b.Bytes())
+	if err != nil {
+		return record{}, err
+	}
+	return record{Name: name, Type: dirType, Mode: dirMode, Modified: modified, Object: oid, Summary: summary}, nil
+}
+
+// summarize returns what kopia's own writer says of such a directory.
+func summarize(records []record, modified time.Time) *fs.DirectorySummary {
+	s := &fs.DirectorySummary{TotalDirCount: 1}
+	latest := func(t fs.UTCTimestamp) { s.MaxModTime = max(s.MaxModTime, t) }
+	for i := range records {
+		r := &records[i]
+		latest(kopiaTime(r.Modified))
+		switch {
+		case !r.isDir():
+			s.TotalFileCount++
+			s.TotalFileSize += r.Size
+		case r.Summary != nil:
+			s.TotalFileCount += r.Summary.TotalFileCount
+			s.TotalFileSize += r.Summary.TotalFileSize
+			s.TotalDirCount += r.Summary.TotalDirCount
+			latest(r.Summary.MaxModTime)
+		}
+	}
+	if len(records) == 0 {
+		s.MaxModTime = kopiaTime(modified)
+	}
+	return s
+}
+
+// kopiaTime returns t as kopia counts it, which the years before 1678 and
+// after 2262 do not fit.
+func kopiaTime(t time.Time) fs.UTCTimestamp {
+	if t.Year() < 1678 || t.Year() > 2261 {
+		return 0
+	}
+	return fs.UTCTimestampFromTime(t)
+}
+
+// nameAll gives each record the name it is stored under. Siblings may claim
+// one name: two items that the source listed at different moments, or names
+// that differ in case only. The name then belongs to the claimant staged last,
+// else to the one that has it; every other is stored as "name (id).ext" and
+// keeps its own name beside it.
+func nameAll(records []record, staged map[backup.ItemID]int) {
+	claims := make(map[string][]int, len(records))
+	for i := range records {
+		key := fold(safeName(records[i].trueName()))
+		claims[key] = append(claims[key], i)
+	}
+	var losers []int
+	for _, claim := range claims {
+		winner := slices.MaxFunc(claim, func(i, j int) int {
+			a, b := &records[i], &records[j]
+			return cmp.Or(cmp.Compare(staged[a.ID], staged[b.ID]),
+				cmp.Compare(holds(a), holds(b)), cmp.Compare(b.ID, a.ID))
+		})
+		for _, i := range claim {
+			if i != winner {
+				losers = append(losers, i)
+				continue
+			}
+			own := records[i].trueName()
+			records[i].setName(own, safeName(own))
+		}
+	}
+	slices.SortFunc(losers, func(i, j int) int { return cmp.Compare(records[i].ID, records[j].ID) })
+	for _, i := range losers {
+		r := &records[i]
+		own := r.trueName()
+		safe := safeName(own)
+		ext := path.Ext(safe)
+		stem := strings.TrimSuffix(safe, ext)
+		id := safeName(string(r.ID))
+		for n := 0; ; n++ {
+			tail := id[max(0, len(id)-6):]
+			if n > 0 {
+				tail = id + strings.Repeat("-"+strconv.Itoa(n), min(1, n-1))
+			}
+			name := stem + " (" + tail + ")" + ext
+			if _, taken := claims[fold(name)]; !taken {
+				claims[fold(name)] = nil
+				r.setName(own, name)
+				break
+			}
+		}
+	}
+}
+
+// holds is 1 when r is stored under its own name.
+func holds(r *record) int {
+	if r.TrueName == nil {
+		return 1
+	}
+	return 0
+}
+
+// fold returns the form in which names that differ in case only are equal.
+func fold(name string) string { return strings.ToLower(name) }

@@ -1,0 +1,844 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/compression"
+	"github.com/kopia/kopia/repo/object"
+
+	"holdfast/internal/backup"
+)
+
+// An Entry is what is kept of one item of a drive.
+type Entry struct {
+	ID, Parent        backup.ItemID // Parent is empty for the drive's root folder
+	Name              string
+	Kind              backup.ItemKind
+	Size              int64 // files only
+	Created, Modified time.Time
+	CTag, Hash        string
+	Content           string // files only: Content.ID, as Write returned it
+}
+
+// A Content is what Write stored.
+type Content struct {
+	ID   string
+	Size int64
+}
+
+// PointInfo is what Seal keeps beside the drive's tree.
+type PointInfo struct {
+	Incomplete bool // a checkpoint of a backup that is still under way
+}
+
+// Sealed is the outcome of Seal.
+type Sealed struct {
+	Root, Tree string
+	// Changed is false when the drive is as it was in the base, whose tree
+	// and root the others then are.
+	Changed               bool
+	Files, Folders, Bytes int64 // of the whole tree; its root folder is not counted
+	// Orphans were staged and left out, because no chain of parents leads
+	// from them to the drive's root folder.
+	Orphans []backup.ItemID
+}
+
+// An Update makes the next tree of one drive from a base: stage with Put and
+// Delete, store contents with Write, then Seal. Write may be called by many
+// goroutines; so may the others, except that nothing else may be under way
+// during Seal. An update that failed can only be closed.
+type Update struct {
+	v   *Vault
+	key DriveKey
+	w   repo.DirectRepositoryWriter
+
+	mu     sync.Mutex
+	base   base
+	puts   map[backup.ItemID]Entry
+	gone   map[backup.ItemID]bool
+	order  map[backup.ItemID]int // of puts, rising from 1
+	last   int
+	closed bool
+}
+
+// A base is the tree that an update starts from, and what was read of it.
+type base struct {
+	v          *Vault
+	root, tree string
+	files      record // the root folder; zero when there is no tree
+	trie       *trie
+	dirs       map[string]*dir
+	point      pointFile
+}
+
+// pointFile is the form of meta/point.json.
+type pointFile struct {
+	Drive      backup.DriveID `json:"drive"`
+	Time       time.Time      `json:"time"`
+	Files      int64          `json:"files"`
+	Folders    int64          `json:"folders"`
+	Bytes      int64          `json:"bytes"`
+	Incomplete bool           `json:"incomplete,omitempty"`
+}
+
+// Begin starts an update of a drive whose root and latest tree are those
+// given, both empty for a drive without points. The update must be closed. It
+// fails with ErrNotFound when the vault has no such tree.
+func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Update, error) {
+	b, err := v.base(ctx, root, tree)
+	if err != nil {
+		return nil, fmt.Errorf("begin update of drive %s: %w", key.Drive, err)
+	}
+	w, err := v.session(ctx, "update")
+	if err != nil {
+		return nil, fmt.Errorf("begin update of drive %s: %w", key.Drive, err)
+	}
+	u := &Update{v: v, key: key, w: w, base: b}
+	u.unstage()
+	return u, nil
+}
+
+func (u *Update) unstage() {
+	u.puts, u.gone, u.order = map[backup.ItemID]Entry{}, map[backup.ItemID]bool{}, map[backup.ItemID]int{}
+}
+
+// base opens a tree.
+func (v *Vault) base(ctx context.Context, root, tree string) (base, error) {
+	b := base{v: v, root: root, tree: tree, trie: v.newTrie(nil), dirs: map[string]*dir{}}
+	if tree == "" {
+		return b, nil
+	}
+	d, err := v.readDir(ctx, tree)
+	if err != nil {
+		return b, err
+	}
+	files, meta := d.named("files"), d.named("meta")
+	if files == nil || meta == nil {
+		return b, fmt.Errorf("%w: %s is not a tree", ErrNotFound, tree)
+	}
+	m, err := v.readDir(ctx, meta.Object)
+	if err != nil {
+		return b, err
+	}
+	b.files = *files
+	b.trie = v.newTrie(m.named("index"))
+	if p := m.named("point.json"); p != nil {
+		raw, err := v.readObject(ctx, p.Object)
+		if err != nil {
+			return b, err
+		}
+		if err := json.Unmarshal(raw, &b.point); err != nil {
+			return b, fmt.Errorf("%w: point.json of %s: %w", ErrStorage, tree, err)
+		}
+	}
+	return b, nil
+}
+
+// parent returns the parent of id in the base.
+func (b *base) parent(ctx context.Context, id backup.ItemID) (backup.ItemID, bool, error) {
+	return b.trie.parent(ctx, id)
+}
+
+// record returns the record of id in the base, and its parent; nil when the
+// base has no such item.
+func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.ItemID, error) {
+	parent, ok, err := b.parent(ctx, id)
+	if err != nil || !ok {
+		return nil, "", err
+	}
+	if parent == "" {
+		if b.files.ID != id {
+			return nil, "", b.damaged(id)
+		}
+		return &b.files, "", nil
+	}
+	folder, _, err := b.record(ctx, parent)
+	if err != nil {
+		return nil, "", err
+	}
+	if folder == nil || !folder.isDir() {
+		return nil, "", b.damaged(id)
+	}
+	d, err := b.dir(ctx, folder.Object)
+	if err != nil {
+		return nil, "", err
+	}
+	r := d.find(id)
+	if r == nil {
+		return nil, "", b.damaged(id)
+	}
+	return r, parent, nil
+}
+
+func (b *base) damaged(id backup.ItemID) error {
+	return fmt.Errorf("%w: tree %s: its index and its files disagree on item %s", ErrStorage, b.tree, id)
+}
+
+// dir reads a directory of the base, once.
+func (b *base) dir(ctx context.Context, oid string) (*dir, error) {
+	if d, ok := b.dirs[oid]; ok {
+		return d, nil
+	}
+	d, err := b.v.readDir(ctx, oid)
+	if err == nil {
+		b.dirs[oid] = d
+	}
+	return d, err
+}
+
+// Get returns an item as it was last staged, else as it is in the base.
+// Whether its folders were deleted or lost meanwhile, only Seal finds out.
+func (u *Update) Get(ctx context.Context, id backup.ItemID) (Entry, bool, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if e, ok := u.puts[id]; ok {
+		return e, true, nil
+	}
+	if u.gone[id] {
+		return Entry{}, false, nil
+	}
+	r, parent, err := u.base.record(ctx, id)
+	if err != nil || r == nil {
+		return Entry{}, false, err
+	}
+	return r.entry(parent), true, nil
+}
+
+// IDs lists the items of the base, in no order.
+func (u *Update) IDs(ctx context.Context) iter.Seq2[backup.ItemID, error] {
+	u.mu.Lock()
+	t := u.base.trie
+	u.mu.Unlock()
+	return t.all(ctx)
+}
+
+// Put stages an item as it shall be, whatever was staged of it before. Its
+// parent may be staged later. The root folder has no parent; when another
+// takes its place, the former goes with all that is still below it.
+func (u *Update) Put(e Entry) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.gone, e.ID)
+	u.puts[e.ID] = e
+	u.last++
+	u.order[e.ID] = u.last
+}
+
+// Delete stages the removal of an item, with all that is below it when
+// everything staged has been moved.
+func (u *Update) Delete(id backup.ItemID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.puts, id)
+	u.gone[id] = true
+}
+
+const fastest compression.Name = "zstd-fastest"
+
+// sampleSize is how much of a file decides whether it is compressed.
+const sampleSize = 32 << 10
+
+var samples = sync.Pool{New: func() any { return new([sampleSize]byte) }}
+
+// Write stores a file's content and returns what an Entry needs of it. It is
+// in the vault for good once the update is sealed with an entry that names it.
+// An error of r is returned as it is.
+func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, error) {
+	buf := samples.Get().(*[sampleSize]byte)
+	defer samples.Put(buf)
+	sample := buf[:]
+	n, err := io.ReadFull(r, sample)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return Content{}, err
+	}
+	sample, more := sample[:n], err == nil
+
+	ow := u.w.NewObjectWriter(ctx, object.WriterOptions{
+		Description: "FILE:" + name, Compressor: compressor(sample, more), MetadataCompressor: fastest,
+	})
+	defer ow.Close()
+	if _, err := ow.Write(sample); err != nil {
+		return Content{}, fmt.Errorf("write content: %w", storageError(err))
+	}
+	size := int64(n)
+	if more {
+		dst := &markedWriter{w: ow}
+		rest, err := io.Copy(dst, r)
+		size += rest
+		if dst.err != nil {
+			return Content{}, fmt.Errorf("write content: %w", storageError(dst.err))
+		}
+		if err != nil {
+			return Content{}, err
+		}
+	}
+	id, err := ow.Result()
+	if err != nil {
+		return Content{}, fmt.Errorf("write content: %w", storageError(err))
+	}
+	u.v.objectsWritten.Add(1)
+	return Content{ID: id.String(), Size: size}, nil
+}
+
+// markedWriter remembers its error, to tell it from the reader's.
+type markedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (m *markedWriter) Write(b []byte) (int, error) {
+	n, err := m.w.Write(b)
+	m.err = errors.Join(m.err, err)
+	return n, err
+}
+
+// compressor chooses by a file's first bytes. Kopia keeps a chunk as it is
+// when compression does not make it smaller, so that a file which is all
+// sample need not be tried twice.
+func compressor(sample []byte, more bool) compression.Name {
+	if !more {
+		return fastest
+	}
+	var packed bytes.Buffer
+	if err := compression.ByName[fastest].Compress(&packed, bytes.NewReader(sample)); err != nil {
+		return ""
+	}
+	if packed.Len() > len(sample)*9/10 {
+		return ""
+	}
+	return fastest
+}
+
+// Close ends the update and drops what was not sealed. It may be called twice.
+func (u *Update) Close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.closed = true
+		u.w.Close(context.Background()) // the last reference: the vault's own error, if any
+	}
+}
+
+// Seal writes the drive as it is now, as a point at a time, publishes it, and
+// goes on from there: the update may stage more and be sealed again. When
+// nothing differs from the base it writes nothing.
+//
+// All moves come first, and then deletes. An item staged below a folder that
+// nobody knows, or below itself, is left out and named in Sealed.Orphans; what
+// the base has below it goes with it. Until the catalog names the new root,
+// the old one holds.
+func (u *Update) Seal(ctx context.Context, at time.Time, info PointInfo) (Sealed, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s, err := u.seal(ctx, at, info)
+	if err != nil {
+		return Sealed{}, fmt.Errorf("seal drive %s: %w", u.key.Drive, err)
+	}
+	return s, nil
+}
+
+func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed, error) {
+	at = at.UTC().Truncate(time.Millisecond)
+	m := &merge{u: u, ctx: ctx, base: &u.base, standing: map[backup.ItemID]standing{},
+		puts: map[backup.ItemID][]backup.ItemID{}, removed: map[backup.ItemID]map[backup.ItemID]bool{},
+		dirty: map[backup.ItemID]bool{}, dirtyBelow: map[backup.ItemID]map[backup.ItemID]bool{},
+		parents: map[backup.ItemID]parentChange{}}
+	files, err := m.files()
+	if err != nil {
+		return Sealed{}, err
+	}
+	index, err := u.base.trie.apply(ctx, u.w, m.parentChanges())
+	if err != nil {
+		return Sealed{}, err
+	}
+
+	sealed := Sealed{
+		Root: u.base.root, Tree: u.base.tree, Orphans: m.orphans,
+		Files: files.Summary.TotalFileCount, Folders: files.Summary.TotalDirCount - 1, Bytes: files.Summary.TotalFileSize,
+	}
+	if u.base.tree != "" && files.Object == u.base.files.Object && files.sameItem(&u.base.files) &&
+		index == u.base.trie.root && info.Incomplete == u.base.point.Incomplete {
+		u.unstage()
+		return sealed, nil
+	}
+
+	point := pointFile{u.key.Drive, at, sealed.Files, sealed.Folders, sealed.Bytes, info.Incomplete}
+	sealed.Changed = true
+	if sealed.Tree, sealed.Root, err = u.writePoint(ctx, at, point, files, index); err != nil {
+		return Sealed{}, err
+	}
+	u.base = base{v: u.v, root: sealed.Root, tree: sealed.Tree, files: files, trie: u.v.newTrie(index),
+		dirs: map[string]*dir{}, point: point}
+	u.unstage()
+	return sealed, nil
+}
+
+// writePoint writes a point around files and index, puts it into the drive's
+// root and publishes that.
+func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, files record, index *record) (tree, root string, err error) {
+	b, err := json.MarshalIndent(point, "", "  ")
+	if err != nil {
+		return "", "", fmt.Errorf("encode point.json: %w", err)
+	}
+	oid, err := u.v.writeObject(ctx, u.w, metaPrefix, "POINT", b)
+	if err != nil {
+		return "", "", err
+	}
+	inMeta := []record{{Name: "point.json", Type: fileType, Mode: fileMode, Size: int64(len(b)), Modified: at, Object: oid}}
+	if index != nil {
+		inMeta = append(inMeta, *index)
+	}
+	meta, err := u.v.writeDir(ctx, u.w, "meta", at, inMeta)
+	if err != nil {
+		return "", "", err
+	}
+
+	// The names of the days and of the points sort by time.
+	days, err := u.v.records(ctx, u.base.root)
+	if err != nil {
+		return "", "", err
+	}
+	day := at.Format(time.DateOnly)
+	i := slices.IndexFunc(days, func(r record) bool { return r.Name == day })
+	var points []record
+	if i >= 0 {
+		if points, err = u.v.records(ctx, days[i].Object); err != nil {
+			return "", "", err
+		}
+		days = slices.Delete(days, i, i+1)
+	}
+	name := at.Format("15-04-05.000Z")
+	for n := 2; slices.ContainsFunc(points, func(r record) bool { return r.Name == name }); n++ {
+		name = at.Format("15-04-05.000Z") + "-" + strconv.Itoa(n)
+	}
+	pointDir, err := u.v.writeDir(ctx, u.w, name, at, []record{files, meta})
+	if err != nil {
+		return "", "", err
+	}
+	dayDir, err := u.v.writeDir(ctx, u.w, day, at, append(points, pointDir))
+	if err != nil {
+		return "", "", err
+	}
+	rootDir, err := u.v.writeDir(ctx, u.w, "", at, append(days, dayDir))
+	if err != nil {
+		return "", "", err
+	}
+	if err := u.v.publish(ctx, u.w, u.key, &rootDir, at); err != nil {
+		return "", "", err
+	}
+	return pointDir.Object, rootDir.Object, nil
+}
+
+// records returns what a directory holds; nothing for "".
+func (v *Vault) records(ctx context.Context, oid string) ([]record, error) {
+	if oid == "" {
+		return nil, nil
+	}
+	d, err := v.readDir(ctx, oid)
+	if err != nil {
+		return nil, err
+	}
+	return d.records, nil
+}
+
+// A standing says where an item is in the merged tree.
+type standing int
+
+const (
+	unknown standing = iota // in neither the base nor what was staged
+	present                 // below the root
+	deleted                 // it or a folder above it was deleted
+	orphan                  // no chain of parents leads to the root
+)
+
+// A merge joins what an update staged with its base. Its cost is in proportion
+// to what was staged, and to what is removed by that.
+type merge struct {
+	u    *Update
+	ctx  context.Context
+	base *base
+
+	gone     map[backup.ItemID]bool
+	rootID   backup.ItemID
+	standing map[backup.ItemID]standing
+	orphans  []backup.ItemID
+
+	puts       map[backup.ItemID][]backup.ItemID        // folder: items staged to be in it
+	removed    map[backup.ItemID]map[backup.ItemID]bool // folder of the base: items no longer in it
+	dirty      map[backup.ItemID]bool                   // folders to be written
+	dirtyBelow map[backup.ItemID]map[backup.ItemID]bool // folder: dirty folders in it
+	parents    map[backup.ItemID]parentChange
+}
+
+func (m *merge) parentChanges() []parentChange {
+	changes := make([]parentChange, 0, len(m.parents))
+	for _, c := range m.parents {
+		changes = append(changes, c)
+	}
+	return changes
+}
+
+// files returns the record of the merged files/ directory.
+func (m *merge) files() (record, error) {
+	u := m.u
+	// Which item is the root: the one last staged without a parent.
+	former := m.base.files.ID
+	e, moved := u.puts[former]
+	if moved = moved && (e.Parent != "" || e.Kind != backup.Folder); !moved {
+		m.rootID = former
+	}
+	latest := 0
+	for id, e := range u.puts {
+		if e.Parent == "" && e.Kind == backup.Folder && u.order[id] > latest {
+			m.rootID, latest = id, u.order[id]
+		}
+	}
+	m.gone = u.gone
+	if _, staged := u.puts[former]; former != "" && former != m.rootID && !staged {
+		m.gone = maps.Clone(u.gone)
+		m.gone[former] = true
+	}
+
+	for id, e := range u.puts {
+		if err := m.place(id, e); err != nil {
+			return record{}, err
+		}
+	}
+	for id := range m.gone {
+		r, parent, err := m.base.record(m.ctx, id)
+		if err != nil {
+			return record{}, err
+		}
+		if r != nil {
+			if err := m.remove(r, parent); err != nil {
+				return record{}, err
+			}
+		}
+	}
+	slices.Sort(m.orphans)
+	for id := range m.puts {
+		if err := m.soil(id); err != nil {
+			return record{}, err
+		}
+	}
+	for id := range m.removed {
+		switch s, err := m.stand(id); {
+		case err != nil:
+			return record{}, err
+		case s == present:
+			if err := m.soil(id); err != nil {
+				return record{}, err
+			}
+		}
+	}
+	return m.rootRecord()
+}
+
+// place decides where a staged item goes.
+func (m *merge) place(id backup.ItemID, e Entry) error {
+	if id == "" || !utf8.ValidString(string(id)) || e.Kind != backup.File && e.Kind != backup.Folder {
+		return fmt.Errorf("item %q of kind %q cannot be kept", id, e.Kind)
+	}
+	old, oldParent, err := m.base.record(m.ctx, id)
+	if err != nil {
+		return err
+	}
+	if e.Kind == backup.File && (old == nil || old.Object != e.Content) {
+		if err := m.u.verifyContent(m.ctx, e); err != nil {
+			return err
+		}
+	}
+	s, err := m.stand(id)
+	if err != nil {
+		return err
+	}
+	if s != present {
+		if s == orphan {
+			m.orphans = append(m.orphans, id)
+		}
+		if old != nil {
+			return m.remove(old, oldParent)
+		}
+		return nil
+	}
+	if old != nil && old.isDir() && e.Kind != backup.Folder {
+		if err := m.removeBelow(old); err != nil {
+			return err
+		}
+	}
+	if e.Parent != "" {
+		if old != nil && oldParent == e.Parent {
+			next := newRecord(e)
+			if next.sameItem(old) {
+				return nil
+			}
+		}
+		m.puts[e.Parent] = append(m.puts[e.Parent], id)
+	}
+	if old == nil || oldParent != e.Parent {
+		m.parents[id] = parentChange{id: id, parent: e.Parent}
+		if old != nil {
+			m.removeFrom(oldParent, id)
+		}
+	}
+	if e.Kind == backup.Folder && (old == nil || !old.isDir()) {
+		m.dirty[id] = true // it has no directory yet
+	}
+	return nil
+}
+
+// verifyContent makes sure that a content is in the vault, or about to be: a
+// tree that names another would fail every collection.
+func (u *Update) verifyContent(ctx context.Context, e Entry) error {
+	oid, err := object.ParseID(e.Content)
+	if err != nil || e.Content == "" {
+		return fmt.Errorf("item %s: %w: %q names no content", e.ID, ErrNotFound, e.Content)
+	}
+	if _, err := u.w.VerifyObject(ctx, oid); err != nil {
+		return fmt.Errorf("item %s: %w", e.ID, storageError(err))
+	}
+	return nil
+}
+
+// remove takes an item of the base out of the tree, with what is below it.
+func (m *merge) remove(r *record, parent backup.ItemID) error {
+	m.removeFrom(parent, r.ID)
+	m.parents[r.ID] = parentChange{id: r.ID, gone: true}
+	if !r.isDir() {
+		return nil
+	}
+	return m.removeBelow(r)
+}
+
+// removeBelow takes out what is below a folder of the base, but for what was
+// staged by itself.
+func (m *merge) removeBelow(folder *record) error {
+	d, err := m.base.dir(m.ctx, folder.Object)
+	if err != nil {
+		return err
+	}
+	for i := range d.records {
+		r := &d.records[i]
+		if _, staged := m.u.puts[r.ID]; staged || m.gone[r.ID] {
+			continue
+		}
+		m.parents[r.ID] = parentChange{id: r.ID, gone: true}
+		if r.isDir() {
+			if err := m.removeBelow(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *merge) removeFrom(folder, id backup.ItemID) {
+	if folder == "" {
+		return // the root folder is in none
+	}
+	if m.removed[folder] == nil {
+		m.removed[folder] = map[backup.ItemID]bool{}
+	}
+	m.removed[folder][id] = true
+}
+
+// stand finds where an item is, by the chain of its parents.
+func (m *merge) stand(id backup.ItemID) (standing, error) {
+	var chain []backup.ItemID
+	on := map[backup.ItemID]bool{}
+	s := unknown
+	for at := id; s == unknown; {
+		if known, ok := m.standing[at]; ok {
+			s = known
+			break
+		}
+		if on[at] {
+			s = orphan
+			break
+		}
+		parent, kind, err := m.staged(at)
+		switch {
+		case err != nil:
+			return unknown, err
+		case kind == deleted:
+			m.standing[at], s = deleted, deleted
+		case kind == unknown:
+			s = orphan
+		case parent == "" && at == m.rootID:
+			m.standing[at], s = present, present
+		case parent == "":
+			m.standing[at], s = orphan, orphan
+		}
+		if s != unknown {
+			break
+		}
+		chain, on[at] = append(chain, at), true
+		// Only a folder holds items.
+		if p, ok := m.u.puts[parent]; ok && p.Kind != backup.Folder {
+			s = orphan
+			break
+		}
+		at = parent
+	}
+	for _, below := range chain {
+		m.standing[below] = s
+	}
+	return s, nil
+}
+
+// staged returns an item's parent: as staged, else as in the base. The
+// standing says whether the item is deleted, unknown or, so far, present.
+func (m *merge) staged(id backup.ItemID) (backup.ItemID, standing, error) {
+	if e, ok := m.u.puts[id]; ok {
+		if e.Parent != "" {
+			if _, ok := m.u.puts[e.Parent]; !ok && !m.gone[e.Parent] {
+				r, _, err := m.base.record(m.ctx, e.Parent)
+				if err != nil {
+					return "", unknown, err
+				}
+				if r == nil || !r.isDir() {
+					return "", unknown, nil
+				}
+			}
+		}
+		return e.Parent, present, nil
+	}
+	if m.gone[id] {
+		return "", deleted, nil
+	}
+	parent, ok, err := m.base.parent(m.ctx, id)
+	if err != nil || !ok {
+		return "", unknown, err
+	}
+	return parent, present, nil
+}
+
+// soil marks a folder that must be written, and those above it.
+func (m *merge) soil(id backup.ItemID) error {
+	for id != "" && !m.dirty[id] {
+		m.dirty[id] = true
+		parent, err := m.link(id)
+		if err != nil {
+			return err
+		}
+		id = parent
+	}
+	return nil
+}
+
+// link notes a dirty folder with the folder that it is in.
+func (m *merge) link(id backup.ItemID) (backup.ItemID, error) {
+	parent, _, err := m.staged(id)
+	if err != nil || parent == "" {
+		return "", err
+	}
+	if m.dirtyBelow[parent] == nil {
+		m.dirtyBelow[parent] = map[backup.ItemID]bool{}
+	}
+	m.dirtyBelow[parent][id] = true
+	return parent, nil
+}
+
+// rootRecord writes the dirty folders, from the bottom up.
+func (m *merge) rootRecord() (record, error) {
+	root := m.base.files
+	if s, err := m.stand(m.rootID); err != nil {
+		return record{}, err
+	} else if m.rootID == "" || s != present {
+		// No root folder: an empty tree.
+		return m.u.v.writeDir(m.ctx, m.u.w, "files", time.Time{}, nil)
+	}
+	if e, ok := m.u.puts[m.rootID]; ok {
+		if old, _, err := m.base.record(m.ctx, m.rootID); err != nil {
+			return record{}, err
+		} else if old != nil {
+			root = *old
+		} else {
+			root = record{}
+		}
+		next := newRecord(e)
+		next.Object, next.Summary = root.Object, root.Summary
+		root = next
+		root.setName(e.Name, "files")
+	}
+	return root, m.write(m.rootID, &root)
+}
+
+// write gives the record of a folder its directory, if that is dirty.
+func (m *merge) write(id backup.ItemID, folder *record) error {
+	if !m.dirty[id] {
+		return nil
+	}
+	old := &dir{}
+	if folder.Object != "" {
+		var err error
+		if old, err = m.base.dir(m.ctx, folder.Object); err != nil {
+			return err
+		}
+	}
+	puts, removed, below := m.puts[id], m.removed[id], m.dirtyBelow[id]
+	replaced := make(map[backup.ItemID]bool, len(puts))
+	for _, p := range puts {
+		replaced[p] = true
+	}
+	records := make([]record, 0, len(old.records)+len(puts))
+	changed := folder.Object == ""
+	for _, r := range old.records {
+		switch {
+		case removed[r.ID]:
+			changed = true
+			continue
+		case replaced[r.ID]:
+			continue
+		case below[r.ID]:
+			before := r.Object
+			if err := m.write(r.ID, &r); err != nil {
+				return err
+			}
+			changed = changed || r.Object != before
+		}
+		records = append(records, r)
+	}
+	staged := make(map[backup.ItemID]int, len(puts))
+	for _, p := range puts {
+		r := newRecord(m.u.puts[p])
+		if r.isDir() {
+			was, _, err := m.base.record(m.ctx, p)
+			if err != nil {
+				return err
+			}
+			if was != nil && was.isDir() {
+				r.Object, r.Summary = was.Object, was.Summary
+			}
+			if err := m.write(p, &r); err != nil {
+				return err
+			}
+		}
+		changed = true
+		staged[p] = m.u.order[p]
+		records = append(records, r)
+	}
+	if !changed {
+		return nil
+	}
+	nameAll(records, staged)
+	written, err := m.u.v.writeDir(m.ctx, m.u.w, folder.Name, folder.Modified, records)
+	if err != nil {
+		return err
+	}
+	folder.Object, folder.Summary = written.Object, written.Summary
+	return nil
+}
