@@ -1,0 +1,71 @@
+// Package identity says who is asking and what they may do: it verifies bearer
+// tokens, and holds the one table of which permissions suffice for which
+// operation.
+//
+// It reaches the network only for the signing keys of the issuers it is told
+// to trust, and only when a token needs one. It knows nothing of HTTP routes:
+// those are built from its table by package graphapi.
+package identity
+
+import "holdfast/internal/backup"
+
+// A Permission is the name of an application role or a delegated scope.
+type Permission string
+
+// The permissions of the Backup Storage API.
+const (
+	ConfigurationRead  Permission = "BackupRestore-Configuration.Read.All"
+	ConfigurationWrite Permission = "BackupRestore-Configuration.ReadWrite.All"
+	ControlRead        Permission = "BackupRestore-Control.Read.All"
+	ControlWrite       Permission = "BackupRestore-Control.ReadWrite.All"
+	RestoreRead        Permission = "BackupRestore-Restore.Read.All"
+	RestoreWrite       Permission = "BackupRestore-Restore.ReadWrite.All"
+	SearchRead         Permission = "BackupRestore-Search.Read.All"
+)
+
+// Permissions is every permission there is.
+var Permissions = []Permission{
+	ConfigurationRead, ConfigurationWrite, ControlRead, ControlWrite, RestoreRead, RestoreWrite, SearchRead,
+}
+
+// PersonalTenant is the tenant that Entra gives the tokens of personal
+// accounts. No operation serves them.
+const PersonalTenant backup.TenantID = "9188040d-6c67-4c5b-b112-36a304b66dad"
+
+// A Caller is who a verified token speaks for.
+type Caller struct {
+	Tenant    backup.TenantID
+	AppID     string // the client application
+	AppName   string // where the token says it
+	UserID    string // the directory object of the user; only of a delegated call
+	UserName  string
+	Email     string
+	Delegated bool // a user is present; otherwise the application acts for itself
+	Granted   map[Permission]bool
+}
+
+// Identities is the caller as createdBy and lastModifiedBy record it.
+func (c Caller) Identities() backup.IdentitySet {
+	return backup.IdentitySet{
+		Application: backup.Identity{ID: c.AppID, DisplayName: c.AppName},
+		User:        backup.Identity{ID: c.UserID, DisplayName: c.UserName, Email: c.Email},
+	}
+}
+
+// May reports whether the caller may do op. An operation without a row in the
+// table is allowed to nobody.
+func (c Caller) May(op Operation) bool {
+	if c.Tenant == PersonalTenant {
+		return false
+	}
+	suffices := Table[op].Application
+	if c.Delegated {
+		suffices = Table[op].Delegated
+	}
+	for _, p := range suffices {
+		if c.Granted[p] {
+			return true
+		}
+	}
+	return false
+}

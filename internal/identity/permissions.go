@@ -1,0 +1,85 @@
+package identity
+
+// An Operation is one thing the API can be asked to do. Several routes may be
+// the same operation; none is without one.
+type Operation string
+
+// The operations, in the order of Microsoft's documentation.
+const (
+	CreatePolicy     Operation = "CreatePolicy"
+	UpdatePolicy     Operation = "UpdatePolicy"
+	ListPolicies     Operation = "ListPolicies"
+	GetPolicy        Operation = "GetPolicy"
+	DeletePolicy     Operation = "DeletePolicy"
+	ActivatePolicy   Operation = "ActivatePolicy"
+	DeactivatePolicy Operation = "DeactivatePolicy"
+
+	ListUnits Operation = "ListUnits"
+	GetUnit   Operation = "GetUnit"
+
+	CreateBulkJob Operation = "CreateBulkJob"
+	ListBulkJobs  Operation = "ListBulkJobs"
+	GetBulkJob    Operation = "GetBulkJob"
+
+	ListPoints   Operation = "ListPoints"
+	GetPoint     Operation = "GetPoint"
+	SearchPoints Operation = "SearchPoints"
+
+	CreateSession   Operation = "CreateSession"
+	UpdateSession   Operation = "UpdateSession"
+	ListSessions    Operation = "ListSessions"
+	GetSession      Operation = "GetSession"
+	DeleteSession   Operation = "DeleteSession"
+	ActivateSession Operation = "ActivateSession"
+	ListArtifacts   Operation = "ListArtifacts"
+	GetArtifact     Operation = "GetArtifact"
+
+	GetService Operation = "GetService"
+)
+
+// A Requirement says which permissions suffice for an operation, each alone,
+// the least first. A kind of caller whose list is empty is never allowed.
+type Requirement struct {
+	Delegated   []Permission
+	Application []Permission
+}
+
+// anyCaller is the requirement of an operation that asks the same of users and
+// of applications, as nearly all do.
+func anyCaller(suffices ...Permission) Requirement {
+	return Requirement{Delegated: suffices, Application: suffices}
+}
+
+// Table says what suffices for each operation. The router is built from
+// routes that name their operation, and refuses one that has no row here.
+var Table = map[Operation]Requirement{
+	CreatePolicy:     anyCaller(ConfigurationWrite),
+	UpdatePolicy:     anyCaller(ConfigurationWrite),
+	ListPolicies:     anyCaller(ConfigurationRead, ConfigurationWrite),
+	GetPolicy:        anyCaller(ConfigurationRead, ConfigurationWrite),
+	DeletePolicy:     anyCaller(ConfigurationWrite),
+	ActivatePolicy:   anyCaller(ConfigurationWrite),
+	DeactivatePolicy: anyCaller(ConfigurationWrite),
+
+	ListUnits: anyCaller(ConfigurationRead, ConfigurationWrite),
+	GetUnit:   anyCaller(ConfigurationRead, ConfigurationWrite),
+
+	CreateBulkJob: anyCaller(ConfigurationWrite),
+	ListBulkJobs:  anyCaller(ConfigurationRead, ConfigurationWrite),
+	GetBulkJob:    anyCaller(ConfigurationRead, ConfigurationWrite),
+
+	ListPoints:   anyCaller(SearchRead),
+	GetPoint:     anyCaller(SearchRead),
+	SearchPoints: anyCaller(SearchRead),
+
+	CreateSession:   anyCaller(RestoreWrite),
+	UpdateSession:   anyCaller(RestoreWrite),
+	ListSessions:    anyCaller(RestoreRead, RestoreWrite),
+	GetSession:      anyCaller(RestoreRead, RestoreWrite),
+	DeleteSession:   anyCaller(RestoreWrite),
+	ActivateSession: anyCaller(RestoreWrite),
+	ListArtifacts:   anyCaller(RestoreRead, RestoreWrite),
+	GetArtifact:     anyCaller(RestoreRead, RestoreWrite),
+
+	GetService: anyCaller(ControlRead, ControlWrite),
+}
