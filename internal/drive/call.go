@@ -314,7 +314,12 @@ func (c *Client) send(ctx context.Context, k *call, target *url.URL, token strin
 // receive reads a whole answer into out.
 func (c *Client) receive(k *call, resp *http.Response, out any) error {
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage+1))
+	var b bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= maxPage {
+		b.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(io.LimitReader(resp.Body, maxPage+1))
+	body := b.Bytes()
 	switch {
 	case err != nil:
 		return noAnswer(k.op, err)
