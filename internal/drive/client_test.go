@@ -378,3 +378,31 @@ func TestUserChangesHoldWholeUsers(t *testing.T) {
 		t.Errorf("second pass = %+v, want %+v", second, want)
 	}
 }
+
+func TestWithoutATestClockItReallyWaits(t *testing.T) {
+	s := newSource(t)
+	s.answers(rootPath, status(429, "Retry-After", "1"), rootJSON)
+	begin := time.Now()
+	c := drive.New(drive.Config{Graph: s.URL + "/v1.0/", Authority: s.URL + "/", Tenant: tenant, ClientID: "app", Secret: secret})
+	if _, err := c.Root(t.Context(), "D"); err != nil || time.Since(begin) < time.Second {
+		t.Errorf("after %v: %v", time.Since(begin), err)
+	}
+	s.on(rootPath, status(429, "Retry-After", "3600"))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Root(ctx, "D"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("err = %v, want the context's", err)
+	}
+}
+
+func TestARefusedDirectoryCursorMeansEnumerateAgain(t *testing.T) {
+	s := newSource(t)
+	s.on("GET /v1.0/users/delta", refuse(400, "Directory_ResyncRequired", "", ""))
+	for _, cursor := range []string{s.URL + "/v1.0/users/delta?$deltatoken=1", "no cursor"} {
+		for _, err := range s.client(newClock()).Users(t.Context(), cursor).All() {
+			if !errors.Is(err, drive.ErrResync) {
+				t.Errorf("%s: err = %v, want ErrResync", cursor, err)
+			}
+		}
+	}
+}

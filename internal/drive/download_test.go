@@ -111,6 +111,10 @@ func TestADownloadOfAChangingFileFails(t *testing.T) {
 	}{
 		{"between item and content", []http.HandlerFunc{oldItem, newItem}, []http.HandlerFunc{serve(fresh, -1)}},
 		{"while broken off", []http.HandlerFunc{oldItem, newItem}, []http.HandlerFunc{serve(old, 5000), serve(fresh, -1)}},
+		{"no cTag, another hash", []http.HandlerFunc{reply("%s", fileJSON("F", "", old)), reply("%s", fileJSON("F", "", fresh))}, []http.HandlerFunc{serve(fresh, -1)}},
+		{"neither cTag nor hash, another time", []http.HandlerFunc{
+			reply(`{"id":"F","size":9,"file":{},"lastModifiedDateTime":"2026-01-01T00:00:00Z"}`),
+			reply(`{"id":"F","size":9,"file":{},"lastModifiedDateTime":"2026-01-01T00:00:01Z"}`)}, []http.HandlerFunc{serve(old[:9], -1)}},
 		{"shorter than the range", []http.HandlerFunc{oldItem, newItem}, []http.HandlerFunc{serve(old, 5000), status(416)}},
 	} {
 		s := newSource(t)

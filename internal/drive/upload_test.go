@@ -357,3 +357,32 @@ func TestLibraries(t *testing.T) {
 		}
 	}
 }
+
+func TestAnUploadFillsTheGaps(t *testing.T) {
+	body := content(1 << 20)
+	s := newSource(t)
+	newSession(s, len(body))
+	s.on("GET /up", reply(`{"nextExpectedRanges":["0-327679","655360-"]}`))
+	var ranges []string
+	note := func(h http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			ranges = append(ranges, r.Header.Get("Content-Range"))
+			h(w, r)
+		}
+	}
+	s.answers("PUT /up", note(status(500)),
+		note(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(202)
+			fmt.Fprint(w, `{"nextExpectedRanges":["655360-"]}`)
+		}),
+		note(reply("%s", fileJSON("N", "c1", body))))
+	it, err := s.client(newClock()).Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), drive.Times{})
+	if err != nil || it.ID != "N" {
+		t.Fatal(it, err)
+	}
+	want := "[bytes 0-1048575/1048576 bytes 0-327679/1048576 bytes 655360-1048575/1048576]"
+	if fmt.Sprint(ranges) != want {
+		t.Errorf("sent %v, want %v", ranges, want)
+	}
+}
