@@ -1,0 +1,227 @@
+// Package database opens the catalog's database, SQLite or PostgreSQL, and runs
+// transactions on it. It holds the schema, whose migrations are embedded: one
+// set of files for both databases.
+//
+// It promises that the same statements do the same on both: parameters are
+// written $1, times are microseconds, lists are passed as one JSON text. The few
+// things that must be spelled differently are the methods of Dialect, and there
+// are no others. It may touch nothing but the database; who owns which table is
+// the business of the packages catalog and jobs.
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite"
+)
+
+// A DB is an open database with the present schema. It may be used by many
+// goroutines at once.
+type DB struct {
+	dialect Dialect
+	write   *sql.DB // on SQLite one connection, whose transactions begin immediate
+	read    *sql.DB // on PostgreSQL the same pool
+}
+
+// Open opens the database that url names, "sqlite:/path/file.db" or
+// "postgres://…", and brings its schema up to date. A SQLite file that does not
+// exist is made; its folder must exist. Several processes may open an empty
+// database at the same time. The caller closes the DB.
+//
+// No error of Open contains the URL, since it may hold a password.
+func Open(ctx context.Context, url string) (*DB, error) {
+	var db *DB
+	var err error
+	scheme, rest, _ := strings.Cut(url, ":")
+	switch scheme {
+	case "sqlite":
+		db, err = openSQLite(rest)
+	case "postgres", "postgresql":
+		db, err = openPostgres(url)
+	default:
+		return nil, errors.New(`open database: the URL must begin with "sqlite:" or "postgres://"`)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := db.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+// busyTimeout is how long a SQLite statement waits for another process that
+// holds the lock, before the transaction is tried again from its start.
+const busyTimeout = 10 * time.Second
+
+func openSQLite(path string) (*DB, error) {
+	path, err := filepath.Abs(strings.TrimPrefix(path, "//"))
+	if err != nil {
+		return nil, err
+	}
+	open := func(options url.Values, more ...string) (*sql.DB, error) {
+		options["_pragma"] = append([]string{
+			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first: the others may have to wait
+			"journal_mode(WAL)",
+			"synchronous(FULL)",
+			"foreign_keys(1)",
+		}, more...)
+		u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: options.Encode()}
+		return sql.Open("sqlite", u.String())
+	}
+	write, err := open(url.Values{"_txlock": {"immediate"}})
+	if err != nil {
+		return nil, err
+	}
+	write.SetMaxOpenConns(1)
+	read, err := open(url.Values{}, "query_only(1)")
+	if err != nil {
+		return nil, errors.Join(err, write.Close())
+	}
+	n := max(4, 2*runtime.GOMAXPROCS(0))
+	read.SetMaxOpenConns(n)
+	read.SetMaxIdleConns(n)
+	return &DB{SQLite, write, read}, nil
+}
+
+// maxPostgresConns is how many connections a process keeps. A server with the
+// usual limit of 100 then serves six processes.
+const maxPostgresConns = 16
+
+func openPostgres(url string) (*DB, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, err // pgx leaves the password out
+	}
+	// A cached plan that was made while a table was small reads the whole of it
+	// once it has a million rows: plan each statement for what it is given.
+	if _, set := config.RuntimeParams["plan_cache_mode"]; !set {
+		config.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "holdfast"
+	}
+	pool := stdlib.OpenDB(*config)
+	pool.SetMaxOpenConns(maxPostgresConns)
+	pool.SetMaxIdleConns(maxPostgresConns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	return &DB{Postgres, pool, pool}, nil
+}
+
+// Dialect says which database db is.
+func (db *DB) Dialect() Dialect { return db.dialect }
+
+// Read returns the pool for reading outside a transaction. It sees everything
+// that was committed before the query began. On SQLite it refuses to write.
+func (db *DB) Read() *sql.DB { return db.read }
+
+// Close closes the database. It waits for queries that are running.
+func (db *DB) Close() error {
+	if db.read == db.write {
+		return db.write.Close()
+	}
+	return errors.Join(db.read.Close(), db.write.Close())
+}
+
+// A Queryer runs statements: a *Tx, or the *sql.DB of DB.Read.
+type Queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// A Tx is a transaction that may write. DB.Tx commits it or rolls it back; its
+// user does neither.
+type Tx struct {
+	*sql.Tx
+	dialect Dialect
+	after   []func()
+}
+
+// Dialect says which database the transaction is on.
+func (tx *Tx) Dialect() Dialect { return tx.dialect }
+
+// AfterCommit has fn called once, after the transaction has committed and
+// before DB.Tx returns. Functions are called in the order they were given; if
+// the transaction fails or is tried again, those given so far are forgotten.
+func (tx *Tx) AfterCommit(fn func()) { tx.after = append(tx.after, fn) }
+
+// txAttempts bounds how often a transaction is run. With the pauses below, the
+// last attempt is made after about three seconds.
+const txAttempts = 10
+
+// Tx runs fn in one transaction that may write, and commits it if fn returns
+// nil. What fn returns comes back unchanged if it is final.
+//
+// A transaction that fails only because others ran at the same time (a
+// serialization failure or deadlock on PostgreSQL, a busy SQLite) is run again,
+// a bounded number of times: fn must have no effect but through its tx, or one
+// that may be repeated. On SQLite there is one writer at a time, so fn sees
+// everything that was committed; on PostgreSQL the isolation is read committed,
+// so rows that fn reads in order to write them are read with Dialect.ForUpdate.
+//
+// fn must not call Tx on the same DB: on SQLite it would wait for itself.
+func (db *DB) Tx(ctx context.Context, fn func(*Tx) error) error {
+	for attempt := 1; ; attempt++ {
+		after, err := db.try(ctx, fn)
+		if err == nil {
+			for _, f := range after {
+				f()
+			}
+			return nil
+		}
+		if attempt == txAttempts || !isConflict(err) {
+			return err
+		}
+		pause := min(500*time.Millisecond, 5*time.Millisecond<<attempt)
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+func (db *DB) try(ctx context.Context, fn func(*Tx) error) (after []func(), err error) {
+	stx, err := db.write.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	defer stx.Rollback() // does nothing after a commit
+	tx := &Tx{Tx: stx, dialect: db.dialect}
+	if err := fn(tx); err != nil {
+		return nil, err
+	}
+	if err := stx.Commit(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return tx.after, nil
+}
+
+// Micros returns t as it is stored: microseconds since 1970 in UTC, 0 for the
+// zero time.
+func Micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// Time returns the time that is stored as us, in UTC. 0 is the zero time.
+func Time(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

@@ -1,0 +1,148 @@
+// Package dbtest gives tests fresh databases of both kinds. It starts one
+// temporary PostgreSQL server per test process, when one is first needed; the
+// server ends with the process, however that ends.
+//
+// A package that uses it calls Main from its TestMain.
+//
+// The server trades durability for speed. With the environment variable
+// HOLDFAST_TEST_DURABLE=1, which benchmarks want, it waits for the disk like
+// any other.
+package dbtest
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"holdfast/internal/database"
+)
+
+// Each runs fn as the subtests "sqlite" and "postgres", each on an empty
+// database with the present schema, which is closed and removed afterwards.
+//
+// Where there is no PostgreSQL, only the first runs, and standard error says
+// so; if the environment variable CI is set, the test fails instead.
+func Each(t *testing.T, fn func(t *testing.T, db *database.DB)) {
+	t.Helper()
+	for _, d := range Dialects(t) {
+		t.Run(string(d), func(t *testing.T) { fn(t, Open(t, d)) })
+	}
+}
+
+// Dialects returns the databases that can be tested here, as Each does.
+func Dialects(t testing.TB) []database.Dialect {
+	t.Helper()
+	if _, err := binaries(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("PostgreSQL was not tested: %v", err)
+		}
+		fmt.Fprintf(os.Stderr, "PostgreSQL was not tested: %s: %v\n", t.Name(), err)
+		return []database.Dialect{database.SQLite}
+	}
+	return []database.Dialect{database.SQLite, database.Postgres}
+}
+
+// Open returns an empty database with the present schema, to be closed by the
+// test or, if it does not, at its end.
+func Open(t testing.TB, d database.Dialect) *database.DB {
+	t.Helper()
+	db, err := database.Open(context.Background(), URL(t, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// URL returns the URL of a database for database.Open, which another process
+// may use as well, until the test ends.
+func URL(t testing.TB, d database.Dialect) string {
+	t.Helper()
+	if d == database.SQLite {
+		return "sqlite:" + filepath.Join(t.TempDir(), "catalog.db")
+	}
+	s, err := start()
+	if err != nil {
+		t.Fatalf("start PostgreSQL: %v", err)
+	}
+	name := "t" + strings.ToLower(rand.Text())
+	if err := s.exec(`CREATE DATABASE ` + name + ` TEMPLATE ` + template); err != nil {
+		t.Fatalf("create database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.exec(`DROP DATABASE ` + name + ` WITH (FORCE)`); err != nil {
+			t.Errorf("drop database: %v", err)
+		}
+	})
+	return s.url(name)
+}
+
+// EmptyURL is URL for a database that has no schema yet.
+func EmptyURL(t testing.TB, d database.Dialect) string {
+	t.Helper()
+	u := URL(t, d)
+	if d == database.Postgres {
+		db, err := sql.Open("pgx", u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec(`DROP SCHEMA public CASCADE; CREATE SCHEMA public`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return u
+}
+
+// Main runs a package's tests and then stops the server:
+//
+//	func TestMain(m *testing.M) { dbtest.Main(m) }
+func Main(m *testing.M) {
+	code := m.Run()
+	mu.Lock()
+	if running != nil {
+		running.stop()
+	}
+	os.Exit(code)
+}
+
+// template is the database that the others are copies of: the schema is made
+// once.
+const template = "holdfast_template"
+
+var (
+	mu      sync.Mutex
+	running *server
+	failure error // of the one attempt to start
+)
+
+// start returns the process's server, started if need be.
+func start() (*server, error) {
+	mu.Lock()
+	defer mu.Unlock()
+	if running != nil || failure != nil {
+		return running, failure
+	}
+	running, failure = newServer()
+	return running, failure
+}
+
+// url returns the URL of the named database.
+func (s *server) url(name string) string {
+	return "postgres:///" + name + "?" + url.Values{"host": {s.dir}, "user": {user}, "sslmode": {"disable"}}.Encode()
+}
+
+// exec runs one statement outside the tests' databases.
+func (s *server) exec(statement string) error {
+	_, err := s.admin.Exec(statement)
+	return err
+}

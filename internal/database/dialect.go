@@ -1,0 +1,96 @@
+package database
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// A Dialect is one of the two databases. Its methods are all that must be
+// spelled differently in a statement for the one and the other.
+type Dialect string
+
+const (
+	SQLite   Dialect = "sqlite"
+	Postgres Dialect = "postgres"
+)
+
+// JSONEach returns a table, to stand after FROM or JOIN with an alias of the
+// caller's, of the strings in the JSON array that param holds: value TEXT, and
+// n BIGINT, its place from 0. Thus a list of any length is one parameter:
+//
+//	"SELECT e.value FROM " + d.JSONEach("$1") + " AS e ORDER BY e.n"
+func (d Dialect) JSONEach(param string) string {
+	if d == Postgres {
+		return `(SELECT value, n - 1 AS n FROM jsonb_array_elements_text(CAST(` + param + ` AS jsonb)) WITH ORDINALITY AS j(value, n))`
+	}
+	return `(SELECT value, key AS n FROM json_each(` + param + `))`
+}
+
+// JSONRows is JSONEach for an array of objects: value is an object whose
+// members are read by e.value->>'name', which gives text; a number is cast,
+// CAST(e.value->>'at' AS BIGINT).
+func (d Dialect) JSONRows(param string) string {
+	if d == Postgres {
+		return `(SELECT value, n - 1 AS n FROM jsonb_array_elements(CAST(` + param + ` AS jsonb)) WITH ORDINALITY AS j(value, n))`
+	}
+	return `(SELECT value, key AS n FROM json_each(` + param + `))`
+}
+
+// ForUpdate ends a SELECT whose rows must not change until the transaction
+// ends. SQLite has one writer at a time and needs nothing.
+func (d Dialect) ForUpdate() string {
+	if d == Postgres {
+		return " FOR UPDATE"
+	}
+	return ""
+}
+
+// SkipLocked ends a SELECT that takes rows for itself and passes over those
+// another transaction has taken. SQLite has one writer at a time and needs
+// nothing.
+func (d Dialect) SkipLocked() string {
+	if d == Postgres {
+		return " FOR UPDATE SKIP LOCKED"
+	}
+	return ""
+}
+
+// IsUniqueViolation reports whether err says that a row with the same unique
+// key exists.
+func IsUniqueViolation(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "23505"
+	}
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
+		return lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
+	}
+	return false
+}
+
+// IsFull reports whether err says that there is no space left for the
+// database. Nothing of the transaction was kept.
+func IsFull(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "53100" // the others of class 53 are memory and connections
+	}
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
+		return lite.Code()&0xff == sqlite3.SQLITE_FULL
+	}
+	return errors.Is(err, syscall.ENOSPC)
+}
+
+// isConflict reports whether err says that a transaction failed only because
+// others ran at the same time, so that it may succeed if it is run again.
+func isConflict(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "40001" || pg.Code == "40P01" // serialization failure, deadlock
+	}
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
+		return lite.Code()&0xff == sqlite3.SQLITE_BUSY // also BUSY_SNAPSHOT, 517
+	}
+	return false
+}
