@@ -762,16 +762,14 @@ func (m *merge) rootRecord() (record, error) {
 		return m.u.v.writeDir(m.ctx, m.u.w, "files", time.Time{}, nil)
 	}
 	if e, ok := m.u.puts[m.rootID]; ok {
-		if old, _, err := m.base.record(m.ctx, m.rootID); err != nil {
+		old, _, err := m.base.record(m.ctx, m.rootID)
+		if err != nil {
 			return record{}, err
-		} else if old != nil {
-			root = *old
-		} else {
-			root = record{}
 		}
-		next := newRecord(e)
-		next.Object, next.Summary = root.Object, root.Summary
-		root = next
+		root = newRecord(e)
+		if old != nil && old.isDir() {
+			root.Object, root.Summary = old.Object, old.Summary
+		}
 		root.setName(e.Name, "files")
 	}
 	return root, m.write(m.rootID, &root)

@@ -1,0 +1,110 @@
+package vault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/snapshot"
+	"github.com/kopia/kopia/snapshot/restore"
+	"github.com/kopia/kopia/snapshot/snapshotfs"
+
+	"holdfast/internal/backup"
+)
+
+// TestStockKopiaRestores reads a vault with nothing of ours: kopia finds the
+// drive's snapshot, verifies it, and restores a point byte for byte.
+func TestStockKopiaRestores(t *testing.T) {
+	v, cfg := newVault(t)
+	u := begin(t, v, Sealed{})
+	u.Put(folder("root", "", "root"))
+	want := map[string]string{}
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 40 {
+		dir := fmt.Sprintf("d%d", i%7)
+		u.Put(folder(dir, "root", "Ordner <&> "+dir))
+		content := strings.Repeat(fmt.Sprint(r.Uint64()), r.IntN(3000))
+		e := file(t, u, fmt.Sprint(i), dir, fmt.Sprintf("Datei é %d \u2028.txt", i), content)
+		e.Modified = epoch.Add(time.Duration(i) * time.Hour)
+		u.Put(e)
+		want["Ordner <&> "+dir+"/"+e.Name] = content
+	}
+	big := strings.Repeat("0123456789abcdef", 1<<20)
+	e := file(t, u, "big", "d0", "big.bin", big)
+	e.Modified = epoch
+	u.Put(e)
+	want["Ordner <&> d0/big.bin"] = big
+	u.Put(file(t, u, "raw", "root", "not\xffutf8", "raw"))
+	want["not_utf8"] = "raw"
+	s := seal(t, u, noon)
+	u.Put(folder("later", "root", "later"))
+	seal(t, u, noon.Add(24*time.Hour))
+
+	ctx := t.Context()
+	rep, err := repo.Open(ctx, filepath.Join(cfg.State, "connection.json"), string(cfg.Password), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rep.Close(ctx)
+	sources, err := snapshot.ListSources(ctx, rep)
+	if err != nil || len(sources) != 1 || sources[0].String() != "holdfast@11111111-2222-3333-4444-555555555555:/drives/b!drive" {
+		t.Fatalf("sources = %v, %v", sources, err)
+	}
+	manifests, err := snapshot.ListSnapshots(ctx, rep, sources[0])
+	if err != nil || len(manifests) != 1 {
+		t.Fatalf("manifests = %v, %v", manifests, err)
+	}
+	root, err := snapshotfs.SnapshotRoot(rep, manifests[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	verifier := snapshotfs.NewVerifier(ctx, rep, snapshotfs.VerifierOptions{VerifyFilesPercent: 100, Parallelism: 2, MaxErrors: 1})
+	result, err := verifier.InParallel(ctx, func(tw *snapshotfs.TreeWalker) error { return tw.Process(ctx, root, "") })
+	if err != nil || result.ErrorCount != 0 {
+		t.Errorf("kopia's verifier: %+v, %v", result, err)
+	}
+
+	point, err := snapshotfs.GetNestedEntry(ctx, root, []string{"2026-11-21", "12-00-00.000Z", "files"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	summary, err := point.(fs.DirectoryWithSummary).Summary(ctx)
+	if err != nil || summary.TotalFileCount != s.Files || summary.TotalDirCount != s.Folders+1 || summary.TotalFileSize != s.Bytes {
+		t.Errorf("kopia's summary = %+v, %v, sealed %+v", summary, err, s)
+	}
+	out := &restore.FilesystemOutput{TargetPath: filepath.Join(t.TempDir(), "out"), SkipOwners: true}
+	if err := out.Init(ctx); err != nil {
+		t.Fatal(err)
+	}
+	stats, err := restore.Entry(ctx, rep, out, point, restore.Options{Parallel: 2, RestoreDirEntryAtDepth: 1000})
+	if err != nil || int(stats.RestoredFileCount) != len(want) {
+		t.Fatalf("restore = %+v, %v", stats, err)
+	}
+	times := map[string]time.Time{}
+	for n, err := range v.Walk(ctx, s.Tree) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Kind == backup.File {
+			times[strings.ToValidUTF8(n.Path, "_")] = n.Modified
+		}
+	}
+	for path, content := range want {
+		name := filepath.Join(out.TargetPath, filepath.FromSlash(path))
+		got, err := os.ReadFile(name)
+		if err != nil || string(got) != content {
+			t.Errorf("restored %q has %d bytes, %v, want %d", path, len(got), err, len(content))
+			continue
+		}
+		if info, err := os.Stat(name); err != nil || !info.ModTime().Equal(times[path]) {
+			t.Errorf("restored %q is of %v, want %v", path, info.ModTime(), times[path])
+		}
+	}
+}
