@@ -1,0 +1,168 @@
+package simtenant
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// urlLife is how long a pre-authenticated URL is good for.
+const urlLife = time.Hour
+
+// tempauth makes the token of a pre-authenticated URL for what.
+func (s *Service) tempauth(what string, expires time.Time) string {
+	when := strconv.FormatInt(expires.Unix(), 36)
+	return "v1." + when + "." + s.sign(what, when)
+}
+
+func (s *Service) sign(what, when string) string {
+	mac := hmac.New(sha256.New, s.seal)
+	fmt.Fprintf(mac, "%s\n%s", when, what)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
+}
+
+// preauthorized reports, as a refusal, why a URL's token does not open what.
+func (s *Service) preauthorized(r *http.Request, what string) error {
+	parts := strings.Split(r.URL.Query().Get("tempauth"), ".")
+	if len(parts) != 3 || parts[0] != "v1" || !hmac.Equal([]byte(parts[2]), []byte(s.sign(what, parts[1]))) {
+		return fail(http.StatusUnauthorized, "unauthenticated", "The URL's token is not valid.")
+	}
+	when, err := strconv.ParseInt(parts[1], 36, 64)
+	if err != nil || s.clock().After(time.Unix(when, 0)) {
+		return fail(http.StatusUnauthorized, "unauthenticated", "The URL has expired. Ask for the item again.").because("expiredToken")
+	}
+	return nil
+}
+
+func (s *Service) downloadURL(origin, driveID string, it *item) string {
+	what := driveID + "/" + it.id
+	return origin + downloadPrefix + what + "?tempauth=" + url.QueryEscape(s.tempauth("download "+what, s.clock().Add(urlLife)))
+}
+
+// contentOf opens a file for reading, together with what is known of it.
+func (d *drive) contentOf(ctx context.Context, t target) (f *os.File, it item, err error) {
+	found, err := d.find(ctx, t)
+	if err != nil {
+		return nil, it, err
+	}
+	if found.kind != isFile {
+		return nil, it, badRequest("A folder has no content: the item is not a file.")
+	}
+	f, err = d.top.OpenFile(found.path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, it, fail(http.StatusForbidden, "accessDenied", "The file cannot be read: its permissions do not allow it.")
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, it, noItem()
+	case err != nil:
+		return nil, it, fmt.Errorf("open file: %w", err)
+	}
+	return f, *found, nil
+}
+
+func (s *Service) getContent(r *request, p place, t target) error {
+	return s.serveContent(r, p, t, s.faults.options().StreamContent)
+}
+
+// streamContent is the endpoint that answers with the bytes always.
+func (s *Service) streamContent(r *request, p place, t target) error {
+	return s.serveContent(r, p, t, true)
+}
+
+func (s *Service) serveContent(r *request, p place, t target, stream bool) error {
+	var f *os.File
+	var it item
+	err := s.with(p, func(d *drive) (err error) {
+		f, it, err = d.contentOf(r.Context(), t)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if match := r.Header.Get("If-None-Match"); match != "" && it.matches(match) {
+		r.w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	if !stream {
+		r.w.Header().Set("Location", s.downloadURL(originOf(r.Request), p.id(), &it))
+		r.w.WriteHeader(http.StatusFound)
+		return nil
+	}
+	s.send(r.w, r.Request, f, &it)
+	return nil
+}
+
+// send writes a file's bytes, or the range that was asked for.
+func (s *Service) send(w http.ResponseWriter, r *http.Request, f *os.File, it *item) {
+	w.Header().Set("Content-Type", mimeType(it.name))
+	w.Header().Set("ETag", it.eTag())
+	w.Header().Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape(it.name))
+	if s.faults.options().IgnoreRange {
+		r = r.Clone(r.Context())
+		r.Header.Del("Range")
+	}
+	http.ServeContent(w, r, it.name, time.Unix(0, it.mtime), f)
+}
+
+// download serves a pre-authenticated URL.
+func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return wrongMethod("GET")
+	}
+	what := strings.TrimPrefix(r.URL.Path, downloadPrefix)
+	if err := s.preauthorized(r, "download "+what); err != nil {
+		return err
+	}
+	driveID, itemID, ok := strings.Cut(what, "/")
+	siteID, good := siteOf(driveID)
+	if !ok || !good {
+		return noRoute()
+	}
+	p, err := s.placeByID(caller{tenant: s.sites[siteID].tenant}, driveID)
+	if err != nil {
+		return err
+	}
+	var f *os.File
+	var it item
+	err = s.with(p, func(d *drive) (err error) {
+		f, it, err = d.contentOf(r.Context(), target{id: itemID})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s.send(w, r, f, &it)
+	return nil
+}
+
+// matches reports whether a list of tags names it as it is.
+func (it *item) matches(tags string) bool {
+	for tag := range strings.SplitSeq(tags, ", ") {
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		if tag == "*" || tag == it.eTag() || tag == it.cTag() && tag != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// expected refuses a write that was meant for another state of it.
+func (it *item) expected(ifMatch string) error {
+	if ifMatch != "" && !it.matches(ifMatch) {
+		return fail(http.StatusPreconditionFailed, "resourceModified", "The item has changed since it was read.").because("entityTagDoesNotMatch")
+	}
+	return nil
+}

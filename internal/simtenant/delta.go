@@ -1,0 +1,209 @@
+package simtenant
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// cursor is what a delta token means: how far in the order of change its holder
+// has read.
+type cursor struct {
+	generation string
+	full       bool  // an enumeration of the present state
+	after      int64 // the last change that was told
+	since      int64 // of an enumeration: when it began; older tombstones are not told
+	blank      bool  // an empty page comes first
+}
+
+func (c cursor) String() string {
+	text := "1_" + c.generation + "_" + strconv.FormatInt(c.after, 36) + "_" + strconv.FormatInt(c.since, 36)
+	if c.full {
+		text += "_f"
+	}
+	if c.blank {
+		text += "_b"
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(text))
+}
+
+func parseCursor(token string) (c cursor, ok bool) {
+	data, err := base64.RawURLEncoding.DecodeString(token)
+	parts := strings.Split(string(data), "_")
+	if err != nil || len(parts) < 4 || parts[0] != "1" {
+		return c, false
+	}
+	c.generation = parts[1]
+	var err2 error
+	c.after, err = strconv.ParseInt(parts[2], 36, 64)
+	c.since, err2 = strconv.ParseInt(parts[3], 36, 64)
+	c.full, c.blank = slices.Contains(parts[4:], "f"), slices.Contains(parts[4:], "b")
+	return c, err == nil && err2 == nil
+}
+
+// deltaToken finds a delta's token in any of its forms.
+func deltaToken(r *request, t target) string {
+	if name, arg, ok := strings.Cut(t.arg, "="); ok && strings.EqualFold(strings.TrimSpace(name), "token") {
+		if text, err := url.PathUnescape(arg); err == nil {
+			return strings.Trim(strings.TrimSpace(text), "'")
+		}
+	}
+	for _, name := range []string{"token", "skiptoken", "deltatoken"} {
+		if text := option(r.query, name); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// delta tells the changes of a drive since a token, oldest first, each item as
+// it is now, with the folders above it. A page stands for itself: nothing is
+// kept for it on the server, and what changes while pages are read comes at the
+// end.
+func (s *Service) delta(r *request, p place, t target) error {
+	size, err := s.pageSize(r.query, itemsPage, itemsPageMax)
+	if err != nil {
+		return err
+	}
+	opts := s.faults.options()
+	if strings.Contains(strings.ToLower(r.Header.Get("Prefer")), "deltaexcludeparent") || r.Header.Get("deltaExcludeParent") != "" {
+		opts.NoAncestors = true
+	}
+	token := deltaToken(r, t)
+	return s.with(p, func(d *drive) error {
+		ctx := r.Context()
+		start, err := d.base(t)
+		if err != nil {
+			return err
+		}
+		if start != d.root || len(t.path) > 0 {
+			return fail(http.StatusNotImplemented, "notSupported", "view.delta can only be called on the root.")
+		}
+		here := "/drives/" + p.id() + "/root/delta"
+		c, paging := cursor{}, false
+		instant, timeErr := time.Parse(time.RFC3339, token)
+		switch {
+		case token == "" || token == "latest" || timeErr == nil:
+			if err := d.fresh(ctx, r.arrived); err != nil {
+				return err
+			}
+			c = cursor{generation: d.generation, since: d.seq}
+			switch {
+			case token == "":
+				c.full = true
+			case token == "latest":
+				c.after = d.seq
+			default:
+				c.after = d.before(instant.UnixNano())
+			}
+		default:
+			var ok bool
+			if c, ok = parseCursor(token); !ok {
+				return badRequest("The token is not one that this drive gave. Start anew without one.").because("syncStateInvalid")
+			}
+			oldest := c.after
+			if c.full {
+				oldest = c.since
+			}
+			if c.generation != d.generation || c.after > d.seq || oldest < d.floor {
+				e := fail(http.StatusGone, "resyncRequired", "The changes since this token are no longer known. Enumerate the drive anew and compare.")
+				e.header = http.Header{"Location": {r.base + here}}
+				return e.because("resyncChangesApplyDifferences")
+			}
+			paging = c.full || c.blank || c.since > 0
+			if !paging {
+				if err := d.fresh(ctx, r.arrived); err != nil {
+					return err
+				}
+			}
+		}
+		var page []*item
+		more := false
+		if c.blank {
+			c.blank, more = false, true
+		} else {
+			page, more = d.changes(&c, size)
+			if err := d.settle(ctx, page...); err != nil {
+				return err
+			}
+			if !more {
+				// Reading contents may have shown further changes.
+				_, more = d.changes(new(c), 1)
+			}
+		}
+		list := d.tell(s.viewer(r, d), page, opts)
+		if opts.Shuffle {
+			s.faults.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		}
+		out := map[string]any{"@odata.context": r.base + "/$metadata#Collection(driveItem)", "value": list}
+		if more {
+			c.since = max(c.since, 1) // says that pages follow one another
+			c.blank = opts.EmptyPages && len(page) > 0
+			out["@odata.nextLink"] = r.link(here, "token", c.String())
+		} else {
+			out["@odata.deltaLink"] = r.link(here, "token", cursor{generation: c.generation, after: c.after}.String())
+		}
+		return replyGraph(r.w, http.StatusOK, out)
+	})
+}
+
+// before returns the last change noticed before an instant.
+func (d *drive) before(instant int64) int64 {
+	for _, c := range d.log {
+		if c.it.seq == c.seq && c.it.noticed >= instant {
+			return c.seq - 1
+		}
+	}
+	return d.seq
+}
+
+// changes returns the items changed after c, at most n of them, and moves c
+// behind the last. more says that there are others.
+func (d *drive) changes(c *cursor, n int) (page []*item, more bool) {
+	first := sort.Search(len(d.log), func(i int) bool { return d.log[i].seq > c.after })
+	for _, e := range d.log[first:] {
+		if e.it.seq != e.seq || c.full && e.it.gone && e.seq <= c.since {
+			continue
+		}
+		if len(page) == n {
+			return page, true
+		}
+		page = append(page, e.it)
+		c.after = e.seq
+	}
+	c.after = max(c.after, d.seq)
+	return page, false
+}
+
+// tell writes a page: each item after the folders that it is in.
+func (d *drive) tell(v *viewer, page []*item, opts Options) []any {
+	v.delta = true
+	list := make([]any, 0, len(page)+8)
+	told := make(map[*item]bool, len(page)+8)
+	var add func(it *item)
+	add = func(it *item) {
+		if it == nil || told[it] {
+			return
+		}
+		told[it] = true
+		if !opts.NoAncestors {
+			add(it.parent)
+		}
+		list = append(list, v.view(it))
+	}
+	for _, it := range page {
+		add(it)
+	}
+	if len(page) > 0 {
+		add(d.root)
+	}
+	if opts.Repeat && len(page) > 1 {
+		list = append(list, v.view(page[0]))
+	}
+	return list
+}

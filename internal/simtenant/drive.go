@@ -1,0 +1,473 @@
+package simtenant
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"holdfast/internal/quickxor"
+)
+
+// item is a file or folder of a drive as it was last seen, or what is left of
+// one that is gone.
+type item struct {
+	id       string
+	parent   *item // nil for the root and for what is gone
+	name     string
+	kind     kind
+	children map[string]*item // of a folder
+
+	inode   inode
+	size    int64 // a folder's is all that is below
+	mtime   int64 // these three in Unix nanoseconds
+	ctime   int64
+	created int64
+	noticed int64 // when the last change was, by the service's clock
+
+	hash   string   // quickXorHash; empty where the content was not read yet, or cannot be
+	strong [16]byte // of the content, to tell whether it changed
+	etag   int32
+	ctag   int32
+	seq    int64 // of the last change
+
+	stale  bool   // the content must be read before the item is shown
+	unsure bool   // the content may have changed without a trace: look again
+	denied bool   // the content cannot be read
+	gone   bool   // a tombstone
+	from   string // the parent's id, of a tombstone
+
+	dirty bool   // to be written to the journal
+	mark  uint64 // of the listing that saw it last
+	lost  bool   // during a scan: not at its place any more
+}
+
+// change is an entry of a drive's log. It stands as long as its item's last
+// change is this one.
+type change struct {
+	seq int64
+	it  *item
+}
+
+// drive is a folder as a drive: what was seen in it, by id and in the order of
+// change. Everything here is used by one request at a time, which holds mu.
+type drive struct {
+	svc   *Service
+	place place
+	refs  int       // guarded by Service.mu
+	used  time.Time // guarded by Service.mu
+	count int       // items at the last release; guarded by Service.mu
+
+	mu  sync.Mutex
+	top *os.Root // the folder, while a request is at work
+
+	loaded     bool
+	generation string // of the item ids; a cursor of another one is worth nothing
+	seq        int64  // the last change
+	floor      int64  // tombstones up to here may be missing
+	root       *item
+	items      map[string]*item
+	log        []change
+	dead       int // tombstones
+	journal    *os.File
+	lines      int
+	dirty      []*item
+	scanned    time.Time // when the last scan began
+	serial     uint64    // of the last listing
+	warned     map[string]bool
+}
+
+// How many drives and how many items stay in memory while nobody uses them.
+const (
+	keepDrives = 64
+	keepItems  = 400_000
+)
+
+// with runs fn on the drive at p, alone. What fn did to the state is in the
+// journal when with returns.
+func (s *Service) with(p place, fn func(*drive) error) error {
+	id := p.id()
+	s.mu.Lock()
+	d := s.drives[id]
+	if d == nil {
+		d = &drive{svc: s, place: p}
+		s.drives[id] = d
+	}
+	d.refs++
+	s.mu.Unlock()
+
+	d.mu.Lock()
+	err := d.run(fn)
+	count := len(d.items)
+	d.mu.Unlock()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.refs--
+	s.held += count - d.count
+	d.count, d.used = count, time.Now()
+	s.dropIdle()
+	return err
+}
+
+// dropIdle lets go of the drives that were idle longest, while there are too
+// many. Callers hold s.mu.
+func (s *Service) dropIdle() {
+	for len(s.drives) > keepDrives || s.held > keepItems {
+		var oldest *drive
+		var key string
+		for id, d := range s.drives {
+			if d.refs == 0 && (oldest == nil || d.used.Before(oldest.used)) {
+				oldest, key = d, id
+			}
+		}
+		if oldest == nil {
+			return
+		}
+		s.held -= oldest.count
+		delete(s.drives, key)
+		if err := oldest.close(); err != nil {
+			s.log.Error("a drive's journal could not be closed", "drive", oldest.place.folder(), "err", err)
+		}
+	}
+}
+
+func (d *drive) run(fn func(*drive) error) error {
+	folder := d.place.folder()
+	// A link in place of the folder is no drive: it may lead anywhere.
+	info, err := d.svc.root.Lstat(folder)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return noDrive()
+	}
+	if err != nil {
+		return fmt.Errorf("look at drive folder: %w", err)
+	}
+	d.top, err = d.svc.root.OpenRoot(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return noDrive()
+	}
+	if err != nil {
+		return fmt.Errorf("open drive folder: %w", err)
+	}
+	defer func() {
+		d.top.Close()
+		d.top = nil
+	}()
+	if !d.loaded {
+		if err := d.load(); err != nil {
+			return err
+		}
+	}
+	err = fn(d)
+	if ferr := d.flush(); ferr != nil {
+		// The journal lags behind what we know, so what we know is forgotten.
+		d.unload()
+		return errors.Join(ferr, err)
+	}
+	return err
+}
+
+func (d *drive) close() error {
+	if d.journal == nil {
+		return nil
+	}
+	err := d.journal.Close()
+	d.journal = nil
+	return err
+}
+
+func (d *drive) unload() {
+	d.close()
+	d.loaded, d.root, d.items, d.log, d.dirty = false, nil, nil, nil, nil
+	d.scanned = time.Time{}
+}
+
+// newItemID returns an id of the real service's shape.
+func newItemID() string {
+	var b [20]byte
+	rand.Read(b[:])
+	return "01" + base32.StdEncoding.EncodeToString(b[:])
+}
+
+// touch records that it was changed.
+func (d *drive) touch(it *item) {
+	d.seq++
+	it.seq = d.seq
+	it.noticed = d.svc.clock().UnixNano()
+	d.log = append(d.log, change{d.seq, it})
+	d.write(it)
+	if len(d.log) > 2*len(d.items)+1000 {
+		d.log = slices.DeleteFunc(d.log, func(c change) bool { return c.it.seq != c.seq })
+	}
+}
+
+// write has it written to the journal at the end of the request.
+func (d *drive) write(it *item) {
+	if !it.dirty {
+		it.dirty = true
+		d.dirty = append(d.dirty, it)
+	}
+}
+
+func (d *drive) attach(it, parent *item, name string) {
+	it.parent, it.name = parent, name
+	parent.children[name] = it
+	grow(parent, it.size)
+}
+
+// detach takes it out of its parent, which it still names.
+func (d *drive) detach(it *item) {
+	if it.parent.children[it.name] == it {
+		delete(it.parent.children, it.name)
+		grow(it.parent, -it.size)
+	}
+}
+
+// grow adds n to the size of a folder and of those it is in.
+func grow(folder *item, n int64) {
+	for ; folder != nil; folder = folder.parent {
+		folder.size += n
+	}
+}
+
+// create adds a file or folder that was not known before.
+func (d *drive) create(parent *item, name string, st stat) *item {
+	it := &item{id: newItemID(), kind: st.kind, inode: st.inode, mtime: st.mtime, ctime: st.ctime, created: st.birth, etag: 1}
+	if it.created == 0 {
+		it.created = st.mtime
+	}
+	if st.kind == isFolder {
+		it.children = map[string]*item{}
+	} else {
+		it.size, it.stale = st.size, true
+	}
+	d.items[it.id] = it
+	if parent != nil {
+		d.attach(it, parent, name)
+	}
+	d.touch(it)
+	return it
+}
+
+// bury makes it, detached already, and all below it tombstones.
+func (d *drive) bury(it *item) {
+	for _, child := range it.children {
+		d.bury(child)
+	}
+	it.from = it.parent.id
+	it.children, it.parent, it.gone = nil, nil, true
+	d.dead++
+	d.touch(it)
+}
+
+// path is where it lies below the drive's folder.
+func (it *item) path() string {
+	if it.parent == nil {
+		return "."
+	}
+	names := make([]string, 0, 16)
+	for at := it; at.parent != nil; at = at.parent {
+		names = append(names, at.name)
+	}
+	slices.Reverse(names)
+	return path.Join(names...)
+}
+
+// below reports whether it is folder or lies below it.
+func (it *item) below(folder *item) bool {
+	for ; it != nil; it = it.parent {
+		if it == folder {
+			return true
+		}
+	}
+	return false
+}
+
+// openFolder opens a folder for listing.
+func (d *drive) openFolder(name string) (*os.File, error) {
+	return d.top.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_DIRECTORY, 0)
+}
+
+// reading is what reading a file's content found.
+type reading struct {
+	it     *item
+	path   string
+	before stat // the first look
+	after  stat // the last look: what the content belongs to
+	began  time.Time
+	hash   string
+	strong [16]byte
+	err    error
+}
+
+// read reads the contents of items and takes down what it finds. Two are read
+// at a time.
+func (d *drive) read(ctx context.Context, items []*item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	work, done := make(chan *reading), make(chan *reading)
+	var wg sync.WaitGroup
+	for range min(2, len(items)) {
+		wg.Go(func() {
+			buf := make([]byte, 256<<10)
+			for r := range work {
+				r.run(ctx, d.top, buf)
+				done <- r
+			}
+		})
+	}
+	go func() {
+		seen := make(map[*item]bool, len(items))
+		for _, it := range items {
+			if !seen[it] && ctx.Err() == nil {
+				seen[it] = true
+				work <- &reading{it: it, path: it.path()}
+			}
+		}
+		close(work)
+		wg.Wait()
+		close(done)
+	}()
+	var readings []*reading
+	for r := range done {
+		readings = append(readings, r)
+	}
+	var errs []error
+	for _, r := range readings {
+		errs = append(errs, d.learn(r))
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return errors.Join(errs...)
+}
+
+// run reads the file. A file that changes while it is read is read again, a few
+// times; what is known at last is then marked unsure.
+func (r *reading) run(ctx context.Context, top *os.Root, buf []byte) {
+	for range 3 {
+		if r.err = ctx.Err(); r.err != nil {
+			return
+		}
+		r.once(ctx, top, buf)
+		if r.err != nil || r.before == r.after {
+			return
+		}
+	}
+}
+
+func (r *reading) once(ctx context.Context, top *os.Root, buf []byte) {
+	r.began = time.Now()
+	// Without O_NONBLOCK, a pipe put in the file's place would hold us up.
+	f, err := top.OpenFile(r.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		r.err = err
+		return
+	}
+	defer f.Close()
+	if r.before, r.err = statOf(f); r.err != nil {
+		return
+	}
+	if r.before.kind != isFile {
+		r.err = fs.ErrNotExist
+		return
+	}
+	quick, strong := quickxor.New(), sha256.New()
+	var n int64
+	for {
+		k, err := f.Read(buf)
+		quick.Write(buf[:k])
+		strong.Write(buf[:k])
+		n += int64(k)
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			r.err = err
+			return
+		}
+	}
+	if r.after, r.err = statOf(f); r.err != nil {
+		return
+	}
+	r.after.size = n
+	r.hash = quickxor.Encode(quick.Sum(nil))
+	r.strong = [16]byte(strong.Sum(nil))
+}
+
+// learn takes down what a reading found.
+func (d *drive) learn(r *reading) error {
+	it := r.it
+	switch {
+	case errors.Is(r.err, context.Canceled), errors.Is(r.err, context.DeadlineExceeded):
+		it.unsure = true
+		return nil
+	case errors.Is(r.err, fs.ErrNotExist), errors.Is(r.err, syscall.ELOOP), errors.Is(r.err, syscall.ENOTDIR), errors.Is(r.err, syscall.EISDIR):
+		it.unsure = true // the next scan finds out what became of it
+		return nil
+	case r.err != nil:
+		// What cannot be read is shown all the same, so that a backup says so.
+		d.warn(r.path, "a file cannot be read", r.err)
+		if !it.denied {
+			it.denied, it.hash = true, ""
+			it.etag++
+			it.stale = false
+			d.touch(it)
+		}
+		it.stale = false
+		it.unsure = true
+		return nil
+	}
+	d.know(it, r.after, r.hash, r.strong)
+	it.unsure = r.before != r.after || time.Duration(r.began.UnixNano()-r.after.ctime) < racy
+	d.write(it)
+	return nil
+}
+
+// know takes down a file's state and content.
+func (d *drive) know(it *item, st stat, hash string, strong [16]byte) {
+	told := it.stale
+	other := it.ctag == 0 || it.strong != strong || it.denied
+	moved := st.mtime != it.mtime || st.size != it.size
+	if st.size != it.size {
+		grow(it, st.size-it.size)
+	}
+	it.inode, it.mtime, it.ctime = st.inode, st.mtime, st.ctime
+	it.hash, it.strong = hash, strong
+	it.stale, it.denied = false, false
+	if other {
+		it.ctag++
+	}
+	if moved || other && !told {
+		it.etag++
+		d.touch(it)
+	}
+	d.write(it)
+}
+
+// warn says something about a path once.
+func (d *drive) warn(path, what string, err error) {
+	if d.warned == nil {
+		d.warned = map[string]bool{}
+	}
+	key := what + "\x00" + path
+	if d.warned[key] || len(d.warned) > 10_000 {
+		return
+	}
+	d.warned[key] = true
+	d.svc.log.Warn(what, "drive", d.place.folder(), "path", path, "err", err)
+}

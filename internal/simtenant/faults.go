@@ -1,0 +1,132 @@
+package simtenant
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"sync"
+)
+
+// Faults is what goes wrong on purpose. It may be changed while the service
+// runs; its zero value changes nothing.
+type Faults struct {
+	mu     sync.Mutex
+	faults []*Fault
+	opts   Options
+	random *rand.Rand
+}
+
+// A Fault answers requests in place of the service, or spoils its answer.
+type Fault struct {
+	Match    func(*http.Request) bool // nil matches all
+	Skip     int                      // so many matching requests pass first
+	Times    int                      // how many requests are hit; 0 is without end
+	Status   int                      // answered instead of the service's answer, unless zero
+	Header   http.Header              // of that answer, for instance Retry-After
+	Body     string                   // of that answer; empty is an empty body
+	Truncate int64                    // if not zero, the connection breaks after so many bytes of the body
+}
+
+// Options are habits of the real service that clients must survive.
+type Options struct {
+	PageSize      int  // items on a page of a delta or a listing; 0 is the service's own
+	Shuffle       bool // the items of a delta page come in any order
+	Repeat        bool // a delta page begins with the last item of the page before
+	EmptyPages    bool // every full delta page is followed by an empty one
+	NoAncestors   bool // unchanged ancestors of changed items are left out of a delta
+	OmitCTag      bool // items of a delta carry no cTag
+	OmitHash      bool // items carry no hash
+	OmitPath      bool // items of a delta carry no parentReference.path
+	StreamContent bool // content is answered 200 with the bytes rather than 302
+	IgnoreRange   bool // downloads answer with everything
+}
+
+// Add puts f after the faults already there. The first that matches and is not
+// used up is what a request meets.
+func (f *Faults) Add(fault Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults = append(f.faults, &fault)
+}
+
+// Clear removes all faults. Options stay.
+func (f *Faults) Clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults = nil
+}
+
+// Set lets change alter the options.
+func (f *Faults) Set(change func(*Options)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(&f.opts)
+}
+
+func (f *Faults) options() Options {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.opts
+}
+
+// hit returns the fault that r meets, or nil, and uses it up by one.
+func (f *Faults) hit(r *http.Request) *Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, fault := range f.faults {
+		if fault.Match != nil && !fault.Match(r) {
+			continue
+		}
+		if fault.Skip > 0 {
+			fault.Skip--
+			continue
+		}
+		if fault.Times == 1 {
+			f.faults = append(f.faults[:i:i], f.faults[i+1:]...)
+		} else if fault.Times > 1 {
+			fault.Times--
+		}
+		out := *fault
+		return &out
+	}
+	return nil
+}
+
+// shuffle calls swap in a random order that is the same in every run.
+func (f *Faults) shuffle(n int, swap func(i, j int)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.random == nil {
+		f.random = rand.New(rand.NewPCG(365, 365))
+	}
+	f.random.Shuffle(n, swap)
+}
+
+// answer writes a fault's own answer.
+func (f *Fault) answer(w http.ResponseWriter) {
+	for k, v := range f.Header {
+		w.Header()[http.CanonicalHeaderKey(k)] = v
+	}
+	if f.Body != "" && w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	w.WriteHeader(f.Status)
+	w.Write([]byte(f.Body))
+}
+
+// truncated is a ResponseWriter that breaks the connection.
+type truncated struct {
+	http.ResponseWriter
+	left int64
+}
+
+func (t *truncated) Write(p []byte) (int, error) {
+	if int64(len(p)) < t.left {
+		t.left -= int64(len(p))
+		return t.ResponseWriter.Write(p)
+	}
+	t.ResponseWriter.Write(p[:t.left])
+	if f, ok := t.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+	panic(http.ErrAbortHandler)
+}

@@ -1,0 +1,391 @@
+package simtenant
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+type parentReference struct {
+	DriveID   string `json:"driveId"`
+	DriveType string `json:"driveType"`
+	ID        string `json:"id,omitempty"`
+	Name      string `json:"name,omitempty"`
+	Path      string `json:"path,omitempty"`
+	SiteID    string `json:"siteId,omitempty"`
+}
+
+type timesView struct {
+	Created  string `json:"createdDateTime"`
+	Modified string `json:"lastModifiedDateTime"`
+}
+
+type fileView struct {
+	MimeType string            `json:"mimeType"`
+	Hashes   map[string]string `json:"hashes"`
+}
+
+type folderView struct {
+	ChildCount int `json:"childCount"`
+}
+
+type itemView struct {
+	Context        string           `json:"@odata.context,omitempty"`
+	DownloadURL    string           `json:"@microsoft.graph.downloadUrl,omitempty"`
+	ID             string           `json:"id"`
+	Name           string           `json:"name,omitempty"`
+	Size           int64            `json:"size"`
+	ETag           string           `json:"eTag,omitempty"`
+	CTag           string           `json:"cTag,omitempty"`
+	WebURL         string           `json:"webUrl,omitempty"`
+	Created        string           `json:"createdDateTime,omitempty"`
+	Modified       string           `json:"lastModifiedDateTime,omitempty"`
+	CreatedBy      *identityView    `json:"createdBy,omitempty"`
+	LastModifiedBy *identityView    `json:"lastModifiedBy,omitempty"`
+	Parent         *parentReference `json:"parentReference"`
+	FileSystemInfo *timesView       `json:"fileSystemInfo,omitempty"`
+	File           *fileView        `json:"file,omitempty"`
+	Folder         *folderView      `json:"folder,omitempty"`
+	Root           *struct{}        `json:"root,omitempty"`
+	Deleted        *deletedView     `json:"deleted,omitempty"`
+	SharePointIDs  *sharepointIDs   `json:"sharepointIds,omitempty"`
+}
+
+type deletedView struct {
+	State string `json:"state"`
+}
+
+// viewer writes items of one drive for one request.
+type viewer struct {
+	d       *drive
+	driveID string
+	owner   *identityView
+	names   map[string]bool
+	urls    func(*item) string // nil: none
+	opts    Options
+	delta   bool
+}
+
+func (s *Service) viewer(r *request, d *drive) *viewer {
+	id := d.place.id()
+	owner := identityOf(d.place.user)
+	origin := originOf(r.Request)
+	return &viewer{
+		d: d, driveID: id, owner: &owner, names: selected(r.query), opts: s.faults.options(),
+		urls: func(it *item) string { return s.downloadURL(origin, id, it) },
+	}
+}
+
+// wantsURL reports whether a delta is to carry download URLs.
+func (v *viewer) wantsURL() bool {
+	return v.names["@microsoft.graph.downloadurl"] || v.names["content.downloadurl"]
+}
+
+func (it *item) guid() string { return strings.ToUpper(guidText(derive("item", it.id))) }
+
+func (it *item) eTag() string { return `"{` + it.guid() + `},` + strconv.Itoa(int(it.etag)) + `"` }
+
+// cTag changes with the content. Folders have none, nor has a file whose
+// content could not be read yet.
+func (it *item) cTag() string {
+	if it.kind != isFile || it.ctag == 0 {
+		return ""
+	}
+	return `"c:{` + it.guid() + `},` + strconv.Itoa(int(it.ctag)) + `"`
+}
+
+// escapePath encodes each name of a path for a URL.
+func escapePath(p string) string {
+	names := strings.Split(p, "/")
+	for i, name := range names {
+		names[i] = url.PathEscape(name)
+	}
+	return strings.Join(names, "/")
+}
+
+func (v *viewer) view(it *item) any {
+	p := v.d.place
+	if it.gone {
+		return project(&itemView{
+			ID: it.id, Deleted: &deletedView{"deleted"},
+			Parent: &parentReference{DriveID: v.driveID, DriveType: p.driveType(), ID: it.from},
+		}, v.names)
+	}
+	out := &itemView{
+		ID: it.id, Name: it.name, Size: it.size, ETag: it.eTag(), CTag: it.cTag(), WebURL: p.url(),
+		Created: stamp(it.created), Modified: stamp(it.noticed), CreatedBy: v.owner, LastModifiedBy: v.owner,
+		Parent:         &parentReference{DriveID: v.driveID, DriveType: p.driveType(), SiteID: p.fullID()},
+		FileSystemInfo: &timesView{stamp(it.created), stamp(it.mtime)},
+	}
+	if it.parent == nil {
+		out.Root = &struct{}{}
+	} else {
+		where := it.parent.path()
+		out.Parent.ID, out.Parent.Name = it.parent.id, it.parent.name
+		out.Parent.Path = "/drives/" + v.driveID + "/root:"
+		if where != "." {
+			where = escapePath(where)
+			out.Parent.Path += "/" + where
+			out.WebURL += "/" + where
+		}
+		out.WebURL += "/" + url.PathEscape(it.name)
+		if v.delta && v.opts.OmitPath {
+			out.Parent.Path = ""
+		}
+	}
+	if v.delta && v.opts.OmitCTag {
+		out.CTag = ""
+	}
+	switch it.kind {
+	case isFolder:
+		out.Folder = &folderView{len(it.children)}
+	case isFile:
+		out.File = &fileView{MimeType: mimeType(it.name), Hashes: map[string]string{}}
+		if it.hash != "" && !v.opts.OmitHash {
+			out.File.Hashes["quickXorHash"] = it.hash
+		}
+		if v.urls != nil && (!v.delta || v.wantsURL()) {
+			out.DownloadURL = v.urls(it)
+		}
+	}
+	if v.names == nil {
+		return out
+	}
+	if v.names["sharepointids"] {
+		ids := p.sharepointIDs()
+		ids.ListItemUniqueID = strings.ToLower(it.guid())
+		out.SharePointIDs = &ids
+	}
+	if v.names["content.downloadurl"] {
+		v.names["@microsoft.graph.downloadurl"] = true
+	}
+	return project(out, v.names)
+}
+
+// mimeType guesses from the name, as the service does.
+func mimeType(name string) string {
+	if t, _, err := mime.ParseMediaType(mime.TypeByExtension(strings.ToLower(path.Ext(name)))); err == nil {
+		return t
+	}
+	return "application/octet-stream"
+}
+
+// fold makes names equal that differ only in case or in Unicode's spelling.
+func fold(name string) string { return strings.ToLower(norm.NFC.String(name)) }
+
+// base is the item that an address starts from.
+func (d *drive) base(t target) (*item, error) {
+	if t.id == "" {
+		return d.root, nil
+	}
+	it := d.items[t.id]
+	if it == nil || it.gone {
+		return nil, noItem()
+	}
+	return it, nil
+}
+
+// find returns the item that an address names, up to date.
+func (d *drive) find(ctx context.Context, t target) (*item, error) {
+	return d.findTo(ctx, t, true)
+}
+
+// findTo is find; of a folder, what is in it counts only when inside is set.
+func (d *drive) findTo(ctx context.Context, t target, inside bool) (*item, error) {
+	it, err := d.base(t)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range t.path {
+		if it, err = d.step(ctx, it, name); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.visit(ctx, it, inside); err != nil {
+		return nil, err
+	}
+	return it, nil
+}
+
+// step goes down by one name. The exact name comes before one that differs in
+// case.
+func (d *drive) step(ctx context.Context, folder *item, name string) (*item, error) {
+	it, err := d.child(ctx, folder, name)
+	if it != nil || err != nil {
+		return it, err
+	}
+	want := fold(name)
+	for have, it := range folder.children {
+		if fold(have) == want {
+			return it, nil
+		}
+	}
+	return nil, noItem()
+}
+
+// child returns what lies in folder under exactly this name: nil if nothing
+// does, an error if it is nothing that a drive shows.
+func (d *drive) child(ctx context.Context, folder *item, name string) (*item, error) {
+	if folder.kind != isFolder || folder.gone {
+		return nil, noItem()
+	}
+	st, err := d.statChild(folder, name)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return nil, fmt.Errorf("look up a name: %w", err)
+	}
+	known := folder.children[name]
+	if missing == (known == nil) && (missing || known.kind == st.kind) {
+		return known, nil
+	}
+	if err := d.scan(ctx); err != nil {
+		return nil, err
+	}
+	known = folder.children[name]
+	if known == nil && !missing {
+		if _, err := d.statChild(folder, name); err == nil {
+			return nil, fail(http.StatusConflict, "nameAlreadyExists", "The name is that of something which is no file or folder of the drive.")
+		}
+	}
+	return known, nil
+}
+
+func (d *drive) statChild(folder *item, name string) (stat, error) {
+	dir, err := d.openFolder(folder.path())
+	if err != nil {
+		return stat{}, err
+	}
+	defer dir.Close()
+	st, err := statAt(dir, name)
+	if tooLong(err) {
+		return st, fs.ErrNotExist
+	}
+	return st, err
+}
+
+func (s *Service) getItem(r *request, p place, t target) error {
+	return s.with(p, func(d *drive) error {
+		it, err := d.find(r.Context(), t)
+		if err != nil {
+			return err
+		}
+		return s.replyItem(r, d, it, http.StatusOK)
+	})
+}
+
+func (s *Service) replyItem(r *request, d *drive, it *item, status int) error {
+	v := s.viewer(r, d).view(it)
+	context := r.base + "/$metadata#drives('" + url.PathEscape(d.place.id()) + "')/items/$entity"
+	switch v := v.(type) {
+	case *itemView:
+		v.Context = context
+	}
+	r.w.Header().Set("ETag", it.eTag())
+	return replyGraph(r.w, status, v)
+}
+
+// How many items a page of children or of a delta holds.
+const (
+	itemsPage    = 200
+	itemsPageMax = 1000
+)
+
+// listChildren serves a folder by name, page by page. It is no snapshot: what
+// is renamed while it is read may be missed, as at the real service.
+func (s *Service) listChildren(r *request, p place, t target) error {
+	size, err := s.pageSize(r.query, itemsPage, itemsPageMax)
+	if err != nil {
+		return err
+	}
+	after, paging := "", false
+	if token := option(r.query, "skiptoken"); token != "" {
+		name, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil {
+			return badRequest("Invalid paging token.")
+		}
+		after, paging = string(name), true
+	}
+	return s.with(p, func(d *drive) error {
+		folder, err := d.find(r.Context(), t)
+		if err != nil {
+			return err
+		}
+		if folder.kind != isFolder {
+			return fail(http.StatusNotFound, "itemNotFound", "A file has no children.")
+		}
+		var page []*item
+		for range 3 {
+			page = page[:0]
+			for name, it := range folder.children {
+				if !paging || name > after {
+					page = append(page, it)
+				}
+			}
+			slices.SortFunc(page, func(a, b *item) int { return cmp.Compare(a.name, b.name) })
+			again, err := d.recheck(r.Context(), folder, page[:min(size, len(page))])
+			if err != nil {
+				return err
+			}
+			if !again {
+				break
+			}
+		}
+		next := ""
+		if len(page) > size {
+			next = base64.RawURLEncoding.EncodeToString([]byte(page[size-1].name))
+			page = page[:size]
+		}
+		if err := d.settle(r.Context(), page...); err != nil {
+			return err
+		}
+		v := s.viewer(r, d)
+		list := make([]any, 0, len(page))
+		for _, it := range page {
+			list = append(list, v.view(it))
+		}
+		out := map[string]any{
+			"@odata.context": r.base + "/$metadata#drives('" + url.PathEscape(v.driveID) + "')/items('" + folder.id + "')/children",
+			"value":          list,
+		}
+		if next != "" {
+			out["@odata.nextLink"] = r.link("/drives/"+v.driveID+"/items/"+folder.id+"/children", "$skiptoken", next)
+		}
+		return replyGraph(r.w, http.StatusOK, out)
+	})
+}
+
+// recheck looks at children of folder anew. It reports true if one was not as
+// expected and the drive was scanned instead.
+func (d *drive) recheck(ctx context.Context, folder *item, children []*item) (again bool, err error) {
+	if len(children) == 0 {
+		return false, nil
+	}
+	dir, err := d.openFolder(folder.path())
+	if err != nil {
+		return true, d.scan(ctx)
+	}
+	defer dir.Close()
+	var unsure []*item
+	for _, it := range children {
+		st, err := statAt(dir, it.name)
+		if err != nil || st.kind != it.kind || st.kind == isFolder && (st.mtime != it.mtime || it.unsure) {
+			return true, d.scan(ctx)
+		}
+		if d.look(it, st) {
+			unsure = append(unsure, it)
+		}
+	}
+	return false, d.read(ctx, unsure)
+}

@@ -1,0 +1,319 @@
+package simtenant
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"holdfast/internal/backup"
+)
+
+// A drive's journal is a file of JSON lines. The first is a header; each other
+// is an item as it was after a change, and the last of an id holds. Lines are
+// only ever added, until there are many more than items: then the journal is
+// written anew.
+
+const journalVersion = 1
+
+type header struct {
+	Version    int    `json:"holdfastDrive"`
+	Generation string `json:"generation"`
+	Seq        int64  `json:"seq"`
+	Floor      int64  `json:"floor"`
+}
+
+type record struct {
+	Seq     int64  `json:"s"`
+	ID      string `json:"i"`
+	Parent  string `json:"p,omitempty"`
+	Name    string `json:"n,omitempty"`
+	Kind    kind   `json:"k,omitempty"` // none is a tombstone
+	Size    int64  `json:"z,omitempty"`
+	Mtime   int64  `json:"m,omitempty"`
+	Ctime   int64  `json:"c,omitempty"`
+	Dev     uint64 `json:"v,omitempty"`
+	Ino     uint64 `json:"o,omitempty"`
+	Birth   int64  `json:"b,omitempty"`
+	Created int64  `json:"a,omitempty"`
+	Noticed int64  `json:"w,omitempty"`
+	Hash    string `json:"q,omitempty"`
+	Strong  []byte `json:"h,omitempty"`
+	ETag    int32  `json:"e,omitempty"`
+	CTag    int32  `json:"t,omitempty"`
+	Stale   bool   `json:"x,omitempty"`
+	Unsure  bool   `json:"u,omitempty"`
+	Denied  bool   `json:"d,omitempty"`
+}
+
+func (d *drive) journalPath() string {
+	// Ids differ only in case at times, and some file systems do not tell.
+	return filepath.Join(d.svc.cfg.State, "drives", guidText(d.place.list())+".jsonl")
+}
+
+// load reads the journal. A line torn by a crash ends it; a journal that makes
+// no sense is put aside, and the drive begins a new life with new ids.
+func (d *drive) load() error {
+	name := d.journalPath()
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.begin()
+	}
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	good, err := d.replay(data)
+	if err != nil {
+		d.svc.log.Error("a drive's journal is damaged; its items get new ids", "drive", d.place.folder(), "journal", name, "err", err)
+		if err := os.Rename(name, name+".damaged"); err != nil {
+			return fmt.Errorf("put the damaged journal aside: %w", err)
+		}
+		return d.begin()
+	}
+	if d.journal, err = os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	if good < len(data) {
+		if err := d.journal.Truncate(int64(good)); err != nil {
+			return errors.Join(fmt.Errorf("cut the torn end off the journal: %w", err), d.close())
+		}
+	}
+	d.loaded = true
+	return nil
+}
+
+// begin makes a drive of which nothing is known.
+func (d *drive) begin() error {
+	top, err := d.openFolder(".")
+	if err != nil {
+		return fmt.Errorf("open drive folder: %w", err)
+	}
+	defer top.Close()
+	st, err := statOf(top)
+	if err != nil {
+		return fmt.Errorf("look at drive folder: %w", err)
+	}
+	d.generation = backup.NewID[string]()
+	d.seq, d.floor, d.dead, d.log, d.dirty = 0, 0, 0, nil, nil
+	d.items = map[string]*item{}
+	d.root = d.create(nil, "", st)
+	d.root.name = "root"
+	if err := d.compact(); err != nil {
+		d.unload()
+		return err
+	}
+	d.loaded = true
+	return nil
+}
+
+// replay builds the state from a journal. It returns how much of it is whole.
+func (d *drive) replay(data []byte) (good int, err error) {
+	d.items, d.log, d.dirty, d.root, d.dead, d.lines = map[string]*item{}, nil, nil, nil, 0, 0
+	line := func() []byte {
+		end := bytes.IndexByte(data[good:], '\n')
+		if end < 0 {
+			return nil
+		}
+		l := data[good : good+end]
+		return l
+	}
+	first := line()
+	var h header
+	if err := json.Unmarshal(first, &h); err != nil {
+		return 0, fmt.Errorf("header: %w", err)
+	}
+	if h.Version != journalVersion || h.Generation == "" {
+		return 0, fmt.Errorf("header: version %d is not known", h.Version)
+	}
+	d.generation, d.seq, d.floor = h.Generation, h.Seq, h.Floor
+	good += len(first) + 1
+	records := map[string]record{}
+	for l := line(); l != nil; l = line() {
+		var rec record
+		if err := json.Unmarshal(l, &rec); err != nil {
+			if good+len(l)+1 == len(data) {
+				break // torn, though it ends like a line
+			}
+			return 0, fmt.Errorf("line %d: %w", d.lines+2, err)
+		}
+		records[rec.ID] = rec
+		d.seq = max(d.seq, rec.Seq)
+		good += len(l) + 1
+		d.lines++
+	}
+	parents := make(map[*item]string, len(records))
+	for id, rec := range records {
+		it := rec.item()
+		d.items[id] = it
+		d.log = append(d.log, change{it.seq, it})
+		switch {
+		case it.gone:
+			d.dead++
+		case rec.Parent != "":
+			parents[it] = rec.Parent
+		case d.root != nil:
+			return 0, errors.New("there are two roots")
+		default:
+			d.root = it
+		}
+	}
+	if d.root == nil || d.root.kind != isFolder {
+		return 0, errors.New("there is no root")
+	}
+	slices.SortFunc(d.log, func(a, b change) int { return int(a.seq - b.seq) })
+	for it, id := range parents {
+		if parent := d.items[id]; parent != nil && parent.kind == isFolder && !parent.gone && parent.children[it.name] == nil {
+			it.parent = parent
+			parent.children[it.name] = it
+		}
+	}
+	// A crash may have lost a parent, or what made room for a name. What has no
+	// place is gone; the next scan finds what is really there.
+	placed := map[*item]bool{}
+	weigh(d.root, placed)
+	for it, id := range parents {
+		if !placed[it] {
+			it.children, it.parent, it.gone, it.from = nil, nil, true, id
+			d.dead++
+			d.touch(it)
+		}
+	}
+	return good, nil
+}
+
+// weigh sums up sizes from below, and notes what it meets.
+func weigh(it *item, met map[*item]bool) int64 {
+	met[it] = true
+	for _, child := range it.children {
+		it.size += weigh(child, met)
+	}
+	return it.size
+}
+
+func (rec record) item() *item {
+	it := &item{
+		id: rec.ID, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
+		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
+		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied,
+	}
+	copy(it.strong[:], rec.Strong)
+	switch rec.Kind {
+	case isFolder:
+		it.children = map[string]*item{}
+	case isFile:
+		it.size = rec.Size
+	default:
+		it.gone, it.from = true, rec.Parent
+	}
+	return it
+}
+
+func (d *drive) record(it *item) record {
+	rec := record{Seq: it.seq, ID: it.id, Noticed: it.noticed}
+	if it.gone {
+		rec.Parent = it.from
+		return rec
+	}
+	rec.Name, rec.Kind = it.name, it.kind
+	if it.parent != nil {
+		rec.Parent = it.parent.id
+	}
+	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
+	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
+	rec.ETag, rec.CTag = it.etag, it.ctag
+	if it.kind == isFile {
+		rec.Size, rec.Hash, rec.Stale, rec.Unsure, rec.Denied = it.size, it.hash, it.stale, it.unsure, it.denied
+		if it.ctag > 0 {
+			rec.Strong = it.strong[:]
+		}
+	}
+	return rec
+}
+
+// flush writes what changed. A cursor that a client holds afterwards is good
+// after a crash of the process.
+func (d *drive) flush() error {
+	if len(d.dirty) == 0 {
+		return nil
+	}
+	if d.lines+len(d.dirty) > 2*len(d.items)+1000 {
+		return d.compact()
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	for _, it := range d.dirty {
+		if err := enc.Encode(d.record(it)); err != nil {
+			return fmt.Errorf("write journal: %w", err)
+		}
+		it.dirty = false
+	}
+	if _, err := d.journal.Write(buf.Bytes()); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	d.lines += len(d.dirty)
+	d.dirty = d.dirty[:0]
+	return nil
+}
+
+// keepTombstones is how many deletions are remembered at least, so that old
+// cursors stay good.
+const keepTombstones = 10_000
+
+// compact writes the journal anew. Of the tombstones, the oldest are let go when
+// there are more than live items; cursors from before them must start anew.
+func (d *drive) compact() error {
+	if most := max(keepTombstones, len(d.items)-d.dead); d.dead > most {
+		var dead []*item
+		for _, it := range d.items {
+			if it.gone {
+				dead = append(dead, it)
+			}
+		}
+		slices.SortFunc(dead, func(a, b *item) int { return int(a.seq - b.seq) })
+		for _, it := range dead[:len(dead)-most/2] {
+			d.floor = max(d.floor, it.seq)
+			delete(d.items, it.id)
+			it.seq = -1 // its entry in the log no longer stands
+			d.dead--
+		}
+	}
+	d.log = slices.DeleteFunc(d.log, func(c change) bool { return c.it.seq != c.seq })
+
+	name := d.journalPath()
+	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("write journal anew: %w", err)
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	err = enc.Encode(header{journalVersion, d.generation, d.seq, d.floor})
+	for _, c := range d.log {
+		if err != nil {
+			break
+		}
+		err = enc.Encode(d.record(c.it))
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write journal anew: %w", err), f.Close())
+	}
+	d.close()
+	d.journal, d.lines = f, len(d.log)
+	for _, it := range d.dirty {
+		it.dirty = false
+	}
+	d.dirty = d.dirty[:0]
+	return nil
+}

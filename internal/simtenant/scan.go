@@ -1,0 +1,400 @@
+package simtenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"syscall"
+	"time"
+	"unicode/utf8"
+)
+
+// scan compares a drive's folder with what is known of it.
+//
+// What lies at a known path and is of the same kind is the same item, whatever
+// its inode: editors save by putting a new file in the old one's place. What is
+// missed at its path and turns up at a new one, by its inode, has moved and
+// keeps its id. Files and folders are told apart from what came after them by
+// their time of birth, for inode numbers are used again.
+//
+// A folder found at a new path is known to be new only when every folder that
+// may hold what it was has been listed. So folders known or recognised are
+// listed first, until there are no more; then those that stay unknown are made
+// and listed; files are placed last.
+type scan struct {
+	d       *drive
+	ctx     context.Context
+	began   time.Time
+	queue   []*item // folders to list
+	found   []found
+	lost    []*item
+	index   map[inode]*item
+	moving  bool    // something was taken away while its folder was listed
+	recheck []*item // files whose content may differ though nothing visible does
+}
+
+// found is something at a path where nothing was known.
+type found struct {
+	parent *item
+	name   string
+	st     stat
+}
+
+// fresh scans the drive unless a scan began after since.
+func (d *drive) fresh(ctx context.Context, since time.Time) error {
+	if d.scanned.After(since) {
+		return nil
+	}
+	return d.scan(ctx)
+}
+
+// scan brings what is known of the drive up to date. Contents of new files,
+// and of files that visibly changed, are left stale: they are read when they
+// are asked for.
+func (d *drive) scan(ctx context.Context) error {
+	started := time.Now()
+	sc := &scan{d: d, ctx: ctx}
+	for range 3 {
+		sc.began, sc.moving = time.Now(), false
+		sc.queue = append(sc.queue, d.root)
+		if err := sc.pass(); err != nil {
+			sc.restore()
+			return err
+		}
+		if sc.settled() {
+			break
+		}
+	}
+	for _, it := range sc.lost {
+		if it.lost {
+			it.lost = false
+			d.bury(it)
+		}
+	}
+	if err := d.read(ctx, sc.recheck); err != nil {
+		return err
+	}
+	d.scanned = started
+	return nil
+}
+
+// restore puts what was missed back, for a scan that could not go on has not
+// learnt that it is gone.
+func (sc *scan) restore() {
+	for _, it := range sc.lost {
+		if it.lost {
+			it.lost = false
+			if it.parent.children[it.name] != nil {
+				sc.d.bury(it)
+				continue
+			}
+			sc.d.attach(it, it.parent, it.name)
+		}
+	}
+}
+
+// settled reports whether what is missed is surely gone. What was taken away
+// before the pass began has been seen at its new place, if it has one; what is
+// taken away while folders are listed may have slipped past.
+func (sc *scan) settled() bool {
+	if sc.moving {
+		return false
+	}
+	edge := sc.began.Add(-racy).UnixNano()
+	for _, it := range sc.lost {
+		if it.lost && it.parent.mtime >= edge {
+			return false
+		}
+	}
+	return true
+}
+
+func (sc *scan) pass() error {
+	for {
+		for len(sc.queue) > 0 {
+			folder := sc.queue[len(sc.queue)-1]
+			sc.queue = sc.queue[:len(sc.queue)-1]
+			if err := sc.list(folder); err != nil {
+				return err
+			}
+		}
+		if len(sc.found) == 0 {
+			return nil
+		}
+		sc.makeIndex()
+		var files, folders []found
+		for _, f := range sc.found {
+			switch {
+			case f.st.kind == isFile:
+				files = append(files, f)
+			case !sc.recognise(f):
+				folders = append(folders, f)
+			}
+		}
+		sc.found = files
+		switch {
+		case len(sc.queue) > 0: // some were recognised: what is in them comes first
+			sc.found = append(sc.found, folders...)
+		case len(folders) > 0:
+			for _, f := range folders {
+				sc.make(f)
+			}
+		default:
+			for _, f := range files {
+				if !sc.recognise(f) {
+					sc.make(f)
+				}
+			}
+			sc.found = nil
+			return nil
+		}
+	}
+}
+
+// list compares one folder.
+func (sc *scan) list(folder *item) error {
+	d := sc.d
+	if err := sc.ctx.Err(); err != nil {
+		return err
+	}
+	if folder.adrift() {
+		return nil
+	}
+	where := folder.path()
+	dir, err := d.openFolder(where)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+		if folder == d.root {
+			return noDrive()
+		}
+		sc.lose(folder)
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
+		return nil
+	case err != nil:
+		return fmt.Errorf("open folder: %w", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return fmt.Errorf("list folder: %w", err)
+	}
+	// The time stamp is read after the names, so that it tells of any name that
+	// was taken away before they were read.
+	st, err := statOf(dir)
+	if err != nil {
+		return fmt.Errorf("list folder: %w", err)
+	}
+	d.look(folder, st)
+	// A name that comes in the same instant as this listing leaves no trace.
+	folder.unsure = time.Duration(time.Now().UnixNano()-st.mtime) < racy
+	d.serial++
+	serial, seen := d.serial, 0
+	for _, name := range names {
+		if !utf8.ValidString(name) {
+			d.warn(path.Join(where, fmt.Sprintf("%q", name)), "a file is not shown, since its name is not valid Unicode; rename it to have it protected", nil)
+			continue
+		}
+		st, err := statAt(dir, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			sc.moving = true
+			continue
+		case errors.Is(err, fs.ErrPermission):
+			d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
+			return nil
+		case err != nil:
+			return fmt.Errorf("list folder: %w", err)
+		case st.kind == isOther:
+			d.warn(path.Join(where, name), "a link or device is not shown", nil)
+			continue
+		}
+		child := folder.children[name]
+		if child == nil || child.kind != st.kind {
+			sc.found = append(sc.found, found{folder, name, st})
+			continue
+		}
+		child.mark = serial
+		seen++
+		if d.look(child, st) {
+			sc.recheck = append(sc.recheck, child)
+		}
+		if st.kind == isFolder {
+			sc.queue = append(sc.queue, child)
+		}
+	}
+	if seen < len(folder.children) {
+		for _, child := range folder.children {
+			if child.mark != serial {
+				sc.lose(child)
+			}
+		}
+	}
+	return nil
+}
+
+// look takes down what the file system says of an item at its place. It
+// reports whether the content may have changed without any visible sign, and so
+// must be read.
+func (d *drive) look(it *item, st stat) bool {
+	if it.kind == isFolder {
+		if it.inode != st.inode {
+			it.inode = st.inode
+			d.write(it)
+		}
+		it.ctime = st.ctime
+		if it.mtime != st.mtime {
+			it.mtime = st.mtime
+			it.etag++
+			d.touch(it)
+		}
+		return false
+	}
+	if it.mtime != st.mtime || it.size != st.size {
+		grow(it, st.size-it.size)
+		it.inode, it.mtime, it.ctime = st.inode, st.mtime, st.ctime
+		it.stale = true
+		it.etag++
+		d.touch(it)
+		return false
+	}
+	// The number of a device may change when a machine starts again.
+	same := it.ctime == st.ctime && it.inode.ino == st.ino && it.inode.birth == st.birth
+	if it.stale {
+		it.inode, it.ctime = st.inode, st.ctime
+		return false
+	}
+	return !same || it.unsure
+}
+
+// lose notes that it is not at its place.
+func (sc *scan) lose(it *item) {
+	sc.d.detach(it)
+	if !it.lost {
+		it.lost = true
+		sc.lost = append(sc.lost, it)
+	}
+}
+
+// adrift reports whether it is missed, or in a folder that is.
+func (it *item) adrift() bool {
+	for ; it != nil; it = it.parent {
+		if it.lost {
+			return true
+		}
+	}
+	return false
+}
+
+// makeIndex lists all that is known by inode, what is missed included.
+func (sc *scan) makeIndex() {
+	if sc.index != nil {
+		return
+	}
+	sc.index = make(map[inode]*item, len(sc.d.items))
+	for _, it := range sc.d.items {
+		if !it.gone && it != sc.d.root {
+			if other := sc.index[it.inode]; other == nil || it.adrift() && !other.adrift() {
+				sc.index[it.inode] = it
+			}
+		}
+	}
+}
+
+// recognise reports whether f is settled: it is an item that has moved here, or
+// there is nothing to settle any more.
+func (sc *scan) recognise(f found) bool {
+	d := sc.d
+	if f.parent.adrift() || f.parent.children[f.name] != nil {
+		return true
+	}
+	it := sc.index[f.st.inode]
+	if it == nil || it.gone || it.kind != f.st.kind || f.parent.below(it) || !it.adrift() && !sc.left(it) {
+		return false
+	}
+	d.detach(it)
+	it.lost = false
+	d.attach(it, f.parent, f.name)
+	it.etag++
+	d.touch(it)
+	if d.look(it, f.st) {
+		sc.recheck = append(sc.recheck, it)
+	}
+	if it.kind == isFolder {
+		sc.queue = append(sc.queue, it)
+	}
+	return true
+}
+
+// left reports whether it, which was seen at its place, has left it since.
+func (sc *scan) left(it *item) bool {
+	dir, err := sc.d.openFolder(it.parent.path())
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	defer dir.Close()
+	_, err = statAt(dir, it.name)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+func (sc *scan) make(f found) {
+	if f.parent.adrift() || f.parent.children[f.name] != nil {
+		return
+	}
+	it := sc.d.create(f.parent, f.name, f.st)
+	sc.index[it.inode] = it
+	if it.kind == isFolder {
+		sc.queue = append(sc.queue, it)
+	}
+}
+
+// refresh brings what is known of one item up to date, and of as little else as
+// it can. An item that is gone is answered as unknown.
+func (d *drive) refresh(ctx context.Context, it *item) error {
+	return d.visit(ctx, it, true)
+}
+
+// visit is refresh; of a folder, what is in it counts only when inside is set.
+func (d *drive) visit(ctx context.Context, it *item, inside bool) error {
+	if it.gone {
+		return noItem()
+	}
+	if err := d.peek(ctx, it, inside); err != nil {
+		return err
+	}
+	if it.gone {
+		return noItem()
+	}
+	return d.settle(ctx, it)
+}
+
+// settle reads the contents of the stale among items.
+func (d *drive) settle(ctx context.Context, items ...*item) error {
+	var stale []*item
+	for _, it := range items {
+		if it.stale {
+			stale = append(stale, it)
+		}
+	}
+	return d.read(ctx, stale)
+}
+
+func (d *drive) peek(ctx context.Context, it *item, inside bool) error {
+	st, err := d.statSelf(it)
+	if err != nil || st.kind != it.kind {
+		return d.scan(ctx)
+	}
+	if it.kind == isFolder {
+		it.unsure = it.unsure || st.mtime != it.mtime || d.scanned.IsZero()
+		if inside && it.unsure {
+			return d.scan(ctx)
+		}
+	}
+	if d.look(it, st) {
+		return d.read(ctx, []*item{it})
+	}
+	return nil
+}

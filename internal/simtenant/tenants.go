@@ -1,0 +1,339 @@
+package simtenant
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"holdfast/internal/backup"
+)
+
+// A Tenant is one organisation: who is in it and which applications may act in
+// it. Tenants know nothing of each other.
+type Tenant struct {
+	ID          backup.TenantID `json:"id"`
+	DisplayName string          `json:"displayName"`
+	Domain      string          `json:"domain"`
+	Users       []User          `json:"users"`
+	Groups      []Group         `json:"groups"`
+	Apps        []App           `json:"apps"`
+}
+
+// A User owns a drive: the folder named by UserPrincipalName.
+type User struct {
+	ID                backup.ObjectID `json:"id"`
+	UserPrincipalName string          `json:"userPrincipalName"`
+	Mail              string          `json:"mail"`
+	DisplayName       string          `json:"displayName"`
+}
+
+// A Group is a set of users.
+type Group struct {
+	ID          backup.ObjectID   `json:"id"`
+	DisplayName string            `json:"displayName"`
+	Members     []backup.ObjectID `json:"members"`
+}
+
+// An App is an application with its secret and the permissions it was granted.
+type App struct {
+	AppID       string   `json:"appId"`
+	Secret      string   `json:"secret"`
+	DisplayName string   `json:"displayName"`
+	Roles       []string `json:"roles"`
+}
+
+// ParseTenants reads a tenant file. Its error names all that is wrong, one
+// line each.
+func ParseTenants(r io.Reader) ([]Tenant, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read tenant file: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var file struct {
+		Tenants []Tenant `json:"tenants"`
+	}
+	if err := dec.Decode(&file); err != nil {
+		line := 1 + bytes.Count(data[:min(int(dec.InputOffset()), len(data))], []byte("\n"))
+		return nil, fmt.Errorf("tenant file: near line %d: %w", line, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("tenant file: there is more after the closing brace")
+	}
+	canonical(file.Tenants)
+	if err := validate(file.Tenants); err != nil {
+		return nil, err
+	}
+	return file.Tenants, nil
+}
+
+// canonical puts the GUIDs into lower case, where they are GUIDs.
+func canonical(tenants []Tenant) {
+	for i := range tenants {
+		t := &tenants[i]
+		lower(&t.ID)
+		for j := range t.Users {
+			lower(&t.Users[j].ID)
+		}
+		for j := range t.Groups {
+			lower(&t.Groups[j].ID)
+			for k := range t.Groups[j].Members {
+				lower(&t.Groups[j].Members[k])
+			}
+		}
+		for j := range t.Apps {
+			lower(&t.Apps[j].AppID)
+		}
+	}
+}
+
+func lower[T ~string](id *T) {
+	if g, ok := backup.ParseGUID(string(*id)); ok {
+		*id = T(g)
+	}
+}
+
+// validate returns all that is wrong with tenants, joined.
+func validate(tenants []Tenant) error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(tenants) == 0 {
+		wrong("there is no tenant")
+	}
+	guid := func(seen map[string]string, id, what string) {
+		g, ok := backup.ParseGUID(id)
+		switch {
+		case !ok:
+			wrong("%s: id %q is not a GUID", what, id)
+		case g != id:
+			wrong("%s: id %q must be in lower case", what, id)
+		case seen[id] != "":
+			wrong("%s: id %s is already that of %s", what, id, seen[id])
+		}
+		seen[id] = what
+	}
+	tenantIDs, domains, folders := map[string]string{}, map[string]string{}, map[string]string{}
+	for i, t := range tenants {
+		what := fmt.Sprintf("tenants[%d]", i)
+		guid(tenantIDs, string(t.ID), what)
+		if d := strings.ToLower(t.Domain); d == "" || !safeName(t.Domain) {
+			wrong("%s: domain %q is not a domain name", what, t.Domain)
+		} else if other := domains[d]; other != "" {
+			wrong("%s: domain %s is already that of %s", what, t.Domain, other)
+		} else {
+			domains[d] = what
+		}
+		objects, users := map[string]string{}, map[backup.ObjectID]bool{}
+		for j, u := range t.Users {
+			what := fmt.Sprintf("%s.users[%d]", what, j)
+			guid(objects, string(u.ID), what)
+			users[u.ID] = true
+			switch upn := strings.ToLower(u.UserPrincipalName); {
+			case !safeName(upn) || !strings.Contains(upn, "@"):
+				wrong("%s: userPrincipalName %q cannot name a folder: it needs the form name@domain, without slashes, and not beginning with a dot", what, u.UserPrincipalName)
+			case folders[upn] != "":
+				wrong("%s: userPrincipalName %s is already that of %s", what, u.UserPrincipalName, folders[upn])
+			default:
+				folders[upn] = what
+			}
+		}
+		for j, g := range t.Groups {
+			what := fmt.Sprintf("%s.groups[%d]", what, j)
+			guid(objects, string(g.ID), what)
+			for k, m := range g.Members {
+				if !users[m] {
+					wrong("%s.members[%d]: %q is no user of the tenant", what, k, m)
+				}
+			}
+		}
+		apps := map[string]string{}
+		for j, a := range t.Apps {
+			what := fmt.Sprintf("%s.apps[%d]", what, j)
+			guid(apps, a.AppID, what)
+			if a.Secret == "" {
+				wrong("%s: secret is empty", what)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// safeName reports whether s can name a folder beside others.
+func safeName(s string) bool {
+	return s != "" && len(s) <= 200 && s[0] != '.' && utf8.ValidString(s) &&
+		!strings.ContainsAny(s, "/\\:\x00") && strings.TrimSpace(s) == s
+}
+
+// tenant is a Tenant with what is derived from it.
+type tenant struct {
+	Tenant
+	name       string           // the first label of the domain, as SharePoint's host begins
+	users      map[string]*User // by id and by userPrincipalName, lower case
+	groups     map[string]*Group
+	apps       map[string]*App
+	generation string // of the directory: changes when the file does
+}
+
+// site is where a user's drives are: each user has one, and a site holds
+// document libraries.
+type site struct {
+	tenant *tenant
+	user   *User
+}
+
+func (s *Service) addTenant(in Tenant) {
+	t := &tenant{Tenant: in, users: map[string]*User{}, groups: map[string]*Group{}, apps: map[string]*App{}}
+	t.name, _, _ = strings.Cut(strings.ToLower(in.Domain), ".")
+	sum := sha256.New()
+	for i := range t.Users {
+		u := &t.Users[i]
+		t.users[string(u.ID)] = u
+		t.users[strings.ToLower(u.UserPrincipalName)] = u
+		here := site{t, u}
+		s.sites[here.id()] = here
+		s.folders[u.UserPrincipalName] = here
+		fmt.Fprintf(sum, "%q %q %q %q\n", u.ID, u.UserPrincipalName, u.Mail, u.DisplayName)
+	}
+	for i := range t.Groups {
+		t.groups[string(t.Groups[i].ID)] = &t.Groups[i]
+	}
+	for i := range t.Apps {
+		t.apps[t.Apps[i].AppID] = &t.Apps[i]
+	}
+	t.generation = hex.EncodeToString(sum.Sum(nil)[:12])
+	s.tenants[string(t.ID)] = t
+	s.tenants[strings.ToLower(t.Domain)] = t
+	s.byOrder = append(s.byOrder, t)
+}
+
+// derive returns 16 bytes that follow from the parts and from nothing else.
+func derive(parts ...string) (g [16]byte) {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	copy(g[:], h.Sum(nil))
+	g[6] = g[6]&0x0f | 0x50
+	g[8] = g[8]&0x3f | 0x80
+	return g
+}
+
+func guidText(g [16]byte) string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", g[0:4], g[4:6], g[6:8], g[8:10], g[10:16])
+}
+
+func (s site) guid() [16]byte { return derive("site", string(s.tenant.ID), string(s.user.ID)) }
+func (s site) id() string     { return guidText(s.guid()) }
+func (s site) web() [16]byte  { return derive("web", string(s.tenant.ID), string(s.user.ID)) }
+
+// host is that of the tenant's personal sites.
+func (s site) host() string { return s.tenant.name + "-my.sharepoint.com" }
+
+// fullID is how Graph names a site.
+func (s site) fullID() string { return s.host() + "," + s.id() + "," + guidText(s.web()) }
+
+func (s site) url() string {
+	name := strings.Map(func(r rune) rune {
+		if r == '@' || r == '.' || r == '#' {
+			return '_'
+		}
+		return r
+	}, strings.ToLower(s.user.UserPrincipalName))
+	return "https://" + s.host() + "/personal/" + name
+}
+
+// documents is the library that a user's drive is.
+const documents = "Documents"
+
+// place is a drive: a library of a site, and the folder that it is.
+type place struct {
+	site
+	library string
+}
+
+func (p place) list() [16]byte {
+	return derive("list", string(p.tenant.ID), string(p.user.ID), p.library)
+}
+
+// id is the drive's.
+func (p place) id() string {
+	site, web, list := p.guid(), p.web(), p.list()
+	b := append(append(append([]byte(nil), site[:]...), web[:]...), list[:]...)
+	return "b!" + base64.RawURLEncoding.EncodeToString(b)
+}
+
+// siteOf returns the GUID of the site that a drive id names.
+func siteOf(driveID string) (string, bool) {
+	rest, ok := strings.CutPrefix(driveID, "b!")
+	if !ok {
+		return "", false
+	}
+	b, err := base64.RawURLEncoding.DecodeString(rest)
+	if err != nil || len(b) != 48 {
+		return "", false
+	}
+	return guidText([16]byte(b[:16])), true
+}
+
+// folder is the name of the place's folder below Config.Drives.
+func (p place) folder() string {
+	if p.library == documents {
+		return p.user.UserPrincipalName
+	}
+	return p.user.UserPrincipalName + "." + p.library
+}
+
+func (p place) url() string { return p.site.url() + "/" + escapePath(p.library) }
+
+// Sample returns the built-in tenant, Contoso. Its application, owners and
+// object ids are those in the examples of Microsoft's pages, so that their
+// requests can be sent as they stand.
+func Sample() []Tenant {
+	user := func(id backup.ObjectID, name, display string) User {
+		return User{ID: id, UserPrincipalName: name + "@contoso.com", Mail: name + "@contoso.com", DisplayName: display}
+	}
+	t := Tenant{
+		ID:          "c0ffee00-5a3e-4d7b-9c1f-365365365365",
+		DisplayName: "Contoso",
+		Domain:      "contoso.com",
+		Users: []User{
+			user("a3a1a000-4f6b-4c55-8f0e-c0a7050a0001", "amala", "Amala Rao"),
+			user("c09dad00-4f6b-4c55-8f0e-c0a7050a0002", "conrad", "Conrad Nuber"),
+			user("1fec4e78-bce4-4aaf-ab1b-5451cc387264", "lothar", "Lothar Brandt"),
+			user("1b014d8c-71fe-4d00-a01a-31850bc5b32c", "mira", "Mira Solano"),
+			user("2b014d8c-71fe-4d00-a01a-31850bc5b32c", "noor", "Noor Haddad"),
+			user("5767e382-71a9-4c07-bef7-bda97e09c0d2", "pavel", "Pavel Novák"),
+			user("845457dc-4bb2-4815-bef3-8628ebd1952e", "User1", "User1"),
+		},
+		Apps: []App{{
+			AppID:       "1fec8e78-bce4-4aaf-ab1b-5451cc387264",
+			Secret:      "holdfast-dev-secret",
+			DisplayName: "Microsoft Enhanced Restore",
+			Roles:       append(backupRoles(), "Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All"),
+		}},
+	}
+	t.Groups = []Group{{
+		ID: "6a0de200-4f6b-4c55-8f0e-c0a7050a0100", DisplayName: "Research",
+		Members: []backup.ObjectID{t.Users[0].ID, t.Users[1].ID, t.Users[2].ID},
+	}}
+	return []Tenant{t}
+}
+
+// backupRoles returns the names of the Backup Storage API's own permissions.
+func backupRoles() []string {
+	return []string{
+		"BackupRestore-Configuration.Read.All", "BackupRestore-Configuration.ReadWrite.All",
+		"BackupRestore-Control.Read.All", "BackupRestore-Control.ReadWrite.All",
+		"BackupRestore-Monitor.Read.All",
+		"BackupRestore-Restore.Read.All", "BackupRestore-Restore.ReadWrite.All",
+		"BackupRestore-Search.Read.All",
+	}
+}

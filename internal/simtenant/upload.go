@@ -1,0 +1,355 @@
+package simtenant
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/quickxor"
+)
+
+const (
+	maxPut       = 262_144_000 // bytes; as much is too much for one PUT
+	fragmentUnit = 327_680     // all fragments but the last are multiples of it
+	sessionLife  = 15 * time.Minute
+)
+
+// uploads are the sessions under way. They end with the process.
+type uploads struct {
+	mu   sync.Mutex
+	byID map[string]*upload
+}
+
+// upload is a session: a file that arrives in fragments.
+type upload struct {
+	mu      sync.Mutex
+	id      string
+	place   place
+	wish    wish
+	stage   string // name in the staging folder
+	total   int64  // -1 until the first fragment
+	next    int64  // the first byte that is missing
+	expires time.Time
+	commit  bool // deferred: wait to be told
+	done    bool
+}
+
+// split takes the new item's name off an address by path.
+func (t target) split() (target, string) {
+	if n := len(t.path); n > 0 {
+		return target{id: t.id, path: t.path[:n-1], byPath: true}, t.path[n-1]
+	}
+	return t, ""
+}
+
+// wishOf reads where an upload goes from its address.
+func wishOf(r *request, t target, how behaviour) (wish, error) {
+	u := wish{how: how, ifMatch: r.Header.Get("If-Match")}
+	u.target, u.name = t.split()
+	if r.Header.Get("If-None-Match") == "*" {
+		u.how = onConflictFail
+	}
+	if u.name != "" {
+		return u, checkName(u.name)
+	}
+	if t.id == "" {
+		return u, badRequest("The root has no content: name the file that is to be written.")
+	}
+	return u, nil
+}
+
+// stageFile writes a file into the staging folder and returns what it holds.
+func (s *Service) stageFile(name string, from io.Reader) (staged, error) {
+	f, err := os.OpenFile(filepath.Join(s.staging, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if err != nil {
+		return staged{}, fmt.Errorf("write upload: %w", err)
+	}
+	quick, strong := quickxor.New(), sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, quick, strong), from)
+	if err = errors.Join(err, f.Close()); err != nil {
+		s.unstage(name)
+		return staged{}, err
+	}
+	return staged{name, n, quickxor.Encode(quick.Sum(nil)), [16]byte(strong.Sum(nil))}, nil
+}
+
+func (s *Service) unstage(name string) { os.Remove(filepath.Join(s.staging, name)) }
+
+// putContent is the upload in one request.
+func (s *Service) putContent(r *request, p place, t target) error {
+	how, err := conflict(r.query, onConflictReplace)
+	if err != nil {
+		return err
+	}
+	u, err := wishOf(r, t, how)
+	if err != nil {
+		return err
+	}
+	if r.ContentLength >= maxPut {
+		return fail(http.StatusRequestEntityTooLarge, "invalidRequest", "The file is too large for one request. Use an upload session.")
+	}
+	if err := s.admit(r, p, u); err != nil {
+		return err
+	}
+	name := newStageName()
+	up, err := s.stageFile(name, http.MaxBytesReader(r.w, r.Body, maxPut-1))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return fail(http.StatusRequestEntityTooLarge, "invalidRequest", "The file is too large for one request. Use an upload session.")
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return badRequest("The body ended early.")
+	}
+	if err != nil {
+		return onDisk(err)
+	}
+	defer s.unstage(name)
+	return s.finish(r, p, u, up)
+}
+
+// admit refuses an upload before its bytes are sent.
+func (s *Service) admit(r *request, p place, u wish) error {
+	return s.with(p, func(d *drive) error {
+		_, there, _, err := d.resolve(r.Context(), u)
+		if err != nil {
+			return err
+		}
+		return u.admit(there)
+	})
+}
+
+// finish gives an upload its place and answers with the item.
+func (s *Service) finish(r *request, p place, u wish, up staged) error {
+	return s.with(p, func(d *drive) error {
+		it, made, err := s.put(r.Context(), d, u, up)
+		if err != nil {
+			return err
+		}
+		status := http.StatusOK
+		if made {
+			status = http.StatusCreated
+		}
+		return s.replyItem(r, d, it, status)
+	})
+}
+
+func (s *Service) createUpload(r *request, p place, t target) error {
+	var in struct {
+		Item struct {
+			Conflict string    `json:"@microsoft.graph.conflictBehavior"`
+			Older    string    `json:"@name.conflictBehavior"`
+			Name     string    `json:"name"`
+			Times    fileTimes `json:"fileSystemInfo"`
+		} `json:"item"`
+		Deferred bool `json:"deferCommit"`
+	}
+	if err := body(r.w, r.Request, &in); err != nil {
+		return err
+	}
+	how, err := conflict(r.query, onConflictReplace, in.Item.Conflict, in.Item.Older)
+	if err != nil {
+		return err
+	}
+	u, err := wishOf(r, t, how)
+	if err != nil {
+		return err
+	}
+	u.times = in.Item.Times
+	if in.Item.Name != "" && u.name != "" && in.Item.Name != u.name {
+		return badRequest("The name in the body is not that in the address.")
+	}
+	if err := s.admit(r, p, u); err != nil {
+		return err
+	}
+	up := &upload{
+		id: backup.NewID[string](), place: p, wish: u, stage: newStageName(), total: -1,
+		expires: s.clock().Add(sessionLife), commit: in.Deferred,
+	}
+	f, err := os.OpenFile(filepath.Join(s.staging, up.stage), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if err != nil {
+		return onDisk(err)
+	}
+	if err := f.Close(); err != nil {
+		return onDisk(err)
+	}
+	s.uploads.mu.Lock()
+	for id, old := range s.uploads.byID {
+		if old.mu.TryLock() {
+			if s.clock().After(old.expires) {
+				s.unstage(old.stage)
+				delete(s.uploads.byID, id)
+			}
+			old.mu.Unlock()
+		}
+	}
+	s.uploads.byID[up.id] = up
+	s.uploads.mu.Unlock()
+	out := up.view()
+	// The URL's token outlives the session, which every fragment prolongs.
+	out["uploadUrl"] = originOf(r.Request) + uploadPrefix + up.id + "?tempauth=" +
+		url.QueryEscape(s.tempauth("upload "+up.id, s.clock().Add(24*time.Hour)))
+	out["@odata.context"] = r.base + "/$metadata#microsoft.graph.uploadSession"
+	return replyGraph(r.w, http.StatusOK, out)
+}
+
+// view is what a session says of itself.
+func (up *upload) view() map[string]any {
+	missing := []string{strconv.FormatInt(up.next, 10) + "-"}
+	if up.total >= 0 {
+		missing = []string{}
+		if up.next < up.total {
+			missing = append(missing, fmt.Sprintf("%d-%d", up.next, up.total-1))
+		}
+	}
+	return map[string]any{"expirationDateTime": up.expires.UTC().Format(time.RFC3339), "nextExpectedRanges": missing}
+}
+
+// fragment serves an upload session's URL.
+func (s *Service) fragment(w http.ResponseWriter, r *http.Request) error {
+	id := strings.TrimPrefix(r.URL.Path, uploadPrefix)
+	if err := s.preauthorized(r, "upload "+id); err != nil {
+		return err
+	}
+	s.uploads.mu.Lock()
+	up := s.uploads.byID[id]
+	s.uploads.mu.Unlock()
+	gone := fail(http.StatusNotFound, "itemNotFound", "The upload session has ended or expired. Start a new one.").because("uploadSessionNotFound")
+	if up == nil {
+		return gone
+	}
+	up.mu.Lock()
+	defer up.mu.Unlock()
+	if up.done || s.clock().After(up.expires) {
+		s.endUpload(up)
+		return gone
+	}
+	switch r.Method {
+	case http.MethodGet:
+		return replyGraph(w, http.StatusOK, up.view())
+	case http.MethodDelete:
+		s.endUpload(up)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	case http.MethodPost:
+		if up.commit && up.total >= 0 && up.next == up.total {
+			return s.commit(w, r, up)
+		}
+		return badRequest("The upload is not complete, or its commit was not deferred.")
+	case http.MethodPut:
+		return s.receive(w, r, up)
+	}
+	return wrongMethod("PUT", "GET", "DELETE", "POST")
+}
+
+// endUpload forgets a session. Callers hold up.mu.
+func (s *Service) endUpload(up *upload) {
+	up.done = true
+	s.unstage(up.stage)
+	s.uploads.mu.Lock()
+	delete(s.uploads.byID, up.id)
+	s.uploads.mu.Unlock()
+}
+
+// contentRange reads "bytes a-b/total".
+func contentRange(text string) (from, to, total int64, ok bool) {
+	text, ok = strings.CutPrefix(strings.TrimSpace(text), "bytes ")
+	span, all, ok2 := strings.Cut(text, "/")
+	a, b, ok3 := strings.Cut(span, "-")
+	if !ok || !ok2 || !ok3 {
+		return 0, 0, 0, false
+	}
+	var errs [3]error
+	from, errs[0] = strconv.ParseInt(a, 10, 64)
+	to, errs[1] = strconv.ParseInt(b, 10, 64)
+	total, errs[2] = strconv.ParseInt(all, 10, 64)
+	return from, to, total, errs == [3]error{} && 0 <= from && from <= to && to < total && total < math.MaxInt64
+}
+
+// receive takes one fragment. One that does not arrive whole is as if it had
+// not been sent.
+func (s *Service) receive(w http.ResponseWriter, r *http.Request, up *upload) error {
+	from, to, total, ok := contentRange(r.Header.Get("Content-Range"))
+	if !ok {
+		return badRequest("A fragment needs a header Content-Range of the form 'bytes 0-327679/1000000'.")
+	}
+	if up.total >= 0 && total != up.total {
+		return badRequest("The total length differs from that of earlier fragments.").because("fragmentLengthMismatch")
+	}
+	length := to - from + 1
+	if r.ContentLength >= 0 && r.ContentLength != length {
+		return badRequest("The body is not as long as Content-Range says.").because("fragmentLengthMismatch")
+	}
+	if from < up.next {
+		return fail(http.StatusRequestedRangeNotSatisfiable, "invalidRange", "Some of these bytes have arrived already.").because("fragmentOverlap")
+	}
+	if from > up.next {
+		return fail(http.StatusRequestedRangeNotSatisfiable, "invalidRange", "Bytes before these have not arrived yet.").because("fragmentOutOfOrder")
+	}
+	if to+1 != total && length%fragmentUnit != 0 {
+		return badRequest("A fragment's length, but for the last, must be a multiple of 327,680 bytes.").because("fragmentLengthMismatch")
+	}
+	if length > maxPut {
+		return fail(http.StatusRequestEntityTooLarge, "invalidRequest", "The fragment is too large.")
+	}
+	f, err := os.OpenFile(filepath.Join(s.staging, up.stage), os.O_WRONLY, 0)
+	if err != nil {
+		return onDisk(err)
+	}
+	n, err := io.Copy(io.NewOffsetWriter(f, from), io.LimitReader(r.Body, length+1))
+	if n != length {
+		err = errors.Join(err, f.Truncate(up.next), f.Close())
+		if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+			return badRequest("The body is not as long as Content-Range says.").because("fragmentLengthMismatch")
+		}
+		return onDisk(err)
+	}
+	if err := f.Close(); err != nil {
+		return onDisk(err)
+	}
+	up.total, up.next, up.expires = total, to+1, s.clock().Add(sessionLife)
+	if up.next < up.total || up.commit {
+		return replyGraph(w, http.StatusAccepted, up.view())
+	}
+	return s.commit(w, r, up)
+}
+
+// commit gives a complete upload its place. Whether or not it gets there, the
+// session is over.
+func (s *Service) commit(w http.ResponseWriter, r *http.Request, up *upload) error {
+	st, err := s.measure(up.stage)
+	if err != nil {
+		return err
+	}
+	req := &request{Request: r, w: w, base: originOf(r) + "/v1.0", arrived: time.Now(), query: url.Values{}}
+	if err := s.finish(req, up.place, up.wish, st); err != nil {
+		s.endUpload(up)
+		return err
+	}
+	s.endUpload(up)
+	return nil
+}
+
+// measure reads a staged file once to learn what it holds.
+func (s *Service) measure(name string) (staged, error) {
+	f, err := os.Open(filepath.Join(s.staging, name))
+	if err != nil {
+		return staged{}, fmt.Errorf("read upload: %w", err)
+	}
+	defer f.Close()
+	quick, strong := quickxor.New(), sha256.New()
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(quick, strong)}, struct{ io.Reader }{f}, make([]byte, 256<<10))
+	if err != nil {
+		return staged{}, fmt.Errorf("read upload: %w", err)
+	}
+	return staged{name, n, quickxor.Encode(quick.Sum(nil)), [16]byte(strong.Sum(nil))}, nil
+}
