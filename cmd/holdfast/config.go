@@ -1,0 +1,389 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/drive"
+)
+
+// Config is everything a server has to be told. The file that serve reads is
+// its JSON form; dev and demo fill it in themselves.
+//
+// Secrets are named, never written: each is in a file or in an environment
+// variable. Relative paths are taken from the folder of the file.
+type Config struct {
+	// Listen is the address for plain HTTP, such as 127.0.0.1:8365. Tokens and
+	// backups pass over it in the clear, so it belongs on loopback or behind a
+	// proxy that speaks HTTPS. Empty for none; one of the two must be given.
+	Listen string `json:"listen"`
+	// TLSListen is where HTTPS is served, and with which certificate.
+	TLSListen *TLSListen `json:"tlsListen"`
+	// Database is "postgres://user@host/name", or "sqlite:/path/file.db" for a
+	// server that is alone. It holds no password: that is in the two below, or
+	// wherever PostgreSQL's own clients look for it.
+	Database             string `json:"database"`
+	DatabasePasswordFile string `json:"databasePasswordFile"`
+	DatabasePasswordEnv  string `json:"databasePasswordEnv"`
+	// Vault is where backups are kept. Required.
+	Vault VaultConfig `json:"vault"`
+	// State is a folder of this server's own for caches; what is lost with it
+	// is made again. Default: "state" beside the file.
+	State string `json:"state"`
+	// PageTokenKey seals the positions handed to clients in nextLinks. Servers
+	// that stand in for each other must have the same. Default: one made in the
+	// folder State.
+	PageTokenKeyFile string `json:"pageTokenKeyFile"`
+	PageTokenKeyEnv  string `json:"pageTokenKeyEnv"`
+	// Tenants are protected, each through its own Graph endpoint. At least one.
+	Tenants []TenantConfig `json:"tenants"`
+	// Issuers are trusted to say who is calling. At least one.
+	Issuers []IssuerConfig `json:"issuers"`
+	// Audiences are what a token may be meant for. Default: Microsoft Graph.
+	Audiences []string `json:"audiences"`
+	// Interval is how often a protected drive is backed up. Default: 10m.
+	Interval Duration `json:"interval"`
+	// Workers is how many drives are backed up, and how many restored, at a
+	// time. Default: 4.
+	Workers int `json:"workers"`
+	// PublicURL is the origin of the links in answers, such as
+	// https://backup.example.com. Default: that of the request.
+	PublicURL string `json:"publicUrl"`
+	// TrustedProxies are the networks of proxies that are believed when they say,
+	// by X-Forwarded-Host and X-Forwarded-Proto, what the client asked for.
+	TrustedProxies []netip.Prefix `json:"trustedProxies"`
+	// RequestsPer10s is how many requests an application may make in a tenant
+	// within ten seconds. Default: 130000, as Microsoft Graph.
+	RequestsPer10s int `json:"requestsPer10s"`
+	// MaxActivePolicies is how many policies a tenant may have in force. Default: 100.
+	MaxActivePolicies int `json:"maxActivePolicies"`
+
+	// Alone says that no other process works on the database, so that a start
+	// takes up at once what the process before it left. SQLite implies it.
+	Alone bool `json:"-"`
+}
+
+// TLSListen is an HTTPS listener.
+type TLSListen struct {
+	Address  string `json:"address"`
+	CertFile string `json:"certFile"` // PEM, the server's certificate first, read again when it changes
+	KeyFile  string `json:"keyFile"`  // PEM
+}
+
+// VaultConfig is where backups are kept: one kopia repository for each tenant,
+// in a folder named by its id, all sealed with one password. Without the
+// password the backups are lost.
+type VaultConfig struct {
+	Dir          string `json:"dir"`
+	PasswordFile string `json:"passwordFile"`
+	PasswordEnv  string `json:"passwordEnv"`
+}
+
+// TenantConfig is a tenant to protect, and the application that may read and
+// write its drives.
+type TenantConfig struct {
+	ID          string `json:"id"`
+	DisplayName string `json:"displayName"`
+	Graph       string `json:"graph"`     // default https://graph.microsoft.com/v1.0
+	Authority   string `json:"authority"` // default https://login.microsoftonline.com
+	ClientID    string `json:"clientId"`
+	SecretFile  string `json:"secretFile"`
+	SecretEnv   string `json:"secretEnv"`
+
+	Secret drive.Secret `json:"-"` // what is read from there
+}
+
+// IssuerConfig is an issuer of tokens. Microsoft's own for a tenant is
+// https://login.microsoftonline.com/{tenant}/v2.0.
+type IssuerConfig struct {
+	Issuer string `json:"issuer"` // the value of the claim iss, to the letter
+	JWKS   string `json:"jwks"`   // where its public keys are
+	Tenant string `json:"tenant"` // the only tenant that it may speak for
+}
+
+// What a field that is left out means.
+const (
+	defaultGraph     = "https://graph.microsoft.com/v1.0"
+	defaultAuthority = "https://login.microsoftonline.com"
+	defaultInterval  = 10 * time.Minute
+	defaultWorkers   = 4
+	defaultRequests  = 130_000
+)
+
+var defaultAudiences = []string{"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}
+
+// A Duration is written as Go writes it: "10m", "1h30m".
+type Duration time.Duration
+
+// UnmarshalJSON reads a duration from its text.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return fmt.Errorf("a duration is a text such as \"10m\", not %s", data)
+	}
+	v, err := time.ParseDuration(text)
+	*d = Duration(v)
+	return err
+}
+
+// ReadConfig reads the configuration file at path and fills in defaults and
+// secrets. The error names all that is wrong with it.
+func ReadConfig(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return Config{}, err
+	}
+	var cfg Config
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(&cfg)
+	if err == nil {
+		if _, more := decoder.Token(); more != io.EOF {
+			err = errors.New("something follows the object")
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "json: "))
+		// The rest is looked at all the same, where it can be read at all.
+		cfg = Config{}
+		if json.Unmarshal(data, &cfg) != nil {
+			return Config{}, err
+		}
+	}
+	return cfg, errors.Join(err, cfg.complete(filepath.Dir(abs)))
+}
+
+// complete fills in what was left out, and reads the tenants' secrets. The
+// error names every field that is wrong, and what to do.
+func (c *Config) complete(dir string) error {
+	var wrong []error
+	say := func(field, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	place := func(path *string) {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
+	}
+
+	if c.Listen == "" && c.TLSListen == nil {
+		say("listen", "is missing, and so is tlsListen: give an address such as \"127.0.0.1:8365\"")
+	}
+	if c.Listen != "" {
+		if err := checkAddress(c.Listen); err != nil {
+			say("listen", "%v", err)
+		}
+	}
+	if t := c.TLSListen; t != nil {
+		place(&t.CertFile)
+		place(&t.KeyFile)
+		if err := checkAddress(t.Address); err != nil {
+			say("tlsListen.address", "%v", err)
+		}
+		if t.CertFile == "" || t.KeyFile == "" {
+			say("tlsListen", "needs certFile and keyFile, each the path of a PEM file")
+		} else if _, err := openCertificateFile(t.CertFile, t.KeyFile); err != nil {
+			say("tlsListen", "the certificate and its key cannot be used: %v", err)
+		}
+	}
+
+	place(&c.DatabasePasswordFile)
+	if err := c.completeDatabase(dir); err != nil {
+		say("database", "%v", err)
+	}
+
+	place(&c.Vault.Dir)
+	place(&c.Vault.PasswordFile)
+	if c.Vault.Dir == "" {
+		say("vault.dir", "is missing: name the folder to keep backups in")
+	}
+	if _, err := readSecret(c.Vault.PasswordFile, c.Vault.PasswordEnv); err != nil {
+		say("vault.passwordFile", "%v", err)
+	}
+	if c.State == "" {
+		c.State = "state"
+	}
+	place(&c.State)
+	place(&c.PageTokenKeyFile)
+	if c.PageTokenKeyFile != "" || c.PageTokenKeyEnv != "" {
+		if _, err := readSecret(c.PageTokenKeyFile, c.PageTokenKeyEnv); err != nil {
+			say("pageTokenKeyFile", "%v", err)
+		}
+	}
+
+	if len(c.Tenants) == 0 {
+		say("tenants", "is empty: name at least one tenant to protect")
+	}
+	known := map[string]bool{}
+	for i := range c.Tenants {
+		t, field := &c.Tenants[i], fmt.Sprintf("tenants[%d]", i)
+		id, ok := backup.ParseGUID(t.ID)
+		switch {
+		case !ok:
+			say(field+".id", "%q is not a tenant id: give the directory's GUID", t.ID)
+		case known[id]:
+			say(field+".id", "%s is named twice: keep one of the two", id)
+		default:
+			t.ID, known[id] = id, true
+		}
+		fill(&t.Graph, defaultGraph)
+		fill(&t.Authority, defaultAuthority)
+		for _, u := range []struct{ name, value string }{{".graph", t.Graph}, {".authority", t.Authority}} {
+			if err := checkURL(u.value); err != nil {
+				say(field+u.name, "%v", err)
+			}
+		}
+		t.Graph, t.Authority = strings.TrimRight(t.Graph, "/"), strings.TrimRight(t.Authority, "/")
+		if t.ClientID == "" {
+			say(field+".clientId", "is missing: give the id of the application that reads and writes the tenant's drives")
+		}
+		place(&t.SecretFile)
+		if t.Secret == "" {
+			var err error
+			if t.Secret, err = readSecret(t.SecretFile, t.SecretEnv); err != nil {
+				say(field+".secretFile", "%v", err)
+			}
+		}
+	}
+
+	if len(c.Issuers) == 0 {
+		say("issuers", "is empty: name at least one issuer whose tokens are accepted")
+	}
+	for i := range c.Issuers {
+		s, field := &c.Issuers[i], fmt.Sprintf("issuers[%d]", i)
+		if s.Issuer == "" {
+			say(field+".issuer", "is missing: give the value that tokens carry in iss")
+		}
+		if err := checkURL(s.JWKS); err != nil {
+			say(field+".jwks", "%v", err)
+		}
+		if id, ok := backup.ParseGUID(s.Tenant); !ok || !known[id] {
+			say(field+".tenant", "%q is none of the tenants: give the id of the one that it speaks for", s.Tenant)
+		} else {
+			s.Tenant = id
+		}
+	}
+	if len(c.Audiences) == 0 {
+		c.Audiences = defaultAudiences
+	}
+	switch {
+	case c.Interval == 0:
+		c.Interval = Duration(defaultInterval)
+	case c.Interval < Duration(time.Second):
+		say("interval", "%v is too short: give at least 1s, such as \"10m\"", time.Duration(c.Interval))
+	}
+	switch {
+	case c.Workers == 0:
+		c.Workers = defaultWorkers
+	case c.Workers < 0 || c.Workers > 256:
+		say("workers", "%d is not possible: give a number from 1 to 256", c.Workers)
+	}
+	if c.PublicURL != "" {
+		if err := checkURL(c.PublicURL); err != nil {
+			say("publicUrl", "%v", err)
+		}
+	}
+	for _, n := range []struct {
+		field string
+		value *int
+		def   int
+	}{{"requestsPer10s", &c.RequestsPer10s, defaultRequests}, {"maxActivePolicies", &c.MaxActivePolicies, 100}} {
+		switch {
+		case *n.value == 0:
+			*n.value = n.def
+		case *n.value < 0:
+			say(n.field, "%d is not possible: give a number from 1", *n.value)
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func (c *Config) completeDatabase(dir string) error {
+	if path, ok := strings.CutPrefix(c.Database, "sqlite:"); ok {
+		if path == "" {
+			return errors.New("names no file: give sqlite:/path/file.db")
+		}
+		if !filepath.IsAbs(path) {
+			c.Database = "sqlite:" + filepath.Join(dir, path)
+		}
+		return nil
+	}
+	u, err := url.Parse(c.Database)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return errors.New("is missing or of no known kind: give postgres://user@host/name, or sqlite:/path/file.db")
+	}
+	if _, inline := u.User.Password(); inline {
+		return errors.New("holds a password: take it out, and name databasePasswordFile or databasePasswordEnv")
+	}
+	if c.DatabasePasswordFile == "" && c.DatabasePasswordEnv == "" {
+		return nil
+	}
+	_, err = readSecret(c.DatabasePasswordFile, c.DatabasePasswordEnv)
+	if err != nil {
+		return fmt.Errorf("the password %w", err)
+	}
+	return nil
+}
+
+// databaseURL returns the database's address with its password.
+func (c *Config) databaseURL() (string, error) {
+	if c.DatabasePasswordFile == "" && c.DatabasePasswordEnv == "" {
+		return c.Database, nil
+	}
+	password, err := readSecret(c.DatabasePasswordFile, c.DatabasePasswordEnv)
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(c.Database)
+	if err != nil {
+		return "", err
+	}
+	u.User = url.UserPassword(u.User.Username(), string(password))
+	return u.String(), nil
+}
+
+func fill(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}
+
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" {
+		return fmt.Errorf("%q is not an address: give host:port, such as 127.0.0.1:8365", address)
+	}
+	return nil
+}
+
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Errorf("%q is not a web address: give one that starts with https://", text)
+	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return fmt.Errorf("%q would send secrets in the clear: plain http is for this machine only, use https", text)
+	}
+	return nil
+}
+
+// loopback reports whether host is this machine's own name for itself.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

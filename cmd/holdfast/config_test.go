@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const exampleTenant = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+
+// writeConfig writes a configuration that is right but for what change does to
+// it, with the files that it names, and returns its path.
+func writeConfig(t *testing.T, change func(map[string]any)) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"vault.password": "correct horse\n", "app.secret": "  s3cret \n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := map[string]any{
+		"listen":   "127.0.0.1:8465",
+		"database": "sqlite:catalog.db",
+		"vault":    map[string]any{"dir": "vault", "passwordFile": "vault.password"},
+		"tenants": []any{map[string]any{
+			"id": strings.ToUpper(exampleTenant), "clientId": "an app", "secretFile": "app.secret",
+			"graph": "http://127.0.0.1:8365/v1.0/",
+		}},
+		"issuers": []any{map[string]any{
+			"issuer": "https://sts.example/" + exampleTenant, "jwks": "https://sts.example/keys", "tenant": exampleTenant,
+		}},
+	}
+	if change != nil {
+		change(cfg)
+	}
+	data, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "holdfast.json")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadConfigFillsIn(t *testing.T) {
+	path := writeConfig(t, nil)
+	cfg, err := ReadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(path)
+	tenant := cfg.Tenants[0]
+	for _, row := range []struct{ field, got, want string }{
+		{"database", cfg.Database, "sqlite:" + filepath.Join(dir, "catalog.db")},
+		{"vault.dir", cfg.Vault.Dir, filepath.Join(dir, "vault")},
+		{"state", cfg.State, filepath.Join(dir, "state")},
+		{"tenant", tenant.ID, exampleTenant},
+		{"graph", tenant.Graph, "http://127.0.0.1:8365/v1.0"},
+		{"authority", tenant.Authority, defaultAuthority},
+		{"secret", string(tenant.Secret), "s3cret"},
+		{"interval", time.Duration(cfg.Interval).String(), "10m0s"},
+		{"audience", cfg.Audiences[0], defaultAudiences[0]},
+	} {
+		if row.got != row.want {
+			t.Errorf("%s = %q, want %q", row.field, row.got, row.want)
+		}
+	}
+}
+
+func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
+	path := writeConfig(t, func(cfg map[string]any) {
+		cfg["listen"] = "8365"
+		cfg["tlsListen"] = map[string]any{"address": ":443", "certFile": "no.pem", "keyFile": "no.key"}
+		cfg["database"] = "postgres://holdfast:hunter2@db/holdfast"
+		cfg["vault"] = map[string]any{"passwordEnv": "HOLDFAST_TEST_NOT_SET"}
+		cfg["tenants"] = []any{
+			map[string]any{"id": "contoso.com", "graph": "graph.microsoft.com", "authority": "http://login.example", "secretFile": "none"},
+			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret", "secretEnv": "TOO"},
+			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret"},
+		}
+		cfg["issuers"] = []any{map[string]any{"tenant": "11111111-1111-1111-1111-111111111111"}}
+		cfg["interval"] = "5ms"
+		cfg["workers"] = -1
+		cfg["colour"] = "blue"
+	})
+	_, err := ReadConfig(path)
+	if err == nil {
+		t.Fatal("a configuration full of mistakes was accepted")
+	}
+	for _, want := range []string{
+		`unknown field "colour"`,
+		`listen: "8365" is not an address`,
+		"tlsListen: the certificate and its key cannot be used",
+		"database: holds a password",
+		"vault.dir: is missing",
+		"vault.passwordFile: is empty: set the environment variable HOLDFAST_TEST_NOT_SET",
+		`tenants[0].id: "contoso.com" is not a tenant id`,
+		`tenants[0].graph: "graph.microsoft.com" is not a web address`,
+		"tenants[0].authority: \"http://login.example\" would send secrets in the clear",
+		"tenants[0].clientId: is missing",
+		"tenants[0].secretFile: cannot be read",
+		"tenants[1].secretFile: is given both",
+		"tenants[2].id: " + exampleTenant + " is named twice",
+		"issuers[0].issuer: is missing",
+		"issuers[0].jwks: ",
+		"issuers[0].tenant: ",
+		"interval: 5ms is too short",
+		"workers: -1 is not possible",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q", want)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Error("the error tells the database's password")
+	}
+	if t.Failed() {
+		t.Log(err)
+	}
+}
+
+func TestReadConfigRefusesWhatIsNotOneObject(t *testing.T) {
+	for _, text := range []string{"", "[]", `{"listen":1}`, `{} {}`, `{"interval":10}`, `{"listen":"127.0.0.1:1",}`} {
+		path := filepath.Join(t.TempDir(), "c.json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadConfig(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("ReadConfig(%s) = %v, want an error that names the file", text, err)
+		}
+	}
+}
+
+func TestDatabasePasswordComesFromItsFile(t *testing.T) {
+	t.Setenv("HOLDFAST_TEST_PASSWORD", "p@ss/word")
+	cfg, err := ReadConfig(writeConfig(t, func(cfg map[string]any) {
+		cfg["database"] = "postgres://holdfast@db:5433/catalog?sslmode=require"
+		cfg["databasePasswordEnv"] = "HOLDFAST_TEST_PASSWORD"
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := cfg.databaseURL()
+	if want := "postgres://holdfast:p%40ss%2Fword@db:5433/catalog?sslmode=require"; err != nil || got != want {
+		t.Errorf("databaseURL() = %s, %v, want %s", got, err, want)
+	}
+}
+
+func TestSecretsDoNotShow(t *testing.T) {
+	cfg, err := ReadConfig(writeConfig(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	newLog(&b).Info("x", "config", cfg, "secret", cfg.Tenants[0].Secret)
+	if strings.Contains(b.String(), "s3cret") {
+		t.Errorf("the log holds a secret: %s", b.String())
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gofrs/flock"
+
+	"holdfast/internal/drive"
+)
+
+// A dataDir is the folder in which dev keeps everything: catalog, vault, keys
+// and the simulated tenant's drives. One process uses it at a time.
+type dataDir struct {
+	root string
+	lock *flock.Flock
+}
+
+// defaultData returns the folder that dev uses when it is told none: one of
+// its own in the user's state directory.
+func defaultData() (string, error) {
+	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "holdfast"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errors.New("this user has no home folder to keep data in; name a folder with --data")
+	}
+	return filepath.Join(home, ".local", "state", "holdfast"), nil
+}
+
+// openData opens the data folder at path, made if it is missing, and holds it
+// until close. It fails if another process holds it.
+func openData(path string) (*dataDir, error) {
+	root, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	lock, err := hold(filepath.Join(root, "lock"),
+		"another holdfast is running on "+root+"; stop it, or give this one a folder of its own with --data")
+	if err != nil {
+		return nil, err
+	}
+	return &dataDir{root, lock}, nil
+}
+
+func (d *dataDir) close() error { return d.lock.Close() }
+
+// hold locks the file at path, made if it is missing, until it is closed or
+// the process ends. If another process has it, the error is busy.
+func hold(path, busy string) (*flock.Flock, error) {
+	lock := flock.New(path)
+	held, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if !held {
+		return nil, errors.New(busy)
+	}
+	return lock, nil
+}
+
+// path returns the path of something in the folder.
+func (d *dataDir) path(elem ...string) string {
+	return filepath.Join(append([]string{d.root}, elem...)...)
+}
+
+// keyFile makes sure that path holds a random key, as hexadecimal text readable
+// by its owner only. It is made the first time and then kept: what it sealed
+// cannot be read without it.
+func keyFile(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var key [32]byte
+	rand.Read(key[:])
+	return writeFile(path, []byte(hex.EncodeToString(key[:])+"\n"), 0o600)
+}
+
+// writeFile writes a file whole or not at all, whatever happens meanwhile,
+// making its folder if it is missing.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // nothing is left there after the rename
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// readSecret returns the secret that a setting keeps in a file or in an
+// environment variable; exactly one of the two must be named. Space around it
+// does not count.
+func readSecret(file, env string) (drive.Secret, error) {
+	switch {
+	case file != "" && env != "":
+		return "", errors.New("is given both as a file and as an environment variable; keep one of the two")
+	case file != "":
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("cannot be read: %w", err)
+		}
+		s := strings.TrimSpace(string(data))
+		if s == "" {
+			return "", fmt.Errorf("is empty: put the secret into %s", file)
+		}
+		return drive.Secret(s), nil
+	case env != "":
+		s := strings.TrimSpace(os.Getenv(env))
+		if s == "" {
+			return "", fmt.Errorf("is empty: set the environment variable %s", env)
+		}
+		return drive.Secret(s), nil
+	}
+	return "", errMissingSecret
+}
+
+var errMissingSecret = errors.New("is missing: name a file or an environment variable that holds it")

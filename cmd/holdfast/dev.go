@@ -1,0 +1,416 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/drive"
+	"holdfast/internal/simtenant"
+)
+
+// devOptions are the flags of dev.
+type devOptions struct {
+	listen    string
+	tlsListen string
+	data      string
+	tenant    string // path of a tenant file; empty for the built-in tenant
+	drives    string // empty for the folder drives in data
+	interval  time.Duration
+	database  string // empty for SQLite in data
+	sample    bool
+}
+
+// newDev is the command that runs everything in one process.
+func newDev() *cobra.Command {
+	var o devOptions
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run the server beside a simulated tenant of real files",
+		Long: `Dev runs, in one process and on one origin, the Backup Storage API, the
+workers, and a simulated Microsoft 365 tenant in which every user's OneDrive is
+a folder of real files. It needs nothing but a folder to keep its data in.
+
+It is for development: anyone who can reach the address can get a token.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDev(cmd.Context(), o, cmd.OutOrStdout(), newLog(cmd.ErrOrStderr()))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8365", "address of everything, in plain HTTP")
+	f.StringVar(&o.tlsListen, "tls-listen", "", "address of everything in HTTPS as well, with a certificate of a local authority")
+	f.StringVar(&o.data, "data", "", "folder for catalog, vault and keys (default $XDG_STATE_HOME/holdfast or ~/.local/state/holdfast)")
+	f.StringVar(&o.tenant, "tenant", "", "JSON file of tenants (default a built-in sample, Contoso)")
+	f.StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
+	f.DurationVar(&o.interval, "interval", defaultInterval, "how often a protected drive is backed up")
+	f.StringVar(&o.database, "database", "", "postgres:// URL of the catalog's database (default SQLite in DATA)")
+	f.BoolVar(&o.sample, "sample", true, "put Microsoft's two example policies into an empty catalog of the built-in tenant")
+	return cmd
+}
+
+// runDev serves until ctx ends.
+func runDev(ctx context.Context, o devOptions, out io.Writer, log *slog.Logger) error {
+	d, err := startDev(ctx, o, log)
+	if err != nil {
+		return err
+	}
+	d.print(ctx, out)
+	<-ctx.Done()
+	log.Info("stopping")
+	err = d.close()
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// A devServer is a server with a simulated tenant beside it.
+type devServer struct {
+	*server
+	data    *dataDir
+	sim     *simtenant.Service
+	tenants []simtenant.Tenant // those that people see
+	ca      *localCA           // nil without HTTPS
+	origin  string             // of plain HTTP
+	secure  string             // of HTTPS; empty without
+	drives  string
+	names   map[string]bool // the origins by which this server is known
+}
+
+// startDev opens the data folder, opens the listeners, and sets everything to
+// work. The caller closes it.
+func startDev(ctx context.Context, o devOptions, log *slog.Logger) (_ *devServer, err error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	d := &devServer{drives: o.drives, names: map[string]bool{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if d.data, err = openData(o.data); err != nil {
+		return nil, err
+	}
+	if d.drives == "" {
+		d.drives = d.data.path("drives")
+	}
+	if d.tenants, err = readTenants(o.tenant); err != nil {
+		return nil, err
+	}
+
+	// The listeners come first: what follows is told their addresses.
+	plain, err := listen(o.listen)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			plain.Close()
+		}
+	}()
+	d.origin = origin("http", plain)
+	d.know("http", plain, o.listen)
+	if host, _, _ := net.SplitHostPort(plain.Addr().String()); !loopback(host) {
+		log.Warn("this address is open to others, in plain HTTP, and gives a token to anyone who asks; keep it to a network that you trust", "address", plain.Addr())
+	}
+	var tls net.Listener
+	if o.tlsListen != "" {
+		if tls, err = listen(o.tlsListen); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				tls.Close()
+			}
+		}()
+		d.secure = origin("https", tls)
+		d.know("https", tls, o.tlsListen)
+		host, _, _ := net.SplitHostPort(o.tlsListen)
+		if d.ca, err = openLocalCA(d.data.path("tls"), time.Now(), host); err != nil {
+			return nil, err
+		}
+	}
+
+	cfg, err := d.config(o)
+	if err != nil {
+		return nil, err
+	}
+	if d.sim, err = d.simulate(&cfg, log); err != nil {
+		return nil, err
+	}
+	if d.server, err = openServer(ctx, cfg, log); err != nil {
+		return nil, err
+	}
+	if o.sample && o.tenant == "" {
+		if err := d.seed(ctx); err != nil {
+			return nil, fmt.Errorf("put in the sample policies: %w", err)
+		}
+	}
+	handler := d.handler(d.asKnown(d.sim.Handler()))
+	d.serve(plain, nil, handler)
+	if tls != nil {
+		d.serve(tls, d.ca.config(), handler)
+	}
+	return d, d.start(ctx)
+}
+
+// complete fills in what was left out, and says what is wrong.
+func (o *devOptions) complete() error {
+	var wrong []error
+	check := func(flag, address string) {
+		if err := checkAddress(address); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", flag, err))
+		}
+	}
+	check("--listen", o.listen)
+	if o.tlsListen != "" {
+		check("--tls-listen", o.tlsListen)
+	}
+	if o.interval < time.Second {
+		wrong = append(wrong, fmt.Errorf("--interval: %v is too short, give at least 1s", o.interval))
+	}
+	if u, err := url.Parse(o.database); o.database != "" && (err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		wrong = append(wrong, errors.New("--database: give a postgres:// URL, or leave it out for SQLite in the data folder"))
+	}
+	if o.data == "" {
+		var err error
+		if o.data, err = defaultData(); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	if o.drives != "" {
+		var err error
+		if o.drives, err = filepath.Abs(o.drives); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// readTenants reads a tenant file, or returns the built-in tenant.
+func readTenants(path string) ([]simtenant.Tenant, error) {
+	if path == "" {
+		return simtenant.Sample(), nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the tenant file: %w", err)
+	}
+	defer f.Close()
+	tenants, err := simtenant.ParseTenants(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return tenants, nil
+}
+
+// know records the names under which clients on this machine may call l.
+func (d *devServer) know(scheme string, l net.Listener, asked string) {
+	host, _, _ := net.SplitHostPort(asked)
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	for _, h := range []string{host, "localhost", "127.0.0.1", "::1"} {
+		if h != "" {
+			d.names[scheme+"://"+strings.ToLower(net.JoinHostPort(h, port))] = true
+		}
+	}
+	d.names[origin(scheme, l)] = true
+}
+
+// asKnown has tokens name an issuer that this server trusts. A token's issuer
+// is the origin where it was asked for; under a name that is none of ours, a
+// container's or a proxy's, it becomes our first.
+func (d *devServer) asKnown(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		if strings.HasSuffix(strings.ToLower(r.URL.Path), tokenPath("")[1:]) && !d.names[scheme+"://"+strings.ToLower(r.Host)] {
+			r = r.Clone(r.Context())
+			r.Host, r.TLS = strings.TrimPrefix(d.origin, "http://"), nil
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// config says to the server what it is to do, but for the tenants' credentials.
+func (d *devServer) config(o devOptions) (Config, error) {
+	cfg := Config{
+		Listen:           o.listen,
+		Database:         o.database,
+		Vault:            VaultConfig{Dir: d.data.path("vault"), PasswordFile: d.data.path("keys", "vault-password")},
+		State:            d.data.path("state"),
+		PageTokenKeyFile: d.data.path("keys", "page-token-key"),
+		Interval:         Duration(o.interval),
+		Audiences:        defaultAudiences,
+		Workers:          defaultWorkers,
+		Alone:            true,
+	}
+	if cfg.Database == "" {
+		cfg.Database = "sqlite:" + d.data.path("catalog.db")
+	}
+	for _, path := range []string{cfg.Vault.PasswordFile, cfg.PageTokenKeyFile} {
+		if err := keyFile(path); err != nil {
+			return Config{}, fmt.Errorf("make a key: %w", err)
+		}
+	}
+	names := make([]string, 0, len(d.names))
+	for name := range d.names {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, t := range d.tenants {
+		for _, name := range names {
+			cfg.Issuers = append(cfg.Issuers, IssuerConfig{
+				Issuer: name + "/" + string(t.ID) + "/v2.0", JWKS: d.origin + "/" + string(t.ID) + "/discovery/v2.0/keys", Tenant: string(t.ID),
+			})
+		}
+	}
+	return cfg, nil
+}
+
+// simulate opens the simulated tenants, and tells cfg how to reach each: over
+// HTTP, with an application of the server's own that lives as long as it.
+func (d *devServer) simulate(cfg *Config, log *slog.Logger) (*simtenant.Service, error) {
+	tenants := slices.Clone(d.tenants)
+	for i, t := range tenants {
+		app := simtenant.App{
+			AppID: backup.NewID[string](), Secret: rand.Text(), DisplayName: "Holdfast",
+			Roles: []string{"Files.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "GroupMember.Read.All"},
+		}
+		tenants[i].Apps = append(slices.Clone(t.Apps), app)
+		cfg.Tenants = append(cfg.Tenants, TenantConfig{
+			ID: string(t.ID), DisplayName: t.DisplayName, Graph: d.origin + "/v1.0", Authority: d.origin,
+			ClientID: app.AppID, Secret: drive.Secret(app.Secret),
+		})
+	}
+	return simtenant.New(simtenant.Config{State: d.data.path("sim"), Drives: d.drives, Tenants: tenants, Log: log})
+}
+
+// The policies of Microsoft's pages, and the unit that one of them removes.
+const (
+	bulkPolicy  backup.PolicyID = "71633878-8321-4950-bfaf-ed285bdd1461"
+	patchPolicy backup.PolicyID = "845457dc-4bb2-4815-bef3-8628ebd1952e"
+	patchUnit   backup.UnitID   = "3667e382-71a9-4c07-bef7-bda97e09c0d2"
+	patchOwner  backup.ObjectID = "5767e382-71a9-4c07-bef7-bda97e09c0d2"
+)
+
+// seed puts what the pages' requests speak of into an empty catalog.
+func (d *devServer) seed(ctx context.Context) error {
+	t := d.tenants[0]
+	by := backup.Stamp{At: time.Now().UTC(), By: backup.IdentitySet{
+		Application: backup.Identity{ID: t.Apps[0].AppID, DisplayName: t.Apps[0].DisplayName},
+	}}
+	return d.catalog.Seed(ctx, t.ID, []catalog.SeedPolicy{
+		{ID: bulkPolicy, DisplayName: "OneDrive Policy"},
+		{ID: patchPolicy, DisplayName: "OneDrive Policy - Inadvertent data loss", Units: []catalog.SeedUnit{{ID: patchUnit, Directory: patchOwner}}},
+	}, by)
+}
+
+// close stops everything and lets go of the data folder.
+func (d *devServer) close() error {
+	var errs []error
+	if d.server != nil {
+		errs = append(errs, d.server.close())
+	}
+	if d.sim != nil {
+		errs = append(errs, d.sim.Close())
+	}
+	if d.data != nil {
+		errs = append(errs, d.data.close())
+	}
+	return errors.Join(errs...)
+}
+
+// print says where everything is, and what to try.
+func (d *devServer) print(ctx context.Context, out io.Writer) {
+	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
+	say("Holdfast is running. Stop it with Ctrl-C.\n")
+	say("  API          %s%s", d.origin, apiRoot)
+	if d.secure != "" {
+		say("  HTTPS        %s%s", d.secure, apiRoot)
+		say("               trusted by programs started with SSL_CERT_FILE=%s", d.ca.root)
+	}
+	for _, t := range d.tenants {
+		say("  tenant       %s  %s, %d users", t.ID, t.DisplayName, len(t.Users))
+		for _, a := range t.Apps[:min(1, len(t.Apps))] {
+			say("  application  %s", a.AppID)
+			say("  secret       %s", a.Secret)
+		}
+	}
+	say("  drives       %s", d.drives)
+	say("               one folder for each user: put files into it, change them, lose them")
+
+	t := d.tenants[0]
+	if len(t.Apps) == 0 {
+		say("\nThe tenant file names no application, so nobody can get a token. Add one under \"apps\".")
+		return
+	}
+	say("\nThree lines to try next, as they stand:\n")
+	for _, line := range d.firstLines(ctx, t) {
+		say("%s\n", line)
+	}
+	if len(t.Users) > 0 {
+		say("Then put a file into %s.", shellQuote(filepath.Join(d.drives, t.Users[0].UserPrincipalName)))
+	}
+}
+
+// firstLines are three lines for a shell: get a token, add drives to a policy,
+// and see to it that they are backed up. Where the sample policy is not there,
+// the last two make a policy and list what there is.
+func (d *devServer) firstLines(ctx context.Context, t simtenant.Tenant) []string {
+	root := d.origin + apiRoot
+	const auth = `-H "Authorization: Bearer $TOKEN"`
+	lines := []string{fmt.Sprintf(`TOKEN=$(curl -s %s -d grant_type=client_credentials -d client_id=%s --data-urlencode client_secret=%s -d scope=https://graph.microsoft.com/.default | sed 's/.*"access_token":"\([^"]*\)".*/\1/')`,
+		d.origin+tokenPath(string(t.ID)), t.Apps[0].AppID, shellQuote(t.Apps[0].Secret))}
+	if _, err := d.catalog.Policy(ctx, t.ID, bulkPolicy); err == nil {
+		return append(lines,
+			fmt.Sprintf(`curl -s %s/oneDriveForBusinessProtectionPolicies/%s/driveProtectionUnitsBulkAdditionJobs %s -H 'Content-Type: application/json' -d '{"displayName":"drives-I","drives":["amala@contoso.com","conrad@contoso.com","lothar@contoso.com"],"directoryObjectIds":["1fec4e78-bce4-4aaf-ab1b-5451cc387264"]}'`, root, bulkPolicy, auth),
+			fmt.Sprintf(`curl -s -X POST %s/protectionPolicies/%s/activate %s`, root, bulkPolicy, auth))
+	}
+	return append(lines,
+		fmt.Sprintf(`curl -s %s/oneDriveForBusinessProtectionPolicies %s -H 'Content-Type: application/json' -d '{"displayName":"My policy"}'`, root, auth),
+		fmt.Sprintf(`curl -s %s/protectionPolicies %s`, root, auth))
+}
+
+// shellQuote returns s as one word of a shell.
+func shellQuote(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_./@:%+=,", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// isAPI reports whether path is one of the Backup Storage API, in whatever
+// case; all else on dev's origin is the simulated tenant's.
+func isAPI(path string) bool {
+	for _, version := range []string{"/v1.0", "/beta"} {
+		root := version + "/solutions"
+		if len(path) >= len(root) && strings.EqualFold(path[:len(root)], root) && (len(path) == len(root) || path[len(root)] == '/') {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,141 @@
+// Command holdfast is a self-hosted Microsoft 365 Backup Storage server.
+//
+// It holds the commands and the wiring, and no rule of backup: dev runs the
+// server beside a simulated tenant of real files, serve runs it against tenants
+// named in a configuration file, and demo tells its whole story on a scratch
+// folder. All three start the same server, in server.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Exit codes.
+const (
+	exitFailed = 1 // it was tried and did not work
+	exitUsage  = 2 // it was not asked for in a form that can be tried
+)
+
+// execute runs one command line until it is done or ctx ends, and returns the
+// exit code.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if usage, ok := errors.AsType[usageError](err); ok {
+		fmt.Fprintf(stderr, "holdfast: %v.\nSee 'holdfast --help'.\n", usage)
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "holdfast: %v\n", err)
+	return exitFailed
+}
+
+// A usageError is a command line that names no possible run.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "holdfast",
+		Short: "Self-hosted Microsoft 365 Backup Storage",
+		Long: `Holdfast protects Microsoft 365 drives and brings them back, through the
+Backup Storage API of Microsoft Graph, on your own machine.
+
+Start with 'holdfast demo', which shows it on files of its own, then try
+'holdfast dev', which keeps running for you to use.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no command %q", args[0])}
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newDev(), newServe(), newDemo(), newVersion())
+	return root
+}
+
+// noArgs refuses what stands after a command and its flags.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("'holdfast %s' takes flags only, not %q", cmd.Name(), args[0])}
+	}
+	return nil
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), version())
+			return err
+		},
+	}
+}
+
+// version says which source this program was built from, as far as the build
+// recorded it.
+func version() string {
+	text := "holdfast"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if v := info.Main.Version; v != "" {
+			text += " " + v
+		}
+		settings := map[string]string{}
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
+		}
+		if r := settings["vcs.revision"]; len(r) >= 12 {
+			text += " commit " + r[:12]
+			if settings["vcs.modified"] == "true" {
+				text += " with local changes"
+			}
+		}
+	}
+	return text + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
+}
+
+// newLog returns a log for people: a line per thing they care about, with the
+// time of day in front and the level only where something is wrong.
+func newLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			switch {
+			case len(groups) > 0:
+			case a.Key == slog.TimeKey:
+				a.Value = slog.StringValue(a.Value.Time().Format("15:04:05"))
+			case a.Key == slog.LevelKey && a.Value.String() == slog.LevelInfo.String():
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+}

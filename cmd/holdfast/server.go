@@ -1,0 +1,323 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/drive"
+	"holdfast/internal/engine"
+	"holdfast/internal/graphapi"
+	"holdfast/internal/identity"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+// A server is one running Holdfast: the API, the workers, and what they work
+// on. The commands differ in how they come by its Config and in what else they
+// serve beside it.
+type server struct {
+	cfg     Config
+	log     *slog.Logger
+	lock    *flock.Flock // of the SQLite file; nil with PostgreSQL
+	db      *database.DB
+	queue   *jobs.Queue
+	catalog *catalog.Catalog
+	api     http.Handler
+	vaults  map[backup.TenantID]*vault.Vault
+	sources map[backup.TenantID]*drive.Client
+	engine  *engine.Engine
+
+	listeners sync.WaitGroup
+	https     []*http.Server
+	stop      context.CancelFunc // the workers
+	stopped   chan struct{}      // closed when they have
+}
+
+// openServer opens everything that cfg names. Nothing runs and nothing is
+// served until start and serve.
+func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, err error) {
+	s := &server{
+		cfg: cfg, log: log,
+		vaults: map[backup.TenantID]*vault.Vault{}, sources: map[backup.TenantID]*drive.Client{},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	url, err := cfg.databaseURL()
+	if err != nil {
+		return nil, err
+	}
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, fmt.Errorf("make the database's folder: %w", err)
+		}
+		if s.lock, err = hold(path+".lock", "another holdfast is running on "+path+"; stop it, or give both a PostgreSQL database"); err != nil {
+			return nil, err
+		}
+		s.cfg.Alone = true
+	}
+	if s.db, err = database.Open(ctx, url); err != nil {
+		return nil, err
+	}
+	s.queue = jobs.New(s.db, time.Now)
+	s.catalog = catalog.New(s.db, s.queue, catalog.Config{Clock: time.Now, MaxActivePolicies: cfg.MaxActivePolicies})
+
+	password, err := readSecret(cfg.Vault.PasswordFile, cfg.Vault.PasswordEnv)
+	if err != nil {
+		return nil, fmt.Errorf("the vault's password %w", err)
+	}
+	var tenants []backup.TenantID
+	for _, t := range cfg.Tenants {
+		id := backup.TenantID(t.ID)
+		tenants = append(tenants, id)
+		s.vaults[id], err = vault.Open(ctx, vault.Config{
+			Dir:      filepath.Join(cfg.Vault.Dir, t.ID),
+			Password: vault.Secret(password),
+			State:    filepath.Join(cfg.State, "vault", t.ID),
+			Log:      log,
+		})
+		if err != nil {
+			delete(s.vaults, id)
+			return nil, fmt.Errorf("open the vault of tenant %s: %w", t.ID, err)
+		}
+		s.sources[id] = drive.New(drive.Config{
+			Graph: t.Graph, Authority: t.Authority, Tenant: id, ClientID: t.ClientID, Secret: t.Secret, Log: log,
+		})
+	}
+	s.engine = engine.New(engine.Config{
+		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: tenants, Clock: time.Now, Log: log,
+		Sources: func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
+		Vaults: func(_ context.Context, t backup.TenantID) (*vault.Vault, error) {
+			return known(s.vaults, t)
+		},
+		Interval: time.Duration(cfg.Interval), Workers: cfg.Workers,
+	})
+
+	var issuers []identity.Issuer
+	for _, i := range cfg.Issuers {
+		issuers = append(issuers, identity.Issuer{Issuer: i.Issuer, JWKS: i.JWKS, Tenant: backup.TenantID(i.Tenant)})
+	}
+	key, err := cfg.pageTokenKey()
+	if err != nil {
+		return nil, err
+	}
+	s.api, err = graphapi.New(graphapi.Config{
+		Catalog:          s.catalog,
+		Verifier:         identity.NewVerifier(identity.Config{Issuers: issuers, Audiences: cfg.Audiences}),
+		Tenants:          func(t backup.TenantID) bool { return s.sources[t] != nil },
+		PageKey:          key,
+		Clock:            time.Now,
+		Log:              log,
+		BaseURL:          cfg.PublicURL,
+		TrustedProxies:   cfg.TrustedProxies,
+		AuthorizationURI: cfg.Tenants[0].Authority + "/common/oauth2/v2.0/authorize",
+		RequestsPer10s:   cfg.RequestsPer10s,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// known returns what m has for a tenant. A tenant that was taken out of the
+// configuration keeps its rows and its jobs, which wait until it is back.
+func known[T any](m map[backup.TenantID]T, t backup.TenantID) (T, error) {
+	v, ok := m[t]
+	if !ok {
+		return v, fmt.Errorf("tenant %s is not in the configuration of this server", t)
+	}
+	return v, nil
+}
+
+// pageTokenKey returns the key that seals page tokens.
+func (c *Config) pageTokenKey() ([]byte, error) {
+	file := c.PageTokenKeyFile
+	if file == "" && c.PageTokenKeyEnv == "" {
+		file = filepath.Join(c.State, "page-token-key")
+		if err := keyFile(file); err != nil {
+			return nil, fmt.Errorf("make a key for page tokens: %w", err)
+		}
+	}
+	text, err := readSecret(file, c.PageTokenKeyEnv)
+	if err != nil {
+		return nil, fmt.Errorf("the key for page tokens %w", err)
+	}
+	key := sha256.Sum256([]byte(text)) // whatever its length was
+	return key[:], nil
+}
+
+// start sets the workers to work.
+func (s *server) start(ctx context.Context) error {
+	if s.cfg.Alone {
+		// What it was doing when it was killed need not wait until leases lapse.
+		if err := s.queue.Reclaim(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.engine.Start(ctx); err != nil {
+		return err
+	}
+	host, _ := os.Hostname()
+	runner := jobs.NewRunner(jobs.RunnerConfig{
+		Queue: s.queue, Work: s.engine.Work(), Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
+	})
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.stopped = make(chan struct{})
+	go func() {
+		defer close(s.stopped)
+		if err := runner.Run(ctx); err != nil {
+			s.log.Error("the workers ended", "err", err)
+		}
+	}()
+	return nil
+}
+
+// serve answers the requests that come to l, until close. With a TLS
+// configuration it speaks HTTPS.
+func (s *server) serve(l net.Listener, secure *tls.Config, handler http.Handler) {
+	h := &http.Server{
+		Handler:           handler,
+		TLSConfig:         secure,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of clients that break off
+	}
+	s.https = append(s.https, h)
+	s.listeners.Go(func() {
+		err := error(nil)
+		if secure != nil {
+			err = h.ServeTLS(l, "", "")
+		} else {
+			err = h.Serve(l)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("a listener ended", "address", l.Addr(), "err", err)
+		}
+	})
+}
+
+// handler is the API with the probes beside it; rest, if there is one, is given
+// every request that is neither's.
+func (s *server) handler(rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/healthz":
+			fmt.Fprintln(w, "ok")
+		case r.URL.Path == "/readyz":
+			s.ready(w, r)
+		case rest != nil && !isAPI(r.URL.Path):
+			rest.ServeHTTP(w, r)
+		default:
+			s.api.ServeHTTP(w, r)
+		}
+	})
+}
+
+// ready answers whether requests can be served and work is being done: the
+// database answers, the vaults are where they were, the workers run.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	var wrong []error
+	if err := s.db.Read().PingContext(ctx); err != nil {
+		wrong = append(wrong, errors.New("the database does not answer"))
+		s.log.Warn("not ready", "err", err)
+	}
+	for id := range s.vaults {
+		if _, err := os.Stat(filepath.Join(s.cfg.Vault.Dir, string(id))); err != nil {
+			wrong = append(wrong, fmt.Errorf("the vault of tenant %s is not there", id))
+		}
+	}
+	select {
+	case <-s.stopped:
+		wrong = append(wrong, errors.New("the workers do not run"))
+	default:
+	}
+	if err := errors.Join(wrong...); err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, err)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// How long shutting down may take, in parts.
+const (
+	answerTime = 5 * time.Second // for requests under way
+	closeTime  = 3 * time.Second // for what lies below them
+)
+
+// close stops the workers, lets requests under way finish, and closes
+// everything. Work that was cut off goes on at the next start.
+func (s *server) close() error {
+	if s.stop != nil {
+		s.stop()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	var errs []error
+	if s.stopped != nil {
+		select {
+		case <-s.stopped: // before the listeners, which workers may be calling
+		case <-ctx.Done():
+			s.log.Warn("workers did not stop in time; their work goes on after the next start")
+		}
+	}
+	for _, h := range s.https {
+		if err := h.Shutdown(ctx); err != nil {
+			errs = append(errs, h.Close())
+		}
+	}
+	s.listeners.Wait()
+
+	ctx, cancel = context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	for id, v := range s.vaults {
+		if err := v.Close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close the vault of tenant %s: %w", id, err))
+		}
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// listen opens address.
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w; is another server running there?", address, err)
+	}
+	return l, nil
+}
+
+// origin is how clients on this machine call a listener.
+func origin(scheme string, l net.Listener) string {
+	host, port, _ := net.SplitHostPort(l.Addr().String())
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
