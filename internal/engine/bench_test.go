@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"holdfast/internal/simtenant"
+)
+
+// TestMain is also the simulated tenant of benchmarks, in a process of its own,
+// so that its work is not taken for the engine's.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("ENGINE_TEST_SOURCE"); dir != "" {
+		if err := serveSource(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func serveSource(dir string) error {
+	var users []simtenant.User
+	if err := json.Unmarshal([]byte(os.Getenv("ENGINE_TEST_USERS")), &users); err != nil {
+		return err
+	}
+	sim, err := simtenant.New(simConfig(dir, users, nil))
+	if err != nil {
+		return err
+	}
+	defer sim.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println("http://" + l.Addr().String())
+	go http.Serve(l, sim.Handler())
+	_, err = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+	return err
+}
+
+// connectChild connects w to a simulated tenant in a child process.
+func (w *world) connectChild() {
+	w.t.Helper()
+	users, err := json.Marshal(w.users)
+	w.must(err)
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "ENGINE_TEST_SOURCE="+w.dir, "ENGINE_TEST_USERS="+string(users))
+	child.Stderr = os.Stderr
+	stdin, err := child.StdinPipe()
+	w.must(err)
+	stdout, err := child.StdoutPipe()
+	w.must(err)
+	w.must(child.Start())
+	w.t.Cleanup(func() {
+		stdin.Close()
+		child.Wait()
+	})
+	var url string
+	_, err = fmt.Fscanln(stdout, &url)
+	w.must(err)
+	w.connect(url)
+}
+
+// cpu returns the processor time that this process has used.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkTenChanges backs up ten changed files of a drive of 100,000 (10,000
+// with -short), beside the first backup of the same drive.
+func BenchmarkTenChanges(b *testing.B) {
+	files := 100_000
+	if testing.Short() {
+		files = 10_000
+	}
+	w := prepare(b, "ann")
+	home := w.home(0)
+	path := func(i int) string {
+		return filepath.Join(home, fmt.Sprintf("area %02d/folder %03d/file %06d.txt", i%37, i/100, i))
+	}
+	for i := range files {
+		if i%100 == 0 {
+			for k := range 37 {
+				w.must(os.MkdirAll(filepath.Dir(path(i+k)), 0o755))
+			}
+		}
+		w.must(os.WriteFile(path(i), []byte(strings.Repeat(fmt.Sprintln("small file", i), 20)), 0o644))
+	}
+	w.connectChild()
+	unit := w.protectAll()[0]
+	began, used, counted := time.Now(), cpu(b), w.vault.Counters()
+	w.backUp(unit)
+	b.ReportMetric((cpu(b) - used).Seconds(), "first-cpu-s")
+	b.ReportMetric(time.Since(began).Seconds(), "first-s")
+	b.ReportMetric(float64(w.vault.Counters().ObjectsWritten-counted.ObjectsWritten), "first-objects-written")
+
+	used, counted = cpu(b), w.vault.Counters()
+	n := 0
+	for b.Loop() {
+		for k := range 10 {
+			w.must(os.WriteFile(path((n*7919+k*9973)%files), fmt.Appendf(nil, "changed in round %d", n), 0o644))
+		}
+		n++
+		w.backUp(unit)
+	}
+	now := w.vault.Counters()
+	b.ReportMetric((cpu(b)-used).Seconds()/float64(n), "cpu-s/op")
+	b.ReportMetric(float64(now.ObjectsWritten-counted.ObjectsWritten)/float64(n), "objects-written/op")
+	b.ReportMetric(float64(now.ObjectsRead-counted.ObjectsRead)/float64(n), "objects-read/op")
+}

@@ -1,0 +1,144 @@
+// Package engine does the work that the control plane asks for: it brings
+// owners into policies, backs drives up, restores them, and lets points
+// expire. It is where the three storages meet: it reads and writes drives
+// through package drive, keeps what it read through package vault, and tells
+// package catalog what came of it.
+//
+// Each duty is the handler of one kind of job. A handler may be killed at any
+// moment and is then run again from its beginning, here or elsewhere: all that
+// it has done by then is either in the catalog, or harmless, or found again.
+// Whatever it writes to the catalog goes with the job's lease, so that a worker
+// that was thought dead changes nothing.
+//
+// A failure of one file is an entry in the unit's or the artifact's error; a
+// failure of a drive is the unit's error; neither stops the others, and each is
+// tried again.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/drive"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+// Config says what an engine works on.
+type Config struct {
+	Catalog *catalog.Catalog  // required
+	DB      *database.DB      // the catalog's; required by Start
+	Queue   *jobs.Queue       // required by Start
+	Tenants []backup.TenantID // those whose recurring duties Start enqueues
+	Clock   backup.Clock      // required
+	Log     *slog.Logger      // required
+
+	// Sources returns the client of a tenant's drives. Required. It is asked
+	// often, and must give the same client each time: it holds the budget.
+	Sources func(backup.TenantID) (*drive.Client, error)
+	// Vaults returns a tenant's vault, open. Required.
+	Vaults func(context.Context, backup.TenantID) (*vault.Vault, error)
+
+	Interval        time.Duration // how often a drive is backed up; default 10 minutes
+	Upkeep          time.Duration // how often points expire and vaults are maintained; default 1 hour
+	CheckpointEvery time.Duration // how often a long backup makes its progress safe; default 5 minutes
+	CheckpointBytes int64         // the same by what was downloaded; default 2 GiB
+	Transfers       int           // files of one drive that are moved at a time; default 4
+	Workers         int           // drives that are backed up at a time; default 4
+}
+
+// An Engine handles jobs.
+type Engine struct {
+	Config
+
+	mu    sync.Mutex
+	locks map[string]*sync.Mutex
+}
+
+// New returns an engine.
+func New(cfg Config) *Engine {
+	setDefault(&cfg.Interval, 10*time.Minute)
+	setDefault(&cfg.Upkeep, time.Hour)
+	setDefault(&cfg.CheckpointEvery, 5*time.Minute)
+	setDefault(&cfg.CheckpointBytes, 2<<30)
+	setDefault(&cfg.Transfers, 4)
+	setDefault(&cfg.Workers, 4)
+	return &Engine{Config: cfg, locks: map[string]*sync.Mutex{}}
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+// Work returns the handler of every kind of job there is.
+func (e *Engine) Work() map[jobs.Kind]jobs.Work {
+	return map[jobs.Kind]jobs.Work{
+		jobs.Settle:   {Handler: e.settle, Workers: 1},
+		jobs.BulkAdd:  {Handler: e.bulkAdd, Workers: 2},
+		jobs.Backup:   {Handler: e.backup, Workers: e.Workers},
+		jobs.Restore:  {Handler: e.restore, Workers: e.Workers},
+		jobs.Expire:   {Handler: e.expire, Workers: 1},
+		jobs.Maintain: {Handler: e.maintain, Workers: 1},
+	}
+}
+
+// Start makes sure that each tenant's recurring duties are enqueued. It may be
+// called any number of times, by any number of processes.
+func (e *Engine) Start(ctx context.Context) error {
+	var specs []jobs.Spec
+	for _, tenant := range e.Tenants {
+		specs = append(specs,
+			jobs.Spec{Kind: jobs.Expire, Key: string(tenant), Tenant: tenant},
+			jobs.Spec{Kind: jobs.Maintain, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
+	}
+	err := e.DB.Tx(ctx, func(tx *database.Tx) error { return e.Queue.Enqueue(ctx, tx, specs...) })
+	if err != nil {
+		return fmt.Errorf("enqueue recurring duties: %w", err)
+	}
+	return nil
+}
+
+// settle brings a policy's units to the states they were asked into.
+func (e *Engine) settle(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	return jobs.Done, e.Catalog.SettlePolicy(ctx, j)
+}
+
+// lock keeps what this process does to one thing in a row. What other
+// processes do is kept apart by the catalog, at the price of doing it again.
+func (e *Engine) lock(name string) (unlock func()) {
+	e.mu.Lock()
+	l := e.locks[name]
+	if l == nil {
+		l = &sync.Mutex{}
+		e.locks[name] = l
+	}
+	e.mu.Unlock()
+	l.Lock()
+	return l.Unlock
+}
+
+// next returns when a recurring duty is due again: after about every, a little
+// later for some than for others, so that not all come at once.
+func (e *Engine) next(every time.Duration, key string) time.Time {
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	spread := every / 20
+	return e.Clock().Add(every + spread*time.Duration(h.Sum32()%1000)/1000)
+}
+
+// stopped reports whether a handler was stopped from outside: the process ends,
+// the lease is lost, or the work is no longer wanted. That is nobody's failure.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, jobs.ErrLost)
+}

@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/jobs"
+	"holdfast/internal/simtenant"
+)
+
+func TestBulkAdditionResolvesAgainstTheDirectory(t *testing.T) {
+	w := newWorld(t, "ann", "bob", "cid", "dee")
+	p, err := w.catalog.CreatePolicy(w.ctx, testTenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "Bulk"})
+	w.must(err)
+	add := func(drives, ids []string) backup.BulkJob {
+		t.Helper()
+		job, err := w.catalog.CreateBulkJob(w.ctx, testTenant, p.ID, catalog.NewBulkJob{DisplayName: "Bulk", Drives: drives, ObjectIDs: ids})
+		w.must(err)
+		w.run(jobs.BulkAdd, string(job.ID), w.engine.bulkAdd)
+		w.run(jobs.BulkAdd, string(job.ID), w.engine.bulkAdd) // begun anew after its end
+		job, err = w.catalog.BulkJob(w.ctx, testTenant, p.ID, job.ID)
+		w.must(err)
+		return job
+	}
+	job := add([]string{"ANN@Example.com", "bob@example.com"}, []string{string(w.users[2].ID), string(w.users[0].ID)})
+	if job.Status != backup.BulkJobCompleted || job.Problem != nil {
+		t.Errorf("the job is %s, %+v", job.Status, job.Problem)
+	}
+	// The directory's token is refused: it is read from the beginning.
+	w.faults.Add(simtenant.Fault{Times: 1, Status: 410, Body: `{"error":{"code":"syncStateNotFound","message":"again"}}`, Match: isUsersDelta})
+	job = add([]string{"nobody@example.com", "dee@example.com"}, []string{"99999999-0000-4000-8000-000000000000"})
+	if job.Status != backup.BulkJobCompletedWithErrors || job.Problem == nil || len(job.Problem.Details) != 2 {
+		t.Fatalf("the job is %s, %+v", job.Status, job.Problem)
+	}
+	if job.Problem.Details[0].Target != "nobody@example.com" || job.Problem.Details[1].Target != "99999999-0000-4000-8000-000000000000" {
+		t.Errorf("the job's details are %+v", job.Problem.Details)
+	}
+	units, err := w.catalog.Units(w.ctx, testTenant, catalog.UnitQuery{Policy: p.ID})
+	w.must(err)
+	if len(units.Items) != 4 {
+		t.Errorf("%d units, want one for each owner", len(units.Items))
+	}
+	for _, u := range units.Items {
+		if !strings.HasSuffix(u.Email, "@example.com") {
+			t.Errorf("unit of %s has the address %q", u.Directory, u.Email)
+		}
+	}
+}
+
+func isUsersDelta(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/v1.0/users/delta") }
+
+func TestStartEnqueuesWhatRecurs(t *testing.T) {
+	w := newWorld(t)
+	for range 2 {
+		w.must(w.engine.Start(w.ctx))
+	}
+	stats, err := w.queue.Stats(w.ctx)
+	w.must(err)
+	for _, kind := range []jobs.Kind{jobs.Expire, jobs.Maintain} {
+		if s := stats[kind]; s.Waiting+s.Due != 1 {
+			t.Errorf("%d jobs of kind %s, want 1", s.Waiting+s.Due, kind)
+		}
+	}
+	if len(w.engine.Work()) != 6 {
+		t.Errorf("%d kinds of work, want 6", len(w.engine.Work()))
+	}
+}

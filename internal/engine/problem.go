@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/drive"
+	"holdfast/internal/vault"
+)
+
+// explain says in words for people why a drive could not be backed up or
+// restored, and whether it will stay so until somebody does something.
+func explain(err error) (p backup.Problem, lasting bool) {
+	if told, ok := errors.AsType[*backup.Error](err); ok {
+		return told.Problem, true
+	}
+	switch {
+	case errors.Is(err, errNoOwner):
+		return backup.Problem{Code: backup.ProtectionUnitNotFound, Message: "The directory has no user with this id, so there is no drive to back up. " +
+			"Remove the unit from its policy, or restore the user in the directory."}, true
+	case errors.Is(err, drive.ErrNoDrive):
+		return backup.Problem{Code: backup.DriveNotFound, Message: "The owner has no OneDrive. It is looked for again at each backup; " +
+			"have the owner open OneDrive once, or check the owner's license."}, true
+	case errors.Is(err, drive.ErrDenied):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source refused access to the drive. " +
+			"Check that the application has the permission Files.ReadWrite.All with an administrator's consent, and that the drive is not locked."}, true
+	case errors.Is(err, vault.ErrStorage), errors.Is(err, vault.ErrPassword), errors.Is(err, vault.ErrNotFound):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault could not be read or written. Earlier restore points stay. " +
+			"Check that its storage can be reached and has free space; the work goes on by itself then."}, false
+	case errors.Is(err, drive.ErrQuota):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive is full. Free some space in it, or raise its quota, and restore again."}, true
+	case errors.Is(err, drive.ErrNotFound):
+		return backup.Problem{Code: backup.DriveNotFound, Message: "The drive vanished while it was being read. It is looked for again at the next backup."}, false
+	case isSource(err), errors.Is(err, errTangled):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
+	}
+	return backup.Problem{Code: backup.GeneralException, Message: "The work failed for a reason that the server's log states. It is tried again by itself."}, false
+}
+
+// isSource reports whether a failure is the source's.
+func isSource(err error) bool {
+	_, ok := errors.AsType[*drive.Error](err)
+	return ok || errors.Is(err, drive.ErrUnavailable) || errors.Is(err, drive.ErrChanged)
+}
+
+// unreadable says why a file is not in a point.
+func unreadable(item drive.Item, err error) (backup.Code, string) {
+	switch {
+	case item.Unreadable == drive.Malware, errors.Is(err, drive.ErrMalware):
+		return "malwareDetected", "The source found malware in the file and does not hand it out."
+	case item.Unreadable != "":
+		return backup.NotSupported, "The item is neither a file nor a folder, and has no content that can be read."
+	case errors.Is(err, drive.ErrDenied):
+		return backup.AccessDenied, "The source refuses to hand out the file."
+	case errors.Is(err, drive.ErrLocked):
+		return "resourceLocked", "The file is locked. It is tried again at the next backup."
+	case errors.Is(err, drive.ErrChanged):
+		return "resourceModified", "The file changed each time it was read. The last whole content stays, and it is tried again at the next backup."
+	}
+	return backup.DriveUnavailable, "The file could not be read. It is tried again at the next backup."
+}
+
+// notBackedUp is the error of a unit whose point lacks files, or nil.
+func notBackedUp(pending []catalog.PendingItem) *backup.Problem {
+	if len(pending) == 0 {
+		return nil
+	}
+	p := &backup.Problem{Code: backup.ItemsNotBackedUp}
+	p.Message = fmt.Sprintf("%s could not be backed up; all others were. Where an earlier content is in the vault, it stays. They are tried again at each backup.", count(len(pending), "file"))
+	for _, item := range pending[:min(len(pending), maxDetails)] {
+		p.Details = append(p.Details, backup.Detail{Code: item.Code, Message: item.Message, Target: item.Path})
+	}
+	return p
+}
+
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// byAttempts returns the files that were tried least often first.
+func byAttempts(pending []catalog.PendingItem) []catalog.PendingItem {
+	return slices.SortedStableFunc(slices.Values(pending), func(a, b catalog.PendingItem) int {
+		return cmp.Compare(a.Attempts, b.Attempts)
+	})
+}

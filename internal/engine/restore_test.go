@@ -1,0 +1,342 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/jobs"
+	"holdfast/internal/simtenant"
+)
+
+// damages are what may have become of a drive by the time it is restored.
+var damages = map[string]func(w *world, home string){
+	"encrypted": func(w *world, home string) {
+		var files []string
+		w.must(filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				files = append(files, path)
+			}
+			return err
+		}))
+		for i, path := range files {
+			b, err := os.ReadFile(path)
+			w.must(err)
+			for k := range b {
+				b[k] ^= 0x5a
+			}
+			w.must(os.WriteFile(path, append(b, "locked"...), 0o644))
+			// Some encryptors rename, others write anew and delete.
+			switch i % 3 {
+			case 0:
+				w.must(os.Rename(path, path+".locked"))
+			case 1:
+				w.must(os.WriteFile(path+".locked", b, 0o644))
+				w.must(os.Remove(path))
+			}
+		}
+		w.must(os.WriteFile(filepath.Join(home, "HOW TO PAY.txt"), []byte("ha"), 0o644))
+	},
+	"emptied": func(w *world, home string) {
+		entries, err := os.ReadDir(home)
+		w.must(err)
+		for _, e := range entries {
+			w.must(os.RemoveAll(filepath.Join(home, e.Name())))
+		}
+	},
+	"edited": func(w *world, home string) {
+		w.must(os.WriteFile(filepath.Join(home, "plain.txt"), []byte("edited"), 0o644))
+		w.must(os.WriteFile(filepath.Join(home, "folder/sub/b.txt"), nil, 0o644))
+		w.must(os.WriteFile(filepath.Join(home, "empty.bin"), []byte("no longer"), 0o644))
+		w.must(os.Rename(filepath.Join(home, "folder/a.txt"), filepath.Join(home, "empty folder/a.txt")))
+		w.must(os.MkdirAll(filepath.Join(home, "extra/with/files"), 0o755))
+		w.must(os.WriteFile(filepath.Join(home, "extra/with/files/x"), []byte("x"), 0o644))
+		at := time.Now().Add(-time.Hour).Truncate(time.Second)
+		w.must(os.Chtimes(filepath.Join(home, ".hidden"), at, at))
+	},
+	"shuffled": func(w *world, home string) {
+		swap := func(a, b string) {
+			a, b = filepath.Join(home, a), filepath.Join(home, b)
+			w.must(os.Rename(a, a+"~"))
+			w.must(os.Rename(b, a))
+			w.must(os.Rename(a+"~", b))
+		}
+		swap("plain.txt", ".hidden")
+		swap("folder/sub/b.txt", "folder/sub/c.txt")
+		swap("folder", "empty folder")
+		swap("empty.bin", "d") // a file under a folder's name
+		// A folder goes into what was below it.
+		w.must(os.Rename(filepath.Join(home, "empty.bin/d/d"), filepath.Join(home, "top")))
+		w.must(os.Rename(filepath.Join(home, "empty.bin"), filepath.Join(home, "top/inside")))
+		w.must(os.Mkdir(filepath.Join(home, "big.bin.d"), 0o755))
+		w.must(os.Rename(filepath.Join(home, "big.bin"), filepath.Join(home, "big.bin.d/big.bin")))
+		w.must(os.Rename(filepath.Join(home, "big.bin.d"), filepath.Join(home, "big.bin")))
+	},
+	"made again": func(w *world, home string) {
+		// Another folder and other files, in the places of the old ones.
+		w.must(os.RemoveAll(filepath.Join(home, "folder")))
+		w.must(os.MkdirAll(filepath.Join(home, "Folder/sub"), 0o755))
+		w.must(os.WriteFile(filepath.Join(home, "Folder/sub/B.txt"), []byte("another b"), 0o644))
+		w.must(os.WriteFile(filepath.Join(home, "Folder/a.txt"), []byte("a"), 0o644))
+	},
+}
+
+func TestRestoreInPlace(t *testing.T) {
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "ann")
+			home := w.home(0)
+			w.put(home, oddFiles())
+			unit := w.protectAll()[0]
+			point := w.backUp(unit)
+			want := w.look(home)
+			damage(w, home)
+			harm := w.look(home)
+			a := w.restored(point, backup.DestinationInPlace)
+			w.same("the drive", want, w.look(home))
+			if a.RestoredSiteWebURL == "" {
+				t.Error("the artifact does not say where it was restored to")
+			}
+			// It can be undone: the state before the restore is a point too.
+			points, err := w.catalog.Points(w.ctx, testTenant, catalog.PointQuery{Unit: unit.ID})
+			w.must(err)
+			if len(points.Items) < 3 {
+				t.Fatalf("%d points, want one before and one after the restore", len(points.Items))
+			}
+			undo := points.Items[len(points.Items)-2]
+			w.same("the point before the restore", harm, w.kept(undo.Tree))
+			// Nothing is left to do.
+			w.reset()
+			w.restored(point, backup.DestinationInPlace)
+			for _, kind := range []string{"upload", "patch", "delete", "create", "download"} {
+				w.wantAsked(kind, 0)
+			}
+		})
+	}
+}
+
+func TestRestoreTransfersOnlyWhatDiffers(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, oddFiles())
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	want := w.look(home)
+	w.must(os.WriteFile(filepath.Join(home, "plain.txt"), []byte("edited"), 0o644))
+	w.must(os.Rename(filepath.Join(home, "big.bin"), filepath.Join(home, "folder/big.bin")))
+	w.must(os.Remove(filepath.Join(home, ".hidden")))
+	w.backUp(unit)
+	w.reset()
+	w.restored(point, backup.DestinationInPlace)
+	w.same("the drive", want, w.look(home))
+	w.wantAsked("upload", 2)
+	w.wantAsked("download", 0) // what was uploaded is known
+	w.wantAsked("delete", 0)
+}
+
+func TestRestoreOfUnprotectedUnit(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, map[string]string{"a.txt": "a"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	want := w.look(home)
+	_, err := w.catalog.DeactivatePolicy(w.ctx, testTenant, unit.Policy, backup.Stamp{})
+	w.must(err)
+	w.run(jobs.Settle, string(unit.Policy), w.engine.settle)
+	w.put(home, map[string]string{"a.txt": "edited", "b.txt": "b"})
+	w.restored(point, backup.DestinationInPlace)
+	w.same("the drive", want, w.look(home))
+	if got := w.unit(unit.ID); got.Status != backup.UnitUnprotected {
+		t.Errorf("the unit is %s, want unprotected as before", got.Status)
+	}
+}
+
+func TestRestoreToNewPlace(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, oddFiles())
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	want := w.look(home)
+	damages["encrypted"](w, home)
+	live := w.look(home)
+	for n := range 2 {
+		a := w.restored(point, backup.DestinationNew)
+		w.same("the live drive", live, w.look(home))
+		if !strings.HasSuffix(a.RestoredSiteName, fmt.Sprintf("R%d", n)) || a.RestoredSiteWebURL == "" || a.RestoredSiteID == "" {
+			t.Errorf("restored to %q, %q, %q", a.RestoredSiteName, a.RestoredSiteID, a.RestoredSiteWebURL)
+		}
+		w.same("the new place", want, w.library(unit, a.RestoredSiteName))
+	}
+}
+
+// library returns what a library beside a unit's drive holds, as the source
+// tells it.
+func (w *world) library(u backup.Unit, name string) state {
+	w.t.Helper()
+	home, err := w.source.UserDrive(w.ctx, u.Directory)
+	w.must(err)
+	d, ok, err := w.source.FindLibrary(w.ctx, home.ID, name)
+	w.must(err)
+	if !ok {
+		w.t.Fatalf("there is no library %s", name)
+	}
+	listed := &stage{source: w.source, drive: d.ID}
+	w.must(listed.read(w.ctx, ""))
+	s := state{}
+	var path func(id backup.ItemID) string
+	path = func(id backup.ItemID) string {
+		item := listed.items[id]
+		if item.Root {
+			return ""
+		}
+		if above := path(item.Parent); above != "" {
+			return above + "/" + item.Name
+		}
+		return item.Name
+	}
+	for id, item := range listed.items {
+		if item.Root || item.Deleted {
+			continue
+		}
+		what := "folder"
+		if item.Kind == backup.File {
+			body, err := w.source.Download(w.ctx, d.ID, id)
+			w.must(err)
+			var b strings.Builder
+			_, err = io.Copy(&b, body)
+			w.must(errors.Join(err, body.Close()))
+			what = digest([]byte(b.String()))
+		}
+		s[path(id)] = what + " " + item.Modified.UTC().Format(time.DateTime)
+	}
+	return s
+}
+
+func TestRestoreReportsWhatItCouldNotDo(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, map[string]string{"a.txt": "a", "b.txt": "b"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	w.put(home, map[string]string{"a.txt": "locked", "b.txt": "edited"})
+	locked := w.faultsOnContentOf("locked")
+	w.faults.Add(simtenant.Fault{Status: 423, Body: `{"error":{"code":"resourceLocked","message":"open"}}`, Match: func(r *http.Request) bool {
+		path := r.URL.Path
+		r = r.Clone(r.Context())
+		r.URL.Path = strings.Replace(path, "/createUploadSession", "/content", 1)
+		return strings.HasSuffix(path, "/createUploadSession") && locked(r)
+	}})
+	a := w.activate(point, backup.DestinationInPlace)
+	w.run(jobs.Restore, string(a.ID), w.engine.restore)
+	a, err := w.catalog.Artifact(w.ctx, testTenant, a.Session, a.ID)
+	w.must(err)
+	if a.Status != backup.ArtifactFailed || a.Problem == nil || len(a.Problem.Details) != 1 || a.Problem.Details[0].Target != "a.txt" {
+		t.Fatalf("the artifact is %s, %+v", a.Status, a.Problem)
+	}
+	got := w.look(home)
+	if !strings.HasPrefix(got["b.txt"], digest([]byte("b"))) || !strings.HasPrefix(got["a.txt"], digest([]byte("locked"))) {
+		t.Errorf("the drive holds %v", got)
+	}
+}
+
+func TestRestoreOfExpiredPoint(t *testing.T) {
+	w := newWorld(t, "ann")
+	unit := w.protectAll()[0]
+	w.backUp(unit)
+	point := w.backUp(unit) // not the week's first
+	s, err := w.catalog.CreateSession(w.ctx, testTenant, backup.OneDrive, backup.RestoreStandard,
+		[]catalog.NewArtifact{{Point: point.ID, Destination: backup.DestinationInPlace}}, backup.Stamp{})
+	w.must(err)
+	w.skew.Store(int64(15 * 24 * time.Hour))
+	w.run(jobs.Expire, string(testTenant), w.engine.expire)
+	a := w.activateSession(s)
+	w.run(jobs.Restore, string(a.ID), w.engine.restore)
+	a, err = w.catalog.Artifact(w.ctx, testTenant, a.Session, a.ID)
+	w.must(err)
+	if a.Status != backup.ArtifactFailed || a.Problem == nil || a.Problem.Code != backup.InvalidRestoreTime {
+		t.Errorf("the artifact is %s, %+v", a.Status, a.Problem)
+	}
+}
+
+// Whatever moment a backup or a restore is stopped at, running it again brings
+// it to the same end.
+func TestStoppedAnywhereItConverges(t *testing.T) {
+	random := rand.New(rand.NewPCG(2, 8365))
+	for _, name := range []string{"encrypted", "emptied", "shuffled", "made again", "new place"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "ann")
+			w.engine.CheckpointBytes = 1 << 20
+			home := w.home(0)
+			w.put(home, oddFiles())
+			unit := w.protectAll()[0]
+			stops := w.stopping(random, 40, jobs.Backup, string(unit.ID), w.engine.backup)
+			point := w.latest(unit)
+			want := w.look(home)
+			w.same("the point", want, w.kept(point.Tree))
+
+			to := backup.DestinationInPlace
+			if damage := damages[name]; damage != nil {
+				damage(w, home)
+			} else {
+				to = backup.DestinationNew
+			}
+			a := w.activate(point, to)
+			stops += w.stopping(random, 60, jobs.Restore, string(a.ID), w.engine.restore)
+			a, err := w.catalog.Artifact(w.ctx, testTenant, a.Session, a.ID)
+			w.must(err)
+			if a.Status != backup.ArtifactSucceeded {
+				t.Fatalf("the artifact is %s, %+v\n%s", a.Status, a.Problem, w.log)
+			}
+			w.same("the drive", want, w.look(home))
+			if to == backup.DestinationNew {
+				if !strings.HasSuffix(a.RestoredSiteName, "R0") {
+					t.Errorf("restored to %s", a.RestoredSiteName)
+				}
+				w.same("the new place", want, w.library(unit, a.RestoredSiteName))
+			}
+			w.must(w.vault.Verify(w.ctx, point.Tree))
+			t.Log(stops, "stops")
+		})
+	}
+}
+
+// stopping runs a job again and again, each time stopping it after a random
+// number of requests, until it ends by itself. It returns how often it stopped.
+func (w *world) stopping(random *rand.Rand, spread int, kind jobs.Kind, key string, h jobs.Handler) int {
+	w.t.Helper()
+	for stops := 0; ; stops++ {
+		ctx, cancel := context.WithCancel(w.ctx)
+		left := int64(1 + random.IntN(spread))
+		var asked atomic.Int64
+		if stops < 12 {
+			w.onRequest(func(*http.Request) {
+				if asked.Add(1) == left {
+					cancel()
+				}
+			})
+		}
+		err := w.try(ctx, kind, key, h)
+		cancel()
+		w.onRequest(nil)
+		if err == nil {
+			return stops
+		}
+		if !errors.Is(err, context.Canceled) {
+			w.t.Fatalf("%s: %v", kind, err)
+		}
+	}
+}
