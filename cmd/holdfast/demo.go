@@ -345,7 +345,7 @@ func (s *story) restore(ctx context.Context, points []pointAnswer, destination s
 }
 
 func (s *story) restoreInPlace(ctx context.Context) error {
-	points, err := s.points(ctx, demoOwners, time.Now().UTC())
+	points, err := s.points(ctx, demoOwners, now())
 	if err != nil {
 		return err
 	}
@@ -389,7 +389,7 @@ func (s *story) compare(owner, label, dir string) int {
 // beside it and so, in the simulated tenant, a folder beside its folder.
 func (s *story) restoreBeside(ctx context.Context) error {
 	owner := demoOwners[0]
-	points, err := s.points(ctx, demoOwners[:1], time.Now().UTC())
+	points, err := s.points(ctx, demoOwners[:1], now())
 	if err != nil {
 		return err
 	}
@@ -420,3 +420,6 @@ func (d *devServer) userName(id string) string {
 	}
 	return ""
 }
+
+// now is the present moment, as precise as the API has it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
