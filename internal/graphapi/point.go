@@ -1,0 +1,290 @@
+package graphapi
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/odata"
+)
+
+// pageOfPoints is how many points one answer lists.
+const pageOfPoints = 5
+
+// maxSearchUnits is how many units one search may name.
+const maxSearchUnits = 20
+
+// pointView shows a restorePoint, with its unit if there is one to show.
+func pointView(p backup.Point, unit *backup.Unit) odata.Entity {
+	e := odata.Entity{Type: restorePoint, Path: root + "/" + pointSet + "('" + string(p.ID) + "')"}
+	e.Add("id", p.ID)
+	e.Add("protectionDateTime", odata.FormatTime(p.At))
+	e.Add("expirationDateTime", odata.FormatTime(p.Expires))
+	e.Add("tags", p.Tags)
+	if unit != nil {
+		u := odata.Entity{Type: driveUnit, Path: root + "/" + unitSet + "('" + string(unit.ID) + "')"}
+		u.Add("id", unit.ID)
+		u.Add("directoryObjectId", unit.Directory)
+		addText(&u, "policyId", string(unit.Policy))
+		e.Add("protectionUnit", u)
+	}
+	return e
+}
+
+// A pointsWanted is what a listing of points asks for.
+type pointsWanted struct {
+	unit  backup.UnitID
+	query catalog.PointQuery
+}
+
+func invalidSearch(message, target string) *backup.Error {
+	return backup.Fail(backup.InvalidSearchRequest, message).On(target)
+}
+
+// parsePoints reads the options that a listing of points must have: whose, and
+// of which time.
+func parsePoints(o odata.Options) (pointsWanted, error) {
+	var w pointsWanted
+	property, filter, ok := odata.ParseExpand(o.Expand)
+	if !ok || !strings.EqualFold(property, "protectionUnit") {
+		return w, invalidSearch("Say whose points to list: $expand=protectionUnit($filter=id eq '…').", "$expand")
+	}
+	terms, err := odata.ParseComparisons(filter, backup.InvalidSearchRequest, "$expand")
+	if err != nil {
+		return w, err
+	}
+	if len(terms) != 1 || !strings.EqualFold(terms[0].Property, "id") || terms[0].Operator != "eq" {
+		return w, invalidSearch("The filter on protectionUnit must be \"id eq '…'\".", "$expand")
+	}
+	id, ok := backup.ParseGUID(terms[0].Literal)
+	if !ok {
+		return w, backup.Fail(backup.InvalidProtectionUnitID, "The id of a unit is a GUID.").On("$expand")
+	}
+	w.unit = backup.UnitID(id)
+	w.query.Unit = w.unit
+	if !o.Has(odata.Filter) {
+		return w, invalidSearch("Say which time to list: $filter=protectionDateTime lt 2026-01-31T12:00:00Z.", "$filter")
+	}
+	if terms, err = odata.ParseComparisons(o.Filter, backup.InvalidSearchRequest, "$filter"); err != nil {
+		return w, err
+	}
+	for _, t := range terms {
+		at, ok := odata.ParseTime(t.Literal)
+		if !ok || t.Quoted || t.Operator == "ne" || !strings.EqualFold(t.Property, "protectionDateTime") {
+			return w, invalidSearch("Points are filtered by protectionDateTime with lt, le, gt, ge or eq and a time such as 2026-01-31T12:00:00Z, without quotes.", "$filter")
+		}
+		w.bound(t.Operator, at)
+	}
+	switch words := strings.Fields(o.OrderBy); {
+	case !o.Has(odata.OrderBy):
+	case len(words) == 0 || len(words) > 2 || !strings.EqualFold(words[0], "protectionDateTime"):
+		return w, invalidSearch("Points are ordered by protectionDateTime only.", "$orderby")
+	case len(words) == 1 || words[1] == "asc":
+		w.query.Oldest = true
+	case words[1] != "desc":
+		return w, invalidSearch("The order is asc or desc.", "$orderby")
+	}
+	return w, nil
+}
+
+// bound narrows the time that is asked for.
+func (w *pointsWanted) bound(operator string, at time.Time) {
+	q := &w.query
+	if at.IsZero() { // to the catalog that is no bound
+		at = at.Add(1)
+	}
+	if operator == "lt" || operator == "le" || operator == "eq" {
+		if incl := operator != "lt"; q.To.IsZero() || at.Before(q.To) || at.Equal(q.To) && !incl {
+			q.To, q.ToIncl = at, incl
+		}
+	}
+	if operator == "gt" || operator == "ge" || operator == "eq" {
+		if incl := operator != "gt"; q.From.IsZero() || at.After(q.From) || at.Equal(q.From) && !incl {
+			q.From, q.FromIncl = at, incl
+		}
+	}
+}
+
+// listPoints serves restorePoints, of one unit and one span of time.
+func (s *Server) listPoints(x *exchange) (reply, error) {
+	w, err := parsePoints(x.options)
+	if err != nil {
+		return reply{}, err
+	}
+	units, err := s.catalog.UnitsByID(x.ctx(), x.tenant(), []backup.UnitID{w.unit})
+	if err != nil {
+		return reply{}, err
+	}
+	unit, known := units[w.unit]
+	return list(s, x, listing[backup.Point]{
+		set: pointSet, size: pageOfPoints,
+		fetch: func(p catalog.Page) (catalog.List[backup.Point], error) {
+			if !known {
+				return catalog.List[backup.Point]{}, nil
+			}
+			w.query.Page = p
+			return s.catalog.Points(x.ctx(), x.tenant(), w.query)
+		},
+		view: func(p backup.Point) (odata.Entity, error) { return pointView(p, &unit), nil },
+	})
+}
+
+// point returns the point of the address, and its unit if that was asked for
+// by $expand.
+func (s *Server) point(x *exchange) (backup.Point, *backup.Unit, error) {
+	if x.options.Has(odata.Expand) && !strings.EqualFold(strings.TrimSpace(x.options.Expand), "protectionUnit") {
+		return backup.Point{}, nil, backup.Fail(backup.InvalidRequest, "A restore point can be expanded by protectionUnit only.").On("$expand")
+	}
+	id, ok := backup.ParseGUID(x.r.PathValue("id"))
+	if !ok {
+		return backup.Point{}, nil, unknown()
+	}
+	p, err := s.catalog.Point(x.ctx(), x.tenant(), backup.PointID(id))
+	if errors.Is(err, backup.InvalidRestorePoint) {
+		err = unknown()
+	}
+	if err != nil || !x.options.Has(odata.Expand) {
+		return p, nil, err
+	}
+	u, err := s.catalog.Unit(x.ctx(), x.tenant(), p.Unit)
+	return p, &u, err
+}
+
+func (s *Server) getPoint(x *exchange) (reply, error) {
+	p, unit, err := s.point(x)
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, pointSet, pointView(p, unit))
+}
+
+// getPointUnit serves the protectionUnit of a point.
+func (s *Server) getPointUnit(x *exchange) (reply, error) {
+	p, _, err := s.point(x)
+	if err != nil {
+		return reply{}, err
+	}
+	u, err := s.catalog.Unit(x.ctx(), x.tenant(), p.Unit)
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, unitSet, s.unitView(x, u, ""))
+}
+
+// searchPoints serves restorePoint: search. For each unit it finds one point.
+func (s *Server) searchPoints(x *exchange) (reply, error) {
+	search, err := parseSearch(x.body)
+	if err != nil {
+		return reply{}, err
+	}
+	found, err := s.catalog.SearchPoints(x.ctx(), x.tenant(), search)
+	if err != nil {
+		return reply{}, err
+	}
+	points := found.Points[:min(len(found.Points), s.cfg.RestoreSearchLimit)]
+	var ids []backup.UnitID
+	for _, p := range points {
+		ids = append(ids, p.Unit)
+	}
+	units, err := s.catalog.UnitsByID(x.ctx(), x.tenant(), ids)
+	if err != nil {
+		return reply{}, err
+	}
+	results := make([]odata.Entity, len(points))
+	for i, p := range points {
+		unit := units[p.Unit]
+		results[i].Add("restorePoint", pointView(p, &unit))
+	}
+	e := odata.Entity{}
+	e.Add("searchResponseId", backup.NewID[string]())
+	e.Add("searchResults", results)
+	if len(found.Missing) > 0 {
+		e.Add("noResultProtectionUnitIds", found.Missing)
+	}
+	body, err := x.form().Entity(x.base+"/$metadata#microsoft.graph.restorePointSearchResponse", e)
+	return reply{status: http.StatusOK, body: body}, err
+}
+
+func parseSearch(b *odata.Object) (catalog.PointSearch, error) {
+	var search catalog.PointSearch
+	if err := b.Only("", "protectionUnitIds", "protectionTimePeriod", "restorePointPreference", "tags", "artifactQuery"); err != nil {
+		return search, err
+	}
+	ids, _, err := b.Strings("protectionUnitIds")
+	if err != nil {
+		return search, err
+	}
+	period, given, err := b.Object("protectionTimePeriod")
+	if err != nil {
+		return search, err
+	}
+	if !given {
+		return search, invalidSearch("Say of which time: protectionTimePeriod, with startDateTime, endDateTime or both.", "protectionTimePeriod")
+	}
+	if err := period.Only("timePeriod", "startDateTime", "endDateTime"); err != nil {
+		return search, err
+	}
+	if search.From, err = period.Time("startDateTime"); err != nil {
+		return search, err
+	}
+	if search.To, err = period.Time("endDateTime"); err != nil {
+		return search, err
+	}
+	preference, err := enum(b, "restorePointPreference", "latest", "oldest")
+	if err != nil {
+		return search, err
+	}
+	search.Oldest = preference == "oldest"
+	tag, err := enum(b, "tags", string(backup.TagNone), string(backup.TagFastRestore))
+	if err != nil {
+		return search, err
+	}
+	search.Tags = backup.PointTags(tag)
+	query, queried, err := b.Object("artifactQuery")
+	if err != nil {
+		return search, err
+	}
+	switch {
+	case queried && query != nil:
+		return search, invalidSearch("An artifactQuery searches mailboxes; the units of this server are drives.", "artifactQuery")
+	case len(ids) == 0:
+		return search, invalidSearch("Say of which units: protectionUnitIds.", "protectionUnitIds")
+	case len(ids) > maxSearchUnits:
+		return search, invalidSearch("One search may name at most 20 units.", "protectionUnitIds")
+	case search.From.IsZero() && search.To.IsZero():
+		return search, invalidSearch("The protectionTimePeriod has neither startDateTime nor endDateTime.", "protectionTimePeriod")
+	case !search.To.IsZero() && search.From.After(search.To):
+		return search, invalidSearch("The protectionTimePeriod ends before it starts.", "protectionTimePeriod")
+	}
+	for _, id := range ids {
+		id, ok := backup.ParseGUID(id)
+		if !ok {
+			return search, backup.Fail(backup.InvalidProtectionUnitID, "The id of a unit is a GUID.").On("protectionUnitIds")
+		}
+		if u := backup.UnitID(id); !slices.Contains(search.Units, u) {
+			search.Units = append(search.Units, u)
+		}
+	}
+	return search, nil
+}
+
+// enum returns a member that is one of values, in any case, or "" for one that
+// is absent or null.
+func enum(b *odata.Object, name string, values ...string) (string, error) {
+	v, ok, err := b.String(name)
+	if err != nil || !ok {
+		return "", err
+	}
+	for _, known := range values {
+		if strings.EqualFold(v, known) {
+			return known, nil
+		}
+	}
+	quoted, _ := json.Marshal(values)
+	return "", invalidSearch("The member '"+name+"' must be one of "+string(quoted)+".", name)
+}

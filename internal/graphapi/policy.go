@@ -1,0 +1,389 @@
+package graphapi
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/odata"
+)
+
+type policyID = backup.PolicyID
+
+// policyView shows an oneDriveForBusinessProtectionPolicy.
+func (s *Server) policyView(x *exchange, p backup.Policy) (odata.Entity, error) {
+	type retention struct {
+		Interval string `json:"interval"`
+		Period   string `json:"period"`
+	}
+	var kept []retention
+	for _, r := range backup.DefaultRetention {
+		kept = append(kept, retention(r))
+	}
+	e := odata.Entity{Type: drivePolicy, Path: root + "/" + policySet + "('" + string(p.ID) + "')"}
+	e.Add("id", p.ID)
+	e.Add("displayName", p.DisplayName)
+	e.Add("status", p.Status)
+	e.Add("isEnabled", p.Status != backup.PolicyInactive)
+	addStamps(&e, p.Created, p.Modified, identities)
+	e.Add("retentionSettings", kept)
+	if slices.Contains(x.options.Select, "protectionPolicyArtifactCount") { // only when asked for: it is counted
+		n, err := s.catalog.PolicyUnitCounts(x.ctx(), p.Tenant, p.ID)
+		if err != nil {
+			return e, err
+		}
+		e.Add("protectionPolicyArtifactCount", map[string]int64{
+			"completed": n.Completed, "failed": n.Failed, "inProgress": n.InProgress, "total": n.Total,
+		})
+	}
+	return e, nil
+}
+
+func (s *Server) policies(x *exchange) func(catalog.Page) (catalog.List[backup.Policy], error) {
+	return func(p catalog.Page) (catalog.List[backup.Policy], error) {
+		return s.catalog.Policies(x.ctx(), x.tenant(), p)
+	}
+}
+
+// listPolicies serves protectionPolicies and its sets by workload.
+func (s *Server) listPolicies(x *exchange) (reply, error) {
+	return list(s, x, listing[backup.Policy]{
+		set: x.set(), fetch: s.policies(x),
+		view: func(p backup.Policy) (odata.Entity, error) { return s.policyView(x, p) },
+	})
+}
+
+func (s *Server) countPolicies(x *exchange) (reply, error) { return count(x, s.policies(x)) }
+
+// set is the set that the address of a list or of one of its entities names.
+func (x *exchange) set() string {
+	first, rest, _ := strings.Cut(x.route.path, "/")
+	if typ, cast := strings.CutPrefix(rest, "graph."); cast {
+		return first + "/microsoft.graph." + typ
+	}
+	return first
+}
+
+// showPolicy answers with a policy at its own address.
+func (s *Server) showPolicy(x *exchange, status int, p backup.Policy) (reply, error) {
+	e, err := s.policyView(x, p)
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, status, x.set(), e)
+}
+
+func (s *Server) getPolicy(x *exchange) (reply, error) {
+	p, err := s.catalog.Policy(x.ctx(), x.tenant(), guid[policyID](x, "id"))
+	if err != nil {
+		return reply{}, err
+	}
+	return s.showPolicy(x, http.StatusOK, p)
+}
+
+// createPolicy serves POST of a policy. Policies begin inactive.
+func (s *Server) createPolicy(x *exchange) (reply, error) {
+	if err := x.body.Only(drivePolicy, append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", driveUnitSet)...); err != nil {
+		return reply{}, err
+	}
+	if err := concrete(x, policySet, drivePolicy, backup.InvalidCreateRequest); err != nil {
+		return reply{}, err
+	}
+	name, _, err := x.body.String("displayName")
+	if err != nil {
+		return reply{}, err
+	}
+	given, _, err := x.body.Objects(driveUnitSet)
+	if err != nil {
+		return reply{}, err
+	}
+	n := catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: name, By: s.stamp(x)}
+	owners := make([]string, len(given))
+	for i, u := range given {
+		if owners[i], err = owner(u); err != nil {
+			return reply{}, err
+		}
+	}
+	if len(owners) > backup.MaxUnitsPerRequest {
+		return reply{}, tooManyUnits()
+	}
+	if err := checkDisplayName(name); err != nil {
+		return reply{}, err
+	}
+	for _, o := range owners {
+		id, ok := backup.ParseGUID(o)
+		if !ok {
+			return reply{}, invalidOwner()
+		}
+		n.Units = append(n.Units, backup.ObjectID(id))
+	}
+	p, err := s.catalog.CreatePolicy(x.ctx(), x.tenant(), n)
+	if err != nil {
+		return reply{}, err
+	}
+	e, err := s.policyView(x, p)
+	if err != nil {
+		return reply{}, err
+	}
+	r, err := created(x, drivePolicySet, drivePolicySet+"/"+string(p.ID), e)
+	r.content = root + "/" + policySet + "/" + string(p.ID)
+	return r, err
+}
+
+// concrete refuses an entity that is posted to a set of several types without
+// saying which of them it is.
+func concrete(x *exchange, set, typ string, code backup.Code) error {
+	if x.route.path != set {
+		return nil
+	}
+	if _, given, err := x.body.Type(); err != nil || given {
+		return err
+	}
+	return backup.Fail(code, "This set holds several types: say which with '@odata.type': '#microsoft.graph."+typ+"'.").On("@odata.type")
+}
+
+// owner reads whose drive a new unit is.
+func owner(u *odata.Object) (string, error) {
+	if err := u.Only(driveUnit, unitMembers...); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"directoryObjectId", "userId"} { // the latter is its former name
+		if id, ok, err := u.String(name); err != nil || ok {
+			return id, err
+		}
+	}
+	return "", nil
+}
+
+// unitMembers are what a unit in a request may carry.
+var unitMembers = append([]string{"directoryObjectId", "userId", "policyId", "displayName", "email",
+	"protectionSources", "offboardRequestedDateTime"}, readOnly...)
+
+func checkDisplayName(name string) error {
+	if n := utf8.RuneCountInString(name); n < 1 || n > backup.MaxDisplayName {
+		return backup.Fail(backup.InvalidDisplayName, "The displayName must have 1 to 1,024 characters.").On("displayName")
+	}
+	return nil
+}
+
+func tooManyUnits() error {
+	return backup.Fail(backup.ProtectionUnitsLimitBreached, "One request may name at most 50 units. Send several, or a bulk addition job.").On(driveUnitSet)
+}
+
+func invalidOwner() error {
+	return backup.Fail(backup.InvalidProtectionUnitID, "A unit to add is named by directoryObjectId, the GUID of the drive's owner.").On("directoryObjectId")
+}
+
+const unitDelta = driveUnitSet + "@delta"
+
+// updatePolicy serves PATCH of a policy: a new name, and units to add and
+// remove. An item that fails is told in its place; the others are done.
+func (s *Server) updatePolicy(x *exchange) (reply, error) {
+	id := guid[policyID](x, "id")
+	edit, err := s.policyEdit(x)
+	if err != nil {
+		// That there is no such policy comes before what is wrong with the change.
+		if e, ok := errors.AsType[*semantic](err); ok {
+			if _, err := s.catalog.Policy(x.ctx(), x.tenant(), id); err != nil {
+				return reply{}, err
+			}
+			return reply{}, e.error
+		}
+		return reply{}, err
+	}
+	patch := catalog.PolicyPatch{DisplayName: edit.name, By: s.stamp(x)}
+	results := make([]odata.Entity, len(edit.changes))
+	var at []int // where the results of patch.Units belong
+	for i, c := range edit.changes {
+		if c.refused != nil {
+			results[i] = unitFailure(c, c.refused)
+			continue
+		}
+		patch.Units = append(patch.Units, c.unit)
+		at = append(at, i)
+	}
+	p, outcomes, err := s.catalog.UpdatePolicy(x.ctx(), x.tenant(), id, patch)
+	if err != nil {
+		return reply{}, err
+	}
+	for n, o := range outcomes {
+		c := edit.changes[at[n]]
+		if o.Err != nil {
+			results[at[n]] = unitFailure(c, o.Err)
+			continue
+		}
+		results[at[n]] = s.unitView(x, o.Unit, c.ContentID)
+	}
+	if x.prefer.Minimal && !edit.delta {
+		return reply{status: http.StatusNoContent, wrote: true}, nil
+	}
+	e, err := s.policyView(x, p)
+	if err != nil {
+		return reply{}, err
+	}
+	if edit.delta {
+		e.Add(unitDelta, results)
+	}
+	r, err := show(x, http.StatusOK, x.set(), e)
+	r.wrote = !x.prefer.Minimal
+	return r, err
+}
+
+// A semantic error is one of meaning: the request is well formed, and what it
+// names must exist before its meaning is judged.
+type semantic struct{ error }
+
+func (e *semantic) Unwrap() error { return e.error }
+
+// A policyEdit is what a PATCH asks of a policy.
+type policyEdit struct {
+	name    *string
+	delta   bool // it has a delta, be it empty
+	changes []unitChange
+}
+
+type unitChange struct {
+	odata.Change
+	owner   string // as it was sent
+	unit    catalog.UnitChange
+	refused *backup.Error // why this item cannot be done
+}
+
+func (s *Server) policyEdit(x *exchange) (edit policyEdit, err error) {
+	b := x.body
+	if b.Has(driveUnitSet) {
+		return edit, backup.Fail(backup.InvalidPatchRequest, "The units of a policy are changed with '"+unitDelta+"', which says what to add and what to remove. The whole list cannot be replaced.").On(driveUnitSet)
+	}
+	if err := b.Only(drivePolicy, append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", unitDelta)...); err != nil {
+		return edit, err
+	}
+	if b.Has("displayName") {
+		name, _, err := b.String("displayName")
+		if err != nil {
+			return edit, err
+		}
+		edit.name = &name
+	}
+	items, delta, err := b.Changes(unitDelta)
+	if err != nil {
+		return edit, err
+	}
+	edit.delta = delta
+	for _, item := range items {
+		o, err := owner(item.Object)
+		if err != nil {
+			return edit, err
+		}
+		edit.changes = append(edit.changes, unitChange{Change: item, owner: o})
+	}
+	if edit.name == nil && !delta {
+		return edit, backup.Fail(backup.InvalidPatchRequest, "The request changes nothing: send displayName, '"+unitDelta+"', or both.")
+	}
+	if err := s.resolve(x, &edit); err != nil {
+		if _, ok := errors.AsType[*backup.Error](err); ok {
+			err = &semantic{err}
+		}
+		return edit, err
+	}
+	return edit, nil
+}
+
+// resolve finds out which unit or owner each change means.
+func (s *Server) resolve(x *exchange, edit *policyEdit) error {
+	if len(edit.changes) > backup.MaxUnitsPerRequest {
+		return tooManyUnits()
+	}
+	if edit.name != nil {
+		if err := checkDisplayName(*edit.name); err != nil {
+			return err
+		}
+	}
+	var attached []backup.UnitID // existing units that are named by their ids
+	for i := range edit.changes {
+		c := &edit.changes[i]
+		switch {
+		case c.Removed && c.ID == "" && c.owner != "":
+			c.refused = backup.Fail(backup.InvalidUnit, "A unit is removed by its id, not by its owner's. Send the id of the unit.")
+		case c.ID != "" && (c.Removed || c.owner == ""):
+			id, ok := backup.ParseGUID(c.ID)
+			if !ok {
+				return backup.Fail(backup.InvalidProtectionUnitID, "The id of a unit is a GUID.").On("id")
+			}
+			c.unit.Remove = backup.UnitID(id)
+			if !c.Removed {
+				attached = append(attached, c.unit.Remove)
+			}
+		default:
+			id, ok := backup.ParseGUID(c.owner)
+			if !ok {
+				return invalidOwner()
+			}
+			c.unit.Add = backup.ObjectID(id)
+		}
+	}
+	if len(attached) == 0 {
+		return nil
+	}
+	known, err := s.catalog.UnitsByID(x.ctx(), x.tenant(), attached)
+	if err != nil {
+		return err
+	}
+	for i := range edit.changes {
+		c := &edit.changes[i]
+		if c.Removed || c.unit.Remove == "" {
+			continue
+		}
+		u, ok := known[c.unit.Remove]
+		if !ok {
+			c.refused = backup.Fail(backup.InvalidUnit, "There is no such unit to add. Name its owner by directoryObjectId.")
+			c.refused.Details = []backup.Detail{{Code: backup.ProtectionUnitNotFound, Message: "There is no unit with this id."}}
+		}
+		c.unit = catalog.UnitChange{Add: u.Directory}
+	}
+	return nil
+}
+
+// unitFailure shows an item of a policy's delta that was not done.
+func unitFailure(c unitChange, err *backup.Error) odata.Entity {
+	e := failed(c.Change, err)
+	switch {
+	case c.Removed && c.ID == "", !c.Removed && c.owner != "":
+		e.Add("directoryObjectId", c.owner)
+	default:
+		e.Add("id", c.ID)
+	}
+	return e
+}
+
+func (s *Server) deletePolicy(x *exchange) (reply, error) {
+	if err := s.catalog.DeletePolicy(x.ctx(), x.tenant(), guid[policyID](x, "id")); err != nil {
+		return reply{}, err
+	}
+	return s.deleted(x)
+}
+
+// activatePolicy serves protectionPolicyBase: activate.
+func (s *Server) activatePolicy(x *exchange) (reply, error) {
+	p, err := s.catalog.ActivatePolicy(x.ctx(), x.tenant(), guid[policyID](x, "id"), s.stamp(x))
+	return s.acted(x, p, err)
+}
+
+// deactivatePolicy serves protectionPolicyBase: deactivate.
+func (s *Server) deactivatePolicy(x *exchange) (reply, error) {
+	p, err := s.catalog.DeactivatePolicy(x.ctx(), x.tenant(), guid[policyID](x, "id"), s.stamp(x))
+	return s.acted(x, p, err)
+}
+
+// acted answers an action on a policy that was accepted.
+func (s *Server) acted(x *exchange, p backup.Policy, err error) (reply, error) {
+	if err != nil {
+		return reply{}, err
+	}
+	r, err := s.showPolicy(x, http.StatusAccepted, p)
+	r.content = root + "/" + policySet + "('" + string(p.ID) + "')"
+	return r, err
+}

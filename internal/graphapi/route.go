@@ -1,0 +1,249 @@
+package graphapi
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/identity"
+	"holdfast/internal/odata"
+)
+
+// root is where the API hangs below the version.
+const root = "solutions/backupRestore"
+
+const (
+	bodyLimit = 4 << 20
+	// bulkBodyLimit has room for 50,000 addresses of the longest kind that are
+	// met in practice.
+	bulkBodyLimit = 16 << 20
+)
+
+// A route is one method at one address.
+type route struct {
+	method  string
+	path    string // below root, keys in braces
+	op      identity.Operation
+	handle  func(*Server, *exchange) (reply, error)
+	entity  *entityType // what it shows; its properties may be selected
+	options []odata.Option
+	keys    []key
+	body    bodyRule
+	limit   int64
+	badBody backup.Code // of a body that is not well formed; "" is invalidRequest
+	fault   backup.Code // of a failure of ours; "" is generalException
+	plain   bool        // it answers in text/plain
+	action  bool        // its last segment is the name of a bound operation
+	creates bool        // a repetition of the same request must not create again
+}
+
+// A key is a part of the address that must be a GUID, and the code of one that
+// is not.
+type key struct {
+	name string
+	code backup.Code
+}
+
+type bodyRule int
+
+const (
+	noBody       bodyRule = iota // whatever is sent is not read
+	optionalBody                 // absent, empty or an object
+	requiredBody
+)
+
+// A resource is all routes of one address.
+type resource struct {
+	server *Server
+	routes map[string]*route
+	allow  string
+}
+
+// route builds the router from the table.
+func (s *Server) route() error {
+	var patterns, actions []string
+	resources := map[string]*resource{}
+	for _, r := range routes() {
+		if _, ok := identity.Table[r.op]; !ok {
+			return fmt.Errorf("route %s %s: the permission table has no operation %q", r.method, r.path, r.op)
+		}
+		pattern := strings.TrimSuffix("/v1.0/"+root+"/"+r.path, "/")
+		res := resources[pattern]
+		if res == nil {
+			res = &resource{server: s, routes: map[string]*route{}}
+			resources[pattern] = res
+			patterns = append(patterns, pattern)
+		}
+		if res.routes[r.method] != nil {
+			return fmt.Errorf("route %s %s occurs twice", r.method, r.path)
+		}
+		res.routes[r.method] = &r
+		if r.method == http.MethodGet {
+			res.routes[http.MethodHead] = &r
+		}
+		if r.action {
+			actions = append(actions, pattern)
+		}
+	}
+	s.vocabulary = odata.NewVocabulary(patterns, actions)
+	s.mux = http.NewServeMux()
+	for pattern, res := range resources {
+		methods := []string{http.MethodOptions}
+		for m := range res.routes {
+			methods = append(methods, m)
+		}
+		slices.Sort(methods)
+		res.allow = strings.Join(methods, ", ")
+		s.mux.Handle(pattern, res)
+	}
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(r.Context().Value(exchangeKey{}).(*exchange), unknownRoute(r.URL.Path))
+	})
+	return nil
+}
+
+// ServeHTTP takes a request that found its address through the rest of the
+// checks to its handler.
+func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s, x := res.server, r.Context().Value(exchangeKey{}).(*exchange)
+	x.r = r
+	x.route = res.routes[r.Method]
+	switch {
+	case r.Method == http.MethodOptions:
+		w.Header().Set("Allow", res.allow)
+		s.send(x, reply{status: http.StatusNoContent})
+		return
+	case x.route == nil:
+		w.Header().Set("Allow", res.allow)
+		s.fail(x, backup.Fail(backup.NotAllowed, "This resource does not allow "+printable(r.Method, 16)+". It allows "+res.allow+"."))
+		return
+	}
+	answer, err := s.serve(x)
+	if err != nil {
+		s.fail(x, err)
+		return
+	}
+	s.send(x, answer)
+}
+
+// serve checks a request, in the order that every route shares, and handles it.
+func (s *Server) serve(x *exchange) (reply, error) {
+	if err := s.authenticate(x); err != nil {
+		return reply{}, err
+	}
+	if !x.caller.May(x.route.op) {
+		return reply{}, backup.Fail(backup.AuthorizationDenied, "The token does not carry a permission that this operation needs, or is of the wrong kind. Ask an administrator to grant it, and get a new token.")
+	}
+	if x.caller.Tenant == identity.PersonalTenant || s.cfg.Tenants != nil && !s.cfg.Tenants(x.tenant()) {
+		return reply{}, s.refuseToken(x, true)
+	}
+	if err := s.throttle.take(x.w, x.tenant(), x.caller.AppID); err != nil {
+		return reply{}, err
+	}
+	if err := x.negotiate(); err != nil {
+		return reply{}, err
+	}
+	if err := x.query(); err != nil {
+		return reply{}, err
+	}
+	for _, k := range x.route.keys {
+		id, ok := backup.ParseGUID(x.r.PathValue(k.name))
+		if !ok {
+			return reply{}, backup.Fail(k.code, "The id in the address is not a GUID.").On(k.name)
+		}
+		x.r.SetPathValue(k.name, id)
+	}
+	if err := x.readBody(); err != nil {
+		return reply{}, err
+	}
+	if !x.route.creates || x.asked == "" {
+		return x.route.handle(s, x)
+	}
+	return s.replays.once(x, func() (reply, error) { return x.route.handle(s, x) })
+}
+
+// authenticate finds out who is asking.
+func (s *Server) authenticate(x *exchange) error {
+	scheme, token, _ := strings.Cut(strings.TrimSpace(x.r.Header.Get("Authorization")), " ")
+	token = strings.TrimSpace(token)
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return s.refuseToken(x, false)
+	}
+	caller, err := s.cfg.Verifier.Verify(x.ctx(), token)
+	if err != nil {
+		s.log.DebugContext(x.ctx(), "token refused", "request_id", x.id, "err", err)
+		return s.refuseToken(x, true)
+	}
+	x.caller = caller
+	return nil
+}
+
+func (s *Server) refuseToken(x *exchange, given bool) error {
+	challenge := `Bearer realm="", authorization_uri="` + s.cfg.AuthorizationURI + `", client_id="00000003-0000-0000-c000-000000000000"`
+	message := "The request has no access token. Send the header Authorization: Bearer with one."
+	if given {
+		challenge += `, error="invalid_token"`
+		message = "The access token is not valid here: it is malformed, expired, or of another issuer, audience or tenant. Get a new one."
+	}
+	x.w.Header().Set("WWW-Authenticate", challenge)
+	return backup.Fail(backup.InvalidAuthenticationToken, message)
+}
+
+// negotiate agrees on the form of body and answer.
+func (x *exchange) negotiate() (err error) {
+	if x.route.body != noBody && x.r.ContentLength != 0 {
+		if err := odata.CheckContentType(x.r.Header); err != nil {
+			return err
+		}
+	}
+	x.prefer = odata.ParsePreferences(x.r.Header)
+	x.level, err = odata.ParseAccept(x.r.Header, x.route.plain)
+	return err
+}
+
+// query reads the options of the URL, and the version of OData that is asked
+// for.
+func (x *exchange) query() (err error) {
+	for _, h := range []string{"OData-Version", "OData-MaxVersion"} {
+		if v := x.r.Header.Get(h); v != "" && v != "4.0" && v != "4.01" {
+			return backup.Fail(backup.InvalidRequest, "The server speaks OData 4.0 and 4.01 only.").On(h)
+		}
+	}
+	if x.options, err = odata.ParseOptions(x.r.URL.RawQuery, x.route.options...); err != nil {
+		return err
+	}
+	if x.route.entity != nil {
+		return x.options.Selecting(x.route.entity.properties)
+	}
+	return nil
+}
+
+func (x *exchange) readBody() (err error) {
+	if x.route.body == noBody {
+		return nil
+	}
+	limit := x.route.limit
+	if limit == 0 {
+		limit = bodyLimit
+	}
+	if x.raw, err = odata.ReadBody(x.w, x.r, limit); err != nil {
+		return err
+	}
+	if x.route.body == optionalBody && len(x.raw) == 0 {
+		return nil
+	}
+	code := x.route.badBody
+	if code == "" {
+		code = backup.InvalidRequest
+	}
+	x.body, err = odata.ParseObject(x.raw, code)
+	if err == nil && x.route.action && x.route.body == optionalBody {
+		err = x.body.Only("") // actions without parameters
+	}
+	return err
+}
+
+// guid is a part of the address that route.keys has checked.
+func guid[T ~string](x *exchange, name string) T { return T(x.r.PathValue(name)) }

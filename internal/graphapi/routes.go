@@ -1,0 +1,130 @@
+package graphapi
+
+import (
+	"slices"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/identity"
+	"holdfast/internal/odata"
+)
+
+// The sets of the API.
+const (
+	policySet       = "protectionPolicies"
+	drivePolicySet  = "oneDriveForBusinessProtectionPolicies"
+	unitSet         = "protectionUnits"
+	driveUnitSet    = "driveProtectionUnits"
+	bulkJobSet      = "driveProtectionUnitsBulkAdditionJobs"
+	pointSet        = "restorePoints"
+	sessionSet      = "restoreSessions"
+	driveSessionSet = "oneDriveForBusinessRestoreSessions"
+	artifactSet     = "driveRestoreArtifacts"
+)
+
+// The types of OneDrive.
+const (
+	drivePolicy   = "oneDriveForBusinessProtectionPolicy"
+	driveUnit     = "driveProtectionUnit"
+	driveBulkJob  = "driveProtectionUnitsBulkAdditionJob"
+	driveSession  = "oneDriveForBusinessRestoreSession"
+	driveArtifact = "driveRestoreArtifact"
+	restorePoint  = "restorePoint"
+)
+
+// routes is the table of contents of the API.
+func routes() []route {
+	policyKey := []key{{"id", backup.InvalidPolicyID}}
+	unitKey := []key{{"id", backup.InvalidProtectionUnitID}}
+	policyUnitKey := []key{policyKey[0], {"unit", backup.InvalidProtectionUnitID}}
+	jobKey := []key{{"job", backup.InvalidRequest}}
+	policyJobKey := []key{policyKey[0], jobKey[0]}
+	sessionKey := []key{{"id", backup.InvalidRestoreSessionID}}
+	artifactKey := []key{sessionKey[0], {"artifact", backup.InvalidRequest}}
+	pointOptions := []odata.Option{odata.Select, odata.Top, odata.Count, odata.Filter, odata.OrderBy, odata.Expand, odata.SkipToken}
+	artifactOptions := append(slices.Clone(paged), odata.Expand)
+	expandable := []odata.Option{odata.Select, odata.Expand}
+
+	table := []route{
+		{method: "GET", path: "", op: identity.GetService, handle: (*Server).getService, entity: serviceType, options: single},
+	}
+
+	// Policies, through the set of all and the set of OneDrive.
+	for _, set := range []string{policySet, drivePolicySet} {
+		table = append(table,
+			route{method: "GET", path: set, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: paged},
+			route{method: "GET", path: set + "/$count", op: identity.ListPolicies, handle: (*Server).countPolicies, plain: true},
+			route{method: "POST", path: set, op: identity.CreatePolicy, handle: (*Server).createPolicy, body: requiredBody,
+				badBody: backup.InvalidCreateRequest, fault: backup.PolicySaveFailed, creates: true},
+			route{method: "GET", path: set + "/{id}", op: identity.GetPolicy, handle: (*Server).getPolicy, entity: policyType, options: single, keys: policyKey},
+			route{method: "PATCH", path: set + "/{id}", op: identity.UpdatePolicy, handle: (*Server).updatePolicy, keys: policyKey,
+				body: requiredBody, badBody: backup.InvalidPatchRequest, fault: backup.PolicySaveFailed},
+			route{method: "DELETE", path: set + "/{id}", op: identity.DeletePolicy, handle: (*Server).deletePolicy, keys: policyKey},
+			route{method: "POST", path: set + "/{id}/activate", op: identity.ActivatePolicy, handle: (*Server).activatePolicy, keys: policyKey, body: optionalBody, action: true},
+			route{method: "POST", path: set + "/{id}/deactivate", op: identity.DeactivatePolicy, handle: (*Server).deactivatePolicy, keys: policyKey, body: optionalBody, action: true},
+		)
+	}
+	table = append(table,
+		route{method: "GET", path: policySet + "/graph." + drivePolicy, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: paged},
+		route{method: "GET", path: policySet + "/{id}/graph." + drivePolicy, op: identity.GetPolicy, handle: (*Server).getPolicy, entity: policyType, options: single, keys: policyKey},
+	)
+
+	// What belongs to a policy: its units and its bulk addition jobs.
+	ofPolicy := drivePolicySet + "/{id}/"
+	table = append(table,
+		route{method: "GET", path: ofPolicy + driveUnitSet, op: identity.ListUnits, handle: (*Server).listPolicyUnits, entity: unitType, options: paged, keys: policyKey},
+		route{method: "GET", path: ofPolicy + driveUnitSet + "/$count", op: identity.ListUnits, handle: (*Server).countPolicyUnits, keys: policyKey, plain: true},
+		route{method: "GET", path: ofPolicy + driveUnitSet + "/{unit}", op: identity.GetUnit, handle: (*Server).getPolicyUnit, entity: unitType, options: single, keys: policyUnitKey},
+		route{method: "GET", path: ofPolicy + bulkJobSet, op: identity.ListBulkJobs, handle: (*Server).listPolicyBulkJobs, entity: bulkJobType, options: paged, keys: policyKey},
+		route{method: "GET", path: ofPolicy + bulkJobSet + "/$count", op: identity.ListBulkJobs, handle: (*Server).countPolicyBulkJobs, keys: policyKey, plain: true},
+		route{method: "POST", path: ofPolicy + bulkJobSet, op: identity.CreateBulkJob, handle: (*Server).createBulkJob, keys: policyKey,
+			body: requiredBody, limit: bulkBodyLimit, badBody: backup.InvalidCreateRequest, creates: true},
+		route{method: "GET", path: ofPolicy + bulkJobSet + "/{job}", op: identity.GetBulkJob, handle: (*Server).getPolicyBulkJob, entity: bulkJobType, options: single, keys: policyJobKey},
+		route{method: "GET", path: bulkJobSet, op: identity.ListBulkJobs, handle: (*Server).listBulkJobs, entity: bulkJobType, options: paged},
+		route{method: "GET", path: bulkJobSet + "/$count", op: identity.ListBulkJobs, handle: (*Server).countBulkJobs, plain: true},
+		route{method: "GET", path: bulkJobSet + "/{job}", op: identity.GetBulkJob, handle: (*Server).getBulkJob, entity: bulkJobType, options: single, keys: jobKey},
+	)
+
+	// Units of the tenant.
+	for _, set := range []string{unitSet, unitSet + "/graph." + driveUnit, driveUnitSet} {
+		table = append(table,
+			route{method: "GET", path: set, op: identity.ListUnits, handle: (*Server).listUnits, entity: unitType, options: paged},
+			route{method: "GET", path: set + "/$count", op: identity.ListUnits, handle: (*Server).countUnits, plain: true},
+		)
+	}
+	for _, one := range []string{unitSet + "/{id}", unitSet + "/{id}/graph." + driveUnit, driveUnitSet + "/{id}"} {
+		table = append(table,
+			route{method: "GET", path: one, op: identity.GetUnit, handle: (*Server).getUnit, entity: unitType, options: single, keys: unitKey})
+	}
+
+	// Restore points.
+	table = append(table,
+		route{method: "GET", path: pointSet, op: identity.ListPoints, handle: (*Server).listPoints, entity: pointType, options: pointOptions},
+		route{method: "GET", path: pointSet + "/{id}", op: identity.GetPoint, handle: (*Server).getPoint, entity: pointType, options: expandable},
+		route{method: "GET", path: pointSet + "/{id}/protectionUnit", op: identity.GetPoint, handle: (*Server).getPointUnit, entity: unitType, options: single},
+		route{method: "POST", path: pointSet + "/search", op: identity.SearchPoints, handle: (*Server).searchPoints, body: requiredBody,
+			badBody: backup.InvalidSearchRequest, action: true},
+	)
+
+	// Restore sessions, through the set of all and the set of OneDrive.
+	for _, set := range []string{sessionSet, driveSessionSet} {
+		table = append(table,
+			route{method: "GET", path: set, op: identity.ListSessions, handle: (*Server).listSessions, entity: sessionType, options: paged},
+			route{method: "GET", path: set + "/$count", op: identity.ListSessions, handle: (*Server).countSessions, plain: true},
+			route{method: "POST", path: set, op: identity.CreateSession, handle: (*Server).createSession, body: requiredBody, creates: true},
+			route{method: "GET", path: set + "/{id}", op: identity.GetSession, handle: (*Server).getSession, entity: sessionType, options: single, keys: sessionKey},
+			route{method: "PATCH", path: set + "/{id}", op: identity.UpdateSession, handle: (*Server).updateSession, keys: sessionKey,
+				body: requiredBody, badBody: backup.InvalidPatchRequest},
+			route{method: "DELETE", path: set + "/{id}", op: identity.DeleteSession, handle: (*Server).deleteSession, keys: sessionKey},
+			route{method: "POST", path: set + "/{id}/activate", op: identity.ActivateSession, handle: (*Server).activateSession, keys: sessionKey, body: optionalBody, action: true},
+		)
+	}
+	ofSession := driveSessionSet + "/{id}/" + artifactSet
+	return append(table,
+		route{method: "GET", path: sessionSet + "/graph." + driveSession, op: identity.ListSessions, handle: (*Server).listSessions, entity: sessionType, options: paged},
+		route{method: "GET", path: sessionSet + "/{id}/graph." + driveSession, op: identity.GetSession, handle: (*Server).getSession, entity: sessionType, options: single, keys: sessionKey},
+		route{method: "GET", path: ofSession, op: identity.ListArtifacts, handle: (*Server).listArtifacts, entity: artifactType, options: artifactOptions, keys: sessionKey},
+		route{method: "GET", path: ofSession + "/$count", op: identity.ListArtifacts, handle: (*Server).countArtifacts, keys: sessionKey, plain: true},
+		route{method: "GET", path: ofSession + "/{artifact}", op: identity.GetArtifact, handle: (*Server).getArtifact, entity: artifactType, options: expandable, keys: artifactKey},
+		route{method: "GET", path: ofSession + "/{artifact}/restorePoint", op: identity.GetArtifact, handle: (*Server).getArtifactPoint, entity: pointType, options: single, keys: artifactKey},
+	)
+}

@@ -1,0 +1,358 @@
+package graphapi
+
+import (
+	"cmp"
+	"net/http"
+	"strings"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/odata"
+)
+
+type (
+	sessionID  = backup.SessionID
+	artifactID = backup.ArtifactID
+)
+
+const (
+	artifactDelta = artifactSet + "@delta"
+	granularSet   = "granularDriveRestoreArtifacts"
+	granularDelta = granularSet + "@delta"
+)
+
+// sessionView shows an oneDriveForBusinessRestoreSession.
+func (s *Server) sessionView(x *exchange, v backup.Session) odata.Entity {
+	e := odata.Entity{Type: driveSession, Path: root + "/" + sessionSet + "('" + string(v.ID) + "')"}
+	e.Add("id", v.ID)
+	e.Add("status", evolved(s, x, v.Status, backup.SessionFailed))
+	e.Add("restoreJobType", evolved(s, x, v.JobType, backup.RestoreGranular))
+	e.Add("restoreSessionArtifactCount", map[string]int{
+		"total": v.Counts.Total, "completed": v.Counts.Completed, "inProgress": v.Counts.InProgress, "failed": v.Counts.Failed,
+	})
+	e.Add("error", v.Problem)
+	addTime(&e, "completedDateTime", v.Completed)
+	addStamps(&e, v.Created, v.Modified, identities)
+	return e
+}
+
+// artifactView shows a driveRestoreArtifact.
+func artifactView(a backup.Artifact, contentID string) odata.Entity {
+	e := odata.Entity{Type: driveArtifact, Path: root + "/" + driveSessionSet + "('" + string(a.Session) + "')/" + artifactSet + "('" + string(a.ID) + "')"}
+	addContentID(&e, contentID)
+	e.Add("id", a.ID)
+	e.Add("destinationType", a.Destination)
+	e.Add("status", a.Status)
+	addTime(&e, "startDateTime", a.Started)
+	addTime(&e, "completionDateTime", a.Completed)
+	addText(&e, "restoredSiteId", a.RestoredSiteID)
+	addText(&e, "restoredSiteName", a.RestoredSiteName)
+	addText(&e, "restoredSiteWebUrl", a.RestoredSiteWebURL)
+	if a.Problem != nil {
+		e.Add("error", a.Problem)
+	}
+	e.Add("restorePoint", pointView(a.Point, nil))
+	return e
+}
+
+func (s *Server) sessions(x *exchange) func(catalog.Page) (catalog.List[backup.Session], error) {
+	return func(p catalog.Page) (catalog.List[backup.Session], error) {
+		return s.catalog.Sessions(x.ctx(), x.tenant(), p)
+	}
+}
+
+// listSessions serves restoreSessions and its sets by workload.
+func (s *Server) listSessions(x *exchange) (reply, error) {
+	return list(s, x, listing[backup.Session]{
+		set: x.set(), fetch: s.sessions(x),
+		view: func(v backup.Session) (odata.Entity, error) { return s.sessionView(x, v), nil },
+	})
+}
+
+func (s *Server) countSessions(x *exchange) (reply, error) { return count(x, s.sessions(x)) }
+
+func (s *Server) getSession(x *exchange) (reply, error) {
+	v, err := s.catalog.Session(x.ctx(), x.tenant(), guid[sessionID](x, "id"))
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, x.set(), s.sessionView(x, v))
+}
+
+// createSession serves POST of a restore session. It begins as a draft.
+func (s *Server) createSession(x *exchange) (reply, error) {
+	b := x.body
+	if err := b.Only(driveSession, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", artifactSet, granularSet)...); err != nil {
+		return reply{}, err
+	}
+	if err := concrete(x, sessionSet, driveSession, backup.InvalidRequest); err != nil {
+		return reply{}, err
+	}
+	items, given, err := b.Objects(artifactSet)
+	if err != nil {
+		return reply{}, err
+	}
+	switch {
+	case b.Has(granularSet):
+		return reply{}, notGranular(granularSet)
+	case given && len(items) == 0:
+		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(artifactSet)
+	case len(items) > backup.MaxArtifactsPerRequest:
+		return reply{}, backup.Fail(backup.RestoreArtifactsLimitBreached, "One request may name at most 50 artifacts. Add the others with PATCH.").On(artifactSet)
+	}
+	artifacts := make([]catalog.NewArtifact, len(items))
+	for i, item := range items {
+		if artifacts[i], err = newArtifact(item); err != nil {
+			return reply{}, err
+		}
+	}
+	if err := checkArtifacts(artifacts); err != nil {
+		return reply{}, err
+	}
+	v, err := s.catalog.CreateSession(x.ctx(), x.tenant(), backup.OneDrive, backup.RestoreStandard, artifacts, s.stamp(x))
+	if err != nil {
+		return reply{}, err
+	}
+	return created(x, driveSessionSet, driveSessionSet+"/"+string(v.ID), s.sessionView(x, v))
+}
+
+func notGranular(target string) error {
+	return backup.Fail(backup.InvalidArtifactRequest, "Single files and folders are restored from a browse session, which this server does not have yet. Restore the whole drive with '"+artifactSet+"'.").On(target)
+}
+
+// newArtifact reads an artifact that a request adds.
+func newArtifact(o *odata.Object) (catalog.NewArtifact, error) {
+	var n catalog.NewArtifact
+	if err := o.Only(driveArtifact, append(readOnly, "restorePoint", "destinationType", "startDateTime", "completionDateTime",
+		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl")...); err != nil {
+		return n, err
+	}
+	point, err := pointReference(o)
+	if err != nil {
+		return n, err
+	}
+	id, ok := backup.ParseGUID(point)
+	if !ok {
+		return n, backup.Fail(backup.InvalidRestorePoint, "The artifact does not name a restore point: send restorePoint with its id.").On("restorePoint")
+	}
+	n.Point = backup.PointID(id)
+	destination, _, err := o.String("destinationType")
+	if err != nil {
+		return n, err
+	}
+	switch {
+	case strings.EqualFold(destination, string(backup.DestinationNew)):
+		n.Destination = backup.DestinationNew
+	case strings.EqualFold(destination, string(backup.DestinationInPlace)):
+		n.Destination = backup.DestinationInPlace
+	default:
+		return n, backup.Fail(backup.InvalidPathType, "The destinationType must be new or inPlace.").On("destinationType")
+	}
+	return n, nil
+}
+
+// pointReference returns the restore point that an artifact names, in any of
+// the ways that OData and Microsoft's older pages have.
+func pointReference(o *odata.Object) (string, error) {
+	point, ok, err := o.Object("restorePoint")
+	if err != nil {
+		return "", err
+	}
+	if ok {
+		id, _, err := point.Reference()
+		return id, err
+	}
+	link, _, err := o.String("restorePoint@odata.bind")
+	return odata.LastSegment(link), err
+}
+
+// checkArtifacts refuses what no one request may mix or repeat.
+func checkArtifacts(list []catalog.NewArtifact) error {
+	seen := map[backup.PointID]bool{}
+	for _, a := range list {
+		if a.Destination != list[0].Destination {
+			return backup.Fail(backup.DifferentRestoreDestination, "All artifacts of a session must have the same destinationType.").On("destinationType")
+		}
+		if seen[a.Point] {
+			return backup.Fail(backup.DuplicateArtifactInList, "The same restore point is named twice. Name each once.").On("restorePoint")
+		}
+		seen[a.Point] = true
+	}
+	return nil
+}
+
+// updateSession serves PATCH of a restore session: artifacts to add and remove.
+func (s *Server) updateSession(x *exchange) (reply, error) {
+	id := guid[sessionID](x, "id")
+	items, err := sessionEdit(x.body)
+	if err != nil {
+		return reply{}, err
+	}
+	changes, err := artifactChanges(items)
+	if err != nil {
+		// Whether the session exists and is a draft comes before what is wrong with
+		// the change.
+		v, err2 := s.catalog.Session(x.ctx(), x.tenant(), id)
+		if err2 == nil {
+			err2 = v.Editable()
+		}
+		return reply{}, cmp.Or(err2, err)
+	}
+	v, outcomes, err := s.catalog.PatchSession(x.ctx(), x.tenant(), id, changes, s.stamp(x))
+	if err != nil {
+		return reply{}, err
+	}
+	results := make([]odata.Entity, len(outcomes))
+	for i, o := range outcomes {
+		c := items[i]
+		switch {
+		case o.Err != nil:
+			results[i] = failed(c, o.Err)
+			if c.Removed {
+				results[i].Add("id", c.ID)
+			} else {
+				results[i].Add("restorePoint", map[string]any{"id": changes[i].Add.Point})
+			}
+		case c.Removed:
+			addContentID(&results[i], c.ContentID)
+			results[i].Add("id", c.ID)
+			results[i].Add("@removed", map[string]string{"reason": "changed"})
+		default:
+			results[i] = artifactView(o.Artifact, c.ContentID)
+			results[i].Add("createdDateTime", odata.FormatTime(o.Artifact.Created))
+		}
+	}
+	e := s.sessionView(x, v)
+	e.Add(artifactDelta, results)
+	r, err := show(x, http.StatusOK, x.set(), e)
+	r.wrote = !x.prefer.Minimal
+	return r, err
+}
+
+// sessionEdit reads the delta of a PATCH.
+func sessionEdit(b *odata.Object) ([]odata.Change, error) {
+	switch {
+	case b.Has(granularDelta), b.Has(granularSet):
+		return nil, notGranular(granularDelta)
+	case b.Has(artifactSet):
+		return nil, backup.Fail(backup.InvalidPatchRequest, "The artifacts of a session are changed with '"+artifactDelta+"', which says what to add and what to remove.").On(artifactSet)
+	}
+	if err := b.Only(driveSession, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", artifactDelta)...); err != nil {
+		return nil, err
+	}
+	items, given, err := b.Changes(artifactDelta)
+	if err == nil && !given {
+		err = backup.Fail(backup.InvalidPatchRequest, "The request changes nothing: send '"+artifactDelta+"'.")
+	}
+	return items, err
+}
+
+// artifactChanges finds out what each item of a delta means.
+func artifactChanges(items []odata.Change) ([]catalog.ArtifactChange, error) {
+	if len(items) > backup.MaxArtifactsPerRequest {
+		return nil, backup.Fail(artifactsLimitOnUpdate, "One request may name at most 50 artifacts. Send several.").On(artifactDelta)
+	}
+	out := make([]catalog.ArtifactChange, len(items))
+	var added []catalog.NewArtifact
+	removed := map[backup.ArtifactID]bool{}
+	for i, c := range items {
+		if !c.Removed {
+			n, err := newArtifact(c.Object)
+			if err != nil {
+				return nil, err
+			}
+			out[i].Add, added = n, append(added, n)
+			continue
+		}
+		id, ok := backup.ParseGUID(c.ID)
+		if !ok {
+			return nil, backup.Fail(backup.InvalidArtifactRequest, "An artifact is removed by its id, a GUID.").On("id")
+		}
+		if removed[artifactID(id)] {
+			return nil, backup.Fail(backup.DuplicateArtifactInList, "The same artifact is named twice. Name each once; nothing was changed.").On("id")
+		}
+		out[i].Remove = artifactID(id)
+		removed[artifactID(id)] = true
+	}
+	return out, checkArtifacts(added)
+}
+
+func (s *Server) deleteSession(x *exchange) (reply, error) {
+	if err := s.catalog.DeleteSession(x.ctx(), x.tenant(), guid[sessionID](x, "id")); err != nil {
+		return reply{}, err
+	}
+	return s.deleted(x)
+}
+
+// activateSession serves restoreSessionBase: activate.
+func (s *Server) activateSession(x *exchange) (reply, error) {
+	v, err := s.catalog.ActivateSession(x.ctx(), x.tenant(), guid[sessionID](x, "id"), s.stamp(x))
+	if err != nil {
+		return reply{}, err
+	}
+	r, err := show(x, http.StatusOK, x.set(), s.sessionView(x, v))
+	r.content = root + "/" + sessionSet + "('" + string(v.ID) + "')"
+	return r, err
+}
+
+func (s *Server) artifacts(x *exchange) func(catalog.Page) (catalog.List[backup.Artifact], error) {
+	return func(p catalog.Page) (catalog.List[backup.Artifact], error) {
+		return s.catalog.Artifacts(x.ctx(), x.tenant(), guid[sessionID](x, "id"), p)
+	}
+}
+
+// ofSession is the driveRestoreArtifacts of the session of the address, as
+// contexts name them.
+func ofSession(x *exchange) string {
+	return driveSessionSet + "('" + x.r.PathValue("id") + "')/" + artifactSet
+}
+
+// listArtifacts serves the driveRestoreArtifacts of a session, each with its
+// restore point.
+func (s *Server) listArtifacts(x *exchange) (reply, error) {
+	if err := expandPoint(x); err != nil {
+		return reply{}, err
+	}
+	return list(s, x, listing[backup.Artifact]{
+		set: ofSession(x), fetch: s.artifacts(x),
+		view: func(a backup.Artifact) (odata.Entity, error) { return artifactView(a, ""), nil },
+	})
+}
+
+// expandPoint lets $expand=restorePoint pass: it is there anyway.
+func expandPoint(x *exchange) error {
+	if x.options.Has(odata.Expand) && !strings.EqualFold(strings.TrimSpace(x.options.Expand), "restorePoint") {
+		return backup.Fail(backup.InvalidRequest, "An artifact can be expanded by restorePoint only.").On("$expand")
+	}
+	return nil
+}
+
+func (s *Server) countArtifacts(x *exchange) (reply, error) { return count(x, s.artifacts(x)) }
+
+func (s *Server) artifact(x *exchange) (backup.Artifact, error) {
+	session := guid[sessionID](x, "id")
+	if _, err := s.catalog.Session(x.ctx(), x.tenant(), session); err != nil {
+		return backup.Artifact{}, err
+	}
+	return s.catalog.Artifact(x.ctx(), x.tenant(), session, guid[artifactID](x, "artifact"))
+}
+
+func (s *Server) getArtifact(x *exchange) (reply, error) {
+	if err := expandPoint(x); err != nil {
+		return reply{}, err
+	}
+	a, err := s.artifact(x)
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, ofSession(x), artifactView(a, ""))
+}
+
+// getArtifactPoint serves the restorePoint of an artifact.
+func (s *Server) getArtifactPoint(x *exchange) (reply, error) {
+	a, err := s.artifact(x)
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, pointSet, pointView(a.Point, nil))
+}
