@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -31,7 +32,7 @@ type scan struct {
 	found   []found
 	lost    []*item
 	index   map[inode]*item
-	moving  bool    // something was taken away while its folder was listed
+	quiet   bool    // the pass found no folder changed
 	recheck []*item // files whose content may differ though nothing visible does
 }
 
@@ -56,16 +57,19 @@ func (d *drive) fresh(ctx context.Context, since time.Time) error {
 func (d *drive) scan(ctx context.Context) error {
 	started := time.Now()
 	sc := &scan{d: d, ctx: ctx}
-	for range 3 {
-		sc.began, sc.moving = time.Now(), false
+	for range 4 {
+		sc.began, sc.quiet = time.Now(), true
 		sc.queue = append(sc.queue, d.root)
 		if err := sc.pass(); err != nil {
-			sc.restore()
+			sc.giveBack()
 			return err
 		}
-		if sc.settled() {
+		if sc.quiet || !sc.inMotion() {
 			break
 		}
+	}
+	if !sc.quiet && sc.inMotion() {
+		sc.giveBack() // nothing comes to rest: a later scan decides
 	}
 	for _, it := range sc.lost {
 		if it.lost {
@@ -80,35 +84,29 @@ func (d *drive) scan(ctx context.Context) error {
 	return nil
 }
 
-// restore puts what was missed back, for a scan that could not go on has not
-// learnt that it is gone.
-func (sc *scan) restore() {
-	for _, it := range sc.lost {
-		if it.lost {
-			it.lost = false
-			if it.parent.children[it.name] != nil {
-				sc.d.bury(it)
-				continue
-			}
-			sc.d.attach(it, it.parent, it.name)
-		}
-	}
+// inMotion reports whether something may be missed only because it was moved
+// while folders were listed. What was taken away before has been seen at its
+// new place, if it has one. To be sure of the rest takes a pass that finds
+// everything as the pass before it left it.
+func (sc *scan) inMotion() bool {
+	return slices.ContainsFunc(sc.lost, func(it *item) bool {
+		return it.lost && it.parent.mtime >= sc.began.Add(-racy).UnixNano()
+	})
 }
 
-// settled reports whether what is missed is surely gone. What was taken away
-// before the pass began has been seen at its new place, if it has one; what is
-// taken away while folders are listed may have slipped past.
-func (sc *scan) settled() bool {
-	if sc.moving {
-		return false
+// giveBack puts what is missed back to its place.
+func (sc *scan) giveBack() {
+	back := slices.DeleteFunc(slices.Clone(sc.lost), func(it *item) bool { return !it.lost })
+	for _, it := range back {
+		it.lost = false
 	}
-	edge := sc.began.Add(-racy).UnixNano()
-	for _, it := range sc.lost {
-		if it.lost && it.parent.mtime >= edge {
-			return false
+	for _, it := range back {
+		if it.parent.children[it.name] != nil || it.adrift() {
+			it.lost = true // its place is taken, or gone as well
+			continue
 		}
+		sc.d.attach(it, it.parent, it.name)
 	}
-	return true
 }
 
 func (sc *scan) pass() error {
@@ -188,6 +186,9 @@ func (sc *scan) list(folder *item) error {
 	if err != nil {
 		return fmt.Errorf("list folder: %w", err)
 	}
+	if st.mtime != folder.mtime {
+		sc.quiet = false
+	}
 	d.look(folder, st)
 	// A name that comes in the same instant as this listing leaves no trace.
 	folder.unsure = time.Duration(time.Now().UnixNano()-st.mtime) < racy
@@ -201,7 +202,7 @@ func (sc *scan) list(folder *item) error {
 		st, err := statAt(dir, name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			sc.moving = true
+			sc.quiet = false
 			continue
 		case errors.Is(err, fs.ErrPermission):
 			d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
@@ -215,10 +216,14 @@ func (sc *scan) list(folder *item) error {
 		child := folder.children[name]
 		if child == nil || child.kind != st.kind {
 			sc.found = append(sc.found, found{folder, name, st})
+			sc.quiet = false
 			continue
 		}
 		child.mark = serial
 		seen++
+		if st.kind == isFolder && st.mtime != child.mtime {
+			sc.quiet = false
+		}
 		if d.look(child, st) {
 			sc.recheck = append(sc.recheck, child)
 		}
@@ -273,6 +278,7 @@ func (d *drive) look(it *item, st stat) bool {
 // lose notes that it is not at its place.
 func (sc *scan) lose(it *item) {
 	sc.d.detach(it)
+	sc.quiet = false
 	if !it.lost {
 		it.lost = true
 		sc.lost = append(sc.lost, it)
@@ -312,8 +318,13 @@ func (sc *scan) recognise(f found) bool {
 		return true
 	}
 	it := sc.index[f.st.inode]
-	if it == nil || it.gone || it.kind != f.st.kind || f.parent.below(it) || !it.adrift() && !sc.left(it) {
+	if it == nil || it.gone || it.kind != f.st.kind || f.parent.below(it) {
 		return false
+	}
+	if !it.adrift() && !sc.left(it) {
+		// It has two names, unless it was seen here on its way there.
+		st, err := d.statChild(f.parent, f.name)
+		return err != nil || st.inode != f.st.inode
 	}
 	d.detach(it)
 	it.lost = false
@@ -351,13 +362,9 @@ func (sc *scan) make(f found) {
 	}
 }
 
-// refresh brings what is known of one item up to date, and of as little else as
-// it can. An item that is gone is answered as unknown.
-func (d *drive) refresh(ctx context.Context, it *item) error {
-	return d.visit(ctx, it, true)
-}
-
-// visit is refresh; of a folder, what is in it counts only when inside is set.
+// visit brings what is known of one item up to date, and of as little else as
+// it can; of a folder, what is in it counts only when inside is set. An item
+// that is gone is answered as unknown.
 func (d *drive) visit(ctx context.Context, it *item, inside bool) error {
 	if it.gone {
 		return noItem()

@@ -202,9 +202,9 @@ func TestFirstSteps(t *testing.T) {
 	w.write(amala+"/a/b.txt", "hello world")
 	drive := w.drive(amala)
 	a := w.must(200, "GET", drive+"/root/delta", nil)
-	t.Logf("%s", a.raw)
+
 	it := w.must(200, "GET", drive+"/root:/a/b.txt", nil)
-	t.Logf("%s", it.raw)
+
 	if got := it.text("file", "hashes", "quickXorHash"); got != "aCgDG9jwBhDc4Q1yawMZAAAAAAA=" {
 		t.Errorf("hash = %q", got)
 	}
@@ -219,5 +219,5 @@ func TestFirstSteps(t *testing.T) {
 	w.must(200, "PATCH", drive+"/items/"+it.text("id"), `{"name":"c.txt","fileSystemInfo":{"lastModifiedDateTime":"2020-01-02T03:04:05.123456789Z"}}`)
 	w.must(204, "DELETE", drive+"/root:/x", nil)
 	a = w.must(200, "GET", a.text("@odata.deltaLink"), nil)
-	t.Logf("%s", a.raw)
+
 }
