@@ -1,0 +1,366 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+// NewBulkJob is a bulk addition job to be made.
+type NewBulkJob struct {
+	DisplayName string
+	Drives      []string // e-mail addresses, as they were sent
+	ObjectIDs   []string // directory object ids, as they were sent
+	By          backup.Stamp
+}
+
+const bulkColumns = `b.id, b.tenant, b.policy, b.display_name, b.status,
+	CASE WHEN b.status <> 'active' THEN b.problem END, b.created, b.created_by, b.modified, b.modified_by`
+
+func bulkFields(b *backup.BulkJob) []any {
+	return []any{&b.ID, &b.Tenant, &b.Policy, &b.DisplayName, &b.Status, fromJSON{&b.Problem},
+		micros{&b.Created.At}, fromJSON{&b.Created.By}, micros{&b.Modified.At}, fromJSON{&b.Modified.By}}
+}
+
+func scanBulkJob(r scanner) (b backup.BulkJob, err error) {
+	return b, r.Scan(bulkFields(&b)...)
+}
+
+// CreateBulkJob makes a bulk addition job of a policy, and the work that does
+// it. It keeps the lists as they are. PolicyNotFound.
+func (c *Catalog) CreateBulkJob(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, n NewBulkJob) (backup.BulkJob, error) {
+	if err := checkName(n.DisplayName); err != nil {
+		return backup.BulkJob{}, err
+	}
+	n.By = asStored(n.By)
+	b := backup.BulkJob{
+		ID: backup.NewID[backup.BulkJobID](), Tenant: tenant, Policy: policy, DisplayName: n.DisplayName,
+		Status: backup.BulkJobActive, Drives: n.Drives, ObjectIDs: n.ObjectIDs, Created: n.By, Modified: n.By,
+	}
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		if _, err := readPolicy(ctx, tx, tenant, policy); err != nil {
+			return err
+		}
+		if err := c.queue.Enqueue(ctx, tx, jobs.Spec{Kind: jobs.BulkAdd, Key: string(b.ID), Tenant: tenant}); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO bulk_job (id, tenant, policy, display_name, status, done, created, created_by, modified, modified_by)
+			VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9)`,
+			string(b.ID), string(tenant), string(policy), b.DisplayName, string(b.Status),
+			database.Micros(b.Created.At), toJSON(b.Created.By), database.Micros(b.Modified.At), toJSON(b.Modified.By))
+		if err != nil {
+			return fmt.Errorf("insert bulk job: %w", err)
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO bulk_list (job, drives, object_ids) VALUES ($1, $2, $3)`,
+			string(b.ID), jsonList(b.Drives), jsonList(b.ObjectIDs))
+		if err != nil {
+			return fmt.Errorf("insert bulk job's lists: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return backup.BulkJob{}, fmt.Errorf("create bulk job: %w", err)
+	}
+	return b, nil
+}
+
+// BulkJob returns a bulk addition job with its lists, or ItemNotFound. If
+// policy is not "" the job must be of that policy; an unknown policy is
+// PolicyNotFound.
+func (c *Catalog) BulkJob(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, id backup.BulkJobID) (backup.BulkJob, error) {
+	if policy != "" {
+		if _, err := c.Policy(ctx, tenant, policy); err != nil {
+			return backup.BulkJob{}, err
+		}
+	}
+	var b backup.BulkJob
+	err := c.db.Read().QueryRowContext(ctx, `
+		SELECT `+bulkColumns+`, l.drives, l.object_ids FROM bulk_job b JOIN bulk_list l ON l.job = b.id
+		WHERE b.tenant = $1 AND b.id = $2`,
+		string(tenant), string(id)).Scan(append(bulkFields(&b), fromJSON{&b.Drives}, fromJSON{&b.ObjectIDs})...)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && policy != "" && b.Policy != policy {
+		return backup.BulkJob{}, backup.Fail(backup.ItemNotFound, "There is no such bulk addition job.").On("id")
+	}
+	if err != nil {
+		return backup.BulkJob{}, fmt.Errorf("read bulk job %s: %w", id, err)
+	}
+	return b, nil
+}
+
+// BulkJobs lists bulk addition jobs without their lists: those of a policy,
+// which must exist, or with "" all of the tenant's.
+func (c *Catalog) BulkJobs(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.BulkJob], error) {
+	q := query{columns: bulkColumns, from: "bulk_job b", time: "b.created", id: "b.id"}
+	if policy != "" {
+		if _, err := c.Policy(ctx, tenant, policy); err != nil {
+			return List[backup.BulkJob]{}, err
+		}
+		q.and("b.policy = " + q.arg(string(policy)))
+	} else {
+		q.and("b.tenant = " + q.arg(string(tenant)))
+	}
+	l, err := list(ctx, c.db.Read(), q, page, scanBulkJob, func(b backup.BulkJob) key { return key{b.Created.At, string(b.ID)} })
+	if err != nil {
+		return l, fmt.Errorf("list bulk jobs: %w", err)
+	}
+	return l, nil
+}
+
+// BulkJobForWork returns the job that a bulkAdd job names by its key.
+func (c *Catalog) BulkJobForWork(ctx context.Context, tenant backup.TenantID, id backup.BulkJobID) (backup.BulkJob, error) {
+	return c.BulkJob(ctx, tenant, "", id)
+}
+
+// An entry is one of a bulk job's, addresses first, then ids.
+type entry struct {
+	sent    string
+	key     string // what the mirror knows it by; "" if it cannot be that of an owner
+	address bool
+}
+
+func entriesOf(b backup.BulkJob) []entry {
+	entries := make([]entry, 0, len(b.Drives)+len(b.ObjectIDs))
+	for _, sent := range b.Drives {
+		e := entry{sent: sent, address: true}
+		if key := fold(sent); isAddress(key) {
+			e.key = key
+		}
+		entries = append(entries, e)
+	}
+	for _, sent := range b.ObjectIDs {
+		e := entry{sent: sent}
+		e.key, _ = backup.ParseGUID(strings.TrimSpace(sent))
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// isAddress reports whether a directory may hold key as an address. It is
+// generous: the directory decides.
+func isAddress(key string) bool {
+	name, domain, ok := strings.Cut(key, "@")
+	return ok && name != "" && domain != "" && !strings.ContainsAny(key, " \t\r\n\x00")
+}
+
+// resolved is what the mirror and the policies say about one entry.
+type resolved struct {
+	n     int // the entry
+	owner backup.ObjectID
+	unit  *backup.Unit // the owner's, or nil
+}
+
+// resolve asks the mirror for the owners of entries, and for the units that
+// these have. Entries it does not know are left out.
+func resolve(ctx context.Context, db database.Queryer, d database.Dialect, tenant backup.TenantID, entries []entry) ([]resolved, error) {
+	// One list of addresses and one of ids; an entry of the other list is "",
+	// which no user has, so that the places agree.
+	addresses, ids := make([]string, len(entries)), make([]string, len(entries))
+	haveAddresses, haveIDs := false, false
+	for i, e := range entries {
+		if e.address {
+			addresses[i] = e.key
+			haveAddresses = haveAddresses || e.key != ""
+		} else {
+			ids[i] = e.key
+			haveIDs = haveIDs || e.key != ""
+		}
+	}
+	var all []resolved
+	ask := func(owner string, keys []string) error {
+		rows, err := db.QueryContext(ctx, `
+			WITH r AS MATERIALIZED (SELECT e.n, `+owner+` AS owner FROM `+d.JSONEach("$2")+` AS e WHERE e.value <> '')
+			SELECT r.n, r.owner, u.id, u.policy, u.status, u.sources
+			FROM r LEFT JOIN unit u ON u.tenant = $1 AND u.directory = r.owner AND u.status <> 'offboarded'
+			WHERE r.owner IS NOT NULL ORDER BY r.n`, string(tenant), jsonList(keys))
+		found, err := collect(rows, err, func(s scanner) (r resolved, err error) {
+			var id, policy, status sql.NullString
+			var sources sql.NullInt64
+			if err := s.Scan(&r.n, &r.owner, &id, &policy, &status, &sources); err != nil {
+				return r, err
+			}
+			if id.Valid {
+				r.unit = &backup.Unit{
+					ID: backup.UnitID(id.String), Tenant: tenant, Policy: backup.PolicyID(policy.String), Directory: r.owner,
+					Status: backup.UnitStatus(status.String), Sources: backup.ProtectionSources(sources.Int64),
+				}
+			}
+			return r, nil
+		})
+		all = append(all, found...)
+		return err
+	}
+	if haveAddresses {
+		// The name to sign in with goes before the address for mail, should
+		// they be two users'.
+		err := ask(`coalesce(
+			(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.upn_key = e.value ORDER BY a.id LIMIT 1),
+			(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.mail_key <> '' AND a.mail_key = e.value ORDER BY a.id LIMIT 1))`, addresses)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if haveIDs {
+		if err := ask(`(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.id = e.value)`, ids); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// UnresolvedBulk returns those of a bulk job's entries that the mirror of the
+// directory does not know, as they were sent; what cannot be an address or an
+// id is not among them. The source may know them already.
+func (c *Catalog) UnresolvedBulk(ctx context.Context, b backup.BulkJob) ([]string, error) {
+	var unknown []string
+	entries := entriesOf(b)
+	for from := 0; from < len(entries); from += batch {
+		chunk := entries[from:min(from+batch, len(entries))]
+		found, err := resolve(ctx, c.db.Read(), c.db.Dialect(), b.Tenant, chunk)
+		if err != nil {
+			return nil, fmt.Errorf("resolve entries of bulk job %s: %w", b.ID, err)
+		}
+		known := make([]bool, len(chunk))
+		for _, r := range found {
+			known[r.n] = true
+		}
+		for i, e := range chunk {
+			if e.key != "" && !known[i] {
+				unknown = append(unknown, e.sent)
+			}
+		}
+	}
+	return unknown, nil
+}
+
+// EnrollBulk is the work of a bulkAdd job: it resolves the job's entries in
+// the mirror of the directory, brings their owners into the policy, and
+// finishes the job with one detail for each entry that failed. Owners are put
+// under protection if the policy is in force at that moment.
+//
+// It takes a transaction for each 10,000 entries, in which it also notes how
+// far it is. Called again after a crash it goes on from there, so that a unit
+// which was removed from the policy meanwhile is not brought back. A job that
+// is finished or gone is left as it is. jobs.ErrLost.
+func (c *Catalog) EnrollBulk(ctx context.Context, j *jobs.Job, b backup.BulkJob) error {
+	entries := entriesOf(b)
+	for finished := false; !finished; {
+		err := c.tx(ctx, b.Tenant, func(tx *database.Tx) (err error) {
+			finished, err = c.enrollBatch(ctx, tx, j, &b, entries)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("enroll bulk job %s: %w", b.ID, err)
+		}
+	}
+	return nil
+}
+
+// enrollBatch deals with the next entries of b, and reports whether they were
+// the last.
+func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job, b *backup.BulkJob, entries []entry) (finished bool, err error) {
+	if err := j.Hold(ctx, tx); err != nil {
+		return false, err
+	}
+	var done int
+	var problem *backup.Problem
+	err = tx.QueryRowContext(ctx, `SELECT done, problem FROM bulk_job WHERE tenant = $1 AND id = $2 AND status = 'active'`,
+		string(b.Tenant), string(b.ID)).Scan(&done, fromJSON{&problem})
+	if errors.Is(err, sql.ErrNoRows) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read progress: %w", err)
+	}
+	p, err := readPolicy(ctx, tx, b.Tenant, b.Policy)
+	if err != nil {
+		return false, err
+	}
+
+	chunk := entries[done:min(done+batch, len(entries))]
+	found, err := resolve(ctx, tx, tx.Dialect(), b.Tenant, chunk)
+	if err != nil {
+		return false, fmt.Errorf("resolve entries: %w", err)
+	}
+	m := &membership{
+		policy: &p, by: asStored(backup.Stamp{By: b.Created.By, At: c.now()}),
+		byOwner: make(map[backup.ObjectID]*backup.Unit, len(chunk)),
+		byID:    make(map[backup.UnitID]*backup.Unit, len(chunk)),
+	}
+	details := make([]*backup.Detail, len(chunk))
+	for i, e := range chunk {
+		details[i] = unknownEntry(e)
+	}
+	for _, r := range found {
+		if r.unit != nil {
+			m.know(r.unit)
+		}
+		details[r.n] = nil
+		if _, failure := m.add(r.owner); failure != nil {
+			details[r.n] = &backup.Detail{Code: failure.Code, Message: failure.Message, Target: chunk[r.n].sent}
+		}
+	}
+	for _, d := range details {
+		if d == nil {
+			continue
+		}
+		if problem == nil {
+			problem = &backup.Problem{Code: backup.ProtectionResourcesNotFound}
+		}
+		problem.Details = append(problem.Details, *d)
+	}
+
+	requested := backup.UnitUnprotected
+	if p.Enabled {
+		requested = backup.UnitProtectRequested
+		if joined := m.joined(); len(joined) > 0 {
+			err := c.queue.EnqueueSelect(ctx, tx, jobs.Backup, b.Tenant, c.now(),
+				`SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e`, jsonList(joined))
+			if err != nil {
+				return false, err
+			}
+		}
+	}
+	if err := m.write(ctx, tx, requested); err != nil {
+		return false, err
+	}
+
+	done += len(chunk)
+	status, modified := backup.BulkJobActive, b.Modified
+	if finished = done == len(entries); finished {
+		status, modified.At = backup.BulkJobCompleted, c.now()
+		if problem != nil {
+			status = backup.BulkJobCompletedWithErrors
+			problem.Message = fmt.Sprintf("%d of %d entries could not be added to the policy; the others were. Each detail names one and says why. Correct them and send them in another job.",
+				len(problem.Details), len(entries))
+		}
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE bulk_job SET done = $2, problem = $3, status = $4, modified = $5 WHERE id = $1`,
+		string(b.ID), done, problemJSON(problem), string(status), database.Micros(modified.At))
+	if err != nil {
+		return false, fmt.Errorf("write progress: %w", err)
+	}
+	return finished, nil
+}
+
+// unknownEntry says that an entry names nobody.
+func unknownEntry(e entry) *backup.Detail {
+	d := &backup.Detail{Code: backup.DirectoryObjectNotFound, Target: e.sent}
+	switch {
+	case e.address && e.key == "":
+		d.Code, d.Message = backup.EmailNotFound, "This is not an e-mail address."
+	case e.address:
+		d.Code, d.Message = backup.EmailNotFound, "No user of the tenant's directory has this address."
+	case e.key == "":
+		d.Message = "This is not an object id, which is a GUID."
+	default:
+		d.Message = "The tenant's directory holds no user with this object id."
+	}
+	return d
+}

@@ -1,0 +1,123 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+)
+
+// batch is how many rows a large change writes in one transaction. Between
+// two, whoever else waits to write has his turn.
+const batch = 10_000
+
+// fold returns an address in the form in which addresses are compared.
+func fold(address string) string { return strings.ToLower(strings.TrimSpace(address)) }
+
+// DirectoryCursor returns where the next read of the source's directory goes
+// on, and when the last one ended: "" and the zero time before the first.
+func (c *Catalog) DirectoryCursor(ctx context.Context, tenant backup.TenantID) (cursor string, at time.Time, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT directory_cursor, directory_at FROM tenant WHERE id = $1`,
+		string(tenant)).Scan(&cursor, micros{&at})
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", time.Time{}, nil
+	}
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("read directory cursor: %w", err)
+	}
+	return cursor, at, nil
+}
+
+// A DirectoryChange is what was learned of a tenant's directory.
+type DirectoryChange struct {
+	Users   []backup.User     // as they are now, new or known
+	Removed []backup.ObjectID // gone
+	Cursor  string            // where the next read of the source goes on; "" leaves that as it is
+
+	// Since, if it is not zero, says that this ends a full enumeration which
+	// began at that time: users that were not written since then are gone.
+	Since time.Time
+}
+
+// ApplyDirectory brings the mirror of a tenant's directory up to date. A large
+// change takes several transactions; the cursor is in the last, so that a
+// change that was cut short is read and applied again.
+func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch DirectoryChange) error {
+	seen := database.Micros(c.now())
+	users := slices.Clone(ch.Users)
+	slices.SortStableFunc(users, func(a, b backup.User) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	// A user may come twice; the last counts.
+	slices.Reverse(users)
+	users = slices.CompactFunc(users, func(a, b backup.User) bool { return a.ID == b.ID })
+	for chunk := range slices.Chunk(users, batch) {
+		err := c.db.Tx(ctx, func(tx *database.Tx) error { return putUsers(ctx, tx, tenant, chunk, seen) })
+		if err != nil {
+			return fmt.Errorf("mirror directory: %w", err)
+		}
+	}
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		if len(ch.Removed) > 0 {
+			_, err := tx.ExecContext(ctx, `
+				DELETE FROM directory_user WHERE tenant = $1 AND id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$2")+` AS e)`,
+				string(tenant), jsonList(ch.Removed))
+			if err != nil {
+				return fmt.Errorf("remove users: %w", err)
+			}
+		}
+		if !ch.Since.IsZero() {
+			_, err := tx.ExecContext(ctx, `DELETE FROM directory_user WHERE tenant = $1 AND seen < $2`,
+				string(tenant), database.Micros(ch.Since))
+			if err != nil {
+				return fmt.Errorf("remove users: %w", err)
+			}
+		}
+		if ch.Cursor == "" {
+			return nil
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE tenant SET directory_cursor = $2, directory_at = $3 WHERE id = $1`,
+			string(tenant), ch.Cursor, seen)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("mirror directory: %w", err)
+	}
+	return nil
+}
+
+func putUsers(ctx context.Context, tx *database.Tx, tenant backup.TenantID, users []backup.User, seen int64) error {
+	rows := make([][6]string, len(users))
+	for i, u := range users {
+		rows[i] = [6]string{string(u.ID), u.UserPrincipalName, u.Mail, u.DisplayName, fold(u.UserPrincipalName), fold(u.Mail)}
+	}
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO directory_user (tenant, id, upn, mail, display_name, upn_key, mail_key, seen)
+		SELECT CAST($2 AS TEXT), e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, CAST($3 AS BIGINT)
+		FROM `+tx.Dialect().JSONRows("$1")+` AS e WHERE true
+		ON CONFLICT (tenant, id) DO UPDATE SET upn = excluded.upn, mail = excluded.mail, display_name = excluded.display_name,
+			upn_key = excluded.upn_key, mail_key = excluded.mail_key, seen = excluded.seen`,
+		jsonList(rows), string(tenant), seen)
+	if err != nil {
+		return fmt.Errorf("write users: %w", err)
+	}
+	return nil
+}
+
+// DirectoryUser returns a user as the mirror knows it, and whether it does.
+func (c *Catalog) DirectoryUser(ctx context.Context, tenant backup.TenantID, id backup.ObjectID) (backup.User, bool, error) {
+	var u backup.User
+	err := c.db.Read().QueryRowContext(ctx, `SELECT id, upn, mail, display_name FROM directory_user WHERE tenant = $1 AND id = $2`,
+		string(tenant), string(id)).Scan(&u.ID, &u.UserPrincipalName, &u.Mail, &u.DisplayName)
+	if errors.Is(err, sql.ErrNoRows) {
+		return u, false, nil
+	}
+	if err != nil {
+		return u, false, fmt.Errorf("read directory user %s: %w", id, err)
+	}
+	return u, true, nil
+}

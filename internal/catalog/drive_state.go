@@ -1,0 +1,277 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+// A PendingItem is an item that could not be read and is to be tried again.
+type PendingItem struct {
+	Item     backup.ItemID `json:"item"`
+	Path     string        `json:"path"`
+	Code     backup.Code   `json:"code"`
+	Message  string        `json:"message"`
+	Attempts int           `json:"attempts"`
+}
+
+// A DriveState is where the backup of a drive stands.
+type DriveState struct {
+	Drive   backup.DriveID // "" before the first point
+	Root    string         // the drive's root in the vault; "" = none yet
+	Tree    string         // the newest point's tree
+	Cursor  string         // where the source's delta goes on
+	Pending []PendingItem
+}
+
+// UnitForBackup returns a unit that is to be backed up, and where its drive
+// stands: the one last committed, should the owner have had several. A unit is
+// to be backed up while it is in a policy in force and its removal is not
+// asked for; also when it is unprotected, which it is after its first backup
+// failed. For any other, and for an unknown one, ErrNotWanted.
+func (c *Catalog) UnitForBackup(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (backup.Unit, DriveState, error) {
+	var s DriveState
+	u, err := scanUnitWithOwner(c.db.Read().QueryRowContext(ctx, `
+		SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+`
+		JOIN policy p ON p.id = u.policy AND p.enabled = 1
+		WHERE u.tenant = $1 AND u.id = $2 AND u.status IN ('protectRequested', 'protected', 'unprotected')`,
+		string(tenant), string(id)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return u, s, ErrNotWanted
+	}
+	if err != nil {
+		return u, s, fmt.Errorf("read unit %s: %w", id, err)
+	}
+	err = c.db.Read().QueryRowContext(ctx, `
+		SELECT drive, root, tree, cursor, pending FROM drive_state
+		WHERE tenant = $1 AND unit = $2 ORDER BY committed DESC LIMIT 1`,
+		string(tenant), string(id)).Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending})
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return u, s, fmt.Errorf("read drive of unit %s: %w", id, err)
+	}
+	return u, s, nil
+}
+
+// How long restore points are kept.
+const (
+	keepPoint  = 14 * 24 * time.Hour
+	keepWeekly = 365 * 24 * time.Hour
+)
+
+// A Commit is a run of a backup that came to its end.
+type Commit struct {
+	Unit     backup.UnitID
+	Point    backup.Point    // At, Tree, Files, Folders, Bytes; CommitPoint fills in the rest
+	PrevRoot string          // the drive's root that the run started from
+	State    DriveState      // as the run leaves it
+	Problem  *backup.Problem // what stands against the unit although the point was made, or nil
+}
+
+// CommitPoint makes a run of a backup count, and returns its restore point: the
+// point, the drive's state and the unit's status change together. A run that
+// found nothing new is committed too, with the root and tree it found.
+//
+// It changes nothing and fails with jobs.ErrLost if the job is no longer the
+// worker's, ErrNotWanted if the unit is no longer to be backed up, and ErrMoved
+// if the drive's root is not PrevRoot.
+func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.Point, error) {
+	p := m.Point
+	p.Tenant, p.Unit, p.Drive = j.Tenant, m.Unit, m.State.Drive
+	if p.ID == "" {
+		p.ID = backup.NewID[backup.PointID]()
+	}
+	p.At = p.At.UTC().Truncate(time.Microsecond) // as it is stored
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		if err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem); err != nil {
+			return err
+		}
+		if err := moveRoot(ctx, tx, &p, m, database.Micros(c.now())); err != nil {
+			return err
+		}
+		return insertPoint(ctx, tx, &p)
+	})
+	if err != nil {
+		return backup.Point{}, fmt.Errorf("commit point of unit %s: %w", m.Unit, err)
+	}
+	return p, nil
+}
+
+// FailUnit records why a run of a backup failed. A unit that was never backed
+// up since its protection was asked for becomes unprotected; a protected one
+// stays so, its points being there. The job goes on trying. jobs.ErrLost,
+// ErrNotWanted.
+func (c *Catalog) FailUnit(ctx context.Context, j *jobs.Job, id backup.UnitID, problem *backup.Problem) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		return settleUnit(ctx, tx, j.Tenant, id, backup.UnitUnprotected, problem)
+	})
+	if err != nil {
+		return fmt.Errorf("record failure of unit %s: %w", id, err)
+	}
+	return nil
+}
+
+// settleUnit stores how a run left a unit, if it is still wanted. What is
+// already so is not written: most runs of most units change nothing here.
+func settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id backup.UnitID, status backup.UnitStatus, problem *backup.Problem) error {
+	var was backup.UnitStatus
+	var had sql.NullString
+	err := tx.QueryRowContext(ctx, `
+		SELECT u.status, u.problem FROM unit u JOIN policy p ON p.id = u.policy AND p.enabled = 1
+		WHERE u.tenant = $1 AND u.id = $2 AND u.status IN ('protectRequested', 'protected', 'unprotected')`,
+		string(tenant), string(id)).Scan(&was, &had)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNotWanted
+	}
+	if err != nil {
+		return fmt.Errorf("read unit: %w", err)
+	}
+	if was == backup.UnitProtected {
+		status = was
+	}
+	if was == status && problem == nil && !had.Valid || problem != nil && was == status && had.String == toJSON(problem) {
+		return nil
+	}
+	// The unit may have left since it was read: then it is left alone.
+	n, err := affected(tx.ExecContext(ctx, `
+		UPDATE unit SET status = $3, problem = $4
+		WHERE tenant = $1 AND id = $2 AND status IN ('protectRequested', 'protected', 'unprotected') AND policy <> ''`,
+		string(tenant), string(id), string(status), problemJSON(problem)))
+	if err != nil {
+		return fmt.Errorf("update unit: %w", err)
+	}
+	if n == 0 {
+		return ErrNotWanted
+	}
+	return nil
+}
+
+// moveRoot stores a drive's state, if its root is still m.PrevRoot.
+func moveRoot(ctx context.Context, tx *database.Tx, p *backup.Point, m Commit, now int64) error {
+	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot}
+	text := `
+		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8
+		WHERE unit = $1 AND drive = $2 AND tenant = $3 AND root = $9`
+	if m.PrevRoot == "" {
+		text = `
+		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)
+		ON CONFLICT (unit, drive) DO UPDATE SET root = excluded.root, tree = excluded.tree, cursor = excluded.cursor,
+			pending = excluded.pending, committed = excluded.committed
+		WHERE drive_state.root = $9 AND drive_state.tenant = excluded.tenant`
+	}
+	n, err := affected(tx.ExecContext(ctx, text, args...))
+	if err != nil {
+		return fmt.Errorf("write drive state: %w", err)
+	}
+	if n == 0 {
+		return ErrMoved
+	}
+	return nil
+}
+
+// insertPoint stores p and fills in how long it is kept and how it is tagged:
+// the first point of each ISO week is kept for a year, and those as well as the
+// newest of each UTC day restore faster.
+func insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point) error {
+	day := p.At.Truncate(24 * time.Hour)
+	week := day.AddDate(0, 0, -(int(day.Weekday())+6)%7)
+	var weekly bool
+	err := tx.QueryRowContext(ctx, `
+		SELECT NOT EXISTS (SELECT 1 FROM restore_point WHERE unit = $1 AND at >= $2 AND at < $3 AND weekly = 1)`,
+		string(p.Unit), database.Micros(week), database.Micros(week.AddDate(0, 0, 7))).Scan(&weekly)
+	if err != nil {
+		return fmt.Errorf("look for the week's point: %w", err)
+	}
+	p.Tags, p.Expires = backup.TagFastRestore, p.At.Add(keepPoint)
+	if weekly {
+		p.Expires = p.At.Add(keepWeekly)
+	}
+	_, err = tx.ExecContext(ctx, `
+		UPDATE restore_point SET tags = 'none'
+		WHERE unit = $1 AND at >= $2 AND at < $3 AND weekly = 0 AND tags <> 'none'`,
+		string(p.Unit), database.Micros(day), database.Micros(day.AddDate(0, 0, 1)))
+	if err != nil {
+		return fmt.Errorf("move the day's tag: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO restore_point (id, tenant, unit, drive, at, expires, weekly, tags, tree, files, folders, bytes)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		string(p.ID), string(p.Tenant), string(p.Unit), string(p.Drive), database.Micros(p.At), database.Micros(p.Expires),
+		bit(weekly), string(p.Tags), p.Tree, p.Files, p.Folders, p.Bytes)
+	if err != nil {
+		return fmt.Errorf("insert point: %w", err)
+	}
+	return nil
+}
+
+// A DriveRoot is a drive's root in the vault.
+type DriveRoot struct {
+	Unit  backup.UnitID
+	Drive backup.DriveID
+	Root  string
+}
+
+// DrivesToTrim lists the drives whose trees in the vault may be more than
+// LiveTrees, because points have expired.
+func (c *Catalog) DrivesToTrim(ctx context.Context, tenant backup.TenantID) ([]DriveRoot, error) {
+	return c.driveRoots(ctx, `tenant = $1 AND trim = 1`, tenant)
+}
+
+func (c *Catalog) driveRoots(ctx context.Context, where string, tenant backup.TenantID) ([]DriveRoot, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `SELECT unit, drive, root FROM drive_state WHERE `+where+` ORDER BY unit, drive`, string(tenant))
+	all, err := collect(rows, err, func(r scanner) (d DriveRoot, err error) {
+		return d, r.Scan(&d.Unit, &d.Drive, &d.Root)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list drives: %w", err)
+	}
+	return all, nil
+}
+
+// CommitTrim makes root the drive's root in place of d.Root: the vault has
+// dropped the trees that were not live. jobs.ErrLost, or ErrMoved if the
+// drive's root was not d.Root any more; the drive then stays to be trimmed.
+func (c *Catalog) CommitTrim(ctx context.Context, j *jobs.Job, d DriveRoot, root string) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		n, err := affected(tx.ExecContext(ctx, `
+			UPDATE drive_state SET root = $5, trim = 0 WHERE unit = $1 AND drive = $2 AND tenant = $3 AND root = $4`,
+			string(d.Unit), string(d.Drive), string(j.Tenant), d.Root, root))
+		if err == nil && n == 0 {
+			return ErrMoved
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("commit trim of drive %s: %w", d.Drive, err)
+	}
+	return nil
+}
+
+// Roots returns the root of every drive of a tenant that has one, for the
+// vault's maintenance.
+func (c *Catalog) Roots(ctx context.Context, tenant backup.TenantID) (map[backup.DriveID]string, error) {
+	all, err := c.driveRoots(ctx, `tenant = $1 AND root <> ''`, tenant)
+	if err != nil {
+		return nil, err
+	}
+	roots := make(map[backup.DriveID]string, len(all))
+	for _, d := range all {
+		roots[d.Drive] = d.Root
+	}
+	return roots, nil
+}

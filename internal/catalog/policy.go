@@ -1,0 +1,471 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+// A policy is read with its tally: three questions whether a unit exists that
+// is in some state, each answered by one look into a partial index. SQLite
+// takes a partial index only if its condition is repeated word for word.
+const (
+	policyColumns = `p.id, p.tenant, p.workload, p.display_name, p.enabled, p.created, p.created_by, p.modified, p.modified_by,
+		EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.status <> 'protected' AND u.status IN ('protectRequested', 'unprotectRequested', 'removeRequested')),
+		EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.status <> 'protected' AND u.status = 'unprotectRequested'),
+		EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.status <> 'protected' AND u.status = 'unprotected')
+			OR EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.problem IS NOT NULL)`
+)
+
+func scanPolicy(r scanner) (p backup.Policy, err error) {
+	var t backup.UnitTally
+	err = r.Scan(&p.ID, &p.Tenant, &p.Workload, &p.DisplayName, &p.Enabled, micros{&p.Created.At}, fromJSON{&p.Created.By},
+		micros{&p.Modified.At}, fromJSON{&p.Modified.By}, &t.Requested, &t.Unprotecting, &t.Failing)
+	p.Status = backup.StatusOf(p.Enabled, t)
+	return p, err
+}
+
+func readPolicy(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.PolicyID) (backup.Policy, error) {
+	p, err := scanPolicy(db.QueryRowContext(ctx, `SELECT `+policyColumns+` FROM policy p WHERE p.tenant = $1 AND p.id = $2`,
+		string(tenant), string(id)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return p, backup.Fail(backup.PolicyNotFound, "There is no such protection policy.").On("id")
+	}
+	if err != nil {
+		return p, fmt.Errorf("read policy %s: %w", id, err)
+	}
+	return p, nil
+}
+
+// Policy returns a protection policy, or PolicyNotFound.
+func (c *Catalog) Policy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID) (backup.Policy, error) {
+	return readPolicy(ctx, c.db.Read(), tenant, id)
+}
+
+// Policies lists a tenant's protection policies.
+func (c *Catalog) Policies(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Policy], error) {
+	q := query{columns: policyColumns, from: "policy p", time: "p.created", id: "p.id"}
+	q.and("p.tenant = " + q.arg(string(tenant)))
+	l, err := list(ctx, c.db.Read(), q, page, scanPolicy, func(p backup.Policy) key { return key{p.Created.At, string(p.ID)} })
+	if err != nil {
+		return l, fmt.Errorf("list policies: %w", err)
+	}
+	return l, nil
+}
+
+// PolicyUnitCounts is a policy's units by how their protection stands. Units
+// that nobody has asked to protect are in Total only.
+type PolicyUnitCounts struct {
+	Total, Completed, InProgress, Failed int64
+}
+
+// PolicyUnitCounts counts a policy's units. It looks at all of them.
+func (c *Catalog) PolicyUnitCounts(ctx context.Context, tenant backup.TenantID, id backup.PolicyID) (PolicyUnitCounts, error) {
+	var n PolicyUnitCounts
+	if _, err := c.Policy(ctx, tenant, id); err != nil {
+		return n, err
+	}
+	err := c.db.Read().QueryRowContext(ctx, `
+		SELECT count(*),
+			coalesce(sum(CASE WHEN status = 'protected' AND problem IS NULL THEN 1 ELSE 0 END), 0),
+			coalesce(sum(CASE WHEN status IN ('protectRequested', 'unprotectRequested', 'removeRequested') THEN 1 ELSE 0 END), 0),
+			coalesce(sum(CASE WHEN status IN ('protected', 'unprotected') AND problem IS NOT NULL THEN 1 ELSE 0 END), 0)
+		FROM unit WHERE policy = $1 AND policy <> ''`, string(id)).Scan(&n.Total, &n.Completed, &n.InProgress, &n.Failed)
+	if err != nil {
+		return n, fmt.Errorf("count units of policy %s: %w", id, err)
+	}
+	return n, nil
+}
+
+// NewPolicy is a policy to be made.
+type NewPolicy struct {
+	Workload    backup.Workload
+	DisplayName string
+	Units       []backup.ObjectID // owners
+	By          backup.Stamp
+}
+
+// CreatePolicy makes a policy, which is not in force, with units for the
+// owners named. It makes all or nothing: an owner in another policy is
+// ProtectionUnitAlreadyExists, one named twice DuplicateProtectionUnitInList.
+// PolicyCreationNotAllowed only where one policy may be in force, and one is.
+func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n NewPolicy) (backup.Policy, error) {
+	if err := checkName(n.DisplayName); err != nil {
+		return backup.Policy{}, err
+	}
+	n.By = asStored(n.By)
+	p := backup.Policy{
+		ID: backup.NewID[backup.PolicyID](), Tenant: tenant, Workload: n.Workload, DisplayName: n.DisplayName,
+		Status: backup.PolicyInactive, Created: n.By, Modified: n.By,
+	}
+	seen := map[backup.ObjectID]bool{}
+	for _, owner := range n.Units {
+		if seen[owner] {
+			return p, duplicateUnit(string(owner))
+		}
+		seen[owner] = true
+	}
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		if c.maxActive == 1 {
+			if err := c.mayEnforce(ctx, tx, &p); err != nil {
+				return err
+			}
+		}
+		m, err := readMembership(ctx, tx, &p, n.By, n.Units, nil)
+		if err != nil {
+			return err
+		}
+		for _, owner := range n.Units {
+			if _, err := m.add(owner); err != nil {
+				return err.On(string(owner))
+			}
+		}
+		if err := insertPolicy(ctx, tx, &p); err != nil {
+			return err
+		}
+		return m.write(ctx, tx, backup.UnitUnprotected)
+	})
+	if err != nil {
+		return backup.Policy{}, fmt.Errorf("create policy: %w", err)
+	}
+	return p, nil
+}
+
+func insertPolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO policy (id, tenant, workload, display_name, enabled, created, created_by, modified, modified_by)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		string(p.ID), string(p.Tenant), string(p.Workload), p.DisplayName, bit(p.Enabled),
+		database.Micros(p.Created.At), toJSON(p.Created.By), database.Micros(p.Modified.At), toJSON(p.Modified.By))
+	if err != nil {
+		return fmt.Errorf("insert policy: %w", err)
+	}
+	return nil
+}
+
+func duplicateUnit(target string) error {
+	return backup.Fail(backup.DuplicateProtectionUnitInList, "The request names the same unit twice. Name each once; nothing was changed.").On(target)
+}
+
+// mayEnforce reports, as an error, why no policy besides the others may be in
+// force. A policy that is being deactivated still is.
+func (c *Catalog) mayEnforce(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
+	var n int
+	err := tx.QueryRowContext(ctx, `
+		SELECT count(*) FROM policy p
+		WHERE p.tenant = $1 AND p.workload = $2 AND p.id <> $3 AND (p.enabled = 1
+			OR EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.status <> 'protected' AND u.status = 'unprotectRequested'))`,
+		string(p.Tenant), string(p.Workload), string(p.ID)).Scan(&n)
+	if err != nil {
+		return fmt.Errorf("count policies in force: %w", err)
+	}
+	if n >= c.maxActive {
+		return backup.Fail(backup.PolicyCreationNotAllowed, "As many policies as may be in force already are: "+strconv.Itoa(n)+
+			". Deactivate one, wait until it is inactive, and try again.")
+	}
+	return nil
+}
+
+// A UnitChange is one item of a policy's delta. Exactly one field is set.
+type UnitChange struct {
+	Add    backup.ObjectID // the owner
+	Remove backup.UnitID
+}
+
+// A PolicyPatch changes a policy.
+type PolicyPatch struct {
+	DisplayName *string // nil leaves it
+	Units       []UnitChange
+	By          backup.Stamp
+}
+
+// A UnitResult is what became of one UnitChange: the unit in the state that
+// was asked for, or why not.
+type UnitResult struct {
+	Unit backup.Unit
+	Err  *backup.Error
+}
+
+// UpdatePolicy changes a policy and returns it, with one result per item of
+// patch.Units in the same order. An item that fails does not keep the others
+// from being applied. What concerns the whole request changes nothing:
+// PolicyNotFound, DuplicateProtectionUnitInList, and
+// ProtectionUnitActionForbidden if a unit to remove is held by a dynamic rule.
+//
+// The number of statements does not depend on the number of items.
+func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID, patch PolicyPatch) (backup.Policy, []UnitResult, error) {
+	if patch.DisplayName != nil {
+		if err := checkName(*patch.DisplayName); err != nil {
+			return backup.Policy{}, nil, err
+		}
+	}
+	patch.By = asStored(patch.By)
+	var p backup.Policy
+	var results []UnitResult
+	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
+		if p, err = readPolicy(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		var m *membership
+		if results, m, err = changeUnits(ctx, tx, &p, patch); err != nil {
+			return err
+		}
+		if err := c.queue.Enqueue(ctx, tx, m.work()...); err != nil {
+			return err
+		}
+		if err := m.write(ctx, tx, backup.UnitProtectRequested); err != nil {
+			return err
+		}
+		if patch.DisplayName != nil {
+			p.DisplayName = *patch.DisplayName
+		}
+		if p.Enabled && len(m.fresh)+len(m.changed) > 0 {
+			p.Status = backup.PolicyUpdating // since units are in a requested state now
+		}
+		p.Modified = patch.By
+		_, err = tx.ExecContext(ctx, `UPDATE policy SET display_name = $2, modified = $3, modified_by = $4 WHERE id = $1`,
+			string(p.ID), p.DisplayName, database.Micros(p.Modified.At), toJSON(p.Modified.By))
+		return err
+	})
+	if err != nil {
+		return backup.Policy{}, nil, fmt.Errorf("update policy: %w", err)
+	}
+	return p, results, nil
+}
+
+// changeUnits applies the items of patch to what it returns; nothing is
+// written yet.
+func changeUnits(ctx context.Context, tx *database.Tx, p *backup.Policy, patch PolicyPatch) ([]UnitResult, *membership, error) {
+	var owners []backup.ObjectID
+	var ids []backup.UnitID
+	for _, ch := range patch.Units {
+		if ch.Add != "" {
+			owners = append(owners, ch.Add)
+		} else {
+			ids = append(ids, ch.Remove)
+		}
+	}
+	if len(patch.Units) == 0 {
+		return nil, &membership{policy: p, by: patch.By}, nil
+	}
+	m, err := readMembership(ctx, tx, p, patch.By, owners, ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	// An owner to add and a unit to remove may be one and the same.
+	seen := map[string]bool{}
+	for _, ch := range patch.Units {
+		name, given := string(ch.Remove), string(ch.Remove)
+		if ch.Add != "" {
+			given = string(ch.Add)
+			name = "owner " + given
+			if u := m.byOwner[ch.Add]; u != nil {
+				name = string(u.ID)
+			}
+		}
+		if seen[name] {
+			return nil, nil, duplicateUnit(given)
+		}
+		seen[name] = true
+	}
+	results := make([]UnitResult, len(patch.Units))
+	for i, ch := range patch.Units {
+		var u *backup.Unit
+		var failure *backup.Error
+		if ch.Add != "" {
+			u, failure = m.add(ch.Add)
+		} else {
+			u, failure = m.remove(ch.Remove)
+		}
+		if failure != nil {
+			if failure.Code == backup.ProtectionUnitActionForbidden {
+				return nil, nil, failure.On(string(ch.Remove))
+			}
+			results[i].Err = failure
+			continue
+		}
+		results[i].Unit = *u
+		if ch.Add != "" {
+			results[i].Unit.Status = backup.UnitProtectRequested
+		}
+	}
+	return results, m, nil
+}
+
+// work returns the jobs that bring the units to where they were asked to be.
+func (m *membership) work() []jobs.Spec {
+	var specs []jobs.Spec
+	joined := m.joined()
+	left := len(m.fresh)+len(m.changed) > len(joined)
+	if m.policy.Enabled {
+		for _, id := range joined {
+			specs = append(specs, jobs.Spec{Kind: jobs.Backup, Key: string(id), Tenant: m.policy.Tenant})
+		}
+	}
+	if left || !m.policy.Enabled && len(joined) > 0 {
+		specs = append(specs, jobs.Spec{Kind: jobs.Settle, Key: string(m.policy.ID), Tenant: m.policy.Tenant})
+	}
+	return specs
+}
+
+// ActivatePolicy puts a policy in force: its units are backed up from now on.
+// From activeWithErrors it tries at once those that failed. Any other status
+// than that and inactive is InvalidStateForActivation; too many policies in
+// force are PolicyCreationNotAllowed.
+func (c *Catalog) ActivatePolicy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID, by backup.Stamp) (backup.Policy, error) {
+	by = asStored(by)
+	var p backup.Policy
+	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
+		if p, err = readPolicy(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		retry := p.Enabled
+		if err := p.Activate(by); err != nil {
+			return err
+		}
+		if !retry {
+			if err := c.mayEnforce(ctx, tx, &p); err != nil {
+				return err
+			}
+		}
+		units := `SELECT u.id FROM unit u WHERE u.policy = $1 AND u.policy <> '' AND u.status <> 'removeRequested'`
+		if retry {
+			units = `
+				SELECT u.id FROM unit u WHERE u.policy = $1 AND u.status <> 'protected' AND u.status = 'unprotected'
+				UNION SELECT u.id FROM unit u WHERE u.policy = $1 AND u.problem IS NOT NULL AND u.status <> 'removeRequested'`
+		}
+		if err := c.queue.EnqueueSelect(ctx, tx, jobs.Backup, tenant, c.now(), units, string(id)); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `
+			UPDATE unit SET status = 'protectRequested', problem = NULL, modified = $2, modified_by = $3
+			WHERE policy = $1 AND status <> 'protected' AND status = 'unprotected'`,
+			string(id), database.Micros(by.At), toJSON(by.By)); err != nil {
+			return fmt.Errorf("request protection: %w", err)
+		}
+		return enablePolicy(ctx, tx, &p)
+	})
+	if err != nil {
+		return backup.Policy{}, fmt.Errorf("activate policy: %w", err)
+	}
+	return p, nil
+}
+
+// DeactivatePolicy takes a policy out of force: backups stop, what was backed
+// up stays. It is allowed from active and activeWithErrors; else
+// InvalidStateForActivation.
+func (c *Catalog) DeactivatePolicy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID, by backup.Stamp) (backup.Policy, error) {
+	by = asStored(by)
+	var p backup.Policy
+	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
+		if p, err = readPolicy(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := p.Deactivate(by); err != nil {
+			return err
+		}
+		if err := c.queue.RemoveSelect(ctx, tx, jobs.Backup,
+			`SELECT u.id FROM unit u WHERE u.policy = $1 AND u.policy <> ''`, string(id)); err != nil {
+			return err
+		}
+		if err := c.queue.Enqueue(ctx, tx, jobs.Spec{Kind: jobs.Settle, Key: string(id), Tenant: tenant}); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `
+			UPDATE unit SET status = 'unprotectRequested', modified = $2, modified_by = $3
+			WHERE policy = $1 AND policy <> '' AND status IN ('protectRequested', 'protected')`,
+			string(id), database.Micros(by.At), toJSON(by.By)); err != nil {
+			return fmt.Errorf("end protection: %w", err)
+		}
+		return enablePolicy(ctx, tx, &p)
+	})
+	if err != nil {
+		return backup.Policy{}, fmt.Errorf("deactivate policy: %w", err)
+	}
+	return p, nil
+}
+
+// enablePolicy stores whether p is in force, and who said so.
+func enablePolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
+	_, err := tx.ExecContext(ctx, `UPDATE policy SET enabled = $2, modified = $3, modified_by = $4 WHERE id = $1`,
+		string(p.ID), bit(p.Enabled), database.Micros(p.Modified.At), toJSON(p.Modified.By))
+	return err
+}
+
+// DeletePolicy deletes a policy that is inactive, with its bulk addition jobs;
+// otherwise PolicyActionNotAllowed. Its units stay, in no policy, and what was
+// backed up can be restored.
+func (c *Catalog) DeletePolicy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID) error {
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		p, err := readPolicy(ctx, tx, tenant, id)
+		if err != nil {
+			return err
+		}
+		if err := p.Deletable(); err != nil {
+			return err
+		}
+		for kind, keys := range map[jobs.Kind]string{
+			jobs.Backup:  `SELECT u.id FROM unit u WHERE u.policy = $1 AND u.policy <> ''`,
+			jobs.BulkAdd: `SELECT b.id FROM bulk_job b WHERE b.policy = $1`,
+			jobs.Settle:  `SELECT p.id FROM policy p WHERE p.id = $1`,
+		} {
+			if err := c.queue.RemoveSelect(ctx, tx, kind, keys, string(id)); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, `
+			UPDATE unit SET policy = '', sources = 0, status = 'unprotected', problem = NULL
+			WHERE policy = $1 AND policy <> ''`, string(id)); err != nil {
+			return fmt.Errorf("release units: %w", err)
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM policy WHERE id = $1`, string(id)) // its bulk jobs go with it
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete policy: %w", err)
+	}
+	return nil
+}
+
+// SettlePolicy is the work of a settle job, whose key is the policy's id: it
+// brings the units that need no drive for it to the state asked for. Units to
+// be removed leave the policy; in a policy that is not in force the others
+// become unprotected. It may be done again.
+func (c *Catalog) SettlePolicy(ctx context.Context, j *jobs.Job) error {
+	err := c.tx(ctx, j.Tenant, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		p, err := readPolicy(ctx, tx, j.Tenant, backup.PolicyID(j.Key))
+		if errors.Is(err, backup.PolicyNotFound) {
+			return nil // it was deleted, and its units released
+		}
+		if err != nil {
+			return err
+		}
+		settling := `policy = $1 AND status <> 'protected' AND status IN ('removeRequested', 'unprotectRequested')`
+		if !p.Enabled {
+			settling = `policy = $1 AND status <> 'protected' AND status IN ('removeRequested', 'unprotectRequested', 'protectRequested')`
+		}
+		if err := c.queue.RemoveSelect(ctx, tx, jobs.Backup, `SELECT id FROM unit WHERE `+settling, j.Key); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `
+			UPDATE unit SET status = 'unprotected',
+				policy  = CASE WHEN status = 'removeRequested' THEN '' ELSE policy END,
+				sources = CASE WHEN status = 'removeRequested' THEN 0 ELSE sources END,
+				problem = CASE WHEN status = 'removeRequested' THEN NULL ELSE problem END
+			WHERE `+settling, j.Key)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("settle policy %s: %w", j.Key, err)
+	}
+	return nil
+}

@@ -1,0 +1,474 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+const sessionColumns = `s.id, s.tenant, s.workload, s.status, s.job_type, s.total, s.succeeded, s.failed, s.problem, s.completed,
+	s.created, s.created_by, s.modified, s.modified_by`
+
+func scanSession(r scanner) (s backup.Session, err error) {
+	err = r.Scan(&s.ID, &s.Tenant, &s.Workload, &s.Status, &s.JobType, &s.Counts.Total, &s.Counts.Completed, &s.Counts.Failed,
+		fromJSON{&s.Problem}, micros{&s.Completed}, micros{&s.Created.At}, fromJSON{&s.Created.By}, micros{&s.Modified.At}, fromJSON{&s.Modified.By})
+	if s.Status != backup.SessionDraft {
+		s.Counts.InProgress = s.Counts.Total - s.Counts.Completed - s.Counts.Failed
+	}
+	return s, err
+}
+
+func readSession(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.SessionID) (backup.Session, error) {
+	s, err := scanSession(db.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM restore_session s WHERE s.tenant = $1 AND s.id = $2`,
+		string(tenant), string(id)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, backup.Fail(backup.RestoreSessionNotFound, "There is no such restore session.").On("id")
+	}
+	if err != nil {
+		return s, fmt.Errorf("read session %s: %w", id, err)
+	}
+	return s, nil
+}
+
+// Session returns a restore session, or RestoreSessionNotFound.
+func (c *Catalog) Session(ctx context.Context, tenant backup.TenantID, id backup.SessionID) (backup.Session, error) {
+	return readSession(ctx, c.db.Read(), tenant, id)
+}
+
+// Sessions lists a tenant's restore sessions.
+func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Session], error) {
+	q := query{columns: sessionColumns, from: "restore_session s", time: "s.created", id: "s.id"}
+	q.and("s.tenant = " + q.arg(string(tenant)))
+	l, err := list(ctx, c.db.Read(), q, page, scanSession, func(s backup.Session) key { return key{s.Created.At, string(s.ID)} })
+	if err != nil {
+		return l, fmt.Errorf("list sessions: %w", err)
+	}
+	return l, nil
+}
+
+// NewArtifact is one restore point to be restored.
+type NewArtifact struct {
+	Point       backup.PointID
+	Destination backup.Destination
+}
+
+// CreateSession makes a restore session, a draft, with the artifacts given. It
+// makes all or nothing: InvalidRestorePoint for a point that is unknown or has
+// expired, DuplicateArtifactInList for two of one unit, and
+// DifferentRestoreDestination.
+func (c *Catalog) CreateSession(ctx context.Context, tenant backup.TenantID, workload backup.Workload, jobType backup.RestoreJobType, artifacts []NewArtifact, by backup.Stamp) (backup.Session, error) {
+	by = asStored(by)
+	s := backup.Session{
+		ID: backup.NewID[backup.SessionID](), Tenant: tenant, Workload: workload, JobType: jobType,
+		Status: backup.SessionDraft, Created: by, Modified: by,
+	}
+	s.Counts.Total = len(artifacts)
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		changes := make([]ArtifactChange, len(artifacts))
+		for i, a := range artifacts {
+			changes[i].Add = a
+		}
+		_, d, err := c.changeArtifacts(ctx, tx, &s, changes, by)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `
+			INSERT INTO restore_session (id, tenant, workload, status, job_type, total, succeeded, failed, completed, created, created_by, modified, modified_by)
+			VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, $8, $9, $10)`,
+			string(s.ID), string(s.Tenant), string(s.Workload), string(s.Status), string(s.JobType), s.Counts.Total,
+			database.Micros(by.At), toJSON(by.By), database.Micros(by.At), toJSON(by.By))
+		if err != nil {
+			return fmt.Errorf("insert session: %w", err)
+		}
+		return d.write(ctx, tx)
+	})
+	if err != nil {
+		return backup.Session{}, fmt.Errorf("create session: %w", err)
+	}
+	return s, nil
+}
+
+// An ArtifactChange is one item of a session's delta: Remove is set, or Add.
+type ArtifactChange struct {
+	Add    NewArtifact
+	Remove backup.ArtifactID
+}
+
+// An ArtifactResult is what became of one ArtifactChange: the artifact added
+// or removed, or why not.
+type ArtifactResult struct {
+	Artifact backup.Artifact
+	Err      *backup.Error
+}
+
+// PatchSession changes a draft and returns it, with one result per change in
+// the same order. What is removed makes room for what is added. A point that
+// the session holds already is an item's DuplicateArtifactRestore, an artifact
+// that it does not hold an item's InvalidUnit. Of the whole request, which then
+// changes nothing: RestoreSessionNotFound, RestoreSessionActionNotAllowed, and
+// the failures of CreateSession.
+func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, changes []ArtifactChange, by backup.Stamp) (backup.Session, []ArtifactResult, error) {
+	by = asStored(by)
+	var s backup.Session
+	var results []ArtifactResult
+	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
+		if s, err = readSession(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := s.Editable(); err != nil {
+			return err
+		}
+		var d *artifactDelta
+		if results, d, err = c.changeArtifacts(ctx, tx, &s, changes, by); err != nil {
+			return err
+		}
+		if err := d.write(ctx, tx); err != nil {
+			return err
+		}
+		s.Counts.Total += len(d.added) - len(d.removed)
+		s.Modified = by
+		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET total = $2, modified = $3, modified_by = $4 WHERE id = $1`,
+			string(s.ID), s.Counts.Total, database.Micros(by.At), toJSON(by.By))
+		return err
+	})
+	if err != nil {
+		return backup.Session{}, nil, fmt.Errorf("update session: %w", err)
+	}
+	return s, results, nil
+}
+
+// An artifactDelta is what a request does to a draft's artifacts.
+type artifactDelta struct {
+	added   []backup.Artifact
+	removed []backup.ArtifactID
+}
+
+// changeArtifacts works out what changes do to s; nothing is written yet.
+func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backup.Session, changes []ArtifactChange, by backup.Stamp) ([]ArtifactResult, *artifactDelta, error) {
+	if len(changes) == 0 {
+		return nil, &artifactDelta{}, nil
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT `+artifactColumns+` FROM restore_artifact a WHERE a.session = $1`, string(s.ID))
+	held, err := collect(rows, err, scanArtifact)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read artifacts: %w", err)
+	}
+	byID := map[backup.ArtifactID]backup.Artifact{}
+	for _, a := range held {
+		byID[a.ID] = a
+	}
+	var ids []backup.PointID
+	for _, ch := range changes {
+		if ch.Remove == "" {
+			ids = append(ids, ch.Add.Point)
+		}
+	}
+	rows, err = tx.QueryContext(ctx, `
+		SELECT `+pointColumns+` FROM `+tx.Dialect().JSONEach("$1")+` AS e
+		JOIN restore_point r ON r.id = e.value WHERE r.tenant = $2 AND r.expires > $3`,
+		jsonList(ids), string(s.Tenant), database.Micros(c.now()))
+	found, err := collect(rows, err, scanPoint)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read points: %w", err)
+	}
+	points := map[backup.PointID]backup.Point{}
+	for _, p := range found {
+		points[p.ID] = p
+	}
+
+	d := &artifactDelta{}
+	results := make([]ArtifactResult, len(changes))
+	for i, ch := range changes {
+		if ch.Remove == "" {
+			continue
+		}
+		a, ok := byID[ch.Remove]
+		if !ok {
+			e := backup.Fail(backup.InvalidUnit, "The session holds no such artifact. Nothing was removed; list the session's artifacts to see which it holds.").On("id")
+			e.Details = []backup.Detail{{Code: backup.ArtifactNotFound, Message: "The artifact is not in the session.", Target: "id"}}
+			results[i].Err = e
+			continue
+		}
+		delete(byID, a.ID)
+		d.removed = append(d.removed, a.ID)
+		results[i].Artifact = a
+	}
+	var destination backup.Destination
+	stored := map[backup.UnitID]backup.PointID{}
+	for _, a := range byID {
+		stored[a.Point.Unit] = a.Point.ID
+		destination = a.Destination
+	}
+	listed := map[backup.UnitID]bool{}
+	for i, ch := range changes {
+		if ch.Remove != "" {
+			continue
+		}
+		p, ok := points[ch.Add.Point]
+		if !ok {
+			return nil, nil, invalidPoint(ch.Add.Point)
+		}
+		if destination != "" && destination != ch.Add.Destination {
+			return nil, nil, backup.Fail(backup.DifferentRestoreDestination,
+				"A session restores everything in place, or everything to a new place. Make a session for each.").On("destinationType")
+		}
+		destination = ch.Add.Destination
+		if listed[p.Unit] || stored[p.Unit] != "" && stored[p.Unit] != p.ID {
+			return nil, nil, backup.Fail(backup.DuplicateArtifactInList,
+				"A session restores each drive to one restore point, and this drive is named twice. Choose one; nothing was changed.").On(string(p.ID))
+		}
+		listed[p.Unit] = true
+		if stored[p.Unit] == p.ID {
+			results[i].Err = backup.Fail(backup.DuplicateArtifactRestore, "The session restores this point already.").On("restorePoint")
+			continue
+		}
+		results[i].Artifact = backup.Artifact{
+			ID: backup.NewID[backup.ArtifactID](), Session: s.ID, Tenant: s.Tenant, Point: p, Destination: ch.Add.Destination,
+			Status: backup.ArtifactAdded, Created: by.At.Add(time.Duration(len(d.added)) * time.Microsecond),
+		}
+		d.added = append(d.added, results[i].Artifact)
+	}
+	return results, d, nil
+}
+
+func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {
+	if len(d.removed) > 0 {
+		_, err := tx.ExecContext(ctx, `DELETE FROM restore_artifact WHERE id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e)`,
+			jsonList(d.removed))
+		if err != nil {
+			return fmt.Errorf("delete artifacts: %w", err)
+		}
+	}
+	if len(d.added) > 0 {
+		a := d.added[0]
+		rows := make([][2]string, len(d.added))
+		for i, a := range d.added {
+			rows[i] = [2]string{string(a.ID), string(a.Point.ID)}
+		}
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes,
+				destination, status, created, started, completed, site_id, site_name, site_web_url)
+			SELECT e.value->>0, r.tenant, CAST($2 AS TEXT), r.id, r.unit, r.drive, r.at, r.expires, r.tags, r.tree, r.files, r.folders, r.bytes,
+				CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', ''
+			FROM `+tx.Dialect().JSONRows("$1")+` AS e JOIN restore_point r ON r.id = e.value->>1`,
+			jsonList(rows), string(a.Session), string(a.Destination), database.Micros(a.Created))
+		if err != nil {
+			return fmt.Errorf("insert artifacts: %w", err)
+		}
+	}
+	return nil
+}
+
+// DeleteSession deletes a draft with its artifacts. RestoreSessionNotFound,
+// RestoreSessionActionNotAllowed.
+func (c *Catalog) DeleteSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID) error {
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		s, err := readSession(ctx, tx, tenant, id)
+		if err != nil {
+			return err
+		}
+		if err := s.Deletable(); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM restore_session WHERE id = $1`, string(id)) // its artifacts go with it
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete session: %w", err)
+	}
+	return nil
+}
+
+// ActivateSession sets a draft to work: a restore job for each artifact.
+// RestoreSessionNotFound, RestoreSessionActionNotAllowed, and
+// TooManyActiveRestoreSessions.
+func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, by backup.Stamp) (backup.Session, error) {
+	by = asStored(by)
+	var s backup.Session
+	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
+		if s, err = readSession(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := s.Activate(by); err != nil {
+			return err
+		}
+		var working int
+		err = tx.QueryRowContext(ctx, `SELECT count(*) FROM restore_session WHERE tenant = $1 AND status IN ('activating', 'active')`,
+			string(tenant)).Scan(&working)
+		if err != nil {
+			return fmt.Errorf("count active sessions: %w", err)
+		}
+		if working >= backup.MaxActiveSessions {
+			return backup.Fail(backup.TooManyActiveRestoreSessions, strconv.Itoa(working)+
+				" restore sessions are at work, which is as many as may be. Try again when one has ended.")
+		}
+		if err := c.queue.EnqueueSelect(ctx, tx, jobs.Restore, tenant, c.now(),
+			`SELECT a.id FROM restore_artifact a WHERE a.session = $1`, string(id)); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE restore_artifact SET status = 'scheduled' WHERE session = $1`, string(id)); err != nil {
+			return fmt.Errorf("schedule artifacts: %w", err)
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, modified = $3, modified_by = $4 WHERE id = $1`,
+			string(id), string(s.Status), database.Micros(by.At), toJSON(by.By))
+		return err
+	})
+	if err != nil {
+		return backup.Session{}, fmt.Errorf("activate session: %w", err)
+	}
+	return s, nil
+}
+
+const artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes,
+	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url`
+
+func scanArtifact(r scanner) (a backup.Artifact, err error) {
+	return a, r.Scan(append(pointFields(&a.Point), &a.ID, &a.Tenant, &a.Session, &a.Destination, &a.Status, fromJSON{&a.Problem},
+		micros{&a.Created}, micros{&a.Started}, micros{&a.Completed}, &a.RestoredSiteID, &a.RestoredSiteName, &a.RestoredSiteWebURL)...)
+}
+
+// Artifacts lists a session's artifacts. RestoreSessionNotFound.
+func (c *Catalog) Artifacts(ctx context.Context, tenant backup.TenantID, session backup.SessionID, page Page) (List[backup.Artifact], error) {
+	if _, err := c.Session(ctx, tenant, session); err != nil {
+		return List[backup.Artifact]{}, err
+	}
+	q := query{columns: artifactColumns, from: "restore_artifact a", time: "a.created", id: "a.id"}
+	q.and("a.session = " + q.arg(string(session)))
+	l, err := list(ctx, c.db.Read(), q, page, scanArtifact, func(a backup.Artifact) key { return key{a.Created, string(a.ID)} })
+	if err != nil {
+		return l, fmt.Errorf("list artifacts: %w", err)
+	}
+	return l, nil
+}
+
+// Artifact returns an artifact of a session. RestoreSessionNotFound, ItemNotFound.
+func (c *Catalog) Artifact(ctx context.Context, tenant backup.TenantID, session backup.SessionID, id backup.ArtifactID) (backup.Artifact, error) {
+	if _, err := c.Session(ctx, tenant, session); err != nil {
+		return backup.Artifact{}, err
+	}
+	a, err := c.ArtifactForWork(ctx, tenant, id)
+	if err == nil && a.Session != session {
+		return backup.Artifact{}, artifactNotFound()
+	}
+	return a, err
+}
+
+func artifactNotFound() error {
+	return backup.Fail(backup.ItemNotFound, "There is no such restore artifact.").On("id")
+}
+
+// ArtifactForWork returns the artifact that a restore job names by its key, or
+// ItemNotFound.
+func (c *Catalog) ArtifactForWork(ctx context.Context, tenant backup.TenantID, id backup.ArtifactID) (backup.Artifact, error) {
+	a, err := scanArtifact(c.db.Read().QueryRowContext(ctx, `SELECT `+artifactColumns+` FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`,
+		string(tenant), string(id)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return backup.Artifact{}, artifactNotFound()
+	}
+	if err != nil {
+		return backup.Artifact{}, fmt.Errorf("read artifact %s: %w", id, err)
+	}
+	return a, nil
+}
+
+// StartArtifact notes that a restore has begun; it may be called again when it
+// is begun anew. jobs.ErrLost. If the artifact's point has gone meanwhile it
+// fails with InvalidRestoreTime, whose Problem is for FinishArtifact. On an
+// artifact that is finished it does nothing.
+func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		var there bool
+		err := tx.QueryRowContext(ctx, `
+			SELECT EXISTS (SELECT 1 FROM restore_point r WHERE r.id = a.point)
+			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there)
+		if errors.Is(err, sql.ErrNoRows) {
+			return artifactNotFound()
+		}
+		if err != nil {
+			return fmt.Errorf("look for the artifact's point: %w", err)
+		}
+		if !there {
+			return backup.Fail(backup.InvalidRestoreTime, "The restore point expired before its restore began, so nothing was restored. Choose a later point in a new session.")
+		}
+		n, err := affected(tx.ExecContext(ctx, `
+			UPDATE restore_artifact SET status = 'inProgress', started = CASE WHEN started = 0 THEN $3 ELSE started END
+			WHERE tenant = $1 AND id = $2 AND status IN ('scheduled', 'inProgress')`,
+			string(j.Tenant), string(id), database.Micros(c.now())))
+		if err != nil || n == 0 {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `
+			UPDATE restore_session SET status = 'active'
+			WHERE id = (SELECT session FROM restore_artifact WHERE id = $1) AND status = 'activating'`, string(id))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("start artifact %s: %w", id, err)
+	}
+	return nil
+}
+
+// Restored says where a drive was restored to.
+type Restored struct {
+	SiteID, SiteName, SiteWebURL string
+}
+
+// FinishArtifact records the end of a restore: with a problem it has failed,
+// without it has succeeded. The session ends with its last artifact. On an
+// artifact that is finished already it does nothing. jobs.ErrLost.
+func (c *Catalog) FinishArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID, r Restored, problem *backup.Problem) error {
+	status := backup.ArtifactSucceeded
+	if problem != nil {
+		status = backup.ArtifactFailed
+	}
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		now := database.Micros(c.now())
+		var session backup.SessionID
+		err := tx.QueryRowContext(ctx, `
+			UPDATE restore_artifact SET status = $3, problem = $4, completed = $5, site_id = $6, site_name = $7, site_web_url = $8
+			WHERE tenant = $1 AND id = $2 AND status IN ('scheduled', 'inProgress')
+			RETURNING session`,
+			string(j.Tenant), string(id), string(status), problemJSON(problem), now, r.SiteID, r.SiteName, r.SiteWebURL).Scan(&session)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("update artifact: %w", err)
+		}
+		// The row is locked by the addition, so that of two artifacts that end
+		// at once the second sees both.
+		var n backup.ArtifactCounts
+		err = tx.QueryRowContext(ctx, `
+			UPDATE restore_session SET succeeded = succeeded + $2, failed = failed + $3
+			WHERE id = $1 RETURNING total, succeeded, failed`,
+			string(session), bit(problem == nil), bit(problem != nil)).Scan(&n.Total, &n.Completed, &n.Failed)
+		if err != nil {
+			return fmt.Errorf("count artifact: %w", err)
+		}
+		end := n.Settle()
+		completed := now
+		if !end.Final() {
+			completed = 0
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, completed = $3 WHERE id = $1`,
+			string(session), string(end), completed)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("finish artifact %s: %w", id, err)
+	}
+	return nil
+}

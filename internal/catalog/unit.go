@@ -1,0 +1,241 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+)
+
+// A UnitQuery says which units are asked for.
+type UnitQuery struct {
+	Policy backup.PolicyID // only this policy's; "" for all of the tenant
+	Page
+}
+
+const unitColumns = `u.id, u.tenant, u.policy, u.directory, u.status, u.sources, u.problem, u.offboard_requested,
+	u.created, u.created_by, u.modified, u.modified_by`
+
+// unitsWithOwners is what a unit is read from when its owner's names are
+// wanted with it; ownerColumns are those names.
+const (
+	unitsWithOwners = `unit u LEFT JOIN directory_user d ON d.tenant = u.tenant AND d.id = u.directory`
+	ownerColumns    = `coalesce(d.display_name, ''), coalesce(nullif(d.mail, ''), d.upn, '')`
+)
+
+// unitFields is where unitColumns are read to.
+func unitFields(u *backup.Unit) []any {
+	return []any{&u.ID, &u.Tenant, &u.Policy, &u.Directory, &u.Status, &u.Sources, fromJSON{&u.Problem}, micros{&u.OffboardRequested},
+		micros{&u.Created.At}, fromJSON{&u.Created.By}, micros{&u.Modified.At}, fromJSON{&u.Modified.By}}
+}
+
+func scanUnit(r scanner) (u backup.Unit, err error) {
+	return u, r.Scan(unitFields(&u)...)
+}
+
+func scanUnitWithOwner(r scanner) (u backup.Unit, err error) {
+	return u, r.Scan(append(unitFields(&u), &u.DisplayName, &u.Email)...)
+}
+
+func unitNotFound() error {
+	return backup.Fail(backup.ProtectionUnitNotFound, "There is no such protection unit.").On("id")
+}
+
+// Units lists protection units. A policy that is unknown is PolicyNotFound.
+func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery) (List[backup.Unit], error) {
+	db := c.db.Read()
+	l := query{columns: unitColumns + `, ` + ownerColumns, from: unitsWithOwners, time: "u.created", id: "u.id"}
+	if q.Policy != "" {
+		if _, err := c.Policy(ctx, tenant, q.Policy); err != nil {
+			return List[backup.Unit]{}, err
+		}
+		// Policies' ids are unique among all tenants, so the tenant need not be
+		// asked again, which keeps the page's index narrow.
+		l.and("u.policy <> ''")
+		l.and("u.policy = " + l.arg(string(q.Policy)))
+	} else {
+		l.and("u.tenant = " + l.arg(string(tenant)))
+	}
+	page, err := list(ctx, db, l, q.Page, scanUnitWithOwner, func(u backup.Unit) key { return key{u.Created.At, string(u.ID)} })
+	if err != nil {
+		return page, fmt.Errorf("list units: %w", err)
+	}
+	return page, nil
+}
+
+// Unit returns a protection unit, or ProtectionUnitNotFound.
+func (c *Catalog) Unit(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {
+	u, err := scanUnitWithOwner(c.db.Read().QueryRowContext(ctx,
+		`SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+` WHERE u.tenant = $1 AND u.id = $2`,
+		string(tenant), string(id)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return u, unitNotFound()
+	}
+	if err != nil {
+		return u, fmt.Errorf("read unit %s: %w", id, err)
+	}
+	return u, nil
+}
+
+// UnitsByID returns those of the named units that there are.
+func (c *Catalog) UnitsByID(ctx context.Context, tenant backup.TenantID, ids []backup.UnitID) (map[backup.UnitID]backup.Unit, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT `+unitColumns+`, `+ownerColumns+`
+		FROM `+unitsWithOwners+`
+		WHERE u.tenant = $1 AND u.id IN (SELECT e.value FROM `+c.db.Dialect().JSONEach("$2")+` AS e)`,
+		string(tenant), jsonList(ids))
+	units, err := collect(rows, err, scanUnitWithOwner)
+	if err != nil {
+		return nil, fmt.Errorf("read units: %w", err)
+	}
+	byID := make(map[backup.UnitID]backup.Unit, len(units))
+	for _, u := range units {
+		byID[u.ID] = u
+	}
+	return byID, nil
+}
+
+// A membership is the units that one request or batch concerns, and what
+// becomes of them. All of a policy's comings and goings are written by it, in
+// a number of statements that does not depend on how many there are.
+type membership struct {
+	policy  *backup.Policy
+	by      backup.Stamp
+	byOwner map[backup.ObjectID]*backup.Unit
+	byID    map[backup.UnitID]*backup.Unit
+	fresh   []*backup.Unit // to be inserted
+	changed []*backup.Unit // to be updated
+}
+
+// readMembership reads the units that the owners have, and the units named by
+// their ids.
+func readMembership(ctx context.Context, tx *database.Tx, p *backup.Policy, by backup.Stamp, owners []backup.ObjectID, ids []backup.UnitID) (*membership, error) {
+	m := &membership{
+		policy: p, by: by,
+		byOwner: make(map[backup.ObjectID]*backup.Unit, len(owners)),
+		byID:    make(map[backup.UnitID]*backup.Unit, len(owners)+len(ids)),
+	}
+	rows, err := tx.QueryContext(ctx, `
+		SELECT `+unitColumns+` FROM `+tx.Dialect().JSONEach("$2")+` AS e
+		JOIN unit u ON u.tenant = $1 AND u.directory = e.value AND u.status <> 'offboarded'
+		UNION ALL
+		SELECT `+unitColumns+` FROM `+tx.Dialect().JSONEach("$3")+` AS e
+		JOIN unit u ON u.tenant = $1 AND u.id = e.value`,
+		string(p.Tenant), jsonList(owners), jsonList(ids))
+	units, err := collect(rows, err, scanUnit)
+	if err != nil {
+		return nil, fmt.Errorf("read units: %w", err)
+	}
+	for i := range units {
+		m.know(&units[i])
+	}
+	return m, nil
+}
+
+// know adds a unit that exists.
+func (m *membership) know(u *backup.Unit) {
+	if m.byID[u.ID] != nil {
+		return // it was found by its owner and by its id
+	}
+	m.byID[u.ID] = u
+	if u.Status != backup.UnitOffboarded {
+		m.byOwner[u.Directory] = u
+	}
+}
+
+// add brings an owner into the policy and returns its unit.
+func (m *membership) add(owner backup.ObjectID) (*backup.Unit, *backup.Error) {
+	u := m.byOwner[owner]
+	if u == nil {
+		// Units made together are a microsecond apart, so that lists keep the
+		// order in which they were named.
+		made := m.by
+		made.At = made.At.Add(time.Duration(len(m.fresh)) * time.Microsecond)
+		u = &backup.Unit{
+			ID: backup.NewID[backup.UnitID](), Tenant: m.policy.Tenant, Policy: m.policy.ID, Directory: owner,
+			Status: backup.UnitProtectRequested, Sources: backup.SourceManual, Created: made, Modified: made,
+		}
+		m.fresh = append(m.fresh, u)
+		m.know(u)
+		return u, nil
+	}
+	changed, err := u.Join(m.policy, m.by)
+	if changed {
+		m.changed = append(m.changed, u)
+	}
+	return u, err
+}
+
+// joined returns the ids of the units that add has brought in.
+func (m *membership) joined() []backup.UnitID {
+	var ids []backup.UnitID
+	for _, units := range [][]*backup.Unit{m.fresh, m.changed} {
+		for _, u := range units {
+			if u.Status == backup.UnitProtectRequested {
+				ids = append(ids, u.ID)
+			}
+		}
+	}
+	return ids
+}
+
+// remove asks for a unit's removal and returns it.
+func (m *membership) remove(id backup.UnitID) (*backup.Unit, *backup.Error) {
+	u := m.byID[id]
+	if u == nil {
+		return nil, backup.NotInPolicy()
+	}
+	if err := u.Leave(m.policy, m.by); err != nil {
+		return nil, err
+	}
+	m.changed = append(m.changed, u)
+	return u, nil
+}
+
+// write stores what add and remove have done. A unit whose protection was
+// asked for is stored in the status requested.
+func (m *membership) write(ctx context.Context, tx *database.Tx, requested backup.UnitStatus) error {
+	by := toJSON(m.by.By)
+	if len(m.fresh) > 0 {
+		rows := make([][2]string, len(m.fresh))
+		for i, u := range m.fresh {
+			rows[i] = [2]string{string(u.ID), string(u.Directory)}
+		}
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by)
+			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, CAST($4 AS TEXT), 1, 0,
+				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT)
+			FROM `+tx.Dialect().JSONRows("$1")+` AS e`,
+			jsonList(rows), string(m.policy.Tenant), string(m.policy.ID), string(requested), database.Micros(m.by.At), by)
+		if err != nil {
+			return fmt.Errorf("insert units: %w", err)
+		}
+	}
+	if len(m.changed) > 0 {
+		rows := make([][3]any, len(m.changed))
+		for i, u := range m.changed {
+			status := u.Status
+			if status == backup.UnitProtectRequested {
+				status = requested
+			}
+			rows[i] = [3]any{u.ID, status, u.Sources}
+		}
+		_, err := tx.ExecContext(ctx, `
+			UPDATE unit SET policy = $2, status = e.value->>1, sources = CAST(e.value->>2 AS SMALLINT), modified = $3, modified_by = $4,
+				problem = CASE WHEN e.value->>1 = 'removeRequested' THEN problem END
+			FROM `+tx.Dialect().JSONRows("$1")+` AS e
+			WHERE unit.id = e.value->>0`,
+			jsonList(rows), string(m.policy.ID), database.Micros(m.by.At), by)
+		if err != nil {
+			return fmt.Errorf("update units: %w", err)
+		}
+	}
+	return nil
+}
