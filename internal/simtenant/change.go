@@ -168,7 +168,7 @@ func (s *Service) createFolder(r *request, p place, t target) error {
 	if err != nil {
 		return err
 	}
-	return s.with(p, func(d *drive) error {
+	return s.on(r, p, func(d *drive) error {
 		parent, err := d.findTo(r.Context(), t, false)
 		if err != nil {
 			return err
@@ -184,9 +184,11 @@ func (s *Service) createFolder(r *request, p place, t target) error {
 			if err := d.setTimes(it, in.Times); err != nil {
 				return err
 			}
-			return s.replyItem(r, d, it, http.StatusCreated)
+			s.answerItem(r, d, it, http.StatusCreated)
+			return nil
 		}
-		return s.replyItem(r, d, it, http.StatusOK)
+		s.answerItem(r, d, it, http.StatusOK)
+		return nil
 	})
 }
 
@@ -250,7 +252,7 @@ func (s *Service) patchItem(r *request, p place, t target) error {
 			return err
 		}
 	}
-	return s.with(p, func(d *drive) error {
+	return s.on(r, p, func(d *drive) error {
 		ctx := r.Context()
 		it, err := d.findTo(ctx, t, false)
 		if err != nil {
@@ -296,7 +298,8 @@ func (s *Service) patchItem(r *request, p place, t target) error {
 		if err := d.setTimes(it, in.Times); err != nil {
 			return err
 		}
-		return s.replyItem(r, d, it, http.StatusOK)
+		s.answerItem(r, d, it, http.StatusOK)
+		return nil
 	})
 }
 
@@ -315,7 +318,7 @@ func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name str
 		case how == onConflictRename && n <= 1000:
 			name = numbered(wanted, n)
 			continue
-		case how == onConflictReplace && there.kind == it.kind:
+		case how == onConflictReplace && there.kind == it.kind && !it.below(there):
 			if err := s.recycle(d, there); err != nil {
 				return err
 			}
@@ -397,7 +400,7 @@ func (d *drive) drop(it *item) {
 }
 
 func (s *Service) deleteItem(r *request, p place, t target, forever bool) error {
-	return s.with(p, func(d *drive) error {
+	return s.on(r, p, func(d *drive) error {
 		it, err := d.findTo(r.Context(), t, false)
 		if err != nil {
 			return err
@@ -418,7 +421,7 @@ func (s *Service) deleteItem(r *request, p place, t target, forever bool) error 
 		if err != nil {
 			return err
 		}
-		r.w.WriteHeader(http.StatusNoContent)
+		r.status = http.StatusNoContent
 		return nil
 	})
 }

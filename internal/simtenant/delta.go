@@ -75,7 +75,7 @@ func (s *Service) delta(r *request, p place, t target) error {
 		opts.NoAncestors = true
 	}
 	token := deltaToken(r, t)
-	return s.with(p, func(d *drive) error {
+	return s.on(r, p, func(d *drive) error {
 		ctx := r.Context()
 		start, err := d.base(t)
 		if err != nil {
@@ -148,7 +148,8 @@ func (s *Service) delta(r *request, p place, t target) error {
 		} else {
 			out["@odata.deltaLink"] = r.link(here, "token", cursor{generation: c.generation, after: c.after}.String())
 		}
-		return replyGraph(r.w, http.StatusOK, out)
+		r.status, r.answer = http.StatusOK, out
+		return nil
 	})
 }
 

@@ -209,7 +209,7 @@ func (s *Service) listGroups(r *request) error {
 
 // listMembers lists a group's users. Groups hold no groups here, so direct and
 // transitive members are the same.
-func (s *Service) listMembers(r *request, g *Group, cast bool) error {
+func (s *Service) listMembers(r *request, g *Group, path string, cast bool) error {
 	from, to, next, err := s.page(r, len(g.Members))
 	if err != nil {
 		return err
@@ -226,8 +226,7 @@ func (s *Service) listMembers(r *request, g *Group, cast bool) error {
 	}
 	out := map[string]any{"@odata.context": r.base + "/$metadata#directoryObjects", "value": list}
 	if next != "" {
-		_, path, _ := strings.Cut(r.URL.EscapedPath()[1:], "/")
-		out["@odata.nextLink"] = r.link("/"+path, "$skiptoken", next)
+		out["@odata.nextLink"] = r.link("/groups/"+string(g.ID)+"/"+path, "$skiptoken", next)
 	}
 	return replyGraph(r.w, http.StatusOK, out)
 }

@@ -66,7 +66,8 @@ type drive struct {
 	place place
 	refs  int       // guarded by Service.mu
 	used  time.Time // guarded by Service.mu
-	count int       // items at the last release; guarded by Service.mu
+	held  int       // its share of Service.held; guarded by Service.mu
+	count int       // items at the end of the last request; guarded by Service.mu
 
 	mu  sync.Mutex
 	top *os.Root // the folder, while a request is at work
@@ -106,18 +107,20 @@ func (s *Service) with(p place, fn func(*drive) error) error {
 	d.refs++
 	s.mu.Unlock()
 
+	defer s.release(d)
 	d.mu.Lock()
-	err := d.run(fn)
-	count := len(d.items)
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	return d.run(fn)
+}
 
+// release ends a request's use of d.
+func (s *Service) release(d *drive) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.refs--
-	s.held += count - d.count
-	d.count, d.used = count, time.Now()
+	s.held += d.count - d.held
+	d.held, d.used = d.count, time.Now()
 	s.dropIdle()
-	return err
 }
 
 // dropIdle lets go of the drives that were idle longest, while there are too
@@ -134,7 +137,7 @@ func (s *Service) dropIdle() {
 		if oldest == nil {
 			return
 		}
-		s.held -= oldest.count
+		s.held -= oldest.held
 		delete(s.drives, key)
 		if err := oldest.close(); err != nil {
 			s.log.Error("a drive's journal could not be closed", "drive", oldest.place.folder(), "err", err)
@@ -159,9 +162,18 @@ func (d *drive) run(fn func(*drive) error) error {
 	if err != nil {
 		return fmt.Errorf("open drive folder: %w", err)
 	}
+	whole := false
 	defer func() {
 		d.top.Close()
 		d.top = nil
+		if !whole {
+			// The journal lags behind what we know, so what we know is forgotten.
+			d.unload()
+		}
+		n := len(d.items)
+		d.svc.mu.Lock()
+		d.count = n
+		d.svc.mu.Unlock()
 	}()
 	if !d.loaded {
 		if err := d.load(); err != nil {
@@ -170,10 +182,9 @@ func (d *drive) run(fn func(*drive) error) error {
 	}
 	err = fn(d)
 	if ferr := d.flush(); ferr != nil {
-		// The journal lags behind what we know, so what we know is forgotten.
-		d.unload()
 		return errors.Join(ferr, err)
 	}
+	whole = true
 	return err
 }
 

@@ -15,6 +15,21 @@ type request struct {
 	query   url.Values
 	base    string // origin and version, as in https://host/v1.0
 	arrived time.Time
+	status  int // of the answer
+	answer  any // what it holds
+}
+
+// on runs fn on a drive and answers with what fn left in r, once the journal
+// knows of it: nobody is told of a change that a crash could undo.
+func (s *Service) on(r *request, p place, fn func(*drive) error) error {
+	if err := s.with(p, fn); err != nil {
+		return err
+	}
+	if r.answer == nil {
+		r.w.WriteHeader(r.status)
+		return nil
+	}
+	return replyGraph(r.w, r.status, r.answer)
 }
 
 // where pre-authenticated URLs lead.
@@ -206,7 +221,11 @@ func (s *Service) routeGroups(r *request, rest string) error {
 		return s.only(r, http.MethodGet, func(r *request) error { return s.getGroup(r, g) })
 	case "members", "transitivemembers":
 		if tail == "" || strings.EqualFold(tail, "microsoft.graph.user") {
-			return s.only(r, http.MethodGet, func(r *request) error { return s.listMembers(r, g, tail != "") })
+			path := first
+			if tail != "" {
+				path += "/" + tail
+			}
+			return s.only(r, http.MethodGet, func(r *request) error { return s.listMembers(r, g, path, tail != "") })
 		}
 	}
 	return noRoute()

@@ -276,24 +276,25 @@ func (d *drive) statChild(folder *item, name string) (stat, error) {
 }
 
 func (s *Service) getItem(r *request, p place, t target) error {
-	return s.with(p, func(d *drive) error {
+	return s.on(r, p, func(d *drive) error {
 		it, err := d.find(r.Context(), t)
 		if err != nil {
 			return err
 		}
-		return s.replyItem(r, d, it, http.StatusOK)
+		s.answerItem(r, d, it, http.StatusOK)
+		return nil
 	})
 }
 
-func (s *Service) replyItem(r *request, d *drive, it *item, status int) error {
+// answerItem answers with an item as it now is.
+func (s *Service) answerItem(r *request, d *drive, it *item, status int) {
 	v := s.viewer(r, d).view(it)
 	context := r.base + "/$metadata#drives('" + url.PathEscape(d.place.id()) + "')/items/$entity"
-	switch v := v.(type) {
-	case *itemView:
+	if v, ok := v.(*itemView); ok {
 		v.Context = context
 	}
 	r.w.Header().Set("ETag", it.eTag())
-	return replyGraph(r.w, status, v)
+	r.status, r.answer = status, v
 }
 
 // How many items a page of children or of a delta holds.
@@ -317,7 +318,7 @@ func (s *Service) listChildren(r *request, p place, t target) error {
 		}
 		after, paging = string(name), true
 	}
-	return s.with(p, func(d *drive) error {
+	return s.on(r, p, func(d *drive) error {
 		folder, err := d.find(r.Context(), t)
 		if err != nil {
 			return err
@@ -362,7 +363,8 @@ func (s *Service) listChildren(r *request, p place, t target) error {
 		if next != "" {
 			out["@odata.nextLink"] = r.link("/drives/"+v.driveID+"/items/"+folder.id+"/children", "$skiptoken", next)
 		}
-		return replyGraph(r.w, http.StatusOK, out)
+		r.status, r.answer = http.StatusOK, out
+		return nil
 	})
 }
 

@@ -74,6 +74,7 @@ func (d *drive) scan(ctx context.Context) error {
 	for _, it := range sc.lost {
 		if it.lost {
 			it.lost = false
+			sc.poorer(it.parent)
 			d.bury(it)
 		}
 	}
@@ -326,9 +327,11 @@ func (sc *scan) recognise(f found) bool {
 		st, err := d.statChild(f.parent, f.name)
 		return err != nil || st.inode != f.st.inode
 	}
+	old := it.parent
 	d.detach(it)
 	it.lost = false
 	d.attach(it, f.parent, f.name)
+	sc.poorer(old)
 	it.etag++
 	d.touch(it)
 	if d.look(it, f.st) {
@@ -338,6 +341,14 @@ func (sc *scan) recognise(f found) bool {
 		sc.queue = append(sc.queue, it)
 	}
 	return true
+}
+
+// poorer has a folder told again that has lost something, since its size has
+// changed even if its time stamp has not.
+func (sc *scan) poorer(folder *item) {
+	if !folder.gone && !folder.adrift() {
+		sc.d.touch(folder)
+	}
 }
 
 // left reports whether it, which was seen at its place, has left it since.

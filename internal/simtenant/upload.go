@@ -130,7 +130,7 @@ func (s *Service) admit(r *request, p place, u wish) error {
 
 // finish gives an upload its place and answers with the item.
 func (s *Service) finish(r *request, p place, u wish, up staged) error {
-	return s.with(p, func(d *drive) error {
+	return s.on(r, p, func(d *drive) error {
 		it, made, err := s.put(r.Context(), d, u, up)
 		if err != nil {
 			return err
@@ -139,7 +139,8 @@ func (s *Service) finish(r *request, p place, u wish, up staged) error {
 		if made {
 			status = http.StatusCreated
 		}
-		return s.replyItem(r, d, it, status)
+		s.answerItem(r, d, it, status)
+		return nil
 	})
 }
 
