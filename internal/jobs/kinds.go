@@ -1,0 +1,24 @@
+package jobs
+
+// The kinds of job there are. A kind is stored with its jobs, so its text
+// outlives renames in the code.
+const (
+	// Settle brings a policy's units from the states that were asked for to
+	// those that need no drive: unprotected, removed. Key: the policy's id.
+	Settle Kind = "settle"
+	// BulkAdd resolves the entries of a bulk addition job and adds the units.
+	// Key: the bulk job's id.
+	BulkAdd Kind = "bulkAdd"
+	// Backup takes the next restore point of a unit, again and again for as
+	// long as the unit is wanted. Key: the unit's id.
+	Backup Kind = "backup"
+	// Restore brings back one artifact of an activated restore session.
+	// Key: the artifact's id.
+	Restore Kind = "restore"
+	// Expire removes a tenant's restore points that are past their time, again
+	// and again. Key: the tenant's id.
+	Expire Kind = "expire"
+	// Maintain keeps a tenant's vault in order, again and again. Key: the
+	// tenant's id.
+	Maintain Kind = "maintain"
+)

@@ -1,0 +1,591 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"holdfast/internal/database"
+)
+
+// A Result is what a handler that succeeded wants of its job.
+type Result struct {
+	again bool
+	at    time.Time
+}
+
+// Done is the result of a job that has nothing left to do: its row is deleted,
+// unless it was enqueued during the run, and then it runs once more.
+var Done Result
+
+// Again is the result of a job that is to run once more, at a time; at once if
+// that has passed. If it was enqueued during the run, it runs at the earlier
+// of the two times.
+func Again(at time.Time) Result { return Result{true, at} }
+
+// A Handler runs a job. An error has the job tried again, after a pause that
+// grows with each failure; a panic is such an error.
+//
+// The context ends when the runner stops or, with the cause ErrLost, when the
+// job is no longer the handler's. A handler returns soon after that. One that
+// fails because the runner stops has not failed: its job is free at once.
+type Handler func(ctx context.Context, j *Job) (Result, error)
+
+// Work is who does one kind of job.
+type Work struct {
+	Handler Handler
+	Workers int // how many jobs of the kind run at a time in this runner
+}
+
+// A RunnerConfig is what a Runner needs. Only Queue and Work must be given.
+type RunnerConfig struct {
+	Queue *Queue
+	Work  map[Kind]Work
+	Lease time.Duration // after which another may take a job whose worker is silent; 30 seconds
+	Poll  time.Duration // how often an idle runner looks for jobs it was not told of; 250 ms
+	Name  string        // stored with the jobs it runs, for people
+	Log   *slog.Logger  // slog.Default
+}
+
+// A Runner runs the jobs of a queue.
+//
+// It works in turns. A turn is one transaction, which settles the jobs whose
+// handlers have returned since the last and claims others for the workers that
+// are idle. Jobs that end during a turn wait for the next, so the busier the
+// runner, the more of them share a commit.
+type Runner struct {
+	queue       *Queue
+	work        map[Kind]Work
+	lease, poll time.Duration
+	name        string
+	log         *slog.Logger
+
+	wake  chan struct{} // asks for a turn
+	renew chan struct{} // asks for the leases to be renewed
+
+	mu      sync.Mutex
+	running map[*run]bool
+	busy    map[Kind]int  // how many of running are of each kind
+	due     map[Kind]bool // kinds of which there may be jobs to claim
+	ended   []*run        // of running, those whose handler has returned
+}
+
+// A run is one attempt at a job.
+type run struct {
+	*Job
+	cancel context.CancelCauseFunc
+	until  time.Time // when the lease lapses, as last renewed
+
+	// What becomes of the job, once the handler has returned.
+	lost      bool // nothing: it is another's
+	done      bool
+	at        time.Time // when it is due again
+	failures  int
+	lastError string
+	err       error // why it failed
+}
+
+// NewRunner returns a runner that does nothing until Run.
+func NewRunner(config RunnerConfig) *Runner {
+	return &Runner{
+		queue:   config.Queue,
+		work:    config.Work,
+		lease:   cmp.Or(config.Lease, 30*time.Second),
+		poll:    cmp.Or(config.Poll, 250*time.Millisecond),
+		name:    config.Name,
+		log:     cmp.Or(config.Log, slog.Default()),
+		wake:    make(chan struct{}, 1),
+		renew:   make(chan struct{}, 1),
+		running: map[*run]bool{},
+		busy:    map[Kind]int{},
+		due:     map[Kind]bool{},
+	}
+}
+
+// stopTimeout is how long a runner that stops tries to give back its leases
+// once its handlers have returned. What it cannot give back lapses.
+const stopTimeout = 5 * time.Second
+
+// Run runs jobs until ctx ends. Then it cancels the handlers, waits for them,
+// gives back the leases of what they did not finish, and returns nil, or why
+// it could not. It is called once.
+func (r *Runner) Run(ctx context.Context) error {
+	r.queue.mu.Lock()
+	r.queue.runners[r] = true
+	r.queue.mu.Unlock()
+	defer func() {
+		r.queue.mu.Lock()
+		delete(r.queue.runners, r)
+		r.queue.mu.Unlock()
+	}()
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	over := make(chan struct{})
+	defer close(over)
+	background := context.WithoutCancel(ctx) // what was begun is written although ctx ended
+	wg.Go(func() { r.renewLeases(background, over) })
+
+	r.lookAll()
+	var pause time.Duration
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-r.wake:
+			runtime.Gosched() // handlers that are about to return then share this turn
+		case <-time.After(r.poll):
+			r.lookAll()
+		}
+		err := r.turn(ctx, background, r.lease)
+		if err == nil {
+			pause = 0
+			continue
+		}
+		pause = min(5*time.Second, max(r.poll, 2*pause))
+		r.log.Error("jobs cannot be claimed or settled; trying again", "err", err, "in", pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+			signal(r.wake)
+		}
+	}
+
+	// The handlers' contexts have ended with ctx. What each leaves is settled
+	// as it returns, so that a slow one does not keep the others' jobs.
+	var failing time.Time
+	for {
+		r.mu.Lock()
+		running, idle := len(r.running), len(r.running) == len(r.ended)
+		r.mu.Unlock()
+		if running == 0 {
+			return nil
+		}
+		err := r.turn(ctx, background, stopTimeout)
+		if err == nil {
+			failing = time.Time{}
+		} else if failing.IsZero() {
+			failing = time.Now()
+		} else if idle && time.Since(failing) >= stopTimeout {
+			return fmt.Errorf("give back the leases of %d jobs: %w", running, err)
+		}
+		select {
+		case <-r.wake:
+		case <-time.After(r.poll):
+		}
+	}
+}
+
+// look says that there may be jobs of these kinds to claim.
+func (r *Runner) look(kinds ...Kind) {
+	r.mu.Lock()
+	for _, kind := range kinds {
+		r.due[kind] = true
+	}
+	r.mu.Unlock()
+	signal(r.wake)
+}
+
+func (r *Runner) lookAll() {
+	for kind := range r.work {
+		r.look(kind)
+	}
+}
+
+// renewSoon has the leases renewed without waiting for their time, which finds
+// out which jobs were removed.
+func (r *Runner) renewSoon() { signal(r.renew) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it is asked for already
+	}
+}
+
+// turn settles the jobs that have ended and, unless ctx has, claims others for
+// the idle workers and starts them.
+func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) error {
+	r.mu.Lock()
+	ended := r.ended[:len(r.ended):len(r.ended)]
+	idle, look := map[Kind]int{}, map[Kind]bool{}
+	for kind, work := range r.work {
+		idle[kind] = work.Workers - r.busy[kind]
+	}
+	for _, e := range ended {
+		idle[e.Kind]++
+	}
+	for kind := range r.work {
+		if ctx.Err() == nil && idle[kind] > 0 && r.due[kind] {
+			look[kind] = true
+			r.due[kind] = false // from here on, whoever enqueues sets it anew
+		}
+	}
+	r.mu.Unlock()
+	if len(ended) == 0 && len(look) == 0 {
+		return nil
+	}
+
+	limited, cancel := context.WithTimeout(background, timeout)
+	defer cancel()
+	var claimed []*run
+	var failed []*run
+	full := map[Kind]bool{} // there may be more of these than were claimed
+	until := r.queue.clock().Add(r.lease)
+	err := r.queue.db.Tx(limited, func(tx *database.Tx) error {
+		claimed, failed = nil, nil
+		clear(full)
+		settled, err := settle(limited, tx, ended)
+		if err != nil {
+			return err
+		}
+		now := r.queue.clock()
+		dueNow := map[Kind]bool{}
+		for e, at := range settled {
+			dueNow[e.Kind] = dueNow[e.Kind] || !at.After(now)
+			if e.err != nil {
+				failed = append(failed, e)
+				e.at = at
+			}
+		}
+		for kind := range r.work {
+			if ctx.Err() != nil || idle[kind] <= 0 || !look[kind] && !dueNow[kind] {
+				continue
+			}
+			jobs, err := r.queue.claim(limited, tx, kind, idle[kind], r.lease, r.name)
+			if err != nil {
+				return err
+			}
+			for _, j := range jobs {
+				claimed = append(claimed, &run{Job: j, until: until})
+			}
+			full[kind] = len(jobs) == idle[kind]
+		}
+		return nil
+	})
+
+	r.mu.Lock()
+	if err != nil {
+		for kind := range look {
+			r.due[kind] = true
+		}
+		r.mu.Unlock()
+		return err
+	}
+	r.ended = r.ended[len(ended):]
+	for _, e := range ended {
+		delete(r.running, e)
+		r.busy[e.Kind]--
+	}
+	for kind, more := range full {
+		r.due[kind] = r.due[kind] || more
+	}
+	for _, c := range claimed {
+		r.running[c] = true
+		r.busy[c.Kind]++
+		var jobctx context.Context
+		jobctx, c.cancel = context.WithCancelCause(ctx)
+		go r.run(ctx, jobctx, c)
+	}
+	r.mu.Unlock()
+
+	for _, f := range failed {
+		attrs := []any{"kind", f.Kind, "key", f.Key, "err", f.lastError, "next", f.at}
+		if p, ok := errors.AsType[*panicError](f.err); ok && p.stack != nil {
+			attrs = append(attrs, "stack", string(p.stack))
+		}
+		r.log.Warn("job failed", attrs...)
+	}
+	return nil
+}
+
+// settle writes what becomes of the jobs that have ended. It returns those that
+// still exist and were ours to write, with the time each is due.
+func settle(ctx context.Context, tx *database.Tx, ended []*run) (map[*run]time.Time, error) {
+	type row struct {
+		lease
+		At       int64  `json:"at"`
+		Failures int    `json:"failures"`
+		Error    string `json:"error"`
+	}
+	var done []lease
+	var rest, woken []row
+	type name struct {
+		kind Kind
+		key  string
+	}
+	latest := map[name]*run{} // of two runs of one job, the first has lost its lease
+	for _, e := range ended {
+		id, n := leaseOf(e.Job), name{e.Kind, e.Key}
+		if l := latest[n]; l == nil || l.Attempts < e.Attempts {
+			latest[n] = e
+		}
+		switch {
+		case e.lost:
+		case e.done:
+			done = append(done, id)
+			woken = append(woken, row{id, math.MaxInt64, 0, ""})
+		default:
+			rest = append(rest, row{id, database.Micros(e.at), e.failures, e.lastError})
+		}
+	}
+	if len(done) > 0 {
+		list, err := json.Marshal(done)
+		if err != nil {
+			return nil, fmt.Errorf("settle jobs: %w", err)
+		}
+		result, err := tx.ExecContext(ctx, `DELETE FROM job WHERE wake_at = 0 AND (kind, key, lease) IN `+leases(tx.Dialect()), string(list))
+		if err != nil {
+			return nil, fmt.Errorf("settle jobs: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return nil, fmt.Errorf("settle jobs: %w", err)
+		} else if n < int64(len(done)) {
+			rest = append(rest, woken...) // those that were enqueued while they ran are still there
+		}
+	}
+	if len(rest) == 0 {
+		return nil, nil
+	}
+	list, err := json.Marshal(rest)
+	if err != nil {
+		return nil, fmt.Errorf("settle jobs: %w", err)
+	}
+	rows, err := tx.QueryContext(ctx, `
+		UPDATE job SET lease = '', worker = '', wake_at = 0,
+			run_at = CASE WHEN wake_at <> 0 AND wake_at < e.at THEN wake_at ELSE e.at END,
+			failures = e.failures, last_error = e.error
+		FROM (
+			SELECT value->>'kind' AS kind, value->>'key' AS key, value->>'lease' AS lease,
+				CAST(value->>'at' AS BIGINT) AS at, CAST(value->>'failures' AS BIGINT) AS failures, value->>'error' AS error
+			FROM `+tx.Dialect().JSONRows("$1")+` AS j
+		) AS e
+		WHERE job.kind = e.kind AND job.key = e.key AND job.lease = e.lease
+		RETURNING job.kind, job.key, job.run_at`, string(list))
+	if err != nil {
+		return nil, fmt.Errorf("settle jobs: %w", err)
+	}
+	defer rows.Close()
+	settled := map[*run]time.Time{}
+	for rows.Next() {
+		var n name
+		var at int64
+		if err := rows.Scan(&n.kind, &n.key, &at); err != nil {
+			return nil, fmt.Errorf("settle jobs: %w", err)
+		}
+		settled[latest[n]] = database.Time(at)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("settle jobs: %w", err)
+	}
+	return settled, nil
+}
+
+// A lease names a claimed job and its claim.
+type lease struct {
+	Kind  Kind   `json:"kind"`
+	Key   string `json:"key"`
+	Token string `json:"lease"`
+}
+
+func leaseOf(j *Job) lease { return lease{j.Kind, j.Key, j.lease} }
+
+// leases is the table of the leases in the JSON list $1.
+func leases(d database.Dialect) string {
+	return `(SELECT e.value->>'kind', e.value->>'key', e.value->>'lease' FROM ` + d.JSONRows("$1") + ` AS e)`
+}
+
+// run has the handler do a job that was claimed, and hands it to the next turn.
+func (r *Runner) run(ctx, jobctx context.Context, c *run) {
+	var result Result
+	var err error = &panicError{message: "the handler ended its goroutine"}
+	defer func() {
+		r.decide(ctx, jobctx, c, result, err)
+		c.cancel(nil)
+		r.mu.Lock()
+		r.ended = append(r.ended, c)
+		r.mu.Unlock()
+		signal(r.wake)
+	}()
+	result, err = call(jobctx, r.work[c.Kind].Handler, c.Job)
+}
+
+// decide says what becomes of a job by what its handler returned.
+func (r *Runner) decide(ctx, jobctx context.Context, c *run, result Result, err error) {
+	now := r.queue.clock()
+	_, panicked := errors.AsType[*panicError](err)
+	switch {
+	case errors.Is(err, ErrLost), errors.Is(context.Cause(jobctx), ErrLost):
+		c.lost = true
+	case err == nil && !result.again:
+		c.done = true
+	case err == nil:
+		c.at = result.at
+		if c.at.Before(now) {
+			c.at = now // not before those that have waited since
+		}
+	case ctx.Err() != nil && !panicked:
+		c.at, c.failures, c.lastError = now, c.Failures, c.Job.lastError
+	default:
+		c.err, c.failures, c.lastError = err, c.Failures+1, legible(err)
+		c.at = now.Add(backOff(c.Failures))
+	}
+}
+
+// call calls the handler and turns a panic into an error.
+func call(ctx context.Context, h Handler, j *Job) (result Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{fmt.Sprintf("panic: %v", p), debug.Stack()}
+		}
+	}()
+	return h(ctx, j)
+}
+
+// A panicError is a handler's panic.
+type panicError struct {
+	message string
+	stack   []byte
+}
+
+func (e *panicError) Error() string { return e.message }
+
+// legible is err's text as it is stored: of a bearable length, without the
+// character that PostgreSQL refuses.
+func legible(err error) string {
+	text := strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "\uFFFD"), "\x00", "\uFFFD")
+	const most = 2000
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// maxBackOff is the longest pause between two attempts at a job that fails.
+const maxBackOff = 5 * time.Minute
+
+// backOff returns how long a job rests that has failed once more after so many
+// failures: about a second, then twice as long each time.
+func backOff(failures int) time.Duration {
+	d := min(maxBackOff, time.Second<<min(failures, 20))
+	return min(maxBackOff, d*3/4+rand.N(d/2))
+}
+
+// renewLeases renews the leases of the jobs that run, until over is closed, and
+// cancels the jobs that are lost.
+func (r *Runner) renewLeases(ctx context.Context, over <-chan struct{}) {
+	pause := r.lease / 3
+	for {
+		select {
+		case <-over:
+			return
+		case <-r.renew:
+		case <-time.After(pause):
+		}
+		pause = r.lease / 3
+		more, err := r.renewOnce(ctx)
+		if err != nil {
+			r.log.Error("leases of running jobs cannot be renewed; trying again", "err", err)
+		}
+		if more || err != nil {
+			pause = r.lease / 10
+		}
+	}
+}
+
+// renewOnce renews all leases in one statement. A job whose row is gone or has
+// another lease is cancelled; so is one whose lease could not be renewed in its
+// time, since another may have begun it. It reports whether some could not be
+// renewed because a transaction held their rows, such as their handler's own.
+func (r *Runner) renewOnce(ctx context.Context) (more bool, err error) {
+	r.mu.Lock()
+	held := map[lease]*run{}
+	list := make([]lease, 0, len(r.running))
+	for c := range r.running {
+		held[leaseOf(c.Job)] = c
+		list = append(list, leaseOf(c.Job))
+	}
+	r.mu.Unlock()
+	if len(list) == 0 {
+		return false, nil
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		return false, err
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, r.lease/3)
+	defer cancel()
+	until := r.queue.clock().Add(r.lease)
+	var renewed, ours []lease
+	err = r.queue.db.Tx(ctx, func(tx *database.Tx) error {
+		d := tx.Dialect()
+		// Rows that are locked are passed over: one handler's long transaction
+		// must not keep the others' leases from being renewed.
+		renewed, err = collect(ctx, tx, `
+			WITH held AS MATERIALIZED (
+				SELECT kind, key FROM job WHERE (kind, key, lease) IN `+leases(d)+d.SkipLocked()+`
+			)
+			UPDATE job SET run_at = $2 FROM held WHERE job.kind = held.kind AND job.key = held.key
+			RETURNING job.kind, job.key, job.lease`, string(text), database.Micros(until))
+		if err != nil || len(renewed) == len(list) {
+			ours = nil
+			return err
+		}
+		ours, err = collect(ctx, tx, `SELECT kind, key, lease FROM job WHERE (kind, key, lease) IN `+leases(d), string(text))
+		return err
+	})
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		now := r.queue.clock()
+		for _, c := range held {
+			if !c.until.After(now) {
+				c.cancel(ErrLost)
+			}
+		}
+		return false, err
+	}
+	for _, id := range renewed {
+		held[id].until = until
+		delete(held, id)
+	}
+	for _, id := range ours {
+		if _, skipped := held[id]; skipped {
+			more = true
+			delete(held, id)
+		}
+	}
+	for _, c := range held {
+		c.cancel(ErrLost)
+	}
+	return more, nil
+}
+
+// collect runs a statement that yields leases.
+func collect(ctx context.Context, tx *database.Tx, query string, args ...any) ([]lease, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []lease
+	for rows.Next() {
+		var id lease
+		if err := rows.Scan(&id.Kind, &id.Key, &id.Token); err != nil {
+			return nil, err
+		}
+		all = append(all, id)
+	}
+	return all, rows.Err()
+}
