@@ -67,7 +67,11 @@ It is for development: anyone who can reach the address can get a token.`,
 // runDev serves until ctx ends.
 func runDev(ctx context.Context, o devOptions, out io.Writer, log *slog.Logger) error {
 	d, err := startDev(ctx, o, log)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		log.Info("stopped before it had started")
+		return nil
+	case err != nil:
 		return err
 	}
 	d.print(ctx, out)
@@ -352,7 +356,7 @@ func (d *devServer) print(ctx context.Context, out io.Writer) {
 		say("               trusted by programs started with SSL_CERT_FILE=%s", d.ca.root)
 	}
 	for _, t := range d.tenants {
-		say("  tenant       %s  %s, %d users", t.ID, t.DisplayName, len(t.Users))
+		say("  tenant       %s  %s, %s", t.ID, t.DisplayName, t.Domain)
 		for _, a := range t.Apps[:min(1, len(t.Apps))] {
 			say("  application  %s", a.AppID)
 			say("  secret       %s", a.Secret)
@@ -370,9 +374,7 @@ func (d *devServer) print(ctx context.Context, out io.Writer) {
 	for _, line := range d.firstLines(ctx, t) {
 		say("%s\n", line)
 	}
-	if len(t.Users) > 0 {
-		say("Then put a file into %s.", shellQuote(filepath.Join(d.drives, t.Users[0].UserPrincipalName)))
-	}
+	say("Then change and lose files, and see 'A first session' in the README for how to restore them.")
 }
 
 // firstLines are three lines for a shell: get a token, add drives to a policy,
@@ -385,12 +387,12 @@ func (d *devServer) firstLines(ctx context.Context, t simtenant.Tenant) []string
 		d.origin+tokenPath(string(t.ID)), t.Apps[0].AppID, shellQuote(t.Apps[0].Secret))}
 	if _, err := d.catalog.Policy(ctx, t.ID, bulkPolicy); err == nil {
 		return append(lines,
-			fmt.Sprintf(`curl -s %s/oneDriveForBusinessProtectionPolicies/%s/driveProtectionUnitsBulkAdditionJobs %s -H 'Content-Type: application/json' -d '{"displayName":"drives-I","drives":["amala@contoso.com","conrad@contoso.com","lothar@contoso.com"],"directoryObjectIds":["1fec4e78-bce4-4aaf-ab1b-5451cc387264"]}'`, root, bulkPolicy, auth),
-			fmt.Sprintf(`curl -s -X POST %s/protectionPolicies/%s/activate %s`, root, bulkPolicy, auth))
+			fmt.Sprintf(`curl -sw '\n' %s/oneDriveForBusinessProtectionPolicies/%s/driveProtectionUnitsBulkAdditionJobs %s -H 'Content-Type: application/json' -d '{"displayName":"drives-I","drives":["amala@contoso.com","conrad@contoso.com","lothar@contoso.com"],"directoryObjectIds":["1fec4e78-bce4-4aaf-ab1b-5451cc387264"]}'`, root, bulkPolicy, auth),
+			fmt.Sprintf(`curl -sw '\n' -X POST %s/protectionPolicies/%s/activate %s`, root, bulkPolicy, auth))
 	}
 	return append(lines,
-		fmt.Sprintf(`curl -s %s/oneDriveForBusinessProtectionPolicies %s -H 'Content-Type: application/json' -d '{"displayName":"My policy"}'`, root, auth),
-		fmt.Sprintf(`curl -s %s/protectionPolicies %s`, root, auth))
+		fmt.Sprintf(`curl -sw '\n' %s/oneDriveForBusinessProtectionPolicies %s -H 'Content-Type: application/json' -d '{"displayName":"My policy"}'`, root, auth),
+		fmt.Sprintf(`curl -sw '\n' %s/protectionPolicies %s`, root, auth))
 }
 
 // shellQuote returns s as one word of a shell.

@@ -54,8 +54,8 @@ type child struct {
 	client *client // of the process that runs now; nil while none does
 }
 
-// start starts the process and waits until it says where it listens.
-func (c *child) start() {
+// launch starts the process, and returns what it prints.
+func (c *child) launch() io.Reader {
 	c.t.Helper()
 	c.cmd = exec.Command(os.Args[0], c.args...)
 	c.cmd.Env = append(os.Environ(), childVar+"=1")
@@ -67,6 +67,13 @@ func (c *child) start() {
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
+	return out
+}
+
+// start starts the process and waits until it says where it listens.
+func (c *child) start() {
+	c.t.Helper()
+	out := c.launch()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		name, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
@@ -235,15 +242,23 @@ func testKills(t *testing.T, dialect database.Dialect) {
 	}()
 	kills := 0
 	// killWhile kills and restarts the server n times, each after a random part
-	// of most, while work goes on.
+	// of most, while work goes on; the first time once more while it starts.
 	killWhile := func(n int, most time.Duration, work func()) {
 		var wg sync.WaitGroup
 		wg.Go(work)
-		for range n {
-			time.Sleep(time.Duration(rnd.Int64N(int64(most))))
+		pause := func() { time.Sleep(time.Duration(rnd.Int64N(int64(most)))) }
+		for i := range n {
+			pause()
 			c.kill()
-			c.start()
+			fmt.Fprintln(c.log, "killed")
 			kills++
+			if i == 0 {
+				c.launch()
+				pause()
+				c.kill()
+				kills++
+			}
+			c.start()
 		}
 		wg.Wait()
 	}

@@ -269,7 +269,7 @@ func TestPrintedLinesWork(t *testing.T) {
 		n := 0
 		for line := range strings.Lines(out.String()) {
 			if strings.HasPrefix(line, "curl ") || strings.HasPrefix(line, "TOKEN=") {
-				script += line + "echo\n"
+				script += line
 				n++
 			}
 		}

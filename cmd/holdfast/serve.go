@@ -48,7 +48,11 @@ Several servers may run on one PostgreSQL database and one vault.`,
 // runServe serves until ctx ends.
 func runServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
 	s, err := startServe(ctx, cfg, out, log)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		log.Info("stopped before it had started")
+		return nil
+	case err != nil:
 		return err
 	}
 	<-ctx.Done()
