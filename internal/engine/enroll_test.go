@@ -13,15 +13,15 @@ import (
 
 func TestBulkAdditionResolvesAgainstTheDirectory(t *testing.T) {
 	w := newWorld(t, "ann", "bob", "cid", "dee")
-	p, err := w.catalog.CreatePolicy(w.ctx, testTenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "Bulk"})
+	p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "Bulk"})
 	w.must(err)
 	add := func(drives, ids []string) backup.BulkJob {
 		t.Helper()
-		job, err := w.catalog.CreateBulkJob(w.ctx, testTenant, p.ID, catalog.NewBulkJob{DisplayName: "Bulk", Drives: drives, ObjectIDs: ids})
+		job, err := w.catalog.CreateBulkJob(w.ctx, w.tenant, p.ID, catalog.NewBulkJob{DisplayName: "Bulk", Drives: drives, ObjectIDs: ids})
 		w.must(err)
 		w.run(jobs.BulkAdd, string(job.ID), w.engine.bulkAdd)
 		w.run(jobs.BulkAdd, string(job.ID), w.engine.bulkAdd) // begun anew after its end
-		job, err = w.catalog.BulkJob(w.ctx, testTenant, p.ID, job.ID)
+		job, err = w.catalog.BulkJob(w.ctx, w.tenant, p.ID, job.ID)
 		w.must(err)
 		return job
 	}
@@ -38,7 +38,7 @@ func TestBulkAdditionResolvesAgainstTheDirectory(t *testing.T) {
 	if job.Problem.Details[0].Target != "nobody@example.com" || job.Problem.Details[1].Target != "99999999-0000-4000-8000-000000000000" {
 		t.Errorf("the job's details are %+v", job.Problem.Details)
 	}
-	units, err := w.catalog.Units(w.ctx, testTenant, catalog.UnitQuery{Policy: p.ID})
+	units, err := w.catalog.Units(w.ctx, w.tenant, catalog.UnitQuery{Policy: p.ID})
 	w.must(err)
 	if len(units.Items) != 4 {
 		t.Errorf("%d units, want one for each owner", len(units.Items))

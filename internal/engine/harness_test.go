@@ -30,13 +30,12 @@ import (
 	"holdfast/internal/vault"
 )
 
-const testTenant backup.TenantID = "10000000-0000-4000-8000-000000000001"
-
 // A world is everything there is, all of it real: a simulated tenant over
 // folders of real files, behind HTTP; a vault; a catalog; the engine.
 type world struct {
 	t       testing.TB
 	ctx     context.Context
+	tenant  backup.TenantID
 	dir     string
 	faults  *simtenant.Faults
 	users   []simtenant.User
@@ -58,7 +57,7 @@ type world struct {
 
 func newWorld(t testing.TB, owners ...string) *world {
 	w := prepare(t, owners...)
-	sim, err := simtenant.New(simConfig(w.dir, w.users, w.faults))
+	sim, err := simtenant.New(simConfig(w.dir, w.tenant, w.users, w.faults))
 	w.must(err)
 	server := httptest.NewServer(w.watch(sim.Handler()))
 	t.Cleanup(func() {
@@ -72,7 +71,7 @@ func newWorld(t testing.TB, owners ...string) *world {
 }
 
 func prepare(t testing.TB, owners ...string) *world {
-	w := &world{t: t, ctx: t.Context(), dir: t.TempDir(), faults: new(simtenant.Faults), requests: map[string]int{}, log: &syncBuffer{}}
+	w := &world{t: t, ctx: t.Context(), tenant: backup.NewID[backup.TenantID](), dir: t.TempDir(), faults: new(simtenant.Faults), requests: map[string]int{}, log: &syncBuffer{}}
 	for i, name := range owners {
 		w.users = append(w.users, simtenant.User{
 			ID:                backup.ObjectID(fmt.Sprintf("20000000-0000-4000-8000-%012d", i+1)),
@@ -82,12 +81,21 @@ func prepare(t testing.TB, owners ...string) *world {
 	return w
 }
 
+// sharedVault is the vault of all tests, each of which is a tenant of its own:
+// to open one takes longer than most tests do.
+var sharedVault = sync.OnceValues(func() (*vault.Vault, error) {
+	return vault.Open(context.Background(), vault.Config{Dir: scratch + "/vault", State: scratch + "/state", Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
+})
+
+// scratch is a folder for what tests share.
+var scratch string
+
 const testApp, testSecret = "30000000-0000-4000-8000-000000000001", "for tests only"
 
-func simConfig(dir string, users []simtenant.User, faults *simtenant.Faults) simtenant.Config {
+func simConfig(dir string, tenant backup.TenantID, users []simtenant.User, faults *simtenant.Faults) simtenant.Config {
 	return simtenant.Config{
 		State: dir + "/sim", Drives: dir + "/drives", Faults: faults,
-		Tenants: []simtenant.Tenant{{ID: testTenant, DisplayName: "Example", Domain: "example.com", Users: users,
+		Tenants: []simtenant.Tenant{{ID: tenant, DisplayName: "Example", Domain: "example.com", Users: users,
 			Apps: []simtenant.App{{AppID: testApp, Secret: testSecret, DisplayName: "Holdfast",
 				Roles: []string{"Files.ReadWrite.All", "Sites.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "Directory.Read.All"}}}}},
 	}
@@ -98,7 +106,7 @@ func (w *world) connect(url string) {
 	t := w.t
 	var err error
 	w.source = drive.New(drive.Config{
-		Graph: url + "/v1.0", Authority: url, Tenant: testTenant, ClientID: testApp, Secret: testSecret,
+		Graph: url + "/v1.0", Authority: url, Tenant: w.tenant, ClientID: testApp, Secret: testSecret,
 		Clock: func() time.Time { return time.Now().Add(time.Duration(w.wait.Load())) },
 		Sleep: func(ctx context.Context, d time.Duration) error { w.wait.Add(int64(d)); return ctx.Err() },
 	})
@@ -108,11 +116,10 @@ func (w *world) connect(url string) {
 	clock := func() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
 	w.queue = jobs.New(w.db, clock)
 	w.catalog = catalog.New(w.db, w.queue, catalog.Config{Clock: clock})
-	w.vault, err = vault.Open(w.ctx, vault.Config{Dir: w.dir + "/vault", State: w.dir + "/vault-state", Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
+	w.vault, err = sharedVault()
 	w.must(err)
-	t.Cleanup(func() { w.vault.Close(context.Background()) })
 	w.engine = New(Config{
-		Catalog: w.catalog, DB: w.db, Queue: w.queue, Tenants: []backup.TenantID{testTenant}, Clock: clock,
+		Catalog: w.catalog, DB: w.db, Queue: w.queue, Tenants: []backup.TenantID{w.tenant}, Clock: clock,
 		Log:     slog.New(slog.NewTextHandler(w.log, nil)),
 		Sources: func(backup.TenantID) (*drive.Client, error) { return w.source, nil },
 		Vaults:  func(context.Context, backup.TenantID) (*vault.Vault, error) { return w.vault, nil },
@@ -194,12 +201,12 @@ func (w *world) protectAll() []backup.Unit {
 	for _, u := range w.users {
 		owners = append(owners, u.ID)
 	}
-	p, err := w.catalog.CreatePolicy(w.ctx, testTenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
+	p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
 	w.must(err)
-	_, err = w.catalog.ActivatePolicy(w.ctx, testTenant, p.ID, backup.Stamp{})
+	_, err = w.catalog.ActivatePolicy(w.ctx, w.tenant, p.ID, backup.Stamp{})
 	w.must(err)
 	w.run(jobs.Settle, string(p.ID), w.engine.settle)
-	list, err := w.catalog.Units(w.ctx, testTenant, catalog.UnitQuery{Policy: p.ID})
+	list, err := w.catalog.Units(w.ctx, w.tenant, catalog.UnitQuery{Policy: p.ID})
 	w.must(err)
 	if len(list.Items) != len(owners) {
 		w.t.Fatalf("%d units, want %d", len(list.Items), len(owners))
@@ -220,7 +227,7 @@ func (w *world) protectAll() []backup.Unit {
 func (w *world) claim(kind jobs.Kind, key string) *jobs.Job {
 	w.t.Helper()
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		return w.queue.Enqueue(w.ctx, tx, jobs.Spec{Kind: kind, Key: key, Tenant: testTenant})
+		return w.queue.Enqueue(w.ctx, tx, jobs.Spec{Kind: kind, Key: key, Tenant: w.tenant})
 	}))
 	claimed, err := w.queue.Claim(w.ctx, kind, 10_000, 0, "test")
 	w.must(err)
@@ -256,7 +263,7 @@ func (w *world) backUp(u backup.Unit) backup.Point {
 
 func (w *world) latest(u backup.Unit) backup.Point {
 	w.t.Helper()
-	points, err := w.catalog.Points(w.ctx, testTenant, catalog.PointQuery{Unit: u.ID, Page: catalog.Page{Limit: 1}})
+	points, err := w.catalog.Points(w.ctx, w.tenant, catalog.PointQuery{Unit: u.ID, Page: catalog.Page{Limit: 1}})
 	w.must(err)
 	if len(points.Items) == 0 {
 		w.t.Fatalf("unit %s has no point", u.ID)
@@ -266,7 +273,7 @@ func (w *world) latest(u backup.Unit) backup.Point {
 
 func (w *world) unit(id backup.UnitID) backup.Unit {
 	w.t.Helper()
-	u, err := w.catalog.Unit(w.ctx, testTenant, id)
+	u, err := w.catalog.Unit(w.ctx, w.tenant, id)
 	w.must(err)
 	return u
 }
@@ -274,7 +281,7 @@ func (w *world) unit(id backup.UnitID) backup.Unit {
 // activate makes a session that restores a point, and returns its artifact.
 func (w *world) activate(p backup.Point, to backup.Destination) backup.Artifact {
 	w.t.Helper()
-	s, err := w.catalog.CreateSession(w.ctx, testTenant, backup.OneDrive, backup.RestoreStandard,
+	s, err := w.catalog.CreateSession(w.ctx, w.tenant, backup.OneDrive, backup.RestoreStandard,
 		[]catalog.NewArtifact{{Point: p.ID, Destination: to}}, backup.Stamp{})
 	w.must(err)
 	return w.activateSession(s)
@@ -282,9 +289,9 @@ func (w *world) activate(p backup.Point, to backup.Destination) backup.Artifact 
 
 func (w *world) activateSession(s backup.Session) backup.Artifact {
 	w.t.Helper()
-	_, err := w.catalog.ActivateSession(w.ctx, testTenant, s.ID, backup.Stamp{})
+	_, err := w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
 	w.must(err)
-	list, err := w.catalog.Artifacts(w.ctx, testTenant, s.ID, catalog.Page{})
+	list, err := w.catalog.Artifacts(w.ctx, w.tenant, s.ID, catalog.Page{})
 	w.must(err)
 	return list.Items[0]
 }
@@ -294,7 +301,7 @@ func (w *world) restored(p backup.Point, to backup.Destination) backup.Artifact 
 	w.t.Helper()
 	a := w.activate(p, to)
 	w.run(jobs.Restore, string(a.ID), w.engine.restore)
-	a, err := w.catalog.Artifact(w.ctx, testTenant, a.Session, a.ID)
+	a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
 	w.must(err)
 	if a.Status != backup.ArtifactSucceeded {
 		w.t.Fatalf("artifact is %s: %+v\n%s", a.Status, a.Problem, w.log)

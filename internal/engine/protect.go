@@ -58,8 +58,11 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Result{}, err
 	}
 	problem, lasting := explain(err)
-	if err := e.Catalog.FailUnit(ctx, j, id, &problem); err != nil {
-		return jobs.Result{}, fmt.Errorf("record the failure of unit %s: %w", id, err)
+	switch failed := e.Catalog.FailUnit(ctx, j, id, &problem); {
+	case errors.Is(failed, catalog.ErrNotWanted):
+		return jobs.Done, nil
+	case failed != nil:
+		return jobs.Result{}, errors.Join(err, failed)
 	}
 	if !lasting {
 		return jobs.Result{}, err // tried again soon, and then less and less often

@@ -304,7 +304,7 @@ func TestUnitThatIsNotWantedAnyMore(t *testing.T) {
 	w := newWorld(t, "ann")
 	unit := w.protectAll()[0]
 	w.backUp(unit)
-	_, err := w.catalog.DeactivatePolicy(w.ctx, testTenant, unit.Policy, backup.Stamp{})
+	_, err := w.catalog.DeactivatePolicy(w.ctx, w.tenant, unit.Policy, backup.Stamp{})
 	w.must(err)
 	result, err := w.engine.backup(w.ctx, w.claim(jobs.Backup, string(unit.ID)))
 	if err != nil || result != jobs.Done {
@@ -332,7 +332,7 @@ func TestCheckpointsOutliveTheRun(t *testing.T) {
 	if err := w.try(ctx, jobs.Backup, string(unit.ID), w.engine.backup); err == nil {
 		t.Fatal("a backup that was stopped succeeded")
 	}
-	points, err := w.catalog.Points(w.ctx, testTenant, catalog.PointQuery{Unit: unit.ID})
+	points, err := w.catalog.Points(w.ctx, w.tenant, catalog.PointQuery{Unit: unit.ID})
 	w.must(err)
 	if len(points.Items) != 0 {
 		t.Errorf("%d points of a backup that did not finish", len(points.Items))
@@ -353,7 +353,7 @@ func TestTwoDrivesAtOnce(t *testing.T) {
 	units := w.protectAll()
 	w.claim(jobs.Backup, string(units[0].ID)) // enqueues, as activation does
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		return w.queue.Enqueue(w.ctx, tx, jobs.Spec{Kind: jobs.Backup, Key: string(units[1].ID), Tenant: testTenant})
+		return w.queue.Enqueue(w.ctx, tx, jobs.Spec{Kind: jobs.Backup, Key: string(units[1].ID), Tenant: w.tenant})
 	}))
 	claimed, err := w.queue.Claim(w.ctx, jobs.Backup, 10, time.Minute, "test")
 	w.must(err)
@@ -385,9 +385,9 @@ func TestExpiredPointsLeaveTheVault(t *testing.T) {
 	w.skew.Store(int64(15 * 24 * time.Hour))
 	w.put(home, map[string]string{"a.txt": "three"})
 	last := w.backUp(unit)
-	w.run(jobs.Expire, string(testTenant), w.engine.expire)
-	w.run(jobs.Maintain, string(testTenant), w.engine.maintain)
-	if _, err := w.catalog.Point(w.ctx, testTenant, second.ID); err == nil {
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
+	w.run(jobs.Maintain, string(w.tenant), w.engine.maintain)
+	if _, err := w.catalog.Point(w.ctx, w.tenant, second.ID); err == nil {
 		t.Error("the second point is still listed")
 	}
 	w.same("the last point", w.look(home), w.kept(last.Tree))

@@ -110,7 +110,7 @@ func TestRestoreInPlace(t *testing.T) {
 				t.Error("the artifact does not say where it was restored to")
 			}
 			// It can be undone: the state before the restore is a point too.
-			points, err := w.catalog.Points(w.ctx, testTenant, catalog.PointQuery{Unit: unit.ID})
+			points, err := w.catalog.Points(w.ctx, w.tenant, catalog.PointQuery{Unit: unit.ID})
 			w.must(err)
 			if len(points.Items) < 3 {
 				t.Fatalf("%d points, want one before and one after the restore", len(points.Items))
@@ -146,6 +146,36 @@ func TestRestoreTransfersOnlyWhatDiffers(t *testing.T) {
 	w.wantAsked("delete", 0)
 }
 
+// The unit's own backups go on while it is restored, perhaps in another process.
+func TestBackupsGoOnDuringRestore(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, oddFiles())
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	want := w.look(home)
+	damages["encrypted"](w, home)
+	a := w.activate(point, backup.DestinationInPlace)
+	restore := w.claim(jobs.Restore, string(a.ID))
+	other := New(w.engine.Config)
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.engine.restore(w.ctx, restore)
+		done <- err
+	}()
+	for running := true; running; {
+		select {
+		case err := <-done:
+			w.must(err)
+			running = false
+		default:
+			w.run(jobs.Backup, string(unit.ID), other.backup)
+		}
+	}
+	w.same("the drive", want, w.look(home))
+	w.same("the next point", want, w.kept(w.backUp(unit).Tree))
+}
+
 func TestRestoreOfUnprotectedUnit(t *testing.T) {
 	w := newWorld(t, "ann")
 	home := w.home(0)
@@ -153,7 +183,7 @@ func TestRestoreOfUnprotectedUnit(t *testing.T) {
 	unit := w.protectAll()[0]
 	point := w.backUp(unit)
 	want := w.look(home)
-	_, err := w.catalog.DeactivatePolicy(w.ctx, testTenant, unit.Policy, backup.Stamp{})
+	_, err := w.catalog.DeactivatePolicy(w.ctx, w.tenant, unit.Policy, backup.Stamp{})
 	w.must(err)
 	w.run(jobs.Settle, string(unit.Policy), w.engine.settle)
 	w.put(home, map[string]string{"a.txt": "edited", "b.txt": "b"})
@@ -242,7 +272,7 @@ func TestRestoreReportsWhatItCouldNotDo(t *testing.T) {
 	}})
 	a := w.activate(point, backup.DestinationInPlace)
 	w.run(jobs.Restore, string(a.ID), w.engine.restore)
-	a, err := w.catalog.Artifact(w.ctx, testTenant, a.Session, a.ID)
+	a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
 	w.must(err)
 	if a.Status != backup.ArtifactFailed || a.Problem == nil || len(a.Problem.Details) != 1 || a.Problem.Details[0].Target != "a.txt" {
 		t.Fatalf("the artifact is %s, %+v", a.Status, a.Problem)
@@ -258,14 +288,14 @@ func TestRestoreOfExpiredPoint(t *testing.T) {
 	unit := w.protectAll()[0]
 	w.backUp(unit)
 	point := w.backUp(unit) // not the week's first
-	s, err := w.catalog.CreateSession(w.ctx, testTenant, backup.OneDrive, backup.RestoreStandard,
+	s, err := w.catalog.CreateSession(w.ctx, w.tenant, backup.OneDrive, backup.RestoreStandard,
 		[]catalog.NewArtifact{{Point: point.ID, Destination: backup.DestinationInPlace}}, backup.Stamp{})
 	w.must(err)
 	w.skew.Store(int64(15 * 24 * time.Hour))
-	w.run(jobs.Expire, string(testTenant), w.engine.expire)
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
 	a := w.activateSession(s)
 	w.run(jobs.Restore, string(a.ID), w.engine.restore)
-	a, err = w.catalog.Artifact(w.ctx, testTenant, a.Session, a.ID)
+	a, err = w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
 	w.must(err)
 	if a.Status != backup.ArtifactFailed || a.Problem == nil || a.Problem.Code != backup.InvalidRestoreTime {
 		t.Errorf("the artifact is %s, %+v", a.Status, a.Problem)
@@ -296,7 +326,7 @@ func TestStoppedAnywhereItConverges(t *testing.T) {
 			}
 			a := w.activate(point, to)
 			stops += w.stopping(random, 60, jobs.Restore, string(a.ID), w.engine.restore)
-			a, err := w.catalog.Artifact(w.ctx, testTenant, a.Session, a.ID)
+			a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
 			w.must(err)
 			if a.Status != backup.ArtifactSucceeded {
 				t.Fatalf("the artifact is %s, %+v\n%s", a.Status, a.Problem, w.log)
