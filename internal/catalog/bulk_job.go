@@ -149,6 +149,35 @@ func isAddress(key string) bool {
 	return ok && name != "" && domain != "" && !strings.ContainsAny(key, " \t\r\n\x00")
 }
 
+// keyLists returns entries as two lists, one of addresses and one of ids. An
+// entry of the other list, or one that cannot be an owner's, is "" there, so
+// that an entry's place is the same in both. A list of nothing is nil.
+func keyLists(entries []entry) (addresses, ids []string) {
+	for i, e := range entries {
+		to := &ids
+		if e.address {
+			to = &addresses
+		}
+		if e.key == "" {
+			continue
+		}
+		if *to == nil {
+			*to = make([]string, len(entries))
+		}
+		(*to)[i] = e.key
+	}
+	return addresses, ids
+}
+
+// How the mirror knows the owner of an address, or of an id, e.value. The name
+// to sign in with goes before the address for mail, should they be two users'.
+const (
+	ownerOfAddress = `coalesce(
+		(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.upn_key = e.value ORDER BY a.id LIMIT 1),
+		(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.mail_key <> '' AND a.mail_key = e.value ORDER BY a.id LIMIT 1))`
+	ownerOfID = `(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.id = e.value)`
+)
+
 // resolved is what the mirror and the policies say about one entry.
 type resolved struct {
 	n     int // the entry
@@ -158,24 +187,14 @@ type resolved struct {
 
 // resolve asks the mirror for the owners of entries, and for the units that
 // these have. Entries it does not know are left out.
-func resolve(ctx context.Context, db database.Queryer, d database.Dialect, tenant backup.TenantID, entries []entry) ([]resolved, error) {
-	// One list of addresses and one of ids; an entry of the other list is "",
-	// which no user has, so that the places agree.
-	addresses, ids := make([]string, len(entries)), make([]string, len(entries))
-	haveAddresses, haveIDs := false, false
-	for i, e := range entries {
-		if e.address {
-			addresses[i] = e.key
-			haveAddresses = haveAddresses || e.key != ""
-		} else {
-			ids[i] = e.key
-			haveIDs = haveIDs || e.key != ""
-		}
-	}
+func resolve(ctx context.Context, tx *database.Tx, tenant backup.TenantID, entries []entry) ([]resolved, error) {
 	var all []resolved
 	ask := func(owner string, keys []string) error {
-		rows, err := db.QueryContext(ctx, `
-			WITH r AS MATERIALIZED (SELECT e.n, `+owner+` AS owner FROM `+d.JSONEach("$2")+` AS e WHERE e.value <> '')
+		if keys == nil {
+			return nil
+		}
+		rows, err := tx.QueryContext(ctx, `
+			WITH r AS MATERIALIZED (SELECT e.n, `+owner+` AS owner FROM `+tx.Dialect().JSONEach("$2")+` AS e WHERE e.value <> '')
 			SELECT r.n, r.owner, u.id, u.policy, u.status, u.sources
 			FROM r LEFT JOIN unit u ON u.tenant = $1 AND u.directory = r.owner AND u.status <> 'offboarded'
 			WHERE r.owner IS NOT NULL ORDER BY r.n`, string(tenant), jsonList(keys))
@@ -196,20 +215,12 @@ func resolve(ctx context.Context, db database.Queryer, d database.Dialect, tenan
 		all = append(all, found...)
 		return err
 	}
-	if haveAddresses {
-		// The name to sign in with goes before the address for mail, should
-		// they be two users'.
-		err := ask(`coalesce(
-			(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.upn_key = e.value ORDER BY a.id LIMIT 1),
-			(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.mail_key <> '' AND a.mail_key = e.value ORDER BY a.id LIMIT 1))`, addresses)
-		if err != nil {
-			return nil, err
-		}
+	addresses, ids := keyLists(entries)
+	if err := ask(ownerOfAddress, addresses); err != nil {
+		return nil, err
 	}
-	if haveIDs {
-		if err := ask(`(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.id = e.value)`, ids); err != nil {
-			return nil, err
-		}
+	if err := ask(ownerOfID, ids); err != nil {
+		return nil, err
 	}
 	return all, nil
 }
@@ -218,23 +229,27 @@ func resolve(ctx context.Context, db database.Queryer, d database.Dialect, tenan
 // directory does not know, as they were sent; what cannot be an address or an
 // id is not among them. The source may know them already.
 func (c *Catalog) UnresolvedBulk(ctx context.Context, b backup.BulkJob) ([]string, error) {
-	var unknown []string
 	entries := entriesOf(b)
-	for from := 0; from < len(entries); from += batch {
-		chunk := entries[from:min(from+batch, len(entries))]
-		found, err := resolve(ctx, c.db.Read(), c.db.Dialect(), b.Tenant, chunk)
-		if err != nil {
-			return nil, fmt.Errorf("resolve entries of bulk job %s: %w", b.ID, err)
+	var unknown []string
+	ask := func(owner string, keys []string) error {
+		if keys == nil {
+			return nil
 		}
-		known := make([]bool, len(chunk))
-		for _, r := range found {
-			known[r.n] = true
+		rows, err := c.db.Read().QueryContext(ctx, `
+			SELECT e.n FROM `+c.db.Dialect().JSONEach("$2")+` AS e
+			WHERE e.value <> '' AND `+owner+` IS NULL ORDER BY e.n`, string(b.Tenant), jsonList(keys))
+		found, err := collect(rows, err, func(s scanner) (n int, err error) { return n, s.Scan(&n) })
+		for _, n := range found {
+			unknown = append(unknown, entries[n].sent)
 		}
-		for i, e := range chunk {
-			if e.key != "" && !known[i] {
-				unknown = append(unknown, e.sent)
-			}
-		}
+		return err
+	}
+	addresses, ids := keyLists(entries)
+	if err := ask(ownerOfAddress, addresses); err != nil {
+		return nil, fmt.Errorf("resolve addresses of bulk job %s: %w", b.ID, err)
+	}
+	if err := ask(ownerOfID, ids); err != nil {
+		return nil, fmt.Errorf("resolve ids of bulk job %s: %w", b.ID, err)
 	}
 	return unknown, nil
 }
@@ -284,7 +299,7 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 	}
 
 	chunk := entries[done:min(done+batch, len(entries))]
-	found, err := resolve(ctx, tx, tx.Dialect(), b.Tenant, chunk)
+	found, err := resolve(ctx, tx, b.Tenant, chunk)
 	if err != nil {
 		return false, fmt.Errorf("resolve entries: %w", err)
 	}

@@ -1,0 +1,180 @@
+package catalog_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
+	"holdfast/internal/jobs"
+)
+
+// Each benchmark does its work beside the bare counterpart in the same run, on
+// both databases, and reports how many times as long it takes: x-bare.
+
+func benchEach(b *testing.B, fn func(b *testing.B, d database.Dialect)) {
+	for _, d := range dbtest.Dialects(b) {
+		b.Run(string(d), func(b *testing.B) { fn(b, d) })
+	}
+}
+
+// bareInsert inserts units for owners from and on, in one transaction, in the
+// fastest way there is on both databases: one statement with one argument.
+func bareInsert(w *world, p backup.PolicyID, from, n int) {
+	w.t.Helper()
+	by, err := json.Marshal(w.by().By)
+	ok(w.t, err)
+	rows := make([][2]string, n)
+	for i := range rows {
+		rows[i] = [2]string{backup.NewID[string](), string(owner(from + i))}
+	}
+	list, err := json.Marshal(rows)
+	ok(w.t, err)
+	exec(w.t, w.db, `
+		INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by)
+		SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, 'unprotected', 1, 0,
+			CAST($4 AS BIGINT) + e.n, CAST($5 AS TEXT), CAST($4 AS BIGINT) + e.n, CAST($5 AS TEXT)
+		FROM `+w.db.Dialect().JSONRows("$1")+` AS e`,
+		string(list), string(contoso), string(p), database.Micros(w.clock())+int64(from), string(by))
+}
+
+// A bulk job of 50,000 from its creation to its end, beside the insertion of
+// the same rows in as many transactions.
+func BenchmarkBulkJob50k(b *testing.B) {
+	const n, batch = 50_000, 10_000
+	var drives []string
+	for i := range n {
+		drives = append(drives, user(i).UserPrincipalName)
+	}
+	for _, enabled := range []bool{false, true} {
+		benchEach(b, func(b *testing.B, d database.Dialect) {
+			var bare, job time.Duration
+			for range b.N {
+				b.StopTimer()
+				w := newWorld(b, dbtest.Open(b, d), 0)
+				p := w.policy("p")
+				if enabled {
+					must[backup.Policy](b)(w.ActivatePolicy(b.Context(), contoso, p.ID, w.by()))
+				}
+				w.people(0, n-1)
+
+				began := time.Now()
+				for from := 0; from < n; from += batch {
+					bareInsert(w, p.ID, from, batch)
+				}
+				bare += time.Since(began)
+				exec(b, w.db, `DELETE FROM unit`)
+				settleDown(w)
+
+				b.StartTimer()
+				began = time.Now()
+				j := must[backup.BulkJob](b)(w.CreateBulkJob(b.Context(), contoso, p.ID, catalog.NewBulkJob{Drives: drives, By: w.by()}))
+				unknown := must[[]string](b)(w.UnresolvedBulk(b.Context(), j))
+				ok(b, w.EnrollBulk(b.Context(), w.claim(jobs.BulkAdd)[string(j.ID)], j))
+				job += time.Since(began)
+				b.StopTimer()
+				if got := len(w.units(p.ID)); got != n || len(unknown) != 0 {
+					b.Fatalf("%d units, %d unknown; want %d and 0", got, len(unknown), n)
+				}
+				ok(b, w.db.Close())
+			}
+			b.ReportMetric(job.Seconds()/bare.Seconds(), "x-bare")
+			b.ReportMetric(float64(n)*float64(b.N)/job.Seconds(), "units/s")
+		})
+	}
+}
+
+// settleDown lets a database put away what was deleted, so that one half of a
+// comparison does not pay for the other.
+func settleDown(w *world) {
+	w.t.Helper()
+	if w.db.Dialect() == database.Postgres {
+		_, err := w.db.Read().ExecContext(w.t.Context(), `VACUUM ANALYZE`)
+		ok(w.t, err)
+	}
+}
+
+// An update of a policy that adds 50 units, beside a bare transaction that
+// inserts 50.
+func BenchmarkPatch50(b *testing.B) {
+	const n, known = 50, 10_000
+	benchEach(b, func(b *testing.B, d database.Dialect) {
+		w := newWorld(b, dbtest.Open(b, d), 0)
+		p, q := w.policy("p"), w.policy("q")
+		bareInsert(w, q.ID, 0, known)
+		settleDown(w)
+		next := known
+		var bare, patch time.Duration
+		for range b.N {
+			var changes []catalog.UnitChange
+			for i := range n {
+				changes = append(changes, catalog.UnitChange{Add: owner(next + i)})
+			}
+			next += n
+			began := time.Now()
+			_, _, err := w.UpdatePolicy(b.Context(), contoso, p.ID, catalog.PolicyPatch{DisplayName: new("p"), Units: changes, By: w.by()})
+			ok(b, err)
+			patch += time.Since(began)
+
+			b.StopTimer()
+			began = time.Now()
+			bareInsert(w, q.ID, next, n)
+			bare += time.Since(began)
+			next += n
+			b.StartTimer()
+		}
+		b.ReportMetric(patch.Seconds()/bare.Seconds(), "x-bare")
+	})
+}
+
+// A page of 100 units in the middle of 1,000,000 beside one of 1,000.
+func BenchmarkUnitsPage(b *testing.B) {
+	benchEach(b, func(b *testing.B, d database.Dialect) {
+		small, smallQuery := pageWorld(b, d, 1_000)
+		large, largeQuery := pageWorld(b, d, 1_000_000)
+		var bare, page time.Duration
+		b.ResetTimer()
+		for range b.N {
+			b.StopTimer()
+			bare += readPage(small, smallQuery)
+			b.StartTimer()
+			page += readPage(large, largeQuery)
+		}
+		b.ReportMetric(page.Seconds()/bare.Seconds(), "x-bare")
+	})
+}
+
+// pageWorld makes a policy of n units and the query of the page in its middle.
+func pageWorld(b *testing.B, d database.Dialect, n int) (*world, catalog.UnitQuery) {
+	b.Helper()
+	w := newWorld(b, dbtest.Open(b, d), 0)
+	p := w.policy("p")
+	for from := 0; from < n; from += 20_000 {
+		bareInsert(w, p.ID, from, min(20_000, n-from))
+	}
+	settleDown(w)
+	var created int64
+	var id string
+	ok(b, w.db.Read().QueryRowContext(b.Context(), `SELECT created, id FROM unit WHERE directory = $1`, string(owner(n/2))).Scan(&created, &id))
+	q := catalog.UnitQuery{Policy: p.ID, Page: catalog.Page{Limit: 100, After: fmt.Sprintf("%d,%s", created, id)}}
+	for range 20 {
+		readPage(w, q)
+	}
+	return w, q
+}
+
+func readPage(w *world, q catalog.UnitQuery) time.Duration {
+	w.t.Helper()
+	began := time.Now()
+	l, err := w.Units(w.t.Context(), contoso, q)
+	took := time.Since(began)
+	ok(w.t, err)
+	if len(l.Items) != 100 || l.Next == "" {
+		w.t.Fatalf("a page of %d units", len(l.Items))
+	}
+	return took
+}
