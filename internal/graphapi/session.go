@@ -211,7 +211,7 @@ func (s *Server) updateSession(x *exchange) (reply, error) {
 			if c.Removed {
 				results[i].Add("id", c.ID)
 			} else {
-				results[i].Add("restorePoint", map[string]any{"id": changes[i].Add.Point})
+				results[i].Add("restorePoint", odata.Entity{Type: restorePoint, Members: []odata.Member{{Name: "id", Value: changes[i].Add.Point}}})
 			}
 		case c.Removed:
 			addContentID(&results[i], c.ContentID)
