@@ -294,26 +294,25 @@ func kopiaTime(t time.Time) fs.UTCTimestamp {
 // else to the one that has it; every other is stored as "name (id).ext" and
 // keeps its own name beside it.
 func nameAll(records []record, staged map[backup.ItemID]int) {
-	claims := make(map[string][]int, len(records))
-	for i := range records {
-		key := fold(safeName(records[i].trueName()))
-		claims[key] = append(claims[key], i)
-	}
+	// holder maps a name, folded, to the record that has it so far.
+	holder := make(map[string]int, len(records))
 	var losers []int
-	for _, claim := range claims {
-		winner := slices.MaxFunc(claim, func(i, j int) int {
-			a, b := &records[i], &records[j]
-			return cmp.Or(cmp.Compare(staged[a.ID], staged[b.ID]),
-				cmp.Compare(holds(a), holds(b)), cmp.Compare(b.ID, a.ID))
-		})
-		for _, i := range claim {
-			if i != winner {
+	for i := range records {
+		r := &records[i]
+		name := fold(safeName(r.trueName()))
+		if j, claimed := holder[name]; claimed {
+			h := &records[j]
+			if cmp.Or(cmp.Compare(staged[h.ID], staged[r.ID]), cmp.Compare(holds(h), holds(r)), cmp.Compare(r.ID, h.ID)) > 0 {
 				losers = append(losers, i)
 				continue
 			}
-			own := records[i].trueName()
-			records[i].setName(own, safeName(own))
+			losers = append(losers, j)
 		}
+		holder[name] = i
+	}
+	for _, i := range holder {
+		own := records[i].trueName()
+		records[i].setName(own, safeName(own))
 	}
 	slices.SortFunc(losers, func(i, j int) int { return cmp.Compare(records[i].ID, records[j].ID) })
 	for _, i := range losers {
@@ -323,14 +322,16 @@ func nameAll(records []record, staged map[backup.ItemID]int) {
 		ext := path.Ext(safe)
 		stem := strings.TrimSuffix(safe, ext)
 		id := safeName(string(r.ID))
-		for n := 0; ; n++ {
-			tail := id[max(0, len(id)-6):]
-			if n > 0 {
-				tail = id + strings.Repeat("-"+strconv.Itoa(n), min(1, n-1))
+		tail := id[max(0, len(id)-6):]
+		for n := 1; ; n++ {
+			if n == 2 {
+				tail = id
+			} else if n > 2 {
+				tail = id + "-" + strconv.Itoa(n)
 			}
 			name := stem + " (" + tail + ")" + ext
-			if _, taken := claims[fold(name)]; !taken {
-				claims[fold(name)] = nil
+			if _, taken := holder[fold(name)]; !taken {
+				holder[fold(name)] = i
 				r.setName(own, name)
 				break
 			}
