@@ -62,6 +62,11 @@ const (
 	ItemsNotBackedUp Code = "ItemsNotBackedUp"
 	VaultUnavailable Code = "VaultUnavailable"
 
+	// Of one file, inside the details of ItemsNotBackedUp, as the source has it.
+	MalwareDetected  Code = "malwareDetected"
+	ResourceLocked   Code = "resourceLocked"
+	ResourceModified Code = "resourceModified"
+
 	// Of restore points, sessions and artifacts.
 	InvalidSearchRequest           Code = "InvalidSearchRequest"
 	InvalidRestorePoint            Code = "InvalidRestorePoint"

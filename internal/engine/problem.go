@@ -51,15 +51,15 @@ func isSource(err error) bool {
 func unreadable(item drive.Item, err error) (backup.Code, string) {
 	switch {
 	case item.Unreadable == drive.Malware, errors.Is(err, drive.ErrMalware):
-		return "malwareDetected", "The source found malware in the file and does not hand it out."
+		return backup.MalwareDetected, "The source found malware in the file and does not hand it out."
 	case item.Unreadable != "":
 		return backup.NotSupported, "The item is neither a file nor a folder, and has no content that can be read."
 	case errors.Is(err, drive.ErrDenied):
 		return backup.AccessDenied, "The source refuses to hand out the file."
 	case errors.Is(err, drive.ErrLocked):
-		return "resourceLocked", "The file is locked. It is tried again at the next backup."
+		return backup.ResourceLocked, "The file is locked. It is tried again at the next backup."
 	case errors.Is(err, drive.ErrChanged):
-		return "resourceModified", "The file changed each time it was read. The last whole content stays, and it is tried again at the next backup."
+		return backup.ResourceModified, "The file changed each time it was read. The last whole content stays, and it is tried again at the next backup."
 	}
 	return backup.DriveUnavailable, "The file could not be read. It is tried again at the next backup."
 }
