@@ -32,6 +32,7 @@ type scan struct {
 	found   []found
 	lost    []*item
 	index   map[inode]*item
+	latest  int64   // change of a folder that the pass saw
 	quiet   bool    // the pass found no folder changed
 	recheck []*item // files whose content may differ though nothing visible does
 }
@@ -58,7 +59,7 @@ func (d *drive) scan(ctx context.Context) error {
 	started := time.Now()
 	sc := &scan{d: d, ctx: ctx}
 	for range 4 {
-		sc.began, sc.quiet = time.Now(), true
+		sc.began, sc.latest, sc.quiet = time.Now(), 0, true
 		sc.queue = append(sc.queue, d.root)
 		if err := sc.pass(); err != nil {
 			sc.giveBack()
@@ -85,14 +86,13 @@ func (d *drive) scan(ctx context.Context) error {
 	return nil
 }
 
-// inMotion reports whether something may be missed only because it was moved
-// while folders were listed. What was taken away before has been seen at its
-// new place, if it has one. To be sure of the rest takes a pass that finds
-// everything as the pass before it left it.
+// inMotion reports whether something may be missed only because things were
+// moved while folders were listed. If no folder changed since the pass began,
+// what is missed has been seen at its new place, if it has one. Otherwise it
+// takes a pass that finds everything as the pass before left it.
 func (sc *scan) inMotion() bool {
-	return slices.ContainsFunc(sc.lost, func(it *item) bool {
-		return it.lost && it.parent.mtime >= sc.began.Add(-racy).UnixNano()
-	})
+	return sc.latest >= sc.began.Add(-racy).UnixNano() &&
+		slices.ContainsFunc(sc.lost, func(it *item) bool { return it.lost })
 }
 
 // giveBack puts what is missed back to its place.
@@ -102,11 +102,13 @@ func (sc *scan) giveBack() {
 		it.lost = false
 	}
 	for _, it := range back {
-		if it.parent.children[it.name] != nil || it.adrift() {
+		switch there := it.parent.children[it.name]; {
+		case there == it: // missed twice
+		case there != nil || it.adrift():
 			it.lost = true // its place is taken, or gone as well
-			continue
+		default:
+			sc.d.attach(it, it.parent, it.name)
 		}
-		sc.d.attach(it, it.parent, it.name)
 	}
 }
 
@@ -187,6 +189,7 @@ func (sc *scan) list(folder *item) error {
 	if err != nil {
 		return fmt.Errorf("list folder: %w", err)
 	}
+	sc.latest = max(sc.latest, st.ctime)
 	if st.mtime != folder.mtime {
 		sc.quiet = false
 	}
