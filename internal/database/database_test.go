@@ -279,6 +279,22 @@ func TestReadPoolRefusesWritesOnSQLite(t *testing.T) {
 	}
 }
 
+func TestPostgresIsTuned(t *testing.T) {
+	if len(dbtest.Dialects(t)) == 1 {
+		return // Dialects has said so
+	}
+	db := dbtest.Open(t, database.Postgres)
+	for query, want := range map[string]string{
+		`SHOW plan_cache_mode`: "force_custom_plan",
+		`SELECT array_to_string(reloptions, ' ') FROM pg_class WHERE relname = 'job'`: "autovacuum_vacuum_scale_factor=0.01 autovacuum_analyze_scale_factor=0.01",
+	} {
+		var got string
+		if err := db.Read().QueryRow(query).Scan(&got); err != nil || got != want {
+			t.Errorf("%s = %s, %v; want %s", query, got, err, want)
+		}
+	}
+}
+
 func TestSQLitePathIsTakenAsItIs(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a b#c?d%20e é")
 	if err := os.Mkdir(dir, 0o700); err != nil {

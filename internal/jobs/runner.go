@@ -531,12 +531,13 @@ func (r *Runner) renewOnce(ctx context.Context) (more bool, err error) {
 		d := tx.Dialect()
 		// Rows that are locked are passed over: one handler's long transaction
 		// must not keep the others' leases from being renewed.
+		// The limit takes nothing away; it tells the planner how few they are.
 		renewed, err = collect(ctx, tx, `
 			WITH held AS MATERIALIZED (
-				SELECT kind, key FROM job WHERE (kind, key, lease) IN `+leases(d)+d.SkipLocked()+`
+				SELECT kind, key FROM job WHERE (kind, key, lease) IN `+leases(d)+` LIMIT $3`+d.SkipLocked()+`
 			)
 			UPDATE job SET run_at = $2 FROM held WHERE job.kind = held.kind AND job.key = held.key
-			RETURNING job.kind, job.key, job.lease`, string(text), database.Micros(until))
+			RETURNING job.kind, job.key, job.lease`, string(text), database.Micros(until), len(list))
 		if err != nil || len(renewed) == len(list) {
 			ours = nil
 			return err
