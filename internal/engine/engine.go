@@ -60,7 +60,13 @@ type Engine struct {
 	Config
 
 	mu    sync.Mutex
-	locks map[string]*sync.Mutex
+	locks map[string]*lock
+}
+
+// A lock is there as long as somebody holds it or waits for it.
+type lock struct {
+	sync.Mutex
+	users int
 }
 
 // New returns an engine.
@@ -71,7 +77,7 @@ func New(cfg Config) *Engine {
 	setDefault(&cfg.CheckpointBytes, 2<<30)
 	setDefault(&cfg.Transfers, 4)
 	setDefault(&cfg.Workers, 4)
-	return &Engine{Config: cfg, locks: map[string]*sync.Mutex{}}
+	return &Engine{Config: cfg, locks: map[string]*lock{}}
 }
 
 func setDefault[T comparable](v *T, to T) {
@@ -120,12 +126,20 @@ func (e *Engine) lock(name string) (unlock func()) {
 	e.mu.Lock()
 	l := e.locks[name]
 	if l == nil {
-		l = &sync.Mutex{}
+		l = &lock{}
 		e.locks[name] = l
 	}
+	l.users++
 	e.mu.Unlock()
 	l.Lock()
-	return l.Unlock
+	return func() {
+		l.Unlock()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(e.locks, name)
+		}
+	}
 }
 
 // next returns when a recurring duty is due again: after about every, a little

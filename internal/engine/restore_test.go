@@ -176,6 +176,37 @@ func TestBackupsGoOnDuringRestore(t *testing.T) {
 	w.same("the next point", want, w.kept(w.backUp(unit).Tree))
 }
 
+// An owner who was deleted and made again has another drive.
+func TestDriveThatWasReplaced(t *testing.T) {
+	w := newWorld(t, "ann", "bob")
+	w.put(w.home(0), map[string]string{"a.txt": "old drive"})
+	w.put(w.home(1), map[string]string{"b.txt": "new drive"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	other, err := w.source.UserDrive(w.ctx, w.users[1].ID)
+	w.must(err)
+	w.faults.Add(simtenant.Fault{Status: 200, Body: fmt.Sprintf(`{"id":%q,"name":"OneDrive"}`, other.ID), Match: func(r *http.Request) bool {
+		return strings.HasSuffix(r.URL.Path, "/"+string(unit.Directory)+"/drive")
+	}})
+	w.same("the new drive's point", w.look(w.home(1)), w.kept(w.backUp(unit).Tree))
+	w.same("the old drive's point", w.look(w.home(0)), w.kept(point.Tree))
+
+	a := w.activate(point, backup.DestinationInPlace)
+	w.run(jobs.Restore, string(a.ID), w.engine.restore)
+	a, err = w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
+	w.must(err)
+	if a.Status != backup.ArtifactFailed || a.Problem == nil || a.Problem.Code != backup.ArtifactCannotBeRestored {
+		t.Errorf("restore in place of the old drive's point: %s, %+v", a.Status, a.Problem)
+	}
+	a = w.restored(point, backup.DestinationNew)
+	w.same("the new place", w.look(w.home(0)), w.library(backup.Unit{Directory: w.users[1].ID}, a.RestoredSiteName))
+
+	w.faults.Clear() // back to the drive that we once knew
+	w.put(w.home(0), map[string]string{"a.txt": "old drive, edited"})
+	w.same("the old drive's next point", w.look(w.home(0)), w.kept(w.backUp(unit).Tree))
+	w.same("the one after it", w.look(w.home(0)), w.kept(w.backUp(unit).Tree))
+}
+
 func TestRestoreOfUnprotectedUnit(t *testing.T) {
 	w := newWorld(t, "ann")
 	home := w.home(0)
