@@ -290,7 +290,7 @@ func TestMalformedBodies(t *testing.T) {
 		"comment": `{/*x*/"displayName":"x"}`, "line comment": "{\"displayName\":\"x\"} //x", "single quotes": `{'displayName':'x'}`, "no quotes": `{displayName:"x"}`,
 		"BOM": "\xef\xbb\xbf{\"displayName\":\"x\"}", "UTF-16": "\xff\xfe{\x00}\x00", "bad UTF-8": "{\"displayName\":\"\xc3\x28\"}", "garbage behind": `{"displayName":"x"}x`,
 		"two objects": `{"displayName":"x"}{"displayName":"y"}`, "twice": `{"displayName":"x","displayName":"y"}`, "twice, escaped": `{"displayName":"x","display\u004eame":"y"}`,
-		"twice in an annotation": `{"displayName":"x","@a":{"b":1,"b":2}}`, "deep": `{"displayName":"x","@a":` + deep + "}", "very deep": strings.Repeat("[", 1<<20),
+		"twice in an annotation": `{"displayName":"x","@a":{"b":1,"b":2}}`, "deep": `{"displayName":"x","@a":` + deep + "}", "very deep": strings.Repeat("[", 20_000),
 		"NUL": `{"displayName":"x\u0000"}`, "raw control": "{\"displayName\":\"\x07\"}", "bad escape": `{"displayName":"\x"}`, "NaN": `{"displayName":NaN}`,
 		"wrong type": `{"displayName":{}}`, "wrong type 2": `{"displayName":true}`, "wrong type 3": `{"displayName":1}`, "wrong type 4": `{"displayName":["x"]}`,
 		"other case": `{"DisplayName":"x"}`, "unknown": `{"displayName":"x","colour":"red"}`, "unknown delta": `{"displayName":"x","colours@delta":[]}`,
@@ -314,7 +314,7 @@ func TestMalformedBodies(t *testing.T) {
 	}
 	c.do("POST", "/"+drivePolicySet, "not gzip", "Content-Encoding", "gzip").want(400)
 	c.do("POST", "/"+drivePolicySet, "{}", "Content-Encoding", "br").want(415, "invalidRequest")
-	c.do("POST", "/"+drivePolicySet, zip(`{"displayName":"`+strings.Repeat("x", 64<<20)+`"}`), "Content-Encoding", "gzip").want(413, "invalidRequest")
+	c.do("POST", "/"+drivePolicySet, zip(`{"displayName":"`+strings.Repeat("x", 2*bodyLimit)+`"}`), "Content-Encoding", "gzip").want(413, "invalidRequest")
 	c.do("POST", "/"+drivePolicySet, obj{"displayName": "x"}, "OData-Version", "3.0").want(400, backup.InvalidRequest)
 	// What is allowed.
 	c.do("POST", "/"+drivePolicySet, zip(`{"@odata.type":"microsoft.graph.oneDriveForBusinessProtectionPolicy","@unknown.annotation":{"a":[1]},"displayName":"x","displayName@odata.type":"#String","status":"active","id":"mine"}`),
