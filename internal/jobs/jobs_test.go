@@ -364,44 +364,46 @@ func TestHoldLocks(t *testing.T) {
 	}
 }
 
-// A handler's transaction that lasts longer than a lease costs neither its own
-// job nor those beside it.
-func TestALongTransactionKeepsTheLeases(t *testing.T) {
+// A transaction that holds one job, such as its handler's, costs neither that
+// job nor the leases of those beside it.
+func TestAHeldJobDoesNotStopTheRenewals(t *testing.T) {
 	if len(dbtest.Dialects(t)) == 1 {
 		return // Dialects has said so
 	}
 	db := dbtest.Open(t, database.Postgres)
+	ctx := t.Context()
 	q := jobs.New(db, nil)
-	const lease = 600 * time.Millisecond
-	started, results := make(chan bool), make(chan error, 2)
+	end, results := make(chan bool), make(chan error, 2)
 	work(t, q, func(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
-		started <- true
-		var err error
-		if j.Key == "long" {
-			err = db.Tx(ctx, func(tx *database.Tx) error {
-				if err := j.Hold(ctx, tx); err != nil {
-					return err
-				}
-				_, err := tx.ExecContext(ctx, `SELECT pg_sleep(1.5)`)
+		hold := func(tx *database.Tx) error {
+			if err := j.Hold(ctx, tx); err != nil {
 				return err
-			})
-		} else {
-			select {
-			case <-ctx.Done():
-				err = context.Cause(ctx)
-			case <-time.After(1500 * time.Millisecond):
 			}
+			<-end
+			return nil
 		}
-		results <- err
-		return jobs.Done, err
-	}, func(c *jobs.RunnerConfig) { c.Lease = lease })
-	enqueue(t, db, q, spec("long"), spec("beside"))
-	receive(t, started)
-	receive(t, started)
-	work(t, jobs.New(db, nil), func(_ context.Context, j *jobs.Job) (jobs.Result, error) {
-		t.Errorf("another took %s", j.Key)
+		if j.Key == "held" {
+			results <- db.Tx(ctx, hold)
+		} else {
+			<-end
+			results <- ctx.Err()
+		}
 		return jobs.Done, nil
+	}, func(c *jobs.RunnerConfig) { c.Lease = 6 * time.Second })
+	enqueue(t, db, q, spec("held"), spec("beside"))
+	eventually(t, "the job is held", func() bool {
+		if stored(t, db)["held"].Lease == "" {
+			return false
+		}
+		free := 0
+		err := db.Tx(ctx, func(tx *database.Tx) error {
+			return tx.QueryRow(`SELECT count(*) FROM (SELECT 1 FROM job FOR UPDATE SKIP LOCKED) AS free`).Scan(&free)
+		})
+		return err == nil && free == 1
 	})
+	before := stored(t, db)["beside"].RunAt
+	eventually(t, "the other's lease is renewed", func() bool { return stored(t, db)["beside"].RunAt.After(before) })
+	close(end)
 	for range 2 {
 		if err := receive(t, results); err != nil {
 			t.Error(err)
