@@ -104,7 +104,7 @@ func (c *Catalog) SearchPoints(ctx context.Context, tenant backup.TenantID, s Po
 	}
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT `+pointColumns+` FROM `+c.db.Dialect().JSONEach("$1")+` AS e
-		JOIN restore_point r ON r.id = (
+		CROSS JOIN restore_point r WHERE r.id = (
 			SELECT x.id FROM restore_point x
 			WHERE x.unit = e.value AND x.tenant = $2 AND x.expires > $3 AND x.at >= $4 AND x.at <= $5
 				AND x.tags = CASE WHEN $6 = '' THEN x.tags ELSE $6 END

@@ -14,14 +14,13 @@ import (
 
 // A policy is read with its tally: three questions whether a unit exists that
 // is in some state, each answered by one look into a partial index. SQLite
-// takes a partial index only if its condition is repeated word for word.
-const (
-	policyColumns = `p.id, p.tenant, p.workload, p.display_name, p.enabled, p.created, p.created_by, p.modified, p.modified_by,
-		EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.status <> 'protected' AND u.status IN ('protectRequested', 'unprotectRequested', 'removeRequested')),
-		EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.status <> 'protected' AND u.status = 'unprotectRequested'),
-		EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.status <> 'protected' AND u.status = 'unprotected')
-			OR EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.problem IS NOT NULL)`
-)
+// takes a partial index only if its condition is repeated word for word, and
+// knows no alias of a table whose changed rows are returned.
+const policyColumns = `policy.id, policy.tenant, policy.workload, policy.display_name, policy.enabled, policy.created, policy.created_by, policy.modified, policy.modified_by,
+		EXISTS (SELECT 1 FROM unit u WHERE u.policy = policy.id AND u.status <> 'protected' AND u.status IN ('protectRequested', 'unprotectRequested', 'removeRequested')),
+		EXISTS (SELECT 1 FROM unit u WHERE u.policy = policy.id AND u.status <> 'protected' AND u.status = 'unprotectRequested'),
+		EXISTS (SELECT 1 FROM unit u WHERE u.policy = policy.id AND u.status <> 'protected' AND u.status = 'unprotected')
+			OR EXISTS (SELECT 1 FROM unit u WHERE u.policy = policy.id AND u.problem IS NOT NULL)`
 
 func scanPolicy(r scanner) (p backup.Policy, err error) {
 	var t backup.UnitTally
@@ -32,15 +31,19 @@ func scanPolicy(r scanner) (p backup.Policy, err error) {
 }
 
 func readPolicy(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.PolicyID) (backup.Policy, error) {
-	p, err := scanPolicy(db.QueryRowContext(ctx, `SELECT `+policyColumns+` FROM policy p WHERE p.tenant = $1 AND p.id = $2`,
+	p, err := scanPolicy(db.QueryRowContext(ctx, `SELECT `+policyColumns+` FROM policy WHERE tenant = $1 AND id = $2`,
 		string(tenant), string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
-		return p, backup.Fail(backup.PolicyNotFound, "There is no such protection policy.").On("id")
+		return p, policyNotFound()
 	}
 	if err != nil {
 		return p, fmt.Errorf("read policy %s: %w", id, err)
 	}
 	return p, nil
+}
+
+func policyNotFound() error {
+	return backup.Fail(backup.PolicyNotFound, "There is no such protection policy.").On("id")
 }
 
 // Policy returns a protection policy, or PolicyNotFound.
@@ -50,8 +53,8 @@ func (c *Catalog) Policy(ctx context.Context, tenant backup.TenantID, id backup.
 
 // Policies lists a tenant's protection policies.
 func (c *Catalog) Policies(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Policy], error) {
-	q := query{columns: policyColumns, from: "policy p", time: "p.created", id: "p.id"}
-	q.and("p.tenant = " + q.arg(string(tenant)))
+	q := query{columns: policyColumns, from: "policy", time: "policy.created", id: "policy.id"}
+	q.and("policy.tenant = " + q.arg(string(tenant)))
 	l, err := list(ctx, c.db.Read(), q, page, scanPolicy, func(p backup.Policy) key { return key{p.Created.At, string(p.ID)} })
 	if err != nil {
 		return l, fmt.Errorf("list policies: %w", err)
@@ -209,29 +212,28 @@ func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id b
 	var p backup.Policy
 	var results []UnitResult
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if p, err = readPolicy(ctx, tx, tenant, id); err != nil {
-			return err
+		// Written first: that also reads it, and its units are still as they were.
+		p, err = scanPolicy(tx.QueryRowContext(ctx, `
+			UPDATE policy SET display_name = coalesce($3, display_name), modified = $4, modified_by = $5
+			WHERE tenant = $1 AND id = $2 RETURNING `+policyColumns,
+			string(tenant), string(id), patch.DisplayName, database.Micros(patch.By.At), toJSON(patch.By.By)))
+		if errors.Is(err, sql.ErrNoRows) {
+			return policyNotFound()
+		}
+		if err != nil {
+			return fmt.Errorf("write policy: %w", err)
 		}
 		var m *membership
 		if results, m, err = changeUnits(ctx, tx, &p, patch); err != nil {
 			return err
 		}
-		if err := c.queue.Enqueue(ctx, tx, m.work()...); err != nil {
-			return err
-		}
-		if err := m.write(ctx, tx, backup.UnitProtectRequested); err != nil {
-			return err
-		}
-		if patch.DisplayName != nil {
-			p.DisplayName = *patch.DisplayName
-		}
 		if p.Enabled && len(m.fresh)+len(m.changed) > 0 {
 			p.Status = backup.PolicyUpdating // since units are in a requested state now
 		}
-		p.Modified = patch.By
-		_, err = tx.ExecContext(ctx, `UPDATE policy SET display_name = $2, modified = $3, modified_by = $4 WHERE id = $1`,
-			string(p.ID), p.DisplayName, database.Micros(p.Modified.At), toJSON(p.Modified.By))
-		return err
+		if err := c.queue.Enqueue(ctx, tx, m.work()...); err != nil {
+			return err
+		}
+		return m.write(ctx, tx, backup.UnitProtectRequested)
 	})
 	if err != nil {
 		return backup.Policy{}, nil, fmt.Errorf("update policy: %w", err)

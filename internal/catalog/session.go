@@ -172,7 +172,7 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 	}
 	rows, err = tx.QueryContext(ctx, `
 		SELECT `+pointColumns+` FROM `+tx.Dialect().JSONEach("$1")+` AS e
-		JOIN restore_point r ON r.id = e.value WHERE r.tenant = $2 AND r.expires > $3`,
+		CROSS JOIN restore_point r WHERE r.id = e.value AND r.tenant = $2 AND r.expires > $3`,
 		jsonList(ids), string(s.Tenant), database.Micros(c.now()))
 	found, err := collect(rows, err, scanPoint)
 	if err != nil {
@@ -257,7 +257,7 @@ func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {
 				destination, status, created, started, completed, site_id, site_name, site_web_url)
 			SELECT e.value->>0, r.tenant, CAST($2 AS TEXT), r.id, r.unit, r.drive, r.at, r.expires, r.tags, r.tree, r.files, r.folders, r.bytes,
 				CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', ''
-			FROM `+tx.Dialect().JSONRows("$1")+` AS e JOIN restore_point r ON r.id = e.value->>1`,
+			FROM `+tx.Dialect().JSONRows("$1")+` AS e CROSS JOIN restore_point r WHERE r.id = e.value->>1`,
 			jsonList(rows), string(a.Session), string(a.Destination), database.Micros(a.Created))
 		if err != nil {
 			return fmt.Errorf("insert artifacts: %w", err)

@@ -84,6 +84,10 @@ func toJSON(v any) string {
 }
 
 // jsonList returns a list as a parameter: an empty one for nil.
+//
+// Where such a list is joined to a table it stands first, in a CROSS JOIN,
+// which SQLite takes in the order written: it knows nothing of the length of
+// the list and would rather read the whole of the table.
 func jsonList[T any](all []T) string {
 	if all == nil {
 		return "[]"

@@ -124,10 +124,10 @@ func readMembership(ctx context.Context, tx *database.Tx, p *backup.Policy, by b
 	}
 	rows, err := tx.QueryContext(ctx, `
 		SELECT `+unitColumns+` FROM `+tx.Dialect().JSONEach("$2")+` AS e
-		JOIN unit u ON u.tenant = $1 AND u.directory = e.value AND u.status <> 'offboarded'
+		CROSS JOIN unit u WHERE u.tenant = $1 AND u.directory = e.value AND u.status <> 'offboarded'
 		UNION ALL
 		SELECT `+unitColumns+` FROM `+tx.Dialect().JSONEach("$3")+` AS e
-		JOIN unit u ON u.tenant = $1 AND u.id = e.value`,
+		CROSS JOIN unit u WHERE u.tenant = $1 AND u.id = e.value`,
 		string(p.Tenant), jsonList(owners), jsonList(ids))
 	units, err := collect(rows, err, scanUnit)
 	if err != nil {
@@ -218,23 +218,33 @@ func (m *membership) write(ctx context.Context, tx *database.Tx, requested backu
 			return fmt.Errorf("insert units: %w", err)
 		}
 	}
-	if len(m.changed) > 0 {
-		rows := make([][3]any, len(m.changed))
-		for i, u := range m.changed {
-			status := u.Status
-			if status == backup.UnitProtectRequested {
-				status = requested
-			}
-			rows[i] = [3]any{u.ID, status, u.Sources}
+	if len(m.changed) == 0 {
+		return nil
+	}
+	var joined, left []backup.UnitID
+	for _, u := range m.changed {
+		if u.Status == backup.UnitRemoveRequested {
+			left = append(left, u.ID)
+		} else {
+			joined = append(joined, u.ID)
 		}
+	}
+	if len(joined) > 0 {
 		_, err := tx.ExecContext(ctx, `
-			UPDATE unit SET policy = $2, status = e.value->>1, sources = CAST(e.value->>2 AS SMALLINT), modified = $3, modified_by = $4,
-				problem = CASE WHEN e.value->>1 = 'removeRequested' THEN problem END
-			FROM `+tx.Dialect().JSONRows("$1")+` AS e
-			WHERE unit.id = e.value->>0`,
-			jsonList(rows), string(m.policy.ID), database.Micros(m.by.At), by)
+			UPDATE unit SET policy = $2, status = $3, sources = sources | 1, problem = NULL, modified = $4, modified_by = $5
+			WHERE id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e)`,
+			jsonList(joined), string(m.policy.ID), string(requested), database.Micros(m.by.At), by)
 		if err != nil {
-			return fmt.Errorf("update units: %w", err)
+			return fmt.Errorf("bring units back: %w", err)
+		}
+	}
+	if len(left) > 0 {
+		_, err := tx.ExecContext(ctx, `
+			UPDATE unit SET status = 'removeRequested', modified = $2, modified_by = $3
+			WHERE id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e)`,
+			jsonList(left), database.Micros(m.by.At), by)
+		if err != nil {
+			return fmt.Errorf("request removals: %w", err)
 		}
 	}
 	return nil
