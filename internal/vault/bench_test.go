@@ -1,47 +1,26 @@
+//go:build unix
+
 package vault
 
 import (
 	"fmt"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"holdfast/internal/backup"
 )
 
-// makeDrive stages a drive of files in folders of twenty, fifty of which are
-// in one above them.
-func makeDrive(tb testing.TB, u *Update, files int, content string) []Entry {
-	tb.Helper()
-	u.Put(folder("root", "", "root"))
-	var entries []Entry
-	for i := range files {
-		dir := i / 20
-		if i%20 == 0 {
-			if dir%50 == 0 {
-				u.Put(folder(fmt.Sprint("top", dir/50), "root", fmt.Sprint("Year ", dir/50)))
-			}
-			u.Put(folder(fmt.Sprint("dir", dir), fmt.Sprint("top", dir/50), fmt.Sprint("Project ", dir)))
-		}
-		e := Entry{
-			ID: backup.ItemID(fmt.Sprintf("01BYE5RZ6QN3ZWBTUFOFD3GSP%08d", i)), Parent: backup.ItemID(fmt.Sprint("dir", dir)),
-			Name: fmt.Sprintf("Meeting notes %d.docx", i), Kind: backup.File, Created: epoch, Modified: epoch.Add(time.Duration(i) * time.Second),
-			CTag: fmt.Sprintf("c:{86EB4C8E-D20F-46B9-AD41-23B8868DDA8A},%d", i), Hash: "qrLV8JqPNgGV9mW3MPW5mSJfDwU=",
-			Content: content, Size: 1,
-		}
-		u.Put(e)
-		entries = append(entries, e)
-	}
-	return entries
-}
-
 func measure(b *testing.B, v *Vault, what func()) {
 	before := v.Counters()
 	var m0, m1 runtime.MemStats
 	runtime.ReadMemStats(&m0)
 	b.ResetTimer()
+	start := cpu(b)
 	what()
+	used := cpu(b) - start
 	b.StopTimer()
 	runtime.ReadMemStats(&m1)
 	after := v.Counters()
@@ -49,7 +28,17 @@ func measure(b *testing.B, v *Vault, what func()) {
 	b.ReportMetric(float64(after.ObjectsWritten-before.ObjectsWritten)/n, "objects-written")
 	b.ReportMetric(float64(after.ObjectsRead-before.ObjectsRead)/n, "objects-read")
 	b.ReportMetric(float64(after.BlobsWritten-before.BlobsWritten)/n, "blobs-written")
+	b.ReportMetric(float64(used.Microseconds())/n/1000, "cpu-ms")
 	b.ReportMetric(float64(m1.TotalAlloc-m0.TotalAlloc)/n/1e6, "MB-allocated")
+}
+
+// cpu returns the processor time of this process.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkFirstBackup seals 100,000 files of one content.

@@ -14,6 +14,32 @@ import (
 	"holdfast/internal/backup"
 )
 
+// makeDrive stages a drive of files in folders of twenty, fifty of which are
+// in one above them.
+func makeDrive(tb testing.TB, u *Update, files int, content string) []Entry {
+	tb.Helper()
+	u.Put(folder("root", "", "root"))
+	var entries []Entry
+	for i := range files {
+		dir := i / 20
+		if i%20 == 0 {
+			if dir%50 == 0 {
+				u.Put(folder(fmt.Sprint("top", dir/50), "root", fmt.Sprint("Year ", dir/50)))
+			}
+			u.Put(folder(fmt.Sprint("dir", dir), fmt.Sprint("top", dir/50), fmt.Sprint("Project ", dir)))
+		}
+		e := Entry{
+			ID: backup.ItemID(fmt.Sprintf("01BYE5RZ6QN3ZWBTUFOFD3GSP%08d", i)), Parent: backup.ItemID(fmt.Sprint("dir", dir)),
+			Name: fmt.Sprintf("Meeting notes %d.docx", i), Kind: backup.File, Created: epoch, Modified: epoch.Add(time.Duration(i) * time.Second),
+			CTag: fmt.Sprintf("c:{86EB4C8E-D20F-46B9-AD41-23B8868DDA8A},%d", i), Hash: "qrLV8JqPNgGV9mW3MPW5mSJfDwU=",
+			Content: content, Size: 1,
+		}
+		u.Put(e)
+		entries = append(entries, e)
+	}
+	return entries
+}
+
 func TestManyDrivesAtOnce(t *testing.T) {
 	v, _ := newVault(t)
 	var wg sync.WaitGroup
