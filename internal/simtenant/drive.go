@@ -45,7 +45,7 @@ type item struct {
 	unsure bool   // the content may have changed without a trace: look again
 	denied bool   // the content cannot be read
 	gone   bool   // a tombstone
-	from   string // the parent's id, of a tombstone
+	from   string // the parent's id, of a tombstone, and while a journal is read
 
 	dirty bool   // to be written to the journal
 	mark  uint64 // of the listing that saw it last

@@ -3,6 +3,7 @@ package simtenant
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -132,7 +133,6 @@ func (d *drive) replay(data []byte) (good int, err error) {
 	}
 	d.generation, d.seq, d.floor = h.Generation, h.Seq, h.Floor
 	good += len(first) + 1
-	records := map[string]record{}
 	for l := line(); l != nil; l = line() {
 		var rec record
 		if err := json.Unmarshal(l, &rec); err != nil {
@@ -141,44 +141,49 @@ func (d *drive) replay(data []byte) (good int, err error) {
 			}
 			return 0, fmt.Errorf("line %d: %w", d.lines+2, err)
 		}
-		records[rec.ID] = rec
+		d.items[rec.ID] = rec.item()
 		d.seq = max(d.seq, rec.Seq)
 		good += len(l) + 1
 		d.lines++
 	}
-	parents := make(map[*item]string, len(records))
-	for id, rec := range records {
-		it := rec.item()
-		d.items[id] = it
+	// If the machine crashed, the journal's end may be lost. What is found anew
+	// must not look, to a cursor from before, like what it has seen.
+	d.seq += 1 << 20
+	d.log = make([]change, 0, len(d.items))
+	for _, it := range d.items {
 		d.log = append(d.log, change{it.seq, it})
 		switch {
 		case it.gone:
 			d.dead++
-		case rec.Parent != "":
-			parents[it] = rec.Parent
-		case d.root != nil:
+		case it.from != "":
+		case d.root != nil || it.kind != isFolder:
 			return 0, errors.New("there are two roots")
 		default:
 			d.root = it
 		}
 	}
-	if d.root == nil || d.root.kind != isFolder {
+	if d.root == nil {
 		return 0, errors.New("there is no root")
 	}
-	slices.SortFunc(d.log, func(a, b change) int { return int(a.seq - b.seq) })
-	for it, id := range parents {
-		if parent := d.items[id]; parent != nil && parent.kind == isFolder && !parent.gone && parent.children[it.name] == nil {
-			it.parent = parent
-			parent.children[it.name] = it
+	slices.SortFunc(d.log, func(a, b change) int { return cmp.Compare(a.seq, b.seq) })
+	for _, c := range d.log {
+		parent := d.items[c.it.from]
+		if !c.it.gone && parent != nil && parent.kind == isFolder && !parent.gone && parent.children[c.it.name] == nil {
+			c.it.parent = parent
+			parent.children[c.it.name] = c.it
 		}
 	}
 	// A crash may have lost a parent, or what made room for a name. What has no
 	// place is gone; the next scan finds what is really there.
-	placed := map[*item]bool{}
-	weigh(d.root, placed)
-	for it, id := range parents {
-		if !placed[it] {
-			it.children, it.parent, it.gone, it.from = nil, nil, true, id
+	d.serial++
+	weigh(d.root, d.serial)
+	for _, c := range d.log[:len(d.log):len(d.log)] {
+		switch it := c.it; {
+		case it.gone:
+		case it.mark == d.serial:
+			it.from = ""
+		default:
+			it.children, it.parent, it.gone = nil, nil, true
 			d.dead++
 			d.touch(it)
 		}
@@ -186,18 +191,18 @@ func (d *drive) replay(data []byte) (good int, err error) {
 	return good, nil
 }
 
-// weigh sums up sizes from below, and notes what it meets.
-func weigh(it *item, met map[*item]bool) int64 {
-	met[it] = true
+// weigh sums up sizes from below, and marks what it meets.
+func weigh(it *item, mark uint64) int64 {
+	it.mark = mark
 	for _, child := range it.children {
-		it.size += weigh(child, met)
+		it.size += weigh(child, mark)
 	}
 	return it.size
 }
 
 func (rec record) item() *item {
 	it := &item{
-		id: rec.ID, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
+		id: rec.ID, from: rec.Parent, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
 		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
 		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied,
 	}
@@ -208,7 +213,7 @@ func (rec record) item() *item {
 	case isFile:
 		it.size = rec.Size
 	default:
-		it.gone, it.from = true, rec.Parent
+		it.gone = true
 	}
 	return it
 }
@@ -275,7 +280,7 @@ func (d *drive) compact() error {
 				dead = append(dead, it)
 			}
 		}
-		slices.SortFunc(dead, func(a, b *item) int { return int(a.seq - b.seq) })
+		slices.SortFunc(dead, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
 		for _, it := range dead[:len(dead)-most/2] {
 			d.floor = max(d.floor, it.seq)
 			delete(d.items, it.id)

@@ -197,27 +197,3 @@ func (w *world) drive(user string) string {
 	return "/drives/" + w.must(200, "GET", "/users/"+user+"/drive", nil).text("id")
 }
 
-func TestFirstSteps(t *testing.T) {
-	w := newWorld(t)
-	w.write(amala+"/a/b.txt", "hello world")
-	drive := w.drive(amala)
-	a := w.must(200, "GET", drive+"/root/delta", nil)
-
-	it := w.must(200, "GET", drive+"/root:/a/b.txt", nil)
-
-	if got := it.text("file", "hashes", "quickXorHash"); got != "aCgDG9jwBhDc4Q1yawMZAAAAAAA=" {
-		t.Errorf("hash = %q", got)
-	}
-	c := w.must(200, "GET", drive+"/items/"+it.text("id")+"/content", nil)
-	if string(c.raw) != "hello world" {
-		t.Errorf("content = %q", c.raw)
-	}
-	w.must(201, "PUT", drive+"/root:/x/y.txt:/content", "new")
-	if got := w.read(amala + "/x/y.txt"); got != "new" {
-		t.Errorf("uploaded %q", got)
-	}
-	w.must(200, "PATCH", drive+"/items/"+it.text("id"), `{"name":"c.txt","fileSystemInfo":{"lastModifiedDateTime":"2020-01-02T03:04:05.123456789Z"}}`)
-	w.must(204, "DELETE", drive+"/root:/x", nil)
-	a = w.must(200, "GET", a.text("@odata.deltaLink"), nil)
-
-}

@@ -62,7 +62,13 @@ func ParseTenants(r io.Reader) ([]Tenant, error) {
 		Tenants []Tenant `json:"tenants"`
 	}
 	if err := dec.Decode(&file); err != nil {
-		line := 1 + bytes.Count(data[:min(int(dec.InputOffset()), len(data))], []byte("\n"))
+		at := dec.InputOffset()
+		if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+			at = e.Offset
+		} else if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			at = e.Offset
+		}
+		line := 1 + bytes.Count(data[:min(int(at), len(data))], []byte("\n"))
 		return nil, fmt.Errorf("tenant file: near line %d: %w", line, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
