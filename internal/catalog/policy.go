@@ -12,15 +12,27 @@ import (
 	"holdfast/internal/jobs"
 )
 
-// A policy is read with its tally: three questions whether a unit exists that
-// is in some state, each answered by one look into a partial index. SQLite
-// takes a partial index only if its condition is repeated word for word, and
-// knows no alias of a table whose changed rows are returned.
-const policyColumns = `policy.id, policy.tenant, policy.workload, policy.display_name, policy.enabled, policy.created, policy.created_by, policy.modified, policy.modified_by,
-		EXISTS (SELECT 1 FROM unit u WHERE u.policy = policy.id AND u.status <> 'protected' AND u.status IN ('protectRequested', 'unprotectRequested', 'removeRequested')),
-		EXISTS (SELECT 1 FROM unit u WHERE u.policy = policy.id AND u.status <> 'protected' AND u.status = 'unprotectRequested'),
-		EXISTS (SELECT 1 FROM unit u WHERE u.policy = policy.id AND u.status <> 'protected' AND u.status = 'unprotected')
-			OR EXISTS (SELECT 1 FROM unit u WHERE u.policy = policy.id AND u.problem IS NOT NULL)`
+// A policy is read with its tally: some questions whether a unit exists that is
+// in some state, each answered by one look into an index that holds only units
+// that are not well. Each asks for the first in the index's own order: of an
+// EXISTS alone, PostgreSQL may think that reading the table is as good, and
+// reads all of it when there is none. SQLite takes a partial index only if its
+// condition is repeated word for word, and knows no alias of a table whose
+// changed rows are returned.
+const (
+	firstUnit = `(SELECT 1 FROM unit u WHERE u.policy = policy.id AND `
+	isFirst   = ` ORDER BY u.created LIMIT 1) IS NOT NULL`
+
+	protecting   = firstUnit + `u.status <> 'protected' AND u.status = 'protectRequested'` + isFirst
+	unprotecting = firstUnit + `u.status <> 'protected' AND u.status = 'unprotectRequested'` + isFirst
+	removing     = firstUnit + `u.status <> 'protected' AND u.status = 'removeRequested'` + isFirst
+	unprotected  = firstUnit + `u.status <> 'protected' AND u.status = 'unprotected'` + isFirst
+	withProblem  = firstUnit + `u.problem IS NOT NULL` + isFirst
+
+	policyColumns = `policy.id, policy.tenant, policy.workload, policy.display_name, policy.enabled,
+		policy.created, policy.created_by, policy.modified, policy.modified_by,
+		` + protecting + ` OR ` + unprotecting + ` OR ` + removing + `, ` + unprotecting + `, ` + unprotected + ` OR ` + withProblem
+)
 
 func scanPolicy(r scanner) (p backup.Policy, err error) {
 	var t backup.UnitTally
@@ -161,9 +173,8 @@ func duplicateUnit(target string) error {
 func (c *Catalog) mayEnforce(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
 	var n int
 	err := tx.QueryRowContext(ctx, `
-		SELECT count(*) FROM policy p
-		WHERE p.tenant = $1 AND p.workload = $2 AND p.id <> $3 AND (p.enabled = 1
-			OR EXISTS (SELECT 1 FROM unit u WHERE u.policy = p.id AND u.status <> 'protected' AND u.status = 'unprotectRequested'))`,
+		SELECT count(*) FROM policy
+		WHERE tenant = $1 AND workload = $2 AND id <> $3 AND (enabled = 1 OR `+unprotecting+`)`,
 		string(p.Tenant), string(p.Workload), string(p.ID)).Scan(&n)
 	if err != nil {
 		return fmt.Errorf("count policies in force: %w", err)

@@ -67,8 +67,8 @@ CREATE INDEX unit_page ON unit (tenant, created, id);
 CREATE INDEX unit_policy_page ON unit (policy, created, id) WHERE policy <> '';
 -- A policy's status asks only whether such units exist; the many that are well
 -- are in neither.
-CREATE INDEX unit_unsettled ON unit (policy, status) WHERE status <> 'protected';
-CREATE INDEX unit_problem ON unit (policy) WHERE problem IS NOT NULL;
+CREATE INDEX unit_unsettled ON unit (policy, status, created) WHERE status <> 'protected';
+CREATE INDEX unit_problem ON unit (policy, created) WHERE problem IS NOT NULL;
 
 CREATE TABLE bulk_job (
     id           TEXT   NOT NULL PRIMARY KEY,
