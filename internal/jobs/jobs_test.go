@@ -548,11 +548,12 @@ func TestAWorkerThatCannotRenewStops(t *testing.T) {
 		}
 		close(release)
 		<-started // it is taken up again
-		go stop()
+		stopped := make(chan bool)
+		go func() { stop(); close(stopped) }()
 		if cause := <-lost; cause == jobs.ErrLost {
 			t.Errorf("cancelled by %v at the stop", cause)
 		}
-		stop()
+		<-stopped // not by stop itself, whose mutex would stop the bubble's time
 	})
 }
 
@@ -568,11 +569,15 @@ func TestStopping(t *testing.T) {
 				return jobs.Done, nil
 			}
 			return jobs.Done, fmt.Errorf("read page: %w", ctx.Err())
-		}, func(c *jobs.RunnerConfig) { c.Lease = time.Hour })
+		}, func(c *jobs.RunnerConfig) { c.Lease, c.Poll = time.Hour, time.Minute })
 		enqueue(t, db, q, spec("finishes"), spec("interrupted"))
 		receive(t, started)
 		receive(t, started)
+		begin := time.Now()
 		stop()
+		if took := time.Since(begin); took > 20*time.Second {
+			t.Errorf("stopping took %v, as if it waited for the next poll", took)
+		}
 		got := stored(t, db)
 		if r := got["interrupted"]; len(got) != 1 || r.Lease != "" || r.Failures != 0 || r.LastError != "" || r.RunAt.After(time.Now()) {
 			t.Errorf("left are %+v, want one job, due now, that has not failed", got)

@@ -164,18 +164,18 @@ func (r *Runner) Run(ctx context.Context) error {
 	// as it returns, so that a slow one does not keep the others' jobs.
 	var failing time.Time
 	for {
+		err := r.turn(ctx, background, stopTimeout)
 		r.mu.Lock()
 		running, idle := len(r.running), len(r.running) == len(r.ended)
 		r.mu.Unlock()
-		if running == 0 {
+		switch {
+		case running == 0:
 			return nil
-		}
-		err := r.turn(ctx, background, stopTimeout)
-		if err == nil {
+		case err == nil:
 			failing = time.Time{}
-		} else if failing.IsZero() {
+		case failing.IsZero():
 			failing = time.Now()
-		} else if idle && time.Since(failing) >= stopTimeout {
+		case idle && time.Since(failing) >= stopTimeout:
 			return fmt.Errorf("give back the leases of %d jobs: %w", running, err)
 		}
 		select {
