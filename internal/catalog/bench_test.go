@@ -42,7 +42,7 @@ func bareInsert(w *world, p backup.PolicyID, from, n int, more ...string) {
 			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, 'unprotected', 1, 0,
 				CAST($4 AS BIGINT) + e.n, CAST($5 AS TEXT), CAST($4 AS BIGINT) + e.n, CAST($5 AS TEXT)
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e`,
-			string(list), string(contoso), string(p), database.Micros(w.clock())+int64(from), string(by))
+			string(list), string(contoso), string(p), database.Micros(w.clock().Add(time.Duration(from)*time.Microsecond)), string(by))
 		for _, statement := range more {
 			if err == nil {
 				_, err = tx.ExecContext(ctx, statement, string(p))
@@ -125,6 +125,7 @@ func BenchmarkPatch50(b *testing.B) {
 				changes = append(changes, catalog.UnitChange{Add: owner(next + i)})
 			}
 			next += n
+			w.pass(time.Second)
 			began := time.Now()
 			_, _, err := w.UpdatePolicy(b.Context(), contoso, p.ID, catalog.PolicyPatch{DisplayName: new("p"), Units: changes, By: w.by()})
 			ok(b, err)
