@@ -37,6 +37,7 @@ type Unit struct {
 	Sources           ProtectionSources
 	Problem           *Problem  // the last failure that still stands, or nil
 	OffboardRequested time.Time // zero when offboarding was not asked for
+	Offboarded        time.Time // zero until its backups were given up
 	Created           Stamp
 	Modified          Stamp
 }
@@ -50,8 +51,9 @@ func (s UnitStatus) Wanted() bool { return s == UnitProtectRequested || s == Uni
 // then settles as unprotected in a policy that is not in force is the
 // worker's business.
 func (u *Unit) Join(p *Policy, by Stamp) (changed bool, err *Error) {
+	_, allowed := unitMoves[u.Status][AddUnit]
 	switch {
-	case u.Status == UnitOffboardRequested || u.Status == UnitCancelOffboardRequested:
+	case !allowed:
 		return false, Fail(OperationNotAllowed, "The backups of this owner are being offboarded, so it cannot be protected now. Cancel the offboarding and try again.").On("directoryObjectId")
 	case u.Policy != "" && u.Policy != p.ID:
 		return false, Fail(ProtectionUnitAlreadyExists, "This owner is already in another policy, and can be in one only. Remove it there first.").On("directoryObjectId")
@@ -83,4 +85,53 @@ func NotInPolicy() *Error {
 	e := Fail(InvalidUnit, "The policy holds no such unit. Nothing was removed; list the policy's units to see which it holds.").On("id")
 	e.Details = []Detail{{Code: ProtectionUnitNotFound, Message: "The unit is not in the policy.", Target: "id"}}
 	return e
+}
+
+// A UnitOperation is what may be asked of a unit.
+type UnitOperation string
+
+const (
+	AddUnit            UnitOperation = "add"
+	RemoveUnit         UnitOperation = "remove"
+	OffboardUnit       UnitOperation = "offboard"
+	CancelOffboardUnit UnitOperation = "cancelOffboard"
+)
+
+// unitMoves says which status an operation leads to from each. What is not
+// here is refused. A unit that is in a policy is neither offboarded nor added
+// to another, and one that is in none is not removed, whatever its status.
+var unitMoves = map[UnitStatus]map[UnitOperation]UnitStatus{
+	UnitProtectRequested:        {AddUnit: UnitProtectRequested, RemoveUnit: UnitRemoveRequested},
+	UnitProtected:               {AddUnit: UnitProtected, RemoveUnit: UnitRemoveRequested},
+	UnitUnprotectRequested:      {AddUnit: UnitUnprotectRequested, RemoveUnit: UnitRemoveRequested},
+	UnitUnprotected:             {AddUnit: UnitProtectRequested, RemoveUnit: UnitRemoveRequested, OffboardUnit: UnitOffboardRequested},
+	UnitRemoveRequested:         {AddUnit: UnitProtectRequested, RemoveUnit: UnitRemoveRequested},
+	UnitOffboardRequested:       {CancelOffboardUnit: UnitCancelOffboardRequested},
+	UnitCancelOffboardRequested: {},
+	UnitOffboarded:              {},
+}
+
+// Offboard asks for the end of u's backups: allowed for a unit that is in no
+// policy, and is not on its way out already.
+func (u *Unit) Offboard(by Stamp) *Error {
+	to, ok := unitMoves[u.Status][OffboardUnit]
+	switch {
+	case u.Policy != "":
+		return Fail(OperationNotAllowed, "The unit is in a policy, so its backups cannot be offboarded. Remove it from the policy, wait until that is done, and try again.").On("policyId")
+	case !ok:
+		return Fail(OperationNotAllowed, "A unit can be offboarded only while it is unprotected; this one is "+string(u.Status)+".").On("status")
+	}
+	u.Status, u.Modified, u.OffboardRequested = to, by, by.At
+	return nil
+}
+
+// CancelOffboard calls u's offboarding off: allowed while it is requested, and
+// its grace period is not over.
+func (u *Unit) CancelOffboard(by Stamp) *Error {
+	to, ok := unitMoves[u.Status][CancelOffboardUnit]
+	if !ok {
+		return Fail(OperationNotAllowed, "Only an offboarding that is requested can be cancelled; this unit is "+string(u.Status)+".").On("status")
+	}
+	u.Status, u.Modified = to, by
+	return nil
 }

@@ -23,6 +23,7 @@ package catalog
 
 import (
 	"errors"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
@@ -38,6 +39,10 @@ type Config struct {
 	// force. Default 100. With 1, none can be created either while one is in
 	// force, which is Microsoft's older rule.
 	MaxActivePolicies int
+
+	// OffboardGrace is how long an offboarding may still be cancelled, after
+	// which the unit's backups are destroyed. Default 90 days.
+	OffboardGrace time.Duration
 }
 
 // A Catalog is the control plane's state. It is safe for concurrent use.
@@ -46,6 +51,7 @@ type Catalog struct {
 	queue     *jobs.Queue
 	now       backup.Clock
 	maxActive int
+	cfg       Config
 }
 
 // New returns a catalog on db that enqueues its work on q.
@@ -53,7 +59,10 @@ func New(db *database.DB, q *jobs.Queue, cfg Config) *Catalog {
 	if cfg.MaxActivePolicies == 0 {
 		cfg.MaxActivePolicies = 100
 	}
-	return &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies}
+	if cfg.OffboardGrace == 0 {
+		cfg.OffboardGrace = 90 * 24 * time.Hour
+	}
+	return &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, cfg: cfg}
 }
 
 // Failures that workers, not callers, are told about.

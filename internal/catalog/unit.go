@@ -2,8 +2,6 @@ package catalog
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +16,7 @@ type UnitQuery struct {
 }
 
 const unitColumns = `u.id, u.tenant, u.policy, u.directory, u.status, u.sources, u.problem, u.offboard_requested,
-	u.created, u.created_by, u.modified, u.modified_by`
+	u.created, u.created_by, u.modified, u.modified_by, u.offboarded`
 
 // unitsWithOwners is what a unit is read from when its owner's names are
 // wanted with it; ownerColumns are those names.
@@ -30,7 +28,7 @@ const (
 // unitFields is where unitColumns are read to.
 func unitFields(u *backup.Unit) []any {
 	return []any{&u.ID, &u.Tenant, &u.Policy, &u.Directory, &u.Status, &u.Sources, fromJSON{&u.Problem}, micros{&u.OffboardRequested},
-		micros{&u.Created.At}, fromJSON{&u.Created.By}, micros{&u.Modified.At}, fromJSON{&u.Modified.By}}
+		micros{&u.Created.At}, fromJSON{&u.Created.By}, micros{&u.Modified.At}, fromJSON{&u.Modified.By}, micros{&u.Offboarded}}
 }
 
 func scanUnit(r scanner) (u backup.Unit, err error) {
@@ -69,16 +67,7 @@ func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery
 
 // Unit returns a protection unit, or ProtectionUnitNotFound.
 func (c *Catalog) Unit(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {
-	u, err := scanUnitWithOwner(c.db.Read().QueryRowContext(ctx,
-		`SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+` WHERE u.tenant = $1 AND u.id = $2`,
-		string(tenant), string(id)))
-	if errors.Is(err, sql.ErrNoRows) {
-		return u, unitNotFound()
-	}
-	if err != nil {
-		return u, fmt.Errorf("read unit %s: %w", id, err)
-	}
-	return u, nil
+	return readUnit(ctx, c.db.Read(), tenant, id)
 }
 
 // UnitsByID returns those of the named units that there are.

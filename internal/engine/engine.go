@@ -96,6 +96,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Restore:  {Handler: e.restore, Workers: e.Workers},
 		jobs.Expire:   {Handler: e.expire, Workers: 1},
 		jobs.Maintain: {Handler: e.maintain, Workers: 1},
+		jobs.Offboard: {Handler: e.offboard, Workers: 1},
 	}
 }
 

@@ -133,11 +133,12 @@ func (s *Server) serve(x *exchange) (reply, error) {
 	if err := s.authenticate(x); err != nil {
 		return reply{}, err
 	}
+	// A personal account is of no tenant that could be served; May refuses it.
+	if x.caller.Tenant != identity.PersonalTenant && s.cfg.Tenants != nil && !s.cfg.Tenants(x.tenant()) {
+		return reply{}, s.refuseToken(x, true)
+	}
 	if !x.caller.May(x.route.op) {
 		return reply{}, backup.Fail(backup.AuthorizationDenied, "The token does not carry a permission that this operation needs, or is of the wrong kind. Ask an administrator to grant it, and get a new token.")
-	}
-	if x.caller.Tenant == identity.PersonalTenant || s.cfg.Tenants != nil && !s.cfg.Tenants(x.tenant()) {
-		return reply{}, s.refuseToken(x, true)
 	}
 	if err := s.throttle.take(x.w, x.tenant(), x.caller.AppID); err != nil {
 		return reply{}, err

@@ -95,6 +95,10 @@ func routes() []route {
 		table = append(table,
 			route{method: "GET", path: one, op: identity.GetUnit, handle: (*Server).getUnit, entity: unitType, options: single, keys: unitKey})
 	}
+	table = append(table,
+		route{method: "POST", path: unitSet + "/{id}/offboard", op: identity.OffboardUnit, handle: (*Server).offboardUnit, keys: unitKey, body: optionalBody, action: true},
+		route{method: "POST", path: unitSet + "/{id}/cancelOffboard", op: identity.CancelOffboardUnit, handle: (*Server).cancelOffboardUnit, keys: unitKey, body: optionalBody, action: true},
+	)
 
 	// Restore points.
 	table = append(table,

@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"context"
 	"net/http"
 
 	"holdfast/internal/backup"
@@ -98,4 +99,24 @@ func (s *Server) getPolicyUnit(x *exchange) (reply, error) {
 		return reply{}, backup.Fail(backup.ProtectionUnitNotFound, "There is no such unit in this policy.")
 	}
 	return show(x, http.StatusOK, driveUnitSet, s.unitView(x, u, ""))
+}
+
+// offboardUnit asks for the end of a unit's backups.
+func (s *Server) offboardUnit(x *exchange) (reply, error) {
+	return s.movedUnit(x, s.catalog.OffboardUnit)
+}
+
+// cancelOffboardUnit calls a unit's offboarding off.
+func (s *Server) cancelOffboardUnit(x *exchange) (reply, error) {
+	return s.movedUnit(x, s.catalog.CancelOffboardUnit)
+}
+
+func (s *Server) movedUnit(x *exchange, move func(context.Context, backup.TenantID, unitID, backup.Stamp) (backup.Unit, error)) (reply, error) {
+	u, err := move(x.ctx(), x.tenant(), guid[unitID](x, "id"), s.stamp(x))
+	if err != nil {
+		return reply{}, err
+	}
+	r, err := show(x, http.StatusOK, unitSet, s.unitView(x, u, ""))
+	r.content = root + "/" + unitSet + "('" + string(u.ID) + "')"
+	return r, err
 }

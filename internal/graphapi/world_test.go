@@ -398,6 +398,21 @@ func (w *world) work() (points []backup.Point) {
 		ok(w.catalog.SettlePolicy(ctx, j))
 		done(j)
 	}
+	for _, j := range claim(jobs.Offboard) {
+		next, err := w.catalog.SettleOffboarding(ctx, j)
+		ok(err)
+		drives, err := w.catalog.DrivesToDestroy(ctx, j.Tenant, backup.UnitID(j.Key))
+		ok(err)
+		for _, d := range drives {
+			ok(w.catalog.ForgetDrive(ctx, j, d))
+		}
+		done(j)
+		if !next.IsZero() {
+			ok(w.db.Tx(ctx, func(tx *database.Tx) error {
+				return w.queue.Enqueue(ctx, tx, jobs.Spec{Kind: j.Kind, Key: j.Key, Tenant: j.Tenant, RunAt: next})
+			}))
+		}
+	}
 	for _, j := range claim(jobs.Backup) {
 		_, s, err := w.catalog.UnitForBackup(ctx, j.Tenant, backup.UnitID(j.Key))
 		ok(err)

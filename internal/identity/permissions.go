@@ -17,6 +17,9 @@ const (
 	ListUnits Operation = "ListUnits"
 	GetUnit   Operation = "GetUnit"
 
+	OffboardUnit       Operation = "OffboardUnit"
+	CancelOffboardUnit Operation = "CancelOffboardUnit"
+
 	CreateBulkJob Operation = "CreateBulkJob"
 	ListBulkJobs  Operation = "ListBulkJobs"
 	GetBulkJob    Operation = "GetBulkJob"
@@ -34,7 +37,16 @@ const (
 	ListArtifacts   Operation = "ListArtifacts"
 	GetArtifact     Operation = "GetArtifact"
 
-	GetService Operation = "GetService"
+	GetService           Operation = "GetService"
+	EnableService        Operation = "EnableService"
+	ListServiceApps      Operation = "ListServiceApps"
+	CreateServiceApp     Operation = "CreateServiceApp"
+	GetServiceApp        Operation = "GetServiceApp"
+	DeleteServiceApp     Operation = "DeleteServiceApp"
+	ActivateServiceApp   Operation = "ActivateServiceApp"
+	DeactivateServiceApp Operation = "DeactivateServiceApp"
+	GetEmailSetting      Operation = "GetEmailSetting"
+	UpdateEmailSetting   Operation = "UpdateEmailSetting"
 )
 
 // A Requirement says which permissions suffice for an operation, each alone,
@@ -50,6 +62,10 @@ func anyCaller(suffices ...Permission) Requirement {
 	return Requirement{Delegated: suffices, Application: suffices}
 }
 
+// usersOnly is the requirement of an operation that no application may do for
+// itself.
+func usersOnly(suffices ...Permission) Requirement { return Requirement{Delegated: suffices} }
+
 // Table says what suffices for each operation. The router is built from
 // routes that name their operation, and refuses one that has no row here.
 var Table = map[Operation]Requirement{
@@ -63,6 +79,9 @@ var Table = map[Operation]Requirement{
 
 	ListUnits: anyCaller(ConfigurationRead, ConfigurationWrite),
 	GetUnit:   anyCaller(ConfigurationRead, ConfigurationWrite),
+
+	OffboardUnit:       usersOnly(ConfigurationWrite),
+	CancelOffboardUnit: usersOnly(ConfigurationWrite),
 
 	CreateBulkJob: anyCaller(ConfigurationWrite),
 	ListBulkJobs:  anyCaller(ConfigurationRead, ConfigurationWrite),
@@ -81,5 +100,14 @@ var Table = map[Operation]Requirement{
 	ListArtifacts:   anyCaller(RestoreRead, RestoreWrite),
 	GetArtifact:     anyCaller(RestoreRead, RestoreWrite),
 
-	GetService: anyCaller(ControlRead, ControlWrite),
+	GetService:           anyCaller(ControlRead, ControlWrite),
+	EnableService:        anyCaller(ControlWrite),
+	ListServiceApps:      anyCaller(ControlRead, ControlWrite),
+	CreateServiceApp:     anyCaller(ControlWrite),
+	GetServiceApp:        anyCaller(ControlRead, ControlWrite),
+	DeleteServiceApp:     anyCaller(ControlWrite),
+	ActivateServiceApp:   usersOnly(ControlWrite),
+	DeactivateServiceApp: usersOnly(ControlWrite),
+	GetEmailSetting:      anyCaller(ControlWrite),
+	UpdateEmailSetting:   usersOnly(ControlWrite),
 }

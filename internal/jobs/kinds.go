@@ -21,4 +21,8 @@ const (
 	// Maintain keeps a tenant's vault in order, again and again. Key: the
 	// tenant's id.
 	Maintain Kind = "maintain"
+	// Offboard ends a unit's offboarding: it destroys the backups when the grace
+	// period is over and forgets the unit later, or calls it off. Key: the
+	// unit's id.
+	Offboard Kind = "offboard"
 )

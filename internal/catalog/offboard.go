@@ -1,0 +1,167 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+// offboardedShown is how long a unit can still be read when its backups are
+// gone.
+const offboardedShown = 30 * 24 * time.Hour
+
+// OffboardUnit asks for the end of a unit's backups, which comes when the
+// grace period is over. ProtectionUnitNotFound, OperationNotAllowed.
+func (c *Catalog) OffboardUnit(ctx context.Context, tenant backup.TenantID, id backup.UnitID, by backup.Stamp) (backup.Unit, error) {
+	return c.moveUnit(ctx, tenant, id, by, "offboard", c.cfg.OffboardGrace, (*backup.Unit).Offboard)
+}
+
+// CancelOffboardUnit calls a unit's offboarding off. ProtectionUnitNotFound,
+// OperationNotAllowed.
+func (c *Catalog) CancelOffboardUnit(ctx context.Context, tenant backup.TenantID, id backup.UnitID, by backup.Stamp) (backup.Unit, error) {
+	return c.moveUnit(ctx, tenant, id, by, "cancel offboarding of", 0, (*backup.Unit).CancelOffboard)
+}
+
+// moveUnit moves a unit, and has its offboard job look at it after a while.
+func (c *Catalog) moveUnit(ctx context.Context, tenant backup.TenantID, id backup.UnitID, by backup.Stamp, what string, after time.Duration, move func(*backup.Unit, backup.Stamp) *backup.Error) (backup.Unit, error) {
+	by = asStored(by)
+	var u backup.Unit
+	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
+		if u, err = readUnit(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := move(&u, by); err != nil {
+			return err
+		}
+		err = c.queue.Enqueue(ctx, tx, jobs.Spec{Kind: jobs.Offboard, Key: string(id), Tenant: tenant, RunAt: by.At.Add(after)})
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `
+			UPDATE unit SET status = $3, offboard_requested = $4, modified = $5, modified_by = $6 WHERE tenant = $1 AND id = $2`,
+			string(tenant), string(id), string(u.Status), database.Micros(u.OffboardRequested), database.Micros(by.At), toJSON(by.By))
+		return err
+	})
+	if err != nil {
+		return backup.Unit{}, fmt.Errorf("%s unit %s: %w", what, id, err)
+	}
+	return u, nil
+}
+
+func readUnit(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {
+	u, err := scanUnitWithOwner(db.QueryRowContext(ctx,
+		`SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+` WHERE u.tenant = $1 AND u.id = $2`,
+		string(tenant), string(id)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return u, unitNotFound()
+	}
+	if err != nil {
+		return u, fmt.Errorf("read unit %s: %w", id, err)
+	}
+	return u, nil
+}
+
+// SettleOffboarding does what is due of the offboarding of the unit that the
+// job names, and returns when something is due again: zero if never. A unit
+// that was called back becomes unprotected. When the grace period is over, and
+// nothing is being restored from it, the unit is offboarded and its points are
+// gone, for good; its drives are then to be destroyed. When that was long ago
+// the unit is forgotten. It may be done again. jobs.ErrLost.
+func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time.Time, err error) {
+	id, now := j.Key, c.now().UTC()
+	err = c.tx(ctx, j.Tenant, func(tx *database.Tx) error {
+		next = time.Time{}
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		u, err := readUnit(ctx, tx, j.Tenant, backup.UnitID(id))
+		if errors.Is(err, backup.ProtectionUnitNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch u.Status {
+		case backup.UnitCancelOffboardRequested:
+			_, err = tx.ExecContext(ctx, `UPDATE unit SET status = 'unprotected', offboard_requested = 0 WHERE id = $1`, id)
+			return err
+		case backup.UnitOffboarded:
+			if next = u.Offboarded.Add(offboardedShown); next.After(now) {
+				return nil
+			}
+			var drives bool
+			if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM drive_state WHERE unit = $1)`, id).Scan(&drives); err != nil {
+				return err
+			}
+			if drives { // they are destroyed first
+				return nil
+			}
+			next = time.Time{}
+			_, err = tx.ExecContext(ctx, `DELETE FROM unit WHERE id = $1`, id)
+			return err
+		case backup.UnitOffboardRequested:
+		default:
+			return nil
+		}
+		if next = u.OffboardRequested.Add(c.cfg.OffboardGrace); next.After(now) {
+			return nil
+		}
+		var restoring bool
+		err = tx.QueryRowContext(ctx, `
+			SELECT EXISTS (SELECT 1 FROM restore_artifact WHERE tenant = $1 AND unit = $2 AND status IN ('scheduled', 'inProgress'))`,
+			string(j.Tenant), id).Scan(&restoring)
+		if err != nil {
+			return fmt.Errorf("look for restores: %w", err)
+		}
+		if restoring {
+			next = now.Add(time.Minute)
+			return nil
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM restore_point WHERE tenant = $1 AND unit = $2`, string(j.Tenant), id); err != nil {
+			return fmt.Errorf("delete points: %w", err)
+		}
+		next = now.Add(offboardedShown)
+		_, err = tx.ExecContext(ctx, `UPDATE unit SET status = 'offboarded', problem = NULL, offboarded = $2 WHERE id = $1`, id, database.Micros(now))
+		return err
+	})
+	if err != nil {
+		return next, fmt.Errorf("settle the offboarding of unit %s: %w", id, err)
+	}
+	return next, nil
+}
+
+// DrivesToDestroy lists the drives that an offboarded unit has left in the
+// vault. A new unit of the same owner commits nothing before they are gone.
+func (c *Catalog) DrivesToDestroy(ctx context.Context, tenant backup.TenantID, id backup.UnitID) ([]DriveRoot, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT s.unit, s.drive, s.root FROM drive_state s JOIN unit u ON u.id = s.unit AND u.status = 'offboarded'
+		WHERE s.tenant = $1 AND s.unit = $2 ORDER BY s.drive`, string(tenant), string(id))
+	all, err := collect(rows, err, func(r scanner) (d DriveRoot, err error) { return d, r.Scan(&d.Unit, &d.Drive, &d.Root) })
+	if err != nil {
+		return nil, fmt.Errorf("list drives of unit %s: %w", id, err)
+	}
+	return all, nil
+}
+
+// ForgetDrive drops where an offboarded unit's drive stood: the vault has it no
+// more. jobs.ErrLost.
+func (c *Catalog) ForgetDrive(ctx context.Context, j *jobs.Job, d DriveRoot) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM drive_state WHERE tenant = $1 AND unit = $2 AND drive = $3`,
+			string(j.Tenant), string(d.Unit), string(d.Drive))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget drive %s: %w", d.Drive, err)
+	}
+	return nil
+}
