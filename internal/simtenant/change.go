@@ -75,6 +75,10 @@ func onDisk(err error) error {
 		return fail(http.StatusForbidden, "accessDenied", "The file system does not allow the change.")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fail(http.StatusInsufficientStorage, "quotaLimitReached", "The disk is full.")
+	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ENOTEMPTY):
+		return nameTaken() // by something that came just now
+	case errors.Is(err, syscall.EXDEV):
+		return fail(http.StatusNotImplemented, "notSupported", "The user's folder lies on another file system than the folder of drives; it can be read, but not written to.")
 	case errors.Is(err, fs.ErrNotExist):
 		return noItem()
 	}

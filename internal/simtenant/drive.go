@@ -436,11 +436,9 @@ func (d *drive) learn(r *reading) error {
 		if !it.denied {
 			it.denied, it.hash = true, ""
 			it.etag++
-			it.stale = false
 			d.touch(it)
 		}
-		it.stale = false
-		it.unsure = true
+		it.stale, it.unsure = false, true
 		return nil
 	}
 	d.know(it, r.after, r.hash, r.strong)

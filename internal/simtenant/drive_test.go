@@ -359,7 +359,7 @@ func TestUnreadableFilesAreShown(t *testing.T) {
 		if err := d.learn(denied); err != nil {
 			return err
 		}
-		v := (&viewer{d: d}).view(it).(*itemView)
+		v := (&viewer{d: d, delta: true}).view(it)
 		if v.Name != "locked.txt" || v.File.Hashes["quickXorHash"] != "" || v.CTag != "" {
 			t.Errorf("an unreadable file is shown as %+v", v)
 		}

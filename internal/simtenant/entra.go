@@ -120,20 +120,17 @@ func (s *Service) entra(w http.ResponseWriter, r *http.Request) bool {
 	if !ok {
 		return false
 	}
-	rest = strings.ToLower(rest)
-	serve := map[string]func(http.ResponseWriter, *http.Request, string){
-		"oauth2/v2.0/token":                     s.serveToken,
-		"v2.0/.well-known/openid-configuration": s.serveDiscovery,
-		"discovery/v2.0/keys":                   s.serveKeys,
-		"discovery/keys":                        s.serveKeys,
-		"discovery/instance":                    s.serveInstance,
-	}[rest]
-	if serve == nil {
+	method, serve := http.MethodGet, s.serveKeys
+	switch strings.ToLower(rest) {
+	case "oauth2/v2.0/token":
+		method, serve = http.MethodPost, s.serveToken
+	case "v2.0/.well-known/openid-configuration":
+		serve = s.serveDiscovery
+	case "discovery/instance":
+		serve = s.serveInstance
+	case "discovery/v2.0/keys", "discovery/keys":
+	default:
 		return false
-	}
-	method := http.MethodGet
-	if rest == "oauth2/v2.0/token" {
-		method = http.MethodPost
 	}
 	if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 		w.Header().Set("Allow", method)

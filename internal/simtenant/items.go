@@ -46,7 +46,7 @@ type itemView struct {
 	DownloadURL    string           `json:"@microsoft.graph.downloadUrl,omitempty"`
 	ID             string           `json:"id"`
 	Name           string           `json:"name,omitempty"`
-	Size           int64            `json:"size"`
+	Size           *int64           `json:"size,omitempty"`
 	ETag           string           `json:"eTag,omitempty"`
 	CTag           string           `json:"cTag,omitempty"`
 	WebURL         string           `json:"webUrl,omitempty"`
@@ -54,7 +54,7 @@ type itemView struct {
 	Modified       string           `json:"lastModifiedDateTime,omitempty"`
 	CreatedBy      *identityView    `json:"createdBy,omitempty"`
 	LastModifiedBy *identityView    `json:"lastModifiedBy,omitempty"`
-	Parent         *parentReference `json:"parentReference"`
+	Parent         *parentReference `json:"parentReference,omitempty"`
 	FileSystemInfo *timesView       `json:"fileSystemInfo,omitempty"`
 	File           *fileView        `json:"file,omitempty"`
 	Folder         *folderView      `json:"folder,omitempty"`
@@ -69,13 +69,15 @@ type deletedView struct {
 
 // viewer writes items of one drive for one request.
 type viewer struct {
-	d       *drive
-	driveID string
-	owner   *identityView
-	names   map[string]bool
-	urls    func(*item) string // nil: none
-	opts    Options
-	delta   bool
+	d        *drive
+	driveID  string
+	siteID   string
+	url      string
+	owner    *identityView
+	names    map[string]bool    // selected; nil is all
+	download func(*item) string // makes a URL
+	opts     Options
+	delta    bool
 }
 
 func (s *Service) viewer(r *request, d *drive) *viewer {
@@ -83,14 +85,45 @@ func (s *Service) viewer(r *request, d *drive) *viewer {
 	owner := identityOf(d.place.user)
 	origin := originOf(r.Request)
 	return &viewer{
-		d: d, driveID: id, owner: &owner, names: selected(r.query), opts: s.faults.options(),
-		urls: func(it *item) string { return s.downloadURL(origin, id, it) },
+		d: d, driveID: id, siteID: d.place.fullID(), url: d.place.url(), owner: &owner,
+		names: selected(r.query), opts: s.faults.options(),
+		download: func(it *item) string { return s.downloadURL(origin, id, it) },
 	}
 }
 
-// wantsURL reports whether a delta is to carry download URLs.
+// wantsURL reports whether files are to carry download URLs. In a delta they
+// do only on demand.
 func (v *viewer) wantsURL() bool {
-	return v.names["@microsoft.graph.downloadurl"] || v.names["content.downloadurl"]
+	return v.names == nil && !v.delta || v.names["@microsoft.graph.downloadurl"] || v.names["content.downloadurl"]
+}
+
+// only leaves out what was not selected.
+func (v *itemView) only(names map[string]bool) {
+	if names == nil {
+		return
+	}
+	drop(names["name"], &v.Name)
+	drop(names["size"], &v.Size)
+	drop(names["etag"], &v.ETag)
+	drop(names["ctag"], &v.CTag)
+	drop(names["weburl"], &v.WebURL)
+	drop(names["createddatetime"], &v.Created)
+	drop(names["lastmodifieddatetime"], &v.Modified)
+	drop(names["createdby"], &v.CreatedBy)
+	drop(names["lastmodifiedby"], &v.LastModifiedBy)
+	drop(names["parentreference"], &v.Parent)
+	drop(names["filesysteminfo"], &v.FileSystemInfo)
+	drop(names["file"], &v.File)
+	drop(names["folder"], &v.Folder)
+	drop(names["root"], &v.Root)
+	drop(names["deleted"], &v.Deleted)
+}
+
+// drop empties a member that is not kept.
+func drop[T any](keep bool, member *T) {
+	if !keep {
+		*member = *new(T)
+	}
 }
 
 func (it *item) guid() string { return strings.ToUpper(guidText(derive("item", it.id))) }
@@ -115,18 +148,20 @@ func escapePath(p string) string {
 	return strings.Join(names, "/")
 }
 
-func (v *viewer) view(it *item) any {
+func (v *viewer) view(it *item) *itemView {
 	p := v.d.place
 	if it.gone {
-		return project(&itemView{
-			ID: it.id, Deleted: &deletedView{"deleted"},
+		out := &itemView{
+			ID: it.id, Size: new(int64(0)), Deleted: &deletedView{"deleted"},
 			Parent: &parentReference{DriveID: v.driveID, DriveType: p.driveType(), ID: it.from},
-		}, v.names)
+		}
+		out.only(v.names)
+		return out
 	}
 	out := &itemView{
-		ID: it.id, Name: it.name, Size: it.size, ETag: it.eTag(), CTag: it.cTag(), WebURL: p.url(),
+		ID: it.id, Name: it.name, Size: new(it.size), ETag: it.eTag(), CTag: it.cTag(), WebURL: v.url,
 		Created: stamp(it.created), Modified: stamp(it.noticed), CreatedBy: v.owner, LastModifiedBy: v.owner,
-		Parent:         &parentReference{DriveID: v.driveID, DriveType: p.driveType(), SiteID: p.fullID()},
+		Parent:         &parentReference{DriveID: v.driveID, DriveType: p.driveType(), SiteID: v.siteID},
 		FileSystemInfo: &timesView{stamp(it.created), stamp(it.mtime)},
 	}
 	if it.parent == nil {
@@ -156,22 +191,17 @@ func (v *viewer) view(it *item) any {
 		if it.hash != "" && !v.opts.OmitHash {
 			out.File.Hashes["quickXorHash"] = it.hash
 		}
-		if v.urls != nil && (!v.delta || v.wantsURL()) {
-			out.DownloadURL = v.urls(it)
+		if v.wantsURL() {
+			out.DownloadURL = v.download(it)
 		}
-	}
-	if v.names == nil {
-		return out
 	}
 	if v.names["sharepointids"] {
 		ids := p.sharepointIDs()
 		ids.ListItemUniqueID = strings.ToLower(it.guid())
 		out.SharePointIDs = &ids
 	}
-	if v.names["content.downloadurl"] {
-		v.names["@microsoft.graph.downloadurl"] = true
-	}
-	return project(out, v.names)
+	out.only(v.names)
+	return out
 }
 
 // mimeType guesses from the name, as the service does.
@@ -289,10 +319,7 @@ func (s *Service) getItem(r *request, p place, t target) error {
 // answerItem answers with an item as it now is.
 func (s *Service) answerItem(r *request, d *drive, it *item, status int) {
 	v := s.viewer(r, d).view(it)
-	context := r.base + "/$metadata#drives('" + url.PathEscape(d.place.id()) + "')/items/$entity"
-	if v, ok := v.(*itemView); ok {
-		v.Context = context
-	}
+	v.Context = r.base + "/$metadata#drives('" + url.PathEscape(d.place.id()) + "')/items/$entity"
 	r.w.Header().Set("ETag", it.eTag())
 	r.status, r.answer = status, v
 }

@@ -196,4 +196,3 @@ func (w *world) drive(user string) string {
 	w.t.Helper()
 	return "/drives/" + w.must(200, "GET", "/users/"+user+"/drive", nil).text("id")
 }
-
