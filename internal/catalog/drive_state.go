@@ -48,14 +48,33 @@ func (c *Catalog) UnitForBackup(ctx context.Context, tenant backup.TenantID, id 
 	if err != nil {
 		return u, s, fmt.Errorf("read unit %s: %w", id, err)
 	}
+	s, err = c.lastDrive(ctx, tenant, id)
+	return u, s, err
+}
+
+// UnitForRestore is UnitForBackup for any unit there is, also one that is not
+// to be backed up: a restore first keeps what it is about to change.
+// ProtectionUnitNotFound.
+func (c *Catalog) UnitForRestore(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (backup.Unit, DriveState, error) {
+	u, err := c.Unit(ctx, tenant, id)
+	if err != nil {
+		return u, DriveState{}, err
+	}
+	s, err := c.lastDrive(ctx, tenant, id)
+	return u, s, err
+}
+
+// lastDrive returns the state of the drive of a unit that was last committed,
+// the zero state if none was.
+func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (s DriveState, err error) {
 	err = c.db.Read().QueryRowContext(ctx, `
 		SELECT drive, root, tree, cursor, pending FROM drive_state
 		WHERE tenant = $1 AND unit = $2 ORDER BY committed DESC LIMIT 1`,
 		string(tenant), string(id)).Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending})
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return u, s, fmt.Errorf("read drive of unit %s: %w", id, err)
+		return s, fmt.Errorf("read drive of unit %s: %w", id, err)
 	}
-	return u, s, nil
+	return s, nil
 }
 
 // How long restore points are kept.
@@ -81,20 +100,9 @@ type Commit struct {
 // worker's, ErrNotWanted if the unit is no longer to be backed up, and ErrMoved
 // if the drive's root is not PrevRoot.
 func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.Point, error) {
-	p := m.Point
-	p.Tenant, p.Unit, p.Drive = j.Tenant, m.Unit, m.State.Drive
-	if p.ID == "" {
-		p.ID = backup.NewID[backup.PointID]()
-	}
-	p.At = p.At.UTC().Truncate(time.Microsecond) // as it is stored
-	err := c.db.Tx(ctx, func(tx *database.Tx) error {
-		if err := j.Hold(ctx, tx); err != nil {
-			return err
-		}
+	p := m.point(j)
+	err := c.commit(ctx, j, m, p, func(tx *database.Tx) error {
 		if err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem); err != nil {
-			return err
-		}
-		if err := moveRoot(ctx, tx, &p, m, database.Micros(c.now())); err != nil {
 			return err
 		}
 		return insertPoint(ctx, tx, &p)
@@ -103,6 +111,63 @@ func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backu
 		return backup.Point{}, fmt.Errorf("commit point of unit %s: %w", m.Unit, err)
 	}
 	return p, nil
+}
+
+// KeepPoint is CommitPoint for a run that belongs to a restore: it also holds
+// for a unit that is not to be backed up, which it leaves as it is.
+func (c *Catalog) KeepPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.Point, error) {
+	p := m.point(j)
+	err := c.commit(ctx, j, m, p, func(tx *database.Tx) error {
+		err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem)
+		if err != nil && !errors.Is(err, ErrNotWanted) {
+			return err
+		}
+		return insertPoint(ctx, tx, &p)
+	})
+	if err != nil {
+		return backup.Point{}, fmt.Errorf("keep point of unit %s: %w", m.Unit, err)
+	}
+	return p, nil
+}
+
+// Checkpoint makes safe how far a run of a backup has come: the next run starts
+// from m.State. There is no point, and the unit stays as it is. The tree is to
+// be trimmed once another has taken its place. jobs.ErrLost, ErrMoved.
+func (c *Catalog) Checkpoint(ctx context.Context, j *jobs.Job, m Commit) error {
+	err := c.commit(ctx, j, m, m.point(j), func(tx *database.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE drive_state SET trim = 1 WHERE unit = $1 AND drive = $2 AND tenant = $3`,
+			string(m.Unit), string(m.State.Drive), string(j.Tenant))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("checkpoint of unit %s: %w", m.Unit, err)
+	}
+	return nil
+}
+
+// commit moves a drive's root and does then, in one transaction of a worker
+// that still holds its job.
+func (c *Catalog) commit(ctx context.Context, j *jobs.Job, m Commit, p backup.Point, then func(*database.Tx) error) error {
+	return c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		if err := moveRoot(ctx, tx, p, m, database.Micros(c.now())); err != nil {
+			return err
+		}
+		return then(tx)
+	})
+}
+
+// point returns m.Point as it is to be stored.
+func (m Commit) point(j *jobs.Job) backup.Point {
+	p := m.Point
+	p.Tenant, p.Unit, p.Drive = j.Tenant, m.Unit, m.State.Drive
+	if p.ID == "" {
+		p.ID = backup.NewID[backup.PointID]()
+	}
+	p.At = p.At.UTC().Truncate(time.Microsecond)
+	return p
 }
 
 // FailUnit records why a run of a backup failed. A unit that was never backed
@@ -158,7 +223,7 @@ func settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id
 }
 
 // moveRoot stores a drive's state, if its root is still m.PrevRoot.
-func moveRoot(ctx context.Context, tx *database.Tx, p *backup.Point, m Commit, now int64) error {
+func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, now int64) error {
 	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot}
 	text := `
 		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8

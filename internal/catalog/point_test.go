@@ -58,13 +58,13 @@ func TestCommitPoint(t *testing.T) {
 
 		// Nothing new, but something stands against the unit.
 		problem := &backup.Problem{Code: backup.ItemsNotBackedUp, Message: "One file could not be read."}
-		second := catalog.Commit{Unit: u, PrevRoot: "r1", State: s, Point: backup.Point{At: w.clock(), Tree: "t1"}, Problem: problem}
-		must[backup.Point](t)(w.CommitPoint(ctx, j, second))
+		again := catalog.Commit{Unit: u, PrevRoot: "r1", State: s, Point: backup.Point{At: w.clock(), Tree: "t1"}, Problem: problem}
+		must[backup.Point](t)(w.CommitPoint(ctx, j, again))
 		if got := w.units(p.ID)[owner(1)]; got.Status != backup.UnitProtected || !cmp.Equal(got.Problem, problem) {
 			t.Errorf("unit = %+v", got)
 		}
-		second.Problem = nil
-		must[backup.Point](t)(w.CommitPoint(ctx, j, second))
+		again.Problem = nil
+		must[backup.Point](t)(w.CommitPoint(ctx, j, again))
 		if got := w.units(p.ID)[owner(1)]; got.Problem != nil {
 			t.Errorf("a problem that is over still stands: %+v", got.Problem)
 		}
@@ -88,10 +88,34 @@ func TestCommitPoint(t *testing.T) {
 		if won != 1 {
 			t.Errorf("%d commits upon one root went through, want 1", won)
 		}
+		// A long run makes safe how far it has come.
+		far := catalog.Commit{Unit: u, PrevRoot: "r2", State: catalog.DriveState{Drive: "d", Root: "r3", Tree: "partial"}}
+		ok(t, w.Checkpoint(ctx, j2, far))
+		fails(t, "the same checkpoint again", w.Checkpoint(ctx, j2, far), catalog.ErrMoved)
+		if l := must[catalog.List[backup.Point]](t)(w.Points(ctx, contoso, catalog.PointQuery{Unit: u})); len(l.Items) != 4 {
+			t.Errorf("%d points after a checkpoint, want the 4 before", len(l.Items))
+		}
+		if trim := must[[]catalog.DriveRoot](t)(w.DrivesToTrim(ctx, contoso)); !cmp.Equal(trim, []catalog.DriveRoot{{u, "d", "r3"}}) {
+			t.Errorf("drives to trim = %v", trim)
+		}
+		// A restore keeps what it is about to change, also of a unit that is not
+		// to be backed up any more.
+		_, _, err = w.UpdatePolicy(ctx, contoso, p.ID, catalog.PolicyPatch{By: w.by(), Units: []catalog.UnitChange{{Remove: u}}})
+		ok(t, err)
+		_, s, err = w.UnitForRestore(ctx, contoso, u)
+		ok(t, err)
+		kept := catalog.Commit{Unit: u, PrevRoot: s.Root, State: catalog.DriveState{Drive: "d", Root: "r4"}, Point: backup.Point{At: w.clock(), Tree: "t4"}}
+		fails(t, "commit of a unit that is going", second(w.CommitPoint(ctx, j2, kept)), catalog.ErrNotWanted)
+		must[backup.Point](t)(w.KeepPoint(ctx, j2, kept))
+		if got := w.units(p.ID)[owner(1)].Status; got != backup.UnitRemoveRequested {
+			t.Errorf("a kept point left the unit %s", got)
+		}
+		w.add(p.ID, owner(1))
+
 		// The owner was given another drive.
 		must[backup.Point](t)(w.CommitPoint(ctx, j2, catalog.Commit{Unit: u, State: catalog.DriveState{Drive: "d2", Root: "r9"}, Point: backup.Point{At: w.clock(), Tree: "t9"}}))
 		w.pass(time.Second)
-		if roots := must[map[backup.DriveID]string](t)(w.Roots(ctx, contoso)); !cmp.Equal(roots, map[backup.DriveID]string{"d": "r2", "d2": "r9"}) {
+		if roots := must[map[backup.DriveID]string](t)(w.Roots(ctx, contoso)); !cmp.Equal(roots, map[backup.DriveID]string{"d": "r4", "d2": "r9"}) {
 			t.Errorf("roots = %v", roots)
 		}
 	})

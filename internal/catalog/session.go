@@ -423,6 +423,25 @@ type Restored struct {
 	SiteID, SiteName, SiteWebURL string
 }
 
+// NoteArtifact records where an artifact is about to be restored to, before
+// that place is made, so that a restore that is begun anew goes on there.
+// jobs.ErrLost.
+func (c *Catalog) NoteArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID, r Restored) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `
+			UPDATE restore_artifact SET site_id = $3, site_name = $4, site_web_url = $5 WHERE tenant = $1 AND id = $2`,
+			string(j.Tenant), string(id), r.SiteID, r.SiteName, r.SiteWebURL)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note the place of artifact %s: %w", id, err)
+	}
+	return nil
+}
+
 // FinishArtifact records the end of a restore: with a problem it has failed,
 // without it has succeeded. The session ends with its last artifact. On an
 // artifact that is finished already it does nothing. jobs.ErrLost.

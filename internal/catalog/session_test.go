@@ -92,7 +92,8 @@ func TestSession(t *testing.T) {
 			ok(t, w.StartArtifact(ctx, work[string(artifacts[0].ID)], artifacts[0].ID))
 			w.pass(time.Second)
 		}
-		if a := w.artifacts(s.ID)[0]; a.Status != backup.ArtifactInProgress || !a.Started.Equal(begun) {
+		ok(t, w.NoteArtifact(ctx, work[string(artifacts[0].ID)], artifacts[0].ID, catalog.Restored{SiteName: "noted"}))
+		if a := w.artifacts(s.ID)[0]; a.RestoredSiteName != "noted" || a.Status != backup.ArtifactInProgress || !a.Started.Equal(begun) {
 			t.Errorf("started artifact = %+v", a)
 		}
 		if got := must[backup.Session](t)(w.Session(ctx, contoso, s.ID)); got.Status != backup.SessionActive || !got.Completed.IsZero() {
@@ -272,6 +273,10 @@ func TestTenants(t *testing.T) {
 				_, _, err := w.UnitForBackup(ctx, fabrikam, u.ID)
 				return err
 			}(), catalog.ErrNotWanted},
+			"UnitForRestore": {func() error {
+				_, _, err := w.UnitForRestore(ctx, fabrikam, u.ID)
+				return err
+			}(), backup.ProtectionUnitNotFound},
 			"Point": {second(w.Point(ctx, fabrikam, points[0].ID)), backup.InvalidRestorePoint},
 			"CreateSession": {second(w.CreateSession(ctx, fabrikam, backup.OneDrive, backup.RestoreStandard,
 				[]catalog.NewArtifact{{points[0].ID, backup.DestinationNew}}, w.by())), backup.InvalidRestorePoint},
@@ -331,6 +336,9 @@ func TestTenants(t *testing.T) {
 		}
 		fails(t, "FailUnit", w.FailUnit(ctx, j, u.ID, &backup.Problem{}), catalog.ErrNotWanted)
 		fails(t, "CommitPoint", second(w.CommitPoint(ctx, j, catalog.Commit{Unit: u.ID, State: catalog.DriveState{Drive: "d"}})), catalog.ErrNotWanted)
+		ok(t, w.NoteArtifact(ctx, j, a.ID, catalog.Restored{SiteName: "x"}))
+		fails(t, "KeepPoint", second(w.KeepPoint(ctx, j, catalog.Commit{Unit: u.ID, PrevRoot: "r", State: catalog.DriveState{Drive: points[0].Drive}})), catalog.ErrMoved)
+		fails(t, "Checkpoint", w.Checkpoint(ctx, j, catalog.Commit{Unit: u.ID, State: catalog.DriveState{Drive: points[0].Drive}}), catalog.ErrMoved)
 		fails(t, "CommitTrim", w.CommitTrim(ctx, j, catalog.DriveRoot{Unit: u.ID, Drive: points[0].Drive}, "x"), catalog.ErrMoved)
 		fails(t, "StartArtifact", w.StartArtifact(ctx, j, a.ID), backup.ItemNotFound)
 		ok(t, w.FinishArtifact(ctx, j, a.ID, catalog.Restored{}, nil))
@@ -347,7 +355,7 @@ func (w *world) everything() map[string]string {
 	w.t.Helper()
 	all := map[string]string{}
 	for _, column := range []string{"directory_user.id", "policy.display_name", "policy.enabled", "unit.status", "unit.policy", "bulk_job.status",
-		"drive_state.root", "restore_point.tree", "restore_session.status", "restore_session.total", "restore_artifact.status"} {
+		"drive_state.root", "restore_point.tree", "restore_session.status", "restore_session.total", "restore_artifact.status", "restore_artifact.site_name"} {
 		table, name, _ := strings.Cut(column, ".")
 		rows, err := w.db.Read().QueryContext(w.t.Context(), `SELECT CAST(`+name+` AS TEXT) FROM `+table+` WHERE tenant = $1 ORDER BY 1`, string(contoso))
 		ok(w.t, err)
