@@ -318,7 +318,7 @@ func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name str
 		switch {
 		case it.gone || parent.gone:
 			return noItem()
-		case there == nil:
+		case there == nil, there == it: // itself, where case makes no difference
 		case how == onConflictRename && n <= 1000:
 			name = numbered(wanted, n)
 			continue
@@ -338,7 +338,11 @@ func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name str
 			from.Close()
 			return onDisk(err)
 		}
-		err = renameNew(from, it.name, to, name)
+		if there == it {
+			err = renameAt(from, it.name, to, name)
+		} else {
+			err = renameNew(from, it.name, to, name)
+		}
 		from.Close()
 		to.Close()
 		if errors.Is(err, fs.ErrExist) && n <= 1000 {
@@ -444,6 +448,7 @@ type wish struct {
 	name    string // the new item's; empty where target is the item itself
 	how     behaviour
 	ifMatch string
+	absent  bool // nothing may be there yet
 	times   fileTimes
 }
 
@@ -496,6 +501,9 @@ func (u wish) admit(there *item) error {
 			return fail(http.StatusPreconditionFailed, "resourceModified", "The item that was to be replaced is gone.").because("entityTagDoesNotMatch")
 		}
 		return nil
+	}
+	if u.absent {
+		return fail(http.StatusPreconditionFailed, "resourceModified", "There is an item of that name already.").because("entityTagDoesNotMatch")
 	}
 	if err := there.expected(u.ifMatch); err != nil {
 		return err

@@ -597,6 +597,8 @@ func TestChangesByClients(t *testing.T) {
 	}
 	w.must(409, "PUT", drive+"/root:/Docs:/content", "x")
 	w.must(412, "PUT", drive+"/root:/new.txt:/content", "x", "If-Match", tag)
+	w.must(412, "PUT", drive+"/root:/Docs/f.txt:/content", "x", "If-None-Match", "*")
+	w.must(201, "PUT", drive+"/root:/Docs/first.txt:/content", "x", "If-None-Match", "*")
 	w.must(201, "PUT", drive+"/root:/empty:/content", nil)
 	w.must(200, "PUT", drive+"/root:/Docs/f.txt:/content", "three")
 	if got := w.read(amala + "/Docs/f.txt"); got != "three" {

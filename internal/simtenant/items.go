@@ -285,7 +285,13 @@ func (d *drive) child(ctx context.Context, folder *item, name string) (*item, er
 	}
 	known = folder.children[name]
 	if known == nil && !missing {
-		if _, err := d.statChild(folder, name); err == nil {
+		if st, err := d.statChild(folder, name); err == nil {
+			// Some file systems find a file under other spellings of its name.
+			for have, it := range folder.children {
+				if it.inode == st.inode && fold(have) == fold(name) {
+					return it, nil
+				}
+			}
 			return nil, fail(http.StatusConflict, "nameAlreadyExists", "The name is that of something which is no file or folder of the drive.")
 		}
 	}

@@ -82,7 +82,7 @@ func TestManyUsersStartQuickly(t *testing.T) {
 	dir := t.TempDir()
 	cfg := Config{State: filepath.Join(dir, "state"), Drives: filepath.Join(dir, "drives"), Tenants: Sample()}
 	tenant := &cfg.Tenants[0]
-	for i := range 3000 {
+	for i := range 1000 {
 		tenant.Users = append(tenant.Users, User{ID: backup.NewID[backup.ObjectID](), UserPrincipalName: fmt.Sprintf("person%d@contoso.com", i)})
 	}
 	for range 2 {
@@ -91,7 +91,7 @@ func TestManyUsersStartQuickly(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Every drive can be asked for; few stay in memory.
-		for i := range 300 {
+		for i := range 150 {
 			p := place{s.folders[tenant.Users[i].UserPrincipalName], documents}
 			if err := s.with(p, func(d *drive) error { return d.scan(t.Context()) }); err != nil {
 				t.Fatal(err)

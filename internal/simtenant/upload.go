@@ -55,11 +55,8 @@ func (t target) split() (target, string) {
 
 // wishOf reads where an upload goes from its address.
 func wishOf(r *request, t target, how behaviour) (wish, error) {
-	u := wish{how: how, ifMatch: r.Header.Get("If-Match")}
+	u := wish{how: how, ifMatch: r.Header.Get("If-Match"), absent: r.Header.Get("If-None-Match") == "*"}
 	u.target, u.name = t.split()
-	if r.Header.Get("If-None-Match") == "*" {
-		u.how = onConflictFail
-	}
 	if u.name != "" {
 		return u, checkName(u.name)
 	}

@@ -71,7 +71,7 @@ func reply(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// replyItem is reply with Graph's content type.
+// replyGraph is reply with Graph's content type.
 func replyGraph(w http.ResponseWriter, status int, v any) error {
 	w.Header().Set("Content-Type", "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8")
 	return reply(w, status, v)
