@@ -117,7 +117,7 @@ const (
 	defaultGraph     = "https://graph.microsoft.com/v1.0"
 	defaultAuthority = "https://login.microsoftonline.com"
 	defaultInterval  = 10 * time.Minute
-	defaultWorkers   = 4
+	defaultWorkers   = 8
 	defaultRequests  = 130_000
 )
 

@@ -327,6 +327,16 @@ func (c *Catalog) CommitTrim(ctx context.Context, j *jobs.Job, d DriveRoot, root
 	return nil
 }
 
+// Root returns a drive's root in the vault, empty for a drive without points.
+func (c *Catalog) Root(ctx context.Context, tenant backup.TenantID, drive backup.DriveID) (root string, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT root FROM drive_state WHERE tenant = $1 AND drive = $2 AND root <> ''`,
+		string(tenant), string(drive)).Scan(&root)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("find root of drive %s: %w", drive, err)
+	}
+	return root, nil
+}
+
 // Roots returns the root of every drive of a tenant that has one, for the
 // vault's maintenance.
 func (c *Catalog) Roots(ctx context.Context, tenant backup.TenantID) (map[backup.DriveID]string, error) {

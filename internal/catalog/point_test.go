@@ -115,6 +115,11 @@ func TestCommitPoint(t *testing.T) {
 		// The owner was given another drive.
 		must[backup.Point](t)(w.CommitPoint(ctx, j2, catalog.Commit{Unit: u, State: catalog.DriveState{Drive: "d2", Root: "r9"}, Point: backup.Point{At: w.clock(), Tree: "t9"}}))
 		w.pass(time.Second)
+		for drive, want := range map[backup.DriveID]string{"d2": "r9", "d": "r4", "other": ""} {
+			if root := must[string](t)(w.Root(ctx, contoso, drive)); root != want {
+				t.Errorf("Root(%s) = %q, want %q", drive, root, want)
+			}
+		}
 		if roots := must[map[backup.DriveID]string](t)(w.Roots(ctx, contoso)); !cmp.Equal(roots, map[backup.DriveID]string{"d": "r4", "d2": "r9"}) {
 			t.Errorf("roots = %v", roots)
 		}

@@ -159,11 +159,11 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	if state.Drive != p.drive.ID {
 		// The owner has another drive than before: it begins anew, and the
 		// points of the old one stay. It may be one that we once knew.
-		roots, err := e.Catalog.Roots(ctx, j.Tenant)
+		root, err := e.Catalog.Root(ctx, j.Tenant, p.drive.ID)
 		if err != nil {
 			return protected{}, err
 		}
-		p.state = catalog.DriveState{Drive: p.drive.ID, Root: roots[p.drive.ID]}
+		p.state = catalog.DriveState{Drive: p.drive.ID, Root: root}
 	}
 	p.update, err = p.vault.Begin(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: p.drive.ID}, p.state.Root, p.state.Tree)
 	if err != nil {

@@ -66,7 +66,7 @@ func TestMaintenanceDuringAnUpdateLosesNothing(t *testing.T) {
 
 	u := begin(t, v, s)
 	early := file(t, u, "early", "root", "early", "written before maintenance")
-	if err := u.w.Flush(t.Context()); err != nil { // as kopia does in long sessions
+	if err := v.updates.Flush(t.Context()); err != nil { // as kopia does in long sessions
 		t.Fatal(err)
 	}
 	pending := file(t, u, "pending", "root", "pending", "not flushed yet")

@@ -22,15 +22,15 @@ func (key DriveKey) source() snapshot.SourceInfo {
 	return snapshot.SourceInfo{Host: string(key.Tenant), UserName: owner, Path: "/drives/" + string(key.Drive)}
 }
 
-// publish makes root the drive's manifest and flushes the session, all in one
-// step: either everything written in it is in the vault, or none.
+// publish makes root the drive's manifest, and returns when that and all that it
+// names are in the vault for good.
 //
 // To find a drive's older manifests kopia reads every manifest of the vault.
 // So they are swept up only when that is worth it: at once in a small vault,
 // every few hundred times in one of ten thousand drives. Until then an older
 // manifest shows points that the newer one has too, or that have expired.
-func (v *Vault) publish(ctx context.Context, w repo.RepositoryWriter, key DriveKey, root *record, at time.Time) error {
-	if err := save(ctx, w, key, root, at); err != nil {
+func (v *Vault) publish(ctx context.Context, key DriveKey, root *record, at time.Time) error {
+	if err := save(ctx, v.updates, key, root, at); err != nil {
 		return err
 	}
 	v.manifests.Lock()
@@ -41,11 +41,11 @@ func (v *Vault) publish(ctx context.Context, w repo.RepositoryWriter, key DriveK
 	}
 	v.manifests.Unlock()
 	if due {
-		if err := v.sweep(ctx, w); err != nil {
+		if err := v.sweep(ctx, v.updates); err != nil {
 			return err
 		}
 	}
-	return storageError(w.Flush(ctx))
+	return v.flush(ctx)
 }
 
 // save stages a manifest of a drive.
@@ -120,11 +120,7 @@ func (v *Vault) expire(ctx context.Context, key DriveKey, root string, keep map[
 	if err != nil {
 		return "", err
 	}
-	w, err := v.session(ctx, "expire")
-	if err != nil {
-		return "", err
-	}
-	defer w.Close(context.WithoutCancel(ctx))
+	w := v.updates
 	var kept []record
 	changed := false
 	for _, day := range days {
@@ -152,14 +148,14 @@ func (v *Vault) expire(ctx context.Context, key DriveKey, root string, keep map[
 		if err := v.forget(ctx, w, key); err != nil {
 			return "", err
 		}
-		return "", storageError(w.Flush(ctx))
+		return "", v.flush(ctx)
 	}
 	now := v.rep.Time()
 	next, err := v.writeDir(ctx, w, "", now, kept)
 	if err != nil {
 		return "", err
 	}
-	return next.Object, v.publish(ctx, w, key, &next, now)
+	return next.Object, v.publish(ctx, key, &next, now)
 }
 
 // manifestsOf returns a drive's manifests, oldest first.

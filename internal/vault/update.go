@@ -15,7 +15,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/compression"
 	"github.com/kopia/kopia/repo/object"
 
@@ -63,15 +62,13 @@ type Sealed struct {
 type Update struct {
 	v   *Vault
 	key DriveKey
-	w   repo.DirectRepositoryWriter
 
-	mu     sync.Mutex
-	base   base
-	puts   map[backup.ItemID]Entry
-	gone   map[backup.ItemID]bool
-	order  map[backup.ItemID]int // of puts, rising from 1
-	last   int
-	closed bool
+	mu    sync.Mutex
+	base  base
+	puts  map[backup.ItemID]Entry
+	gone  map[backup.ItemID]bool
+	order map[backup.ItemID]int // of puts, rising from 1
+	last  int
 }
 
 // A base is the tree that an update starts from, and what was read of it.
@@ -102,11 +99,7 @@ func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Up
 	if err != nil {
 		return nil, fmt.Errorf("begin update of drive %s: %w", key.Drive, err)
 	}
-	w, err := v.session(ctx, "update")
-	if err != nil {
-		return nil, fmt.Errorf("begin update of drive %s: %w", key.Drive, err)
-	}
-	u := &Update{v: v, key: key, w: w, base: b}
+	u := &Update{v: v, key: key, base: b}
 	u.unstage()
 	return u, nil
 }
@@ -266,7 +259,7 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	}
 	sample, more := sample[:n], err == nil
 
-	ow := u.w.NewObjectWriter(ctx, object.WriterOptions{
+	ow := u.v.updates.NewObjectWriter(ctx, object.WriterOptions{
 		Description: "FILE:" + name, Compressor: compressor(sample, more), MetadataCompressor: fastest,
 	})
 	defer ow.Close()
@@ -322,14 +315,14 @@ func compressor(sample []byte, more bool) compression.Name {
 	return fastest
 }
 
-// Close ends the update and drops what was not sealed. It may be called twice.
+// Close ends the update and forgets what was not sealed. Contents that it wrote
+// may be in the vault all the same, where nothing names them; Maintain collects
+// them. It may be called twice.
 func (u *Update) Close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.closed {
-		u.closed = true
-		u.w.Close(context.Background()) // the last reference: the vault's own error, if any
-	}
+	u.base = base{}
+	u.unstage()
 }
 
 // Seal writes the drive as it is now, as a point at a time, publishes it, and
@@ -360,7 +353,7 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 	if err != nil {
 		return Sealed{}, err
 	}
-	index, err := u.base.trie.apply(ctx, u.w, m.parentChanges())
+	index, err := u.base.trie.apply(ctx, u.v.updates, m.parentChanges())
 	if err != nil {
 		return Sealed{}, err
 	}
@@ -393,7 +386,7 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 	if err != nil {
 		return "", "", fmt.Errorf("encode point.json: %w", err)
 	}
-	oid, err := u.v.writeObject(ctx, u.w, metaPrefix, "POINT", b)
+	oid, err := u.v.writeObject(ctx, u.v.updates, metaPrefix, "POINT", b)
 	if err != nil {
 		return "", "", err
 	}
@@ -401,7 +394,7 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 	if index != nil {
 		inMeta = append(inMeta, *index)
 	}
-	meta, err := u.v.writeDir(ctx, u.w, "meta", at, inMeta)
+	meta, err := u.v.writeDir(ctx, u.v.updates, "meta", at, inMeta)
 	if err != nil {
 		return "", "", err
 	}
@@ -424,19 +417,19 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 	for n := 2; slices.ContainsFunc(points, func(r record) bool { return r.Name == name }); n++ {
 		name = at.Format("15-04-05.000Z") + "-" + strconv.Itoa(n)
 	}
-	pointDir, err := u.v.writeDir(ctx, u.w, name, at, []record{files, meta})
+	pointDir, err := u.v.writeDir(ctx, u.v.updates, name, at, []record{files, meta})
 	if err != nil {
 		return "", "", err
 	}
-	dayDir, err := u.v.writeDir(ctx, u.w, day, at, append(points, pointDir))
+	dayDir, err := u.v.writeDir(ctx, u.v.updates, day, at, append(points, pointDir))
 	if err != nil {
 		return "", "", err
 	}
-	rootDir, err := u.v.writeDir(ctx, u.w, "", at, append(days, dayDir))
+	rootDir, err := u.v.writeDir(ctx, u.v.updates, "", at, append(days, dayDir))
 	if err != nil {
 		return "", "", err
 	}
-	if err := u.v.publish(ctx, u.w, u.key, &rootDir, at); err != nil {
+	if err := u.v.publish(ctx, u.key, &rootDir, at); err != nil {
 		return "", "", err
 	}
 	return pointDir.Object, rootDir.Object, nil
@@ -607,7 +600,7 @@ func (u *Update) verifyContent(ctx context.Context, e Entry) error {
 	if err != nil || e.Content == "" {
 		return fmt.Errorf("item %s: %w: %q names no content", e.ID, ErrNotFound, e.Content)
 	}
-	if _, err := u.w.VerifyObject(ctx, oid); err != nil {
+	if _, err := u.v.updates.VerifyObject(ctx, oid); err != nil {
 		return fmt.Errorf("item %s: %w", e.ID, storageError(err))
 	}
 	return nil
@@ -759,7 +752,7 @@ func (m *merge) rootRecord() (record, error) {
 		return record{}, err
 	} else if m.rootID == "" || s != present {
 		// No root folder: an empty tree.
-		return m.u.v.writeDir(m.ctx, m.u.w, "files", time.Time{}, nil)
+		return m.u.v.writeDir(m.ctx, m.u.v.updates, "files", time.Time{}, nil)
 	}
 	if e, ok := m.u.puts[m.rootID]; ok {
 		old, _, err := m.base.record(m.ctx, m.rootID)
@@ -833,7 +826,7 @@ func (m *merge) write(id backup.ItemID, folder *record) error {
 		return nil
 	}
 	nameAll(records, staged)
-	written, err := m.u.v.writeDir(m.ctx, m.u.w, folder.Name, folder.Modified, records)
+	written, err := m.u.v.writeDir(m.ctx, m.u.v.updates, folder.Name, folder.Modified, records)
 	if err != nil {
 		return err
 	}

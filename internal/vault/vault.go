@@ -112,6 +112,15 @@ type Vault struct {
 		live  int // sources at the last sweep
 		stale int // published since, each leaving an older one behind
 	}
+
+	// All updates write through one session, so that one flush serves all that
+	// wait for one.
+	updates repo.DirectRepositoryWriter
+	flushes struct {
+		turn sync.Mutex // held by the flush that runs
+		sync.Mutex
+		next *flush // which updates may still join; nil when none is waiting
+	}
 }
 
 // owner is who kopia thinks we are, on every machine: the owner of maintenance.
@@ -130,6 +139,9 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	}
 	if v.rep, err = open(ctx, dir, cfg); err != nil {
 		return nil, fmt.Errorf("open vault in %s: %w", dir, storageError(err))
+	}
+	if v.updates, err = v.session(ctx, "updates"); err != nil {
+		return nil, errors.Join(fmt.Errorf("open vault in %s: %w", dir, err), v.rep.Close(context.WithoutCancel(ctx)))
 	}
 	return v, nil
 }
@@ -219,10 +231,10 @@ func replaceFile(name string, b []byte) error {
 	return err
 }
 
-// Close closes the vault. Updates that are still open keep it open until they
-// are closed.
+// Close closes the vault. Updates must not be used any more.
 func (v *Vault) Close(ctx context.Context) error {
-	if err := v.rep.Close(context.WithoutCancel(ctx)); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := errors.Join(v.updates.Close(ctx), v.rep.Close(ctx)); err != nil {
 		return fmt.Errorf("close vault: %w", storageError(err))
 	}
 	return nil
@@ -249,6 +261,42 @@ func (v *Vault) session(ctx context.Context, purpose string) (repo.DirectReposit
 		return nil, storageError(err)
 	}
 	return w, nil
+}
+
+// A flush makes durable what many updates wrote.
+type flush struct {
+	done chan struct{}
+	err  error // once done
+}
+
+// flush returns when all that was written in the session of updates before the
+// call is durable. Each flush costs a pack, an index, and a look at all indexes,
+// however little was written; so whoever comes while one runs waits for the
+// next, and all who wait share it.
+func (v *Vault) flush(ctx context.Context) error {
+	v.flushes.Lock()
+	f := v.flushes.next
+	first := f == nil
+	if first {
+		f = &flush{done: make(chan struct{})}
+		v.flushes.next = f
+	}
+	v.flushes.Unlock()
+	if first {
+		v.flushes.turn.Lock()
+		v.flushes.Lock()
+		v.flushes.next = nil
+		v.flushes.Unlock()
+		f.err = storageError(v.updates.Flush(context.WithoutCancel(ctx))) // it is not only this caller's
+		v.flushes.turn.Unlock()
+		close(f.done)
+	}
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // storageError gives an error of kopia's its kind.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -398,10 +399,11 @@ func TestTimesAtTheEdges(t *testing.T) {
 func TestContentThatIsNotThereIsRefused(t *testing.T) {
 	v, _ := newVault(t)
 	s := sample(t, v)
-	dropped := begin(t, v, s)
-	e := file(t, dropped, "f9", "root", "nine", "never sealed")
-	dropped.Close()
-	dropped.Close()
+	elsewhere, _ := newVault(t)
+	other := begin(t, elsewhere, Sealed{})
+	e := file(t, other, "f9", "root", "nine", "written to another vault")
+	other.Close()
+	other.Close()
 
 	u := begin(t, v, s)
 	u.Put(e)
@@ -412,6 +414,52 @@ func TestContentThatIsNotThereIsRefused(t *testing.T) {
 	u.Put(e)
 	if _, err := u.Seal(t.Context(), noon, PointInfo{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Seal = %v, want ErrNotFound", err)
+	}
+}
+
+// Updates of many drives that are sealed at once share flushes, and each is in
+// the vault when its Seal returns.
+func TestSealsShareFlushes(t *testing.T) {
+	v, cfg := newVault(t)
+	const drives = 24
+	before := v.Counters().BlobsWritten
+	var wg sync.WaitGroup
+	sealed := make([]Sealed, drives)
+	for i := range drives {
+		wg.Go(func() {
+			key := DriveKey{Tenant: key.Tenant, Drive: backup.DriveID(fmt.Sprint("drive", i))}
+			u, err := v.Begin(t.Context(), key, "", "")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer u.Close()
+			u.Put(folder("root", "", "root"))
+			content, err := u.Write(t.Context(), "f", strings.NewReader(fmt.Sprint("content of ", i)))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			u.Put(Entry{ID: "f", Parent: "root", Name: "f", Kind: backup.File, Size: content.Size, Content: content.ID})
+			if sealed[i], err = u.Seal(t.Context(), noon, PointInfo{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	// Alone, each would write a pack of contents, one of directories, and an
+	// index.
+	if n := v.Counters().BlobsWritten - before; n >= 3*drives {
+		t.Errorf("%d seals at once wrote %d blobs, no fewer than one after the other", drives, n)
+	}
+	again := openVault(t, cfg) // what another process sees
+	for i, s := range sealed {
+		if err := again.Verify(t.Context(), s.Tree); err != nil {
+			t.Errorf("drive %d: %v", i, err)
+		}
 	}
 }
 

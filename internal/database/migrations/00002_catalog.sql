@@ -108,7 +108,7 @@ CREATE TABLE drive_state (
     trim      SMALLINT NOT NULL, -- 1 = the vault may hold trees that no point names any more
     PRIMARY KEY (unit, drive)
 );
-CREATE INDEX drive_state_tenant ON drive_state (tenant);
+CREATE INDEX drive_state_tenant ON drive_state (tenant, drive);
 CREATE INDEX drive_state_trim ON drive_state (tenant, trim) WHERE trim = 1;
 
 CREATE TABLE restore_point (
