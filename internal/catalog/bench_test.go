@@ -67,7 +67,7 @@ func BenchmarkBulkJob50k(b *testing.B) {
 	for _, enabled := range []bool{false, true} {
 		benchEach(b, func(b *testing.B, d database.Dialect) {
 			var bare, job time.Duration
-			for range b.N {
+			for range 3 * b.N { // the disk is not always as fast
 				b.StopTimer()
 				w := newWorld(b, dbtest.Open(b, d), 0)
 				p := w.policy("p")
@@ -97,7 +97,7 @@ func BenchmarkBulkJob50k(b *testing.B) {
 				ok(b, w.db.Close())
 			}
 			b.ReportMetric(job.Seconds()/bare.Seconds(), "x-bare")
-			b.ReportMetric(float64(n)*float64(b.N)/job.Seconds(), "units/s")
+			b.ReportMetric(float64(3*n*b.N)/job.Seconds(), "units/s")
 		})
 	}
 }

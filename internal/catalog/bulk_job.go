@@ -298,7 +298,7 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 		return false, err
 	}
 
-	chunk := entries[done:min(done+batch, len(entries))]
+	chunk := entries[done:min(done+c.batch, len(entries))]
 	found, err := resolve(ctx, tx, b.Tenant, chunk)
 	if err != nil {
 		return false, fmt.Errorf("resolve entries: %w", err)

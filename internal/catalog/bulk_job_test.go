@@ -150,7 +150,9 @@ func TestBulkJob(t *testing.T) {
 func TestBulkJobResumes(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		const n = 20_001
+		const batch = 50
+		const n = 2*batch + 1
+		w.SetBatch(batch)
 		w.people(1, n)
 		p := w.policy("p")
 		var drives []string
@@ -158,7 +160,7 @@ func TestBulkJobResumes(t *testing.T) {
 			drives = append(drives, fmt.Sprintf("user%d@contoso.com", i+1))
 		}
 		b := must[backup.BulkJob](t)(w.CreateBulkJob(ctx, contoso, p.ID, catalog.NewBulkJob{Drives: drives, ObjectIDs: []string{string(owner(1))}, By: w.by()}))
-		for _, want := range []int{10_000, 20_000} {
+		for _, want := range []int{batch, 2 * batch} {
 			j := w.claim(jobs.BulkAdd)[string(b.ID)]
 			dying, kill := context.WithCancel(ctx)
 			batches := 0

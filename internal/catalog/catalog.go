@@ -51,6 +51,7 @@ type Catalog struct {
 	queue     *jobs.Queue
 	now       backup.Clock
 	maxActive int
+	batch     int // how many rows a large change writes in one transaction; between two, others have their turn
 	cfg       Config
 }
 
@@ -62,7 +63,7 @@ func New(db *database.DB, q *jobs.Queue, cfg Config) *Catalog {
 	if cfg.OffboardGrace == 0 {
 		cfg.OffboardGrace = 90 * 24 * time.Hour
 	}
-	return &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, cfg: cfg}
+	return &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
 }
 
 // Failures that workers, not callers, are told about.

@@ -13,10 +13,6 @@ import (
 	"holdfast/internal/database"
 )
 
-// batch is how many rows a large change writes in one transaction. Between
-// two, whoever else waits to write has his turn.
-const batch = 10_000
-
 // fold returns an address in the form in which addresses are compared.
 func fold(address string) string { return strings.ToLower(strings.TrimSpace(address)) }
 
@@ -55,7 +51,7 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 	// A user may come twice; the last counts.
 	slices.Reverse(users)
 	users = slices.CompactFunc(users, func(a, b backup.User) bool { return a.ID == b.ID })
-	for chunk := range slices.Chunk(users, batch) {
+	for chunk := range slices.Chunk(users, c.batch) {
 		err := c.db.Tx(ctx, func(tx *database.Tx) error { return putUsers(ctx, tx, tenant, chunk, seen) })
 		if err != nil {
 			return fmt.Errorf("mirror directory: %w", err)

@@ -148,7 +148,7 @@ func (c *Catalog) ExpirePoints(ctx context.Context, j *jobs.Job) (total int64, e
 			}
 			rows, err := tx.QueryContext(ctx, `
 				DELETE FROM restore_point WHERE id IN (SELECT id FROM restore_point WHERE `+over+` ORDER BY expires LIMIT $3)
-				RETURNING unit, drive`, string(j.Tenant), now, batch)
+				RETURNING unit, drive`, string(j.Tenant), now, c.batch)
 			gone, err := collect(rows, err, func(r scanner) (d [2]string, err error) { return d, r.Scan(&d[0], &d[1]) })
 			if err != nil {
 				return fmt.Errorf("delete points: %w", err)
@@ -167,7 +167,7 @@ func (c *Catalog) ExpirePoints(ctx context.Context, j *jobs.Job) (total int64, e
 			return total, fmt.Errorf("expire points: %w", err)
 		}
 		total += n
-		if n < batch {
+		if n < int64(c.batch) {
 			return total, nil
 		}
 	}
