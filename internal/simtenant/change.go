@@ -357,6 +357,7 @@ func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name str
 		d.attach(it, parent, name)
 		it.etag++
 		d.touch(it)
+		d.touch(old)
 		if st, err := d.statSelf(it); err == nil && st.kind == it.kind {
 			if st.mtime != it.mtime || st.size != it.size {
 				d.look(it, st)
@@ -404,6 +405,7 @@ func (d *drive) drop(it *item) {
 	parent := it.parent
 	d.detach(it)
 	d.bury(it)
+	d.touch(parent) // its size is another, even if its time stamp is not
 	d.wrote(parent)
 }
 
