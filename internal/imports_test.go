@@ -21,7 +21,7 @@ var rooms = map[string][]string{
 	"internal/database":        {"internal/backup"},
 	"internal/database/dbtest": {"internal/database"},
 	"internal/jobs":            {"internal/backup", "internal/database"},
-	"internal/catalog":         {"internal/backup", "internal/database", "internal/jobs"},
+	"internal/catalog":         {"internal/backup", "internal/database", "internal/jobs", "internal/odata"},
 	"internal/drive":           {"internal/backup", "internal/quickxor"},
 	"internal/vault":           {"internal/backup"},
 	"internal/engine":          {"internal/backup", "internal/catalog", "internal/database", "internal/drive", "internal/jobs", "internal/vault"},

@@ -87,16 +87,16 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 }
 
 func putUsers(ctx context.Context, tx *database.Tx, tenant backup.TenantID, users []backup.User, seen int64) error {
-	rows := make([][6]string, len(users))
+	rows := make([][7]string, len(users))
 	for i, u := range users {
-		rows[i] = [6]string{string(u.ID), u.UserPrincipalName, u.Mail, u.DisplayName, fold(u.UserPrincipalName), fold(u.Mail)}
+		rows[i] = [7]string{string(u.ID), u.UserPrincipalName, u.Mail, u.DisplayName, fold(u.UserPrincipalName), fold(u.Mail), strings.ToLower(u.DisplayName)}
 	}
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO directory_user (tenant, id, upn, mail, display_name, upn_key, mail_key, seen)
-		SELECT CAST($2 AS TEXT), e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, CAST($3 AS BIGINT)
+		INSERT INTO directory_user (tenant, id, upn, mail, display_name, upn_key, mail_key, name_key, seen)
+		SELECT CAST($2 AS TEXT), e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, CAST($3 AS BIGINT)
 		FROM `+tx.Dialect().JSONRows("$1")+` AS e WHERE true
 		ON CONFLICT (tenant, id) DO UPDATE SET upn = excluded.upn, mail = excluded.mail, display_name = excluded.display_name,
-			upn_key = excluded.upn_key, mail_key = excluded.mail_key, seen = excluded.seen`,
+			upn_key = excluded.upn_key, mail_key = excluded.mail_key, name_key = excluded.name_key, seen = excluded.seen`,
 		jsonList(rows), string(tenant), seen)
 	if err != nil {
 		return fmt.Errorf("write users: %w", err)

@@ -2,26 +2,28 @@ package catalog
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"holdfast/internal/backup"
-	"holdfast/internal/database"
+	"holdfast/internal/odata"
 )
 
-// A Page says which part of a list is asked for.
+// A Page says which part of a list is asked for, and in which order.
 type Page struct {
-	Limit int    // at most so many items; 0 or less means 100
-	After string // List.Next of the page before; "" for the first page
-	Skip  int    // items passed over before the page
-	Count bool   // whether List.Total is wanted
+	Limit  int           // at most so many items; 0 or less means 100
+	After  string        // List.Next of the page before; "" for the first page
+	Skip   int           // items passed over before the page
+	Count  bool          // whether List.Total is wanted
+	Filter odata.Expr    // what the items must meet, by the properties of the list; nil: nothing
+	Order  []odata.Order // by the properties of the list; nil: the list's own order
 }
 
 // A List is one page of a list. Unless a method says otherwise its order is
-// that of creation, and holds still while things are added.
+// that of creation. Whatever the order, it holds still while things are added.
 type List[T any] struct {
 	Items []T
 	Next  string // where the next page begins; "" after the last
@@ -38,6 +40,7 @@ type query struct {
 	time    string // the column that orders the list,
 	id      string // and the one that orders equal times
 	newest  bool   // descending
+	fields  fields // what it may be filtered and ordered by
 }
 
 // arg adds a parameter and returns its placeholder.
@@ -49,15 +52,114 @@ func (q *query) arg(v any) string {
 // and adds a condition.
 func (q *query) and(condition string) { q.where = append(q.where, condition) }
 
-// A key is where an item stands in its list.
-type key struct {
-	at time.Time
-	id string
+// A sortKey is one of the expressions that order a list.
+type sortKey struct {
+	expr string
+	text bool // not a number
+	desc bool
 }
 
-// list reads one page of q. key tells where an item stands in q's order.
-func list[T any](ctx context.Context, db database.Queryer, q query, p Page, scan func(scanner) (T, error), keyOf func(T) key) (List[T], error) {
+// keys are what orders the list. The last is the id, so that no two items
+// stand at the same place.
+func (q *query) keys(c *Catalog, order []odata.Order) ([]sortKey, error) {
+	var keys []sortKey
+	for _, o := range order {
+		f, err := q.fields.find(o.Property.Name)
+		if err != nil {
+			return nil, err
+		}
+		k := sortKey{f.expr, o.Property.Type != odata.Time, o.Desc}
+		if k.text {
+			k.expr = c.db.Dialect().Bytewise(k.expr)
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		keys = []sortKey{{q.time, false, q.newest}}
+	}
+	return append(keys, sortKey{q.id, true, keys[len(keys)-1].desc}), nil
+}
+
+// after adds the condition that an item comes behind the place that cursor
+// names: the values of the keys there.
+func (q *query) after(keys []sortKey, cursor string) error {
+	foreign := backup.Fail(backup.InvalidRequest, "The place to continue the list from is not one that this server gave. Begin the list again.")
+	var place []any
+	d := json.NewDecoder(strings.NewReader(cursor))
+	d.UseNumber()
+	if d.Decode(&place) != nil || len(place) != len(keys) {
+		return foreign
+	}
+	exprs, params := make([]string, len(keys)), make([]string, len(keys))
+	oneWay := true
+	for i, k := range keys {
+		switch v := place[i].(type) {
+		case string:
+			if !k.text {
+				return foreign
+			}
+			params[i] = q.arg(v)
+		case json.Number:
+			n, err := v.Int64()
+			if k.text || err != nil {
+				return foreign
+			}
+			params[i] = q.arg(n)
+		default:
+			return foreign
+		}
+		exprs[i] = k.expr
+		oneWay = oneWay && k.desc == keys[0].desc
+	}
+	if oneWay { // a comparison of rows, which an index answers
+		q.and("(" + strings.Join(exprs, ", ") + ")" + keys[0].beyond() + "(" + strings.Join(params, ", ") + ")")
+		return nil
+	}
+	var ways []string
+	for i, k := range keys {
+		way := k.expr + k.beyond() + params[i]
+		for n := range i {
+			way = exprs[n] + " = " + params[n] + " AND " + way
+		}
+		ways = append(ways, "("+way+")")
+	}
+	q.and("(" + strings.Join(ways, " OR ") + ")")
+	return nil
+}
+
+func (k sortKey) beyond() string {
+	if k.desc {
+		return " < "
+	}
+	return " > "
+}
+
+// A keyedRow is a row with the values of the sort keys behind its columns.
+type keyedRow struct {
+	scanner
+	place []any
+}
+
+func (r keyedRow) Scan(dest ...any) error {
+	dest = slices.Clip(dest)
+	for i := range r.place {
+		dest = append(dest, &r.place[i])
+	}
+	return r.scanner.Scan(dest...)
+}
+
+// list reads one page of q.
+func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(scanner) (T, error)) (List[T], error) {
 	var l List[T]
+	db := c.db.Read()
+	q.where, q.args = slices.Clone(q.where), slices.Clone(q.args)
+	if p.Filter != nil {
+		condition, err := q.filter(c.db.Dialect(), p.Filter)
+		if err != nil {
+			return l, err
+		}
+		q.and(condition)
+	}
 	if p.Count {
 		err := db.QueryRowContext(ctx, `SELECT count(*) FROM `+q.from+` WHERE `+strings.Join(q.where, " AND "), q.args...).Scan(&l.Total)
 		if err != nil {
@@ -67,33 +169,50 @@ func list[T any](ctx context.Context, db database.Queryer, q query, p Page, scan
 	if p.Limit <= 0 {
 		p.Limit = 100
 	}
-	q.where, q.args = slices.Clone(q.where), slices.Clone(q.args)
-	op, order := ">", ""
-	if q.newest {
-		op, order = "<", " DESC"
+	keys, err := q.keys(c, p.Order)
+	if err != nil {
+		return l, err
 	}
 	if p.After != "" {
-		us, id, ok := strings.Cut(p.After, ",")
-		at, err := strconv.ParseInt(us, 10, 64)
-		if !ok || err != nil {
-			return l, backup.Fail(backup.InvalidRequest, "The place to continue the list from is not one that this server gave. Begin the list again.")
+		if err := q.after(keys, p.After); err != nil {
+			return l, err
 		}
-		q.and(fmt.Sprintf("(%s, %s) %s (%s, %s)", q.time, q.id, op, q.arg(at), q.arg(id)))
 	}
-	limit := q.arg(p.Limit + 1) // one more tells whether there is a next page
-	text := `SELECT ` + q.columns + ` FROM ` + q.from + ` WHERE ` + strings.Join(q.where, " AND ") +
-		` ORDER BY ` + q.time + order + `, ` + q.id + order + ` LIMIT ` + limit
+	var columns, order strings.Builder
+	for i, k := range keys {
+		columns.WriteString(", " + k.expr)
+		if i > 0 {
+			order.WriteString(", ")
+		}
+		order.WriteString(k.expr)
+		if k.desc {
+			order.WriteString(" DESC")
+		}
+	}
+	text := `SELECT ` + q.columns + columns.String() + ` FROM ` + q.from + ` WHERE ` + strings.Join(q.where, " AND ") +
+		` ORDER BY ` + order.String() + ` LIMIT ` + q.arg(p.Limit+1) // one more tells whether there is a next page
 	if p.Skip > 0 {
 		text += ` OFFSET ` + q.arg(p.Skip)
 	}
+	var places [][]any
 	rows, err := db.QueryContext(ctx, text, q.args...)
-	if l.Items, err = collect(rows, err, scan); err != nil {
+	l.Items, err = collect(rows, err, func(r scanner) (T, error) {
+		place := make([]any, len(keys))
+		places = append(places, place)
+		return scan(keyedRow{r, place})
+	})
+	if err != nil {
 		return l, err
 	}
 	if len(l.Items) > p.Limit {
 		l.Items = l.Items[:p.Limit]
-		last := keyOf(l.Items[p.Limit-1])
-		l.Next = strconv.FormatInt(database.Micros(last.at), 10) + "," + last.id
+		last := places[p.Limit-1]
+		for i, v := range last {
+			if b, ok := v.([]byte); ok {
+				last[i] = string(b)
+			}
+		}
+		l.Next = toJSON(last)
 	}
 	return l, nil
 }

@@ -51,7 +51,7 @@ func (c *Catalog) Points(ctx context.Context, tenant backup.TenantID, q PointQue
 	if q.Tags != "" {
 		l.and("r.tags = " + l.arg(string(q.Tags)))
 	}
-	page, err := list(ctx, c.db.Read(), l, q.Page, scanPoint, func(p backup.Point) key { return key{p.At, string(p.ID)} })
+	page, err := list(ctx, c, l, q.Page, scanPoint)
 	if err != nil {
 		return page, fmt.Errorf("list points: %w", err)
 	}

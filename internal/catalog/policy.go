@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
@@ -32,6 +33,13 @@ const (
 	policyColumns = `policy.id, policy.tenant, policy.workload, policy.display_name, policy.enabled,
 		policy.created, policy.created_by, policy.modified, policy.modified_by,
 		` + protecting + ` OR ` + unprotecting + ` OR ` + removing + `, ` + unprotecting + `, ` + unprotected + ` OR ` + withProblem
+
+	// policyStatus is backup.StatusOf for filters.
+	policyStatus = `CASE WHEN policy.enabled = 0 AND ` + unprotecting + ` THEN 'updating'
+		WHEN policy.enabled = 0 THEN 'inactive'
+		WHEN ` + protecting + ` OR ` + unprotecting + ` OR ` + removing + ` THEN 'updating'
+		WHEN ` + unprotected + ` OR ` + withProblem + ` THEN 'activeWithErrors'
+		ELSE 'active' END`
 )
 
 func scanPolicy(r scanner) (p backup.Policy, err error) {
@@ -65,9 +73,9 @@ func (c *Catalog) Policy(ctx context.Context, tenant backup.TenantID, id backup.
 
 // Policies lists a tenant's protection policies.
 func (c *Catalog) Policies(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Policy], error) {
-	q := query{columns: policyColumns, from: "policy", time: "policy.created", id: "policy.id"}
+	q := query{columns: policyColumns, from: "policy", time: "policy.created", id: "policy.id", fields: policyFields}
 	q.and("policy.tenant = " + q.arg(string(tenant)))
-	l, err := list(ctx, c.db.Read(), q, page, scanPolicy, func(p backup.Policy) key { return key{p.Created.At, string(p.ID)} })
+	l, err := list(ctx, c, q, page, scanPolicy)
 	if err != nil {
 		return l, fmt.Errorf("list policies: %w", err)
 	}
@@ -154,10 +162,10 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 
 func insertPolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO policy (id, tenant, workload, display_name, enabled, created, created_by, modified, modified_by)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		INSERT INTO policy (id, tenant, workload, display_name, enabled, created, created_by, modified, modified_by, name_key)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		string(p.ID), string(p.Tenant), string(p.Workload), p.DisplayName, bit(p.Enabled),
-		database.Micros(p.Created.At), toJSON(p.Created.By), database.Micros(p.Modified.At), toJSON(p.Modified.By))
+		database.Micros(p.Created.At), toJSON(p.Created.By), database.Micros(p.Modified.At), toJSON(p.Modified.By), strings.ToLower(p.DisplayName))
 	if err != nil {
 		return fmt.Errorf("insert policy: %w", err)
 	}
@@ -214,7 +222,9 @@ type UnitResult struct {
 //
 // The number of statements does not depend on the number of items.
 func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID, patch PolicyPatch) (backup.Policy, []UnitResult, error) {
+	var nameKey *string
 	if patch.DisplayName != nil {
+		nameKey = new(strings.ToLower(*patch.DisplayName))
 		if err := checkName(*patch.DisplayName); err != nil {
 			return backup.Policy{}, nil, err
 		}
@@ -225,9 +235,9 @@ func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id b
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
 		// Written first: that also reads it, and its units are still as they were.
 		p, err = scanPolicy(tx.QueryRowContext(ctx, `
-			UPDATE policy SET display_name = coalesce($3, display_name), modified = $4, modified_by = $5
+			UPDATE policy SET display_name = coalesce($3, display_name), name_key = coalesce($6, name_key), modified = $4, modified_by = $5
 			WHERE tenant = $1 AND id = $2 RETURNING `+policyColumns,
-			string(tenant), string(id), patch.DisplayName, database.Micros(patch.By.At), toJSON(patch.By.By)))
+			string(tenant), string(id), patch.DisplayName, database.Micros(patch.By.At), toJSON(patch.By.By), nameKey))
 		if errors.Is(err, sql.ErrNoRows) {
 			return policyNotFound()
 		}

@@ -44,9 +44,9 @@ func (c *Catalog) Session(ctx context.Context, tenant backup.TenantID, id backup
 
 // Sessions lists a tenant's restore sessions.
 func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Session], error) {
-	q := query{columns: sessionColumns, from: "restore_session s", time: "s.created", id: "s.id"}
+	q := query{columns: sessionColumns, from: "restore_session s", time: "s.created", id: "s.id", fields: sessionFields}
 	q.and("s.tenant = " + q.arg(string(tenant)))
-	l, err := list(ctx, c.db.Read(), q, page, scanSession, func(s backup.Session) key { return key{s.Created.At, string(s.ID)} })
+	l, err := list(ctx, c, q, page, scanSession)
 	if err != nil {
 		return l, fmt.Errorf("list sessions: %w", err)
 	}
@@ -339,9 +339,9 @@ func (c *Catalog) Artifacts(ctx context.Context, tenant backup.TenantID, session
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.Artifact]{}, err
 	}
-	q := query{columns: artifactColumns, from: "restore_artifact a", time: "a.created", id: "a.id"}
+	q := query{columns: artifactColumns, from: "restore_artifact a", time: "a.created", id: "a.id", fields: artifactFields}
 	q.and("a.session = " + q.arg(string(session)))
-	l, err := list(ctx, c.db.Read(), q, page, scanArtifact, func(a backup.Artifact) key { return key{a.Created, string(a.ID)} })
+	l, err := list(ctx, c, q, page, scanArtifact)
 	if err != nil {
 		return l, fmt.Errorf("list artifacts: %w", err)
 	}

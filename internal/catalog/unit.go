@@ -45,8 +45,7 @@ func unitNotFound() error {
 
 // Units lists protection units. A policy that is unknown is PolicyNotFound.
 func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery) (List[backup.Unit], error) {
-	db := c.db.Read()
-	l := query{columns: unitColumns + `, ` + ownerColumns, from: unitsWithOwners, time: "u.created", id: "u.id"}
+	l := query{columns: unitColumns + `, ` + ownerColumns, from: unitsWithOwners, time: "u.created", id: "u.id", fields: unitListFields}
 	if q.Policy != "" {
 		if _, err := c.Policy(ctx, tenant, q.Policy); err != nil {
 			return List[backup.Unit]{}, err
@@ -58,7 +57,7 @@ func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery
 	} else {
 		l.and("u.tenant = " + l.arg(string(tenant)))
 	}
-	page, err := list(ctx, db, l, q.Page, scanUnitWithOwner, func(u backup.Unit) key { return key{u.Created.At, string(u.ID)} })
+	page, err := list(ctx, c, l, q.Page, scanUnitWithOwner)
 	if err != nil {
 		return page, fmt.Errorf("list units: %w", err)
 	}

@@ -40,6 +40,24 @@ func (d Dialect) JSONRows(param string) string {
 	return `(SELECT value, key AS n FROM json_each(` + param + `))`
 }
 
+// Bytewise returns a text expression that is ordered by its bytes, which is how
+// SQLite orders text, and PostgreSQL only when it is told to.
+func (d Dialect) Bytewise(expr string) string {
+	if d == Postgres {
+		return `(` + expr + `) COLLATE "C"`
+	}
+	return expr
+}
+
+// Position returns where in a text another begins: 1 at its start, 0 for
+// nowhere.
+func (d Dialect) Position(text, part string) string {
+	if d == Postgres {
+		return "strpos(" + text + ", " + part + ")"
+	}
+	return "instr(" + text + ", " + part + ")"
+}
+
 // ForUpdate ends a SELECT whose rows must not change until the transaction
 // ends. SQLite has one writer at a time and needs nothing.
 func (d Dialect) ForUpdate() string {

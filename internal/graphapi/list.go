@@ -2,6 +2,7 @@ package graphapi
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"holdfast/internal/backup"
@@ -13,6 +14,10 @@ import (
 var (
 	single = []odata.Option{odata.Select}
 	paged  = []odata.Option{odata.Select, odata.Top, odata.Skip, odata.Count, odata.SkipToken}
+	// queried is paged where the entity has properties to filter and order by,
+	// and counted is for the number of what such a list holds.
+	queried = append(slices.Clone(paged), odata.Filter, odata.OrderBy)
+	counted = []odata.Option{odata.Filter}
 )
 
 // A listing is one page of a set, on its way to the caller.
@@ -39,7 +44,7 @@ func list[T any](s *Server, x *exchange, l listing[T]) (reply, error) {
 	case l.size > 0 && (size < 0 || size > l.size):
 		size = l.size
 	}
-	page := catalog.Page{Limit: max(size, 1), After: after, Count: x.options.Count}
+	page := catalog.Page{Limit: max(size, 1), After: after, Count: x.options.Count, Filter: x.filter, Order: x.order}
 	if after == "" {
 		page.Skip = x.options.Skip
 	}
@@ -70,7 +75,7 @@ func list[T any](s *Server, x *exchange, l listing[T]) (reply, error) {
 
 // count answers with how many there are.
 func count[T any](x *exchange, fetch func(catalog.Page) (catalog.List[T], error)) (reply, error) {
-	got, err := fetch(catalog.Page{Limit: 1, Count: true})
+	got, err := fetch(catalog.Page{Limit: 1, Count: true, Filter: x.filter})
 	return reply{status: http.StatusOK, body: strconv.AppendInt(nil, got.Total, 10), plain: true}, err
 }
 

@@ -215,10 +215,22 @@ func (x *exchange) query() (err error) {
 	if x.options, err = odata.ParseOptions(x.r.URL.RawQuery, x.route.options...); err != nil {
 		return err
 	}
-	if x.route.entity != nil {
-		return x.options.Selecting(x.route.entity.properties)
+	entity := x.route.entity
+	if entity == nil {
+		return nil
 	}
-	return nil
+	if err := x.options.Selecting(entity.properties); err != nil || entity.listed == nil {
+		return err
+	}
+	if x.options.Has(odata.Filter) {
+		if x.filter, err = odata.ParseFilter(x.options.Filter, entity.listed); err != nil {
+			return err
+		}
+	}
+	if x.options.Has(odata.OrderBy) {
+		x.order, err = odata.ParseOrder(x.options.OrderBy, entity.listed)
+	}
+	return err
 }
 
 func (x *exchange) readBody() (err error) {

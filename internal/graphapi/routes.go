@@ -41,7 +41,7 @@ func routes() []route {
 	sessionKey := []key{{"id", backup.InvalidRestoreSessionID}}
 	artifactKey := []key{sessionKey[0], {"artifact", backup.InvalidRequest}}
 	pointOptions := []odata.Option{odata.Select, odata.Top, odata.Count, odata.Filter, odata.OrderBy, odata.Expand, odata.SkipToken}
-	artifactOptions := append(slices.Clone(paged), odata.Expand)
+	artifactOptions := append(slices.Clone(queried), odata.Expand)
 	expandable := []odata.Option{odata.Select, odata.Expand}
 
 	table := []route{
@@ -51,8 +51,8 @@ func routes() []route {
 	// Policies, through the set of all and the set of OneDrive.
 	for _, set := range []string{policySet, drivePolicySet} {
 		table = append(table,
-			route{method: "GET", path: set, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: paged},
-			route{method: "GET", path: set + "/$count", op: identity.ListPolicies, handle: (*Server).countPolicies, plain: true},
+			route{method: "GET", path: set, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: queried},
+			route{method: "GET", path: set + "/$count", op: identity.ListPolicies, handle: (*Server).countPolicies, entity: policyType, options: counted, plain: true},
 			route{method: "POST", path: set, op: identity.CreatePolicy, handle: (*Server).createPolicy, body: requiredBody,
 				badBody: backup.InvalidCreateRequest, fault: backup.PolicySaveFailed, creates: true},
 			route{method: "GET", path: set + "/{id}", op: identity.GetPolicy, handle: (*Server).getPolicy, entity: policyType, options: single, keys: policyKey},
@@ -64,31 +64,31 @@ func routes() []route {
 		)
 	}
 	table = append(table,
-		route{method: "GET", path: policySet + "/graph." + drivePolicy, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: paged},
+		route{method: "GET", path: policySet + "/graph." + drivePolicy, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: queried},
 		route{method: "GET", path: policySet + "/{id}/graph." + drivePolicy, op: identity.GetPolicy, handle: (*Server).getPolicy, entity: policyType, options: single, keys: policyKey},
 	)
 
 	// What belongs to a policy: its units and its bulk addition jobs.
 	ofPolicy := drivePolicySet + "/{id}/"
 	table = append(table,
-		route{method: "GET", path: ofPolicy + driveUnitSet, op: identity.ListUnits, handle: (*Server).listPolicyUnits, entity: unitType, options: paged, keys: policyKey},
-		route{method: "GET", path: ofPolicy + driveUnitSet + "/$count", op: identity.ListUnits, handle: (*Server).countPolicyUnits, keys: policyKey, plain: true},
+		route{method: "GET", path: ofPolicy + driveUnitSet, op: identity.ListUnits, handle: (*Server).listPolicyUnits, entity: unitType, options: queried, keys: policyKey},
+		route{method: "GET", path: ofPolicy + driveUnitSet + "/$count", op: identity.ListUnits, handle: (*Server).countPolicyUnits, entity: unitType, options: counted, keys: policyKey, plain: true},
 		route{method: "GET", path: ofPolicy + driveUnitSet + "/{unit}", op: identity.GetUnit, handle: (*Server).getPolicyUnit, entity: unitType, options: single, keys: policyUnitKey},
-		route{method: "GET", path: ofPolicy + bulkJobSet, op: identity.ListBulkJobs, handle: (*Server).listPolicyBulkJobs, entity: bulkJobType, options: paged, keys: policyKey},
-		route{method: "GET", path: ofPolicy + bulkJobSet + "/$count", op: identity.ListBulkJobs, handle: (*Server).countPolicyBulkJobs, keys: policyKey, plain: true},
+		route{method: "GET", path: ofPolicy + bulkJobSet, op: identity.ListBulkJobs, handle: (*Server).listPolicyBulkJobs, entity: bulkJobType, options: queried, keys: policyKey},
+		route{method: "GET", path: ofPolicy + bulkJobSet + "/$count", op: identity.ListBulkJobs, handle: (*Server).countPolicyBulkJobs, entity: bulkJobType, options: counted, keys: policyKey, plain: true},
 		route{method: "POST", path: ofPolicy + bulkJobSet, op: identity.CreateBulkJob, handle: (*Server).createBulkJob, keys: policyKey,
 			body: requiredBody, limit: bulkBodyLimit, badBody: backup.InvalidCreateRequest, creates: true},
 		route{method: "GET", path: ofPolicy + bulkJobSet + "/{job}", op: identity.GetBulkJob, handle: (*Server).getPolicyBulkJob, entity: bulkJobType, options: single, keys: policyJobKey},
-		route{method: "GET", path: bulkJobSet, op: identity.ListBulkJobs, handle: (*Server).listBulkJobs, entity: bulkJobType, options: paged},
-		route{method: "GET", path: bulkJobSet + "/$count", op: identity.ListBulkJobs, handle: (*Server).countBulkJobs, plain: true},
+		route{method: "GET", path: bulkJobSet, op: identity.ListBulkJobs, handle: (*Server).listBulkJobs, entity: bulkJobType, options: queried},
+		route{method: "GET", path: bulkJobSet + "/$count", op: identity.ListBulkJobs, handle: (*Server).countBulkJobs, entity: bulkJobType, options: counted, plain: true},
 		route{method: "GET", path: bulkJobSet + "/{job}", op: identity.GetBulkJob, handle: (*Server).getBulkJob, entity: bulkJobType, options: single, keys: jobKey},
 	)
 
 	// Units of the tenant.
 	for _, set := range []string{unitSet, unitSet + "/graph." + driveUnit, driveUnitSet} {
 		table = append(table,
-			route{method: "GET", path: set, op: identity.ListUnits, handle: (*Server).listUnits, entity: unitType, options: paged},
-			route{method: "GET", path: set + "/$count", op: identity.ListUnits, handle: (*Server).countUnits, plain: true},
+			route{method: "GET", path: set, op: identity.ListUnits, handle: (*Server).listUnits, entity: unitType, options: queried},
+			route{method: "GET", path: set + "/$count", op: identity.ListUnits, handle: (*Server).countUnits, entity: unitType, options: counted, plain: true},
 		)
 	}
 	for _, one := range []string{unitSet + "/{id}", unitSet + "/{id}/graph." + driveUnit, driveUnitSet + "/{id}"} {
@@ -112,8 +112,8 @@ func routes() []route {
 	// Restore sessions, through the set of all and the set of OneDrive.
 	for _, set := range []string{sessionSet, driveSessionSet} {
 		table = append(table,
-			route{method: "GET", path: set, op: identity.ListSessions, handle: (*Server).listSessions, entity: sessionType, options: paged},
-			route{method: "GET", path: set + "/$count", op: identity.ListSessions, handle: (*Server).countSessions, plain: true},
+			route{method: "GET", path: set, op: identity.ListSessions, handle: (*Server).listSessions, entity: sessionType, options: queried},
+			route{method: "GET", path: set + "/$count", op: identity.ListSessions, handle: (*Server).countSessions, entity: sessionType, options: counted, plain: true},
 			route{method: "POST", path: set, op: identity.CreateSession, handle: (*Server).createSession, body: requiredBody, creates: true},
 			route{method: "GET", path: set + "/{id}", op: identity.GetSession, handle: (*Server).getSession, entity: sessionType, options: single, keys: sessionKey},
 			route{method: "PATCH", path: set + "/{id}", op: identity.UpdateSession, handle: (*Server).updateSession, keys: sessionKey,
@@ -124,10 +124,10 @@ func routes() []route {
 	}
 	ofSession := driveSessionSet + "/{id}/" + artifactSet
 	return append(table,
-		route{method: "GET", path: sessionSet + "/graph." + driveSession, op: identity.ListSessions, handle: (*Server).listSessions, entity: sessionType, options: paged},
+		route{method: "GET", path: sessionSet + "/graph." + driveSession, op: identity.ListSessions, handle: (*Server).listSessions, entity: sessionType, options: queried},
 		route{method: "GET", path: sessionSet + "/{id}/graph." + driveSession, op: identity.GetSession, handle: (*Server).getSession, entity: sessionType, options: single, keys: sessionKey},
 		route{method: "GET", path: ofSession, op: identity.ListArtifacts, handle: (*Server).listArtifacts, entity: artifactType, options: artifactOptions, keys: sessionKey},
-		route{method: "GET", path: ofSession + "/$count", op: identity.ListArtifacts, handle: (*Server).countArtifacts, keys: sessionKey, plain: true},
+		route{method: "GET", path: ofSession + "/$count", op: identity.ListArtifacts, handle: (*Server).countArtifacts, entity: artifactType, options: counted, keys: sessionKey, plain: true},
 		route{method: "GET", path: ofSession + "/{artifact}", op: identity.GetArtifact, handle: (*Server).getArtifact, entity: artifactType, options: expandable, keys: artifactKey},
 		route{method: "GET", path: ofSession + "/{artifact}/restorePoint", op: identity.GetArtifact, handle: (*Server).getArtifactPoint, entity: pointType, options: single, keys: artifactKey},
 	)

@@ -119,6 +119,8 @@ type exchange struct {
 
 	caller  identity.Caller
 	options odata.Options
+	filter  odata.Expr    // $filter, nil for none
+	order   []odata.Order // $orderby
 	prefer  odata.Preferences
 	level   odata.Metadata
 	raw     []byte        // the body as sent, inflated

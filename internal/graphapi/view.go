@@ -4,30 +4,33 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 	"holdfast/internal/odata"
 )
 
 // Views show the domain in Microsoft's shapes: one function for each. They
 // decide what is null and what is absent.
 
-// An entityType is what $select may name of a resource.
+// An entityType is what query options may name of a resource.
 type entityType struct {
-	properties []string
+	name       string           // in the schema
+	properties []string         // for $select
+	listed     []odata.Property // for $filter and $orderby; nil where a listing reads them itself, or has neither
 }
 
 var (
-	policyType = &entityType{[]string{"id", "displayName", "status", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}}
-	unitType = &entityType{[]string{"id", "policyId", "directoryObjectId", "displayName", "email", "status", "protectionSources",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error", "offboardRequestedDateTime"}}
-	bulkJobType = &entityType{[]string{"id", "displayName", "status", "drives", "directoryObjectIds",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error"}}
-	pointType   = &entityType{[]string{"id", "protectionDateTime", "expirationDateTime", "tags", "protectionUnit"}}
-	sessionType = &entityType{[]string{"id", "status", "restoreJobType", "restoreSessionArtifactCount", "error", "completedDateTime",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}}
-	artifactType = &entityType{[]string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime",
-		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"}}
-	serviceType = &entityType{[]string{"id", "serviceStatus"}}
+	policyType = &entityType{name: drivePolicy, properties: []string{"id", "displayName", "status", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount",
+		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.PolicyProperties}
+	unitType = &entityType{name: driveUnit, properties: []string{"id", "policyId", "directoryObjectId", "displayName", "email", "status", "protectionSources",
+		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error", "offboardRequestedDateTime"}, listed: catalog.UnitProperties}
+	bulkJobType = &entityType{name: driveBulkJob, properties: []string{"id", "displayName", "status", "drives", "directoryObjectIds",
+		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error"}, listed: catalog.BulkJobProperties}
+	pointType   = &entityType{name: restorePoint, properties: []string{"id", "protectionDateTime", "expirationDateTime", "tags", "protectionUnit"}}
+	sessionType = &entityType{name: driveSession, properties: []string{"id", "status", "restoreJobType", "restoreSessionArtifactCount", "error", "completedDateTime",
+		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.SessionProperties}
+	artifactType = &entityType{name: driveArtifact, properties: []string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime",
+		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"}, listed: catalog.ArtifactProperties}
+	serviceType = &entityType{name: "backupRestoreRoot", properties: []string{"id", "serviceStatus"}}
 )
 
 // readOnly are members of every resource that a request may carry, as when a

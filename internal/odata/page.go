@@ -17,8 +17,9 @@ const (
 	tokenVersion = 1
 	// tokenLife is how long the next page may be asked for.
 	tokenLife = 24 * time.Hour
-	// maxToken is more than any token that we make.
-	maxToken = 1024
+	// maxToken is more than any token that we make: an order by a long name
+	// carries that name.
+	maxToken = 8192
 )
 
 // Tokens makes and reads page tokens. A token is sealed: it cannot be read or

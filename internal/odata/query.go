@@ -118,7 +118,7 @@ func (o *Options) set(option Option, value string) (err error) {
 		}
 	case Filter:
 		if utf8.RuneCountInString(value) > MaxFilter {
-			return backup.Fail(backup.FilterLengthExceeded, "The $filter is longer than 2,048 characters. Send a shorter one.").On("$filter")
+			return filterTooLong()
 		}
 		o.Filter = value
 	case OrderBy:

@@ -1,0 +1,223 @@
+package catalog
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/odata"
+)
+
+// A field is a property by which a list may be filtered or ordered: what its
+// caller must know of it, and where the database has it. In the database a text
+// that is absent is the empty one, and no text that is there is.
+type field struct {
+	odata.Property
+	expr string
+}
+
+type fields []field
+
+// properties are the fields as the reader of filters wants them.
+func (f fields) properties() []odata.Property {
+	var all []odata.Property
+	for _, one := range f {
+		all = append(all, one.Property)
+	}
+	return all
+}
+
+func (f fields) find(name string) (field, error) {
+	i := slices.IndexFunc(f, func(one field) bool { return one.Name == name })
+	if i < 0 {
+		return field{}, fmt.Errorf("the list has no property %q", name)
+	}
+	return f[i], nil
+}
+
+// unknownFuture is a member of every enumeration that may grow. Nothing has it.
+const unknownFuture = "unknownFutureValue"
+
+func filterID(name, expr string, bad backup.Code) field {
+	return field{odata.Property{Name: name, Type: odata.GUID, BadID: bad, Filters: true}, expr}
+}
+
+func filterEnum(name, expr string, values ...string) field {
+	return field{odata.Property{Name: name, Type: odata.Enum, Values: append(values, unknownFuture), Filters: true}, expr}
+}
+
+func filterTime(name, expr string, orders bool) field {
+	return field{odata.Property{Name: name, Type: odata.Time, Filters: true, Orders: orders}, expr}
+}
+
+func filterName(name, expr string, orders, nullable bool) field {
+	return field{odata.Property{Name: name, Type: odata.Folded, Filters: true, Orders: orders, Nullable: nullable}, expr}
+}
+
+func absent(f field) field { f.Nullable = true; return f }
+
+// The properties of each list.
+var (
+	policyFields = fields{
+		filterID("id", "policy.id", ""),
+		filterName("displayName", "policy.name_key", true, false),
+		filterEnum("status", policyStatus, "inactive", "activeWithErrors", "updating", "active"),
+		filterTime("createdDateTime", "policy.created", true),
+		filterTime("lastModifiedDateTime", "policy.modified", false),
+	}
+	unitListFields = fields{
+		filterID("id", "u.id", backup.InvalidProtectionUnitID),
+		absent(filterID("policyId", "u.policy", backup.InvalidPolicyID)),
+		filterEnum("status", "u.status", "protectRequested", "protected", "unprotectRequested", "unprotected", "removeRequested",
+			"offboardRequested", "offboarded", "cancelOffboardRequested"),
+		filterID("directoryObjectId", "u.directory", ""),
+		{odata.Property{Name: "siteId", Nullable: true, Filters: true}, "''"}, // drives have none
+		filterName("email", "coalesce(nullif(d.mail_key, ''), d.upn_key, '')", false, true),
+		filterName("displayName", "coalesce(d.name_key, '')", true, true),
+		filterTime("createdDateTime", "u.created", true),
+		filterTime("lastModifiedDateTime", "u.modified", true),
+		filterTime("offboardRequestedDateTime", "CASE WHEN u.offboard_requested = 0 THEN -62135596800000000 ELSE u.offboard_requested END", false),
+	}
+	bulkJobFields = fields{
+		filterID("id", "b.id", ""),
+		filterEnum("status", "b.status", "active", "completed", "completedWithErrors"),
+		filterTime("createdDateTime", "b.created", true),
+	}
+	sessionFields = fields{
+		filterID("id", "s.id", ""),
+		filterEnum("status", "s.status", "draft", "activating", "active", "completed", "completedWithError", "failed"),
+		filterEnum("restoreJobType", "s.job_type", "standard", "bulk", "granular"),
+		filterTime("createdDateTime", "s.created", true),
+		filterTime("lastModifiedDateTime", "s.modified", false),
+	}
+	artifactFields = fields{
+		filterID("id", "a.id", ""),
+		filterEnum("status", "a.status", "added", "scheduling", "scheduled", "inProgress", "succeeded", "failed"),
+		filterEnum("destinationType", "a.destination", "new", "inPlace"),
+		{odata.Property{Name: "startDateTime", Type: odata.Time, Orders: true}, "a.started"},
+	}
+
+	PolicyProperties   = policyFields.properties()
+	UnitProperties     = unitListFields.properties()
+	BulkJobProperties  = bulkJobFields.properties()
+	SessionProperties  = sessionFields.properties()
+	ArtifactProperties = artifactFields.properties()
+)
+
+const (
+	never  = "1 = 0"
+	always = "1 = 1"
+)
+
+// filter returns the condition that e is, and adds its values as parameters.
+// The condition is true or false, never NULL.
+func (q *query) filter(d database.Dialect, e odata.Expr) (string, error) {
+	parts := func(all []odata.Expr, operator string) (string, error) {
+		out := make([]string, len(all))
+		for i, e := range all {
+			var err error
+			if out[i], err = q.filter(d, e); err != nil {
+				return "", err
+			}
+		}
+		return "(" + strings.Join(out, operator) + ")", nil
+	}
+	switch e := e.(type) {
+	case odata.And:
+		return parts(e, " AND ")
+	case odata.Or:
+		return parts(e, " OR ")
+	case odata.Not:
+		x, err := q.filter(d, e.X)
+		return "NOT (" + x + ")", err
+	case odata.Compare:
+		f, err := q.fields.find(e.Property.Name)
+		if err != nil {
+			return "", err
+		}
+		return q.compare(d, f, e.Op, e.Value), nil
+	case odata.In:
+		f, err := q.fields.find(e.Property.Name)
+		if err != nil {
+			return "", err
+		}
+		ways := make([]string, len(e.Values))
+		for i, v := range e.Values {
+			ways[i] = q.compare(d, f, "eq", v)
+		}
+		return "(" + strings.Join(ways, " OR ") + ")", nil
+	case odata.Match:
+		f, err := q.fields.find(e.Property.Name)
+		if err != nil {
+			return "", err
+		}
+		return q.match(d, f, e.Func, e.Text), nil
+	}
+	return "", fmt.Errorf("a filter has a part of the unknown type %T", e)
+}
+
+var operators = map[string]string{"eq": " = ", "ne": " <> ", "lt": " < ", "le": " <= ", "gt": " > ", "ge": " >= "}
+
+func (q *query) compare(d database.Dialect, f field, op string, v odata.Value) string {
+	switch {
+	case v.Null && !f.Nullable:
+		if op == "eq" {
+			return never
+		}
+		return always
+	case v.Null:
+		return f.expr + operators[op] + "''"
+	case f.Type == odata.Time:
+		return q.compareTime(f.expr, op, v.Time)
+	case op == "eq" && f.Nullable:
+		return "(" + f.expr + " <> '' AND " + f.expr + " = " + q.arg(v.Text) + ")"
+	case op == "ne" && f.Nullable:
+		return "(" + f.expr + " = '' OR " + f.expr + " <> " + q.arg(v.Text) + ")"
+	case op == "eq", op == "ne":
+		return f.expr + operators[op] + q.arg(v.Text)
+	}
+	c := d.Bytewise(f.expr) + operators[op] + q.arg(v.Text)
+	if f.Nullable {
+		c = "(" + f.expr + " <> '' AND " + c + ")"
+	}
+	return c
+}
+
+// compareTime compares with a time, which may lie between the microseconds
+// that are stored.
+func (q *query) compareTime(expr, op string, at time.Time) string {
+	floor := at.Truncate(time.Microsecond)
+	if between := !floor.Equal(at); between {
+		switch op {
+		case "eq":
+			return never
+		case "ne":
+			return always
+		case "lt":
+			op = "le"
+		case "ge":
+			op = "gt"
+		}
+	}
+	return expr + operators[op] + q.arg(floor.UnixMicro())
+}
+
+func (q *query) match(d database.Dialect, f field, function, text string) string {
+	param := "CAST(" + q.arg(text) + " AS TEXT)"
+	var c string
+	switch function {
+	case "contains":
+		c = d.Position(f.expr, param) + " > 0"
+	case "startswith":
+		c = "substr(" + f.expr + ", 1, length(" + param + ")) = " + param
+	default: // endswith
+		c = "substr(" + f.expr + ", length(" + f.expr + ") - length(" + param + ") + 1) = " + param
+	}
+	if f.Nullable {
+		return "(" + f.expr + " <> '' AND " + c + ")"
+	}
+	return c
+}

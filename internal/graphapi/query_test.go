@@ -1,0 +1,100 @@
+package graphapi
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"holdfast/internal/backup"
+)
+
+// at is a set with query options: pairs of name and value.
+func at(set string, options ...string) string {
+	var b strings.Builder
+	for i := 0; i < len(options); i += 2 {
+		b.WriteString("&" + options[i] + "=" + url.QueryEscape(options[i+1]))
+	}
+	return "/" + set + "?" + strings.TrimPrefix(b.String(), "&")
+}
+
+// column is one property of all entities of a list.
+func (a *response) column(name string) string {
+	var all []string
+	for _, e := range a.list("value") {
+		all = append(all, fmt.Sprint(e.(obj)[name]))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestListsAreFilteredAndOrdered(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		ids := map[string]string{}
+		for i, name := range []string{"Bravo", "alpha", "Charlie", "ALPHA two"} {
+			ids[name] = c.policy(name, ownerN(i))
+		}
+		c.do("POST", "/"+policySet+"/"+ids["Bravo"]+"/activate", nil).want(202)
+		for filter, want := range map[string]string{
+			"displayName eq 'BRAVO'":                                         "Bravo",
+			"startswith(displayName,'Alpha')":                                "alpha ALPHA two",
+			"status eq 'updating'":                                           "Bravo",
+			"not (status eq 'inactive') or contains(displayname, 'LI')":      "Bravo Charlie",
+			"id in ('" + ids["alpha"] + "','" + ids["Charlie"] + "')":        "alpha Charlie",
+			"displayName gt 'b' and createdDateTime ge 2026-01-01T00:00:00Z": "Bravo Charlie",
+			"createdDateTime lt 2026-01-01T01:00:00+01:00":                   "",
+		} {
+			got := c.do("GET", at(policySet, "$filter", filter, "$count", "true"), nil).want(200)
+			if got.column("displayName") != want {
+				t.Errorf("%s: %s", filter, got.column("displayName"))
+			}
+			n := fmt.Sprint(len(got.list("value")))
+			if count := c.do("GET", at(policySet+"/$count", "filter", filter), nil).want(200); count.text != n || fmt.Sprint(got.json["@odata.count"]) != n {
+				t.Errorf("%s: %v and %s are counted of %s", filter, got.json["@odata.count"], count.text, n)
+			}
+		}
+		next := at(policySet, "$orderby", "displayName desc", "$top", "1", "$filter", "displayName lt 'c'")
+		var names []string
+		for next != "" {
+			got := c.do("GET", next, nil).want(200)
+			names = append(names, got.column("displayName"))
+			next, _ = got.json["@odata.nextLink"].(string)
+			if len(names) == 2 {
+				c.policy("Zulu")
+				c.policy("aa")
+			}
+		}
+		if got := strings.Join(names, ","); got != "Bravo,ALPHA two,alpha,aa" {
+			t.Errorf("pages by name: %s", got)
+		}
+		units := "/" + drivePolicySet + "/" + ids["Bravo"] + "/" + driveUnitSet
+		unit := c.unitOf(ids["Bravo"], ownerN(0))
+		for _, set := range []string{unitSet, driveUnitSet, strings.TrimPrefix(units, "/")} {
+			for _, filter := range []string{"id eq '" + strings.ToUpper(unit) + "'", "policyId eq " + ids["Bravo"], "status eq 'protectRequested'", "directoryObjectId eq '" + ownerN(0) + "'"} {
+				if got := c.do("GET", at(set, "$filter", filter, "$orderby", "lastModifiedDateTime desc"), nil).want(200); got.column("id") != unit {
+					t.Errorf("%s %s: %s", set, filter, got.text)
+				}
+			}
+			c.do("GET", at(set, "$filter", "id eq 'x'"), nil).want(400, backup.InvalidProtectionUnitID)
+			c.do("GET", at(set+"/$count", "$filter", "id eq 'x'"), nil).want(400, backup.InvalidProtectionUnitID)
+			c.do("GET", at(set, "$filter", "id eq '"+strings.Repeat("x", 2048)+"'"), nil).want(400, backup.FilterLengthExceeded)
+		}
+		for set, options := range map[string][]string{
+			policySet:       {"$filter", "status eq 'bogus'", "$filter", "isEnabled eq true", "$filter", "createdDateTime eq '2026-01-01T00:00:00Z'", "$filter", "displayName eq 1", "$filter", "a/b eq 1", "$orderby", "status", "$orderby", "displayName up", "$orderby", "displayName,DisplayName", "$orderby", ""},
+			unitSet:         {"$filter", "createdBy/user/id eq 'x'", "$orderby", "email", "$filter", "displayName eq", "$filter", "displayName eq 'a' and", "$filter", "tolower(displayName) eq 'a'", "$filter", "displayName lt null", "$filter", ""},
+			bulkJobSet:      {"$filter", "displayName eq 'x'", "$orderby", "status"},
+			sessionSet:      {"$filter", "status eq draft", "$orderby", "displayName"},
+			"restorePoints": {"$filter", "id eq 'x'"},
+		} {
+			for i := 0; i < len(options); i += 2 {
+				got := c.do("GET", at(set, options[i], options[i+1]), nil).want(400)
+				if !strings.Contains(got.text, options[i]) && set != "restorePoints" {
+					t.Errorf("%s: the answer does not name %s: %s", got.what, options[i], got.text)
+				}
+			}
+		}
+		for set, filter := range map[string]string{bulkJobSet: "status eq 'active' and createdDateTime gt 2020-01-01T00:00:00Z", sessionSet: "status eq 'draft' and restoreJobType ne 'bulk'"} {
+			c.do("GET", at(set, "$filter", filter, "$orderby", "createdDateTime desc"), nil).want(200)
+		}
+	})
+}
