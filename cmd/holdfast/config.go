@@ -68,6 +68,13 @@ type Config struct {
 	RequestsPer10s int `json:"requestsPer10s"`
 	// MaxActivePolicies is how many policies a tenant may have in force. Default: 100.
 	MaxActivePolicies int `json:"maxActivePolicies"`
+	// ServiceStatus is that of a tenant's service until somebody enables it:
+	// "enabled", or "disabled", in which nothing can be configured. Default:
+	// enabled.
+	ServiceStatus backup.ServiceStatus `json:"serviceStatus"`
+	// OffboardGrace is how long after it was asked for an offboarding destroys
+	// the backups, and can be cancelled until then. Default: 2160h, 90 days.
+	OffboardGrace Duration `json:"offboardGrace"`
 
 	// Alone says that no other process works on the database, so that a start
 	// takes up at once what the process before it left. SQLite implies it.
@@ -292,6 +299,14 @@ func (c *Config) complete(dir string) error {
 		c.Workers = defaultWorkers
 	case c.Workers < 0 || c.Workers > 256:
 		say("workers", "%d is not possible: give a number from 1 to 256", c.Workers)
+	}
+	switch c.ServiceStatus {
+	case "", backup.ServiceEnabled, backup.ServiceDisabled:
+	default:
+		say("serviceStatus", "%q is not possible: give \"enabled\" or \"disabled\"", c.ServiceStatus)
+	}
+	if c.OffboardGrace < 0 {
+		say("offboardGrace", "%v is not possible: give a duration such as \"2160h\"", time.Duration(c.OffboardGrace))
 	}
 	if c.PublicURL != "" {
 		if err := checkURL(c.PublicURL); err != nil {

@@ -78,7 +78,10 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		return nil, err
 	}
 	s.queue = jobs.New(s.db, time.Now)
-	s.catalog = catalog.New(s.db, s.queue, catalog.Config{Clock: time.Now, MaxActivePolicies: cfg.MaxActivePolicies})
+	s.catalog = catalog.New(s.db, s.queue, catalog.Config{
+		Clock: time.Now, MaxActivePolicies: cfg.MaxActivePolicies,
+		ServiceStatus: cfg.ServiceStatus, OffboardGrace: time.Duration(cfg.OffboardGrace),
+	})
 
 	password, err := readSecret(cfg.Vault.PasswordFile, cfg.Vault.PasswordEnv)
 	if err != nil {

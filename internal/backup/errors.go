@@ -28,6 +28,8 @@ const (
 	AuthorizationDenied        Code = "Authorization_RequestDenied"
 	AccessDenied               Code = "accessDenied"
 	OperationNotAllowed        Code = "OperationNotAllowed"
+	Forbidden                  Code = "Forbidden"
+	InvalidAppOwnerTenantID    Code = "InvalidAppOwnerTenantId"
 
 	// Of policies.
 	InvalidCreateRequest      Code = "InvalidCreateRequest"

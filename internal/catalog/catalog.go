@@ -43,6 +43,10 @@ type Config struct {
 	// OffboardGrace is how long an offboarding may still be cancelled, after
 	// which the unit's backups are destroyed. Default 90 days.
 	OffboardGrace time.Duration
+
+	// ServiceStatus is that of a tenant's service before anybody changed it.
+	// Default enabled.
+	ServiceStatus backup.ServiceStatus
 }
 
 // A Catalog is the control plane's state. It is safe for concurrent use.
@@ -62,6 +66,9 @@ func New(db *database.DB, q *jobs.Queue, cfg Config) *Catalog {
 	}
 	if cfg.OffboardGrace == 0 {
 		cfg.OffboardGrace = 90 * 24 * time.Hour
+	}
+	if cfg.ServiceStatus == "" {
+		cfg.ServiceStatus = backup.ServiceEnabled
 	}
 	return &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
 }

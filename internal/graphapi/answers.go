@@ -35,6 +35,8 @@ var answers = map[backup.Code]answer{
 	backup.AuthorizationDenied:        {status: http.StatusForbidden},
 	backup.AccessDenied:               {status: http.StatusForbidden},
 	backup.OperationNotAllowed:        {status: http.StatusForbidden},
+	backup.Forbidden:                  {status: http.StatusForbidden},
+	backup.InvalidAppOwnerTenantID:    {status: http.StatusBadRequest},
 
 	backup.InvalidCreateRequest:      {status: http.StatusBadRequest},
 	backup.InvalidPatchRequest:       {status: http.StatusBadRequest},

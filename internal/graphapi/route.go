@@ -140,6 +140,9 @@ func (s *Server) serve(x *exchange) (reply, error) {
 	if !x.caller.May(x.route.op) {
 		return reply{}, backup.Fail(backup.AuthorizationDenied, "The token does not carry a permission that this operation needs, or is of the wrong kind. Ask an administrator to grant it, and get a new token.")
 	}
+	if x.caller.Shell() && identity.Table[x.route.op].NoShell {
+		return reply{}, backup.Fail(backup.Forbidden, "PowerShell clients may not do this. Use an application of your own.")
+	}
 	if err := s.throttle.take(x.w, x.tenant(), x.caller.AppID); err != nil {
 		return reply{}, err
 	}
@@ -157,6 +160,9 @@ func (s *Server) serve(x *exchange) (reply, error) {
 		x.r.SetPathValue(k.name, id)
 	}
 	if err := x.readBody(); err != nil {
+		return reply{}, err
+	}
+	if err := s.serviceAllows(x); err != nil {
 		return reply{}, err
 	}
 	if !x.route.creates || x.asked == "" {
@@ -256,6 +262,21 @@ func (x *exchange) readBody() (err error) {
 		err = x.body.Only("") // actions without parameters
 	}
 	return err
+}
+
+// area is what requests of r change, which the service's status may forbid. It
+// follows from the permission that they need.
+func (r *route) area() backup.Area {
+	if r.method == http.MethodGet {
+		return backup.AreaNone
+	}
+	switch identity.Table[r.op].Least() {
+	case identity.ConfigurationWrite:
+		return backup.AreaProtection
+	case identity.RestoreWrite:
+		return backup.AreaRestore
+	}
+	return backup.AreaNone
 }
 
 // guid is a part of the address that route.keys has checked.

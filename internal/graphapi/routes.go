@@ -19,6 +19,8 @@ const (
 	sessionSet      = "restoreSessions"
 	driveSessionSet = "oneDriveForBusinessRestoreSessions"
 	artifactSet     = "driveRestoreArtifacts"
+	serviceAppSet   = "serviceApps"
+	emailSetting    = "emailNotificationsSetting"
 )
 
 // The types of OneDrive.
@@ -29,6 +31,7 @@ const (
 	driveSession  = "oneDriveForBusinessRestoreSession"
 	driveArtifact = "driveRestoreArtifact"
 	restorePoint  = "restorePoint"
+	serviceApp    = "serviceApp"
 )
 
 // routes is the table of contents of the API.
@@ -44,8 +47,21 @@ func routes() []route {
 	artifactOptions := append(slices.Clone(queried), odata.Expand)
 	expandable := []odata.Option{odata.Select, odata.Expand}
 
+	appKey := []key{{"id", backup.InvalidRequest}}
+
+	// The service itself.
 	table := []route{
 		{method: "GET", path: "", op: identity.GetService, handle: (*Server).getService, entity: serviceType, options: single},
+		{method: "POST", path: "enable", op: identity.EnableService, handle: (*Server).enableService, body: requiredBody, action: true},
+		{method: "GET", path: serviceAppSet, op: identity.ListServiceApps, handle: (*Server).listServiceApps, entity: serviceAppType, options: queried},
+		{method: "GET", path: serviceAppSet + "/$count", op: identity.ListServiceApps, handle: (*Server).countServiceApps, entity: serviceAppType, options: counted, plain: true},
+		{method: "POST", path: serviceAppSet, op: identity.CreateServiceApp, handle: (*Server).createServiceApp, body: optionalBody},
+		{method: "GET", path: serviceAppSet + "/{id}", op: identity.GetServiceApp, handle: (*Server).getServiceApp, entity: serviceAppType, options: single, keys: appKey},
+		{method: "DELETE", path: serviceAppSet + "/{id}", op: identity.DeleteServiceApp, handle: (*Server).deleteServiceApp, keys: appKey},
+		{method: "POST", path: serviceAppSet + "/{id}/activate", op: identity.ActivateServiceApp, handle: (*Server).activateServiceApp, keys: appKey, body: requiredBody, action: true},
+		{method: "POST", path: serviceAppSet + "/{id}/deactivate", op: identity.DeactivateServiceApp, handle: (*Server).deactivateServiceApp, keys: appKey, body: optionalBody, action: true},
+		{method: "GET", path: emailSetting, op: identity.GetEmailSetting, handle: (*Server).getEmailSetting},
+		{method: "PATCH", path: emailSetting, op: identity.UpdateEmailSetting, handle: (*Server).updateEmailSetting, body: requiredBody},
 	}
 
 	// Policies, through the set of all and the set of OneDrive.

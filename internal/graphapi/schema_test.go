@@ -147,6 +147,8 @@ func (s schema) checkBody(t testing.TB, what string, body map[string]any, typed 
 	resource = regexp.MustCompile(`\([^')]*\)$`).ReplaceAllString(resource, "") // $select
 	kind, ok := map[string]string{
 		root:                         "backupRestoreRoot",
+		root + "/" + serviceAppSet:   serviceApp,
+		root + "/" + emailSetting:    "emailNotificationsSetting",
 		root + "/" + policySet:       drivePolicy,
 		root + "/" + drivePolicySet:  drivePolicy,
 		root + "/" + unitSet:         driveUnit,

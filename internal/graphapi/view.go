@@ -30,7 +30,9 @@ var (
 		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.SessionProperties}
 	artifactType = &entityType{name: driveArtifact, properties: []string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime",
 		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"}, listed: catalog.ArtifactProperties}
-	serviceType = &entityType{name: "backupRestoreRoot", properties: []string{"id", "serviceStatus"}}
+	serviceType    = &entityType{name: "backupRestoreRoot", properties: []string{"id", "serviceStatus"}}
+	serviceAppType = &entityType{name: serviceApp, properties: []string{"id", "application", "status", "registrationDateTime", "effectiveDateTime", "lastModifiedBy", "lastModifiedDateTime"},
+		listed: catalog.ServiceAppProperties}
 )
 
 // readOnly are members of every resource that a request may carry, as when a

@@ -67,6 +67,11 @@ type world struct {
 }
 
 func newWorld(t testing.TB, db *database.DB, change ...func(*Config)) *world {
+	return newWorldOf(t, db, catalog.Config{}, change...)
+}
+
+// newWorldOf is newWorld with a catalog that is configured otherwise.
+func newWorldOf(t testing.TB, db *database.DB, kept catalog.Config, change ...func(*Config)) *world {
 	w := &world{t: t, db: db, time: start, log: &bytes.Buffer{}}
 	issuer := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(rw).Encode(map[string]any{"keys": []any{map[string]string{"kty": "RSA", "kid": "k1", "use": "sig",
@@ -75,7 +80,8 @@ func newWorld(t testing.TB, db *database.DB, change ...func(*Config)) *world {
 	t.Cleanup(issuer.Close)
 	w.issuer = issuer.URL
 	w.queue = jobs.New(db, w.clock)
-	w.catalog = catalog.New(db, w.queue, catalog.Config{Clock: w.clock})
+	kept.Clock = w.clock
+	w.catalog = catalog.New(db, w.queue, kept)
 	cfg := Config{
 		Catalog: w.catalog,
 		Verifier: identity.NewVerifier(identity.Config{

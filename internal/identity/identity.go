@@ -7,7 +7,11 @@
 // those are built from its table by package graphapi.
 package identity
 
-import "holdfast/internal/backup"
+import (
+	"strings"
+
+	"holdfast/internal/backup"
+)
 
 // A Permission is the name of an application role or a delegated scope.
 type Permission string
@@ -69,3 +73,14 @@ func (c Caller) May(op Operation) bool {
 	}
 	return false
 }
+
+// shells are the applications of Microsoft's PowerShell modules for Graph and
+// for Azure.
+var shells = map[string]bool{
+	"14d82eec-204b-4c2f-b7e8-296a70dab67e": true,
+	"1950a258-227b-4e31-a9cf-717495945fc2": true,
+}
+
+// Shell reports whether the caller is a PowerShell client. Its application says
+// so; a script's own application is like any other.
+func (c Caller) Shell() bool { return shells[strings.ToLower(c.AppID)] }

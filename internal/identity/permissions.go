@@ -54,6 +54,16 @@ const (
 type Requirement struct {
 	Delegated   []Permission
 	Application []Permission
+	NoShell     bool // Microsoft's PowerShell clients may not, whatever they are granted
+}
+
+// Least is the least permission that suffices.
+func (r Requirement) Least() Permission { return r.Delegated[0] }
+
+// notByShell is r for an operation that PowerShell clients may not do.
+func notByShell(r Requirement) Requirement {
+	r.NoShell = true
+	return r
 }
 
 // anyCaller is the requirement of an operation that asks the same of users and
@@ -100,12 +110,12 @@ var Table = map[Operation]Requirement{
 	ListArtifacts:   anyCaller(RestoreRead, RestoreWrite),
 	GetArtifact:     anyCaller(RestoreRead, RestoreWrite),
 
-	GetService:           anyCaller(ControlRead, ControlWrite),
-	EnableService:        anyCaller(ControlWrite),
+	GetService:           notByShell(anyCaller(ControlRead, ControlWrite)),
+	EnableService:        notByShell(anyCaller(ControlWrite)),
 	ListServiceApps:      anyCaller(ControlRead, ControlWrite),
-	CreateServiceApp:     anyCaller(ControlWrite),
+	CreateServiceApp:     notByShell(anyCaller(ControlWrite)),
 	GetServiceApp:        anyCaller(ControlRead, ControlWrite),
-	DeleteServiceApp:     anyCaller(ControlWrite),
+	DeleteServiceApp:     notByShell(anyCaller(ControlWrite)),
 	ActivateServiceApp:   usersOnly(ControlWrite),
 	DeactivateServiceApp: usersOnly(ControlWrite),
 	GetEmailSetting:      anyCaller(ControlWrite),

@@ -243,6 +243,19 @@ func (o *Object) String(name string) (string, bool, error) {
 	return "", false, o.wrongType(name, "a string")
 }
 
+// Bool returns a member that is true or false. It reports false for one that
+// is absent.
+func (o *Object) Bool(name string) (value, ok bool, err error) {
+	v, ok := o.members[name]
+	if !ok {
+		return false, false, nil
+	}
+	if value, ok = v.(bool); !ok {
+		return false, false, o.wrongType(name, "true or false")
+	}
+	return value, true, nil
+}
+
 // Time returns a member that is a date and time with a zone, or the zero time
 // for one that is absent or null.
 func (o *Object) Time(name string) (time.Time, error) {
