@@ -8,7 +8,8 @@
 // A policy holds units; a unit is one drive under protection, named by its
 // owner's directory object. A point is a state of a drive that can be restored.
 // A session restores artifacts, each one point to one destination. A bulk
-// addition job brings many owners into a policy at once.
+// addition job brings many owners into a policy at once; a rule brings in the
+// members of directory groups, and a dynamic one lets them go again.
 //
 // The package imports only the standard library and nothing of ours, and
 // everything of ours may import it. Names and states are those of Microsoft
@@ -30,6 +31,7 @@ type (
 	PolicyID     string
 	UnitID       string
 	BulkJobID    string
+	RuleID       string
 	SessionID    string
 	ArtifactID   string
 	PointID      string

@@ -53,6 +53,25 @@ const (
 	InvalidUnit                   Code = "Invalid" // of one item in a delta
 	UnknownError                  Code = "UnknownError"
 
+	// Of inclusion rules.
+	InvalidInclusionRuleID      Code = "InvalidInclusionRuleId"
+	InvalidRuleCreateRequest    Code = "InvalidInclusionRuleCreateRequest"
+	InvalidRulePatchRequest     Code = "InvalidProtectionRulePatchRequest"
+	InvalidRuleExpression       Code = "InvalidRuleExpression"
+	RuleGroupLimitExceeded      Code = "InvalidRuleExpressionGroupLimitExceeded"
+	ProtectionRuleNotFound      Code = "ProtectionRuleNotFound"
+	PatchOfStaticRule           Code = "PatchNotAllowedForStaticRule"
+	RuleStatusForUpdate         Code = "InvalidProtectionRuleStatusForUpdation"
+	RuleStatusForDeletion       Code = "InvalidProtectionRuleStatusForDeletion"
+	DynamicRuleStatusForEdit    Code = "InvalidProtectionRuleStatusForDynamicRuleEdit"
+	DynamicRuleStatusForDelete  Code = "InvalidProtectionRuleStatusForDynamicRuleDeletion"
+	DynamicRuleStatusForRelease Code = "InvalidProtectionRuleStatusForDynamicRuleDeleteAndUnprotectAll"
+	RuleActionNotAllowed        Code = "ProtectionRuleActionNotAllowed"
+	RunOfDynamicRule            Code = "RunNotAllowedForDynamicRule"
+
+	// Of an inclusion rule's evaluation, inside the rule's error.
+	InvalidGroupID Code = "invalidGroupId"
+
 	// Of bulk addition jobs, inside the job's error.
 	ProtectionResourcesNotFound Code = "ProtectionResourcesNotFound"
 	EmailNotFound               Code = "EmailNotFound"

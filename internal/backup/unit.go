@@ -51,17 +51,31 @@ func (s UnitStatus) Wanted() bool { return s == UnitProtectRequested || s == Uni
 // then settles as unprotected in a policy that is not in force is the
 // worker's business.
 func (u *Unit) Join(p *Policy, by Stamp) (changed bool, err *Error) {
+	return u.JoinAs(SourceManual, p, by)
+}
+
+// JoinAs is Join for the sake of source. What holds a unit already is no
+// matter: source is added to it. What held one that was leaving holds it no
+// more. A rule does not try failed backups again, for it is evaluated again
+// and again.
+func (u *Unit) JoinAs(source ProtectionSources, p *Policy, by Stamp) (changed bool, err *Error) {
 	_, allowed := unitMoves[u.Status][AddUnit]
 	switch {
 	case !allowed:
 		return false, Fail(OperationNotAllowed, "The backups of this owner are being offboarded, so it cannot be protected now. Cancel the offboarding and try again.").On("directoryObjectId")
 	case u.Policy != "" && u.Policy != p.ID:
 		return false, Fail(ProtectionUnitAlreadyExists, "This owner is already in another policy, and can be in one only. Remove it there first.").On("directoryObjectId")
-	case u.Policy == p.ID && u.Status != UnitRemoveRequested && !(p.Enabled && u.Status == UnitUnprotected):
-		return false, nil
+	case u.Policy == p.ID && u.Status != UnitRemoveRequested && !(p.Enabled && u.Status == UnitUnprotected && source == SourceManual):
+		changed = u.Sources&source == 0
+		if u.Sources |= source; changed {
+			u.Modified = by
+		}
+		return changed, nil
+	case u.Status == UnitRemoveRequested:
+		u.Sources = 0
 	}
 	u.Policy, u.Status, u.Modified, u.Problem = p.ID, UnitProtectRequested, by, nil
-	u.Sources |= SourceManual
+	u.Sources |= source
 	return true, nil
 }
 
@@ -72,7 +86,7 @@ func (u *Unit) Leave(p *Policy, by Stamp) *Error {
 	switch {
 	case u.Policy != p.ID:
 		return NotInPolicy()
-	case u.Sources&SourceDynamicRule != 0:
+	case u.Sources&SourceDynamicRule != 0 && u.Status != UnitRemoveRequested:
 		return Fail(ProtectionUnitActionForbidden, "A dynamic rule holds this unit in the policy. Change or delete the rule.").On("id")
 	}
 	u.Status, u.Modified = UnitRemoveRequested, by
