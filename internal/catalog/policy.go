@@ -421,8 +421,8 @@ func enablePolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error 
 	return err
 }
 
-// DeletePolicy deletes a policy that is inactive, with its bulk addition jobs;
-// otherwise PolicyActionNotAllowed. Its units stay, in no policy, and what was
+// DeletePolicy deletes a policy that is inactive, with its bulk addition jobs
+// and its rules; otherwise PolicyActionNotAllowed. Its units stay, in no policy, and what was
 // backed up can be restored.
 func (c *Catalog) DeletePolicy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID) error {
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
@@ -436,6 +436,7 @@ func (c *Catalog) DeletePolicy(ctx context.Context, tenant backup.TenantID, id b
 		for kind, keys := range map[jobs.Kind]string{
 			jobs.Backup:  `SELECT u.id FROM unit u WHERE u.policy = $1 AND u.policy <> ''`,
 			jobs.BulkAdd: `SELECT b.id FROM bulk_job b WHERE b.policy = $1`,
+			jobs.Rule:    `SELECT r.id FROM inclusion_rule r WHERE r.policy = $1`,
 			jobs.Settle:  `SELECT p.id FROM policy p WHERE p.id = $1`,
 		} {
 			if err := c.queue.RemoveSelect(ctx, tx, kind, keys, string(id)); err != nil {
@@ -447,7 +448,7 @@ func (c *Catalog) DeletePolicy(ctx context.Context, tenant backup.TenantID, id b
 			WHERE policy = $1 AND policy <> ''`, string(id)); err != nil {
 			return fmt.Errorf("release units: %w", err)
 		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM policy WHERE id = $1`, string(id)) // its bulk jobs go with it
+		_, err = tx.ExecContext(ctx, `DELETE FROM policy WHERE id = $1`, string(id)) // its bulk jobs and rules go with it
 		return err
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -96,10 +97,12 @@ func (c *Catalog) UnitsByID(ctx context.Context, tenant backup.TenantID, ids []b
 type membership struct {
 	policy  *backup.Policy
 	by      backup.Stamp
+	source  backup.ProtectionSources // for the sake of which units join; 0 is by hand
 	byOwner map[backup.ObjectID]*backup.Unit
 	byID    map[backup.UnitID]*backup.Unit
 	fresh   []*backup.Unit // to be inserted
 	changed []*backup.Unit // to be updated
+	marked  []*backup.Unit // to be held by source as well; nothing else changes
 }
 
 // readMembership reads the units that the owners have, and the units named by
@@ -140,6 +143,7 @@ func (m *membership) know(u *backup.Unit) {
 
 // add brings an owner into the policy and returns its unit.
 func (m *membership) add(owner backup.ObjectID) (*backup.Unit, *backup.Error) {
+	source := cmp.Or(m.source, backup.SourceManual)
 	u := m.byOwner[owner]
 	if u == nil {
 		// Units made together are a microsecond apart, so that lists keep the
@@ -148,14 +152,18 @@ func (m *membership) add(owner backup.ObjectID) (*backup.Unit, *backup.Error) {
 		made.At = made.At.Add(time.Duration(len(m.fresh)) * time.Microsecond)
 		u = &backup.Unit{
 			ID: backup.NewID[backup.UnitID](), Tenant: m.policy.Tenant, Policy: m.policy.ID, Directory: owner,
-			Status: backup.UnitProtectRequested, Sources: backup.SourceManual, Created: made, Modified: made,
+			Status: backup.UnitProtectRequested, Sources: source, Created: made, Modified: made,
 		}
 		m.fresh = append(m.fresh, u)
 		m.know(u)
 		return u, nil
 	}
-	changed, err := u.Join(m.policy, m.by)
-	if changed {
+	was := u.Status
+	changed, err := u.JoinAs(source, m.policy, m.by)
+	switch {
+	case changed && was == u.Status:
+		m.marked = append(m.marked, u)
+	case changed:
 		m.changed = append(m.changed, u)
 	}
 	return u, err
@@ -190,7 +198,7 @@ func (m *membership) remove(id backup.UnitID) (*backup.Unit, *backup.Error) {
 // write stores what add and remove have done. A unit whose protection was
 // asked for is stored in the status requested.
 func (m *membership) write(ctx context.Context, tx *database.Tx, requested backup.UnitStatus) error {
-	by := toJSON(m.by.By)
+	by, source := toJSON(m.by.By), int(cmp.Or(m.source, backup.SourceManual))
 	if len(m.fresh) > 0 {
 		rows := make([][2]string, len(m.fresh))
 		for i, u := range m.fresh {
@@ -198,18 +206,27 @@ func (m *membership) write(ctx context.Context, tx *database.Tx, requested backu
 		}
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by)
-			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, CAST($4 AS TEXT), 1, 0,
+			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, CAST($4 AS TEXT), CAST($7 AS SMALLINT), 0,
 				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT)
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e`,
-			jsonList(rows), string(m.policy.Tenant), string(m.policy.ID), string(requested), database.Micros(m.by.At), by)
+			jsonList(rows), string(m.policy.Tenant), string(m.policy.ID), string(requested), database.Micros(m.by.At), by, source)
 		if err != nil {
 			return fmt.Errorf("insert units: %w", err)
 		}
 	}
-	if len(m.changed) == 0 {
-		return nil
+	var joined, left, marked []backup.UnitID
+	for _, u := range m.marked {
+		marked = append(marked, u.ID)
 	}
-	var joined, left []backup.UnitID
+	if len(marked) > 0 {
+		_, err := tx.ExecContext(ctx, `
+			UPDATE unit SET sources = sources | CAST($2 AS SMALLINT), modified = $3, modified_by = $4
+			WHERE id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e)`,
+			jsonList(marked), source, database.Micros(m.by.At), by)
+		if err != nil {
+			return fmt.Errorf("note what holds units: %w", err)
+		}
+	}
 	for _, u := range m.changed {
 		if u.Status == backup.UnitRemoveRequested {
 			left = append(left, u.ID)
@@ -219,9 +236,10 @@ func (m *membership) write(ctx context.Context, tx *database.Tx, requested backu
 	}
 	if len(joined) > 0 {
 		_, err := tx.ExecContext(ctx, `
-			UPDATE unit SET policy = $2, status = $3, sources = sources | 1, problem = NULL, modified = $4, modified_by = $5
+			UPDATE unit SET policy = $2, status = $3, problem = NULL, modified = $4, modified_by = $5,
+				sources = CASE WHEN status = 'removeRequested' THEN CAST($6 AS SMALLINT) ELSE sources | CAST($6 AS SMALLINT) END
 			WHERE id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e)`,
-			jsonList(joined), string(m.policy.ID), string(requested), database.Micros(m.by.At), by)
+			jsonList(joined), string(m.policy.ID), string(requested), database.Micros(m.by.At), by, source)
 		if err != nil {
 			return fmt.Errorf("bring units back: %w", err)
 		}

@@ -318,3 +318,24 @@ func (c *Client) FindUsers(ctx context.Context, entries []string) (map[string]ba
 	}
 	return found, nil
 }
+
+// GroupMembers yields the users who are direct members of a group: what is in
+// groups within it is not. A group that the directory does not know is
+// ErrNotFound.
+func (c *Client) GroupMembers(ctx context.Context, group backup.ObjectID) iter.Seq2[backup.User, error] {
+	op := "read the members of group " + string(group)
+	address := c.at("groups", string(group), "members", "microsoft.graph.user", "?"+userFields+"&$top=999")
+	return func(yield func(backup.User, error) bool) {
+		for p, err := range pages[wireUser](ctx, c, op, address, 0) {
+			if err != nil {
+				yield(backup.User{}, err)
+				return
+			}
+			for i := range p.Value {
+				if !yield(p.Value[i].user(), nil) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -48,6 +48,7 @@ type Config struct {
 	Vaults func(context.Context, backup.TenantID) (*vault.Vault, error)
 
 	Interval        time.Duration // how often a drive is backed up; default 10 minutes
+	RuleInterval    time.Duration // how often a dynamic rule is evaluated; default 24 hours
 	Upkeep          time.Duration // how often points expire and vaults are maintained; default 1 hour
 	CheckpointEvery time.Duration // how often a long backup makes its progress safe; default 5 minutes
 	CheckpointBytes int64         // the same by what was downloaded; default 2 GiB
@@ -72,6 +73,7 @@ type lock struct {
 // New returns an engine.
 func New(cfg Config) *Engine {
 	setDefault(&cfg.Interval, 10*time.Minute)
+	setDefault(&cfg.RuleInterval, 24*time.Hour)
 	setDefault(&cfg.Upkeep, time.Hour)
 	setDefault(&cfg.CheckpointEvery, 5*time.Minute)
 	setDefault(&cfg.CheckpointBytes, 2<<30)
@@ -92,6 +94,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 	return map[jobs.Kind]jobs.Work{
 		jobs.Settle:   {Handler: e.settle, Workers: 1},
 		jobs.BulkAdd:  {Handler: e.bulkAdd, Workers: 2},
+		jobs.Rule:     {Handler: e.rule, Workers: 2},
 		jobs.Backup:   {Handler: e.backup, Workers: e.Workers},
 		jobs.Restore:  {Handler: e.restore, Workers: e.Workers},
 		jobs.Expire:   {Handler: e.expire, Workers: 1},
@@ -112,6 +115,12 @@ func (e *Engine) Start(ctx context.Context) error {
 	err := e.DB.Tx(ctx, func(tx *database.Tx) error { return e.Queue.Enqueue(ctx, tx, specs...) })
 	if err != nil {
 		return fmt.Errorf("enqueue recurring duties: %w", err)
+	}
+	for _, tenant := range e.Tenants {
+		// They recur by themselves; the interval may be shorter than it was.
+		if err := e.Catalog.ScheduleRules(ctx, tenant, e.Clock().Add(e.RuleInterval)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

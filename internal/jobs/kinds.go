@@ -9,6 +9,9 @@ const (
 	// BulkAdd resolves the entries of a bulk addition job and adds the units.
 	// Key: the bulk job's id.
 	BulkAdd Kind = "bulkAdd"
+	// Rule evaluates an inclusion rule, a dynamic one again and again, and lets
+	// go the units of one that is to vanish. Key: the rule's id.
+	Rule Kind = "rule"
 	// Backup takes the next restore point of a unit, again and again for as
 	// long as the unit is wanted. Key: the unit's id.
 	Backup Kind = "backup"
