@@ -54,6 +54,9 @@ type Config struct {
 	Audiences []string `json:"audiences"`
 	// Interval is how often a protected drive is backed up. Default: 10m.
 	Interval Duration `json:"interval"`
+	// RuleInterval is how often a dynamic inclusion rule is evaluated, besides
+	// whenever it is changed. Default: 24h.
+	RuleInterval Duration `json:"ruleInterval"`
 	// Workers is how many drives are backed up, and how many restored, at a
 	// time. Default: 4.
 	Workers int `json:"workers"`
@@ -124,6 +127,7 @@ const (
 	defaultGraph     = "https://graph.microsoft.com/v1.0"
 	defaultAuthority = "https://login.microsoftonline.com"
 	defaultInterval  = 10 * time.Minute
+	defaultRules     = 24 * time.Hour
 	defaultWorkers   = 8
 	defaultRequests  = 130_000
 )
@@ -288,11 +292,17 @@ func (c *Config) complete(dir string) error {
 	if len(c.Audiences) == 0 {
 		c.Audiences = defaultAudiences
 	}
-	switch {
-	case c.Interval == 0:
-		c.Interval = Duration(defaultInterval)
-	case c.Interval < Duration(time.Second):
-		say("interval", "%v is too short: give at least 1s, such as \"10m\"", time.Duration(c.Interval))
+	for _, d := range []struct {
+		field string
+		value *Duration
+		def   time.Duration
+	}{{"interval", &c.Interval, defaultInterval}, {"ruleInterval", &c.RuleInterval, defaultRules}} {
+		switch {
+		case *d.value == 0:
+			*d.value = Duration(d.def)
+		case *d.value < Duration(time.Second):
+			say(d.field, "%v is too short: give at least 1s, such as \"10m\"", time.Duration(*d.value))
+		}
 	}
 	switch {
 	case c.Workers == 0:

@@ -64,6 +64,7 @@ func TestReadConfigFillsIn(t *testing.T) {
 		{"authority", tenant.Authority, defaultAuthority},
 		{"secret", string(tenant.Secret), "s3cret"},
 		{"interval", time.Duration(cfg.Interval).String(), "10m0s"},
+		{"ruleInterval", time.Duration(cfg.RuleInterval).String(), "24h0m0s"},
 		{"audience", cfg.Audiences[0], defaultAudiences[0]},
 	} {
 		if row.got != row.want {
@@ -85,6 +86,7 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		}
 		cfg["issuers"] = []any{map[string]any{"tenant": "11111111-1111-1111-1111-111111111111"}}
 		cfg["interval"] = "5ms"
+		cfg["ruleInterval"] = "-1h"
 		cfg["workers"] = -1
 		cfg["colour"] = "blue"
 	})
@@ -110,6 +112,7 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		"issuers[0].jwks: ",
 		"issuers[0].tenant: ",
 		"interval: 5ms is too short",
+		"ruleInterval: -1h0m0s is too short",
 		"workers: -1 is not possible",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -32,7 +32,8 @@ type devOptions struct {
 	tenant    string // path of a tenant file; empty for the built-in tenant
 	drives    string // empty for the folder drives in data
 	interval  time.Duration
-	database  string // empty for SQLite in data
+	rules     time.Duration // how often dynamic rules are evaluated; 0 for the default
+	database  string        // empty for SQLite in data
 	sample    bool
 }
 
@@ -59,6 +60,7 @@ It is for development: anyone who can reach the address can get a token.`,
 	f.StringVar(&o.tenant, "tenant", "", "JSON file of tenants (default a built-in sample, Contoso)")
 	f.StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
 	f.DurationVar(&o.interval, "interval", defaultInterval, "how often a protected drive is backed up")
+	f.DurationVar(&o.rules, "rule-interval", defaultRules, "how often a dynamic inclusion rule is evaluated")
 	f.StringVar(&o.database, "database", "", "postgres:// URL of the catalog's database (default SQLite in DATA)")
 	f.BoolVar(&o.sample, "sample", true, "put Microsoft's two example policies into an empty catalog of the built-in tenant")
 	return cmd
@@ -190,6 +192,9 @@ func (o *devOptions) complete() error {
 	if o.interval < time.Second {
 		wrong = append(wrong, fmt.Errorf("--interval: %v is too short, give at least 1s", o.interval))
 	}
+	if o.rules != 0 && o.rules < time.Second {
+		wrong = append(wrong, fmt.Errorf("--rule-interval: %v is too short, give at least 1s", o.rules))
+	}
 	if u, err := url.Parse(o.database); o.database != "" && (err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		wrong = append(wrong, errors.New("--database: give a postgres:// URL, or leave it out for SQLite in the data folder"))
 	}
@@ -266,6 +271,7 @@ func (d *devServer) config(o devOptions) (Config, error) {
 		State:            d.data.path("state"),
 		PageTokenKeyFile: d.data.path("keys", "page-token-key"),
 		Interval:         Duration(o.interval),
+		RuleInterval:     Duration(o.rules),
 		Audiences:        defaultAudiences,
 		Workers:          defaultWorkers,
 		Alone:            true,

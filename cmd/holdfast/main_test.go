@@ -34,6 +34,7 @@ func TestExitCodes(t *testing.T) {
 		{"dev now", exitUsage, `takes flags only, not "now"`},
 		{"dev --interval 5", exitUsage, "--interval"},
 		{"dev --interval 1ms", exitUsage, "--interval: 1ms is too short"},
+		{"dev --rule-interval 1ms", exitUsage, "--rule-interval: 1ms is too short"},
 		{"dev --listen 8365", exitUsage, `--listen: "8365" is not an address`},
 		{"dev --database mysql://x", exitUsage, "--database: give a postgres:// URL"},
 		{"serve", exitUsage, "name it with --config"},

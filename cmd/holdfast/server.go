@@ -111,7 +111,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Vaults: func(_ context.Context, t backup.TenantID) (*vault.Vault, error) {
 			return known(s.vaults, t)
 		},
-		Interval: time.Duration(cfg.Interval), Workers: cfg.Workers,
+		Interval: time.Duration(cfg.Interval), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers,
 	})
 
 	var issuers []identity.Issuer

@@ -103,6 +103,9 @@ func (r *Rule) May(m RuleMove) error {
 			return Fail(code, "The units of a static rule are held by hand. Delete the rule, and remove the units from the policy.")
 		}
 	}
+	if r.Status == RuleDeleteRequested {
+		return Fail(code, "The rule is being deleted: its drives are let go, and then it is gone.").On("status")
+	}
 	return Fail(code, "A rule can be "+string(m)+" only once it is completed or completedWithErrors; this one is "+
 		string(r.Status)+". Wait until its evaluation has ended.").On("status")
 }

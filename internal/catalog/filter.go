@@ -86,6 +86,11 @@ var (
 		filterEnum("status", "b.status", "active", "completed", "completedWithErrors"),
 		filterTime("createdDateTime", "b.created", true),
 	}
+	ruleFields = fields{
+		filterID("id", "r.id", backup.InvalidInclusionRuleID),
+		filterEnum("status", "r.status", "active", "completed", "completedWithErrors", "updateRequested", "deleteRequested"),
+		filterTime("createdDateTime", "r.created", true),
+	}
 	sessionFields = fields{
 		filterID("id", "s.id", ""),
 		filterEnum("status", "s.status", "draft", "activating", "active", "completed", "completedWithError", "failed"),
@@ -103,6 +108,7 @@ var (
 	PolicyProperties   = policyFields.properties()
 	UnitProperties     = unitListFields.properties()
 	BulkJobProperties  = bulkJobFields.properties()
+	RuleProperties     = ruleFields.properties()
 	SessionProperties  = sessionFields.properties()
 	ArtifactProperties = artifactFields.properties()
 )

@@ -105,7 +105,7 @@ func (c *Catalog) Rule(ctx context.Context, tenant backup.TenantID, policy backu
 // Rules lists inclusion rules: those of a policy, which must exist, or with ""
 // all of the tenant's.
 func (c *Catalog) Rules(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.Rule], error) {
-	q := query{columns: ruleColumns, from: "inclusion_rule r", time: "r.created", id: "r.id"}
+	q := query{columns: ruleColumns, from: "inclusion_rule r", time: "r.created", id: "r.id", fields: ruleFields}
 	if policy != "" {
 		if _, err := c.Policy(ctx, tenant, policy); err != nil {
 			return List[backup.Rule]{}, err
@@ -114,7 +114,7 @@ func (c *Catalog) Rules(ctx context.Context, tenant backup.TenantID, policy back
 	} else {
 		q.and("r.tenant = " + q.arg(string(tenant)))
 	}
-	l, err := list(ctx, c.db.Read(), q, page, scanRule, func(r backup.Rule) key { return key{r.Created.At, string(r.ID)} })
+	l, err := list(ctx, c, q, page, scanRule)
 	if err != nil {
 		return l, fmt.Errorf("list rules: %w", err)
 	}
@@ -268,7 +268,7 @@ func (c *Catalog) ApplyRule(ctx context.Context, j *jobs.Job, r backup.Rule, fou
 	this := backup.NewID[string]()
 	failed := found.Unread
 	for first := true; first || len(members) > 0; first = false {
-		chunk := members[:min(batch, len(members))]
+		chunk := members[:min(c.batch, len(members))]
 		members = members[len(chunk):]
 		var refused []backup.Detail
 		err := c.tx(ctx, r.Tenant, func(tx *database.Tx) (err error) {

@@ -405,6 +405,25 @@ func TestSimTenantDirectory(t *testing.T) {
 	if err != nil || len(found) != 2 || found["Conrad@Contoso.com"].DisplayName != "Conrad Nuber" {
 		t.Errorf("FindUsers = %v, %v", found, err)
 	}
+	research := simtenant.Sample()[0].Groups[0]
+	var members []backup.ObjectID
+	for u, err := range x.GroupMembers(ctx, research.ID) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u != want[u.ID] {
+			t.Errorf("member %+v, want %+v", u, want[u.ID])
+		}
+		members = append(members, u.ID)
+	}
+	if d := cmp.Diff(research.Members, members); d != "" {
+		t.Error(d)
+	}
+	for u, err := range x.GroupMembers(ctx, "00000000-0000-0000-0000-000000000000") {
+		if !errors.Is(err, drive.ErrNotFound) {
+			t.Errorf("members of no group: %v, err = %v, want ErrNotFound", u, err)
+		}
+	}
 	if _, err := x.UserDrive(ctx, "00000000-0000-0000-0000-000000000000"); !errors.Is(err, drive.ErrNotFound) {
 		t.Errorf("drive of nobody: err = %v, want ErrNotFound", err)
 	}

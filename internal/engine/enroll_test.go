@@ -64,7 +64,9 @@ func TestStartEnqueuesWhatRecurs(t *testing.T) {
 			t.Errorf("%d jobs of kind %s, want 1", s.Waiting+s.Due, kind)
 		}
 	}
-	if len(w.engine.Work()) != 6 {
-		t.Errorf("%d kinds of work, want 6", len(w.engine.Work()))
+	for kind, work := range w.engine.Work() {
+		if work.Handler == nil || work.Workers < 1 {
+			t.Errorf("nobody does jobs of kind %s", kind)
+		}
 	}
 }

@@ -45,6 +45,10 @@ func TestGolden(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			w := sqlite(t)
 			w.seedPages()
+			w.groups = map[backup.ObjectID][]backup.ObjectID{
+				research: {"1b014d8c-71fe-4d00-a01a-31850bc5b32c", "2b014d8c-71fe-4d00-a01a-31850bc5b32c"},
+				sales:    {pageLotharID},
+			}
 			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)

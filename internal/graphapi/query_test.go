@@ -83,6 +83,7 @@ func TestListsAreFilteredAndOrdered(t *testing.T) {
 			policySet:       {"$filter", "status eq 'bogus'", "$filter", "isEnabled eq true", "$filter", "createdDateTime eq '2026-01-01T00:00:00Z'", "$filter", "displayName eq 1", "$filter", "a/b eq 1", "$orderby", "status", "$orderby", "displayName up", "$orderby", "displayName,DisplayName", "$orderby", ""},
 			unitSet:         {"$filter", "createdBy/user/id eq 'x'", "$orderby", "email", "$filter", "displayName eq", "$filter", "displayName eq 'a' and", "$filter", "tolower(displayName) eq 'a'", "$filter", "displayName lt null", "$filter", ""},
 			bulkJobSet:      {"$filter", "displayName eq 'x'", "$orderby", "status"},
+			ruleSet:         {"$filter", "isAutoApplyEnabled eq true", "$filter", "status eq 'done'", "$orderby", "status"},
 			sessionSet:      {"$filter", "status eq draft", "$orderby", "displayName"},
 			"restorePoints": {"$filter", "id eq 'x'"},
 		} {
@@ -93,7 +94,7 @@ func TestListsAreFilteredAndOrdered(t *testing.T) {
 				}
 			}
 		}
-		for set, filter := range map[string]string{bulkJobSet: "status eq 'active' and createdDateTime gt 2020-01-01T00:00:00Z", sessionSet: "status eq 'draft' and restoreJobType ne 'bulk'"} {
+		for set, filter := range map[string]string{bulkJobSet: "status eq 'active' and createdDateTime gt 2020-01-01T00:00:00Z", ruleSet: "not status eq 'deleteRequested'", sessionSet: "status eq 'draft' and restoreJobType ne 'bulk'"} {
 			c.do("GET", at(set, "$filter", filter, "$orderby", "createdDateTime desc"), nil).want(200)
 		}
 	})

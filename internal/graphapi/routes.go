@@ -15,6 +15,7 @@ const (
 	unitSet         = "protectionUnits"
 	driveUnitSet    = "driveProtectionUnits"
 	bulkJobSet      = "driveProtectionUnitsBulkAdditionJobs"
+	ruleSet         = "driveInclusionRules"
 	pointSet        = "restorePoints"
 	sessionSet      = "restoreSessions"
 	driveSessionSet = "oneDriveForBusinessRestoreSessions"
@@ -28,6 +29,7 @@ const (
 	drivePolicy   = "oneDriveForBusinessProtectionPolicy"
 	driveUnit     = "driveProtectionUnit"
 	driveBulkJob  = "driveProtectionUnitsBulkAdditionJob"
+	driveRule     = "driveProtectionRule"
 	driveSession  = "oneDriveForBusinessRestoreSession"
 	driveArtifact = "driveRestoreArtifact"
 	restorePoint  = "restorePoint"
@@ -41,6 +43,8 @@ func routes() []route {
 	policyUnitKey := []key{policyKey[0], {"unit", backup.InvalidProtectionUnitID}}
 	jobKey := []key{{"job", backup.InvalidRequest}}
 	policyJobKey := []key{policyKey[0], jobKey[0]}
+	ruleKey := []key{{"rule", backup.InvalidInclusionRuleID}}
+	policyRuleKey := []key{policyKey[0], ruleKey[0]}
 	sessionKey := []key{{"id", backup.InvalidRestoreSessionID}}
 	artifactKey := []key{sessionKey[0], {"artifact", backup.InvalidRequest}}
 	pointOptions := []odata.Option{odata.Select, odata.Top, odata.Count, odata.Filter, odata.OrderBy, odata.Expand, odata.SkipToken}
@@ -98,6 +102,25 @@ func routes() []route {
 		route{method: "GET", path: bulkJobSet, op: identity.ListBulkJobs, handle: (*Server).listBulkJobs, entity: bulkJobType, options: queried},
 		route{method: "GET", path: bulkJobSet + "/$count", op: identity.ListBulkJobs, handle: (*Server).countBulkJobs, entity: bulkJobType, options: counted, plain: true},
 		route{method: "GET", path: bulkJobSet + "/{job}", op: identity.GetBulkJob, handle: (*Server).getBulkJob, entity: bulkJobType, options: single, keys: jobKey},
+	)
+
+	// Inclusion rules, and why a drive is in a policy or is not, which is ours.
+	table = append(table,
+		route{method: "GET", path: ofPolicy + ruleSet, op: identity.ListRules, handle: (*Server).listPolicyRules, entity: ruleType, options: queried, keys: policyKey},
+		route{method: "GET", path: ofPolicy + ruleSet + "/$count", op: identity.ListRules, handle: (*Server).countPolicyRules, entity: ruleType, options: counted, keys: policyKey, plain: true},
+		route{method: "POST", path: ofPolicy + ruleSet, op: identity.CreateRule, handle: (*Server).createRule, keys: policyKey,
+			body: requiredBody, badBody: backup.InvalidRuleCreateRequest, creates: true},
+		route{method: "GET", path: ofPolicy + ruleSet + "/{rule}", op: identity.GetRule, handle: (*Server).getPolicyRule, entity: ruleType, options: single, keys: policyRuleKey},
+		route{method: "PATCH", path: ofPolicy + ruleSet + "/{rule}", op: identity.UpdateRule, handle: (*Server).updateRule, keys: policyRuleKey,
+			body: requiredBody, badBody: backup.InvalidRulePatchRequest},
+		route{method: "DELETE", path: ofPolicy + ruleSet + "/{rule}", op: identity.DeleteRule, handle: (*Server).deleteRule, keys: policyRuleKey},
+		route{method: "POST", path: ofPolicy + ruleSet + "/{rule}/run", op: identity.RunRule, handle: (*Server).runRule, keys: policyRuleKey, body: optionalBody, action: true},
+		route{method: "POST", path: ofPolicy + ruleSet + "/{rule}/deleteAndUnprotect", op: identity.ReleaseRule, handle: (*Server).releaseRule, keys: policyRuleKey, body: optionalBody, action: true},
+		route{method: "GET", path: ruleSet, op: identity.ListRules, handle: (*Server).listRules, entity: ruleType, options: queried},
+		route{method: "GET", path: ruleSet + "/$count", op: identity.ListRules, handle: (*Server).countRules, entity: ruleType, options: counted, plain: true},
+		route{method: "GET", path: ruleSet + "/{rule}", op: identity.GetRule, handle: (*Server).getRule, entity: ruleType, options: single, keys: ruleKey},
+		route{method: "GET", path: ofPolicy + "holdfast.explain/{directoryObjectId}", op: identity.Explain, handle: (*Server).explain,
+			keys: []key{policyKey[0], {"directoryObjectId", backup.InvalidRequest}}},
 	)
 
 	// Units of the tenant.

@@ -143,6 +143,9 @@ func (s schema) checkBody(t testing.TB, what string, body map[string]any, typed 
 		}
 		return
 	}
+	if strings.HasPrefix(resource, "holdfast.") { // ours
+		return
+	}
 	resource, single := strings.CutSuffix(resource, "/$entity")
 	resource = regexp.MustCompile(`\([^')]*\)$`).ReplaceAllString(resource, "") // $select
 	kind, ok := map[string]string{
@@ -154,6 +157,7 @@ func (s schema) checkBody(t testing.TB, what string, body map[string]any, typed 
 		root + "/" + unitSet:         driveUnit,
 		root + "/" + driveUnitSet:    driveUnit,
 		root + "/" + bulkJobSet:      driveBulkJob,
+		root + "/" + ruleSet:         driveRule,
 		root + "/" + pointSet:        restorePoint,
 		root + "/" + sessionSet:      driveSession,
 		root + "/" + driveSessionSet: driveSession,

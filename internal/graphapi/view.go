@@ -25,6 +25,8 @@ var (
 		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error", "offboardRequestedDateTime"}, listed: catalog.UnitProperties}
 	bulkJobType = &entityType{name: driveBulkJob, properties: []string{"id", "displayName", "status", "drives", "directoryObjectIds",
 		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error"}, listed: catalog.BulkJobProperties}
+	ruleType = &entityType{name: driveRule, properties: []string{"id", "driveExpression", "isAutoApplyEnabled", "status",
+		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error"}, listed: catalog.RuleProperties}
 	pointType   = &entityType{name: restorePoint, properties: []string{"id", "protectionDateTime", "expirationDateTime", "tags", "protectionUnit"}}
 	sessionType = &entityType{name: driveSession, properties: []string{"id", "status", "restoreJobType", "restoreSessionArtifactCount", "error", "completedDateTime",
 		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.SessionProperties}

@@ -61,6 +61,7 @@ type world struct {
 	server  *Server
 	issuer  string
 	log     *bytes.Buffer
+	groups  map[backup.ObjectID][]backup.ObjectID // who is in which, for rules
 
 	mu   sync.Mutex
 	time time.Time
@@ -398,6 +399,27 @@ func (w *world) work() (points []backup.Point) {
 		b, err := w.catalog.BulkJobForWork(ctx, j.Tenant, backup.BulkJobID(j.Key))
 		ok(err)
 		ok(w.catalog.EnrollBulk(ctx, j, b))
+		done(j)
+	}
+	for _, j := range claim(jobs.Rule) {
+		r, err := w.catalog.RuleForWork(ctx, j.Tenant, backup.RuleID(j.Key))
+		ok(err)
+		if r.Status == backup.RuleDeleteRequested {
+			ok(w.catalog.EndRule(ctx, j, r))
+			done(j)
+			continue
+		}
+		var found catalog.Evaluation
+		for _, g := range r.Groups() {
+			members, known := w.groups[g]
+			if !known {
+				found.Unread = append(found.Unread, backup.Detail{Code: backup.InvalidGroupID, Message: "There is no such group.", Target: string(g)})
+			}
+			for _, m := range members {
+				found.Members = append(found.Members, catalog.Member{Owner: m, Group: g})
+			}
+		}
+		ok(w.catalog.ApplyRule(ctx, j, r, found))
 		done(j)
 	}
 	for _, j := range claim(jobs.Settle) {

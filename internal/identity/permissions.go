@@ -24,6 +24,15 @@ const (
 	ListBulkJobs  Operation = "ListBulkJobs"
 	GetBulkJob    Operation = "GetBulkJob"
 
+	ListRules   Operation = "ListRules"
+	CreateRule  Operation = "CreateRule"
+	GetRule     Operation = "GetRule"
+	UpdateRule  Operation = "UpdateRule"
+	DeleteRule  Operation = "DeleteRule"
+	RunRule     Operation = "RunRule"
+	ReleaseRule Operation = "ReleaseRule" // deleteAndUnprotect
+	Explain     Operation = "Explain"     // ours
+
 	ListPoints   Operation = "ListPoints"
 	GetPoint     Operation = "GetPoint"
 	SearchPoints Operation = "SearchPoints"
@@ -96,6 +105,15 @@ var Table = map[Operation]Requirement{
 	CreateBulkJob: anyCaller(ConfigurationWrite),
 	ListBulkJobs:  anyCaller(ConfigurationRead, ConfigurationWrite),
 	GetBulkJob:    anyCaller(ConfigurationRead, ConfigurationWrite),
+
+	ListRules:   anyCaller(ConfigurationRead, ConfigurationWrite),
+	CreateRule:  anyCaller(ConfigurationWrite),
+	GetRule:     anyCaller(ConfigurationRead, ConfigurationWrite),
+	UpdateRule:  anyCaller(ConfigurationWrite),
+	DeleteRule:  anyCaller(ConfigurationWrite),
+	RunRule:     anyCaller(ConfigurationWrite),
+	ReleaseRule: anyCaller(ConfigurationWrite),
+	Explain:     anyCaller(ConfigurationRead, ConfigurationWrite),
 
 	ListPoints:   anyCaller(SearchRead),
 	GetPoint:     anyCaller(SearchRead),

@@ -221,6 +221,9 @@ func (o *Object) Type() (string, bool, error) {
 // Has reports whether the object has the member, be it null.
 func (o *Object) Has(name string) bool { _, ok := o.members[name]; return ok }
 
+// Null reports whether the object has the member, and it is null.
+func (o *Object) Null(name string) bool { v, ok := o.members[name]; return ok && v == nil }
+
 // Len is how many members the object has that are not annotations.
 func (o *Object) Len() (n int) {
 	for _, name := range o.names {
@@ -340,7 +343,7 @@ func (o *Object) Reference() (string, bool, error) {
 // …/set('key').
 func LastSegment(link string) string {
 	link = link[strings.LastIndexByte(link, '/')+1:]
-	if _, key, ok := splitKey(link); ok {
+	if _, key, ok := splitKey(link, ""); ok {
 		return key
 	}
 	return link

@@ -11,18 +11,27 @@ import (
 type Vocabulary struct {
 	literals map[string]string // lower case -> canonical spelling
 	actions  map[string]bool   // lower case names of bound operations
+	keys     map[string]string // lower case literal -> name of the key that follows it
 }
 
 // NewVocabulary returns the vocabulary of routes, given as patterns in which
 // braces mark a key. Casts are segments that begin with "graph.". The last
 // segment of a pattern in actions is the name of a bound operation, which may
-// also be called by its qualified name.
+// also be called by its qualified name. A key may be written with its name,
+// which is id, or the one in the pattern's braces: set(id='key'),
+// function(parameter='key').
 func NewVocabulary(patterns, actions []string) *Vocabulary {
-	v := &Vocabulary{literals: map[string]string{}, actions: map[string]bool{}}
+	v := &Vocabulary{literals: map[string]string{}, actions: map[string]bool{}, keys: map[string]string{}}
 	for _, p := range patterns {
+		last := ""
 		for s := range strings.SplitSeq(p, "/") {
-			if s != "" && s[0] != '{' {
-				v.literals[strings.ToLower(s)] = s
+			switch {
+			case s == "":
+			case s[0] == '{':
+				v.keys[last] = strings.Trim(s, "{}")
+			default:
+				last = strings.ToLower(s)
+				v.literals[last] = s
 			}
 		}
 	}
@@ -58,7 +67,7 @@ func (v *Vocabulary) Canonical(escaped string) (path, rawPath string, ok bool) {
 		if err != nil {
 			return "", "", false
 		}
-		name, key, hasKey := splitKey(s)
+		name, key, hasKey := v.splitKey(s)
 		if !hasKey {
 			s, ok := v.segment(s)
 			if !ok || !emit(s) {
@@ -94,15 +103,22 @@ func (v *Vocabulary) segment(s string) (string, bool) {
 	return "", false
 }
 
-// splitKey splits name('key') and name(id='key'). It reports false when s is
-// not of that form.
-func splitKey(s string) (name, key string, ok bool) {
+// splitKey splits name('key') and name(id='key'), in which id may also be the
+// name that name's key has in the patterns.
+func (v *Vocabulary) splitKey(s string) (name, key string, ok bool) {
+	name, _, _ = strings.Cut(s, "(")
+	return splitKey(s, v.keys[strings.ToLower(name)])
+}
+
+// splitKey splits name('key') and name(id='key'), in which id may also be
+// another given name. It reports false when s is not of that form.
+func splitKey(s, another string) (name, key string, ok bool) {
 	open := strings.IndexByte(s, '(')
 	if open <= 0 || !strings.HasSuffix(s, ")") {
 		return "", "", false
 	}
 	name, key = s[:open], strings.TrimSpace(s[open+1:len(s)-1])
-	if n, k, named := strings.Cut(key, "="); named && strings.EqualFold(strings.TrimSpace(n), "id") {
+	if n, k, named := strings.Cut(key, "="); named && (strings.EqualFold(strings.TrimSpace(n), "id") || strings.EqualFold(strings.TrimSpace(n), another)) {
 		key = strings.TrimSpace(k)
 	}
 	key, ok = unquote(key)
