@@ -71,6 +71,12 @@ type Config struct {
 	RequestsPer10s int `json:"requestsPer10s"`
 	// MaxActivePolicies is how many policies a tenant may have in force. Default: 100.
 	MaxActivePolicies int `json:"maxActivePolicies"`
+	// Retention says how long restore points are kept: settings, each an
+	// ISO 8601 interval and period, and whether a legal hold keeps everything;
+	// by default, and for policies by their ids. A change also holds for points
+	// that there are, from the next time that points expire. Default: as
+	// Microsoft, every ten minutes for two weeks and weekly for a year.
+	Retention backup.RetentionPlan `json:"retention"`
 	// ServiceStatus is that of a tenant's service until somebody enables it:
 	// "enabled", or "disabled", in which nothing can be configured. Default:
 	// enabled.
@@ -310,6 +316,9 @@ func (c *Config) complete(dir string) error {
 	case c.Workers < 0 || c.Workers > 256:
 		say("workers", "%d is not possible: give a number from 1 to 256", c.Workers)
 	}
+	if err := checkRetention(&c.Retention); err != nil {
+		say("retention", "%v", err)
+	}
 	switch c.ServiceStatus {
 	case "", backup.ServiceEnabled, backup.ServiceDisabled:
 	default:
@@ -380,6 +389,26 @@ func (c *Config) databaseURL() (string, error) {
 	}
 	u.User = url.UserPassword(u.User.Username(), string(password))
 	return u.String(), nil
+}
+
+// checkRetention brings the policies' ids to their one form, and says what is
+// wrong with a plan.
+func checkRetention(plan *backup.RetentionPlan) error {
+	_, err := backup.NewKeeping(plan.Default)
+	wrong := []error{err}
+	policies := map[backup.PolicyID]backup.Retention{}
+	for given, own := range plan.Policies {
+		id, ok := backup.ParseGUID(string(given))
+		if !ok {
+			wrong = append(wrong, fmt.Errorf("%q is not a policy id: give the policy's GUID", given))
+		}
+		if _, err := backup.NewKeeping(own); err != nil {
+			wrong = append(wrong, fmt.Errorf("policies %s: %w", given, err))
+		}
+		policies[backup.PolicyID(id)] = own
+	}
+	plan.Policies = policies
+	return errors.Join(wrong...)
 }
 
 func fill(s *string, value string) {

@@ -165,3 +165,28 @@ func TestSecretsDoNotShow(t *testing.T) {
 		t.Errorf("the log holds a secret: %s", b.String())
 	}
 }
+
+func TestReadConfigReadsRetention(t *testing.T) {
+	const policy = "71633878-8321-4950-BFAF-ed285bdd1461"
+	setting := func(interval, period string) map[string]any {
+		return map[string]any{"settings": []any{map[string]any{"interval": interval, "period": period}}}
+	}
+	cfg, err := ReadConfig(writeConfig(t, func(cfg map[string]any) {
+		cfg["retention"] = map[string]any{"default": setting("R/PT1H", "P1M"), "policies": map[string]any{policy: map[string]any{"legalHold": true}}}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := cfg.Retention; r.Default.Settings[0].Period != "P1M" || !r.Policies["71633878-8321-4950-bfaf-ed285bdd1461"].LegalHold {
+		t.Errorf("retention = %+v", r)
+	}
+	_, err = ReadConfig(writeConfig(t, func(cfg map[string]any) {
+		cfg["retention"] = map[string]any{"default": setting("hourly", "P1M"), "policies": map[string]any{"x": setting("R/PT1H", "long")}}
+		cfg["serviceStatus"], cfg["offboardGrace"] = "broken", "-1h"
+	}))
+	for _, part := range []string{`"hourly"`, `"x"`, `"long"`, "serviceStatus", "offboardGrace"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("the error does not name %s: %v", part, err)
+		}
+	}
+}

@@ -83,6 +83,10 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		ServiceStatus: cfg.ServiceStatus, OffboardGrace: time.Duration(cfg.OffboardGrace),
 	})
 
+	if err := s.catalog.SetRetention(cfg.Retention); err != nil {
+		return nil, fmt.Errorf("retention: %w", err)
+	}
+
 	password, err := readSecret(cfg.Vault.PasswordFile, cfg.Vault.PasswordEnv)
 	if err != nil {
 		return nil, fmt.Errorf("the vault's password %w", err)

@@ -19,17 +19,6 @@ type Workload string
 // OneDrive is the workload of users' drives.
 const OneDrive Workload = "oneDriveForBusiness"
 
-// A RetentionSetting says how often restore points are kept, and for how long:
-// an ISO 8601 repeating interval and an ISO 8601 duration.
-type RetentionSetting struct {
-	Interval string
-	Period   string
-}
-
-// DefaultRetention is what Microsoft keeps: a point every ten minutes for two
-// weeks, and one a week for a year.
-var DefaultRetention = []RetentionSetting{{"R/PT10M", "P2W"}, {"R/P1W", "P1Y"}}
-
 // A Policy is a rule under which units are protected.
 type Policy struct {
 	ID          PolicyID

@@ -57,6 +57,7 @@ type Catalog struct {
 	maxActive int
 	batch     int // how many rows a large change writes in one transaction; between two, others have their turn
 	cfg       Config
+	retention retention
 }
 
 // New returns a catalog on db that enqueues its work on q.
@@ -70,7 +71,11 @@ func New(db *database.DB, q *jobs.Queue, cfg Config) *Catalog {
 	if cfg.ServiceStatus == "" {
 		cfg.ServiceStatus = backup.ServiceEnabled
 	}
-	return &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
+	c := &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
+	if err := c.SetRetention(backup.RetentionPlan{}); err != nil {
+		panic(err) // Microsoft's settings are sound
+	}
+	return c
 }
 
 // Failures that workers, not callers, are told about.

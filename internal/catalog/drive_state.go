@@ -77,12 +77,6 @@ func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, id back
 	return s, nil
 }
 
-// How long restore points are kept.
-const (
-	keepPoint  = 14 * 24 * time.Hour
-	keepWeekly = 365 * 24 * time.Hour
-)
-
 // A Commit is a run of a backup that came to its end.
 type Commit struct {
 	Unit     backup.UnitID
@@ -105,7 +99,7 @@ func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backu
 		if err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem); err != nil {
 			return err
 		}
-		return insertPoint(ctx, tx, &p)
+		return c.insertPoint(ctx, tx, &p)
 	})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("commit point of unit %s: %w", m.Unit, err)
@@ -122,7 +116,7 @@ func (c *Catalog) KeepPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.
 		if err != nil && !errors.Is(err, ErrNotWanted) {
 			return err
 		}
-		return insertPoint(ctx, tx, &p)
+		return c.insertPoint(ctx, tx, &p)
 	})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("keep point of unit %s: %w", m.Unit, err)
@@ -247,22 +241,15 @@ func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, no
 }
 
 // insertPoint stores p and fills in how long it is kept and how it is tagged:
-// the first point of each ISO week is kept for a year, and those as well as the
-// newest of each UTC day restore faster.
-func insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point) error {
-	day := p.At.Truncate(24 * time.Hour)
-	week := day.AddDate(0, 0, -(int(day.Weekday())+6)%7)
-	var weekly bool
-	err := tx.QueryRowContext(ctx, `
-		SELECT NOT EXISTS (SELECT 1 FROM restore_point WHERE unit = $1 AND at >= $2 AND at < $3 AND weekly = 1)`,
-		string(p.Unit), database.Micros(week), database.Micros(week.AddDate(0, 0, 7))).Scan(&weekly)
+// those that are kept longer than most, for being the first of their week, and
+// the newest of each UTC day restore faster.
+func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point) error {
+	policy, longer, err := c.keep(ctx, tx, p)
 	if err != nil {
-		return fmt.Errorf("look for the week's point: %w", err)
+		return err
 	}
-	p.Tags, p.Expires = backup.TagFastRestore, p.At.Add(keepPoint)
-	if weekly {
-		p.Expires = p.At.Add(keepWeekly)
-	}
+	p.Tags = backup.TagFastRestore
+	day := p.At.Truncate(24 * time.Hour)
 	_, err = tx.ExecContext(ctx, `
 		UPDATE restore_point SET tags = 'none'
 		WHERE unit = $1 AND at >= $2 AND at < $3 AND weekly = 0 AND tags <> 'none'`,
@@ -271,10 +258,10 @@ func insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point) error {
 		return fmt.Errorf("move the day's tag: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO restore_point (id, tenant, unit, drive, at, expires, weekly, tags, tree, files, folders, bytes)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		INSERT INTO restore_point (id, tenant, unit, drive, at, expires, weekly, tags, tree, files, folders, bytes, policy)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		string(p.ID), string(p.Tenant), string(p.Unit), string(p.Drive), database.Micros(p.At), database.Micros(p.Expires),
-		bit(weekly), string(p.Tags), p.Tree, p.Files, p.Folders, p.Bytes)
+		bit(longer), string(p.Tags), p.Tree, p.Files, p.Folders, p.Bytes, string(policy))
 	if err != nil {
 		return fmt.Errorf("insert point: %w", err)
 	}

@@ -17,7 +17,8 @@ import (
 const offboardedShown = 30 * 24 * time.Hour
 
 // OffboardUnit asks for the end of a unit's backups, which comes when the
-// grace period is over. ProtectionUnitNotFound, OperationNotAllowed.
+// grace period is over. ProtectionUnitNotFound, OperationNotAllowed; that also
+// while points of it are under a legal hold.
 func (c *Catalog) OffboardUnit(ctx context.Context, tenant backup.TenantID, id backup.UnitID, by backup.Stamp) (backup.Unit, error) {
 	return c.moveUnit(ctx, tenant, id, by, "offboard", c.cfg.OffboardGrace, (*backup.Unit).Offboard)
 }
@@ -38,6 +39,15 @@ func (c *Catalog) moveUnit(ctx context.Context, tenant backup.TenantID, id backu
 		}
 		if err := move(&u, by); err != nil {
 			return err
+		}
+		if u.Status == backup.UnitOffboardRequested {
+			held, err := c.underHold(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			if held {
+				return backup.Fail(backup.OperationNotAllowed, "Backups of this unit are under a legal hold, so they cannot be offboarded. The operator of the server can end the hold.")
+			}
 		}
 		err = c.queue.Enqueue(ctx, tx, jobs.Spec{Kind: jobs.Offboard, Key: string(id), Tenant: tenant, RunAt: by.At.Add(after)})
 		if err != nil {
@@ -122,6 +132,10 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 		if restoring {
 			next = now.Add(time.Minute)
 			return nil
+		}
+		if held, err := c.underHold(ctx, tx, u.ID); err != nil || held {
+			next = now.Add(24 * time.Hour) // until the hold has ended
+			return err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM restore_point WHERE tenant = $1 AND unit = $2`, string(j.Tenant), id); err != nil {
 			return fmt.Errorf("delete points: %w", err)

@@ -16,21 +16,13 @@ type policyID = backup.PolicyID
 
 // policyView shows an oneDriveForBusinessProtectionPolicy.
 func (s *Server) policyView(x *exchange, p backup.Policy) (odata.Entity, error) {
-	type retention struct {
-		Interval string `json:"interval"`
-		Period   string `json:"period"`
-	}
-	var kept []retention
-	for _, r := range backup.DefaultRetention {
-		kept = append(kept, retention(r))
-	}
 	e := odata.Entity{Type: drivePolicy, Path: root + "/" + policySet + "('" + string(p.ID) + "')"}
 	e.Add("id", p.ID)
 	e.Add("displayName", p.DisplayName)
 	e.Add("status", p.Status)
 	e.Add("isEnabled", p.Status != backup.PolicyInactive)
 	addStamps(&e, p.Created, p.Modified, identities)
-	e.Add("retentionSettings", kept)
+	e.Add("retentionSettings", s.catalog.RetentionSettings(p.ID))
 	if slices.Contains(x.options.Select, "protectionPolicyArtifactCount") { // only when asked for: it is counted
 		n, err := s.catalog.PolicyUnitCounts(x.ctx(), p.Tenant, p.ID)
 		if err != nil {

@@ -242,3 +242,27 @@ func TestCreatePolicyIsAllOrNothing(t *testing.T) {
 		}
 	})
 }
+
+// A policy shows how long its points are kept, which the server's configuration
+// may say.
+func TestRetentionIsShown(t *testing.T) {
+	w := sqlite(t)
+	c := w.app(contoso)
+	id, held, other := c.policy("A"), c.policy("B"), c.policy("C")
+	err := w.catalog.SetRetention(backup.RetentionPlan{Policies: map[backup.PolicyID]backup.Retention{
+		backup.PolicyID(id):   {Settings: []backup.RetentionSetting{{Interval: "R/P1D", Period: "P7Y"}}},
+		backup.PolicyID(held): {LegalHold: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{id: "R/P1D P7Y ", held: "R/PT10M P1000Y ", other: "R/PT10M P2W R/P1W P1Y "} {
+		got := ""
+		for _, s := range c.do("GET", "/"+policySet+"/"+id, nil).want(200).list("retentionSettings") {
+			got += s.(obj)["interval"].(string) + " " + s.(obj)["period"].(string) + " "
+		}
+		if got != want {
+			t.Errorf("retentionSettings = %s, want %s", got, want)
+		}
+	}
+}
