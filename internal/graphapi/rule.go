@@ -18,10 +18,17 @@ func (s *Server) ruleView(x *exchange, r backup.Rule) odata.Entity {
 	e.Add("isAutoApplyEnabled", r.Dynamic)
 	e.Add("status", evolved(s, x, r.Status, backup.RuleUpdateRequested, backup.RuleDeleteRequested))
 	addStamps(&e, r.Created, r.Modified, identities)
-	if r.Problem != nil {
-		e.Add("error", r.Problem)
+	if p := r.Problem; p != nil {
+		e.Add("error", ruleError{*p, p.Details[0]})
 	}
 	return e
+}
+
+// A ruleError is a publicError that repeats, as the page's example has it, what
+// was wrong first of all.
+type ruleError struct {
+	backup.Problem
+	Inner backup.Detail `json:"innerError"`
 }
 
 // showRule answers with a rule of the policy of the address.

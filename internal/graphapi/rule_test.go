@@ -6,6 +6,8 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 	"holdfast/internal/identity"
 )
 
@@ -168,7 +170,7 @@ func TestDynamicRule(t *testing.T) {
 		c.do("PATCH", at, obj{"driveExpression": expression(sales, nobodies)}).want(200)
 		w.work()
 		got := c.do("GET", at, nil).want(200)
-		if got.str("status") != "completedWithErrors" || got.str("error.code") != "invalidGroupId" || len(got.list("error.details")) != 2 || got.str("error.details.1.target") != nobodies {
+		if got.str("status") != "completedWithErrors" || got.str("error.code") != "invalidGroupId" || got.str("error.innerError.code") != "invalidGroupId" || len(got.list("error.details")) != 2 || got.str("error.details.1.target") != nobodies {
 			t.Errorf("unknown groups = %s", got.text)
 		}
 		w.wantSources("unknown groups", c.sources(policy), held{"1": "manual", "2": "manual,dynamicRule", "3": "dynamicRule"})
@@ -284,6 +286,17 @@ func TestRuleRequests(t *testing.T) {
 		t.Errorf("%s rules are left", got.text)
 	}
 	w.work()
+}
+
+func TestRulesAreOfTheConfiguration(t *testing.T) {
+	w := newWorldOf(t, dbtest.Open(t, database.SQLite), catalog.Config{ServiceStatus: backup.ServiceDisabled})
+	c := w.app(contoso)
+	policy, rule := backup.NewID[string](), backup.NewID[string]()
+	for _, r := range [][2]string{{"POST", ""}, {"PATCH", "/" + rule}, {"DELETE", "/" + rule}, {"POST", "/" + rule + "/run"}, {"POST", "/" + rule + "/deleteAndUnprotect"}} {
+		c.do(r[0], rulesOf(policy)+r[1], "{}").want(403, backup.OperationNotAllowed)
+	}
+	c.do("GET", rulesOf(policy), nil).want(404, backup.PolicyNotFound)
+	c.do("GET", "/"+ruleSet, nil).want(200)
 }
 
 func TestRuleMeetsOwnersWhoCannotJoin(t *testing.T) {

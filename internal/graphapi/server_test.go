@@ -276,6 +276,9 @@ func TestMalformedBodies(t *testing.T) {
 	w := sqlite(t)
 	c := w.app(contoso)
 	id := c.policy("A")
+	rule := c.rule(id, true, research)
+	w.groups = map[backup.ObjectID][]backup.ObjectID{research: nil}
+	w.work()
 	zip := func(s string) string {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
@@ -299,6 +302,7 @@ func TestMalformedBodies(t *testing.T) {
 	}
 	for name, body := range bodies {
 		for _, r := range [][2]string{{"POST", "/" + drivePolicySet}, {"PATCH", "/" + drivePolicySet + "/" + id}, {"POST", "/" + drivePolicySet + "/" + id + "/" + bulkJobSet},
+			{"POST", rulesOf(id)}, {"PATCH", rule},
 			{"POST", "/" + driveSessionSet}, {"POST", "/restorePoints/search"}} {
 			for encoding, sent := range map[string]string{"": body, "gzip": zip(body)} {
 				if got := c.do(r[0], r[1], sent, "Content-Encoding", encoding); got.status != 400 || got.code() == "" {
@@ -307,7 +311,7 @@ func TestMalformedBodies(t *testing.T) {
 			}
 		}
 	}
-	for _, action := range []string{"/protectionPolicies/" + id + "/activate", "/restoreSessions/" + backup.NewID[string]() + "/activate"} {
+	for _, action := range []string{"/protectionPolicies/" + id + "/activate", rule + "/run", rule + "/deleteAndUnprotect", "/restoreSessions/" + backup.NewID[string]() + "/activate"} {
 		for _, body := range []string{"null", "[]", `{"x":1}`, "x"} {
 			c.do("POST", action, body).want(400, backup.InvalidRequest)
 		}
