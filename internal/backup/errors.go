@@ -22,6 +22,7 @@ const (
 	GeneralException   Code = "generalException"
 	ServiceUnavailable Code = "serviceNotAvailable"
 	TooManyRequests    Code = "activityLimitReached"
+	FailedDependency   Code = "FailedDependency"
 
 	// Of who is asking.
 	InvalidAuthenticationToken Code = "InvalidAuthenticationToken"

@@ -30,6 +30,7 @@ var answers = map[backup.Code]answer{
 	backup.GeneralException:   {status: http.StatusInternalServerError},
 	backup.ServiceUnavailable: {status: http.StatusServiceUnavailable, retry: 5},
 	backup.TooManyRequests:    {status: http.StatusTooManyRequests, retry: 1},
+	backup.FailedDependency:   {status: http.StatusFailedDependency},
 
 	backup.InvalidAuthenticationToken: {status: http.StatusUnauthorized},
 	backup.AuthorizationDenied:        {status: http.StatusForbidden},

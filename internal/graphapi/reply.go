@@ -16,6 +16,7 @@ type reply struct {
 	status   int
 	body     []byte // nil: none
 	plain    bool   // text, not JSON
+	media    string // of a body that is neither
 	location string // of what was created: its path below the service root
 	content  string // of what the body shows: likewise
 	paged    bool   // a page size had a meaning
@@ -48,9 +49,12 @@ func (s *Server) send(x *exchange, r reply) {
 		x.w.WriteHeader(r.status)
 		return
 	}
-	if r.plain {
+	switch {
+	case r.media != "":
+		h.Set("Content-Type", r.media)
+	case r.plain:
 		h.Set("Content-Type", "text/plain; charset=utf-8")
-	} else {
+	default:
 		h.Set("Content-Type", "application/json;odata.metadata="+string(x.level)+";odata.streaming=true;IEEE754Compatible=false;charset=utf-8")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")

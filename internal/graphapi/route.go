@@ -26,6 +26,7 @@ type route struct {
 	method  string
 	path    string // below root, keys in braces
 	op      identity.Operation
+	access  access
 	handle  func(*Server, *exchange) (reply, error)
 	entity  *entityType // what it shows; its properties may be selected
 	options []odata.Option
@@ -46,6 +47,15 @@ type key struct {
 	code backup.Code
 }
 
+// An access says who may use a route.
+type access int
+
+const (
+	byPermission access = iota // who has what the permission table asks
+	anyToken                   // whoever is known
+	anybody
+)
+
 type bodyRule int
 
 const (
@@ -65,11 +75,16 @@ type resource struct {
 func (s *Server) route() error {
 	var patterns, actions []string
 	resources := map[string]*resource{}
-	for _, r := range routes() {
-		if _, ok := identity.Table[r.op]; !ok {
-			return fmt.Errorf("route %s %s: the permission table has no operation %q", r.method, r.path, r.op)
+	table := routes()
+	s.metadata = metadata(table)
+	for _, r := range append(table, outside()...) {
+		pattern := r.path
+		if r.access == byPermission {
+			if _, ok := identity.Table[r.op]; !ok {
+				return fmt.Errorf("route %s %s: the permission table has no operation %q", r.method, r.path, r.op)
+			}
+			pattern = strings.TrimSuffix("/v1.0/"+root+"/"+r.path, "/")
 		}
-		pattern := strings.TrimSuffix("/v1.0/"+root+"/"+r.path, "/")
 		res := resources[pattern]
 		if res == nil {
 			res = &resource{server: s, routes: map[string]*route{}}
@@ -130,20 +145,7 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve checks a request, in the order that every route shares, and handles it.
 func (s *Server) serve(x *exchange) (reply, error) {
-	if err := s.authenticate(x); err != nil {
-		return reply{}, err
-	}
-	// A personal account is of no tenant that could be served; May refuses it.
-	if x.caller.Tenant != identity.PersonalTenant && s.cfg.Tenants != nil && !s.cfg.Tenants(x.tenant()) {
-		return reply{}, s.refuseToken(x, true)
-	}
-	if !x.caller.May(x.route.op) {
-		return reply{}, backup.Fail(backup.AuthorizationDenied, "The token does not carry a permission that this operation needs, or is of the wrong kind. Ask an administrator to grant it, and get a new token.")
-	}
-	if x.caller.Shell() && identity.Table[x.route.op].NoShell {
-		return reply{}, backup.Fail(backup.Forbidden, "PowerShell clients may not do this. Use an application of your own.")
-	}
-	if err := s.throttle.take(x.w, x.tenant(), x.caller.AppID); err != nil {
+	if err := s.admit(x); err != nil {
 		return reply{}, err
 	}
 	if err := x.negotiate(); err != nil {
@@ -169,6 +171,30 @@ func (s *Server) serve(x *exchange) (reply, error) {
 		return x.route.handle(s, x)
 	}
 	return s.replays.once(x, func() (reply, error) { return x.route.handle(s, x) })
+}
+
+// admit lets in who may use the route, as often as it may.
+func (s *Server) admit(x *exchange) error {
+	if x.route.access == anybody {
+		return nil
+	}
+	if err := s.authenticate(x); err != nil {
+		return err
+	}
+	// A personal account is of no tenant that could be served; May refuses it.
+	if x.caller.Tenant != identity.PersonalTenant && s.cfg.Tenants != nil && !s.cfg.Tenants(x.tenant()) {
+		return s.refuseToken(x, true)
+	}
+	if x.route.access == anyToken { // each of its requests is asked and counted by itself
+		return nil
+	}
+	if !x.caller.May(x.route.op) {
+		return backup.Fail(backup.AuthorizationDenied, "The token does not carry a permission that this operation needs, or is of the wrong kind. Ask an administrator to grant it, and get a new token.")
+	}
+	if x.caller.Shell() && identity.Table[x.route.op].NoShell {
+		return backup.Fail(backup.Forbidden, "PowerShell clients may not do this. Use an application of your own.")
+	}
+	return s.throttle.take(x.w, x.tenant(), x.caller.AppID)
 }
 
 // authenticate finds out who is asking.
@@ -267,7 +293,7 @@ func (x *exchange) readBody() (err error) {
 // area is what requests of r change, which the service's status may forbid. It
 // follows from the permission that they need.
 func (r *route) area() backup.Area {
-	if r.method == http.MethodGet {
+	if r.method == http.MethodGet || r.access != byPermission {
 		return backup.AreaNone
 	}
 	switch identity.Table[r.op].Least() {

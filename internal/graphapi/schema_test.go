@@ -1,9 +1,11 @@
 package graphapi
 
 import (
-	_ "embed"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,35 +13,114 @@ import (
 	"time"
 )
 
-// A schema says which members each type has, and of which kind. An exclamation
-// mark means that a member is never null.
-type schema struct {
-	Types map[string]map[string]string `json:"types"`
-	Enums map[string][]string          `json:"enums"`
+// microsoftsSchema is the schema that the table is made from, which need not be
+// on the machine: shared/api/schema.json beside one of the folders above.
+func microsoftsSchema() (string, bool) {
+	dir, err := os.Getwd()
+	for err == nil {
+		file := filepath.Join(dir, "shared", "api", "schema.json")
+		if _, err := os.Stat(file); err == nil {
+			return file, true
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return "", false
 }
 
-//go:embed testdata/schema.json
-var schemaText []byte
-
-var wireSchema = func() (s schema) {
-	if err := json.Unmarshal(schemaText, &s); err != nil {
-		panic(err)
+// TestSchemaTable makes the table of types anew and compares it with the one
+// that is committed. Without Microsoft's schema the committed one counts.
+func TestSchemaTable(t *testing.T) {
+	file, ok := microsoftsSchema()
+	if !ok {
+		t.Log("Microsoft's schema is not here: the committed table counts")
+		return
 	}
-	return s
-}()
+	type structure struct {
+		Base       string            `json:"base"`
+		Abstract   bool              `json:"abstract"`
+		Open       bool              `json:"open"`
+		Properties map[string]string `json:"properties"`
+		Navigation map[string]string `json:"navigation"`
+	}
+	var all struct {
+		Entities   map[string]structure      `json:"entities"`
+		Complex    map[string]structure      `json:"complex"`
+		Enums      map[string]map[string]any `json:"enums"`
+		Operations []struct {
+			Kind       string            `json:"kind"`
+			Name       string            `json:"name"`
+			Bound      string            `json:"bound"`
+			Parameters map[string]string `json:"parameters"`
+			Returns    []string          `json:"returns"`
+		} `json:"operations"`
+		Partial []string `json:"partial"`
+	}
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(data, &all)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind := func(k string) string { return strings.TrimSuffix(strings.ReplaceAll(k, "Edm.", ""), " contained") }
+	kinds := func(m map[string]string) map[string]string {
+		for n, k := range m {
+			m[n] = kind(k)
+		}
+		return m
+	}
+	made := schema{Types: map[string]schemaType{}, Enums: map[string]schemaEnum{}}
+	for i, group := range []map[string]structure{all.Entities, all.Complex} {
+		for name, s := range group {
+			if !slices.Contains(all.Partial, name) { // those are of drives, not of backup
+				made.Types[name] = schemaType{s.Base, s.Abstract, s.Open, i == 1, kinds(s.Properties), kinds(s.Navigation)}
+			}
+		}
+	}
+	for name, members := range all.Enums {
+		e := schemaEnum{Flags: members["$flags"] == true}
+		delete(members, "$flags")
+		for m := range members {
+			e.Members = append(e.Members, m)
+		}
+		slices.SortFunc(e.Members, func(a, b string) int { return int(members[a].(float64) - members[b].(float64)) })
+		for _, m := range e.Members {
+			e.Values = append(e.Values, int(members[m].(float64)))
+		}
+		made.Enums[name] = e
+	}
+	for _, o := range all.Operations {
+		made.Operations = append(made.Operations, schemaOperation{o.Kind, o.Name, kind(o.Bound), kinds(o.Parameters), kind(strings.Join(o.Returns, ""))})
+	}
+	text, err := json.MarshalIndent(made, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, '\n')
+	if *update {
+		if err := os.WriteFile("schema.json", text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(text) != string(schemaText) {
+		t.Error("schema.json is not what the schema gives: run go test -run TestSchemaTable -update")
+	}
+}
 
 // beyond are members that Microsoft's pages show although the schema lacks
 // them.
 var beyond = map[string]map[string]string{
-	"driveRestoreArtifact":                {"createdDateTime": "DateTimeOffset"},
-	"oneDriveForBusinessProtectionPolicy": {"driveProtectionUnits@delta": "Collection(driveProtectionUnit)"},
-	"oneDriveForBusinessRestoreSession":   {"driveRestoreArtifacts@delta": "Collection(driveRestoreArtifact)"},
+	"driveRestoreArtifact":         {"createdDateTime": "DateTimeOffset"},
+	"granularDriveRestoreArtifact": {"createdDateTime": "DateTimeOffset"},
+	"identity":                     {"email": "String"}, // an open type
 }
 
 var duration = regexp.MustCompile(`^P(\d+[YMWD])*(T(\d+[HMS])+)?$`)
 
 // check returns all that is wrong with a value of a kind. typed says that
-// annotations are expected, since the caller asked for them.
+// annotations are expected, since the caller did not ask for none.
 func (s schema) check(where, kind string, v any, typed bool) (wrong []string) {
 	add := func(format string, args ...any) { wrong = append(wrong, where+": "+fmt.Sprintf(format, args...)) }
 	kind, required := strings.CutSuffix(kind, "!")
@@ -49,13 +130,16 @@ func (s schema) check(where, kind string, v any, typed bool) (wrong []string) {
 		}
 		return wrong
 	}
-	if element, ok := strings.CutPrefix(kind, "Collection("); ok {
+	if of, many := element(kind); many {
 		list, ok := v.([]any)
 		if !ok {
 			add("%T, want a list", v)
 		}
 		for i, e := range list {
-			wrong = append(wrong, s.check(fmt.Sprintf("%s[%d]", where, i), strings.TrimSuffix(element, ")"), e, typed)...)
+			if e == nil {
+				add("a list with null")
+			}
+			wrong = append(wrong, s.check(fmt.Sprintf("%s[%d]", where, i), of, e, typed)...)
 		}
 		return wrong
 	}
@@ -82,10 +166,14 @@ func (s schema) check(where, kind string, v any, typed bool) (wrong []string) {
 			add("%v, want a duration", v)
 		}
 	default:
-		if values, ok := s.Enums[kind]; ok {
+		if e, ok := s.Enums[kind]; ok {
 			text, _ := v.(string)
-			for m := range strings.SplitSeq(text, ",") {
-				if !slices.Contains(values, m) {
+			members := []string{text}
+			if e.Flags {
+				members = strings.Split(text, ",")
+			}
+			for _, m := range members {
+				if !slices.Contains(e.Members, m) {
 					add("%q is not in %s", text, kind)
 				}
 			}
@@ -101,82 +189,128 @@ func (s schema) check(where, kind string, v any, typed bool) (wrong []string) {
 	return wrong
 }
 
-func (s schema) object(where, kind string, o map[string]any, typed bool) (wrong []string) {
-	members, ok := s.Types[kind]
-	if !ok {
-		return []string{where + ": the schema has no type " + kind}
+// object returns what is wrong with an object that is declared to be of a type.
+// What it is in truth its @odata.type says; that may be left out only where the
+// type declared has no others below it.
+func (s schema) object(where, declared string, o map[string]any, typed bool) (wrong []string) {
+	if _, ok := s.Types[declared]; !ok {
+		return []string{where + ": the schema has no type " + declared}
 	}
 	_, failure := o["@Core.DataModificationException"]
 	_, removed := o["@removed"]
-	_, entity := members["id"]
-	entity = entity && kind != "identity"
-	if got := o["@odata.type"]; typed && entity && !failure && !removed && got != "#microsoft.graph."+kind {
-		wrong = append(wrong, fmt.Sprintf("%s: @odata.type = %v, want %s", where, got, kind))
+	annotated, named := o["@odata.type"].(string)
+	name := strings.TrimPrefix(annotated, "#microsoft.graph.")
+	switch {
+	case named && !typed:
+		wrong = append(wrong, where+": @odata.type although none is wanted")
+	case named && !s.isA(name, declared):
+		return append(wrong, fmt.Sprintf("%s: @odata.type = %s, want %s", where, annotated, declared))
+	case named:
+		declared = name
+	case s.Types[declared].Abstract && typed && !failure && !removed:
+		wrong = append(wrong, where+": no @odata.type, though it may be any "+declared)
 	}
-	for name, v := range o {
-		k, known := members[name]
+	for member, v := range o {
+		plain := strings.TrimSuffix(member, "@delta")
+		k, known := s.member(declared, plain)
 		if !known {
-			k, known = beyond[kind][name]
+			k, known = beyond[declared][plain]
+		}
+		if !known && s.Types[declared].Abstract && !named { // it is one of those below
+			for below := range s.Types {
+				if found, ok := s.member(below, plain); ok && s.isA(below, declared) {
+					k, known = found, true
+				}
+			}
 		}
 		switch {
 		case known:
-			wrong = append(wrong, s.check(where+"."+name, k, v, typed)...)
-		case !strings.HasPrefix(name, "@"):
-			wrong = append(wrong, where+": "+kind+" has no "+name)
+			wrong = append(wrong, s.check(where+"."+member, k, v, typed)...)
+		case !strings.Contains(member, "@"):
+			wrong = append(wrong, where+": "+declared+" has no "+member)
 		}
 	}
 	return wrong
 }
 
-// checkBody reports what is wrong with a whole response, by its context.
-func (s schema) checkBody(t testing.TB, what string, body map[string]any, typed bool) {
+// at returns the type that an address below the version or a context names, and
+// whether it is a list of them.
+func (s schema) at(path string) (kind string, many, ok bool) {
+	path, found := strings.CutPrefix(path, root)
+	if !found {
+		kind, many = element(strings.ReplaceAll(path, "microsoft.graph.", ""))
+		return kind, many, s.Types[kind].Properties != nil
+	}
+	kind = "backupRestoreRoot"
+segments:
+	for segment := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		name, _, keyed := strings.Cut(segment, "(")
+		short := name[strings.LastIndexByte(name, '.')+1:]
+		switch {
+		case segment == "":
+			continue
+		case segment == "$entity":
+			many = false
+			continue
+		case short != name: // a cast, or a qualified action
+			if _, is := s.Types[short]; is {
+				kind = short
+				continue
+			}
+		}
+		for typ := range s.Types { // what the type has, or one below it
+			if k, has := s.Types[typ].Navigation[name]; has && (s.isA(typ, kind) || s.isA(kind, typ)) {
+				kind, many = element(k)
+				many = many && !keyed
+				continue segments
+			}
+		}
+		for _, o := range s.Operations {
+			if bound, _ := element(o.Bound); o.Name == short && s.isA(kind, bound) {
+				kind, many = element(o.Returns)
+				continue segments
+			}
+		}
+		if !many {
+			return kind, many, false
+		}
+		many = false // a key
+	}
+	return kind, many, true
+}
+
+// checkBody reports what is wrong with a whole response: by its context, or
+// without one by the address that was asked.
+func (s schema) checkBody(t testing.TB, what, path string, body map[string]any, typed bool) {
 	t.Helper()
 	context, _ := body["@odata.context"].(string)
-	if !strings.Contains(context, "/v1.0/$metadata#") {
+	_, resource, ok := strings.Cut(context, "/v1.0/$metadata#")
+	switch {
+	case ok != typed:
 		t.Errorf("%s: @odata.context = %q", what, context)
 		return
-	}
-	_, resource, _ := strings.Cut(context, "#")
-	if name, ok := strings.CutPrefix(resource, "microsoft.graph."); ok {
-		for _, w := range s.object(what, name, body, typed) {
-			t.Error(w)
+	case !typed:
+		resource = strings.TrimPrefix(path, "/v1.0/")
+	default:
+		resource = regexp.MustCompile(`\([^'()]*(\([^()]*\)[^'()]*)*\)(/\$entity)?$`).ReplaceAllString(resource, "$2") // $select
+		if strings.HasPrefix(context[strings.Index(context, "#")+1:], "Collection(") {
+			resource = context[strings.Index(context, "#")+1:]
 		}
-		return
 	}
 	if strings.HasPrefix(resource, "holdfast.") { // ours
 		return
 	}
-	resource, single := strings.CutSuffix(resource, "/$entity")
-	resource = regexp.MustCompile(`\([^')]*\)$`).ReplaceAllString(resource, "") // $select
-	kind, ok := map[string]string{
-		root:                         "backupRestoreRoot",
-		root + "/" + serviceAppSet:   serviceApp,
-		root + "/" + emailSetting:    "emailNotificationsSetting",
-		root + "/" + policySet:       drivePolicy,
-		root + "/" + drivePolicySet:  drivePolicy,
-		root + "/" + unitSet:         driveUnit,
-		root + "/" + driveUnitSet:    driveUnit,
-		root + "/" + bulkJobSet:      driveBulkJob,
-		root + "/" + ruleSet:         driveRule,
-		root + "/" + pointSet:        restorePoint,
-		root + "/" + sessionSet:      driveSession,
-		root + "/" + driveSessionSet: driveSession,
-	}[strings.Split(resource, "/microsoft.graph.")[0]]
-	if !ok && strings.HasSuffix(resource, "/"+artifactSet) {
-		kind = driveArtifact
-	} else if !ok {
-		t.Errorf("%s: @odata.context %q names nothing that is known", what, context)
+	kind, _, ok := s.at(resource)
+	if !ok {
+		t.Errorf("%s: %q names nothing that the schema has", what, resource)
 		return
 	}
-	if single {
+	items, list := body["value"].([]any)
+	if !list {
 		for _, w := range s.object(what, kind, body, typed) {
 			t.Error(w)
 		}
 		return
-	}
-	items, ok := body["value"].([]any)
-	if !ok {
-		t.Errorf("%s: a collection without value", what)
 	}
 	for i, e := range items {
 		for _, w := range s.check(fmt.Sprintf("%s value[%d]", what, i), kind, e, typed) {
@@ -186,18 +320,135 @@ func (s schema) checkBody(t testing.TB, what string, body map[string]any, typed 
 }
 
 func TestTheSchemaCheckFindsWhatIsWrong(t *testing.T) {
+	unit := func(members ...any) map[string]any {
+		o := map[string]any{"@odata.type": "#microsoft.graph." + driveUnit, "id": "x"}
+		for i := 0; i < len(members); i += 2 {
+			o[members[i].(string)] = members[i+1]
+		}
+		return o
+	}
 	for _, row := range []struct {
 		kind  string
 		value any
 	}{
 		{"String", 1.0}, {"Boolean", "true"}, {"Int32", 1.5}, {"DateTimeOffset", "2015-06-19T12-01-03.45Z"},
 		{"DateTimeOffset", "2015-06-19T12:01:03+01:00"}, {"Duration", "two weeks"}, {"protectionUnitStatus", "Protected"},
-		{"protectionSource", "manual, dynamicRule"}, {"Collection(String)", []any{nil, 2.0}}, {"String!", nil},
-		{driveUnit, map[string]any{"@odata.type": "#microsoft.graph." + driveUnit, "userId": "x"}},
-		{driveUnit, map[string]any{"id": "x"}},
+		{"protectionSource", "manual, dynamicRule"}, {"protectionUnitStatus", "protected,unprotected"}, {"Collection(String)", []any{nil, 2.0}}, {"String!", nil},
+		{driveUnit, unit("userId", "x")}, {driveUnit, unit("protectionSources", nil)}, {"protectionUnitBase", map[string]any{"id": "x"}},
+		{driveUnit, unit("@odata.type", "#microsoft.graph.siteProtectionUnit")}, {"Collection(" + driveUnit + ")", map[string]any{}},
 	} {
-		if len(wireSchema.check("", row.kind, row.value, true)) == 0 {
+		if len(theSchema().check("", row.kind, row.value, true)) == 0 {
 			t.Errorf("nothing is wrong with %v as %s", row.value, row.kind)
 		}
 	}
+	if wrong := theSchema().check("", "Collection(protectionUnitBase)", []any{unit("directoryObjectId", "x", "error", nil)}, true); len(wrong) > 0 {
+		t.Error(wrong)
+	}
+	for path, want := range map[string]string{
+		root: "backupRestoreRoot", root + "/protectionUnits": "protectionUnitBase", root + "/protectionUnits/graph.driveProtectionUnit": driveUnit,
+		root + "/oneDriveForBusinessRestoreSessions('a(b')/driveRestoreArtifacts/$entity": driveArtifact, root + "/protectionPolicies/x/activate": "protectionPolicyBase",
+		root + "/restorePoints/x/protectionUnit": "protectionUnitBase", "microsoft.graph.restorePointSearchResponse": "restorePointSearchResponse",
+	} {
+		if got, _, ok := theSchema().at(path); got != want || !ok {
+			t.Errorf("%s is of type %s, %t", path, got, ok)
+		}
+	}
+}
+
+// Each type that a route shows is Microsoft's, with Microsoft's properties.
+func TestRoutesShowWhatTheSchemaHas(t *testing.T) {
+	for _, r := range routes() {
+		if r.entity == nil {
+			continue
+		}
+		if _, ok := theSchema().Types[r.entity.name]; !ok {
+			t.Errorf("%s %s shows %q, which the schema lacks", r.method, r.path, r.entity.name)
+			continue
+		}
+		for _, p := range append(slices.Clone(r.entity.properties), "id") {
+			if _, ok := theSchema().member(r.entity.name, p); !ok {
+				t.Errorf("%s has no %s", r.entity.name, p)
+			}
+		}
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	w := sqlite(t)
+	c := &client{w, ""} // without a token
+	got := c.do("GET", "/v1.0/$metadata", nil).want(200)
+	if got.header.Get("Content-Type") != "application/xml" {
+		t.Errorf("Content-Type = %s", got.header.Get("Content-Type"))
+	}
+	type named struct {
+		Name       string `xml:"Name,attr"`
+		Type       string `xml:"Type,attr"`
+		BaseType   string `xml:"BaseType,attr"`
+		Properties []struct {
+			Name string `xml:"Name,attr"`
+			Type string `xml:"Type,attr"`
+		} `xml:",any"`
+	}
+	var doc struct {
+		Services struct {
+			Schema struct {
+				Entities []named `xml:"EntityType"`
+				Complex  []named `xml:"ComplexType"`
+				Enums    []named `xml:"EnumType"`
+				Actions  []named `xml:"Action"`
+			} `xml:"Schema"`
+		} `xml:"DataServices"`
+	}
+	if err := xml.Unmarshal([]byte(got.text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	types := map[string]map[string]string{}
+	all := doc.Services.Schema
+	for _, group := range [][]named{all.Entities, all.Complex, all.Enums} {
+		for _, n := range group {
+			if types[n.Name] != nil {
+				t.Errorf("%s occurs twice", n.Name)
+			}
+			types[n.Name] = map[string]string{"": n.BaseType}
+			for _, p := range n.Properties {
+				types[n.Name][p.Name] = p.Type
+			}
+		}
+	}
+	for name, properties := range types { // it is closed
+		for p, typ := range properties {
+			typ = strings.TrimSuffix(strings.TrimPrefix(typ, "Collection("), ")")
+			if short, ours := strings.CutPrefix(typ, "graph."); ours && types[short] == nil {
+				t.Errorf("%s.%s is of the type %s, which is not there", name, p, short)
+			}
+		}
+	}
+	for _, r := range routes() {
+		if r.entity == nil {
+			continue
+		}
+		for _, p := range r.entity.properties {
+			typ := r.entity.name
+			for typ != "" && types[typ][p] == "" {
+				typ = strings.TrimPrefix(types[typ][""], "graph.")
+			}
+			if typ == "" {
+				t.Errorf("the metadata lack %s.%s", r.entity.name, p)
+			}
+		}
+	}
+	if len(all.Actions) < 4 || types[driveUnit]["directoryObjectId"] != "Edm.String" || types["backupRestoreRoot"]["protectionUnits"] != "Collection(graph.protectionUnitBase)" ||
+		types["siteProtectionUnit"] != nil {
+		t.Errorf("metadata = %s", got.text)
+	}
+	service := c.do("GET", "/v1.0/", nil).want(200)
+	if service.str("value.0.name") != "solutions" || service.json["@odata.context"] != host+"/v1.0/$metadata" {
+		t.Errorf("the service document = %s", service.text)
+	}
+	c.do("GET", "/V1.0/$METADATA", nil).want(200)
+	if got := c.do("POST", "/v1.0/$metadata", "{}").want(405); got.header.Get("Allow") != "GET, HEAD, OPTIONS" {
+		t.Errorf("Allow = %s", got.header.Get("Allow"))
+	}
+	c.do("OPTIONS", "/v1.0", nil).want(204)
+	c.do("HEAD", "/v1.0/$metadata", nil).want(200)
 }

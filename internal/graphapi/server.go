@@ -74,6 +74,7 @@ type Server struct {
 	tokens     *odata.Tokens
 	vocabulary *odata.Vocabulary
 	mux        *http.ServeMux
+	metadata   []byte
 	replays    *replays
 	throttle   *throttle
 }

@@ -224,6 +224,9 @@ func (o *Object) Has(name string) bool { _, ok := o.members[name]; return ok }
 // Null reports whether the object has the member, and it is null.
 func (o *Object) Null(name string) bool { v, ok := o.members[name]; return ok && v == nil }
 
+// Names are the members of the object, annotations too, in their order.
+func (o *Object) Names() []string { return o.names }
+
 // Len is how many members the object has that are not annotations.
 func (o *Object) Len() (n int) {
 	for _, name := range o.names {
