@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"internal/identity":        {"internal/backup"},
 	"internal/graphapi":        {"internal/backup", "internal/catalog", "internal/identity", "internal/odata"},
 	"internal/simtenant":       {"internal/backup", "internal/quickxor"},
+	"internal/client":          {"internal/backup"},
 }
 
 // doors says which third party may be imported by which packages only.

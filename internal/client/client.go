@@ -1,0 +1,389 @@
+// Package client calls the Backup Storage API as any application does: over
+// HTTP, with a token. It knows how requests travel and nothing of what they
+// mean.
+//
+// It promises that a secret goes only where the configuration says, that a
+// request which the server put off is sent again when the server said, and that
+// what it sends again creates nothing twice.
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"holdfast/internal/backup"
+)
+
+// Root is where the Backup Storage API lives below an origin.
+const Root = "/v1.0/solutions/backupRestore"
+
+const (
+	attempts   = 6               // of one request that is put off or lost
+	longest    = 2 * time.Minute // that the client waits when told to come later
+	answerSize = 64 << 20
+)
+
+// A Client calls one server. It is safe for concurrent use.
+type Client struct {
+	cfg  Config
+	http *http.Client
+
+	mu      sync.Mutex
+	token   Secret
+	expires time.Time // zero: not known
+}
+
+// New returns a client of the server that cfg names. It calls nobody yet.
+func New(cfg Config) (*Client, error) {
+	if cfg.Scope == "" {
+		cfg.Scope = defaultScope
+	}
+	if cfg.Graph == "" {
+		cfg.Graph = cfg.URL + "/v1.0"
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = 2 * time.Minute
+	if cfg.CA != nil {
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		if !roots.AppendCertsFromPEM(cfg.CA) {
+			return nil, errors.New("HOLDFAST_CA_FILE holds no certificate in PEM form")
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = transport
+	}
+	return &Client{cfg: cfg, token: cfg.Token, http: &http.Client{
+		Transport: cfg.Transport,
+		// A redirected POST would be sent as something else, and a token to
+		// somebody else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// Get reads what is at path below Root into answer.
+func (c *Client) Get(ctx context.Context, path string, answer any) error {
+	return c.call(ctx, http.MethodGet, path, nil, answer, true)
+}
+
+// Create posts body to a collection. Should the answer be lost, it is sent
+// again: the server knows a repetition by its client-request-id.
+func (c *Client) Create(ctx context.Context, path string, body, answer any) error {
+	return c.call(ctx, http.MethodPost, path, body, answer, true)
+}
+
+// Act posts to an action that changes something.
+func (c *Client) Act(ctx context.Context, path string, body, answer any) error {
+	return c.call(ctx, http.MethodPost, path, body, answer, false)
+}
+
+// Ask posts to an action that changes nothing.
+func (c *Client) Ask(ctx context.Context, path string, body, answer any) error {
+	return c.call(ctx, http.MethodPost, path, body, answer, true)
+}
+
+// Patch changes what is at path.
+func (c *Client) Patch(ctx context.Context, path string, body, answer any) error {
+	return c.call(ctx, http.MethodPatch, path, body, answer, false)
+}
+
+// Delete removes what is at path.
+func (c *Client) Delete(ctx context.Context, path string) error {
+	return c.call(ctx, http.MethodDelete, path, nil, nil, false)
+}
+
+// A Page is one answer of a collection.
+type Page struct {
+	Value []json.RawMessage `json:"value"`
+	Next  string            `json:"@odata.nextLink"`
+}
+
+// All yields the members of the collection at path, page after page.
+func (c *Client) All(ctx context.Context, path string) iter.Seq2[json.RawMessage, error] {
+	return c.pages(ctx, func(page *Page) error { return c.Get(ctx, path, page) })
+}
+
+// AllAsked is All of an action that answers by pages.
+func (c *Client) AllAsked(ctx context.Context, path string, body any) iter.Seq2[json.RawMessage, error] {
+	return c.pages(ctx, func(page *Page) error { return c.Ask(ctx, path, body, page) })
+}
+
+func (c *Client) pages(ctx context.Context, first func(*Page) error) iter.Seq2[json.RawMessage, error] {
+	return func(yield func(json.RawMessage, error) bool) {
+		var page Page
+		err := first(&page)
+		for {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, v := range page.Value {
+				if !yield(v, nil) {
+					return
+				}
+			}
+			if page.Next == "" {
+				return
+			}
+			path, next := "", page.Next
+			if path, err = below(next); err == nil {
+				page = Page{}
+				err = c.Get(ctx, path, &page)
+			}
+		}
+	}
+}
+
+// below is what a link of the server's is below Root. Whatever host it names,
+// the request goes to the one that was configured, and so does the token.
+func below(link string) (string, error) {
+	u, err := url.Parse(link)
+	if err != nil {
+		return "", fmt.Errorf("read a nextLink: %w", err)
+	}
+	path := u.EscapedPath()
+	if len(path) < len(Root) || !strings.EqualFold(path[:len(Root)], Root) {
+		return "", fmt.Errorf("the server's nextLink %q leads out of the API", link)
+	}
+	return path[len(Root):] + "?" + u.RawQuery, nil
+}
+
+// User asks the directory of the server's Graph for the object id of a user.
+// It reports false when no such user is known there, or nobody answers for the
+// directory.
+func (c *Client) User(ctx context.Context, address string) (backup.ObjectID, bool, error) {
+	var user struct {
+		ID backup.ObjectID `json:"id"`
+	}
+	err := c.send(ctx, http.MethodGet, c.cfg.Graph+"/users/"+url.PathEscape(address)+"?$select=id", nil, &user, true)
+	if _, refused := errors.AsType[*Error](err); refused {
+		return "", false, nil
+	}
+	return user.ID, err == nil && user.ID != "", err
+}
+
+// Call sends any request. If it is none that only reads, it is not sent again
+// when its answer is lost.
+func (c *Client) Call(ctx context.Context, method, path string, body, answer any) error {
+	return c.call(ctx, method, path, body, answer, method == http.MethodGet)
+}
+
+// Users asks the same directory for the addresses of its users, by their object
+// ids. Of a large directory it returns a part: it is for showing names.
+func (c *Client) Users(ctx context.Context) (map[string]string, error) {
+	users := map[string]string{}
+	address := c.cfg.Graph + "/users?$select=id,userPrincipalName&$top=999"
+	for range 5 {
+		var page struct {
+			Value []struct{ ID, UserPrincipalName string }
+			Next  string `json:"@odata.nextLink"`
+		}
+		if err := c.send(ctx, http.MethodGet, address, nil, &page, true); err != nil {
+			return users, err
+		}
+		for _, u := range page.Value {
+			users[u.ID] = u.UserPrincipalName
+		}
+		if !strings.HasPrefix(page.Next, c.cfg.Graph+"/") {
+			break
+		}
+		address = page.Next
+	}
+	return users, nil
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body, answer any, again bool) error {
+	return c.send(ctx, method, c.cfg.URL+Root+path, body, answer, again)
+}
+
+// send sends one request until it is answered. again says that it may be sent
+// once more when nobody knows whether it arrived.
+func (c *Client) send(ctx context.Context, method, address string, body, answer any, again bool) error {
+	var data []byte
+	if body != nil {
+		var err error
+		if data, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	id := backup.NewID[string]()
+	renewed := false
+	for attempt := 1; ; attempt++ {
+		token, err := c.signedIn(ctx)
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(data))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", "Bearer "+string(token))
+		req.Header.Set("Accept", "application/json")
+		req.Header.Set("Prefer", "include-unknown-enum-members")
+		req.Header.Set("User-Agent", "holdfast")
+		req.Header.Set("client-request-id", id)
+		if body != nil {
+			req.Header.Set("Content-Type", "application/json")
+		}
+		err = c.once(req, answer)
+		wait, again := putOff(err, attempt, again)
+		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusUnauthorized && !renewed && c.forget(token) {
+			renewed, wait, again = true, 0, true
+		}
+		if !again || attempt == attempts {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// putOff reports whether a request that ended with err is to be sent again, and
+// how long to wait before.
+func putOff(err error, attempt int, lost bool) (time.Duration, bool) {
+	wait := time.Second << (attempt - 1)
+	wait += rand.N(wait / 4)
+	if e, ok := errors.AsType[*Error](err); ok {
+		switch e.Status {
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			if e.RetryAfter > 0 {
+				wait = min(e.RetryAfter, longest)
+			}
+			return wait, true
+		case http.StatusBadGateway, http.StatusGatewayTimeout:
+			return wait, lost
+		}
+		return 0, false
+	}
+	// A connection that broke may have carried the request; one that was never
+	// made is not worth waiting for.
+	broken := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+	return wait, broken && lost && attempt < 3
+}
+
+// once sends req and reads the answer.
+func (c *Client) once(req *http.Request, answer any) error {
+	res, err := c.http.Do(req)
+	if err != nil {
+		if req.Context().Err() != nil {
+			return context.Cause(req.Context())
+		}
+		return &Unreachable{URL: req.URL.Scheme + "://" + req.URL.Host, Err: err}
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(res.Body, answerSize))
+	if err != nil {
+		if req.Context().Err() != nil {
+			return context.Cause(req.Context())
+		}
+		return &Unreachable{URL: req.URL.Scheme + "://" + req.URL.Host, Err: err}
+	}
+	if res.StatusCode < 200 || res.StatusCode >= 300 {
+		return refusal(req, res, data)
+	}
+	if answer == nil {
+		return nil
+	}
+	if raw, ok := answer.(*json.RawMessage); ok {
+		*raw = data
+		if json.Valid(data) {
+			return nil
+		}
+	} else if json.Unmarshal(data, answer) == nil {
+		return nil
+	}
+	return fmt.Errorf("%s answered, but not as the Backup Storage API does: %.80q. Check HOLDFAST_URL", req.URL.Redacted(), data)
+}
+
+// An Error is the refusal of a request.
+type Error struct {
+	Method, Path  string
+	Status        int
+	Code, Message string
+	Target        string
+	Details       []backup.Detail
+	RequestID     string
+	RetryAfter    time.Duration
+}
+
+// Error says what the server said, and how to find it in the server's log.
+func (e *Error) Error() string {
+	text := e.Message
+	if text == "" {
+		text = http.StatusText(e.Status)
+	}
+	text = strings.TrimSuffix(text, ".") + " (" + strconv.Itoa(e.Status)
+	if e.Code != "" {
+		text += " " + e.Code
+	}
+	if e.RequestID != "" {
+		text += ", request " + e.RequestID
+	}
+	return text + ")"
+}
+
+// refusal reads an answer that is not the one that was hoped for.
+func refusal(req *http.Request, res *http.Response, data []byte) *Error {
+	e := &Error{Method: req.Method, Path: req.URL.Path, Status: res.StatusCode, RequestID: res.Header.Get("request-id")}
+	if after := res.Header.Get("Retry-After"); after != "" {
+		if seconds, err := strconv.Atoi(after); err == nil {
+			e.RetryAfter = time.Duration(seconds) * time.Second
+		} else if at, err := http.ParseTime(after); err == nil {
+			e.RetryAfter = time.Until(at)
+		}
+	}
+	var envelope struct {
+		Error       json.RawMessage `json:"error"`
+		Description string          `json:"error_description"` // of a token endpoint
+	}
+	var graph struct {
+		Code, Message, Target string
+		Details               []backup.Detail
+	}
+	if json.Unmarshal(data, &envelope) != nil {
+		return e
+	}
+	if json.Unmarshal(envelope.Error, &graph) == nil {
+		e.Code, e.Message, e.Target, e.Details = graph.Code, graph.Message, graph.Target, graph.Details
+	} else if json.Unmarshal(envelope.Error, &e.Code) == nil {
+		e.Message, _, _ = strings.Cut(envelope.Description, "\r\n")
+	}
+	return e
+}
+
+// Unreachable says that no server answered.
+type Unreachable struct {
+	URL string
+	Err error
+}
+
+func (u *Unreachable) Error() string {
+	err := u.Err
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without the address, which is said already
+	}
+	return fmt.Sprintf("no answer from %s: %v", u.URL, err)
+}
+
+func (u *Unreachable) Unwrap() error { return u.Err }
