@@ -17,7 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"holdfast/internal/drive"
+	"holdfast/internal/client"
 )
 
 // newDemo is the command that shows the main job on files of its own.
@@ -78,7 +78,7 @@ type story struct {
 	step int
 
 	dev    *devServer
-	client *client
+	client *client.Client
 	before map[string]picture // by owner: the drive as it was protected
 	units  map[string]string  // by owner: the protection unit
 	policy string
@@ -102,10 +102,15 @@ func (s *story) tell(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.dev.close()) }()
 	s.say("   API, workers and a simulated Microsoft 365 tenant listen on %s.", s.dev.origin)
-	s.client = &client{origin: s.dev.origin, http: &http.Client{}}
 	tenant, app := string(s.dev.tenants[0].ID), s.dev.tenants[0].Apps[0]
 	s.request(http.MethodPost, tokenPath(tenant), "grant_type=client_credentials&client_id="+app.AppID+"&client_secret=…&scope=https://graph.microsoft.com/.default")
-	if err := s.client.signIn(ctx, tenant, app.AppID, drive.Secret(app.Secret)); err != nil {
+	s.client, err = client.New(client.Config{
+		URL: s.dev.origin, Authority: s.dev.origin, Tenant: tenant, ClientID: app.AppID, ClientSecret: client.Secret(app.Secret),
+	})
+	if err == nil {
+		err = s.client.SignIn(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("get a token: %w", err)
 	}
 	s.say("   A token, good for what the application may do.")
@@ -153,8 +158,8 @@ func (s *story) call(ctx context.Context, method, path string, body, answer any)
 			return err
 		}
 	}
-	s.request(method, apiRoot+path, string(text))
-	return s.client.call(ctx, method, path, body, answer)
+	s.request(method, client.Root+path, string(text))
+	return s.client.Call(ctx, method, path, body, answer)
 }
 
 func (s *story) folder(owner string) string { return filepath.Join(s.dir, "drives", owner) }
@@ -200,7 +205,7 @@ func (s *story) protect(ctx context.Context) error {
 	}
 	s.say("   Bulk addition job %s, %s.", job.ID, job.Status)
 	if err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		err := s.client.call(ctx, http.MethodGet, jobs+"/"+job.ID, nil, &job)
+		err := s.client.Call(ctx, http.MethodGet, jobs+"/"+job.ID, nil, &job)
 		return job.Status != "active", err
 	}); err != nil {
 		return fmt.Errorf("wait for the drives to be added: %w", err)
@@ -252,7 +257,7 @@ func (s *story) protect(ctx context.Context) error {
 	if len(s.units) != len(demoOwners) {
 		return fmt.Errorf("of the three drives %d are in the policy", len(s.units))
 	}
-	return s.client.call(ctx, http.MethodGet, "/protectionPolicies/"+policy.ID, nil, &policy)
+	return s.client.Call(ctx, http.MethodGet, "/protectionPolicies/"+policy.ID, nil, &policy)
 }
 
 func (s *story) destroy(context.Context) error {
@@ -337,7 +342,7 @@ func (s *story) restore(ctx context.Context, points []pointAnswer, destination s
 	if err != nil {
 		return nil, fmt.Errorf("wait for the restore: %w", err)
 	}
-	if err := s.client.call(ctx, http.MethodGet, "/restoreSessions/"+session.ID, nil, &session); err != nil {
+	if err := s.client.Call(ctx, http.MethodGet, "/restoreSessions/"+session.ID, nil, &session); err != nil {
 		return nil, err
 	}
 	s.say("   The session is %s.", session.Status)

@@ -20,6 +20,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/client"
 	"holdfast/internal/drive"
 	"holdfast/internal/simtenant"
 )
@@ -356,9 +357,9 @@ func (d *devServer) close() error {
 func (d *devServer) print(ctx context.Context, out io.Writer) {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	say("Holdfast is running. Stop it with Ctrl-C.\n")
-	say("  API          %s%s", d.origin, apiRoot)
+	say("  API          %s%s", d.origin, client.Root)
 	if d.secure != "" {
-		say("  HTTPS        %s%s", d.secure, apiRoot)
+		say("  HTTPS        %s%s", d.secure, client.Root)
 		say("               trusted by programs started with SSL_CERT_FILE=%s", d.ca.root)
 	}
 	for _, t := range d.tenants {
@@ -380,6 +381,11 @@ func (d *devServer) print(ctx context.Context, out io.Writer) {
 	for _, line := range d.firstLines(ctx, t) {
 		say("%s\n", line)
 	}
+	say("The client commands work in a shell with these:\n")
+	for _, line := range exportLines(d.origin, t) {
+		say("  %s", line)
+	}
+	say("  holdfast status\n")
 	say("Then change and lose files, and see 'A first session' in the README for how to restore them.")
 }
 
@@ -387,7 +393,7 @@ func (d *devServer) print(ctx context.Context, out io.Writer) {
 // and see to it that they are backed up. Where the sample policy is not there,
 // the last two make a policy and list what there is.
 func (d *devServer) firstLines(ctx context.Context, t simtenant.Tenant) []string {
-	root := d.origin + apiRoot
+	root := d.origin + client.Root
 	const auth = `-H "Authorization: Bearer $TOKEN"`
 	lines := []string{fmt.Sprintf(`TOKEN=$(curl -s %s -d grant_type=client_credentials -d client_id=%s --data-urlencode client_secret=%s -d scope=https://graph.microsoft.com/.default | sed 's/.*"access_token":"\([^"]*\)".*/\1/')`,
 		d.origin+tokenPath(string(t.ID)), t.Apps[0].AppID, shellQuote(t.Apps[0].Secret))}

@@ -21,9 +21,9 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/client"
 	"holdfast/internal/database"
 	"holdfast/internal/database/dbtest"
-	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
 	"holdfast/internal/simtenant"
 	"holdfast/internal/vault"
@@ -42,7 +42,7 @@ type child struct {
 	cmd *exec.Cmd
 
 	mu     sync.Mutex
-	client *client // of the process that runs now; nil while none does
+	client *client.Client // of the process that runs now; nil while none does
 }
 
 // launch starts the process, and returns what it prints.
@@ -71,8 +71,12 @@ func (c *child) start() {
 			continue
 		}
 		go io.Copy(io.Discard, out)
-		cl := &client{origin: strings.TrimSuffix(strings.TrimSpace(value), apiRoot), http: &http.Client{}}
-		if err := cl.signIn(c.t.Context(), killTenant, c.app.AppID, drive.Secret(c.app.Secret)); err != nil {
+		origin := strings.TrimSuffix(strings.TrimSpace(value), client.Root)
+		cl, err := client.New(client.Config{URL: origin, Authority: origin, Tenant: killTenant, ClientID: c.app.AppID, ClientSecret: client.Secret(c.app.Secret)})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if err := cl.SignIn(c.t.Context()); err != nil {
 			c.t.Fatalf("sign in to the child: %v", err)
 		}
 		c.mu.Lock()
@@ -112,14 +116,14 @@ func (c *child) tail() string {
 
 // call sends a request until it is answered, by whichever process runs then.
 // Without an answer nobody knows whether it was done, so it is sent again.
-func (c *child) call(ctx context.Context, do func(context.Context, *client) error) error {
+func (c *child) call(ctx context.Context, do func(context.Context, *client.Client) error) error {
 	for {
 		c.mu.Lock()
 		cl := c.client
 		c.mu.Unlock()
 		if cl != nil {
 			err := do(ctx, cl)
-			if _, answered := errors.AsType[*callError](err); err == nil || answered {
+			if _, answered := errors.AsType[*client.Error](err); err == nil || answered {
 				return err
 			}
 		}
@@ -132,18 +136,22 @@ func (c *child) call(ctx context.Context, do func(context.Context, *client) erro
 }
 
 func (c *child) post(ctx context.Context, path string, body, answer any) error {
-	return c.call(ctx, func(ctx context.Context, cl *client) error { return cl.call(ctx, http.MethodPost, path, body, answer) })
+	return c.call(ctx, func(ctx context.Context, cl *client.Client) error {
+		return cl.Call(ctx, http.MethodPost, path, body, answer)
+	})
 }
 
 func (c *child) get(ctx context.Context, path string, answer any) error {
-	return c.call(ctx, func(ctx context.Context, cl *client) error { return cl.call(ctx, http.MethodGet, path, nil, answer) })
+	return c.call(ctx, func(ctx context.Context, cl *client.Client) error {
+		return cl.Call(ctx, http.MethodGet, path, nil, answer)
+	})
 }
 
 // waitFor asks until ready says so, across kills.
-func (c *child) waitFor(ctx context.Context, what string, ready func(context.Context, *client) (bool, error)) {
+func (c *child) waitFor(ctx context.Context, what string, ready func(context.Context, *client.Client) (bool, error)) {
 	c.t.Helper()
 	err := poll(ctx, 100*time.Millisecond, func() (done bool, err error) {
-		err = c.call(ctx, func(ctx context.Context, cl *client) (err error) {
+		err = c.call(ctx, func(ctx context.Context, cl *client.Client) (err error) {
 			done, err = ready(ctx, cl)
 			return err
 		})
@@ -306,9 +314,9 @@ func testKills(t *testing.T, program string, dialect database.Dialect) {
 		post(backedUp, 0, killDrives)
 	})
 	for path := range acknowledged {
-		c.waitFor(ctx, "bulk jobs are done", func(ctx context.Context, cl *client) (bool, error) {
+		c.waitFor(ctx, "bulk jobs are done", func(ctx context.Context, cl *client.Client) (bool, error) {
 			var job bulkJobAnswer
-			err := cl.call(ctx, http.MethodGet, path, nil, &job)
+			err := cl.Call(ctx, http.MethodGet, path, nil, &job)
 			if job.Status == "completedWithErrors" {
 				return true, fmt.Errorf("job %s: %+v", job.ID, *job.Error)
 			}
@@ -325,7 +333,7 @@ func testKills(t *testing.T, program string, dialect database.Dialect) {
 		t.Helper()
 		for policy, span := range map[string][2]int{everyone: {killDrives, killUsers}, backedUp: {0, killDrives}} {
 			var got []unitAnswer
-			if err := c.call(ctx, func(ctx context.Context, cl *client) (err error) {
+			if err := c.call(ctx, func(ctx context.Context, cl *client.Client) (err error) {
 				got, err = list[unitAnswer](ctx, cl, policyPath(policy)+"/driveProtectionUnits?$top=999")
 				return err
 			}); err != nil {
@@ -355,7 +363,7 @@ func testKills(t *testing.T, program string, dialect database.Dialect) {
 	checkUnits()
 
 	// Backups.
-	protected := func(ctx context.Context, cl *client) (bool, error) {
+	protected := func(ctx context.Context, cl *client.Client) (bool, error) {
 		got, err := list[unitAnswer](ctx, cl, policyPath(backedUp)+"/driveProtectionUnits?$top=999")
 		done := 0
 		for _, u := range got {
@@ -401,11 +409,11 @@ func testKills(t *testing.T, program string, dialect database.Dialect) {
 	killWhile(3, 700*time.Millisecond, func() {
 		err := c.post(ctx, "/restoreSessions/"+session.ID+"/activate", nil, nil)
 		// A repetition of one that was done and not answered finds no draft.
-		if e, ok := errors.AsType[*callError](err); err != nil && (!ok || e.Code != string(backup.RestoreSessionActionNotAllowed)) {
+		if e, ok := errors.AsType[*client.Error](err); err != nil && (!ok || e.Code != string(backup.RestoreSessionActionNotAllowed)) {
 			t.Errorf("activate the session: %v", err)
 		}
-		c.waitFor(ctx, "the restore is done", func(ctx context.Context, cl *client) (bool, error) {
-			err := cl.call(ctx, http.MethodGet, "/restoreSessions/"+session.ID, nil, &session)
+		c.waitFor(ctx, "the restore is done", func(ctx context.Context, cl *client.Client) (bool, error) {
+			err := cl.Call(ctx, http.MethodGet, "/restoreSessions/"+session.ID, nil, &session)
 			return backup.SessionStatus(session.Status).Final(), err
 		})
 	})

@@ -3,7 +3,8 @@
 // It holds the commands and the wiring, and no rule of backup: dev runs the
 // server beside a simulated tenant of real files, serve runs it against tenants
 // named in a configuration file, and demo tells its whole story on a scratch
-// folder. All three start the same server, in server.go.
+// folder. All three start the same server, in server.go. The other commands, in
+// the files cli_*.go, are a client of that server's API, or of Microsoft's.
 package main
 
 import (
@@ -31,11 +32,28 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// Exit codes.
+// Exit codes. Scripts build on them: see exitTable.
 const (
-	exitFailed = 1 // it was tried and did not work
-	exitUsage  = 2 // it was not asked for in a form that can be tried
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitDenied      = 4
+	exitPartial     = 5
+	exitStopped     = 6
+	exitUnreachable = 7
 )
+
+// exitTable is part of the help of each command that calls a server.
+const exitTable = `Exit codes:
+  0  done
+  1  tried, and failed
+  2  not asked for in a form that can be tried
+  3  something that was named does not exist
+  4  not signed in, or not allowed
+  5  finished, but a part of it failed
+  6  stopped waiting (--timeout, Ctrl-C); the server goes on
+  7  no server answers
+`
 
 // execute runs one command line until it is done or ctx ends, and returns the
 // exit code.
@@ -53,7 +71,10 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "holdfast: %v\n", err)
-	return exitFailed
+	if next := nextStep(err); next != "" {
+		fmt.Fprintln(stderr, next)
+	}
+	return exitCode(err)
 }
 
 // A usageError is a command line that names no possible run.
@@ -69,7 +90,8 @@ func newRoot() *cobra.Command {
 Backup Storage API of Microsoft Graph, on your own machine.
 
 Start with 'holdfast demo', which shows it on files of its own, then try
-'holdfast dev', which keeps running for you to use.`,
+'holdfast dev', which keeps running for you to use. While it runs, the commands
+below 'A client of a running server' use it.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -82,6 +104,7 @@ Start with 'holdfast demo', which shows it on files of its own, then try
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newDev(), newServe(), newDemo(), newVersion())
+	addClientCommands(root)
 	return root
 }
 

@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/drive"
+	"holdfast/internal/client"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -98,14 +96,20 @@ func startTestDev(t *testing.T, change func(*devOptions)) *devServer {
 }
 
 // signedIn returns a client of origin with a token from d.
-func signedIn(t *testing.T, d *devServer, origin string) *client {
+func signedIn(t *testing.T, d *devServer, origin string) *client.Client {
 	t.Helper()
-	c := &client{origin: d.origin, http: &http.Client{}}
+	return clientOf(t, d, client.Config{URL: origin, Authority: d.origin})
+}
+
+// clientOf returns a client as cfg says, in the name of d's first application.
+func clientOf(t *testing.T, d *devServer, cfg client.Config) *client.Client {
+	t.Helper()
 	app := d.tenants[0].Apps[0]
-	if err := c.signIn(t.Context(), string(d.tenants[0].ID), app.AppID, drive.Secret(app.Secret)); err != nil {
+	cfg.Tenant, cfg.ClientID, cfg.ClientSecret = string(d.tenants[0].ID), app.AppID, client.Secret(app.Secret)
+	c, err := client.New(cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
-	c.origin = origin
 	return c
 }
 
@@ -114,7 +118,7 @@ func TestDevTakesThePagesRequests(t *testing.T) {
 	c := signedIn(t, d, d.origin)
 
 	var job bulkJobAnswer
-	if err := c.call(t.Context(), http.MethodPost, "/oneDriveForBusinessProtectionPolicies/71633878-8321-4950-bfaf-ed285bdd1461/driveProtectionUnitsBulkAdditionJobs", json.RawMessage(`{
+	if err := c.Call(t.Context(), http.MethodPost, "/oneDriveForBusinessProtectionPolicies/71633878-8321-4950-bfaf-ed285bdd1461/driveProtectionUnitsBulkAdditionJobs", json.RawMessage(`{
 		"displayName" : "drives-I",
 		"drives" : ["amala@contoso.com", "conrad@contoso.com", "lothar@contoso.com"],
 		"directoryObjectIds" : ["1fec4e78-bce4-4aaf-ab1b-5451cc387264"]
@@ -125,7 +129,7 @@ func TestDevTakesThePagesRequests(t *testing.T) {
 		t.Errorf("the job is %s", job.Status)
 	}
 	if err := poll(t.Context(), 20*time.Millisecond, func() (bool, error) {
-		err := c.call(t.Context(), http.MethodGet, "/driveProtectionUnitsBulkAdditionJobs/"+job.ID, nil, &job)
+		err := c.Call(t.Context(), http.MethodGet, "/driveProtectionUnitsBulkAdditionJobs/"+job.ID, nil, &job)
 		return job.Status != "active", err
 	}); err != nil {
 		t.Fatal(err)
@@ -140,7 +144,7 @@ func TestDevTakesThePagesRequests(t *testing.T) {
 			Failure    struct{ ResponseCode int } `json:"@Core.DataModificationException"`
 		} `json:"driveProtectionUnits@delta"`
 	}
-	if err := c.call(t.Context(), http.MethodPatch, "/oneDriveForBusinessProtectionPolicies/845457dc-4bb2-4815-bef3-8628ebd1952e", json.RawMessage(`{
+	if err := c.Call(t.Context(), http.MethodPatch, "/oneDriveForBusinessProtectionPolicies/845457dc-4bb2-4815-bef3-8628ebd1952e", json.RawMessage(`{
 		"displayName": "One Drive  Policy - Inadvertent data loss",
 		"driveProtectionUnits@delta": [
 			{"directoryObjectId": "1b014d8c-71fe-4d00-a01a-31850bc5b32c"},
@@ -219,15 +223,7 @@ func TestDevOverHTTPS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
-	defer transport.CloseIdleConnections()
-	c := &client{origin: d.secure, http: &http.Client{Transport: transport}}
-	app := d.tenants[0].Apps[0]
-	if err := c.signIn(t.Context(), string(d.tenants[0].ID), app.AppID, drive.Secret(app.Secret)); err != nil {
-		t.Fatal(err)
-	}
+	c := clientOf(t, d, client.Config{URL: d.secure, Authority: d.secure, CA: pem})
 	if _, err := list[policyAnswer](t.Context(), c, "/protectionPolicies"); err != nil {
 		t.Error(err)
 	}
@@ -237,11 +233,7 @@ func TestDevOverHTTPS(t *testing.T) {
 // tokens can be got and used all the same.
 func TestDevUnderAnotherName(t *testing.T) {
 	d := startTestDev(t, nil)
-	c := &client{origin: d.origin, http: &http.Client{Transport: hostNamed("holdfast.example:1234")}}
-	app := d.tenants[0].Apps[0]
-	if err := c.signIn(t.Context(), string(d.tenants[0].ID), app.AppID, drive.Secret(app.Secret)); err != nil {
-		t.Fatal(err)
-	}
+	c := clientOf(t, d, client.Config{URL: d.origin, Authority: d.origin, Transport: hostNamed("holdfast.example:1234")})
 	if _, err := list[policyAnswer](t.Context(), c, "/protectionPolicies"); err != nil {
 		t.Error(err)
 	}
@@ -324,7 +316,7 @@ func TestServeAgainstDev(t *testing.T) {
 	var origin string
 	select {
 	case line := <-said:
-		origin = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "Holdfast listens on "), apiRoot)
+		origin = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "Holdfast listens on "), client.Root)
 	case err := <-ended:
 		t.Fatal(err)
 	}
@@ -337,10 +329,10 @@ func TestServeAgainstDev(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(c.call(ctx, http.MethodPost, "/oneDriveForBusinessProtectionPolicies", map[string]any{
+	must(c.Call(ctx, http.MethodPost, "/oneDriveForBusinessProtectionPolicies", map[string]any{
 		"displayName": "p", "driveProtectionUnits": []any{map[string]any{"directoryObjectId": d.tenants[0].Users[0].ID}},
 	}, &policy))
-	must(c.call(ctx, http.MethodPost, "/protectionPolicies/"+policy.ID+"/activate", nil, nil))
+	must(c.Call(ctx, http.MethodPost, "/protectionPolicies/"+policy.ID+"/activate", nil, nil))
 	var units []unitAnswer
 	must(poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		units, err = list[unitAnswer](ctx, c, "/oneDriveForBusinessProtectionPolicies/"+policy.ID+"/driveProtectionUnits")
@@ -353,17 +345,17 @@ func TestServeAgainstDev(t *testing.T) {
 		t.Fatal(err)
 	}
 	var found searchAnswer
-	must(c.call(ctx, http.MethodPost, "/restorePoints/search", map[string]any{
+	must(c.Call(ctx, http.MethodPost, "/restorePoints/search", map[string]any{
 		"protectionUnitIds":    []string{units[0].ID},
 		"protectionTimePeriod": map[string]any{"startDateTime": time.Now().UTC().Add(-time.Hour)},
 	}, &found))
 	var session sessionAnswer
-	must(c.call(ctx, http.MethodPost, "/oneDriveForBusinessRestoreSessions", map[string]any{"driveRestoreArtifacts": []any{
+	must(c.Call(ctx, http.MethodPost, "/oneDriveForBusinessRestoreSessions", map[string]any{"driveRestoreArtifacts": []any{
 		map[string]any{"restorePoint": map[string]any{"id": found.SearchResults[0].RestorePoint.ID}, "destinationType": "inPlace"},
 	}}, &session))
-	must(c.call(ctx, http.MethodPost, "/restoreSessions/"+session.ID+"/activate", nil, nil))
+	must(c.Call(ctx, http.MethodPost, "/restoreSessions/"+session.ID+"/activate", nil, nil))
 	must(poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		err := c.call(ctx, http.MethodGet, "/restoreSessions/"+session.ID, nil, &session)
+		err := c.Call(ctx, http.MethodGet, "/restoreSessions/"+session.ID, nil, &session)
 		return session.Status == "completed" || session.Status == "failed" || session.Status == "completedWithError", err
 	}))
 	after, err := takePicture(folder)

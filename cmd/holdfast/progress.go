@@ -21,20 +21,37 @@ type progress struct {
 	bar   *mpb.Bar
 }
 
+// newProgress begins at nothing of total. A total of 0 is not known yet: nothing
+// shows until grow says it.
 func newProgress(out io.Writer, label string, total int) *progress {
-	p := &progress{out: out, label: label, total: total, done: -1}
-	if terminal(out) {
-		p.bars = mpb.New(mpb.WithOutput(out), mpb.WithWidth(40), mpb.WithRefreshRate(100*time.Millisecond))
-		p.bar = p.bars.AddBar(int64(total),
-			mpb.PrependDecorators(decor.Name("   "+label+" ")),
-			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d "), decor.Elapsed(decor.ET_STYLE_GO)))
-	}
+	p := &progress{out: out, label: label, done: -1}
+	p.grow(total)
 	return p
+}
+
+// grow says that the total is another now.
+func (p *progress) grow(total int) {
+	if total == p.total {
+		return
+	}
+	p.total, p.done = total, -1
+	switch {
+	case p.bar != nil:
+		p.bar.SetTotal(int64(total), false)
+	case terminal(p.out):
+		p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(40), mpb.WithRefreshRate(100*time.Millisecond))
+		// A bar that begins without a total is over when close says so, not when
+		// it is full.
+		p.bar = p.bars.AddBar(0,
+			mpb.PrependDecorators(decor.Name("   "+p.label+" ")),
+			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d "), decor.Elapsed(decor.ET_STYLE_GO)))
+		p.bar.SetTotal(int64(total), false)
+	}
 }
 
 // set says that done of the total are finished.
 func (p *progress) set(done int) {
-	if done == p.done {
+	if done == p.done || p.total == 0 {
 		return
 	}
 	p.done = done
@@ -52,6 +69,8 @@ func (p *progress) close() {
 	}
 	if p.done < p.total {
 		p.bar.Abort(false)
+	} else {
+		p.bar.SetTotal(int64(p.total), true)
 	}
 	p.bars.Wait()
 }

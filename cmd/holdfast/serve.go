@@ -10,6 +10,8 @@ import (
 	"net"
 
 	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
 )
 
 // newServe is the command that runs the server against tenants elsewhere.
@@ -107,7 +109,7 @@ func startServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger
 		if l.secure != nil {
 			scheme = "https"
 		}
-		fmt.Fprintf(out, "Holdfast listens on %s%s\n", origin(scheme, l), apiRoot)
+		fmt.Fprintf(out, "Holdfast listens on %s%s\n", origin(scheme, l), client.Root)
 		s.serve(l, l.secure, handler)
 	}
 	if err := s.start(ctx); err != nil {

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"holdfast/internal/client"
+)
+
+func tokenPath(tenant string) string { return "/" + tenant + "/oauth2/v2.0/token" }
+
+// list reads every page of a collection.
+func list[T any](ctx context.Context, c *client.Client, path string) ([]T, error) {
+	all, _, err := read[T](c.All(ctx, path))
+	return all, err
+}
+
+// poll calls ready until it says so, with a pause between.
+func poll(ctx context.Context, pause time.Duration, ready func() (bool, error)) error {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		if done, err := ready(); done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// The answers of the API, as far as the commands read them.
+type (
+	policyAnswer struct {
+		ID, DisplayName, Status               string
+		RetentionSettings                     []struct{ Interval, Period string }
+		ProtectionPolicyArtifactCount         *countsAnswer
+		CreatedBy                             identitiesAnswer
+		CreatedDateTime, LastModifiedDateTime time.Time
+	}
+	countsAnswer struct {
+		Total, Completed, Failed, InProgress int
+	}
+	identitiesAnswer struct {
+		Application, User struct{ ID, DisplayName, Email string }
+	}
+	bulkJobAnswer struct {
+		ID, DisplayName, Status               string
+		Drives, DirectoryObjectIDs            []string
+		CreatedDateTime, LastModifiedDateTime time.Time
+		Error                                 *problemAnswer
+	}
+	unitAnswer struct {
+		ID, DirectoryObjectID, PolicyID, Status string
+		DisplayName, Email, ProtectionSources   string
+		CreatedDateTime, LastModifiedDateTime   time.Time
+		OffboardRequestedDateTime               time.Time
+		Error                                   *problemAnswer
+	}
+	pointAnswer struct {
+		ID                                     string
+		ProtectionDateTime, ExpirationDateTime time.Time
+		Tags                                   string
+		ProtectionUnit                         unitAnswer
+	}
+	searchAnswer struct {
+		SearchResults             []struct{ RestorePoint pointAnswer }
+		NoResultProtectionUnitIDs []string
+	}
+	sessionAnswer struct {
+		ID, Status, RestoreJobType         string
+		RestoreSessionArtifactCount        countsAnswer
+		CreatedBy                          identitiesAnswer
+		CreatedDateTime, CompletedDateTime time.Time
+		Error                              *problemAnswer
+	}
+	artifactAnswer struct {
+		ID, Status, DestinationType          string
+		RestoredSiteName, RestoredSiteWebURL string
+		StartDateTime, CompletionDateTime    time.Time
+		RestorePoint                         pointAnswer
+		Error                                *problemAnswer
+	}
+	problemAnswer struct {
+		Code, Message string
+		Details       []struct{ Code, Message, Target string }
+	}
+)
+
+func (p *problemAnswer) Error() string { return p.Code + ": " + p.Message }

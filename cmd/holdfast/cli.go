@@ -1,0 +1,461 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
+	"holdfast/internal/simtenant"
+)
+
+// environment is part of the help of each command that calls a server.
+const environment = `Environment:
+  HOLDFAST_URL            the server (default ` + client.DefaultURL + `)
+  HOLDFAST_TOKEN          a token; or what it takes to get one:
+  HOLDFAST_TENANT         the tenant's id or domain
+  HOLDFAST_CLIENT_ID      an application
+  HOLDFAST_CLIENT_SECRET  its secret; or HOLDFAST_CLIENT_SECRET_FILE
+  HOLDFAST_USER           a user to act for, with HOLDFAST_PASSWORD[_FILE];
+                          needed where an application may not act for itself
+  HOLDFAST_AUTHORITY      who gives tokens (default the server itself if it is on
+                          this machine, else https://login.microsoftonline.com)
+  HOLDFAST_SCOPE          of the token (default https://graph.microsoft.com/.default)
+  HOLDFAST_GRAPH          where users are looked up by address (default HOLDFAST_URL/v1.0)
+  HOLDFAST_CA_FILE        certificates to trust besides the system's
+`
+
+// A cli is one run of a command that is a client of a server.
+type cli struct {
+	json, quiet bool
+	timeout     time.Duration
+
+	out, errs io.Writer
+	api       *client.Client
+	url       string
+
+	owners map[string]ownedUnit // by object id and by address; nil until all units were listed
+	names  map[string]string    // addresses by object id; nil until the directory was asked
+	drives map[string]string    // by restore point: what the caller called the drive
+}
+
+// addClientCommands gives root the commands that call a server.
+func addClientCommands(root *cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: "server", Title: "A server:"}, &cobra.Group{ID: "client", Title: "A client of a running server:"})
+	for _, cmd := range root.Commands() {
+		cmd.GroupID = "server"
+	}
+	c := &cli{}
+	for _, cmd := range []*cobra.Command{
+		c.statusCommand(), c.policyCommand(), c.driveCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(),
+	} {
+		cmd.GroupID = "client"
+		f := cmd.PersistentFlags()
+		f.BoolVar(&c.json, "json", false, "print the API's JSON, the pages of a list merged into one array")
+		f.BoolVarP(&c.quiet, "quiet", "q", false, "print ids only, and no progress")
+		f.DurationVar(&c.timeout, "timeout", 0, "how long to wait at most for what takes its time (default no limit)")
+		cmd.SetUsageTemplate(cmd.UsageTemplate() + "\n" + environment + "\n" + exitTable)
+		root.AddCommand(cmd)
+	}
+}
+
+// group is a command that only holds others.
+func group(use, short, long string, cmds ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{fmt.Errorf("there is no command '%s %s'", cmd.CommandPath(), args[0])}
+		}
+		return cmd.Help()
+	}}
+	cmd.AddCommand(cmds...)
+	return cmd
+}
+
+// args checks how many arguments there are, from the command's own use line.
+func args(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || most >= 0 && len(args) > most {
+			return usageError{fmt.Errorf("use it as '%s'", cmd.UseLine())}
+		}
+		return nil
+	}
+}
+
+// run makes a RunE that first connects.
+func (c *cli) run(do func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if c.json && c.quiet {
+			return usageError{errors.New("give --json or --quiet, not both")}
+		}
+		c.out, c.errs = cmd.OutOrStdout(), cmd.ErrOrStderr()
+		if err := c.connect(cmd.Context()); err != nil {
+			return err
+		}
+		err := do(cmd.Context(), args)
+		if err != nil && cmd.Context().Err() != nil && !errors.As(err, new(coded)) {
+			err = fail(exitStopped, "interrupted; what the server was told to do goes on")
+		}
+		return err
+	}
+}
+
+// connect reads the environment.
+func (c *cli) connect(ctx context.Context) error {
+	cfg, err := client.FromEnv(os.Getenv)
+	c.url = cfg.URL
+	switch {
+	case errors.Is(err, client.ErrNoCredentials):
+		if err := reachable(ctx, cfg); err != nil {
+			return err
+		}
+		return noCredentials(cfg)
+	case err != nil:
+		return usageError{err}
+	}
+	c.api, err = client.New(cfg)
+	if err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// reachable looks whether anybody answers at all, before a person is sent to
+// find credentials for it.
+func reachable(ctx context.Context, cfg client.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.URL+"/healthz", nil)
+	if err != nil || !cfg.Loopback() {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return &client.Unreachable{URL: cfg.URL, Err: err}
+	}
+	return res.Body.Close()
+}
+
+func noCredentials(cfg client.Config) error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "as whom shall %s be called? Set HOLDFAST_TOKEN, or HOLDFAST_TENANT, HOLDFAST_CLIENT_ID and HOLDFAST_CLIENT_SECRET.", cfg.URL)
+	if cfg.Loopback() {
+		text.WriteString("\nIf it is a 'holdfast dev', it printed these lines when it started. With its built-in tenant they are:\n")
+		for _, line := range exportLines(cfg.URL, simtenant.Sample()[0]) {
+			text.WriteString("\n  " + line)
+		}
+		text.WriteString("\n")
+	}
+	return coded{exitDenied, errors.New(text.String())}
+}
+
+// exportLines are the lines of a shell that let the client commands call a dev
+// server.
+func exportLines(url string, t simtenant.Tenant) []string {
+	return []string{
+		"export HOLDFAST_URL=" + shellQuote(url),
+		"export HOLDFAST_TENANT=" + shellQuote(string(t.ID)),
+		"export HOLDFAST_CLIENT_ID=" + shellQuote(t.Apps[0].AppID),
+		"export HOLDFAST_CLIENT_SECRET=" + shellQuote(t.Apps[0].Secret),
+	}
+}
+
+// A coded error says with which code the process is to exit.
+type coded struct {
+	code int
+	error
+}
+
+func (e coded) Unwrap() error { return e.error }
+
+func fail(code int, format string, args ...any) error {
+	return coded{code, fmt.Errorf(format, args...)}
+}
+
+// exitCode is the one place where an error becomes a code.
+func exitCode(err error) int {
+	if e, ok := errors.AsType[coded](err); ok {
+		return e.code
+	}
+	if _, ok := errors.AsType[*client.Unreachable](err); ok {
+		return exitUnreachable
+	}
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return exitFailed
+	}
+	_, signIn := errors.AsType[*client.SignInError](err)
+	switch {
+	case signIn && e.Status < 500, e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
+		return exitDenied
+	case e.Status == http.StatusNotFound || e.Status == http.StatusGone:
+		return exitNotFound
+	}
+	return exitFailed
+}
+
+// nextStep is what a person may do about err; empty where the message says all.
+func nextStep(err error) string {
+	if _, ok := errors.AsType[*client.Unreachable](err); ok {
+		return "Is the server running? HOLDFAST_URL says where it is; 'holdfast dev' starts one to try."
+	}
+	if _, ok := errors.AsType[*client.SignInError](err); ok {
+		return "Check HOLDFAST_TENANT, HOLDFAST_CLIENT_ID, HOLDFAST_CLIENT_SECRET and HOLDFAST_AUTHORITY."
+	}
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return ""
+	}
+	switch {
+	case e.Status == http.StatusUnauthorized:
+		return "With HOLDFAST_CLIENT_ID and HOLDFAST_CLIENT_SECRET instead of HOLDFAST_TOKEN each command gets its own."
+	case e.Code == "Authorization_RequestDenied":
+		return "Grant the application the BackupRestore permission that this needs. Some operations are for users only: set HOLDFAST_USER and HOLDFAST_PASSWORD."
+	case e.Code == "PolicyNotFound":
+		return "'holdfast policy list' shows those there are."
+	case e.Code == "ProtectionUnitNotFound":
+		return "'holdfast drive list' shows those there are."
+	case e.Code == "RestoreSessionNotFound":
+		return "'holdfast restore list' shows those there are."
+	case e.Code == "InvalidRestorePoint":
+		return "'holdfast point list' shows a drive's restore points; one that has expired cannot be used."
+	case e.Status == http.StatusNotFound && e.Code == "itemNotFound" && strings.HasSuffix(e.Path, client.Root):
+		return "Nobody serves the Backup Storage API there. Check HOLDFAST_URL."
+	}
+	return ""
+}
+
+// printJSON prints one value of the API as it came, but for white space.
+func (c *cli) printJSON(value json.RawMessage) error {
+	var text bytes.Buffer
+	if err := json.Indent(&text, value, "", "  "); err != nil {
+		return err
+	}
+	text.WriteByte('\n')
+	_, err := text.WriteTo(c.out)
+	return err
+}
+
+// printList prints a list: as JSON, as ids, or as a table.
+func printList[T any](c *cli, values []json.RawMessage, items []T, id func(T) string, head []string, row func(T) []string, none string) error {
+	switch {
+	case c.json:
+		data, err := json.Marshal(append([]json.RawMessage{}, values...))
+		if err != nil {
+			return err
+		}
+		return c.printJSON(data)
+	case c.quiet:
+		for _, item := range items {
+			fmt.Fprintln(c.out, id(item))
+		}
+		return nil
+	case len(items) == 0:
+		fmt.Fprintln(c.errs, none)
+		return nil
+	}
+	rows := make([][]string, len(items))
+	for i, item := range items {
+		rows[i] = row(item)
+	}
+	return c.table(head, rows)
+}
+
+func (c *cli) table(head []string, rows [][]string) error {
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	line := func(cells []string) {
+		for i, cell := range cells {
+			if i > 0 {
+				io.WriteString(w, "\t")
+			}
+			io.WriteString(w, oneLine(cell))
+		}
+		io.WriteString(w, "\n")
+	}
+	line(head)
+	for _, row := range rows {
+		line(row)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for l := range strings.Lines(text.String()) { // no blanks at the ends of lines
+		if _, err := fmt.Fprintln(c.out, strings.TrimRight(l, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oneLine is s without what would break a table or a terminal: another's file
+// or policy may be named anything.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+// printOne prints one thing: as JSON, as its id, or as the lines that fields
+// are.
+func (c *cli) printOne(value json.RawMessage, id string, fields ...string) error {
+	switch {
+	case c.json:
+		return c.printJSON(value)
+	case c.quiet:
+		_, err := fmt.Fprintln(c.out, id)
+		return err
+	}
+	return c.fields(fields...)
+}
+
+// fields prints names and what they are, leaving out what is empty.
+func (c *cli) fields(pairs ...string) error {
+	width := 0
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			width = max(width, len(pairs[i]))
+		}
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(c.out, "%-*s  %s\n", width, pairs[i], oneLine(pairs[i+1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// say tells a person what happened. Scripts that asked for JSON or ids are not
+// bothered.
+func (c *cli) say(format string, args ...any) {
+	if !c.json && !c.quiet {
+		fmt.Fprintf(c.out, "%s\n", oneLine(fmt.Sprintf(format, args...)))
+	}
+}
+
+// clock is a time as people read it: here, and to the minute.
+func clock(t time.Time) string {
+	if t.Year() <= 1 {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}
+
+// blame is the error of a thing, in one line.
+func blame(p *problemAnswer) string {
+	switch {
+	case p == nil:
+		return ""
+	case p.Message == "":
+		return p.Code
+	}
+	return p.Code + ": " + p.Message
+}
+
+// by is who did something.
+func by(who identitiesAnswer) string {
+	for _, name := range []string{who.User.Email, who.User.DisplayName, who.User.ID, who.Application.DisplayName, who.Application.ID} {
+		if name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// number is "1 drive", "2 drives".
+func number(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// read decodes what seq yields, and keeps it as it came.
+func read[T any](seq iter.Seq2[json.RawMessage, error]) (items []T, values []json.RawMessage, err error) {
+	for value, err := range seq {
+		if err != nil {
+			return nil, nil, err
+		}
+		var item T
+		if err := json.Unmarshal(value, &item); err != nil {
+			return nil, nil, err
+		}
+		items, values = append(items, item), append(values, value)
+	}
+	return items, values, nil
+}
+
+// get reads one thing, and keeps it as it came.
+func get[T any](ctx context.Context, c *cli, path string) (item T, value json.RawMessage, err error) {
+	if err = c.api.Get(ctx, path, &value); err == nil {
+		err = json.Unmarshal(value, &item)
+	}
+	return item, value, err
+}
+
+// wait looks again and again until look says that it is over. progress is
+// called label; look says how much of how many is done. what says what goes on
+// when the waiting ends early, and how to look at it.
+func (c *cli) wait(ctx context.Context, label, what string, look func(context.Context) (done, total int, over bool, err error)) error {
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	var bar *progress
+	if !c.quiet {
+		bar = newProgress(c.errs, label, 0)
+		defer func() { bar.close() }()
+	}
+	pause := 100 * time.Millisecond
+	var silent time.Time // since when nobody has answered
+	for {
+		done, total, over, err := look(ctx)
+		if _, ok := errors.AsType[*client.Unreachable](err); ok && ctx.Err() == nil {
+			if silent.IsZero() {
+				silent = time.Now()
+			}
+			if time.Since(silent) < time.Minute {
+				done, total, over, err = -1, 0, false, nil // it may be starting anew
+			}
+		} else {
+			silent = time.Time{}
+		}
+		if err == nil && bar != nil && done >= 0 {
+			bar.grow(total)
+			bar.set(done)
+		}
+		if err == nil && over {
+			return nil
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			why := "interrupted"
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				why = c.timeout.String() + " have passed"
+			}
+			return fail(exitStopped, "%s: no longer waiting, but %s", why, what)
+		case <-time.After(pause):
+		}
+		pause = min(pause*3/2, 3*time.Second)
+	}
+}

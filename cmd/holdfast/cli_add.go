@@ -1,0 +1,368 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
+
+	"holdfast/internal/backup"
+)
+
+// jobSize is how many entries one bulk addition job may hold.
+const jobSize = 50_000
+
+// addition is what 'drive add' is asked for.
+type addition struct {
+	policy, csv, column, report, name string
+	noWait                            bool
+}
+
+// An entry is one owner, and where it was named.
+type entry struct {
+	line int    // of the CSV; 0 for an argument
+	text string // empty: the line names nobody
+}
+
+func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
+	if a.policy == "" {
+		return usageError{errors.New("say to which policy: --policy POLICY")}
+	}
+	if (a.csv == "") == (len(args) == 0) {
+		return usageError{errors.New("name the owners, or a CSV file by --from-csv")}
+	}
+	if a.report != "" && a.noWait {
+		return usageError{errors.New("there is nothing to report without waiting: give --report or --no-wait")}
+	}
+	var entries []entry
+	for _, text := range args {
+		entries = append(entries, entry{text: text})
+	}
+	if a.csv != "" {
+		in := io.Reader(os.Stdin)
+		if a.csv != "-" {
+			f, err := os.Open(a.csv)
+			if err != nil {
+				return fail(exitFailed, "read the CSV: %w", err)
+			}
+			defer f.Close()
+			in = f
+		}
+		var err error
+		if entries, err = readOwners(in, a.column); err != nil {
+			return fail(exitFailed, "%s: %w", a.csv, err)
+		}
+		if len(entries) == 0 {
+			return fail(exitFailed, "%s names nobody", a.csv)
+		}
+	}
+	if a.name == "" {
+		a.name = "holdfast drive add"
+		if a.csv != "" && a.csv != "-" {
+			a.name = filepath.Base(a.csv)
+		}
+	}
+	var report *os.File // opened first: a report that cannot be written is no report
+	if a.report != "" {
+		var err error
+		if report, err = os.Create(a.report); err != nil {
+			return fail(exitFailed, "make the report: %w", err)
+		}
+		defer report.Close()
+	}
+	p, err := c.policy(ctx, a.policy)
+	if err != nil {
+		return err
+	}
+	total, named := len(entries), entries[:0:0]
+	var failures []failedEntry
+	for _, e := range entries {
+		if e.text == "" {
+			failures = append(failures, failedEntry{e, "Empty", "This line names nobody."})
+			continue
+		}
+		named = append(named, e)
+	}
+	entries = named
+	jobs, err := c.sendJobs(ctx, p, a.name, entries)
+	if err != nil {
+		return err
+	}
+	if a.noWait {
+		return c.printJobs(jobs)
+	}
+	jobs, err = c.waitJobs(ctx, jobs)
+	if err != nil {
+		return err
+	}
+	failures = append(failures, whatFailed(entries, jobs)...)
+	slices.SortStableFunc(failures, func(a, b failedEntry) int { return a.line - b.line })
+	if report != nil {
+		if err := writeReport(report, failures); err != nil {
+			return fail(exitFailed, "write the report: %w", err)
+		}
+	}
+	if c.json || c.quiet {
+		if err := c.printJobs(jobs); err != nil {
+			return err
+		}
+	} else if len(failures) > 0 {
+		var rows [][]string
+		for _, f := range failures {
+			rows = append(rows, f.row())
+		}
+		if err := c.table([]string{"LINE", "OWNER", "CODE", "WHY"}, rows); err != nil {
+			return err
+		}
+	}
+	added := total - len(failures)
+	if added > 0 {
+		c.say("%s in %s.", map[bool]string{true: "1 owner is", false: strconv.Itoa(added) + " owners are"}[added == 1], p.DisplayName)
+		if p.Status == string(backup.PolicyInactive) {
+			c.say("The policy is inactive: 'holdfast policy activate %s' starts the backups.", p.ID)
+		}
+	}
+	if broken := slices.IndexFunc(jobs, func(j sentJob) bool {
+		return j.Status != string(backup.BulkJobCompleted) && j.Status != string(backup.BulkJobCompletedWithErrors)
+	}); broken >= 0 {
+		return fail(exitFailed, "the job %s ended %s. %s", jobs[broken].ID, jobs[broken].Status, blame(jobs[broken].Error))
+	}
+	return partly(len(failures), total, "owner", "added")
+}
+
+// A sentJob is a bulk addition job, and which entries it holds.
+type sentJob struct {
+	bulkJobAnswer
+	value    json.RawMessage
+	from, to int
+}
+
+// sendJobs makes the jobs, all of them before the first is waited for: what was
+// asked for is then with the server, whatever happens here.
+func (c *cli) sendJobs(ctx context.Context, p policyAnswer, name string, entries []entry) ([]sentJob, error) {
+	var jobs []sentJob
+	var bar *progress
+	if len(entries) > jobSize && !c.quiet {
+		bar = newProgress(c.errs, "entries sent", len(entries))
+		defer bar.close()
+	}
+	for from := 0; from < len(entries); from += jobSize {
+		j := sentJob{from: from, to: min(from+jobSize, len(entries))}
+		body := struct {
+			Name   string   `json:"displayName"`
+			Drives []string `json:"drives,omitempty"`
+			IDs    []string `json:"directoryObjectIds,omitempty"`
+		}{Name: name}
+		if len(entries) > jobSize {
+			body.Name = fmt.Sprintf("%s (%d of %d)", name, len(jobs)+1, (len(entries)+jobSize-1)/jobSize)
+		}
+		for _, e := range entries[j.from:j.to] {
+			if _, ok := backup.ParseGUID(e.text); ok {
+				body.IDs = append(body.IDs, e.text)
+			} else {
+				body.Drives = append(body.Drives, e.text)
+			}
+		}
+		err := c.api.Create(ctx, policySet+"/"+p.ID+bulkJobSet, body, &j.value)
+		if err == nil {
+			err = json.Unmarshal(j.value, &j.bulkJobAnswer)
+		}
+		if err != nil {
+			if len(jobs) > 0 {
+				fmt.Fprintf(c.errs, "The entries up to %d are with the server, the rest is not. Adding all of them again does no harm.\n", from)
+			}
+			return nil, err
+		}
+		jobs = append(jobs, j)
+		if bar != nil {
+			bar.set(j.to)
+		}
+	}
+	return jobs, nil
+}
+
+const bulkJobSet = "/driveProtectionUnitsBulkAdditionJobs"
+
+// waitJobs waits until the last of jobs is over, and returns them as they are
+// then.
+func (c *cli) waitJobs(ctx context.Context, jobs []sentJob) ([]sentJob, error) {
+	total, next, ids := 0, 0, []string{}
+	for _, j := range jobs {
+		total += max(1, j.to-j.from)
+		ids = append(ids, j.ID)
+	}
+	done := 0
+	err := c.wait(ctx, "entries", "the server goes on adding. See 'holdfast job show "+strings.Join(ids, " ")+"'",
+		func(ctx context.Context) (int, int, bool, error) {
+			for ; next < len(jobs); next++ {
+				// The lists of a job are long; only its end is worth them.
+				j, _, err := get[bulkJobAnswer](ctx, c, bulkJobSet+"/"+segment(jobs[next].ID)+"?$select=id,status")
+				if err != nil {
+					return done, total, false, err
+				}
+				if j.Status == string(backup.BulkJobActive) {
+					return done, total, false, nil
+				}
+				if jobs[next].bulkJobAnswer, jobs[next].value, err = get[bulkJobAnswer](ctx, c, bulkJobSet+"/"+segment(jobs[next].ID)); err != nil {
+					return done, total, false, err
+				}
+				done += max(1, jobs[next].to-jobs[next].from)
+			}
+			return done, total, true, nil
+		})
+	return jobs, err
+}
+
+func (c *cli) printJobs(jobs []sentJob) error {
+	var list []bulkJobAnswer
+	var values []json.RawMessage
+	for _, j := range jobs {
+		list, values = append(list, j.bulkJobAnswer), append(values, j.value)
+	}
+	return printJobs(c, list, values)
+}
+
+// A failedEntry is an entry that was not added, and why.
+type failedEntry struct {
+	entry
+	code, message string
+}
+
+func (f failedEntry) row() []string {
+	line := ""
+	if f.line > 0 {
+		line = strconv.Itoa(f.line)
+	}
+	return []string{line, f.text, f.code, f.message}
+}
+
+// whatFailed finds the entries that the jobs could not add, in the order in
+// which they were named.
+func whatFailed(entries []entry, jobs []sentJob) []failedEntry {
+	var failures []failedEntry
+	for _, j := range jobs {
+		if j.Error == nil {
+			continue
+		}
+		why := map[string]int{}
+		for i, d := range j.Error.Details {
+			why[strings.ToLower(d.Target)] = i
+		}
+		for _, e := range entries[j.from:j.to] {
+			if i, ok := why[strings.ToLower(e.text)]; ok {
+				failures = append(failures, failedEntry{e, j.Error.Details[i].Code, j.Error.Details[i].Message})
+			}
+		}
+	}
+	return failures
+}
+
+func writeReport(f *os.File, failures []failedEntry) error {
+	w := csv.NewWriter(f)
+	rows := [][]string{{"line", "owner", "code", "message"}}
+	for _, failure := range failures {
+		rows = append(rows, failure.row())
+	}
+	if err := w.WriteAll(rows); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// readOwners reads the owners that a CSV names, each with its line.
+func readOwners(in io.Reader, column string) ([]entry, error) {
+	// Spreadsheets write UTF-8 and UTF-16, with a mark in front that says which.
+	buffered := bufio.NewReaderSize(transform.NewReader(in, unicode.BOMOverride(encoding.Nop.NewDecoder())), 64<<10)
+	r := csv.NewReader(buffered)
+	r.FieldsPerRecord, r.LazyQuotes, r.TrimLeadingSpace, r.ReuseRecord = -1, true, true, true
+	r.Comma = delimiter(buffered)
+	at, first := -1, true
+	if n, err := strconv.Atoi(column); err == nil {
+		if n < 1 {
+			return nil, errors.New("columns are numbered from 1")
+		}
+		at = n - 1
+	}
+	var entries []entry
+	var skipped int
+	for {
+		record, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		line, _ := r.FieldPos(0)
+		named := slices.IndexFunc(record, isOwner)
+		if first {
+			first = false
+			if column != "" && at < 0 {
+				at = slices.IndexFunc(record, func(cell string) bool { return strings.EqualFold(strings.TrimSpace(cell), column) })
+				if at < 0 {
+					return nil, fmt.Errorf("the first line has no column %q; it has %s", column, strings.Join(record, ", "))
+				}
+				continue
+			}
+			if named < 0 && (at < 0 || at >= len(record) || !isOwner(record[at])) {
+				skipped = line // a header
+				continue
+			}
+		}
+		if at < 0 {
+			if at = named; at < 0 {
+				if strings.TrimSpace(strings.Join(record, "")) == "" {
+					continue
+				}
+				return nil, fmt.Errorf("no column holds addresses or object ids: line %d has none. Say which column with --column", line)
+			}
+		}
+		text := ""
+		if at < len(record) {
+			text = strings.TrimSpace(record[at])
+		}
+		if text == "" && strings.TrimSpace(strings.Join(record, "")) == "" {
+			continue // spreadsheets end in such lines
+		}
+		entries = append(entries, entry{line, strings.Clone(text)})
+	}
+	if len(entries) == 0 && skipped > 0 {
+		return nil, fmt.Errorf("no column holds addresses or object ids, nor does line %d", skipped)
+	}
+	return entries, nil
+}
+
+// isOwner reports whether a cell looks like an address or an object id.
+func isOwner(cell string) bool {
+	cell = strings.TrimSpace(cell)
+	if _, ok := backup.ParseGUID(cell); ok {
+		return true
+	}
+	name, domain, ok := strings.Cut(cell, "@")
+	return ok && name != "" && strings.Contains(domain, ".") && !strings.ContainsAny(cell, " \t")
+}
+
+// delimiter is what parts the first line: commas, unless it has others only.
+func delimiter(r *bufio.Reader) rune {
+	head, _ := r.Peek(64 << 10) // an error shows again when it is read
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	for _, c := range []rune{',', ';', '\t'} {
+		if bytes.ContainsRune(line, c) {
+			return c
+		}
+	}
+	return ','
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) pointCommand() *cobra.Command {
+	var from, to string
+	var limit int
+	list := &cobra.Command{Use: "list DRIVE", Short: "List a drive's restore points, the newest first", Args: args(1, 1),
+		RunE: c.run(func(ctx context.Context, args []string) error { return c.pointList(ctx, args[0], from, to, limit) })}
+	times := func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&from, "from", "", "only points of this `TIME` or later")
+		cmd.Flags().StringVar(&to, "to", "", "only points of this `TIME` or earlier")
+	}
+	times(list)
+	list.Flags().IntVar(&limit, "limit", 20, "how many at most; 0 for all")
+
+	var oldest, fast bool
+	search := &cobra.Command{Use: "search DRIVE...", Short: "Find the newest restore point of each of several drives", Args: args(1, -1),
+		RunE: c.run(func(ctx context.Context, args []string) error {
+			s, err := newSearch(from, to)
+			if err != nil {
+				return err
+			}
+			s.oldest, s.fast = oldest, fast
+			return c.pointSearch(ctx, s, args)
+		})}
+	times(search)
+	search.Flags().BoolVar(&oldest, "oldest", false, "find the oldest instead")
+	search.Flags().BoolVar(&fast, "fast", false, "only points that can be browsed")
+
+	show := &cobra.Command{Use: "show POINT", Short: "Show a restore point", Args: args(1, 1), RunE: c.run(c.pointShow)}
+	return group("point", "List and find restore points",
+		"A restore point is a drive as it was at a time. A TIME is 2026-01-31, 2026-01-31\n15:04 (both of this machine's time zone), or 2026-01-31T15:04:05Z.", list, search, show)
+}
+
+// parseTime reads a time as a person writes it. A day alone is its first moment,
+// or its last where end says so.
+func parseTime(text string, end bool) (time.Time, error) {
+	for _, form := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04"} {
+		if t, err := time.ParseInLocation(form, text, time.Local); err == nil {
+			if end && len(form) == len("2006-01-02 15:04") { // any moment of that minute
+				t = t.Add(time.Minute - time.Millisecond)
+			}
+			return t.UTC(), nil
+		}
+	}
+	if t, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
+		if end {
+			t = t.AddDate(0, 0, 1).Add(-time.Millisecond)
+		}
+		return t.UTC(), nil
+	}
+	return time.Time{}, usageError{fmt.Errorf("%q is not a time; write 2026-01-31, '2026-01-31 15:04' or 2026-01-31T15:04:05Z", text)}
+}
+
+func wire(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999Z07:00") }
+
+func (c *cli) printPoints(ctx context.Context, points []pointAnswer, values []json.RawMessage, none string) error {
+	return printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{"POINT", "TIME", "EXPIRES", "BROWSABLE", "UNIT", "OWNER"},
+		func(p pointAnswer) []string {
+			return []string{p.ID, clock(p.ProtectionDateTime), clock(p.ExpirationDateTime), map[bool]string{true: "yes", false: "no"}[p.Tags == "fastRestore"],
+				p.ProtectionUnit.ID, c.ownerOf(ctx, p.ProtectionUnit)}
+		}, none)
+}
+
+func (c *cli) pointList(ctx context.Context, drive, from, to string, limit int) error {
+	if limit < 0 {
+		return usageError{errors.New("--limit must not be negative")}
+	}
+	s, err := newSearch(from, to)
+	if err != nil {
+		return err
+	}
+	u, _, err := c.unit(ctx, drive)
+	if err != nil {
+		return err
+	}
+	filter := "protectionDateTime ge " + wire(s.from)
+	if !s.to.IsZero() {
+		filter += " and protectionDateTime le " + wire(s.to)
+	}
+	var points []pointAnswer
+	var values []json.RawMessage
+	for value, err := range c.api.All(ctx, "/restorePoints?"+query("$expand", "protectionUnit($filter=id eq '"+u.ID+"')")+"&"+query("$filter", filter)+"&"+query("$orderby", "protectionDateTime desc")) {
+		if err != nil {
+			return err
+		}
+		var p pointAnswer
+		if err := json.Unmarshal(value, &p); err != nil {
+			return err
+		}
+		points, values = append(points, p), append(values, value)
+		if len(points) == limit {
+			break
+		}
+	}
+	return c.printPoints(ctx, points, values, noPoints(drive, u))
+}
+
+// noPoints says why a drive may have no point to show.
+func noPoints(drive string, u unitAnswer) string {
+	return fmt.Sprintf("There is no such restore point of %s; the drive is %s.", drive, u.Status)
+}
+
+// A search says which point of a drive is wanted.
+type search struct {
+	from, to     time.Time // from is never zero; to may be
+	oldest, fast bool
+}
+
+func newSearch(from, to string) (s search, err error) {
+	s.from = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	if from != "" {
+		s.from, err = parseTime(from, false)
+	}
+	if to != "" && err == nil {
+		s.to, err = parseTime(to, true)
+	}
+	return s, err
+}
+
+// points finds one point for each of units. Those without one are absent.
+func (c *cli) points(ctx context.Context, s search, units []string) (map[string]pointAnswer, map[string]json.RawMessage, error) {
+	type found struct {
+		SearchResults []struct{ RestorePoint json.RawMessage }
+		Missing       []string `json:"noResultProtectionUnitIds"`
+	}
+	period := map[string]string{"startDateTime": wire(s.from)}
+	if !s.to.IsZero() {
+		period["endDateTime"] = wire(s.to)
+	}
+	points, values := map[string]pointAnswer{}, map[string]json.RawMessage{}
+	// A search answers with five points at most, however many units it names.
+	for part := range slices.Chunk(units, 5) {
+		body := map[string]any{"protectionUnitIds": part, "protectionTimePeriod": period, "restorePointPreference": "latest"}
+		if s.oldest {
+			body["restorePointPreference"] = "oldest"
+		}
+		if s.fast {
+			body["tags"] = "fastRestore"
+		}
+		var answer found
+		if err := c.api.Ask(ctx, "/restorePoints/search", body, &answer); err != nil {
+			return nil, nil, err
+		}
+		for _, r := range answer.SearchResults {
+			var p pointAnswer
+			if err := json.Unmarshal(r.RestorePoint, &p); err != nil {
+				return nil, nil, err
+			}
+			points[p.ProtectionUnit.ID], values[p.ProtectionUnit.ID] = p, r.RestorePoint
+		}
+	}
+	return points, values, nil
+}
+
+func (c *cli) pointSearch(ctx context.Context, s search, drives []string) error {
+	var units []string
+	named := map[string]string{}
+	for _, d := range drives {
+		u, _, err := c.unit(ctx, d)
+		if err != nil {
+			return err
+		}
+		if _, twice := named[u.ID]; !twice {
+			units = append(units, u.ID)
+		}
+		named[u.ID] = d
+	}
+	byUnit, raw, err := c.points(ctx, s, units)
+	if err != nil {
+		return err
+	}
+	var points []pointAnswer
+	var values []json.RawMessage
+	var missing []string
+	for _, u := range units {
+		if p, ok := byUnit[u]; ok {
+			points, values = append(points, p), append(values, raw[u])
+		} else {
+			missing = append(missing, named[u])
+		}
+	}
+	if err := c.printPoints(ctx, points, values, "There is no such restore point."); err != nil {
+		return err
+	}
+	for _, d := range missing {
+		fmt.Fprintf(c.errs, "%s has no such restore point.\n", d)
+	}
+	switch len(missing) {
+	case 0:
+		return nil
+	case len(units):
+		return fail(exitNotFound, "nothing was found")
+	}
+	return fail(exitPartial, "%s without such a restore point", number(len(missing), "drive"))
+}
+
+func (c *cli) pointShow(ctx context.Context, args []string) error {
+	p, value, err := get[pointAnswer](ctx, c, "/restorePoints/"+segment(args[0])+"?$expand=protectionUnit")
+	if err != nil {
+		return err
+	}
+	return c.printOne(value, p.ID, "Point", p.ID, "Time", clock(p.ProtectionDateTime), "Expires", clock(p.ExpirationDateTime), "Tags", p.Tags,
+		"Unit", p.ProtectionUnit.ID, "Owner", c.ownerOf(ctx, p.ProtectionUnit), "Policy", p.ProtectionUnit.PolicyID)
+}

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/backup"
+)
+
+const (
+	sessionSet  = "/oneDriveForBusinessRestoreSessions"
+	artifactSet = "/driveRestoreArtifacts"
+)
+
+// A restoration is what 'restore create' and 'restore run' are asked for.
+type restoration struct {
+	drives, points []string
+	at, to         string
+	noWait         bool
+}
+
+func (c *cli) restoreCommand() *cobra.Command {
+	var r restoration
+	what := func(cmd *cobra.Command) *cobra.Command {
+		f := cmd.Flags()
+		f.StringArrayVar(&r.drives, "drive", nil, "restore this `DRIVE` (again for more)")
+		f.StringVar(&r.at, "at", "latest", "as it was at this `TIME`: the newest restore point up to then")
+		f.StringArrayVar(&r.points, "point", nil, "restore this very restore `POINT` (again for more)")
+		f.StringVar(&r.to, "to", "", "inPlace, over the live drive, or new, beside it")
+		if err := cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"inPlace", "new"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err) // the flag was added a line above
+		}
+		return cmd
+	}
+	run := what(&cobra.Command{Use: "run (--drive DRIVE | --point POINT)... [--at TIME] --to inPlace|new", Short: "Restore drives, from the search to the result", Args: args(0, 0),
+		Long: `Finds the restore points, makes a session, activates it, waits for it, and
+prints where each drive is restored to, or why it is not.
+
+In place, the drive is again as it was at the point; what changed since is taken
+into a backup first, and files that are newer go to the recycle bin. 'new' puts
+the drive beside the live one, which stays as it is.`,
+		RunE: c.run(func(ctx context.Context, _ []string) error { return c.restoreRun(ctx, r) })})
+	run.Flags().BoolVar(&r.noWait, "no-wait", false, "do not wait for the restore")
+	create := what(&cobra.Command{Use: "create (--drive DRIVE | --point POINT)... [--at TIME] --to inPlace|new", Short: "Make a session without starting it", Args: args(0, 0),
+		RunE: c.run(func(ctx context.Context, _ []string) error {
+			s, value, err := c.restoreCreate(ctx, r)
+			if err != nil {
+				return err
+			}
+			return c.printSession(s, value)
+		})})
+	var wait bool
+	activate := &cobra.Command{Use: "activate SESSION", Short: "Start a session", Args: args(1, 1), RunE: c.run(func(ctx context.Context, args []string) error {
+		return c.restoreActivate(ctx, args[0], wait)
+	})}
+	activate.Flags().BoolVar(&wait, "wait", false, "wait until it is over")
+	return group("restore", "Restore drives", "A restore session brings one or more drives back, each as it was at a restore\npoint. 'restore run' does it in one go.", run, create, activate,
+		&cobra.Command{Use: "list", Short: "List the sessions", Args: args(0, 0), RunE: c.run(c.restoreList)},
+		&cobra.Command{Use: "show SESSION", Short: "Show a session and its drives", Args: args(1, 1), RunE: c.run(c.restoreShow)},
+		&cobra.Command{Use: "artifacts SESSION", Short: "List the drives of a session and where they are restored to", Args: args(1, 1), RunE: c.run(c.restoreArtifacts)},
+		&cobra.Command{Use: "wait SESSION", Short: "Wait until a session is over", Args: args(1, 1), RunE: c.run(func(ctx context.Context, args []string) error {
+			return c.restoreWait(ctx, args[0])
+		})},
+		&cobra.Command{Use: "cancel SESSION", Short: "Delete a session that has not been started", Args: args(1, 1), RunE: c.run(func(ctx context.Context, args []string) error {
+			if err := c.api.Delete(ctx, "/restoreSessions/"+segment(args[0])); err != nil {
+				return err
+			}
+			c.say("Deleted the session %s.", args[0])
+			return nil
+		})})
+}
+
+// restoreCreate makes the session that r asks for.
+func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, json.RawMessage, error) {
+	fault := func(err error) (sessionAnswer, json.RawMessage, error) { return sessionAnswer{}, nil, err }
+	switch {
+	case len(r.drives)+len(r.points) == 0:
+		return fault(usageError{errors.New("say what to restore: --drive DRIVE or --point POINT")})
+	case r.to != "inPlace" && r.to != "new":
+		return fault(usageError{errors.New("say where to: --to inPlace restores over the live drive, --to new beside it")})
+	}
+	at := r.at
+	if at == "latest" {
+		at = ""
+	}
+	wanted, err := newSearch("", at)
+	if err != nil {
+		return fault(err)
+	}
+	var units []string
+	named := map[string]string{}
+	for _, d := range r.drives {
+		u, _, err := c.unit(ctx, d)
+		if err != nil {
+			return fault(err)
+		}
+		if _, twice := named[u.ID]; !twice {
+			units = append(units, u.ID)
+		}
+		named[u.ID] = d
+	}
+	found, _, err := c.points(ctx, wanted, units)
+	if err != nil {
+		return fault(err)
+	}
+	points := r.points
+	c.drives = map[string]string{}
+	for _, u := range units {
+		p, ok := found[u]
+		if !ok {
+			return fault(fail(exitNotFound, "%s has no restore point%s. 'holdfast point list %s' shows those there are; nothing was restored", named[u], map[bool]string{true: " up to " + at, false: ""}[at != ""], named[u]))
+		}
+		points = append(points, p.ID)
+		c.drives[p.ID] = named[u]
+		if !c.quiet {
+			fmt.Fprintf(c.errs, "%s as it was at %s\n", named[u], p.ProtectionDateTime.Local().Format("2006-01-02 15:04:05"))
+		}
+	}
+	return c.makeSession(ctx, artifactSet[1:], points, func(p string) any {
+		return map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to}
+	})
+}
+
+// makeSession makes a session of any number of artifacts: the first of them with
+// it, the rest added to it.
+func (c *cli) makeSession(ctx context.Context, member string, items []string, artifact func(string) any) (s sessionAnswer, value json.RawMessage, err error) {
+	for part := range slices.Chunk(items, maxDelta) {
+		var list []any
+		for _, item := range part {
+			list = append(list, artifact(item))
+		}
+		if s.ID == "" {
+			if err = c.api.Create(ctx, sessionSet, map[string]any{member: list}, &value); err == nil {
+				err = json.Unmarshal(value, &s)
+			}
+		} else {
+			var answer map[string]json.RawMessage
+			var results []partResult
+			if err = c.api.Patch(ctx, sessionSet+"/"+segment(s.ID), map[string]any{member + "@delta": list}, &answer); err == nil {
+				err = json.Unmarshal(answer[member+"@delta"], &results)
+			}
+			for _, r := range results {
+				if err == nil && r.Failure != nil {
+					err = &r.Failure.Info
+				}
+			}
+			if err != nil {
+				// A session of a part of what was asked for helps nobody.
+				err = errors.Join(err, c.api.Delete(context.WithoutCancel(ctx), "/restoreSessions/"+segment(s.ID)))
+			}
+		}
+		if err != nil {
+			return s, nil, err
+		}
+	}
+	if len(items) > maxDelta {
+		return get[sessionAnswer](ctx, c, sessionSet+"/"+segment(s.ID))
+	}
+	return s, value, nil
+}
+
+func (c *cli) restoreRun(ctx context.Context, r restoration) error {
+	s, _, err := c.restoreCreate(ctx, r)
+	if err != nil {
+		return err
+	}
+	return c.restoreActivate(ctx, s.ID, !r.noWait)
+}
+
+func (c *cli) restoreActivate(ctx context.Context, id string, wait bool) error {
+	var value json.RawMessage
+	if err := c.api.Act(ctx, "/restoreSessions/"+segment(id)+"/activate", nil, &value); err != nil {
+		return err
+	}
+	if wait {
+		return c.restoreWait(ctx, id)
+	}
+	var s sessionAnswer
+	if err := json.Unmarshal(value, &s); err != nil {
+		return err
+	}
+	if err := c.printSession(s, value); err != nil {
+		return err
+	}
+	c.say("")
+	c.say("'holdfast restore wait %s' waits until it is over.", s.ID)
+	return nil
+}
+
+// restoreWait waits until a session is over, and says what became of it.
+func (c *cli) restoreWait(ctx context.Context, id string) error {
+	var s sessionAnswer
+	var value json.RawMessage
+	err := c.wait(ctx, "restored", "the restore goes on. See 'holdfast restore show "+id+"'", func(ctx context.Context) (done, total int, over bool, err error) {
+		s, value, err = get[sessionAnswer](ctx, c, "/restoreSessions/"+segment(id))
+		n := s.RestoreSessionArtifactCount
+		switch backup.SessionStatus(s.Status) {
+		case backup.SessionDraft:
+			if err == nil {
+				err = fail(exitFailed, "the session is a draft; 'holdfast restore activate %s' starts it", id)
+			}
+		case backup.SessionCompleted, backup.SessionCompletedWithError, backup.SessionFailed:
+			over = true
+		}
+		return n.Completed + n.Failed, n.Total, over, err
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.printAll(ctx, s, value); err != nil {
+		return err
+	}
+	n := s.RestoreSessionArtifactCount
+	switch backup.SessionStatus(s.Status) {
+	case backup.SessionCompleted:
+		return nil
+	case backup.SessionCompletedWithError:
+		return fail(exitPartial, "%d of %d could not be restored", n.Failed, n.Total)
+	}
+	if s.Error != nil {
+		return fail(exitFailed, "nothing was restored: %s", blame(s.Error))
+	}
+	return fail(exitFailed, "nothing was restored; the errors of the artifacts say why")
+}
+
+func (c *cli) printSession(s sessionAnswer, value json.RawMessage) error {
+	n := s.RestoreSessionArtifactCount
+	count := fmt.Sprint(n.Total)
+	if n.Completed+n.Failed+n.InProgress > 0 {
+		count = fmt.Sprintf("%d: %d restored, %d failed, %d to come", n.Total, n.Completed, n.Failed, n.InProgress)
+	}
+	return c.printOne(value, s.ID, "Session", s.ID, "Status", s.Status, "Type", s.RestoreJobType, "Artifacts", count, "Created", stamp(s.CreatedDateTime, by(s.CreatedBy)),
+		"Completed", clock(s.CompletedDateTime), "Error", blame(s.Error))
+}
+
+func (c *cli) restoreList(ctx context.Context, _ []string) error {
+	sessions, values, err := read[sessionAnswer](c.api.All(ctx, sessionSet))
+	if err != nil {
+		return err
+	}
+	return printList(c, values, sessions, func(s sessionAnswer) string { return s.ID }, []string{"SESSION", "STATUS", "TYPE", "ARTIFACTS", "RESTORED", "FAILED", "CREATED", "COMPLETED"},
+		func(s sessionAnswer) []string {
+			n := s.RestoreSessionArtifactCount
+			return []string{s.ID, s.Status, s.RestoreJobType, fmt.Sprint(n.Total), fmt.Sprint(n.Completed), fmt.Sprint(n.Failed), clock(s.CreatedDateTime), clock(s.CompletedDateTime)}
+		}, "There are no restore sessions. 'holdfast restore run' makes one.")
+}
+
+func (c *cli) restoreShow(ctx context.Context, args []string) error {
+	s, value, err := get[sessionAnswer](ctx, c, "/restoreSessions/"+segment(args[0]))
+	if err != nil {
+		return err
+	}
+	return c.printAll(ctx, s, value)
+}
+
+// printAll prints a session and, for people, its artifacts.
+func (c *cli) printAll(ctx context.Context, s sessionAnswer, value json.RawMessage) error {
+	if err := c.printSession(s, value); err != nil || c.json || c.quiet || s.RestoreSessionArtifactCount.Total == 0 {
+		return err
+	}
+	c.say("")
+	return c.printArtifacts(ctx, s)
+}
+
+func (c *cli) restoreArtifacts(ctx context.Context, args []string) error {
+	s, _, err := get[sessionAnswer](ctx, c, "/restoreSessions/"+segment(args[0]))
+	if err != nil {
+		return err
+	}
+	return c.printArtifacts(ctx, s)
+}
+
+func (c *cli) printArtifacts(ctx context.Context, s sessionAnswer) error {
+	artifacts, values, err := read[artifactAnswer](c.api.All(ctx, sessionSet+"/"+segment(s.ID)+artifactSet))
+	if err != nil {
+		return err
+	}
+	err = printList(c, values, artifacts, func(a artifactAnswer) string { return a.ID }, []string{"ARTIFACT", "STATUS", "DRIVE", "POINT", "TO", "PLACE", "ERROR"},
+		func(a artifactAnswer) []string {
+			return []string{a.ID, a.Status, cmp.Or(c.drives[a.RestorePoint.ID], "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.RestoredSiteWebURL, blame(a.Error)}
+		}, "The session is empty.")
+	if err != nil || c.json || c.quiet {
+		return err
+	}
+	for _, a := range artifacts {
+		if a.Error == nil {
+			continue
+		}
+		for _, d := range a.Error.Details {
+			c.say("  %s: %s", d.Target, strings.TrimSpace(d.Code+" "+d.Message))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/internal/client"
+)
+
+var update = flag.Bool("update", false, "write what the commands print into testdata/cli")
+
+// clientEnv points the client commands at d, and nowhere else.
+func clientEnv(t *testing.T, d *devServer) {
+	t.Helper()
+	for _, line := range os.Environ() {
+		if name, _, _ := strings.Cut(line, "="); strings.HasPrefix(name, "HOLDFAST_") {
+			t.Setenv(name, "")
+		}
+	}
+	for _, line := range exportLines(d.origin, d.tenants[0]) {
+		name, value, _ := strings.Cut(strings.TrimPrefix(line, "export "), "=")
+		t.Setenv(name, value)
+	}
+}
+
+// Each file of testdata/cli is a session of a person at a shell: commands, each
+// with what it printed and the code it ended with. Ids are numbered in the order
+// in which they first appear, and commands name them so.
+func TestClientSessions(t *testing.T) {
+	files, err := filepath.Glob("testdata/cli/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no sessions: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			d := startTestDev(t, nil)
+			clientEnv(t, d)
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &shell{t: t, dev: d, ids: map[string]int{}}
+			t.Setenv("REPORT", filepath.Join(t.TempDir(), "report.csv"))
+			var got bytes.Buffer
+			for line := range strings.Lines(string(want)) {
+				if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") {
+					fmt.Fprintln(&got, line)
+				} else if command, ok := strings.CutPrefix(line, "$ "); ok {
+					fmt.Fprintf(&got, "\n%s\n%s", line, s.run(command))
+				}
+			}
+			if *update {
+				if err := os.WriteFile(file, got.Bytes(), 0o666); err != nil {
+					t.Fatal(err)
+				}
+			} else if diff := cmp.Diff(string(want), got.String()); diff != "" {
+				t.Errorf("%s is not what is printed now (-update writes it):\n%s", file, diff)
+			}
+		})
+	}
+}
+
+// A shell runs the commands of one session.
+type shell struct {
+	t   *testing.T
+	dev *devServer
+	ids map[string]int
+}
+
+var (
+	word    = regexp.MustCompile(`'[^']*'|\S+`)
+	guid    = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	moment  = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?`)
+	gaps    = regexp.MustCompile(`  +`)
+	partial = regexp.MustCompile(`(?m)^   \w+ (\d+) of (\d+)\n`)
+	numberd = regexp.MustCompile(`<id (\d+)>`)
+)
+
+func (s *shell) run(command string) string {
+	s.t.Helper()
+	command = numberd.ReplaceAllStringFunc(command, func(name string) string {
+		for id, n := range s.ids {
+			if name == fmt.Sprintf("<id %d>", n) {
+				return id
+			}
+		}
+		s.t.Fatalf("%s: %s has not been printed yet", command, name)
+		return ""
+	})
+	var args []string
+	for _, w := range word.FindAllString(os.ExpandEnv(command), -1) {
+		args = append(args, strings.Trim(w, "'"))
+	}
+	var out bytes.Buffer
+	code := 0
+	switch args[0] {
+	case "write": // FILE TEXT
+		path := filepath.Join(s.dev.drives, args[1])
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte(args[2]+"\n"), 0o666)); err != nil {
+			s.t.Fatal(err)
+		}
+	case "cat": // FILE
+		path := args[1]
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(s.dev.drives, path)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		out.Write(data)
+	case "export": // NAME=VALUE
+		name, value, _ := strings.Cut(args[1], "=")
+		s.t.Setenv(name, value)
+	case "holdfast":
+		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Second)
+		defer cancel()
+		code = execute(ctx, args[1:], &out, &out)
+	default:
+		s.t.Fatalf("there is no command %q", args[0])
+	}
+	text := partial.ReplaceAllStringFunc(out.String(), func(line string) string {
+		if m := partial.FindStringSubmatch(line); m[1] != m[2] {
+			return "" // how many of these lines there are is chance
+		}
+		return line
+	})
+	text = guid.ReplaceAllStringFunc(text, func(id string) string {
+		if s.ids[id] == 0 {
+			s.ids[id] = len(s.ids) + 1
+		}
+		return fmt.Sprintf("<id %d>", s.ids[id])
+	})
+	text = strings.NewReplacer(s.dev.origin, "<server>", s.dev.drives, "<drives>").Replace(moment.ReplaceAllString(text, "<time>"))
+	var lines []string
+	for line := range strings.Lines(text) {
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		lines = append(lines, indent+gaps.ReplaceAllString(line[len(indent):], "  "))
+	}
+	text = strings.Join(lines, "")
+	if code != 0 {
+		text += fmt.Sprintf("[exit %d]\n", code)
+	}
+	return text
+}
+
+func TestReadOwners(t *testing.T) {
+	const id = "1fec4e78-bce4-4aaf-ab1b-5451cc387264"
+	for _, row := range []struct {
+		name, csv, column string
+		want              []entry
+		fails             string
+	}{
+		{"bare", "a@b.com\nc@d.com\n", "", []entry{{1, "a@b.com"}, {2, "c@d.com"}}, ""},
+		{"header", "Owner\na@b.com", "", []entry{{2, "a@b.com"}}, ""},
+		{"second column", "Name,Id\nA," + id + "\nB, x@y.org ", "", []entry{{2, id}, {3, "x@y.org"}}, ""},
+		{"named column", "mail,Backup\na@b.com,c@d.com\n", "backup", []entry{{2, "c@d.com"}}, ""},
+		{"numbered column, no header", "a@b.com,c@d.com\n", "2", []entry{{1, "c@d.com"}}, ""},
+		{"numbered column, header", "A,B\na@b.com,c@d.com\n", "2", []entry{{2, "c@d.com"}}, ""},
+		{"semicolons", "Name;Mail\n\"A; B\";a@b.com\n", "", []entry{{2, "a@b.com"}}, ""},
+		{"tabs and CRLF", "Name\tMail\r\nA\ta@b.com\r\n", "", []entry{{2, "a@b.com"}}, ""},
+		{"UTF-8 mark", "\ufeffa@b.com\n", "", []entry{{1, "a@b.com"}}, ""},
+		{"UTF-16", "\xff\xfea\x00@\x00b\x00.\x00c\x00\n\x00", "", []entry{{1, "a@b.c"}}, ""},
+		{"lines of a cell count", "Name,Mail\n\"A\nB\",a@b.com\nC,c@d.com\n", "", []entry{{2, "a@b.com"}, {4, "c@d.com"}}, ""},
+		{"short and empty rows", "Name,Mail\nA,a@b.com\nB\n\n,\nC,c@d.com\n", "", []entry{{2, "a@b.com"}, {3, ""}, {6, "c@d.com"}}, ""},
+		{"nonsense stays for the server to judge", "Mail\na@b.com\nx\n", "", []entry{{2, "a@b.com"}, {3, "x"}}, ""},
+		{"empty", "", "", nil, ""},
+		{"no such column", "Mail\na@b.com\n", "Owner", nil, `no column "Owner"; it has Mail`},
+		{"no owners", "Name\nA\nB\n", "", nil, "line 2 has none"},
+		{"column 0", "a@b.com\n", "0", nil, "numbered from 1"},
+	} {
+		got, err := readOwners(strings.NewReader(row.csv), row.column)
+		if row.fails != "" {
+			if err == nil || !strings.Contains(err.Error(), row.fails) {
+				t.Errorf("%s: %v, want %q", row.name, err, row.fails)
+			}
+		} else if err != nil || !slices.Equal(got, row.want) {
+			t.Errorf("%s: %v, %v, want %v", row.name, got, err, row.want)
+		}
+	}
+}
+
+// A fakeServer answers the requests of one command, each by its method and its
+// path below the API's root.
+func fakeServer(t *testing.T, answers map[string]func(body []byte) any) {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		asked := r.Method + " " + strings.TrimPrefix(r.URL.Path, client.Root)
+		if r.URL.Query().Has("$skiptoken") {
+			asked += " again"
+		}
+		answer := answers[asked]
+		if answer == nil {
+			t.Errorf("nobody expected %s", asked)
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		json.NewEncoder(w).Encode(answer(body))
+	}))
+	t.Cleanup(s.Close)
+	t.Setenv("HOLDFAST_URL", s.URL)
+	t.Setenv("HOLDFAST_TOKEN", "token")
+}
+
+const fakePolicy = "11111111-1111-4111-8111-111111111111"
+
+type object = map[string]any
+
+// A CSV of any length goes in jobs of 50,000, and what failed is found again by
+// its line.
+func TestDriveAddOfManyRows(t *testing.T) {
+	var jobs []bulkJobAnswer
+	answers := map[string]func([]byte) any{
+		"GET " + policySet + "/" + fakePolicy: func([]byte) any {
+			return object{"id": fakePolicy, "displayName": "P", "status": "active"}
+		},
+		"POST " + policySet + "/" + fakePolicy + bulkJobSet: func(body []byte) any {
+			var job bulkJobAnswer
+			if err := json.Unmarshal(body, &job); err != nil {
+				t.Error(err)
+			}
+			jobs = append(jobs, job)
+			return object{"id": fmt.Sprintf("job%d", len(jobs)), "status": "active"}
+		},
+	}
+	for n := range 3 {
+		answers[fmt.Sprintf("GET %s/job%d", bulkJobSet, n+1)] = func([]byte) any {
+			return object{"id": fmt.Sprintf("job%d", n+1), "status": "completedWithErrors", "error": object{"code": "ProtectionResourcesNotFound", "details": []any{
+				object{"code": "EmailNotFound", "message": "Unknown.", "target": fmt.Sprintf("user%d@contoso.com", n*jobSize)},
+			}}}
+		}
+	}
+	fakeServer(t, answers)
+	var text bytes.Buffer
+	text.WriteString("mail\n")
+	const rows = 120_000
+	for i := range rows {
+		fmt.Fprintf(&text, "user%d@contoso.com\n", i)
+	}
+	file := filepath.Join(t.TempDir(), "many.csv")
+	if err := os.WriteFile(file, text.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	code := execute(t.Context(), []string{"drive", "add", "--policy", fakePolicy, "--from-csv", file}, &stdout, &stderr)
+	if code != exitPartial || len(jobs) != 3 || len(jobs[0].Drives) != jobSize || len(jobs[2].Drives) != rows-2*jobSize || jobs[1].DisplayName != "many.csv (2 of 3)" {
+		t.Fatalf("exit %d, %d jobs: %s", code, len(jobs), stderr.String())
+	}
+	for _, line := range []string{"2       user0@contoso.com", "50002   user50000@contoso.com", "100002  user100000@contoso.com", "119997 owners are in P."} {
+		if !strings.Contains(stdout.String(), line) {
+			t.Errorf("there is no line %q:\n%s", line, stdout.String())
+		}
+	}
+}
+
+// --json is what the API answered, the pages of a list as one array.
+func TestJSONMergesPages(t *testing.T) {
+	fakeServer(t, map[string]func([]byte) any{
+		"GET " + policySet: func([]byte) any {
+			return object{"value": []any{object{"id": "a", "future": 1.50}}, "@odata.nextLink": "https://elsewhere.example.com" + client.Root + policySet + "?$skiptoken=x"}
+		},
+		"GET " + policySet + " again": func([]byte) any { return object{"value": []any{object{"id": "b"}}} },
+	})
+	var stdout, stderr bytes.Buffer
+	if code := execute(t.Context(), []string{"policy", "list", "--json"}, &stdout, &stderr); code != 0 {
+		t.Fatal(code, stderr.String())
+	}
+	var got []object
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil || len(got) != 2 || got[0]["future"] != 1.5 || got[1]["id"] != "b" {
+		t.Errorf("%v: %s", err, stdout.String())
+	}
+}
+
+// Waiting ends with --timeout and with Ctrl-C; the work does not, and both say so.
+func TestWaitingEnds(t *testing.T) {
+	asked := make(chan bool, 100)
+	fakeServer(t, map[string]func([]byte) any{
+		"GET /restoreSessions/s1": func([]byte) any {
+			asked <- true
+			return object{"id": "s1", "status": "active", "restoreSessionArtifactCount": object{"total": 2, "completed": 1, "inProgress": 1}}
+		},
+	})
+	var stdout, stderr bytes.Buffer
+	code := execute(t.Context(), []string{"restore", "wait", "s1", "--timeout", "300ms"}, &stdout, &stderr)
+	if code != exitStopped || !strings.Contains(stderr.String(), "restored 1 of 2") || !strings.Contains(stderr.String(), "300ms have passed: no longer waiting, but the restore goes on. See 'holdfast restore show s1'") {
+		t.Errorf("exit %d: %s", code, stderr.String())
+	}
+	for len(asked) > 0 {
+		<-asked
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	stderr.Reset()
+	code = execute(ctx, []string{"restore", "wait", "s1", "-q"}, &stdout, &stderr)
+	if code != exitStopped || stderr.String() != "holdfast: interrupted: no longer waiting, but the restore goes on. See 'holdfast restore show s1'\n" {
+		t.Errorf("exit %d: %s", code, stderr.String())
+	}
+}
+
+// A shell is offered the names of the policies.
+func TestCompletion(t *testing.T) {
+	clientEnv(t, startTestDev(t, nil))
+	for _, args := range [][]string{{"policy", "show", ""}, {"drive", "list", "--policy", ""}} {
+		var stdout, stderr bytes.Buffer
+		if code := execute(t.Context(), append([]string{"__complete"}, args...), &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), "OneDrive Policy\t71633878-8321-4950-bfaf-ed285bdd1461, inactive") {
+			t.Errorf("%v: exit %d %s %s", args, code, stdout.String(), stderr.String())
+		}
+	}
+	t.Setenv("HOLDFAST_URL", "http://127.0.0.1:1")
+	var stdout, stderr bytes.Buffer
+	if code := execute(t.Context(), []string{"__complete", "policy", "show", ""}, &stdout, &stderr); code != 0 || strings.Contains(stdout.String(), "\t") {
+		t.Errorf("without a server: exit %d %s", code, stdout.String())
+	}
+}
