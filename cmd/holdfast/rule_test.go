@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 	"holdfast/internal/simtenant"
 )
 
@@ -44,16 +45,16 @@ func TestDevFollowsTheTenantFile(t *testing.T) {
 	}
 	c := signedIn(t, first, first.origin)
 	var policy struct{ ID string }
-	if err := c.call(t.Context(), http.MethodPost, "/oneDriveForBusinessProtectionPolicies", map[string]any{"displayName": "Research"}, &policy); err != nil {
+	if err := c.Call(t.Context(), http.MethodPost, "/oneDriveForBusinessProtectionPolicies", map[string]any{"displayName": "Research"}, &policy); err != nil {
 		t.Fatal(err)
 	}
 	at := "/oneDriveForBusinessProtectionPolicies/" + policy.ID
-	err = c.call(t.Context(), http.MethodPost, at+"/driveInclusionRules", map[string]any{
+	err = c.Call(t.Context(), http.MethodPost, at+"/driveInclusionRules", map[string]any{
 		"driveExpression": "(memberOf -any (group.id -in ['" + string(group.ID) + "']))", "isAutoApplyEnabled": true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	holds := func(c *client, numbers ...int) {
+	holds := func(c *client.Client, numbers ...int) {
 		t.Helper()
 		var want []backup.ObjectID
 		for _, n := range numbers {
