@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"path"
+	"strings"
 	"time"
 
 	"holdfast/internal/backup"
@@ -117,8 +120,9 @@ func (e *Engine) library(ctx context.Context, j *jobs.Job, a backup.Artifact, so
 			return made, err
 		}
 	}
+	original := lastSegment(live)
 	for n := range maxLibraries {
-		name := fmt.Sprintf("%sR%d", live.Name, n)
+		name := fmt.Sprintf("%sR%d", original, n)
 		if _, taken, err := source.FindLibrary(ctx, live.ID, name); err != nil {
 			return drive.Drive{}, err
 		} else if taken {
@@ -135,6 +139,19 @@ func (e *Engine) library(ctx context.Context, j *jobs.Job, a backup.Artifact, so
 	}
 	return drive.Drive{}, backup.Fail(backup.ArtifactCannotBeRestored, fmt.Sprintf(
 		"There are already %d restored places beside the drive. Delete those that are no longer needed and restore again.", maxLibraries))
+}
+
+// lastSegment is the name by which a drive's address ends, such as "Documents".
+// A library so named, with a suffix, has the drive's address with that suffix.
+func lastSegment(d drive.Drive) string {
+	u, err := url.Parse(d.WebURL)
+	if err != nil {
+		return d.Name
+	}
+	if name := path.Base(strings.TrimRight(u.Path, "/")); name != "." && name != "/" {
+		return name
+	}
+	return d.Name
 }
 
 // A restoration brings one point back to one place.

@@ -234,10 +234,12 @@ func TestRestoreToNewPlace(t *testing.T) {
 	want := w.look(home)
 	damages["encrypted"](w, home)
 	live := w.look(home)
+	original, err := w.source.UserDrive(w.ctx, unit.Directory)
+	w.must(err)
 	for n := range 2 {
 		a := w.restored(point, backup.DestinationNew)
 		w.same("the live drive", live, w.look(home))
-		if !strings.HasSuffix(a.RestoredSiteName, fmt.Sprintf("R%d", n)) || a.RestoredSiteWebURL == "" || a.RestoredSiteID == "" {
+		if a.RestoredSiteName != fmt.Sprintf("DocumentsR%d", n) || a.RestoredSiteWebURL != fmt.Sprintf("%sR%d", original.WebURL, n) || a.RestoredSiteID == "" {
 			t.Errorf("restored to %q, %q, %q", a.RestoredSiteName, a.RestoredSiteID, a.RestoredSiteWebURL)
 		}
 		w.same("the new place", want, w.library(unit, a.RestoredSiteName))
