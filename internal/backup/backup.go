@@ -26,18 +26,20 @@ import (
 // Each kind of name is a type of its own, so that the compiler knows which is
 // which. Ids that the server makes are lower-case GUIDs.
 type (
-	TenantID     string // the Entra tenant, a lower-case GUID
-	ObjectID     string // a directory object, a lower-case GUID
-	PolicyID     string
-	UnitID       string
-	BulkJobID    string
-	RuleID       string
-	SessionID    string
-	ArtifactID   string
-	PointID      string
-	ServiceAppID string
-	DriveID      string // as the source gives it: opaque, case-sensitive
-	ItemID       string // as the source gives it: opaque, unique in its drive
+	TenantID        string // the Entra tenant, a lower-case GUID
+	ObjectID        string // a directory object, a lower-case GUID
+	PolicyID        string
+	UnitID          string
+	BulkJobID       string
+	RuleID          string
+	SessionID       string
+	ArtifactID      string
+	PointID         string
+	ServiceAppID    string
+	BrowseSessionID string
+	BulkRequestID   string
+	DriveID         string // as the source gives it: opaque, case-sensitive
+	ItemID          string // as the source gives it: opaque, unique in its drive
 )
 
 // NewID returns a fresh random GUID in lower case.

@@ -3,6 +3,7 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -100,23 +101,48 @@ func TestPolicyMoves(t *testing.T) {
 	}
 }
 
-// Every state of a session times every move.
+// Every state of a session, times what it holds, times every move.
 func TestSessionMoves(t *testing.T) {
+	moves := map[string]func(*Session) error{
+		"change":          func(s *Session) error { return s.Editable() },
+		"delete":          func(s *Session) error { return s.Deletable() },
+		"activate":        func(s *Session) error { return s.Activate(Stamp{}) },
+		"take a drive":    func(s *Session) error { return s.Take(RestoreStandard) },
+		"take a file":     func(s *Session) error { return s.Take(RestoreGranular) },
+		"take a bulk one": func(s *Session) error { return s.TakeBulk() },
+	}
+	const no = RestoreSessionActionNotAllowed
+	kinds := []struct {
+		kind    RestoreJobType
+		total   int
+		refused map[string]Code // in a draft
+	}{
+		{RestoreStandard, 0, map[string]Code{"activate": no}},
+		{RestoreStandard, 1, map[string]Code{"take a file": InvalidArtifactRequest, "take a bulk one": no}},
+		{RestoreGranular, 0, map[string]Code{"activate": no}},
+		{RestoreGranular, 1, map[string]Code{"take a drive": InvalidArtifactRequest, "take a bulk one": no}},
+		{RestoreBulk, 0, map[string]Code{"change": no, "take a bulk one": BulkRestoreInvalidCreate}},
+	}
 	for _, status := range []SessionStatus{SessionDraft, SessionActivating, SessionActive, SessionCompleted, SessionCompletedWithError, SessionFailed} {
-		s := Session{Status: status, Counts: ArtifactCounts{Total: 1}}
-		errs := map[string]error{"change": s.Editable(), "delete": s.Deletable(), "activate": s.Activate(Stamp{})}
-		for move, err := range errs {
-			if status == SessionDraft && err != nil {
-				t.Errorf("%s a draft = %v", move, err)
-			}
-			if status != SessionDraft && !errors.Is(err, RestoreSessionActionNotAllowed) {
-				t.Errorf("%s in %s = %v, want %s", move, status, err, RestoreSessionActionNotAllowed)
+		for _, k := range kinds {
+			for move, try := range moves {
+				s := Session{Status: status, JobType: k.kind, Counts: ArtifactCounts{Total: k.total}}
+				err := try(&s)
+				want, refused := k.refused[move]
+				if status != SessionDraft && !strings.HasPrefix(move, "take a ") || status != SessionDraft && move == "take a bulk one" {
+					want, refused = no, true
+				}
+				if strings.HasPrefix(move, "take a ") && move != "take a bulk one" && (status != SessionDraft || k.kind == RestoreBulk) {
+					continue // asked only of what is editable
+				}
+				if refused != (err != nil) || refused && !errors.Is(err, want) {
+					t.Errorf("%s in %s of %d %s = %v, want %q", move, status, k.total, k.kind, err, want)
+				}
+				if err != nil && (s.Status != status || s.JobType != k.kind) {
+					t.Errorf("refused %s changed %s %s to %s %s", move, status, k.kind, s.Status, s.JobType)
+				}
 			}
 		}
-	}
-	empty := Session{Status: SessionDraft}
-	if err := empty.Activate(Stamp{}); !errors.Is(err, RestoreSessionActionNotAllowed) || empty.Status != SessionDraft {
-		t.Errorf("activate an empty session = %v, now %s", err, empty.Status)
 	}
 	for _, test := range []struct {
 		counts ArtifactCounts

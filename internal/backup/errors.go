@@ -105,6 +105,16 @@ const (
 	InvalidRestoreTime             Code = "InvalidRestoreTime"
 	ArtifactNotFound               Code = "ArtifactNotFound"
 	ArtifactCannotBeRestored       Code = "ArtifactCannotBeRestored"
+
+	// Of bulk restore requests; the last two inside the request's error.
+	InvalidBulkRestoreArtifactID Code = "InvalidBulkRestoreArtifactId"
+	BulkRestoreInvalidCreate     Code = "BulkRestoreInvalidCreateRequest"
+	BulkRestoreTooManyEntries    Code = "BulkRestoreRestorationResourcesCountExceedsLimit"
+	BulkRestoreInvalidEmail      Code = "BulkRestoreInvalidCreateRequestUserEmail"
+	BulkRestoreArtifactsNotFound Code = "BulkRestoreArtifactsNotFound"
+	InvalidBulkRequestDeletion   Code = "InvalidStateForBulkRequestDeletion"
+	BulkRestoreNotResolved       Code = "BulkRestoreArtifactsNotResolved"
+	UserNotBackedUp              Code = "UserNotBackedup"
 )
 
 // A Detail is one part of a problem: which entry, and what was wrong with it.

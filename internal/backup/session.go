@@ -78,12 +78,12 @@ type Session struct {
 }
 
 // Activate sets s to work. An empty session has nothing to do, which the
-// caller is told.
+// caller is told; what a bulk restore request names is found out later.
 func (s *Session) Activate(by Stamp) error {
 	if err := s.mayChange("activated"); err != nil {
 		return err
 	}
-	if s.Counts.Total == 0 {
+	if s.Counts.Total == 0 && s.JobType != RestoreBulk {
 		return Fail(RestoreSessionActionNotAllowed, "The session holds no artifacts. Add at least one restore point before activating it.")
 	}
 	s.Status, s.Modified = SessionActivating, by
@@ -94,8 +94,46 @@ func (s *Session) Activate(by Stamp) error {
 // Deletable reports, as an error, why s may not be deleted now.
 func (s *Session) Deletable() error { return s.mayChange("deleted") }
 
-// Editable reports, as an error, why s may not be changed now.
-func (s *Session) Editable() error { return s.mayChange("changed") }
+// Editable reports, as an error, why artifacts may not be added to s or taken
+// out of it now.
+func (s *Session) Editable() error {
+	if err := s.mayChange("changed"); err != nil {
+		return err
+	}
+	if s.JobType == RestoreBulk {
+		return Fail(RestoreSessionActionNotAllowed, "The session holds a bulk restore request, which says what it restores. Make another session for single artifacts.").On("restoreJobType")
+	}
+	return nil
+}
+
+// Take reports, as an error, why an editable s may not be given artifacts of
+// kind t. An empty session becomes one of whatever kind it is given first.
+func (s *Session) Take(t RestoreJobType) error {
+	if s.JobType == t {
+		return nil
+	}
+	if s.Counts.Total > 0 {
+		return Fail(InvalidArtifactRequest, "The session restores "+map[RestoreJobType]string{
+			RestoreStandard: "whole drives", RestoreGranular: "single files and folders"}[s.JobType]+", and cannot hold both. Make a session for each.")
+	}
+	s.JobType = t
+	return nil
+}
+
+// TakeBulk gives s a bulk restore request, for which it must be empty.
+func (s *Session) TakeBulk() error {
+	if err := s.mayChange("given a bulk restore request"); err != nil {
+		return err
+	}
+	switch {
+	case s.JobType == RestoreBulk:
+		return Fail(BulkRestoreInvalidCreate, "The session has a bulk restore request already, and can have one only. Make another session.")
+	case s.Counts.Total > 0:
+		return Fail(RestoreSessionActionNotAllowed, "The session holds artifacts, and a bulk restore request needs an empty one. Make another session.")
+	}
+	s.JobType = RestoreBulk
+	return nil
+}
 
 func (s *Session) mayChange(action string) error {
 	if s.Status != SessionDraft {
@@ -133,4 +171,66 @@ type Artifact struct {
 	Completed   time.Time // zero until final
 	// Where it was restored to, known once it has been.
 	RestoredSiteID, RestoredSiteName, RestoredSiteWebURL string
+}
+
+// A GranularArtifact is the restore of one file or folder of a browse session,
+// into a new folder in the owner's drive.
+type GranularArtifact struct {
+	ID       ArtifactID // ours; clients know it by its key
+	Session  SessionID
+	Tenant   TenantID
+	Browse   BrowseSessionID
+	Key      ItemKey
+	Item     ItemID
+	Name     string // in the new folder
+	Owner    ObjectID
+	Point    Point // its ID, Tenant, Unit, Drive, At and Tree
+	WebURL   string
+	Status   ArtifactStatus
+	Problem  *Problem
+	Created  time.Time
+	Started  time.Time // zero until inProgress
+	Finished time.Time // zero until final
+	// What it was restored as, known once it has been.
+	RestoredKey                  ItemKey
+	RestoredPath, RestoredWebURL string
+}
+
+// A BulkRequestStatus is where a bulk restore request stands.
+type BulkRequestStatus string
+
+const (
+	BulkRequestActive              BulkRequestStatus = "active"
+	BulkRequestCompleted           BulkRequestStatus = "completed"
+	BulkRequestCompletedWithErrors BulkRequestStatus = "completedWithErrors"
+)
+
+// MaxBulkRestoreEntries is how many owners one bulk restore request may name.
+const MaxBulkRestoreEntries = 10_000
+
+// A BulkRequest names owners whose drives a session restores, each from the
+// point that fits. Which those are is found out once the session is activated.
+type BulkRequest struct {
+	ID          BulkRequestID
+	Tenant      TenantID
+	Session     SessionID
+	DisplayName string
+	Drives      []string // addresses, as they were sent
+	ObjectIDs   []string // directory object ids, as they were sent
+	Destination Destination
+	From, To    time.Time // of the points that fit, both inclusive; zero = open
+	Tags        PointTags // "" = any
+	Oldest      bool      // the oldest of those that fit, not the newest
+	Status      BulkRequestStatus
+	Problem     *Problem
+	Created     Stamp
+	Modified    Stamp
+}
+
+// Deletable reports, as an error, why r may not be deleted now.
+func (r *BulkRequest) Deletable() error {
+	if r.Status == BulkRequestActive {
+		return Fail(InvalidBulkRequestDeletion, "A bulk restore request can be deleted once it is completed; this one is active.").On("status")
+	}
+	return nil
 }

@@ -104,10 +104,12 @@ func (v *Vocabulary) segment(s string) (string, bool) {
 }
 
 // splitKey splits name('key') and name(id='key'), in which id may also be the
-// name that name's key has in the patterns.
+// name that name's key has in the patterns. A function of one parameter is
+// called in the same form.
 func (v *Vocabulary) splitKey(s string) (name, key string, ok bool) {
 	name, _, _ = strings.Cut(s, "(")
-	return splitKey(s, v.keys[strings.ToLower(name)])
+	name = strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(name), "microsoft."), "graph.")
+	return splitKey(s, v.keys[name])
 }
 
 // splitKey splits name('key') and name(id='key'), in which id may also be
