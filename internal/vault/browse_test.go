@@ -1,0 +1,64 @@
+package vault
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"holdfast/internal/backup"
+)
+
+// Every item of a drive whose index has split is found by what its key says.
+func TestItemsAreFoundByTheirKeys(t *testing.T) {
+	v, _ := newVault(t)
+	u := begin(t, v, Sealed{})
+	u.Put(folder("root", "", "root"))
+	u.Put(folder("sub", "root", "sub"))
+	u.Put(folder("deep", "sub", "deep"))
+	u.Put(file(t, u, "f", "deep", "f.txt", "12345"))
+	for i := range 1200 {
+		u.Put(folder(fmt.Sprintf("id-%d", i), "root", fmt.Sprintf("n%04d", i)))
+	}
+	s := seal(t, u, noon)
+	total := 0
+	for n, err := range v.Walk(t.Context(), s.Tree) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		total++
+		got, ok, err := v.Find(t.Context(), s.Tree, backup.RefOf(n.ID))
+		if err != nil || !ok || got.ID != n.ID || got.Path != n.Path {
+			t.Fatalf("Find(%s) = %+v, %v, %v", n.ID, got, ok, err)
+		}
+	}
+	if root, ok, err := v.Find(t.Context(), s.Tree, backup.ItemRef{}); err != nil || !ok || root.ID != "root" || root.Items != int64(total-1) || root.Bytes != 5 {
+		t.Errorf("the root folder = %+v, %v, %v", root, ok, err)
+	}
+	if _, ok, err := v.Find(t.Context(), s.Tree, backup.RefOf("nobody")); ok || err != nil {
+		t.Errorf("Find of an unknown item = %v, %v", ok, err)
+	}
+	in, err := v.Browse(t.Context(), s.Tree, "sub")
+	if err != nil || len(in) != 1 || in[0].Path != "sub/deep" || in[0].Items != 1 || in[0].Bytes != 5 {
+		t.Errorf("Browse(sub) = %+v, %v", in, err)
+	}
+	for _, id := range []backup.ItemID{"f", "nobody"} {
+		if _, err := v.Browse(t.Context(), s.Tree, id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Browse(%s) = %v", id, err)
+		}
+	}
+	var below []string
+	for n, err := range v.WalkBelow(t.Context(), s.Tree, "sub") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		below = append(below, n.Path)
+	}
+	if fmt.Sprint(below) != "[sub sub/deep sub/deep/f.txt]" {
+		t.Errorf("WalkBelow(sub) = %v", below)
+	}
+	for _, err := range v.WalkBelow(t.Context(), s.Tree, "nobody") {
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("WalkBelow(nobody) = %v", err)
+		}
+	}
+}
