@@ -83,6 +83,7 @@ type Commit struct {
 	Point    backup.Point    // At, Tree, Files, Folders, Bytes; CommitPoint fills in the rest
 	PrevRoot string          // the drive's root that the run started from
 	State    DriveState      // as the run leaves it
+	WebURL   string          // of the drive; "" leaves what is known of it
 	Problem  *backup.Problem // what stands against the unit although the point was made, or nil
 }
 
@@ -218,16 +219,18 @@ func settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id
 
 // moveRoot stores a drive's state, if its root is still m.PrevRoot.
 func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, now int64) error {
-	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot}
+	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot, m.WebURL}
 	text := `
-		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8
+		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8,
+			web_url = CASE WHEN $10 = '' THEN web_url ELSE $10 END
 		WHERE unit = $1 AND drive = $2 AND tenant = $3 AND root = $9`
 	if m.PrevRoot == "" {
 		text = `
-		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)
+		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10)
 		ON CONFLICT (unit, drive) DO UPDATE SET root = excluded.root, tree = excluded.tree, cursor = excluded.cursor,
-			pending = excluded.pending, committed = excluded.committed
+			pending = excluded.pending, committed = excluded.committed,
+			web_url = CASE WHEN excluded.web_url = '' THEN drive_state.web_url ELSE excluded.web_url END
 		WHERE drive_state.root = $9 AND drive_state.tenant = excluded.tenant`
 	}
 	n, err := affected(tx.ExecContext(ctx, text, args...))

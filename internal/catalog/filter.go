@@ -104,6 +104,11 @@ var (
 		filterEnum("destinationType", "a.destination", "new", "inPlace"),
 		{odata.Property{Name: "startDateTime", Type: odata.Time, Orders: true}, "a.started"},
 	}
+	browseFields = fields{
+		filterID("id", "b.id", ""),
+		filterEnum("status", "b.status", "creating", "created", "failed"),
+		filterTime("createdDateTime", "b.created", true),
+	}
 
 	PolicyProperties   = policyFields.properties()
 	UnitProperties     = unitListFields.properties()
@@ -111,6 +116,7 @@ var (
 	RuleProperties     = ruleFields.properties()
 	SessionProperties  = sessionFields.properties()
 	ArtifactProperties = artifactFields.properties()
+	BrowseProperties   = browseFields.properties()
 )
 
 const (

@@ -135,14 +135,16 @@ func (c *Catalog) SearchPoints(ctx context.Context, tenant backup.TenantID, s Po
 
 // ExpirePoints forgets the restore points of the job's tenant whose time is
 // over, notes their drives for trimming, and returns how many they were. A
-// point that is being restored is kept until that has ended. Before that all
-// follow the configured retention, if it has changed. jobs.ErrLost.
+// point that is being restored or browsed is kept until that has ended. Before
+// that all follow the configured retention, if it has changed. jobs.ErrLost.
 func (c *Catalog) ExpirePoints(ctx context.Context, j *jobs.Job) (total int64, err error) {
 	if err := c.reapplyRetention(ctx, j); err != nil {
 		return 0, fmt.Errorf("expire points: %w", err)
 	}
 	const over = `tenant = $1 AND expires <= $2 AND NOT EXISTS (
-		SELECT 1 FROM restore_artifact a WHERE a.point = restore_point.id AND a.status IN ('scheduled', 'inProgress'))`
+		SELECT 1 FROM restore_artifact a WHERE a.point = restore_point.id AND a.status IN ('scheduled', 'inProgress'))
+		AND NOT EXISTS (SELECT 1 FROM browse_session b WHERE b.point = restore_point.id AND b.expires > $2)
+		AND NOT EXISTS (SELECT 1 FROM granular_artifact g WHERE g.point = restore_point.id AND g.status IN ('scheduled', 'inProgress'))`
 	now := database.Micros(c.now())
 	for {
 		var n int64

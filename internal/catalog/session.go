@@ -79,13 +79,8 @@ func (c *Catalog) CreateSession(ctx context.Context, tenant backup.TenantID, wor
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `
-			INSERT INTO restore_session (id, tenant, workload, status, job_type, total, succeeded, failed, completed, created, created_by, modified, modified_by)
-			VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, $8, $9, $10)`,
-			string(s.ID), string(s.Tenant), string(s.Workload), string(s.Status), string(s.JobType), s.Counts.Total,
-			database.Micros(by.At), toJSON(by.By), database.Micros(by.At), toJSON(by.By))
-		if err != nil {
-			return fmt.Errorf("insert session: %w", err)
+		if err := insertSession(ctx, tx, s); err != nil {
+			return err
 		}
 		return d.write(ctx, tx)
 	})
@@ -93,6 +88,28 @@ func (c *Catalog) CreateSession(ctx context.Context, tenant backup.TenantID, wor
 		return backup.Session{}, fmt.Errorf("create session: %w", err)
 	}
 	return s, nil
+}
+
+func insertSession(ctx context.Context, tx *database.Tx, s backup.Session) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO restore_session (id, tenant, workload, status, job_type, total, succeeded, failed, completed, created, created_by, modified, modified_by)
+		VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, $8, $9, $10)`,
+		string(s.ID), string(s.Tenant), string(s.Workload), string(s.Status), string(s.JobType), s.Counts.Total,
+		database.Micros(s.Created.At), toJSON(s.Created.By), database.Micros(s.Modified.At), toJSON(s.Modified.By))
+	if err != nil {
+		return fmt.Errorf("insert session: %w", err)
+	}
+	return nil
+}
+
+// editSession stores what may change of a draft.
+func editSession(ctx context.Context, tx *database.Tx, s backup.Session) error {
+	_, err := tx.ExecContext(ctx, `UPDATE restore_session SET job_type = $2, total = $3, modified = $4, modified_by = $5 WHERE id = $1`,
+		string(s.ID), string(s.JobType), s.Counts.Total, database.Micros(s.Modified.At), toJSON(s.Modified.By))
+	if err != nil {
+		return fmt.Errorf("update session: %w", err)
+	}
+	return nil
 }
 
 // An ArtifactChange is one item of a session's delta: Remove is set, or Add.
@@ -125,6 +142,9 @@ func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id b
 		if err := s.Editable(); err != nil {
 			return err
 		}
+		if err := s.Take(backup.RestoreStandard); err != nil {
+			return err
+		}
 		var d *artifactDelta
 		if results, d, err = c.changeArtifacts(ctx, tx, &s, changes, by); err != nil {
 			return err
@@ -134,9 +154,7 @@ func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id b
 		}
 		s.Counts.Total += len(d.added) - len(d.removed)
 		s.Modified = by
-		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET total = $2, modified = $3, modified_by = $4 WHERE id = $1`,
-			string(s.ID), s.Counts.Total, database.Micros(by.At), toJSON(by.By))
-		return err
+		return editSession(ctx, tx, s)
 	})
 	if err != nil {
 		return backup.Session{}, nil, fmt.Errorf("update session: %w", err)
@@ -286,7 +304,21 @@ func (c *Catalog) DeleteSession(ctx context.Context, tenant backup.TenantID, id 
 	return nil
 }
 
-// ActivateSession sets a draft to work: a restore job for each artifact.
+// scheduleArtifacts enqueues a restore job for each artifact of a session.
+func (c *Catalog) scheduleArtifacts(ctx context.Context, tx *database.Tx, s *backup.Session) error {
+	err := c.queue.EnqueueSelect(ctx, tx, jobs.Restore, s.Tenant, c.now(),
+		`SELECT a.id FROM restore_artifact a WHERE a.session = $1`, string(s.ID))
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE restore_artifact SET status = 'scheduled' WHERE session = $1`, string(s.ID)); err != nil {
+		return fmt.Errorf("schedule artifacts: %w", err)
+	}
+	return nil
+}
+
+// ActivateSession sets a draft to work: a restore job for each artifact, or one
+// to find out which artifacts a bulk restore request means.
 // RestoreSessionNotFound, RestoreSessionActionNotAllowed, and
 // TooManyActiveRestoreSessions.
 func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, by backup.Stamp) (backup.Session, error) {
@@ -309,12 +341,16 @@ func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, i
 			return backup.Fail(backup.TooManyActiveRestoreSessions, strconv.Itoa(working)+
 				" restore sessions are at work, which is as many as may be. Try again when one has ended.")
 		}
-		if err := c.queue.EnqueueSelect(ctx, tx, jobs.Restore, tenant, c.now(),
-			`SELECT a.id FROM restore_artifact a WHERE a.session = $1`, string(id)); err != nil {
-			return err
+		switch s.JobType {
+		case backup.RestoreStandard:
+			err = c.scheduleArtifacts(ctx, tx, &s)
+		case backup.RestoreGranular:
+			err = c.activateGranular(ctx, tx, &s)
+		case backup.RestoreBulk:
+			err = c.queue.EnqueueSelect(ctx, tx, jobs.BulkRestore, tenant, c.now(), `SELECT b.id FROM bulk_restore b WHERE b.session = $1`, string(id))
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE restore_artifact SET status = 'scheduled' WHERE session = $1`, string(id)); err != nil {
-			return fmt.Errorf("schedule artifacts: %w", err)
+		if err != nil {
+			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, modified = $3, modified_by = $4 WHERE id = $1`,
 			string(id), string(s.Status), database.Micros(by.At), toJSON(by.By))
@@ -454,40 +490,45 @@ func (c *Catalog) FinishArtifact(ctx context.Context, j *jobs.Job, id backup.Art
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		now := database.Micros(c.now())
 		var session backup.SessionID
 		err := tx.QueryRowContext(ctx, `
 			UPDATE restore_artifact SET status = $3, problem = $4, completed = $5, site_id = $6, site_name = $7, site_web_url = $8
 			WHERE tenant = $1 AND id = $2 AND status IN ('scheduled', 'inProgress')
 			RETURNING session`,
-			string(j.Tenant), string(id), string(status), problemJSON(problem), now, r.SiteID, r.SiteName, r.SiteWebURL).Scan(&session)
+			string(j.Tenant), string(id), string(status), problemJSON(problem), database.Micros(c.now()), r.SiteID, r.SiteName, r.SiteWebURL).Scan(&session)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("update artifact: %w", err)
 		}
-		// The row is locked by the addition, so that of two artifacts that end
-		// at once the second sees both.
-		var n backup.ArtifactCounts
-		err = tx.QueryRowContext(ctx, `
-			UPDATE restore_session SET succeeded = succeeded + $2, failed = failed + $3
-			WHERE id = $1 RETURNING total, succeeded, failed`,
-			string(session), bit(problem == nil), bit(problem != nil)).Scan(&n.Total, &n.Completed, &n.Failed)
-		if err != nil {
-			return fmt.Errorf("count artifact: %w", err)
-		}
-		end := n.Settle()
-		completed := now
-		if !end.Final() {
-			completed = 0
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, completed = $3 WHERE id = $1`,
-			string(session), string(end), completed)
+		_, err = c.countEnd(ctx, tx, session, problem == nil)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("finish artifact %s: %w", id, err)
 	}
 	return nil
+}
+
+// countEnd counts an artifact that has ended in its session, which ends with
+// the last one, and returns where the session stands.
+func (c *Catalog) countEnd(ctx context.Context, tx *database.Tx, session backup.SessionID, succeeded bool) (backup.SessionStatus, error) {
+	// The row is locked by the addition, so that of two artifacts that end at
+	// once the second sees both.
+	var n backup.ArtifactCounts
+	err := tx.QueryRowContext(ctx, `
+		UPDATE restore_session SET succeeded = succeeded + $2, failed = failed + $3
+		WHERE id = $1 RETURNING total, succeeded, failed`,
+		string(session), bit(succeeded), bit(!succeeded)).Scan(&n.Total, &n.Completed, &n.Failed)
+	if err != nil {
+		return "", fmt.Errorf("count artifact: %w", err)
+	}
+	end, completed := n.Settle(), int64(0)
+	if end.Final() {
+		completed = database.Micros(c.now())
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, completed = $3 WHERE id = $1`,
+		string(session), string(end), completed)
+	return end, err
 }

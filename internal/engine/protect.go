@@ -204,6 +204,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes,
 		},
 		PrevRoot: p.state.Root,
+		WebURL:   p.drive.WebURL,
 		State: catalog.DriveState{
 			Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree,
 			Cursor: p.stage.cursor, Pending: p.pending,

@@ -18,6 +18,12 @@ const (
 	// Restore brings back one artifact of an activated restore session.
 	// Key: the artifact's id.
 	Restore Kind = "restore"
+	// RestoreItem brings back one file or folder of an activated restore
+	// session. Key: the granular artifact's id.
+	RestoreItem Kind = "restoreItem"
+	// BulkRestore finds the restore points that a bulk restore request means
+	// and restores them. Key: the request's id.
+	BulkRestore Kind = "bulkRestore"
 	// Expire removes a tenant's restore points that are past their time, again
 	// and again. Key: the tenant's id.
 	Expire Kind = "expire"

@@ -1,0 +1,124 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+const browseColumns = `b.id, b.tenant, b.owner, b.point, b.tenant, b.unit, b.drive, b.at, b.tree, b.bytes, b.web_url, b.status, b.problem, b.created, b.expires`
+
+func scanBrowseSession(r scanner) (b backup.BrowseSession, err error) {
+	return b, r.Scan(&b.ID, &b.Tenant, &b.Owner, &b.Point.ID, &b.Point.Tenant, &b.Point.Unit, &b.Point.Drive, micros{&b.Point.At}, &b.Point.Tree,
+		&b.Point.Bytes, &b.WebURL, &b.Status, fromJSON{&b.Problem}, micros{&b.Created}, micros{&b.Expires})
+}
+
+// CreateBrowseSession makes a session that looks into a restore point, which
+// is there to be browsed at once. InvalidRestorePoint.
+func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantID, point backup.PointID, by backup.Stamp) (backup.BrowseSession, error) {
+	by = asStored(by)
+	b := backup.BrowseSession{
+		ID: backup.NewID[backup.BrowseSessionID](), Tenant: tenant, Status: backup.BrowseCreated,
+		Created: by.At, Expires: by.At.Add(backup.BrowseLife),
+	}
+	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
+		b.Point, err = scanPoint(tx.QueryRowContext(ctx, `
+			SELECT `+pointColumns+` FROM restore_point r WHERE r.tenant = $1 AND r.id = $2 AND r.expires > $3`,
+			string(tenant), string(point), database.Micros(by.At)))
+		if errors.Is(err, sql.ErrNoRows) {
+			return invalidPoint(point)
+		}
+		if err != nil {
+			return fmt.Errorf("read point: %w", err)
+		}
+		if err := b.Point.Browsable(); err != nil {
+			return err
+		}
+		err = tx.QueryRowContext(ctx, `
+			SELECT u.directory, coalesce((SELECT s.web_url FROM drive_state s WHERE s.unit = u.id AND s.drive = $3), '')
+			FROM unit u WHERE u.tenant = $1 AND u.id = $2`,
+			string(tenant), string(b.Point.Unit), string(b.Point.Drive)).Scan(&b.Owner, &b.WebURL)
+		if err != nil {
+			return fmt.Errorf("read the point's owner: %w", err)
+		}
+		_, err = tx.ExecContext(ctx, `
+			INSERT INTO browse_session (id, tenant, owner, point, unit, drive, at, tree, bytes, web_url, status, created, expires)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+			string(b.ID), string(tenant), string(b.Owner), string(b.Point.ID), string(b.Point.Unit), string(b.Point.Drive),
+			database.Micros(b.Point.At), b.Point.Tree, b.Point.Bytes, b.WebURL, string(b.Status), database.Micros(b.Created), database.Micros(b.Expires))
+		return err
+	})
+	if err != nil {
+		return backup.BrowseSession{}, fmt.Errorf("create browse session: %w", err)
+	}
+	return b, nil
+}
+
+// BrowseSession returns a browse session whose time is not over, or
+// ItemNotFound.
+func (c *Catalog) BrowseSession(ctx context.Context, tenant backup.TenantID, id backup.BrowseSessionID) (backup.BrowseSession, error) {
+	b, err := scanBrowseSession(c.db.Read().QueryRowContext(ctx, `
+		SELECT `+browseColumns+` FROM browse_session b WHERE b.tenant = $1 AND b.id = $2 AND b.expires > $3`,
+		string(tenant), string(id), database.Micros(c.now())))
+	if errors.Is(err, sql.ErrNoRows) {
+		return b, browseNotFound()
+	}
+	if err != nil {
+		return b, fmt.Errorf("read browse session %s: %w", id, err)
+	}
+	return b, nil
+}
+
+func browseNotFound() error {
+	return backup.Fail(backup.ItemNotFound, "There is no such browse session, or its 72 hours are over. Create another for the restore point.").On("id")
+}
+
+// BrowseSessions lists a tenant's browse sessions whose time is not over.
+func (c *Catalog) BrowseSessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.BrowseSession], error) {
+	q := query{columns: browseColumns, from: "browse_session b", time: "b.created", id: "b.id", fields: browseFields}
+	q.and("b.tenant = " + q.arg(string(tenant)))
+	q.and("b.expires > " + q.arg(database.Micros(c.now())))
+	l, err := list(ctx, c, q, page, scanBrowseSession)
+	if err != nil {
+		return l, fmt.Errorf("list browse sessions: %w", err)
+	}
+	return l, nil
+}
+
+// DeleteBrowseSession ends a browse session. What was put into restore sessions
+// from it and is not at work yet can then not be restored. ItemNotFound.
+func (c *Catalog) DeleteBrowseSession(ctx context.Context, tenant backup.TenantID, id backup.BrowseSessionID) error {
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		n, err := affected(tx.ExecContext(ctx, `DELETE FROM browse_session WHERE tenant = $1 AND id = $2 AND expires > $3`,
+			string(tenant), string(id), database.Micros(c.now())))
+		if err == nil && n == 0 {
+			return browseNotFound()
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete browse session: %w", err)
+	}
+	return nil
+}
+
+// ExpireBrowseSessions removes the browse sessions of the job's tenant whose
+// time is over. jobs.ErrLost.
+func (c *Catalog) ExpireBrowseSessions(ctx context.Context, j *jobs.Job) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM browse_session WHERE tenant = $1 AND expires <= $2`, string(j.Tenant), database.Micros(c.now()))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("expire browse sessions: %w", err)
+	}
+	return nil
+}
