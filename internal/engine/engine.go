@@ -92,14 +92,16 @@ func setDefault[T comparable](v *T, to T) {
 // Work returns the handler of every kind of job there is.
 func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 	return map[jobs.Kind]jobs.Work{
-		jobs.Settle:   {Handler: e.settle, Workers: 1},
-		jobs.BulkAdd:  {Handler: e.bulkAdd, Workers: 2},
-		jobs.Rule:     {Handler: e.rule, Workers: 2},
-		jobs.Backup:   {Handler: e.backup, Workers: e.Workers},
-		jobs.Restore:  {Handler: e.restore, Workers: e.Workers},
-		jobs.Expire:   {Handler: e.expire, Workers: 1},
-		jobs.Maintain: {Handler: e.maintain, Workers: 1},
-		jobs.Offboard: {Handler: e.offboard, Workers: 1},
+		jobs.Settle:      {Handler: e.settle, Workers: 1},
+		jobs.BulkAdd:     {Handler: e.bulkAdd, Workers: 2},
+		jobs.Rule:        {Handler: e.rule, Workers: 2},
+		jobs.Backup:      {Handler: e.backup, Workers: e.Workers},
+		jobs.Restore:     {Handler: e.restore, Workers: e.Workers},
+		jobs.RestoreItem: {Handler: e.restoreItem, Workers: e.Workers},
+		jobs.BulkRestore: {Handler: e.bulkRestore, Workers: 1},
+		jobs.Expire:      {Handler: e.expire, Workers: 1},
+		jobs.Maintain:    {Handler: e.maintain, Workers: 1},
+		jobs.Offboard:    {Handler: e.offboard, Workers: 1},
 	}
 }
 

@@ -10,9 +10,12 @@ import (
 	"holdfast/internal/vault"
 )
 
-// expire is a recurring job of a tenant: points that are past their time
-// vanish from the catalog, and then from the vault.
+// expire is a recurring job of a tenant: browse sessions and points that are
+// past their time vanish from the catalog, and then points from the vault.
 func (e *Engine) expire(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	if err := e.Catalog.ExpireBrowseSessions(ctx, j); err != nil {
+		return jobs.Result{}, err
+	}
 	points, err := e.Catalog.ExpirePoints(ctx, j)
 	if err != nil {
 		return jobs.Result{}, err

@@ -1,0 +1,276 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/drive"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+// Item returns an item of a point: it is how a backup.Browser looks into the
+// vault.
+func (e *Engine) Item(ctx context.Context, p backup.Point, ref backup.ItemRef) (backup.Item, error) {
+	v, err := e.Vaults(ctx, p.Tenant)
+	if err != nil {
+		return backup.Item{}, err
+	}
+	l, ok, err := v.Find(ctx, p.Tree, ref)
+	if err == nil && !ok {
+		err = noItem()
+	}
+	return itemOf(l), err
+}
+
+// Children returns what a folder of a point holds.
+func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.ItemID) ([]backup.Item, error) {
+	v, err := e.Vaults(ctx, p.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	all, err := v.Browse(ctx, p.Tree, folder)
+	if errors.Is(err, vault.ErrNotFound) {
+		return nil, noItem()
+	}
+	if err != nil {
+		return nil, err
+	}
+	items := make([]backup.Item, len(all))
+	for i, l := range all {
+		items[i] = itemOf(l)
+	}
+	return items, nil
+}
+
+func noItem() error {
+	return backup.Fail(backup.ItemNotFound, "The restore point holds no such item.")
+}
+
+func itemOf(l vault.Listed) backup.Item {
+	return backup.Item{ID: l.ID, Parent: l.Parent, Name: l.Name, Path: l.Path, Kind: l.Kind, Size: l.Bytes, Items: l.Items}
+}
+
+// bulkRestore is the job of a bulk restore request: it finds out whose drives
+// it means, from which points, and has them restored.
+func (e *Engine) bulkRestore(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	b, err := e.Catalog.BulkRestoreForWork(ctx, j.Tenant, backup.BulkRequestID(j.Key))
+	if errors.Is(err, backup.BulkRestoreArtifactsNotFound) || err == nil && b.Status != backup.BulkRequestActive {
+		return jobs.Done, nil
+	}
+	if err != nil {
+		return jobs.Result{}, err
+	}
+	unknown, err := e.Catalog.UnresolvedBulkRestore(ctx, b)
+	if err != nil {
+		return jobs.Result{}, err
+	}
+	if len(unknown) > 0 {
+		// Whoever was backed up is known; this is for addresses that changed. A
+		// source that is away must not hold a restore up.
+		if err := e.refreshDirectory(ctx, j.Tenant); err != nil {
+			if stopped(ctx, err) {
+				return jobs.Result{}, err
+			}
+			e.Log.Warn("the directory could not be read; a bulk restore goes on with what is known of it", "tenant", j.Tenant, "err", err)
+		}
+	}
+	if err := e.Catalog.ResolveBulkRestore(ctx, j, b); err != nil {
+		return jobs.Result{}, err
+	}
+	e.Log.Info("bulk restore resolved", "tenant", j.Tenant, "request", b.ID, "session", b.Session, "entries", len(b.Drives)+len(b.ObjectIDs))
+	return jobs.Done, nil
+}
+
+// restoreItem is the job of one file or folder of a session. Like restore it
+// may be killed at any moment, and then does what is left to do.
+func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	a, err := e.Catalog.GranularForWork(ctx, j.Tenant, backup.ArtifactID(j.Key))
+	if errors.Is(err, backup.ItemNotFound) || err == nil && a.Status.Final() {
+		return jobs.Done, nil
+	}
+	if err != nil {
+		return jobs.Result{}, err
+	}
+	if err := e.Catalog.StartGranular(ctx, j, a.ID); err != nil {
+		return jobs.Result{}, err
+	}
+	var restored catalog.RestoredItem
+	problem := a.Problem // it could not be restored from the beginning
+	if problem == nil {
+		restored, problem, err = e.restoreBelow(ctx, j, a)
+	}
+	if err != nil {
+		if stopped(ctx, err) {
+			return jobs.Result{}, err
+		}
+		why, lasting := explain(err)
+		if !lasting && j.Failures < maxRestoreFailures {
+			return jobs.Result{}, err
+		}
+		problem = &why
+	}
+	if err := e.Catalog.FinishGranular(ctx, j, a.ID, restored, problem); err != nil {
+		return jobs.Result{}, err
+	}
+	if problem != nil {
+		e.Log.Warn("item not restored", "tenant", j.Tenant, "artifact", a.ID, "code", problem.Code, "problem", problem.Message, "err", err)
+		return jobs.Done, nil
+	}
+	e.Log.Info("item restored", "tenant", j.Tenant, "artifact", a.ID, "point", a.Point.At, "place", restored.Path)
+	return jobs.Done, nil
+}
+
+// restoreBelow brings an item of a point, and all below it, into the session's
+// folder in the owner's drive.
+func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.GranularArtifact) (catalog.RestoredItem, *backup.Problem, error) {
+	unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	source, err := e.Sources(j.Tenant)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, fmt.Errorf("reach the source: %w", err)
+	}
+	v, err := e.Vaults(ctx, j.Tenant)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	}
+	live, err := findDrive(ctx, source, unit)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	folder, err := e.restoreFolder(ctx, j, a.Session, source, live)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	r := &restoration{e: e, job: j, unit: unit, point: a.Point, source: source, vault: v, drive: live, seeds: map[backup.ItemID]vault.Entry{}}
+	var made backup.ItemID
+	r.survey = func(ctx context.Context) (*plan, error) {
+		p, err := r.surveyFolder(ctx, folder, a)
+		if err == nil {
+			made = p.liveID(a.Item)
+		}
+		return p, err
+	}
+	problem, err := r.run(ctx)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	at := path.Join(folder.Name, a.Name)
+	restored := catalog.RestoredItem{Path: "/" + at, WebURL: backup.WebURL(live.WebURL, at)}
+	if made == "" {
+		return catalog.RestoredItem{}, problem, nil
+	}
+	restored.Key = backup.KeyOf(j.Tenant, live.ID, made)
+	return restored, problem, nil
+}
+
+// restoreFolder returns the folder in a drive's root that a session restores
+// into. It makes it when it is not there, under a name that was noted before.
+func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.SessionID, source *drive.Client, live drive.Drive) (drive.Item, error) {
+	defer e.lock("folders " + string(live.ID))()
+	root, err := source.Root(ctx, live.ID)
+	if err != nil {
+		return drive.Item{}, err
+	}
+	there := map[string]drive.Item{}
+	for item, err := range source.Children(ctx, live.ID, root.ID) {
+		if err != nil {
+			return drive.Item{}, err
+		}
+		there[fold(item.Name)] = item
+	}
+	name, err := e.Catalog.ReserveFolder(ctx, j, session, live.ID, "")
+	if err != nil {
+		return drive.Item{}, err
+	}
+	for n := 0; name == "" && n < maxLibraries; n++ {
+		wanted := fmt.Sprintf("Restored %s R%d", e.Clock().UTC().Format(time.DateOnly), n)
+		if _, taken := there[fold(wanted)]; taken {
+			continue
+		}
+		if name, err = e.Catalog.ReserveFolder(ctx, j, session, live.ID, wanted); err != nil {
+			return drive.Item{}, err
+		}
+	}
+	if name == "" {
+		return drive.Item{}, backup.Fail(backup.ArtifactCannotBeRestored, fmt.Sprintf(
+			"There are already %d folders of today's restores in the drive. Delete those that are no longer needed and restore again.", maxLibraries))
+	}
+	if item, ok := there[fold(name)]; ok {
+		if item.Kind != backup.Folder {
+			return drive.Item{}, backup.Fail(backup.ArtifactCannotBeRestored, "A file has taken the name of the folder that is restored into. Restore again in another session.")
+		}
+		return item, nil
+	}
+	now := e.Clock()
+	item, err := source.CreateFolder(ctx, live.ID, root.ID, name, drive.Times{Created: now, Modified: now})
+	if errors.Is(err, drive.ErrExists) { // made by another worker at the same moment
+		for item, err := range source.Children(ctx, live.ID, root.ID) {
+			if err != nil || fold(item.Name) == fold(name) {
+				return item, err
+			}
+		}
+	}
+	return item, err
+}
+
+// surveyFolder compares what an artifact shall bring back with what is already
+// in the folder it goes into.
+func (r *restoration) surveyFolder(ctx context.Context, into drive.Item, a backup.GranularArtifact) (*plan, error) {
+	p := newPlan()
+	var top string
+	for node, err := range r.vault.WalkBelow(ctx, a.Point.Tree, a.Item) {
+		if err != nil {
+			return nil, fmt.Errorf("list the point: %w", err)
+		}
+		if node.ID == a.Item {
+			if node.Parent == "" {
+				return nil, backup.Fail(backup.ArtifactCannotBeRestored, "The root folder of a drive is restored as a whole drive.")
+			}
+			top = node.Path
+			p.addRoot(vault.Node{Entry: vault.Entry{ID: node.Parent, Kind: backup.Folder}}, entryOf(into, backup.Folder))
+			node.Name = a.Name
+		}
+		node.Path = a.Name + node.Path[len(top):]
+		p.addWant(node)
+	}
+	if err := r.listBelow(ctx, p, into.ID, "", a.Name); err != nil {
+		return nil, err
+	}
+	p.match()
+	return p, nil
+}
+
+// listBelow adds what a live folder holds, and all below it, to a plan; only
+// what has the name, if one is given.
+func (r *restoration) listBelow(ctx context.Context, p *plan, folder backup.ItemID, above, only string) error {
+	for item, err := range r.source.Children(ctx, r.drive.ID, folder) {
+		if err != nil {
+			return fmt.Errorf("list the folder restored into: %w", err)
+		}
+		if only != "" && fold(item.Name) != fold(only) {
+			continue
+		}
+		kind := backup.File
+		if item.Kind == backup.Folder {
+			kind = backup.Folder
+		}
+		at := path.Join(above, item.Name)
+		entry := entryOf(item, kind)
+		entry.Parent = folder
+		p.addLive(vault.Node{Entry: entry, Path: at})
+		if kind == backup.Folder {
+			if err := r.listBelow(ctx, p, item.ID, at, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

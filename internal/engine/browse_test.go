@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/jobs"
+)
+
+// find returns an item of a point by its path, as a client that browses would.
+func (w *world) find(p backup.Point, at string) backup.Item {
+	w.t.Helper()
+	item, err := w.engine.Item(w.ctx, p, backup.ItemRef{})
+	w.must(err)
+	for name := range strings.SplitSeq(at, "/") {
+		below, err := w.engine.Children(w.ctx, p, item.ID)
+		w.must(err)
+		found := false
+		for _, i := range below {
+			if i.Name == name {
+				item, found = i, true
+			}
+		}
+		if !found {
+			w.t.Fatalf("the point has no %s", at)
+		}
+	}
+	again, err := w.engine.Item(w.ctx, p, backup.RefOf(item.ID))
+	w.must(err)
+	if again != item {
+		w.t.Errorf("by its key it is %+v, by its place %+v", again, item)
+	}
+	return item
+}
+
+// granular makes a session of what is at paths of a point.
+func (w *world) granular(p backup.Point, paths ...string) backup.Session {
+	w.t.Helper()
+	b, err := w.catalog.CreateBrowseSession(w.ctx, w.tenant, p.ID, backup.Stamp{At: w.engine.Clock()})
+	w.must(err)
+	var items []catalog.NewGranular
+	for _, at := range paths {
+		item := w.find(p, at)
+		items = append(items, catalog.NewGranular{Browse: b, Key: backup.KeyOf(w.tenant, p.Drive, item.ID), Item: item, WebURL: backup.WebURL(b.WebURL, at)})
+	}
+	s, err := w.catalog.CreateGranularSession(w.ctx, w.tenant, backup.OneDrive, items, backup.Stamp{})
+	w.must(err)
+	return s
+}
+
+func (w *world) items(s backup.Session) []backup.GranularArtifact {
+	w.t.Helper()
+	l, err := w.catalog.GranularArtifacts(w.ctx, w.tenant, s.ID, catalog.Page{})
+	w.must(err)
+	return l.Items
+}
+
+// below returns what of a state is in a folder, by its path there.
+func below(s state, folder string) state {
+	in := state{}
+	for at, what := range s {
+		if rest, ok := strings.CutPrefix(at, folder+"/"); ok {
+			in[rest] = what
+		}
+	}
+	return in
+}
+
+func TestRestoreOfFilesAndFolders(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	files := oddFiles()
+	files["other/plain.txt"] = "another of the same name"
+	w.put(home, files)
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	was := w.look(home)
+	damages["encrypted"](w, home)
+	harm := w.look(home)
+
+	s := w.granular(point, "plain.txt", "other/plain.txt", "folder", "big.bin")
+	_, err := w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
+	w.must(err)
+	for _, a := range w.items(s) {
+		if !strings.Contains(a.WebURL, "/Documents/") {
+			t.Errorf("%s was at %s", a.Name, a.WebURL)
+		}
+		w.run(jobs.RestoreItem, string(a.ID), w.engine.restoreItem)
+		w.run(jobs.RestoreItem, string(a.ID), w.engine.restoreItem) // as after a crash
+	}
+	place := "Restored " + w.engine.Clock().UTC().Format(time.DateOnly) + " R0"
+	now := w.look(home)
+	want := state{"plain.txt": was["plain.txt"], "plain (1).txt": was["other/plain.txt"], "big.bin": was["big.bin"], "folder": was["folder"]}
+	for at, what := range below(was, "folder") {
+		want["folder/"+at] = what
+	}
+	w.same("the new folder", want, below(now, place))
+	for at := range now {
+		if at == place || strings.HasPrefix(at, place+"/") {
+			delete(now, at)
+		}
+	}
+	w.same("the rest of the drive", harm, now)
+	names := map[string]bool{}
+	for _, a := range w.items(s) {
+		if a.Status != backup.ArtifactSucceeded || a.RestoredPath != "/"+place+"/"+a.Name || !strings.HasSuffix(a.RestoredWebURL, strings.ReplaceAll(backup.WebURL("x", a.RestoredPath[1:])[1:], " ", "%20")) || a.RestoredKey == "" {
+			t.Errorf("artifact %+v", a)
+		}
+		names[a.Name] = true
+	}
+	if !names["plain (1).txt"] {
+		t.Errorf("names are %v", names)
+	}
+	if got, err := w.catalog.Session(w.ctx, w.tenant, s.ID); err != nil || got.Status != backup.SessionCompleted || got.Counts.Completed != 4 {
+		t.Errorf("the session is %+v, %v", got, err)
+	}
+	// What was restored is found by its key once it is in a point.
+	next := w.backUp(unit)
+	for _, a := range w.items(s) {
+		ref, ok := a.RestoredKey.Below(backup.LibraryKey(w.tenant, next.Drive))
+		item, err := w.engine.Item(w.ctx, next, ref)
+		if !ok || err != nil || "/"+item.Path != a.RestoredPath {
+			t.Errorf("%s is %+v, %v, %v", a.RestoredKey, item, ok, err)
+		}
+	}
+
+	// Another session has another folder.
+	s = w.granular(point, "plain.txt")
+	_, err = w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
+	w.must(err)
+	w.run(jobs.RestoreItem, string(w.items(s)[0].ID), w.engine.restoreItem)
+	if got := w.items(s)[0]; got.RestoredPath != "/"+strings.TrimSuffix(place, "0")+"1/plain.txt" {
+		t.Errorf("restored to %s", got.RestoredPath)
+	}
+}
+
+func TestRestoreOfItemsStoppedAnywhere(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, oddFiles())
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	was := w.look(home)
+	s := w.granular(point, "folder")
+	_, err := w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
+	w.must(err)
+	a := w.items(s)[0]
+	stops := w.stopping(rand.New(rand.NewPCG(3, 8365)), 6, jobs.RestoreItem, string(a.ID), w.engine.restoreItem)
+	a = w.items(s)[0]
+	if a.Status != backup.ArtifactSucceeded {
+		t.Fatalf("the artifact is %s, %+v\n%s", a.Status, a.Problem, w.log)
+	}
+	w.same("the folder", below(was, "folder"), below(w.look(home), a.RestoredPath[1:]))
+	t.Log(stops, "stops")
+}
+
+// A browse session keeps its point, and what it names, past its time.
+func TestBrowsedPointsAreKept(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"a.txt": "a"})
+	unit := w.protectAll()[0]
+	w.backUp(unit)
+	w.must(os.WriteFile(filepath.Join(w.home(0), "a.txt"), []byte("edited"), 0o644))
+	point := w.backUp(unit) // the newest, not the week's first
+	w.must(os.WriteFile(filepath.Join(w.home(0), "a.txt"), []byte("edited again"), 0o644))
+	w.skew.Store(int64(13*24*time.Hour + 20*time.Hour))
+	s := w.granular(point, "a.txt")
+	w.backUp(unit)
+	w.skew.Store(int64(15 * 24 * time.Hour))
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
+	if _, err := w.catalog.Point(w.ctx, w.tenant, point.ID); err == nil {
+		t.Error("the point has not expired")
+	}
+	_, err := w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
+	w.must(err)
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
+	a := w.items(s)[0]
+	w.run(jobs.RestoreItem, string(a.ID), w.engine.restoreItem)
+	a = w.items(s)[0]
+	if a.Status != backup.ArtifactSucceeded {
+		t.Fatalf("%+v", a)
+	}
+	if got, err := os.ReadFile(filepath.Join(w.home(0), filepath.FromSlash(a.RestoredPath))); err != nil || string(got) != "edited" {
+		t.Errorf("restored %q, %v", got, err)
+	}
+	w.skew.Store(int64(18 * 24 * time.Hour))
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
+	if _, err := w.engine.Item(w.ctx, point, backup.ItemRef{}); err == nil {
+		if points, err := w.catalog.LiveTrees(w.ctx, w.tenant, unit.ID, point.Drive); err != nil || strings.Contains(fmt.Sprint(points), point.Tree) {
+			t.Errorf("the point is still kept: %v, %v", points, err)
+		}
+	}
+}
+
+func TestBulkRestore(t *testing.T) {
+	w := newWorld(t, "ann", "bob", "eve")
+	for i := range 3 {
+		w.put(w.home(i), map[string]string{"a.txt": fmt.Sprint("of ", i)})
+	}
+	units := w.protectAll()
+	was := []state{}
+	for i, u := range units[:2] {
+		w.backUp(u)
+		was = append(was, w.look(w.home(i)))
+		w.must(os.WriteFile(filepath.Join(w.home(i), "a.txt"), []byte("encrypted"), 0o644))
+	}
+	s, err := w.catalog.CreateSession(w.ctx, w.tenant, backup.OneDrive, backup.RestoreStandard, nil, backup.Stamp{})
+	w.must(err)
+	b, err := w.catalog.CreateBulkRestore(w.ctx, w.tenant, backup.BulkRequest{Session: s.ID, Destination: backup.DestinationInPlace,
+		Drives: []string{"ANN@example.com", "eve@example.com", "nobody@example.com"}, ObjectIDs: []string{string(units[1].Directory), string(units[0].Directory)}}, backup.Stamp{})
+	w.must(err)
+	_, err = w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
+	w.must(err)
+	w.run(jobs.BulkRestore, string(b.ID), w.engine.bulkRestore)
+	list, err := w.catalog.Artifacts(w.ctx, w.tenant, s.ID, catalog.Page{})
+	w.must(err)
+	if len(list.Items) != 2 {
+		t.Fatalf("%d artifacts", len(list.Items))
+	}
+	for _, a := range list.Items {
+		w.run(jobs.Restore, string(a.ID), w.engine.restore)
+	}
+	for i := range was {
+		w.same(fmt.Sprint("drive ", i), was[i], w.look(w.home(i)))
+	}
+	b, err = w.catalog.BulkRestore(w.ctx, w.tenant, s.ID, b.ID)
+	w.must(err)
+	if b.Status != backup.BulkRequestCompletedWithErrors || len(b.Problem.Details) != 2 || b.Problem.Details[0].Target != "eve@example.com" {
+		t.Errorf("the request is %+v", b)
+	}
+	if got, err := w.catalog.Session(w.ctx, w.tenant, s.ID); err != nil || got.Status != backup.SessionCompleted {
+		t.Errorf("the session is %+v, %v", got, err)
+	}
+}
