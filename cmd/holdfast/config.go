@@ -84,6 +84,10 @@ type Config struct {
 	// OffboardGrace is how long after it was asked for an offboarding destroys
 	// the backups, and can be cancelled until then. Default: 2160h, 90 days.
 	OffboardGrace Duration `json:"offboardGrace"`
+	// AnyUserBrowses lets a user with the permission to restore browse backups
+	// and restore parts of them without the directory role SharePoint Backup
+	// Administrator, which Microsoft asks for. Default: false.
+	AnyUserBrowses bool `json:"anyUserBrowses"`
 
 	// Alone says that no other process works on the database, so that a start
 	// takes up at once what the process before it left. SQLite implies it.

@@ -275,6 +275,7 @@ func (d *devServer) config(o devOptions) (Config, error) {
 		RuleInterval:     Duration(o.rules),
 		Audiences:        defaultAudiences,
 		Workers:          defaultWorkers,
+		AnyUserBrowses:   true, // the simulated tenant has no directory roles
 		Alone:            true,
 	}
 	if cfg.Database == "" {

@@ -128,6 +128,8 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	}
 	s.api, err = graphapi.New(graphapi.Config{
 		Catalog:          s.catalog,
+		Browser:          s.engine,
+		BrowseRole:       cfg.browseRole(),
 		Verifier:         identity.NewVerifier(identity.Config{Issuers: issuers, Audiences: cfg.Audiences}),
 		Tenants:          func(t backup.TenantID) bool { return s.sources[t] != nil },
 		PageKey:          key,
@@ -152,6 +154,15 @@ func known[T any](m map[backup.TenantID]T, t backup.TenantID) (T, error) {
 		return v, fmt.Errorf("tenant %s is not in the configuration of this server", t)
 	}
 	return v, nil
+}
+
+// browseRole returns the directory role that users need to browse backups, or
+// "" for none.
+func (c *Config) browseRole() string {
+	if c.AnyUserBrowses {
+		return ""
+	}
+	return identity.SharePointBackupAdministrator
 }
 
 // pageTokenKey returns the key that seals page tokens.

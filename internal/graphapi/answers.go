@@ -85,4 +85,11 @@ var answers = map[backup.Code]answer{
 	artifactsLimitOnUpdate:                {status: http.StatusBadRequest, code: backup.RestoreArtifactsLimitBreached},
 	backup.TooManyActiveRestoreSessions:   {status: http.StatusInternalServerError, retry: 60},
 	backup.ArtifactNotFound:               {status: http.StatusNotFound},
+
+	backup.InvalidBulkRestoreArtifactID: {status: http.StatusBadRequest},
+	backup.BulkRestoreInvalidCreate:     {status: http.StatusBadRequest},
+	backup.BulkRestoreTooManyEntries:    {status: http.StatusBadRequest},
+	backup.BulkRestoreInvalidEmail:      {status: http.StatusBadRequest},
+	backup.BulkRestoreArtifactsNotFound: {status: http.StatusNotFound},
+	backup.InvalidBulkRequestDeletion:   {status: http.StatusForbidden},
 }

@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -107,6 +108,8 @@ func (s *Server) deleted(x *exchange) (reply, error) {
 	s.replays.forget(x.tenant())
 	return reply{status: http.StatusNoContent}, nil
 }
+
+func isUnknown(err error) bool { return errors.Is(err, backup.ItemNotFound) }
 
 // unknown is the answer to an id of a kind that has no code of its own.
 func unknown() error { return backup.Fail(backup.ItemNotFound, "There is no such resource.") }

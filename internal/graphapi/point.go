@@ -240,16 +240,17 @@ func parseSearch(b *odata.Object) (catalog.PointSearch, error) {
 		return search, err
 	}
 	search.Oldest = preference == "oldest"
-	tag, err := enum(b, "tags", string(backup.TagNone), string(backup.TagFastRestore))
-	if err != nil {
+	tagged := false
+	if search.Tags, tagged, err = pointTags(b); err != nil {
 		return search, err
 	}
-	search.Tags = backup.PointTags(tag)
 	query, queried, err := b.Object("artifactQuery")
 	if err != nil {
 		return search, err
 	}
 	switch {
+	case !tagged:
+		return search, invalidSearch("The tags must be none or fastRestore.", "tags")
 	case queried && query != nil:
 		return search, invalidSearch("An artifactQuery searches mailboxes; the units of this server are drives.", "artifactQuery")
 	case len(ids) == 0:

@@ -37,6 +37,8 @@ type route struct {
 	fault   backup.Code // of a failure of ours; "" is generalException
 	plain   bool        // it answers in text/plain
 	action  bool        // its last segment is the name of a bound operation
+	params  []string    // parameters of an action whose body is optional
+	browses bool        // users need a directory role for it
 	creates bool        // a repetition of the same request must not create again
 }
 
@@ -194,6 +196,11 @@ func (s *Server) admit(x *exchange) error {
 	if x.caller.Shell() && identity.Table[x.route.op].NoShell {
 		return backup.Fail(backup.Forbidden, "PowerShell clients may not do this. Use an application of your own.")
 	}
+	if x.route.browses {
+		if err := s.mayBrowse(x); err != nil {
+			return err
+		}
+	}
 	return s.throttle.take(x.w, x.tenant(), x.caller.AppID)
 }
 
@@ -285,7 +292,7 @@ func (x *exchange) readBody() (err error) {
 	}
 	x.body, err = odata.ParseObject(x.raw, code)
 	if err == nil && x.route.action && x.route.body == optionalBody {
-		err = x.body.Only("") // actions without parameters
+		err = x.body.Only("", x.route.params...)
 	}
 	return err
 }

@@ -22,6 +22,10 @@ const (
 	artifactSet     = "driveRestoreArtifacts"
 	serviceAppSet   = "serviceApps"
 	emailSetting    = "emailNotificationsSetting"
+	granularSet     = "granularDriveRestoreArtifacts"
+	bulkRestoreSet  = "driveRestoreArtifactsBulkAdditionRequests"
+	browseSet       = "browseSessions"
+	driveBrowseSet  = "oneDriveForBusinessBrowseSessions"
 )
 
 // The types of OneDrive.
@@ -32,6 +36,9 @@ const (
 	driveRule     = "driveProtectionRule"
 	driveSession  = "oneDriveForBusinessRestoreSession"
 	driveArtifact = "driveRestoreArtifact"
+	driveGranular = "granularDriveRestoreArtifact"
+	driveBulk     = "driveRestoreArtifactsBulkAdditionRequest"
+	driveBrowse   = "oneDriveForBusinessBrowseSession"
 	restorePoint  = "restorePoint"
 	serviceApp    = "serviceApp"
 )
@@ -162,12 +169,51 @@ func routes() []route {
 		)
 	}
 	ofSession := driveSessionSet + "/{id}/" + artifactSet
-	return append(table,
+	table = append(table,
 		route{method: "GET", path: sessionSet + "/graph." + driveSession, op: identity.ListSessions, handle: (*Server).listSessions, entity: sessionType, options: queried},
 		route{method: "GET", path: sessionSet + "/{id}/graph." + driveSession, op: identity.GetSession, handle: (*Server).getSession, entity: sessionType, options: single, keys: sessionKey},
 		route{method: "GET", path: ofSession, op: identity.ListArtifacts, handle: (*Server).listArtifacts, entity: artifactType, options: artifactOptions, keys: sessionKey},
 		route{method: "GET", path: ofSession + "/$count", op: identity.ListArtifacts, handle: (*Server).countArtifacts, entity: artifactType, options: counted, keys: sessionKey, plain: true},
 		route{method: "GET", path: ofSession + "/{artifact}", op: identity.GetArtifact, handle: (*Server).getArtifact, entity: artifactType, options: expandable, keys: artifactKey},
 		route{method: "GET", path: ofSession + "/{artifact}/restorePoint", op: identity.GetArtifact, handle: (*Server).getArtifactPoint, entity: pointType, options: single, keys: artifactKey},
+	)
+
+	// What is in a session beside whole drives.
+	granular := driveSessionSet + "/{id}/" + granularSet
+	requests := driveSessionSet + "/{id}/" + bulkRestoreSet
+	requestsKey := []key{{"id", backup.InvalidBulkRestoreArtifactID}}
+	requestKey := []key{requestsKey[0], {"request", backup.InvalidBulkRestoreArtifactID}}
+	pages := []odata.Option{odata.SkipToken}
+	table = append(table,
+		route{method: "GET", path: granular, op: identity.ListGranularArtifacts, handle: (*Server).listGranular, options: pages, keys: sessionKey, browses: true},
+		route{method: "GET", path: granular + "/$count", op: identity.ListGranularArtifacts, handle: (*Server).countGranular, keys: sessionKey, plain: true, browses: true},
+		route{method: "GET", path: granular + "/{artifact}", op: identity.ListGranularArtifacts, handle: (*Server).getGranular, keys: sessionKey, browses: true},
+		route{method: "GET", path: requests, op: identity.ListBulkRestores, handle: (*Server).listBulkRestores, keys: requestsKey},
+		route{method: "GET", path: requests + "/$count", op: identity.ListBulkRestores, handle: (*Server).countBulkRestores, keys: requestsKey, plain: true},
+		route{method: "POST", path: requests, op: identity.CreateBulkRestore, handle: (*Server).createBulkRestore, keys: requestsKey,
+			body: requiredBody, badBody: backup.BulkRestoreInvalidCreate, creates: true},
+		route{method: "GET", path: requests + "/{request}", op: identity.GetBulkRestore, handle: (*Server).getBulkRestore, keys: requestKey},
+		route{method: "DELETE", path: requests + "/{request}", op: identity.DeleteBulkRestore, handle: (*Server).deleteBulkRestore, keys: requestKey},
+	)
+
+	// Browse sessions, through the set of all and the set of OneDrive. Their ids
+	// are opaque to clients: one of another form is an unknown one.
+	for _, set := range []string{browseSet, driveBrowseSet} {
+		table = append(table,
+			route{method: "GET", path: set, op: identity.ListBrowseSessions, handle: (*Server).listBrowseSessions, entity: browseType, options: queried, browses: true},
+			route{method: "GET", path: set + "/$count", op: identity.ListBrowseSessions, handle: (*Server).countBrowseSessions, entity: browseType, options: counted, plain: true, browses: true},
+			route{method: "GET", path: set + "/{id}", op: identity.GetBrowseSession, handle: (*Server).getBrowseSession, browses: true},
+			route{method: "DELETE", path: set + "/{id}", op: identity.DeleteBrowseSession, handle: (*Server).deleteBrowseSession, browses: true},
+			route{method: "POST", path: set + "/{id}/browse", op: identity.Browse, handle: (*Server).browse, body: optionalBody,
+				params: []string{"browseLocationItemKey", "browseResourceType", "filter", "orderBy"}, action: true, browses: true},
+			route{method: "GET", path: set + "/{id}/browse", op: identity.Browse, handle: (*Server).browseOn, options: pages, action: true, browses: true},
+			route{method: "GET", path: set + "/{id}/browse/{token}", op: identity.Browse, handle: (*Server).browseOn, browses: true},
+		)
+	}
+	return append(table,
+		route{method: "POST", path: driveBrowseSet, op: identity.CreateBrowseSession, handle: (*Server).createBrowseSession, body: requiredBody,
+			badBody: backup.InvalidCreateRequest, creates: true, browses: true},
+		route{method: "GET", path: browseSet + "/graph." + driveBrowse, op: identity.ListBrowseSessions, handle: (*Server).listBrowseSessions, entity: browseType, options: queried, browses: true},
+		route{method: "GET", path: browseSet + "/{id}/graph." + driveBrowse, op: identity.GetBrowseSession, handle: (*Server).getBrowseSession, browses: true},
 	)
 }

@@ -2,7 +2,8 @@
 // table, one file for each resource, and the views that show them.
 //
 // It decides nothing about backup: a handler reads the request, makes one call
-// of the catalog, and shows the result. It sees neither drives nor the vault.
+// of the catalog, and shows the result. It sees neither drives nor the vault;
+// what restore points hold a backup.Browser tells it.
 //
 // It promises that each request is checked in one order (route, method, token,
 // permission, throttle, media types, query options, ids, body, existence,
@@ -32,6 +33,7 @@ import (
 type Config struct {
 	Catalog  *catalog.Catalog   // required
 	Verifier *identity.Verifier // required
+	Browser  backup.Browser     // shows what restore points hold; required
 	PageKey  []byte             // seals page tokens; at least 16 bytes, secret, and the same in all processes; required
 	Log      *slog.Logger       // nil: slog.Default
 	Clock    backup.Clock       // nil: time.Now
@@ -60,6 +62,11 @@ type Config struct {
 	// within ten seconds. 0: as many as it likes.
 	RequestsPer10s int
 
+	// BrowseRole is the directory role, by its template id, that a user needs to
+	// browse restore points and to restore parts of them. Empty: none. It is
+	// not asked of applications.
+	BrowseRole string
+
 	// RealEnums sends the members of enumerations that old clients do not know
 	// without being asked for by Prefer: include-unknown-enum-members.
 	RealEnums bool
@@ -82,8 +89,8 @@ type Server struct {
 // New returns a server. It fails when the configuration lacks something, or a
 // route names an operation that the permission table does not know.
 func New(cfg Config) (*Server, error) {
-	if cfg.Catalog == nil || cfg.Verifier == nil {
-		return nil, errors.New("the API needs a catalog and a verifier of tokens")
+	if cfg.Catalog == nil || cfg.Verifier == nil || cfg.Browser == nil {
+		return nil, errors.New("the API needs a catalog, a browser of restore points and a verifier of tokens")
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now

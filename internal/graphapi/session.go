@@ -17,7 +17,6 @@ type (
 
 const (
 	artifactDelta = artifactSet + "@delta"
-	granularSet   = "granularDriveRestoreArtifacts"
 	granularDelta = granularSet + "@delta"
 )
 
@@ -88,13 +87,14 @@ func (s *Server) createSession(x *exchange) (reply, error) {
 	if err := concrete(x, sessionSet, driveSession, backup.InvalidRequest); err != nil {
 		return reply{}, err
 	}
+	if b.Has(granularSet) {
+		return s.createGranular(x)
+	}
 	items, given, err := b.Objects(artifactSet)
 	if err != nil {
 		return reply{}, err
 	}
 	switch {
-	case b.Has(granularSet):
-		return reply{}, notGranular(granularSet)
 	case given && len(items) == 0:
 		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(artifactSet)
 	case len(items) > backup.MaxArtifactsPerRequest:
@@ -114,10 +114,6 @@ func (s *Server) createSession(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	return created(x, driveSessionSet, driveSessionSet+"/"+string(v.ID), s.sessionView(x, v))
-}
-
-func notGranular(target string) error {
-	return backup.Fail(backup.InvalidArtifactRequest, "Single files and folders are restored from a browse session, which this server does not have yet. Restore the whole drive with '"+artifactSet+"'.").On(target)
 }
 
 // newArtifact reads an artifact that a request adds.
@@ -184,19 +180,16 @@ func checkArtifacts(list []catalog.NewArtifact) error {
 // updateSession serves PATCH of a restore session: artifacts to add and remove.
 func (s *Server) updateSession(x *exchange) (reply, error) {
 	id := guid[sessionID](x, "id")
+	if x.body.Has(granularDelta) {
+		return s.updateGranular(x, id)
+	}
 	items, err := sessionEdit(x.body)
 	if err != nil {
 		return reply{}, err
 	}
 	changes, err := artifactChanges(items)
 	if err != nil {
-		// Whether the session exists and is a draft comes before what is wrong with
-		// the change.
-		v, err2 := s.catalog.Session(x.ctx(), x.tenant(), id)
-		if err2 == nil {
-			err2 = v.Editable()
-		}
-		return reply{}, cmp.Or(err2, err)
+		return reply{}, cmp.Or(s.editable(x, id), err)
 	}
 	v, outcomes, err := s.catalog.PatchSession(x.ctx(), x.tenant(), id, changes, s.stamp(x))
 	if err != nil {
@@ -229,13 +222,22 @@ func (s *Server) updateSession(x *exchange) (reply, error) {
 	return r, err
 }
 
+// editable reports, as an error, why a session may not be changed: that it is
+// unknown or no draft comes before what is wrong with the change.
+func (s *Server) editable(x *exchange, id sessionID) error {
+	v, err := s.catalog.Session(x.ctx(), x.tenant(), id)
+	if err != nil {
+		return err
+	}
+	return v.Editable()
+}
+
 // sessionEdit reads the delta of a PATCH.
 func sessionEdit(b *odata.Object) ([]odata.Change, error) {
-	switch {
-	case b.Has(granularDelta), b.Has(granularSet):
-		return nil, notGranular(granularDelta)
-	case b.Has(artifactSet):
-		return nil, backup.Fail(backup.InvalidPatchRequest, "The artifacts of a session are changed with '"+artifactDelta+"', which says what to add and what to remove.").On(artifactSet)
+	for set, delta := range map[string]string{artifactSet: artifactDelta, granularSet: granularDelta} {
+		if b.Has(set) {
+			return nil, backup.Fail(backup.InvalidPatchRequest, "The artifacts of a session are changed with '"+delta+"', which says what to add and what to remove.").On(set)
+		}
 	}
 	if err := b.Only(driveSession, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", artifactDelta)...); err != nil {
 		return nil, err

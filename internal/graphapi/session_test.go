@@ -291,7 +291,8 @@ func TestSessionStory(t *testing.T) {
 			"twice":         {obj{artifactDelta: []obj{many[0], many[0]}}, backup.DuplicateArtifactInList},
 			"twice removed": {obj{artifactDelta: []obj{{"@removed": obj{}, "id": gone}, {"@removed": obj{}, "id": gone}}}, backup.DuplicateArtifactInList},
 			"a bad removal": {obj{artifactDelta: []obj{{"@removed": obj{}, "id": "x"}}}, backup.InvalidArtifactRequest},
-			"granular":      {obj{granularDelta: []obj{}}, backup.InvalidArtifactRequest},
+			"granular":      {obj{granularDelta: []obj{{"browseSessionId": "x", "itemKey": "y"}}}, backup.InvalidArtifactRequest},
+			"both":          {obj{granularDelta: []obj{}, artifactDelta: []obj{}}, backup.InvalidArtifactRequest},
 			"nowhere":       {obj{artifactDelta: []obj{point(0, "")}}, backup.InvalidPathType},
 		} {
 			if got := c.do("PATCH", draft, row.body); got.status != 400 || got.code() != row.code {

@@ -32,6 +32,8 @@ var (
 		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.SessionProperties}
 	artifactType = &entityType{name: driveArtifact, properties: []string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime",
 		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"}, listed: catalog.ArtifactProperties}
+	browseType = &entityType{name: driveBrowse, properties: []string{"id", "restorePointId", "restorePointDateTime", "status", "createdDateTime", "expirationDateTime",
+		"backupSizeInBytes", "error", "directoryObjectId"}, listed: catalog.BrowseProperties}
 	serviceType    = &entityType{name: "backupRestoreRoot", properties: []string{"id", "serviceStatus"}}
 	serviceAppType = &entityType{name: serviceApp, properties: []string{"id", "application", "status", "registrationDateTime", "effectiveDateTime", "lastModifiedBy", "lastModifiedDateTime"},
 		listed: catalog.ServiceAppProperties}

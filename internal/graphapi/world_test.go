@@ -85,6 +85,7 @@ func newWorldOf(t testing.TB, db *database.DB, kept catalog.Config, change ...fu
 	w.catalog = catalog.New(db, w.queue, kept)
 	cfg := Config{
 		Catalog: w.catalog,
+		Browser: shelf{},
 		Verifier: identity.NewVerifier(identity.Config{
 			Issuers:   []identity.Issuer{{Issuer: issuer.URL + "/{tenantid}/v2.0", JWKS: issuer.URL + "/keys"}},
 			Audiences: []string{audience}, Clock: w.clock,

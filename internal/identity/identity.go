@@ -46,7 +46,12 @@ type Caller struct {
 	Email     string
 	Delegated bool // a user is present; otherwise the application acts for itself
 	Granted   map[Permission]bool
+	Roles     []string // template ids of the user's directory roles, in lower case
 }
+
+// SharePointBackupAdministrator is the directory role that lets a user look
+// into backups and restore parts of them, by its template id.
+const SharePointBackupAdministrator = "9d3e04ba-3ee4-4d1b-a3a7-9aef423a09be"
 
 // Identities is the caller as createdBy and lastModifiedBy record it.
 func (c Caller) Identities() backup.IdentitySet {

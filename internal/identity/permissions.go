@@ -46,6 +46,18 @@ const (
 	ListArtifacts   Operation = "ListArtifacts"
 	GetArtifact     Operation = "GetArtifact"
 
+	ListGranularArtifacts Operation = "ListGranularArtifacts"
+	CreateBulkRestore     Operation = "CreateBulkRestore"
+	ListBulkRestores      Operation = "ListBulkRestores"
+	GetBulkRestore        Operation = "GetBulkRestore"
+	DeleteBulkRestore     Operation = "DeleteBulkRestore"
+
+	CreateBrowseSession Operation = "CreateBrowseSession"
+	ListBrowseSessions  Operation = "ListBrowseSessions"
+	GetBrowseSession    Operation = "GetBrowseSession"
+	DeleteBrowseSession Operation = "DeleteBrowseSession"
+	Browse              Operation = "Browse"
+
 	GetService           Operation = "GetService"
 	EnableService        Operation = "EnableService"
 	ListServiceApps      Operation = "ListServiceApps"
@@ -127,6 +139,18 @@ var Table = map[Operation]Requirement{
 	ActivateSession: anyCaller(RestoreWrite),
 	ListArtifacts:   anyCaller(RestoreRead, RestoreWrite),
 	GetArtifact:     anyCaller(RestoreRead, RestoreWrite),
+
+	ListGranularArtifacts: anyCaller(RestoreWrite),
+	CreateBulkRestore:     anyCaller(RestoreWrite),
+	ListBulkRestores:      anyCaller(RestoreRead, RestoreWrite),
+	GetBulkRestore:        anyCaller(RestoreRead, RestoreWrite),
+	DeleteBulkRestore:     anyCaller(RestoreWrite),
+
+	CreateBrowseSession: anyCaller(RestoreWrite),
+	ListBrowseSessions:  anyCaller(RestoreWrite),
+	GetBrowseSession:    anyCaller(RestoreWrite),
+	DeleteBrowseSession: anyCaller(RestoreWrite),
+	Browse:              anyCaller(RestoreWrite),
 
 	GetService:           notByShell(anyCaller(ControlRead, ControlWrite)),
 	EnableService:        notByShell(anyCaller(ControlWrite)),

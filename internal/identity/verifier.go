@@ -114,6 +114,7 @@ type claims struct {
 	PreferredUsername string   `json:"preferred_username"`
 	Scopes            string   `json:"scp"`
 	Roles             []string `json:"roles"`
+	DirectoryRoles    []string `json:"wids"`
 	Type              string   `json:"idtyp"`
 }
 
@@ -208,6 +209,9 @@ func (c claims) caller() (Caller, error) {
 			if who.Email == "" {
 				who.Email = address
 			}
+		}
+		for _, role := range c.DirectoryRoles {
+			who.Roles = append(who.Roles, strings.ToLower(role))
 		}
 	}
 	for _, p := range granted {

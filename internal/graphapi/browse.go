@@ -1,0 +1,325 @@
+package graphapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/odata"
+)
+
+type browseID = backup.BrowseSessionID
+
+// mayBrowse refuses a user without the directory role that looking into
+// backups needs. Of an application its permission is enough.
+func (s *Server) mayBrowse(x *exchange) error {
+	if s.cfg.BrowseRole == "" || !x.caller.Delegated || slices.Contains(x.caller.Roles, s.cfg.BrowseRole) {
+		return nil
+	}
+	return backup.Fail(backup.AccessDenied, "Only users with the directory role SharePoint Backup Administrator may browse backups and restore parts of them. Ask an administrator for the role, and get a new token.")
+}
+
+// browseView shows an oneDriveForBusinessBrowseSession.
+func browseView(b backup.BrowseSession) odata.Entity {
+	e := odata.Entity{Type: driveBrowse, Path: root + "/" + browseSet + "('" + string(b.ID) + "')"}
+	e.Add("id", b.ID)
+	e.Add("restorePointId", b.Point.ID)
+	e.Add("restorePointDateTime", odata.FormatTime(b.Point.At))
+	e.Add("status", b.Status)
+	e.Add("createdDateTime", odata.FormatTime(b.Created))
+	e.Add("expirationDateTime", odata.FormatTime(b.Expires))
+	e.Add("backupSizeInBytes", strconv.FormatInt(b.Point.Bytes, 10))
+	e.Add("error", b.Problem)
+	e.Add("directoryObjectId", b.Owner)
+	return e
+}
+
+func (s *Server) browseSessions(x *exchange) func(catalog.Page) (catalog.List[backup.BrowseSession], error) {
+	return func(p catalog.Page) (catalog.List[backup.BrowseSession], error) {
+		return s.catalog.BrowseSessions(x.ctx(), x.tenant(), p)
+	}
+}
+
+// listBrowseSessions serves browseSessions and its set of OneDrive.
+func (s *Server) listBrowseSessions(x *exchange) (reply, error) {
+	return list(s, x, listing[backup.BrowseSession]{
+		set: x.set(), fetch: s.browseSessions(x),
+		view: func(b backup.BrowseSession) (odata.Entity, error) { return browseView(b), nil },
+	})
+}
+
+func (s *Server) countBrowseSessions(x *exchange) (reply, error) {
+	return count(x, s.browseSessions(x))
+}
+
+// createBrowseSession serves POST of an oneDriveForBusinessBrowseSession.
+func (s *Server) createBrowseSession(x *exchange) (reply, error) {
+	if err := x.body.Only(driveBrowse, append(readOnly, "restorePointId", "restorePointDateTime", "expirationDateTime", "backupSizeInBytes", "directoryObjectId")...); err != nil {
+		return reply{}, err
+	}
+	text, _, err := x.body.String("restorePointId")
+	if err != nil {
+		return reply{}, err
+	}
+	id, ok := backup.ParseGUID(text)
+	if !ok {
+		return reply{}, backup.Fail(backup.InvalidRestorePoint, "The request does not name a restore point: send restorePointId.").On("restorePointId")
+	}
+	b, err := s.catalog.CreateBrowseSession(x.ctx(), x.tenant(), backup.PointID(id), s.stamp(x))
+	if err != nil {
+		return reply{}, err
+	}
+	return created(x, driveBrowseSet, driveBrowseSet+"/"+string(b.ID), browseView(b))
+}
+
+// browseSession is the browse session of the address.
+func (s *Server) browseSession(x *exchange) (backup.BrowseSession, error) {
+	id, _ := backup.ParseGUID(x.r.PathValue("id")) // what is none is unknown, too
+	return s.catalog.BrowseSession(x.ctx(), x.tenant(), browseID(id))
+}
+
+func (s *Server) getBrowseSession(x *exchange) (reply, error) {
+	b, err := s.browseSession(x)
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, x.set(), browseView(b))
+}
+
+func (s *Server) deleteBrowseSession(x *exchange) (reply, error) {
+	id, _ := backup.ParseGUID(x.r.PathValue("id"))
+	if err := s.catalog.DeleteBrowseSession(x.ctx(), x.tenant(), browseID(id)); err != nil {
+		return reply{}, err
+	}
+	return s.deleted(x)
+}
+
+// A browsing is a place in a restore point and how it is looked at. It is what
+// the token of a next page stands for.
+type browsing struct {
+	Key    backup.ItemKey `json:"k,omitempty"`
+	Filter string         `json:"f,omitempty"`
+	Order  string         `json:"o,omitempty"`
+	From   int            `json:"n,omitempty"` // items that earlier pages showed
+}
+
+// browse serves browseSessionBase: browse, its first page.
+func (s *Server) browse(x *exchange) (reply, error) {
+	at, resource, err := parseBrowse(x.body)
+	b, err2 := s.browseSession(x)
+	switch {
+	case err2 != nil: // that there is no such session comes first
+		return reply{}, err2
+	case err != nil:
+		return reply{}, err
+	}
+	return s.browsePage(x, b, at, resource)
+}
+
+// browseOn serves the other pages, by their tokens.
+func (s *Server) browseOn(x *exchange) (reply, error) {
+	o := odata.Options{SkipToken: x.r.PathValue("token")}
+	if o.SkipToken == "" {
+		o.SkipToken = x.options.SkipToken
+	}
+	b, err := s.browseSession(x)
+	if err != nil {
+		return reply{}, err
+	}
+	if o.SkipToken == "" {
+		return reply{}, backup.Fail(backup.InvalidRequest, "To begin browsing, send POST. GET goes on from the @odata.nextLink of an answer.").On("$skiptoken")
+	}
+	text, err := s.tokens.Open(string(x.tenant()), browsePath(b.ID), o)
+	if err != nil {
+		return reply{}, err
+	}
+	var at browsing
+	if err := json.Unmarshal([]byte(text), &at); err != nil {
+		return reply{}, err
+	}
+	return s.browsePage(x, b, at, "")
+}
+
+// browsePath is what tokens of a browse session are bound to, however it is
+// addressed.
+func browsePath(id browseID) string { return "/" + browseSet + "/" + string(id) + "/browse" }
+
+func parseBrowse(o *odata.Object) (at browsing, resource string, err error) {
+	if o == nil {
+		return at, "", nil
+	}
+	text, given, err := o.String("browseLocationItemKey")
+	if err != nil {
+		return at, "", err
+	}
+	if given && text != "" {
+		ok := false
+		if at.Key, ok = backup.ParseItemKey(text); !ok {
+			return at, "", unknownKey()
+		}
+	}
+	if resource, err = choice(o, "browseResourceType", "none", "site", "documentLibrary", "folder"); err != nil {
+		return at, "", err
+	}
+	if at.Order, err = choice(o, "orderBy", "pathAsc", "pathDsc", "nameAsc", "nameDsc"); err != nil {
+		return at, "", err
+	}
+	if at.Filter, _, err = o.String("filter"); err != nil {
+		return at, "", err
+	}
+	_, err = odata.ParseNameFilter(at.Filter)
+	return at, resource, err
+}
+
+// choice returns a member that is one of values, in any case, or "" for one
+// that is absent or null.
+func choice(o *odata.Object, name string, values ...string) (string, error) {
+	v, ok, err := o.String(name)
+	if err != nil || !ok {
+		return "", err
+	}
+	for _, known := range values {
+		if strings.EqualFold(v, known) {
+			return known, nil
+		}
+	}
+	return "", backup.Fail(backup.InvalidRequest, "The member '"+name+"' must be one of "+strings.Join(values, ", ")+".").On(name)
+}
+
+func unknownKey() error {
+	return backup.Fail(backup.InvalidRequest, "The restore point holds nothing of that key. Keys are those of items that browsing this session shows.").On("browseLocationItemKey")
+}
+
+// browsePage answers with one page of what is at a place.
+func (s *Server) browsePage(x *exchange, b backup.BrowseSession, at browsing, resource string) (reply, error) {
+	if err := b.Browsable(); err != nil {
+		return reply{}, err
+	}
+	items, is, err := s.itemsAt(x, b, at.Key)
+	if err != nil {
+		return reply{}, err
+	}
+	if resource != "" && resource != "none" && resource != is {
+		return reply{}, backup.Fail(backup.InvalidRequest, "The browseResourceType is not that of the location, which is a "+is+".").On("browseResourceType")
+	}
+	filter, err := odata.ParseNameFilter(at.Filter)
+	if err != nil {
+		return reply{}, err
+	}
+	items = slices.DeleteFunc(items, func(i shown) bool { return !filter.Match(i.name) })
+	order(items, at.Order)
+
+	page := items[min(at.From, len(items)):min(at.From+backup.BrowsePage, len(items))]
+	next := ""
+	if at.From += len(page); at.From < len(items) {
+		text, err := json.Marshal(at)
+		if err != nil {
+			return reply{}, err
+		}
+		token := s.tokens.Seal(string(x.tenant()), browsePath(b.ID), odata.Options{}, string(text))
+		set, _, _ := strings.Cut(x.route.path, "/")
+		next = x.base + "/" + root + "/" + set + "/" + string(b.ID) + "/browse?$skiptoken=" + url.QueryEscape(token)
+	}
+	views := make([]odata.Entity, len(page))
+	for i, item := range page {
+		views[i] = item.view()
+	}
+	body, err := x.form().Collection(x.base+"/$metadata#Collection(microsoft.graph.browseQueryResponseItem)", int64(len(views)), next, views)
+	return reply{status: http.StatusOK, body: body}, err
+}
+
+// A shown is an item as browsing shows it.
+type shown struct {
+	key    backup.ItemKey
+	name   string
+	path   string
+	webURL string
+	kind   string
+	size   int64
+	items  int64
+}
+
+// view shows a browseQueryResponseItem.
+func (i shown) view() odata.Entity {
+	var e odata.Entity
+	e.Add("itemKey", i.key)
+	e.Add("name", i.name)
+	e.Add("webUrl", i.webURL)
+	e.Add("type", i.kind)
+	if i.kind != "file" {
+		e.Add("itemsCount", min(i.items, 1<<31-1))
+	}
+	e.Add("sizeInBytes", strconv.FormatInt(i.size, 10))
+	return e
+}
+
+// itemsAt returns what is at a place, and of which kind that is. Above a
+// drive's root folder there is nothing but its library.
+func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) (items []shown, is string, err error) {
+	library := backup.LibraryKey(b.Tenant, b.Point.Drive)
+	if k == "" || k == backup.SiteKey(b.Tenant, b.Point.Drive) {
+		item, err := s.cfg.Browser.Item(x.ctx(), b.Point, backup.ItemRef{})
+		if err != nil {
+			return nil, "", err
+		}
+		return []shown{{library, libraryName(b.WebURL), "", b.WebURL, "documentLibrary", item.Size, item.Items}}, "site", nil
+	}
+	var ref backup.ItemRef
+	is = "documentLibrary"
+	if k != library {
+		var ok bool
+		if ref, ok = k.Below(library); !ok {
+			return nil, "", unknownKey()
+		}
+		is = "folder"
+	}
+	at, err := s.cfg.Browser.Item(x.ctx(), b.Point, ref)
+	if isUnknown(err) || err == nil && at.Kind != backup.Folder {
+		return nil, "", unknownKey()
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	below, err := s.cfg.Browser.Children(x.ctx(), b.Point, at.ID)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, item := range below {
+		items = append(items, shown{backup.KeyOf(b.Tenant, b.Point.Drive, item.ID), item.Name, item.Path, backup.WebURL(b.WebURL, item.Path), string(item.Kind), item.Size, item.Items})
+	}
+	return items, is, nil
+}
+
+// order sorts items as it was asked for. Otherwise they stay folders first,
+// each kind by name.
+func order(items []shown, by string) {
+	compare := func(a, b shown) int { return strings.Compare(strings.ToLower(a.name), strings.ToLower(b.name)) }
+	switch by {
+	case "":
+		return
+	case "pathAsc", "pathDsc":
+		compare = func(a, b shown) int { return strings.Compare(a.path, b.path) }
+	}
+	slices.SortStableFunc(items, compare)
+	if strings.HasSuffix(by, "Dsc") {
+		slices.Reverse(items)
+	}
+}
+
+// libraryName is what the library of a drive is called in its address.
+func libraryName(webURL string) string {
+	u, err := url.Parse(webURL)
+	if err != nil {
+		return "Documents"
+	}
+	name := strings.TrimRight(u.Path, "/")
+	if name = name[strings.LastIndexByte(name, '/')+1:]; name == "" {
+		return "Documents"
+	}
+	return name
+}

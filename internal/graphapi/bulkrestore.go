@@ -1,0 +1,222 @@
+package graphapi
+
+import (
+	"net/http"
+	"strings"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/odata"
+)
+
+type requestID = backup.BulkRequestID
+
+// bulkRestoreView shows a driveRestoreArtifactsBulkAdditionRequest. Its lists
+// are never told again.
+func bulkRestoreView(b backup.BulkRequest) odata.Entity {
+	e := odata.Entity{Type: driveBulk, Path: root + "/" + driveSessionSet + "('" + string(b.Session) + "')/" + bulkRestoreSet + "('" + string(b.ID) + "')"}
+	e.Add("id", b.ID)
+	e.Add("displayName", b.DisplayName)
+	e.Add("destinationType", b.Destination)
+	period := odata.Entity{}
+	addTime(&period, "startDateTime", b.From)
+	addTime(&period, "endDateTime", b.To)
+	e.Add("protectionTimePeriod", period)
+	preference := "latest"
+	if b.Oldest {
+		preference = "oldest"
+	}
+	e.Add("restorePointPreference", preference)
+	if b.Tags != "" {
+		e.Add("tags", b.Tags)
+	}
+	e.Add("drives", []string{})
+	e.Add("directoryObjectIds", []string{})
+	e.Add("status", b.Status)
+	e.Add("error", b.Problem)
+	addStamps(&e, b.Created, b.Modified, identities)
+	return e
+}
+
+// createBulkRestore serves POST of a driveRestoreArtifactsBulkAdditionRequest.
+// What its entries mean is found out once the session is activated.
+func (s *Server) createBulkRestore(x *exchange) (reply, error) {
+	session := guid[sessionID](x, "id")
+	n, err := parseBulkRestore(x.body)
+	if err != nil {
+		// Whether the session exists and may have a request comes before what is
+		// wrong with that.
+		v, err2 := s.catalog.Session(x.ctx(), x.tenant(), session)
+		if err2 == nil {
+			err2 = v.TakeBulk()
+		}
+		if err2 != nil {
+			return reply{}, err2
+		}
+		return reply{}, err
+	}
+	n.Session = session
+	b, err := s.catalog.CreateBulkRestore(x.ctx(), x.tenant(), n, s.stamp(x))
+	if err != nil {
+		return reply{}, err
+	}
+	return created(x, requestsOf(x), driveSessionSet+"/"+string(session)+"/"+bulkRestoreSet+"/"+string(b.ID), bulkRestoreView(b))
+}
+
+func requestsOf(x *exchange) string {
+	return driveSessionSet + "('" + x.r.PathValue("id") + "')/" + bulkRestoreSet
+}
+
+// parseBulkRestore reads a bulk restore request.
+func parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err error) {
+	wrong := func(message, target string) error {
+		return backup.Fail(backup.BulkRestoreInvalidCreate, message).On(target)
+	}
+	if err := o.Only(driveBulk, append(readOnly, "displayName", "drives", "directoryObjectIds", "protectionUnitIds", "protectionTimePeriod",
+		"destinationType", "tags", "restorePointPreference")...); err != nil {
+		return n, err
+	}
+	name, named, err := o.String("displayName")
+	if err != nil {
+		return n, err
+	}
+	if n.DisplayName = name; named && checkDisplayName(name) != nil {
+		return n, wrong("The displayName must have 1 to 1,024 characters.", "displayName")
+	}
+	if n.Drives, _, err = o.Strings("drives"); err != nil {
+		return n, err
+	}
+	if n.ObjectIDs, _, err = o.Strings("directoryObjectIds"); err != nil {
+		return n, err
+	}
+	units, _, err := o.Strings("protectionUnitIds")
+	if err != nil {
+		return n, err
+	}
+	period, given, err := o.Object("protectionTimePeriod")
+	if err != nil {
+		return n, err
+	}
+	entries := len(n.Drives) + len(n.ObjectIDs)
+	switch {
+	case len(units) > 0:
+		return n, wrong("Owners are named by drives and directoryObjectIds; protectionUnitIds is not implemented.", "protectionUnitIds")
+	case entries == 0:
+		return n, wrong("The request names no owner: send drives, directoryObjectIds, or both.", "drives")
+	case entries > backup.MaxBulkRestoreEntries:
+		return n, backup.Fail(backup.BulkRestoreTooManyEntries, "One request may name at most 10,000 owners in both of its lists together. Send several, each in a session of its own.").On("drives")
+	case !given:
+		return n, wrong("Say of which time to restore: protectionTimePeriod, with startDateTime, endDateTime or both.", "protectionTimePeriod")
+	}
+	for _, address := range n.Drives {
+		at := strings.IndexByte(address, '@')
+		if at <= 0 || at == len(address)-1 || strings.ContainsAny(address, " \t\r\n") {
+			return n, backup.Fail(backup.BulkRestoreInvalidEmail, "An entry of drives is not an e-mail address. Correct it; nothing was created.").On("drives")
+		}
+	}
+	for _, id := range n.ObjectIDs {
+		if _, ok := backup.ParseGUID(id); !ok {
+			return n, wrong("An entry of directoryObjectIds is not a GUID. Correct it; nothing was created.", "directoryObjectIds")
+		}
+	}
+	if err := period.Only("timePeriod", "startDateTime", "endDateTime"); err != nil {
+		return n, err
+	}
+	if n.From, err = period.Time("startDateTime"); err != nil {
+		return n, err
+	}
+	if n.To, err = period.Time("endDateTime"); err != nil {
+		return n, err
+	}
+	switch {
+	case n.From.IsZero() && n.To.IsZero():
+		return n, wrong("The protectionTimePeriod has neither startDateTime nor endDateTime.", "protectionTimePeriod")
+	case !n.To.IsZero() && n.From.After(n.To):
+		return n, wrong("The protectionTimePeriod ends before it starts.", "protectionTimePeriod")
+	}
+	destination, _, err := o.String("destinationType")
+	if err != nil {
+		return n, err
+	}
+	switch {
+	case strings.EqualFold(destination, string(backup.DestinationNew)):
+		n.Destination = backup.DestinationNew
+	case strings.EqualFold(destination, string(backup.DestinationInPlace)):
+		n.Destination = backup.DestinationInPlace
+	default:
+		return n, wrong("The destinationType must be new or inPlace.", "destinationType")
+	}
+	preference, _, err := o.String("restorePointPreference")
+	if err != nil {
+		return n, err
+	}
+	switch {
+	case strings.EqualFold(preference, "oldest"):
+		n.Oldest = true
+	case preference != "" && !strings.EqualFold(preference, "latest"):
+		return n, wrong("The restorePointPreference must be latest or oldest.", "restorePointPreference")
+	}
+	var ok bool
+	if n.Tags, ok, err = pointTags(o); err == nil && !ok {
+		err = wrong("The tags must be none or fastRestore.", "tags")
+	}
+	return n, err
+}
+
+// pointTags reads a restorePointTags: flags, with or without a blank between
+// them. Both are as good as none: every point fits. It reports false for what
+// is neither.
+func pointTags(o *odata.Object) (tags backup.PointTags, ok bool, err error) {
+	text, given, err := o.String("tags")
+	if err != nil || !given {
+		return "", true, err
+	}
+	for flag := range strings.SplitSeq(text, ",") {
+		var t backup.PointTags
+		switch flag = strings.TrimSpace(flag); {
+		case strings.EqualFold(flag, string(backup.TagNone)):
+			t = backup.TagNone
+		case strings.EqualFold(flag, string(backup.TagFastRestore)):
+			t = backup.TagFastRestore
+		default:
+			return "", false, nil
+		}
+		if tags != "" && tags != t {
+			return "", true, nil
+		}
+		tags = t
+	}
+	return tags, true, nil
+}
+
+func (s *Server) bulkRestores(x *exchange) func(catalog.Page) (catalog.List[backup.BulkRequest], error) {
+	return func(p catalog.Page) (catalog.List[backup.BulkRequest], error) {
+		return s.catalog.BulkRestores(x.ctx(), x.tenant(), guid[sessionID](x, "id"), p)
+	}
+}
+
+// listBulkRestores serves the driveRestoreArtifactsBulkAdditionRequests of a
+// session.
+func (s *Server) listBulkRestores(x *exchange) (reply, error) {
+	return list(s, x, listing[backup.BulkRequest]{
+		set: requestsOf(x), fetch: s.bulkRestores(x),
+		view: func(b backup.BulkRequest) (odata.Entity, error) { return bulkRestoreView(b), nil },
+	})
+}
+
+func (s *Server) countBulkRestores(x *exchange) (reply, error) { return count(x, s.bulkRestores(x)) }
+
+func (s *Server) getBulkRestore(x *exchange) (reply, error) {
+	b, err := s.catalog.BulkRestore(x.ctx(), x.tenant(), guid[sessionID](x, "id"), guid[requestID](x, "request"))
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, requestsOf(x), bulkRestoreView(b))
+}
+
+func (s *Server) deleteBulkRestore(x *exchange) (reply, error) {
+	if err := s.catalog.DeleteBulkRestore(x.ctx(), x.tenant(), guid[sessionID](x, "id"), guid[requestID](x, "request")); err != nil {
+		return reply{}, err
+	}
+	return s.deleted(x)
+}

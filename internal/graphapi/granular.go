@@ -1,0 +1,258 @@
+package graphapi
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/odata"
+)
+
+// granularView shows a granularDriveRestoreArtifact. What is not known of one
+// is an empty text or the time that stands for none.
+func granularView(a backup.GranularArtifact, contentID string) odata.Entity {
+	e := odata.Entity{Type: driveGranular, Path: root + "/" + driveSessionSet + "('" + string(a.Session) + "')/" + granularSet + "('" + string(a.Key) + "')"}
+	addContentID(&e, contentID)
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return odata.UnsetTime
+		}
+		return odata.FormatTime(t)
+	}
+	e.Add("id", a.Key)
+	e.Add("browseSessionId", a.Browse)
+	e.Add("directoryObjectId", a.Owner)
+	e.Add("webUrl", a.WebURL)
+	e.Add("status", a.Status)
+	e.Add("restoredItemKey", a.RestoredKey)
+	e.Add("restoredItemPath", a.RestoredPath)
+	e.Add("restoredItemWebUrl", a.RestoredWebURL)
+	e.Add("restorePointDateTime", at(a.Point.At))
+	e.Add("startDateTime", at(a.Started))
+	e.Add("completionDateTime", at(a.Finished))
+	return e
+}
+
+func granularMembers() []string {
+	return append(readOnly, "browseSessionId", "itemKey", "directoryObjectId", "webUrl", "restoredItemKey", "restoredItemPath", "restoredItemWebUrl",
+		"restorePointDateTime", "startDateTime", "completionDateTime")
+}
+
+// A granularWanted is a file or folder as a request names it.
+type granularWanted struct {
+	browse browseID
+	key    backup.ItemKey
+}
+
+// parseGranular reads a file or folder that a request adds.
+func parseGranular(o *odata.Object) (w granularWanted, err error) {
+	if err := o.Only(driveGranular, granularMembers()...); err != nil {
+		return w, err
+	}
+	browse, _, err := o.String("browseSessionId")
+	if err != nil {
+		return w, err
+	}
+	id, _ := backup.ParseGUID(browse)
+	w.browse = browseID(id)
+	w.key, err = itemKey(o)
+	return w, err
+}
+
+// itemKey reads a key, which is called id in some of Microsoft's pages and
+// itemKey in others.
+func itemKey(o *odata.Object) (backup.ItemKey, error) {
+	text, given, err := o.String("id")
+	if err == nil && !given {
+		text, _, err = o.String("itemKey")
+	}
+	if err != nil {
+		return "", err
+	}
+	k, ok := backup.ParseItemKey(text)
+	if !ok {
+		return "", backup.Fail(backup.InvalidArtifactRequest, "A file or folder is named by its key, as browsing shows it: send it as id.").On("id")
+	}
+	return k, nil
+}
+
+// findGranular finds out what a request names.
+func (s *Server) findGranular(x *exchange, w granularWanted, known map[browseID]backup.BrowseSession) (n catalog.NewGranular, err error) {
+	b, ok := known[w.browse]
+	if !ok {
+		b, err = s.catalog.BrowseSession(x.ctx(), x.tenant(), w.browse)
+		if isUnknown(err) {
+			return n, backup.Fail(backup.InvalidArtifactRequest, "There is no such browse session, or its 72 hours are over. Create another and choose the file or folder there.").On("browseSessionId")
+		}
+		if err != nil {
+			return n, err
+		}
+		known[w.browse] = b
+	}
+	unknown := backup.Fail(backup.InvalidArtifactRequest, "The browse session's restore point holds no file or folder of that key. Keys are those that browsing it shows; a whole library is restored with '"+artifactSet+"'.").On("id")
+	ref, ok := w.key.Below(backup.LibraryKey(b.Tenant, b.Point.Drive))
+	if !ok {
+		return n, unknown
+	}
+	item, err := s.cfg.Browser.Item(x.ctx(), b.Point, ref)
+	if isUnknown(err) || err == nil && item.Parent == "" {
+		return n, unknown
+	}
+	return catalog.NewGranular{Browse: b, Key: w.key, Item: item, WebURL: backup.WebURL(b.WebURL, item.Path)}, err
+}
+
+// createGranular serves POST of a restore session of files and folders.
+func (s *Server) createGranular(x *exchange) (reply, error) {
+	if err := s.mayBrowse(x); err != nil {
+		return reply{}, err
+	}
+	items, _, err := x.body.Objects(granularSet)
+	if err != nil {
+		return reply{}, err
+	}
+	switch {
+	case x.body.Has(artifactSet):
+		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole drives, or files and folders, not both. Make a session for each.").On(granularSet)
+	case len(items) == 0:
+		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(granularSet)
+	case len(items) > backup.MaxArtifactsPerRequest:
+		return reply{}, backup.Fail(backup.RestoreArtifactsLimitBreached, "One request may name at most 50 artifacts. Add the others with PATCH.").On(granularSet)
+	}
+	found := make([]catalog.NewGranular, len(items))
+	sessions := map[browseID]backup.BrowseSession{}
+	for i, item := range items {
+		w, err := parseGranular(item)
+		if err != nil {
+			return reply{}, err
+		}
+		if found[i], err = s.findGranular(x, w, sessions); err != nil {
+			return reply{}, err
+		}
+	}
+	v, err := s.catalog.CreateGranularSession(x.ctx(), x.tenant(), backup.OneDrive, found, s.stamp(x))
+	if err != nil {
+		return reply{}, err
+	}
+	return created(x, driveSessionSet, driveSessionSet+"/"+string(v.ID), s.sessionView(x, v))
+}
+
+// updateGranular serves PATCH of a restore session: files and folders to add
+// and remove.
+func (s *Server) updateGranular(x *exchange, id sessionID) (reply, error) {
+	if err := s.mayBrowse(x); err != nil {
+		return reply{}, err
+	}
+	items, changes, err := s.granularChanges(x)
+	if err != nil {
+		return reply{}, cmp.Or(s.editable(x, id), err)
+	}
+	v, outcomes, err := s.catalog.PatchGranular(x.ctx(), x.tenant(), id, changes, s.stamp(x))
+	if err != nil {
+		return reply{}, err
+	}
+	results := make([]odata.Entity, len(outcomes))
+	for i, o := range outcomes {
+		c, ch := items[i], changes[i]
+		switch {
+		case o.Err != nil:
+			results[i] = failed(c, o.Err)
+			results[i].Add("id", cmp.Or(ch.Remove, ch.Add.Key))
+		case c.Removed:
+			addContentID(&results[i], c.ContentID)
+			results[i].Add("id", ch.Remove)
+			results[i].Add("@removed", map[string]string{"reason": "changed"})
+		default:
+			results[i] = granularView(o.Artifact, c.ContentID)
+		}
+	}
+	e := s.sessionView(x, v)
+	e.Add("@context", "#$delta")
+	e.Add(granularDelta, results)
+	r, err := show(x, http.StatusOK, x.set(), e)
+	r.wrote = !x.prefer.Minimal
+	return r, err
+}
+
+// granularChanges reads the delta of a PATCH and finds out what it names.
+func (s *Server) granularChanges(x *exchange) ([]odata.Change, []catalog.GranularChange, error) {
+	if x.body.Has(artifactDelta) {
+		return nil, nil, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole drives, or files and folders, not both. Make a session for each.").On(granularDelta)
+	}
+	if err := x.body.Only(driveSession, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", granularDelta)...); err != nil {
+		return nil, nil, err
+	}
+	items, _, err := x.body.Changes(granularDelta)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(items) > backup.MaxArtifactsPerRequest {
+		return nil, nil, backup.Fail(artifactsLimitOnUpdate, "One request may name at most 50 artifacts. Send several.").On(granularDelta)
+	}
+	changes := make([]catalog.GranularChange, len(items))
+	sessions := map[browseID]backup.BrowseSession{}
+	removed := map[backup.ItemKey]bool{}
+	for i, c := range items {
+		if !c.Removed {
+			w, err := parseGranular(c.Object)
+			if err != nil {
+				return nil, nil, err
+			}
+			if changes[i].Add, err = s.findGranular(x, w, sessions); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		k, err := removedKey(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		if removed[k] {
+			return nil, nil, backup.Fail(backup.DuplicateArtifactInList, "The same artifact is named twice. Name each once; nothing was changed.").On("id")
+		}
+		removed[k] = true
+		changes[i].Remove = k
+	}
+	return items, changes, nil
+}
+
+func removedKey(c odata.Change) (backup.ItemKey, error) {
+	if k, ok := backup.ParseItemKey(c.ID); ok {
+		return k, nil
+	}
+	return itemKey(c.Object)
+}
+
+func (s *Server) granular(x *exchange) func(catalog.Page) (catalog.List[backup.GranularArtifact], error) {
+	return func(p catalog.Page) (catalog.List[backup.GranularArtifact], error) {
+		return s.catalog.GranularArtifacts(x.ctx(), x.tenant(), guid[sessionID](x, "id"), p)
+	}
+}
+
+func granularOf(x *exchange) string {
+	return driveSessionSet + "('" + x.r.PathValue("id") + "')/" + granularSet
+}
+
+// listGranular serves the granularDriveRestoreArtifacts of a session.
+func (s *Server) listGranular(x *exchange) (reply, error) {
+	return list(s, x, listing[backup.GranularArtifact]{
+		set: granularOf(x), fetch: s.granular(x),
+		view: func(a backup.GranularArtifact) (odata.Entity, error) { return granularView(a, ""), nil },
+	})
+}
+
+func (s *Server) countGranular(x *exchange) (reply, error) { return count(x, s.granular(x)) }
+
+func (s *Server) getGranular(x *exchange) (reply, error) {
+	k, _ := backup.ParseItemKey(x.r.PathValue("artifact")) // what is none is unknown, too
+	a, err := s.catalog.GranularArtifact(x.ctx(), x.tenant(), guid[sessionID](x, "id"), k)
+	if errors.Is(err, backup.ItemNotFound) {
+		return reply{}, unknown()
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, granularOf(x), granularView(a, ""))
+}
