@@ -124,7 +124,8 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 		}
 		var restoring bool
 		err = tx.QueryRowContext(ctx, `
-			SELECT EXISTS (SELECT 1 FROM restore_artifact WHERE tenant = $1 AND unit = $2 AND status IN ('scheduled', 'inProgress'))`,
+			SELECT EXISTS (SELECT 1 FROM restore_artifact WHERE tenant = $1 AND unit = $2 AND status IN ('scheduled', 'inProgress'))
+				OR EXISTS (SELECT 1 FROM granular_artifact WHERE tenant = $1 AND unit = $2 AND status IN ('scheduled', 'inProgress'))`,
 			string(j.Tenant), id).Scan(&restoring)
 		if err != nil {
 			return fmt.Errorf("look for restores: %w", err)
@@ -139,6 +140,9 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM restore_point WHERE tenant = $1 AND unit = $2`, string(j.Tenant), id); err != nil {
 			return fmt.Errorf("delete points: %w", err)
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM browse_session WHERE tenant = $1 AND unit = $2`, string(j.Tenant), id); err != nil {
+			return fmt.Errorf("delete browse sessions: %w", err)
 		}
 		next = now.Add(offboardedShown)
 		_, err = tx.ExecContext(ctx, `UPDATE unit SET status = 'offboarded', problem = NULL, offboarded = $2 WHERE id = $1`, id, database.Micros(now))

@@ -22,7 +22,7 @@ func (e *Engine) Item(ctx context.Context, p backup.Point, ref backup.ItemRef) (
 		return backup.Item{}, err
 	}
 	l, ok, err := v.Find(ctx, p.Tree, ref)
-	if err == nil && !ok {
+	if errors.Is(err, vault.ErrNotFound) || err == nil && !ok { // the tree goes when backups are offboarded
 		err = noItem()
 	}
 	return itemOf(l), err

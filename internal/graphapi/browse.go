@@ -123,7 +123,7 @@ func (s *Server) browse(x *exchange) (reply, error) {
 
 // browseOn serves the other pages, by their tokens.
 func (s *Server) browseOn(x *exchange) (reply, error) {
-	o := odata.Options{SkipToken: x.r.PathValue("token")}
+	o := odata.Options{SkipToken: x.r.PathValue("nextFetchToken")}
 	if o.SkipToken == "" {
 		o.SkipToken = x.options.SkipToken
 	}

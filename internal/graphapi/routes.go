@@ -207,7 +207,7 @@ func routes() []route {
 			route{method: "POST", path: set + "/{id}/browse", op: identity.Browse, handle: (*Server).browse, body: optionalBody,
 				params: []string{"browseLocationItemKey", "browseResourceType", "filter", "orderBy"}, action: true, browses: true},
 			route{method: "GET", path: set + "/{id}/browse", op: identity.Browse, handle: (*Server).browseOn, options: pages, action: true, browses: true},
-			route{method: "GET", path: set + "/{id}/browse/{token}", op: identity.Browse, handle: (*Server).browseOn, browses: true},
+			route{method: "GET", path: set + "/{id}/browse/{nextFetchToken}", op: identity.Browse, handle: (*Server).browseOn, browses: true},
 		)
 	}
 	return append(table,
