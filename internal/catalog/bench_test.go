@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"holdfast/internal/database"
 	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
+	"holdfast/internal/odata"
 )
 
 // Each benchmark does its work beside the bare counterpart in the same run, on
@@ -161,25 +163,35 @@ func BenchmarkPatch50(b *testing.B) {
 	})
 }
 
-// A page of 100 units in the middle of 1,000,000 beside one of 1,000.
+// A page of 100 units in the middle of 1,000,000 beside one of 1,000, in each
+// order that an index has. By the owner's name all are sorted: ms/by-name.
 func BenchmarkUnitsPage(b *testing.B) {
 	benchEach(b, "", func(b *testing.B, d database.Dialect) {
-		small, smallQuery := pageWorld(b, d, 1_000)
-		large, largeQuery := pageWorld(b, d, 1_000_000)
-		var bare, page time.Duration
+		small, smallAt := pageWorld(b, d, 1_000)
+		large, largeAt := pageWorld(b, d, 1_000_000)
 		b.ResetTimer()
-		for range b.N * rounds {
-			b.StopTimer()
-			bare += readPage(small, smallQuery)
-			b.StartTimer()
-			page += readPage(large, largeQuery)
+		for metric, orderBy := range map[string]string{"x-bare": "", "x-bare-newest": "createdDateTime desc", "x-bare-modified": "lastModifiedDateTime desc"} {
+			smallQuery, largeQuery := smallAt(orderBy), largeAt(orderBy)
+			for range 20 {
+				readPage(small, smallQuery)
+				readPage(large, largeQuery)
+			}
+			var bare, page time.Duration
+			for range b.N * rounds {
+				b.StopTimer()
+				bare += readPage(small, smallQuery)
+				b.StartTimer()
+				page += readPage(large, largeQuery)
+			}
+			b.ReportMetric(page.Seconds()/bare.Seconds(), metric)
 		}
-		b.ReportMetric(page.Seconds()/bare.Seconds(), "x-bare")
+		b.ReportMetric(readPage(large, largeAt("displayName")).Seconds()*1000, "ms/by-name")
 	})
 }
 
-// pageWorld makes a policy of n units and the query of the page in its middle.
-func pageWorld(b *testing.B, d database.Dialect, n int) (*world, catalog.UnitQuery) {
+// pageWorld makes a policy of n units. It returns the query of the page in its
+// middle in an order.
+func pageWorld(b *testing.B, d database.Dialect, n int) (*world, func(orderBy string) catalog.UnitQuery) {
 	b.Helper()
 	w := newWorld(b, dbtest.Open(b, d), 0)
 	p := w.policy("p")
@@ -187,14 +199,22 @@ func pageWorld(b *testing.B, d database.Dialect, n int) (*world, catalog.UnitQue
 		bareInsert(w, p.ID, from, min(20_000, n-from))
 	}
 	settleDown(w)
-	var created int64
+	var created, modified int64
 	var id string
-	ok(b, w.db.Read().QueryRowContext(b.Context(), `SELECT created, id FROM unit WHERE directory = $1`, string(owner(n/2))).Scan(&created, &id))
-	q := catalog.UnitQuery{Policy: p.ID, Page: catalog.Page{Limit: 100, After: fmt.Sprintf("%d,%s", created, id)}}
-	for range 20 {
-		readPage(w, q)
+	ok(b, w.db.Read().QueryRowContext(b.Context(), `SELECT created, modified, id FROM unit WHERE directory = $1`, string(owner(n/2))).Scan(&created, &modified, &id))
+	return w, func(orderBy string) catalog.UnitQuery {
+		q := catalog.UnitQuery{Policy: p.ID, Page: catalog.Page{Limit: 100, After: fmt.Sprintf(`[%d,%q]`, created, id)}}
+		if orderBy != "" {
+			q.Order = must[[]odata.Order](b)(odata.ParseOrder(orderBy, catalog.UnitProperties))
+		}
+		switch {
+		case strings.HasPrefix(orderBy, "lastModified"):
+			q.After = fmt.Sprintf(`[%d,%q]`, modified, id)
+		case strings.HasPrefix(orderBy, "displayName"):
+			q.After = fmt.Sprintf(`["",%q]`, id)
+		}
+		return q
 	}
-	return w, q
 }
 
 func readPage(w *world, q catalog.UnitQuery) time.Duration {

@@ -32,8 +32,48 @@ func (s *Server) policyView(x *exchange, p backup.Policy) (odata.Entity, error) 
 			"completed": n.Completed, "failed": n.Failed, "inProgress": n.InProgress, "total": n.Total,
 		})
 	}
-	return e, nil
+	return e, s.expandPolicy(x, p, &e)
 }
+
+// expandPolicy adds what $expand asks for: the first page of each.
+func (s *Server) expandPolicy(x *exchange, p backup.Policy, e *odata.Entity) (err error) {
+	page := catalog.Page{Limit: odata.DefaultPage}
+	for _, name := range x.expand {
+		var items []odata.Entity
+		next := ""
+		switch name {
+		case driveUnitSet:
+			items, next, err = views(s.units(x, p.ID), page, func(u backup.Unit) odata.Entity { return s.unitView(x, u, "") })
+		case ruleSet:
+			items, next, err = views(s.rules(x, p.ID), page, func(r backup.Rule) odata.Entity { return s.ruleView(x, r) })
+		case bulkJobSet:
+			items, next, err = views(s.bulkJobs(x, p.ID), page, func(j backup.BulkJob) odata.Entity { return bulkJobView(j, true) })
+		}
+		if err != nil {
+			return err
+		}
+		if next != "" {
+			path := "/" + root + "/" + drivePolicySet + "/" + string(p.ID) + "/" + name
+			e.Add(name+"@odata.nextLink", s.tokens.NextLink(string(x.tenant()), x.base, path, odata.Options{}, next))
+		}
+		e.Add(name, items)
+	}
+	return nil
+}
+
+// views shows one page of a list.
+func views[T any](fetch func(catalog.Page) (catalog.List[T], error), page catalog.Page, view func(T) odata.Entity) ([]odata.Entity, string, error) {
+	l, err := fetch(page)
+	items := make([]odata.Entity, len(l.Items))
+	for i, item := range l.Items {
+		items[i] = view(item)
+	}
+	return items, l.Next, err
+}
+
+// expandedPolicies is how many policies one page shows with all that is in
+// them.
+const expandedPolicies = 20
 
 func (s *Server) policies(x *exchange) func(catalog.Page) (catalog.List[backup.Policy], error) {
 	return func(p catalog.Page) (catalog.List[backup.Policy], error) {
@@ -43,8 +83,12 @@ func (s *Server) policies(x *exchange) func(catalog.Page) (catalog.List[backup.P
 
 // listPolicies serves protectionPolicies and its sets by workload.
 func (s *Server) listPolicies(x *exchange) (reply, error) {
+	size := 0
+	if x.expand != nil {
+		size = expandedPolicies
+	}
 	return list(s, x, listing[backup.Policy]{
-		set: x.set(), fetch: s.policies(x),
+		set: x.set(), fetch: s.policies(x), size: size,
 		view: func(p backup.Policy) (odata.Entity, error) { return s.policyView(x, p) },
 	})
 }

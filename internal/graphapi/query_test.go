@@ -99,3 +99,41 @@ func TestListsAreFilteredAndOrdered(t *testing.T) {
 		}
 	})
 }
+
+func TestPoliciesAreExpanded(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		var owners []string
+		for i := range 49 {
+			owners = append(owners, ownerN(i))
+		}
+		id := c.policy("A", owners...)
+		var more []obj
+		for i := range 50 {
+			more = append(more, obj{"directoryObjectId": ownerN(100 + i)})
+		}
+		c.do("PATCH", "/"+policySet+"/"+id, obj{unitDelta: more}).want(200)
+		c.do("POST", "/"+drivePolicySet+"/"+id+"/"+bulkJobSet, obj{"displayName": "J", "drives": []string{"x@contoso.com"}}).want(201)
+		one := "/" + drivePolicySet + "/" + id
+		got := c.do("GET", one+"?$expand=driveProtectionUnits,%20DRIVEInclusionRules,driveProtectionUnitsBulkAdditionJobs", nil).want(200)
+		if len(got.list(driveUnitSet)) != 99 || len(got.list(bulkJobSet)) != 1 || got.json[ruleSet] == nil || got.json[driveUnitSet+"@odata.nextLink"] != nil {
+			t.Errorf("expanded = %s", got.text)
+		}
+		c.do("PATCH", one, obj{unitDelta: []obj{{"directoryObjectId": ownerN(200)}, {"directoryObjectId": ownerN(201)}}}).want(200)
+		got = c.do("GET", "/"+policySet+"?$select=displayName&$expand=driveProtectionUnits&$top=500", nil).want(200)
+		next := got.get("value.0").(obj)[driveUnitSet+"@odata.nextLink"].(string)
+		if context := got.json["@odata.context"]; context != host+"/v1.0/$metadata#solutions/backupRestore/protectionPolicies(displayName,driveProtectionUnits())" ||
+			got.get("value.0.status") != nil || len(got.list("value.0."+driveUnitSet)) != 100 {
+			t.Errorf("selected and expanded = %s", got.text)
+		}
+		if got := c.do("GET", next, nil).want(200); len(got.list("value")) != 1 || got.json["@odata.nextLink"] != nil {
+			t.Errorf("the next page of what was expanded = %s", got.text)
+		}
+		for _, bad := range []string{"", "*", "units", "driveProtectionUnits($expand=x)", "driveProtectionUnits,"} {
+			if got := c.do("GET", at(drivePolicySet, "$expand", bad), nil).want(400, backup.InvalidRequest); !strings.Contains(got.text, "$expand") {
+				t.Errorf("%s: %s", got.what, got.text)
+			}
+		}
+		c.do("GET", "/"+unitSet+"?$expand=x", nil).want(400, backup.InvalidRequest)
+	})
+}

@@ -258,8 +258,16 @@ func (x *exchange) query() (err error) {
 	if entity == nil {
 		return nil
 	}
-	if err := x.options.Selecting(entity.properties); err != nil || entity.listed == nil {
+	if err := x.options.Selecting(entity.properties); err != nil {
 		return err
+	}
+	if x.options.Has(odata.Expand) && entity.expands != nil {
+		if x.expand, err = odata.ParseExpands(x.options.Expand, entity.expands); err != nil {
+			return err
+		}
+	}
+	if entity.listed == nil {
+		return nil
 	}
 	if x.options.Has(odata.Filter) {
 		if x.filter, err = odata.ParseFilter(x.options.Filter, entity.listed); err != nil {

@@ -55,7 +55,7 @@ func routes() []route {
 	sessionKey := []key{{"id", backup.InvalidRestoreSessionID}}
 	artifactKey := []key{sessionKey[0], {"artifact", backup.InvalidRequest}}
 	pointOptions := []odata.Option{odata.Select, odata.Top, odata.Count, odata.Filter, odata.OrderBy, odata.Expand, odata.SkipToken}
-	artifactOptions := append(slices.Clone(queried), odata.Expand)
+	expandedList := append(slices.Clone(queried), odata.Expand)
 	expandable := []odata.Option{odata.Select, odata.Expand}
 
 	appKey := []key{{"id", backup.InvalidRequest}}
@@ -78,11 +78,11 @@ func routes() []route {
 	// Policies, through the set of all and the set of OneDrive.
 	for _, set := range []string{policySet, drivePolicySet} {
 		table = append(table,
-			route{method: "GET", path: set, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: queried},
+			route{method: "GET", path: set, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: expandedList},
 			route{method: "GET", path: set + "/$count", op: identity.ListPolicies, handle: (*Server).countPolicies, entity: policyType, options: counted, plain: true},
 			route{method: "POST", path: set, op: identity.CreatePolicy, handle: (*Server).createPolicy, body: requiredBody,
 				badBody: backup.InvalidCreateRequest, fault: backup.PolicySaveFailed, creates: true},
-			route{method: "GET", path: set + "/{id}", op: identity.GetPolicy, handle: (*Server).getPolicy, entity: policyType, options: single, keys: policyKey},
+			route{method: "GET", path: set + "/{id}", op: identity.GetPolicy, handle: (*Server).getPolicy, entity: policyType, options: expandable, keys: policyKey},
 			route{method: "PATCH", path: set + "/{id}", op: identity.UpdatePolicy, handle: (*Server).updatePolicy, keys: policyKey,
 				body: requiredBody, badBody: backup.InvalidPatchRequest, fault: backup.PolicySaveFailed},
 			route{method: "DELETE", path: set + "/{id}", op: identity.DeletePolicy, handle: (*Server).deletePolicy, keys: policyKey},
@@ -91,8 +91,8 @@ func routes() []route {
 		)
 	}
 	table = append(table,
-		route{method: "GET", path: policySet + "/graph." + drivePolicy, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: queried},
-		route{method: "GET", path: policySet + "/{id}/graph." + drivePolicy, op: identity.GetPolicy, handle: (*Server).getPolicy, entity: policyType, options: single, keys: policyKey},
+		route{method: "GET", path: policySet + "/graph." + drivePolicy, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: policyType, options: expandedList},
+		route{method: "GET", path: policySet + "/{id}/graph." + drivePolicy, op: identity.GetPolicy, handle: (*Server).getPolicy, entity: policyType, options: expandable, keys: policyKey},
 	)
 
 	// What belongs to a policy: its units and its bulk addition jobs.
@@ -172,7 +172,7 @@ func routes() []route {
 	table = append(table,
 		route{method: "GET", path: sessionSet + "/graph." + driveSession, op: identity.ListSessions, handle: (*Server).listSessions, entity: sessionType, options: queried},
 		route{method: "GET", path: sessionSet + "/{id}/graph." + driveSession, op: identity.GetSession, handle: (*Server).getSession, entity: sessionType, options: single, keys: sessionKey},
-		route{method: "GET", path: ofSession, op: identity.ListArtifacts, handle: (*Server).listArtifacts, entity: artifactType, options: artifactOptions, keys: sessionKey},
+		route{method: "GET", path: ofSession, op: identity.ListArtifacts, handle: (*Server).listArtifacts, entity: artifactType, options: expandedList, keys: sessionKey},
 		route{method: "GET", path: ofSession + "/$count", op: identity.ListArtifacts, handle: (*Server).countArtifacts, entity: artifactType, options: counted, keys: sessionKey, plain: true},
 		route{method: "GET", path: ofSession + "/{artifact}", op: identity.GetArtifact, handle: (*Server).getArtifact, entity: artifactType, options: expandable, keys: artifactKey},
 		route{method: "GET", path: ofSession + "/{artifact}/restorePoint", op: identity.GetArtifact, handle: (*Server).getArtifactPoint, entity: pointType, options: single, keys: artifactKey},

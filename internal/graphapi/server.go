@@ -129,6 +129,7 @@ type exchange struct {
 	options odata.Options
 	filter  odata.Expr    // $filter, nil for none
 	order   []odata.Order // $orderby
+	expand  []string      // $expand
 	prefer  odata.Preferences
 	level   odata.Metadata
 	raw     []byte        // the body as sent, inflated
@@ -138,7 +139,7 @@ type exchange struct {
 func (x *exchange) ctx() context.Context    { return x.r.Context() }
 func (x *exchange) tenant() backup.TenantID { return x.caller.Tenant }
 func (x *exchange) form() odata.Form {
-	return odata.Form{Base: x.base, Level: x.level, Select: x.options.Select}
+	return odata.Form{Base: x.base, Level: x.level, Select: x.options.Select, Expand: x.expand}
 }
 
 // stamp says that the caller does something now.

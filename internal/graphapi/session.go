@@ -312,21 +312,10 @@ func ofSession(x *exchange) string {
 // listArtifacts serves the driveRestoreArtifacts of a session, each with its
 // restore point.
 func (s *Server) listArtifacts(x *exchange) (reply, error) {
-	if err := expandPoint(x); err != nil {
-		return reply{}, err
-	}
 	return list(s, x, listing[backup.Artifact]{
 		set: ofSession(x), fetch: s.artifacts(x),
 		view: func(a backup.Artifact) (odata.Entity, error) { return artifactView(a, ""), nil },
 	})
-}
-
-// expandPoint lets $expand=restorePoint pass: it is there anyway.
-func expandPoint(x *exchange) error {
-	if x.options.Has(odata.Expand) && !strings.EqualFold(strings.TrimSpace(x.options.Expand), "restorePoint") {
-		return backup.Fail(backup.InvalidRequest, "An artifact can be expanded by restorePoint only.").On("$expand")
-	}
-	return nil
 }
 
 func (s *Server) countArtifacts(x *exchange) (reply, error) { return count(x, s.artifacts(x)) }
@@ -340,9 +329,6 @@ func (s *Server) artifact(x *exchange) (backup.Artifact, error) {
 }
 
 func (s *Server) getArtifact(x *exchange) (reply, error) {
-	if err := expandPoint(x); err != nil {
-		return reply{}, err
-	}
 	a, err := s.artifact(x)
 	if err != nil {
 		return reply{}, err

@@ -16,11 +16,13 @@ type entityType struct {
 	name       string           // in the schema
 	properties []string         // for $select
 	listed     []odata.Property // for $filter and $orderby; nil where a listing reads them itself, or has neither
+	expands    []string         // for $expand; nil where a handler reads it itself, or there is none
 }
 
 var (
 	policyType = &entityType{name: drivePolicy, properties: []string{"id", "displayName", "status", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.PolicyProperties}
+		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.PolicyProperties,
+		expands: []string{driveUnitSet, ruleSet, bulkJobSet}}
 	unitType = &entityType{name: driveUnit, properties: []string{"id", "policyId", "directoryObjectId", "displayName", "email", "status", "protectionSources",
 		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error", "offboardRequestedDateTime"}, listed: catalog.UnitProperties}
 	bulkJobType = &entityType{name: driveBulkJob, properties: []string{"id", "displayName", "status", "drives", "directoryObjectIds",
@@ -31,7 +33,7 @@ var (
 	sessionType = &entityType{name: driveSession, properties: []string{"id", "status", "restoreJobType", "restoreSessionArtifactCount", "error", "completedDateTime",
 		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.SessionProperties}
 	artifactType = &entityType{name: driveArtifact, properties: []string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime",
-		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"}, listed: catalog.ArtifactProperties}
+		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"}, listed: catalog.ArtifactProperties, expands: []string{restorePoint}}
 	browseType = &entityType{name: driveBrowse, properties: []string{"id", "restorePointId", "restorePointDateTime", "status", "createdDateTime", "expirationDateTime",
 		"backupSizeInBytes", "error", "directoryObjectId"}, listed: catalog.BrowseProperties}
 	serviceType    = &entityType{name: "backupRestoreRoot", properties: []string{"id", "serviceStatus"}}

@@ -34,6 +34,7 @@ type Form struct {
 	Base   string // the service root, https://host/v1.0
 	Level  Metadata
 	Select []string // nil: everything
+	Expand []string // shown besides what is selected
 }
 
 // Context returns the @odata.context of what resource names, such as
@@ -42,7 +43,11 @@ type Form struct {
 func (f Form) Context(resource string, entity bool) string {
 	s := f.Base + "/$metadata#" + resource
 	if len(f.Select) > 0 {
-		s += "(" + strings.Join(f.Select, ",") + ")"
+		s += "(" + strings.Join(f.Select, ",")
+		for _, name := range f.Expand {
+			s += "," + name + "()"
+		}
+		s += ")"
 	}
 	if entity {
 		s += "/$entity"
@@ -149,7 +154,7 @@ func (w *writer) members(e Entity, sel []string) {
 		w.member("@odata.id", w.form.Base+"/"+e.Path)
 	}
 	for _, m := range e.Members {
-		if sel == nil || m.Name == "id" || strings.Contains(m.Name, "@") || slices.Contains(sel, m.Name) {
+		if sel == nil || m.Name == "id" || strings.Contains(m.Name, "@") || slices.Contains(sel, m.Name) || slices.Contains(w.form.Expand, m.Name) {
 			w.member(m.Name, m.Value)
 		}
 	}

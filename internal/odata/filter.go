@@ -1,6 +1,7 @@
 package odata
 
 import (
+	"slices"
 	"strings"
 
 	"holdfast/internal/backup"
@@ -71,6 +72,24 @@ func literal(s string) (lit string, quoted bool, rest string, ok bool) {
 		return lit, true, strings.TrimLeft(rest, " "), ok
 	}
 	return "", false, "", false
+}
+
+// ParseExpands reads an $expand that is a list of navigation properties among
+// names, without options of their own. It returns each in its canonical
+// spelling, once.
+func ParseExpands(text string, names []string) ([]string, error) {
+	var out []string
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, part) })
+		if i < 0 {
+			return nil, invalid("The $expand names '" + printable(part) + "'. This resource can be expanded by " + strings.Join(names, ", ") + ", without options in parentheses.").On("$expand")
+		}
+		if !slices.Contains(out, names[i]) {
+			out = append(out, names[i])
+		}
+	}
+	return out, nil
 }
 
 // ParseExpand reads an $expand of one navigation property with one nested
