@@ -45,9 +45,8 @@ type cli struct {
 	api       *client.Client
 	url       string
 
-	owners map[string]ownedUnit // by object id and by address; nil until all units were listed
-	names  map[string]string    // addresses by object id; nil until the directory was asked
-	drives map[string]string    // by restore point: what the caller called the drive
+	names  map[string]string // addresses by object id; nil until the directory was asked
+	drives map[string]string // by restore point: what the caller called the drive
 }
 
 // addClientCommands gives root the commands that call a server.
@@ -58,7 +57,7 @@ func addClientCommands(root *cobra.Command) {
 	}
 	c := &cli{}
 	for _, cmd := range []*cobra.Command{
-		c.statusCommand(), c.policyCommand(), c.driveCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(),
+		c.statusCommand(), c.policyCommand(), c.driveCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.browseCommand(), c.ruleCommand(),
 	} {
 		cmd.GroupID = "client"
 		f := cmd.PersistentFlags()
@@ -227,6 +226,8 @@ func nextStep(err error) string {
 		return "'holdfast drive list' shows those there are."
 	case e.Code == "RestoreSessionNotFound":
 		return "'holdfast restore list' shows those there are."
+	case e.Code == "ProtectionRuleNotFound":
+		return "'holdfast rule list' shows those there are."
 	case e.Code == "InvalidRestorePoint":
 		return "'holdfast point list' shows a drive's restore points; one that has expired cannot be used."
 	case e.Status == http.StatusNotFound && e.Code == "itemNotFound" && strings.HasSuffix(e.Path, client.Root):

@@ -51,7 +51,10 @@ address or an object id. Its delimiter is a comma, a semicolon or a tab.`,
 	f.StringVar(&add.name, "name", "", "what the jobs are called (default the file's name)")
 	f.BoolVar(&add.noWait, "no-wait", false, "do not wait for the jobs")
 
-	remove := &cobra.Command{Use: "remove DRIVE...", Short: "Take drives out of their policies; their backups stay", Args: args(1, -1), RunE: c.run(c.driveRemove)}
+	var noWait bool
+	remove := &cobra.Command{Use: "remove DRIVE...", Short: "Take drives out of their policies; their backups stay", Args: args(1, -1),
+		RunE: c.run(func(ctx context.Context, args []string) error { return c.driveRemove(ctx, args, noWait) })}
+	remove.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until they are out")
 	act := func(use, action, short, done string) *cobra.Command {
 		return &cobra.Command{Use: use + " DRIVE...", Short: short, Args: args(1, -1),
 			RunE: c.run(func(ctx context.Context, args []string) error { return c.driveAct(ctx, action, done, args) })}
@@ -85,13 +88,17 @@ func (c *cli) driveList(ctx context.Context, policy, status string, failing bool
 		}
 		path = policySet + "/" + p.ID + unitSet
 	}
-	units, values, err := read[unitAnswer](c.api.All(ctx, path+"?$top=999"))
+	path += "?$top=999"
+	if status != "" {
+		path += "&" + query("$filter", "status eq '"+strings.ReplaceAll(status, "'", "''")+"'")
+	}
+	units, values, err := read[unitAnswer](c.api.All(ctx, path))
 	if err != nil {
 		return err
 	}
 	keep := 0
 	for i, u := range units {
-		if (status == "" || strings.EqualFold(u.Status, status)) && (!failing || u.Error != nil) {
+		if !failing || u.Error != nil {
 			units[keep], values[keep] = u, values[i]
 			keep++
 		}
@@ -125,12 +132,6 @@ func (c *cli) driveShow(ctx context.Context, names []string) error {
 	return nil
 }
 
-// An ownedUnit is a unit as the listing has it.
-type ownedUnit struct {
-	unit  unitAnswer
-	value json.RawMessage
-}
-
 // unit finds a drive by the id of its unit, by its owner's object id, or by
 // its owner's address.
 func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessage, error) {
@@ -152,25 +153,16 @@ func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessag
 			id, isID = string(owner), true
 		}
 	}
-	if c.owners == nil {
-		units, values, err := read[unitAnswer](c.api.All(ctx, unitSet+"?$top=999"))
-		if err != nil {
-			return unitAnswer{}, nil, err
-		}
-		c.owners = make(map[string]ownedUnit, len(units))
-		for i, u := range units {
-			c.owners[u.DirectoryObjectID] = ownedUnit{u, values[i]}
-			if u.Email != "" {
-				c.owners[strings.ToLower(u.Email)] = ownedUnit{u, values[i]}
-			}
-		}
-	}
-	key := id
+	filter := "directoryObjectId eq '" + id + "'"
 	if !isID {
-		key = strings.ToLower(name)
+		filter = "email eq '" + strings.ReplaceAll(name, "'", "''") + "'"
 	}
-	if found, ok := c.owners[key]; ok {
-		return found.unit, found.value, nil
+	units, values, err := read[unitAnswer](c.api.All(ctx, unitSet+"?"+query("$filter", filter)))
+	if err != nil {
+		return unitAnswer{}, nil, err
+	}
+	if len(units) > 0 {
+		return units[0], values[0], nil
 	}
 	if isID {
 		return unitAnswer{}, nil, fail(exitNotFound, "%s has no drive here. 'holdfast drive list' shows those there are, 'holdfast drive add' adds one", name)
@@ -198,8 +190,8 @@ type partResult struct {
 	} `json:"@Core.DataModificationException"`
 }
 
-func (c *cli) driveRemove(ctx context.Context, names []string) error {
-	var policies []string
+func (c *cli) driveRemove(ctx context.Context, names []string, noWait bool) error {
+	var policies, out []string
 	units, called := map[string][]string{}, map[string]string{} // by policy; by unit
 	for _, name := range names {
 		u, _, err := c.unit(ctx, name)
@@ -241,12 +233,28 @@ func (c *cli) driveRemove(ctx context.Context, names []string) error {
 					fmt.Fprintf(c.errs, "%s: %s\n", called[r.ID], oneLine(blame(&r.Failure.Info)))
 					continue
 				}
-				if c.quiet {
-					fmt.Fprintln(c.out, r.ID)
-				}
-				c.say("%s is taken out; its backups stay.", called[r.ID])
+				out = append(out, r.ID)
 			}
 		}
+	}
+	if !noWait && len(out) > 0 {
+		gone := 0
+		if err := c.wait(ctx, "out", "the drives are taken out all the same", func(ctx context.Context) (int, int, bool, error) {
+			for ; gone < len(out); gone++ {
+				if u, _, err := get[unitAnswer](ctx, c, "/protectionUnits/"+out[gone]); err != nil || u.PolicyID != "" {
+					return gone, len(out), false, err
+				}
+			}
+			return gone, len(out), true, nil
+		}); err != nil {
+			return err
+		}
+	}
+	for _, id := range out {
+		if c.quiet {
+			fmt.Fprintln(c.out, id)
+		}
+		c.say("%s is taken out of its policy; its backups stay.", called[id])
 	}
 	if c.json {
 		if err := printList(c, values, []string{}, nil, nil, nil, ""); err != nil {

@@ -47,8 +47,9 @@ func (c *cli) policyCommand() *cobra.Command {
 			return c.policyWait(ctx, p)
 		})}
 	remove := &cobra.Command{Use: "delete POLICY", Short: "Delete an inactive policy; its drives' backups stay", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyDelete)}
+	explain := &cobra.Command{Use: "explain POLICY DRIVE", Short: "Say why a drive is in a policy or is not", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyExplain)}
 	return group("policy", "Make, change, activate and delete protection policies",
-		"A policy says which drives are backed up. Each command takes a policy by its\nid or by its exact name.", list, show, create, rename, activate, deactivate, waitFor, remove)
+		"A policy says which drives are backed up. Each command takes a policy by its\nid or by its exact name.", list, show, create, rename, activate, deactivate, waitFor, remove, explain)
 }
 
 func (c *cli) policyList(ctx context.Context, _ []string) error {

@@ -224,10 +224,7 @@ func (c *cli) restoreWait(ctx context.Context, id string) error {
 	case backup.SessionCompletedWithError:
 		return fail(exitPartial, "%d of %d could not be restored", n.Failed, n.Total)
 	}
-	if s.Error != nil {
-		return fail(exitFailed, "nothing was restored: %s", blame(s.Error))
-	}
-	return fail(exitFailed, "nothing was restored; the errors of the artifacts say why")
+	return fail(exitFailed, "nothing was restored")
 }
 
 func (c *cli) printSession(s sessionAnswer, value json.RawMessage) error {
@@ -265,6 +262,11 @@ func (c *cli) printAll(ctx context.Context, s sessionAnswer, value json.RawMessa
 	if err := c.printSession(s, value); err != nil || c.json || c.quiet || s.RestoreSessionArtifactCount.Total == 0 {
 		return err
 	}
+	if s.Error != nil {
+		for _, d := range s.Error.Details {
+			c.say("  %s: %s: %s", d.Target, d.Code, d.Message)
+		}
+	}
 	c.say("")
 	return c.printArtifacts(ctx, s)
 }
@@ -278,6 +280,9 @@ func (c *cli) restoreArtifacts(ctx context.Context, args []string) error {
 }
 
 func (c *cli) printArtifacts(ctx context.Context, s sessionAnswer) error {
+	if s.RestoreJobType == "granular" {
+		return c.printGranular(ctx, s)
+	}
 	artifacts, values, err := read[artifactAnswer](c.api.All(ctx, sessionSet+"/"+segment(s.ID)+artifactSet))
 	if err != nil {
 		return err

@@ -86,7 +86,7 @@ type shell struct {
 var (
 	word    = regexp.MustCompile(`'[^']*'|\S+`)
 	guid    = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
-	moment  = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?`)
+	moment  = regexp.MustCompile(`\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?`)
 	gaps    = regexp.MustCompile(`  +`)
 	partial = regexp.MustCompile(`(?m)^   \w+ (\d+) of (\d+)\n`)
 	numberd = regexp.MustCompile(`<id (\d+)>`)
@@ -103,6 +103,7 @@ func (s *shell) run(command string) string {
 		s.t.Fatalf("%s: %s has not been printed yet", command, name)
 		return ""
 	})
+	command, sorted := strings.CutSuffix(command, " | sort")
 	var args []string
 	for _, w := range word.FindAllString(os.ExpandEnv(command), -1) {
 		args = append(args, strings.Trim(w, "'"))
@@ -141,6 +142,13 @@ func (s *shell) run(command string) string {
 		}
 		return line
 	})
+	if sorted { // things that were made together have no order
+		lines := slices.Collect(strings.Lines(text))
+		slices.SortFunc(lines[1:], func(a, b string) int {
+			return strings.Compare(guid.ReplaceAllString(a, ""), guid.ReplaceAllString(b, ""))
+		})
+		text = strings.Join(lines, "")
+	}
 	text = guid.ReplaceAllStringFunc(text, func(id string) string {
 		if s.ids[id] == 0 {
 			s.ids[id] = len(s.ids) + 1

@@ -210,6 +210,34 @@ func (c *Client) Users(ctx context.Context) (map[string]string, error) {
 	return users, nil
 }
 
+// Groups asks the same directory for the object ids of the groups of a name.
+func (c *Client) Groups(ctx context.Context, name string) ([]string, error) {
+	var ids []string
+	address := c.cfg.Graph + "/groups?$select=id,displayName&$filter=" + url.QueryEscape("displayName eq '"+strings.ReplaceAll(name, "'", "''")+"'")
+	for address != "" {
+		var page struct {
+			Value []struct{ ID, DisplayName string }
+			Next  string `json:"@odata.nextLink"`
+		}
+		err := c.send(ctx, http.MethodGet, address, nil, &page, true)
+		if _, refused := errors.AsType[*Error](err); refused {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range page.Value { // a directory may not know the filter
+			if g.DisplayName == name {
+				ids = append(ids, g.ID)
+			}
+		}
+		if address = page.Next; !strings.HasPrefix(address, c.cfg.Graph+"/") {
+			break
+		}
+	}
+	return ids, nil
+}
+
 func (c *Client) call(ctx context.Context, method, path string, body, answer any, again bool) error {
 	return c.send(ctx, method, c.cfg.URL+Root+path, body, answer, again)
 }
