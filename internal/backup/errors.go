@@ -102,6 +102,7 @@ const (
 	DuplicateArtifactRestore       Code = "DuplicateArtifactRestoreRequest"
 	RestoreArtifactsLimitBreached  Code = "RestoreArtifactsLimitBreached"
 	TooManyActiveRestoreSessions   Code = "TooManyActiveRestoreSessions"
+	IncompleteArtifactDeletion     Code = "IncompleteArtifactDeletion"
 	InvalidRestoreTime             Code = "InvalidRestoreTime"
 	ArtifactNotFound               Code = "ArtifactNotFound"
 	ArtifactCannotBeRestored       Code = "ArtifactCannotBeRestored"

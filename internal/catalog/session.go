@@ -415,18 +415,24 @@ func (c *Catalog) ArtifactForWork(ctx context.Context, tenant backup.TenantID, i
 }
 
 // StartArtifact notes that a restore has begun; it may be called again when it
-// is begun anew. jobs.ErrLost. If the artifact's point has gone meanwhile it
-// fails with InvalidRestoreTime, whose Problem is for FinishArtifact. On an
-// artifact that is finished it does nothing.
+// is begun anew. jobs.ErrLost. On an artifact that is finished it does nothing.
+//
+// It fails with InvalidRestoreTime if the artifact's point has gone meanwhile,
+// and with DuplicateArtifactRestore if another artifact is bringing the same
+// drive back in place: the two would undo each other's work. Their Problem is
+// for FinishArtifact.
 func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID) error {
-	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+	err := c.tx(ctx, j.Tenant, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		var there bool
+		var there, busy bool
 		err := tx.QueryRowContext(ctx, `
-			SELECT EXISTS (SELECT 1 FROM restore_point r WHERE r.id = a.point)
-			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there)
+			SELECT EXISTS (SELECT 1 FROM restore_point r WHERE r.id = a.point),
+				a.status = 'scheduled' AND a.destination = 'inPlace' AND EXISTS (
+					SELECT 1 FROM restore_artifact o
+					WHERE o.unit = a.unit AND o.status = 'inProgress' AND o.destination = 'inPlace' AND o.id <> a.id)
+			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there, &busy)
 		if errors.Is(err, sql.ErrNoRows) {
 			return artifactNotFound()
 		}
@@ -435,6 +441,9 @@ func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.Arti
 		}
 		if !there {
 			return backup.Fail(backup.InvalidRestoreTime, "The restore point expired before its restore began, so nothing was restored. Choose a later point in a new session.")
+		}
+		if busy {
+			return backup.Fail(backup.DuplicateArtifactRestore, "The drive is being restored in place by another session, so this one did nothing. Wait until that has ended, and restore again if the drive is not as it shall be.")
 		}
 		n, err := affected(tx.ExecContext(ctx, `
 			UPDATE restore_artifact SET status = 'inProgress', started = CASE WHEN started = 0 THEN $3 ELSE started END

@@ -113,6 +113,7 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 		if !lasting && j.Failures < maxRestoreFailures {
 			return jobs.Result{}, err
 		}
+		why = artifactProblem(why)
 		problem = &why
 	}
 	if err := e.Catalog.FinishGranular(ctx, j, a.ID, restored, problem); err != nil {

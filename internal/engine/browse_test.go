@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/jobs"
+	"holdfast/internal/simtenant"
 )
 
 // find returns an item of a point by its path, as a client that browses would.
@@ -237,5 +239,60 @@ func TestBulkRestore(t *testing.T) {
 	}
 	if got, err := w.catalog.Session(w.ctx, w.tenant, s.ID); err != nil || got.Status != backup.SessionCompleted {
 		t.Errorf("the session is %+v, %v", got, err)
+	}
+}
+
+// Two sessions that restore one drive in place would undo each other's work.
+func TestOneRestoreInPlaceAtATime(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"a.txt": "a"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	first, second, beside := w.activate(point, backup.DestinationInPlace), w.activate(point, backup.DestinationInPlace), w.activate(point, backup.DestinationNew)
+	w.must(w.catalog.StartArtifact(w.ctx, w.claim(jobs.Restore, string(first.ID)), first.ID))
+	for _, a := range []backup.Artifact{second, beside, first} {
+		w.run(jobs.Restore, string(a.ID), w.engine.restore)
+	}
+	for i, a := range []backup.Artifact{first, second, beside} {
+		a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
+		w.must(err)
+		if busy := i == 1; busy != (a.Status == backup.ArtifactFailed) || busy && a.Problem.Code != backup.DuplicateArtifactRestore {
+			t.Errorf("artifact %d is %s, %+v", i, a.Status, a.Problem)
+		}
+	}
+	w.restored(point, backup.DestinationInPlace)
+}
+
+// An artifact that fails has one of the codes that are documented for them.
+func TestArtifactProblems(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"a.txt": "a"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	for _, row := range []struct {
+		status int
+		body   string
+		code   backup.Code
+		detail backup.Code
+	}{
+		{404, `{"error":{"code":"Request_ResourceNotFound","message":"x"}}`, backup.ArtifactNotFound, backup.ProtectionUnitNotFound},
+		{404, `{"error":{"code":"itemNotFound","message":"x"}}`, backup.ArtifactNotFound, backup.DriveNotFound},
+		{403, `{"error":{"code":"accessDenied","message":"x"}}`, backup.ArtifactCannotBeRestored, backup.DriveUnavailable},
+	} {
+		w.faults.Clear()
+		w.faults.Add(simtenant.Fault{Status: row.status, Body: row.body, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/drive") }})
+		a := w.activate(point, backup.DestinationInPlace)
+		w.run(jobs.Restore, string(a.ID), w.engine.restore)
+		a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
+		w.must(err)
+		if a.Status != backup.ArtifactFailed || a.Problem.Code != row.code || a.Problem.Details[0].Code != row.detail {
+			t.Errorf("%d %s: %+v", row.status, row.body, a.Problem)
+		}
+		if s, err := w.catalog.Session(w.ctx, w.tenant, a.Session); err != nil || s.Status != backup.SessionFailed {
+			t.Errorf("the session is %s, %v", s.Status, err)
+		}
+	}
+	if got := artifactProblem(backup.Problem{Code: backup.GeneralException}); got.Code != backup.UnknownError {
+		t.Errorf("what is not known is %+v", got)
 	}
 }

@@ -41,6 +41,25 @@ func explain(err error) (p backup.Problem, lasting bool) {
 	return backup.Problem{Code: backup.GeneralException, Message: "The work failed for a reason that the server's log states. It is tried again by itself."}, false
 }
 
+// artifactProblem is a failure as artifacts have it: by the codes that are
+// documented for them, with what exactly it was as a detail.
+func artifactProblem(p backup.Problem) backup.Problem {
+	whole := backup.Problem{Code: backup.ArtifactCannotBeRestored, Message: "The restore could not be finished; the first detail says why. " +
+		"Restore again in another session once the cause is gone: only what differs is transferred."}
+	switch p.Code {
+	case backup.InvalidRestoreTime, backup.DuplicateArtifactRestore, backup.ArtifactCannotBeRestored:
+		return p
+	case backup.ProtectionUnitNotFound, backup.DriveNotFound:
+		whole = backup.Problem{Code: backup.ArtifactNotFound, Message: "There is no drive to restore into; the first detail says why. " +
+			"Restore again in another session once the owner has one."}
+	case backup.GeneralException:
+		whole = backup.Problem{Code: backup.UnknownError, Message: "The restore failed for a reason that the server's log states. " +
+			"Restore again in another session: only what differs is transferred."}
+	}
+	whole.Details = append([]backup.Detail{{Code: p.Code, Message: p.Message, Target: p.Target}}, p.Details...)
+	return whole
+}
+
 // isSource reports whether a failure is the source's.
 func isSource(err error) bool {
 	_, ok := errors.AsType[*drive.Error](err)

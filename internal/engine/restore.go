@@ -48,6 +48,7 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 		if !lasting && j.Failures < maxRestoreFailures {
 			return jobs.Result{}, err
 		}
+		why = artifactProblem(why)
 		problem = &why
 		e.Log.Warn("restore failed", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", err)
 	}

@@ -84,6 +84,7 @@ var answers = map[backup.Code]answer{
 	backup.RestoreArtifactsLimitBreached:  {status: http.StatusRequestEntityTooLarge},
 	artifactsLimitOnUpdate:                {status: http.StatusBadRequest, code: backup.RestoreArtifactsLimitBreached},
 	backup.TooManyActiveRestoreSessions:   {status: http.StatusInternalServerError, retry: 60},
+	backup.IncompleteArtifactDeletion:     {status: http.StatusInternalServerError},
 	backup.ArtifactNotFound:               {status: http.StatusNotFound},
 
 	backup.InvalidBulkRestoreArtifactID: {status: http.StatusBadRequest},

@@ -112,26 +112,44 @@ func (w *pointsWanted) bound(operator string, at time.Time) {
 
 // listPoints serves restorePoints, of one unit and one span of time.
 func (s *Server) listPoints(x *exchange) (reply, error) {
-	w, err := parsePoints(x.options)
+	fetch, unit, err := s.pointsOf(x)
 	if err != nil {
 		return reply{}, err
+	}
+	return list(s, x, listing[backup.Point]{
+		set: pointSet, size: pageOfPoints, fetch: fetch,
+		view: func(p backup.Point) (odata.Entity, error) { return pointView(p, unit), nil },
+	})
+}
+
+// countPoints serves their number, of the same options.
+func (s *Server) countPoints(x *exchange) (reply, error) {
+	fetch, _, err := s.pointsOf(x)
+	if err != nil {
+		return reply{}, err
+	}
+	return count(x, fetch)
+}
+
+// pointsOf returns what reads the points that a request asks for, and their
+// unit.
+func (s *Server) pointsOf(x *exchange) (func(catalog.Page) (catalog.List[backup.Point], error), *backup.Unit, error) {
+	w, err := parsePoints(x.options)
+	if err != nil {
+		return nil, nil, err
 	}
 	units, err := s.catalog.UnitsByID(x.ctx(), x.tenant(), []backup.UnitID{w.unit})
 	if err != nil {
-		return reply{}, err
+		return nil, nil, err
 	}
 	unit, known := units[w.unit]
-	return list(s, x, listing[backup.Point]{
-		set: pointSet, size: pageOfPoints,
-		fetch: func(p catalog.Page) (catalog.List[backup.Point], error) {
-			if !known {
-				return catalog.List[backup.Point]{}, nil
-			}
-			w.query.Page = p
-			return s.catalog.Points(x.ctx(), x.tenant(), w.query)
-		},
-		view: func(p backup.Point) (odata.Entity, error) { return pointView(p, &unit), nil },
-	})
+	return func(p catalog.Page) (catalog.List[backup.Point], error) {
+		if !known {
+			return catalog.List[backup.Point]{}, nil
+		}
+		w.query.Page = p
+		return s.catalog.Points(x.ctx(), x.tenant(), w.query)
+	}, &unit, nil
 }
 
 // point returns the point of the address, and its unit if that was asked for

@@ -149,6 +149,7 @@ func routes() []route {
 	// Restore points.
 	table = append(table,
 		route{method: "GET", path: pointSet, op: identity.ListPoints, handle: (*Server).listPoints, entity: pointType, options: pointOptions},
+		route{method: "GET", path: pointSet + "/$count", op: identity.ListPoints, handle: (*Server).countPoints, options: []odata.Option{odata.Filter, odata.Expand}, plain: true},
 		route{method: "GET", path: pointSet + "/{id}", op: identity.GetPoint, handle: (*Server).getPoint, entity: pointType, options: expandable},
 		route{method: "GET", path: pointSet + "/{id}/protectionUnit", op: identity.GetPoint, handle: (*Server).getPointUnit, entity: unitType, options: single},
 		route{method: "POST", path: pointSet + "/search", op: identity.SearchPoints, handle: (*Server).searchPoints, body: requiredBody,
@@ -164,7 +165,7 @@ func routes() []route {
 			route{method: "GET", path: set + "/{id}", op: identity.GetSession, handle: (*Server).getSession, entity: sessionType, options: single, keys: sessionKey},
 			route{method: "PATCH", path: set + "/{id}", op: identity.UpdateSession, handle: (*Server).updateSession, keys: sessionKey,
 				body: requiredBody, badBody: backup.InvalidPatchRequest},
-			route{method: "DELETE", path: set + "/{id}", op: identity.DeleteSession, handle: (*Server).deleteSession, keys: sessionKey},
+			route{method: "DELETE", path: set + "/{id}", op: identity.DeleteSession, handle: (*Server).deleteSession, keys: sessionKey, fault: backup.IncompleteArtifactDeletion},
 			route{method: "POST", path: set + "/{id}/activate", op: identity.ActivateSession, handle: (*Server).activateSession, keys: sessionKey, body: optionalBody, action: true},
 		)
 	}

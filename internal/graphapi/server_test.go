@@ -535,10 +535,14 @@ func TestFailuresOfOursSayLittle(t *testing.T) {
 	w := sqlite(t)
 	c := w.app(contoso)
 	w.db.Close()
-	for path, code := range map[string]string{"/" + policySet: "generalException", "/" + drivePolicySet: "PolicySaveFailed"} {
+	for path, code := range map[string]string{"/" + policySet: "generalException", "/" + drivePolicySet: "PolicySaveFailed",
+		"/" + sessionSet + "/" + backup.NewID[string](): "IncompleteArtifactDeletion"} {
 		method, body := "GET", ""
-		if code == "PolicySaveFailed" {
+		switch code {
+		case "PolicySaveFailed":
 			method, body = "POST", `{"displayName":"x"}`
+		case "IncompleteArtifactDeletion":
+			method = "DELETE"
 		}
 		r := httptest.NewRequest(method, host+"/v1.0/"+root+path, strings.NewReader(body))
 		r.Header.Set("Authorization", "Bearer "+c.token)

@@ -1,12 +1,15 @@
 package graphapi
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/jobs"
 )
 
 // protected makes an active policy whose units have n points each, and returns
@@ -85,6 +88,11 @@ func TestPointsAreListedAndSearched(t *testing.T) {
 				t.Errorf("%s%s = %s, want %s", row[0], row[1], got, row[2])
 			}
 		}
+		if got := c.do("GET", "/restorePoints/$count?$expand="+url.QueryEscape("protectionUnit($filter=id eq '"+string(unit)+"')")+
+			"&$filter="+url.QueryEscape("protectionDateTime lt 2030-01-01T00:00:00Z"), nil).want(200); got.text != "7" {
+			t.Errorf("count = %s", got.text)
+		}
+		c.do("GET", "/restorePoints/$count", nil).want(400, backup.InvalidSearchRequest)
 		w2 := w.app(fabrikam)
 		foreign := "/restorePoints?$filter=protectionDateTime%20lt%202030-01-01T00:00:00Z&$expand=protectionUnit($filter=id%20eq%20'" + string(unit) + "')"
 		if got := w2.do("GET", foreign, nil).want(200); len(got.list("value")) != 0 {
@@ -300,5 +308,55 @@ func TestSessionStory(t *testing.T) {
 			}
 		}
 		c.do("PATCH", "/"+driveSessionSet+"/"+backup.NewID[string](), obj{artifactDelta: many}).want(404, backup.RestoreSessionNotFound)
+	})
+}
+
+// Every code that an artifact's error may have is shown, and 25 sessions may
+// be at work at a time.
+func TestArtifactErrorsAndActiveSessions(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		var point backup.Point
+		for _, p := range w.protected(c, 1, ownerN(1)) {
+			point = p[0]
+		}
+		codes := []backup.Code{backup.UnknownError, backup.ArtifactNotFound, backup.InvalidRestoreTime, backup.ArtifactCannotBeRestored, backup.DuplicateArtifactRestore}
+		var sessions []string
+		session := func() string {
+			id := c.do("POST", "/"+driveSessionSet, obj{artifactSet: []obj{{"restorePoint": obj{"id": point.ID}, "destinationType": "inPlace"}}}).want(201).str("id")
+			sessions = append(sessions, id)
+			return "/restoreSessions/" + id + "/activate"
+		}
+		for range backup.MaxActiveSessions {
+			c.do("POST", session(), nil).want(200)
+		}
+		one := session()
+		if got := c.do("POST", one, nil).want(500, backup.TooManyActiveRestoreSessions); got.header.Get("Retry-After") != "60" {
+			t.Errorf("Retry-After = %q", got.header.Get("Retry-After"))
+		}
+		for i, j := range w.claim(jobs.Restore) {
+			err := w.catalog.StartArtifact(t.Context(), j, backup.ArtifactID(j.Key))
+			if i > 0 && !errors.Is(err, backup.DuplicateArtifactRestore) || i == 0 && err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 { // it goes on
+				continue
+			}
+			code := codes[i%len(codes)]
+			if err := w.catalog.FinishArtifact(t.Context(), j, backup.ArtifactID(j.Key), catalog.Restored{}, &backup.Problem{Code: code, Message: "It failed."}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.do("POST", one, nil).want(200)
+		seen := map[any]bool{}
+		for _, id := range sessions {
+			got := c.do("GET", "/"+driveSessionSet+"/"+id+"/"+artifactSet, nil).want(200)
+			if got.get("value.0.status") == "failed" {
+				seen[got.get("value.0.error.code")] = true
+			}
+		}
+		if len(seen) != len(codes) {
+			t.Errorf("codes seen: %v", seen)
+		}
 	})
 }

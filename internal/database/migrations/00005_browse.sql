@@ -95,3 +95,6 @@ CREATE TABLE bulk_restore_list (
     drives     TEXT NOT NULL,
     object_ids TEXT NOT NULL
 );
+
+-- A drive is restored in place once at a time.
+CREATE INDEX restore_artifact_running ON restore_artifact (unit) WHERE status = 'inProgress';
