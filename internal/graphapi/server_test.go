@@ -3,6 +3,7 @@ package graphapi
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -551,6 +552,11 @@ func TestFailuresOfOursSayLittle(t *testing.T) {
 		if rec.Code != 500 || !strings.Contains(rec.Body.String(), `"code":"`+code+`"`) || strings.Contains(rec.Body.String(), "sql") {
 			t.Errorf("%s = %d %s", path, rec.Code, rec.Body)
 		}
+		var answer obj
+		if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil {
+			t.Error(err)
+		}
+		notice(t.Name(), rec.Code, answer)
 		if !strings.Contains(w.log.String(), rec.Header().Get("request-id")) {
 			t.Errorf("%s: the log does not have the request", path)
 		}

@@ -274,6 +274,7 @@ func (w *world) answer(what string, r *http.Request, got *http.Response) *respon
 		t.Errorf("%s: %v in %s", what, err, data)
 		return a
 	}
+	notice(t.Name(), a.status, a.json)
 	if a.status >= 400 {
 		a.checkError()
 	} else if path, _, _ := w.server.vocabulary.Canonical(r.URL.EscapedPath()); strings.HasPrefix(path, "/v1.0/"+root) {
