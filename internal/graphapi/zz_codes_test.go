@@ -77,11 +77,9 @@ var documented = map[backup.Code][]int{
 var unreachable = map[backup.Code]string{
 	"UnableToReadBillingProfile":             "there is no billing",
 	"InvalidBillingProfile":                  "there is no billing",
-	"IncompleteArtifactDeletion":             "a session is deleted with all of its artifacts or not at all",
 	"SiteUrlNotFound":                        "there are no sites",
 	"BulkRestoreInvalidCreateRequestSiteUrl": "there are no sites",
 	"QuotaExceeded":                          "a vault has no quota",
-	"UnknownError":                           "a unit's error says what is known, such as DriveUnavailable",
 	"InvalidArtifactId":                      "a unit's error is never one of a restore",
 }
 
