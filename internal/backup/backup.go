@@ -36,6 +36,7 @@ type (
 	ArtifactID      string
 	PointID         string
 	ServiceAppID    string
+	ActivityID      string
 	BrowseSessionID string
 	BulkRequestID   string
 	DriveID         string // as the source gives it: opaque, case-sensitive

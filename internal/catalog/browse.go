@@ -46,6 +46,7 @@ func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantI
 		if err != nil {
 			return fmt.Errorf("read the point's owner: %w", err)
 		}
+		audited(ctx, b.ID)
 		_, err = tx.ExecContext(ctx, `
 			INSERT INTO browse_session (id, tenant, owner, point, unit, drive, at, tree, bytes, web_url, status, created, expires)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,

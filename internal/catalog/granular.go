@@ -355,7 +355,7 @@ func (c *Catalog) FinishGranular(ctx context.Context, j *jobs.Job, id backup.Art
 		if err != nil {
 			return fmt.Errorf("update artifact: %w", err)
 		}
-		end, err := c.countEnd(ctx, tx, session, problem == nil)
+		end, err := c.countEnd(ctx, tx, j.Tenant, session, problem)
 		if err != nil || !end.Final() || end == backup.SessionCompleted {
 			return err
 		}

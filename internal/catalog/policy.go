@@ -152,6 +152,7 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 		if err := insertPolicy(ctx, tx, &p); err != nil {
 			return err
 		}
+		audited(ctx, p.ID)
 		return m.write(ctx, tx, backup.UnitUnprotected)
 	})
 	if err != nil {
@@ -248,6 +249,8 @@ func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id b
 		if results, m, err = changeUnits(ctx, tx, &p, patch); err != nil {
 			return err
 		}
+		failed, first := failures(results, func(r UnitResult) *backup.Error { return r.Err })
+		auditedItems(ctx, len(results), failed, first)
 		if p.Enabled && len(m.fresh)+len(m.changed) > 0 {
 			p.Status = backup.PolicyUpdating // since units are in a requested state now
 		}

@@ -285,7 +285,16 @@ func (c *Catalog) ApplyRule(ctx context.Context, j *jobs.Job, r backup.Rule, fou
 			if err := c.excludeOthers(ctx, tx, p, r, found.Unread, this); err != nil {
 				return err
 			}
-			return finishRule(ctx, tx, r, ruleProblem(slices.Concat(failed, refused), len(found.Unread), len(found.Members)), c.now())
+			problem := ruleProblem(slices.Concat(failed, refused), len(found.Unread), len(found.Members))
+			applied := backup.Activity{Tenant: r.Tenant, Operation: backup.RuleAppliedActivity,
+				Target: "rule " + string(r.ID), Object: string(r.Policy), Problem: problem}
+			if problem != nil {
+				applied.Result = backup.ActivityPartiallySucceeded
+			}
+			if err := c.record(ctx, tx, applied); err != nil {
+				return err
+			}
+			return finishRule(ctx, tx, r, problem, c.now())
 		})
 		if err != nil {
 			return fmt.Errorf("apply rule %s: %w", r.ID, err)

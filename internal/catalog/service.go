@@ -109,6 +109,7 @@ func (c *Catalog) RegisterServiceApp(ctx context.Context, tenant backup.TenantID
 	var a backup.ServiceApp
 	_, err := c.changeService(ctx, tenant, "register service app", func(s *backup.Service) error {
 		a = s.Register(app, by)
+		audited(ctx, a.ID)
 		return nil
 	})
 	return a, err

@@ -82,6 +82,7 @@ func (c *Catalog) CreateSession(ctx context.Context, tenant backup.TenantID, wor
 		if err := insertSession(ctx, tx, s); err != nil {
 			return err
 		}
+		audited(ctx, s.ID)
 		return d.write(ctx, tx)
 	})
 	if err != nil {
@@ -149,6 +150,8 @@ func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id b
 		if results, d, err = c.changeArtifacts(ctx, tx, &s, changes, by); err != nil {
 			return err
 		}
+		failed, first := failures(results, func(r ArtifactResult) *backup.Error { return r.Err })
+		auditedItems(ctx, len(results), failed, first)
 		if err := d.write(ctx, tx); err != nil {
 			return err
 		}
@@ -511,7 +514,7 @@ func (c *Catalog) FinishArtifact(ctx context.Context, j *jobs.Job, id backup.Art
 		if err != nil {
 			return fmt.Errorf("update artifact: %w", err)
 		}
-		_, err = c.countEnd(ctx, tx, session, problem == nil)
+		_, err = c.countEnd(ctx, tx, j.Tenant, session, problem)
 		return err
 	})
 	if err != nil {
@@ -521,21 +524,25 @@ func (c *Catalog) FinishArtifact(ctx context.Context, j *jobs.Job, id backup.Art
 }
 
 // countEnd counts an artifact that has ended in its session, which ends with
-// the last one, and returns where the session stands.
-func (c *Catalog) countEnd(ctx context.Context, tx *database.Tx, session backup.SessionID, succeeded bool) (backup.SessionStatus, error) {
+// the last one, and returns where the session stands. problem is the
+// artifact's, or nil.
+func (c *Catalog) countEnd(ctx context.Context, tx *database.Tx, tenant backup.TenantID, session backup.SessionID, problem *backup.Problem) (backup.SessionStatus, error) {
 	// The row is locked by the addition, so that of two artifacts that end at
 	// once the second sees both.
 	var n backup.ArtifactCounts
 	err := tx.QueryRowContext(ctx, `
 		UPDATE restore_session SET succeeded = succeeded + $2, failed = failed + $3
 		WHERE id = $1 RETURNING total, succeeded, failed`,
-		string(session), bit(succeeded), bit(!succeeded)).Scan(&n.Total, &n.Completed, &n.Failed)
+		string(session), bit(problem == nil), bit(problem != nil)).Scan(&n.Total, &n.Completed, &n.Failed)
 	if err != nil {
 		return "", fmt.Errorf("count artifact: %w", err)
 	}
 	end, completed := n.Settle(), int64(0)
 	if end.Final() {
 		completed = database.Micros(c.now())
+		if err := c.recordEnd(ctx, tx, tenant, session, end, problem); err != nil {
+			return "", err
+		}
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, completed = $3 WHERE id = $1`,
 		string(session), string(end), completed)

@@ -22,7 +22,10 @@ func (c *Catalog) tx(ctx context.Context, tenant backup.TenantID, fn func(*datab
 		if err != nil {
 			return fmt.Errorf("take the tenant's turn: %w", err)
 		}
-		return fn(tx)
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return c.audit(ctx, tx)
 	})
 }
 

@@ -98,7 +98,7 @@ func created(x *exchange, set, path string, e odata.Entity) (reply, error) {
 }
 
 // path is the address of the request below the service root, with its slash.
-func (x *exchange) path() string { return x.r.URL.EscapedPath()[len("/v1.0"):] }
+func (x *exchange) path() string { return x.r.URL.EscapedPath()[len(x.route.version()):] }
 
 // here is the same without the slash.
 func (x *exchange) here() string { return x.path()[1:] }

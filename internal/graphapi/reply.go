@@ -70,7 +70,8 @@ const generalMessage = "The server could not answer because of a failure of its 
 // fail answers with an error. What a caller may be told is a *backup.Error;
 // everything else is logged in full and answered in general terms.
 func (s *Server) fail(x *exchange, err error) {
-	e, ok := errors.AsType[*backup.Error](err)
+	e := errorOf(err)
+	ok := e != nil
 	a, known := answers[codeOf(e)]
 	level := slog.LevelError
 	switch {
@@ -102,6 +103,12 @@ func (s *Server) fail(x *exchange, err error) {
 		status: a.status,
 		body:   odata.Error(e.Problem, code, s.clock(), x.id, x.clientID),
 	})
+}
+
+// errorOf is what a caller may be told of err, or nil.
+func errorOf(err error) *backup.Error {
+	e, _ := errors.AsType[*backup.Error](err)
+	return e
 }
 
 func codeOf(e *backup.Error) backup.Code {

@@ -24,7 +24,7 @@ const (
 // A route is one method at one address.
 type route struct {
 	method  string
-	path    string // below root, keys in braces
+	path    string // below root or, with a slash in front, whole; keys in braces
 	op      identity.Operation
 	access  access
 	handle  func(*Server, *exchange) (reply, error)
@@ -79,14 +79,11 @@ func (s *Server) route() error {
 	resources := map[string]*resource{}
 	table := routes()
 	s.metadata = metadata(table)
-	for _, r := range append(table, outside()...) {
-		pattern := r.path
-		if r.access == byPermission {
-			if _, ok := identity.Table[r.op]; !ok {
-				return fmt.Errorf("route %s %s: the permission table has no operation %q", r.method, r.path, r.op)
-			}
-			pattern = strings.TrimSuffix("/v1.0/"+root+"/"+r.path, "/")
+	for _, r := range slices.Concat(table, beta(), outside()) {
+		if _, ok := identity.Table[r.op]; r.access == byPermission && !ok {
+			return fmt.Errorf("route %s %s: the permission table has no operation %q", r.method, r.path, r.op)
 		}
+		pattern := r.pattern()
 		res := resources[pattern]
 		if res == nil {
 			res = &resource{server: s, routes: map[string]*route{}}
@@ -121,6 +118,22 @@ func (s *Server) route() error {
 	return nil
 }
 
+// version is the first part of the address of r.
+func (r *route) version() string {
+	if strings.HasPrefix(r.path, "/beta/") {
+		return "/beta"
+	}
+	return "/v1.0"
+}
+
+// pattern is the address of r.
+func (r *route) pattern() string {
+	if strings.HasPrefix(r.path, "/") {
+		return r.path
+	}
+	return strings.TrimSuffix("/v1.0/"+root+"/"+r.path, "/")
+}
+
 // ServeHTTP takes a request that found its address through the rest of the
 // checks to its handler.
 func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -137,6 +150,7 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(x, backup.Fail(backup.NotAllowed, "This resource does not allow "+printable(r.Method, 16)+". It allows "+res.allow+"."))
 		return
 	}
+	x.base = strings.TrimSuffix(x.base, "/v1.0") + x.route.version()
 	answer, err := s.serve(x)
 	if err != nil {
 		s.fail(x, err)
@@ -147,9 +161,18 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve checks a request, in the order that every route shares, and handles it.
 func (s *Server) serve(x *exchange) (reply, error) {
-	if err := s.admit(x); err != nil {
+	err := s.admit(x)
+	switch {
+	case x.route.writes():
+		return s.audited(x, err)
+	case err != nil:
 		return reply{}, err
 	}
+	return s.admitted(x)
+}
+
+// admitted checks and handles a request whose caller may make it.
+func (s *Server) admitted(x *exchange) (reply, error) {
 	if err := x.negotiate(); err != nil {
 		return reply{}, err
 	}
@@ -308,7 +331,7 @@ func (x *exchange) readBody() (err error) {
 // area is what requests of r change, which the service's status may forbid. It
 // follows from the permission that they need.
 func (r *route) area() backup.Area {
-	if r.method == http.MethodGet || r.access != byPermission {
+	if !r.writes() {
 		return backup.AreaNone
 	}
 	switch identity.Table[r.op].Least() {
@@ -318,6 +341,19 @@ func (r *route) area() backup.Area {
 		return backup.AreaRestore
 	}
 	return backup.AreaNone
+}
+
+// writes reports whether requests of r are to change something.
+func (r *route) writes() bool {
+	if r.method == http.MethodGet || r.access != byPermission {
+		return false
+	}
+	need := identity.Table[r.op]
+	switch need.Least() {
+	case identity.ConfigurationWrite, identity.RestoreWrite, identity.ControlWrite:
+		return !need.Reads
+	}
+	return false
 }
 
 // guid is a part of the address that route.keys has checked.

@@ -26,6 +26,7 @@ const (
 	bulkRestoreSet  = "driveRestoreArtifactsBulkAdditionRequests"
 	browseSet       = "browseSessions"
 	driveBrowseSet  = "oneDriveForBusinessBrowseSessions"
+	activitySet     = "activityLogs"
 )
 
 // The types of OneDrive.

@@ -284,6 +284,9 @@ segments:
 func (s schema) checkBody(t testing.TB, what, path string, body map[string]any, typed bool) {
 	t.Helper()
 	context, _ := body["@odata.context"].(string)
+	if strings.HasPrefix(path, "/beta/") {
+		s, context = betaSchema(s), strings.Replace(context, "/beta/", "/v1.0/", 1)
+	}
 	_, resource, ok := strings.Cut(context, "/v1.0/$metadata#")
 	switch {
 	case ok != typed:

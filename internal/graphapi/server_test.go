@@ -27,7 +27,7 @@ func requests() (list []struct {
 	route
 	url string
 }) {
-	for _, r := range routes() {
+	for _, r := range append(routes(), beta()...) {
 		path := r.path
 		for strings.Contains(path, "{") {
 			a, b := strings.Index(path, "{"), strings.Index(path, "}")
@@ -36,7 +36,7 @@ func requests() (list []struct {
 		list = append(list, struct {
 			route
 			url string
-		}{r, strings.TrimSuffix("/v1.0/"+root+"/"+path, "/")})
+		}{r, (&route{path: path}).pattern()})
 	}
 	return list
 }

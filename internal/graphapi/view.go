@@ -39,6 +39,8 @@ var (
 	serviceType    = &entityType{name: "backupRestoreRoot", properties: []string{"id", "serviceStatus"}}
 	serviceAppType = &entityType{name: serviceApp, properties: []string{"id", "application", "status", "registrationDateTime", "effectiveDateTime", "lastModifiedBy", "lastModifiedDateTime"},
 		listed: catalog.ServiceAppProperties}
+	activityType = &entityType{name: "activityLogBase", properties: []string{"id", "activityType", "error", "eventDateTime", "performedBy", "resultStatus", "serviceType", "severity",
+		"policyId", "restoreSessionId"}, listed: catalog.ActivityProperties}
 )
 
 // readOnly are members of every resource that a request may carry, as when a

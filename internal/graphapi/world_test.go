@@ -212,7 +212,7 @@ func (c *client) do(method, path string, body any, headers ...string) *response 
 		}
 		in = bytes.NewReader(data)
 	}
-	if strings.HasPrefix(path, "/") && !strings.HasPrefix(strings.ToLower(path), "/v") || path == "" {
+	if strings.HasPrefix(path, "/") && !strings.HasPrefix(strings.ToLower(path), "/v") && !strings.HasPrefix(path, "/beta/") || path == "" {
 		path = "/v1.0/" + root + path
 	}
 	if !strings.HasPrefix(path, "http") {
@@ -277,7 +277,7 @@ func (w *world) answer(what string, r *http.Request, got *http.Response) *respon
 	notice(t.Name(), a.status, a.json)
 	if a.status >= 400 {
 		a.checkError()
-	} else if path, _, _ := w.server.vocabulary.Canonical(r.URL.EscapedPath()); strings.HasPrefix(path, "/v1.0/"+root) {
+	} else if path, _, _ := w.server.vocabulary.Canonical(r.URL.EscapedPath()); strings.HasPrefix(path, "/v1.0/"+root) || strings.HasPrefix(path, "/beta/") {
 		theSchema().checkBody(t, what, path, a.json, !strings.Contains(ct, "metadata=none"))
 	}
 	return a

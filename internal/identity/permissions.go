@@ -68,6 +68,8 @@ const (
 	DeactivateServiceApp Operation = "DeactivateServiceApp"
 	GetEmailSetting      Operation = "GetEmailSetting"
 	UpdateEmailSetting   Operation = "UpdateEmailSetting"
+	ListActivities       Operation = "ListActivities"
+	GetActivity          Operation = "GetActivity"
 )
 
 // A Requirement says which permissions suffice for an operation, each alone,
@@ -75,11 +77,18 @@ const (
 type Requirement struct {
 	Delegated   []Permission
 	Application []Permission
+	Reads       bool // it changes nothing, whatever its method and permission
 	NoShell     bool // Microsoft's PowerShell clients may not, whatever they are granted
 }
 
 // Least is the least permission that suffices.
 func (r Requirement) Least() Permission { return r.Delegated[0] }
+
+// reading is r for an operation that changes nothing.
+func reading(r Requirement) Requirement {
+	r.Reads = true
+	return r
+}
 
 // notByShell is r for an operation that PowerShell clients may not do.
 func notByShell(r Requirement) Requirement {
@@ -150,7 +159,7 @@ var Table = map[Operation]Requirement{
 	ListBrowseSessions:  anyCaller(RestoreWrite),
 	GetBrowseSession:    anyCaller(RestoreWrite),
 	DeleteBrowseSession: anyCaller(RestoreWrite),
-	Browse:              anyCaller(RestoreWrite),
+	Browse:              reading(anyCaller(RestoreWrite)),
 
 	GetService:           notByShell(anyCaller(ControlRead, ControlWrite)),
 	EnableService:        notByShell(anyCaller(ControlWrite)),
@@ -162,4 +171,6 @@ var Table = map[Operation]Requirement{
 	DeactivateServiceApp: usersOnly(ControlWrite),
 	GetEmailSetting:      anyCaller(ControlWrite),
 	UpdateEmailSetting:   usersOnly(ControlWrite),
+	ListActivities:       anyCaller(ControlRead, ControlWrite),
+	GetActivity:          anyCaller(ControlRead, ControlWrite),
 }

@@ -58,8 +58,8 @@ CREATE TABLE audit (
     at           BIGINT   NOT NULL,
     actor        TEXT     NOT NULL, -- JSON; of the service itself: {}
     operation    TEXT     NOT NULL,
-    target       TEXT     NOT NULL, -- the address or the id of what it was done to
-    name         TEXT     NOT NULL, -- its name, where it has one
+    target       TEXT     NOT NULL, -- the address that was called
+    object       TEXT     NOT NULL, -- the id of what it was done to; '' if there is none
     result       TEXT     NOT NULL CHECK (result IN ('succeeded', 'failed', 'partiallySucceeded')),
     problem      TEXT,
     request      TEXT     NOT NULL  -- request-id; '' of the service itself

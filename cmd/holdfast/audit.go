@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+// newAudit is the command for the audit log. It reads the database itself, so
+// that the log can be had when no server runs.
+func newAudit() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Read the log of who did what",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var url, tenant, since string
+	export := &cobra.Command{
+		Use:   "export",
+		Short: "Print the audit log as JSON lines, oldest first",
+		Long: `Export prints the audit log, a JSON object on each line, the oldest first. It
+reads the database itself and may run beside a server.
+
+A password for PostgreSQL is taken from where its own clients look for it, such
+as the environment variable PGPASSWORD.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			from, err := checkExport(url, &tenant, since)
+			if err != nil {
+				return usageError{err}
+			}
+			db, err := database.Open(cmd.Context(), url)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			c := catalog.New(db, jobs.New(db, time.Now), catalog.Config{Clock: time.Now})
+			out := bufio.NewWriter(cmd.OutOrStdout())
+			lines := json.NewEncoder(out)
+			lines.SetEscapeHTML(false)
+			err = c.ExportActivities(cmd.Context(), backup.TenantID(tenant), from, func(a backup.Activity) error { return lines.Encode(a) })
+			return errors.Join(err, out.Flush())
+		},
+	}
+	f := export.Flags()
+	f.StringVar(&url, "database", "", "the server's database: sqlite:/path/catalog.db or postgres://user@host/name (required)")
+	f.StringVar(&tenant, "tenant", "", "only this tenant's, by its id (default all)")
+	f.StringVar(&since, "since", "", "only from this time on, such as 2026-01-31 or 2026-01-31T12:00:00Z (default all)")
+	cmd.AddCommand(export)
+	return cmd
+}
+
+// checkExport says all that is wrong with the flags of export, and returns the
+// time to begin from.
+func checkExport(url string, tenant *string, since string) (from time.Time, err error) {
+	var wrong []error
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { // to open it would make it
+			wrong = append(wrong, fmt.Errorf("--database: there is no file %s", path))
+		}
+	} else if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+		wrong = append(wrong, errors.New("--database: give sqlite:/path/catalog.db or postgres://user@host/name"))
+	}
+	if *tenant != "" {
+		id, ok := backup.ParseGUID(*tenant)
+		if !ok {
+			wrong = append(wrong, fmt.Errorf("--tenant: %q is not a tenant id", *tenant))
+		}
+		*tenant = id
+	}
+	if since != "" {
+		var err error
+		if from, err = time.Parse(time.RFC3339, since); err != nil {
+			if from, err = time.Parse(time.DateOnly, since); err != nil {
+				wrong = append(wrong, fmt.Errorf("--since: %q is no time such as 2026-01-31 or 2026-01-31T12:00:00Z", since))
+			}
+		}
+	}
+	return from, errors.Join(wrong...)
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+func TestAuditExport(t *testing.T) {
+	url := "sqlite:" + filepath.Join(t.TempDir(), "catalog.db")
+	db, err := database.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := catalog.New(db, jobs.New(db, time.Now), catalog.Config{Clock: time.Now})
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	const n, other = 2100, "11111111-1111-4111-8111-111111111111"
+	for i := range n {
+		tenant := backup.TenantID(exampleTenant)
+		if i%100 == 0 {
+			tenant = other
+		}
+		at := begin.Add(time.Duration(i/3) * time.Hour) // some at the same time
+		if err := c.Record(t.Context(), backup.Activity{Tenant: tenant, At: at, Operation: "Test", Target: "<a&b>"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	export := func(args ...string) []string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := execute(t.Context(), append([]string{"audit", "export", "--database", url}, args...), &out, &errs); code != 0 {
+			t.Fatalf("%v: exit code %d: %s", args, code, errs.String())
+		}
+		return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	}
+	all := export()
+	seen, last := map[backup.ActivityID]bool{}, time.Time{}
+	for _, line := range all {
+		var a backup.Activity
+		if err := json.Unmarshal([]byte(line), &a); err != nil || a.At.Before(last) || a.Result != backup.ActivitySucceeded {
+			t.Fatalf("%s: %v", line, err)
+		}
+		seen[a.ID], last = true, a.At
+	}
+	if len(all) != n || len(seen) != n || !strings.Contains(all[0], `"target":"<a&b>"`) {
+		t.Errorf("%d lines of %d entries, the first %s", len(all), len(seen), all[0])
+	}
+	if got := export("--tenant", other); len(got) != n/100 {
+		t.Errorf("%d lines of the other tenant, want %d", len(got), n/100)
+	}
+	if got := export("--since", begin.AddDate(0, 0, 29).Format(time.DateOnly)); len(got) != n-29*24*3 {
+		t.Errorf("%d lines since then, want %d", len(got), n-29*24*3)
+	}
+	for _, args := range [][]string{{}, {"--database", "nothing"}, {"--database", "sqlite:/nowhere/catalog.db"}, {"--database", url, "--tenant", "x"}, {"--database", url, "--since", "long ago"}} {
+		var out, errs bytes.Buffer
+		if code := execute(t.Context(), append([]string{"audit", "export"}, args...), &out, &errs); code != exitUsage {
+			t.Errorf("%v: exit code %d: %s", args, code, errs.String())
+		}
+	}
+}

@@ -1,0 +1,35 @@
+package backup
+
+import "time"
+
+// An ActivityResult says how an activity ended.
+type ActivityResult string
+
+const (
+	ActivitySucceeded          ActivityResult = "succeeded"
+	ActivityFailed             ActivityResult = "failed"
+	ActivityPartiallySucceeded ActivityResult = "partiallySucceeded" // some of its items failed
+)
+
+// What the service does by itself, as activities name it. What callers do has
+// the names of the operations of the API.
+const (
+	UnitOffboardedActivity  = "UnitOffboarded"  // its backups were destroyed
+	RestoreFinishedActivity = "RestoreFinished" // the last artifact of a session came to its end
+	RuleAppliedActivity     = "RuleApplied"
+)
+
+// An Activity is an entry of the audit log: who did what, when, to what, and
+// how that ended. It holds no secrets and nothing that was backed up.
+type Activity struct {
+	ID        ActivityID     `json:"id"`
+	Tenant    TenantID       `json:"tenant"`
+	At        time.Time      `json:"time"`
+	By        IdentitySet    `json:"actor"` // empty: the service itself
+	Operation string         `json:"operation"`
+	Target    string         `json:"target,omitempty"` // the address that was called
+	Object    string         `json:"object,omitempty"` // the id of what it was done to, as far as there is one
+	Result    ActivityResult `json:"result"`
+	Problem   *Problem       `json:"error,omitempty"`
+	Request   string         `json:"requestId,omitempty"`
+}

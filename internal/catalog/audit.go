@@ -1,0 +1,202 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+)
+
+// An Audit is what a caller is doing, on its way to the audit log. It travels
+// in the context of the call: the first transaction of the control plane that
+// commits writes it, so that nothing is changed without a trace.
+type Audit struct {
+	Activity backup.Activity
+	written  bool
+}
+
+// Written reports whether the activity is in the log.
+func (a *Audit) Written() bool { return a.written }
+
+type auditKey struct{}
+
+// WithAudit returns a context in which what is done is what a says. a belongs
+// to one call.
+func WithAudit(ctx context.Context, a *Audit) context.Context {
+	return context.WithValue(ctx, auditKey{}, a)
+}
+
+// auditOf returns what is being done, or nil in what is not for the log.
+func auditOf(ctx context.Context) *Audit {
+	a, _ := ctx.Value(auditKey{}).(*Audit)
+	return a
+}
+
+// audited names what a call has made.
+func audited[T ~string](ctx context.Context, made T) {
+	if a := auditOf(ctx); a != nil {
+		a.Activity.Object = string(made)
+	}
+}
+
+// failures counts the results that are failures, and returns the first.
+func failures[T any](results []T, of func(T) *backup.Error) (n int, first *backup.Error) {
+	for _, r := range results {
+		if err := of(r); err != nil {
+			if n++; n == 1 {
+				first = err
+			}
+		}
+	}
+	return n, first
+}
+
+// auditedItems says how many of a call's items failed, and how the first did.
+func auditedItems(ctx context.Context, items, failed int, first *backup.Error) {
+	a := auditOf(ctx)
+	if a == nil {
+		return
+	}
+	a.Activity.Result, a.Activity.Problem = "", nil // a transaction may be tried again
+	if failed == 0 {
+		return
+	}
+	a.Activity.Result = backup.ActivityPartiallySucceeded
+	if failed == items {
+		a.Activity.Result = backup.ActivityFailed
+	}
+	a.Activity.Problem = &backup.Problem{Code: first.Code, Message: fmt.Sprintf("%d of %d items failed. The first: %s", failed, items, first.Message)}
+}
+
+// audit writes what is being done, as a part of tx.
+func (c *Catalog) audit(ctx context.Context, tx *database.Tx) error {
+	a := auditOf(ctx)
+	if a == nil || a.written {
+		return nil
+	}
+	tx.AfterCommit(func() { a.written = true })
+	return c.record(ctx, tx, a.Activity)
+}
+
+// maxDetails is how many details of a problem the log keeps. The thing itself
+// has them all.
+const maxDetails = 20
+
+// record adds an activity to the log. The log is only ever added to.
+func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity) error {
+	a.ID = backup.NewID[backup.ActivityID]()
+	if a.At.IsZero() {
+		a.At = c.now()
+	}
+	if a.Result == "" {
+		a.Result = backup.ActivitySucceeded
+		if a.Problem != nil {
+			a.Result = backup.ActivityFailed
+		}
+	}
+	if p := a.Problem; p != nil && len(p.Details) > maxDetails {
+		short := *p
+		short.Details = p.Details[:maxDetails]
+		a.Problem = &short
+	}
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		string(a.ID), string(a.Tenant), database.Micros(a.At), toJSON(a.By), a.Operation, a.Target, a.Object, string(a.Result), problemJSON(a.Problem), a.Request)
+	if err != nil {
+		return fmt.Errorf("write the audit log: %w", err)
+	}
+	return nil
+}
+
+// recordEnd adds to the log that a session came to its end; last is what was
+// wrong with its last artifact.
+func (c *Catalog) recordEnd(ctx context.Context, tx *database.Tx, tenant backup.TenantID, session backup.SessionID, end backup.SessionStatus, last *backup.Problem) error {
+	a := backup.Activity{Tenant: tenant, Operation: backup.RestoreFinishedActivity, Object: string(session)}
+	switch end {
+	case backup.SessionCompletedWithError:
+		a.Result, a.Problem = backup.ActivityPartiallySucceeded, last
+	case backup.SessionFailed:
+		a.Result, a.Problem = backup.ActivityFailed, last
+	}
+	return c.record(ctx, tx, a)
+}
+
+// Record adds an activity to the log that has changed nothing.
+func (c *Catalog) Record(ctx context.Context, a backup.Activity) error {
+	return c.db.Tx(ctx, func(tx *database.Tx) error { return c.record(ctx, tx, a) })
+}
+
+const activityColumns = `a.id, a.tenant, a.at, a.actor, a.operation, a.target, a.object, a.result, a.problem, a.request`
+
+func scanActivity(r scanner) (a backup.Activity, err error) {
+	return a, r.Scan(&a.ID, &a.Tenant, micros{&a.At}, fromJSON{&a.By}, &a.Operation, &a.Target, &a.Object, &a.Result, fromJSON{&a.Problem}, &a.Request)
+}
+
+var activityFields = fields{
+	filterID("id", "a.id", ""),
+	filterEnum("resultStatus", "a.result", "succeeded", "failed", "partiallySucceeded"),
+	filterTime("eventDateTime", "a.at", true),
+}
+
+// ActivityProperties are what activities may be filtered and ordered by.
+var ActivityProperties = activityFields.properties()
+
+// Activities lists a tenant's audit log, the newest first.
+func (c *Catalog) Activities(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Activity], error) {
+	q := query{columns: activityColumns, from: "audit a", time: "a.at", id: "a.id", newest: true, fields: activityFields}
+	q.and("a.tenant = " + q.arg(string(tenant)))
+	l, err := list(ctx, c, q, page, scanActivity)
+	if err != nil {
+		return l, fmt.Errorf("list activities: %w", err)
+	}
+	return l, nil
+}
+
+// Activity returns an entry of a tenant's audit log, or ItemNotFound.
+func (c *Catalog) Activity(ctx context.Context, tenant backup.TenantID, id backup.ActivityID) (backup.Activity, error) {
+	a, err := scanActivity(c.db.Read().QueryRowContext(ctx, `SELECT `+activityColumns+` FROM audit a WHERE a.tenant = $1 AND a.id = $2`,
+		string(tenant), string(id)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return a, backup.Fail(backup.ItemNotFound, "There is no such activity.").On("id")
+	}
+	if err != nil {
+		return a, fmt.Errorf("read activity %s: %w", id, err)
+	}
+	return a, nil
+}
+
+// ExportActivities gives to fn the audit log from a time on, oldest first: of
+// one tenant, or of all for "". It is read in parts, so that nothing waits for
+// a slow fn.
+func (c *Catalog) ExportActivities(ctx context.Context, tenant backup.TenantID, since time.Time, fn func(backup.Activity) error) error {
+	const part = 1000
+	after, id := database.Micros(since), "" // an id follows the empty text
+	for {
+		where, args := ``, []any{after, id, part}
+		if tenant != "" {
+			where, args = ` AND a.tenant = $4`, append(args, string(tenant))
+		}
+		rows, err := c.db.Read().QueryContext(ctx, `
+			SELECT `+activityColumns+` FROM audit a WHERE (a.at > $1 OR a.at = $1 AND a.id > $2)`+where+`
+			ORDER BY a.at, a.id LIMIT $3`, args...)
+		all, err := collect(rows, err, scanActivity)
+		if err != nil {
+			return fmt.Errorf("export activities: %w", err)
+		}
+		for _, a := range all {
+			if err := fn(a); err != nil {
+				return err
+			}
+		}
+		if len(all) < part {
+			return nil
+		}
+		last := all[part-1]
+		after, id = database.Micros(last.At), string(last.ID)
+	}
+}

@@ -1,0 +1,149 @@
+package graphapi
+
+import (
+	"context"
+	"net/http"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/identity"
+	"holdfast/internal/odata"
+)
+
+// beta is the routes of Microsoft's beta version, of which this is all that is
+// served. Their paths are whole.
+func beta() []route {
+	const path = "/beta/" + root + "/" + activitySet
+	return []route{
+		{method: "GET", path: path, op: identity.ListActivities, handle: (*Server).listActivities, entity: activityType, options: queried},
+		{method: "GET", path: path + "/{id}", op: identity.GetActivity, handle: (*Server).getActivity, entity: activityType, options: single,
+			keys: []key{{"id", backup.InvalidRequest}}},
+	}
+}
+
+// audited has a request that is to change something, which was admitted or
+// refused, leave its trace in the audit log: with the change, where there is
+// one, and else afterwards. What was not let in at all, for want of a token or
+// because there were too many, leaves none.
+func (s *Server) audited(x *exchange, refusal error) (answer reply, err error) {
+	if code := codeOf(errorOf(refusal)); code == backup.InvalidAuthenticationToken || code == backup.TooManyRequests {
+		return reply{}, refusal
+	}
+	a := &catalog.Audit{Activity: backup.Activity{
+		Tenant: x.tenant(), By: x.caller.Identities(), Operation: string(x.route.op),
+		Target: printable(x.path(), 1024), Object: printable(x.r.PathValue("id"), 128), Request: x.id,
+	}}
+	x.r = x.r.WithContext(catalog.WithAudit(x.ctx(), a))
+	if err = refusal; err == nil {
+		answer, err = s.admitted(x)
+	}
+	if err == nil && (a.Written() || x.route.creates) { // a repetition creates nothing
+		return answer, nil
+	}
+	entry := a.Activity
+	if err != nil {
+		e := errorOf(err)
+		if e == nil {
+			e = backup.Fail(backup.GeneralException, generalMessage)
+		}
+		problem := e.Problem
+		if known := answers[e.Code].code; known != "" {
+			problem.Code = known
+		}
+		entry.Result, entry.Problem = backup.ActivityFailed, &problem
+	}
+	if failed := s.catalog.Record(context.WithoutCancel(x.ctx()), entry); failed != nil {
+		s.log.ErrorContext(x.ctx(), "an entry of the audit log was lost", "request_id", x.id, "operation", entry.Operation, "err", failed)
+	}
+	return answer, err
+}
+
+// activities says of each operation how Microsoft's log names it. What it has
+// no name for is an activityLogBase.
+var activities = map[string]struct{ kind, name string }{
+	string(identity.CreatePolicy):       {"backupPolicyActivityLog", "backupPolicyCreated"},
+	string(identity.UpdatePolicy):       {"backupPolicyActivityLog", "backupPolicyModified"},
+	string(identity.CreateBulkJob):      {"backupPolicyActivityLog", "backupPolicyModified"},
+	string(identity.ActivatePolicy):     {"backupPolicyActivityLog", "backupPolicyActivated"},
+	string(identity.DeactivatePolicy):   {"backupPolicyActivityLog", "backupPolicyPaused"},
+	string(identity.DeletePolicy):       {"backupPolicyActivityLog", ""},
+	string(identity.CreateRule):         {"dynamicRuleActivityLog", "dynamicRuleExecution"},
+	string(identity.UpdateRule):         {"dynamicRuleActivityLog", "dynamicRuleExecution"},
+	string(identity.RunRule):            {"dynamicRuleActivityLog", "dynamicRuleExecution"},
+	backup.RuleAppliedActivity:          {"dynamicRuleActivityLog", "dynamicRuleExecution"},
+	string(identity.DeleteRule):         {"dynamicRuleActivityLog", "dynamicRuleDeletion"},
+	string(identity.ReleaseRule):        {"dynamicRuleActivityLog", "dynamicRuleDeletion"},
+	string(identity.OffboardUnit):       {"offboardingActivityLog", "protectionUnitLevelOffboarding"},
+	string(identity.CancelOffboardUnit): {"offboardingActivityLog", "protectionUnitLevelOffboarding"},
+	backup.UnitOffboardedActivity:       {"offboardingActivityLog", "protectionUnitLevelOffboarding"},
+	string(identity.CreateSession):      {"restoreTaskActivityLog", "restoreTaskCreated"},
+	string(identity.UpdateSession):      {"restoreTaskActivityLog", ""},
+	string(identity.ActivateSession):    {"restoreTaskActivityLog", ""},
+	string(identity.DeleteSession):      {"restoreTaskActivityLog", ""},
+	string(identity.CreateBulkRestore):  {"restoreTaskActivityLog", ""},
+	string(identity.DeleteBulkRestore):  {"restoreTaskActivityLog", ""},
+	backup.RestoreFinishedActivity:      {"restoreTaskActivityLog", "restoreTaskCompleted"},
+}
+
+// activityView shows an activityLogBase as the type that it is.
+func activityView(a backup.Activity) odata.Entity {
+	as := activities[a.Operation]
+	if as.kind == "" {
+		as.kind = "activityLogBase"
+	}
+	if as.name == "" {
+		as.name = "unknownFutureValue"
+	}
+	e := odata.Entity{Type: as.kind, Path: root + "/" + activitySet + "('" + string(a.ID) + "')"}
+	e.Add("id", a.ID)
+	e.Add("activityType", as.name)
+	e.Add("eventDateTime", odata.FormatTime(a.At))
+	e.Add("performedBy", performer(a.By))
+	e.Add("resultStatus", a.Result)
+	e.Add("serviceType", "oneDriveForBusiness")
+	severity := "low"
+	switch {
+	case a.Operation == backup.UnitOffboardedActivity:
+		severity = "high"
+	case a.Result != backup.ActivitySucceeded:
+		severity = "medium"
+	}
+	e.Add("severity", severity)
+	e.Add("error", a.Problem)
+	switch as.kind {
+	case "backupPolicyActivityLog", "dynamicRuleActivityLog":
+		addText(&e, "policyId", a.Object)
+	case "restoreTaskActivityLog":
+		addText(&e, "restoreSessionId", a.Object)
+	}
+	return e
+}
+
+// performer is who did something, in a word.
+func performer(by backup.IdentitySet) string {
+	for _, name := range []string{by.User.Email, by.User.DisplayName, by.User.ID, by.Application.DisplayName, by.Application.ID} {
+		if name != "" {
+			return name
+		}
+	}
+	return "Holdfast"
+}
+
+// listActivities serves the audit log, the newest first.
+func (s *Server) listActivities(x *exchange) (reply, error) {
+	return list(s, x, listing[backup.Activity]{
+		set: activitySet,
+		fetch: func(p catalog.Page) (catalog.List[backup.Activity], error) {
+			return s.catalog.Activities(x.ctx(), x.tenant(), p)
+		},
+		view: func(a backup.Activity) (odata.Entity, error) { return activityView(a), nil },
+	})
+}
+
+func (s *Server) getActivity(x *exchange) (reply, error) {
+	a, err := s.catalog.Activity(x.ctx(), x.tenant(), guid[backup.ActivityID](x, "id"))
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, activitySet, activityView(a))
+}

@@ -1,0 +1,155 @@
+package graphapi
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/identity"
+)
+
+const activityLog = "/beta/" + root + "/" + activitySet
+
+// betaSchema is s with what the beta version has more, as far as it is served.
+func betaSchema(s schema) schema {
+	s.Types, s.Enums = maps.Clone(s.Types), maps.Clone(s.Enums)
+	s.Types["activityLogBase"] = schemaType{Base: "entity", Properties: map[string]string{
+		"activityType": "activityLogOperationType", "error": "publicError", "eventDateTime": "DateTimeOffset", "performedBy": "String",
+		"resultStatus": "activityLogResultStatus", "serviceType": "serviceType", "severity": "activityLogSeverity",
+	}}
+	for name, has := range map[string]string{"backupPolicyActivityLog": "policyId", "dynamicRuleActivityLog": "policyId", "offboardingActivityLog": "policyId", "restoreTaskActivityLog": "restoreSessionId"} {
+		s.Types[name] = schemaType{Base: "activityLogBase", Properties: map[string]string{has: "String"}}
+	}
+	top := s.Types["backupRestoreRoot"]
+	top.Navigation = maps.Clone(top.Navigation)
+	top.Navigation[activitySet] = "Collection(activityLogBase)"
+	s.Types["backupRestoreRoot"] = top
+	for name, members := range map[string]string{
+		"activityLogOperationType": "backupPolicyCreated backupPolicyActivated backupPolicyModified backupPolicyPaused backupPolicyRenamed dynamicRuleExecution " +
+			"dynamicRuleDeletion protectionUnitLevelOffboarding policyLevelOffboarding restoreTaskCreated restoreTaskCompleted unknownFutureValue",
+		"activityLogResultStatus": "succeeded failed partiallySucceeded", "activityLogSeverity": "high medium low", "serviceType": "oneDriveForBusiness",
+	} {
+		s.Enums[name] = schemaEnum{Members: strings.Fields(members)}
+	}
+	return s
+}
+
+// Whatever a caller does, or is refused, is in the log: once, with its result.
+func TestActivityLog(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c, u := w.app(contoso), w.user(contoso)
+		made := c.do("POST", "/"+drivePolicySet, obj{"displayName": "A", driveUnitSet: []obj{{"directoryObjectId": ownerN(1)}}}).want(201)
+		id := made.str("id")
+		at := "/" + drivePolicySet + "/" + id
+		unit := c.unitOf(id, ownerN(1))
+		partly := u.do("PATCH", at, obj{unitDelta: []obj{{"directoryObjectId": ownerN(2)}, {"@removed": obj{}, "id": ownerN(9)}}}).want(200)
+		c.do("POST", "/protectionPolicies/"+id+"/activate", nil).want(202)
+		refused := c.do("DELETE", at, nil).want(403, backup.PolicyActionNotAllowed)
+		w.app(contoso, identity.ConfigurationRead).do("DELETE", at, nil).want(403, backup.AuthorizationDenied)
+		c.do("PATCH", at, "{").want(400)
+		c.do("PATCH", "/"+drivePolicySet+"/x", "{}").want(400, backup.InvalidPolicyID)
+		session := c.do("POST", "/"+driveSessionSet, "{}").want(201).str("id")
+		u.do("POST", "/protectionUnits/"+unit+"/offboard", nil).want(403, backup.OperationNotAllowed)
+		for range 2 { // the repetition creates nothing
+			c.do("POST", "/"+drivePolicySet, obj{"displayName": "B"}, "client-request-id", "again").want(201)
+		}
+		// Neither what is only read nor who is unknown is in it.
+		c.do("GET", at, nil).want(200)
+		c.do("POST", "/restorePoints/search", "{}").want(400)
+		(&client{w, ""}).do("DELETE", at, nil).want(401)
+
+		log := c.do("GET", activityLog, nil).want(200)
+		var got []string
+		for _, v := range log.list("value") {
+			a := v.(obj)
+			line := fmt.Sprint(strings.TrimPrefix(a["@odata.type"].(string), "#microsoft.graph."), " ", a["activityType"], " ", a["resultStatus"])
+			if e, _ := a["error"].(obj); e != nil {
+				line += fmt.Sprint(" ", e["code"])
+			}
+			if a["policyId"] == id || a["restoreSessionId"] == session {
+				line += " here"
+			}
+			got = append(got, line)
+		}
+		want := []string{
+			"backupPolicyActivityLog backupPolicyCreated succeeded",
+			"offboardingActivityLog protectionUnitLevelOffboarding failed OperationNotAllowed",
+			"restoreTaskActivityLog restoreTaskCreated succeeded here",
+			"backupPolicyActivityLog backupPolicyModified failed InvalidPolicyId",
+			"backupPolicyActivityLog backupPolicyModified failed InvalidPatchRequest here",
+			"backupPolicyActivityLog unknownFutureValue failed Authorization_RequestDenied here",
+			"backupPolicyActivityLog unknownFutureValue failed PolicyActionNotAllowed here",
+			"backupPolicyActivityLog backupPolicyActivated succeeded here",
+			"backupPolicyActivityLog backupPolicyModified partiallySucceeded Invalid here",
+			"backupPolicyActivityLog backupPolicyCreated succeeded here",
+		}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("the log:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+
+		page := c.do("GET", activityLog+"?$top=3&$count=true", nil).want(200)
+		next, _ := page.json["@odata.nextLink"].(string)
+		if page.json["@odata.count"] != 10.0 || !strings.HasPrefix(next, host+activityLog+"?") {
+			t.Errorf("a page: %s", page.text)
+		}
+		c.do("POST", "/"+drivePolicySet, obj{"displayName": "C"}).want(201) // does not move what follows
+		if second := c.do("GET", next, nil).want(200); second.str("value.0.id") != log.str("value.3.id") {
+			t.Errorf("the next page: %s", second.text)
+		}
+		one := c.do("GET", activityLog+"/"+log.str("value.8.id"), nil).want(200)
+		if one.str("performedBy") != "User1@contoso.com" || one.str("policyId") != id {
+			t.Errorf("one: %s", one.text)
+		}
+		if l := c.do("GET", activityLog+"?$filter=resultStatus%20eq%20'partiallySucceeded'", nil).want(200); len(l.list("value")) != 1 {
+			t.Errorf("$filter: %s", l.text)
+		}
+		w.app(fabrikam).do("GET", activityLog+"/"+one.str("id"), nil).want(404, backup.ItemNotFound)
+		if l := w.app(fabrikam).do("GET", activityLog, nil).want(200); len(l.list("value")) != 0 {
+			t.Errorf("another tenant's: %s", l.text)
+		}
+		c.do("DELETE", activityLog+"/"+one.str("id"), nil).want(405, backup.NotAllowed)
+		c.do("PATCH", activityLog+"/"+one.str("id"), "{}").want(405, backup.NotAllowed)
+		c.do("GET", "/v1.0/"+root+"/"+activitySet, nil).want(404, backup.ItemNotFound)
+		c.do("GET", "/beta/"+root+"/"+policySet, nil).want(404, backup.ItemNotFound)
+
+		// The entries bear the ids of the requests.
+		requests := map[string]string{}
+		err := w.catalog.ExportActivities(t.Context(), contoso, start, func(a backup.Activity) error {
+			requests[a.Request] = a.Operation
+			if a.By.Application.ID != appID || a.At.IsZero() || a.Tenant != contoso {
+				t.Errorf("an entry: %+v", a)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r, want := range map[*response]string{made: "CreatePolicy", partly: "UpdatePolicy", refused: "DeletePolicy"} {
+			if requests[r.header.Get("request-id")] != want {
+				t.Errorf("%s is in the log as %q", r.what, requests[r.header.Get("request-id")])
+			}
+		}
+		if len(requests) != 11 {
+			t.Errorf("%d entries, want 11", len(requests))
+		}
+	})
+}
+
+// What the service does by itself is in the log too.
+func TestServiceActsAreInTheLog(t *testing.T) {
+	w := sqlite(t)
+	c, u := w.app(contoso), w.user(contoso)
+	id := c.policy("A", ownerN(1))
+	unit := c.unitOf(id, ownerN(1))
+	c.do("PATCH", "/"+drivePolicySet+"/"+id, obj{unitDelta: []obj{{"@removed": obj{}, "id": unit}}}).want(200)
+	w.work()
+	u.do("POST", "/protectionUnits/"+unit+"/offboard", nil).want(200)
+	w.wait(91 * 24 * 60 * 60 * 1e9)
+	w.work()
+	got := w.app(contoso).do("GET", activityLog+"?$top=1", nil).want(200)
+	if got.str("value.0.performedBy") != "Holdfast" || got.str("value.0.activityType") != "protectionUnitLevelOffboarding" || got.str("value.0.severity") != "high" {
+		t.Errorf("the last entry: %s", got.text)
+	}
+}
