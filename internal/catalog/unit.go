@@ -113,12 +113,17 @@ func readMembership(ctx context.Context, tx *database.Tx, p *backup.Policy, by b
 		byOwner: make(map[backup.ObjectID]*backup.Unit, len(owners)),
 		byID:    make(map[backup.UnitID]*backup.Unit, len(owners)+len(ids)),
 	}
+	// An owner's unit is looked up alone, and the tenant of a unit is compared in
+	// a way that no index serves: else PostgreSQL, while it knows little of a
+	// table that has just grown, thinks that a tenant has a handful of units, and
+	// reads all of them.
 	rows, err := tx.QueryContext(ctx, `
-		SELECT `+unitColumns+` FROM `+tx.Dialect().JSONEach("$2")+` AS e
-		CROSS JOIN unit u WHERE u.tenant = $1 AND u.directory = e.value AND u.status <> 'offboarded'
-		UNION ALL
-		SELECT `+unitColumns+` FROM `+tx.Dialect().JSONEach("$3")+` AS e
-		CROSS JOIN unit u WHERE u.tenant = $1 AND u.id = e.value`,
+		SELECT `+unitColumns+` FROM (
+			SELECT (SELECT o.id FROM unit o WHERE o.tenant = $1 AND o.directory = e.value AND o.status <> 'offboarded') AS id
+			FROM `+tx.Dialect().JSONEach("$2")+` AS e
+			UNION ALL
+			SELECT e.value FROM `+tx.Dialect().JSONEach("$3")+` AS e
+		) AS named CROSS JOIN unit u WHERE u.id = named.id AND coalesce(u.tenant, '') = $1`,
 		string(p.Tenant), jsonList(owners), jsonList(ids))
 	units, err := collect(rows, err, scanUnit)
 	if err != nil {
