@@ -52,21 +52,9 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 		entries = append(entries, entry{text: text})
 	}
 	if a.csv != "" {
-		in := io.Reader(os.Stdin)
-		if a.csv != "-" {
-			f, err := os.Open(a.csv)
-			if err != nil {
-				return fail(exitFailed, "read the CSV: %w", err)
-			}
-			defer f.Close()
-			in = f
-		}
 		var err error
-		if entries, err = readOwners(in, a.column); err != nil {
-			return fail(exitFailed, "%s: %w", a.csv, err)
-		}
-		if len(entries) == 0 {
-			return fail(exitFailed, "%s names nobody", a.csv)
+		if entries, err = readEntries(a.csv, a.column); err != nil {
+			return err
 		}
 	}
 	if a.name == "" {
@@ -120,11 +108,7 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 			return err
 		}
 	} else if len(failures) > 0 {
-		var rows [][]string
-		for _, f := range failures {
-			rows = append(rows, f.row())
-		}
-		if err := c.table([]string{"LINE", "OWNER", "CODE", "WHY"}, rows); err != nil {
+		if err := c.printFailures(failures); err != nil {
 			return err
 		}
 	}
@@ -254,20 +238,17 @@ func (f failedEntry) row() []string {
 func whatFailed(entries []entry, jobs []sentJob) []failedEntry {
 	var failures []failedEntry
 	for _, j := range jobs {
-		if j.Error == nil {
-			continue
-		}
-		why := map[string]int{}
-		for i, d := range j.Error.Details {
-			why[strings.ToLower(d.Target)] = i
-		}
-		for _, e := range entries[j.from:j.to] {
-			if i, ok := why[strings.ToLower(e.text)]; ok {
-				failures = append(failures, failedEntry{e, j.Error.Details[i].Code, j.Error.Details[i].Message})
-			}
-		}
+		failures = append(failures, blamed(entries[j.from:j.to], j.Error)...)
 	}
 	return failures
+}
+
+func (c *cli) printFailures(failures []failedEntry) error {
+	var rows [][]string
+	for _, f := range failures {
+		rows = append(rows, f.row())
+	}
+	return c.table([]string{"LINE", "OWNER", "CODE", "WHY"}, rows)
 }
 
 func writeReport(f *os.File, failures []failedEntry) error {
@@ -280,6 +261,27 @@ func writeReport(f *os.File, failures []failedEntry) error {
 		return err
 	}
 	return f.Close()
+}
+
+// readEntries reads the owners of a CSV file, or of standard input for "-".
+func readEntries(file, column string) ([]entry, error) {
+	in := io.Reader(os.Stdin)
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fail(exitFailed, "read the CSV: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	entries, err := readOwners(in, column)
+	if err == nil && len(entries) == 0 {
+		err = errors.New("it names nobody")
+	}
+	if err != nil {
+		return nil, fail(exitFailed, "%s: %w", file, err)
+	}
+	return entries, nil
 }
 
 // readOwners reads the owners that a CSV names, each with its line.

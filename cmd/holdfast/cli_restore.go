@@ -21,9 +21,21 @@ const (
 
 // A restoration is what 'restore create' and 'restore run' are asked for.
 type restoration struct {
-	drives, points []string
-	at, to         string
-	noWait         bool
+	drives, points      []string
+	csv, column, policy string
+	at, to              string
+	noWait              bool
+}
+
+// search is which points r wants.
+func (r restoration) search() (search, error) {
+	if r.to != "inPlace" && r.to != "new" {
+		return search{}, usageError{errors.New("say where to: --to inPlace restores over the live drive, --to new beside it")}
+	}
+	if r.at == "latest" {
+		return newSearch("", "")
+	}
+	return newSearch("", r.at)
 }
 
 func (c *cli) restoreCommand() *cobra.Command {
@@ -39,14 +51,20 @@ func (c *cli) restoreCommand() *cobra.Command {
 		}
 		return cmd
 	}
-	run := what(&cobra.Command{Use: "run (--drive DRIVE | --point POINT)... [--at TIME] --to inPlace|new", Short: "Restore drives, from the search to the result", Args: args(0, 0),
+	run := what(&cobra.Command{Use: "run (--drive DRIVE... | --point POINT... | --from-csv FILE | --policy POLICY) [--at TIME] --to inPlace|new", Short: "Restore drives, from the search to the result", Args: args(0, 0),
 		Long: `Finds the restore points, makes a session, activates it, waits for it, and
 prints where each drive is restored to, or why it is not.
 
 In place, the drive is again as it was at the point; what changed since is taken
 into a backup first, and files that are newer go to the recycle bin. 'new' puts
-the drive beside the live one, which stays as it is.`,
+the drive beside the live one, which stays as it is.
+
+Any number of drives is restored by --from-csv, which reads a file as 'drive add'
+does, or by --policy, which is all that a policy holds.`,
 		RunE: c.run(func(ctx context.Context, _ []string) error { return c.restoreRun(ctx, r) })})
+	run.Flags().StringVar(&r.csv, "from-csv", "", "restore the drives of the owners in this `FILE`; - is standard input")
+	run.Flags().StringVar(&r.column, "column", "", "the `COLUMN` of the CSV that holds the owners, by name or number")
+	c.policyFlag(run, &r.policy, "restore all drives of this policy")
 	run.Flags().BoolVar(&r.noWait, "no-wait", false, "do not wait for the restore")
 	create := what(&cobra.Command{Use: "create (--drive DRIVE | --point POINT)... [--at TIME] --to inPlace|new", Short: "Make a session without starting it", Args: args(0, 0),
 		RunE: c.run(func(ctx context.Context, _ []string) error {
@@ -80,17 +98,10 @@ the drive beside the live one, which stays as it is.`,
 // restoreCreate makes the session that r asks for.
 func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, json.RawMessage, error) {
 	fault := func(err error) (sessionAnswer, json.RawMessage, error) { return sessionAnswer{}, nil, err }
-	switch {
-	case len(r.drives)+len(r.points) == 0:
+	if len(r.drives)+len(r.points) == 0 {
 		return fault(usageError{errors.New("say what to restore: --drive DRIVE or --point POINT")})
-	case r.to != "inPlace" && r.to != "new":
-		return fault(usageError{errors.New("say where to: --to inPlace restores over the live drive, --to new beside it")})
 	}
-	at := r.at
-	if at == "latest" {
-		at = ""
-	}
-	wanted, err := newSearch("", at)
+	wanted, err := r.search()
 	if err != nil {
 		return fault(err)
 	}
@@ -115,7 +126,7 @@ func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, 
 	for _, u := range units {
 		p, ok := found[u]
 		if !ok {
-			return fault(fail(exitNotFound, "%s has no restore point%s. 'holdfast point list %s' shows those there are; nothing was restored", named[u], map[bool]string{true: " up to " + at, false: ""}[at != ""], named[u]))
+			return fault(fail(exitNotFound, "%s has no restore point%s. 'holdfast point list %s' shows those there are; nothing was restored", named[u], map[bool]string{true: " up to " + r.at, false: ""}[!wanted.to.IsZero()], named[u]))
 		}
 		points = append(points, p.ID)
 		c.drives[p.ID] = named[u]
@@ -167,6 +178,9 @@ func (c *cli) makeSession(ctx context.Context, member string, items []string, ar
 }
 
 func (c *cli) restoreRun(ctx context.Context, r restoration) error {
+	if r.csv != "" || r.policy != "" {
+		return c.restoreBulk(ctx, r)
+	}
 	s, _, err := c.restoreCreate(ctx, r)
 	if err != nil {
 		return err
@@ -194,11 +208,9 @@ func (c *cli) restoreActivate(ctx context.Context, id string, wait bool) error {
 	return nil
 }
 
-// restoreWait waits until a session is over, and says what became of it.
-func (c *cli) restoreWait(ctx context.Context, id string) error {
-	var s sessionAnswer
-	var value json.RawMessage
-	err := c.wait(ctx, "restored", "the restore goes on. See 'holdfast restore show "+id+"'", func(ctx context.Context) (done, total int, over bool, err error) {
+// restoreEnd waits until a session is over.
+func (c *cli) restoreEnd(ctx context.Context, id string) (s sessionAnswer, value json.RawMessage, err error) {
+	err = c.wait(ctx, "restored", "the restore goes on. See 'holdfast restore show "+id+"'", func(ctx context.Context) (done, total int, over bool, err error) {
 		s, value, err = get[sessionAnswer](ctx, c, "/restoreSessions/"+segment(id))
 		n := s.RestoreSessionArtifactCount
 		switch backup.SessionStatus(s.Status) {
@@ -211,6 +223,12 @@ func (c *cli) restoreWait(ctx context.Context, id string) error {
 		}
 		return n.Completed + n.Failed, n.Total, over, err
 	})
+	return s, value, err
+}
+
+// restoreWait waits until a session is over, and says what became of it.
+func (c *cli) restoreWait(ctx context.Context, id string) error {
+	s, value, err := c.restoreEnd(ctx, id)
 	if err != nil {
 		return err
 	}
