@@ -11,7 +11,7 @@ endif
 FUZZTIME ?= 1m
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## protect three drives of real files, lose them, bring them back
 	go run ./cmd/holdfast demo
@@ -24,6 +24,9 @@ build: ## build the binary into bin/
 
 test: lint ## lint, then every test on every database that is here
 	go test $(RACE) -timeout 20m ./...
+
+conformance: ## drive a server with Microsoft's own Go and JavaScript clients (minutes to build at first)
+	cd conformance && go vet ./... && go test -timeout 20m -count=1 ./...
 
 lint: ## gofmt, vet and staticcheck; each finding is an error
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
@@ -39,4 +42,4 @@ fuzz: ## run each fuzz target for FUZZTIME
 			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; done
 
-.PHONY: help demo dev build test lint bench fuzz
+.PHONY: help demo dev build test conformance lint bench fuzz

@@ -1,0 +1,25 @@
+package conformance
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+func TestJavaScriptClientTellsAnAdministratorsStory(t *testing.T) {
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Fatal("Microsoft's JavaScript client was not tested: Node.js and npm are missing (Debian: apt-get install nodejs npm)")
+	}
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
+	install.Dir = "js"
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+	story := exec.CommandContext(t.Context(), "node", "story.mjs")
+	story.Dir = "js"
+	story.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+dev.ca, "HOLDFAST_URL="+dev.https,
+		"HOLDFAST_TENANT="+dev.tenant, "HOLDFAST_APP="+dev.app, "HOLDFAST_SECRET="+dev.secret, "HOLDFAST_DRIVES="+dev.drives)
+	if out, err := story.CombinedOutput(); err != nil {
+		t.Errorf("story.mjs: %v\n%s", err, out)
+	}
+}
