@@ -38,7 +38,17 @@ func (c *Catalog) readService(ctx context.Context, db database.Queryer, tenant b
 	if s.Status != backup.ServiceEnabled {
 		s.DisableReason = backup.DisabledByUser
 	}
-	err := db.QueryRowContext(ctx, `SELECT status, disable_reason, modified, modified_by FROM service WHERE tenant = $1`, string(tenant)).
+	var touched bool // most tenants never do, and each of their writes asks
+	err := db.QueryRowContext(ctx, `
+		SELECT EXISTS (SELECT 1 FROM service WHERE tenant = $1) OR EXISTS (SELECT 1 FROM service_app WHERE tenant = $1)`,
+		string(tenant)).Scan(&touched)
+	if err != nil {
+		return s, fmt.Errorf("look for the service: %w", err)
+	}
+	if !touched {
+		return s, nil
+	}
+	err = db.QueryRowContext(ctx, `SELECT status, disable_reason, modified, modified_by FROM service WHERE tenant = $1`, string(tenant)).
 		Scan(&s.Status, &s.DisableReason, micros{&s.Modified.At}, fromJSON{&s.Modified.By})
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("read service: %w", err)
