@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -64,8 +68,19 @@ func addClientCommands(root *cobra.Command) {
 		f.BoolVar(&c.json, "json", false, "print the API's JSON, the pages of a list merged into one array")
 		f.BoolVarP(&c.quiet, "quiet", "q", false, "print ids only, and no progress")
 		f.DurationVar(&c.timeout, "timeout", 0, "how long to wait at most for what takes its time (default no limit)")
+		noFiles(cmd)
 		cmd.SetUsageTemplate(cmd.UsageTemplate() + "\n" + environment + "\n" + exitTable)
 		root.AddCommand(cmd)
+	}
+}
+
+// noFiles has shells offer no files where ids belong.
+func noFiles(cmd *cobra.Command) {
+	if cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	for _, below := range cmd.Commands() {
+		noFiles(below)
 	}
 }
 
@@ -132,17 +147,16 @@ func (c *cli) connect(ctx context.Context) error {
 // reachable looks whether anybody answers at all, before a person is sent to
 // find credentials for it.
 func reachable(ctx context.Context, cfg client.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.URL+"/healthz", nil)
+	u, err := url.Parse(cfg.URL)
 	if err != nil || !cfg.Loopback() {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
 		return &client.Unreachable{URL: cfg.URL, Err: err}
 	}
-	return res.Body.Close()
+	return conn.Close()
 }
 
 func noCredentials(cfg client.Config) error {
@@ -251,11 +265,7 @@ func (c *cli) printJSON(value json.RawMessage) error {
 func printList[T any](c *cli, values []json.RawMessage, items []T, id func(T) string, head []string, row func(T) []string, none string) error {
 	switch {
 	case c.json:
-		data, err := json.Marshal(append([]json.RawMessage{}, values...))
-		if err != nil {
-			return err
-		}
-		return c.printJSON(data)
+		return c.printJSON(slices.Concat([]byte("["), bytes.Join(raw(values), []byte(",")), []byte("]")))
 	case c.quiet:
 		for _, item := range items {
 			fmt.Fprintln(c.out, id(item))
@@ -270,6 +280,15 @@ func printList[T any](c *cli, values []json.RawMessage, items []T, id func(T) st
 		rows[i] = row(item)
 	}
 	return c.table(head, rows)
+}
+
+// raw is values as bytes.
+func raw(values []json.RawMessage) [][]byte {
+	all := make([][]byte, len(values))
+	for i, v := range values {
+		all[i] = v
+	}
+	return all
 }
 
 func (c *cli) table(head []string, rows [][]string) error {

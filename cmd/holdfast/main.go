@@ -62,12 +62,12 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	if usage, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprintf(stderr, "holdfast: %v.\nSee 'holdfast --help'.\n", usage)
+		fmt.Fprintf(stderr, "holdfast: %v.\nSee '%s --help'.\n", usage, cmd.CommandPath())
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "holdfast: %v\n", err)

@@ -34,7 +34,7 @@ const Root = "/v1.0/solutions/backupRestore"
 
 const (
 	attempts   = 6               // of one request that is put off or lost
-	longest    = 2 * time.Minute // that the client waits when told to come later
+	longest    = 5 * time.Minute // that the client waits when told to come later
 	answerSize = 64 << 20
 )
 
@@ -295,10 +295,8 @@ func putOff(err error, attempt int, lost bool) (time.Duration, bool) {
 	if e, ok := errors.AsType[*Error](err); ok {
 		switch e.Status {
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-			if e.RetryAfter > 0 {
-				wait = min(e.RetryAfter, longest)
-			}
-			return wait, true
+			wait = max(wait, e.RetryAfter)
+			return wait, wait <= longest
 		case http.StatusBadGateway, http.StatusGatewayTimeout:
 			return wait, lost
 		}

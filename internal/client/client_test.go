@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -51,20 +52,20 @@ func TestRetryAfter(t *testing.T) {
 
 // A request whose answer was lost is sent again only if that does no harm.
 func TestLostAnswer(t *testing.T) {
-	n := 0
+	var n atomic.Int32 // an answer that is lost synchronises nothing
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if n++; n == 1 {
+		if n.Add(1) == 1 {
 			panic(http.ErrAbortHandler)
 		}
 		io.WriteString(w, `{}`)
 	})
-	if err := c.Create(t.Context(), "/x", 1, nil); err != nil || n != 2 {
-		t.Errorf("creating: %v after %d", err, n)
+	if err := c.Create(t.Context(), "/x", 1, nil); err != nil || n.Load() != 2 {
+		t.Errorf("creating: %v after %d", err, n.Load())
 	}
-	n = 0
+	n.Store(0)
 	var lost *Unreachable
-	if err := c.Act(t.Context(), "/x", 1, nil); !errors.As(err, &lost) || n != 1 {
-		t.Errorf("acting: %v after %d", err, n)
+	if err := c.Act(t.Context(), "/x", 1, nil); !errors.As(err, &lost) || n.Load() != 1 {
+		t.Errorf("acting: %v after %d", err, n.Load())
 	}
 }
 
