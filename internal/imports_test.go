@@ -1,11 +1,14 @@
-// Package internal holds no code. Its one test states who may import whom.
+// Package internal holds no code. Its tests state who may import whom, and that
+// the documents speak of what is there.
 package internal
 
 import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,6 +103,33 @@ func TestImports(t *testing.T) {
 	for pkg := range rooms {
 		if !seen[pkg] {
 			t.Errorf("the room %s is stated here but holds no code", pkg)
+		}
+	}
+}
+
+// Every test that docs/divergences.md names exists.
+func TestDivergencesAreTested(t *testing.T) {
+	doc, err := os.ReadFile("../docs/divergences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, dir := range []string{".", "../cmd"} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			tests.Write(b)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range regexp.MustCompile("\\b(?:Test|Fuzz)[A-Z]\\w*").FindAllString(string(doc), -1) {
+		if !strings.Contains(tests.String(), "func "+name+"(") {
+			t.Errorf("docs/divergences.md names %s, which is not there", name)
 		}
 	}
 }
