@@ -59,6 +59,10 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
 		if len(ch.Removed) > 0 {
+			gone := `SELECT e.value FROM ` + tx.Dialect().JSONEach("$2") + ` AS e`
+			if err := nameUnits(ctx, tx, gone, `''`, string(tenant), jsonList(ch.Removed)); err != nil {
+				return err
+			}
 			_, err := tx.ExecContext(ctx, `
 				DELETE FROM directory_user WHERE tenant = $1 AND id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$2")+` AS e)`,
 				string(tenant), jsonList(ch.Removed))
@@ -67,6 +71,10 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 			}
 		}
 		if !ch.Since.IsZero() {
+			gone := `SELECT d.id FROM directory_user d WHERE d.tenant = $1 AND d.seen < $2`
+			if err := nameUnits(ctx, tx, gone, `''`, string(tenant), database.Micros(ch.Since)); err != nil {
+				return err
+			}
 			_, err := tx.ExecContext(ctx, `DELETE FROM directory_user WHERE tenant = $1 AND seen < $2`,
 				string(tenant), database.Micros(ch.Since))
 			if err != nil {
@@ -100,6 +108,22 @@ func putUsers(ctx context.Context, tx *database.Tx, tenant backup.TenantID, user
 		jsonList(rows), string(tenant), seen)
 	if err != nil {
 		return fmt.Errorf("write users: %w", err)
+	}
+	return nameUnits(ctx, tx, `SELECT e.value->>0 FROM `+tx.Dialect().JSONRows("$2")+` AS e`,
+		`coalesce((SELECT d.name_key FROM directory_user d WHERE d.tenant = unit.tenant AND d.id = unit.directory), '')`,
+		string(tenant), jsonList(rows))
+}
+
+// nameUnits gives the units of owners the name that they have now: owners is a
+// query of the tenant $1, name an expression.
+func nameUnits(ctx context.Context, tx *database.Tx, owners, name string, args ...any) error {
+	for _, status := range []string{`<> 'offboarded'`, `= 'offboarded'`} { // each has its index
+		_, err := tx.ExecContext(ctx, `
+			UPDATE unit SET name_key = `+name+`
+			WHERE tenant = $1 AND status `+status+` AND directory IN (`+owners+`) AND name_key <> `+name, args...)
+		if err != nil {
+			return fmt.Errorf("name units: %w", err)
+		}
 	}
 	return nil
 }

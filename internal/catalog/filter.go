@@ -76,7 +76,7 @@ var (
 		filterID("directoryObjectId", "u.directory", ""),
 		{odata.Property{Name: "siteId", Nullable: true, Filters: true}, "''"}, // drives have none
 		filterName("email", "coalesce(nullif(d.mail_key, ''), d.upn_key, '')", false, true),
-		filterName("displayName", "coalesce(d.name_key, '')", true, true),
+		filterName("displayName", "u.name_key", true, true),
 		filterTime("createdDateTime", "u.created", true),
 		filterTime("lastModifiedDateTime", "u.modified", true),
 		filterTime("offboardRequestedDateTime", "CASE WHEN u.offboard_requested = 0 THEN -62135596800000000 ELSE u.offboard_requested END", false),

@@ -119,6 +119,11 @@ func filterWorld(t testing.TB, db *database.DB) (*world, []backup.Unit) {
 			ok(t, err)
 		}
 	}
+	// Units keep up with the directory: names change, owners leave and come back.
+	users[0].DisplayName, users[7].DisplayName = "Renamed", ""
+	ok(t, w.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Users: users[:12], Removed: []backup.ObjectID{users[12].ID, users[13].ID}}))
+	w.pass(time.Second)
+	ok(t, w.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Users: users[:14], Since: w.now}))
 	ok(t, db.Tx(t.Context(), func(tx *database.Tx) error {
 		for i := range 24 {
 			modified := w.now.Add(time.Duration(i%4) * time.Minute)

@@ -59,20 +59,16 @@ type sortKey struct {
 	desc bool
 }
 
-// keys are what orders the list. The last is the id, so that no two items
+// keys are what orders the list; texts as the database's collation has it. The last is the id, so that no two items
 // stand at the same place.
-func (q *query) keys(c *Catalog, order []odata.Order) ([]sortKey, error) {
+func (q *query) keys(order []odata.Order) ([]sortKey, error) {
 	var keys []sortKey
 	for _, o := range order {
 		f, err := q.fields.find(o.Property.Name)
 		if err != nil {
 			return nil, err
 		}
-		k := sortKey{f.expr, o.Property.Type != odata.Time, o.Desc}
-		if k.text {
-			k.expr = c.db.Dialect().Bytewise(k.expr)
-		}
-		keys = append(keys, k)
+		keys = append(keys, sortKey{f.expr, o.Property.Type != odata.Time, o.Desc})
 	}
 	if len(keys) == 0 {
 		keys = []sortKey{{q.time, false, q.newest}}
@@ -169,7 +165,7 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 	if p.Limit <= 0 {
 		p.Limit = 100
 	}
-	keys, err := q.keys(c, p.Order)
+	keys, err := q.keys(p.Order)
 	if err != nil {
 		return l, err
 	}

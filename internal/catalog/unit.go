@@ -210,9 +210,10 @@ func (m *membership) write(ctx context.Context, tx *database.Tx, requested backu
 			rows[i] = [2]string{string(u.ID), string(u.Directory)}
 		}
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by)
+			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key)
 			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, CAST($4 AS TEXT), CAST($7 AS SMALLINT), 0,
-				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT)
+				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT),
+				coalesce((SELECT d.name_key FROM directory_user d WHERE d.tenant = CAST($2 AS TEXT) AND d.id = e.value->>1), '')
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e`,
 			jsonList(rows), string(m.policy.Tenant), string(m.policy.ID), string(requested), database.Micros(m.by.At), by, source)
 		if err != nil {
