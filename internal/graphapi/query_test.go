@@ -3,10 +3,13 @@ package graphapi
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/identity"
+	"holdfast/internal/odata"
 )
 
 // at is a set with query options: pairs of name and value.
@@ -136,4 +139,97 @@ func TestPoliciesAreExpanded(t *testing.T) {
 		}
 		c.do("GET", "/"+unitSet+"?$expand=x", nil).want(400, backup.InvalidRequest)
 	})
+}
+
+// As TestChecksComeInOneOrder, for a listing: each request is wrong in all that
+// the next ones are still wrong in.
+func TestChecksOfAListComeInOneOrder(t *testing.T) {
+	w := sqlite(t)
+	c := w.app(contoso)
+	list := func(id string, options ...string) string {
+		return at(drivePolicySet+"/"+id+"/"+driveUnitSet, options...)
+	}
+	accept := []string{"Accept", "text/html"}
+	bad := []string{"$filter", "nothing eq 1", "$orderby", "nothing", "$skiptoken", "x"}
+	unknown := backup.NewID[string]()
+	(&client{w, ""}).do("GET", list("x", bad...)+"/more", nil, accept...).want(401, backup.InvalidAuthenticationToken) // the slash is the query's
+	(&client{w, ""}).do("PUT", list("x", bad...), nil, accept...).want(405, backup.NotAllowed)
+	(&client{w, ""}).do("GET", list("x", bad...), nil, accept...).want(401, backup.InvalidAuthenticationToken)
+	w.app(stranger).do("GET", list("x", bad...), nil, accept...).want(401, backup.InvalidAuthenticationToken)
+	w.app(contoso, identity.SearchRead).do("GET", list("x", bad...), nil, accept...).want(403, backup.AuthorizationDenied)
+	c.do("GET", list("x", bad...), nil, accept...).want(406, "notSupported")
+	for _, one := range [][]string{bad[:2], bad[2:4], {"$filter", "id eq 'x'"}, {"$filter", strings.Repeat("x", 3000)}, {"$search", "x"}, {"$top", "x"}} {
+		if got := c.do("GET", list("x", one...), nil).want(400); got.code() == backup.InvalidPolicyID {
+			t.Errorf("%s: the id comes before the options", got.what)
+		}
+	}
+	c.do("GET", list("x", "$filter", "status eq 'protected'"), nil).want(400, backup.InvalidPolicyID)
+	c.do("GET", list(unknown, "$filter", "status eq 'protected'"), nil).want(404, backup.PolicyNotFound)
+	c.do("GET", at(drivePolicySet+"/x/"+driveUnitSet+"/$count", "$filter", "nothing eq 1"), nil).want(400, backup.InvalidRequest)
+	c.do("GET", at(drivePolicySet+"/x/"+driveUnitSet+"/$count"), nil).want(400, backup.InvalidPolicyID)
+	c.do("GET", at(drivePolicySet+"/"+unknown+"/"+driveUnitSet+"/$count"), nil).want(404, backup.PolicyNotFound)
+}
+
+// Every list can be counted, and every answer can be had without annotations.
+func TestEveryListIsCounted(t *testing.T) {
+	counted := map[string]bool{}
+	for _, r := range routes() {
+		counted[r.path] = true
+	}
+	for _, r := range routes() {
+		if r.method == "GET" && slices.Contains(r.options, odata.SkipToken) && !strings.Contains(r.path, "/graph.") && !counted[r.path+"/$count"] && !r.action {
+			t.Errorf("there is no %s/$count", r.path)
+		}
+		if slices.Contains(r.options, odata.Filter) && r.entity != nil && r.entity.listed == nil && r.entity != pointType {
+			t.Errorf("%s takes a $filter, and %s has nothing to filter by", r.path, r.entity.name)
+		}
+	}
+}
+
+// Every address that shows something does so at each level of annotations, and
+// the schema holds for all.
+func TestEveryResourceAtEachMetadataLevel(t *testing.T) {
+	w := sqlite(t)
+	c := w.user(contoso)
+	var point backup.PointID
+	for _, points := range w.protected(c, 1, ownerN(1)) {
+		point = points[0].ID
+	}
+	policy := c.do("GET", "/"+policySet, nil).want(200).str("value.0.id")
+	c.do("POST", "/"+drivePolicySet+"/"+policy+"/"+bulkJobSet, obj{"displayName": "J", "drives": []string{"x@contoso.com"}}).want(201)
+	c.do("POST", "/"+drivePolicySet+"/"+policy+"/"+ruleSet, obj{"driveExpression": "(memberOf -any (group.id -in ['" + ownerN(7) + "']))"}).want(201)
+	c.do("POST", "/"+driveSessionSet, obj{artifactSet: []obj{{"restorePoint": obj{"id": point}, "destinationType": "new"}}}).want(201)
+	shown := 0
+	for _, r := range routes() {
+		if r.method != "GET" || r.plain || r.action || r.path == pointSet || strings.Contains(r.path, "holdfast.") {
+			continue
+		}
+		url := ""
+		for segment := range strings.SplitSeq(r.path, "/") {
+			if strings.HasPrefix(segment, "{") {
+				segment = string(point)
+				if url != "/"+pointSet {
+					segment = c.do("GET", url, nil).want(200).str("value.0.id")
+				}
+				if segment == "" {
+					url = "none"
+					break
+				}
+			}
+			url += "/" + segment
+		}
+		if url == "none" || strings.Contains(url, "(") {
+			continue
+		}
+		for _, level := range []string{"none", "minimal", "full"} {
+			got := c.do("GET", url, nil, "Accept", "application/json;odata.metadata="+level).want(200)
+			if strings.Contains(got.text, `"@odata.context"`) != (level != "none") || strings.Contains(got.text, `"@odata.type"`) && level == "none" {
+				t.Errorf("%s at the level %s: %s", got.what, level, got.text)
+			}
+			shown++
+		}
+	}
+	if shown < 60 {
+		t.Errorf("only %d answers were looked at", shown)
+	}
 }
