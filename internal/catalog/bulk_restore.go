@@ -270,11 +270,7 @@ func (c *Catalog) pointsOf(ctx context.Context, tx *database.Tx, b backup.BulkRe
 		}
 		rows, err := tx.QueryContext(ctx, `
 			WITH o AS MATERIALIZED (SELECT e.n, `+owner+` AS owner FROM `+tx.Dialect().JSONEach("$2")+` AS e WHERE e.value <> '')
-			SELECT o.n, (
-				SELECT x.id FROM restore_point x
-				WHERE x.unit = u.id AND x.tenant = $1 AND x.expires > $3 AND x.at >= $4 AND x.at <= $5
-					AND x.tags = CASE WHEN $6 = '' THEN x.tags ELSE $6 END
-				ORDER BY x.at `+order+`, x.id `+order+` LIMIT 1)
+			SELECT o.n, (`+onePoint("u.id", "$1", order)+`)
 			FROM o CROSS JOIN unit u
 			WHERE u.tenant = $1 AND u.directory = o.owner AND u.status <> 'offboarded' ORDER BY o.n`,
 			string(b.Tenant), jsonList(keys), database.Micros(c.now()), database.Micros(b.From), to, string(b.Tags))

@@ -90,6 +90,19 @@ type PointsFound struct {
 	Missing []backup.UnitID // the other units, in the order asked
 }
 
+// onePoint selects the first or last of a unit's points, by order, that has
+// not expired at $3, is of the time from $4 to $5, and has the tag $6, if that
+// is not ”.
+//
+// The two expressions keep the planner of a database that knows little of the
+// table yet from reading all points of the tenant to find those of one unit.
+func onePoint(unit, tenant, order string) string {
+	return `SELECT x.id FROM restore_point x
+		WHERE x.unit = ` + unit + ` AND x.tenant || '' = ` + tenant + ` AND x.expires + 0 > $3 AND x.at >= $4 AND x.at <= $5
+			AND x.tags = CASE WHEN $6 = '' THEN x.tags ELSE $6 END
+		ORDER BY x.at ` + order + `, x.id ` + order + ` LIMIT 1`
+}
+
 // SearchPoints finds one restore point of each unit. A unit that is unknown
 // has none; one that is named twice is found once.
 func (c *Catalog) SearchPoints(ctx context.Context, tenant backup.TenantID, s PointSearch) (PointsFound, error) {
@@ -105,10 +118,7 @@ func (c *Catalog) SearchPoints(ctx context.Context, tenant backup.TenantID, s Po
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT `+pointColumns+` FROM `+c.db.Dialect().JSONEach("$1")+` AS e
 		CROSS JOIN restore_point r WHERE r.id = (
-			SELECT x.id FROM restore_point x
-			WHERE x.unit = e.value AND x.tenant = $2 AND x.expires > $3 AND x.at >= $4 AND x.at <= $5
-				AND x.tags = CASE WHEN $6 = '' THEN x.tags ELSE $6 END
-			ORDER BY x.at `+order+`, x.id `+order+` LIMIT 1)`,
+			`+onePoint("e.value", "$2", order)+`)`,
 		jsonList(s.Units), string(tenant), database.Micros(c.now()), database.Micros(s.From), to, string(s.Tags))
 	points, err := collect(rows, err, scanPoint)
 	if err != nil {
