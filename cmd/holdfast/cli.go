@@ -479,3 +479,9 @@ func (c *cli) wait(ctx context.Context, label, what string, look func(context.Co
 		pause = min(pause*3/2, 3*time.Second)
 	}
 }
+
+// query is one option of a request.
+func query(option, value string) string { return option + "=" + url.QueryEscape(value) }
+
+// segment is an id as a part of a path.
+func segment(id string) string { return url.PathEscape(id) }

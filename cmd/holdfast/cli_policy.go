@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -256,7 +255,7 @@ func (c *cli) completePolicies(cmd *cobra.Command, args []string, _ string) ([]s
 }
 
 func (c *cli) policyNames(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Second)
 	defer cancel()
 	var names []string
 	if c.connect(ctx) == nil {
@@ -277,54 +276,3 @@ func (c *cli) policyFlag(cmd *cobra.Command, to *string, usage string) {
 		panic(err) // the flag was added a line above
 	}
 }
-
-func (c *cli) statusCommand() *cobra.Command {
-	return &cobra.Command{Use: "status", Short: "Show whether the service works, and how much it holds", Args: args(0, 0), RunE: c.run(func(ctx context.Context, _ []string) error {
-		type service struct {
-			ServiceStatus struct{ Status, DisableReason string }
-		}
-		s, value, err := get[service](ctx, c, "")
-		if err != nil {
-			return err
-		}
-		if c.json || c.quiet {
-			return c.printOne(value, s.ServiceStatus.Status)
-		}
-		policies, _, err := read[policyAnswer](c.api.All(ctx, policySet))
-		if err != nil {
-			return err
-		}
-		states := map[string]int{}
-		for _, p := range policies {
-			states[p.Status]++
-		}
-		var drives, sessions int
-		if err := c.api.Get(ctx, "/driveProtectionUnits/$count", &drives); err != nil {
-			return err
-		}
-		if err := c.api.Get(ctx, "/restoreSessions/$count", &sessions); err != nil {
-			return err
-		}
-		var of []string
-		for _, state := range []backup.PolicyStatus{backup.PolicyActive, backup.PolicyActiveWithErrors, backup.PolicyUpdating, backup.PolicyInactive} {
-			if n := states[string(state)]; n > 0 {
-				of = append(of, fmt.Sprintf("%d %s", n, state))
-			}
-		}
-		count := fmt.Sprint(len(policies))
-		if len(of) > 0 {
-			count += ": " + strings.Join(of, ", ")
-		}
-		why := s.ServiceStatus.Status
-		if r := s.ServiceStatus.DisableReason; r != "" && r != "none" {
-			why += " (" + r + ")"
-		}
-		return c.fields("Server", c.url, "Service", why, "Policies", count, "Drives", fmt.Sprint(drives), "Restore sessions", fmt.Sprint(sessions))
-	})}
-}
-
-// query is one option of a request.
-func query(option, value string) string { return option + "=" + url.QueryEscape(value) }
-
-// segment is an id as a part of a path.
-func segment(id string) string { return url.PathEscape(id) }

@@ -306,8 +306,8 @@ func TestWaitingEnds(t *testing.T) {
 		},
 	})
 	var stdout, stderr bytes.Buffer
-	code := execute(t.Context(), []string{"restore", "wait", "s1", "--timeout", "300ms"}, &stdout, &stderr)
-	if code != exitStopped || !strings.Contains(stderr.String(), "restored 1 of 2") || !strings.Contains(stderr.String(), "300ms have passed: no longer waiting, but the restore goes on. See 'holdfast restore show s1'") {
+	code := execute(t.Context(), []string{"restore", "wait", "s1", "--timeout", "1s"}, &stdout, &stderr)
+	if code != exitStopped || !strings.Contains(stderr.String(), "restored 1 of 2") || !strings.Contains(stderr.String(), "1s have passed: no longer waiting, but the restore goes on. See 'holdfast restore show s1'") {
 		t.Errorf("exit %d: %s", code, stderr.String())
 	}
 	for len(asked) > 0 {
@@ -338,5 +338,46 @@ func TestCompletion(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := execute(t.Context(), []string{"__complete", "policy", "show", ""}, &stdout, &stderr); code != 0 || strings.Contains(stdout.String(), "\t") {
 		t.Errorf("without a server: exit %d %s", code, stdout.String())
+	}
+}
+
+// A session takes any number of points, fifty at a time, and all of them or
+// none.
+func TestRestoreOfManyPoints(t *testing.T) {
+	var sizes []int
+	refuse, deleted := false, false
+	count := func(member string, body []byte) {
+		var sent map[string][]any
+		if err := json.Unmarshal(body, &sent); err != nil {
+			t.Error(err)
+		}
+		sizes = append(sizes, len(sent[member]))
+	}
+	fakeServer(t, map[string]func([]byte) any{
+		"POST " + sessionSet: func(body []byte) any {
+			count("driveRestoreArtifacts", body)
+			return object{"id": "s1", "status": "draft"}
+		},
+		"PATCH " + sessionSet + "/s1": func(body []byte) any {
+			count("driveRestoreArtifacts@delta", body)
+			if refuse {
+				return object{"driveRestoreArtifacts@delta": []any{object{"@Core.DataModificationException": object{"info": object{"code": "DuplicateArtifactRestoreRequest", "message": "Twice."}}}}}
+			}
+			return object{"driveRestoreArtifacts@delta": []any{}}
+		},
+		"GET " + sessionSet + "/s1":  func([]byte) any { return object{"id": "s1", "restoreSessionArtifactCount": object{"total": 120}} },
+		"DELETE /restoreSessions/s1": func([]byte) any { deleted = true; return nil },
+	})
+	command := []string{"restore", "create", "--to", "new"}
+	for i := range 120 {
+		command = append(command, "--point", fmt.Sprint(i))
+	}
+	var stdout, stderr bytes.Buffer
+	if code := execute(t.Context(), command, &stdout, &stderr); code != 0 || !slices.Equal(sizes, []int{50, 50, 20}) || !strings.Contains(stdout.String(), "120") || deleted {
+		t.Errorf("exit %d, requests of %v: %s%s", code, sizes, stdout.String(), stderr.String())
+	}
+	refuse = true
+	if code := execute(t.Context(), command, &stdout, &stderr); code != exitFailed || !deleted || !strings.Contains(stderr.String(), "DuplicateArtifactRestoreRequest: Twice.") {
+		t.Errorf("exit %d, deleted %v: %s", code, deleted, stderr.String())
 	}
 }

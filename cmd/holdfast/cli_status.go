@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/backup"
+)
+
+func (c *cli) statusCommand() *cobra.Command {
+	return &cobra.Command{Use: "status", Short: "Show whether the service works, and how much it holds", Args: args(0, 0), RunE: c.run(func(ctx context.Context, _ []string) error {
+		type service struct {
+			ServiceStatus struct{ Status, DisableReason string }
+		}
+		s, value, err := get[service](ctx, c, "")
+		if err != nil {
+			return err
+		}
+		if c.json || c.quiet {
+			return c.printOne(value, s.ServiceStatus.Status)
+		}
+		policies, _, err := read[policyAnswer](c.api.All(ctx, policySet))
+		if err != nil {
+			return err
+		}
+		states := map[string]int{}
+		for _, p := range policies {
+			states[p.Status]++
+		}
+		var drives, sessions int
+		if err := c.api.Get(ctx, "/driveProtectionUnits/$count", &drives); err != nil {
+			return err
+		}
+		if err := c.api.Get(ctx, "/restoreSessions/$count", &sessions); err != nil {
+			return err
+		}
+		var of []string
+		for _, state := range []backup.PolicyStatus{backup.PolicyActive, backup.PolicyActiveWithErrors, backup.PolicyUpdating, backup.PolicyInactive} {
+			if n := states[string(state)]; n > 0 {
+				of = append(of, fmt.Sprintf("%d %s", n, state))
+			}
+		}
+		count := fmt.Sprint(len(policies))
+		if len(of) > 0 {
+			count += ": " + strings.Join(of, ", ")
+		}
+		why := s.ServiceStatus.Status
+		if r := s.ServiceStatus.DisableReason; r != "" && r != "none" {
+			why += " (" + r + ")"
+		}
+		return c.fields("Server", c.url, "Service", why, "Policies", count, "Drives", fmt.Sprint(drives), "Restore sessions", fmt.Sprint(sessions))
+	})}
+}
