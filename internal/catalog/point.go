@@ -91,8 +91,8 @@ type PointsFound struct {
 }
 
 // onePoint selects the first or last of a unit's points, by order, that has
-// not expired at $3, is of the time from $4 to $5, and has the tag $6, if that
-// is not ”.
+// not expired at $3, is of the time from $4 to $5, and has the tag $6; an empty
+// tag is any.
 //
 // The two expressions keep the planner of a database that knows little of the
 // table yet from reading all points of the tenant to find those of one unit.
