@@ -38,6 +38,7 @@ const environment = `Environment:
   HOLDFAST_SCOPE          of the token (default https://graph.microsoft.com/.default)
   HOLDFAST_GRAPH          where users are looked up by address (default HOLDFAST_URL/v1.0)
   HOLDFAST_CA_FILE        certificates to trust besides the system's
+  HOLDFAST_ALLOW_HTTP     1 allows plain HTTP to another machine
 `
 
 // A cli is one run of a command that is a client of a server.
