@@ -22,8 +22,9 @@ dev: ## run the server with a simulated tenant to try it against
 build: ## build the binary into bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
 
-test: lint ## lint, then every test on every database that is here
+test: lint ## lint, then every test on every database that is here, and each fuzz target for a moment
 	go test $(RACE) -timeout 20m ./...
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
 
 conformance: ## drive a server with Microsoft's own Go and JavaScript clients (minutes to build at first)
 	cd conformance && go vet ./... && go test -timeout 20m -count=1 ./...
@@ -37,9 +38,9 @@ bench: ## measure against bare counterparts; read docs/benchmarks.md
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./internal/...
 
 fuzz: ## run each fuzz target for FUZZTIME
-	@for pkg in $$(go list ./...); do \
-		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
-		done; done
+	@grep -rn --include='*_test.go' '^func Fuzz' internal | sed 's|^\(.*\)/[^/]*:[0-9]*:func \(Fuzz[A-Za-z0-9]*\).*|\1 \2|' | sort | \
+	while read -r dir target; do \
+		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
+	done
 
 .PHONY: help demo dev build test conformance lint bench fuzz

@@ -419,13 +419,16 @@ func shellQuote(s string) string {
 }
 
 // isAPI reports whether path is one of the Backup Storage API, in whatever
-// case; all else on dev's origin is the simulated tenant's.
+// case and version: all below solutions, and what speaks for the version as a
+// whole. All else on dev's origin is the simulated tenant's.
 func isAPI(path string) bool {
-	for _, version := range []string{"/v1.0", "/beta"} {
-		root := version + "/solutions"
-		if len(path) >= len(root) && strings.EqualFold(path[:len(root)], root) && (len(path) == len(root) || path[len(root)] == '/') {
-			return true
-		}
+	version, rest, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(path), "/"), "/")
+	first, _, _ := strings.Cut(rest, "/")
+	switch first {
+	case "solutions":
+		return true
+	case "", "$batch", "$metadata":
+		return version == "v1.0"
 	}
 	return false
 }
