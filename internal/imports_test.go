@@ -127,7 +127,7 @@ func TestDivergencesAreTested(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range regexp.MustCompile("\\b(?:Test|Fuzz)[A-Z]\\w*").FindAllString(string(doc), -1) {
+	for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`).FindAllString(string(doc), -1) {
 		if !strings.Contains(tests.String(), "func "+name+"(") {
 			t.Errorf("docs/divergences.md names %s, which is not there", name)
 		}
