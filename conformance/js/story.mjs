@@ -1,5 +1,5 @@
 // An administrator's story, told by Microsoft's JavaScript client: a policy, a
-// bulk job, protection, an inclusion rule, a loss, the restore, and the end.
+// bulk job, a rule, protection, a loss, the restore, and offboarding.
 //
 // It needs HOLDFAST_URL (https), HOLDFAST_TENANT, HOLDFAST_APP,
 // HOLDFAST_SECRET, HOLDFAST_DRIVES, and NODE_EXTRA_CA_CERTS for the server's
@@ -47,6 +47,17 @@ assert.equal(job.status, "active");
 await eventually("the job is completed", async () =>
   (await client.api(`${root}/oneDriveForBusinessProtectionPolicies/${policy.id}/driveProtectionUnitsBulkAdditionJobs/${job.id}`).get()).status === "completed");
 
+// A rule brings in the members of a group.
+const rule = await client.api(`${root}/oneDriveForBusinessProtectionPolicies/${policy.id}/driveInclusionRules`)
+  .post({ driveExpression: "(memberOf -any (group.id -in ['00000000-0000-4000-8000-00000000dead']))" });
+assert.equal(rule.status, "active");
+const evaluated = await eventually("the rule is evaluated", async () => {
+  const r = await client.api(`${root}/oneDriveForBusinessProtectionPolicies/${policy.id}/driveInclusionRules/${rule.id}`).get();
+  return r.status !== "active" && r;
+});
+assert.equal(evaluated.error.code, "invalidGroupId"); // nobody has made this group
+await client.api(`${root}/oneDriveForBusinessProtectionPolicies/${policy.id}/driveInclusionRules/${rule.id}`).delete();
+
 const activated = await client.api(`${root}/protectionPolicies/${policy.id}/activate`).post({});
 assert.equal(activated.status, "updating");
 const units = await eventually("the drive is protected", async () => {
@@ -83,6 +94,25 @@ assert.equal(await readFile(file, "utf8"), "the only copy");
 // A refusal arrives as the client's own error.
 await assert.rejects(client.api(`${root}/protectionPolicies/00000000-0000-4000-8000-000000000000`).get(),
   (e) => e instanceof GraphError && e.statusCode === 404 && e.code === "PolicyNotFound");
+
+// The drive leaves, and its unit is offboarded. Only a person may do that: a
+// token for one comes for a password in the simulated tenant.
+await client.api(`${root}/oneDriveForBusinessProtectionPolicies/${policy.id}`)
+  .patch({ "driveProtectionUnits@delta": [{ "@removed": { reason: "changed" }, id: units[0].id }] });
+await eventually("the unit has left", async () => !(await client.api(`${root}/protectionUnits/${units[0].id}`).get()).policyId);
+await assert.rejects(client.api(`${root}/protectionUnits/${units[0].id}/offboard`).post({}), (e) => e.statusCode === 403);
+const answer = await fetch(`${url}/${env("HOLDFAST_TENANT")}/oauth2/v2.0/token`, {
+  method: "POST",
+  body: new URLSearchParams({
+    grant_type: "password", client_id: env("HOLDFAST_APP"), client_secret: env("HOLDFAST_SECRET"),
+    username: "User1@contoso.com", password: "any", scope: "https://graph.microsoft.com/.default",
+  }),
+});
+const { access_token: token } = await answer.json();
+const person = Client.init({ baseUrl: url + "/", customHosts: new Set(["localhost"]), authProvider: (done) => done(null, token) });
+const leaving = await person.api(`${root}/protectionUnits/${units[0].id}/offboard`).header("Prefer", "include-unknown-enum-members").post({});
+assert.equal(leaving.status, "offboardRequested");
+await person.api(`${root}/protectionUnits/${units[0].id}/cancelOffboard`).post({});
 
 await client.api(`${root}/protectionPolicies/${policy.id}/deactivate`).post({});
 await eventually("the policy is inactive", async () =>
