@@ -67,9 +67,11 @@ func (c *Catalog) UnitForRestore(ctx context.Context, tenant backup.TenantID, id
 // lastDrive returns the state of the drive of a unit that was last committed,
 // the zero state if none was.
 func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (s DriveState, err error) {
+	// The tenant is compared in a way that no index serves: else SQLite reads the
+	// tenant's drives to find the unit's one.
 	err = c.db.Read().QueryRowContext(ctx, `
 		SELECT drive, root, tree, cursor, pending FROM drive_state
-		WHERE tenant = $1 AND unit = $2 ORDER BY committed DESC LIMIT 1`,
+		WHERE coalesce(tenant, '') = $1 AND unit = $2 ORDER BY committed DESC LIMIT 1`,
 		string(tenant), string(id)).Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending})
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("read drive of unit %s: %w", id, err)
