@@ -130,22 +130,11 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 // restoreBelow brings an item of a point, and all below it, into the session's
 // folder in the owner's drive.
 func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.GranularArtifact) (catalog.RestoredItem, *backup.Problem, error) {
-	unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit)
+	to, err := e.reach(ctx, j.Tenant, a.Point.Unit)
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
 	}
-	source, err := e.Sources(j.Tenant)
-	if err != nil {
-		return catalog.RestoredItem{}, nil, fmt.Errorf("reach the source: %w", err)
-	}
-	v, err := e.Vaults(ctx, j.Tenant)
-	if err != nil {
-		return catalog.RestoredItem{}, nil, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
-	}
-	live, err := findDrive(ctx, source, unit)
-	if err != nil {
-		return catalog.RestoredItem{}, nil, err
-	}
+	unit, source, v, live := to.unit, to.source, to.vault, to.live
 	folder, err := e.restoreFolder(ctx, j, a.Session, source, live)
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err

@@ -67,26 +67,38 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	return jobs.Done, nil
 }
 
+// A reached is what a restore works with: the unit, its source, the tenant's
+// vault, and the drive that the unit's owner has now.
+type reached struct {
+	unit   backup.Unit
+	source *drive.Client
+	vault  *vault.Vault
+	live   drive.Drive
+}
+
+func (e *Engine) reach(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (to reached, err error) {
+	if to.unit, err = e.Catalog.Unit(ctx, tenant, id); err != nil {
+		return to, err
+	}
+	if to.source, err = e.Sources(tenant); err != nil {
+		return to, fmt.Errorf("reach the source: %w", err)
+	}
+	if to.vault, err = e.Vaults(ctx, tenant); err != nil {
+		return to, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	}
+	to.live, err = findDrive(ctx, to.source, to.unit)
+	return to, err
+}
+
 func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Artifact) (catalog.Restored, *backup.Problem, error) {
 	if err := e.Catalog.StartArtifact(ctx, j, a.ID); err != nil {
 		return catalog.Restored{}, nil, err
 	}
-	unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit)
+	to, err := e.reach(ctx, j.Tenant, a.Point.Unit)
 	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
-	source, err := e.Sources(j.Tenant)
-	if err != nil {
-		return catalog.Restored{}, nil, fmt.Errorf("reach the source: %w", err)
-	}
-	v, err := e.Vaults(ctx, j.Tenant)
-	if err != nil {
-		return catalog.Restored{}, nil, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
-	}
-	live, err := findDrive(ctx, source, unit)
-	if err != nil {
-		return catalog.Restored{}, nil, err
-	}
+	unit, source, v, live := to.unit, to.source, to.vault, to.live
 	r := &restoration{e: e, job: j, unit: unit, point: a.Point, source: source, vault: v, drive: live, seeds: map[backup.ItemID]vault.Entry{}}
 	if a.Destination == backup.DestinationInPlace {
 		if live.ID != a.Point.Drive {
