@@ -122,9 +122,7 @@ func (c *Catalog) changeGranular(ctx context.Context, tx *database.Tx, s *backup
 		}
 		a, ok := byKey[ch.Remove]
 		if !ok {
-			e := backup.Fail(backup.InvalidUnit, "The session holds no such artifact. Nothing was removed; list the session's artifacts to see which it holds.").On("id")
-			e.Details = []backup.Detail{{Code: backup.ArtifactNotFound, Message: "The artifact is not in the session.", Target: "id"}}
-			results[i].Err = e
+			results[i].Err = notInSession()
 			continue
 		}
 		delete(byKey, a.Key)

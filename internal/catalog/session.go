@@ -212,9 +212,7 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 		}
 		a, ok := byID[ch.Remove]
 		if !ok {
-			e := backup.Fail(backup.InvalidUnit, "The session holds no such artifact. Nothing was removed; list the session's artifacts to see which it holds.").On("id")
-			e.Details = []backup.Detail{{Code: backup.ArtifactNotFound, Message: "The artifact is not in the session.", Target: "id"}}
-			results[i].Err = e
+			results[i].Err = notInSession()
 			continue
 		}
 		delete(byID, a.ID)
@@ -547,4 +545,12 @@ func (c *Catalog) countEnd(ctx context.Context, tx *database.Tx, tenant backup.T
 	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, completed = $3 WHERE id = $1`,
 		string(session), string(end), completed)
 	return end, err
+}
+
+// notInSession is the answer to the removal of an artifact that a session does
+// not hold.
+func notInSession() *backup.Error {
+	e := backup.Fail(backup.InvalidUnit, "The session holds no such artifact. Nothing was removed; list the session's artifacts to see which it holds.").On("id")
+	e.Details = []backup.Detail{{Code: backup.ArtifactNotFound, Message: "The artifact is not in the session.", Target: "id"}}
+	return e
 }

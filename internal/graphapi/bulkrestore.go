@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -134,17 +135,10 @@ func parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err error) {
 	case !n.To.IsZero() && n.From.After(n.To):
 		return n, wrong("The protectionTimePeriod ends before it starts.", "protectionTimePeriod")
 	}
-	destination, _, err := o.String("destinationType")
-	if err != nil {
-		return n, err
-	}
-	switch {
-	case strings.EqualFold(destination, string(backup.DestinationNew)):
-		n.Destination = backup.DestinationNew
-	case strings.EqualFold(destination, string(backup.DestinationInPlace)):
-		n.Destination = backup.DestinationInPlace
-	default:
+	if n.Destination, err = destinationOf(o); errors.Is(err, backup.InvalidPathType) {
 		return n, wrong("The destinationType must be new or inPlace.", "destinationType")
+	} else if err != nil {
+		return n, err
 	}
 	preference, _, err := o.String("restorePointPreference")
 	if err != nil {

@@ -132,19 +132,23 @@ func newArtifact(o *odata.Object) (catalog.NewArtifact, error) {
 		return n, backup.Fail(backup.InvalidRestorePoint, "The artifact does not name a restore point: send restorePoint with its id.").On("restorePoint")
 	}
 	n.Point = backup.PointID(id)
-	destination, _, err := o.String("destinationType")
+	n.Destination, err = destinationOf(o)
+	return n, err
+}
+
+// destinationOf returns the destinationType of an artifact or a request, which
+// must be there.
+func destinationOf(o *odata.Object) (backup.Destination, error) {
+	given, _, err := o.String("destinationType")
 	if err != nil {
-		return n, err
+		return "", err
 	}
-	switch {
-	case strings.EqualFold(destination, string(backup.DestinationNew)):
-		n.Destination = backup.DestinationNew
-	case strings.EqualFold(destination, string(backup.DestinationInPlace)):
-		n.Destination = backup.DestinationInPlace
-	default:
-		return n, backup.Fail(backup.InvalidPathType, "The destinationType must be new or inPlace.").On("destinationType")
+	for _, d := range []backup.Destination{backup.DestinationNew, backup.DestinationInPlace} {
+		if strings.EqualFold(given, string(d)) {
+			return d, nil
+		}
 	}
-	return n, nil
+	return "", backup.Fail(backup.InvalidPathType, "The destinationType must be new or inPlace.").On("destinationType")
 }
 
 // pointReference returns the restore point that an artifact names, in any of
