@@ -83,11 +83,18 @@ const (
 	DriveUnavailable Code = "DriveUnavailable"
 	ItemsNotBackedUp Code = "ItemsNotBackedUp"
 	VaultUnavailable Code = "VaultUnavailable"
+	VaultDamaged     Code = "VaultDamaged"
 
 	// Of one file, inside the details of ItemsNotBackedUp, as the source has it.
 	MalwareDetected  Code = "malwareDetected"
 	ResourceLocked   Code = "resourceLocked"
 	ResourceModified Code = "resourceModified"
+	// Ours: what the source says of the item, or hands out for it, cannot be
+	// believed, or does not agree.
+	ContentNotConfirmed Code = "ContentNotConfirmed"
+	ContentNotFound     Code = "ContentNotFound"
+	ItemIncomplete      Code = "ItemIncomplete"
+	PlaceUnknown        Code = "PlaceUnknown"
 
 	// Of restore points, sessions and artifacts.
 	InvalidSearchRequest           Code = "InvalidSearchRequest"

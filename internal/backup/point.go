@@ -31,4 +31,32 @@ type Point struct {
 	Files   int64
 	Folders int64
 	Bytes   int64
+
+	// Unread is how many items the point does not hold as they were at its
+	// time. Which they are stands with the point in the vault.
+	Unread int64
+	// Verified is when all that the point holds was last read back and found
+	// whole; zero if never.
+	Verified time.Time
+	// Lost says that the vault no longer holds the point whole. It cannot be
+	// restored, unless the vault is put back.
+	Lost bool
+}
+
+// An Unread is an item that a point does not hold as it was at the point's
+// time. Every item that the source spoke of is either held and verified, or
+// one of these.
+type Unread struct {
+	Item    ItemID    `json:"item"` // empty where the source gave no id
+	Path    string    `json:"path"`
+	Code    Code      `json:"code"`
+	Message string    `json:"message"`
+	Since   time.Time `json:"since,omitzero"` // when it was first not to be read
+	// Held says that the point holds the item as it was last readable; else the
+	// point does not hold it at all.
+	Held bool `json:"held,omitempty"`
+	// Attempts and Next say how often it was tried, and when it is to be tried
+	// again. They are the drive's business, not the point's.
+	Attempts int       `json:"attempts,omitempty"`
+	Next     time.Time `json:"next,omitzero"`
 }

@@ -12,22 +12,13 @@ import (
 	"holdfast/internal/jobs"
 )
 
-// A PendingItem is an item that could not be read and is to be tried again.
-type PendingItem struct {
-	Item     backup.ItemID `json:"item"`
-	Path     string        `json:"path"`
-	Code     backup.Code   `json:"code"`
-	Message  string        `json:"message"`
-	Attempts int           `json:"attempts"`
-}
-
 // A DriveState is where the backup of a drive stands.
 type DriveState struct {
-	Drive   backup.DriveID // "" before the first point
-	Root    string         // the drive's root in the vault; "" = none yet
-	Tree    string         // the newest point's tree
-	Cursor  string         // where the source's delta goes on
-	Pending []PendingItem
+	Drive   backup.DriveID  // "" before the first point
+	Root    string          // the drive's root in the vault; "" = none yet
+	Tree    string          // the newest point's tree
+	Cursor  string          // where the source's delta goes on
+	Pending []backup.Unread // what is to be tried again, and what the newest point lacks
 }
 
 // UnitForBackup returns a unit that is to be backed up, and where its drive

@@ -36,7 +36,7 @@ func TestCommitPoint(t *testing.T) {
 		j := w.claim(jobs.Backup)[string(u)]
 
 		first := catalog.Commit{Unit: u, Point: backup.Point{At: w.clock(), Tree: "t1", Files: 3, Folders: 2, Bytes: 1},
-			State: catalog.DriveState{Drive: "d", Root: "r1", Tree: "t1", Cursor: "c1", Pending: []catalog.PendingItem{{Item: "i", Path: "/a", Code: backup.ItemsNotBackedUp, Message: "m", Attempts: 2}}}}
+			State: catalog.DriveState{Drive: "d", Root: "r1", Tree: "t1", Cursor: "c1", Pending: []backup.Unread{{Item: "i", Path: "/a", Code: backup.ItemsNotBackedUp, Message: "m", Attempts: 2}}}}
 		wrong := first
 		wrong.PrevRoot = "r0"
 		_, err = w.CommitPoint(ctx, j, wrong)

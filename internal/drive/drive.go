@@ -80,7 +80,7 @@ type Item struct {
 	Parent     backup.ItemID // empty for the root
 	Name       string
 	Kind       backup.ItemKind // empty for some deleted items
-	Size       int64           // a folder's is all that it holds
+	Size       int64           // a folder's is all that it holds; -1 where the source does not say
 	Created    time.Time
 	Modified   time.Time
 	CTag       string // changes when the content does; may be empty
@@ -98,6 +98,9 @@ const (
 	Package  = "package"  // a notebook: neither file nor plain folder; its parts are items below it
 	Shortcut = "shortcut" // points to an item of another drive
 	Unknown  = "unknown"  // neither file nor folder nor anything else we know
+	// Incomplete: the source's answer lacks what every item has, such as a name
+	// or an id, so that it cannot be told what the item is or where it belongs.
+	Incomplete = "incomplete"
 )
 
 // Times are those that the user's own computer gave a file. A zero time is not

@@ -25,6 +25,13 @@ var (
 	ErrDenied      = errors.New("access denied by the source")
 	ErrMalware     = errors.New("found infected by the source")
 	ErrUnavailable = errors.New("the source cannot be used now")
+	// ErrPaused: the source asks to be left alone for longer than is worth
+	// waiting for. Error.RetryAfter says how long.
+	ErrPaused = errors.New("the source asks for a pause")
+	// ErrEndless: a list of the source's does not end, or goes in a circle.
+	ErrEndless = errors.New("the source's list does not end")
+	// ErrContent: what the source hands out is not the item's content.
+	ErrContent = errors.New("the source handed out something else than the content")
 )
 
 // An Error is a failure at the source.

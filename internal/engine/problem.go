@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"holdfast/internal/backup"
-	"holdfast/internal/catalog"
 	"holdfast/internal/drive"
 	"holdfast/internal/vault"
 )
@@ -84,7 +83,7 @@ func unreadable(item drive.Item, err error) (backup.Code, string) {
 }
 
 // notBackedUp is the error of a unit whose point lacks files, or nil.
-func notBackedUp(pending []catalog.PendingItem) *backup.Problem {
+func notBackedUp(pending []backup.Unread) *backup.Problem {
 	if len(pending) == 0 {
 		return nil
 	}
@@ -104,8 +103,8 @@ func count(n int, thing string) string {
 }
 
 // byAttempts returns the files that were tried least often first.
-func byAttempts(pending []catalog.PendingItem) []catalog.PendingItem {
-	return slices.SortedStableFunc(slices.Values(pending), func(a, b catalog.PendingItem) int {
+func byAttempts(pending []backup.Unread) []backup.Unread {
+	return slices.SortedStableFunc(slices.Values(pending), func(a, b backup.Unread) int {
 		return cmp.Compare(a.Attempts, b.Attempts)
 	})
 }

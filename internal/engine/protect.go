@@ -124,7 +124,7 @@ type protection struct {
 	mu         sync.Mutex // guards what follows, and update.Put and Delete
 	todo       []drive.Item
 	next       int // in todo
-	pending    []catalog.PendingItem
+	pending    []backup.Unread
 	checkpoint struct {
 		at    time.Time
 		bytes int64
@@ -137,7 +137,7 @@ type protection struct {
 type protected struct {
 	Point   backup.Point
 	Drive   drive.Drive
-	Pending []catalog.PendingItem
+	Pending []backup.Unread
 }
 
 // protect backs a unit up and returns the point it made. Files that seeds
@@ -542,7 +542,7 @@ func (p *protection) keep(ctx context.Context, item drive.Item, entry vault.Entr
 
 // fail notes a file that could not be read.
 func (p *protection) fail(ctx context.Context, item drive.Item, err error) {
-	pending := catalog.PendingItem{Item: item.ID, Path: p.stage.path(ctx, item.ID), Attempts: 1}
+	pending := backup.Unread{Item: item.ID, Path: p.stage.path(ctx, item.ID), Attempts: 1}
 	pending.Code, pending.Message = unreadable(item, err)
 	for _, old := range p.state.Pending {
 		if old.Item == item.ID {

@@ -96,7 +96,7 @@ func (d *diff) emit(c Change) error {
 
 func (e *Entry) same(f *Entry) bool {
 	return e.ID == f.ID && e.Parent == f.Parent && e.Name == f.Name && e.Kind == f.Kind && e.Size == f.Size &&
-		e.Created.Equal(f.Created) && e.Modified.Equal(f.Modified) && e.CTag == f.CTag && e.Hash == f.Hash && e.Content == f.Content
+		e.Created.Equal(f.Created) && e.Modified.Equal(f.Modified) && e.CTag == f.CTag && e.Hash == f.Hash && e.Stored == f.Stored && e.Content == f.Content
 }
 
 // pair compares an item that both trees have.

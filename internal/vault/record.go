@@ -38,6 +38,7 @@ type record struct {
 	Created time.Time     `json:"btime,omitzero"`
 	CTag    string        `json:"ctag,omitempty"`
 	Hash    string        `json:"hash,omitempty"`
+	Stored  string        `json:"stored,omitempty"`
 	// TrueName is the item's name where Name had to differ: because two
 	// siblings would share it, or a file system could not bear it.
 	TrueName []byte `json:"trueName,omitempty"`
@@ -54,7 +55,7 @@ const (
 func newRecord(e Entry) record {
 	r := record{
 		Type: fileType, Mode: fileMode, Size: e.Size, Object: e.Content,
-		ID: e.ID, Modified: utc(e.Modified), Created: utc(e.Created), CTag: e.CTag, Hash: e.Hash,
+		ID: e.ID, Modified: utc(e.Modified), Created: utc(e.Created), CTag: e.CTag, Hash: e.Hash, Stored: e.Stored,
 	}
 	if e.Kind == backup.Folder {
 		r.Type, r.Mode, r.Size, r.Object = dirType, dirMode, 0, ""
@@ -75,7 +76,7 @@ func utc(t time.Time) time.Time {
 func (r *record) entry(parent backup.ItemID) Entry {
 	e := Entry{
 		ID: r.ID, Parent: parent, Name: r.trueName(), Kind: backup.File, Size: r.Size,
-		Created: r.Created, Modified: r.Modified, CTag: r.CTag, Hash: r.Hash, Content: r.Object,
+		Created: r.Created, Modified: r.Modified, CTag: r.CTag, Hash: r.Hash, Stored: r.Stored, Content: r.Object,
 	}
 	if r.isDir() {
 		e.Kind, e.Size, e.Content = backup.Folder, 0, ""
@@ -104,7 +105,7 @@ func (r *record) setName(own, stored string) {
 // below a folder does not count.
 func (r *record) sameItem(s *record) bool {
 	return r.ID == s.ID && r.Type == s.Type && r.trueName() == s.trueName() &&
-		r.Modified.Equal(s.Modified) && r.Created.Equal(s.Created) && r.CTag == s.CTag && r.Hash == s.Hash &&
+		r.Modified.Equal(s.Modified) && r.Created.Equal(s.Created) && r.CTag == s.CTag && r.Hash == s.Hash && r.Stored == s.Stored &&
 		(r.isDir() || r.Object == s.Object && r.Size == s.Size)
 }
 

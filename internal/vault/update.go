@@ -30,6 +30,19 @@ type Entry struct {
 	Created, Modified time.Time
 	CTag, Hash        string
 	Content           string // files only: Content.ID, as Write returned it
+	// Stored is the quickXorHash of what Content holds where that is not Hash:
+	// the source states no hash, or hands out another content than the one it
+	// states the hash of. Else it is empty.
+	Stored string
+}
+
+// StoredHash is the quickXorHash of what Content holds, or "" if that is not
+// known.
+func (e *Entry) StoredHash() string {
+	if e.Stored != "" {
+		return e.Stored
+	}
+	return e.Hash
 }
 
 // A Content is what Write stored.
@@ -41,6 +54,13 @@ type Content struct {
 // PointInfo is what Seal keeps beside the drive's tree.
 type PointInfo struct {
 	Incomplete bool // a checkpoint of a backup that is still under way
+	// Whose drive it is and under which policy, so that a catalog can be made
+	// again from the vault alone.
+	Unit   backup.UnitID
+	Owner  backup.User
+	Policy backup.PolicyID
+	// Unread are the items that the point does not hold as they were.
+	Unread []backup.Unread
 }
 
 // Sealed is the outcome of Seal.

@@ -69,6 +69,15 @@ var (
 	ErrPassword = errors.New("the vault does not open with this password")
 	// ErrNotFound: the vault holds no such tree or content.
 	ErrNotFound = errors.New("not in the vault")
+	// ErrDamaged: the vault should hold it, and what is stored is not what was
+	// written, or gone.
+	ErrDamaged = errors.New("damaged in the vault")
+	// ErrMissing: there is no vault where one should be.
+	ErrMissing = errors.New("there is no vault in its place")
+	// ErrOther: the vault in its place is not the one that was there.
+	ErrOther = errors.New("another vault is in its place")
+	// ErrNewer: the vault was written by a newer Holdfast than this one.
+	ErrNewer = errors.New("the vault is of a newer Holdfast")
 )
 
 // Config says where a vault is and how it is opened.
