@@ -91,7 +91,7 @@ func setDefault[T comparable](v *T, to T) {
 
 // Work returns the handler of every kind of job there is.
 func (e *Engine) Work() map[jobs.Kind]jobs.Work {
-	return map[jobs.Kind]jobs.Work{
+	work := map[jobs.Kind]jobs.Work{
 		jobs.Settle:      {Handler: e.settle, Workers: 1},
 		jobs.BulkAdd:     {Handler: e.bulkAdd, Workers: 2},
 		jobs.Rule:        {Handler: e.rule, Workers: 2},
@@ -103,6 +103,11 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Maintain:    {Handler: e.maintain, Workers: 1},
 		jobs.Offboard:    {Handler: e.offboard, Workers: 1},
 	}
+	for kind, w := range work {
+		w.Handler = e.pausing(w.Handler)
+		work[kind] = w
+	}
+	return work
 }
 
 // Start makes sure that each tenant's recurring duties are enqueued. It may be
@@ -164,7 +169,8 @@ func (e *Engine) next(every time.Duration, key string) time.Time {
 }
 
 // stopped reports whether a handler was stopped from outside: the process ends,
-// the lease is lost, or the work is no longer wanted. That is nobody's failure.
+// the lease is lost, the work is no longer wanted, or the source asks to be
+// left alone. That is nobody's failure.
 func stopped(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, jobs.ErrLost)
+	return ctx.Err() != nil || errors.Is(err, jobs.ErrLost) || paused(err)
 }

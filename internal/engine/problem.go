@@ -27,7 +27,24 @@ func explain(err error) (p backup.Problem, lasting bool) {
 	case errors.Is(err, drive.ErrDenied):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source refused access to the drive. " +
 			"Check that the application has the permission Files.ReadWrite.All with an administrator's consent, and that the drive is not locked."}, true
-	case errors.Is(err, vault.ErrStorage), errors.Is(err, vault.ErrPassword), errors.Is(err, vault.ErrNotFound):
+	case errors.Is(err, drive.ErrPaused):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source asks to be left alone for a while. The work goes on by itself when the pause is over."}, false
+	case errors.Is(err, vault.ErrPassword):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault does not open with the password that the server has for it. Nothing in it was changed. " +
+			"Check the vault's password in the server's configuration, and that the folder is this tenant's; the work goes on by itself then."}, false
+	case errors.Is(err, vault.ErrMissing):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "There is no vault where the tenant's should be, and none is made in its place. " +
+			"Check that its volume is mounted and that the configuration names the right folder; the work goes on by itself then."}, false
+	case errors.Is(err, vault.ErrOther):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault in the tenant's place is not the one that the catalog knows. Nothing in it was changed. " +
+			"Check that the right volume is mounted and that the configuration names the right folder; the work goes on by itself then."}, false
+	case errors.Is(err, vault.ErrNewer):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault was written by a newer Holdfast than this server. Nothing in it was changed. " +
+			"Run the newer version; the work goes on by itself then."}, false
+	case errors.Is(err, vault.ErrDamaged):
+		return backup.Problem{Code: backup.VaultDamaged, Message: "The vault is damaged where this work needs it; the server's log says where. What is whole can still be restored. " +
+			"Check the vault's storage, and bring back from a copy what is missing there."}, false
+	case errors.Is(err, vault.ErrStorage), errors.Is(err, vault.ErrNotFound):
 		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault could not be read or written. Earlier restore points stay. " +
 			"Check that its storage can be reached and has free space; the work goes on by itself then."}, false
 	case errors.Is(err, drive.ErrQuota):

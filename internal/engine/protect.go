@@ -54,6 +54,8 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Again(e.next(e.Interval, j.Key)), nil
 	case errors.Is(err, catalog.ErrNotWanted):
 		return jobs.Done, nil
+	case paused(err) && unit.Status != backup.UnitProtected && ctx.Err() == nil:
+		// It has no point yet, and people look for why.
 	case stopped(ctx, err), errors.Is(err, catalog.ErrMoved):
 		return jobs.Result{}, err
 	}
@@ -413,7 +415,7 @@ func (p *protection) download(ctx context.Context) error {
 		switch {
 		case err == nil && p.next == len(p.todo):
 			return nil
-		case err != nil && (stopped(ctx, err) || !isSource(err) || p.bytes == p.checkpoint.bytes):
+		case err != nil && (stopped(ctx, err) && !paused(err) || !isSource(err) || p.bytes == p.checkpoint.bytes):
 			return err
 		}
 		// A checkpoint is due, or the source is away: what has come is kept.

@@ -462,6 +462,42 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 	}
 }
 
+// A job that has to wait goes back to the queue with the reason, and what
+// failed before it waited is neither counted up nor forgotten.
+func TestAPauseIsNoFailure(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		q := jobs.New(db, nil)
+		until := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+		var log bytes.Buffer
+		stop := work(t, q, func(_ context.Context, j *jobs.Job) (jobs.Result, error) {
+			switch j.Attempts {
+			case 1:
+				return jobs.Done, errors.New("broken")
+			case 2, 3:
+				return jobs.Paused(until, errors.New("come back \x00later")), nil
+			}
+			return jobs.Again(until), nil
+		}, func(c *jobs.RunnerConfig) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		for n, want := range []row{
+			{LastError: "broken", Failures: 1},
+			{LastError: "come back \uFFFDlater", Failures: 1, RunAt: until},
+			{LastError: "come back \uFFFDlater", Failures: 1, RunAt: until},
+			{RunAt: until},
+		} {
+			enqueue(t, db, q, spec("a"))
+			var got row
+			eventually(t, "the run is noted", func() bool { got = stored(t, db)["a"]; return got.Attempts == n+1 && got.Lease == "" })
+			if got.LastError != want.LastError || got.Failures != want.Failures || !want.RunAt.IsZero() && !got.RunAt.Equal(want.RunAt) {
+				t.Errorf("after run %d it says %+v, want %+v", n+1, got, want)
+			}
+		}
+		stop()
+		if lines := strings.Count(log.String(), "\n"); lines != 1 {
+			t.Errorf("logged %d lines, want that of the failure: %s", lines, log.String())
+		}
+	})
+}
+
 // The pause doubles from a second up to five minutes.
 func TestBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -20,8 +20,9 @@ import (
 
 // A Result is what a handler that succeeded wants of its job.
 type Result struct {
-	again bool
-	at    time.Time
+	again  bool
+	at     time.Time
+	reason error // why the job has to wait; nil if it does not
 }
 
 // Done is the result of a job that has nothing left to do: its row is deleted,
@@ -31,7 +32,15 @@ var Done Result
 // Again is the result of a job that is to run once more, at a time; at once if
 // that has passed. If it was enqueued during the run, it runs at the earlier
 // of the two times.
-func Again(at time.Time) Result { return Result{true, at} }
+func Again(at time.Time) Result { return Result{again: true, at: at} }
+
+// Paused is the result of a job that can go on only at a time, for a reason
+// that is not its failure: somebody asked to be left alone until then. It is
+// Again, but that the failures before are neither counted up nor forgotten,
+// and the reason stands with the job as an error would.
+func Paused(until time.Time, reason error) Result {
+	return Result{again: true, at: until, reason: reason}
+}
 
 // A Handler runs a job. An error has the job tried again, after a pause that
 // grows with each failure; a panic is such an error.
@@ -432,6 +441,9 @@ func (r *Runner) decide(ctx, jobctx context.Context, c *run, result Result, err 
 		c.at = result.at
 		if c.at.Before(now) {
 			c.at = now // not before those that have waited since
+		}
+		if result.reason != nil {
+			c.failures, c.lastError = c.Failures, legible(result.reason)
 		}
 	case ctx.Err() != nil && !panicked:
 		c.at, c.failures, c.lastError = now, c.Failures, c.Job.lastError
