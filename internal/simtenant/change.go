@@ -492,8 +492,9 @@ func (d *drive) resolve(ctx context.Context, u wish) (parent, there *item, name 
 		if err := d.visit(ctx, there, false); err != nil {
 			return nil, nil, "", err
 		}
+		return parent, there, there.name, nil
 	}
-	return parent, there, u.name, nil
+	return parent, nil, u.name, nil
 }
 
 // admit refuses an upload that cannot end well as things are.
@@ -525,6 +526,7 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 	}
 	defer stage.Close()
 	full := path.Join(s.staging, up.name)
+	rewritten := false
 	for n := 0; ; n++ {
 		parent, there, name, err := d.resolve(ctx, u)
 		if err != nil {
@@ -541,6 +543,12 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 				if there, err = d.child(ctx, parent, name); err != nil {
 					return nil, false, err
 				}
+			}
+		}
+		if more := s.faults.options().Rewrite; more != "" && isOffice(name) && !rewritten {
+			rewritten = true
+			if up, err = s.append(up, more); err != nil {
+				return nil, false, err
 			}
 		}
 		if there != nil {
@@ -594,6 +602,28 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 		d.wrote(parent)
 		return it, made, nil
 	}
+}
+
+// isOffice reports whether a file is one that SharePoint writes into.
+func isOffice(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".docx", ".xlsx", ".pptx":
+		return true
+	}
+	return false
+}
+
+// append adds to a staged upload.
+func (s *Service) append(up staged, more string) (staged, error) {
+	f, err := os.OpenFile(path.Join(s.staging, up.name), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return up, onDisk(err)
+	}
+	_, err = f.WriteString(more)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return up, onDisk(err)
+	}
+	return s.measure(up.name)
 }
 
 // newStageName names an upload that no other has.

@@ -644,6 +644,30 @@ func TestChangesByClients(t *testing.T) {
 	}
 }
 
+// The real service takes names for one that differ in case or in the spelling
+// of accents, writes into Office files, and states of some what they are not.
+func TestHabitsOfWriting(t *testing.T) {
+	w := newWorld(t)
+	drive := w.drive(amala)
+	w.faults.Set(func(o *Options) { *o = Options{FoldNames: true, Rewrite: "!", Misstate: ".heic"} })
+	first := w.must(201, "PUT", drive+"/root:/%C3%84.txt:/content", "one")
+	w.must(409, "PUT", drive+"/root:/A%CC%88.TXT:/content?@microsoft.graph.conflictBehavior=fail", "two")
+	if again := w.must(200, "PUT", drive+"/root:/a%CC%88.txt:/content", "two"); again.text("id") != first.text("id") || again.text("name") != "Ä.txt" {
+		t.Errorf("under another spelling = %s", again.raw)
+	}
+	w.must(409, "POST", drive+"/root/children", map[string]any{"name": "ä.TXT", "folder": map[string]any{}})
+	docs := w.must(201, "PUT", drive+"/root:/a.docx:/content", "four")
+	if got := w.read(amala + "/a.docx"); got != "four!" || docs.body["size"] != 5.0 {
+		t.Errorf("the document holds %q, stated as %s", got, docs.raw)
+	}
+	if photo := w.must(201, "PUT", drive+"/root:/a.heic:/content", "photograph"); photo.body["size"] != 5.0 || photo.text("file", "hashes", "quickXorHash") != misstated {
+		t.Errorf("the photo is stated as %s", photo.raw)
+	}
+	if got := w.read(amala + "/a.heic"); got != "photograph" {
+		t.Errorf("the photo holds %q", got)
+	}
+}
+
 func TestUploadSession(t *testing.T) {
 	w := newWorld(t)
 	now := time.Now()

@@ -38,6 +38,13 @@ type Options struct {
 	OmitPath      bool // items of a delta carry no parentReference.path
 	StreamContent bool // content is answered 200 with the bytes rather than 302
 	IgnoreRange   bool // downloads answer with everything
+	FoldNames     bool // names in a folder that differ only in case or in Unicode's spelling are one
+	// Rewrite is what the service adds to Office files that are uploaded, as
+	// SharePoint does; empty leaves them alone.
+	Rewrite string
+	// Misstate is the end of the names of files whose size and hash are stated
+	// wrong for good, as those of HEIC photos are.
+	Misstate string
 }
 
 // Add puts f after the faults already there. The first that matches and is not

@@ -148,6 +148,9 @@ func escapePath(p string) string {
 	return strings.Join(names, "/")
 }
 
+// misstated is the hash of no file, nearly.
+const misstated = "AQIDBAUGBwgJCgsMDQ4PEBESExQ="
+
 func (v *viewer) view(it *item) *itemView {
 	p := v.d.place
 	if it.gone {
@@ -188,8 +191,13 @@ func (v *viewer) view(it *item) *itemView {
 		out.Folder = &folderView{len(it.children)}
 	case isFile:
 		out.File = &fileView{MimeType: mimeType(it.name), Hashes: map[string]string{}}
-		if it.hash != "" && !v.opts.OmitHash {
-			out.File.Hashes["quickXorHash"] = it.hash
+		hash := it.hash
+		if v.opts.Misstate != "" && strings.HasSuffix(it.name, v.opts.Misstate) {
+			out.Size = new(it.size / 2)
+			hash = misstated
+		}
+		if hash != "" && !v.opts.OmitHash {
+			out.File.Hashes["quickXorHash"] = hash
 		}
 		if v.wantsURL() {
 			out.DownloadURL = v.download(it)
@@ -265,9 +273,23 @@ func (d *drive) step(ctx context.Context, folder *item, name string) (*item, err
 	return nil, noItem()
 }
 
-// child returns what lies in folder under exactly this name: nil if nothing
-// does, an error if it is nothing that a drive shows.
+// child returns what lies in folder under this name: nil if nothing does, an
+// error if it is nothing that a drive shows.
 func (d *drive) child(ctx context.Context, folder *item, name string) (*item, error) {
+	it, err := d.spelt(ctx, folder, name)
+	if it != nil || err != nil || !d.svc.faults.options().FoldNames {
+		return it, err
+	}
+	for have, it := range folder.children {
+		if fold(have) == fold(name) {
+			return it, nil
+		}
+	}
+	return nil, nil
+}
+
+// spelt is child by the very name.
+func (d *drive) spelt(ctx context.Context, folder *item, name string) (*item, error) {
 	if folder.kind != isFolder || folder.gone {
 		return nil, noItem()
 	}
