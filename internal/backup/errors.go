@@ -113,6 +113,11 @@ const (
 	InvalidRestoreTime             Code = "InvalidRestoreTime"
 	ArtifactNotFound               Code = "ArtifactNotFound"
 	ArtifactCannotBeRestored       Code = "ArtifactCannotBeRestored"
+	// Ours, of an artifact that succeeded: what a person should know of it.
+	RestoredWithRemarks Code = "RestoredWithRemarks"
+	// Ours, of one file or folder, inside the details.
+	LeftAsItIs      Code = "LeftAsItIs"      // not touched, since no point holds what it is now
+	RestoredChanged Code = "RestoredChanged" // the service keeps it otherwise than it was sent
 
 	// Of bulk restore requests; the last two inside the request's error.
 	InvalidBulkRestoreArtifactID Code = "InvalidBulkRestoreArtifactId"

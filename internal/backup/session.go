@@ -51,6 +51,15 @@ const (
 // Final reports whether nothing more will happen to an artifact in status s.
 func (s ArtifactStatus) Final() bool { return s == ArtifactSucceeded || s == ArtifactFailed }
 
+// Ended returns the status in which an artifact ends that has problem p, or
+// none. Remarks are no failure: what was to be done is done.
+func Ended(p *Problem) ArtifactStatus {
+	if p == nil || p.Code == RestoredWithRemarks {
+		return ArtifactSucceeded
+	}
+	return ArtifactFailed
+}
+
 // MaxArtifactsPerRequest is how many artifacts one create or update of a
 // session may name.
 const MaxArtifactsPerRequest = 50

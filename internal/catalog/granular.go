@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
 	"holdfast/internal/jobs"
@@ -133,7 +135,7 @@ func (c *Catalog) changeGranular(ctx context.Context, tx *database.Tx, s *backup
 	names := map[string]bool{}
 	for _, a := range byKey {
 		owner = a.Owner
-		names[fold(a.Name)] = true
+		names[foldName(a.Name)] = true
 	}
 	listed := map[backup.ItemKey]bool{}
 	for i, ch := range changes {
@@ -164,15 +166,19 @@ func (c *Catalog) changeGranular(ctx context.Context, tx *database.Tx, s *backup
 	return results, d, nil
 }
 
+// foldName returns the form under which a drive takes two names for the same:
+// neither case nor the way in which accents are written makes them two.
+func foldName(name string) string { return strings.ToLower(norm.NFC.String(name)) }
+
 // freeName returns name, or one like it that is not among names, to which it
 // is added.
 func freeName(name string, names map[string]bool) string {
 	free := name
 	ext := path.Ext(name)
-	for n := 1; names[fold(free)]; n++ {
+	for n := 1; names[foldName(free)]; n++ {
 		free = fmt.Sprintf("%s (%d)%s", strings.TrimSuffix(name, ext), n, ext)
 	}
-	names[fold(free)] = true
+	names[foldName(free)] = true
 	return free
 }
 
@@ -270,11 +276,23 @@ func (c *Catalog) activateGranular(ctx context.Context, tx *database.Tx, s *back
 
 // StartGranular notes that the restore of a file or folder has begun; it may
 // be called again when it is begun anew. jobs.ErrLost. On one that is finished
-// it does nothing.
+// it does nothing. It fails with ErrBusy as long as the drive is being restored
+// in place.
 func (c *Catalog) StartGranular(ctx context.Context, j *jobs.Job, id backup.ArtifactID) error {
-	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+	err := c.tx(ctx, j.Tenant, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
+		}
+		var busy bool
+		err := tx.QueryRowContext(ctx, `
+			SELECT EXISTS (
+				SELECT 1 FROM granular_artifact g JOIN restore_artifact o ON o.unit = g.unit AND o.status = 'inProgress' AND o.destination = 'inPlace'
+				WHERE g.tenant = $1 AND g.id = $2 AND g.status = 'scheduled')`, string(j.Tenant), string(id)).Scan(&busy)
+		if err != nil {
+			return fmt.Errorf("look for a restore of the drive: %w", err)
+		}
+		if busy {
+			return ErrBusy
 		}
 		n, err := affected(tx.ExecContext(ctx, `
 			UPDATE granular_artifact SET status = 'inProgress', started = CASE WHEN started = 0 THEN $3 ELSE started END
@@ -328,14 +346,10 @@ type RestoredItem struct {
 	Path, WebURL string
 }
 
-// FinishGranular is FinishArtifact for a file or folder. The session's error
-// names each that failed once the last has ended: the artifacts have no room
-// for their own.
+// FinishGranular is FinishArtifact for a file or folder. Once the last has
+// ended, the session's error names each that failed or has remarks: the
+// artifacts have no room for their own.
 func (c *Catalog) FinishGranular(ctx context.Context, j *jobs.Job, id backup.ArtifactID, r RestoredItem, problem *backup.Problem) error {
-	status := backup.ArtifactSucceeded
-	if problem != nil {
-		status = backup.ArtifactFailed
-	}
 	err := c.db.Tx(ctx, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
@@ -345,7 +359,7 @@ func (c *Catalog) FinishGranular(ctx context.Context, j *jobs.Job, id backup.Art
 			UPDATE granular_artifact SET status = $3, problem = $4, completed = $5, restored_key = $6, restored_path = $7, restored_web_url = $8
 			WHERE tenant = $1 AND id = $2 AND status IN ('scheduled', 'inProgress')
 			RETURNING session`,
-			string(j.Tenant), string(id), string(status), problemJSON(problem), database.Micros(c.now()),
+			string(j.Tenant), string(id), string(backup.Ended(problem)), problemJSON(problem), database.Micros(c.now()),
 			string(r.Key), r.Path, r.WebURL).Scan(&session)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -354,7 +368,7 @@ func (c *Catalog) FinishGranular(ctx context.Context, j *jobs.Job, id backup.Art
 			return fmt.Errorf("update artifact: %w", err)
 		}
 		end, err := c.countEnd(ctx, tx, j.Tenant, session, problem)
-		if err != nil || !end.Final() || end == backup.SessionCompleted {
+		if err != nil || !end.Final() {
 			return err
 		}
 		return explainSession(ctx, tx, session)
@@ -365,20 +379,37 @@ func (c *Catalog) FinishGranular(ctx context.Context, j *jobs.Job, id backup.Art
 	return nil
 }
 
+// maxSessionDetails is how many details a session's error has at most.
+const maxSessionDetails = 500
+
 // explainSession writes into a session's error which of its files and folders
-// failed, and why.
+// failed or have remarks, and why. What lies below a folder is named by its
+// path.
 func explainSession(ctx context.Context, tx *database.Tx, session backup.SessionID) error {
-	rows, err := tx.QueryContext(ctx, `SELECT `+granularColumns+` FROM granular_artifact g WHERE g.session = $1 AND g.status = 'failed' ORDER BY g.created, g.id`, string(session))
-	failed, err := collect(rows, err, scanGranular)
+	rows, err := tx.QueryContext(ctx, `
+		SELECT `+granularColumns+` FROM granular_artifact g WHERE g.session = $1 AND g.problem IS NOT NULL
+		ORDER BY CASE g.status WHEN 'failed' THEN 0 ELSE 1 END, g.created, g.id`, string(session))
+	told, err := collect(rows, err, scanGranular)
 	if err != nil {
-		return fmt.Errorf("read failed artifacts: %w", err)
+		return fmt.Errorf("read what became of artifacts: %w", err)
 	}
-	p := backup.Problem{Code: backup.ArtifactCannotBeRestored,
-		Message: fmt.Sprintf("%d of the session's files and folders could not be restored as they were. Each detail names one by its id and says why.", len(failed))}
-	for _, a := range failed {
-		if a.Problem != nil {
-			p.Details = append(p.Details, backup.Detail{Code: a.Problem.Code, Message: a.Problem.Message, Target: string(a.Key)})
+	if len(told) == 0 {
+		return nil
+	}
+	failed := 0
+	var p backup.Problem
+	for _, a := range told {
+		if a.Status == backup.ArtifactFailed {
+			failed++
 		}
+		p.Details = append(p.Details, backup.Detail{Code: a.Problem.Code, Message: a.Problem.Message, Target: string(a.Key)})
+		p.Details = append(p.Details, a.Problem.Details...)
+	}
+	p.Details = p.Details[:min(len(p.Details), maxSessionDetails)]
+	p.Code, p.Message = backup.RestoredWithRemarks, "The session's files and folders were restored. The details say what to know of some of them."
+	if failed > 0 {
+		p.Code = backup.ArtifactCannotBeRestored
+		p.Message = fmt.Sprintf("%d of the session's files and folders could not be restored as they were. The details name each by its id and say why.", failed)
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET problem = $2 WHERE id = $1`, string(session), toJSON(p))
 	return err

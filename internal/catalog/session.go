@@ -415,25 +415,33 @@ func (c *Catalog) ArtifactForWork(ctx context.Context, tenant backup.TenantID, i
 	return a, nil
 }
 
+// ErrBusy: another restore works on the drive, and this one has to wait until
+// that has ended.
+var ErrBusy = errors.New("another restore is at work on the drive")
+
 // StartArtifact notes that a restore has begun; it may be called again when it
 // is begun anew. jobs.ErrLost. On an artifact that is finished it does nothing.
 //
 // It fails with InvalidRestoreTime if the artifact's point has gone meanwhile,
 // and with DuplicateArtifactRestore if another artifact is bringing the same
 // drive back in place: the two would undo each other's work. Their Problem is
-// for FinishArtifact.
+// for FinishArtifact. It fails with ErrBusy as long as files or folders are
+// being restored into the drive that it would bring back in place.
 func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID) error {
 	err := c.tx(ctx, j.Tenant, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		var there, busy bool
+		var there, busy, filling bool
 		err := tx.QueryRowContext(ctx, `
 			SELECT EXISTS (SELECT 1 FROM restore_point r WHERE r.id = a.point),
 				a.status = 'scheduled' AND a.destination = 'inPlace' AND EXISTS (
 					SELECT 1 FROM restore_artifact o
-					WHERE o.unit = a.unit AND o.status = 'inProgress' AND o.destination = 'inPlace' AND o.id <> a.id)
-			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there, &busy)
+					WHERE o.unit = a.unit AND o.status = 'inProgress' AND o.destination = 'inPlace' AND o.id <> a.id),
+				a.status = 'scheduled' AND a.destination = 'inPlace' AND EXISTS (
+					SELECT 1 FROM restore_session s JOIN granular_artifact g ON g.session = s.id
+					WHERE s.tenant = a.tenant AND s.status = 'active' AND g.unit = a.unit AND g.status = 'inProgress')
+			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there, &busy, &filling)
 		if errors.Is(err, sql.ErrNoRows) {
 			return artifactNotFound()
 		}
@@ -445,6 +453,9 @@ func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.Arti
 		}
 		if busy {
 			return backup.Fail(backup.DuplicateArtifactRestore, "The drive is being restored in place by another session, so this one did nothing. Wait until that has ended, and restore again if the drive is not as it shall be.")
+		}
+		if filling {
+			return ErrBusy
 		}
 		n, err := affected(tx.ExecContext(ctx, `
 			UPDATE restore_artifact SET status = 'inProgress', started = CASE WHEN started = 0 THEN $3 ELSE started END
@@ -488,14 +499,10 @@ func (c *Catalog) NoteArtifact(ctx context.Context, j *jobs.Job, id backup.Artif
 	return nil
 }
 
-// FinishArtifact records the end of a restore: with a problem it has failed,
-// without it has succeeded. The session ends with its last artifact. On an
+// FinishArtifact records the end of a restore, which backup.Ended says how it
+// came to. The session ends with its last artifact. On an
 // artifact that is finished already it does nothing. jobs.ErrLost.
 func (c *Catalog) FinishArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID, r Restored, problem *backup.Problem) error {
-	status := backup.ArtifactSucceeded
-	if problem != nil {
-		status = backup.ArtifactFailed
-	}
 	err := c.db.Tx(ctx, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
@@ -505,7 +512,7 @@ func (c *Catalog) FinishArtifact(ctx context.Context, j *jobs.Job, id backup.Art
 			UPDATE restore_artifact SET status = $3, problem = $4, completed = $5, site_id = $6, site_name = $7, site_web_url = $8
 			WHERE tenant = $1 AND id = $2 AND status IN ('scheduled', 'inProgress')
 			RETURNING session`,
-			string(j.Tenant), string(id), string(status), problemJSON(problem), database.Micros(c.now()), r.SiteID, r.SiteName, r.SiteWebURL).Scan(&session)
+			string(j.Tenant), string(id), string(backup.Ended(problem)), problemJSON(problem), database.Micros(c.now()), r.SiteID, r.SiteName, r.SiteWebURL).Scan(&session)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -528,10 +535,14 @@ func (c *Catalog) countEnd(ctx context.Context, tx *database.Tx, tenant backup.T
 	// The row is locked by the addition, so that of two artifacts that end at
 	// once the second sees both.
 	var n backup.ArtifactCounts
+	failed := backup.Ended(problem) == backup.ArtifactFailed
+	if !failed {
+		problem = nil
+	}
 	err := tx.QueryRowContext(ctx, `
 		UPDATE restore_session SET succeeded = succeeded + $2, failed = failed + $3
 		WHERE id = $1 RETURNING total, succeeded, failed`,
-		string(session), bit(problem == nil), bit(problem != nil)).Scan(&n.Total, &n.Completed, &n.Failed)
+		string(session), bit(!failed), bit(failed)).Scan(&n.Total, &n.Completed, &n.Failed)
 	if err != nil {
 		return "", fmt.Errorf("count artifact: %w", err)
 	}

@@ -105,17 +105,22 @@ func TestSession(t *testing.T) {
 			t.Errorf("finished artifact = %+v", a)
 		}
 
-		// The last two end at once; one fails.
+		// The last two end at once; one fails, and one has remarks, which are no
+		// failure.
+		remarks := &backup.Problem{Code: backup.RestoredWithRemarks, Message: "r"}
 		problem := &backup.Problem{Code: backup.ArtifactCannotBeRestored, Message: "m"}
 		for _, err := range together(2, func(i int) error {
 			a := artifacts[i+1].ID
-			return w.FinishArtifact(ctx, work[string(a)], a, catalog.Restored{}, []*backup.Problem{nil, problem}[i])
+			return w.FinishArtifact(ctx, work[string(a)], a, catalog.Restored{}, []*backup.Problem{remarks, problem}[i])
 		}) {
 			ok(t, err)
 		}
 		got := must[backup.Session](t)(w.Session(ctx, contoso, s.ID))
 		if want := (backup.ArtifactCounts{Total: 3, Completed: 2, Failed: 1}); got.Status != backup.SessionCompletedWithError || got.Counts != want || !got.Completed.Equal(w.clock()) {
 			t.Errorf("finished session = %+v", got)
+		}
+		if a := w.artifacts(s.ID)[1]; a.Status != backup.ArtifactSucceeded || !cmp.Equal(a.Problem, remarks) {
+			t.Errorf("artifact with remarks = %+v", a)
 		}
 		if a := w.artifacts(s.ID)[2]; a.Status != backup.ArtifactFailed || !cmp.Equal(a.Problem, problem) {
 			t.Errorf("failed artifact = %+v", a)

@@ -97,7 +97,11 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	if err := e.Catalog.StartGranular(ctx, j, a.ID); err != nil {
+	err = e.Catalog.StartGranular(ctx, j, a.ID)
+	if errors.Is(err, catalog.ErrBusy) {
+		return jobs.Again(e.Clock().Add(busyPause)), nil
+	}
+	if err != nil {
 		return jobs.Result{}, err
 	}
 	var restored catalog.RestoredItem

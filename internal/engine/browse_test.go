@@ -263,6 +263,50 @@ func TestOneRestoreInPlaceAtATime(t *testing.T) {
 	w.restored(point, backup.DestinationInPlace)
 }
 
+// Nor may files and folders come into a drive while it is brought back in
+// place, which would move them to the recycle bin: whichever comes second waits.
+func TestRestoreOfItemsAndInPlaceExcludeEachOther(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"a.txt": "a"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	granular := func() (backup.Session, string) {
+		s := w.granular(point, "a.txt")
+		_, err := w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
+		w.must(err)
+		return s, string(w.items(s)[0].ID)
+	}
+	other := New(w.engine.Config) // another process
+	status := func(a backup.Artifact) backup.ArtifactStatus {
+		a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
+		w.must(err)
+		return a.Status
+	}
+
+	first, key := granular()
+	w.must(w.catalog.StartGranular(w.ctx, w.claim(jobs.RestoreItem, key), backup.ArtifactID(key)))
+	second := w.activate(point, backup.DestinationInPlace)
+	if got, err := other.restore(w.ctx, w.claim(jobs.Restore, string(second.ID))); err != nil || got == jobs.Done || status(second) != backup.ArtifactScheduled {
+		t.Errorf("in place beside files: %v, %v; the artifact is %s", got, err, status(second))
+	}
+	w.run(jobs.RestoreItem, key, w.engine.restoreItem)
+	w.must(w.catalog.StartArtifact(w.ctx, w.claim(jobs.Restore, string(second.ID)), second.ID))
+	third, key := granular()
+	if got, err := other.restoreItem(w.ctx, w.claim(jobs.RestoreItem, key)); err != nil || got == jobs.Done || w.items(third)[0].Status != backup.ArtifactScheduled {
+		t.Errorf("files beside in place: %v, %v; the artifact is %+v", got, err, w.items(third)[0])
+	}
+	w.run(jobs.Restore, string(second.ID), w.engine.restore)
+	w.run(jobs.RestoreItem, key, w.engine.restoreItem)
+	for _, s := range []backup.Session{first, third} {
+		if a := w.items(s)[0]; a.Status != backup.ArtifactSucceeded {
+			t.Errorf("the artifact is %+v", a)
+		}
+	}
+	if got := status(second); got != backup.ArtifactSucceeded {
+		t.Errorf("the drive's artifact is %s", got)
+	}
+}
+
 // An artifact that fails has one of the codes that are documented for them.
 func TestArtifactProblems(t *testing.T) {
 	w := newWorld(t, "ann")

@@ -26,6 +26,9 @@ const (
 	maxRestoreFailures = 30
 	// maxLibraries is how many places beside a drive there may be.
 	maxLibraries = 1000
+	// busyPause is how long a restore waits for another that works on the drive
+	// before it looks again.
+	busyPause = 15 * time.Second
 )
 
 // restore is the job of one artifact. It may be killed at any moment: it then
@@ -40,6 +43,9 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	}
 	began := e.Clock()
 	restored, problem, err := e.restoreArtifact(ctx, j, a)
+	if errors.Is(err, catalog.ErrBusy) {
+		return jobs.Again(e.Clock().Add(busyPause)), nil
+	}
 	if err != nil {
 		if stopped(ctx, err) {
 			return jobs.Result{}, err
