@@ -17,6 +17,15 @@ const (
 	UnitOffboardedActivity  = "UnitOffboarded"  // its backups were destroyed
 	RestoreFinishedActivity = "RestoreFinished" // the last artifact of a session came to its end
 	RuleAppliedActivity     = "RuleApplied"
+	PointsLostActivity      = "RestorePointsLost"    // the vault no longer holds them whole
+	PointsFoundActivity     = "RestorePointsFound"   // it does again
+	PointsTakenUpActivity   = "RestorePointsTakenUp" // the vault held them, and the catalog did not know them
+	DamageFoundActivity     = "VaultDamageFound"
+	DamageHealedActivity    = "VaultDamageHealed"
+	VaultKnownActivity      = "VaultKnown"     // a tenant's vault was noted by its id
+	VaultForgottenActivity  = "VaultForgotten" // it may be another from now on
+	TenantImportedActivity  = "TenantImported" // what the vault keeps of policies and units came into the catalog
+	RetentionActivity       = "RetentionChanged"
 )
 
 // An Activity is an entry of the audit log: who did what, when, to what, and

@@ -39,6 +39,7 @@ type (
 	ActivityID      string
 	BrowseSessionID string
 	BulkRequestID   string
+	DamageID        string
 	DriveID         string // as the source gives it: opaque, case-sensitive
 	ItemID          string // as the source gives it: opaque, unique in its drive
 )

@@ -54,6 +54,9 @@ type BrowseSession struct {
 
 // Browsable reports, as an error, why a point may not be looked into.
 func (p *Point) Browsable() error {
+	if err := p.Restorable(); err != nil {
+		return err
+	}
 	if p.Tags != TagFastRestore {
 		return Fail(InvalidRestorePoint, "Only restore points with the tag fastRestore can be browsed. Search for one with tags set to fastRestore.").On("restorePointId")
 	}
@@ -62,6 +65,9 @@ func (p *Point) Browsable() error {
 
 // Browsable reports, as an error, why s may not be looked into now.
 func (s *BrowseSession) Browsable() error {
+	if err := s.Point.Restorable(); err != nil {
+		return err
+	}
 	if s.Status != BrowseCreated {
 		return Fail(InvalidRequest, "A session can be browsed only once it is created; this one is "+string(s.Status)+".").On("status")
 	}

@@ -43,6 +43,14 @@ type Point struct {
 	Lost bool
 }
 
+// Restorable reports, as an error, why nothing can be restored of p.
+func (p *Point) Restorable() error {
+	if p.Lost {
+		return Fail(InvalidRestorePoint, "The vault no longer holds this restore point whole, so nothing can be restored of it. Choose another; the operator of the server can look into what happened to the vault.").On(string(p.ID))
+	}
+	return nil
+}
+
 // An Unread is an item that a point does not hold as it was at the point's
 // time. Every item that the source spoke of is either held and verified, or
 // one of these.

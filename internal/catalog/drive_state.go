@@ -16,9 +16,21 @@ import (
 type DriveState struct {
 	Drive   backup.DriveID  // "" before the first point
 	Root    string          // the drive's root in the vault; "" = none yet
-	Tree    string          // the newest point's tree
+	Tree    string          // of the last run that came to its end, whose the other fields are
 	Cursor  string          // where the source's delta goes on
 	Pending []backup.Unread // what is to be tried again, and what the newest point lacks
+	Full    time.Time       // when the drive was last listed in full
+
+	// Checkpoint is the tree of a run that has not come to its end, "" if there
+	// is none. It holds contents that need not be read again, and says nothing of
+	// what is in the drive.
+	Checkpoint string
+}
+
+const driveStateColumns = `drive, root, tree, cursor, pending, enumerated, checkpoint`
+
+func scanDriveState(r scanner) (s DriveState, err error) {
+	return s, r.Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, &s.Checkpoint)
 }
 
 // UnitForBackup returns a unit that is to be backed up, and where its drive
@@ -60,10 +72,10 @@ func (c *Catalog) UnitForRestore(ctx context.Context, tenant backup.TenantID, id
 func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (s DriveState, err error) {
 	// The tenant is compared in a way that no index serves: else SQLite reads the
 	// tenant's drives to find the unit's one.
-	err = c.db.Read().QueryRowContext(ctx, `
-		SELECT drive, root, tree, cursor, pending FROM drive_state
+	s, err = scanDriveState(c.db.Read().QueryRowContext(ctx, `
+		SELECT `+driveStateColumns+` FROM drive_state
 		WHERE coalesce(tenant, '') = $1 AND unit = $2 ORDER BY committed DESC LIMIT 1`,
-		string(tenant), string(id)).Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending})
+		string(tenant), string(id)))
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("read drive of unit %s: %w", id, err)
 	}
@@ -73,9 +85,9 @@ func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, id back
 // A Commit is a run of a backup that came to its end.
 type Commit struct {
 	Unit     backup.UnitID
-	Point    backup.Point    // At, Tree, Files, Folders, Bytes; CommitPoint fills in the rest
+	Point    backup.Point    // At, Tree, Files, Folders, Bytes, Unread; CommitPoint fills in the rest
 	PrevRoot string          // the drive's root that the run started from
-	State    DriveState      // as the run leaves it
+	State    DriveState      // as the run leaves it; a point leaves no checkpoint
 	WebURL   string          // of the drive; "" leaves what is known of it
 	Problem  *backup.Problem // what stands against the unit although the point was made, or nil
 }
@@ -89,6 +101,7 @@ type Commit struct {
 // if the drive's root is not PrevRoot.
 func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.Point, error) {
 	p := m.point(j)
+	m.State.Checkpoint = ""
 	err := c.commit(ctx, j, m, p, func(tx *database.Tx) error {
 		if err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem); err != nil {
 			return err
@@ -105,6 +118,7 @@ func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backu
 // for a unit that is not to be backed up, which it leaves as it is.
 func (c *Catalog) KeepPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.Point, error) {
 	p := m.point(j)
+	m.State.Checkpoint = ""
 	err := c.commit(ctx, j, m, p, func(tx *database.Tx) error {
 		err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem)
 		if err != nil && !errors.Is(err, ErrNotWanted) {
@@ -119,8 +133,10 @@ func (c *Catalog) KeepPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.
 }
 
 // Checkpoint makes safe how far a run of a backup has come: the next run starts
-// from m.State. There is no point, and the unit stays as it is. The tree is to
-// be trimmed once another has taken its place. jobs.ErrLost, ErrMoved.
+// from m.State, which is that of the last run that came to its end but for Root
+// and Checkpoint. There is no point, and the unit stays as it is. The
+// checkpoint's tree is to be trimmed once the next commit has dropped it.
+// jobs.ErrLost, ErrMoved.
 func (c *Catalog) Checkpoint(ctx context.Context, j *jobs.Job, m Commit) error {
 	err := c.commit(ctx, j, m, m.point(j), func(tx *database.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE drive_state SET trim = 1 WHERE unit = $1 AND drive = $2 AND tenant = $3`,
@@ -212,17 +228,18 @@ func settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id
 
 // moveRoot stores a drive's state, if its root is still m.PrevRoot.
 func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, now int64) error {
-	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot, m.WebURL}
+	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot, m.WebURL,
+		m.State.Checkpoint, database.Micros(m.State.Full)}
 	text := `
-		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8,
+		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8, checkpoint = $11, enumerated = $12,
 			web_url = CASE WHEN $10 = '' THEN web_url ELSE $10 END
 		WHERE unit = $1 AND drive = $2 AND tenant = $3 AND root = $9`
 	if m.PrevRoot == "" {
 		text = `
-		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10)
+		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url, checkpoint, enumerated)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10, $11, $12)
 		ON CONFLICT (unit, drive) DO UPDATE SET root = excluded.root, tree = excluded.tree, cursor = excluded.cursor,
-			pending = excluded.pending, committed = excluded.committed,
+			pending = excluded.pending, committed = excluded.committed, checkpoint = excluded.checkpoint, enumerated = excluded.enumerated,
 			web_url = CASE WHEN excluded.web_url = '' THEN drive_state.web_url ELSE excluded.web_url END
 		WHERE drive_state.root = $9 AND drive_state.tenant = excluded.tenant`
 	}
@@ -254,10 +271,10 @@ func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Po
 		return fmt.Errorf("move the day's tag: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO restore_point (id, tenant, unit, drive, at, expires, weekly, tags, tree, files, folders, bytes, policy)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		INSERT INTO restore_point (id, tenant, unit, drive, at, expires, weekly, tags, tree, files, folders, bytes, policy, unread)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		string(p.ID), string(p.Tenant), string(p.Unit), string(p.Drive), database.Micros(p.At), database.Micros(p.Expires),
-		bit(longer), string(p.Tags), p.Tree, p.Files, p.Folders, p.Bytes, string(policy))
+		bit(longer), string(p.Tags), p.Tree, p.Files, p.Folders, p.Bytes, string(policy), p.Unread)
 	if err != nil {
 		return fmt.Errorf("insert point: %w", err)
 	}
@@ -271,6 +288,8 @@ type DriveRoot struct {
 	Root  string
 }
 
+func scanDriveRoot(r scanner) (d DriveRoot, err error) { return d, r.Scan(&d.Unit, &d.Drive, &d.Root) }
+
 // DrivesToTrim lists the drives whose trees in the vault may be more than
 // LiveTrees, because points have expired.
 func (c *Catalog) DrivesToTrim(ctx context.Context, tenant backup.TenantID) ([]DriveRoot, error) {
@@ -279,9 +298,7 @@ func (c *Catalog) DrivesToTrim(ctx context.Context, tenant backup.TenantID) ([]D
 
 func (c *Catalog) driveRoots(ctx context.Context, where string, tenant backup.TenantID) ([]DriveRoot, error) {
 	rows, err := c.db.Read().QueryContext(ctx, `SELECT unit, drive, root FROM drive_state WHERE `+where+` ORDER BY unit, drive`, string(tenant))
-	all, err := collect(rows, err, func(r scanner) (d DriveRoot, err error) {
-		return d, r.Scan(&d.Unit, &d.Drive, &d.Root)
-	})
+	all, err := collect(rows, err, scanDriveRoot)
 	if err != nil {
 		return nil, fmt.Errorf("list drives: %w", err)
 	}

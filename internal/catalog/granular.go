@@ -147,6 +147,9 @@ func (c *Catalog) changeGranular(ctx context.Context, tx *database.Tx, s *backup
 			return nil, nil, backup.Fail(backup.InvalidArtifactRequest, "A session restores files and folders of one owner. Make a session for each owner.").On("browseSessionId")
 		}
 		owner = n.Browse.Owner
+		if err := n.Browse.Point.Restorable(); err != nil {
+			return nil, nil, err
+		}
 		if listed[n.Key] {
 			return nil, nil, backup.Fail(backup.DuplicateArtifactInList, "The same file or folder is named twice. Name each once; nothing was changed.").On(string(n.Key))
 		}
@@ -204,13 +207,15 @@ func (d *granularDelta) write(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-const granularColumns = `g.id, g.tenant, g.session, g.browse, g.item_key, g.item, g.name, g.owner, g.point, g.tenant, g.unit, g.drive, g.at, g.tree,
-	g.web_url, g.status, g.problem, g.created, g.started, g.completed, g.restored_key, g.restored_path, g.restored_web_url`
+var granularColumns = `g.id, g.tenant, g.session, g.browse, g.item_key, g.item, g.name, g.owner, g.point, g.tenant, g.unit, g.drive, g.at, g.tree,
+	g.web_url, g.status, g.problem, g.created, g.started, g.completed, g.restored_key, g.restored_path, g.restored_web_url,
+	` + pointNow("g")
 
 func scanGranular(r scanner) (a backup.GranularArtifact, err error) {
 	return a, r.Scan(&a.ID, &a.Tenant, &a.Session, &a.Browse, &a.Key, &a.Item, &a.Name, &a.Owner, &a.Point.ID, &a.Point.Tenant, &a.Point.Unit,
 		&a.Point.Drive, micros{&a.Point.At}, &a.Point.Tree, &a.WebURL, &a.Status, fromJSON{&a.Problem}, micros{&a.Created}, micros{&a.Started},
-		micros{&a.Finished}, &a.RestoredKey, &a.RestoredPath, &a.RestoredWebURL)
+		micros{&a.Finished}, &a.RestoredKey, &a.RestoredPath, &a.RestoredWebURL,
+		micros{&a.Point.Verified}, &a.Point.Lost)
 }
 
 // GranularArtifacts lists a session's files and folders. RestoreSessionNotFound.
@@ -238,9 +243,14 @@ func (c *Catalog) GranularArtifact(ctx context.Context, tenant backup.TenantID, 
 
 // GranularForWork returns the file or folder that a restoreItem job names by
 // its key, or ItemNotFound. One that cannot be restored, because its browse
-// session was over when the restore was asked for, has its Problem.
+// session was over when the restore was asked for or because its point is lost,
+// has its Problem.
 func (c *Catalog) GranularForWork(ctx context.Context, tenant backup.TenantID, id backup.ArtifactID) (backup.GranularArtifact, error) {
-	return c.granular(ctx, `g.tenant = $1 AND g.id = $2`, string(tenant), string(id))
+	a, err := c.granular(ctx, `g.tenant = $1 AND g.id = $2`, string(tenant), string(id))
+	if lost, ok := errors.AsType[*backup.Error](a.Point.Restorable()); ok && a.Problem == nil {
+		a.Problem = &lost.Problem
+	}
+	return a, err
 }
 
 func (c *Catalog) granular(ctx context.Context, where string, args ...any) (backup.GranularArtifact, error) {

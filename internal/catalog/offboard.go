@@ -163,7 +163,7 @@ func (c *Catalog) DrivesToDestroy(ctx context.Context, tenant backup.TenantID, i
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT s.unit, s.drive, s.root FROM drive_state s JOIN unit u ON u.id = s.unit AND u.status = 'offboarded'
 		WHERE s.tenant = $1 AND s.unit = $2 ORDER BY s.drive`, string(tenant), string(id))
-	all, err := collect(rows, err, func(r scanner) (d DriveRoot, err error) { return d, r.Scan(&d.Unit, &d.Drive, &d.Root) })
+	all, err := collect(rows, err, scanDriveRoot)
 	if err != nil {
 		return nil, fmt.Errorf("list drives of unit %s: %w", id, err)
 	}
@@ -177,7 +177,12 @@ func (c *Catalog) ForgetDrive(ctx context.Context, j *jobs.Job, d DriveRoot) err
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM drive_state WHERE tenant = $1 AND unit = $2 AND drive = $3`,
+		_, err := tx.ExecContext(ctx, `DELETE FROM damage WHERE tenant = $1 AND unit = $2 AND drive = $3`,
+			string(j.Tenant), string(d.Unit), string(d.Drive))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM drive_state WHERE tenant = $1 AND unit = $2 AND drive = $3`,
 			string(j.Tenant), string(d.Unit), string(d.Drive))
 		return err
 	})

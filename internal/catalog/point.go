@@ -23,10 +23,20 @@ type PointQuery struct {
 	Page
 }
 
-const pointColumns = `r.id, r.tenant, r.unit, r.drive, r.at, r.expires, r.tags, r.tree, r.files, r.folders, r.bytes`
+const pointColumns = `r.id, r.tenant, r.unit, r.drive, r.at, r.expires, r.tags, r.tree, r.files, r.folders, r.bytes, r.unread, r.verified, r.lost`
 
 func pointFields(p *backup.Point) []any {
-	return []any{&p.ID, &p.Tenant, &p.Unit, &p.Drive, micros{&p.At}, micros{&p.Expires}, &p.Tags, &p.Tree, &p.Files, &p.Folders, &p.Bytes}
+	return []any{&p.ID, &p.Tenant, &p.Unit, &p.Drive, micros{&p.At}, micros{&p.Expires}, &p.Tags, &p.Tree, &p.Files, &p.Folders, &p.Bytes,
+		&p.Unread, micros{&p.Verified}, &p.Lost}
+}
+
+// What is true of a point now, to stand beside a copy of it in the table t,
+// which outlives it.
+func pointNow(t string) string {
+	of := func(column string) string {
+		return `coalesce((SELECT r.` + column + ` FROM restore_point r WHERE r.id = ` + t + `.point), 0)`
+	}
+	return of("verified") + ", " + of("lost")
 }
 
 func scanPoint(r scanner) (p backup.Point, err error) { return p, r.Scan(pointFields(&p)...) }
@@ -91,7 +101,7 @@ type PointsFound struct {
 }
 
 // onePoint selects the first or last of a unit's points, by order, that has
-// not expired at $3, is of the time from $4 to $5, and has the tag $6; an empty
+// not expired at $3 and is not lost, is of the time from $4 to $5, and has the tag $6; an empty
 // tag is any.
 //
 // The two expressions keep the planner of a database that knows little of the
@@ -99,11 +109,11 @@ type PointsFound struct {
 func onePoint(unit, tenant, order string) string {
 	return `SELECT x.id FROM restore_point x
 		WHERE x.unit = ` + unit + ` AND x.tenant || '' = ` + tenant + ` AND x.expires + 0 > $3 AND x.at >= $4 AND x.at <= $5
-			AND x.tags = CASE WHEN $6 = '' THEN x.tags ELSE $6 END
+			AND x.lost = 0 AND x.tags = CASE WHEN $6 = '' THEN x.tags ELSE $6 END
 		ORDER BY x.at ` + order + `, x.id ` + order + ` LIMIT 1`
 }
 
-// SearchPoints finds one restore point of each unit. A unit that is unknown
+// SearchPoints finds one restore point of each unit, never a lost one. A unit that is unknown
 // has none; one that is named twice is found once.
 func (c *Catalog) SearchPoints(ctx context.Context, tenant backup.TenantID, s PointSearch) (PointsFound, error) {
 	var found PointsFound
@@ -190,11 +200,12 @@ func (c *Catalog) ExpirePoints(ctx context.Context, j *jobs.Job) (total int64, e
 }
 
 // LiveTrees returns the trees in the vault that the points of a drive name,
-// and those that are being restored. The others may go.
+// those that are being restored, and that of a checkpoint. The others may go.
 func (c *Catalog) LiveTrees(ctx context.Context, tenant backup.TenantID, unit backup.UnitID, drive backup.DriveID) ([]string, error) {
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT r.tree FROM restore_point r WHERE r.tenant = $1 AND r.unit = $2 AND r.drive = $3
 		UNION SELECT s.tree FROM drive_state s WHERE s.tenant = $1 AND s.unit = $2 AND s.drive = $3 AND s.tree <> ''
+		UNION SELECT s.checkpoint FROM drive_state s WHERE s.tenant = $1 AND s.unit = $2 AND s.drive = $3 AND s.checkpoint <> ''
 		ORDER BY 1`, string(tenant), string(unit), string(drive))
 	trees, err := collect(rows, err, func(r scanner) (t string, err error) { return t, r.Scan(&t) })
 	if err != nil {

@@ -60,8 +60,8 @@ type NewArtifact struct {
 }
 
 // CreateSession makes a restore session, a draft, with the artifacts given. It
-// makes all or nothing: InvalidRestorePoint for a point that is unknown or has
-// expired, DuplicateArtifactInList for two of one unit, and
+// makes all or nothing: InvalidRestorePoint for a point that is unknown, has
+// expired or is lost, DuplicateArtifactInList for two of one unit, and
 // DifferentRestoreDestination.
 func (c *Catalog) CreateSession(ctx context.Context, tenant backup.TenantID, workload backup.Workload, jobType backup.RestoreJobType, artifacts []NewArtifact, by backup.Stamp) (backup.Session, error) {
 	by = asStored(by)
@@ -234,6 +234,9 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 		if !ok {
 			return nil, nil, invalidPoint(ch.Add.Point)
 		}
+		if err := p.Restorable(); err != nil {
+			return nil, nil, err
+		}
 		if destination != "" && destination != ch.Add.Destination {
 			return nil, nil, backup.Fail(backup.DifferentRestoreDestination,
 				"A session restores everything in place, or everything to a new place. Make a session for each.").On("destinationType")
@@ -272,9 +275,9 @@ func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {
 			rows[i] = [2]string{string(a.ID), string(a.Point.ID)}
 		}
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes,
+			INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes, unread,
 				destination, status, created, started, completed, site_id, site_name, site_web_url)
-			SELECT e.value->>0, r.tenant, CAST($2 AS TEXT), r.id, r.unit, r.drive, r.at, r.expires, r.tags, r.tree, r.files, r.folders, r.bytes,
+			SELECT e.value->>0, r.tenant, CAST($2 AS TEXT), r.id, r.unit, r.drive, r.at, r.expires, r.tags, r.tree, r.files, r.folders, r.bytes, r.unread,
 				CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', ''
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e CROSS JOIN restore_point r WHERE r.id = e.value->>1`,
 			jsonList(rows), string(a.Session), string(a.Destination), database.Micros(a.Created))
@@ -363,7 +366,8 @@ func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, i
 	return s, nil
 }
 
-const artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes,
+var artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes, a.unread,
+	` + pointNow("a") + `,
 	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url`
 
 func scanArtifact(r scanner) (a backup.Artifact, err error) {
@@ -423,7 +427,7 @@ var ErrBusy = errors.New("another restore is at work on the drive")
 // is begun anew. jobs.ErrLost. On an artifact that is finished it does nothing.
 //
 // It fails with InvalidRestoreTime if the artifact's point has gone meanwhile,
-// and with DuplicateArtifactRestore if another artifact is bringing the same
+// with InvalidRestorePoint if it is lost, and with DuplicateArtifactRestore if another artifact is bringing the same
 // drive back in place: the two would undo each other's work. Their Problem is
 // for FinishArtifact. It fails with ErrBusy as long as files or folders are
 // being restored into the drive that it would bring back in place.
@@ -432,16 +436,17 @@ func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.Arti
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		var there, busy, filling bool
+		var there, lost, busy, filling bool
 		err := tx.QueryRowContext(ctx, `
 			SELECT EXISTS (SELECT 1 FROM restore_point r WHERE r.id = a.point),
+				EXISTS (SELECT 1 FROM restore_point r WHERE r.id = a.point AND r.lost = 1),
 				a.status = 'scheduled' AND a.destination = 'inPlace' AND EXISTS (
 					SELECT 1 FROM restore_artifact o
 					WHERE o.unit = a.unit AND o.status = 'inProgress' AND o.destination = 'inPlace' AND o.id <> a.id),
 				a.status = 'scheduled' AND a.destination = 'inPlace' AND EXISTS (
 					SELECT 1 FROM restore_session s JOIN granular_artifact g ON g.session = s.id
 					WHERE s.tenant = a.tenant AND s.status = 'active' AND g.unit = a.unit AND g.status = 'inProgress')
-			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there, &busy, &filling)
+			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there, &lost, &busy, &filling)
 		if errors.Is(err, sql.ErrNoRows) {
 			return artifactNotFound()
 		}
@@ -450,6 +455,9 @@ func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.Arti
 		}
 		if !there {
 			return backup.Fail(backup.InvalidRestoreTime, "The restore point expired before its restore began, so nothing was restored. Choose a later point in a new session.")
+		}
+		if lost {
+			return (&backup.Point{Lost: true}).Restorable()
 		}
 		if busy {
 			return backup.Fail(backup.DuplicateArtifactRestore, "The drive is being restored in place by another session, so this one did nothing. Wait until that has ended, and restore again if the drive is not as it shall be.")

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -167,7 +168,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		}
 		p.state = catalog.DriveState{Drive: p.drive.ID, Root: root}
 	}
-	p.update, err = p.vault.Begin(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: p.drive.ID}, p.state.Root, p.state.Tree)
+	p.update, err = p.vault.Begin(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: p.drive.ID}, p.state.Root, cmp.Or(p.state.Checkpoint, p.state.Tree))
 	if err != nil {
 		return protected{}, err
 	}
@@ -286,7 +287,7 @@ func (p *protection) classify(ctx context.Context) error {
 			return err
 		}
 	}
-	if !p.stage.full || p.state.Tree == "" {
+	if !p.stage.full || p.state.Tree == "" && p.state.Checkpoint == "" {
 		return nil
 	}
 	for id, err := range p.update.IDs(ctx) {
@@ -450,7 +451,7 @@ func (p *protection) save(ctx context.Context) error {
 		return fmt.Errorf("seal a checkpoint: %w", err)
 	}
 	state := p.state
-	state.Root, state.Tree = sealed.Root, sealed.Tree
+	state.Root, state.Checkpoint = sealed.Root, sealed.Tree
 	err = p.e.Catalog.Checkpoint(ctx, p.job, catalog.Commit{Unit: p.unit.ID, PrevRoot: p.state.Root, State: state})
 	if err != nil {
 		return fmt.Errorf("commit a checkpoint: %w", err)

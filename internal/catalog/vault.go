@@ -1,0 +1,141 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+)
+
+// ErrOtherVault says that a tenant's vault is known by another id.
+var ErrOtherVault = errors.New("the tenant's vault is known by another id")
+
+// VaultID returns the id by which a tenant's vault is known, "" if none is.
+func (c *Catalog) VaultID(ctx context.Context, tenant backup.TenantID) (id string, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT id FROM vault WHERE tenant = $1`, string(tenant)).Scan(&id)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("read the vault's id: %w", err)
+	}
+	return id, nil
+}
+
+// KnowVault notes the id by which a tenant's vault is to be known from now on.
+// It may be repeated. The first counts: ErrOtherVault, and nothing is changed,
+// if it is known by another.
+func (c *Catalog) KnowVault(ctx context.Context, tenant backup.TenantID, id string) error {
+	if id == "" {
+		return errors.New("know the vault: it has no id")
+	}
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		n, err := affected(tx.ExecContext(ctx, `INSERT INTO vault (tenant, id, noted) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+			string(tenant), id, database.Micros(c.now())))
+		if err != nil {
+			return err
+		}
+		if n == 1 {
+			return c.record(ctx, tx, backup.Activity{Tenant: tenant, Operation: backup.VaultKnownActivity, Object: id})
+		}
+		var known string
+		if err := tx.QueryRowContext(ctx, `SELECT id FROM vault WHERE tenant = $1`, string(tenant)).Scan(&known); err != nil {
+			return err
+		}
+		if known != id {
+			return ErrOtherVault
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("know the vault: %w", err)
+	}
+	return nil
+}
+
+// ForgetVault has the next vault be taken for the tenant's, whatever its id. It
+// is for a person who put another in its place on purpose.
+func (c *Catalog) ForgetVault(ctx context.Context, tenant backup.TenantID) error {
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		var known string
+		err := tx.QueryRowContext(ctx, `DELETE FROM vault WHERE tenant = $1 RETURNING id`, string(tenant)).Scan(&known)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return c.record(ctx, tx, backup.Activity{Tenant: tenant, Operation: backup.VaultForgottenActivity, Object: known})
+	})
+	if err != nil {
+		return fmt.Errorf("forget the vault: %w", err)
+	}
+	return nil
+}
+
+// pointsOfTrees is a condition on restore_point: the points of the tenant $1
+// and its drive $2 whose trees are in the list $3. A drive's points are found
+// by the units that had it.
+func pointsOfTrees(d database.Dialect) string {
+	return `unit IN (SELECT s.unit FROM drive_state s WHERE s.tenant = $1 AND s.drive = $2) AND tenant = $1 AND drive = $2
+		AND tree IN (SELECT e.value FROM ` + d.JSONEach("$3") + ` AS e)`
+}
+
+// MarkLost notes of points of a drive, by their trees, that the vault no longer
+// holds them whole, or that it does again, and returns how many points that
+// is news of. A lost point is listed, and cannot be restored.
+func (c *Catalog) MarkLost(ctx context.Context, tenant backup.TenantID, drive backup.DriveID, trees []string, lost bool) (n int64, err error) {
+	err = c.tx(ctx, tenant, func(tx *database.Tx) error {
+		rows, err := tx.QueryContext(ctx, `UPDATE restore_point SET lost = $4 WHERE lost <> $4 AND `+pointsOfTrees(tx.Dialect())+` RETURNING unit`,
+			string(tenant), string(drive), jsonList(trees), bit(lost))
+		units, err := collect(rows, err, func(r scanner) (u backup.UnitID, err error) { return u, r.Scan(&u) })
+		if n = int64(len(units)); err != nil || n == 0 {
+			return err
+		}
+		a := backup.Activity{Tenant: tenant, Operation: backup.PointsFoundActivity, Object: string(units[0])}
+		if lost {
+			a.Operation, a.Result = backup.PointsLostActivity, backup.ActivityFailed
+			a.Problem = &backup.Problem{Code: backup.VaultDamaged, Target: string(drive),
+				Message: fmt.Sprintf("The vault no longer holds %d restore points of the drive whole. They cannot be restored unless it is put back as it was.", n)}
+		}
+		return c.record(ctx, tx, a)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("mark points of drive %s: %w", drive, err)
+	}
+	return n, nil
+}
+
+// MarkVerified notes that a drive was gone through in the vault, which began at
+// a time, and that the points of the trees named were found whole. Whatever was
+// found, the drive's turn in the rotation is over.
+func (c *Catalog) MarkVerified(ctx context.Context, tenant backup.TenantID, drive backup.DriveID, trees []string, at time.Time) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE restore_point SET verified = $4 WHERE `+pointsOfTrees(tx.Dialect()),
+			string(tenant), string(drive), jsonList(trees), database.Micros(at))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE drive_state SET verified = $3 WHERE tenant = $1 AND drive = $2`,
+			string(tenant), string(drive), database.Micros(at))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("mark drive %s as verified: %w", drive, err)
+	}
+	return nil
+}
+
+// DrivesToVerify lists the drives of a tenant that were not gone through in the
+// vault since a time, those first whose turn is the longest ago.
+func (c *Catalog) DrivesToVerify(ctx context.Context, tenant backup.TenantID, before time.Time, limit int) ([]DriveRoot, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT unit, drive, root FROM drive_state WHERE tenant = $1 AND root <> '' AND verified < $2
+		ORDER BY verified, unit, drive LIMIT $3`, string(tenant), database.Micros(before), limit)
+	all, err := collect(rows, err, scanDriveRoot)
+	if err != nil {
+		return nil, fmt.Errorf("list drives to verify: %w", err)
+	}
+	return all, nil
+}

@@ -1,0 +1,297 @@
+package catalog_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/jobs"
+)
+
+// sorted returns a list in the order of its texts.
+func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
+
+// backupJob claims the backup of a unit.
+func (w *world) backupJob(u backup.UnitID) *jobs.Job {
+	w.t.Helper()
+	w.free()
+	j := w.claim(jobs.Backup)[string(u)]
+	if j == nil {
+		w.t.Fatalf("unit %s has no backup job", u)
+	}
+	return j
+}
+
+// unbacked returns a unit of a policy in force that was not backed up yet.
+func (w *world) unbacked(o backup.ObjectID) backup.UnitID {
+	w.t.Helper()
+	p := w.policy("p", o)
+	must[backup.Policy](w.t)(w.ActivatePolicy(w.t.Context(), contoso, p.ID, w.by()))
+	return w.units(p.ID)[o].ID
+}
+
+// backUpTree makes a point of a tree.
+func (w *world) backUpTree(u backup.UnitID, drive backup.DriveID, tree string) backup.Point {
+	w.t.Helper()
+	j := w.backupJob(u)
+	_, s, err := w.UnitForBackup(w.t.Context(), contoso, u)
+	ok(w.t, err)
+	prev := s.Root
+	if s.Drive != drive {
+		prev, s = "", catalog.DriveState{Drive: drive}
+	}
+	s.Root, s.Tree = backup.NewID[string](), tree
+	p := must[backup.Point](w.t)(w.CommitPoint(w.t.Context(), j, catalog.Commit{Unit: u, PrevRoot: prev, State: s, Point: backup.Point{At: w.clock(), Tree: tree}}))
+	w.free()
+	return p
+}
+
+func TestVaultIsKnown(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		if id := must[string](t)(w.VaultID(ctx, contoso)); id != "" {
+			t.Errorf("the vault of a new tenant is %q", id)
+		}
+		if err := w.KnowVault(ctx, contoso, ""); err == nil {
+			t.Error("no id is known as one")
+		}
+		ok(t, w.KnowVault(ctx, contoso, "one"))
+		ok(t, w.KnowVault(ctx, contoso, "one"))
+		fails(t, "another", w.KnowVault(ctx, contoso, "two"), catalog.ErrOtherVault)
+		ok(t, w.KnowVault(ctx, fabrikam, "two"))
+		if id := must[string](t)(w.VaultID(ctx, contoso)); id != "one" {
+			t.Errorf("the vault is %q, want one", id)
+		}
+		ok(t, w.ForgetVault(ctx, contoso))
+		ok(t, w.ForgetVault(ctx, contoso))
+		ok(t, w.KnowVault(ctx, contoso, "two"))
+		if id := must[string](t)(w.VaultID(ctx, contoso)); id != "two" {
+			t.Errorf("the vault is %q, want two", id)
+		}
+		var log []string
+		for _, a := range w.activities() {
+			log = append(log, a.Operation+" "+a.Object)
+		}
+		if want := []string{"VaultKnown one", "VaultForgotten one", "VaultKnown two"}; !cmp.Equal(sorted(log), sorted(want)) {
+			t.Errorf("log = %v, want %v", log, want)
+		}
+	})
+}
+
+// A checkpoint does not take the place of the last complete tree, and goes with
+// the next point.
+func TestCheckpointIsNoPoint(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.protect(owner(1)).ID
+		j := w.backupJob(u)
+		_, before, err := w.UnitForBackup(ctx, contoso, u)
+		ok(t, err)
+		before.Cursor, before.Full = "c1", w.clock().Add(-time.Hour)
+		must[backup.Point](t)(w.CommitPoint(ctx, j, catalog.Commit{Unit: u, PrevRoot: before.Root, State: before, Point: backup.Point{At: w.clock(), Tree: before.Tree, Unread: 7}}))
+
+		far := before
+		far.Root, far.Checkpoint = "r-far", "t-far"
+		ok(t, w.Checkpoint(ctx, j, catalog.Commit{Unit: u, PrevRoot: before.Root, State: far}))
+		_, s, err := w.UnitForBackup(ctx, contoso, u)
+		ok(t, err)
+		if diff := cmp.Diff(far, s); diff != "" || s.Tree != before.Tree || s.Cursor != "c1" {
+			t.Errorf("after a checkpoint (-want +got):\n%s", diff)
+		}
+		live := must[[]string](t)(w.LiveTrees(ctx, contoso, u, s.Drive))
+		if want := []string{before.Tree, "t-far"}; !cmp.Equal(sorted(live), sorted(want)) {
+			t.Errorf("live trees = %v, want %v", live, want)
+		}
+
+		s.Tree, s.Root = "t-new", "r-new"
+		p := must[backup.Point](t)(w.CommitPoint(ctx, j, catalog.Commit{Unit: u, PrevRoot: "r-far", State: s, Point: backup.Point{At: w.clock(), Tree: "t-new"}}))
+		_, s, err = w.UnitForBackup(ctx, contoso, u)
+		ok(t, err)
+		if s.Checkpoint != "" || s.Tree != "t-new" || p.Unread != 0 {
+			t.Errorf("after the next point the drive is %+v", s)
+		}
+		// A first backup's checkpoint leaves no tree.
+		u2 := w.unbacked(owner(2))
+		ok(t, w.Checkpoint(ctx, w.backupJob(u2), catalog.Commit{Unit: u2, State: catalog.DriveState{Drive: "d2", Root: "r", Checkpoint: "t-first"}}))
+		_, s, err = w.UnitForBackup(ctx, contoso, u2)
+		ok(t, err)
+		if diff := cmp.Diff(catalog.DriveState{Drive: "d2", Root: "r", Checkpoint: "t-first"}, s); diff != "" {
+			t.Errorf("after a first checkpoint (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A lost point is shown, and nothing is made of it.
+func TestLostPoints(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.protect(owner(1))
+		old := must[catalog.List[backup.Point]](t)(w.Points(ctx, contoso, catalog.PointQuery{Unit: u.ID})).Items[0]
+		w.pass(time.Hour)
+		lost := w.backUpTree(u.ID, old.Drive, "t2")
+		s := w.session(lost)
+		draft := w.session(lost)
+		b := must[backup.BrowseSession](t)(w.CreateBrowseSession(ctx, contoso, lost.ID, w.by()))
+		must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
+
+		mark := func(tenant backup.TenantID, drive backup.DriveID, lost bool, want int64) {
+			t.Helper()
+			if n := must[int64](t)(w.MarkLost(ctx, tenant, drive, []string{"t2", "unknown"}, lost)); n != want {
+				t.Errorf("MarkLost(%v) = %d, want %d", lost, n, want)
+			}
+		}
+		mark(contoso, old.Drive, true, 1)
+		mark(contoso, old.Drive, true, 0)
+		mark(fabrikam, old.Drive, false, 0)
+		mark(contoso, "another", false, 0)
+
+		if p := must[backup.Point](t)(w.Point(ctx, contoso, lost.ID)); !p.Lost {
+			t.Error("a lost point does not say so")
+		}
+		l := must[catalog.List[backup.Point]](t)(w.Points(ctx, contoso, catalog.PointQuery{Unit: u.ID}))
+		if len(l.Items) != 2 || !l.Items[0].Lost || l.Items[1].Lost {
+			t.Errorf("listed: %+v", l.Items)
+		}
+		found := must[catalog.PointsFound](t)(w.SearchPoints(ctx, contoso, catalog.PointSearch{Units: []backup.UnitID{u.ID}}))
+		if len(found.Points) != 1 || found.Points[0].ID != old.ID {
+			t.Errorf("the latest point to restore is %+v, want the one that is not lost", found.Points)
+		}
+		_, err := w.CreateSession(ctx, contoso, backup.OneDrive, backup.RestoreStandard, []catalog.NewArtifact{{Point: lost.ID, Destination: backup.DestinationNew}}, w.by())
+		fails(t, "a session of a lost point", err, backup.InvalidRestorePoint)
+		_, err = w.CreateBrowseSession(ctx, contoso, lost.ID, w.by())
+		fails(t, "browsing a lost point", err, backup.InvalidRestorePoint)
+		b = must[backup.BrowseSession](t)(w.BrowseSession(ctx, contoso, b.ID))
+		fails(t, "browsing on in a lost point", b.Browsable(), backup.InvalidRestorePoint)
+		_, err = w.CreateGranularSession(ctx, contoso, backup.OneDrive, []catalog.NewGranular{{Browse: b, Key: "k", Item: backup.Item{ID: "i", Name: "n"}}}, w.by())
+		fails(t, "a file of a lost point", err, backup.InvalidRestorePoint)
+		// What was asked for before.
+		a := w.artifacts(s.ID)[0]
+		if !a.Point.Lost {
+			t.Error("an artifact does not say that its point is lost")
+		}
+		fails(t, "the restore of a lost point", w.StartArtifact(ctx, w.claim(jobs.Restore)[string(a.ID)], a.ID), backup.InvalidRestorePoint)
+
+		mark(contoso, old.Drive, false, 1)
+		if p := must[backup.Point](t)(w.Point(ctx, contoso, lost.ID)); p.Lost {
+			t.Error("a point that is back is still lost")
+		}
+		must[backup.Session](t)(w.ActivateSession(ctx, contoso, draft.ID, w.by()))
+		var log []string
+		for _, a := range w.activities() {
+			log = append(log, a.Operation+" "+string(a.Result))
+		}
+		if want := []string{"RestorePointsLost failed", "RestorePointsFound succeeded"}; !cmp.Equal(sorted(log), sorted(want)) {
+			t.Errorf("log = %v, want %v", log, want)
+		}
+	})
+}
+
+// A file that was chosen while its point was whole is not looked for in a lost
+// one.
+func TestLostPointEndsGranularRestore(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.protect(owner(1))
+		p := must[catalog.List[backup.Point]](t)(w.Points(ctx, contoso, catalog.PointQuery{Unit: u.ID})).Items[0]
+		b := must[backup.BrowseSession](t)(w.CreateBrowseSession(ctx, contoso, p.ID, w.by()))
+		s := must[backup.Session](t)(w.CreateGranularSession(ctx, contoso, backup.OneDrive, []catalog.NewGranular{{Browse: b, Key: "k", Item: backup.Item{ID: "i", Name: "n"}}}, w.by()))
+		must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
+		for key := range w.claim(jobs.RestoreItem) {
+			a := must[backup.GranularArtifact](t)(w.GranularForWork(ctx, contoso, backup.ArtifactID(key)))
+			if a.Problem != nil {
+				t.Errorf("problem = %+v", a.Problem)
+			}
+			must[int64](t)(w.MarkLost(ctx, contoso, p.Drive, []string{p.Tree}, true))
+			a = must[backup.GranularArtifact](t)(w.GranularForWork(ctx, contoso, backup.ArtifactID(key)))
+			if a.Problem == nil || a.Problem.Code != backup.InvalidRestorePoint {
+				t.Errorf("problem of a lost point's file = %+v", a.Problem)
+			}
+		}
+	})
+}
+
+// Drives are verified in turn, whatever is found.
+func TestDrivesAreVerifiedInTurn(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		drives := map[backup.DriveID]backup.Point{}
+		for n := range 3 {
+			u := w.protect(owner(n))
+			for _, p := range must[catalog.List[backup.Point]](t)(w.Points(ctx, contoso, catalog.PointQuery{Unit: u.ID})).Items {
+				drives[p.Drive] = p
+			}
+		}
+		var turns []backup.DriveID
+		for range 4 {
+			w.pass(time.Hour)
+			due := must[[]catalog.DriveRoot](t)(w.DrivesToVerify(ctx, contoso, w.clock(), 1))
+			if len(due) != 1 || due[0].Root == "" {
+				t.Fatalf("due = %+v", due)
+			}
+			d := due[0].Drive
+			turns = append(turns, d)
+			var whole []string
+			if len(turns) != 2 { // the second is damaged
+				whole = []string{drives[d].Tree}
+			}
+			ok(t, w.MarkVerified(ctx, contoso, d, whole, w.clock()))
+			p := must[backup.Point](t)(w.Point(ctx, contoso, drives[d].ID))
+			if want := len(turns) != 2; p.Verified.Equal(w.clock()) != want {
+				t.Errorf("turn %d: verified %v at %v", len(turns), p.Verified, w.clock())
+			}
+		}
+		if turns[0] == turns[1] || turns[1] == turns[2] || turns[0] == turns[2] || turns[3] != turns[0] {
+			t.Errorf("turns = %v", turns)
+		}
+		if due := must[[]catalog.DriveRoot](t)(w.DrivesToVerify(ctx, contoso, w.clock().Add(-3*time.Hour), 10)); len(due) != 0 {
+			t.Errorf("due = %+v although all had their turn", due)
+		}
+		if due := must[[]catalog.DriveRoot](t)(w.DrivesToVerify(ctx, fabrikam, w.clock(), 10)); len(due) != 0 {
+			t.Errorf("another tenant's = %+v", due)
+		}
+	})
+}
+
+func TestDamage(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		u := w.protect(owner(1))
+		bad := func(content string, item backup.ItemID) backup.Damage {
+			return backup.Damage{Unit: u.ID, Drive: "d", Item: item, Path: "/" + string(item), Content: content, Reason: "It is not what was written."}
+		}
+		ok(t, w.NoteDamage(ctx, contoso, nil))
+		ok(t, w.NoteDamage(ctx, contoso, []backup.Damage{bad("c1", "i1"), bad("c1", "i2"), bad("c2", ""), bad("c1", "i1")}))
+		first := w.clock()
+		w.pass(time.Hour)
+		ok(t, w.NoteDamage(ctx, contoso, []backup.Damage{bad("c1", "i1")})) // known
+		open := must[[]backup.Damage](t)(w.OpenDamage(ctx, contoso, "d"))
+		if len(open) != 3 || !open[0].Found.Equal(first) {
+			t.Errorf("open = %+v", open)
+		}
+		if n := must[int64](t)(w.HealDamage(ctx, fabrikam, []string{"c1"}, w.clock())); n != 0 {
+			t.Errorf("another tenant healed %d", n)
+		}
+		if n := must[int64](t)(w.HealDamage(ctx, contoso, []string{"c1", "c9"}, w.clock())); n != 2 {
+			t.Errorf("healed %d, want 2", n)
+		}
+		open = must[[]backup.Damage](t)(w.OpenDamage(ctx, contoso, "d"))
+		if len(open) != 1 || open[0].Content != "c2" {
+			t.Errorf("open = %+v", open)
+		}
+		all := must[catalog.List[backup.Damage]](t)(w.Damage(ctx, contoso, catalog.DamageQuery{Page: catalog.Page{Limit: 2}}))
+		rest := must[catalog.List[backup.Damage]](t)(w.Damage(ctx, contoso, catalog.DamageQuery{Page: catalog.Page{Limit: 2, After: all.Next}}))
+		if len(all.Items) != 2 || len(rest.Items) != 1 || rest.Next != "" {
+			t.Errorf("pages = %+v, %+v", all, rest)
+		}
+		w.pass(time.Hour)
+		ok(t, w.NoteDamage(ctx, contoso, []backup.Damage{bad("c1", "i1")})) // once more
+		still := must[catalog.List[backup.Damage]](t)(w.Damage(ctx, contoso, catalog.DamageQuery{Drive: "d", Open: true, Page: catalog.Page{Count: true}}))
+		if still.Total != 2 || !still.Items[1].Found.Equal(w.clock()) || !still.Items[1].Healed.IsZero() {
+			t.Errorf("still open = %+v", still)
+		}
+	})
+}
