@@ -195,7 +195,7 @@ func (s *server) start(ctx context.Context) error {
 	}
 	host, _ := os.Hostname()
 	runner := jobs.NewRunner(jobs.RunnerConfig{
-		Queue: s.queue, Work: s.engine.Work(), Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
+		Queue: s.queue, Work: s.engine.Work(), Tenants: s.engine.Tenants, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
 	})
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.stopped = make(chan struct{})

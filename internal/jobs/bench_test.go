@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/database"
 	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
@@ -90,6 +91,32 @@ func BenchmarkClaim(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// BenchmarkFairClaim measures the claim of eight jobs among 100,000 that are
+// due, for a runner that serves all tenants in turn and for one that takes
+// those due first.
+func BenchmarkFairClaim(b *testing.B) {
+	for _, d := range dbtest.Dialects(b) {
+		for _, many := range []int{1, 1000} {
+			db := dbtest.Open(b, d)
+			q := jobs.New(db, nil)
+			all := manyDue(b, db, q, many, 100_000/many)
+			for name, served := range map[string][]backup.TenantID{"oldest": nil, "in turn": all} {
+				b.Run(fmt.Sprintf("%s/tenants=%d/%s", d, many, name), func(b *testing.B) {
+					r := jobs.NewRunner(jobs.RunnerConfig{Queue: q, Tenants: served, Lease: -time.Second,
+						Work: map[jobs.Kind]jobs.Work{kind: {Workers: 8}}})
+					for b.Loop() {
+						claimed, err := r.ClaimFair(b.Context(), kind, 8, nil)
+						if err != nil || len(claimed) != 8 {
+							b.Fatal(claimed, err)
+						}
+					}
+				})
+			}
+			db.Close()
 		}
 	}
 }

@@ -12,6 +12,12 @@
 //   - A worker that has lost its lease can write nothing more: every
 //     transaction of a handler begins with Job.Hold.
 //   - Each kind has its own workers, so none starves another.
+//   - Nor does a tenant: a runner that is told whom it serves gives an idle
+//     worker to the tenant that holds the fewest of the kind, and of several to
+//     the one that was served longest ago, however many jobs the others have
+//     due and since when. Of several workers, the last idle one is left for the
+//     tenants that hold none, if there are any: a job may take hours, and what
+//     comes meanwhile has to get past it.
 //
 // Leases are measured by the clocks of the processes that share the database,
 // which must agree to within a few seconds.
@@ -271,30 +277,35 @@ func (j *Job) Hold(ctx context.Context, tx *database.Tx) error {
 }
 
 // Claim takes up to n due jobs of kind for a worker, each leased for the given
-// time. It is what a Runner does; a program that has none, such as a test of a
-// handler, may do it by hand.
+// time, those due first, whoever's they are. A Runner does it for its workers; a
+// program that has none, such as a test of a handler, may do it by hand.
 func (q *Queue) Claim(ctx context.Context, kind Kind, n int, lease time.Duration, worker string) (claimed []*Job, err error) {
 	err = q.db.Tx(ctx, func(tx *database.Tx) error {
-		claimed, err = q.claim(ctx, tx, kind, n, lease, worker)
+		claimed, err = q.claim(ctx, tx, kind, nil, n, lease, worker)
 		return err
 	})
 	return claimed, err
 }
 
-// claim is Claim in a transaction. The jobs due first are taken first.
-func (q *Queue) claim(ctx context.Context, tx *database.Tx, kind Kind, n int, lease time.Duration, worker string) ([]*Job, error) {
+// claim is Claim in a transaction, of one tenant's jobs if one is given.
+func (q *Queue) claim(ctx context.Context, tx *database.Tx, kind Kind, of *backup.TenantID, n int, lease time.Duration, worker string) ([]*Job, error) {
 	now := q.clock()
 	token := rand.Text()
+	args := []any{string(kind), database.Micros(now), n, token, worker, database.Micros(now.Add(lease))}
+	whose := ""
+	if of != nil {
+		whose = ` AND tenant = $7`
+		args = append(args, string(*of))
+	}
 	// The choice is a materialized table so that it is made once: PostgreSQL
 	// may otherwise run it again for each row, and take more than n.
 	rows, err := tx.QueryContext(ctx, `
 		WITH chosen AS MATERIALIZED (
-			SELECT key FROM job WHERE kind = $1 AND run_at <= $2 ORDER BY run_at LIMIT $3`+tx.Dialect().SkipLocked()+`
+			SELECT key FROM job WHERE kind = $1`+whose+` AND run_at <= $2 ORDER BY run_at LIMIT $3`+tx.Dialect().SkipLocked()+`
 		)
 		UPDATE job SET lease = $4, worker = $5, run_at = $6, wake_at = 0, attempts = attempts + 1
 		FROM chosen WHERE job.kind = $1 AND job.key = chosen.key
-		RETURNING job.key, job.tenant, job.args, job.attempts, job.failures, job.last_error`,
-		string(kind), database.Micros(now), n, token, worker, database.Micros(now.Add(lease)))
+		RETURNING job.key, job.tenant, job.args, job.attempts, job.failures, job.last_error`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", kind, err)
 	}

@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/database"
 )
 
@@ -60,10 +63,13 @@ type Work struct {
 type RunnerConfig struct {
 	Queue *Queue
 	Work  map[Kind]Work
-	Lease time.Duration // after which another may take a job whose worker is silent; 30 seconds
-	Poll  time.Duration // how often an idle runner looks for jobs it was not told of; 250 ms
-	Name  string        // stored with the jobs it runs, for people
-	Log   *slog.Logger  // slog.Default
+	// Tenants are those whose jobs it runs, each having its share; what others
+	// have due stays where it is. Nil is everybody, those due first first.
+	Tenants []backup.TenantID
+	Lease   time.Duration // after which another may take a job whose worker is silent; 30 seconds
+	Poll    time.Duration // how often an idle runner looks for jobs it was not told of; 250 ms
+	Name    string        // stored with the jobs it runs, for people
+	Log     *slog.Logger  // slog.Default
 }
 
 // A Runner runs the jobs of a queue.
@@ -75,9 +81,12 @@ type RunnerConfig struct {
 type Runner struct {
 	queue       *Queue
 	work        map[Kind]Work
+	tenants     []backup.TenantID
 	lease, poll time.Duration
 	name        string
 	log         *slog.Logger
+
+	turns map[Kind]turnList // only turn uses it
 
 	wake  chan struct{} // asks for a turn
 	renew chan struct{} // asks for the leases to be renewed
@@ -106,19 +115,25 @@ type run struct {
 
 // NewRunner returns a runner that does nothing until Run.
 func NewRunner(config RunnerConfig) *Runner {
-	return &Runner{
+	r := &Runner{
 		queue:   config.Queue,
 		work:    config.Work,
+		tenants: config.Tenants,
 		lease:   cmp.Or(config.Lease, 30*time.Second),
 		poll:    cmp.Or(config.Poll, 250*time.Millisecond),
 		name:    config.Name,
 		log:     cmp.Or(config.Log, slog.Default()),
+		turns:   map[Kind]turnList{},
 		wake:    make(chan struct{}, 1),
 		renew:   make(chan struct{}, 1),
 		running: map[*run]bool{},
 		busy:    map[Kind]int{},
 		due:     map[Kind]bool{},
 	}
+	for kind := range r.work {
+		r.turns[kind] = slices.Clone(r.tenants)
+	}
+	return r
 }
 
 // stopTimeout is how long a runner that stops tries to give back its leases
@@ -227,11 +242,17 @@ func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) er
 	r.mu.Lock()
 	ended := r.ended[:len(r.ended):len(r.ended)]
 	idle, look := map[Kind]int{}, map[Kind]bool{}
+	held := map[Kind]map[backup.TenantID]int{}
 	for kind, work := range r.work {
 		idle[kind] = work.Workers - r.busy[kind]
+		held[kind] = map[backup.TenantID]int{}
+	}
+	for c := range r.running {
+		held[c.Kind][c.Tenant]++
 	}
 	for _, e := range ended {
 		idle[e.Kind]++
+		held[e.Kind][e.Tenant]--
 	}
 	for kind := range r.work {
 		if ctx.Err() == nil && idle[kind] > 0 && r.due[kind] {
@@ -270,14 +291,14 @@ func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) er
 			if ctx.Err() != nil || idle[kind] <= 0 || !look[kind] && !dueNow[kind] {
 				continue
 			}
-			jobs, err := r.queue.claim(limited, tx, kind, idle[kind], r.lease, r.name)
+			jobs, more, err := r.claimFair(limited, tx, kind, idle[kind], maps.Clone(held[kind]))
 			if err != nil {
 				return err
 			}
 			for _, j := range jobs {
 				claimed = append(claimed, &run{Job: j, until: until})
 			}
-			full[kind] = len(jobs) == idle[kind]
+			full[kind] = more
 		}
 		return nil
 	})
@@ -301,6 +322,7 @@ func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) er
 	for _, c := range claimed {
 		r.running[c] = true
 		r.busy[c.Kind]++
+		r.turns[c.Kind].served(c.Tenant)
 		var jobctx context.Context
 		jobctx, c.cancel = context.WithCancelCause(ctx)
 		go r.run(ctx, jobctx, c)
