@@ -74,7 +74,7 @@ func (e *Engine) bulkRestore(ctx context.Context, j *jobs.Job) (jobs.Result, err
 		// Whoever was backed up is known; this is for addresses that changed. A
 		// source that is away must not hold a restore up.
 		if err := e.refreshDirectory(ctx, j.Tenant); err != nil {
-			if stopped(ctx, err) {
+			if stopped(ctx, err) && !paused(err) {
 				return jobs.Result{}, err
 			}
 			e.Log.Warn("the directory could not be read; a bulk restore goes on with what is known of it", "tenant", j.Tenant, "err", err)

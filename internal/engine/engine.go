@@ -98,10 +98,11 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Backup:      {Handler: e.backup, Workers: e.Workers},
 		jobs.Restore:     {Handler: e.restore, Workers: e.Workers},
 		jobs.RestoreItem: {Handler: e.restoreItem, Workers: e.Workers},
-		jobs.BulkRestore: {Handler: e.bulkRestore, Workers: 1},
-		jobs.Expire:      {Handler: e.expire, Workers: 1},
-		jobs.Maintain:    {Handler: e.maintain, Workers: 1},
-		jobs.Offboard:    {Handler: e.offboard, Workers: 1},
+		jobs.BulkRestore: {Handler: e.bulkRestore, Workers: 2},
+		// Several, so that a vault that is slow, or hangs, keeps no other waiting.
+		jobs.Expire:   {Handler: e.expire, Workers: 4},
+		jobs.Maintain: {Handler: e.maintain, Workers: 4},
+		jobs.Offboard: {Handler: e.offboard, Workers: 4},
 	}
 	for kind, w := range work {
 		w.Handler = e.pausing(w.Handler)
@@ -149,13 +150,29 @@ func (e *Engine) lock(name string) (unlock func()) {
 	l.users++
 	e.mu.Unlock()
 	l.Lock()
-	return func() {
-		l.Unlock()
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(e.locks, name)
-		}
+	return func() { e.unlock(name, l) }
+}
+
+// tryLock is lock for a duty that has other things to do, or can come again,
+// while a backup holds the thing for hours: if anybody has it, ok is false.
+func (e *Engine) tryLock(name string) (unlock func(), ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.locks[name] != nil {
+		return nil, false
+	}
+	l := &lock{users: 1}
+	l.Lock()
+	e.locks[name] = l
+	return func() { e.unlock(name, l) }, true
+}
+
+func (e *Engine) unlock(name string, l *lock) {
+	l.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l.users--; l.users == 0 {
+		delete(e.locks, name)
 	}
 }
 

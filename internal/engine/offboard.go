@@ -2,9 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 	"holdfast/internal/jobs"
 	"holdfast/internal/vault"
 )
@@ -16,18 +19,29 @@ func (e *Engine) offboard(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	if err := e.destroy(ctx, j); err != nil {
+	switch err := e.destroy(ctx, j); {
+	case errors.Is(err, errInUse):
+		return jobs.Again(e.Clock().Add(inUseAgain)), nil
+	case err != nil:
 		return jobs.Result{}, err
-	}
-	if next.IsZero() {
+	case next.IsZero():
 		return jobs.Done, nil
 	}
 	return jobs.Again(next), nil
 }
 
-// destroy drops from the vault all that was backed up of an offboarded unit.
+// inUseAgain is when an offboarding comes again that found its unit worked on,
+// by a backup say that has yet to learn that it is no longer wanted.
+const inUseAgain = time.Minute
+
+// destroy drops from the vault all that was backed up of an offboarded unit. A
+// drive that cannot be dropped does not keep the others.
 func (e *Engine) destroy(ctx context.Context, j *jobs.Job) error {
-	defer e.lock("unit " + j.Key)()
+	unlock, ok := e.tryLock("unit " + j.Key)
+	if !ok {
+		return errInUse
+	}
+	defer unlock()
 	drives, err := e.Catalog.DrivesToDestroy(ctx, j.Tenant, backup.UnitID(j.Key))
 	if err != nil || len(drives) == 0 {
 		return err
@@ -36,16 +50,25 @@ func (e *Engine) destroy(ctx context.Context, j *jobs.Job) error {
 	if err != nil {
 		return fmt.Errorf("open the vault: %w", err)
 	}
+	var failed error
 	for _, d := range drives {
-		if d.Root != "" {
-			if _, err := v.Expire(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: d.Drive}, d.Root, nil); err != nil {
-				return fmt.Errorf("destroy the backups of unit %s: %w", d.Unit, err)
-			}
-		}
-		if err := e.Catalog.ForgetDrive(ctx, j, d); err != nil {
+		if err := e.destroyDrive(ctx, j, v, d); err != nil && stopped(ctx, err) {
 			return err
+		} else if err != nil {
+			failed = errors.Join(failed, err)
 		}
 	}
-	e.Log.Info("backups destroyed: the unit is offboarded", "tenant", j.Tenant, "unit", j.Key)
-	return nil
+	if failed == nil {
+		e.Log.Info("backups destroyed: the unit is offboarded", "tenant", j.Tenant, "unit", j.Key)
+	}
+	return failed
+}
+
+func (e *Engine) destroyDrive(ctx context.Context, j *jobs.Job, v *vault.Vault, d catalog.DriveRoot) error {
+	if d.Root != "" {
+		if _, err := v.Expire(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: d.Drive}, d.Root, nil); err != nil {
+			return fmt.Errorf("destroy the backups of unit %s: %w", d.Unit, err)
+		}
+	}
+	return e.Catalog.ForgetDrive(ctx, j, d)
 }

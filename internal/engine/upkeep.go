@@ -20,35 +20,76 @@ func (e *Engine) expire(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	drives, err := e.Catalog.DrivesToTrim(ctx, j.Tenant)
-	if err != nil {
-		return jobs.Result{}, err
-	}
-	for _, d := range drives {
-		err := e.trim(ctx, j, d)
-		switch {
-		case err != nil && stopped(ctx, err):
-			return jobs.Result{}, err
-		case errors.Is(err, catalog.ErrMoved):
-			// Backed up meanwhile. It stays noted for the next round.
-		case err != nil:
-			return jobs.Result{}, fmt.Errorf("trim drive %s: %w", d.Drive, err)
-		}
-	}
 	if points > 0 {
 		e.Log.Info("restore points expired", "tenant", j.Tenant, "points", points)
+	}
+	if err := e.trimAll(ctx, j); err != nil {
+		return jobs.Result{}, err
 	}
 	return jobs.Again(e.next(e.Upkeep, "expire "+j.Key)), nil
 }
 
-// trim drops the trees of one drive that no point needs any more.
-func (e *Engine) trim(ctx context.Context, j *jobs.Job, d catalog.DriveRoot) error {
-	defer e.lock("unit " + string(d.Unit))()
-	trees, err := e.Catalog.LiveTrees(ctx, j.Tenant, d.Unit, d.Drive)
-	if err != nil {
+// trimAll trims the drives that have trees to drop. One that cannot be trimmed
+// now stays noted for the next round and does not stop the others. It fails if
+// none could be for want of the vault's storage.
+func (e *Engine) trimAll(ctx context.Context, j *jobs.Job) error {
+	drives, err := e.Catalog.DrivesToTrim(ctx, j.Tenant)
+	if err != nil || len(drives) == 0 {
 		return err
 	}
 	v, err := e.Vaults(ctx, j.Tenant)
+	if err != nil {
+		return fmt.Errorf("open the vault: %w", err)
+	}
+	trimmed, failed := 0, 0
+	var storage error
+	for _, d := range drives {
+		err := e.trim(ctx, j, v, d)
+		switch {
+		case err == nil:
+			trimmed++
+		case stopped(ctx, err):
+			return err
+		case errors.Is(err, errInUse), errors.Is(err, catalog.ErrMoved):
+			// It is being backed up, or was meanwhile.
+		case !errors.Is(err, errNotTrimmed):
+			return err
+		default:
+			if errors.Is(err, vault.ErrStorage) {
+				storage = err
+			}
+			if failed++; failed <= maxLogged {
+				e.Log.Warn("expired points of a drive not dropped; tried again in the next round", "tenant", j.Tenant, "unit", d.Unit, "drive", d.Drive, "err", err)
+			}
+		}
+	}
+	if failed > maxLogged {
+		e.Log.Warn("expired points of more drives not dropped", "tenant", j.Tenant, "drives", failed-maxLogged)
+	}
+	if trimmed > 0 {
+		return nil
+	}
+	return storage
+}
+
+// maxLogged is how many drives a round of expiry names in the log.
+const maxLogged = 20
+
+var (
+	// errInUse: somebody else is at work on the unit, and may be for hours.
+	errInUse = errors.New("the unit is being worked on")
+	// errNotTrimmed: it is this drive that the vault could not trim.
+	errNotTrimmed = errors.New("the vault could not trim the drive")
+)
+
+// trim drops the trees of one drive that no point needs any more.
+func (e *Engine) trim(ctx context.Context, j *jobs.Job, v *vault.Vault, d catalog.DriveRoot) error {
+	unlock, ok := e.tryLock("unit " + string(d.Unit))
+	if !ok {
+		return errInUse
+	}
+	defer unlock()
+	trees, err := e.Catalog.LiveTrees(ctx, j.Tenant, d.Unit, d.Drive)
 	if err != nil {
 		return err
 	}
@@ -58,7 +99,7 @@ func (e *Engine) trim(ctx context.Context, j *jobs.Job, d catalog.DriveRoot) err
 	}
 	root, err := v.Expire(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: d.Drive}, d.Root, keep)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNotTrimmed, err)
 	}
 	return e.Catalog.CommitTrim(ctx, j, d, root)
 }

@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+// expiring is a world in which each owner has a point that has expired, and
+// others that stay.
+func expiring(t *testing.T, owners ...string) (*world, []backup.Unit) {
+	w := newWorld(t, owners...)
+	units := w.protectAll()
+	for n, age := range []time.Duration{0, 0, 15 * 24 * time.Hour} { // the first is its week's, and stays
+		w.skew.Store(int64(age))
+		for i, u := range units {
+			w.put(w.home(i), map[string]string{"a.txt": fmt.Sprint(i, n)})
+			w.backUp(u)
+		}
+	}
+	return w, units
+}
+
+// within runs a job that must not wait for anything.
+func (w *world) within(kind jobs.Kind, key string, h jobs.Handler) (jobs.Result, error) {
+	w.t.Helper()
+	type outcome struct {
+		result jobs.Result
+		err    error
+	}
+	j, ended := w.claim(kind, key), make(chan outcome, 1)
+	go func() {
+		result, err := h(w.ctx, j)
+		ended <- outcome{result, err}
+	}()
+	select {
+	case o := <-ended:
+		return o.result, o.err
+	case <-time.After(time.Minute):
+		w.t.Fatalf("%s %s waits", kind, key)
+		panic("unreachable")
+	}
+}
+
+// noted returns the units whose drives are still to be trimmed.
+func (w *world) noted() (units []backup.UnitID) {
+	w.t.Helper()
+	drives, err := w.catalog.DrivesToTrim(w.ctx, w.tenant)
+	w.must(err)
+	for _, d := range drives {
+		units = append(units, d.Unit)
+	}
+	return units
+}
+
+// A drive whose root the vault cannot read is named, keeps its place in the
+// list, and stops the expiry of no other.
+func TestExpiryPassesOverAnUnreadableDrive(t *testing.T) {
+	w, units := expiring(t, "ann", "bob", "cid")
+	bad := units[1].ID
+	var root string
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+		if err := tx.QueryRowContext(w.ctx, `SELECT root FROM drive_state WHERE unit = $1`, string(bad)).Scan(&root); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(w.ctx, `UPDATE drive_state SET root = $1 WHERE unit = $2`, "k"+strings.Repeat("0", 32), string(bad))
+		return err
+	}))
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
+	if got := w.noted(); len(got) != 1 || got[0] != bad {
+		t.Errorf("still to be trimmed: %v, want %v alone", got, bad)
+	}
+	if log := w.log.String(); strings.Count(log, "expired points of a drive not dropped") != 1 || !strings.Contains(log, string(bad)) {
+		t.Errorf("the log says %s", log)
+	}
+
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+		_, err := tx.ExecContext(w.ctx, `UPDATE drive_state SET root = $1 WHERE unit = $2`, root, string(bad))
+		return err
+	}))
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
+	if got := w.noted(); len(got) != 0 {
+		t.Errorf("still to be trimmed: %v", got)
+	}
+	for i, u := range units {
+		w.same("the point of "+w.users[i].DisplayName, w.look(w.home(i)), w.kept(w.latest(u).Tree))
+	}
+}
+
+// A vault that does not open leaves all as it is, and the round is tried again.
+func TestExpiryWithoutAVault(t *testing.T) {
+	w, units := expiring(t, "ann", "bob")
+	vaults := w.engine.Vaults
+	w.engine.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) { return nil, vault.ErrPassword }
+	if err := w.try(w.ctx, jobs.Expire, string(w.tenant), w.engine.expire); !errors.Is(err, vault.ErrPassword) {
+		t.Errorf("expire = %v", err)
+	}
+	if got := w.noted(); len(got) != len(units) {
+		t.Errorf("still to be trimmed: %v", got)
+	}
+	w.engine.Vaults = vaults
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
+	if got := w.noted(); len(got) != 0 {
+		t.Errorf("still to be trimmed: %v", got)
+	}
+}
+
+// A backup that takes hours keeps its own drive from being trimmed, and no other.
+func TestExpiryDoesNotWaitForABackup(t *testing.T) {
+	w, units := expiring(t, "ann", "bob")
+	unlock := w.engine.lock("unit " + string(units[0].ID))
+	if _, err := w.within(jobs.Expire, string(w.tenant), w.engine.expire); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.noted(); len(got) != 1 || got[0] != units[0].ID {
+		t.Errorf("still to be trimmed: %v, want %v alone", got, units[0].ID)
+	}
+	unlock()
+	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
+	if got := w.noted(); len(got) != 0 {
+		t.Errorf("still to be trimmed: %v", got)
+	}
+}
+
+// Nor does an offboarding wait for one: it comes again soon.
+func TestOffboardingDoesNotWaitForABackup(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"a.txt": "one"})
+	unit := w.protectAll()[0]
+	w.backUp(unit)
+	by := backup.Stamp{At: w.engine.Clock()}
+	_, _, err := w.catalog.UpdatePolicy(w.ctx, w.tenant, unit.Policy, catalog.PolicyPatch{Units: []catalog.UnitChange{{Remove: unit.ID}}, By: by})
+	w.must(err)
+	w.run(jobs.Settle, string(unit.Policy), w.engine.settle)
+	_, err = w.catalog.OffboardUnit(w.ctx, w.tenant, unit.ID, by)
+	w.must(err)
+
+	now := time.Now().Add(91 * 24 * time.Hour)
+	w.engine.Clock = func() time.Time { return now }
+	w.skew.Store(int64(91 * 24 * time.Hour))
+	unlock := w.engine.lock("unit " + string(unit.ID))
+	if got, err := w.within(jobs.Offboard, string(unit.ID), w.engine.offboard); err != nil || got != jobs.Again(now.Add(inUseAgain)) {
+		t.Errorf("offboard = %v, %v; want again in a minute", got, err)
+	}
+	unlock()
+	w.run(jobs.Offboard, string(unit.ID), w.engine.offboard)
+	if roots, err := w.catalog.Roots(w.ctx, w.tenant); err != nil || len(roots) != 0 {
+		t.Errorf("roots = %v, %v", roots, err)
+	}
+}
