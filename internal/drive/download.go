@@ -19,11 +19,8 @@ import (
 // many goroutines. Close it, read to the end or not.
 type Download struct {
 	// Item is the file as it was just before its content.
-	Item Item
-	// Mismatch is set at the end of a content that does not have the item's
-	// hash or size although the item did not change meanwhile: the source
-	// rewrites some documents after they are stored, and keeps the old hash.
-	Mismatch bool
+	Item  Item
+	proof Proof
 
 	c    *Client
 	ctx  context.Context
@@ -39,6 +36,28 @@ type Download struct {
 	tries int   // that failed since the last byte
 	err   error // the end
 }
+
+// A Proof says how far a content that was read to its end is known to be the
+// item's.
+type Proof int
+
+const (
+	// Unstated: the source states neither hash nor size to compare with.
+	Unstated Proof = iota
+	// Confirmed: it has the hash that the source states, or where there is none
+	// the size.
+	Confirmed
+	// Mismatch: it has not the hash or size that the source states although the
+	// item did not change meanwhile. The source rewrites some documents after
+	// they are stored, and keeps the old hash.
+	Mismatch
+)
+
+// Proof says, once Read has returned io.EOF, what the content was compared with.
+func (x *Download) Proof() Proof { return x.proof }
+
+// Sum returns the quickXorHash of what was read so far.
+func (x *Download) Sum() string { return x.sum() }
 
 // stalled is how long a content may bring nothing before it is asked for anew.
 const stalled = time.Minute
@@ -212,6 +231,7 @@ func (x *Download) again(err error) error {
 func (x *Download) verify() error {
 	x.drop()
 	if x.Item.Hash != "" && x.Item.Hash == x.sum() {
+		x.proof = Confirmed
 		return io.EOF
 	}
 	if x.total < 0 && x.read < x.Item.Size && x.tries == 0 {
@@ -226,10 +246,10 @@ func (x *Download) verify() error {
 		return err
 	case !sameContent(x.Item, now):
 		return &Error{Op: x.op, kind: ErrChanged}
-	case now.Hash != "":
-		x.Mismatch = now.Hash != x.sum()
-	default:
-		x.Mismatch = x.read != x.Item.Size
+	case now.Hash != "" && now.Hash == x.sum(), now.Hash == "" && x.read == x.Item.Size:
+		x.proof = Confirmed
+	case now.Hash != "" || x.Item.Size >= 0:
+		x.proof = Mismatch
 	}
 	return io.EOF
 }

@@ -70,8 +70,8 @@ func TestADownloadGoesOnWhereItBroke(t *testing.T) {
 	}
 	s.answers(contentPath, note(serve(body, 100_000)), note(status(503)), note(serve(body, 50_000)), note(broken), note(ignore))
 	got, x, err := download(t, s.client(newClock()))
-	if err != nil || !bytes.Equal(got, body) || x.Mismatch {
-		t.Fatalf("read %d bytes, mismatch %v, err %v", len(got), x.Mismatch, err)
+	if err != nil || !bytes.Equal(got, body) || x.Proof() == drive.Mismatch {
+		t.Fatalf("read %d bytes, mismatch %v, err %v", len(got), x.Proof() == drive.Mismatch, err)
 	}
 	if want := "[ bytes=100000- bytes=100000- bytes=150000- bytes=150000-]"; fmt.Sprint(ranges) != want {
 		t.Errorf("ranges = %v, want %v", ranges, want)
@@ -88,15 +88,15 @@ func TestADownloadWithoutLengthIsFoundCutOff(t *testing.T) {
 	}
 	s.answers(contentPath, short, serve(body, -1))
 	got, x, err := download(t, s.client(newClock()))
-	if err != nil || !bytes.Equal(got, body) || x.Mismatch {
-		t.Errorf("read %d bytes, mismatch %v, err %v", len(got), x != nil && x.Mismatch, err)
+	if err != nil || !bytes.Equal(got, body) || x.Proof() == drive.Mismatch {
+		t.Errorf("read %d bytes, mismatch %v, err %v", len(got), x != nil && x.Proof() == drive.Mismatch, err)
 	}
 	// If there is nothing beyond, the size was wrong.
 	for _, end := range []http.HandlerFunc{short, status(416)} {
 		s.answers(contentPath, short, end)
 		got, x, err = download(t, s.client(newClock()))
-		if err != nil || len(got) != 5000 || !x.Mismatch {
-			t.Errorf("read %d bytes, mismatch %v, err %v; want 5000 and a mismatch", len(got), x != nil && x.Mismatch, err)
+		if err != nil || len(got) != 5000 || x.Proof() != drive.Mismatch {
+			t.Errorf("read %d bytes, mismatch %v, err %v; want 5000 and a mismatch", len(got), x != nil && x.Proof() == drive.Mismatch, err)
 		}
 	}
 }
@@ -131,7 +131,7 @@ func TestARewrittenFileIsTakenAndMarked(t *testing.T) {
 	s.on(itemPath, reply("%s", fileJSON("F", "c1", content(10_000))))
 	s.on(contentPath, serve(content(12_345), -1))
 	got, x, err := download(t, s.client(newClock()))
-	if err != nil || len(got) != 12_345 || !x.Mismatch {
+	if err != nil || len(got) != 12_345 || x.Proof() != drive.Mismatch {
 		t.Errorf("read %d bytes, err %v; want all, marked", len(got), err)
 	}
 }
@@ -146,16 +146,16 @@ func TestWithoutAHashTheLengthDecides(t *testing.T) {
 		s.on(itemPath, reply(`{"id":"F","size":%d,"cTag":"c","file":{"hashes":{}}}`, tt.size))
 		s.on(contentPath, serve(body, -1))
 		got, x, err := download(t, s.client(newClock()))
-		if err != nil || len(got) != len(body) || x.Mismatch != tt.mismatch {
-			t.Errorf("size %d: read %d bytes, mismatch %v, err %v", tt.size, len(got), x.Mismatch, err)
+		if err != nil || len(got) != len(body) || (x.Proof() == drive.Mismatch) != tt.mismatch {
+			t.Errorf("size %d: read %d bytes, mismatch %v, err %v", tt.size, len(got), x.Proof() == drive.Mismatch, err)
 		}
 	}
 	// The hash may be there a moment later.
 	s := newSource(t)
 	s.answers(itemPath, reply(`{"id":"F","size":10000,"cTag":"c1","file":{}}`), reply("%s", fileJSON("F", "c1", body)))
 	s.on(contentPath, serve(body, -1))
-	if _, x, err := download(t, s.client(newClock())); err != nil || x.Mismatch {
-		t.Errorf("late hash: mismatch %v, err %v", x.Mismatch, err)
+	if _, x, err := download(t, s.client(newClock())); err != nil || x.Proof() == drive.Mismatch {
+		t.Errorf("late hash: mismatch %v, err %v", x.Proof() == drive.Mismatch, err)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/backup"
@@ -54,6 +55,11 @@ type Config struct {
 	CheckpointBytes int64         // the same by what was downloaded; default 2 GiB
 	Transfers       int           // files of one drive that are moved at a time; default 4
 	Workers         int           // drives that are backed up at a time; default 4
+	// Reconcile is how often a drive is enumerated as a whole, to find what the
+	// source's deltas left out; default one week.
+	Reconcile time.Duration
+	// Sleep waits, for tests to do otherwise; it ends early with its context.
+	Sleep func(context.Context, time.Duration) error
 }
 
 // An Engine handles jobs.
@@ -62,6 +68,7 @@ type Engine struct {
 
 	mu    sync.Mutex
 	locks map[string]*lock
+	found atomic.Int64 // changes that sources had left out
 }
 
 // A lock is there as long as somebody holds it or waits for it.
@@ -79,7 +86,20 @@ func New(cfg Config) *Engine {
 	setDefault(&cfg.CheckpointBytes, 2<<30)
 	setDefault(&cfg.Transfers, 4)
 	setDefault(&cfg.Workers, 4)
+	setDefault(&cfg.Reconcile, 7*24*time.Hour)
+	if cfg.Sleep == nil {
+		cfg.Sleep = sleep
+	}
 	return &Engine{Config: cfg, locks: map[string]*lock{}}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func setDefault[T comparable](v *T, to T) {

@@ -123,6 +123,7 @@ func (w *world) connect(url string) {
 		Log:     slog.New(slog.NewTextHandler(w.log, nil)),
 		Sources: func(backup.TenantID) (*drive.Client, error) { return w.source, nil },
 		Vaults:  func(context.Context, backup.TenantID) (*vault.Vault, error) { return w.vault, nil },
+		Sleep:   func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	})
 }
 

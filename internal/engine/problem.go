@@ -51,6 +51,14 @@ func explain(err error) (p backup.Problem, lasting bool) {
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive is full. Free some space in it, or raise its quota, and restore again."}, true
 	case errors.Is(err, drive.ErrNotFound):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The drive vanished while it was being read. It is looked for again at the next backup."}, false
+	case errors.Is(err, errRootGone):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source says that the drive's root folder is gone, though the drive is there. No restore point was made of that. " +
+			"Earlier ones stay, and all of the drive is looked at again at the next backup."}, false
+	case errors.Is(err, errDenial):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source denied items that are there, so that it could not be told what was deleted. No restore point was made of that. " +
+			"Earlier ones stay, and it is tried again by itself."}, false
+	case errors.Is(err, drive.ErrEndless):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source's list of what is in the drive does not come to an end. Earlier restore points stay, and it is tried again by itself."}, false
 	case isSource(err), errors.Is(err, errTangled):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
 	}
@@ -79,7 +87,7 @@ func artifactProblem(p backup.Problem) backup.Problem {
 // isSource reports whether a failure is the source's.
 func isSource(err error) bool {
 	_, ok := errors.AsType[*drive.Error](err)
-	return ok || errors.Is(err, drive.ErrUnavailable) || errors.Is(err, drive.ErrChanged)
+	return ok || errors.Is(err, drive.ErrUnavailable) || errors.Is(err, drive.ErrChanged) || errors.Is(err, drive.ErrContent)
 }
 
 // unreadable says why a file is not in a point.
@@ -87,6 +95,8 @@ func unreadable(item drive.Item, err error) (backup.Code, string) {
 	switch {
 	case item.Unreadable == drive.Malware, errors.Is(err, drive.ErrMalware):
 		return backup.MalwareDetected, "The source found malware in the file and does not hand it out."
+	case item.Unreadable == drive.Incomplete:
+		return backup.ItemIncomplete, "The source lists the item without what it needs to be read. It is asked for again at the next backup."
 	case item.Unreadable != "":
 		return backup.NotSupported, "The item is neither a file nor a folder, and has no content that can be read."
 	case errors.Is(err, drive.ErrDenied):
@@ -95,17 +105,32 @@ func unreadable(item drive.Item, err error) (backup.Code, string) {
 		return backup.ResourceLocked, "The file is locked. It is tried again at the next backup."
 	case errors.Is(err, drive.ErrChanged):
 		return backup.ResourceModified, "The file changed each time it was read. The last whole content stays, and it is tried again at the next backup."
+	case errors.Is(err, drive.ErrContent):
+		return backup.ContentNotConfirmed, "What the source handed out is not the file's content: it has another length or hash, or is an error page. It is tried again."
+	case errors.Is(err, drive.ErrNotFound):
+		return backup.ContentNotFound, "The source lists the file and has no content for it. It is tried again at the next backup."
 	}
 	return backup.DriveUnavailable, "The file could not be read. It is tried again at the next backup."
 }
 
-// notBackedUp is the error of a unit whose point lacks files, or nil.
+// notBackedUp is the error of a unit whose point does not hold all as it is, or
+// nil.
 func notBackedUp(pending []backup.Unread) *backup.Problem {
 	if len(pending) == 0 {
 		return nil
 	}
 	p := &backup.Problem{Code: backup.ItemsNotBackedUp}
-	p.Message = fmt.Sprintf("%s could not be backed up; all others were. Where an earlier content is in the vault, it stays. They are tried again at each backup.", count(len(pending), "file"))
+	held := 0
+	for _, item := range pending {
+		if item.Held {
+			held++
+		}
+	}
+	p.Message = fmt.Sprintf("%s could not be backed up as they are; all others were. Of %d of these the last content that could be read is held, of %d none. "+
+		"They are tried again, and the newest restore point names all of them.", count(len(pending), "item"), held, len(pending)-held)
+	if len(pending) > maxDetails {
+		p.Message += fmt.Sprintf(" The first %d are named here.", maxDetails)
+	}
 	for _, item := range pending[:min(len(pending), maxDetails)] {
 		p.Details = append(p.Details, backup.Detail{Code: item.Code, Message: item.Message, Target: item.Path})
 	}

@@ -1,13 +1,17 @@
 package engine
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,12 +32,21 @@ const (
 	// maxRetried is how many files that failed before are tried again in one
 	// run. Those that were tried least often come first.
 	maxRetried = 200
+	// secondTry is how long a run waits before it tries those files again that
+	// failed by themselves.
+	secondTry = 2 * time.Second
+	// maxSaid is how many changes that the source left out the log names.
+	maxSaid = 20
 	// maxMoved is how often a run starts over because another was faster.
 	maxMoved = 5
 )
 
-// errNoOwner: the directory does not know the unit's owner.
-var errNoOwner = errors.New("the directory does not know the owner")
+var (
+	// errNoOwner: the directory does not know the unit's owner.
+	errNoOwner = errors.New("the directory does not know the owner")
+	// errTangled: what the source says of folders makes no tree.
+	errTangled = errors.New("the folders make no tree")
+)
 
 // backup is the job of one unit: it makes a point, and comes again.
 func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
@@ -112,6 +125,9 @@ func who(u backup.Unit) string {
 // The source offers no snapshot of a drive. The point is the state at the
 // moment the enumeration ended; a file that changes between then and its
 // download is kept as it was downloaded, whole and consistent in itself.
+//
+// Every item that the source spoke of ends as one of three: held and verified;
+// held as it was last readable, and named; not held, and named. See note.
 type protection struct {
 	e      *Engine
 	job    *jobs.Job
@@ -123,17 +139,27 @@ type protection struct {
 	update *vault.Update
 	stage  *stage
 	seeds  map[backup.ItemID]vault.Entry // contents that are known without reading them
+	saved  *vault.Update                 // what a run that was killed had brought; nil if nothing
+	old    map[backup.ItemID]backup.Unread
+	again  map[backup.ItemID]bool // whose content is read anew although nothing says that it changed
+	at     time.Time
 
 	mu         sync.Mutex // guards what follows, and update.Put and Delete
 	todo       []drive.Item
-	next       int // in todo
-	pending    []backup.Unread
+	next       int          // in todo
+	later      []drive.Item // what failed by itself, to be tried once more
+	last       bool         // this is that second try
+	unread     map[backup.ItemID]backup.Unread
+	nameless   []backup.Unread
+	reread     map[backup.ItemID]bool // of those named before, the ones that were read now
+	vanished   []drive.Item
 	checkpoint struct {
 		at    time.Time
 		bytes int64
 	}
 	put, deleted, fetched int
 	bytes                 int64
+	written               []string // contents that this run brought, a sample of them
 }
 
 // A protected drive is what a run leaves.
@@ -148,7 +174,8 @@ type protected struct {
 // they still are what seeds says.
 func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds map[backup.ItemID]vault.Entry) (protected, error) {
 	began := e.Clock()
-	p := &protection{e: e, job: j, unit: unit, state: state, seeds: seeds}
+	p := &protection{e: e, job: j, unit: unit, state: state, seeds: seeds,
+		old: map[backup.ItemID]backup.Unread{}, again: map[backup.ItemID]bool{}, reread: map[backup.ItemID]bool{}, unread: map[backup.ItemID]backup.Unread{}}
 	var err error
 	if p.source, err = e.Sources(j.Tenant); err != nil {
 		return protected{}, fmt.Errorf("reach the source: %w", err)
@@ -168,31 +195,19 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		}
 		p.state = catalog.DriveState{Drive: p.drive.ID, Root: root}
 	}
-	p.update, err = p.vault.Begin(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: p.drive.ID}, p.state.Root, cmp.Or(p.state.Checkpoint, p.state.Tree))
-	if err != nil {
+	if err := p.begin(ctx); err != nil {
 		return protected{}, err
 	}
-	defer p.update.Close()
+	defer p.close()
 	p.checkpoint.at = began
 
-	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update}
-	if err := p.stage.read(ctx, p.state.Cursor); err != nil {
-		return protected{}, err
+	for _, step := range []func(context.Context) error{p.read, p.classify, p.download, p.missed, p.carry, p.stage.witness} {
+		if err := step(ctx); err != nil {
+			return protected{}, err
+		}
 	}
-	at := e.Clock()
-	if err := p.recall(ctx); err != nil {
-		return protected{}, err
-	}
-	if err := p.stage.settle(ctx); err != nil {
-		return protected{}, err
-	}
-	if err := p.classify(ctx); err != nil {
-		return protected{}, err
-	}
-	if err := p.download(ctx); err != nil {
-		return protected{}, err
-	}
-	sealed, err := p.update.Seal(ctx, at, vault.PointInfo{})
+	unread := p.unreadItems(ctx)
+	sealed, err := p.seal(ctx, unread)
 	if err != nil {
 		return protected{}, err
 	}
@@ -200,25 +215,52 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	if j.Kind == jobs.Restore {
 		commit = e.Catalog.KeepPoint
 	}
+	next := catalog.DriveState{
+		Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree,
+		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(),
+	}
 	point, err := commit(ctx, j, catalog.Commit{
 		Unit: unit.ID,
 		Point: backup.Point{
-			ID: backup.NewID[backup.PointID](), At: at, Tree: sealed.Tree,
-			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes,
+			ID: backup.NewID[backup.PointID](), At: p.at, Tree: sealed.Tree,
+			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(unread)),
 		},
 		PrevRoot: p.state.Root,
 		WebURL:   p.drive.WebURL,
-		State: catalog.DriveState{
-			Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree,
-			Cursor: p.stage.cursor, Pending: p.pending,
-		},
-		Problem: notBackedUp(p.pending),
+		State:    next,
+		Problem:  notBackedUp(unread),
 	})
 	if err != nil {
 		return protected{}, fmt.Errorf("commit: %w", err)
 	}
-	p.log(began)
-	return protected{Point: point, Drive: p.drive, Pending: p.pending}, nil
+	p.log(began, unread)
+	return protected{Point: point, Drive: p.drive, Pending: unread}, nil
+}
+
+// begin opens the state that the run starts from.
+func (p *protection) begin(ctx context.Context) (err error) {
+	key := vault.DriveKey{Tenant: p.job.Tenant, Drive: p.drive.ID}
+	if p.update, err = p.vault.Begin(ctx, key, p.state.Root, p.state.Tree); err != nil {
+		return err
+	}
+	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update}
+	if p.state.Checkpoint == "" {
+		return nil
+	}
+	// Only contents are taken from it: what else a run that did not end had seen
+	// may have gone since, which no delta from before it will say.
+	if p.saved, err = p.vault.Begin(ctx, key, "", p.state.Checkpoint); err != nil {
+		p.e.Log.Warn("what an earlier run had downloaded is not used", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
+		p.saved = nil
+	}
+	return nil
+}
+
+func (p *protection) close() {
+	p.update.Close()
+	if p.saved != nil {
+		p.saved.Close()
+	}
 }
 
 // findDrive returns the drive of a unit's owner.
@@ -233,96 +275,177 @@ func findDrive(ctx context.Context, source *drive.Client, unit backup.Unit) (dri
 	return d, nil
 }
 
-// recall stages the files that failed in the run before: no delta mentions
-// them again.
-func (p *protection) recall(ctx context.Context) error {
-	for i, old := range byAttempts(p.state.Pending) {
-		if _, staged := p.stage.items[old.Item]; staged {
-			continue
-		}
-		if i >= maxRetried {
-			p.pending = append(p.pending, old)
-			continue
-		}
-		if _, err := p.stage.add(ctx, old.Item); err != nil {
+// read finds out what there is in the drive: what changed since the last run,
+// or, when it is time for that, all there is.
+func (p *protection) read(ctx context.Context) error {
+	var err error
+	if p.state.Cursor != "" && p.reconciles() {
+		err = p.stage.reconcile(ctx, p.state.Cursor)
+	} else {
+		err = p.stage.read(ctx, p.state.Cursor)
+	}
+	if err != nil {
+		return err
+	}
+	p.at = p.e.Clock()
+	for _, step := range []func(context.Context) error{p.recall, p.stage.complete, p.stage.settle, p.stage.judge, p.stage.count} {
+		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	if !p.stage.full {
-		return nil
+	return nil
+}
+
+// reconciles reports whether it is time to enumerate the whole drive and to
+// compare: once in every Reconcile, for each drive at its own time, and sooner
+// while the source speaks of items that it gives no id or place.
+func (p *protection) reconciles() bool {
+	if p.state.Full.IsZero() {
+		return false // see fullAt
 	}
-	for _, item := range p.stage.items {
-		if item.Root {
-			return nil
+	since := p.e.Clock().Sub(p.state.Full)
+	for _, u := range p.state.Pending {
+		lost := u.Item == "" || u.Code == backup.PlaceUnknown || u.Code == backup.ContentNotFound
+		if lost && since >= p.e.Interval<<min(u.Attempts, 12) {
+			return true
 		}
 	}
-	root, err := p.source.Root(ctx, p.drive.ID)
-	if err != nil {
-		return fmt.Errorf("read the root: %w", err)
+	return since >= p.e.Reconcile-p.share(p.e.Reconcile/7)
+}
+
+// fullAt returns when the drive was last enumerated as a whole. Where nobody
+// noted that, its turn comes at some time within the next round.
+func (p *protection) fullAt() time.Time {
+	switch {
+	case p.stage.full:
+		return p.at
+	case p.state.Full.IsZero():
+		return p.at.Add(-p.share(p.e.Reconcile))
 	}
-	p.stage.items[root.ID] = root
+	return p.state.Full
+}
+
+// share returns a part of a time, for each drive its own, so that not all come
+// at once.
+func (p *protection) share(of time.Duration) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(p.drive.ID))
+	return of / 1000 * time.Duration(h.Sum32()%1000)
+}
+
+// recall stages the items that could not be read before and are due again: no
+// delta mentions them.
+func (p *protection) recall(ctx context.Context) error {
+	var due []backup.ItemID
+	for _, old := range byAttempts(p.state.Pending) {
+		if old.Item == "" {
+			continue
+		}
+		p.old[old.Item] = old
+		_, listed := p.stage.items[old.Item]
+		if (old.Next.After(p.at) || len(due) == maxRetried) && !(listed && p.stage.full) {
+			continue
+		}
+		if old.Code == backup.ContentNotConfirmed {
+			p.again[old.Item] = true
+		}
+		if !listed {
+			due = append(due, old.Item)
+		}
+	}
+	if err := p.stage.ask(ctx, due...); err != nil {
+		return err
+	}
+	for _, id := range due {
+		l := p.stage.looked[id]
+		switch {
+		case l.err == nil && !l.missing:
+			p.stage.items[id] = l.item
+		default:
+			p.noteLook(ctx, id, l)
+		}
+	}
 	return nil
 }
 
 // classify compares what was listed with what is in the vault: it stages what
 // is known, and leaves in todo what has to be downloaded.
 func (p *protection) classify(ctx context.Context) error {
-	// All verdicts first: staging a deletion changes what the base answers, and
-	// asking for verdicts may stage parents.
-	ids := make([]backup.ItemID, 0, len(p.stage.items))
-	for id := range p.stage.items {
-		ids = append(ids, id)
-	}
-	for _, id := range ids {
-		if _, err := p.stage.alive(ctx, id); err != nil {
-			return err
-		}
-	}
 	for id, item := range p.stage.items {
-		alive, err := p.stage.alive(ctx, id)
-		if err != nil {
-			return err
-		}
-		if err := p.decide(ctx, item, alive); err != nil {
+		if err := p.decide(ctx, item, p.stage.verdicts[id]); err != nil {
 			return err
 		}
 	}
-	if !p.stage.full || p.state.Tree == "" && p.state.Checkpoint == "" {
-		return nil
+	for _, item := range p.stage.nameless {
+		p.nameless = append(p.nameless, backup.Unread{
+			Path: path.Join(p.stage.path(ctx, item.Parent), item.Name), Code: backup.ItemIncomplete, Since: p.at,
+			Message: "The source lists an item without an id, so that it cannot be read. It is looked for again in a whole enumeration.",
+		})
 	}
-	for id, err := range p.update.IDs(ctx) {
-		if err != nil {
-			return fmt.Errorf("list what was backed up: %w", err)
-		}
-		if _, seen := p.stage.items[id]; !seen {
-			p.update.Delete(id)
-			p.deleted++
+	if p.stage.full && p.state.Tree != "" {
+		for id, err := range p.update.IDs(ctx) {
+			if err != nil {
+				return fmt.Errorf("list what was backed up: %w", err)
+			}
+			if _, listed := p.stage.items[id]; listed || id == p.stage.root {
+				continue
+			}
+			if err := p.decide(ctx, drive.Item{ID: id, Deleted: true}, p.stage.verdicts[id]); err != nil {
+				return err
+			}
 		}
 	}
+	p.tellFound(ctx)
 	return nil
 }
 
-func (p *protection) decide(ctx context.Context, item drive.Item, alive bool) error {
-	base, known, err := p.update.Get(ctx, item.ID)
+func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) error {
+	id := item.ID
+	base, known, err := p.update.Get(ctx, id)
 	if err != nil {
-		return fmt.Errorf("look up item %s: %w", item.ID, err)
+		return fmt.Errorf("look up item %s: %w", id, err)
 	}
 	switch {
-	case !alive, item.Unreadable == drive.Shortcut:
-		// A shortcut is a pointer: what it points to is protected where it is.
+	case v == gone:
 		if known {
-			p.update.Delete(item.ID)
+			p.update.Delete(id)
 			p.deleted++
+			p.compare(id)
 		}
 		return nil
-	case item.Kind == backup.Folder, item.Root, item.Unreadable == drive.Package:
-		p.stagePut(entryOf(item, backup.Folder), base, known)
+	case v != alive:
+		p.noteLook(ctx, id, p.stage.looked[id])
+		return p.hold(ctx, base, known)
+	case id != p.stage.root && (item.Deleted || item.Name == "" || item.Parent == ""):
+		p.note(ctx, id, backup.ItemIncomplete, "The source lists the item without its name or its folder. It is asked for again at the next backup.")
+		return p.hold(ctx, base, known)
+	}
+	kind := backup.File
+	if item.Kind == backup.Folder || id == p.stage.root {
+		kind = backup.Folder
+	}
+	switch {
+	case known && (base.Kind != kind || item.Unreadable == drive.Shortcut):
+		p.note(ctx, id, backup.ItemIncomplete, "The source says that the item is of another kind than before, which items never become. What was backed up of it stays.")
+		return p.hold(ctx, base, known)
+	case item.Unreadable == drive.Shortcut:
+		return nil // a pointer: what it points to is protected where it is
+	case kind == backup.Folder:
+		entry := entryOf(item, backup.Folder)
+		if id == p.stage.root {
+			entry.Parent = ""
+		}
+		p.stagePut(entry, base, known)
 		return nil
 	}
+	return p.decideFile(ctx, item, base, known)
+}
+
+func (p *protection) decideFile(ctx context.Context, item drive.Item, base vault.Entry, known bool) error {
 	entry := entryOf(item, backup.File)
-	if known && base.Kind == backup.File {
-		if sameContent(entry, base) {
-			entry.Content, entry.Size = base.Content, base.Size
+	if known {
+		if sameContent(entry, base) && !p.again[item.ID] {
+			entry.Content, entry.Size, entry.Stored = base.Content, base.Size, base.Stored
 			p.stagePut(keepTags(entry, base), base, known)
 			return nil
 		}
@@ -333,7 +456,7 @@ func (p *protection) decide(ctx context.Context, item drive.Item, alive bool) er
 		p.stagePut(old, base, known)
 	}
 	if seed, ok := p.seeds[item.ID]; ok && sameContent(entry, seed) {
-		entry.Content = seed.Content
+		entry.Content, entry.Size, entry.Stored = seed.Content, seed.Size, seed.Stored
 		p.stagePut(entry, base, known)
 		return nil
 	}
@@ -341,7 +464,41 @@ func (p *protection) decide(ctx context.Context, item drive.Item, alive bool) er
 		p.fail(ctx, item, nil)
 		return nil
 	}
+	if p.saved != nil && !p.again[item.ID] {
+		e, ok, err := p.saved.Get(ctx, item.ID)
+		if err == nil && ok && e.Kind == backup.File && e.Stored == "" && sameContent(entry, e) {
+			entry.Content, entry.Size = e.Content, e.Size
+			p.stagePut(keepTags(entry, e), base, known)
+			return nil
+		}
+	}
 	p.todo = append(p.todo, item)
+	return nil
+}
+
+// hold keeps what was backed up of an item that cannot be placed now: where it
+// was, or, should the folder it was in be gone, in the root.
+func (p *protection) hold(ctx context.Context, base vault.Entry, known bool) error {
+	if !known {
+		return nil
+	}
+	parent := base.Parent
+	for range 1000 {
+		if parent == p.stage.root {
+			return nil
+		}
+		entry, ok, err := p.update.Get(ctx, parent)
+		if err != nil {
+			return fmt.Errorf("look up folder %s: %w", parent, err)
+		}
+		if !ok || parent == "" || entry.Parent == "" || p.stage.verdicts[parent] == gone {
+			break
+		}
+		parent = entry.Parent
+	}
+	base.Parent = p.stage.root
+	p.update.Put(base)
+	p.put++
 	return nil
 }
 
@@ -352,6 +509,31 @@ func (p *protection) stagePut(entry, base vault.Entry, known bool) {
 	}
 	p.update.Put(entry)
 	p.put++
+	p.compare(entry.ID)
+}
+
+// compare notes an item that a whole enumeration found to be otherwise than the
+// deltas had told.
+func (p *protection) compare(id backup.ItemID) {
+	if p.stage.told != nil && !p.stage.told[id] && p.stage.found[id] == "" {
+		p.stage.found[id] = "no delta spoke of it"
+	}
+}
+
+// tellFound says what the source's deltas or listings had left out.
+func (p *protection) tellFound(ctx context.Context) {
+	if len(p.stage.found) == 0 {
+		return
+	}
+	p.e.found.Add(int64(len(p.stage.found)))
+	said := 0
+	for id, how := range p.stage.found {
+		if said++; said > maxSaid {
+			break
+		}
+		p.e.Log.Warn("the source left a change out; it is found now", "tenant", p.job.Tenant, "owner", who(p.unit), "path", p.stage.path(ctx, id), "how", how)
+	}
+	p.e.Log.Warn("changes that the source left out were found", "tenant", p.job.Tenant, "owner", who(p.unit), "items", len(p.stage.found), "enumerated", p.stage.full)
 }
 
 func entryOf(item drive.Item, kind backup.ItemKind) vault.Entry {
@@ -375,16 +557,17 @@ func keepTags(entry, base vault.Entry) vault.Entry {
 	return entry
 }
 
-// sameContent reports whether two entries are known to have the same content:
-// by tag where both have one, else by hash and size, else by size and time.
-func sameContent(a, b vault.Entry) bool {
+// sameContent reports whether an entry as it was listed is known to have the
+// content of another: by tag where both have one, else by hash and size, else
+// by size and time. A size that the source does not state is no size.
+func sameContent(listed, b vault.Entry) bool {
 	switch {
-	case a.CTag != "" && b.CTag != "":
-		return a.CTag == b.CTag
-	case a.Hash != "" && b.Hash != "":
-		return a.Hash == b.Hash && a.Size == b.Size
+	case listed.CTag != "" && b.CTag != "":
+		return listed.CTag == b.CTag
+	case listed.Hash != "" && b.Hash != "":
+		return listed.Hash == b.Hash && (listed.Size == b.Size || listed.Size < 0 || b.Stored != "")
 	}
-	return a.Size == b.Size && a.Modified.Equal(b.Modified)
+	return listed.Size == b.Size && listed.Size >= 0 && listed.Modified.Equal(b.Modified) && !listed.Modified.IsZero()
 }
 
 func sameEntry(a, b vault.Entry) bool {
@@ -393,9 +576,22 @@ func sameEntry(a, b vault.Entry) bool {
 	return created && modified && a == b
 }
 
-// download brings the contents of todo into the vault, several at a time. Each
-// time a checkpoint is due it lets those under way finish, and makes them safe.
+// download brings the contents of todo into the vault. What fails by itself is
+// put off, and tried once more when all else has come.
 func (p *protection) download(ctx context.Context) error {
+	if err := p.downloadAll(ctx); err != nil || len(p.later) == 0 {
+		return err
+	}
+	if err := p.e.Sleep(ctx, secondTry); err != nil {
+		return err
+	}
+	p.todo, p.next, p.later, p.last = p.later, 0, nil, true
+	return p.downloadAll(ctx)
+}
+
+// downloadAll downloads several files at a time. Each time a checkpoint is due
+// it lets those under way finish, and makes them safe.
+func (p *protection) downloadAll(ctx context.Context) error {
 	for p.next < len(p.todo) {
 		group, inGroup := errgroup.WithContext(ctx)
 		for range p.e.Transfers {
@@ -405,8 +601,8 @@ func (p *protection) download(ctx context.Context) error {
 					if !ok {
 						return nil
 					}
-					entry, err := p.fetch(inGroup, item)
-					if err := p.keep(inGroup, item, entry, err); err != nil {
+					got, err := p.fetch(inGroup, item)
+					if err := p.keep(inGroup, item, got, err); err != nil {
 						return err
 					}
 				}
@@ -444,7 +640,8 @@ func (p *protection) take() (drive.Item, bool) {
 }
 
 // save makes safe what was downloaded so far: a run that is killed later does
-// not download it again. It makes no point.
+// not download it again. It makes no point, and the drive's tree stays that of
+// the last run that came to its end.
 func (p *protection) save(ctx context.Context) error {
 	sealed, err := p.update.Seal(ctx, p.e.Clock(), vault.PointInfo{Incomplete: true})
 	if err != nil {
@@ -465,39 +662,56 @@ func (p *protection) save(ctx context.Context) error {
 
 // fetch brings one file's content into the vault. The entry is the file as it
 // was when it was read, at the place where it was listed.
-func (p *protection) fetch(ctx context.Context, item drive.Item) (vault.Entry, error) {
-	if item.Size == 0 {
-		entry := entryOf(item, backup.File)
-		content, err := p.update.Write(ctx, item.Name, bytes.NewReader(nil))
-		entry.Content = content.ID
-		return entry, err
-	}
+//
+// A content that does not have the hash or size that the source states is
+// downloaded anew. Twice the same is taken for what the service itself made of
+// the file, as it does with Office files and photos: it is kept under the hash
+// that it really has, and named.
+func (p *protection) fetch(ctx context.Context, item drive.Item) (fetched, error) {
+	var before fetched
 	for try := 1; ; try++ {
-		entry, err := p.fetchOnce(ctx, item)
-		if !errors.Is(err, drive.ErrChanged) || try == maxTries {
-			return entry, err
+		got, err := p.fetchOnce(ctx, item)
+		switch {
+		case errors.Is(err, drive.ErrChanged) && try < maxTries:
+			continue
+		case err != nil:
+			return got, err
+		case !got.doubtful || got.entry.Content == before.entry.Content:
+			return got, nil
+		case try > maxTries:
+			return fetched{}, fmt.Errorf("%w: it is another one each time", drive.ErrContent)
 		}
+		before = got
 	}
 }
 
-func (p *protection) fetchOnce(ctx context.Context, item drive.Item) (vault.Entry, error) {
+// fetched is a file as it was read.
+type fetched struct {
+	entry    vault.Entry
+	doubtful bool // its content has not the hash or size that the source states
+}
+
+func (p *protection) fetchOnce(ctx context.Context, item drive.Item) (fetched, error) {
 	body, err := p.source.Download(ctx, p.drive.ID, item.ID)
 	if err != nil {
-		return vault.Entry{}, err
+		return fetched{}, err
 	}
 	defer body.Close()
 	reader := &markedReader{r: body}
 	content, err := p.update.Write(ctx, item.Name, reader)
 	if reader.err != nil {
-		return vault.Entry{}, reader.err // the source's failure, whatever the vault made of it
+		return fetched{}, reader.err // the source's failure, whatever the vault made of it
 	}
 	if err != nil {
-		return vault.Entry{}, err
+		return fetched{}, err
 	}
 	entry := entryOf(body.Item, backup.File)
 	entry.ID, entry.Parent, entry.Name = item.ID, item.Parent, item.Name
 	entry.Content, entry.Size = content.ID, content.Size
-	return entry, nil
+	if sum := body.Sum(); sum != entry.Hash {
+		entry.Stored = sum
+	}
+	return fetched{entry, body.Proof() == drive.Mismatch}, nil
 }
 
 // A markedReader remembers the error that ended it.
@@ -516,55 +730,198 @@ func (m *markedReader) Read(b []byte) (int, error) {
 
 // keep stages what fetch brought, or notes why it brought nothing. It returns
 // only what must end the run.
-func (p *protection) keep(ctx context.Context, item drive.Item, entry vault.Entry, err error) error {
-	if errors.Is(err, drive.ErrUnavailable) && !stopped(ctx, err) {
-		// Is it this file, or all of the source?
-		if _, rootErr := p.source.Root(ctx, p.drive.ID); rootErr != nil {
-			return err
+func (p *protection) keep(ctx context.Context, item drive.Item, got fetched, err error) error {
+	if err != nil {
+		if whole := p.stage.ifWhole(ctx, err); whole != nil {
+			return whole
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case err == nil:
-		p.update.Put(entry)
+		p.update.Put(got.entry)
 		p.fetched++
-		p.bytes += entry.Size
-	case stopped(ctx, err):
-		return err
+		p.bytes += got.entry.Size
+		p.sample(got.entry.Content)
+		if _, named := p.old[item.ID]; named {
+			p.reread[item.ID] = true
+		}
+		if got.doubtful {
+			p.note(ctx, item.ID, backup.ContentNotConfirmed, "The source hands out another content than the one that it states the hash of, each time the same. It is held as it was handed out, and looked at again.")
+		}
 	case errors.Is(err, drive.ErrNotFound):
-		// Deleted meanwhile, which the next delta will say too.
-		p.update.Delete(item.ID)
-	case isSource(err):
-		p.fail(ctx, item, err)
+		p.vanished = append(p.vanished, item)
+	case errors.Is(err, drive.ErrUnavailable) && !p.last && p.old[item.ID].Attempts == 0:
+		p.later = append(p.later, item)
 	default:
-		return err
+		p.fail(ctx, item, err)
 	}
 	return nil
 }
 
-// fail notes a file that could not be read.
-func (p *protection) fail(ctx context.Context, item drive.Item, err error) {
-	pending := backup.Unread{Item: item.ID, Path: p.stage.path(ctx, item.ID), Attempts: 1}
-	pending.Code, pending.Message = unreadable(item, err)
-	for _, old := range p.state.Pending {
-		if old.Item == item.ID {
-			pending.Attempts += old.Attempts
-		}
+// missed decides what became of files whose content the source denied. Those
+// that a delta now lists as deleted, and that are denied as items too, are gone;
+// every other is alive as far as anyone knows.
+func (p *protection) missed(ctx context.Context) error {
+	if len(p.vanished) == 0 {
+		return nil
 	}
-	p.pending = append(p.pending, pending)
+	ids := make([]backup.ItemID, len(p.vanished))
+	p.stage.mu.Lock()
+	for i, item := range p.vanished {
+		ids[i] = item.ID
+		delete(p.stage.looked, item.ID) // it may have been there before
+	}
+	p.stage.mu.Unlock()
+	if err := p.stage.ask(ctx, ids...); err != nil {
+		return err
+	}
+	deleted := map[backup.ItemID]bool{}
+	asked := false
+	for _, item := range p.vanished {
+		l := p.stage.looked[item.ID]
+		if l.missing && !asked {
+			asked = true
+			_, err := p.stage.pages(ctx, p.stage.cursor, func(i drive.Item) { deleted[i.ID] = i.Deleted })
+			if err != nil && (stopped(ctx, err) || !isSource(err)) {
+				return err
+			}
+		}
+		if l.missing && deleted[item.ID] {
+			p.update.Delete(item.ID)
+			p.deleted++
+			continue
+		}
+		p.fail(ctx, item, drive.ErrNotFound)
+	}
+	return nil
 }
 
-func (p *protection) log(began time.Time) {
+// note names an item that the point will not hold as it is.
+func (p *protection) note(ctx context.Context, id backup.ItemID, code backup.Code, message string) {
+	u := backup.Unread{Item: id, Path: p.stage.path(ctx, id), Code: code, Message: message, Since: p.at, Attempts: 1}
+	if old, ok := p.old[id]; ok {
+		u.Since, u.Attempts = old.Since, old.Attempts+1
+		if u.Since.IsZero() {
+			u.Since = p.at
+		}
+	}
+	u.Next = p.at.Add(p.restsFor(u))
+	p.unread[id] = u
+}
+
+// restsFor returns how long an item that could not be read is left alone, unless
+// the source speaks of it: what somebody has open may be closed soon; of all
+// else each failure makes the next success less likely.
+func (p *protection) restsFor(u backup.Unread) time.Duration {
+	longest := 24 * time.Hour
+	switch u.Code {
+	case backup.ResourceLocked, backup.ResourceModified:
+		longest = time.Hour
+	case backup.ContentNotConfirmed:
+		longest = p.e.Reconcile
+	}
+	if u.Attempts <= 1 {
+		return 0
+	}
+	return min(longest, p.e.Interval<<min(u.Attempts-2, 20))
+}
+
+// noteLook names an item that the source's words did not agree on.
+func (p *protection) noteLook(ctx context.Context, id backup.ItemID, l look) {
+	switch {
+	case l.err != nil:
+		code, message := unreadable(drive.Item{}, l.err)
+		p.note(ctx, id, code, message)
+	case l.missing:
+		p.note(ctx, id, backup.ContentNotFound, "The source lists the item and denies it when it is asked for. It is looked for again at the next backup.")
+	default:
+		p.note(ctx, id, backup.PlaceUnknown, "The source lists the item in a folder that it does not have. It is looked for again at the next backup.")
+	}
+}
+
+// fail names a file that could not be read.
+func (p *protection) fail(ctx context.Context, item drive.Item, err error) {
+	code, message := unreadable(item, err)
+	p.note(ctx, item.ID, code, message)
+}
+
+// carry takes over what was named before and was not tried now.
+func (p *protection) carry(context.Context) error {
+	for _, old := range p.state.Pending {
+		if old.Item == "" {
+			if !p.stage.full {
+				old.Attempts++ // each run brings the next enumeration nearer
+				p.nameless = append(p.nameless, old)
+			}
+			continue
+		}
+		if _, named := p.unread[old.Item]; named || p.stage.verdicts[old.Item] == gone {
+			continue
+		}
+		_, listed := p.stage.items[old.Item]
+		if !listed {
+			p.unread[old.Item] = old
+			continue
+		}
+		if old.Code == backup.ContentNotConfirmed && !p.reread[old.Item] {
+			p.unread[old.Item] = old // it was listed, and is as it was
+		}
+	}
+	return nil
+}
+
+// unreadItems returns what the point does not hold as it is, by path.
+func (p *protection) unreadItems(ctx context.Context) []backup.Unread {
+	all := p.nameless
+	for id, u := range p.unread {
+		_, u.Held, _ = p.update.Get(ctx, id)
+		all = append(all, u)
+	}
+	slices.SortFunc(all, func(a, b backup.Unread) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(string(a.Item), string(b.Item)))
+	})
+	return all
+}
+
+// seal makes the point durable. What was staged and found no place although it
+// was held before would leave the point in silence, so then there is none.
+func (p *protection) seal(ctx context.Context, unread []backup.Unread) (vault.Sealed, error) {
+	info := vault.PointInfo{
+		Unit: p.unit.ID, Policy: p.unit.Policy, Unread: unread,
+		Owner: backup.User{ID: p.unit.Directory, Mail: p.unit.Email, DisplayName: p.unit.DisplayName},
+	}
+	sealed, err := p.update.Seal(ctx, p.at, info)
+	if err == nil && len(sealed.Orphans) > 0 {
+		err = fmt.Errorf("%w: %d items, the first is %s", errTangled, len(sealed.Orphans), sealed.Orphans[0])
+	}
+	return sealed, err
+}
+
+// maxSample bounds how many of the contents that a run brought are read back.
+const maxSample = 64
+
+// sample notes a content to be read back: all of a small run, ever fewer of a
+// large one.
+func (p *protection) sample(content string) {
+	if len(p.written) < maxSample {
+		p.written = append(p.written, content)
+	} else if i := rand.N(p.fetched); i < maxSample {
+		p.written[i] = content
+	}
+}
+
+func (p *protection) log(began time.Time, unread []backup.Unread) {
 	level := slog.LevelInfo
 	if p.put+p.deleted+p.fetched == 0 {
 		level = slog.LevelDebug
 	}
 	p.e.Log.Log(context.Background(), level, "drive backed up", "tenant", p.job.Tenant, "owner", who(p.unit),
-		"downloaded", p.fetched, "bytes", p.bytes, "deleted", p.deleted, "took", p.e.Clock().Sub(began).Round(time.Millisecond))
-	if len(p.pending) > 0 {
-		first := p.pending[0]
-		p.e.Log.Warn("files not backed up", "tenant", p.job.Tenant, "owner", who(p.unit), "files", len(p.pending),
+		"downloaded", p.fetched, "bytes", p.bytes, "deleted", p.deleted, "enumerated", p.stage.full, "took", p.e.Clock().Sub(began).Round(time.Millisecond))
+	if len(unread) > 0 {
+		first := unread[0]
+		p.e.Log.Warn("items not backed up as they are", "tenant", p.job.Tenant, "owner", who(p.unit), "items", len(unread),
 			"first", first.Path, "code", first.Code)
 	}
 }

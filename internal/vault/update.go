@@ -230,6 +230,33 @@ func (u *Update) Get(ctx context.Context, id backup.ItemID) (Entry, bool, error)
 	return r.entry(parent), true, nil
 }
 
+// Root returns the drive's root folder as it is in the base, or "".
+func (u *Update) Root() backup.ItemID {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.base.files.ID
+}
+
+// Children returns the ids of what a folder holds in the base; none for an
+// item that is no folder there.
+func (u *Update) Children(ctx context.Context, folder backup.ItemID) ([]backup.ItemID, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	r, _, err := u.base.record(ctx, folder)
+	if err != nil || r == nil || !r.isDir() {
+		return nil, err
+	}
+	d, err := u.base.dir(ctx, r.Object)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]backup.ItemID, len(d.records))
+	for i := range d.records {
+		ids[i] = d.records[i].ID
+	}
+	return ids, nil
+}
+
 // IDs lists the items of the base, in no order.
 func (u *Update) IDs(ctx context.Context) iter.Seq2[backup.ItemID, error] {
 	u.mu.Lock()

@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/drive"
+)
+
+// count compares how many items each folder that was listed says it holds with
+// how many are known of, and lists the folders in which these differ. Microsoft
+// documents no such gap, and has them: a folder that was copied and then moved
+// comes without what it holds, and a folder that is made anew during an
+// enumeration hides what was in the first. It must come after judge, and before
+// anything is staged in the base.
+func (s *stage) count(ctx context.Context) error {
+	inside := map[backup.ItemID]int{} // living items listed, by folder
+	var folders []backup.ItemID
+	for id, item := range s.items {
+		if item.Deleted || s.verdicts[id] == gone || id == s.root {
+			continue
+		}
+		inside[item.Parent]++
+	}
+	for id, item := range s.items {
+		if item.Kind == backup.Folder && item.ChildCount >= 0 && !item.Deleted && s.verdicts[id] == alive {
+			folders = append(folders, id)
+		}
+	}
+	if len(folders) == 1 && folders[0] == s.root && len(s.items) == 1 {
+		return nil // nothing has changed
+	}
+	for len(folders) > 0 {
+		id := folders[0]
+		folders = folders[1:]
+		known := inside[id]
+		var stay []backup.ItemID // of the folder as it was backed up, not listed
+		if !s.full {
+			was, err := s.children(ctx, id)
+			if err != nil {
+				return err
+			}
+			for _, child := range was {
+				if _, listed := s.items[child]; !listed && s.verdicts[child] != gone {
+					stay = append(stay, child)
+				}
+			}
+		}
+		if known+len(stay) == s.items[id].ChildCount {
+			continue
+		}
+		more, err := s.list(ctx, id, stay)
+		if err != nil {
+			return err
+		}
+		folders = append(folders, more...)
+	}
+	return nil
+}
+
+// children returns the ids of what a folder held when it was backed up.
+func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]backup.ItemID, error) {
+	if s.base == nil {
+		return nil, nil
+	}
+	ids, err := s.base.Children(ctx, folder)
+	if err != nil {
+		return nil, fmt.Errorf("list folder %s as it was backed up: %w", folder, err)
+	}
+	return ids, nil
+}
+
+// list asks the source what is in a folder, and stages what was not known. A
+// listing is no snapshot: what it lacks of stay is asked for. It returns the
+// folders of which nothing is known yet.
+func (s *stage) list(ctx context.Context, folder backup.ItemID, stay []backup.ItemID) (more []backup.ItemID, err error) {
+	there := map[backup.ItemID]bool{}
+	for item, err := range s.source.Children(ctx, s.drive, folder) {
+		if err != nil {
+			if whole := s.ifWhole(ctx, err); whole != nil {
+				return nil, fmt.Errorf("list a folder: %w", whole)
+			}
+			return more, nil // what is in it stays, and the next run sees to it
+		}
+		if item.ID == "" {
+			continue
+		}
+		there[item.ID] = true
+		was, listed := s.items[item.ID]
+		if listed && !was.Deleted {
+			continue // the delta is the later word
+		}
+		base, known, err := s.get(ctx, item.ID)
+		if err != nil {
+			return nil, err
+		}
+		if known && !listed && base.Parent == folder && base.Name == item.Name && (item.Kind == backup.Folder || sameContent(entryOf(item, backup.File), base)) {
+			continue
+		}
+		if item.Parent == "" {
+			item.Parent = folder
+		}
+		if err := s.stageFound(ctx, item, "the listing of its folder has it"); err != nil {
+			return nil, err
+		}
+		if item.Kind == backup.Folder && !known {
+			more = append(more, item.ID)
+		}
+	}
+	var lacking []backup.ItemID
+	for _, id := range stay {
+		if !there[id] {
+			lacking = append(lacking, id)
+		}
+	}
+	if err := s.ask(ctx, lacking...); err != nil {
+		return nil, err
+	}
+	for _, id := range lacking {
+		switch l := s.looked[id]; {
+		case l.missing:
+			s.items[id] = drive.Item{ID: id, Deleted: true}
+			s.verdicts[id] = gone
+			s.found[id] = "it was deleted"
+		case l.err == nil && l.item.Parent != folder:
+			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return more, nil
+}
+
+func (s *stage) stageFound(ctx context.Context, item drive.Item, how string) error {
+	s.items[item.ID] = item
+	delete(s.verdicts, item.ID)
+	s.found[item.ID] = how
+	_, err := s.verdict(ctx, item.ID)
+	return err
+}
