@@ -123,11 +123,11 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 	if err := e.Catalog.FinishGranular(ctx, j, a.ID, restored, problem); err != nil {
 		return jobs.Result{}, err
 	}
-	if problem != nil {
+	if backup.Ended(problem) == backup.ArtifactFailed {
 		e.Log.Warn("item not restored", "tenant", j.Tenant, "artifact", a.ID, "code", problem.Code, "problem", problem.Message, "err", err)
 		return jobs.Done, nil
 	}
-	e.Log.Info("item restored", "tenant", j.Tenant, "artifact", a.ID, "point", a.Point.At, "place", restored.Path)
+	e.Log.Info("item restored", "tenant", j.Tenant, "artifact", a.ID, "point", a.Point.At, "place", restored.Path, "remarks", remarksIn(problem))
 	return jobs.Done, nil
 }
 
@@ -138,12 +138,12 @@ func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.Granula
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
 	}
-	unit, source, v, live := to.unit, to.source, to.vault, to.live
-	folder, err := e.restoreFolder(ctx, j, a.Session, source, live)
+	live := to.live
+	folder, err := e.restoreFolder(ctx, j, a.Session, to.source, live)
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
 	}
-	r := &restoration{e: e, job: j, unit: unit, point: a.Point, source: source, vault: v, drive: live, seeds: map[backup.ItemID]vault.Entry{}}
+	r := e.restoration(j, to, a.Point)
 	var made backup.ItemID
 	r.survey = func(ctx context.Context) (*plan, error) {
 		p, err := r.surveyFolder(ctx, folder, a)

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"path"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,21 +29,72 @@ type change struct {
 	*restoration
 	*plan
 
-	mu       sync.Mutex
-	failures map[string]error       // by path
-	touched  map[backup.ItemID]bool // live folders whose times the writes below them may have moved
-	done     int
+	// Guarded by the restoration's mu.
+	failures map[string]error                // by path
+	touched  map[backup.ItemID]bool          // live folders whose times the writes below them may have moved
+	aside    map[backup.ItemID]string        // what was moved aside, and the name it had
+	stays    map[backup.ItemID]backup.Detail // what was found in folders that were to go, and stays
+	holds    map[backup.ItemID]bool          // those folders
+	left     map[string]bool                 // paths that are not done yet
 	total    int
 	said     time.Time
 }
 
+func newChange(r *restoration, p *plan, left []difference) *change {
+	c := &change{
+		restoration: r, plan: p, failures: map[string]error{}, touched: map[backup.ItemID]bool{}, aside: map[backup.ItemID]string{},
+		stays: map[backup.ItemID]backup.Detail{}, holds: map[backup.ItemID]bool{}, left: make(map[string]bool, len(left)),
+	}
+	for _, d := range left {
+		c.left[d.path] = true
+	}
+	c.total = len(c.left)
+	return c
+}
+
+// failure is why a difference is left after the pass c, which may be nil.
+func (c *change) failure(d difference) error {
+	if c == nil {
+		return nil
+	}
+	return c.failures[d.path]
+}
+
+// leftAlone reports whether a difference is a folder that was to go and that
+// the pass c, which may be nil, found to hold what stays.
+func (c *change) leftAlone(d difference) bool {
+	return c != nil && d.live != "" && c.holds[d.live]
+}
+
+// spared is what was left alone: what p keeps, and what the pass c, which may
+// be nil, found besides.
+func (c *change) spared(p *plan) []backup.Detail {
+	var all []backup.Detail
+	for id, why := range p.kept {
+		all = append(all, stays(p.extra[id], why))
+	}
+	if c != nil {
+		for id, found := range c.stays {
+			if p.lives[id] == nil {
+				all = append(all, found)
+			}
+		}
+	}
+	return all
+}
+
+// stays says of a live item that it was left alone.
+func stays(live *vault.Node, why string) backup.Detail {
+	return backup.Detail{Code: backup.LeftAsItIs, Message: "It is not in the restore point and was left as it is. " + why, Target: live.Path}
+}
+
 // apply does, in this order, what makes each step possible: it frees the names
 // that are needed, makes and moves folders from the top down, brings files
-// back, deletes what shall not be, and sets the times of folders, which all
-// the rest would have moved.
+// back, deletes what shall not be, gives back names that were not needed in
+// the end, and sets the times of folders, which all the rest would have moved.
 func (c *change) apply(ctx context.Context) error {
 	c.said = c.e.Clock()
-	for _, step := range []func(context.Context) error{c.freeNames, c.folders, c.files, c.deletes, c.folderTimes} {
+	for _, step := range []func(context.Context) error{c.freeNames, c.folders, c.files, c.deletes, c.namesBack, c.folderTimes} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -69,30 +120,29 @@ func each[T any](ctx context.Context, c *change, items []T, do func(context.Cont
 
 // outcome takes the result of a step on one item. It returns only what must
 // end the restore.
-func (c *change) outcome(ctx context.Context, path string, err error) error {
-	if errors.Is(err, drive.ErrUnavailable) && !stopped(ctx, err) {
-		// Is it this item, or all of the source?
-		if _, rootErr := c.source.Root(ctx, c.drive.ID); rootErr != nil {
+func (c *change) outcome(ctx context.Context, n vault.Node, err error) error {
+	if err != nil {
+		if err := c.oneFile(ctx, n, err); err != nil {
 			return err
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.done++
+	if err != nil {
+		c.failures[n.Path] = err
+	}
+	c.did(n.Path)
+	return nil
+}
+
+// did counts what is done with, well or not, and says now and then how far a
+// long restore is. Callers hold mu.
+func (c *change) did(path string) {
+	delete(c.left, path)
 	if now := c.e.Clock(); now.Sub(c.said) >= progressEvery {
 		c.said = now
-		c.e.Log.Info("restore under way", "tenant", c.job.Tenant, "owner", who(c.unit), "done", c.done, "of", c.total)
+		c.e.Log.Info("restore under way", "tenant", c.job.Tenant, "owner", who(c.unit), "done", c.total-len(c.left), "of", c.total)
 	}
-	switch {
-	case err == nil:
-		return nil
-	case stopped(ctx, err), errors.Is(err, drive.ErrQuota), errors.Is(err, vault.ErrStorage):
-		return err
-	case !isSource(err) && !errors.Is(err, vault.ErrNotFound):
-		return err
-	}
-	c.failures[path] = err
-	return nil
 }
 
 func (c *change) touch(folders ...backup.ItemID) {
@@ -115,33 +165,71 @@ func (c *change) freeNames(ctx context.Context) error {
 		if !c.misplaced(w) {
 			continue
 		}
-		at := place{c.liveID(w.Parent), fold(w.Name)}
+		at := place{c.liveID(w.Parent), fold(w.name())}
 		blocker := occupied[at]
 		if at.parent == "" || blocker == nil || blocker.ID == w.id() {
 			continue
 		}
-		if c.taken[blocker.ID] == nil && !c.exact {
-			continue // it is not ours to move
+		if other := c.taken[blocker.ID]; other == nil && !c.exact || other != nil && !c.misplaced(other) {
+			continue // it is not ours to move, or is where it shall be
 		}
 		var err error
-		if c.extra[blocker.ID] != nil && blocker.Kind == backup.File {
+		if c.extra[blocker.ID] != nil && blocker.Kind == backup.File && c.kept[blocker.ID] == "" {
 			err = c.remove(ctx, blocker)
 		} else {
-			name := asideName(*blocker)
-			_, err = c.source.Patch(ctx, c.drive.ID, blocker.ID, drive.Patch{Name: name})
-			if err == nil {
-				blocker.Name = name
-			}
+			err = c.moveAside(ctx, blocker)
 		}
 		if err == nil {
 			delete(occupied, at)
 		}
 		c.touch(at.parent)
-		if err := c.outcome(ctx, w.Path, err); err != nil {
-			return err
+		if err != nil {
+			if err := c.oneFile(ctx, w.Node, err); err != nil {
+				return err
+			}
+			c.failures[w.Path] = err
 		}
 	}
 	return nil
+}
+
+func (c *change) moveAside(ctx context.Context, live *vault.Node) error {
+	name := asideName(*live)
+	_, err := c.source.Patch(ctx, c.drive.ID, live.ID, drive.Patch{Name: name, Times: datesOf(live.Entry)})
+	if err != nil {
+		return err
+	}
+	c.aside[live.ID] = live.Name
+	live.Name, live.Path = name, path.Join(path.Dir(live.Path), name)
+	return nil
+}
+
+// namesBack gives what was moved aside and stays its own name, if that is free
+// after all. What shall be in the drive has had its turn.
+func (c *change) namesBack(ctx context.Context) error {
+	for id, name := range c.aside {
+		live := c.lives[id]
+		if live == nil || live.Name == name || c.taken[id] != nil && c.failures[c.taken[id].Path] == nil {
+			continue
+		}
+		_, err := c.source.Patch(ctx, c.drive.ID, id, drive.Patch{Name: name, Times: datesOf(live.Entry)})
+		if errors.Is(err, drive.ErrExists) || errors.Is(err, drive.ErrNotFound) {
+			continue // it is named as what it is now
+		}
+		if err != nil {
+			if err := c.sourceAway(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
+		live.Name, live.Path = name, path.Join(path.Dir(live.Path), name)
+	}
+	return nil
+}
+
+// datesOf are the times that an item has and that a rename would change.
+func datesOf(e vault.Entry) *drive.Times {
+	return &drive.Times{Created: e.Created, Modified: e.Modified}
 }
 
 // asideName is a name that an item has while another takes its own.
@@ -167,14 +255,48 @@ func (c *change) folders(ctx context.Context) error {
 	}
 	slices.Sort(levels)
 	for _, level := range levels {
-		err := each(ctx, c, byDepth[level], func(ctx context.Context, w *want) error {
-			return c.outcome(ctx, w.Path, c.folder(ctx, w))
+		err := twinsLast(byDepth[level], func(ws []*want) error {
+			return each(ctx, c, ws, func(ctx context.Context, w *want) error {
+				return c.outcome(ctx, w.Node, c.folder(ctx, w))
+			})
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// twinsLast does first those whose names are their own in any case, and then
+// those that may have to take another: else they would take a name from each
+// other.
+func twinsLast(all []*want, do func([]*want) error) error {
+	var first, last []*want
+	for _, w := range all {
+		if w.other == "" {
+			first = append(first, w)
+		} else {
+			last = append(last, w)
+		}
+	}
+	if err := do(first); err != nil {
+		return err
+	}
+	return do(last)
+}
+
+// named does what gives w its name, and does it once more with the other name
+// if the source takes its own for a twin's.
+func (c *change) named(w *want, do func(name string) error) error {
+	err := do(w.name())
+	if w.other == "" || w.refused || !nameTaken(err) {
+		return err
+	}
+	w.refused = true
+	c.mu.Lock()
+	c.refused[w.ID] = true
+	c.mu.Unlock()
+	return do(w.name())
 }
 
 // errNoParent: the folder that an item belongs into could not be made.
@@ -188,13 +310,15 @@ func (c *change) folder(ctx context.Context, w *want) error {
 	if w.live != nil {
 		return c.move(ctx, w, false)
 	}
-	item, err := c.source.CreateFolder(ctx, c.drive.ID, parent, w.Name, timesOf(w))
-	if err != nil {
-		return err
-	}
-	c.touch(parent)
-	c.settled(w, item)
-	return nil
+	return c.named(w, func(name string) error {
+		item, err := c.source.CreateFolder(ctx, c.drive.ID, parent, name, timesOf(w))
+		if err != nil {
+			return err
+		}
+		c.touch(parent)
+		c.settled(w, item)
+		return nil
+	})
 }
 
 func timesOf(w *want) drive.Times { return drive.Times{Created: w.Created, Modified: w.Modified} }
@@ -217,20 +341,23 @@ func (c *change) move(ctx context.Context, w *want, stale bool) error {
 		times := timesOf(w)
 		patch.Times = &times
 	}
-	if w.live.Name != w.Name {
-		patch.Name = w.Name
-	}
 	parent := c.liveID(w.Parent)
 	if w.live.Parent != parent {
 		patch.Parent = parent
 	}
 	c.touch(w.live.Parent, parent)
-	item, err := c.source.Patch(ctx, c.drive.ID, w.live.ID, patch)
-	if err != nil {
-		return err
-	}
-	c.settled(w, item)
-	return nil
+	return c.named(w, func(name string) error {
+		patch.Name = ""
+		if w.live.Name != name {
+			patch.Name = name
+		}
+		item, err := c.source.Patch(ctx, c.drive.ID, w.live.ID, patch)
+		if err != nil {
+			return err
+		}
+		c.settled(w, item)
+		return nil
+	})
 }
 
 // files brings files back: those that only moved by a change of name, place or
@@ -242,44 +369,67 @@ func (c *change) files(ctx context.Context) error {
 			files = append(files, w)
 		}
 	}
-	return each(ctx, c, files, func(ctx context.Context, w *want) error {
-		return c.outcome(ctx, w.Path, c.file(ctx, w))
+	return twinsLast(files, func(ws []*want) error {
+		return each(ctx, c, ws, func(ctx context.Context, w *want) error {
+			return c.outcome(ctx, w.Node, c.file(ctx, w))
+		})
 	})
 }
+
+// errUnsaved: the vault does not hold a file's present content, so that nothing
+// is written over it.
+var errUnsaved = fmt.Errorf("its present content is in no point: %w", drive.ErrChanged)
 
 func (c *change) file(ctx context.Context, w *want) error {
 	if c.liveID(w.Parent) == "" {
 		return errNoParent
 	}
 	if w.live == nil {
-		return c.upload(ctx, w, drive.Target{Parent: c.liveID(w.Parent), Name: w.Name})
+		return c.named(w, func(name string) error {
+			return c.upload(ctx, w, drive.Target{Parent: c.liveID(w.Parent), Name: name})
+		})
 	}
-	stale, seen := w.stale(), w.live.CTag
+	stale, seen := w.stale(), *w.live
+	unsaved := c.unsaved[w.live.ID] != ""
 	if c.misplaced(w) || !stale {
-		if err := c.move(ctx, w, stale); err != nil {
+		if err := c.move(ctx, w, stale && !unsaved); err != nil {
 			return err
 		}
 	}
-	if !stale {
+	switch {
+	case !stale:
 		return nil
+	case unsaved:
+		return errUnsaved
 	}
-	// The content is replaced only while it is the one that was backed up. If
-	// it changed since, the item's versions keep what nobody has seen yet.
-	target := drive.Target{Item: w.live.ID, IfMatch: seen}
+	// The content is replaced only while it is the one that was backed up: what
+	// has changed since is for the next pass, which backs it up first.
+	target := drive.Target{Item: w.live.ID, IfMatch: seen.CTag}
 	for try := 1; ; try++ {
+		if target.IfMatch == "" || try > 1 {
+			item, err := c.source.Item(ctx, c.drive.ID, target.Item)
+			if err != nil {
+				return err
+			}
+			if !sameContent(entryOf(item, backup.File), seen.Entry) && (seen.Hash == "" || item.Hash != seen.Hash || item.Size != seen.Size) {
+				return fmt.Errorf("%w: item %s", drive.ErrChanged, w.live.ID)
+			}
+			target.IfMatch = cmp.Or(item.ETag, item.CTag)
+		}
 		err := c.upload(ctx, w, target)
 		if !errors.Is(err, drive.ErrChanged) || try == maxTries {
 			return err
 		}
-		item, err := c.source.Item(ctx, c.drive.ID, target.Item)
-		if err != nil {
-			return err
-		}
-		target.IfMatch = item.ETag
 	}
 }
 
 func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
+	c.mu.Lock()
+	known, bad := c.damaged[w.Content]
+	c.mu.Unlock()
+	if bad {
+		return known.err
+	}
 	var body io.ReaderAt = bytes.NewReader(nil)
 	if w.Size > 0 {
 		content, err := c.vault.Open(ctx, w.Content)
@@ -295,12 +445,14 @@ func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
 		return err
 	}
 	c.settled(w, item)
-	if item.Size == w.Size && item.Hash != "" && item.Hash == w.Hash {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read++
+	c.sent[item.ID] = true
+	if item.Size == w.Size && item.Hash != "" && item.Hash == w.StoredHash() {
 		seed := entryOf(item, backup.File)
 		seed.Content = w.Content
-		c.mu.Lock()
 		c.seeds[item.ID] = seed
-		c.mu.Unlock()
 	}
 	return nil
 }
@@ -321,30 +473,145 @@ func (c *change) deletes(ctx context.Context) error {
 			needed[id] = true
 		}
 	}
+	stays := func(id backup.ItemID) bool { return needed[id] || c.holding[id] || c.kept[id] != "" }
 	var tops []*vault.Node
 	for id, live := range c.extra {
-		if !needed[id] && (c.extra[live.Parent] == nil || needed[live.Parent]) {
+		if !stays(id) && (c.extra[live.Parent] == nil || stays(live.Parent)) {
 			tops = append(tops, live)
 		}
 	}
 	slices.SortFunc(tops, func(a, b *vault.Node) int { return cmp.Compare(a.Path, b.Path) })
 	return each(ctx, c, tops, func(ctx context.Context, live *vault.Node) error {
-		return c.outcome(ctx, live.Path, c.remove(ctx, live))
+		return c.outcome(ctx, *live, c.clear(ctx, live))
 	})
+}
+
+// clear moves an item that shall not be to the recycle bin. What is in a folder
+// may have changed since it was backed up: it is listed at the last moment, and
+// what the backup did not see stays, with the folders that it is in.
+func (c *change) clear(ctx context.Context, live *vault.Node) error {
+	if live.Kind == backup.File {
+		return c.remove(ctx, live)
+	}
+	seen := map[backup.ItemID][]*vault.Node{} // what each folder that must stay holds, and need not
+	if whole, err := c.inspect(ctx, live, seen); err != nil {
+		return err
+	} else if whole {
+		return c.remove(ctx, live)
+	}
+	return c.thin(ctx, live, seen)
+}
+
+// inspect reports whether all that a live folder holds may go. If not, it says
+// in seen what of it may.
+func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backup.ItemID][]*vault.Node) (whole bool, err error) {
+	var inside []*vault.Node
+	whole = true
+	for item, err := range c.source.Children(ctx, c.drive.ID, folder.ID) {
+		if errors.Is(err, drive.ErrNotFound) {
+			return true, nil // gone by itself
+		}
+		if err != nil {
+			return false, err
+		}
+		switch known, why := c.verdict(item); {
+		case known == nil:
+			whole = false
+			c.mu.Lock()
+			c.holds[folder.ID] = true
+			if why != "" {
+				c.stays[item.ID] = stays(&vault.Node{Path: path.Join(folder.Path, item.Name)}, why)
+			}
+			c.mu.Unlock()
+		case seen[known.ID] == nil:
+			inside = append(inside, known)
+		}
+	}
+	seen[folder.ID] = []*vault.Node{}
+	var may []*vault.Node
+	for _, n := range inside {
+		if n.Kind == backup.Folder {
+			all, err := c.inspect(ctx, n, seen)
+			if err != nil {
+				return false, err
+			}
+			if !all {
+				whole = false
+				c.mu.Lock()
+				c.holds[folder.ID] = true
+				c.mu.Unlock()
+			}
+		}
+		may = append(may, n)
+	}
+	seen[folder.ID] = may
+	if whole {
+		delete(seen, folder.ID)
+	}
+	return whole, nil
+}
+
+// verdict returns the item as the backup saw it if it may go, else why it
+// stays: "" if it is something that shall be in the drive.
+func (c *change) verdict(item drive.Item) (known *vault.Node, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known = c.extra[item.ID]
+	switch {
+	case c.taken[item.ID] != nil:
+		return nil, ""
+	case known == nil:
+		return nil, sinceBegun
+	case c.kept[item.ID] != "":
+		return nil, c.kept[item.ID]
+	case (known.Kind == backup.Folder) != (item.Kind == backup.Folder),
+		known.Kind == backup.File && !sameContent(entryOf(item, backup.File), known.Entry):
+		return nil, sinceBegun
+	}
+	return known, ""
+}
+
+// thin moves to the recycle bin what may go of a folder that stays.
+func (c *change) thin(ctx context.Context, folder *vault.Node, seen map[backup.ItemID][]*vault.Node) error {
+	for _, n := range seen[folder.ID] {
+		var err error
+		if _, stays := seen[n.ID]; stays {
+			err = c.thin(ctx, n, seen)
+		} else {
+			err = c.remove(ctx, n)
+		}
+		if err := c.outcome(ctx, *n, err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remove moves one item to the recycle bin; a file only if it is the one that
 // was backed up.
 func (c *change) remove(ctx context.Context, live *vault.Node) error {
-	err := c.source.Delete(ctx, c.drive.ID, live.ID, live.CTag)
+	tag := live.CTag
+	if live.Kind == backup.File && tag == "" {
+		item, err := c.source.Item(ctx, c.drive.ID, live.ID)
+		switch {
+		case errors.Is(err, drive.ErrNotFound):
+		case err != nil:
+			return err
+		case !sameContent(entryOf(item, backup.File), live.Entry):
+			return fmt.Errorf("%w: item %s", drive.ErrChanged, live.ID)
+		}
+		tag = item.ETag
+	}
+	err := c.source.Delete(ctx, c.drive.ID, live.ID, tag)
 	if err != nil && !errors.Is(err, drive.ErrNotFound) {
 		return err
 	}
 	c.touch(live.Parent)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	delete(c.extra, live.ID)
 	delete(c.lives, live.ID)
-	c.mu.Unlock()
+	c.did(live.Path)
 	return nil
 }
 
@@ -375,11 +642,14 @@ func (c *change) folderTimes(ctx context.Context) error {
 	}
 	slices.SortFunc(stale, func(a, b *want) int { return cmp.Compare(depth(b.Path), depth(a.Path)) })
 	return each(ctx, c, stale, func(ctx context.Context, w *want) error {
-		return c.outcome(ctx, w.Path, c.folderTime(ctx, w))
+		return c.outcome(ctx, w.Node, c.folderTime(ctx, w))
 	})
 }
 
 func (c *change) folderTime(ctx context.Context, w *want) error {
+	if w.Modified.IsZero() {
+		return nil
+	}
 	item, err := c.source.Item(ctx, c.drive.ID, w.live.ID)
 	if err != nil || sameSecond(item.Modified, w.Modified) {
 		return err

@@ -2,13 +2,13 @@ package engine
 
 import (
 	"cmp"
-	"errors"
+	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"holdfast/internal/backup"
-	"holdfast/internal/drive"
 	"holdfast/internal/vault"
 )
 
@@ -21,12 +21,30 @@ type plan struct {
 	taken map[backup.ItemID]*want // by the live id
 	lives map[backup.ItemID]*vault.Node
 	extra map[backup.ItemID]*vault.Node // live, and not in the point
+
+	// unsaved are live items whose present content the vault does not hold, and
+	// why: nothing is written over them.
+	unsaved map[backup.ItemID]string
+	// kept are those of extra that stay, and why.
+	kept map[backup.ItemID]string
+	// holding are the folders of extra that stay for what they hold.
+	holding map[backup.ItemID]bool
 }
 
 // A want is an item of the point: what it shall be, and what it is now.
 type want struct {
 	vault.Node
 	live *vault.Node // nil when there is none
+
+	// other is the name it takes where the source takes its own for that of a
+	// twin, or "" when it has no twin that comes first. refused says that the
+	// source does.
+	other   string
+	refused bool
+	// proven says that the live content is right although what the source
+	// states of it is not that of the point.
+	proven bool
+	remark string // what a person should know of how it came back, or ""
 }
 
 // id is the item's id in the live drive, or "" as long as it has none.
@@ -48,6 +66,7 @@ func newPlan() *plan {
 	return &plan{
 		byID: map[backup.ItemID]*want{}, taken: map[backup.ItemID]*want{},
 		lives: map[backup.ItemID]*vault.Node{}, extra: map[backup.ItemID]*vault.Node{},
+		unsaved: map[backup.ItemID]string{}, kept: map[backup.ItemID]string{}, holding: map[backup.ItemID]bool{},
 	}
 }
 
@@ -70,34 +89,118 @@ func (p *plan) addRoot(wanted vault.Node, live vault.Entry) {
 	p.byID[wanted.ID] = &want{Node: wanted, live: &vault.Node{Entry: live}}
 }
 
-// match pairs what shall be with what is, by id and then by place.
+// match pairs what shall be with what is: by id, then by place. Of items whose
+// names are one to the source, each is paired by its very name first, so that
+// no two are taken for one.
 func (p *plan) match() {
 	slices.SortFunc(p.wants, func(a, b *want) int {
 		return cmp.Or(cmp.Compare(depth(a.Path), depth(b.Path)), strings.Compare(a.Path, b.Path))
 	})
 	for _, w := range p.wants {
 		if live := p.lives[w.ID]; live != nil && live.Kind == w.Kind {
-			w.live = live
-			p.taken[live.ID] = w
+			p.pair(w, live)
 		}
 	}
-	free := map[place]*vault.Node{}
+	free := map[place][]*vault.Node{}
 	for id, live := range p.lives {
 		if p.taken[id] == nil {
 			p.extra[id] = live
-			free[placeOf(live.Entry)] = live
+			if p.unsaved[id] == "" {
+				free[placeOf(live.Entry)] = append(free[placeOf(live.Entry)], live)
+			}
 		}
 	}
+	twins := p.twins()
+	for rest := p.wants; len(rest) > 0; {
+		// A folder is paired before what it holds.
+		level := rest
+		if n := slices.IndexFunc(rest, func(w *want) bool { return depth(w.Path) > depth(rest[0].Path) }); n > 0 {
+			level = rest[:n]
+		}
+		rest = rest[len(level):]
+		for _, alike := range []func(*want, string) bool{
+			func(w *want, name string) bool { return name == w.Name },
+			func(w *want, name string) bool { return name == w.other },
+			func(w *want, name string) bool { return !twins[w] && fold(name) == fold(w.Name) },
+		} {
+			for _, w := range level {
+				parent := p.liveID(w.Parent)
+				if w.live != nil || parent == "" {
+					continue
+				}
+				for _, name := range []string{w.Name, w.other} {
+					for _, live := range free[place{parent, fold(name)}] {
+						if w.live == nil && p.taken[live.ID] == nil && live.Kind == w.Kind && alike(w, live.Name) {
+							p.pair(w, live)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func (p *plan) pair(w *want, live *vault.Node) {
+	w.live = live
+	p.taken[live.ID] = w
+	delete(p.extra, live.ID)
+}
+
+// unpair has a live item stay what it is, apart from what shall be.
+func (p *plan) unpair(w *want) {
+	delete(p.taken, w.live.ID)
+	p.extra[w.live.ID] = w.live
+	w.live = nil
+}
+
+// twins finds the items whose names differ, in one folder, only by what the
+// source may not tell apart, and says by which other name all but the first of
+// them come back if it does not. The names are the same in each run.
+func (p *plan) twins() map[*want]bool {
+	at := make(map[place][]*want, len(p.wants))
+	for _, w := range p.wants { // in the order of their paths
+		at[placeOf(w.Entry)] = append(at[placeOf(w.Entry)], w)
+	}
+	twins := map[*want]bool{}
 	for _, w := range p.wants {
-		if w.live != nil {
+		alike := at[placeOf(w.Entry)]
+		if len(alike) < 2 {
 			continue
 		}
-		parent := p.liveID(w.Parent)
-		if live := free[place{parent, fold(w.Name)}]; parent != "" && live != nil && live.Kind == w.Kind {
-			w.live = live
-			p.taken[live.ID] = w
-			delete(p.extra, live.ID)
+		twins[w] = true
+		if w == alike[0] {
+			continue
 		}
+		for n := 2; ; n++ {
+			name := numbered(w.Name, n, w.Kind)
+			if here := (place{w.Parent, fold(name)}); at[here] == nil {
+				w.other, at[here] = name, []*want{w}
+				break
+			}
+		}
+	}
+	return twins
+}
+
+// numbered is a name with a number, before the extension of a file.
+func numbered(name string, n int, kind backup.ItemKind) string {
+	ext := path.Ext(name)
+	if kind == backup.Folder || ext == name {
+		ext = ""
+	}
+	return fmt.Sprintf("%s (%d)%s", strings.TrimSuffix(name, ext), n, ext)
+}
+
+// keep has live items that are not in the point stay, by their ids and why,
+// and the folders that they are in.
+func (p *plan) keep(id backup.ItemID, why string) {
+	live := p.extra[id]
+	if live == nil {
+		return
+	}
+	p.kept[id] = why
+	for above := p.extra[live.Parent]; above != nil && !p.holding[above.ID]; above = p.extra[above.Parent] {
+		p.holding[above.ID] = true
 	}
 }
 
@@ -114,29 +217,42 @@ func (p *plan) liveID(id backup.ItemID) backup.ItemID {
 
 // misplaced reports whether an item is not where it shall be.
 func (p *plan) misplaced(w *want) bool {
-	return w.live == nil || w.live.Name != w.Name || w.live.Parent != p.liveID(w.Parent)
+	return w.live == nil || w.live.Name != w.name() || w.live.Parent != p.liveID(w.Parent)
+}
+
+// name is the name that an item shall have in the live drive.
+func (w *want) name() string {
+	if w.refused {
+		return w.other
+	}
+	return w.Name
 }
 
 // stale reports whether a file's content is not, or not surely, what it shall
-// be.
+// be: by what the vault holds of it, else by the hash of what the vault holds,
+// else, at a source that states none, by size and time.
 func (w *want) stale() bool {
 	switch {
-	case w.Kind == backup.Folder:
+	case w.Kind == backup.Folder, w.proven:
 		return false
 	case w.live == nil:
 		return true
 	case w.live.Content != "" && w.Content != "":
 		return w.live.Content != w.Content
-	case w.live.Size != w.Size:
+	case w.live.Size >= 0 && w.live.Size != w.Size:
 		return true
+	case w.Size == 0 && w.live.Size == 0:
+		return false
+	case w.live.Hash != "" && w.StoredHash() != "":
+		return w.live.Hash != w.StoredHash()
 	}
-	return w.Size > 0 && (w.Hash == "" || w.live.Hash != w.Hash)
+	return w.live.Hash != "" || !sameSecond(w.live.Modified, w.Modified)
 }
 
 // aged reports whether an item's time is not what it shall be. Sources keep
 // whole seconds.
 func (w *want) aged() bool {
-	return w.live == nil || !sameSecond(w.live.Modified, w.Modified)
+	return w.live == nil || !w.Modified.IsZero() && !sameSecond(w.live.Modified, w.Modified)
 }
 
 func sameSecond(a, b time.Time) bool {
@@ -147,48 +263,37 @@ func sameSecond(a, b time.Time) bool {
 type difference struct {
 	path string
 	what string
+	want *want         // nil of what shall not be at all
+	live backup.ItemID // of what shall not be at all
 }
 
 // differences lists what is not as it shall be; with exact, also what shall
-// not be at all.
+// not be at all and does not stay for a reason.
 func (p *plan) differences(exact bool) []difference {
 	var all []difference
 	for _, w := range p.wants {
+		what := ""
 		switch {
 		case w.live == nil:
-			all = append(all, difference{w.Path, "It is missing."})
+			what = "It is missing."
 		case p.misplaced(w):
-			all = append(all, difference{w.Path, "It has another name or place."})
+			what = fmt.Sprintf("It has another name or place, as %q.", w.live.Name)
 		case w.stale():
-			all = append(all, difference{w.Path, "Its content is not that of the restore point."})
+			what = "Its content is not that of the restore point."
 		case w.aged():
-			all = append(all, difference{w.Path, "Its modification time is not that of the restore point."})
+			what = "Its modification time is not that of the restore point."
+		default:
+			continue
 		}
+		all = append(all, difference{w.Path, what, w, ""})
 	}
 	if exact {
-		for _, live := range p.extra {
-			all = append(all, difference{live.Path, "It is not in the restore point and could not be moved to the recycle bin."})
+		for id, live := range p.extra {
+			if p.kept[id] == "" && !p.holding[id] {
+				all = append(all, difference{live.Path, "It is not in the restore point and could not be moved to the recycle bin.", nil, id})
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b difference) int { return strings.Compare(a.path, b.path) })
 	return all
-}
-
-// explain says why a difference is left.
-func (d difference) explain(err error) string {
-	switch {
-	case errors.Is(err, drive.ErrLocked):
-		return d.what + " It is open or checked out; close it and restore again."
-	case errors.Is(err, drive.ErrDenied):
-		return d.what + " The source refused the change; a retention label may protect the item."
-	case errors.Is(err, drive.ErrExists):
-		return d.what + " Something else has its name."
-	case errors.Is(err, drive.ErrChanged):
-		return d.what + " It was being changed all the time; restore again when nobody works on it."
-	case errors.Is(err, vault.ErrNotFound), errors.Is(err, vault.ErrStorage):
-		return d.what + " Its content could not be read from the vault."
-	case err != nil:
-		return d.what + " The source refused the change."
-	}
-	return d.what
 }

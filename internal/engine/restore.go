@@ -1,13 +1,21 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -63,9 +71,9 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	}
 	took := e.Clock().Sub(began).Round(time.Millisecond)
 	switch {
-	case problem == nil:
+	case backup.Ended(problem) == backup.ArtifactSucceeded:
 		e.Log.Info("drive restored", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
-			"point", a.Point.At, "place", restored.SiteName, "took", took)
+			"point", a.Point.At, "place", restored.SiteName, "took", took, "remarks", remarksIn(problem))
 	case err == nil:
 		e.Log.Warn("drive restored in part", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
 			"problem", problem.Message, "took", took)
@@ -97,15 +105,20 @@ func (e *Engine) reach(ctx context.Context, tenant backup.TenantID, id backup.Un
 }
 
 func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Artifact) (catalog.Restored, *backup.Problem, error) {
-	if err := e.Catalog.StartArtifact(ctx, j, a.ID); err != nil {
+	err := e.Catalog.StartArtifact(ctx, j, a.ID)
+	if err == nil {
+		a, err = e.Catalog.ArtifactForWork(ctx, j.Tenant, a.ID) // now with the time when it was started
+	}
+	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
 	to, err := e.reach(ctx, j.Tenant, a.Point.Unit)
 	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
-	unit, source, v, live := to.unit, to.source, to.vault, to.live
-	r := &restoration{e: e, job: j, unit: unit, point: a.Point, source: source, vault: v, drive: live, seeds: map[backup.ItemID]vault.Entry{}}
+	live := to.live
+	r := e.restoration(j, to, a.Point)
+	r.since = a.Started
 	if a.Destination == backup.DestinationInPlace {
 		if live.ID != a.Point.Drive {
 			return catalog.Restored{}, &backup.Problem{Code: backup.ArtifactCannotBeRestored,
@@ -113,12 +126,12 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 		}
 		r.survey, r.exact = r.surveyLive, true
 	} else {
-		if r.drive, err = e.library(ctx, j, a, source, live); err != nil {
+		if r.drive, err = e.library(ctx, j, a, to.source, live); err != nil {
 			return catalog.Restored{}, nil, err
 		}
 		r.survey = r.surveyLibrary
 	}
-	e.Log.Info("restore begins", "tenant", j.Tenant, "owner", who(unit), "artifact", a.ID,
+	e.Log.Info("restore begins", "tenant", j.Tenant, "owner", who(to.unit), "artifact", a.ID,
 		"destination", a.Destination, "point", a.Point.At, "place", r.drive.Name)
 	problem, err := r.run(ctx)
 	return catalog.Restored{SiteID: r.drive.SiteID, SiteName: r.drive.Name, SiteWebURL: r.drive.WebURL}, problem, err
@@ -185,34 +198,107 @@ type restoration struct {
 
 	// survey finds out how the place differs from the point.
 	survey func(context.Context) (*plan, error)
-	exact  bool // what is not in the point goes
-	// seeds are the contents that were uploaded, by the ids they have now: the
-	// backup that follows need not download them.
-	seeds map[backup.ItemID]vault.Entry
+	exact  bool      // what is not in the point goes
+	since  time.Time // when the restore was first begun
+	before string    // the tree of what was there then, once it is known
+
+	// What this run has done and found, in all its passes.
+	mu      sync.Mutex
+	read    int                           // contents that the vault gave
+	seeds   map[backup.ItemID]vault.Entry // what was uploaded, by live id: the backup that follows need not download it
+	sent    map[backup.ItemID]bool        // live ids that were written to
+	refused map[backup.ItemID]bool        // whose names the source takes for another's, by the id in the point
+	damaged map[string]damaged            // contents that cannot be read, by their ids
 }
 
-// run changes the place until it is as the point says, or returns what could
-// not be done.
+func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
+	return &restoration{
+		e: e, job: j, unit: to.unit, point: p, source: to.source, vault: to.vault, drive: to.live,
+		seeds: map[backup.ItemID]vault.Entry{}, sent: map[backup.ItemID]bool{}, refused: map[backup.ItemID]bool{}, damaged: map[string]damaged{},
+	}
+}
+
+// run changes the place until it is as the point says, and returns what could
+// not be done, or what a person should know of how it was.
 func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
-	var failures map[string]error
+	var last *change // the pass before
 	for pass := 1; ; pass++ {
 		plan, err := r.survey(ctx)
 		if err != nil {
 			return nil, err
 		}
-		left := plan.differences(r.exact)
-		if len(left) == 0 {
-			return nil, nil
+		for _, w := range plan.wants {
+			w.refused = w.other != "" && r.refused[w.ID]
 		}
-		if pass > maxPasses {
-			return notRestored(left, failures), nil
-		}
-		change := &change{restoration: r, plan: plan, failures: map[string]error{}, touched: map[backup.ItemID]bool{}, total: len(left)}
-		if err := change.apply(ctx); err != nil {
+		if err := r.prove(ctx, plan); err != nil {
 			return nil, err
 		}
-		failures = change.failures
+		left := slices.DeleteFunc(plan.differences(r.exact), last.leftAlone)
+		hopeful := slices.ContainsFunc(left, func(d difference) bool { return !r.hopeless(plan, d) })
+		if last != nil && !hopeful || len(left) == 0 || pass > maxPasses {
+			if err := r.noteDamage(ctx); err != nil {
+				return nil, err
+			}
+			return r.outcome(plan, left, last), nil
+		}
+		last = newChange(r, plan, left)
+		if err := last.apply(ctx); err != nil {
+			return nil, err
+		}
+		if err := r.vaultAway(); err != nil {
+			return nil, err
+		}
 	}
+}
+
+// maxUnreadable is how many contents may fail one after the other, before any
+// was read, until that is taken for the failure of the vault's storage.
+const maxUnreadable = 3
+
+// vaultAway returns an error if no content could be read, and all because of
+// the vault's storage.
+func (r *restoration) vaultAway() error {
+	if r.read > 0 || len(r.damaged) < maxUnreadable {
+		return nil
+	}
+	var first error
+	for _, d := range r.damaged {
+		if !errors.Is(d.err, vault.ErrStorage) || errors.Is(d.err, vault.ErrDamaged) {
+			return nil
+		}
+		first = d.err
+	}
+	return first
+}
+
+// hopeless reports whether another pass cannot do what the one before did not.
+func (r *restoration) hopeless(p *plan, d difference) bool {
+	if d.want == nil || !d.want.stale() {
+		return false
+	}
+	_, damaged := r.damaged[d.want.Content]
+	return damaged || p.unsaved[d.want.id()] != ""
+}
+
+// oneFile returns nil if err is the failure of one file, and err if it is that
+// of the source or the vault as a whole, or of neither.
+func (r *restoration) oneFile(ctx context.Context, n vault.Node, err error) error {
+	switch {
+	case stopped(ctx, err), errors.Is(err, drive.ErrQuota), errors.Is(err, vault.ErrMissing), errors.Is(err, vault.ErrOther):
+		return err
+	case errors.Is(err, vault.ErrDamaged), errors.Is(err, vault.ErrNotFound):
+	case errors.Is(err, vault.ErrStorage):
+		// Is it this content, or all of the vault?
+		if _, _, treeErr := r.vault.Stat(ctx, r.point.Tree, n.ID); treeErr != nil {
+			return err
+		}
+	default:
+		return r.sourceAway(ctx, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.damaged[n.Content] = damaged{n, err}
+	return nil
 }
 
 // surveyLive backs the live drive up, so that the restore can be undone, and
@@ -231,6 +317,11 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("back up the live drive: %w", err)
 	}
+	if r.before == "" {
+		if r.before, err = r.firstTree(ctx, now.Point); err != nil {
+			return nil, err
+		}
+	}
 	p := newPlan()
 	for change, err := range r.vault.Diff(ctx, now.Point.Tree, r.point.Tree) {
 		if err != nil {
@@ -243,34 +334,251 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 			p.addWant(*change.To)
 		}
 	}
-	// What could not be backed up is in the vault with an older content, or not
-	// at all: ask what it is now.
 	for _, pending := range now.Pending {
-		item, err := r.source.Item(ctx, r.drive.ID, pending.Item)
-		if err != nil && !errors.Is(err, drive.ErrNotFound) {
-			return nil, fmt.Errorf("read item %s: %w", pending.Item, err)
-		}
-		delete(p.lives, pending.Item)
-		if err == nil {
-			p.addLive(vault.Node{Entry: entryOf(item, backup.File), Path: pending.Path})
-		}
-		if p.byID[pending.Item] != nil {
-			continue
-		}
-		wanted, ok, err := r.vault.Stat(ctx, r.point.Tree, pending.Item)
-		if err != nil {
+		if err := r.surveyPending(ctx, p, now.Point.Tree, pending); err != nil {
 			return nil, err
-		}
-		if ok {
-			path, _, err := r.vault.Path(ctx, r.point.Tree, pending.Item)
-			if err != nil {
-				return nil, err
-			}
-			p.addWant(vault.Node{Entry: wanted, Path: path})
 		}
 	}
 	p.match()
-	return p, nil
+	return p, r.spare(ctx, p, now.Point.Tree)
+}
+
+// firstTree returns the tree of what was in the drive when the restore was
+// first begun, perhaps by a process that was killed: the first point since.
+func (r *restoration) firstTree(ctx context.Context, now backup.Point) (string, error) {
+	if r.since.IsZero() {
+		return now.Tree, nil
+	}
+	points, err := r.e.Catalog.Points(ctx, r.job.Tenant, catalog.PointQuery{
+		Unit: r.unit.ID, From: r.since, FromIncl: true, Oldest: true, Page: catalog.Page{Limit: 1}})
+	if err != nil {
+		return "", err
+	}
+	if len(points.Items) == 0 || points.Items[0].Drive != now.Drive {
+		return now.Tree, nil
+	}
+	return points.Items[0].Tree, nil
+}
+
+// surveyPending adds to a plan an item that could not be backed up: it is in
+// the vault with an older content, or not at all. Unless what is there now is
+// in the vault all the same, nothing may be written over it.
+func (r *restoration) surveyPending(ctx context.Context, p *plan, tree string, pending backup.Unread) error {
+	if pending.Item == "" {
+		return nil // the source gave no id: nothing of ours can name it
+	}
+	kept, known, err := r.vault.Stat(ctx, tree, pending.Item)
+	if err != nil {
+		return err
+	}
+	wanted, wants, err := r.vault.Stat(ctx, r.point.Tree, pending.Item)
+	if err != nil {
+		return err
+	}
+	why := "It could not be backed up before the restore, so that there is no copy of what it is now. " + pending.Message
+	item, err := r.source.Item(ctx, r.drive.ID, pending.Item)
+	switch {
+	case errors.Is(err, drive.ErrNotFound):
+		delete(p.lives, pending.Item)
+	case err != nil:
+		if err := r.sourceAway(ctx, err); err != nil {
+			return fmt.Errorf("read item %s: %w", pending.Item, err)
+		}
+		// Nothing is known of what it is now.
+		there := wanted
+		if known {
+			there = kept
+		}
+		there.Content, there.CTag, there.Hash, there.Stored, there.Size = "", "", "", "", -1
+		if there.ID != "" {
+			p.addLive(vault.Node{Entry: there, Path: pending.Path})
+		}
+		p.unsaved[pending.Item] = why
+	default:
+		kind := backup.File
+		if item.Kind == backup.Folder {
+			kind = backup.Folder
+		}
+		now := entryOf(item, kind)
+		if known && kept.Kind == kind && kind == backup.File && sameContent(now, kept) {
+			return nil
+		}
+		p.addLive(vault.Node{Entry: now, Path: pending.Path})
+		p.unsaved[pending.Item] = why
+	}
+	if !wants || p.byID[pending.Item] != nil {
+		return nil
+	}
+	path, _, err := r.vault.Path(ctx, r.point.Tree, pending.Item)
+	if err != nil {
+		return err
+	}
+	p.addWant(vault.Node{Entry: wanted, Path: path})
+	return nil
+}
+
+// sourceAway returns err if it is all of the source that fails, and nil if it
+// is one item.
+func (r *restoration) sourceAway(ctx context.Context, err error) error {
+	if stopped(ctx, err) || !isSource(err) {
+		return err
+	}
+	if errors.Is(err, drive.ErrUnavailable) {
+		if _, rootErr := r.source.Root(ctx, r.drive.ID); rootErr != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spare says of the plan's items that are not in the point which of them stay:
+// those that the point or the backup before the restore could not read, and
+// those that came, or changed, since the restore began.
+func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
+	for _, w := range p.wants {
+		if w.live == nil || w.live.ID == w.ID || !w.stale() || r.sent[w.live.ID] || sameSecond(w.live.Modified, w.Modified) {
+			continue
+		}
+		// It only has the place of what shall be there.
+		if came, err := r.cameSince(ctx, now, w.live); err != nil {
+			return err
+		} else if came {
+			p.unpair(w)
+		}
+	}
+	for id, live := range p.extra {
+		if why := p.unsaved[id]; why != "" {
+			p.keep(id, why)
+			continue
+		}
+		came, err := r.cameSince(ctx, now, live)
+		if err != nil {
+			return err
+		}
+		if came {
+			p.keep(id, sinceBegun)
+		}
+	}
+	return nil
+}
+
+const sinceBegun = "It came into the drive, or was changed, after the restore had begun."
+
+// cameSince reports whether an item came, or changed, since the restore began.
+func (r *restoration) cameSince(ctx context.Context, now string, live *vault.Node) (bool, error) {
+	if r.before == now {
+		return false, nil
+	}
+	was, ok, err := r.vault.Stat(ctx, r.before, live.ID)
+	if err != nil || !ok {
+		return true, err
+	}
+	return live.Kind != was.Kind || live.Kind == backup.File && live.Content != was.Content && !sameContent(live.Entry, was), nil
+}
+
+// prove looks into the contents of files that were written and are not what
+// was sent by what the source states of them. It may state what is wrong; or
+// it writes into files itself, and then to write them again changes nothing.
+func (r *restoration) prove(ctx context.Context, p *plan) error {
+	group, inGroup := errgroup.WithContext(ctx)
+	group.SetLimit(r.e.Transfers)
+	for _, w := range p.wants {
+		if w.live == nil || !w.stale() || p.unsaved[w.live.ID] != "" && w.live.Size < 0 {
+			continue
+		}
+		if !r.sent[w.live.ID] && r.exact {
+			// An earlier run may have sent it, and been killed.
+			if r.before == "" || !sameSecond(w.live.Modified, w.Modified) {
+				continue
+			}
+			if was, ok, err := r.vault.Stat(ctx, r.before, w.live.ID); err != nil {
+				return err
+			} else if ok && (was.Content == w.live.Content || sameContent(was, w.live.Entry)) {
+				continue
+			}
+		}
+		group.Go(func() error {
+			found, err := r.compare(inGroup, w)
+			switch {
+			case err != nil && r.oneFile(inGroup, w.Node, err) != nil:
+				return err
+			case err != nil:
+				return nil // it stays to be done
+			}
+			w.proven = found != broken
+			if found == rewritten {
+				w.remark = fmt.Sprintf("It was written, and the service keeps it with another content than was sent, of %d bytes in place of %d: "+
+					"it writes into some files itself, such as Office documents. Or somebody has edited it since.", w.live.Size, w.Size)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// A finding is what a file that was written holds.
+type finding int
+
+const (
+	same      finding = iota // what was sent
+	broken                   // what is left of it
+	rewritten                // something else
+)
+
+// compare reads what a live file holds, from the vault if it has been backed
+// up, beside what it shall hold.
+func (r *restoration) compare(ctx context.Context, w *want) (finding, error) {
+	should, err := r.vault.Open(ctx, w.Content)
+	if err != nil {
+		return broken, err
+	}
+	defer should.Close()
+	var is io.ReadCloser
+	if w.live.Content != "" {
+		is, err = r.vault.Open(ctx, w.live.Content)
+	} else {
+		is, err = r.source.Download(ctx, r.drive.ID, w.live.ID)
+	}
+	if err != nil {
+		return broken, err
+	}
+	defer is.Close()
+	equal, n, err := sameBytes(should, is)
+	switch {
+	case err != nil:
+		return broken, err
+	case equal && n == w.Size:
+		return same, nil
+	case equal || n == w.Size: // cut short, or as long and garbled
+		return broken, nil
+	}
+	w.live.Size = n
+	return rewritten, nil
+}
+
+// sameBytes reads is to its end and reports how long it is, and whether it is
+// what should begins with.
+func sameBytes(should, is io.Reader) (equal bool, n int64, err error) {
+	equal = true
+	a, b := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		k, err := io.ReadFull(is, a)
+		if equal {
+			l, shouldErr := io.ReadFull(should, b[:k])
+			if shouldErr != nil && shouldErr != io.EOF && shouldErr != io.ErrUnexpectedEOF {
+				return false, n, shouldErr
+			}
+			equal = bytes.Equal(a[:k], b[:l])
+		}
+		n += int64(k)
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			return equal, n, nil
+		default:
+			return false, n, err
+		}
+	}
 }
 
 // surveyLibrary lists the new place and compares it with the point.
@@ -313,13 +621,155 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 	return p, nil
 }
 
-// notRestored is the error of an artifact of which files are not as they were.
-func notRestored(left []difference, failures map[string]error) *backup.Problem {
-	p := &backup.Problem{Code: backup.ArtifactCannotBeRestored}
-	p.Message = fmt.Sprintf("%s could not be restored; all else is as it was at the restore point. "+
-		"See the details, and restore again once the cause is gone: only what differs is transferred.", count(len(left), "item"))
-	for _, d := range left[:min(len(left), maxDetails)] {
-		p.Details = append(p.Details, backup.Detail{Code: backup.ArtifactCannotBeRestored, Message: d.explain(failures[d.path]), Target: d.path})
+// outcome is what an artifact's error says: what of left could not be done, and
+// what there is to know of the rest. last is the last pass, or nil.
+func (r *restoration) outcome(p *plan, left []difference, last *change) *backup.Problem {
+	remarks := last.spared(p)
+	for _, w := range p.wants {
+		switch {
+		case w.remark != "":
+			remarks = append(remarks, backup.Detail{Code: backup.RestoredChanged, Message: w.remark, Target: w.Path})
+		case w.refused && w.live != nil && w.live.Name == w.other:
+			remarks = append(remarks, backup.Detail{Code: backup.RestoredChanged, Target: w.Path,
+				Message: fmt.Sprintf("Its name differs from another's in that folder only in case, or in how accents are written, which the source takes for one name. It is there as %q.", w.other)})
+		}
 	}
-	return p
+	slices.SortFunc(remarks, func(a, b backup.Detail) int { return strings.Compare(a.Target, b.Target) })
+	if len(left)+len(remarks) == 0 {
+		return nil
+	}
+	problem := &backup.Problem{Code: backup.RestoredWithRemarks, Message: "All is as it was at the restore point. " + remarked(len(remarks))}
+	if len(left) > 0 {
+		of := max(r.point.Files+r.point.Folders, int64(len(p.wants)))
+		problem.Code = backup.ArtifactCannotBeRestored
+		problem.Message = fmt.Sprintf("%d of %s could not be restored; all else is as it was at the restore point. "+
+			"See the details, and restore again once the cause is gone: only what differs is transferred.", len(left), count(int(of), "item"))
+		if len(remarks) > 0 {
+			problem.Message += " " + remarked(len(remarks))
+		}
+	}
+	for _, d := range left[:min(len(left), maxDetails)] {
+		problem.Details = append(problem.Details, r.explain(p, d, last.failure(d)))
+	}
+	problem.Details = append(problem.Details, remarks[:min(len(remarks), maxDetails)]...)
+	return problem
+}
+
+// remarked counts remarks, for people.
+func remarked(n int) string {
+	if n == 1 {
+		return "There is a remark on 1 item; see the details."
+	}
+	return fmt.Sprintf("There are remarks on %d items; see the details.", n)
+}
+
+// remarksIn counts the details of what a restore that succeeded has to say.
+func remarksIn(p *backup.Problem) int {
+	if p == nil {
+		return 0
+	}
+	return len(p.Details)
+}
+
+// explain says why a difference is left.
+func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
+	code, why := backup.ArtifactCannotBeRestored, ""
+	unsaved, damaged := "", false
+	if d.want != nil && d.want.stale() {
+		unsaved = p.unsaved[d.want.id()]
+		_, damaged = r.damaged[d.want.Content]
+	}
+	switch {
+	case damaged:
+		code, why = backup.VaultDamaged, "Its content is damaged in the vault. An earlier or later restore point may hold another."
+	case unsaved != "":
+		code, why = backup.LeftAsItIs, "It was left as it is. "+unsaved
+	case errors.Is(err, errNoParent):
+		why = "The folder that it belongs into could not be made."
+	case errors.Is(err, drive.ErrLocked):
+		code, why = backup.ResourceLocked, "It is open or checked out; close it and restore again."
+	case errors.Is(err, drive.ErrDenied):
+		code, why = backup.AccessDenied, "The source refused the change; a retention label may protect the item."
+	case errors.Is(err, drive.ErrMalware):
+		code, why = backup.MalwareDetected, "The source found malware in it."
+	case nameTaken(err):
+		why = "Something else has its name."
+	case errors.Is(err, drive.ErrExists):
+		why = "The source says that an earlier change of it, such as an upload, is not finished. Restore again in a while."
+	case errors.Is(err, drive.ErrChanged):
+		code, why = backup.ResourceModified, "It was being changed all the time; restore again when nobody works on it."
+	case errors.Is(err, drive.ErrNotFound):
+		why = "It vanished while it was being restored."
+	case errors.Is(err, drive.ErrUnavailable):
+		why = "The source could not do it, though it was asked several times."
+	case err != nil:
+		why = "The source refused the change."
+	}
+	message := d.what
+	if why != "" {
+		message += " " + why
+	}
+	if words := words(err); words != "" {
+		message += " The source says: " + words
+	}
+	return backup.Detail{Code: code, Message: message, Target: d.path}
+}
+
+// nameTaken reports whether a change was refused because of a name, and not
+// because the item has another change under way.
+func nameTaken(err error) bool {
+	e, ok := errors.AsType[*drive.Error](err)
+	return errors.Is(err, drive.ErrExists) && (!ok || e.Code == "" || strings.Contains(strings.ToLower(e.Code+e.Inner), "namealreadyexists"))
+}
+
+// maxWords is how much of the source's own words is shown.
+const maxWords = 300
+
+// words is what the source itself says of a failure, or "".
+func words(err error) string {
+	e, ok := errors.AsType[*drive.Error](err)
+	if !ok {
+		return ""
+	}
+	var said []string
+	for _, s := range []string{cmp.Or(e.Inner, e.Code), e.Message} {
+		if s != "" {
+			said = append(said, s)
+		}
+	}
+	text := []rune(strings.Join(said, ": "))
+	return string(text[:min(len(text), maxWords)])
+}
+
+// A damaged file of a point is one whose content the vault does not give.
+type damaged struct {
+	vault.Node
+	err error
+}
+
+// noteDamage notes which contents could not be read, and has the unit say that
+// its vault is damaged.
+func (r *restoration) noteDamage(ctx context.Context) error {
+	if len(r.damaged) == 0 {
+		return nil
+	}
+	found := slices.SortedFunc(maps.Values(r.damaged), func(a, b damaged) int { return strings.Compare(a.Path, b.Path) })
+	r.e.Log.Error("the vault is damaged", "tenant", r.job.Tenant, "owner", who(r.unit), "files", len(found), "first", found[0].Path, "err", found[0].err)
+	p := &backup.Problem{Code: backup.VaultDamaged, Message: fmt.Sprintf("The vault is damaged: the contents of %s in restore points cannot be read. "+
+		"All others can be restored. Check the vault's storage, and bring back from a copy what is missing there.", count(len(found), "file"))}
+	all := make([]backup.Damage, len(found))
+	for i, d := range found {
+		all[i] = backup.Damage{Unit: r.unit.ID, Drive: r.point.Drive, Item: d.ID, Path: d.Path, Content: d.Content, Reason: "Its content cannot be read from the vault."}
+		if i < maxDetails {
+			p.Details = append(p.Details, backup.Detail{Code: backup.VaultDamaged, Message: all[i].Reason, Target: d.Path})
+		}
+	}
+	if err := r.e.Catalog.NoteDamage(ctx, r.job.Tenant, all); err != nil {
+		return err
+	}
+	err := r.e.Catalog.FailUnit(ctx, r.job, r.unit.ID, p)
+	if errors.Is(err, catalog.ErrNotWanted) {
+		return nil // it is protected no longer; its damage is noted all the same
+	}
+	return err
 }
