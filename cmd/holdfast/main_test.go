@@ -196,7 +196,7 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 	if err := os.Rename(d.data.path("vault"), d.data.path("vault.gone")); err != nil {
 		t.Fatal(err)
 	}
-	if code, body := status("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the vault of tenant") {
+	if code, body := status("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "no tenant's vault can be used") || !strings.Contains(body, "is unavailable: there is no vault in its place") {
 		t.Errorf("without its vault /readyz = %d %s", code, body)
 	}
 	if err := os.Rename(d.data.path("vault.gone"), d.data.path("vault")); err != nil {

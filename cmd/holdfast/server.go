@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +40,7 @@ type server struct {
 	queue   *jobs.Queue
 	catalog *catalog.Catalog
 	api     http.Handler
-	vaults  map[backup.TenantID]*vault.Vault
+	vaults  *vaults
 	sources map[backup.TenantID]*drive.Client
 	engine  *engine.Engine
 
@@ -50,12 +51,10 @@ type server struct {
 }
 
 // openServer opens everything that cfg names. Nothing runs and nothing is
-// served until start and serve.
+// served until start and serve. A tenant whose vault cannot be opened is named
+// in the log, and served as far as that goes without one.
 func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{
-		cfg: cfg, log: log,
-		vaults: map[backup.TenantID]*vault.Vault{}, sources: map[backup.TenantID]*drive.Client{},
-	}
+	s := &server{cfg: cfg, log: log, sources: map[backup.TenantID]*drive.Client{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -95,26 +94,23 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	for _, t := range cfg.Tenants {
 		id := backup.TenantID(t.ID)
 		tenants = append(tenants, id)
-		s.vaults[id], err = vault.Open(ctx, vault.Config{
-			Dir:      filepath.Join(cfg.Vault.Dir, t.ID),
-			Password: vault.Secret(password),
-			State:    filepath.Join(cfg.State, "vault", t.ID),
-			Log:      log,
-		})
-		if err != nil {
-			delete(s.vaults, id)
-			return nil, fmt.Errorf("open the vault of tenant %s: %w", t.ID, err)
-		}
 		s.sources[id] = drive.New(drive.Config{
 			Graph: t.Graph, Authority: t.Authority, Tenant: id, ClientID: t.ClientID, Secret: t.Secret, Log: log,
 		})
 	}
+	s.vaults = newVaults(tenants, s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
+		return vault.Open(ctx, vault.Config{
+			Dir:      s.vaultDir(t),
+			Password: vault.Secret(password),
+			State:    filepath.Join(cfg.State, "vault", string(t)),
+			Log:      log,
+		})
+	})
+	s.vaults.openAll(ctx)
 	s.engine = engine.New(engine.Config{
 		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: tenants, Clock: time.Now, Log: log,
-		Sources: func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
-		Vaults: func(_ context.Context, t backup.TenantID) (*vault.Vault, error) {
-			return known(s.vaults, t)
-		},
+		Sources:  func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
+		Vaults:   s.vaults.get,
 		Interval: time.Duration(cfg.Interval), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers,
 	})
 
@@ -154,6 +150,11 @@ func known[T any](m map[backup.TenantID]T, t backup.TenantID) (T, error) {
 		return v, fmt.Errorf("tenant %s is not in the configuration of this server", t)
 	}
 	return v, nil
+}
+
+// vaultDir returns the folder of a tenant's vault.
+func (s *server) vaultDir(t backup.TenantID) string {
+	return filepath.Join(s.cfg.Vault.Dir, string(t))
 }
 
 // browseRole returns the directory role that users need to browse backups, or
@@ -249,32 +250,38 @@ func (s *server) handler(rest http.Handler) http.Handler {
 	})
 }
 
-// ready answers whether requests can be served and work is being done: the
-// database answers, the vaults are where they were, the workers run.
+// ready answers whether this process can serve and work: the database answers,
+// the workers run, and some tenant's vault can be used. Tenants whose vaults
+// cannot be are named either way, with the reason: one of many is no cause to
+// take a server from behind its balancer.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
-	var wrong []error
+	var wrong, tenants []string
 	if err := s.db.Read().PingContext(ctx); err != nil {
-		wrong = append(wrong, errors.New("the database does not answer"))
+		wrong = append(wrong, "the database does not answer")
 		s.log.Warn("not ready", "err", err)
-	}
-	for id := range s.vaults {
-		if _, err := os.Stat(filepath.Join(s.cfg.Vault.Dir, string(id))); err != nil {
-			wrong = append(wrong, fmt.Errorf("the vault of tenant %s is not there", id))
-		}
 	}
 	select {
 	case <-s.stopped:
-		wrong = append(wrong, errors.New("the workers do not run"))
+		wrong = append(wrong, "the workers do not run")
 	default:
 	}
-	if err := errors.Join(wrong...); err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, err)
-		return
+	for t, err := range s.vaults.unusable(ctx) {
+		tenants = append(tenants, fmt.Sprintf("tenant %s is unavailable: %s", t, reason(err)))
 	}
-	fmt.Fprintln(w, "ready")
+	slices.Sort(tenants)
+	if len(tenants) == len(s.cfg.Tenants) {
+		wrong = append(wrong, "no tenant's vault can be used")
+	}
+	if len(wrong) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	} else {
+		wrong = append(wrong, "ready")
+	}
+	for _, line := range append(wrong, tenants...) {
+		fmt.Fprintln(w, line)
+	}
 }
 
 // How long shutting down may take, in parts.
@@ -308,10 +315,8 @@ func (s *server) close() error {
 
 	ctx, cancel = context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	for id, v := range s.vaults {
-		if err := v.Close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("close the vault of tenant %s: %w", id, err))
-		}
+	if s.vaults != nil {
+		errs = append(errs, s.vaults.close(ctx))
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

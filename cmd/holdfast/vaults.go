@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/vault"
+)
+
+const (
+	// openPatience is how long anybody waits for a vault that is being opened.
+	openPatience = 10 * time.Second
+	// openAgain is how long a vault that could not be opened is left alone.
+	openAgain = time.Minute
+	// openAtATime is how many vaults are opened at a time. Each takes some 64 MB
+	// for as long, to make a key of the password.
+	openAtATime = 4
+	// lookPatience is how long anybody waits to hear whether vaults are there.
+	lookPatience = 2 * time.Second
+)
+
+// errOpening: the vault is not open yet, and whoever asked has waited enough.
+var errOpening = fmt.Errorf("%w: it has not opened yet", vault.ErrStorage)
+
+// vaults are the vaults of a server's tenants. Each is opened when it is first
+// needed and stays open. One that cannot be opened makes its own tenant
+// unavailable and no other: the reason is kept, said in the log, and given to
+// whoever asks, until somebody asks a minute later, and it is tried again.
+type vaults struct {
+	// open opens a tenant's vault, which may take long, or for ever where a
+	// volume hangs. It is called by one goroutine at a time for each tenant.
+	open func(context.Context, backup.TenantID) (*vault.Vault, error)
+	log  *slog.Logger
+
+	ctx    context.Context // ends with close
+	cancel context.CancelFunc
+	turns  chan struct{}
+	order  []backup.TenantID
+	of     map[backup.TenantID]*tenantVault
+}
+
+// A tenantVault is what is known of one tenant's vault.
+type tenantVault struct {
+	tenant backup.TenantID
+	dir    string // its folder
+
+	mu      sync.Mutex
+	vault   *vault.Vault  // once it is open
+	err     error         // why it is not
+	tried   time.Time     // when the last attempt began
+	opening chan struct{} // closed when the attempt under way ends; nil if there is none
+	closed  bool
+
+	looking chan struct{} // closed when the look under way ends; nil if there is none
+	gone    error         // what the last look found
+}
+
+// newVaults returns the vaults of tenants, each of which has its folder. None is
+// open yet.
+func newVaults(tenants []backup.TenantID, dir func(backup.TenantID) string, log *slog.Logger, open func(context.Context, backup.TenantID) (*vault.Vault, error)) *vaults {
+	s := &vaults{open: open, log: log, turns: make(chan struct{}, openAtATime), order: tenants, of: map[backup.TenantID]*tenantVault{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for _, t := range tenants {
+		s.of[t] = &tenantVault{tenant: t, dir: dir(t)}
+	}
+	return s
+}
+
+// get returns a tenant's vault, open. It waits a little for one that is being
+// opened, and not at all for one that lately could not be, or that hangs.
+func (s *vaults) get(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
+	v, err := known(s.of, t)
+	if err != nil {
+		return nil, err
+	}
+	opening, since := s.begin(v)
+	if opening != nil {
+		select {
+		case <-opening:
+		case <-ctx.Done():
+		case <-time.After(openPatience - time.Since(since)):
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.opening == nil:
+		return v.vault, v.err
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	return nil, errOpening
+}
+
+// begin begins to open a vault if it is time to. It returns what to wait for,
+// nil if nothing is under way, and since when.
+func (s *vaults) begin(v *tenantVault) (opening <-chan struct{}, since time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	due := v.err == nil || time.Since(v.tried) >= openAgain
+	if v.vault == nil && v.opening == nil && !v.closed && due {
+		v.opening, v.tried = make(chan struct{}), time.Now()
+		go s.attempt(v)
+	}
+	return v.opening, v.tried
+}
+
+// attempt opens a vault and notes what came of it.
+func (s *vaults) attempt(v *tenantVault) {
+	opened, err := s.openInTurn(v.tenant)
+	v.mu.Lock()
+	before := v.err
+	if v.closed && opened != nil {
+		err = errors.Join(errors.New("the server stops"), opened.Close(s.ctx))
+		opened = nil
+	}
+	v.vault, v.err = opened, err
+	close(v.opening)
+	v.opening = nil
+	closed := v.closed
+	v.mu.Unlock()
+	switch {
+	case closed:
+	case err == nil && before != nil:
+		s.log.Info("the vault of a tenant can be used again", "tenant", v.tenant)
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		s.log.Error("the vault of a tenant cannot be used, so nothing of the tenant is backed up or restored; the other tenants are served", "tenant", v.tenant, "err", err)
+	}
+}
+
+// openInTurn opens a vault when few others are being opened. One that hangs
+// does not keep its turn.
+func (s *vaults) openInTurn(t backup.TenantID) (v *vault.Vault, err error) {
+	select {
+	case s.turns <- struct{}{}:
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	}
+	done := sync.OnceFunc(func() { <-s.turns })
+	defer done()
+	defer time.AfterFunc(openPatience, done).Stop()
+	defer func() {
+		if p := recover(); p != nil { // of what a damaged vault may do
+			s.log.Error("panic while a vault was opened", "tenant", t, "panic", p, "stack", string(debug.Stack()))
+			v, err = nil, fmt.Errorf("open the vault of tenant %s: panic: %v", t, p)
+		}
+	}()
+	if v, err = s.open(s.ctx, t); err != nil {
+		return nil, fmt.Errorf("open the vault of tenant %s: %w", t, err)
+	}
+	return v, nil
+}
+
+// openAll opens all vaults, and waits a little for them. Of each that is not
+// open then there is a line in the log.
+func (s *vaults) openAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	for _, t := range s.order {
+		s.begin(s.of[t])
+	}
+	for _, t := range s.order {
+		_, err := s.get(ctx, t)
+		if errors.Is(err, errOpening) || errors.Is(err, context.DeadlineExceeded) {
+			s.log.Warn("the vault of a tenant has not opened yet; the server starts without it", "tenant", t)
+		}
+	}
+}
+
+// unusable returns why vaults cannot be used now, by tenant. It waits a little
+// for storage that does not answer.
+func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	looks := map[backup.TenantID]<-chan struct{}{}
+	for t, v := range s.of {
+		s.begin(v)
+		looks[t] = v.look()
+	}
+	wrong := map[backup.TenantID]error{}
+	for t, v := range s.of {
+		select {
+		case <-looks[t]:
+		case <-ctx.Done():
+		}
+		if err := v.state(); err != nil {
+			wrong[t] = err
+		}
+	}
+	return wrong
+}
+
+// state returns why a vault cannot be used, or nil.
+func (v *tenantVault) state() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.vault == nil && v.err != nil:
+		return v.err
+	case v.vault == nil:
+		return errOpening
+	case v.looking != nil:
+		return fmt.Errorf("%w: it does not answer", vault.ErrStorage)
+	case v.gone != nil:
+		return fmt.Errorf("%w: %w", vault.ErrMissing, v.gone)
+	}
+	return nil
+}
+
+// look finds out whether the vault's folder is there. Whoever asks while a look
+// is under way waits for that one: where a volume hangs, one look hangs with it.
+func (v *tenantVault) look() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.looking == nil {
+		looking := make(chan struct{})
+		v.looking = looking
+		go func() {
+			_, err := os.Stat(v.dir)
+			v.mu.Lock()
+			v.gone, v.looking = err, nil
+			v.mu.Unlock()
+			close(looking)
+		}()
+	}
+	return v.looking
+}
+
+// reason says in a few words, which name no folder, why a vault cannot be used.
+func reason(err error) string {
+	for _, kind := range []error{vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	return "the vault's storage cannot be used"
+}
+
+// close closes what is open, until ctx ends.
+func (s *vaults) close(ctx context.Context) error {
+	s.cancel()
+	type outcome struct {
+		tenant backup.TenantID
+		err    error
+	}
+	ended := make(chan outcome, len(s.of))
+	left := map[backup.TenantID]bool{}
+	for t, v := range s.of {
+		v.mu.Lock()
+		open := v.vault
+		v.vault, v.err, v.closed = nil, errors.New("the server stops"), true
+		v.mu.Unlock()
+		if open != nil {
+			left[t] = true
+			go func() { ended <- outcome{t, open.Close(ctx)} }()
+		}
+	}
+	var errs []error
+	for len(left) > 0 {
+		select {
+		case o := <-ended:
+			delete(left, o.tenant)
+			if o.err != nil {
+				errs = append(errs, fmt.Errorf("close the vault of tenant %s: %w", o.tenant, o.err))
+			}
+		case <-ctx.Done():
+			for t := range left {
+				errs = append(errs, fmt.Errorf("close the vault of tenant %s: %w", t, context.Cause(ctx)))
+			}
+			return errors.Join(errs...)
+		}
+	}
+	return errors.Join(errs...)
+}

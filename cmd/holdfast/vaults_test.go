@@ -1,0 +1,292 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/vault"
+)
+
+// A logBuffer keeps what a server logs.
+type logBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+// A tenant whose vault cannot be used is unavailable and says why. The server
+// starts, says so in a line of its log and in readyz, and serves the other.
+func TestOneBadVaultStopsOnlyItsTenant(t *testing.T) {
+	const bad, good = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+	tenant := `{"id": %q, "displayName": "T", "domain": "%[2]s.example", "users": [{"id": %[1]q, "userPrincipalName": "ann@%[2]s.example", "mail": "ann@%[2]s.example", "displayName": "Ann"}],
+		"apps": [{"appId": %[1]q, "secret": "s", "displayName": "A", "roles": []}]}`
+	file := fmt.Sprintf(`{"tenants": [`+tenant+`,`+fmt.Sprintf(tenant, good, "good")+`]}`, bad, "bad")
+
+	ofAnother := func(t *testing.T, dir string) {
+		v, err := vault.Open(t.Context(), vault.Config{Dir: dir, Password: "another", State: t.TempDir()})
+		if err == nil {
+			err = v.Close(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		spoil func(t *testing.T, dir string)
+		ready string // what readyz says of the tenant
+		unit  string // what its unit says
+	}{
+		{"of another password", ofAnother, "the vault does not open with this password", "password"},
+		{"damaged", func(t *testing.T, dir string) {
+			ofAnother(t, dir)
+			format := filepath.Join(dir, "kopia.repository.f")
+			b, err := os.ReadFile(format)
+			if err == nil {
+				b[len(b)/2] ^= 1
+				err = os.WriteFile(format, b, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, "", "vault"},
+		{"a file where its folder should be", func(t *testing.T, dir string) {
+			if err := os.WriteFile(dir, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "the vault's storage cannot be used", "vault"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			data, path := t.TempDir(), filepath.Join(t.TempDir(), "tenants.json")
+			if err := errors.Join(os.WriteFile(path, []byte(file), 0o600), os.MkdirAll(filepath.Join(data, "vault"), 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			test.spoil(t, filepath.Join(data, "vault", bad))
+			log := &logBuffer{}
+			d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, tenant: path, interval: time.Hour}, newLog(io.MultiWriter(t.Output(), log)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := d.close(); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			})
+			if n := strings.Count(log.String(), "the vault of a tenant cannot be used"); n != 1 || !strings.Contains(log.String(), bad) {
+				t.Errorf("it says %d times that a vault cannot be used: %s", n, log)
+			}
+			res, err := http.Get(d.origin + "/readyz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, _ := io.ReadAll(res.Body)
+			if want := "tenant " + bad + " is unavailable: " + test.ready; res.StatusCode != http.StatusOK || !strings.HasPrefix(string(body), "ready\n") ||
+				!strings.Contains(string(body), want) || strings.Contains(string(body), good) || strings.Contains(string(body), data) {
+				t.Errorf("/readyz = %d %s, want 200 and %q alone", res.StatusCode, body, want)
+			}
+
+			unit := map[backup.TenantID]backup.PolicyID{}
+			for _, id := range []backup.TenantID{bad, good} {
+				p, err := d.catalog.CreatePolicy(t.Context(), id, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: []backup.ObjectID{backup.ObjectID(id)}})
+				if err == nil {
+					_, err = d.catalog.ActivatePolicy(t.Context(), id, p.ID, backup.Stamp{})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				unit[id] = p.ID
+			}
+			var units [2]backup.Unit
+			if err := poll(t.Context(), 20*time.Millisecond, func() (bool, error) {
+				for i, id := range []backup.TenantID{bad, good} {
+					list, err := d.catalog.Units(t.Context(), id, catalog.UnitQuery{Policy: unit[id]})
+					if err != nil || len(list.Items) != 1 {
+						return false, err
+					}
+					units[i] = list.Items[0]
+				}
+				return units[0].Problem != nil && units[1].Status == backup.UnitProtected, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			p := units[0].Problem
+			if p.Code != backup.VaultUnavailable && p.Code != backup.VaultDamaged || !strings.Contains(p.Message, test.unit) {
+				t.Errorf("the unit says %+v, want it to speak of %q", p, test.unit)
+			}
+			if units[1].Problem != nil {
+				t.Errorf("the other tenant's unit says %+v", units[1].Problem)
+			}
+		})
+	}
+}
+
+// fakeVaults are vaults that open as open says, without a disk.
+func fakeVaults(t *testing.T, log io.Writer, tenants []backup.TenantID, open func(backup.TenantID) error) *vaults {
+	return newVaults(tenants, func(backup.TenantID) string { return "/" }, slog.New(slog.NewTextHandler(log, nil)),
+		func(_ context.Context, t backup.TenantID) (*vault.Vault, error) {
+			if err := open(t); err != nil {
+				return nil, err
+			}
+			return new(vault.Vault), nil
+		})
+}
+
+// A vault that does not open is tried again, but not at each question, and not
+// twice at once; the log tells of it when it begins and when it ends.
+func TestAVaultIsTriedAgainAfterAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int32
+		log, password := &logBuffer{}, atomic.Bool{}
+		s := fakeVaults(t, log, []backup.TenantID{"a"}, func(backup.TenantID) error {
+			tries.Add(1)
+			time.Sleep(time.Second)
+			if password.Load() {
+				return nil
+			}
+			return vault.ErrPassword
+		})
+		ask := func() error {
+			var all sync.WaitGroup
+			var failed [9]error
+			for i := range failed {
+				all.Go(func() {
+					v, err := s.get(t.Context(), "a")
+					if (v == nil) == (err == nil) {
+						t.Errorf("get = %v, %v", v, err)
+					}
+					failed[i] = err
+				})
+			}
+			all.Wait()
+			return errors.Join(failed[:]...)
+		}
+		for _, step := range []struct {
+			after time.Duration
+			right bool // the password, by then
+			tries int32
+			open  bool
+		}{
+			{0, false, 1, false},
+			{30 * time.Second, true, 1, false},
+			{28 * time.Second, false, 1, false},
+			{time.Second, false, 2, false},
+			{time.Minute, true, 3, true},
+			{time.Hour, false, 3, true},
+		} {
+			time.Sleep(step.after)
+			password.Store(step.right)
+			err := ask()
+			if step.open != (err == nil) || err != nil && !errors.Is(err, vault.ErrPassword) || tries.Load() != step.tries {
+				t.Errorf("after %v more it was tried %d times, %v; want %d, open %v", step.after, tries.Load(), err, step.tries, step.open)
+			}
+		}
+		if lines := log.String(); strings.Count(lines, "\n") != 2 || strings.Count(lines, "cannot be used") != 1 || strings.Count(lines, "can be used again") != 1 {
+			t.Errorf("logged %s", lines)
+		}
+	})
+}
+
+// Vaults that hang while they are opened, more than are opened at a time, keep
+// nobody who asks for long, and keep no other vault from opening. One that
+// panics is one that does not open.
+func TestAHangingVaultBlocksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan bool)
+		log := &logBuffer{}
+		var tenants []backup.TenantID
+		for i := range 2 * openAtATime {
+			tenants = append(tenants, backup.TenantID(fmt.Sprint("hangs", i)))
+		}
+		tenants = append(tenants, "panics", "opens")
+		s := fakeVaults(t, log, tenants, func(t backup.TenantID) error {
+			if strings.HasPrefix(string(t), "hangs") {
+				<-hang
+			}
+			if t == "panics" {
+				panic("out of range")
+			}
+			return nil
+		})
+		began := time.Now()
+		s.openAll(t.Context())
+		if took := time.Since(began); took > openPatience {
+			t.Errorf("to start took %v", took)
+		}
+		time.Sleep(2 * openPatience) // the turns of those that hang are given up
+		began = time.Now()
+		if _, err := s.get(t.Context(), "opens"); err != nil {
+			t.Errorf("the one that opens: %v", err)
+		}
+		if _, err := s.get(t.Context(), "panics"); err == nil || !strings.Contains(err.Error(), "panic: out of range") {
+			t.Errorf("the one that panics: %v", err)
+		}
+		if _, err := s.get(t.Context(), "hangs1"); !errors.Is(err, errOpening) || !errors.Is(err, vault.ErrStorage) {
+			t.Errorf("one that hangs: %v", err)
+		}
+		if _, err := s.get(t.Context(), "unknown"); err == nil {
+			t.Error("a tenant that is not in the configuration has a vault")
+		}
+		if wrong := s.unusable(t.Context()); len(wrong) != len(tenants)-1 || wrong["opens"] != nil {
+			t.Errorf("unusable = %v", wrong)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("to ask took %v", took)
+		}
+		close(hang)
+		synctest.Wait()
+		if wrong := s.unusable(t.Context()); len(wrong) != 1 || wrong["panics"] == nil {
+			t.Errorf("once they no longer hang, unusable = %v", wrong)
+		}
+		if _, err := s.get(t.Context(), "hangs1"); err != nil {
+			t.Errorf("one that hung: %v", err)
+		}
+	})
+}
+
+// A vault that opens only when the server has stopped is closed again, and a
+// server that stops does not wait for it.
+func TestVaultsCloseWhileOneOpens(t *testing.T) {
+	late := make(chan bool)
+	dir := t.TempDir()
+	s := newVaults([]backup.TenantID{"a"}, func(backup.TenantID) string { return dir }, testLog(t), func(ctx context.Context, _ backup.TenantID) (*vault.Vault, error) {
+		<-late
+		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: dir + "/vault", Password: "p", State: dir + "/state"})
+	})
+	v := s.of["a"]
+	opening, _ := s.begin(v)
+	if err := s.close(t.Context()); err != nil {
+		t.Errorf("close = %v", err)
+	}
+	close(late)
+	<-opening
+	if got, err := s.get(t.Context(), "a"); got != nil || err == nil {
+		t.Errorf("after close get = %v, %v", got, err)
+	}
+}
