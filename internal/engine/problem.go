@@ -18,6 +18,14 @@ func explain(err error) (p backup.Problem, lasting bool) {
 		return told.Problem, true
 	}
 	switch {
+	case errors.Is(err, errRootGone):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source says that the drive's root folder is gone, though the drive is there. No restore point was made of that. " +
+			"Earlier ones stay, and all of the drive is looked at again at the next backup."}, false
+	case errors.Is(err, errDenial):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source denied items that are there, so that it could not be told what was deleted. No restore point was made of that. " +
+			"Earlier ones stay, and it is tried again by itself."}, false
+	case errors.Is(err, drive.ErrEndless):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source's list of what is in the drive does not come to an end. Earlier restore points stay, and it is tried again by itself."}, false
 	case errors.Is(err, errNoOwner):
 		return backup.Problem{Code: backup.ProtectionUnitNotFound, Message: "The directory has no user with this id, so there is no drive to back up. " +
 			"Remove the unit from its policy, or restore the user in the directory."}, true
@@ -51,14 +59,6 @@ func explain(err error) (p backup.Problem, lasting bool) {
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive is full. Free some space in it, or raise its quota, and restore again."}, true
 	case errors.Is(err, drive.ErrNotFound):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The drive vanished while it was being read. It is looked for again at the next backup."}, false
-	case errors.Is(err, errRootGone):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source says that the drive's root folder is gone, though the drive is there. No restore point was made of that. " +
-			"Earlier ones stay, and all of the drive is looked at again at the next backup."}, false
-	case errors.Is(err, errDenial):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source denied items that are there, so that it could not be told what was deleted. No restore point was made of that. " +
-			"Earlier ones stay, and it is tried again by itself."}, false
-	case errors.Is(err, drive.ErrEndless):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source's list of what is in the drive does not come to an end. Earlier restore points stay, and it is tried again by itself."}, false
 	case isSource(err), errors.Is(err, errTangled):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
 	}
