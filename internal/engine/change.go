@@ -12,8 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
 	"holdfast/internal/vault"
@@ -104,7 +102,7 @@ func (c *change) apply(ctx context.Context) error {
 
 // each does one step for every item, several at a time.
 func each[T any](ctx context.Context, c *change, items []T, do func(context.Context, T) error) error {
-	group, inGroup := errgroup.WithContext(ctx)
+	group, inGroup := newGroup(ctx)
 	group.SetLimit(c.e.Transfers)
 	for _, item := range items {
 		if inGroup.Err() != nil {

@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/drive"
@@ -593,7 +591,7 @@ func (p *protection) download(ctx context.Context) error {
 // it lets those under way finish, and makes them safe.
 func (p *protection) downloadAll(ctx context.Context) error {
 	for p.next < len(p.todo) {
-		group, inGroup := errgroup.WithContext(ctx)
+		group, inGroup := newGroup(ctx)
 		for range p.e.Transfers {
 			group.Go(func() error {
 				for {

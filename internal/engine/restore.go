@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/drive"
@@ -480,7 +478,7 @@ func (r *restoration) cameSince(ctx context.Context, now string, live *vault.Nod
 // was sent by what the source states of them. It may state what is wrong; or
 // it writes into files itself, and then to write them again changes nothing.
 func (r *restoration) prove(ctx context.Context, p *plan) error {
-	group, inGroup := errgroup.WithContext(ctx)
+	group, inGroup := newGroup(ctx)
 	group.SetLimit(r.e.Transfers)
 	for _, w := range p.wants {
 		if w.live == nil || !w.stale() || p.unsaved[w.live.ID] != "" && w.live.Size < 0 {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/text/unicode/norm"
 
 	"holdfast/internal/backup"
@@ -202,7 +201,7 @@ ask:
 func (s *stage) ask(ctx context.Context, ids ...backup.ItemID) error {
 	var missing []backup.ItemID
 	each := func(ids []backup.ItemID, do func(context.Context, backup.ItemID) error) error {
-		group, inGroup := errgroup.WithContext(ctx)
+		group, inGroup := newGroup(ctx)
 		group.SetLimit(lookers)
 		for _, id := range ids {
 			group.Go(func() error { return do(inGroup, id) })
