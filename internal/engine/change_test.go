@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -332,6 +333,23 @@ func TestTimesFarAway(t *testing.T) {
 			w.same("the new place", w.kept(point.Tree), w.library(unit, a.RestoredSiteName))
 		})
 	}
+	t.Run("on a file system", func(t *testing.T) {
+		w := newWorld(t, "ann")
+		home := w.home(0)
+		w.put(home, oddFiles())
+		// Not by os.Chtimes, which ends in 2262.
+		w.must(exec.Command("touch", "-d", "2300-01-02T03:04:05Z", filepath.Join(home, "plain.txt"), filepath.Join(home, "folder")).Run())
+		unit := w.protectAll()[0]
+		point := w.backUp(unit)
+		want := w.look(home)
+		if !strings.Contains(want["plain.txt"], " 2300-") {
+			t.Fatalf("the file is %s", want["plain.txt"])
+		}
+		w.same("the point", want, w.kept(point.Tree))
+		damages["emptied"](w, home)
+		w.restored(point, backup.DestinationInPlace)
+		w.same("the drive", want, w.look(home))
+	})
 }
 
 // infected has the source keep back the contents of the files of these names.

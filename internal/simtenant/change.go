@@ -199,8 +199,8 @@ func (s *Service) createFolder(r *request, p place, t target) error {
 // setTimes gives an item the times that a client names.
 func (d *drive) setTimes(it *item, times fileTimes) error {
 	changed := false
-	if times.Modified != nil && times.Modified.UnixNano() != it.mtime {
-		if err := d.top.Chtimes(it.path(), time.Time{}, *times.Modified); err != nil {
+	if times.Modified != nil && momentOf(*times.Modified) != it.mtime {
+		if err := d.setTime(it, *times.Modified); err != nil {
 			return onDisk(err)
 		}
 		st, err := d.statSelf(it)
@@ -211,8 +211,8 @@ func (d *drive) setTimes(it *item, times fileTimes) error {
 		it.unsure = true // our own change may cover another's
 		changed = true
 	}
-	if times.Created != nil && times.Created.UnixNano() != it.created {
-		it.created = times.Created.UnixNano()
+	if times.Created != nil && momentOf(*times.Created) != it.created {
+		it.created = momentOf(*times.Created)
 		changed = true
 	}
 	if changed {
@@ -220,6 +220,20 @@ func (d *drive) setTimes(it *item, times fileTimes) error {
 		d.touch(it)
 	}
 	return nil
+}
+
+// setTime sets an item's time of modification in its file system.
+func (d *drive) setTime(it *item, t time.Time) error {
+	folder, name := ".", "."
+	if it.parent != nil {
+		folder, name = it.parent.path(), it.name
+	}
+	dir, err := d.openFolder(folder)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return setTime(dir, name, t)
 }
 
 func (d *drive) statSelf(it *item) (stat, error) {
@@ -559,7 +573,7 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 			}
 		}
 		if u.times.Modified != nil {
-			if err := os.Chtimes(full, time.Time{}, *u.times.Modified); err != nil {
+			if err := setTime(stage, up.name, *u.times.Modified); err != nil {
 				return nil, false, onDisk(err)
 			}
 		}
@@ -597,7 +611,7 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 		d.know(it, st, up.hash, up.strong)
 		it.unsure = true
 		if u.times.Created != nil {
-			it.created = u.times.Created.UnixNano()
+			it.created = momentOf(*u.times.Created)
 		}
 		d.wrote(parent)
 		return it, made, nil

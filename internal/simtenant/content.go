@@ -113,7 +113,7 @@ func (s *Service) send(w http.ResponseWriter, r *http.Request, f *os.File, it *i
 		r = r.Clone(r.Context())
 		r.Header.Del("Range")
 	}
-	http.ServeContent(w, r, it.name, time.Unix(0, it.mtime), f)
+	http.ServeContent(w, r, it.name, it.mtime.time(), f)
 }
 
 // download serves a pre-authenticated URL.

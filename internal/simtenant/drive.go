@@ -30,9 +30,9 @@ type item struct {
 
 	inode   inode
 	size    int64 // a folder's is all that is below
-	mtime   int64 // these three in Unix nanoseconds
-	ctime   int64
-	created int64
+	mtime   moment
+	created moment
+	ctime   int64 // this and the next in Unix nanoseconds
 	noticed int64 // when the last change was, by the service's clock
 
 	hash   string   // quickXorHash; empty where the content was not read yet, or cannot be
@@ -253,8 +253,8 @@ func grow(folder *item, n int64) {
 
 // create adds a file or folder that was not known before.
 func (d *drive) create(parent *item, name string, st stat) *item {
-	it := &item{id: newItemID(), kind: st.kind, inode: st.inode, mtime: st.mtime, ctime: st.ctime, created: st.birth, etag: 1}
-	if it.created == 0 {
+	it := &item{id: newItemID(), kind: st.kind, inode: st.inode, mtime: st.mtime, ctime: st.ctime, created: momentOf(time.Unix(0, st.birth)), etag: 1}
+	if st.birth == 0 {
 		it.created = st.mtime
 	}
 	if st.kind == isFolder {

@@ -3,6 +3,7 @@ package simtenant
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -665,6 +666,47 @@ func TestHabitsOfWriting(t *testing.T) {
 	}
 	if got := w.read(amala + "/a.heic"); got != "photograph" {
 		t.Errorf("the photo holds %q", got)
+	}
+}
+
+// A file system keeps times that nanoseconds in one number do not; so does a
+// drive, and its journal.
+func TestTimesFarAway(t *testing.T) {
+	w := newWorld(t)
+	drive := w.drive(amala)
+	for name, at := range map[string]string{"late.txt": "2300-01-02T03:04:05.25Z", "later.txt": "2444-12-31T23:59:59Z", "usual.txt": "2020-01-02T03:04:05Z"} {
+		put := w.must(201, "PUT", drive+"/root:/"+name+":/content", "x")
+		times := map[string]any{"createdDateTime": "1601-01-02T03:04:05Z", "lastModifiedDateTime": at}
+		w.must(200, "PATCH", drive+"/items/"+put.text("id"), map[string]any{"fileSystemInfo": times})
+		for _, when := range []string{"set", "read from the journal"} {
+			got := w.must(200, "GET", drive+"/items/"+put.text("id"), nil)
+			if got.text("fileSystemInfo", "lastModifiedDateTime") != at || got.text("fileSystemInfo", "createdDateTime") != times["createdDateTime"] {
+				t.Errorf("%s, %s: %s", name, when, got.raw)
+			}
+			w.stop()
+			w.start()
+			drive = w.drive(amala)
+		}
+		info, err := os.Stat(filepath.Join(w.folder(amala), name))
+		if err != nil || info.ModTime().UTC().Format(time.RFC3339Nano) != at {
+			t.Errorf("the file's time is %v, %v", info.ModTime().UTC(), err)
+		}
+	}
+}
+
+// What an earlier version wrote into a journal is still read.
+func TestMoment(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"1600000000500000000": time.Unix(1_600_000_000, 500_000_000), "-1": time.Unix(-1, 999_999_999), "0": time.Unix(0, 0),
+		"[10413792000,7]": time.Date(2300, 1, 1, 0, 0, 0, 7, time.UTC), "[-11644473600,0]": time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		var m moment
+		if err := json.Unmarshal([]byte(text), &m); err != nil || !m.time().Equal(want) {
+			t.Errorf("%s is %v, %v, want %v", text, m.time(), err, want)
+		}
+		if again, err := json.Marshal(momentOf(want)); err != nil || string(again) != text {
+			t.Errorf("%v is written as %s, %v", want, again, err)
+		}
 	}
 }
 

@@ -163,9 +163,9 @@ func (v *viewer) view(it *item) *itemView {
 	}
 	out := &itemView{
 		ID: it.id, Name: it.name, Size: new(it.size), ETag: it.eTag(), CTag: it.cTag(), WebURL: v.url,
-		Created: stamp(it.created), Modified: stamp(it.noticed), CreatedBy: v.owner, LastModifiedBy: v.owner,
+		Created: it.created.stamp(), Modified: stamp(it.noticed), CreatedBy: v.owner, LastModifiedBy: v.owner,
 		Parent:         &parentReference{DriveID: v.driveID, DriveType: p.driveType(), SiteID: v.siteID},
-		FileSystemInfo: &timesView{stamp(it.created), stamp(it.mtime)},
+		FileSystemInfo: &timesView{it.created.stamp(), it.mtime.stamp()},
 	}
 	if it.parent == nil {
 		out.Root = &struct{}{}

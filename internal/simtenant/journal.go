@@ -36,12 +36,12 @@ type record struct {
 	Name    string `json:"n,omitempty"`
 	Kind    kind   `json:"k,omitempty"` // none is a tombstone
 	Size    int64  `json:"z,omitempty"`
-	Mtime   int64  `json:"m,omitempty"`
+	Mtime   moment `json:"m,omitzero"`
 	Ctime   int64  `json:"c,omitempty"`
 	Dev     uint64 `json:"v,omitempty"`
 	Ino     uint64 `json:"o,omitempty"`
 	Birth   int64  `json:"b,omitempty"`
-	Created int64  `json:"a,omitempty"`
+	Created moment `json:"a,omitzero"`
 	Noticed int64  `json:"w,omitempty"`
 	Hash    string `json:"q,omitempty"`
 	Strong  []byte `json:"h,omitempty"`

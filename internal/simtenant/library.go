@@ -155,7 +155,7 @@ func (d *drive) driveView(names map[string]bool) map[string]any {
 	}
 	v := map[string]any{
 		"id": p.id(), "driveType": p.driveType(), "name": name, "description": "", "webUrl": p.url(),
-		"createdDateTime": stamp(d.root.created), "lastModifiedDateTime": stamp(d.root.noticed),
+		"createdDateTime": d.root.created.stamp(), "lastModifiedDateTime": stamp(d.root.noticed),
 		"owner": identityOf(p.user), "createdBy": identityOf(p.user), "lastModifiedBy": identityOf(p.user),
 		"quota": map[string]any{
 			"total": int64(totalQuota), "used": d.root.size, "remaining": max(0, totalQuota-d.root.size), "deleted": 0, "state": "normal",

@@ -195,7 +195,7 @@ func (sc *scan) list(folder *item) error {
 	}
 	d.look(folder, st)
 	// A name that comes in the same instant as this listing leaves no trace.
-	folder.unsure = time.Duration(time.Now().UnixNano()-st.mtime) < racy
+	folder.unsure = time.Since(st.mtime.time()) < racy
 	d.serial++
 	serial, seen := d.serial, 0
 	for _, name := range names {

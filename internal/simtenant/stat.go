@@ -1,8 +1,10 @@
 package simtenant
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +31,45 @@ type stat struct {
 	kind  kind
 	links uint32
 	size  int64
-	mtime int64 // Unix nanoseconds
+	mtime moment
 	ctime int64 // Unix nanoseconds; unlike mtime, no program can set it
+}
+
+// A moment is a time as file systems keep it. Nanoseconds in one number would
+// end in 2262, and begin in 1677.
+type moment struct {
+	sec  int64 // Unix
+	nsec int32
+}
+
+func momentOf(t time.Time) moment { return moment{t.Unix(), int32(t.Nanosecond())} }
+
+func (m moment) time() time.Time { return time.Unix(m.sec, int64(m.nsec)).UTC() }
+
+// stamp is m on the wire.
+func (m moment) stamp() string { return m.time().Format(time.RFC3339Nano) }
+
+// simple is the seconds that nanoseconds in one number can bear.
+const simple = 9_000_000_000
+
+// MarshalJSON writes nanoseconds in one number where that can be, and else
+// seconds and nanoseconds.
+func (m moment) MarshalJSON() ([]byte, error) {
+	if -simple < m.sec && m.sec < simple {
+		return strconv.AppendInt(nil, m.sec*1e9+int64(m.nsec), 10), nil
+	}
+	return fmt.Appendf(nil, "[%d,%d]", m.sec, m.nsec), nil
+}
+
+func (m *moment) UnmarshalJSON(b []byte) error {
+	var pair [2]int64
+	if json.Unmarshal(b, &pair) == nil {
+		*m = moment{pair[0], int32(pair[1])}
+		return nil
+	}
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	*m = momentOf(time.Unix(0, n))
+	return err
 }
 
 // racy is how long after a change another may hide in the same time stamp.

@@ -3,6 +3,7 @@ package simtenant
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +33,7 @@ func statOf(f *os.File) (stat, error) {
 func fromStat(x *unix.Stat_t) stat {
 	st := stat{
 		inode: inode{dev: uint64(x.Dev), ino: x.Ino, birth: x.Btim.Nano()},
-		size:  x.Size, links: uint32(x.Nlink), mtime: x.Mtim.Nano(), ctime: x.Ctim.Nano(),
+		size:  x.Size, links: uint32(x.Nlink), mtime: moment{x.Mtim.Sec, int32(x.Mtim.Nsec)}, ctime: x.Ctim.Nano(),
 	}
 	switch x.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -41,6 +42,18 @@ func fromStat(x *unix.Stat_t) stat {
 		st.kind = isFolder
 	}
 	return st
+}
+
+// setTime sets when a file or folder in dir was modified.
+func setTime(dir *os.File, name string, t time.Time) error {
+	at := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+	err := ignoringEINTR(func() error {
+		return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return &os.PathError{Op: "set time", Path: name, Err: err}
+	}
+	return nil
 }
 
 // renameNew gives a file a name that nobody has; os.ErrExist if somebody does.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,7 @@ func fromStatx(x *unix.Statx_t) stat {
 	st := stat{
 		inode: inode{dev: uint64(x.Dev_major)<<32 | uint64(x.Dev_minor), ino: x.Ino},
 		size:  int64(x.Size), links: x.Nlink,
-		mtime: x.Mtime.Sec*1e9 + int64(x.Mtime.Nsec),
+		mtime: moment{x.Mtime.Sec, int32(x.Mtime.Nsec)},
 		ctime: x.Ctime.Sec*1e9 + int64(x.Ctime.Nsec),
 	}
 	if x.Mask&unix.STATX_BTIME != 0 {
@@ -52,6 +53,16 @@ func fromStatx(x *unix.Statx_t) stat {
 		st.kind = isFolder
 	}
 	return st
+}
+
+// setTime sets when a file or folder in dir was modified.
+func setTime(dir *os.File, name string, t time.Time) error {
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: t.Unix(), Nsec: int64(t.Nanosecond())}}
+	err := ignoringEINTR(func() error { return unix.UtimesNanoAt(int(dir.Fd()), name, times, unix.AT_SYMLINK_NOFOLLOW) })
+	if err != nil {
+		return &os.PathError{Op: "set time", Path: name, Err: err}
+	}
+	return nil
 }
 
 // renameNew gives a file a name that nobody has; os.ErrExist if somebody does.
