@@ -30,7 +30,6 @@ type change struct {
 	// Guarded by the restoration's mu.
 	failures map[string]error                // by path
 	touched  map[backup.ItemID]bool          // live folders whose times the writes below them may have moved
-	aside    map[backup.ItemID]string        // what was moved aside, and the name it had
 	stays    map[backup.ItemID]backup.Detail // what was found in folders that were to go, and stays
 	holds    map[backup.ItemID]bool          // those folders
 	left     map[string]bool                 // paths that are not done yet
@@ -40,7 +39,7 @@ type change struct {
 
 func newChange(r *restoration, p *plan, left []difference) *change {
 	c := &change{
-		restoration: r, plan: p, failures: map[string]error{}, touched: map[backup.ItemID]bool{}, aside: map[backup.ItemID]string{},
+		restoration: r, plan: p, failures: map[string]error{}, touched: map[backup.ItemID]bool{},
 		stays: map[backup.ItemID]backup.Detail{}, holds: map[backup.ItemID]bool{}, left: make(map[string]bool, len(left)),
 	}
 	for _, d := range left {
@@ -64,13 +63,10 @@ func (c *change) leftAlone(d difference) bool {
 	return c != nil && d.live != "" && c.holds[d.live]
 }
 
-// spared is what was left alone: what p keeps, and what the pass c, which may
-// be nil, found besides.
-func (c *change) spared(p *plan) []backup.Detail {
+// found is what the pass c, which may be nil, left alone and p knows nothing
+// of.
+func (c *change) found(p *plan) []backup.Detail {
 	var all []backup.Detail
-	for id, why := range p.kept {
-		all = append(all, stays(p.extra[id], why))
-	}
 	if c != nil {
 		for id, found := range c.stays {
 			if p.lives[id] == nil {
@@ -82,8 +78,12 @@ func (c *change) spared(p *plan) []backup.Detail {
 }
 
 // stays says of a live item that it was left alone.
-func stays(live *vault.Node, why string) backup.Detail {
-	return backup.Detail{Code: backup.LeftAsItIs, Message: "It is not in the restore point and was left as it is. " + why, Target: live.Path}
+func (r *restoration) stays(live *vault.Node, why string) backup.Detail {
+	d := backup.Detail{Code: backup.LeftAsItIs, Message: "It is not in the restore point and was left as it is. " + why, Target: live.Path}
+	if name, ok := r.aside[live.ID]; ok && name != live.Name {
+		d.Message = fmt.Sprintf("It is not in the restore point and was left there, but for its name: it was %q, which another item has now. %s", name, why)
+	}
+	return d
 }
 
 // apply does, in this order, what makes each step possible: it frees the names
@@ -197,7 +197,9 @@ func (c *change) moveAside(ctx context.Context, live *vault.Node) error {
 	if err != nil {
 		return err
 	}
-	c.aside[live.ID] = live.Name
+	if _, ok := c.aside[live.ID]; !ok {
+		c.aside[live.ID] = live.Name
+	}
 	live.Name, live.Path = name, path.Join(path.Dir(live.Path), name)
 	return nil
 }
@@ -409,7 +411,7 @@ func (c *change) file(ctx context.Context, w *want) error {
 			if err != nil {
 				return err
 			}
-			if !sameContent(entryOf(item, backup.File), seen.Entry) && (seen.Hash == "" || item.Hash != seen.Hash || item.Size != seen.Size) {
+			if !stillHolds(item, seen.Entry) && (seen.Hash == "" || item.Hash != seen.Hash || item.Size != seen.Size) {
 				return fmt.Errorf("%w: item %s", drive.ErrChanged, w.live.ID)
 			}
 			target.IfMatch = cmp.Or(item.ETag, item.CTag)
@@ -518,7 +520,8 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 			c.mu.Lock()
 			c.holds[folder.ID] = true
 			if why != "" {
-				c.stays[item.ID] = stays(&vault.Node{Path: path.Join(folder.Path, item.Name)}, why)
+				at := path.Join(folder.Path, item.Name)
+				c.stays[cmp.Or(item.ID, backup.ItemID("at "+at))] = c.restoration.stays(&vault.Node{Entry: vault.Entry{ID: item.ID, Name: item.Name}, Path: at}, why)
 			}
 			c.mu.Unlock()
 		case seen[known.ID] == nil:
@@ -563,10 +566,17 @@ func (c *change) verdict(item drive.Item) (known *vault.Node, why string) {
 	case c.kept[item.ID] != "":
 		return nil, c.kept[item.ID]
 	case (known.Kind == backup.Folder) != (item.Kind == backup.Folder),
-		known.Kind == backup.File && !sameContent(entryOf(item, backup.File), known.Entry):
+		known.Kind == backup.File && !stillHolds(item, known.Entry):
 		return nil, sinceBegun
 	}
 	return known, ""
+}
+
+// stillHolds reports whether a live file has the content that was backed up of
+// it, as e says. Where the source misstates a size, e has the true one.
+func stillHolds(item drive.Item, e vault.Entry) bool {
+	now := entryOf(item, backup.File)
+	return sameContent(now, e) || (now.CTag == "" || e.CTag == "") && now.Hash != "" && now.Hash == e.Hash && now.Modified.Equal(e.Modified)
 }
 
 // thin moves to the recycle bin what may go of a folder that stays.
@@ -595,7 +605,7 @@ func (c *change) remove(ctx context.Context, live *vault.Node) error {
 		case errors.Is(err, drive.ErrNotFound):
 		case err != nil:
 			return err
-		case !sameContent(entryOf(item, backup.File), live.Entry):
+		case !stillHolds(item, live.Entry):
 			return fmt.Errorf("%w: item %s", drive.ErrChanged, live.ID)
 		}
 		tag = item.ETag

@@ -273,6 +273,30 @@ func TestNamesThatTheSourceTakesForOne(t *testing.T) {
 	}
 }
 
+// A restore that is killed makes nothing twice under the names that it takes
+// instead.
+func TestOtherNamesAreTheSameInEachRun(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.faults.Set(func(o *simtenant.Options) { o.FoldNames = true })
+	home := w.home(0)
+	w.put(home, map[string]string{"A/one.txt": "1", "A/ONE.txt": "2", "a/One.txt": "3", "a/one.TXT": "4", "B": "5", "b": "6"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	a := w.activate(point, backup.DestinationNew)
+	stops := w.stopping(rand.New(rand.NewPCG(5, 8365)), 12, jobs.Restore, string(a.ID), w.engine.restore)
+	a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
+	w.must(err)
+	got := w.library(unit, a.RestoredSiteName)
+	for path, content := range map[string]string{"A/one (2).txt": "1", "A/ONE.txt": "2", "a (2)/One.txt": "3", "a (2)/one (2).TXT": "4", "B": "5", "b (2)": "6"} {
+		if !strings.HasPrefix(got[path], digest([]byte(content))) {
+			t.Errorf("%s is %q", path, got[path])
+		}
+	}
+	if len(got) != 8 || a.Status != backup.ArtifactSucceeded {
+		t.Errorf("after %d stops the artifact is %s, and there is %v", stops, a.Status, got)
+	}
+}
+
 // shifted serves a tenant whose years are others by so many: a file system does
 // not keep such times.
 func shifted(next http.Handler, by int) http.Handler {
@@ -406,6 +430,9 @@ func TestRestoreInPlaceSparesWhatNoPointHolds(t *testing.T) {
 	got := w.look(home)
 	if got[aside] != live["gone.txt"] {
 		t.Errorf("what had the name of gone.txt is %q, was %q", got[aside], live["gone.txt"])
+	}
+	if said := detail(a.Problem, aside); !strings.Contains(said, `it was "gone.txt"`) {
+		t.Errorf("of it the artifact says %q", said)
 	}
 	for _, at := range []string{"new.exe", "old.exe", "extra/deep/new.exe"} {
 		if got[at] != live[at] {
@@ -662,5 +689,37 @@ func TestRestoreCountsItsProgress(t *testing.T) {
 		if done > of || done == 0 {
 			t.Error(line[0])
 		}
+	}
+}
+
+// A file of which the source states a wrong size and hash for good, as it does
+// of some photos, is compared by what it holds.
+func TestRestoreOfFilesThatTheSourceMisstates(t *testing.T) {
+	for _, to := range []backup.Destination{backup.DestinationInPlace, backup.DestinationNew} {
+		t.Run(string(to), func(t *testing.T) {
+			w := newWorld(t, "ann")
+			w.faults.Set(func(o *simtenant.Options) { o.Misstate = ".heic" })
+			home := w.home(0)
+			w.put(home, map[string]string{"photo.heic": strings.Repeat("photograph ", 100), "gone.heic": strings.Repeat("another ", 100), "a.txt": "a"})
+			unit := w.protectAll()[0]
+			point := w.backUp(unit)
+			want := w.look(home)
+			w.same("the point", want, w.kept(point.Tree))
+			w.must(os.WriteFile(filepath.Join(home, "photo.heic"), []byte("encrypted, and of another length"), 0o644))
+			w.must(os.Remove(filepath.Join(home, "gone.heic")))
+			w.reset()
+			a := w.restored(point, to)
+			if a.Problem != nil {
+				t.Errorf("the artifact says %+v", a.Problem)
+			}
+			got := w.look(home)
+			if to == backup.DestinationNew {
+				got = w.library(unit, a.RestoredSiteName)
+				w.wantAsked("upload", 3)
+			} else {
+				w.wantAsked("upload", 2)
+			}
+			w.same("the place", want, got)
+		})
 	}
 }

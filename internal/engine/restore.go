@@ -206,13 +206,14 @@ type restoration struct {
 	seeds   map[backup.ItemID]vault.Entry // what was uploaded, by live id: the backup that follows need not download it
 	sent    map[backup.ItemID]bool        // live ids that were written to
 	refused map[backup.ItemID]bool        // whose names the source takes for another's, by the id in the point
+	aside   map[backup.ItemID]string      // the names that live items had before they were moved aside
 	damaged map[string]damaged            // contents that cannot be read, by their ids
 }
 
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
 	return &restoration{
 		e: e, job: j, unit: to.unit, point: p, source: to.source, vault: to.vault, drive: to.live,
-		seeds: map[backup.ItemID]vault.Entry{}, sent: map[backup.ItemID]bool{}, refused: map[backup.ItemID]bool{}, damaged: map[string]damaged{},
+		seeds: map[backup.ItemID]vault.Entry{}, sent: map[backup.ItemID]bool{}, refused: map[backup.ItemID]bool{}, aside: map[backup.ItemID]string{}, damaged: map[string]damaged{},
 	}
 }
 
@@ -398,7 +399,7 @@ func (r *restoration) surveyPending(ctx context.Context, p *plan, tree string, p
 			kind = backup.Folder
 		}
 		now := entryOf(item, kind)
-		if known && kept.Kind == kind && kind == backup.File && sameContent(now, kept) {
+		if known && kept.Kind == kind && kind == backup.File && stillHolds(item, kept) {
 			return nil
 		}
 		p.addLive(vault.Node{Entry: now, Path: pending.Path})
@@ -622,7 +623,10 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 // outcome is what an artifact's error says: what of left could not be done, and
 // what there is to know of the rest. last is the last pass, or nil.
 func (r *restoration) outcome(p *plan, left []difference, last *change) *backup.Problem {
-	remarks := last.spared(p)
+	remarks := last.found(p)
+	for id, why := range p.kept {
+		remarks = append(remarks, r.stays(p.extra[id], why))
+	}
 	for _, w := range p.wants {
 		switch {
 		case w.remark != "":
