@@ -94,6 +94,9 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	for _, t := range cfg.Tenants {
 		id := backup.TenantID(t.ID)
 		tenants = append(tenants, id)
+		if err := s.catalog.AdoptRetention(ctx, id); err != nil {
+			return nil, err
+		}
 		s.sources[id] = drive.New(drive.Config{
 			Graph: t.Graph, Authority: t.Authority, Tenant: id, ClientID: t.ClientID, Secret: t.Secret, Log: log,
 		})

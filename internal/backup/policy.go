@@ -27,6 +27,7 @@ type Policy struct {
 	DisplayName string
 	Enabled     bool // what was asked for last: activate or deactivate
 	Status      PolicyStatus
+	Retention   Retention // how its points are kept
 	Created     Stamp
 	Modified    Stamp
 }

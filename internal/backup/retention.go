@@ -20,12 +20,52 @@ type RetentionSetting struct {
 // weeks, and one a week for a year.
 var DefaultRetention = []RetentionSetting{{"R/PT10M", "P2W"}, {"R/P1W", "P1Y"}}
 
-// Retention is how long restore points are kept, as it is configured. No
-// settings mean DefaultRetention. A legal hold keeps everything, for as long as
-// it is configured.
+// Retention is how long restore points are kept. No settings mean
+// DefaultRetention. A legal hold keeps everything, for as long as it lasts.
 type Retention struct {
 	Settings  []RetentionSetting `json:"settings,omitempty"`
 	LegalHold bool               `json:"legalHold,omitempty"`
+}
+
+// What makes restore points be kept for a shorter time takes effect after a
+// delay, so that a mistake can be called off before anything has gone.
+const (
+	RetentionDelay         = 7 * 24 * time.Hour // where no other is asked for
+	ShortestRetentionDelay = 24 * time.Hour
+)
+
+// Equal reports whether r and s are the same, DefaultRetention spelled out or
+// not.
+func (r Retention) Equal(s Retention) bool {
+	return r.LegalHold == s.LegalHold && slices.Equal(r.settings(), s.settings())
+}
+
+func (r Retention) settings() []RetentionSetting {
+	if len(r.Settings) == 0 {
+		return DefaultRetention
+	}
+	return r.Settings
+}
+
+// Shown are the settings as callers see them. The wire has no word for ever.
+func (r Retention) Shown() []RetentionSetting {
+	if k, err := NewKeeping(r); err == nil && k.LegalHold {
+		return []RetentionSetting{{"R/" + k.tiers[0].every.String(), "P1000Y"}}
+	}
+	return r.settings()
+}
+
+// String says in words what r is.
+func (r Retention) String() string {
+	parts := make([]string, 0, 3)
+	for _, s := range r.settings() {
+		parts = append(parts, s.Interval+" for "+s.Period)
+	}
+	text := strings.Join(parts, ", ")
+	if r.LegalHold {
+		text += ", and everything under a legal hold"
+	}
+	return text
 }
 
 // KeptForever is when a point under a legal hold expires.
@@ -42,9 +82,7 @@ type Keeping struct {
 
 // NewKeeping returns what r means, or what is wrong with it.
 func NewKeeping(r Retention) (*Keeping, error) {
-	if len(r.Settings) == 0 {
-		r.Settings = DefaultRetention
-	}
+	r.Settings = r.settings()
 	k := &Keeping{Retention: r}
 	for _, s := range r.Settings {
 		repeated, ok := strings.CutPrefix(s.Interval, "R/")
@@ -67,12 +105,22 @@ func NewKeeping(r Retention) (*Keeping, error) {
 	return k, nil
 }
 
-// Shown are the settings as callers see them. The wire has no word for ever.
-func (k *Keeping) Shown() []RetentionSetting {
-	if k.LegalHold {
-		return []RetentionSetting{{"R/" + k.tiers[0].every.String(), "P1000Y"}}
+// Covers reports whether k keeps every point, whenever it was made and whatever
+// was made before it, at least as long as o does. To put k in the place of o
+// then shortens nothing.
+func (k *Keeping) Covers(o *Keeping) bool {
+	if k.LegalHold || o.LegalHold {
+		return k.LegalHold
 	}
-	return k.Settings
+	for i, old := range o.tiers {
+		covered := slices.ContainsFunc(k.tiers[1:], func(t tier) bool {
+			return i > 0 && t.every.divides(old.every) && t.keep.covers(old.keep)
+		})
+		if !covered && !k.tiers[0].keep.covers(old.keep) {
+			return false
+		}
+	}
+	return true
 }
 
 // Intervals returns the beginnings of the intervals that a time is in, of each
@@ -101,7 +149,8 @@ func (k *Keeping) Expires(at time.Time, first []bool) (expires time.Time, longer
 	return expires, longer
 }
 
-// A RetentionPlan says for each policy how long its points are kept.
+// A RetentionPlan is what a configuration says of retention: how the points of
+// new policies are kept and, as configurations once said it, those of others.
 type RetentionPlan struct {
 	Default  Retention              `json:"default"`
 	Policies map[PolicyID]Retention `json:"policies,omitempty"`
@@ -186,6 +235,40 @@ func (s Span) String() string {
 
 // After returns the time that is s later than t.
 func (s Span) After(t time.Time) time.Time { return t.AddDate(0, s.Months, s.Days).Add(s.Time) }
+
+// covers reports whether s ends no earlier than o, whenever the two begin. The
+// calendar repeats itself after 400 years.
+func (s Span) covers(o Span) bool {
+	if s.Months >= o.Months && s.Days >= o.Days && s.Time >= o.Time {
+		return true
+	}
+	const cycle = 146_097 // days
+	at := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range cycle {
+		if s.After(at).Before(o.After(at)) {
+			return false
+		}
+		at = at.AddDate(0, 0, 1)
+	}
+	return true
+}
+
+// divides reports whether each interval of length o begins with one of length
+// s, so that what is the first of its o is the first of its s.
+func (s Span) divides(o Span) bool {
+	const day = 24 * time.Hour
+	switch {
+	case s.Months > 0:
+		return o.Months > 0 && o.Months%s.Months == 0
+	case s.Days > 0:
+		return o.Months > 0 && s.Days == 1 || o.Months == 0 && o.Days > 0 && o.Days%s.Days == 0
+	case o.Months > 0:
+		return day%s.Time == 0
+	case o.Days > 0:
+		return day%s.Time == 0 || time.Duration(o.Days)*day%s.Time == 0
+	}
+	return o.Time%s.Time == 0
+}
 
 // rough is about how long s is.
 func (s Span) rough() time.Duration {

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -67,5 +68,75 @@ func TestRetention(t *testing.T) {
 	}
 	if _, err := NewKeeping(Retention{Settings: []RetentionSetting{{"R/P1W", "P2W"}, {"R/P7D", "P2W"}}}); err == nil {
 		t.Error("one interval twice is accepted")
+	}
+}
+
+// What covers shortens nothing: checked against points at random, first or not
+// of their intervals as a drive's points make them.
+func TestRetentionCovers(t *testing.T) {
+	keep := func(hold bool, settings ...string) *Keeping {
+		r := Retention{LegalHold: hold}
+		for i := 0; i < len(settings); i += 2 {
+			r.Settings = append(r.Settings, RetentionSetting{"R/" + settings[i], settings[i+1]})
+		}
+		k, err := NewKeeping(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	for _, row := range []struct {
+		old, new *Keeping
+		want     bool
+	}{
+		{keep(false, "PT10M", "P2W"), keep(false, "PT10M", "P2W"), true},
+		{keep(false, "PT10M", "P2W"), keep(false, "PT1H", "P2W"), true}, // the shortest interval keeps every point
+		{keep(false, "PT10M", "P2W"), keep(false, "PT10M", "P1W", "P1D", "P1Y"), false},
+		{keep(false, "PT10M", "P2W", "P1W", "P1Y"), keep(false, "PT10M", "P2W"), false},
+		{keep(false, "PT10M", "P2W"), keep(false, "PT10M", "P2W", "P1W", "P1Y"), true},
+		{keep(false, "PT10M", "P2W", "P1W", "P1Y"), keep(false, "PT10M", "P2W", "P1D", "P1Y"), true},
+		{keep(false, "PT10M", "P2W", "P1W", "P1Y"), keep(false, "PT10M", "P2W", "P1M", "P1Y"), false},
+		{keep(false, "PT10M", "P2W", "P1M", "P1Y"), keep(false, "PT10M", "P2W", "P1W", "P1Y"), false}, // no week begins with each month
+		{keep(false, "PT10M", "P2W", "P1M", "P1Y"), keep(false, "PT10M", "P2W", "P1D", "P1Y"), true},
+		{keep(false, "PT10M", "P2W", "P1Y", "P7Y"), keep(false, "PT10M", "P2W", "P1M", "P7Y"), true},
+		{keep(false, "PT10M", "P2W", "P5M", "P7Y"), keep(false, "PT10M", "P2W", "P2M", "P7Y"), false},
+		{keep(false, "PT10M", "P2W", "P1W", "P1Y"), keep(false, "PT10M", "P1Y"), true},
+		{keep(false, "PT10M", "P2W", "P1W", "P1Y"), keep(false, "PT10M", "P365D"), false}, // a leap year is longer
+		{keep(false, "PT10M", "P365D"), keep(false, "PT10M", "P1Y"), true},
+		{keep(false, "PT10M", "P31D"), keep(false, "PT10M", "P1M"), false},
+		{keep(false, "PT10M", "P1M"), keep(false, "PT10M", "P31D"), true},
+		{keep(false, "PT10M", "P28D"), keep(false, "PT10M", "P1M"), true},
+		{keep(false, "PT10M", "P1D"), keep(false, "PT10M", "PT24H"), true},
+		{keep(false, "PT10M", "P2W", "PT6H", "P1M"), keep(false, "PT10M", "P2W", "PT2H", "P1M"), true},
+		{keep(false, "PT10M", "P2W", "PT6H", "P1M"), keep(false, "PT10M", "P2W", "PT4H", "P1M"), false},
+		{keep(false, "PT10M", "P2W", "P1D", "P1M"), keep(false, "PT10M", "P2W", "PT7H", "P1M"), false},
+		{keep(false, "PT10M", "P2W", "P1D", "P1M"), keep(false, "PT10M", "P2W", "PT8H", "P1M"), true},
+		{keep(false, "PT10M", "P2W"), keep(true, "PT10M", "P1D"), true},
+		{keep(true, "PT10M", "P1D"), keep(false, "PT10M", "P999Y"), false},
+		{keep(true, "PT10M", "P2W"), keep(true, "PT10M", "P1D"), true},
+	} {
+		if got := row.new.Covers(row.old); got != row.want {
+			t.Errorf("%v in place of %v: covers = %v, want %v", row.new, row.old, got, row.want)
+		}
+		// Points of a drive, made whenever. What covers never ends one earlier;
+		// what does not is found out by some.
+		random, shorter := rand.New(rand.NewPCG(1, 2)), false
+		at, before := time.Date(1999, 12, 1, 0, 0, 0, 0, time.UTC), time.Time{}
+		for range 20_000 {
+			at = at.Add(time.Duration(random.Int64N(int64(40 * time.Hour))))
+			firsts := func(k *Keeping) (first []bool) {
+				for _, begin := range k.Intervals(at) {
+					first = append(first, before.Before(begin))
+				}
+				return first
+			}
+			oldEnd, _ := row.old.Expires(at, firsts(row.old))
+			newEnd, _ := row.new.Expires(at, firsts(row.new))
+			shorter = shorter || newEnd.Before(oldEnd)
+			before = at
+		}
+		if shorter == row.want {
+			t.Errorf("%v in place of %v: a point ends earlier: %v", row.new, row.old, shorter)
+		}
 	}
 }

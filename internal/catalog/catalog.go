@@ -57,7 +57,7 @@ type Catalog struct {
 	maxActive int
 	batch     int // how many rows a large change writes in one transaction; between two, others have their turn
 	cfg       Config
-	retention retention
+	plan      backup.RetentionPlan // what the configuration says; the zero plan is as Microsoft keeps
 }
 
 // New returns a catalog on db that enqueues its work on q.
@@ -71,11 +71,7 @@ func New(db *database.DB, q *jobs.Queue, cfg Config) *Catalog {
 	if cfg.ServiceStatus == "" {
 		cfg.ServiceStatus = backup.ServiceEnabled
 	}
-	c := &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
-	if err := c.SetRetention(backup.RetentionPlan{}); err != nil {
-		panic(err) // Microsoft's settings are sound
-	}
-	return c
+	return &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
 }
 
 // Failures that workers, not callers, are told about.

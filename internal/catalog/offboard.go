@@ -41,7 +41,7 @@ func (c *Catalog) moveUnit(ctx context.Context, tenant backup.TenantID, id backu
 			return err
 		}
 		if u.Status == backup.UnitOffboardRequested {
-			held, err := c.underHold(ctx, tx, id)
+			held, err := c.underHold(ctx, tx, tenant, id)
 			if err != nil {
 				return err
 			}
@@ -134,7 +134,7 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 			next = now.Add(time.Minute)
 			return nil
 		}
-		if held, err := c.underHold(ctx, tx, u.ID); err != nil || held {
+		if held, err := c.underHold(ctx, tx, j.Tenant, u.ID); err != nil || held {
 			next = now.Add(24 * time.Hour) // until the hold has ended
 			return err
 		}

@@ -156,47 +156,75 @@ func (c *Catalog) SearchPoints(ctx context.Context, tenant backup.TenantID, s Po
 // ExpirePoints forgets the restore points of the job's tenant whose time is
 // over, notes their drives for trimming, and returns how many they were. A
 // point that is being restored or browsed is kept until that has ended. Before
-// that all follow the configured retention, if it has changed. jobs.ErrLost.
+// that all follow the retention that is in force. jobs.ErrLost, and
+// ErrRetentionDisagrees, in words, if the configuration of this process says
+// something else of that: then nothing is done.
 func (c *Catalog) ExpirePoints(ctx context.Context, j *jobs.Job) (total int64, err error) {
-	if err := c.reapplyRetention(ctx, j); err != nil {
+	if err := c.AdoptRetention(ctx, j.Tenant); err != nil {
+		return 0, err
+	}
+	why, err := c.RetentionDisagreement(ctx, j.Tenant)
+	if err != nil {
 		return 0, fmt.Errorf("expire points: %w", err)
 	}
+	if why != "" {
+		return 0, fmt.Errorf("%w. %s", ErrRetentionDisagrees, why)
+	}
+	for again := true; again; {
+		if err := c.applyRetention(ctx, j); err != nil {
+			return total, fmt.Errorf("expire points: %w", err)
+		}
+		var n int64
+		n, again, err = c.expireSome(ctx, j)
+		total += n
+		if err != nil {
+			return total, fmt.Errorf("expire points: %w", err)
+		}
+	}
+	return total, nil
+}
+
+// expireSome forgets a batch of points whose time is over. again says that
+// there may be more, or that retention was changed meanwhile, in which case
+// nothing was forgotten.
+func (c *Catalog) expireSome(ctx context.Context, j *jobs.Job) (n int64, again bool, err error) {
 	const over = `tenant = $1 AND expires <= $2 AND NOT EXISTS (
 		SELECT 1 FROM restore_artifact a WHERE a.point = restore_point.id AND a.status IN ('scheduled', 'inProgress'))
 		AND NOT EXISTS (SELECT 1 FROM browse_session b WHERE b.point = restore_point.id AND b.expires > $2)
 		AND NOT EXISTS (SELECT 1 FROM granular_artifact g WHERE g.point = restore_point.id AND g.status IN ('scheduled', 'inProgress'))`
 	now := database.Micros(c.now())
-	for {
-		var n int64
-		err := c.db.Tx(ctx, func(tx *database.Tx) error {
-			if err := j.Hold(ctx, tx); err != nil {
-				return err
-			}
-			rows, err := tx.QueryContext(ctx, `
-				DELETE FROM restore_point WHERE id IN (SELECT id FROM restore_point WHERE `+over+` ORDER BY expires LIMIT $3)
-				RETURNING unit, drive`, string(j.Tenant), now, c.batch)
-			gone, err := collect(rows, err, func(r scanner) (d [2]string, err error) { return d, r.Scan(&d[0], &d[1]) })
-			if err != nil {
-				return fmt.Errorf("delete points: %w", err)
-			}
-			n = int64(len(gone))
-			if n == 0 {
-				return nil
-			}
-			_, err = tx.ExecContext(ctx, `
-				UPDATE drive_state SET trim = 1
-				WHERE tenant = $1 AND trim = 0 AND (unit, drive) IN (SELECT e.value->>0, e.value->>1 FROM `+tx.Dialect().JSONRows("$2")+` AS e)`,
-				string(j.Tenant), jsonList(gone))
+	err = c.db.Tx(ctx, func(tx *database.Tx) error {
+		n, again = 0, false
+		if err := j.Hold(ctx, tx); err != nil {
 			return err
-		})
+		}
+		// Held until the end, so that a hold which has been answered holds.
+		kept, err := readRetentions(ctx, tx, j.Tenant, tx.Dialect().ForUpdate())
 		if err != nil {
-			return total, fmt.Errorf("expire points: %w", err)
+			return err
 		}
-		total += n
-		if n < int64(c.batch) {
-			return total, nil
+		if again = len(kept.outstanding()) > 0; again {
+			return nil
 		}
-	}
+		rows, err := tx.QueryContext(ctx, `
+			DELETE FROM restore_point WHERE id IN (SELECT id FROM restore_point WHERE `+over+` ORDER BY expires LIMIT $3)
+			RETURNING unit, drive`, string(j.Tenant), now, c.batch)
+		gone, err := collect(rows, err, func(r scanner) (d [2]string, err error) { return d, r.Scan(&d[0], &d[1]) })
+		if err != nil {
+			return fmt.Errorf("delete points: %w", err)
+		}
+		n = int64(len(gone))
+		again = n == int64(c.batch)
+		if n == 0 {
+			return nil
+		}
+		_, err = tx.ExecContext(ctx, `
+			UPDATE drive_state SET trim = 1
+			WHERE tenant = $1 AND trim = 0 AND (unit, drive) IN (SELECT e.value->>0, e.value->>1 FROM `+tx.Dialect().JSONRows("$2")+` AS e)`,
+			string(j.Tenant), jsonList(gone))
+		return err
+	})
+	return n, again, err
 }
 
 // LiveTrees returns the trees in the vault that the points of a drive name,

@@ -32,7 +32,9 @@ const (
 
 	policyColumns = `policy.id, policy.tenant, policy.workload, policy.display_name, policy.enabled,
 		policy.created, policy.created_by, policy.modified, policy.modified_by,
-		` + protecting + ` OR ` + unprotecting + ` OR ` + removing + `, ` + unprotecting + `, ` + unprotected + ` OR ` + withProblem
+		` + protecting + ` OR ` + unprotecting + ` OR ` + removing + `, ` + unprotecting + `, ` + unprotected + ` OR ` + withProblem + `,
+		(SELECT t.kept FROM retention t WHERE t.tenant = policy.tenant AND t.policy = ''),
+		(SELECT t.kept FROM retention t WHERE t.tenant = policy.tenant AND t.policy = policy.id)`
 
 	// policyStatus is backup.StatusOf for filters.
 	policyStatus = `CASE WHEN policy.enabled = 0 AND ` + unprotecting + ` THEN 'updating'
@@ -44,8 +46,18 @@ const (
 
 func scanPolicy(r scanner) (p backup.Policy, err error) {
 	var t backup.UnitTally
+	var tenant, own *backup.Retention
 	err = r.Scan(&p.ID, &p.Tenant, &p.Workload, &p.DisplayName, &p.Enabled, micros{&p.Created.At}, fromJSON{&p.Created.By},
-		micros{&p.Modified.At}, fromJSON{&p.Modified.By}, &t.Requested, &t.Unprotecting, &t.Failing)
+		micros{&p.Modified.At}, fromJSON{&p.Modified.By}, &t.Requested, &t.Unprotecting, &t.Failing,
+		fromJSON{&tenant}, fromJSON{&own})
+	all := retentions{}
+	if tenant != nil {
+		all[""] = Retention{Kept: *tenant}
+	}
+	if own != nil {
+		all[p.ID] = Retention{Kept: *own}
+	}
+	p.Retention, _ = all.of(p.ID)
 	p.Status = backup.StatusOf(p.Enabled, t)
 	return p, err
 }
@@ -149,7 +161,7 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 				return err.On(string(owner))
 			}
 		}
-		if err := insertPolicy(ctx, tx, &p); err != nil {
+		if err := c.insertPolicy(ctx, tx, &p); err != nil {
 			return err
 		}
 		audited(ctx, p.ID)
@@ -161,7 +173,7 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 	return p, nil
 }
 
-func insertPolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
+func (c *Catalog) insertPolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO policy (id, tenant, workload, display_name, enabled, created, created_by, modified, modified_by, name_key)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
@@ -170,7 +182,7 @@ func insertPolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error 
 	if err != nil {
 		return fmt.Errorf("insert policy: %w", err)
 	}
-	return nil
+	return c.beginRetention(ctx, tx, p)
 }
 
 func duplicateUnit(target string) error {

@@ -2,7 +2,12 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"holdfast/internal/backup"
@@ -10,58 +15,348 @@ import (
 	"holdfast/internal/jobs"
 )
 
-// A retention is a plan that can be kept to.
-type retention struct {
-	def      *backup.Keeping
-	policies map[backup.PolicyID]*backup.Keeping
+// A Retention is how the points of a policy are kept, as a fact of the
+// database: it outlives the policy, whose points it keeps.
+type Retention struct {
+	Policy    backup.PolicyID   // "" is the tenant's: see Retentions
+	Kept      backup.Retention  // in force
+	Pending   *backup.Retention // what takes its place, nil for nothing
+	Effective time.Time         // when it does
+	Modified  backup.Stamp      // zero where it was taken from a configuration
+
+	applied string // what the points stand under
 }
 
-// SetRetention has restore points kept as plan says, from now on; those there
-// are follow with the next round of ExpirePoints. It is called before the
-// catalog is used. The error says what is wrong with the plan.
+// ErrRetentionDisagrees says that the configuration of this process says
+// something else of retention than the database.
+var ErrRetentionDisagrees = errors.New("the configuration and the database disagree on retention, so nothing expires")
+
+// SetRetention has new policies keep their points as plan says by default, and
+// a tenant whose retention is not in the database yet begin with all of plan.
+// It is called before the catalog is used. The error says what is wrong with
+// the plan.
 func (c *Catalog) SetRetention(plan backup.RetentionPlan) error {
-	def, err := backup.NewKeeping(plan.Default)
-	if err != nil {
+	if _, err := backup.NewKeeping(plan.Default); err != nil {
 		return fmt.Errorf("default: %w", err)
 	}
-	r := retention{def: def, policies: map[backup.PolicyID]*backup.Keeping{}}
 	for id, own := range plan.Policies {
-		if r.policies[id], err = backup.NewKeeping(own); err != nil {
+		if _, err := backup.NewKeeping(own); err != nil {
 			return fmt.Errorf("policy %s: %w", id, err)
 		}
 	}
-	c.retention = r
+	c.plan = plan
 	return nil
 }
 
-// of returns how the points of a policy are kept, also of one that was deleted.
-func (r retention) of(p backup.PolicyID) *backup.Keeping {
-	if k := r.policies[p]; k != nil {
-		return k
+// planned is what the configuration says of a policy.
+func (c *Catalog) planned(p backup.PolicyID) backup.Retention {
+	if own, ok := c.plan.Policies[p]; ok {
+		return own
 	}
-	return r.def
+	return c.plan.Default
 }
 
-// RetentionSettings returns how long the points of a policy are kept, as
-// callers see it.
-func (c *Catalog) RetentionSettings(p backup.PolicyID) []backup.RetentionSetting {
-	return c.retention.of(p).Shown()
+// A retentions is how a tenant keeps its points.
+type retentions map[backup.PolicyID]Retention
+
+// of returns how the points of a policy are kept, and whether that is known at
+// all. What has none of its own is kept as the tenant has it; the tenant's hold
+// is on everything.
+func (all retentions) of(p backup.PolicyID) (backup.Retention, bool) {
+	tenant, known := all[""]
+	own, ok := all[p]
+	if !ok {
+		own = tenant
+	}
+	r := own.Kept
+	r.LegalHold = r.LegalHold || tenant.Kept.LegalHold
+	return r, ok || known
+}
+
+const retentionColumns = `policy, kept, pending, effective, modified, modified_by, applied`
+
+func scanRetention(r scanner) (t Retention, err error) {
+	return t, r.Scan(&t.Policy, fromJSON{&t.Kept}, fromJSON{&t.Pending}, micros{&t.Effective}, micros{&t.Modified.At}, fromJSON{&t.Modified.By}, &t.applied)
+}
+
+// readRetentions returns a tenant's retentions; lock has them stay until the
+// transaction ends.
+func readRetentions(ctx context.Context, db database.Queryer, tenant backup.TenantID, lock string) (retentions, error) {
+	rows, err := db.QueryContext(ctx, `SELECT `+retentionColumns+` FROM retention WHERE tenant = $1 ORDER BY policy`+lock, string(tenant))
+	list, err := collect(rows, err, scanRetention)
+	if err != nil {
+		return nil, fmt.Errorf("read retention: %w", err)
+	}
+	all := retentions{}
+	for _, r := range list {
+		all[r.Policy] = r
+	}
+	return all, nil
+}
+
+// keeping returns how the points of a policy are kept.
+func (c *Catalog) keeping(ctx context.Context, db database.Queryer, tenant backup.TenantID, policy backup.PolicyID) (*backup.Keeping, error) {
+	rows, err := db.QueryContext(ctx, `SELECT `+retentionColumns+` FROM retention WHERE tenant = $1 AND policy IN ('', $2)`, string(tenant), string(policy))
+	list, err := collect(rows, err, scanRetention)
+	if err != nil {
+		return nil, fmt.Errorf("read retention: %w", err)
+	}
+	all := retentions{}
+	for _, r := range list {
+		all[r.Policy] = r
+	}
+	kept, known := all.of(policy)
+	if !known {
+		kept = c.planned(policy)
+	}
+	return backup.NewKeeping(kept)
+}
+
+// Retentions lists how a tenant keeps its points: the tenant's own first, which
+// is of points that are of no policy, of what new policies begin with once
+// somebody has set it, and which may hold everything; then that of each policy
+// that there is or was.
+func (c *Catalog) Retentions(ctx context.Context, tenant backup.TenantID) ([]Retention, error) {
+	all, err := readRetentions(ctx, c.db.Read(), tenant, "")
+	if err != nil {
+		return nil, err
+	}
+	return slices.SortedFunc(maps.Values(all), func(a, b Retention) int { return strings.Compare(string(a.Policy), string(b.Policy)) }), nil
+}
+
+// beginRetention stores how the points of a policy are kept that is being made.
+func (c *Catalog) beginRetention(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
+	p.Retention = c.planned(p.ID)
+	err := tx.QueryRowContext(ctx, `SELECT kept FROM retention WHERE tenant = $1 AND policy = '' AND modified <> 0`, string(p.Tenant)).
+		Scan(fromJSON{&p.Retention})
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("read the tenant's retention: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO retention (tenant, policy, kept, applied) VALUES ($1, $2, $3, '') ON CONFLICT DO NOTHING`,
+		string(p.Tenant), string(p.ID), toJSON(p.Retention))
+	if err != nil {
+		return fmt.Errorf("store the policy's retention: %w", err)
+	}
+	return nil
+}
+
+// AdoptRetention takes a tenant's retention from the configuration into the
+// database, if it has none there: the default, and how the points of every
+// policy are kept that there is or was. It may be called again.
+func (c *Catalog) AdoptRetention(ctx context.Context, tenant backup.TenantID) error {
+	const known = `SELECT EXISTS (SELECT 1 FROM retention WHERE tenant = $1 AND policy = '')`
+	var done bool
+	if err := c.db.Read().QueryRowContext(ctx, known, string(tenant)).Scan(&done); err != nil {
+		return fmt.Errorf("look for retention: %w", err)
+	}
+	if done {
+		return nil
+	}
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		if err := tx.QueryRowContext(ctx, known, string(tenant)).Scan(&done); err != nil || done {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, `
+			SELECT id FROM policy WHERE tenant = $1 UNION SELECT policy FROM restore_point WHERE tenant = $1 UNION SELECT ''`, string(tenant))
+		policies, err := collect(rows, err, func(r scanner) (p backup.PolicyID, err error) { return p, r.Scan(&p) })
+		if err != nil {
+			return err
+		}
+		type row struct{ Policy, Kept string }
+		adopted := make([]row, len(policies))
+		for i, p := range policies {
+			adopted[i] = row{string(p), toJSON(c.planned(p))}
+		}
+		_, err = tx.ExecContext(ctx, `
+			INSERT INTO retention (tenant, policy, kept, applied)
+			SELECT CAST($2 AS TEXT), e.value->>'Policy', e.value->>'Kept', '' FROM `+tx.Dialect().JSONRows("$1")+` AS e WHERE true
+			ON CONFLICT DO NOTHING`, jsonList(adopted), string(tenant))
+		if err != nil {
+			return err
+		}
+		return c.record(ctx, tx, backup.Activity{Tenant: tenant, Operation: backup.RetentionActivity})
+	})
+	if err != nil {
+		return fmt.Errorf("take up retention from the configuration: %w", err)
+	}
+	return nil
+}
+
+// RetentionDisagreement says in words in what the configuration of this process
+// disagrees with what the database says of a tenant's retention, "" if in
+// nothing. While it does, ExpirePoints does nothing here.
+func (c *Catalog) RetentionDisagreement(ctx context.Context, tenant backup.TenantID) (string, error) {
+	if len(c.plan.Policies) == 0 && !c.plan.Default.LegalHold {
+		return "", nil
+	}
+	all, err := readRetentions(ctx, c.db.Read(), tenant, "")
+	if err != nil {
+		return "", err
+	}
+	own, adopted := all[""]
+	if !adopted {
+		return "", nil // all of it will be taken from the configuration
+	}
+	var wrong []string
+	if c.plan.Default.LegalHold && !own.Kept.LegalHold {
+		wrong = append(wrong, "by default everything is under a legal hold, and here the tenant is under none")
+	}
+	for _, p := range slices.Sorted(maps.Keys(c.plan.Policies)) {
+		planned := c.plan.Policies[p]
+		r, known := all[p]
+		switch {
+		case known && !r.Kept.Equal(planned):
+			wrong = append(wrong, fmt.Sprintf("policy %s keeps %s, and here it keeps %s", p, planned, r.Kept))
+		case !known:
+			var there bool
+			err := c.db.Read().QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM restore_point WHERE tenant = $1 AND policy = $2)`, string(tenant), string(p)).Scan(&there)
+			if err != nil {
+				return "", fmt.Errorf("look for points of policy %s: %w", p, err)
+			}
+			if there {
+				wrong = append(wrong, fmt.Sprintf("policy %s keeps %s, and here nothing is known of it", p, planned))
+			}
+		}
+	}
+	if len(wrong) == 0 {
+		return "", nil
+	}
+	return "The configuration says: " + strings.Join(wrong, "; ") + ". Retention is kept in the database. Change it there with \"holdfast retention\" if need be, and take the members policies and legalHold of retention out of the configuration.", nil
+}
+
+// A RetentionChange is what became of a change of retention.
+type RetentionChange struct {
+	Retention       // as it is now
+	Waits     bool  // the change makes points go earlier: it is Pending
+	Points    int64 // that will be over when it takes effect, and would not be else
+	Drives    int64 // whose they are
+}
+
+// ChangeRetention has change alter how the points of a policy are kept; "" is
+// the tenant's. What keeps every point at least as long takes effect at once, as
+// does everything where there is no point yet; anything else after a while, which is not less than ShortestRetentionDelay;
+// until then CancelRetention calls it off. A change builds on one that waits,
+// and takes its place. PolicyNotFound, InvalidRequest.
+func (c *Catalog) ChangeRetention(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, after time.Duration, change func(*backup.Retention), by backup.Stamp) (RetentionChange, error) {
+	by = asStored(by)
+	if after < backup.ShortestRetentionDelay {
+		return RetentionChange{}, backup.Fail(backup.InvalidRequest, fmt.Sprintf("What makes points go earlier waits for at least %v.", backup.ShortestRetentionDelay))
+	}
+	var r RetentionChange
+	var was, will retentions
+	err := c.changeRetention(ctx, tenant, policy, by, func(tx *database.Tx, all retentions) error {
+		r = RetentionChange{Retention: all[policy]}
+		was = maps.Clone(all)
+		wanted := r.Kept
+		if r.Pending != nil {
+			wanted = *r.Pending
+		}
+		wanted.Settings = slices.Clone(wanted.Settings)
+		change(&wanted)
+		next, err := backup.NewKeeping(wanted)
+		if err != nil {
+			return backup.Fail(backup.InvalidRequest, err.Error()+".")
+		}
+		present, err := backup.NewKeeping(r.Kept)
+		if err != nil {
+			return err
+		}
+		r.Pending, r.Effective, r.Modified = nil, time.Time{}, by
+		if r.Waits = !next.Covers(present); r.Waits { // unless there is nothing to go
+			err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM restore_point WHERE tenant = $1 AND ($2 = '' OR policy = $2))`,
+				string(tenant), string(policy)).Scan(&r.Waits)
+			if err != nil {
+				return fmt.Errorf("look for points: %w", err)
+			}
+		}
+		if r.Waits {
+			r.Pending, r.Effective = &wanted, by.At.Add(after)
+		} else {
+			r.Kept = wanted
+		}
+		all[policy] = r.Retention
+		will = maps.Clone(all)
+		return nil
+	})
+	if err != nil {
+		return RetentionChange{}, fmt.Errorf("change retention: %w", err)
+	}
+	if r.Waits {
+		r.Kept, will[policy] = was[policy].Kept, Retention{Policy: policy, Kept: *r.Pending}
+		if r.Points, r.Drives, err = c.shortens(ctx, tenant, was, will, r.Effective); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// CancelRetention calls off a change that waits, if there is one, and returns
+// what is in force. PolicyNotFound.
+func (c *Catalog) CancelRetention(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, by backup.Stamp) (Retention, error) {
+	by = asStored(by)
+	var r Retention
+	err := c.changeRetention(ctx, tenant, policy, by, func(_ *database.Tx, all retentions) error {
+		r = all[policy]
+		if r.Pending != nil {
+			r.Pending, r.Effective, r.Modified = nil, time.Time{}, by
+		}
+		all[policy] = r
+		return nil
+	})
+	if err != nil {
+		return Retention{}, fmt.Errorf("cancel the change of retention: %w", err)
+	}
+	return r, nil
+}
+
+// changeRetention has fn change the retention of a policy among those of its
+// tenant, and stores it.
+func (c *Catalog) changeRetention(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, by backup.Stamp, fn func(*database.Tx, retentions) error) error {
+	if err := c.AdoptRetention(ctx, tenant); err != nil {
+		return err
+	}
+	return c.tx(ctx, tenant, func(tx *database.Tx) error {
+		// What is expiring at this moment holds them, too.
+		all, err := readRetentions(ctx, tx, tenant, tx.Dialect().ForUpdate())
+		if err != nil {
+			return err
+		}
+		if _, ok := all[policy]; !ok {
+			return policyNotFound()
+		}
+		if err := fn(tx, all); err != nil {
+			return err
+		}
+		r := all[policy]
+		var pending any
+		if r.Pending != nil {
+			pending = toJSON(*r.Pending)
+		}
+		_, err = tx.ExecContext(ctx, `
+			UPDATE retention SET kept = $3, pending = $4, effective = $5, modified = $6, modified_by = $7 WHERE tenant = $1 AND policy = $2`,
+			string(tenant), string(policy), toJSON(r.Kept), pending, database.Micros(r.Effective), database.Micros(by.At), toJSON(by.By))
+		return err
+	})
 }
 
 // keep fills in how long a new point of a unit is kept, and returns the policy
 // that says so and whether it is longer than most. It is the unit's policy;
-// that of the unit's points stays the one under which they were made.
+// that of the unit's points stays the one under which they were made. A point
+// is the first of an interval among those of its policy and drive.
 func (c *Catalog) keep(ctx context.Context, tx *database.Tx, p *backup.Point) (policy backup.PolicyID, longer bool, err error) {
 	if err := tx.QueryRowContext(ctx, `SELECT policy FROM unit WHERE id = $1`, string(p.Unit)).Scan(&policy); err != nil {
 		return "", false, fmt.Errorf("look for the unit's policy: %w", err)
 	}
-	k := c.retention.of(policy)
+	k, err := c.keeping(ctx, tx, p.Tenant, policy)
+	if err != nil {
+		return "", false, err
+	}
 	begins := k.Intervals(p.At)
 	first := make([]bool, len(begins))
 	for i, begin := range begins {
 		err := tx.QueryRowContext(ctx, `
-			SELECT NOT EXISTS (SELECT 1 FROM restore_point WHERE unit = $1 AND at >= $2 AND at <= $3)`,
-			string(p.Unit), database.Micros(begin), database.Micros(p.At)).Scan(&first[i])
+			SELECT NOT EXISTS (SELECT 1 FROM restore_point WHERE unit = $1 AND at >= $2 AND at <= $3 AND drive = $4 AND policy = $5 AND lost = 0)`,
+			string(p.Unit), database.Micros(begin), database.Micros(p.At), string(p.Drive), string(policy)).Scan(&first[i])
 		if err != nil {
 			return "", false, fmt.Errorf("look for the interval's point: %w", err)
 		}
@@ -70,125 +365,288 @@ func (c *Catalog) keep(ctx context.Context, tx *database.Tx, p *backup.Point) (p
 	return policy, longer, nil
 }
 
-// reapplyRetention has the points that there are follow the configuration,
-// where that has changed since they last did.
-func (c *Catalog) reapplyRetention(ctx context.Context, j *jobs.Job) error {
-	rows, err := c.db.Read().QueryContext(ctx, `SELECT policy, applied FROM retention WHERE tenant = $1`, string(j.Tenant))
-	applied := map[backup.PolicyID]string{"": toJSON(backup.Retention{Settings: backup.DefaultRetention})}
-	_, err = collect(rows, err, func(r scanner) (_ struct{}, err error) {
-		var policy backup.PolicyID
-		var text string
-		err = r.Scan(&policy, &text)
-		applied[policy] = text
-		return struct{}{}, err
-	})
-	if err != nil {
-		return fmt.Errorf("read applied retention: %w", err)
+// A keptPoint is what decides how long a point is kept.
+type keptPoint struct {
+	ID        string
+	Unit      backup.UnitID
+	Drive     backup.DriveID
+	Policy    backup.PolicyID
+	At, Until time.Time
+	Expires   time.Time
+	Longer    bool
+	Lost      bool
+}
+
+const keptColumns = `id, unit, drive, policy, at, until, expires, weekly, lost`
+
+func scanKept(r scanner) (p keptPoint, err error) {
+	return p, r.Scan(&p.ID, &p.Unit, &p.Drive, &p.Policy, micros{&p.At}, micros{&p.Until}, micros{&p.Expires}, &p.Longer, &p.Lost)
+}
+
+// lives goes through the points of a unit in the order of their time, and gives
+// to fn when each expires as keep has it, and whether that is longer than most.
+// Lost points are passed over. One that the drive stayed at, as far as is
+// known, until another time is the first of every interval that began
+// meanwhile, and is kept as a point of that time would be.
+func lives(points []keptPoint, keep func(backup.PolicyID) (*backup.Keeping, error), fn func(p keptPoint, end time.Time, longer bool)) error {
+	type line struct {
+		policy backup.PolicyID
+		drive  backup.DriveID
 	}
-	configured := map[backup.PolicyID]string{"": toJSON(c.retention.def.Retention)}
-	own := []backup.PolicyID{} // policies with a retention of their own, now or before
-	for p, k := range c.retention.policies {
-		configured[p] = toJSON(k.Retention)
-		own = append(own, p)
-	}
-	for p := range applied {
-		if p != "" && configured[p] == "" {
-			own = append(own, p)
-		}
-	}
-	for _, p := range append(own, "") {
-		if applied[p] == configured[p] {
+	before := map[line]time.Time{}
+	for _, p := range points {
+		if p.Lost {
 			continue
 		}
-		// A policy that has none of its own any more is as all the others.
-		which, args := `policy = $2`, []any{string(j.Tenant), string(p)}
-		if p == "" {
-			which, args[1] = `policy NOT IN (SELECT e.value FROM `+c.db.Dialect().JSONEach("$2")+` AS e)`, jsonList(own)
+		k, err := keep(p.Policy)
+		if err != nil {
+			return err
 		}
-		rows, err := c.db.Read().QueryContext(ctx, `SELECT DISTINCT unit FROM restore_point WHERE tenant = $1 AND `+which, args...)
+		last := p.At
+		if p.Until.After(last) {
+			last = p.Until
+		}
+		l := line{p.Policy, p.Drive}
+		previous, any := before[l]
+		before[l] = p.At
+		begins, ends := k.Intervals(p.At), k.Intervals(last)
+		first := make([]bool, len(begins))
+		for i := range begins {
+			first[i] = !any || previous.Before(begins[i]) || ends[i].After(begins[i])
+		}
+		end, longer := k.Expires(last, first)
+		fn(p, end, longer)
+	}
+	return nil
+}
+
+// keepUnit computes anew when the points of a unit expire: those of a policy,
+// or all for nil. Only with shorten does one expire earlier than it would have.
+func keepUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, unit backup.UnitID, policy *backup.PolicyID, keep func(backup.PolicyID) (*backup.Keeping, error), shorten bool) error {
+	where, args := ``, []any{string(unit), string(tenant)}
+	if policy != nil {
+		where, args = ` AND policy = $3`, append(args, string(*policy))
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT `+keptColumns+` FROM restore_point WHERE unit = $1 AND tenant = $2`+where+` ORDER BY at, id`, args...)
+	points, err := collect(rows, err, scanKept)
+	if err != nil {
+		return err
+	}
+	var changed [][3]string
+	err = lives(points, keep, func(p keptPoint, end time.Time, longer bool) {
+		if !shorten && end.Before(p.Expires) {
+			end, longer = p.Expires, longer || p.Longer
+		}
+		if !end.Equal(p.Expires) || longer != p.Longer {
+			changed = append(changed, [3]string{p.ID, fmt.Sprint(database.Micros(end)), fmt.Sprint(bit(longer))})
+		}
+	})
+	if err != nil || len(changed) == 0 {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		UPDATE restore_point SET expires = CAST(e.value->>1 AS BIGINT), weekly = CAST(e.value->>2 AS SMALLINT),
+			tags = CASE WHEN CAST(e.value->>2 AS SMALLINT) = 1 THEN 'fastRestore' ELSE tags END
+		FROM `+tx.Dialect().JSONRows("$1")+` AS e WHERE restore_point.id = e.value->>0`, jsonList(changed))
+	return err
+}
+
+// keepers returns how points are kept by their policies, each read once.
+func (c *Catalog) keepers(ctx context.Context, db database.Queryer, tenant backup.TenantID) func(backup.PolicyID) (*backup.Keeping, error) {
+	known := map[backup.PolicyID]*backup.Keeping{}
+	return func(p backup.PolicyID) (*backup.Keeping, error) {
+		if known[p] == nil {
+			k, err := c.keeping(ctx, db, tenant, p)
+			if err != nil {
+				return nil, err
+			}
+			known[p] = k
+		}
+		return known[p], nil
+	}
+}
+
+// unitsUnder gives to fn the units with points of a policy, in parts.
+func (c *Catalog) unitsUnder(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, fn func(backup.UnitID) error) error {
+	const part = 1000
+	for after := backup.UnitID(""); ; {
+		rows, err := c.db.Read().QueryContext(ctx, `
+			SELECT DISTINCT unit FROM restore_point WHERE tenant = $1 AND policy = $2 AND unit > $3 ORDER BY unit LIMIT $4`,
+			string(tenant), string(policy), string(after), part)
 		units, err := collect(rows, err, func(r scanner) (u backup.UnitID, err error) { return u, r.Scan(&u) })
 		if err != nil {
-			return fmt.Errorf("list units to keep otherwise: %w", err)
+			return fmt.Errorf("list the units of policy %s: %w", policy, err)
 		}
 		for _, u := range units {
-			if err := c.reapplyUnit(ctx, j, u); err != nil {
-				return fmt.Errorf("keep the points of unit %s otherwise: %w", u, err)
+			if err := fn(u); err != nil {
+				return err
 			}
 		}
-		err = c.db.Tx(ctx, func(tx *database.Tx) error {
-			if err := j.Hold(ctx, tx); err != nil {
+		if len(units) < part {
+			return nil
+		}
+		after = units[part-1]
+	}
+}
+
+// shortens counts the points, and their drives, that would be over at a time if
+// they were kept as will says, and would not be as they are now.
+func (c *Catalog) shortens(ctx context.Context, tenant backup.TenantID, was, will retentions, at time.Time) (points, drives int64, err error) {
+	type drive struct {
+		unit  backup.UnitID
+		drive backup.DriveID
+	}
+	for policy := range will {
+		before, _ := was.of(policy)
+		after, _ := will.of(policy)
+		if before.Equal(after) {
+			continue
+		}
+		k, err := backup.NewKeeping(after)
+		if err != nil {
+			return 0, 0, err
+		}
+		err = c.unitsUnder(ctx, tenant, policy, func(u backup.UnitID) error {
+			rows, err := c.db.Read().QueryContext(ctx, `SELECT `+keptColumns+` FROM restore_point WHERE unit = $1 AND tenant = $2 AND policy = $3 ORDER BY at, id`,
+				string(u), string(tenant), string(policy))
+			all, err := collect(rows, err, scanKept)
+			if err != nil {
 				return err
 			}
-			if configured[p] == "" {
-				_, err := tx.ExecContext(ctx, `DELETE FROM retention WHERE tenant = $1 AND policy = $2`, string(j.Tenant), string(p))
-				return err
-			}
-			_, err := tx.ExecContext(ctx, `
-				INSERT INTO retention (tenant, policy, applied) VALUES ($1, $2, $3)
-				ON CONFLICT (tenant, policy) DO UPDATE SET applied = excluded.applied`, string(j.Tenant), string(p), configured[p])
+			gone := map[drive]bool{}
+			err = lives(all, func(backup.PolicyID) (*backup.Keeping, error) { return k, nil }, func(p keptPoint, end time.Time, _ bool) {
+				if !end.After(at) && p.Expires.After(at) {
+					points++
+					gone[drive{p.Unit, p.Drive}] = true
+				}
+			})
+			drives += int64(len(gone))
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("note applied retention: %w", err)
+			return 0, 0, fmt.Errorf("count the points that will go: %w", err)
+		}
+	}
+	return points, drives, nil
+}
+
+// shortening marks, in front of what the points of a policy are to stand under,
+// that some may do so already, and others not yet.
+const shortening = "to "
+
+// outstanding returns the policies whose points do not stand under what is in
+// force.
+func (all retentions) outstanding() []backup.PolicyID {
+	var list []backup.PolicyID
+	for p, r := range all {
+		if kept, _ := all.of(p); r.applied != toJSON(kept) {
+			list = append(list, p)
+		}
+	}
+	return slices.Sorted(slices.Values(list))
+}
+
+// applyRetention puts changes that were waited for in force, and has the points
+// that there are follow what is. Where that keeps all points at least as long
+// as what they stood under, none expires earlier than it would have.
+func (c *Catalog) applyRetention(ctx context.Context, j *jobs.Job) error {
+	var all retentions
+	err := c.db.Tx(ctx, func(tx *database.Tx) (err error) {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		if all, err = readRetentions(ctx, tx, j.Tenant, tx.Dialect().ForUpdate()); err != nil {
+			return err
+		}
+		for p, r := range all {
+			if r.Pending == nil || r.Effective.After(c.now()) {
+				continue
+			}
+			r.Kept, r.Pending, r.Effective = *r.Pending, nil, time.Time{}
+			all[p] = r
+			_, err := tx.ExecContext(ctx, `UPDATE retention SET kept = $3, pending = NULL, effective = 0 WHERE tenant = $1 AND policy = $2`,
+				string(j.Tenant), string(p), toJSON(r.Kept))
+			if err != nil {
+				return fmt.Errorf("put retention in force: %w", err)
+			}
+			if err := c.record(ctx, tx, backup.Activity{Tenant: j.Tenant, Operation: backup.RetentionActivity, Object: string(p)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range all.outstanding() {
+		if err := c.applyTo(ctx, j, all, p); err != nil {
+			return fmt.Errorf("keep the points of policy %q as is in force: %w", p, err)
 		}
 	}
 	return nil
 }
 
-// reapplyUnit computes anew when a unit's points expire.
-func (c *Catalog) reapplyUnit(ctx context.Context, j *jobs.Job, unit backup.UnitID) error {
-	type point struct {
-		id      string
-		policy  backup.PolicyID
-		at, end time.Time
-		longer  bool
+// applyTo has the points of a policy follow what is in force for it.
+func (c *Catalog) applyTo(ctx context.Context, j *jobs.Job, all retentions, policy backup.PolicyID) error {
+	kept, _ := all.of(policy)
+	k, err := backup.NewKeeping(kept)
+	if err != nil {
+		return err
 	}
-	return c.db.Tx(ctx, func(tx *database.Tx) error {
-		if err := j.Hold(ctx, tx); err != nil {
+	applied := toJSON(kept)
+	shorten := all[policy].applied == shortening+applied // a run that was cut off had begun
+	var stood backup.Retention
+	if was := all[policy].applied; was != "" && !strings.HasPrefix(was, shortening) {
+		if err := (fromJSON{&stood}).Scan(was); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, `
-			SELECT id, policy, at, expires, weekly FROM restore_point WHERE unit = $1 AND tenant = $2 ORDER BY at, id`, string(unit), string(j.Tenant))
-		points, err := collect(rows, err, func(r scanner) (p point, err error) {
-			return p, r.Scan(&p.id, &p.policy, micros{&p.at}, micros{&p.end}, &p.longer)
-		})
+		before, err := backup.NewKeeping(stood)
 		if err != nil {
 			return err
 		}
-		var changed [][3]string
-		var before time.Time // the point before
-		for _, p := range points {
-			k := c.retention.of(p.policy)
-			begins := k.Intervals(p.at)
-			first := make([]bool, len(begins))
-			for i, begin := range begins {
-				first[i] = before.IsZero() || before.Before(begin)
+		shorten = !k.Covers(before)
+	}
+	note := func(text string) error {
+		return c.db.Tx(ctx, func(tx *database.Tx) error {
+			if err := j.Hold(ctx, tx); err != nil {
+				return err
 			}
-			before = p.at
-			if end, longer := k.Expires(p.at, first); !end.Equal(p.end) || longer != p.longer {
-				changed = append(changed, [3]string{p.id, fmt.Sprint(database.Micros(end)), fmt.Sprint(bit(longer))})
+			_, err := tx.ExecContext(ctx, `UPDATE retention SET applied = $3 WHERE tenant = $1 AND policy = $2`, string(j.Tenant), string(policy), text)
+			return err
+		})
+	}
+	if shorten {
+		if err := note(shortening + applied); err != nil {
+			return err
+		}
+	}
+	err = c.unitsUnder(ctx, j.Tenant, policy, func(u backup.UnitID) error {
+		return c.db.Tx(ctx, func(tx *database.Tx) error {
+			if err := j.Hold(ctx, tx); err != nil {
+				return err
 			}
-		}
-		if len(changed) == 0 {
-			return nil
-		}
-		_, err = tx.ExecContext(ctx, `
-			UPDATE restore_point SET expires = CAST(e.value->>1 AS BIGINT), weekly = CAST(e.value->>2 AS SMALLINT),
-				tags = CASE WHEN CAST(e.value->>2 AS SMALLINT) = 1 THEN 'fastRestore' ELSE tags END
-			FROM `+tx.Dialect().JSONRows("$1")+` AS e WHERE restore_point.id = e.value->>0`, jsonList(changed))
-		return err
+			return keepUnit(ctx, tx, j.Tenant, u, &policy, func(backup.PolicyID) (*backup.Keeping, error) { return k, nil }, shorten)
+		})
 	})
+	if err != nil {
+		return err
+	}
+	return note(applied)
 }
 
 // underHold reports whether points of a unit are under a legal hold.
-func (c *Catalog) underHold(ctx context.Context, db database.Queryer, unit backup.UnitID) (bool, error) {
+func (c *Catalog) underHold(ctx context.Context, db database.Queryer, tenant backup.TenantID, unit backup.UnitID) (bool, error) {
 	rows, err := db.QueryContext(ctx, `SELECT DISTINCT policy FROM restore_point WHERE unit = $1`, string(unit))
 	policies, err := collect(rows, err, func(r scanner) (p backup.PolicyID, err error) { return p, r.Scan(&p) })
 	if err != nil {
 		return false, fmt.Errorf("look for holds: %w", err)
 	}
 	for _, p := range policies {
-		if c.retention.of(p).LegalHold {
+		k, err := c.keeping(ctx, db, tenant, p)
+		if err != nil {
+			return false, err
+		}
+		if k.LegalHold {
 			return true, nil
 		}
 	}

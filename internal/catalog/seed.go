@@ -35,7 +35,7 @@ func (c *Catalog) Seed(ctx context.Context, tenant backup.TenantID, policies []S
 			made := asStored(by)
 			made.At = made.At.Add(time.Duration(i) * time.Microsecond)
 			p := backup.Policy{ID: s.ID, Tenant: tenant, Workload: backup.OneDrive, DisplayName: s.DisplayName, Created: made, Modified: made}
-			if err := insertPolicy(ctx, tx, &p); err != nil {
+			if err := c.insertPolicy(ctx, tx, &p); err != nil {
 				return err
 			}
 			m := &membership{policy: &p, by: made}

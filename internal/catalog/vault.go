@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"holdfast/internal/backup"
@@ -84,7 +85,9 @@ func pointsOfTrees(d database.Dialect) string {
 
 // MarkLost notes of points of a drive, by their trees, that the vault no longer
 // holds them whole, or that it does again, and returns how many points that
-// is news of. A lost point is listed, and cannot be restored.
+// is news of. A lost point is listed, and cannot be restored. Where it was kept
+// longer for being the first of an interval, the next that is left takes its
+// place.
 func (c *Catalog) MarkLost(ctx context.Context, tenant backup.TenantID, drive backup.DriveID, trees []string, lost bool) (n int64, err error) {
 	err = c.tx(ctx, tenant, func(tx *database.Tx) error {
 		rows, err := tx.QueryContext(ctx, `UPDATE restore_point SET lost = $4 WHERE lost <> $4 AND `+pointsOfTrees(tx.Dialect())+` RETURNING unit`,
@@ -99,7 +102,16 @@ func (c *Catalog) MarkLost(ctx context.Context, tenant backup.TenantID, drive ba
 			a.Problem = &backup.Problem{Code: backup.VaultDamaged, Target: string(drive),
 				Message: fmt.Sprintf("The vault no longer holds %d restore points of the drive whole. They cannot be restored unless it is put back as it was.", n)}
 		}
-		return c.record(ctx, tx, a)
+		if err := c.record(ctx, tx, a); err != nil {
+			return err
+		}
+		slices.Sort(units)
+		for _, u := range slices.Compact(units) {
+			if err := keepUnit(ctx, tx, tenant, u, nil, c.keepers(ctx, tx, tenant), false); err != nil {
+				return fmt.Errorf("keep others in their place: %w", err)
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("mark points of drive %s: %w", drive, err)

@@ -22,7 +22,7 @@ func (s *Server) policyView(x *exchange, p backup.Policy) (odata.Entity, error) 
 	e.Add("status", p.Status)
 	e.Add("isEnabled", p.Status != backup.PolicyInactive)
 	addStamps(&e, p.Created, p.Modified, identities)
-	e.Add("retentionSettings", s.catalog.RetentionSettings(p.ID))
+	e.Add("retentionSettings", p.Retention.Shown())
 	if slices.Contains(x.options.Select, "protectionPolicyArtifactCount") { // only when asked for: it is counted
 		n, err := s.catalog.PolicyUnitCounts(x.ctx(), p.Tenant, p.ID)
 		if err != nil {

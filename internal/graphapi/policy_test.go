@@ -243,18 +243,16 @@ func TestCreatePolicyIsAllOrNothing(t *testing.T) {
 	})
 }
 
-// A policy shows how long its points are kept, which the server's configuration
-// may say.
+// A policy shows how long its points are kept.
 func TestRetentionIsShown(t *testing.T) {
 	w := sqlite(t)
 	c := w.app(contoso)
 	id, held, other := c.policy("A"), c.policy("B"), c.policy("C")
-	err := w.catalog.SetRetention(backup.RetentionPlan{Policies: map[backup.PolicyID]backup.Retention{
-		backup.PolicyID(id):   {Settings: []backup.RetentionSetting{{Interval: "R/P1D", Period: "P7Y"}}},
-		backup.PolicyID(held): {LegalHold: true},
-	}})
-	if err != nil {
-		t.Fatal(err)
+	for id, r := range map[string]backup.Retention{id: {Settings: []backup.RetentionSetting{{Interval: "R/P1D", Period: "P7Y"}}}, held: {LegalHold: true}} {
+		_, err := w.catalog.ChangeRetention(t.Context(), contoso, backup.PolicyID(id), backup.RetentionDelay, func(to *backup.Retention) { *to = r }, backup.Stamp{At: w.clock()})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	for id, want := range map[string]string{id: "R/P1D P7Y ", held: "R/PT10M P1000Y ", other: "R/PT10M P2W R/P1W P1Y "} {
 		got := ""
