@@ -1,0 +1,404 @@
+package simtenant
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A Hostile is a source that misleads. It stands before a service, whose drives
+// stay what they are: only what is told of them, and what is asked of them, is
+// spoiled on its way, as the profile says that plays. While none plays it
+// passes everything on and learns of the items it hears of, so that a profile
+// can single them out by name, or tell tomorrow what was true today.
+//
+// It may be used by many goroutines.
+type Hostile struct {
+	next http.Handler
+
+	mu       sync.Mutex
+	spoil    spoiler
+	isVictim func(name string) bool
+	hits     int
+	counts   map[string]int    // of what happened since Play, by what it was
+	names    map[string]string // of items, by id; of unfinished uploads, by address
+	items    map[string]object // as they were told before Play, by id
+	contents map[string][]byte // as they were handed out before Play, by id
+	drives   map[string][]byte // answers that describe a user's drive, by path
+}
+
+// NewHostile returns a Hostile before a service, with no profile playing.
+func NewHostile(next http.Handler) *Hostile {
+	return &Hostile{next: next, names: map[string]string{}, items: map[string]object{}, contents: map[string][]byte{}, drives: map[string][]byte{}}
+}
+
+// A Profile is one way in which a source misleads who reads or writes it.
+type Profile struct {
+	Name      string // by which people choose it
+	Imitates  string // in one line, what it imitates
+	Restoring bool   // it misleads those who write; the others, those who read
+	spoil     spoiler
+}
+
+// Play has a profile begin, in place of the one that plays. Profiles that hit
+// single items hit those whose name victim reports true for.
+func (h *Hostile) Play(p Profile, victim func(name string) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.spoil, h.isVictim, h.hits, h.counts = p.spoil, victim, 0, map[string]int{}
+}
+
+// Stop ends the profile that plays. It returns how many exchanges it spoiled.
+func (h *Hostile) Stop() (hits int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.spoil = nil
+	return h.hits
+}
+
+// An ask is what a request wants.
+type ask int
+
+const (
+	anything  ask = iota
+	aDrive        // which drive a user has
+	aRoot         // a drive's root
+	aDelta        // a page of changes
+	anItem        // an item by id
+	aName         // an item by its folder and name
+	aListing      // a page of what a folder holds
+	aContent      // where a content is, or the content
+	someBytes     // a content from where it is
+	aFolder       // to make a folder
+	aChange       // to rename, move or date an item
+	aDelete       // to delete an item
+	aSession      // to begin an upload
+	aFragment     // to upload a part
+	aProgress     // how far an upload is
+	aWrite        // to upload a whole content
+	aLibrary      // to make or find a library
+	aToken        // a token
+)
+
+// An exchange is one request and its answer.
+type exchange struct {
+	h    *Hostile
+	r    *http.Request
+	ask  ask
+	id   string // of the item it is about, or empty
+	name string // of that item, as far as it is known
+
+	answered bool
+	status   int
+	header   http.Header
+	body     []byte
+	cut      bool // the connection breaks in the middle of the body
+}
+
+// A spoiler spoils an exchange, and reports whether it did.
+type spoiler func(*exchange) bool
+
+// An object is a JSON object.
+type object = map[string]any
+
+func (h *Hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := h.exchange(r)
+	h.mu.Lock()
+	spoil := h.spoil
+	h.mu.Unlock()
+	if spoil == nil && x.ask == anything {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	if spoil != nil && spoil(x) {
+		h.mu.Lock()
+		h.hits++
+		h.mu.Unlock()
+	}
+	x.pass()
+	if spoil == nil {
+		h.learn(x)
+	}
+	maps.Copy(w.Header(), x.header)
+	if r.Method != http.MethodHead && x.status != http.StatusNoContent && x.status != http.StatusNotModified {
+		w.Header().Set("Content-Length", strconv.Itoa(len(x.body)))
+	}
+	w.WriteHeader(x.status)
+	if !x.cut {
+		w.Write(x.body)
+		return
+	}
+	w.Write(x.body[:len(x.body)/2])
+	if f, ok := w.(http.Flusher); ok {
+		f.Flush()
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// exchange reads off a request what it wants.
+func (h *Hostile) exchange(r *http.Request) *exchange {
+	x := &exchange{h: h, r: r}
+	path := r.URL.Path
+	rest, graph := strings.CutPrefix(path, "/v1.0/")
+	switch {
+	case strings.HasPrefix(path, downloadPrefix):
+		x.ask, x.id = someBytes, path[strings.LastIndex(path, "/")+1:]
+	case strings.HasPrefix(path, uploadPrefix):
+		x.ask, x.id = aFragment, path
+		if r.Method == http.MethodGet {
+			x.ask = aProgress
+		} else if r.Method == http.MethodDelete {
+			x.ask = anything
+		}
+	case strings.HasSuffix(path, "/oauth2/v2.0/token"):
+		x.ask = aToken
+	case !graph:
+	case strings.HasPrefix(rest, "users/") && strings.HasSuffix(rest, "/drive"):
+		x.ask = aDrive
+	case strings.HasPrefix(rest, "sites/"), strings.HasSuffix(rest, "/lists"):
+		x.ask = aLibrary
+	case strings.HasPrefix(rest, "drives/"):
+		x.below(rest)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if x.name == "" {
+		x.name = h.names[x.id]
+	}
+	return x
+}
+
+// below is exchange for what is below a drive.
+func (x *exchange) below(rest string) {
+	_, rest, _ = strings.Cut(strings.TrimPrefix(rest, "drives/"), "/")
+	method := x.r.Method
+	switch what, tail, _ := strings.Cut(rest, "/"); what {
+	case "root":
+		switch {
+		case tail == "" && method == http.MethodGet:
+			x.ask = aRoot
+		case strings.HasPrefix(tail, "delta"):
+			x.ask = aDelta
+		}
+	case "items":
+		id, action, _ := strings.Cut(tail, "/")
+		if strings.HasSuffix(id, ":") {
+			// items/{folder}:/{name} or items/{folder}:/{name}:/{action}
+			x.name, action, _ = strings.Cut(action, ":/")
+			switch {
+			case action == "" && method == http.MethodGet:
+				x.ask = aName
+			case action == "content":
+				x.ask = aWrite
+			case action == "createUploadSession":
+				x.ask = aSession
+			}
+			return
+		}
+		x.id = id
+		switch {
+		case action == "" && method == http.MethodGet:
+			x.ask = anItem
+		case action == "" && method == http.MethodPatch:
+			x.ask = aChange
+		case action == "" && method == http.MethodDelete:
+			x.ask = aDelete
+		case action == "children" && method == http.MethodGet:
+			x.ask = aListing
+		case action == "children":
+			x.ask = aFolder
+			x.id = ""
+			b, _ := io.ReadAll(x.r.Body)
+			x.r.Body = io.NopCloser(bytes.NewReader(b))
+			var folder struct{ Name string }
+			json.Unmarshal(b, &folder)
+			x.name = folder.Name
+		case action == "content" && method == http.MethodGet:
+			x.ask = aContent
+		case action == "content":
+			x.ask = aWrite
+		case action == "createUploadSession":
+			x.ask = aSession
+		}
+	}
+}
+
+// pass has the service answer, once, unless something else has.
+func (x *exchange) pass() {
+	if x.answered {
+		return
+	}
+	rec := httptest.NewRecorder()
+	x.h.next.ServeHTTP(rec, x.r)
+	x.answered, x.status, x.header, x.body = true, rec.Code, rec.Header(), rec.Body.Bytes()
+	x.header.Del("Content-Length")
+	x.h.hear(x)
+}
+
+// hear takes up the names that an answer tells, whether or not a profile plays.
+func (h *Hostile) hear(x *exchange) {
+	if x.status >= 300 {
+		return
+	}
+	switch x.ask {
+	case aSession:
+		var s struct{ UploadURL string }
+		if json.Unmarshal(x.body, &s) == nil {
+			if u, err := url.Parse(s.UploadURL); err == nil {
+				h.mu.Lock()
+				h.names[u.Path] = x.name
+				h.mu.Unlock()
+			}
+		}
+		return
+	case aDelta, aListing, anItem, aName, aRoot, aFolder, aChange, aWrite, aFragment:
+	default:
+		return
+	}
+	var answer struct {
+		ID, Name string
+		Value    []struct{ ID, Name string }
+	}
+	if json.Unmarshal(x.body, &answer) != nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if answer.ID != "" && answer.Name != "" {
+		h.names[answer.ID] = answer.Name
+	}
+	for _, item := range answer.Value {
+		if item.Name != "" {
+			h.names[item.ID] = item.Name
+		}
+	}
+}
+
+// learn keeps what may be told again later.
+func (h *Hostile) learn(x *exchange) {
+	if x.status != http.StatusOK {
+		return
+	}
+	switch x.ask {
+	case aDelta, aListing, anItem:
+		answer := decode(x.body)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for _, item := range itemsOf(x.ask, answer) {
+			if id, _ := item["id"].(string); item["deleted"] == nil && item["name"] != nil {
+				h.items[id] = item
+			}
+		}
+	case someBytes:
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.contents[x.id] = bytes.Clone(x.body)
+	case aDrive:
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.drives[x.r.URL.Path] = bytes.Clone(x.body)
+	}
+}
+
+// victim reports whether the exchange is about an item to be hit.
+func (x *exchange) victim() bool { return x.name != "" && x.h.isVictim(x.name) }
+
+// count returns how often it was called with these words since Play began, this
+// time included.
+func (x *exchange) count(words ...string) int {
+	x.h.mu.Lock()
+	defer x.h.mu.Unlock()
+	key := strings.Join(words, " ")
+	x.h.counts[key]++
+	return x.h.counts[key]
+}
+
+// counted returns how often that was, without counting once more.
+func (x *exchange) counted(words ...string) int {
+	x.h.mu.Lock()
+	defer x.h.mu.Unlock()
+	return x.h.counts[strings.Join(words, " ")]
+}
+
+// refuse answers in the service's place, in Graph's form.
+func (x *exchange) refuse(status int, code string) {
+	x.reply(status, object{"error": object{"code": code, "message": "It is so by request.", "innerError": object{"code": code}}})
+}
+
+func (x *exchange) reply(status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // of our own making
+	}
+	// A name that is to hold a byte which is no UTF-8 has this rune in its place.
+	b = bytes.ReplaceAll(b, []byte(string(noUTF8)), []byte{0xff})
+	x.answered, x.status, x.body = true, status, b
+	x.header = http.Header{"Content-Type": {"application/json"}}
+}
+
+const noUTF8 = '\uE0FF'
+
+func decode(b []byte) object {
+	var v object
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	if dec.Decode(&v) != nil {
+		return nil
+	}
+	return v
+}
+
+// itemsOf returns the items that an answer holds.
+func itemsOf(a ask, answer object) []object {
+	switch a {
+	case aDelta, aListing:
+		var out []object
+		list, _ := answer["value"].([]any)
+		for _, v := range list {
+			if item, ok := v.(object); ok {
+				out = append(out, item)
+			}
+		}
+		return out
+	case anItem, aName, aRoot:
+		if answer["id"] != nil {
+			return []object{answer}
+		}
+	}
+	return nil
+}
+
+// replaceItems puts list in the place of the items that answer holds.
+func replaceItems(a ask, answer object, list []object) object {
+	if a != aDelta && a != aListing {
+		if len(list) == 0 {
+			return nil
+		}
+		return list[0]
+	}
+	value := make([]any, len(list))
+	for i, item := range list {
+		value[i] = item
+	}
+	answer["value"] = value
+	return answer
+}
+
+// clone returns a copy of an item that shares nothing with it.
+func clone(item object) object {
+	out := make(object, len(item))
+	for k, v := range item {
+		if below, ok := v.(object); ok {
+			v = clone(below)
+		}
+		out[k] = v
+	}
+	return out
+}
