@@ -28,7 +28,7 @@ func (s *stage) count(ctx context.Context) error {
 			folders = append(folders, id)
 		}
 	}
-	if len(folders) == 1 && folders[0] == s.root && len(s.items) == 1 {
+	if !s.full && len(folders) == 1 && folders[0] == s.root && len(s.items) == 1 {
 		return nil // nothing has changed
 	}
 	for len(folders) > 0 {
@@ -120,6 +120,13 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, stay []backup.It
 	for _, id := range lacking {
 		switch l := s.looked[id]; {
 		case l.missing:
+			if lives, err := s.inhabited(ctx, id); err != nil {
+				return nil, err
+			} else if lives {
+				s.verdicts[id] = unsure
+				s.items[id] = drive.Item{ID: id, Deleted: true}
+				break
+			}
 			s.items[id] = drive.Item{ID: id, Deleted: true}
 			s.verdicts[id] = gone
 			s.found[id] = "it was deleted"

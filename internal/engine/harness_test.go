@@ -56,10 +56,15 @@ type world struct {
 }
 
 func newWorld(t testing.TB, owners ...string) *world {
+	return newWorldBehind(t, func(sim http.Handler) http.Handler { return sim }, owners...)
+}
+
+// newWorldBehind is newWorld with something between the server and the source.
+func newWorldBehind(t testing.TB, between func(http.Handler) http.Handler, owners ...string) *world {
 	w := prepare(t, owners...)
 	sim, err := simtenant.New(simConfig(w.dir, w.tenant, w.users, w.faults))
 	w.must(err)
-	server := httptest.NewServer(w.watch(sim.Handler()))
+	server := httptest.NewServer(w.watch(between(sim.Handler())))
 	t.Cleanup(func() {
 		server.Close()
 		if err := sim.Close(); err != nil {

@@ -59,6 +59,8 @@ func explain(err error) (p backup.Problem, lasting bool) {
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive is full. Free some space in it, or raise its quota, and restore again."}, true
 	case errors.Is(err, drive.ErrNotFound):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The drive vanished while it was being read. It is looked for again at the next backup."}, false
+	case errors.Is(err, errOtherOwner):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "Asked for the owner's drive, the source answered with that of somebody else, which was not touched. Earlier restore points stay, and it is tried again by itself."}, false
 	case isSource(err), errors.Is(err, errTangled):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
 	}

@@ -42,6 +42,8 @@ const (
 var (
 	// errNoOwner: the directory does not know the unit's owner.
 	errNoOwner = errors.New("the directory does not know the owner")
+	// errOtherOwner: the source answered with somebody else's drive.
+	errOtherOwner = errors.New("the source answered with the drive of somebody else")
 	// errTangled: what the source says of folders makes no tree.
 	errTangled = errors.New("the folders make no tree")
 )
@@ -270,6 +272,9 @@ func findDrive(ctx context.Context, source *drive.Client, unit backup.Unit) (dri
 	if err != nil {
 		return d, fmt.Errorf("find the drive: %w", err)
 	}
+	if d.Owner != "" && !strings.EqualFold(string(d.Owner), string(unit.Directory)) {
+		return d, fmt.Errorf("find the drive: %w: asked for that of %s, it answered with that of %s", errOtherOwner, unit.Directory, d.Owner)
+	}
 	return d, nil
 }
 
@@ -422,6 +427,17 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 	if item.Kind == backup.Folder || id == p.stage.root {
 		kind = backup.Folder
 	}
+	if known && base.Kind != kind {
+		was, err := p.replaced(ctx, item, kind, base)
+		if err != nil {
+			return err
+		}
+		if was {
+			p.update.Delete(id)
+			p.deleted++
+			base, known = vault.Entry{}, false
+		}
+	}
 	switch {
 	case known && (base.Kind != kind || item.Unreadable == drive.Shortcut):
 		p.note(ctx, id, backup.ItemIncomplete, "The source says that the item is of another kind than before, which items never become. What was backed up of it stays.")
@@ -437,6 +453,24 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 		return nil
 	}
 	return p.decideFile(ctx, item, base, known)
+}
+
+// replaced reports whether an item that was backed up as another kind is believed
+// to be what the source says now. Items never change their kind: one of both was
+// wrong, and what a whole listing, or a second run, and the item itself agree on
+// is taken for the truth. A folder that holds something stays.
+func (p *protection) replaced(ctx context.Context, item drive.Item, kind backup.ItemKind, base vault.Entry) (bool, error) {
+	if item.Unreadable != "" || !p.stage.full && p.old[item.ID].Code != backup.ItemIncomplete {
+		return false, nil
+	}
+	if l, err := p.stage.look(ctx, item.ID); err != nil || l.missing || l.err != nil || (l.item.Kind == backup.Folder) != (kind == backup.Folder) {
+		return false, err
+	}
+	if base.Kind != backup.Folder {
+		return true, nil
+	}
+	inside, err := p.stage.children(ctx, item.ID)
+	return len(inside) == 0, err
 }
 
 func (p *protection) decideFile(ctx context.Context, item drive.Item, base vault.Entry, known bool) error {

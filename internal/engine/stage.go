@@ -19,6 +19,10 @@ import (
 // takes back the token it gave, or its list goes in a circle.
 const maxResyncs = 3
 
+// maxInside is how many items below a folder that is denied are asked for, each
+// of which would prove the denial wrong.
+const maxInside = 3
+
 // lookers is how many items are asked for at a time when many are doubtful.
 const lookers = 8
 
@@ -49,8 +53,9 @@ type stage struct {
 	told map[backup.ItemID]bool
 
 	verdicts map[backup.ItemID]verdict
-	walking  map[backup.ItemID]bool // whose verdict is being found, to notice circles
-	circled  bool                   // a circle was met since the outermost verdict began
+	inside   map[backup.ItemID][]backup.ItemID // some of what was listed, by the folders above; see inhabited
+	walking  map[backup.ItemID]bool            // whose verdict is being found, to notice circles
+	circled  bool                              // a circle was met since the outermost verdict began
 
 	mu      sync.Mutex // guards what follows
 	looked  map[backup.ItemID]look
@@ -100,6 +105,7 @@ func (s *stage) readOnce(ctx context.Context, cursor string) error {
 	s.items = map[backup.ItemID]drive.Item{}
 	s.nameless = nil
 	s.full = cursor == ""
+	s.inside = nil
 	s.verdicts, s.walking = map[backup.ItemID]verdict{}, map[backup.ItemID]bool{}
 	s.looked, s.found = map[backup.ItemID]look{}, map[backup.ItemID]string{}
 	next, err := s.pages(ctx, cursor, s.take)
@@ -486,6 +492,9 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	case err != nil:
 		return unsure, err
 	case l.missing && known:
+		if lives, err := s.inhabited(ctx, id); err != nil || lives {
+			return unsure, err
+		}
 		return gone, nil
 	case l.missing, l.err != nil:
 		return unsure, nil
@@ -493,6 +502,45 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 		s.found[id] = "it was not listed"
 	}
 	return s.place(ctx, id)
+}
+
+// inhabited reports whether something that was listed lives below a folder that
+// the source denies: it is then the denial that is wrong.
+func (s *stage) inhabited(ctx context.Context, folder backup.ItemID) (bool, error) {
+	if s.inside == nil {
+		if err := s.findInside(ctx); err != nil {
+			return false, err
+		}
+	}
+	for _, id := range s.inside[folder] {
+		l, err := s.look(ctx, id)
+		if err != nil || l.err == nil && !l.missing && l.item.Parent == s.items[id].Parent {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+func (s *stage) findInside(ctx context.Context) error {
+	s.inside = map[backup.ItemID][]backup.ItemID{}
+	for id, item := range s.items {
+		if item.Deleted {
+			continue
+		}
+		for folder := item.Parent; folder != "" && folder != s.root && len(s.inside[folder]) < maxInside; {
+			s.inside[folder] = append(s.inside[folder], id)
+			if above, listed := s.items[folder]; listed && !above.Deleted {
+				folder = above.Parent
+				continue
+			}
+			base, _, err := s.get(ctx, folder)
+			if err != nil {
+				return err
+			}
+			folder = base.Parent
+		}
+	}
+	return nil
 }
 
 // below returns the verdict on what was backed up in a folder and stays in it.

@@ -1,0 +1,441 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/drive"
+	"holdfast/internal/jobs"
+	"holdfast/internal/simtenant"
+)
+
+// A hostileWorld is a world whose source can mislead, with a second way to the
+// source on which nothing does.
+type hostileWorld struct {
+	*world
+	source *simtenant.Hostile
+	honest *drive.Client
+}
+
+func newHostileWorld(t testing.TB, owners ...string) *hostileWorld {
+	h := &hostileWorld{}
+	var honest *httptest.Server
+	h.world = newWorldBehind(t, func(sim http.Handler) http.Handler {
+		honest = httptest.NewServer(sim)
+		h.source = simtenant.NewHostile(sim)
+		return h.source
+	}, owners...)
+	t.Cleanup(honest.Close)
+	h.honest = drive.New(drive.Config{
+		Graph: honest.URL + "/v1.0", Authority: honest.URL, Tenant: h.tenant, ClientID: testApp, Secret: testSecret,
+	})
+	h.faults.Set(func(o *simtenant.Options) { o.PageSize = 6 })
+	return h
+}
+
+// later has time pass, for whoever waits for it.
+func (h *hostileWorld) later(d time.Duration) {
+	h.skew.Add(int64(d))
+	h.wait.Add(int64(d))
+}
+
+// isVictim says which items profiles single out.
+func isVictim(name string) bool { return strings.Contains(strings.ToLower(name), "victim") }
+
+// A living is an item as the drive truly has it.
+type living struct {
+	parent   backup.ItemID
+	name     string
+	path     string
+	what     string // folder, or the digest of its content
+	modified time.Time
+	hit      bool // it is a victim, or below one
+}
+
+// truth asks the honest source what is in an owner's drive.
+func (h *hostileWorld) truth(i int) (root backup.ItemID, _ map[backup.ItemID]living) {
+	h.t.Helper()
+	d, err := h.honest.UserDrive(h.ctx, h.users[i].ID)
+	h.must(err)
+	items := map[backup.ItemID]drive.Item{}
+	for item, err := range h.honest.Delta(h.ctx, d.ID, "").All() {
+		h.must(err)
+		items[item.ID] = item
+	}
+	out := map[backup.ItemID]living{}
+	for id, item := range items {
+		if item.Root {
+			root = id
+		}
+		if item.Root || item.Deleted {
+			continue
+		}
+		a := living{parent: item.Parent, name: item.Name, what: "folder", modified: item.Modified}
+		var names []string
+		for at := item; !at.Root; at = items[at.Parent] {
+			names = append(names, at.Name)
+			a.hit = a.hit || isVictim(at.Name)
+		}
+		slices.Reverse(names)
+		a.path = strings.Join(names, "/")
+		if item.Kind == backup.File {
+			b, err := os.ReadFile(filepath.Join(h.home(i), filepath.FromSlash(a.path)))
+			h.must(err)
+			a.what = digest(b)
+		}
+		out[id] = a
+	}
+	return root, out
+}
+
+// points returns all points of a unit, the newest first.
+func (w *world) points(u backup.Unit) []backup.Point {
+	w.t.Helper()
+	l, err := w.catalog.Points(w.ctx, w.tenant, catalog.PointQuery{Unit: u.ID})
+	w.must(err)
+	slices.SortFunc(l.Items, func(a, b backup.Point) int { return b.At.Compare(a.At) })
+	return l.Items
+}
+
+// A lie is what a profile says that nothing can disprove while it lasts.
+type lie int
+
+const (
+	aboutNames    lie = 1 << iota // and kinds
+	aboutPlaces                   // in which folder an item is
+	aboutTimes                    //
+	aboutContents                 // of victims
+	aboutBeing                    // whether victims are there
+	aboutFolders                  // whether folders that are victims are there
+	aboutAll                      // all of it, and not of victims only
+)
+
+// check compares a unit's newest point with what the drive truly holds and with
+// the items that the point and the unit name. Each living item is exactly one
+// of: held and right; held and named; not held and named. Nothing else is in
+// the point.
+func (h *hostileWorld) check(u backup.Unit, i int, lies lie) {
+	h.t.Helper()
+	point := h.latest(u)
+	trueRoot, truth := h.truth(i)
+	byID, byPath := map[backup.ItemID]backup.Unread{}, map[string]backup.Unread{}
+	unread := h.unread(u)
+	for _, item := range unread {
+		if item.Item != "" {
+			byID[item.Item] = item
+		} else {
+			byPath[item.Path] = item
+		}
+	}
+	named := func(id backup.ItemID, path string) (backup.Unread, bool) {
+		if item, ok := byID[id]; ok {
+			return item, true
+		}
+		for end, item := range byPath { // those without an id may lack a folder too
+			if path == end || strings.HasSuffix(path, "/"+end) {
+				return item, true
+			}
+		}
+		return backup.Unread{}, false
+	}
+	held := map[backup.ItemID]living{}
+	root := backup.ItemID("")
+	for node, err := range h.vault.Walk(h.ctx, point.Tree) {
+		h.must(err)
+		if node.Parent == "" {
+			root = node.ID
+			continue
+		}
+		a := living{parent: node.Parent, name: node.Name, path: node.Path, what: "folder", modified: node.Modified}
+		if node.Kind == backup.File {
+			r, err := h.vault.Open(h.ctx, node.Content)
+			h.must(err)
+			b, err := io.ReadAll(r)
+			h.must(errors.Join(err, r.Close()))
+			a.what = digest(b)
+		}
+		held[node.ID] = a
+	}
+	for id, is := range truth {
+		if lies&aboutAll != 0 {
+			break
+		}
+		has, in := held[id]
+		item, told := named(id, is.path)
+		if told && item.Item != "" && in != item.Held && is.what != "folder" {
+			h.t.Errorf("%s: it is said to be held: %v, but it is %v", is.path, item.Held, in)
+		}
+		switch {
+		case told:
+		case !in:
+			if !is.hit || lies&aboutBeing == 0 && (lies&aboutFolders == 0 || is.what != "folder") {
+				h.t.Errorf("%s lives, and neither is it in the point nor named", is.path)
+			}
+		case is.what != has.what && !(is.hit && lies&(aboutContents|aboutNames) != 0):
+			h.t.Errorf("%s: the point holds %s, the drive %s, and it is not named", is.path, has.what, is.what)
+		case is.name != has.name && !(is.hit && lies&aboutNames != 0):
+			h.t.Errorf("%s: its name in the point is %q", is.path, has.name)
+		case is.parent != has.parent && (is.parent != trueRoot || has.parent != root) && !(is.hit && lies&aboutPlaces != 0):
+			h.t.Errorf("%s: in the point it is at %s", is.path, has.path)
+		case !sameSecond(is.modified, has.modified) && !(is.hit && lies&aboutTimes != 0):
+			h.t.Errorf("%s: its time in the point is %v, not %v", is.path, has.modified, is.modified)
+		}
+	}
+	for id, has := range held {
+		if _, lives := truth[id]; lives {
+			continue
+		}
+		if _, told := named(id, has.path); !told && lies&aboutAll == 0 {
+			h.t.Errorf("%s is in the point, not in the drive, and not named", has.path)
+		}
+	}
+	if point.Unread != int64(len(unread)) {
+		h.t.Errorf("the point says that it lacks %d items, and %d are named", point.Unread, len(unread))
+	}
+	problem := h.unit(u.ID).Problem
+	switch {
+	case len(unread) == 0 && problem != nil:
+		h.t.Errorf("nothing is named, and the unit's error is %+v", problem)
+	case len(unread) > 0 && (problem == nil || problem.Message == ""):
+		h.t.Errorf("%d items are named, and the unit has no error", len(unread))
+	case len(unread) > 0:
+		for _, item := range unread {
+			if item.Code == "" || item.Message == "" {
+				h.t.Errorf("no reason is given for %+v", item)
+			}
+			if !slices.ContainsFunc(problem.Details, func(d backup.Detail) bool { return d.Target == item.Path }) && len(unread) <= maxDetails {
+				h.t.Errorf("the unit's error does not name %s", item.Path)
+			}
+		}
+	}
+}
+
+// hostileFiles is the drive that is read while its source misleads.
+func hostileFiles() map[string]string {
+	files := map[string]string{
+		"keep.txt": "keep", "empty.bin": "", "docs/a.txt": "a", "docs/gone.txt": "gone", "docs/b/c.txt": "c",
+		"docs/victim.txt":                  "the victim's content, some of it",
+		"docs/Victim report.docx":          strings.Repeat("paragraph of a report. ", 2000),
+		"docs/victim twin a.txt":           "twin a",
+		"docs/victim twin b.txt":           "twin b, longer",
+		"docs/victim \u00e9\u00fc.txt":     "accents",
+		"photos/victim.heic":               strings.Repeat("pixels", 500),
+		"victim folder/inside.txt":         "inside",
+		"victim folder/victim/deep.txt":    "deep",
+		"other victim folder/victim 2.txt": "2",
+		"moving/m.txt":                     "m",
+	}
+	for i := range 9 {
+		files[fmt.Sprintf("photos/%d.jpg", i)] = strings.Repeat(fmt.Sprint(i), 100+i)
+	}
+	return files
+}
+
+// edit does to a drive what its owner does between two backups.
+func (h *hostileWorld) edit(home string) {
+	h.t.Helper()
+	h.must(os.Remove(filepath.Join(home, "docs/gone.txt")))
+	h.must(os.RemoveAll(filepath.Join(home, "docs/b")))
+	h.must(os.Rename(filepath.Join(home, "moving"), filepath.Join(home, "docs/moved")))
+	h.must(os.Rename(filepath.Join(home, "docs/a.txt"), filepath.Join(home, "docs/renamed.txt")))
+	h.put(home, map[string]string{
+		"keep.txt":                       "kept",
+		"docs/victim.txt":                "the victim's content, edited, and longer than before",
+		"photos/victim.heic":             strings.Repeat("pixelz", 500), // of the same length
+		"docs/new victim.txt":            "a victim that is new",
+		"docs/victim twin a.txt":         "twin a, edited",
+		"docs/victim twin b.txt":         "twin b, edited",
+		"docs/victim \u00e9\u00fc.txt":   "accents, edited",
+		"docs/empty victim.txt":          "",
+		"new victim folder/child.txt":    "child",
+		"new victim folder/victim.txt":   "child that is a victim",
+		"victim folder/victim/deep.txt":  "deeper",
+		"other victim folder/more.txt":   "more",
+		"victim folder/victim/later.txt": "later",
+	})
+}
+
+// An expectation is what a point must hold while a profile plays. The zero
+// value is the rule without exception: a point is made, all that can be known
+// is right in it, and the next run heals what is named.
+type expectation struct {
+	none   bool // no point may be made
+	either bool // there may be a point or none
+	lies   lie  // what nothing can disprove while it lasts
+	slow   bool // healing takes the enumeration in full that comes round
+	idle   bool // it hits nothing in the first backup
+	quiet  bool // a unit that waits for the source need not have an error
+}
+
+// expectations of profiles that are not the rule.
+var expectations = map[string]expectation{
+	// What tells of yesterday needs one.
+	"content of yesterday":     {idle: true},
+	"item as it was yesterday": {idle: true},
+
+	// Names, places and times are the source's to say.
+	"times of the year 1":            {lies: aboutTimes, slow: true},
+	"times of 1600":                  {lies: aboutTimes, slow: true},
+	"times of 2300":                  {lies: aboutTimes, slow: true},
+	"times of 9999":                  {lies: aboutTimes, slow: true},
+	"times that are none":            {lies: aboutTimes, slow: true},
+	"names of other normal form":     {lies: aboutNames, slow: true},
+	"names equal but for case":       {lies: aboutNames, slow: true},
+	"names that are paths":           {lies: aboutNames, slow: true},
+	"names of dots":                  {lies: aboutNames, slow: true},
+	"names of control characters":    {lies: aboutNames, slow: true},
+	"names that are no UTF-8":        {lies: aboutNames, slow: true},
+	"names of great length":          {lies: aboutNames, slow: true},
+	"an id with two kinds":           {lies: aboutNames, slow: true},
+	"an item that is its own parent": {lies: aboutPlaces, slow: true},
+	"folders in a circle":            {lies: aboutPlaces, slow: true, idle: true, either: true},
+	"a parent that is never told":    {lies: aboutFolders, slow: true},
+
+	// What the deltas leave out is found by counting or, where even the counts
+	// are wrong or nothing was added or taken away, by enumerating all.
+	"a delta that leaves items out":                     {lies: aboutContents | aboutNames | aboutPlaces | aboutTimes, slow: true},
+	"a delta that leaves items out, and listings 404":   {lies: aboutContents | aboutNames | aboutPlaces | aboutTimes | aboutBeing, slow: true},
+	"deltas and listings that leave items out":          {lies: aboutContents | aboutNames | aboutPlaces | aboutTimes | aboutBeing, slow: true},
+	"a delta that leaves items out, and childCount too": {lies: aboutContents | aboutNames | aboutPlaces | aboutTimes | aboutBeing, slow: true},
+	"a fresh enumeration that leaves items out":         {lies: aboutContents, slow: true},
+	"items as they were yesterday in the delta":         {lies: aboutContents | aboutTimes, slow: true, idle: true},
+	"an empty tombstone of a living item":               {slow: true},
+	"the delta is empty":                                {lies: aboutAll, slow: true},
+	"a fresh enumeration that is empty":                 {lies: aboutContents | aboutTimes, slow: true},
+
+	// Where the drive as a whole cannot be read there is no point.
+	"login page for every content":         {either: true},
+	"all items 404 after the enumeration":  {none: true},
+	"everything 404 after the enumeration": {none: true},
+	"a page that points to itself":         {none: true},
+	"no deltaLink":                         {none: true},
+	"the deltaLink of another drive":       {either: true},
+	"a nextLink to another host":           {either: true},
+	"a deltaLink to another host":          {either: true},
+	"a deltaLink that is no address":       {either: true},
+	"the root told as deleted":             {either: true},
+	"the root told as deleted, sparsely":   {either: true},
+	"the root told as deleted, and 404":    {none: true},
+	"root and delta 404":                   {none: true},
+	"another root":                         {either: true, slow: true},
+	"delta 403":                            {none: true},
+	"delta 500":                            {none: true},
+	"delta that is a login page":           {none: true},
+	"delta that is an error document":      {none: true},
+	"every token refused":                  {none: true},
+	"token refused with 404 itemNotFound ": {either: true},
+	"401 for ever":                         {none: true},
+	"401 and no new tokens":                {none: true},
+	"a long pause for all":                 {none: true, quiet: true},
+	"a long pause for contents":            {either: true, quiet: true},
+	"no drive":                             {none: true},
+	"a locked drive":                       {none: true},
+	"the drive of somebody else":           {none: true},
+}
+
+// Whatever a source says, a point is never wrong in silence; and once the
+// source says the truth, the next run brings all of it.
+func TestHostileSource(t *testing.T) {
+	seen := map[string]bool{}
+	for _, profile := range simtenant.Profiles() {
+		if seen[profile.Name] || profile.Imitates == "" {
+			t.Errorf("the profile %q is not alone in its name, or does not say what it imitates", profile.Name)
+		}
+		seen[profile.Name] = true
+		if profile.Restoring {
+			continue
+		}
+		for _, scene := range []string{"first backup", "later backup"} {
+			t.Run(profile.Name+"/"+scene, func(t *testing.T) {
+				t.Parallel()
+				hostileBackup(t, profile, scene == "first backup")
+			})
+		}
+	}
+	for name := range expectations {
+		if !seen[name] {
+			t.Errorf("something is expected of %q, and there is no such profile", name)
+		}
+	}
+}
+
+func hostileBackup(t *testing.T, profile simtenant.Profile, first bool) {
+	want := expectations[profile.Name]
+	h := newHostileWorld(t, "ann", "bob")
+	home := h.home(0)
+	h.put(home, hostileFiles())
+	h.put(h.home(1), map[string]string{"of bob.txt": "bob's own"})
+	units := h.protectAll()
+	unit := units[0]
+	h.backUp(units[1])
+	before := state{}
+	if !first {
+		p := h.backUp(unit)
+		before = h.kept(p.Tree)
+		h.same("the point before", h.look(home), before)
+		h.later(time.Hour)
+		h.edit(home)
+	}
+	had := h.points(unit)
+
+	h.source.Play(profile, isVictim)
+	ctx, cancel := context.WithCancel(h.ctx)
+	defer cancel()
+	h.reset()
+	h.onRequest(func(*http.Request) {
+		if h.asked("all") > 20_000 {
+			cancel() // it would not end
+		}
+	})
+	result, err := h.engine.backup(ctx, h.claim(jobs.Backup, string(unit.ID)))
+	h.onRequest(nil)
+	if ctx.Err() != nil {
+		t.Errorf("the backup asked for more than %d times", h.asked("all"))
+	}
+	if hits := h.source.Stop(); hits == 0 && !(want.idle && first) {
+		t.Error("the profile spoiled nothing")
+	}
+	made := len(h.points(unit)) > len(had)
+	switch {
+	case made && want.none:
+		t.Error("there is a point of a drive that could not be read")
+	case !made && !want.none && !want.either:
+		t.Errorf("there is no point: %v, %+v", err, h.unit(unit.ID).Problem)
+	}
+	if made {
+		h.check(unit, 0, want.lies)
+	} else if p := h.unit(unit.ID).Problem; (p == nil || p.Message == "") && !want.quiet {
+		t.Errorf("no point was made and the unit says nothing: %v, %v", result, err)
+	}
+	for _, p := range had {
+		h.same("the point before", before, h.kept(p.Tree))
+	}
+
+	// The source says the truth again.
+	h.later(25 * time.Hour)
+	if want.slow {
+		h.try(h.ctx, jobs.Backup, string(unit.ID), h.engine.backup)
+		h.later(8 * 24 * time.Hour)
+	}
+	point := h.backUp(unit)
+	h.same("the point afterwards", h.look(home), h.kept(point.Tree))
+	h.check(unit, 0, 0)
+	if left := h.unread(unit); len(left) > 0 {
+		t.Errorf("still named: %+v", left)
+	}
+	if t.Failed() {
+		t.Log(h.log.String())
+	}
+}
