@@ -114,7 +114,7 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 			return jobs.Result{}, err
 		}
 		why, lasting := explain(err)
-		if !lasting && j.Failures < maxRestoreFailures {
+		if !lasting && !errors.Is(err, vault.ErrDamaged) && j.Failures < maxRestoreFailures {
 			return jobs.Result{}, err
 		}
 		why = artifactProblem(why)
@@ -221,9 +221,6 @@ func (r *restoration) surveyFolder(ctx context.Context, into drive.Item, a backu
 	p := newPlan()
 	var top string
 	for node, err := range r.vault.WalkBelow(ctx, a.Point.Tree, a.Item) {
-		if err != nil {
-			return nil, fmt.Errorf("list the point: %w", err)
-		}
 		if node.ID == a.Item {
 			if node.Parent == "" {
 				return nil, backup.Fail(backup.ArtifactCannotBeRestored, "The root folder of a drive is restored as a whole drive.")
@@ -232,8 +229,12 @@ func (r *restoration) surveyFolder(ctx context.Context, into drive.Item, a backu
 			p.addRoot(vault.Node{Entry: vault.Entry{ID: node.Parent, Kind: backup.Folder}}, entryOf(into, backup.Folder))
 			node.Name = a.Name
 		}
-		node.Path = a.Name + node.Path[len(top):]
-		p.addWant(node)
+		if node.ID != "" {
+			node.Path = a.Name + node.Path[len(top):]
+		}
+		if err := r.addWant(p, node, err); err != nil {
+			return nil, fmt.Errorf("list the point: %w", err)
+		}
 	}
 	if err := r.listBelow(ctx, p, into.ID, "", a.Name); err != nil {
 		return nil, err

@@ -630,6 +630,9 @@ func (c *change) folderTimes(ctx context.Context) error {
 		if c.taken[id] == nil && c.byID[id] == nil && c.extra[id] == nil {
 			// The same in both, until a write below it moved its time.
 			wanted, ok, err := c.vault.Stat(ctx, c.point.Tree, id)
+			if isDamage(err) && len(c.lost) > 0 {
+				continue
+			}
 			if err != nil {
 				return err
 			}

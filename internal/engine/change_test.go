@@ -554,19 +554,92 @@ func TestRestoreInPlaceListsFoldersBeforeTheyGo(t *testing.T) {
 	}
 }
 
+// ownVault opens a vault that only this world has, again if it was closed.
+func (w *world) ownVault() {
+	w.t.Helper()
+	state := w.t.TempDir() // and no cache of what was read before
+	v, err := vault.Open(w.ctx, vault.Config{Dir: w.dir + "/vault", State: state, Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
+	w.must(err)
+	w.t.Cleanup(func() { v.Close(context.Background()) })
+	w.vault = v
+	w.engine.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) { return v, nil }
+}
+
+// indexes returns the files of a vault's indexes.
+func (w *world) indexes() map[string]bool {
+	w.t.Helper()
+	all := map[string]bool{}
+	w.must(filepath.WalkDir(w.dir+"/vault", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasPrefix(path, w.dir+"/vault/x") {
+			all[path] = true
+		}
+		return err
+	}))
+	return all
+}
+
+// A folder of the point of which the vault has lost what is in it is named; all
+// else comes back, and nothing goes that may have been in it.
+func TestRestoreFromVaultThatLostAFolder(t *testing.T) {
+	for _, to := range []backup.Destination{backup.DestinationInPlace, backup.DestinationNew} {
+		t.Run(string(to), func(t *testing.T) {
+			w := newWorld(t, "ann")
+			w.ownVault()
+			home := w.home(0)
+			w.put(home, map[string]string{"folder/a.txt": "a", "folder/b.txt": "b", "other/c.txt": "c", "d.txt": "d"})
+			unit := w.protectAll()[0]
+			none := w.indexes()
+			w.backUp(unit)
+			lost := w.indexes()
+			w.put(home, map[string]string{"other/c.txt": "c, edited", "d.txt": "d, edited"})
+			point := w.backUp(unit)
+			w.put(home, map[string]string{"folder/b.txt": "b, edited", "folder/e.txt": "e", "other/c.txt": "c, once more", "f.txt": "f"})
+			w.backUp(unit)
+			live := w.look(home)
+			w.must(w.vault.Close(w.ctx))
+			for path := range lost {
+				if !none[path] {
+					w.must(os.Remove(path))
+				}
+			}
+			w.ownVault()
+
+			a := w.restore(point, to)
+			if a.Status != backup.ArtifactFailed || !strings.Contains(detail(a.Problem, "folder/*"), "damaged") {
+				t.Errorf("the artifact is %s, %+v", a.Status, a.Problem)
+			}
+			got := w.look(home)
+			if to == backup.DestinationNew {
+				got = w.library(unit, a.RestoredSiteName)
+				if got["folder"] == "" {
+					t.Error("the folder itself is not there")
+				}
+			} else {
+				for _, at := range []string{"folder/a.txt", "folder/b.txt", "folder/e.txt", "f.txt"} {
+					if got[at] != live[at] {
+						t.Errorf("%s is %q, was %q", at, got[at], live[at])
+					}
+				}
+			}
+			for at, content := range map[string]string{"other/c.txt": "c, edited", "d.txt": "d, edited"} {
+				if !strings.HasPrefix(got[at], digest([]byte(content))) {
+					t.Errorf("%s is %q", at, got[at])
+				}
+			}
+			if open, err := w.catalog.OpenDamage(w.ctx, w.tenant, point.Drive); err != nil || len(open) != 1 || open[0].Path != "folder" {
+				t.Errorf("the damage is noted as %+v, %v", open, err)
+			}
+		})
+	}
+}
+
 // A damaged content costs its own file, at once, and is named; the others come
 // back.
 func TestRestoreFromDamagedVault(t *testing.T) {
 	for _, to := range []backup.Destination{backup.DestinationInPlace, backup.DestinationNew} {
 		t.Run(string(to), func(t *testing.T) {
 			w := newWorld(t, "ann")
-			open := func() {
-				v, err := vault.Open(w.ctx, vault.Config{Dir: w.dir + "/vault", State: w.dir + "/state", Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
-				w.must(err)
-				w.vault = v
-			}
-			open()
-			w.engine.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) { return w.vault, nil }
+			w.ownVault()
 			home := w.home(0)
 			files := map[string]string{}
 			random := rand.NewChaCha8([32]byte{7})
@@ -596,8 +669,7 @@ func TestRestoreFromDamagedVault(t *testing.T) {
 			b[len(b)/2] ^= 1
 			w.must(os.Chmod(pack, 0o600))
 			w.must(os.WriteFile(pack, b, 0o600))
-			open()
-			t.Cleanup(func() { w.must(w.vault.Close(w.ctx)) })
+			w.ownVault()
 
 			damages["emptied"](w, home)
 			before := w.engine.Clock()

@@ -27,6 +27,9 @@ type plan struct {
 	unsaved map[backup.ItemID]string
 	// kept are those of extra that stay, and why.
 	kept map[backup.ItemID]string
+	// lost are the point's folders of which the vault cannot tell what is in
+	// them.
+	lost []damaged
 	// holding are the folders of extra that stay for what they hold.
 	holding map[backup.ItemID]bool
 }
@@ -265,6 +268,7 @@ type difference struct {
 	what string
 	want *want         // nil of what shall not be at all
 	live backup.ItemID // of what shall not be at all
+	lost bool          // the vault cannot tell what it is
 }
 
 // differences lists what is not as it shall be; with exact, also what shall
@@ -285,14 +289,17 @@ func (p *plan) differences(exact bool) []difference {
 		default:
 			continue
 		}
-		all = append(all, difference{w.Path, what, w, ""})
+		all = append(all, difference{path: w.Path, what: what, want: w})
 	}
 	if exact {
 		for id, live := range p.extra {
 			if p.kept[id] == "" && !p.holding[id] {
-				all = append(all, difference{live.Path, "It is not in the restore point and could not be moved to the recycle bin.", nil, id})
+				all = append(all, difference{path: live.Path, what: "It is not in the restore point and could not be moved to the recycle bin.", live: id})
 			}
 		}
+	}
+	for _, d := range p.lost {
+		all = append(all, difference{path: path.Join(d.Path, "*"), what: "What this folder held is damaged in the vault, and was not restored.", lost: true})
 	}
 	slices.SortFunc(all, func(a, b difference) int { return strings.Compare(a.path, b.path) })
 	return all

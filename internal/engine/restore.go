@@ -57,7 +57,7 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 			return jobs.Result{}, err
 		}
 		why, lasting := explain(err)
-		if !lasting && j.Failures < maxRestoreFailures {
+		if !lasting && !errors.Is(err, vault.ErrDamaged) && j.Failures < maxRestoreFailures {
 			return jobs.Result{}, err
 		}
 		why = artifactProblem(why)
@@ -262,7 +262,7 @@ func (r *restoration) vaultAway() error {
 	}
 	var first error
 	for _, d := range r.damaged {
-		if !errors.Is(d.err, vault.ErrStorage) || errors.Is(d.err, vault.ErrDamaged) {
+		if !errors.Is(d.err, vault.ErrStorage) || isDamage(d.err) {
 			return nil
 		}
 		first = d.err
@@ -272,6 +272,9 @@ func (r *restoration) vaultAway() error {
 
 // hopeless reports whether another pass cannot do what the one before did not.
 func (r *restoration) hopeless(p *plan, d difference) bool {
+	if d.lost {
+		return true
+	}
 	if d.want == nil || !d.want.stale() {
 		return false
 	}
@@ -285,7 +288,7 @@ func (r *restoration) oneFile(ctx context.Context, n vault.Node, err error) erro
 	switch {
 	case stopped(ctx, err), errors.Is(err, drive.ErrQuota), errors.Is(err, vault.ErrMissing), errors.Is(err, vault.ErrOther):
 		return err
-	case errors.Is(err, vault.ErrDamaged), errors.Is(err, vault.ErrNotFound):
+	case isDamage(err):
 	case errors.Is(err, vault.ErrStorage):
 		// Is it this content, or all of the vault?
 		if _, _, treeErr := r.vault.Stat(ctx, r.point.Tree, n.ID); treeErr != nil {
@@ -321,17 +324,9 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 			return nil, err
 		}
 	}
-	p := newPlan()
-	for change, err := range r.vault.Diff(ctx, now.Point.Tree, r.point.Tree) {
-		if err != nil {
-			return nil, fmt.Errorf("compare with the point: %w", err)
-		}
-		if change.From != nil {
-			p.addLive(*change.From)
-		}
-		if change.To != nil {
-			p.addWant(*change.To)
-		}
+	p, err := r.compareTrees(ctx, now.Point.Tree)
+	if err != nil {
+		return nil, fmt.Errorf("compare with the point: %w", err)
 	}
 	for _, pending := range now.Pending {
 		if err := r.surveyPending(ctx, p, now.Point.Tree, pending); err != nil {
@@ -340,6 +335,64 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 	}
 	p.match()
 	return p, r.spare(ctx, p, now.Point.Tree)
+}
+
+// compareTrees plans how to come from one tree to the point. A point of which
+// the vault cannot tell all is compared item by item.
+func (r *restoration) compareTrees(ctx context.Context, now string) (*plan, error) {
+	p := newPlan()
+	for change, err := range r.vault.Diff(ctx, now, r.point.Tree) {
+		if isDamage(err) {
+			return r.compareAll(ctx, now)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if change.From != nil {
+			p.addLive(*change.From)
+		}
+		if change.To != nil {
+			p.addWant(*change.To)
+		}
+	}
+	return p, nil
+}
+
+func (r *restoration) compareAll(ctx context.Context, now string) (*plan, error) {
+	p := newPlan()
+	for node, err := range r.vault.Walk(ctx, now) {
+		if err != nil {
+			return nil, err
+		}
+		p.addLive(node)
+	}
+	for node, err := range r.vault.Walk(ctx, r.point.Tree) {
+		if err := r.addWant(p, node, err); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// addWant adds to a plan what a walk of the point yields. A folder that the
+// vault cannot look into is noted.
+func (r *restoration) addWant(p *plan, node vault.Node, err error) error {
+	switch {
+	case err == nil:
+		p.addWant(node)
+	case node.ID == "" || !isDamage(err):
+		return err
+	default:
+		p.lost = append(p.lost, damaged{node, err})
+		r.damaged["folder "+string(node.ID)] = damaged{node, err}
+	}
+	return nil
+}
+
+// isDamage reports whether an error says that the vault has lost something, and
+// not that it cannot be reached.
+func isDamage(err error) bool {
+	return errors.Is(err, vault.ErrDamaged) || errors.Is(err, vault.ErrNotFound)
 }
 
 // firstTree returns the tree of what was in the drive when the restore was
@@ -371,7 +424,7 @@ func (r *restoration) surveyPending(ctx context.Context, p *plan, tree string, p
 		return err
 	}
 	wanted, wants, err := r.vault.Stat(ctx, r.point.Tree, pending.Item)
-	if err != nil {
+	if err != nil && (!isDamage(err) || len(p.lost) == 0) {
 		return err
 	}
 	why := "It could not be backed up before the restore, so that there is no copy of what it is now. " + pending.Message
@@ -448,6 +501,10 @@ func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
 	for id, live := range p.extra {
 		if why := p.unsaved[id]; why != "" {
 			p.keep(id, why)
+			continue
+		}
+		if len(p.lost) > 0 {
+			p.keep(id, "The vault is damaged where the restore point says what a folder held, so that it may belong there.")
 			continue
 		}
 		came, err := r.cameSince(ctx, now, live)
@@ -607,14 +664,13 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 		root = entryOf(item, backup.Folder)
 	}
 	for node, err := range r.vault.Walk(ctx, r.point.Tree) {
-		if err != nil {
-			return nil, fmt.Errorf("list the point: %w", err)
-		}
-		if node.Parent == "" {
+		if node.Parent == "" && err == nil {
 			p.addRoot(node, root)
 			continue
 		}
-		p.addWant(node)
+		if err := r.addWant(p, node, err); err != nil {
+			return nil, fmt.Errorf("list the point: %w", err)
+		}
 	}
 	p.match()
 	return p, nil
@@ -682,6 +738,8 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 		_, damaged = r.damaged[d.want.Content]
 	}
 	switch {
+	case d.lost:
+		code = backup.VaultDamaged
 	case damaged:
 		code, why = backup.VaultDamaged, "Its content is damaged in the vault. An earlier or later restore point may hold another."
 	case unsaved != "":
@@ -756,12 +814,16 @@ func (r *restoration) noteDamage(ctx context.Context) error {
 		return nil
 	}
 	found := slices.SortedFunc(maps.Values(r.damaged), func(a, b damaged) int { return strings.Compare(a.Path, b.Path) })
-	r.e.Log.Error("the vault is damaged", "tenant", r.job.Tenant, "owner", who(r.unit), "files", len(found), "first", found[0].Path, "err", found[0].err)
-	p := &backup.Problem{Code: backup.VaultDamaged, Message: fmt.Sprintf("The vault is damaged: the contents of %s in restore points cannot be read. "+
-		"All others can be restored. Check the vault's storage, and bring back from a copy what is missing there.", count(len(found), "file"))}
+	r.e.Log.Error("the vault is damaged", "tenant", r.job.Tenant, "owner", who(r.unit), "items", len(found), "first", found[0].Path, "err", found[0].err)
+	p := &backup.Problem{Code: backup.VaultDamaged, Message: fmt.Sprintf("The vault is damaged: the contents of %s in a restore point cannot be read. "+
+		"All others can be restored. Check the vault's storage, and bring back from a copy what is missing there.", count(len(found), "item"))}
 	all := make([]backup.Damage, len(found))
 	for i, d := range found {
-		all[i] = backup.Damage{Unit: r.unit.ID, Drive: r.point.Drive, Item: d.ID, Path: d.Path, Content: d.Content, Reason: "Its content cannot be read from the vault."}
+		why := "Its content cannot be read from the vault."
+		if d.Kind == backup.Folder {
+			why = "The vault cannot tell what is in the folder."
+		}
+		all[i] = backup.Damage{Unit: r.unit.ID, Drive: r.point.Drive, Item: d.ID, Path: d.Path, Content: d.Content, Reason: why}
 		if i < maxDetails {
 			p.Details = append(p.Details, backup.Detail{Code: backup.VaultDamaged, Message: all[i].Reason, Target: d.Path})
 		}

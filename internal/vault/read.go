@@ -28,7 +28,8 @@ func join(folder, name string) string {
 }
 
 // Walk lists a tree: the root folder first, and each folder before what is in
-// it. It ends with the first error.
+// it. A folder whose list cannot be read comes a second time, with the error,
+// and the walk goes on beside it for those who do; any other error ends it.
 func (v *Vault) Walk(ctx context.Context, tree string) iter.Seq2[Node, error] {
 	return func(yield func(Node, error) bool) {
 		b, err := v.base(ctx, "", tree)
@@ -57,8 +58,7 @@ func (v *Vault) walk(ctx context.Context, r *record, n Node, yield func(Node, er
 	}
 	d, err := v.readDir(ctx, r.Object)
 	if err != nil {
-		yield(Node{}, fmt.Errorf("walk folder %q: %w", n.Path, err))
-		return false
+		return yield(n, fmt.Errorf("walk folder %q: %w", n.Path, err)) && ctx.Err() == nil
 	}
 	for i := range d.records {
 		below := &d.records[i]
