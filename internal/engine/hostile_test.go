@@ -439,3 +439,194 @@ func hostileBackup(t *testing.T, profile simtenant.Profile, first bool) {
 		t.Log(h.log.String())
 	}
 }
+
+// A restoreExpectation is what a restore must come to while a profile plays.
+// The zero value is the rule: it ends, and whatever is not as it shall be is
+// named by its path.
+type restoreExpectation struct {
+	succeeds bool               // the fault passes, or can be worked around
+	only     backup.Destination // the only destination that it hits; "" for both
+	slow     bool               // healing takes the enumeration in full that comes round
+}
+
+var restoreExpectations = map[string]restoreExpectation{
+	"upload 429 with a long pause":           {succeeds: true},
+	"upload answered with a login page":      {succeeds: true},
+	"the session is gone once":               {succeeds: true},
+	"the session's token has expired":        {succeeds: true},
+	"the upload's answer is lost":            {succeeds: true},
+	"the upload's answer is a login page":    {succeeds: true},
+	"the service rewrites what was uploaded": {succeeds: true},
+	"a bit flips on the way up":              {succeeds: true},
+	"nonsense about what is expected next":   {succeeds: true},
+	"changes ignored":                        {only: backup.DestinationInPlace},
+	"changes 409 for good":                   {only: backup.DestinationInPlace},
+	"changes 423 for good":                   {only: backup.DestinationInPlace},
+	"changes whose answer is lost":           {succeeds: true, only: backup.DestinationInPlace},
+	"deletes answered 404":                   {only: backup.DestinationInPlace},
+	"deletes answered, not done":             {only: backup.DestinationInPlace},
+	"deletes 403 for good":                   {only: backup.DestinationInPlace},
+	"deletes 423 for good":                   {only: backup.DestinationInPlace},
+	"deletes whose answer is lost":           {succeeds: true, only: backup.DestinationInPlace},
+	"folders 500, made nevertheless":         {succeeds: true},
+	"libraries 500, made nevertheless":       {succeeds: true, only: backup.DestinationNew},
+	"libraries 403":                          {only: backup.DestinationNew},
+	"401 in the middle of a restore":         {succeeds: true},
+	"the delta leaves out what was written":  {slow: true},
+}
+
+// Whatever a source says while it is restored to, the restore ends, and names
+// what is not as it was; nothing is lost that no point holds; and once the
+// source does as it is told, another restore brings all of it.
+func TestHostileDestination(t *testing.T) {
+	seen := map[string]bool{}
+	for _, profile := range simtenant.Profiles() {
+		if !profile.Restoring {
+			continue
+		}
+		seen[profile.Name] = true
+		for _, to := range []backup.Destination{backup.DestinationInPlace, backup.DestinationNew} {
+			if only := restoreExpectations[profile.Name].only; only != "" && only != to {
+				continue
+			}
+			t.Run(profile.Name+"/"+string(to), func(t *testing.T) {
+				t.Parallel()
+				hostileRestore(t, profile, to)
+			})
+		}
+	}
+	for name := range restoreExpectations {
+		if !seen[name] {
+			t.Errorf("something is expected of %q, and there is no such profile", name)
+		}
+	}
+}
+
+func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destination) {
+	expected := restoreExpectations[profile.Name]
+	h := newHostileWorld(t, "ann")
+	home := h.home(0)
+	h.put(home, hostileFiles())
+	unit := h.protectAll()[0]
+	point := h.backUp(unit)
+	want := h.look(home)
+	h.harm(home)
+	before := h.look(home)
+
+	h.source.Play(profile, isVictim)
+	a := h.activate(point, to)
+	for tries := 0; !a.Status.Final(); tries++ {
+		if tries > maxRestoreFailures {
+			t.Fatalf("the restore does not end:\n%s", h.log)
+		}
+		j := h.claim(jobs.Restore, string(a.ID))
+		j.Failures = tries
+		h.engine.restore(h.ctx, j)
+		h.later(5 * time.Hour)
+		var err error
+		a, err = h.catalog.Artifact(h.ctx, h.tenant, a.Session, a.ID)
+		h.must(err)
+	}
+	if h.source.Stop() == 0 {
+		t.Error("the profile spoiled nothing")
+	}
+	if expected.succeeds && a.Status != backup.ArtifactSucceeded {
+		t.Errorf("the artifact is %s: %+v", a.Status, a.Problem)
+	}
+	now := h.look(home)
+	got := now
+	if to == backup.DestinationNew {
+		h.same("the live drive", before, now)
+		got = state{}
+		if a.RestoredSiteName != "" {
+			got = h.library(unit, a.RestoredSiteName)
+		}
+	}
+	h.wantNamed(a, want, got)
+	h.nothingLost(unit, before, now)
+
+	// The source does as it is told again.
+	h.later(time.Hour)
+	if expected.slow {
+		h.later(8 * 24 * time.Hour)
+	}
+	a = h.restored(point, to)
+	if got = h.look(home); to == backup.DestinationNew {
+		got = h.library(unit, a.RestoredSiteName)
+	}
+	h.same("the place afterwards", want, got)
+	h.backUp(unit)
+	h.check(unit, 0, 0)
+	if t.Failed() {
+		t.Log(h.log.String())
+	}
+}
+
+// harm does to a drive what makes people restore it.
+func (h *hostileWorld) harm(home string) {
+	h.t.Helper()
+	for _, gone := range []string{"photos/victim.heic", "docs/Victim report.docx", "victim folder", "empty.bin", "photos/3.jpg", "docs/b"} {
+		h.must(os.RemoveAll(filepath.Join(home, gone)))
+	}
+	h.must(os.Rename(filepath.Join(home, "docs/victim twin a.txt"), filepath.Join(home, "photos/victim elsewhere.txt")))
+	h.must(os.Rename(filepath.Join(home, "moving"), filepath.Join(home, "docs/moved")))
+	h.put(home, map[string]string{
+		"keep.txt": "broken", "docs/victim.txt": "a victim, broken", "docs/a.txt": "b",
+		"extra/x.txt": "extra", "extra/victim x.txt": "an extra victim", "extra victim.txt": "another",
+	})
+}
+
+// wantNamed wants each item that is not as it shall be named by an artifact, or
+// the reason why nothing could be done.
+func (h *hostileWorld) wantNamed(a backup.Artifact, want, got state) {
+	h.t.Helper()
+	p := a.Problem
+	if a.Status == backup.ArtifactFailed && (p == nil || p.Message == "" || len(p.Details) == 0) {
+		h.t.Errorf("the artifact failed without a word: %+v", p)
+		return
+	}
+	named := func(path string) bool {
+		return p != nil && slices.ContainsFunc(p.Details, func(d backup.Detail) bool {
+			whole := d.Target == "" && a.Status == backup.ArtifactFailed
+			return d.Message != "" && (whole || d.Target == path || strings.HasPrefix(path, d.Target+"/"))
+		})
+	}
+	away := map[string]bool{} // contents of what is named by the place where it is not
+	for path, what := range want {
+		if got[path] == what {
+			continue
+		}
+		if !named(path) {
+			h.t.Errorf("%s is %q, not %q, and the artifact, which is %s, does not name it", path, got[path], what, a.Status)
+		}
+		away[contentOf(what)] = true
+	}
+	for path, what := range got {
+		if _, ok := want[path]; !ok && !named(path) && !away[contentOf(what)] {
+			h.t.Errorf("%s, %q, is there, and the artifact, which is %s, does not name it", path, what, a.Status)
+		}
+	}
+}
+
+// nothingLost wants each content that was in the drive to be in it still, or in
+// a point.
+func (h *hostileWorld) nothingLost(u backup.Unit, before, now state) {
+	h.t.Helper()
+	held := map[string]bool{}
+	for _, what := range now {
+		held[contentOf(what)] = true
+	}
+	for _, p := range h.points(u) {
+		for _, what := range h.kept(p.Tree) {
+			held[contentOf(what)] = true
+		}
+	}
+	for path, what := range before {
+		if !held[contentOf(what)] {
+			h.t.Errorf("%s is neither in the drive any more nor in a point", path)
+		}
+	}
+}
+
+// contentOf is what a state says of an item but for its time.
+func contentOf(what string) string { return what[:len(what)-len(time.DateTime)-1] }
