@@ -13,9 +13,12 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"holdfast/internal/backup"
 )
 
 // A Client speaks to one tenant's source. It may be used by many goroutines.
@@ -25,9 +28,17 @@ type Client struct {
 	http  *http.Client
 	token tokens
 
+	pulse    atomic.Uint64 // counts what the source answered, be it no
+	probing  chan struct{} // held by who asks whether the source is there at all
+	patience *rate.Limiter // for single items, in units of patienceUnit
+	budget   *rate.Limiter
+
 	gate   sync.Mutex
 	closed time.Time // until when the source asked us to be still
-	budget *rate.Limiter
+	busy   struct {  // the last call that found the source busy
+		op    string
+		pulse uint64
+	}
 }
 
 // New returns a client for cfg. It asks nothing of the source: wrong settings
@@ -54,13 +65,19 @@ func New(cfg Config) *Client {
 	if cfg.Tries <= 0 {
 		cfg.Tries = 8
 	}
+	if cfg.MaxPause <= 0 {
+		cfg.MaxPause = 30 * time.Second
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
 	}
-	c := &Client{cfg: cfg, http: new(*cfg.HTTP), token: tokens{lock: make(chan struct{}, 1)}}
+	c := &Client{
+		cfg: cfg, http: new(*cfg.HTTP), probing: make(chan struct{}, 1),
+		patience: rate.NewLimiter(rate.Every(10*patienceUnit), int(30*time.Second/patienceUnit)),
+	}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http.Jar = nil
 	c.graph, _ = url.Parse(cfg.Graph)
@@ -94,6 +111,7 @@ const (
 const (
 	shortCall = 2 * time.Minute
 	longCall  = 15 * time.Minute // carries a fragment of content
+	probeCall = 30 * time.Second
 )
 
 // maxPage is more than any page of the source; what is longer is not a page.
@@ -110,7 +128,12 @@ type call struct {
 	cost   int           // in resource units; 0 does not count
 	limit  time.Duration // for one try; default shortCall
 
-	anonymous bool // never carries a token
+	// itemOf is given when the call is about a single item of that drive: its
+	// failing says nothing of the rest.
+	itemOf backup.DriveID
+	tries  int // of a single item; default itemTries
+
+	anonymous bool // not to Graph: never carries a token, and Graph's pauses are not for it
 	single    bool // is not tried again here
 
 	// When stop is given, the answer's body is the caller's to read and to
@@ -124,6 +147,7 @@ type call struct {
 // do sends k until it is answered, and decodes the answer into out if that is
 // not nil. With k.stop the response is returned instead, its body open.
 func (c *Client) do(ctx context.Context, k *call, out any) (*http.Response, error) {
+	var since uint64
 	for try := 1; ; try++ {
 		resp, err := c.try(ctx, k, out)
 		if err == nil {
@@ -139,42 +163,166 @@ func (c *Client) do(ctx context.Context, k *call, out any) (*http.Response, erro
 		if e.Status != http.StatusTooManyRequests {
 			k.unclear = true
 		}
-		if k.single || try >= c.cfg.Tries {
+		if try == 1 {
+			since = c.pulse.Load()
+		}
+		if k.single {
 			return nil, err
 		}
-		if err := c.pause(ctx, k.op, e, try); err != nil {
+		if err := c.again(ctx, k, e, try, since); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// pause waits before the next try after the given one failed with e. When the
-// source asked for a pause, every call of the client waits.
-func (c *Client) pause(ctx context.Context, op string, e *Error, try int) error {
-	first, most := time.Second, time.Minute
-	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
-		first, most = 10*time.Second, 2*time.Minute
+const (
+	// itemTries is how often a single item is tried that fails while the rest
+	// of the source does not.
+	itemTries = 3
+	// patienceUnit is the grain of the waiting for single items. Half a minute
+	// of it may come at once, and it comes back at a tenth of the time.
+	patienceUnit = 100 * time.Millisecond
+)
+
+// shortly is how long a single item is waited for after so many tries.
+func shortly(try int) time.Duration {
+	d := time.Second << min(try-1, 3) / 2
+	return d/2 + rand.N(d/2+1)
+}
+
+// spend takes d from the patience for single items, if as much is left: however
+// many of them fail, together they hold nobody up for long.
+func (c *Client) spend(d time.Duration) bool {
+	return c.patience.AllowN(c.cfg.Clock(), int(d/patienceUnit))
+}
+
+// rest waits for a single item as long as there is patience.
+func (c *Client) rest(ctx context.Context, op string, d time.Duration) error {
+	if !c.spend(d) {
+		return nil
 	}
-	d := min(first<<min(try-1, 10), most)
-	d = d/2 + rand.N(d/2+1)
+	return c.sleep(ctx, op, d)
+}
+
+// again decides what follows when k has failed with e for so many tries: nil,
+// after a wait, when it is to be tried once more, else the error to return.
+// Since is the client's pulse after the first of the failures.
+//
+// What fails is either one item, or the source. It is the item when the source
+// has answered anything else since, or does so when it is asked for the drive's
+// root: then there are few tries, shortly one after the other, two if patience
+// with single items has run out, and nobody else waits. When it is the source, waits grow. All of the client's calls wait
+// after a 429, and when different calls get 503 with no answer in between; a
+// single one that does waits alone, for it may be about one bad drive. Nobody
+// waits here for longer than Config.MaxPause.
+func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since uint64) error {
+	if try >= c.cfg.Tries {
+		return e
+	}
+	throttled := e.Status == http.StatusTooManyRequests
+	if k.itemOf != "" && !throttled {
+		switch {
+		case try == 1 && e.RetryAfter == 0:
+			return c.rest(ctx, k.op, shortly(try))
+		case !c.alive(ctx, k.itemOf, since):
+			if ctx.Err() != nil {
+				return during(ctx, k.op)
+			}
+		case try >= max(k.tries, itemTries):
+			return e
+		default:
+			d := shortly(try)
+			if e.RetryAfter > 0 {
+				d = e.RetryAfter
+			}
+			if d > 10*time.Second || !c.spend(d) {
+				return e
+			}
+			return c.sleep(ctx, k.op, d)
+		}
+	}
+	d, most := time.Second, time.Minute
+	busy := throttled || e.Status == http.StatusServiceUnavailable
+	if busy {
+		d, most = 10*time.Second, 2*time.Minute
+	}
+	least := d / 2
+	if busy {
+		least = d
+	}
+	d = min(d<<min(try-1, 10), most)
+	d = min(max(d/2+rand.N(d/2+1), least), c.cfg.MaxPause)
 	if e.RetryAfter > 0 {
 		d = e.RetryAfter
-	} else if first > time.Second {
-		d = max(d, first)
 	}
 	c.cfg.Log.InfoContext(ctx, "source call failed, will be tried again", "err", e, "in", d, "try", try)
-	if e.RetryAfter > 0 || e.Status == http.StatusTooManyRequests {
+	everyone := !k.anonymous && (throttled || busy && c.crowded(k.op))
+	if everyone {
 		c.gate.Lock()
 		if until := c.cfg.Clock().Add(d); until.After(c.closed) {
 			c.closed = until
 		}
 		c.gate.Unlock()
+	}
+	switch {
+	case d > c.cfg.MaxPause:
+		long := *e
+		long.kind, long.again, long.RetryAfter = ErrPaused, false, d
+		return &long
+	case everyone:
 		return nil // try waits at the gate
 	}
+	return c.sleep(ctx, k.op, d)
+}
+
+func (c *Client) sleep(ctx context.Context, op string, d time.Duration) error {
 	if c.cfg.Sleep(ctx, d) != nil {
 		return during(ctx, op)
 	}
 	return nil
+}
+
+// alive reports whether the source has answered anything since, or else answers
+// now when it is asked for a drive's root.
+func (c *Client) alive(ctx context.Context, d backup.DriveID, since uint64) bool {
+	if c.pulse.Load() != since {
+		return true
+	}
+	select {
+	case c.probing <- struct{}{}:
+		defer func() { <-c.probing }()
+	case <-ctx.Done():
+		return false
+	}
+	if c.pulse.Load() != since {
+		return true
+	}
+	k := &call{
+		op:     "look whether drive " + string(d) + " answers",
+		method: http.MethodGet,
+		url:    c.at("drives", string(d), "root", "?$select=id"),
+		cost:   costGet,
+		limit:  probeCall,
+		single: true,
+	}
+	_, err := c.do(ctx, k, nil)
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusServiceUnavailable {
+		c.crowded(k.op)
+	}
+	return c.pulse.Load() != since
+}
+
+// crowded notes that a call found the source busy, and reports whether another
+// one did too, with no answer to anything in between.
+func (c *Client) crowded(op string) bool {
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	now := c.pulse.Load()
+	if c.busy.op != "" && c.busy.op != op && c.busy.pulse == now {
+		return true
+	}
+	c.busy.op, c.busy.pulse = op, now
+	return false
 }
 
 // enter waits until the source may be asked again, and takes cost from the
@@ -184,9 +332,9 @@ func (c *Client) enter(ctx context.Context, op string, cost int) error {
 		now := c.cfg.Clock()
 		r := c.budget.ReserveN(now, cost)
 		if d := r.DelayFrom(now); d > 0 {
-			if c.cfg.Sleep(ctx, d) != nil {
+			if err := c.sleep(ctx, op, d); err != nil {
 				r.CancelAt(c.cfg.Clock())
-				return during(ctx, op)
+				return err
 			}
 		}
 	}
@@ -194,20 +342,25 @@ func (c *Client) enter(ctx context.Context, op string, cost int) error {
 		c.gate.Lock()
 		d := c.closed.Sub(c.cfg.Clock())
 		c.gate.Unlock()
-		if d <= 0 {
+		switch {
+		case d <= 0:
 			return nil
+		case d > c.cfg.MaxPause:
+			return &Error{Op: op, RetryAfter: d, kind: ErrPaused}
 		}
-		if c.cfg.Sleep(ctx, d) != nil {
-			return during(ctx, op)
+		if err := c.sleep(ctx, op, d); err != nil {
+			return err
 		}
 	}
 }
 
 // try sends k once: with a fresh token if the first was refused, and to where
 // the answer redirects.
-func (c *Client) try(ctx context.Context, k *call, out any) (_ *http.Response, err error) {
-	if err := c.enter(ctx, k.op, k.cost); err != nil {
-		return nil, err
+func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, error) {
+	if !k.anonymous {
+		if err := c.enter(ctx, k.op, k.cost); err != nil {
+			return nil, err
+		}
 	}
 	parent := ctx
 	cancel := context.CancelFunc(func() {})
@@ -227,11 +380,11 @@ func (c *Client) try(ctx context.Context, k *call, out any) (_ *http.Response, e
 	if err != nil || target.Host == "" {
 		return nil, &Error{Op: k.op, Err: errors.New("the address is not a URL")}
 	}
-	refreshed, hops := false, 0
+	refused, hops := "", 0
 	for {
 		var token string
 		if !k.anonymous && c.wantsToken(target) {
-			if token, err = c.accessToken(parent, k.op); err != nil {
+			if token, err = c.accessToken(parent, k.op, refused); err != nil {
 				return nil, err
 			}
 		}
@@ -243,17 +396,17 @@ func (c *Client) try(ctx context.Context, k *call, out any) (_ *http.Response, e
 			return nil, noAnswer(k.op, err)
 		}
 		if resp.StatusCode < 300 {
-			if k.stop != nil {
-				return resp, nil
+			if k.stop == nil {
+				err = c.receive(k, resp, out)
 			}
-			return resp, c.receive(k, resp, out)
+			c.answered(k, err == nil)
+			return resp, err
 		}
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxError))
 		resp.Body.Close()
 
-		if resp.StatusCode == http.StatusUnauthorized && token != "" && !refreshed {
-			c.dropToken(ctx, token)
-			refreshed = true
+		if resp.StatusCode == http.StatusUnauthorized && token != "" && refused == "" && c.cured(token) {
+			refused = token // there is only one other to try
 			continue
 		}
 		if to := resp.Header.Get("Location"); resp.StatusCode < 400 && to != "" && k.method == http.MethodGet && hops < 5 {
@@ -265,13 +418,21 @@ func (c *Client) try(ctx context.Context, k *call, out any) (_ *http.Response, e
 			hops++
 			continue
 		}
-		e := refused(k.op, resp, body, c.cfg.Clock())
+		e := refusal(k.op, resp, body, c.cfg.Clock())
 		if hops > 0 && e.kind != ErrMalware && e.Status >= 401 && e.Status <= 404 {
 			// An address that was handed out a moment ago has expired: the call
 			// as a whole gets another.
 			e.again = true
 		}
+		c.answered(k, !e.again)
 		return nil, e
+	}
+}
+
+// answered counts what the source said for good, be it no.
+func (c *Client) answered(k *call, so bool) {
+	if so && !k.anonymous {
+		c.pulse.Add(1)
 	}
 }
 
@@ -328,8 +489,12 @@ func (c *Client) receive(k *call, resp *http.Response, out any) error {
 	case out == nil || len(body) == 0 && resp.StatusCode == http.StatusNoContent:
 		return nil
 	}
-	if err := json.Unmarshal(body, out); err != nil {
-		// A proxy's page, or half an answer.
+	take := func(body []byte) error { return json.Unmarshal(body, out) }
+	if t, ok := out.(interface{ take([]byte) error }); ok {
+		take = t.take
+	}
+	if err := take(body); err != nil {
+		// A proxy's page, half an answer, or an error that calls itself none.
 		e := noAnswer(k.op, fmt.Errorf("the answer is not what was asked for: %w", err))
 		e.Status, e.RequestID = resp.StatusCode, resp.Header.Get("request-id")
 		return e

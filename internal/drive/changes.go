@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/maphash"
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"holdfast/internal/backup"
@@ -27,34 +30,112 @@ func (x *Changes[T]) All() iter.Seq2[T, error] { return x.all }
 // without an error: what comes of an unfinished pass is not to be kept.
 func (x *Changes[T]) Cursor() string { return x.cursor }
 
-// A page is one answer of a list or a delta.
+// A page is one answer of a list or a delta. Where it has both links, the list
+// goes on.
 type page[T any] struct {
 	Value []T
 	Next  string `json:"@odata.nextLink"`
 	Delta string `json:"@odata.deltaLink"`
 }
 
-// pages yields the pages from address on, following the source's links
-// unchanged.
-func pages[T any](ctx context.Context, c *Client, op, address string, cost int) iter.Seq2[page[T], error] {
+// An entry is what pages are made of.
+type entry interface {
+	key() string // by which the same thing is known again; may be empty
+	malformed()  // notes that some of it could not be understood
+}
+
+// take decodes a page. Of an entry with a member that cannot be, only that
+// entry suffers.
+func (p *page[T]) take(body []byte) error {
+	err := json.Unmarshal(body, p)
+	if _, wrong := errors.AsType[*json.UnmarshalTypeError](err); wrong {
+		var parts page[json.RawMessage]
+		if err := json.Unmarshal(body, &parts); err != nil {
+			return err
+		}
+		*p = page[T]{Next: parts.Next, Delta: parts.Delta}
+		if parts.Value != nil {
+			p.Value = make([]T, len(parts.Value))
+		}
+		for i, raw := range parts.Value {
+			if json.Unmarshal(raw, &p.Value[i]) != nil {
+				any(&p.Value[i]).(entry).malformed()
+			}
+		}
+	} else if err != nil {
+		return err
+	}
+	if p.Value == nil {
+		return errors.New("it is not a list")
+	}
+	return nil
+}
+
+const (
+	// maxBarren is how many pages in a row may bring nothing that the pages
+	// before did not bring. The service gives empty pages while it looks
+	// through what has not changed, and repeats what has; dozens have been
+	// seen, not thousands.
+	maxBarren = 1000
+	// maxPages is what a list may have at all. The largest library that the
+	// service allows, of 30 million items, has 150,000 pages of the usual 200.
+	maxPages = 500_000
+)
+
+// pages yields the pages from first on, following the source's links unchanged
+// as long as they lead on and stay at Graph. A list without end is ErrEndless.
+func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T], error] {
 	return func(yield func(page[T], error) bool) {
+		seed := maphash.MakeSeed()
+		visited, known := map[uint64]bool{}, map[uint64]bool{}
+		barren, address, op := 0, first.url, first.op
+		endless := func(why string) { yield(page[T]{}, &Error{Op: op, Err: errors.New(why), kind: ErrEndless}) }
 		for {
+			visited[maphash.String(seed, address)] = true
 			var p page[T]
-			k := &call{op: op, method: http.MethodGet, url: address, cost: cost}
-			if _, err := c.do(ctx, k, &p); err != nil {
-				yield(p, err)
+			k := first
+			k.method, k.url = http.MethodGet, address
+			if _, err := c.do(ctx, &k, &p); err != nil {
+				yield(page[T]{}, err)
 				return
 			}
-			if p.Next == address {
-				yield(p, &Error{Op: op, Err: errors.New("the source's next page is the same page"), kind: ErrUnavailable})
+			before := len(known)
+			for i := range p.Value {
+				if key := any(&p.Value[i]).(entry).key(); key != "" {
+					known[maphash.String(seed, key)] = true
+				}
+			}
+			if barren++; len(known) > before {
+				barren = 0
+			}
+			if p.Next != "" && !c.ours(p.Next) || p.Delta != "" && !c.ours(p.Delta) {
+				yield(page[T]{}, &Error{Op: op, Err: errors.New("the source's list goes on at another server"), kind: ErrUnavailable})
 				return
 			}
 			if !yield(p, nil) || p.Next == "" {
 				return
 			}
 			address = p.Next
+			switch {
+			case visited[maphash.String(seed, address)]:
+				endless("the next page is one that came before")
+				return
+			case barren == maxBarren:
+				endless(fmt.Sprintf("%d pages in a row brought nothing new", maxBarren))
+				return
+			case len(visited) == maxPages:
+				endless(fmt.Sprintf("it has more than %d pages", maxPages))
+				return
+			}
 		}
 	}
+}
+
+// ours reports whether a link leads to Graph. One that does not is somebody
+// else's: what is there is not the list that was asked for.
+func (c *Client) ours(link string) bool {
+	u, err := url.Parse(link)
+	return err == nil && c.graph != nil && sameOrigin(u, c.graph)
 }
 
 // delta returns the pass over address, whose entries convert makes of a page.
@@ -64,7 +145,7 @@ func delta[W, T any](ctx context.Context, c *Client, op, address string, cost in
 		x.cursor = ""
 		var none T
 		end := ""
-		for p, err := range pages[W](ctx, c, op, address, cost) {
+		for p, err := range pages[W](ctx, c, call{op: op, url: address, cost: cost}) {
 			var entries []T
 			if err == nil {
 				entries, err = convert(p.Value)
@@ -116,8 +197,10 @@ const itemFields = "$select=id,name,size,eTag,cTag,createdDateTime,lastModifiedD
 
 // Delta returns what changed in a drive since cursor, or all that is in it for
 // an empty one. A moved folder does not bring what it holds, and deleted items
-// bring only their id. A cursor that the source no longer takes is ErrResync:
-// enumerate all again and compare, and infer nothing before that has ended.
+// bring only their id. Every entry of the source's comes; one that lacks what
+// every item has, be it the id, is Incomplete. A cursor that the source no
+// longer takes is ErrResync: enumerate all again and compare, and infer nothing
+// before that has ended.
 func (c *Client) Delta(ctx context.Context, d backup.DriveID, cursor string) *Changes[Item] {
 	op := "read changes of drive " + string(d)
 	convert := func(in []wireItem) ([]Item, error) {
@@ -135,7 +218,7 @@ func (c *Client) Delta(ctx context.Context, d backup.DriveID, cursor string) *Ch
 		return failed[Item](&Error{Op: op, Err: errors.New("the cursor is not a URL"), kind: ErrResync})
 	}
 	x := delta(ctx, c, op, address, costGet, convert)
-	x.all = noCursor(x.all, func() bool {
+	x.all = noCursor(op, x.all, func() bool {
 		// The drive itself may be gone, or away for a while.
 		_, err := c.Root(ctx, d)
 		return err == nil
@@ -145,10 +228,10 @@ func (c *Client) Delta(ctx context.Context, d backup.DriveID, cursor string) *Ch
 
 // noCursor makes the source's many ways of refusing a cursor one: ErrResync.
 // There is reports whether the thing that changes is itself there.
-func noCursor[T any](all iter.Seq2[T, error], there func() bool) iter.Seq2[T, error] {
+func noCursor[T any](op string, all iter.Seq2[T, error], there func() bool) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for t, err := range all {
-			if e, ok := errors.AsType[*Error](err); ok {
+			if e, ok := errors.AsType[*Error](err); ok && e.Op == op { // not of the sign-in
 				switch e.Status {
 				case http.StatusBadRequest:
 					// Links are followed unchanged, so it is the token.
@@ -176,15 +259,30 @@ type wireUser struct {
 	Removed           *struct{} `json:"@removed"`
 }
 
-// maybe is a text that may be absent, which is not the same as null.
+func (w *wireUser) key() string { return w.ID }
+func (w *wireUser) malformed()  {}
+
+// maybe is a text that may be absent, which is not the same as null. What is no
+// text is as good as absent.
 type maybe struct {
 	text  string
 	given bool
 }
 
 func (m *maybe) UnmarshalJSON(b []byte) error {
-	m.given = true
-	return json.Unmarshal(b, &m.text)
+	m.given = json.Unmarshal(b, &m.text) == nil
+	return nil
+}
+
+// identified returns the users among in that have an id: nothing can be said of
+// the others.
+func (c *Client) identified(ctx context.Context, op string, in []wireUser) []wireUser {
+	return slices.DeleteFunc(in, func(w wireUser) bool {
+		if w.ID == "" {
+			c.cfg.Log.WarnContext(ctx, "the source names a user without id", "doing", op, "user", w.UserPrincipalName.text)
+		}
+		return w.ID == ""
+	})
 }
 
 func (w *wireUser) user() backup.User {
@@ -203,6 +301,7 @@ func (c *Client) Users(ctx context.Context, cursor string) *Changes[UserChange] 
 	const op = "read the directory's users"
 	if cursor == "" {
 		return delta(ctx, c, op, c.at("users", "delta", "?"+userFields), 0, func(in []wireUser) ([]UserChange, error) {
+			in = c.identified(ctx, op, in)
 			out := make([]UserChange, len(in))
 			for i := range in {
 				out[i] = UserChange{User: in[i].user(), Removed: in[i].Removed != nil}
@@ -214,8 +313,8 @@ func (c *Client) Users(ctx context.Context, cursor string) *Changes[UserChange] 
 	if !ok {
 		return failed[UserChange](&Error{Op: op, Err: errors.New("the cursor is not a URL"), kind: ErrResync})
 	}
-	x := delta(ctx, c, op, address, 0, func(in []wireUser) ([]UserChange, error) { return c.wholeUsers(ctx, in) })
-	x.all = noCursor(x.all, func() bool {
+	x := delta(ctx, c, op, address, 0, func(in []wireUser) ([]UserChange, error) { return c.wholeUsers(ctx, c.identified(ctx, op, in)) })
+	x.all = noCursor(op, x.all, func() bool {
 		var any page[wireUser]
 		_, err := c.do(ctx, &call{op: op, method: http.MethodGet, url: c.at("users", "?$top=1&"+userFields)}, &any)
 		return err == nil
@@ -294,11 +393,11 @@ func (c *Client) FindUsers(ctx context.Context, entries []string) (map[string]ba
 	byName := make(map[string]backup.User)
 	for _, f := range filters {
 		address := c.at("users", "?"+userFields+"&$top=999&$filter="+strings.ReplaceAll(url.QueryEscape(f), "+", "%20"))
-		for p, err := range pages[wireUser](ctx, c, "look up users", address, 0) {
+		for p, err := range pages[wireUser](ctx, c, call{op: "look up users", url: address}) {
 			if err != nil {
 				return nil, err
 			}
-			for _, w := range p.Value {
+			for _, w := range c.identified(ctx, "look up users", p.Value) {
 				u := w.user()
 				byName[string(u.ID)] = u
 				// Someone's principal name goes before someone else's mail.
@@ -326,13 +425,13 @@ func (c *Client) GroupMembers(ctx context.Context, group backup.ObjectID) iter.S
 	op := "read the members of group " + string(group)
 	address := c.at("groups", string(group), "members", "microsoft.graph.user", "?"+userFields+"&$top=999")
 	return func(yield func(backup.User, error) bool) {
-		for p, err := range pages[wireUser](ctx, c, op, address, 0) {
+		for p, err := range pages[wireUser](ctx, c, call{op: op, url: address}) {
 			if err != nil {
 				yield(backup.User{}, err)
 				return
 			}
-			for i := range p.Value {
-				if !yield(p.Value[i].user(), nil) {
+			for _, w := range c.identified(ctx, op, p.Value) {
+				if !yield(w.user(), nil) {
 					return
 				}
 			}

@@ -47,31 +47,40 @@ func TestOneTokenServesAllUntilItEnds(t *testing.T) {
 	if s.tokens != 1 {
 		t.Errorf("tokens asked for = %d, want 1", s.tokens)
 	}
-	clk.Sleep(t.Context(), 55*time.Minute)
+	clk.Sleep(t.Context(), time.Hour)
 	if _, err := c.Root(t.Context(), "D"); err != nil || s.tokens != 2 {
-		t.Errorf("five minutes before the end: tokens = %d, err = %v; want a second one", s.tokens, err)
+		t.Errorf("after its end: tokens = %d, err = %v; want a second one", s.tokens, err)
 	}
 }
 
 func TestARefusedTokenIsRenewedOnce(t *testing.T) {
-	s := newSource(t)
-	var auth []string
+	s, clk := newSource(t), newClock()
+	c := s.client(clk)
+	root := func() error {
+		clk.Sleep(t.Context(), time.Minute)
+		_, err := c.Root(t.Context(), "D")
+		return err
+	}
+	if err := root(); err != nil {
+		t.Fatal(err)
+	}
 	s.on(rootPath, func(w http.ResponseWriter, r *http.Request) {
-		auth = append(auth, r.Header.Get("Authorization"))
 		if r.Header.Get("Authorization") != "Bearer token-2" {
 			refuse(401, "InvalidAuthenticationToken", "", "expired")(w, r)
 			return
 		}
 		rootJSON(w, r)
 	})
-	c := s.client(newClock())
-	if _, err := c.Root(t.Context(), "D"); err != nil {
-		t.Fatal(err)
+	if err := root(); err != nil || s.tokens != 2 {
+		t.Errorf("revoked: err = %v after %d tokens, want the second to do", err, s.tokens)
 	}
 	s.on(rootPath, refuse(401, "InvalidAuthenticationToken", "", "no"))
-	_, err := c.Root(t.Context(), "D")
-	if !errors.Is(err, drive.ErrDenied) || s.tokens != 3 {
+	if err := root(); !errors.Is(err, drive.ErrDenied) || s.tokens != 3 {
 		t.Errorf("always refused: err = %v after %d tokens, want ErrDenied after 3", err, s.tokens)
+	}
+	// A fresh one will be refused as well: it is the call.
+	if _, err := c.Root(t.Context(), "D"); !errors.Is(err, drive.ErrDenied) || s.tokens != 3 {
+		t.Errorf("refused again: err = %v after %d tokens, want ErrDenied at once", err, s.tokens)
 	}
 }
 
@@ -175,6 +184,7 @@ func TestAPauseStopsAllCallsOfTheTenant(t *testing.T) {
 	s.answers(rootPath, status(429, "Retry-After", "120"), rootJSON)
 	sleeping, wake := make(chan time.Duration), make(chan struct{})
 	c := s.client(clk, func(cfg *drive.Config) {
+		cfg.MaxPause = 5 * time.Minute
 		cfg.Sleep = func(ctx context.Context, d time.Duration) error {
 			sleeping <- d
 			<-wake
@@ -207,7 +217,7 @@ func TestAPauseStopsAllCallsOfTheTenant(t *testing.T) {
 
 func TestAWaitEndsWithItsContext(t *testing.T) {
 	s := newSource(t)
-	s.on(rootPath, status(429, "Retry-After", "3600"))
+	s.on(rootPath, status(429, "Retry-After", "20"))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("the job was taken away")
 	c := s.client(newClock(), func(cfg *drive.Config) {
@@ -387,7 +397,7 @@ func TestWithoutATestClockItReallyWaits(t *testing.T) {
 	if _, err := c.Root(t.Context(), "D"); err != nil || time.Since(begin) < time.Second {
 		t.Errorf("after %v: %v", time.Since(begin), err)
 	}
-	s.on(rootPath, status(429, "Retry-After", "3600"))
+	s.on(rootPath, status(429, "Retry-After", "20"))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := c.Root(ctx, "D"); !errors.Is(err, context.DeadlineExceeded) {

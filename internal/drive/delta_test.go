@@ -59,13 +59,13 @@ func TestDeltaYieldsEverythingAsItComes(t *testing.T) {
 		{ID: "F", Parent: "P", Name: "a b\u0301.txt", Kind: backup.File, Size: 3, CTag: "c1", ETag: "e1", Hash: "aCgDG9jwBhDc4Q1yawMZAAAAAAA=",
 			Created: time.Date(2019, 5, 6, 7, 8, 9, 123456700, time.UTC), Modified: time.Date(2019, 5, 6, 7, 8, 9, 500000000, time.UTC)},
 		{ID: "P", Parent: "R", Name: "Docs", Kind: backup.Folder, Size: 3, ChildCount: 1},
-		{ID: "P", Parent: "R", Name: "Docs2", Kind: backup.Folder},
+		{ID: "P", Parent: "R", Name: "Docs2", Kind: backup.Folder, Size: -1},
 		{ID: "G", Parent: "R", Deleted: true},
-		{ID: "N", Parent: "R", Name: "Notes", Kind: backup.Folder, Unreadable: drive.Package},
-		{ID: "L", Parent: "R", Name: "Link", Kind: backup.File, Unreadable: drive.Shortcut},
+		{ID: "N", Parent: "R", Name: "Notes", Kind: backup.Folder, Size: -1, Unreadable: drive.Package},
+		{ID: "L", Parent: "R", Name: "Link", Kind: backup.File, Size: -1, Unreadable: drive.Shortcut},
 		{ID: "M", Parent: "R", Name: "bad.exe", Kind: backup.File, Size: 9, Unreadable: drive.Malware},
-		{ID: "Q", Parent: "R", Name: "what", Kind: backup.File, Unreadable: drive.Unknown},
-		{ID: "R", Name: "root", Kind: backup.Folder, ChildCount: 2, Root: true},
+		{ID: "Q", Parent: "R", Name: "what", Size: -1, Unreadable: drive.Incomplete},
+		{ID: "R", Name: "root", Kind: backup.Folder, Size: -1, ChildCount: 2, Root: true},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

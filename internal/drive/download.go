@@ -1,12 +1,16 @@
 package drive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"mime"
 	"net/http"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,99 +22,126 @@ import (
 // A Download is the content of a file as it is being read. It is not for use by
 // many goroutines. Close it, read to the end or not.
 type Download struct {
-	// Item is the file as it was just before its content.
-	Item  Item
-	proof Proof
+	// Item is the file as it was when its content was last asked for, or
+	// compared with it.
+	Item Item
 
 	c    *Client
 	ctx  context.Context
 	d    backup.DriveID
 	op   string
+	mime string // what the source says that the file is
 	hash hash.Hash
 
-	body  io.ReadCloser
-	stop  context.CancelFunc
-	stall *time.Timer
-	read  int64 // bytes handed over
-	total int64 // of the content, or -1 while not known
-	tries int   // that failed since the last byte
+	body   io.ReadCloser
+	stop   context.CancelFunc
+	read   int64 // bytes handed over
+	ends   int64 // where the present answer ends, or -1 while not known
+	total  int64 // of the content, or -1 while not known
+	whole  bool  // the next request is for all of it, to compare what was read
+	posing bool  // it looks like a page or an error in the file's place
+	asked  bool  // whether there is more, where nobody says how long it is
+
+	tries  int // that broke off since the last byte
+	broken int // that broke off
+	doubts int // answers that could not be the content
+
+	proof Proof
 	err   error // the end
 }
 
-// A Proof says how far a content that was read to its end is known to be the
-// item's.
-type Proof int
+// A Proof says how sure a content is that was read to its end.
+type Proof string
 
 const (
-	// Unstated: the source states neither hash nor size to compare with.
-	Unstated Proof = iota
-	// Confirmed: it has the hash that the source states, or where there is none
-	// the size.
-	Confirmed
-	// Mismatch: it has not the hash or size that the source states although the
-	// item did not change meanwhile. The source rewrites some documents after
-	// they are stored, and keeps the old hash.
-	Mismatch
+	// Confirmed: it has the hash that the source states, or, where it states
+	// none, the size.
+	Confirmed Proof = "confirmed"
+	// Unstated: the source states neither hash nor size. The content is
+	// complete as far as the transport tells.
+	Unstated Proof = "unstated"
+	// Mismatch: the source states another hash, or fewer bytes, although the
+	// file did not change meanwhile. The source rewrites some documents after
+	// they are stored, and keeps the old hash; or this is not the content. Only
+	// a second download can tell.
+	Mismatch Proof = "mismatch"
 )
 
-// Proof says, once Read has returned io.EOF, what the content was compared with.
+// Sum returns the quickXorHash of all that was read.
+func (x *Download) Sum() string { return quickxor.Encode(x.hash.Sum(nil)) }
+
+// Proof says how sure the content is. It is empty before Read has returned
+// io.EOF.
 func (x *Download) Proof() Proof { return x.proof }
 
-// Sum returns the quickXorHash of what was read so far.
-func (x *Download) Sum() string { return x.sum() }
+const (
+	// stalled is how long a content may bring nothing before it is asked for
+	// anew.
+	stalled = time.Minute
+	// maxDoubts is how often a file is asked for whose answers cannot be its
+	// content.
+	maxDoubts = 3
+	// maxHeld is how much of an answer that looks like a page in the file's
+	// place is looked at before any of it is handed over. Sign-in pages and
+	// errors are shorter.
+	maxHeld = 1 << 20
+)
 
-// stalled is how long a content may bring nothing before it is asked for anew.
-const stalled = time.Minute
+// A doubt says why an answer cannot be the content that it calls itself.
+type doubt string
+
+func (d doubt) Error() string { return string(d) }
 
 // Download returns the item as it is now, and its content. Reading goes on
 // where a connection broke, as long as the item's content stays the same; when
 // it does not, Read fails with ErrChanged, as it does at the end when the whole
 // does not have the item's hash because the item changed. Reading to io.EOF
-// without an error means that the content is complete.
+// without an error means that the content is complete; see Proof for how sure
+// that is.
+//
+// What cannot be the content is asked for anew a few times and is then
+// ErrContent, never io.EOF. That is, unless the stated hash confirms it: fewer
+// bytes than the source states, nothing at all under the hash of something, a
+// web page, an error of the source that calls itself a success, an answer that
+// is encoded or of another range or length than it says.
 func (c *Client) Download(ctx context.Context, d backup.DriveID, id backup.ItemID) (*Download, error) {
-	it, err := c.Item(ctx, d, id)
+	w, err := c.lookAt(ctx, d, id)
 	if err != nil {
 		return nil, err
 	}
-	x := &Download{Item: it, c: c, ctx: ctx, d: d, op: onItem("download item", d, id), hash: quickxor.New(), total: -1}
+	x := &Download{
+		Item: w.item(), c: c, ctx: ctx, d: d, op: onItem("download item", d, id),
+		hash: quickxor.New(), ends: -1, total: -1,
+	}
+	if w.File != nil {
+		x.mime = w.File.MimeType
+	}
 	switch {
-	case it.Unreadable == Malware:
+	case w.Malware != nil:
 		return nil, &Error{Op: x.op, kind: ErrMalware}
-	case it.Kind != backup.File || it.Unreadable != "":
+	case x.Item.Kind != backup.File, w.RemoteItem != nil:
 		return nil, &Error{Op: x.op, kind: ErrNotFile}
-	case it.Size == 0 && (it.Hash == "" || it.Hash == x.sum()):
-		x.err = io.EOF // there is nothing to ask for
-		return x, nil
 	}
-	for {
-		if err = x.open(); err == nil {
-			return x, nil
-		}
-		if err = x.again(err); err != nil {
-			x.Close()
-			return nil, err
-		}
+	for x.body == nil && x.err == nil {
+		x.open()
 	}
+	if x.err != nil {
+		return nil, x.err
+	}
+	return x, nil
 }
-
-func (x *Download) sum() string { return quickxor.Encode(x.hash.Sum(nil)) }
 
 // Read reads the next part of the content.
 func (x *Download) Read(p []byte) (int, error) {
 	for x.err == nil {
 		if x.body == nil {
-			switch err := x.open(); {
-			case err == errEnd:
-				x.err = x.verify()
-				continue
-			case err != nil:
-				x.err = x.again(err)
-				continue
-			}
+			x.open()
+			continue
 		}
-		x.stall.Reset(stalled)
 		n, err := x.body.Read(p)
-		x.stall.Stop()
+		if x.ends >= 0 && x.read+int64(n) > x.ends {
+			n, err = int(x.ends-x.read), doubt("it is longer than it says")
+		}
 		if n > 0 {
 			x.read += int64(n)
 			x.hash.Write(p[:n])
@@ -118,13 +149,15 @@ func (x *Download) Read(p []byte) (int, error) {
 		}
 		switch {
 		case err == nil:
-		case err != io.EOF || x.total >= 0 && x.read < x.total:
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			x.err = x.again(noAnswer(x.op, err))
+		case err != io.EOF:
+			x.fail(err)
+		case x.ends >= 0 && x.read < x.ends:
+			x.fail(io.ErrUnexpectedEOF)
+		case x.total >= 0 && x.read < x.total: // a part, as announced
+			x.drop()
+			x.broken++
 		default:
-			x.err = x.verify()
+			x.verify()
 		}
 		if n > 0 {
 			return n, nil
@@ -133,11 +166,25 @@ func (x *Download) Read(p []byte) (int, error) {
 	return 0, x.err
 }
 
+// open asks for the content from where reading stands, or for all of it.
+func (x *Download) open() {
+	// A content that comes in drops is not waited for: the longer it is, the
+	// more often it may break off.
+	if x.broken > 20+int(x.read>>20) {
+		x.err = &Error{Op: x.op, Err: errors.New("it breaks off too often"), kind: ErrUnavailable}
+		return
+	}
+	if err := x.ask(); err == errEnd {
+		x.verify()
+	} else if err != nil {
+		x.fail(err)
+	}
+}
+
 // errEnd says that there is nothing beyond what was read.
 var errEnd = errors.New("no more content")
 
-// open asks for the content from where reading stands.
-func (x *Download) open() error {
+func (x *Download) ask() error {
 	ctx, cancel := context.WithCancel(x.ctx)
 	k := &call{
 		op:     x.op,
@@ -146,11 +193,15 @@ func (x *Download) open() error {
 		// Anything else than the bytes as they are would break ranges and hash.
 		header: http.Header{"Accept": {"*/*"}, "Accept-Encoding": {"identity"}},
 		cost:   costGet,
-		single: true,
 		stop:   cancel,
+		itemOf: x.d,
 	}
-	if x.read > 0 {
-		k.header.Set("Range", fmt.Sprintf("bytes=%d-", x.read))
+	from := x.read
+	if x.whole {
+		from = 0
+	}
+	if from > 0 {
+		k.header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
 	resp, err := x.c.do(ctx, k, nil)
 	if err != nil {
@@ -159,104 +210,258 @@ func (x *Download) open() error {
 		if late {
 			return noAnswer(x.op, errors.New("no answer in time"))
 		}
-		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusRequestedRangeNotSatisfiable && x.read > 0 {
+		e, ok := errors.AsType[*Error](err)
+		switch {
+		case !ok:
+		case e.Status != http.StatusRequestedRangeNotSatisfiable:
+			e.again = false // it was tried often enough
+		case from > 0:
 			return errEnd
+		default:
+			return doubt("it refuses a range that was not asked for")
 		}
 		return err
 	}
-	stall := time.AfterFunc(stalled, cancel)
-	stall.Stop()
-	skip, total, err := x.place(resp)
-	if err == nil && skip > 0 {
-		stall.Reset(stalled)
-		_, err = io.CopyN(io.Discard, resp.Body, skip)
-		stall.Stop()
+	x.body, x.stop = &patient{resp.Body, cancel}, cancel
+	begin, ends, total, err := place(resp)
+	switch {
+	case err != nil:
+		return err
+	case begin != 0 && begin != from:
+		return doubt("it is not of the range that was asked for")
+	case total >= 0 && x.total >= 0 && total != x.total:
+		return doubt("its length is not what it was before")
 	}
-	if err != nil {
-		resp.Body.Close()
-		cancel()
-		return noAnswer(x.op, err)
+	x.ends = ends
+	if total >= 0 {
+		x.total = total
 	}
-	x.body, x.stop, x.stall, x.total = resp.Body, cancel, stall, total
+	if begin < x.read {
+		// All of it came although part was asked for, or because it was asked
+		// for to see whether what came before is the beginning of it.
+		prefix := quickxor.New()
+		switch _, err := io.CopyN(prefix, x.body, x.read); {
+		case err == io.EOF:
+			return doubt("it ends before what was read of it")
+		case err != nil:
+			return err
+		case quickxor.Encode(prefix.Sum(nil)) != x.Sum():
+			return doubt("it does not begin as it did before")
+		}
+	} else if x.read == 0 {
+		if err := x.sniff(resp); err != nil {
+			return err
+		}
+	}
+	x.whole = false
 	return nil
 }
 
-// place returns how far before the wanted place an answer begins, and how long
-// the whole content is, or -1.
-func (x *Download) place(resp *http.Response) (skip, total int64, err error) {
-	if resp.StatusCode != http.StatusPartialContent {
-		return x.read, resp.ContentLength, nil
-	}
-	span, whole, ok := strings.Cut(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes "), "/")
-	from, _, ok2 := strings.Cut(span, "-")
-	begin, err := strconv.ParseInt(from, 10, 64)
-	if !ok || !ok2 || err != nil || begin > x.read {
-		return 0, 0, errors.New("the answer is not of the range asked for")
-	}
-	if total, err = strconv.ParseInt(whole, 10, 64); err != nil {
-		if total = -1; resp.ContentLength >= 0 {
-			total = begin + resp.ContentLength
-		}
-	}
-	return x.read - begin, total, nil
+// A patient body waits for each part, but not for ever.
+type patient struct {
+	io.ReadCloser
+	stop context.CancelFunc
 }
 
-// again decides what follows a failure: nil when reading may go on with a new
-// request, else the error to return.
-func (x *Download) again(err error) error {
+func (b *patient) Read(p []byte) (int, error) {
+	defer time.AfterFunc(stalled, b.stop).Stop()
+	return b.ReadCloser.Read(p)
+}
+
+// place returns where in the content an answer begins and ends, and how long
+// the whole is; -1 is not known.
+func place(resp *http.Response) (begin, ends, total int64, err error) {
+	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return 0, 0, 0, doubt("it is encoded, which was not asked for")
+	}
+	length := resp.ContentLength
+	if resp.StatusCode != http.StatusPartialContent {
+		return 0, length, length, nil
+	}
+	var last int64
+	var whole string
+	_, err = fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%s", &begin, &last, &whole)
+	ends, total = last+1, -1
+	if whole != "*" && err == nil {
+		total, err = strconv.ParseInt(whole, 10, 64)
+	}
+	if err != nil || begin < 0 || ends <= begin || total >= 0 && total < ends || length >= 0 && length != ends-begin {
+		return 0, 0, 0, doubt("it does not say which part of the content it is")
+	}
+	return begin, ends, total, nil
+}
+
+// sniff looks at how an answer begins. One that looks like a page in the file's
+// place is held back until it is known whether it has the file's hash, if it is
+// not too long for that.
+func (x *Download) sniff(resp *http.Response) error {
+	var held bytes.Buffer
+	_, err := io.CopyN(&held, x.body, 512)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	x.posing = pageLike(held.Bytes()) || (kind == "text/html" || kind == "application/json") && !x.isPage(kind)
+	if x.posing && err == nil {
+		if _, err = io.CopyN(&held, x.body, maxHeld); err != nil && err != io.EOF {
+			return err
+		}
+	}
+	if n := int64(held.Len()); x.posing && err == io.EOF && (x.total < 0 || x.total == n) {
+		h := quickxor.Sum(held.Bytes())
+		if !x.believable(x.Item, quickxor.Encode(h[:]), n) {
+			return doubt(looksLikePage)
+		}
+	}
+	x.body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(&held, x.body), x.body}
+	return nil
+}
+
+const looksLikePage = "it looks like a web page or an error in the file's place"
+
+// believable reports whether a content that looks like a page in the file's
+// place is the file's: when it has the stated hash, or the stated size where no
+// hash is stated. Where neither is, a file whose name or type says that it is a
+// page may be one.
+func (x *Download) believable(it Item, sum string, size int64) bool {
+	switch {
+	case it.Hash != "":
+		return it.Hash == sum
+	case it.Size >= 0:
+		return it.Size == size
+	}
+	return x.isPage("")
+}
+
+// isPage reports whether the file is said to be a page or a document of the
+// given media type, or of any.
+func (x *Download) isPage(kind string) bool {
+	said, _, _ := mime.ParseMediaType(x.mime)
+	if said != "" && (said == kind || kind == "" && (said == "text/html" || said == "application/json")) {
+		return true
+	}
+	ext := strings.ToLower(path.Ext(x.Item.Name))
+	return slices.Contains([]string{".htm", ".html", ".xhtml", ".mht", ".mhtml", ".aspx", ".json", ".geojson", ".ipynb"}, ext)
+}
+
+// pageLike reports whether a content begins as web pages do, or as the errors
+// of Graph, of SharePoint and of its storage.
+func pageLike(head []byte) bool {
+	head = bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
+	if strings.HasPrefix(http.DetectContentType(head), "text/html") {
+		return true
+	}
+	head = bytes.ToLower(bytes.TrimSpace(head))
+	if rest, ok := bytes.CutPrefix(head, []byte("{")); ok {
+		rest = bytes.TrimSpace(rest)
+		return bytes.HasPrefix(rest, []byte(`"error`)) || bytes.HasPrefix(rest, []byte(`"odata.error"`))
+	}
+	return bytes.HasPrefix(head, []byte("<?xml")) &&
+		(bytes.Contains(head, []byte("<error")) || bytes.Contains(head, []byte("<m:error")) || bytes.Contains(head, []byte("<html")))
+}
+
+// fail takes a failure: x.err stays nil when reading may go on with a new
+// request.
+func (x *Download) fail(err error) {
 	x.drop()
 	if x.ctx.Err() != nil {
-		return during(x.ctx, x.op)
+		x.err = during(x.ctx, x.op)
+		return
 	}
-	e, ok := errors.AsType[*Error](err)
-	if !ok || !e.again {
-		return err
+	why, doubted := errors.AsType[doubt](err)
+	e, answered := errors.AsType[*Error](err)
+	switch {
+	case doubted:
+		e = &Error{Op: x.op, Err: why, kind: ErrContent}
+		x.doubts++
+		x.whole, x.total = true, -1
+	case answered && !e.again:
+		x.err = e
+		return
+	default:
+		if !answered {
+			e = noAnswer(x.op, err)
+		}
+		x.tries++
+		x.broken++
 	}
-	x.tries++
-	if x.tries >= x.c.cfg.Tries {
-		return err
+	if x.doubts == maxDoubts || x.tries == min(x.c.cfg.Tries, itemTries) {
+		x.err = e
 	}
-	if err := x.c.pause(x.ctx, x.op, e, x.tries); err != nil {
-		return err
+	if x.read > 0 || x.err != nil {
+		// Is it still the content of which the beginning was read?
+		if err := x.compare(); err != nil {
+			x.err = err
+		}
 	}
-	if now, err := x.c.Item(x.ctx, x.d, x.Item.ID); err != nil {
-		return err
-	} else if !sameContent(x.Item, now) {
-		return &Error{Op: x.op, kind: ErrChanged}
+	if x.err == nil {
+		x.err = x.c.rest(x.ctx, x.op, shortly(max(x.tries, x.doubts)))
 	}
-	return nil
 }
 
-// verify decides what the end of the content means: io.EOF when it is complete.
-func (x *Download) verify() error {
-	x.drop()
-	if x.Item.Hash != "" && x.Item.Hash == x.sum() {
-		x.proof = Confirmed
-		return io.EOF
-	}
-	if x.total < 0 && x.read < x.Item.Size && x.tries == 0 {
-		// Nobody said how long it would be; it may have been cut off. If there
-		// is more, it comes when it is asked for.
-		return x.again(noAnswer(x.op, io.ErrUnexpectedEOF))
-	}
-	// There was no hash, or another one: did the item change meanwhile?
+// compare looks at the item as it is now. It fails when the content is no
+// longer the one that is being read.
+func (x *Download) compare() error {
 	now, err := x.c.Item(x.ctx, x.d, x.Item.ID)
 	switch {
 	case err != nil:
 		return err
-	case !sameContent(x.Item, now):
+	case now.Deleted || now.Kind != backup.File || !unchanged(x.Item, now):
 		return &Error{Op: x.op, kind: ErrChanged}
-	case now.Hash != "" && now.Hash == x.sum(), now.Hash == "" && x.read == x.Item.Size:
+	}
+	if now.Hash == "" {
+		now.Hash = x.Item.Hash
+	}
+	if now.Size < 0 {
+		now.Size = x.Item.Size
+	}
+	x.Item = now
+	return nil
+}
+
+// verify decides what the end of the content means.
+func (x *Download) verify() {
+	x.drop()
+	sum := x.Sum()
+	if x.Item.Hash != "" && x.Item.Hash == sum {
+		x.proof, x.err = Confirmed, io.EOF
+		return
+	}
+	if x.total < 0 && x.read != x.Item.Size && !x.asked {
+		// Nobody said how long it would be; it may have been cut off. If there
+		// is more, it comes when it is asked for.
+		x.asked = true
+		if x.read > 0 {
+			return
+		}
+	}
+	// There was no hash, or another one: did the item change meanwhile?
+	if x.err = x.compare(); x.err != nil {
+		return
+	}
+	it := x.Item
+	switch {
+	case it.Hash == sum, it.Hash == "" && it.Size == x.read:
 		x.proof = Confirmed
-	case now.Hash != "" || x.Item.Size >= 0:
+	case x.read < it.Size, x.read == 0 && it.Hash != "":
+		x.fail(doubt(fmt.Sprintf("it ends after %d bytes", x.read)))
+		return
+	case x.posing && !x.believable(it, sum, x.read):
+		x.fail(doubt(looksLikePage))
+		return
+	case it.Hash == "" && it.Size < 0:
+		x.proof = Unstated
+	default:
 		x.proof = Mismatch
 	}
-	return io.EOF
+	x.err = io.EOF
 }
 
 func (x *Download) drop() {
 	if x.body != nil {
-		x.stall.Stop()
 		x.body.Close()
 		x.stop()
 		x.body = nil

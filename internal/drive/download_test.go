@@ -70,8 +70,8 @@ func TestADownloadGoesOnWhereItBroke(t *testing.T) {
 	}
 	s.answers(contentPath, note(serve(body, 100_000)), note(status(503)), note(serve(body, 50_000)), note(broken), note(ignore))
 	got, x, err := download(t, s.client(newClock()))
-	if err != nil || !bytes.Equal(got, body) || x.Proof() == drive.Mismatch {
-		t.Fatalf("read %d bytes, mismatch %v, err %v", len(got), x.Proof() == drive.Mismatch, err)
+	if err != nil || !bytes.Equal(got, body) || x.Proof() != drive.Confirmed {
+		t.Fatalf("read %d bytes, proof %q, err %v", len(got), x.Proof(), err)
 	}
 	if want := "[ bytes=100000- bytes=100000- bytes=150000- bytes=150000-]"; fmt.Sprint(ranges) != want {
 		t.Errorf("ranges = %v, want %v", ranges, want)
@@ -88,15 +88,14 @@ func TestADownloadWithoutLengthIsFoundCutOff(t *testing.T) {
 	}
 	s.answers(contentPath, short, serve(body, -1))
 	got, x, err := download(t, s.client(newClock()))
-	if err != nil || !bytes.Equal(got, body) || x.Proof() == drive.Mismatch {
-		t.Errorf("read %d bytes, mismatch %v, err %v", len(got), x != nil && x.Proof() == drive.Mismatch, err)
+	if err != nil || !bytes.Equal(got, body) || x.Proof() != drive.Confirmed {
+		t.Errorf("read %d bytes, err %v", len(got), err)
 	}
-	// If there is nothing beyond, the size was wrong.
+	// If there is nothing beyond, it is not the content.
 	for _, end := range []http.HandlerFunc{short, status(416)} {
 		s.answers(contentPath, short, end)
-		got, x, err = download(t, s.client(newClock()))
-		if err != nil || len(got) != 5000 || x.Proof() != drive.Mismatch {
-			t.Errorf("read %d bytes, mismatch %v, err %v; want 5000 and a mismatch", len(got), x != nil && x.Proof() == drive.Mismatch, err)
+		if _, _, err = download(t, s.client(newClock())); !errors.Is(err, drive.ErrContent) {
+			t.Errorf("err = %v, want ErrContent", err)
 		}
 	}
 }
@@ -131,7 +130,7 @@ func TestARewrittenFileIsTakenAndMarked(t *testing.T) {
 	s.on(itemPath, reply("%s", fileJSON("F", "c1", content(10_000))))
 	s.on(contentPath, serve(content(12_345), -1))
 	got, x, err := download(t, s.client(newClock()))
-	if err != nil || len(got) != 12_345 || x.Proof() != drive.Mismatch {
+	if err != nil || len(got) != 12_345 || x.Proof() != drive.Mismatch || x.Sum() != hashOf(content(12_345)) {
 		t.Errorf("read %d bytes, err %v; want all, marked", len(got), err)
 	}
 }
@@ -139,31 +138,38 @@ func TestARewrittenFileIsTakenAndMarked(t *testing.T) {
 func TestWithoutAHashTheLengthDecides(t *testing.T) {
 	body := content(10_000)
 	for _, tt := range []struct {
-		size     int
-		mismatch bool
-	}{{10_000, false}, {9_999, true}} {
+		size int
+		want drive.Proof
+	}{{10_000, drive.Confirmed}, {9_999, drive.Mismatch}} {
 		s := newSource(t)
 		s.on(itemPath, reply(`{"id":"F","size":%d,"cTag":"c","file":{"hashes":{}}}`, tt.size))
 		s.on(contentPath, serve(body, -1))
 		got, x, err := download(t, s.client(newClock()))
-		if err != nil || len(got) != len(body) || (x.Proof() == drive.Mismatch) != tt.mismatch {
-			t.Errorf("size %d: read %d bytes, mismatch %v, err %v", tt.size, len(got), x.Proof() == drive.Mismatch, err)
+		if err != nil || len(got) != len(body) || x.Proof() != tt.want {
+			t.Errorf("size %d: read %d bytes, err %v, want %s", tt.size, len(got), err, tt.want)
 		}
 	}
 	// The hash may be there a moment later.
 	s := newSource(t)
 	s.answers(itemPath, reply(`{"id":"F","size":10000,"cTag":"c1","file":{}}`), reply("%s", fileJSON("F", "c1", body)))
 	s.on(contentPath, serve(body, -1))
-	if _, x, err := download(t, s.client(newClock())); err != nil || x.Proof() == drive.Mismatch {
-		t.Errorf("late hash: mismatch %v, err %v", x.Proof() == drive.Mismatch, err)
+	if _, x, err := download(t, s.client(newClock())); err != nil || x.Proof() != drive.Confirmed {
+		t.Errorf("late hash: err %v", err)
 	}
 }
 
-func TestAnEmptyFileIsNotAskedFor(t *testing.T) {
-	s := newSource(t)
-	s.on(itemPath, reply(`{"id":"F","size":0,"file":{"hashes":{}}}`))
-	if got, _, err := download(t, s.client(newClock())); err != nil || len(got) != 0 {
-		t.Errorf("read %d bytes, %v", len(got), err)
+func TestAFileListedAsEmptyIsAskedForAsAnyOther(t *testing.T) {
+	for _, tt := range []struct {
+		body []byte
+		want drive.Proof
+	}{{nil, drive.Confirmed}, {content(700), drive.Mismatch}} {
+		s := newSource(t)
+		s.on(itemPath, reply(`{"id":"F","name":"f","size":0,"file":{"hashes":{}},"parentReference":{"id":"P"}}`))
+		s.on(contentPath, serve(tt.body, -1))
+		got, x, err := download(t, s.client(newClock()))
+		if err != nil || !bytes.Equal(got, tt.body) || x.Proof() != tt.want {
+			t.Errorf("read %d bytes of %d, %v, want %s", len(got), len(tt.body), err, tt.want)
+		}
 	}
 }
 

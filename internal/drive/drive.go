@@ -49,6 +49,9 @@ type Config struct {
 
 	UnitsPerMinute int // the budget, in the source's resource units; 0 is unlimited
 	Tries          int // how often one call is tried; default 8
+	// MaxPause is how long a call waits when the source asks for a pause. A
+	// longer one is ErrPaused, so that no worker is held by it. Default 30 s.
+	MaxPause time.Duration
 
 	// Clock and Sleep are for tests. A Sleep must return early, with an error,
 	// when its context ends.
@@ -79,7 +82,7 @@ type Item struct {
 	ID         backup.ItemID
 	Parent     backup.ItemID // empty for the root
 	Name       string
-	Kind       backup.ItemKind // empty for some deleted items
+	Kind       backup.ItemKind // empty for some deleted and incomplete items
 	Size       int64           // a folder's is all that it holds; -1 where the source does not say
 	Created    time.Time
 	Modified   time.Time
@@ -97,9 +100,10 @@ const (
 	Malware  = "malware"  // the source found it infected and will not hand it out
 	Package  = "package"  // a notebook: neither file nor plain folder; its parts are items below it
 	Shortcut = "shortcut" // points to an item of another drive
-	Unknown  = "unknown"  // neither file nor folder nor anything else we know
-	// Incomplete: the source's answer lacks what every item has, such as a name
-	// or an id, so that it cannot be told what the item is or where it belongs.
+	// Incomplete: the source's answer lacks what every item has, such as a name,
+	// a parent or an id, or says neither of a file nor of a folder that it is
+	// one, so that it cannot be told what the item is or where it belongs. As
+	// much as is known is there, and Deleted is not set.
 	Incomplete = "incomplete"
 )
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ var (
 	// ErrPaused: the source asks to be left alone for longer than is worth
 	// waiting for. Error.RetryAfter says how long.
 	ErrPaused = errors.New("the source asks for a pause")
+	// ErrUploading: an upload session for the same file is open, and was for as
+	// long as one may be.
+	ErrUploading = errors.New("an earlier upload of the same file is still open at the source")
 	// ErrEndless: a list of the source's does not end, or goes in a circle.
 	ErrEndless = errors.New("the source's list does not end")
 	// ErrContent: what the source hands out is not the item's content.
@@ -58,6 +62,9 @@ func (e *Error) Error() string {
 	} else {
 		b.WriteString("refused by the source")
 	}
+	if e.kind == ErrPaused {
+		b.WriteString(" of " + e.RetryAfter.Round(time.Second).String())
+	}
 	if e.Status != 0 {
 		fmt.Fprintf(&b, ": status %d", e.Status)
 	}
@@ -78,8 +85,40 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Is reports whether target is the kind of failure that e is.
-func (e *Error) Is(target error) bool { return e.kind != nil && target == e.kind }
+// Is reports whether target is the kind of failure that e is. A source that
+// asks for a pause is unavailable too.
+func (e *Error) Is(target error) bool {
+	return e.kind != nil && target == e.kind || e.kind == ErrPaused && target == ErrUnavailable
+}
+
+// Reason is what the source gave as its reason, in a sentence for people: its
+// message and its code. It is empty where the source gave none. It holds no
+// address, for addresses may hold tokens.
+func (e *Error) Reason() string {
+	code := e.Inner
+	if code == "" {
+		code = e.Code
+	}
+	if e.Code == "" && e.Message == "" {
+		return ""
+	}
+	message := strings.Join(strings.Fields(links.ReplaceAllString(e.Message, "(address)")), " ")
+	if r := []rune(message); len(r) > maxReason {
+		message = string(r[:maxReason]) + "…"
+	}
+	switch {
+	case message == "":
+		return "The source says " + code + "."
+	case code == "":
+		return "The source says: " + message
+	}
+	return "The source says: " + strings.TrimRight(message, ".") + " (" + code + ")."
+}
+
+// maxReason is how much of a message people are shown.
+const maxReason = 300
+
+var links = regexp.MustCompile(`(?i)\bhttps?://\S+`)
 
 func (e *Error) Unwrap() error { return e.Err }
 
@@ -107,8 +146,8 @@ type wireInner struct {
 	InnerError *wireInner
 }
 
-// refused is the failure that the source answered with.
-func refused(op string, resp *http.Response, body []byte, now time.Time) *Error {
+// refusal is the failure that the source answered with.
+func refusal(op string, resp *http.Response, body []byte, now time.Time) *Error {
 	e := &Error{Op: op, Status: resp.StatusCode, RequestID: resp.Header.Get("request-id")}
 	var w struct {
 		Error       json.RawMessage

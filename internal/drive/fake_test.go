@@ -53,6 +53,7 @@ func newSource(t testing.TB) *source {
 		s.mu.Unlock()
 		fmt.Fprintf(w, `{"token_type":"Bearer","expires_in":3599,"access_token":"token-%d"}`, n)
 	})
+	s.on(rootPath, rootJSON)
 	return s
 }
 

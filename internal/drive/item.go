@@ -2,9 +2,12 @@ package drive
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"holdfast/internal/backup"
@@ -13,7 +16,7 @@ import (
 type wireItem struct {
 	ID                   string
 	Name                 string
-	Size                 int64
+	Size                 wireSize
 	CTag                 string
 	ETag                 string
 	CreatedDateTime      wireTime
@@ -28,7 +31,8 @@ type wireItem struct {
 	}
 	SharepointIDs struct{ SiteID string }
 	File          *struct {
-		Hashes struct{ QuickXorHash string }
+		MimeType string
+		Hashes   struct{ QuickXorHash string }
 	}
 	Folder     *struct{ ChildCount int }
 	Package    *struct{}
@@ -36,15 +40,43 @@ type wireItem struct {
 	Root       *struct{}
 	Malware    *struct{}
 	Deleted    *struct{}
+
+	wrong bool // some members are of a type that they cannot have
+}
+
+func (w *wireItem) malformed() { w.wrong = true }
+
+func (w *wireItem) key() string { return w.ID }
+
+// wireSize is a size as the source writes it: a number, or one in quotes, which
+// it gives to clients that ask for exact ones. Anything else, or nothing, is
+// not known.
+type wireSize struct{ *int64 }
+
+func (n *wireSize) UnmarshalJSON(b []byte) error {
+	if v, err := strconv.ParseInt(strings.Trim(string(b), `"`), 10, 64); err == nil && v >= 0 {
+		n.int64 = &v
+	}
+	return nil
+}
+
+func (n wireSize) bytes() int64 {
+	if n.int64 == nil {
+		return -1
+	}
+	return *n.int64
 }
 
 // wireTime is a time as the source writes it: with any fraction and offset, or
-// absent, empty, or in the year 1, all of which mean none.
+// absent, empty, or on the first day of the year 1, all of which mean none.
 type wireTime struct{ time.Time }
+
+// firstTime is the first that is one: none is written in any time zone.
+var firstTime = time.Date(1, 1, 3, 0, 0, 0, 0, time.UTC)
 
 func (t *wireTime) UnmarshalJSON(b []byte) error {
 	if len(b) > 2 && b[0] == '"' {
-		if at, err := time.Parse(time.RFC3339, string(b[1:len(b)-1])); err == nil && at.Year() > 1 {
+		if at, err := time.Parse(time.RFC3339, string(b[1:len(b)-1])); err == nil && !at.Before(firstTime) {
 			t.Time = at.UTC()
 		}
 	}
@@ -62,7 +94,7 @@ func (w *wireItem) item() Item {
 		ID:       backup.ItemID(w.ID),
 		Parent:   backup.ItemID(w.ParentReference.ID),
 		Name:     w.Name,
-		Size:     w.Size,
+		Size:     w.Size.bytes(),
 		Created:  first(w.FileSystemInfo.CreatedDateTime, w.CreatedDateTime),
 		Modified: first(w.FileSystemInfo.LastModifiedDateTime, w.LastModifiedDateTime),
 		CTag:     w.CTag,
@@ -91,20 +123,43 @@ func (w *wireItem) item() Item {
 		if w.Malware != nil {
 			it.Unreadable = Malware
 		}
-	case w.Deleted == nil:
-		it.Kind, it.Unreadable = backup.File, Unknown
+	}
+	if w.incomplete() {
+		// What is half said may not be said at all: it deletes nothing.
+		it.Deleted, it.Unreadable = false, Incomplete
 	}
 	return it
 }
 
-// sameContent reports whether a and b, read one after the other, are of the
-// same content, as far as tags tell.
-func sameContent(a, b Item) bool {
-	if a.CTag != "" && b.CTag != "" {
-		return a.CTag == b.CTag
+// incomplete reports whether w lacks what every item has, or says what cannot
+// be. A deleted item has no more than its id, and the root no parent.
+func (w *wireItem) incomplete() bool {
+	switch {
+	case w.wrong, w.ID == "":
+		return true
+	case w.Deleted != nil:
+		return false
+	case w.Root != nil:
+		return w.File != nil
+	case w.Name == "", w.ParentReference.ID == "":
+		return true
+	case w.RemoteItem != nil:
+		return false
 	}
-	if a.Hash != "" && b.Hash != "" {
-		return a.Hash == b.Hash && a.Size == b.Size
+	return (w.File != nil) == (w.Folder != nil || w.Package != nil)
+}
+
+// unchanged reports whether a and b, read one after the other, are of the same
+// content, as far as they tell: by tag where both have one, else by hash, else
+// by all the rest. Of what neither of them states nothing can be said.
+func unchanged(a, b Item) bool {
+	switch {
+	case a.CTag != "" && b.CTag != "":
+		return a.CTag == b.CTag
+	case a.Hash != "" && b.Hash != "":
+		return a.Hash == b.Hash
+	case a.ETag != "" && a.ETag == b.ETag:
+		return true
 	}
 	return a.Size == b.Size && a.Modified.Equal(b.Modified)
 }
@@ -115,17 +170,29 @@ func onItem(op string, d backup.DriveID, id backup.ItemID) string {
 
 // Root returns the folder at the top of a drive.
 func (c *Client) Root(ctx context.Context, d backup.DriveID) (Item, error) {
-	return c.item(ctx, "look at the root of drive "+string(d), c.at("drives", string(d), "root", "?"+itemFields))
+	w, err := c.look(ctx, call{op: "look at the root of drive " + string(d), url: c.at("drives", string(d), "root", "?"+itemFields)})
+	return w.item(), err
 }
 
 // Item returns an item as it is now. A vanished one is ErrNotFound.
 func (c *Client) Item(ctx context.Context, d backup.DriveID, id backup.ItemID) (Item, error) {
-	return c.item(ctx, onItem("look at item", d, id), c.at("drives", string(d), "items", string(id), "?"+itemFields))
+	w, err := c.lookAt(ctx, d, id)
+	return w.item(), err
+}
+
+func (c *Client) lookAt(ctx context.Context, d backup.DriveID, id backup.ItemID) (wireItem, error) {
+	op := onItem("look at item", d, id)
+	w, err := c.look(ctx, call{op: op, url: c.at("drives", string(d), "items", string(id), "?"+itemFields), itemOf: d})
+	if err == nil && !strings.EqualFold(w.ID, string(id)) {
+		return wireItem{}, &Error{Op: op, Err: errors.New("the source answered with another item"), kind: ErrUnavailable}
+	}
+	return w, err
 }
 
 // named returns the item of that name in a folder, if there is one.
 func (c *Client) named(ctx context.Context, d backup.DriveID, parent backup.ItemID, name string) (Item, error) {
-	return c.item(ctx, onItem("look for a name in folder", d, parent), c.below(d, parent, name)+"?"+itemFields)
+	w, err := c.look(ctx, call{op: onItem("look for a name in folder", d, parent), url: c.below(d, parent, name) + "?" + itemFields, itemOf: d})
+	return w.item(), err
 }
 
 // below returns the address of what has a name in a folder.
@@ -133,18 +200,36 @@ func (c *Client) below(d backup.DriveID, parent backup.ItemID, name string) stri
 	return c.at("drives", string(d), "items", string(parent)) + ":" + c.at(name)[len(c.cfg.Graph):]
 }
 
-func (c *Client) item(ctx context.Context, op, address string) (Item, error) {
-	var w wireItem
-	_, err := c.do(ctx, &call{op: op, method: http.MethodGet, url: address, cost: costGet}, &w)
-	return w.item(), err
+func (c *Client) look(ctx context.Context, k call) (w wireItem, err error) {
+	k.method, k.cost = http.MethodGet, costGet
+	_, err = c.do(ctx, &k, &w)
+	return w, err
+}
+
+// take decodes an answer that is an item: as much of it as can be understood.
+func (w *wireItem) take(body []byte) error {
+	err := json.Unmarshal(body, w)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		w.malformed()
+		err = nil
+	}
+	if err == nil && w.ID == "" {
+		err = errors.New("it is not an item")
+	}
+	return err
 }
 
 // Children lists what is directly in a folder. It is not a consistent view: use
 // Delta for that. After an error nothing follows.
 func (c *Client) Children(ctx context.Context, d backup.DriveID, id backup.ItemID) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		address := c.at("drives", string(d), "items", string(id), "children", "?$top=1000&"+itemFields)
-		for p, err := range pages[wireItem](ctx, c, onItem("list folder", d, id), address, costList) {
+		first := call{
+			op:     onItem("list folder", d, id),
+			url:    c.at("drives", string(d), "items", string(id), "children", "?$top=1000&"+itemFields),
+			cost:   costList,
+			itemOf: d,
+		}
+		for p, err := range pages[wireItem](ctx, c, first) {
 			if err != nil {
 				yield(Item{}, err)
 				return
@@ -168,13 +253,23 @@ func (t Times) wire() *wireTimes {
 	if t == (Times{}) {
 		return nil
 	}
-	return &wireTimes{Created: t.Created.UTC(), Modified: t.Modified.UTC()}
+	return &wireTimes{Created: sendable(t.Created), Modified: sendable(t.Modified)}
+}
+
+// sendable is t in the form of the wire, which has no years but of four
+// figures; zero, which is not sent, if it cannot be written so.
+func sendable(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() > 9999 || t.Before(firstTime) {
+		return time.Time{}
+	}
+	return t
 }
 
 // fits reports whether it has the times t, as far as the source keeps them: in
 // whole seconds.
 func (t Times) fits(it Item) bool {
 	same := func(want, got time.Time) bool {
+		want = sendable(want)
 		return want.IsZero() || want.Truncate(time.Second).Equal(got.Truncate(time.Second))
 	}
 	return same(t.Created, it.Created) && same(t.Modified, it.Modified)
@@ -189,6 +284,7 @@ func (c *Client) CreateFolder(ctx context.Context, d backup.DriveID, parent back
 		method: http.MethodPost,
 		url:    c.at("drives", string(d), "items", string(parent), "children"),
 		cost:   costWrite,
+		itemOf: d,
 		json: struct {
 			Name     string     `json:"name"`
 			Folder   struct{}   `json:"folder"`
@@ -247,6 +343,7 @@ func (c *Client) Patch(ctx context.Context, d backup.DriveID, id backup.ItemID, 
 		url:    c.at("drives", string(d), "items", string(id)),
 		header: ifMatch(p.IfMatch),
 		cost:   costWrite,
+		itemOf: d,
 		json:   body,
 	}
 	_, err := c.do(ctx, k, &w)
@@ -276,6 +373,7 @@ func (c *Client) Delete(ctx context.Context, d backup.DriveID, id backup.ItemID,
 		url:    c.at("drives", string(d), "items", string(id)),
 		header: ifMatch(tag),
 		cost:   costWrite,
+		itemOf: d,
 	}
 	_, err := c.do(ctx, k, nil)
 	if k.unclear && errors.Is(err, ErrNotFound) {

@@ -21,6 +21,9 @@ type wireDrive struct {
 	SharepointIDs struct{ SiteID string } // spelt sharePointIds here
 }
 
+func (w *wireDrive) key() string { return w.ID }
+func (w *wireDrive) malformed()  {}
+
 func (w *wireDrive) drive() Drive {
 	return Drive{
 		ID:     backup.DriveID(w.ID),
@@ -116,7 +119,7 @@ func (c *Client) libraryDrive(ctx context.Context, site, list string, beside bac
 		_, err := c.do(ctx, k, &w)
 		e, ok := errors.AsType[*Error](err)
 		if ok && e.kind == ErrNotFound && try < c.cfg.Tries {
-			if err := c.pause(ctx, k.op, e, try); err != nil {
+			if err := c.again(ctx, k, e, try, 0); err != nil {
 				return Drive{}, err
 			}
 			continue
@@ -141,7 +144,7 @@ func (c *Client) FindLibrary(ctx context.Context, beside backup.DriveID, name st
 
 func (c *Client) findLibrary(ctx context.Context, site string, beside backup.DriveID, name string) (Drive, bool, error) {
 	op := "look for a library beside drive " + string(beside)
-	for p, err := range pages[wireDrive](ctx, c, op, c.at("sites", site, "drives"), costList) {
+	for p, err := range pages[wireDrive](ctx, c, call{op: op, url: c.at("sites", site, "drives"), cost: costList}) {
 		if err != nil {
 			return Drive{}, false, err
 		}

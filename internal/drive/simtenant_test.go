@@ -261,8 +261,8 @@ func TestSimTenantDownloads(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := readAll(t, dl)
-			if err != nil || !bytes.Equal(got, body) || dl.Proof() == drive.Mismatch {
-				t.Errorf("cut at %d: read %d bytes, mismatch %v, %v", cut, len(got), dl.Proof() == drive.Mismatch, err)
+			if err != nil || !bytes.Equal(got, body) || dl.Proof() != drive.Confirmed {
+				t.Errorf("cut at %d: read %d bytes, proof %q, %v", cut, len(got), dl.Proof(), err)
 			}
 			x.faults.Clear()
 		}

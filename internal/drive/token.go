@@ -7,19 +7,36 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 )
 
-// tokens keeps the access token. Whoever holds the lock may ask for a new one;
-// the others wait for it.
+// tokens keeps the access token, and sees to it that there is one.
 type tokens struct {
-	lock  chan struct{}
-	value string
-	until time.Time // when it is to be renewed
+	mu       sync.Mutex
+	value    string
+	refused  time.Time // when one was last renewed because it was refused
+	until    time.Time // when it is to be renewed
+	ends     time.Time // when it is no longer valid
+	renewing *renewal  // the one under way, if there is one
 }
 
-// renewBefore is how long before its end a token is no longer used.
-const renewBefore = 5 * time.Minute
+// A renewal is one request for a token, which many may wait for.
+type renewal struct {
+	done chan struct{} // closed when it is over
+	err  *Error        // then
+}
+
+const (
+	// renewBefore is how long before its end a token is renewed.
+	renewBefore = 5 * time.Minute
+	// renewAgain is how long nothing is asked after a renewal failed while the
+	// old token is valid, or after one because the old token was refused.
+	renewAgain = 30 * time.Second
+	// renewCall and renewAll are how long one try of a renewal may take, and all.
+	renewCall = 30 * time.Second
+	renewAll  = 5 * time.Minute
+)
 
 // The hosts of the service itself, each of which is a resource of its own. Any
 // other host stands in for the first.
@@ -32,18 +49,68 @@ func (c *Client) scope() string {
 	return "https://" + graphHosts[0] + "/.default"
 }
 
-// accessToken returns a token for Graph, asking the authority for one when
-// there is none that will last.
-func (c *Client) accessToken(ctx context.Context, op string) (string, error) {
-	select {
-	case c.token.lock <- struct{}{}:
-		defer func() { <-c.token.lock }()
-	case <-ctx.Done():
-		return "", during(ctx, op)
+// accessToken returns a token for Graph other than refused. As long as there is
+// a valid one nobody waits for the authority, which is asked for the next one
+// in the background; without one, callers wait until their contexts end.
+func (c *Client) accessToken(ctx context.Context, op, refused string) (string, error) {
+	t := &c.token
+	for {
+		t.mu.Lock()
+		now := c.cfg.Clock()
+		valid := t.value != "" && t.value != refused && now.Before(t.ends)
+		if t.renewing == nil && !(valid && now.Before(t.until)) {
+			t.renewing = &renewal{done: make(chan struct{})}
+			go c.renew(context.WithoutCancel(ctx), t.renewing)
+		}
+		value, r := t.value, t.renewing
+		t.mu.Unlock()
+		if valid {
+			return value, nil
+		}
+		select {
+		case <-r.done:
+			if r.err != nil {
+				failed := *r.err // each has its own to change
+				return "", &failed
+			}
+			refused = "" // what came is as good as it gets
+		case <-ctx.Done():
+			return "", during(ctx, op)
+		}
 	}
-	if c.token.value != "" && c.cfg.Clock().Before(c.token.until) {
-		return c.token.value, nil
+}
+
+// renew asks the authority for a token and tells those who wait.
+func (c *Client) renew(ctx context.Context, r *renewal) {
+	ctx, cancel := context.WithTimeout(ctx, renewAll)
+	defer cancel()
+	asked := c.cfg.Clock()
+	value, life, err := c.askToken(ctx)
+	if err != nil {
+		e, ok := errors.AsType[*Error](err)
+		if !ok {
+			e = noAnswer("sign in to tenant "+string(c.cfg.Tenant), errors.New("no answer in time"))
+		}
+		e.again = false // it was tried often enough
+		r.err = e
+		c.cfg.Log.WarnContext(ctx, "no new access token", "err", e)
 	}
+	t := &c.token
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r.err == nil {
+		// A token that lives shorter than our margin is used for half its life.
+		t.value = value
+		t.until, t.ends = asked.Add(max(life-renewBefore, life/2)), asked.Add(life)
+	} else {
+		t.until = c.cfg.Clock().Add(max(renewAgain, r.err.RetryAfter))
+	}
+	t.renewing = nil
+	close(r.done)
+}
+
+// askToken asks the authority for a token, and says how long it is valid.
+func (c *Client) askToken(ctx context.Context) (string, time.Duration, error) {
 	form := url.Values{
 		"grant_type":    {"client_credentials"},
 		"client_id":     {c.cfg.ClientID},
@@ -56,36 +123,41 @@ func (c *Client) accessToken(ctx context.Context, op string) (string, error) {
 		url:       c.cfg.Authority + "/" + url.PathEscape(string(c.cfg.Tenant)) + "/oauth2/v2.0/token",
 		header:    http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
 		json:      []byte(form.Encode()),
+		limit:     renewCall,
 		anonymous: true,
 	}
 	var answer struct {
 		AccessToken string          `json:"access_token"`
 		ExpiresIn   json.RawMessage `json:"expires_in"` // a number, or one in quotes
 	}
-	asked := c.cfg.Clock()
 	if _, err := c.do(ctx, k, &answer); err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if answer.AccessToken == "" {
-		return "", &Error{Op: k.op, Err: errors.New("the answer holds no token"), kind: ErrDenied}
+		return "", 0, &Error{Op: k.op, Err: errors.New("the answer holds no token"), kind: ErrDenied}
 	}
 	var seconds json.Number
 	json.Unmarshal(answer.ExpiresIn, &seconds)
-	life, _ := seconds.Int64()
-	// A token that lives shorter than our margin is used for half its life.
-	d := time.Duration(life) * time.Second
-	c.token.value, c.token.until = answer.AccessToken, asked.Add(max(d-renewBefore, d/2))
-	return answer.AccessToken, nil
+	life, err := seconds.Int64()
+	if err != nil || life <= 0 {
+		life = 5 * 60 // it does not say, but it is one
+	}
+	return answer.AccessToken, time.Duration(min(life, 24*60*60)) * time.Second, nil
 }
 
-// dropToken forgets value, which was refused, unless a newer one is there.
-func (c *Client) dropToken(ctx context.Context, value string) {
-	select {
-	case c.token.lock <- struct{}{}:
-		if c.token.value == value {
-			c.token.value = ""
-		}
-		<-c.token.lock
-	case <-ctx.Done():
+// cured reports whether another token may do where value was refused. If that
+// was tried a moment ago, the refusal is about what was asked for.
+func (c *Client) cured(value string) bool {
+	t := &c.token
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := c.cfg.Clock()
+	if t.value != value || t.renewing != nil {
+		return true
 	}
+	if !t.refused.IsZero() && now.Sub(t.refused) < renewAgain {
+		return false
+	}
+	t.refused = now
+	return true
 }

@@ -2,10 +2,12 @@ package drive
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,15 +37,37 @@ func (to Target) String() string {
 // of 320 KiB.
 const fragment = 10 << 20
 
+// fragmentTries is how often a part is sent that does not arrive: more often
+// than other things of a single item are tried, for much may have been sent.
+const fragmentTries = 5
+
 // maxSessions is how often an upload whose session is lost begins anew.
 const maxSessions = 3
+
+// sessionLife is how long the source keeps an upload session in which nothing
+// happens: a quarter of an hour, and a while to clear it away.
+const sessionLife = 20 * time.Minute
 
 // Upload writes size bytes of r to a file, with the times given, and returns
 // the item as it then is. It goes on where a connection broke, and finds out
 // whether something took effect whose answer was lost, so that nothing is
 // written twice. It no longer reads r when it returns.
+//
+// The source rewrites some documents as they arrive: success does not mean that
+// the item has the size and hash of what was sent. Compare them.
+//
+// While an upload session is open, the source gives no other for the same file.
+// One that a killed process has left behind is waited for as long as it may
+// live, and is then ErrUploading.
 func (c *Client) Upload(ctx context.Context, d backup.DriveID, to Target, r io.ReaderAt, size int64, t Times) (Item, error) {
 	u := &upload{c: c, d: d, to: to, r: r, size: size, times: t, op: "upload to " + to.String() + " of drive " + string(d)}
+	if to.Item != "" && to.IfMatch == "" {
+		// Without a tag only the item itself can tell whether it was replaced.
+		var err error
+		if u.before, err = c.Item(ctx, d, to.Item); err != nil {
+			return Item{}, err
+		}
+	}
 	if size == 0 {
 		return u.empty(ctx)
 	}
@@ -70,14 +94,16 @@ func (c *Client) Upload(ctx context.Context, d backup.DriveID, to Target, r io.R
 }
 
 type upload struct {
-	c     *Client
-	d     backup.DriveID
-	to    Target
-	r     io.ReaderAt
-	size  int64
-	times Times
-	op    string
-	hash  string // of the whole, once it was needed
+	c      *Client
+	d      backup.DriveID
+	to     Target
+	before Item // with to.Item and no tag of it
+	r      io.ReaderAt
+	size   int64
+	times  Times
+	op     string
+	hash   string // of the whole, once it was needed
+	sent   bool   // all of it, in a session or without one: the end may have taken effect
 }
 
 var errSessionLost = errors.New("the source has lost the upload")
@@ -107,13 +133,14 @@ func (u *upload) empty(ctx context.Context) (Item, error) {
 		header: h,
 		json:   []byte{},
 		cost:   costWrite,
+		itemOf: u.d,
 	}
 	var w wireItem
 	_, err := u.c.do(ctx, k, &w)
 	it := w.item()
 	if err != nil {
 		var ok bool
-		if !k.unclear {
+		if u.sent = k.unclear; !u.sent {
 			return it, err
 		}
 		if it, ok = u.arrived(ctx); !ok {
@@ -131,7 +158,10 @@ func (u *upload) dated(ctx context.Context, it Item) (Item, error) {
 	return u.c.Patch(ctx, u.d, it.ID, Patch{Times: &u.times})
 }
 
-// arrived reports whether the target has our content.
+// arrived reports whether the target has what was sent. What the source has
+// rewritten, or has no hash of, is known by the times that we gave it: it has
+// them only if the upload took effect, for whatever else changes a file's
+// content sets other times.
 func (u *upload) arrived(ctx context.Context) (it Item, ok bool) {
 	var err error
 	if u.to.Item != "" {
@@ -139,11 +169,17 @@ func (u *upload) arrived(ctx context.Context) (it Item, ok bool) {
 	} else {
 		it, err = u.c.named(ctx, u.d, u.to.Parent, u.to.Name)
 	}
-	if err != nil || it.Kind != backup.File || it.Size != u.size {
+	if err != nil || it.Kind != backup.File {
+		return it, false
+	}
+	if u.sent && u.replaced(it) && (!u.times.Modified.IsZero() && u.times.fits(it) || it.Hash == "" && it.Size == u.size) {
+		return it, true
+	}
+	if it.Size >= 0 && it.Size != u.size {
 		return it, false
 	}
 	if u.size == 0 {
-		return it, true
+		return it, it.Size == 0
 	}
 	if u.hash == "" {
 		h := quickxor.New()
@@ -153,6 +189,17 @@ func (u *upload) arrived(ctx context.Context) (it Item, ok bool) {
 		u.hash = quickxor.Encode(h.Sum(nil))
 	}
 	return it, it.Hash == u.hash
+}
+
+// replaced reports whether the target is no longer what it was before.
+func (u *upload) replaced(it Item) bool {
+	switch {
+	case u.to.Item == "":
+		return true // there was nothing of its name
+	case u.to.IfMatch != "":
+		return u.to.IfMatch != it.CTag && u.to.IfMatch != it.ETag
+	}
+	return !unchanged(u.before, it)
 }
 
 type wireSession struct {
@@ -181,29 +228,64 @@ func (s *wireSession) next(size int64) (span, bool) {
 	return next, true
 }
 
-// session uploads through one upload session.
-func (u *upload) session(ctx context.Context) (_ Item, err error) {
+// open begins an upload session.
+func (u *upload) open(ctx context.Context) (s wireSession, err error) {
 	type item struct {
 		Conflict string     `json:"@microsoft.graph.conflictBehavior"`
 		Name     string     `json:"name,omitempty"`
 		Times    *wireTimes `json:"fileSystemInfo,omitempty"`
 	}
-	var s wireSession
-	k := &call{
-		op:     u.op,
-		method: http.MethodPost,
-		url:    u.address("createUploadSession"),
-		header: ifMatch(u.to.IfMatch),
-		cost:   costWrite,
-		json: struct {
-			Item item `json:"item"`
-		}{item{u.conflict(), u.to.Name, u.times.wire()}},
+	until := u.c.cfg.Clock().Add(sessionLife)
+	for wait := 2 * time.Second; ; wait = min(2*wait, u.c.cfg.MaxPause) {
+		k := &call{
+			op:     u.op,
+			method: http.MethodPost,
+			url:    u.address("createUploadSession"),
+			header: ifMatch(u.to.IfMatch),
+			cost:   costWrite,
+			itemOf: u.d,
+			json: struct {
+				Item item `json:"item"`
+			}{item{u.conflict(), u.to.Name, u.times.wire()}},
+		}
+		if _, err = u.c.do(ctx, k, &s); err == nil {
+			if s.UploadURL == "" {
+				err = &Error{Op: u.op, Err: errors.New("the source gave no address to upload to"), kind: ErrUnavailable}
+			}
+			return s, err
+		}
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Status != http.StatusConflict || !u.blocked(ctx, e) {
+			return s, err
+		}
+		if !u.c.cfg.Clock().Add(wait).Before(until) {
+			e.kind = ErrUploading
+			return s, e
+		}
+		u.c.cfg.Log.InfoContext(ctx, "an earlier upload is still open, its end is waited for", "err", e, "in", wait)
+		if err := u.c.sleep(ctx, u.op, wait); err != nil {
+			return s, err
+		}
 	}
-	if _, err := u.c.do(ctx, k, &s); err != nil {
+}
+
+// blocked reports whether a session was refused because another is open. The
+// source says that the name is taken then, too; its message may tell, and else
+// what has the name: nothing, or the very item that is to be replaced.
+func (u *upload) blocked(ctx context.Context, e *Error) bool {
+	message := strings.ToLower(e.Message)
+	if u.to.Item != "" || strings.Contains(message, "upload session") || strings.Contains(message, "being uploaded") {
+		return true
+	}
+	_, err := u.c.named(ctx, u.d, u.to.Parent, u.to.Name)
+	return errors.Is(err, ErrNotFound)
+}
+
+// session uploads through one upload session.
+func (u *upload) session(ctx context.Context) (_ Item, err error) {
+	s, err := u.open(ctx)
+	if err != nil {
 		return Item{}, err
-	}
-	if s.UploadURL == "" {
-		return Item{}, &Error{Op: u.op, Err: errors.New("the source gave no address to upload to"), kind: ErrUnavailable}
 	}
 	defer func() {
 		if err != nil && !errors.Is(err, errSessionLost) {
@@ -211,8 +293,7 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 		}
 	}()
 
-	unclear := false // whether something sent may have finished the upload
-	tries := 0
+	tries, since := 0, uint64(0)
 	part := span{0, min(fragment, u.size)}
 	for {
 		answer, err := u.send(ctx, s.UploadURL, part)
@@ -230,30 +311,31 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 			return Item{}, during(ctx, u.op)
 		case err == nil: // it wants what it was sent, or nothing and yet is not finished
 			e = &Error{Op: u.op, Err: errors.New("the upload does not advance"), kind: ErrUnavailable}
+			u.sent = u.sent || part.to == u.size
 		case e == nil:
 			return Item{}, err
 		case e.Status == http.StatusNotFound, e.Status == http.StatusGone, e.Status == http.StatusUnauthorized:
 			return Item{}, errSessionLost
 		case e.again:
-			unclear = true
+			u.sent = u.sent || part.to == u.size && e.Status != http.StatusTooManyRequests
 		case e.Status != http.StatusRequestedRangeNotSatisfiable:
-			if unclear {
+			if u.sent {
 				if it, ok := u.arrived(ctx); ok {
 					return u.dated(ctx, it)
 				}
 			}
 			return Item{}, err
 		}
-		if tries++; tries >= u.c.cfg.Tries {
-			return Item{}, e
+		if tries++; tries == 1 {
+			since = u.c.pulse.Load()
 		}
 		if e.Status != http.StatusRequestedRangeNotSatisfiable || tries > 1 {
-			if err := u.c.pause(ctx, u.op, e, tries); err != nil {
+			if err := u.c.again(ctx, &call{op: u.op, itemOf: u.d, tries: fragmentTries}, e, tries, since); err != nil {
 				return Item{}, err
 			}
 		}
 		var state wireSession
-		look := &call{op: u.op, method: http.MethodGet, url: s.UploadURL, cost: costGet}
+		look := &call{op: u.op, method: http.MethodGet, url: s.UploadURL, cost: costGet, itemOf: u.d}
 		if _, err := u.c.do(ctx, look, &state); err != nil {
 			if e, ok := errors.AsType[*Error](err); ok && !e.again {
 				return Item{}, errSessionLost
@@ -274,14 +356,26 @@ type uploadAnswer struct {
 	next     span // else
 }
 
+// A wireFragment is the answer to a fragment: the item, or what is missing.
+type wireFragment struct {
+	wireItem
+	wireSession
+}
+
+func (w *wireFragment) take(body []byte) error {
+	err := json.Unmarshal(body, w)
+	if _, wrong := errors.AsType[*json.UnmarshalTypeError](err); wrong && w.ID != "" {
+		w.malformed()
+		return nil
+	}
+	return err
+}
+
 // send sends a part of the file.
 func (u *upload) send(ctx context.Context, address string, part span) (uploadAnswer, error) {
 	body := &section{r: u.r, at: part.from, n: part.to - part.from}
 	defer body.release()
-	var w struct {
-		wireItem
-		wireSession
-	}
+	var w wireFragment
 	k := &call{
 		op:     u.op,
 		method: http.MethodPut,
@@ -300,6 +394,9 @@ func (u *upload) send(ctx context.Context, address string, part span) (uploadAns
 		return uploadAnswer{}, err
 	}
 	if resp.StatusCode != http.StatusAccepted {
+		if w.ID == "" || part.to != u.size {
+			return uploadAnswer{}, noAnswer(u.op, errors.New("the source calls the upload finished, but names no item or had not all of it"))
+		}
 		return uploadAnswer{finished: true, item: w.item()}, nil
 	}
 	next, ok := w.next(u.size)
@@ -313,7 +410,12 @@ func (u *upload) send(ctx context.Context, address string, part span) (uploadAns
 func (u *upload) cancel(ctx context.Context, address string) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer stop()
-	u.c.do(ctx, &call{op: u.op, method: http.MethodDelete, url: address, single: true}, nil)
+	k := &call{op: u.op, method: http.MethodDelete, url: address, single: true}
+	if to, err := url.Parse(address); err == nil {
+		// Also while Graph asks for a pause, or the session stays in our way.
+		k.anonymous = !u.c.wantsToken(to)
+	}
+	u.c.do(ctx, k, nil)
 }
 
 // A section is a part of a reader as the body of a request. A transport may

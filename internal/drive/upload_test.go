@@ -237,6 +237,9 @@ func TestUploadsThatCannotBeSayWhy(t *testing.T) {
 		if tt.put != nil {
 			s.on("PUT /up", tt.put)
 		}
+		if tt.want == drive.ErrExists {
+			s.on(namedPath, reply("%s", fileJSON("other", "c9", content(3))))
+		}
 		_, err := s.client(newClock()).Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times)
 		if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), "folder P of drive D") {
 			t.Errorf("%s: err = %v, want %v", tt.name, err, tt.want)

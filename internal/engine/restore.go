@@ -752,6 +752,8 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 		code, why = backup.AccessDenied, "The source refused the change; a retention label may protect the item."
 	case errors.Is(err, drive.ErrMalware):
 		code, why = backup.MalwareDetected, "The source found malware in it."
+	case errors.Is(err, drive.ErrUploading):
+		code, why = backup.ResourceLocked, "An earlier upload of it is still open at the source, which ends by itself. Restore again in a while."
 	case nameTaken(err):
 		why = "Something else has its name."
 	case errors.Is(err, drive.ErrExists):
