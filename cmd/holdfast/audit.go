@@ -42,7 +42,7 @@ as the environment variable PGPASSWORD.`,
 			if err != nil {
 				return usageError{err}
 			}
-			db, err := database.Open(cmd.Context(), url)
+			db, err := database.OpenBeside(cmd.Context(), url)
 			if err != nil {
 				return err
 			}

@@ -39,8 +39,39 @@ type DB struct {
 // exist is made; its folder must exist. Several processes may open an empty
 // database at the same time. The caller closes the DB.
 //
+// A database that a newer Holdfast brought up to date is refused, and nothing is
+// changed in it: ErrNewer.
+//
 // No error of Open contains the URL, since it may hold a password.
-func Open(ctx context.Context, url string) (*DB, error) {
+func Open(ctx context.Context, url string) (*DB, error) { return OpenAt(ctx, url, 0) }
+
+// OpenAt is Open with the schema as a migration left it, which is how a database
+// of before is made; 0 is the newest.
+func OpenAt(ctx context.Context, url string, version int64) (*DB, error) {
+	db, err := connect(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.migrate(ctx, version); err != nil {
+		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+// OpenBeside is Open for what works on the database of a server that may be
+// running: it changes no schema, and fails unless that is the present one.
+func OpenBeside(ctx context.Context, url string) (*DB, error) {
+	db, err := connect(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.checkPresent(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+func connect(url string) (*DB, error) {
 	var db *DB
 	var err error
 	scheme, rest, _ := strings.Cut(url, ":")
@@ -54,9 +85,6 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
-	}
-	if err := db.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), db.Close())
 	}
 	return db, nil
 }

@@ -382,3 +382,69 @@ func TestTimes(t *testing.T) {
 		t.Errorf("Time(Micros(%v)) = %v", at, got)
 	}
 }
+
+// A database that a newer Holdfast used is refused, and stays as it is.
+func TestNewerDatabaseIsRefused(t *testing.T) {
+	for _, d := range dbtest.Dialects(t) {
+		t.Run(string(d), func(t *testing.T) {
+			ctx := t.Context()
+			u := dbtest.URL(t, d)
+			db, err := database.Open(ctx, u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = db.Tx(ctx, func(tx *database.Tx) error {
+				for _, statement := range []string{
+					`INSERT INTO goose_db_version (version_id, is_applied) VALUES (4711, true)`,
+					`ALTER TABLE job RENAME TO work`, // as a newer one may have done
+				} {
+					if _, err := tx.ExecContext(ctx, statement); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err := errors.Join(err, db.Close()); err != nil {
+				t.Fatal(err)
+			}
+			for name, open := range map[string]func(context.Context, string) (*database.DB, error){"Open": database.Open, "OpenBeside": database.OpenBeside} {
+				db, err := open(ctx, u)
+				if err == nil {
+					db.Close()
+				}
+				if !errors.Is(err, database.ErrNewer) || !strings.Contains(fmt.Sprint(err), "4711") {
+					t.Errorf("%s = %v, want ErrNewer", name, err)
+				}
+			}
+		})
+	}
+}
+
+// What works beside a server leaves the schema to it.
+func TestOpenBesideChangesNoSchema(t *testing.T) {
+	for _, d := range dbtest.Dialects(t) {
+		t.Run(string(d), func(t *testing.T) {
+			ctx := t.Context()
+			u := dbtest.EmptyURL(t, d)
+			old, err := database.OpenAt(ctx, u, 4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer old.Close()
+			if db, err := database.OpenBeside(ctx, u); err == nil {
+				db.Close()
+				t.Error("a database of before was opened")
+			}
+			var n int64
+			if err := old.Read().QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version`).Scan(&n); err != nil || n != 4 {
+				t.Errorf("the schema has version %d, %v, want 4", n, err)
+			}
+			open(t, u)
+			db, err := database.OpenBeside(ctx, u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			db.Close()
+		})
+	}
+}
