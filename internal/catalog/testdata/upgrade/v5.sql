@@ -1,0 +1,9 @@
+UPDATE drive_state SET web_url = 'https://w/d1' WHERE drive = 'd1';
+INSERT INTO browse_session (id, tenant, owner, point, unit, drive, at, tree, bytes, web_url, status, problem, created, expires) VALUES
+    ('a4000000-0000-4000-8000-000000000001', '11111111-1111-4111-8111-111111111111', 'aaaaaaaa-0000-4000-8000-000000000001', 'e0000000-0000-4000-8000-000000000001', 'c0000000-0000-4000-8000-000000000001', 'd1', 1794900000000000, 't1', 3, 'https://w/d1', 'created', NULL, 1795000000000000, 1795259200000000);
+INSERT INTO granular_artifact (id, tenant, session, browse, item_key, item, name, owner, point, unit, drive, at, tree, web_url, status, problem, created, started, completed, restored_key, restored_path, restored_web_url) VALUES
+    ('a5000000-0000-4000-8000-000000000001', '11111111-1111-4111-8111-111111111111', 'f0000000-0000-4000-8000-000000000002', 'a4000000-0000-4000-8000-000000000001', 'k', 'i', 'n', 'aaaaaaaa-0000-4000-8000-000000000001', 'e0000000-0000-4000-8000-000000000001', 'c0000000-0000-4000-8000-000000000001', 'd1', 1794900000000000, 't1', '', 'scheduled', NULL, 1795000000000003, 0, 0, '', '', '');
+INSERT INTO restore_folder (tenant, drive, name, session) VALUES ('11111111-1111-4111-8111-111111111111', 'd1', 'Restored', 'f0000000-0000-4000-8000-000000000002');
+INSERT INTO bulk_restore (id, tenant, session, display_name, destination, from_at, to_at, tags, oldest, status, problem, created, created_by, modified, modified_by) VALUES
+    ('a6000000-0000-4000-8000-000000000001', '11111111-1111-4111-8111-111111111111', 'f0000000-0000-4000-8000-000000000003', 'b', 'inPlace', 0, 1795000000000000, '', 0, 'active', NULL, 1795000000000004, '{}', 1795000000000004, '{}');
+INSERT INTO bulk_restore_list (request, drives, object_ids) VALUES ('a6000000-0000-4000-8000-000000000001', '["amala@contoso.com"]', '[]');

@@ -1,0 +1,1 @@
+UPDATE unit SET name_key = 'amala' WHERE id = 'c0000000-0000-4000-8000-000000000001';
