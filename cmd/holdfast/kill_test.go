@@ -474,7 +474,8 @@ func checkPoints(t *testing.T, ctx context.Context, databaseURL, data string, un
 		}
 		for _, p := range list.Items {
 			points++
-			if err := v.Verify(ctx, p.Tree); err != nil {
+			report, err := v.Verify(ctx, []string{p.Tree}, vault.VerifyOptions{Share: 1})
+			if err := errors.Join(err, report.Err()); err != nil {
 				t.Errorf("a restore point of %s cannot be read: %v", killName(i), err)
 			}
 		}

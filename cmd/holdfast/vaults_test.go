@@ -49,7 +49,7 @@ func TestOneBadVaultStopsOnlyItsTenant(t *testing.T) {
 	file := fmt.Sprintf(`{"tenants": [`+tenant+`,`+fmt.Sprintf(tenant, good, "good")+`]}`, bad, "bad")
 
 	ofAnother := func(t *testing.T, dir string) {
-		v, err := vault.Open(t.Context(), vault.Config{Dir: dir, Password: "another", State: t.TempDir()})
+		v, err := vault.Open(t.Context(), vault.Config{Dir: dir, Create: true, Password: "another", State: t.TempDir()})
 		if err == nil {
 			err = v.Close(t.Context())
 		}
@@ -277,7 +277,7 @@ func TestVaultsCloseWhileOneOpens(t *testing.T) {
 	dir := t.TempDir()
 	s := newVaults([]backup.TenantID{"a"}, func(backup.TenantID) string { return dir }, testLog(t), func(ctx context.Context, _ backup.TenantID) (*vault.Vault, error) {
 		<-late
-		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: dir + "/vault", Password: "p", State: dir + "/state"})
+		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: dir + "/vault", Create: true, Password: "p", State: dir + "/state"})
 	})
 	v := s.of["a"]
 	opening, _ := s.begin(v)

@@ -558,7 +558,7 @@ func TestRestoreInPlaceListsFoldersBeforeTheyGo(t *testing.T) {
 func (w *world) ownVault() {
 	w.t.Helper()
 	state := w.t.TempDir() // and no cache of what was read before
-	v, err := vault.Open(w.ctx, vault.Config{Dir: w.dir + "/vault", State: state, Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
+	v, err := vault.Open(w.ctx, vault.Config{Create: true, Dir: w.dir + "/vault", State: state, Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
 	w.must(err)
 	w.t.Cleanup(func() { v.Close(context.Background()) })
 	w.vault = v

@@ -89,7 +89,7 @@ func prepare(t testing.TB, owners ...string) *world {
 // sharedVault is the vault of all tests, each of which is a tenant of its own:
 // to open one takes longer than most tests do.
 var sharedVault = sync.OnceValues(func() (*vault.Vault, error) {
-	return vault.Open(context.Background(), vault.Config{Dir: scratch + "/vault", State: scratch + "/state", Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
+	return vault.Open(context.Background(), vault.Config{Dir: scratch + "/vault", State: scratch + "/state", Create: true, Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
 })
 
 // scratch is a folder for what tests share.

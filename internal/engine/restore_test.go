@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/jobs"
 	"holdfast/internal/simtenant"
+	"holdfast/internal/vault"
 )
 
 // damages are what may have become of a drive by the time it is restored.
@@ -371,7 +372,8 @@ func TestStoppedAnywhereItConverges(t *testing.T) {
 				}
 				w.same("the new place", want, w.library(unit, a.RestoredSiteName))
 			}
-			w.must(w.vault.Verify(w.ctx, point.Tree))
+			report, err := w.vault.Verify(w.ctx, []string{point.Tree}, vault.VerifyOptions{Share: 1})
+			w.must(errors.Join(err, report.Err()))
 			t.Log(stops, "stops")
 		})
 	}

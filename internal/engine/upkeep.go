@@ -122,7 +122,11 @@ func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 	for d, root := range drives {
 		roots[vault.DriveKey{Tenant: j.Tenant, Drive: d}] = root
 	}
-	if err := v.Maintain(ctx, roots); err != nil {
+	unread, err := v.Maintain(ctx, roots)
+	for _, key := range unread {
+		e.Log.Error("what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", j.Tenant, "drive", key.Drive)
+	}
+	if err != nil {
 		return jobs.Result{}, fmt.Errorf("maintain the vault: %w", err)
 	}
 	return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil

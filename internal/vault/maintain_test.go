@@ -21,7 +21,15 @@ func collect(t *testing.T, v *Vault, roots map[DriveKey]string) error {
 	t.Helper()
 	v.safety = maintenance.SafetyNone
 	defer func() { v.safety = maintenance.SafetyFull }()
-	return v.maintain(t.Context(), roots, maintenance.ModeFull)
+	_, err := v.maintain(t.Context(), roots, maintenance.ModeFull)
+	return err
+}
+
+// verify reads a tree back, and returns what is wrong with it.
+func verify(t *testing.T, v *Vault, tree string) error {
+	t.Helper()
+	r, err := v.Verify(t.Context(), []string{tree}, VerifyOptions{Share: 1})
+	return errors.Join(err, r.Err())
 }
 
 // manifestRoots returns the roots that a drive's manifests name, oldest first.
@@ -37,7 +45,7 @@ func manifestRoots(t *testing.T, v *Vault, key DriveKey) (roots []string) {
 		t.Fatal(err)
 	}
 	for _, m := range found {
-		roots = append(roots, m.RootObjectID().String())
+		roots = append(roots, m.root)
 	}
 	return roots
 }
@@ -72,10 +80,10 @@ func TestMaintenanceDuringAnUpdateLosesNothing(t *testing.T) {
 	pending := file(t, u, "pending", "root", "pending", "not flushed yet")
 	for range 2 {
 		for _, v := range []*Vault{v, other} {
-			if err := v.maintain(t.Context(), roots, maintenance.ModeFull); err != nil {
+			if _, err := v.maintain(t.Context(), roots, maintenance.ModeFull); err != nil {
 				t.Fatal(err)
 			}
-			if err := v.Maintain(t.Context(), roots); err != nil {
+			if _, err := v.Maintain(t.Context(), roots); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,12 +94,12 @@ func TestMaintenanceDuringAnUpdateLosesNothing(t *testing.T) {
 	u.Put(late)
 	s2 := seal(t, u, noon.Add(time.Hour))
 
-	if err := other.maintain(t.Context(), map[DriveKey]string{key: s2.Root}, maintenance.ModeFull); err != nil {
+	if _, err := other.maintain(t.Context(), map[DriveKey]string{key: s2.Root}, maintenance.ModeFull); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range []*Vault{v, other} {
 		for _, tree := range []string{s.Tree, s2.Tree} {
-			if err := v.Verify(t.Context(), tree); err != nil {
+			if err := verify(t, v, tree); err != nil {
 				t.Error(err)
 			}
 		}
@@ -125,7 +133,7 @@ func TestExpiredPointsAreCollected(t *testing.T) {
 	if err := collect(t, v, map[DriveKey]string{key: root}); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Verify(t.Context(), s2.Tree); err != nil {
+	if err := verify(t, v, s2.Tree); err != nil {
 		t.Error(err)
 	}
 	if !collected(t, v, one) {
@@ -150,7 +158,7 @@ func TestExpiredPointsAreCollected(t *testing.T) {
 		}
 	}
 	s3 := sample(t, v)
-	if err := v.Verify(t.Context(), s3.Tree); err != nil {
+	if err := verify(t, v, s3.Tree); err != nil {
 		t.Error(err)
 	}
 }
@@ -165,29 +173,47 @@ func TestTheCatalogDecidesWhichManifestCounts(t *testing.T) {
 	second.Put(file(t, second, "w2", "root", "second", "second worker"))
 	won := seal(t, first, noon.Add(time.Hour))
 	lost := seal(t, second, noon.Add(time.Hour))
-	if got := manifestRoots(t, v, key); len(got) != 1 || got[0] != lost.Root {
-		t.Fatalf("manifests after two publishes: %v", got)
+	if got := manifestRoots(t, v, key); len(got) != 2 || got[1] != lost.Root {
+		t.Fatalf("manifests after two publishes: %v, want both: neither has the other's point", got)
 	}
 	if err := collect(t, v, map[DriveKey]string{key: won.Root}); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Verify(t.Context(), won.Tree); err != nil {
+	if err := verify(t, v, won.Tree); err != nil {
 		t.Error(err)
 	}
-	if got := manifestRoots(t, v, key); len(got) == 0 || got[len(got)-1] != won.Root {
-		t.Errorf("manifests after maintenance: %v, want %s last", got, won.Root)
+	if got := manifestRoots(t, v, key); len(got) != 2 || got[0] != won.Root {
+		t.Errorf("manifests after maintenance: %v, want both still", got)
 	}
+	if err := verify(t, v, lost.Tree); err != nil {
+		t.Errorf("a point that the catalog does not know was collected: %v", err)
+	}
+	// Once one root has both points, its manifest is enough.
+	merged, err := v.Merge(t.Context(), key, won.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := manifestRoots(t, v, key); len(got) != 1 || got[0] != merged {
+		t.Errorf("manifests after a merge: %v, want %s; won %s, lost %s", got, merged, won.Root, lost.Root)
+	}
+	for _, tree := range []string{won.Tree, lost.Tree} {
+		if err := verify(t, v, tree); err != nil {
+			t.Error(err)
+		}
+	}
+	won.Root = merged
 
-	// A root that is not there stops everything.
+	// A root that is not there is told, and stops nothing.
 	next := begin(t, v, won)
 	next.Delete("w1")
 	next.Put(folder("y", "root", "y"))
 	seal(t, next, noon.Add(2*time.Hour))
 	bad := map[DriveKey]string{{key.Tenant, "other"}: "k0123456789abcdef0123456789abcdef", key: won.Root}
-	if err := collect(t, v, bad); !errors.Is(err, ErrNotFound) {
-		t.Errorf("maintenance with an unknown root: %v, want ErrNotFound", err)
+	unread, err := v.maintain(t.Context(), bad, maintenance.ModeFull)
+	if err != nil || len(unread) != 1 || unread[0].Drive != "other" {
+		t.Errorf("maintenance with an unknown root: %v, %v", unread, err)
 	}
-	if err := v.Verify(t.Context(), won.Tree); err != nil {
+	if err := verify(t, v, won.Tree); err != nil {
 		t.Error(err)
 	}
 }
@@ -218,7 +244,7 @@ func TestOneManifestPerDrive(t *testing.T) {
 // there, and the next process goes on from it.
 func TestKilledInTheMiddle(t *testing.T) {
 	if dir := os.Getenv("VAULT_TEST_KILLED"); dir != "" {
-		updateForever(t, Config{Dir: dir, State: os.Getenv("VAULT_TEST_STATE"), Password: password})
+		updateForever(t, Config{Create: true, Dir: dir, State: os.Getenv("VAULT_TEST_STATE"), Password: password})
 		return
 	}
 	dir, state := t.TempDir(), t.TempDir()
@@ -245,17 +271,17 @@ func TestKilledInTheMiddle(t *testing.T) {
 			t.Fatal("the child sealed nothing")
 		}
 
-		v, err := Open(t.Context(), Config{Dir: dir, State: state, Password: password})
+		v, err := Open(t.Context(), Config{Create: true, Dir: dir, State: state, Password: password})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := v.Verify(t.Context(), s.Tree); err != nil {
+		if err := verify(t, v, s.Tree); err != nil {
 			t.Error(err)
 		}
 		if err := collect(t, v, map[DriveKey]string{key: s.Root}); err != nil {
 			t.Error(err)
 		}
-		if err := v.Verify(t.Context(), s.Tree); err != nil {
+		if err := verify(t, v, s.Tree); err != nil {
 			t.Error(err)
 		}
 		if err := v.Close(t.Context()); err != nil {

@@ -83,12 +83,12 @@ func TestManyDrivesAtOnce(t *testing.T) {
 		if s.Files != 120 {
 			t.Errorf("drive %d has %d files", drive, s.Files)
 		}
-		if err := v.Verify(t.Context(), s.Tree); err != nil {
+		if err := verify(t, v, s.Tree); err != nil {
 			t.Error(err)
 		}
 		roots[DriveKey{key.Tenant, backup.DriveID(fmt.Sprint(drive))}] = s.Root
 	}
-	if err := v.Maintain(t.Context(), roots); err != nil {
+	if _, err := v.Maintain(t.Context(), roots); err != nil {
 		t.Error(err)
 	}
 }
@@ -100,7 +100,7 @@ func TestProcessesMakeOneVault(t *testing.T) {
 	for i := range vaults {
 		wg.Go(func() {
 			var err error
-			vaults[i], err = Open(t.Context(), Config{Dir: filepath.Join(dir, "vault"), State: filepath.Join(dir, fmt.Sprint(i)), Password: password})
+			vaults[i], err = Open(t.Context(), Config{Create: true, Dir: filepath.Join(dir, "vault"), State: filepath.Join(dir, fmt.Sprint(i)), Password: password})
 			if err != nil {
 				t.Error(err)
 			}
@@ -112,7 +112,7 @@ func TestProcessesMakeOneVault(t *testing.T) {
 	}
 	s := sample(t, vaults[0])
 	for _, v := range vaults {
-		if err := v.Verify(t.Context(), s.Tree); err != nil {
+		if err := verify(t, v, s.Tree); err != nil {
 			t.Error(err)
 		}
 		if err := v.Close(t.Context()); err != nil {
@@ -169,7 +169,7 @@ func TestAFolderOfManyFiles(t *testing.T) {
 func TestClosedVaultLeavesNoGoroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	dir := t.TempDir()
-	v, err := Open(t.Context(), Config{Dir: filepath.Join(dir, "vault"), State: dir, Password: password})
+	v, err := Open(t.Context(), Config{Create: true, Dir: filepath.Join(dir, "vault"), State: dir, Password: password})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestClosedVaultLeavesNoGoroutines(t *testing.T) {
 	if _, err := u.Write(t.Context(), "", io.LimitReader(zeros{}, 30<<20)); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Maintain(t.Context(), map[DriveKey]string{key: s.Root}); err != nil {
+	if _, err := v.Maintain(t.Context(), map[DriveKey]string{key: s.Root}); err != nil {
 		t.Fatal(err)
 	}
 	u.Close()

@@ -157,7 +157,7 @@ func TestUpdatesAgainstModel(t *testing.T) {
 					}
 				}
 			}
-			if err := v.Verify(t.Context(), prevSealed.Tree); err != nil {
+			if err := verify(t, v, prevSealed.Tree); err != nil {
 				t.Error(err)
 			}
 		})

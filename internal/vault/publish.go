@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
@@ -22,15 +23,23 @@ func (key DriveKey) source() snapshot.SourceInfo {
 	return snapshot.SourceInfo{Host: string(key.Tenant), UserName: owner, Path: "/drives/" + string(key.Drive)}
 }
 
+// Labels of our manifests, beside kopia's own. They are metadata, which a search
+// returns without reading the manifests.
+const (
+	rootLabel  = "tag:holdfast-root"  // the root that the manifest names
+	afterLabel = "tag:holdfast-after" // the root before, whose points it has, but for those that were given up
+)
+
 // publish makes root the drive's manifest, and returns when that and all that it
-// names are in the vault for good.
+// names are in the vault for good. It holds all points of the root before it, but
+// for those that the catalog has given up.
 //
 // To find a drive's older manifests kopia reads every manifest of the vault.
 // So they are swept up only when that is worth it: at once in a small vault,
 // every few hundred times in one of ten thousand drives. Until then an older
 // manifest shows points that the newer one has too, or that have expired.
-func (v *Vault) publish(ctx context.Context, key DriveKey, root *record, at time.Time) error {
-	if err := save(ctx, v.updates, key, root, at); err != nil {
+func (v *Vault) publish(ctx context.Context, key DriveKey, root *record, after string, at time.Time) error {
+	if err := save(ctx, v.updates, key.source(), root, after, at); err != nil {
 		return err
 	}
 	v.manifests.Lock()
@@ -48,18 +57,22 @@ func (v *Vault) publish(ctx context.Context, key DriveKey, root *record, at time
 	return v.flush(ctx)
 }
 
-// save stages a manifest of a drive.
-func save(ctx context.Context, w repo.RepositoryWriter, key DriveKey, root *record, at time.Time) error {
+// save stages a manifest.
+func save(ctx context.Context, w repo.RepositoryWriter, src snapshot.SourceInfo, root *record, after string, at time.Time) error {
 	oid, err := object.ParseID(root.Object)
 	if err != nil {
-		return fmt.Errorf("root of drive %s: %w", key.Drive, err)
+		return fmt.Errorf("root of %s: %w", src.Path, err)
 	}
 	when := fs.UTCTimestampFromTime(at)
+	tags := map[string]string{rootLabel: root.Object}
+	if after != "" {
+		tags[afterLabel] = after
+	}
 	m := &snapshot.Manifest{
-		Source: key.source(), Description: "Holdfast: every restore point of the drive",
+		Source: src, Description: "Holdfast: every restore point of the drive", Tags: tags,
 		StartTime: when, EndTime: when,
 		RootEntry: &snapshot.DirEntry{
-			Name: string(key.Drive), Type: snapshot.EntryTypeDirectory, Permissions: 0o755,
+			Name: path.Base(src.Path), Type: snapshot.EntryTypeDirectory, Permissions: 0o755,
 			ModTime: when, ObjectID: oid, DirSummary: root.Summary,
 		},
 	}
@@ -69,26 +82,64 @@ func save(ctx context.Context, w repo.RepositoryWriter, key DriveKey, root *reco
 
 var snapshots = map[string]string{manifest.TypeLabelKey: snapshot.ManifestType}
 
-// sweep deletes all manifests but the newest of each drive.
-func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
-	found, err := w.FindManifests(ctx, snapshots)
+// A named is one of our manifests.
+type named struct {
+	*manifest.EntryMetadata
+	root string // what it names
+}
+
+// manifestsBySource returns all our manifests by their source, the oldest first.
+func manifestsBySource(ctx context.Context, w repo.Repository, labels map[string]string) (map[string][]named, error) {
+	found, err := w.FindManifests(ctx, labels)
 	if err != nil {
-		return storageError(err)
+		return nil, storageError(err)
 	}
-	bySource := map[string][]*manifest.EntryMetadata{}
+	bySource := map[string][]named{}
 	for _, m := range found {
-		if s, ours := sourceOf(m); ours {
-			bySource[s] = append(bySource[s], m)
+		l := m.Labels
+		if l[snapshot.UsernameLabel] != owner {
+			continue // what somebody else keeps in the repository is left alone
 		}
+		src := l[snapshot.HostnameLabel] + ":" + l[snapshot.PathLabel]
+		n := named{m, l[rootLabel]}
+		if n.root == "" { // of before version 1 of the format
+			s, err := snapshot.LoadSnapshot(ctx, w, m.ID)
+			if err != nil {
+				return nil, storageError(err)
+			}
+			n.root = s.RootObjectID().String()
+		}
+		bySource[src] = append(bySource[src], n)
 	}
 	for _, of := range bySource {
-		newest := slices.MaxFunc(of, func(a, b *manifest.EntryMetadata) int { return a.ModTime.Compare(b.ModTime) })
-		for _, m := range of {
-			if m != newest {
-				if err := w.DeleteManifest(ctx, m.ID); err != nil {
-					return storageError(err)
-				}
-			}
+		slices.SortStableFunc(of, func(a, b named) int { return a.ModTime.Compare(b.ModTime) })
+	}
+	return bySource, nil
+}
+
+// manifestsOf returns a drive's manifests, the oldest first.
+func manifestsOf(ctx context.Context, w repo.Repository, key DriveKey) ([]named, error) {
+	src := key.source()
+	all, err := manifestsBySource(ctx, w, map[string]string{
+		manifest.TypeLabelKey: snapshot.ManifestType, snapshot.UsernameLabel: src.UserName,
+		snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
+	})
+	return all[src.Host+":"+src.Path], err
+}
+
+// sweep deletes the manifests of which a newer one of their source has all
+// points.
+func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
+	bySource, err := manifestsBySource(ctx, w, snapshots)
+	if err != nil {
+		return err
+	}
+	for _, of := range bySource {
+		if len(of) < 2 {
+			continue
+		}
+		if err := v.sweepSource(ctx, w, of, of[len(of)-1]); err != nil {
+			return err
 		}
 	}
 	v.manifests.Lock()
@@ -97,17 +148,79 @@ func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
 	return nil
 }
 
-// sourceOf returns the source that a manifest is of, and whether we wrote it:
-// what somebody else keeps in the repository is left alone.
-func sourceOf(m *manifest.EntryMetadata) (string, bool) {
-	l := m.Labels
-	return l[snapshot.HostnameLabel] + ":" + l[snapshot.PathLabel], l[snapshot.UsernameLabel] == owner
+// sweepSource deletes those of a source's manifests whose points are all in the
+// one that stays.
+func (v *Vault) sweepSource(ctx context.Context, w repo.RepositoryWriter, of []named, stays named) error {
+	byRoot := map[string]named{}
+	for _, m := range of {
+		byRoot[m.root] = m
+	}
+	inside := map[string]bool{}
+	for root := stays.root; root != "" && !inside[root]; root = byRoot[root].label(afterLabel) {
+		inside[root] = true
+	}
+	var held *tops
+	for _, m := range of {
+		if m.ID == stays.ID {
+			continue
+		}
+		if !inside[m.root] {
+			if held == nil {
+				held = &tops{v: v}
+				if _, err := held.all(ctx, stays.root); unreadable(err) {
+					return nil // it has no points that one could be sure of
+				} else if err != nil {
+					return err
+				}
+			}
+			contained, err := v.contained(ctx, m.root, held)
+			if err != nil {
+				return err
+			}
+			if !contained {
+				continue
+			}
+		}
+		if err := w.DeleteManifest(ctx, m.ID); err != nil {
+			return storageError(err)
+		}
+	}
+	return nil
+}
+
+func (n named) label(name string) string {
+	if n.EntryMetadata == nil {
+		return ""
+	}
+	return n.Labels[name]
+}
+
+// contained reports whether all points of a root are surely among others. A root
+// or a day that cannot be read may hold any.
+func (v *Vault) contained(ctx context.Context, root string, among *tops) (bool, error) {
+	old := &tops{v: v}
+	whole, err := old.all(ctx, root)
+	if unreadable(err) || err == nil && !whole {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, day := range old.days {
+		for _, p := range day.points {
+			if !among.has(p.Object) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }
 
 // Expire drops the points of a drive whose trees keep does not hold, and
 // publishes what is left: the drive's new root, which is root when there was
-// nothing to drop, and empty when all was dropped. The space is free some
-// days later, when Maintain has found twice that nothing needs it.
+// nothing to drop, and empty when all was dropped. Only points of root are
+// dropped: what root does not know of is not for its owner to give up. The space
+// is free some days later, when Maintain has found twice that nothing needs it.
 func (v *Vault) Expire(ctx context.Context, key DriveKey, root string, keep map[string]bool) (newRoot string, err error) {
 	if newRoot, err = v.expire(ctx, key, root, keep); err != nil {
 		return "", fmt.Errorf("expire points of drive %s: %w", key.Drive, err)
@@ -120,51 +233,29 @@ func (v *Vault) expire(ctx context.Context, key DriveKey, root string, keep map[
 	if err != nil {
 		return "", err
 	}
-	w := v.updates
-	var kept []record
-	changed := false
+	left := &tops{v: v}
 	for _, day := range days {
-		points, err := v.records(ctx, day.Object)
-		if err != nil {
+		d := topDay{record: day}
+		if err := left.load(ctx, &d); err != nil {
 			return "", err
 		}
-		n := len(points)
-		points = slices.DeleteFunc(points, func(r record) bool { return !keep[r.Object] })
-		if len(points) < n {
-			changed = true
-			if len(points) == 0 {
-				continue
-			}
-			if day, err = v.writeDir(ctx, w, day.Name, day.Modified, points); err != nil {
-				return "", err
-			}
-		}
-		kept = append(kept, day)
+		left.days = append(left.days, d)
 	}
-	switch {
-	case !changed:
+	if !left.keep(func(tree string) bool { return keep[tree] }) {
 		return root, nil
-	case len(kept) == 0:
-		if err := v.forget(ctx, w, key); err != nil {
+	}
+	if len(left.days) == 0 {
+		if err := v.forget(ctx, v.updates, key); err != nil {
 			return "", err
 		}
 		return "", v.flush(ctx)
 	}
 	now := v.rep.Time()
-	next, err := v.writeDir(ctx, w, "", now, kept)
+	next, err := left.write(ctx, now)
 	if err != nil {
 		return "", err
 	}
-	return next.Object, v.publish(ctx, key, &next, now)
-}
-
-// manifestsOf returns a drive's manifests, oldest first.
-func manifestsOf(ctx context.Context, w repo.RepositoryWriter, key DriveKey) ([]*snapshot.Manifest, error) {
-	found, err := snapshot.ListSnapshots(ctx, w, key.source())
-	if err != nil {
-		return nil, storageError(err)
-	}
-	return found, nil
+	return next.Object, v.publish(ctx, key, &next, root, now)
 }
 
 // forget stages the deletion of a drive's manifests.
@@ -188,41 +279,46 @@ func (v *Vault) forget(ctx context.Context, w repo.RepositoryWriter, key DriveKe
 // does not name is left as it is; one whose root is empty has no points, and
 // its manifests go within a day. One process should maintain a vault at a time.
 //
-// When a root is not in the vault nothing is collected, and the error is
-// ErrNotFound.
-func (v *Vault) Maintain(ctx context.Context, roots map[DriveKey]string) error {
-	if err := v.maintain(ctx, roots, maintenance.ModeAuto); err != nil {
-		return fmt.Errorf("maintain vault: %w", err)
+// A drive whose root cannot be read keeps the manifests that it has, and is
+// returned; the others are maintained. As long as a manifest names what cannot
+// be read kopia collects nothing, and the error is ErrDamaged or ErrNotFound.
+func (v *Vault) Maintain(ctx context.Context, roots map[DriveKey]string) (unread []DriveKey, err error) {
+	if unread, err = v.maintain(ctx, roots, maintenance.ModeAuto); err != nil {
+		err = fmt.Errorf("maintain vault: %w", err)
 	}
-	return nil
+	return unread, err
 }
 
-func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode maintenance.Mode) error {
+func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode maintenance.Mode) ([]DriveKey, error) {
+	if err := v.there(ctx); err != nil {
+		return nil, err
+	}
 	if err := v.rep.Refresh(ctx); err != nil {
-		return storageError(err)
+		return nil, storageError(err)
 	}
 	w, err := v.session(ctx, "maintain")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer w.Close(context.WithoutCancel(ctx))
-	if err := v.repair(ctx, w, roots); err != nil {
-		return err
+	unread, err := v.repair(ctx, w, roots)
+	if err != nil {
+		return nil, err
 	}
 	if p, err := maintenance.GetParams(ctx, w); err != nil {
-		return storageError(err)
+		return unread, storageError(err)
 	} else if p.Owner != w.ClientOptions().UsernameAtHost() {
 		// Else a stock kopia that connects would take it upon itself.
 		p.Owner = w.ClientOptions().UsernameAtHost()
 		if err := maintenance.SetParams(ctx, w, p); err != nil {
-			return storageError(err)
+			return unread, storageError(err)
 		}
 	}
 	if err := w.Flush(ctx); err != nil {
-		return storageError(err)
+		return unread, storageError(err)
 	}
 	err = snapshotmaintenance.Run(ctx, w, mode, false, v.safety)
-	return storageError(errors.Join(err, w.Flush(ctx)))
+	return unread, storageError(errors.Join(err, w.Flush(ctx)))
 }
 
 // grace is how long a manifest newer than the catalog's is taken for one that
@@ -230,53 +326,49 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 const grace = 24 * time.Hour
 
 // repair stages, for each drive of roots, a manifest of its root where there
-// is none, and the deletion of older ones.
-func (v *Vault) repair(ctx context.Context, w repo.RepositoryWriter, roots map[DriveKey]string) error {
-	found, err := w.FindManifests(ctx, snapshots)
+// is none, and the deletion of those whose points that one has. It returns the
+// drives whose roots cannot be read.
+func (v *Vault) repair(ctx context.Context, w repo.RepositoryWriter, roots map[DriveKey]string) (unread []DriveKey, err error) {
+	bySource, err := manifestsBySource(ctx, w, snapshots)
 	if err != nil {
-		return storageError(err)
-	}
-	bySource := map[string][]*manifest.EntryMetadata{} // oldest first
-	for _, m := range found {
-		if s, ours := sourceOf(m); ours {
-			bySource[s] = append(bySource[s], m)
-		}
+		return nil, err
 	}
 	now := v.rep.Time()
 	for key, root := range roots {
 		src := key.source()
-		var right time.Time // of the newest manifest that has the root
 		of := bySource[src.Host+":"+src.Path]
-		wrong := of[:0]
-		for _, m := range of {
-			s, err := snapshot.LoadSnapshot(ctx, w, m.ID)
-			if err != nil {
-				return storageError(err)
-			}
-			if root != "" && s.RootObjectID().String() == root {
-				right = m.ModTime
-				continue
-			}
-			wrong = append(wrong, m)
-		}
-		if root != "" && right.IsZero() {
-			v.log.WarnContext(ctx, "vault: manifest disagrees with the catalog and is put right", "drive", key.Drive, "root", root)
-			d, err := v.readDir(ctx, root)
-			if err != nil {
-				return fmt.Errorf("root of drive %s: %w", key.Drive, err)
-			}
-			if err := save(ctx, w, key, &record{Object: root, Summary: summarize(d.records, now)}, now); err != nil {
-				return err
-			}
-			right = now.Add(-grace)
-		}
-		for _, m := range wrong {
-			if m.ModTime.Before(right) || now.Sub(m.ModTime) > grace {
-				if err := w.DeleteManifest(ctx, m.ID); err != nil {
-					return storageError(err)
+		if root == "" {
+			for _, m := range of {
+				if now.Sub(m.ModTime) > grace {
+					if err := w.DeleteManifest(ctx, m.ID); err != nil {
+						return nil, storageError(err)
+					}
 				}
 			}
+			continue
+		}
+		i := slices.IndexFunc(of, func(m named) bool { return m.root == root })
+		if i >= 0 {
+			older := of[:i+1]
+			if len(older) > 1 {
+				if err := v.sweepSource(ctx, w, older, of[i]); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		}
+		v.log.WarnContext(ctx, "vault: manifest disagrees with the catalog and is put right", "drive", key.Drive, "root", root)
+		d, err := v.readDir(ctx, root)
+		if unreadable(err) {
+			unread = append(unread, key)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("root of drive %s: %w", key.Drive, err)
+		}
+		if err := save(ctx, w, src, &record{Object: root, Summary: summarize(d.records, now)}, "", now); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return unread, nil
 }

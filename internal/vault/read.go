@@ -155,11 +155,15 @@ func (v *Vault) Open(ctx context.Context, content string) (Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open content %s: %w", content, err)
 	}
-	return &reader{seq: r, at: func() (object.Reader, error) { return v.openObject(ctx, content) }}, nil
+	return &reader{
+		seq: r, at: func() (object.Reader, error) { return v.openObject(ctx, content) },
+		wrong: func(err error) error { return v.objectError(ctx, content, err) },
+	}, nil
 }
 
 type reader struct {
-	seq object.Reader // for Read and Seek
+	seq   object.Reader // for Read and Seek
+	wrong func(error) error
 
 	at  func() (object.Reader, error)
 	mu  sync.Mutex
@@ -170,12 +174,12 @@ func (r *reader) Size() int64 { return r.seq.Length() }
 
 func (r *reader) Read(b []byte) (int, error) {
 	n, err := r.seq.Read(b)
-	return n, readError(err)
+	return n, r.failed(err)
 }
 
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
 	n, err := r.seq.Seek(offset, whence)
-	return n, readError(err)
+	return n, r.failed(err)
 }
 
 func (r *reader) ReadAt(b []byte, off int64) (int, error) {
@@ -194,13 +198,13 @@ func (r *reader) ReadAt(b []byte, off int64) (int, error) {
 		}
 	}
 	if _, err := r.ran.Seek(off, io.SeekStart); err != nil {
-		return 0, readError(err)
+		return 0, r.failed(err)
 	}
 	n, err := io.ReadFull(r.ran, b)
 	if err == io.ErrUnexpectedEOF {
 		err = io.EOF
 	}
-	return n, readError(err)
+	return n, r.failed(err)
 }
 
 func (r *reader) Close() error {
@@ -212,60 +216,11 @@ func (r *reader) Close() error {
 	return r.seq.Close()
 }
 
-func readError(err error) error {
+// failed is the error of a read. A pack that was moved while its content was
+// being read is read from its new place by whoever opens the content anew.
+func (r *reader) failed(err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return fmt.Errorf("read content: %w", storageError(err))
-}
-
-// Verify reads all of a tree, contents included, and returns what is wrong
-// with it. Kopia checks each block against its hash as it is read.
-func (v *Vault) Verify(ctx context.Context, tree string) error {
-	b, err := v.base(ctx, "", tree)
-	if err != nil {
-		return fmt.Errorf("verify tree %s: %w", tree, err)
-	}
-	items := 0
-	for n, err := range v.Walk(ctx, tree) {
-		if err != nil {
-			return fmt.Errorf("verify tree %s: %w", tree, err)
-		}
-		items++
-		if parent, ok, err := b.parent(ctx, n.ID); err != nil || !ok || parent != n.Parent {
-			return fmt.Errorf("verify tree %s: %w", tree, errors.Join(b.damaged(n.ID), err))
-		}
-		if n.Kind == backup.File {
-			if err := v.verifyContent(ctx, n); err != nil {
-				return fmt.Errorf("verify tree %s: %s: %w", tree, n.Path, err)
-			}
-		}
-	}
-	indexed := 0
-	for _, err := range b.trie.all(ctx) {
-		if err != nil {
-			return fmt.Errorf("verify tree %s: %w", tree, err)
-		}
-		indexed++
-	}
-	if indexed != items {
-		return fmt.Errorf("verify tree %s: %w: %d items in files, %d in its index", tree, ErrStorage, items, indexed)
-	}
-	return nil
-}
-
-func (v *Vault) verifyContent(ctx context.Context, n Node) error {
-	r, err := v.Open(ctx, n.Content)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	size, err := io.Copy(io.Discard, r)
-	if err != nil {
-		return err
-	}
-	if size != n.Size {
-		return fmt.Errorf("%w: its content has %d bytes, not %d", ErrStorage, size, n.Size)
-	}
-	return nil
+	return fmt.Errorf("read content: %w", r.wrong(err))
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -172,7 +173,7 @@ func (v *Vault) readDir(ctx context.Context, oid string) (*dir, error) {
 	}
 	var m dirManifest
 	if err := json.Unmarshal(b, &m); err != nil || m.Stream != dirStream {
-		return nil, fmt.Errorf("%w: object %s is not a directory", ErrStorage, oid)
+		return nil, &DamageError{Object: oid, Err: errors.New("it is not a directory")}
 	}
 	return &dir{object: oid, records: m.Entries}, nil
 }
@@ -186,28 +187,23 @@ func (v *Vault) readObject(ctx context.Context, oid string) ([]byte, error) {
 	defer r.Close()
 	b := make([]byte, r.Length())
 	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, storageError(err)
+		return nil, v.objectError(ctx, oid, err)
 	}
 	return b, nil
 }
 
-// openObject opens an object. One that is not known may have been written by
-// another process a moment ago, so the index is read anew once.
-func (v *Vault) openObject(ctx context.Context, oid string) (object.Reader, error) {
+// openObject opens an object. One that is not where the index has it may have
+// been written or moved by another process a moment ago, so the index is read
+// anew once.
+func (v *Vault) openObject(ctx context.Context, oid string) (r object.Reader, err error) {
 	id, err := object.ParseID(oid)
 	if err != nil || oid == "" {
 		return nil, fmt.Errorf("%w: %q names no object", ErrNotFound, oid)
 	}
 	v.objectsRead.Add(1)
-	r, err := v.rep.OpenObject(ctx, id)
-	if missing(err) {
-		if err := v.rep.Refresh(ctx); err != nil {
-			return nil, storageError(err)
-		}
-		r, err = v.rep.OpenObject(ctx, id)
-	}
+	err = v.fresh(ctx, func() (err error) { r, err = v.rep.OpenObject(ctx, id); return err })
 	if err != nil {
-		return nil, storageError(err)
+		return nil, v.objectError(ctx, oid, err)
 	}
 	return r, nil
 }
@@ -220,27 +216,38 @@ const (
 )
 
 // writeObject writes a small object of ours.
-func (v *Vault) writeObject(ctx context.Context, w repo.RepositoryWriter, prefix content.IDPrefix, description string, b []byte) (string, error) {
-	ow := w.NewObjectWriter(ctx, object.WriterOptions{
-		Description: description, Prefix: prefix,
-		Compressor: fastest, MetadataCompressor: fastest,
-	})
+func (v *Vault) writeObject(ctx context.Context, w repo.DirectRepositoryWriter, prefix content.IDPrefix, description string, b []byte) (string, error) {
+	for {
+		id, err := write(ctx, w, object.WriterOptions{
+			Description: description, Prefix: prefix,
+			Compressor: fastest, MetadataCompressor: fastest,
+		}, b)
+		if err != nil {
+			return "", storageError(err)
+		}
+		again, err := v.renew(ctx, w, id)
+		if err != nil {
+			return "", err
+		}
+		if !again {
+			v.objectsWritten.Add(1)
+			return id.String(), nil
+		}
+	}
+}
+
+func write(ctx context.Context, w repo.RepositoryWriter, opt object.WriterOptions, b []byte) (object.ID, error) {
+	ow := w.NewObjectWriter(ctx, opt)
 	defer ow.Close()
-	_, err := ow.Write(b)
-	if err != nil {
-		return "", storageError(err)
+	if _, err := ow.Write(b); err != nil {
+		return object.EmptyID, err
 	}
-	id, err := ow.Result()
-	if err != nil {
-		return "", storageError(err)
-	}
-	v.objectsWritten.Add(1)
-	return id.String(), nil
+	return ow.Result()
 }
 
 // writeDir writes records, in any order, as a directory that is itself a
 // directory entry named name.
-func (v *Vault) writeDir(ctx context.Context, w repo.RepositoryWriter, name string, modified time.Time, records []record) (record, error) {
+func (v *Vault) writeDir(ctx context.Context, w repo.DirectRepositoryWriter, name string, modified time.Time, records []record) (record, error) {
 	slices.SortFunc(records, func(a, b record) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name)) // "d" before "f", as kopia sorts
 	})

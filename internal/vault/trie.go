@@ -144,7 +144,7 @@ func (v *Vault) readLeaf(ctx context.Context, oid string) (map[backup.ItemID]bac
 	}
 	var l map[backup.ItemID]backup.ItemID
 	if err := json.Unmarshal(b, &l); err != nil {
-		return nil, fmt.Errorf("%w: object %s is not an index: %w", ErrStorage, oid, err)
+		return nil, &DamageError{Object: oid, Err: fmt.Errorf("it is not an index: %w", err)}
 	}
 	return l, nil
 }
@@ -159,7 +159,7 @@ type parentChange struct {
 
 // apply returns the root of a trie in which changes are made, one for each id
 // at most. The trie itself stays as it is.
-func (t *trie) apply(ctx context.Context, w repo.RepositoryWriter, changes []parentChange) (*record, error) {
+func (t *trie) apply(ctx context.Context, w repo.DirectRepositoryWriter, changes []parentChange) (*record, error) {
 	if len(changes) == 0 {
 		return t.root, nil
 	}
@@ -172,7 +172,7 @@ func (t *trie) apply(ctx context.Context, w repo.RepositoryWriter, changes []par
 
 // change makes sorted changes in the trie at r, and returns what takes its
 // place under the same name.
-func (t *trie) change(ctx context.Context, w repo.RepositoryWriter, name string, r *record, depth int, changes []parentChange) (*record, error) {
+func (t *trie) change(ctx context.Context, w repo.DirectRepositoryWriter, name string, r *record, depth int, changes []parentChange) (*record, error) {
 	if len(changes) == 0 {
 		return r, nil
 	}
@@ -235,7 +235,7 @@ func (t *trie) change(ctx context.Context, w repo.RepositoryWriter, name string,
 }
 
 // build makes a trie of sorted items.
-func (t *trie) build(ctx context.Context, w repo.RepositoryWriter, name string, depth int, items []parentChange) (*record, error) {
+func (t *trie) build(ctx context.Context, w repo.DirectRepositoryWriter, name string, depth int, items []parentChange) (*record, error) {
 	if len(items) == 0 {
 		return nil, nil
 	}
@@ -267,7 +267,7 @@ func (t *trie) build(ctx context.Context, w repo.RepositoryWriter, name string, 
 	return t.write(ctx, w, name, records)
 }
 
-func (t *trie) write(ctx context.Context, w repo.RepositoryWriter, name string, records []record) (*record, error) {
+func (t *trie) write(ctx context.Context, w repo.DirectRepositoryWriter, name string, records []record) (*record, error) {
 	if len(records) == 0 {
 		return nil, nil
 	}

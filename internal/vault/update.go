@@ -10,7 +10,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -99,16 +98,65 @@ type base struct {
 	trie       *trie
 	dirs       map[string]*dir
 	point      pointFile
+	unread     string // the object of meta/unread.json, or ""
 }
 
-// pointFile is the form of meta/point.json.
+// pointFile is the form of meta/point.json. Points of before version 1 of the
+// format do not say whose they are.
 type pointFile struct {
-	Drive      backup.DriveID `json:"drive"`
-	Time       time.Time      `json:"time"`
-	Files      int64          `json:"files"`
-	Folders    int64          `json:"folders"`
-	Bytes      int64          `json:"bytes"`
-	Incomplete bool           `json:"incomplete,omitempty"`
+	Drive      backup.DriveID  `json:"drive"`
+	Time       time.Time       `json:"time"`
+	Files      int64           `json:"files"`
+	Folders    int64           `json:"folders"`
+	Bytes      int64           `json:"bytes"`
+	Incomplete bool            `json:"incomplete,omitempty"`
+	Unit       backup.UnitID   `json:"unit,omitempty"`
+	Owner      *ownerFile      `json:"owner,omitempty"`
+	Policy     backup.PolicyID `json:"policy,omitempty"`
+	Unread     int             `json:"unread,omitempty"` // entries of meta/unread.json
+}
+
+type ownerFile struct {
+	ID                backup.ObjectID `json:"id"`
+	UserPrincipalName string          `json:"userPrincipalName,omitempty"`
+	Mail              string          `json:"mail,omitempty"`
+	DisplayName       string          `json:"displayName,omitempty"`
+}
+
+// pointFileOf returns what is kept of a point beside its tree, and the form of
+// meta/unread.json, which is empty when the point lacks nothing.
+func pointFileOf(info PointInfo) (p pointFile, unread []byte, err error) {
+	p = pointFile{Incomplete: info.Incomplete, Unit: info.Unit, Policy: info.Policy, Unread: len(info.Unread)}
+	if o := info.Owner; o != (backup.User{}) {
+		p.Owner = &ownerFile{o.ID, o.UserPrincipalName, o.Mail, o.DisplayName}
+	}
+	if len(info.Unread) == 0 {
+		return p, nil, nil
+	}
+	list := make([]backup.Unread, len(info.Unread))
+	for i, u := range info.Unread {
+		u.Attempts, u.Next = 0, time.Time{} // they say nothing of the point
+		list[i] = u
+	}
+	if unread, err = json.MarshalIndent(list, "", "  "); err != nil {
+		err = fmt.Errorf("encode unread.json: %w", err)
+	}
+	return p, unread, err
+}
+
+// info returns what a point's files say of it, but for what it lacks.
+func (p *pointFile) info() PointInfo {
+	info := PointInfo{Incomplete: p.Incomplete, Unit: p.Unit, Policy: p.Policy}
+	if o := p.Owner; o != nil {
+		info.Owner = backup.User{ID: o.ID, UserPrincipalName: o.UserPrincipalName, Mail: o.Mail, DisplayName: o.DisplayName}
+	}
+	return info
+}
+
+// same reports whether two points' files say the same of anything but the time
+// and the owner's names.
+func (p *pointFile) same(q *pointFile) bool {
+	return p.Incomplete == q.Incomplete && p.Unit == q.Unit && p.Policy == q.Policy && p.Unread == q.Unread && p.info().Owner.ID == q.info().Owner.ID
 }
 
 // Begin starts an update of a drive whose root and latest tree are those
@@ -148,13 +196,16 @@ func (v *Vault) base(ctx context.Context, root, tree string) (base, error) {
 	}
 	b.files = *files
 	b.trie = v.newTrie(m.named("index"))
+	if u := m.named("unread.json"); u != nil {
+		b.unread = u.Object
+	}
 	if p := m.named("point.json"); p != nil {
 		raw, err := v.readObject(ctx, p.Object)
 		if err != nil {
 			return b, err
 		}
 		if err := json.Unmarshal(raw, &b.point); err != nil {
-			return b, fmt.Errorf("%w: point.json of %s: %w", ErrStorage, tree, err)
+			return b, &DamageError{Object: p.Object, Err: fmt.Errorf("it is no point.json: %w", err)}
 		}
 	}
 	return b, nil
@@ -197,7 +248,7 @@ func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.It
 }
 
 func (b *base) damaged(id backup.ItemID) error {
-	return fmt.Errorf("%w: tree %s: its index and its files disagree on item %s", ErrStorage, b.tree, id)
+	return &DamageError{Object: b.tree, Err: fmt.Errorf("its index and its files disagree on item %s", id)}
 }
 
 // dir reads a directory of the base, once.
@@ -293,9 +344,14 @@ const sampleSize = 32 << 10
 
 var samples = sync.Pool{New: func() any { return new([sampleSize]byte) }}
 
+// ErrRenew: the stored copy of a content is damaged, and was just given up for
+// the one that is to be written once more.
+var ErrRenew = errors.New("write the content once more, to replace a damaged copy")
+
 // Write stores a file's content and returns what an Entry needs of it. It is
 // in the vault for good once the update is sealed with an entry that names it.
-// An error of r is returned as it is.
+// An error of r is returned as it is. With ErrRenew the same content must be
+// written again, from its beginning.
 func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, error) {
 	buf := samples.Get().(*[sampleSize]byte)
 	defer samples.Put(buf)
@@ -328,6 +384,11 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	id, err := ow.Result()
 	if err != nil {
 		return Content{}, fmt.Errorf("write content: %w", storageError(err))
+	}
+	if again, err := u.v.renew(ctx, u.v.updates, id); err != nil {
+		return Content{}, fmt.Errorf("write content: %w", err)
+	} else if again {
+		return Content{ID: id.String(), Size: size}, ErrRenew
 	}
 	u.v.objectsWritten.Add(1)
 	return Content{ID: id.String(), Size: size}, nil
@@ -409,26 +470,44 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 		Root: u.base.root, Tree: u.base.tree, Orphans: m.orphans,
 		Files: files.Summary.TotalFileCount, Folders: files.Summary.TotalDirCount - 1, Bytes: files.Summary.TotalFileSize,
 	}
+	point, unread, err := pointFileOf(info)
+	if err != nil {
+		return Sealed{}, err
+	}
+	var lacks string
+	if unread != nil {
+		if lacks, err = u.v.writeObject(ctx, u.v.updates, metaPrefix, "UNREAD", unread); err != nil {
+			return Sealed{}, err
+		}
+	}
 	if u.base.tree != "" && files.Object == u.base.files.Object && files.sameItem(&u.base.files) &&
-		index == u.base.trie.root && info.Incomplete == u.base.point.Incomplete {
+		index == u.base.trie.root && point.same(&u.base.point) && lacks == u.base.unread {
 		u.unstage()
 		return sealed, nil
 	}
 
-	point := pointFile{u.key.Drive, at, sealed.Files, sealed.Folders, sealed.Bytes, info.Incomplete}
+	point.Drive, point.Time = u.key.Drive, at
+	point.Files, point.Folders, point.Bytes = sealed.Files, sealed.Folders, sealed.Bytes
+	inMeta := []record{}
+	if index != nil {
+		inMeta = append(inMeta, *index)
+	}
+	if lacks != "" {
+		inMeta = append(inMeta, record{Name: "unread.json", Type: fileType, Mode: fileMode, Size: int64(len(unread)), Modified: at, Object: lacks})
+	}
 	sealed.Changed = true
-	if sealed.Tree, sealed.Root, err = u.writePoint(ctx, at, point, files, index); err != nil {
+	if sealed.Tree, sealed.Root, err = u.writePoint(ctx, at, point, files, inMeta); err != nil {
 		return Sealed{}, err
 	}
 	u.base = base{v: u.v, root: sealed.Root, tree: sealed.Tree, files: files, trie: u.v.newTrie(index),
-		dirs: map[string]*dir{}, point: point}
+		dirs: map[string]*dir{}, point: point, unread: lacks}
 	u.unstage()
 	return sealed, nil
 }
 
-// writePoint writes a point around files and index, puts it into the drive's
-// root and publishes that.
-func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, files record, index *record) (tree, root string, err error) {
+// writePoint writes a point around files and what is in meta beside point.json,
+// puts it into the drive's root and publishes that.
+func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, files record, inMeta []record) (tree, root string, err error) {
 	b, err := json.MarshalIndent(point, "", "  ")
 	if err != nil {
 		return "", "", fmt.Errorf("encode point.json: %w", err)
@@ -437,46 +516,32 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 	if err != nil {
 		return "", "", err
 	}
-	inMeta := []record{{Name: "point.json", Type: fileType, Mode: fileMode, Size: int64(len(b)), Modified: at, Object: oid}}
-	if index != nil {
-		inMeta = append(inMeta, *index)
-	}
+	inMeta = append(inMeta, record{Name: "point.json", Type: fileType, Mode: fileMode, Size: int64(len(b)), Modified: at, Object: oid})
 	meta, err := u.v.writeDir(ctx, u.v.updates, "meta", at, inMeta)
 	if err != nil {
 		return "", "", err
 	}
 
-	// The names of the days and of the points sort by time.
-	days, err := u.v.records(ctx, u.base.root)
-	if err != nil {
+	tops := &tops{v: u.v}
+	if err := tops.read(ctx, u.base.root); err != nil {
 		return "", "", err
 	}
-	day := at.Format(time.DateOnly)
-	i := slices.IndexFunc(days, func(r record) bool { return r.Name == day })
-	var points []record
-	if i >= 0 {
-		if points, err = u.v.records(ctx, days[i].Object); err != nil {
-			return "", "", err
-		}
-		days = slices.Delete(days, i, i+1)
-	}
-	name := at.Format("15-04-05.000Z")
-	for n := 2; slices.ContainsFunc(points, func(r record) bool { return r.Name == name }); n++ {
-		name = at.Format("15-04-05.000Z") + "-" + strconv.Itoa(n)
+	day, name, err := tops.name(ctx, at)
+	if err != nil {
+		return "", "", err
 	}
 	pointDir, err := u.v.writeDir(ctx, u.v.updates, name, at, []record{files, meta})
 	if err != nil {
 		return "", "", err
 	}
-	dayDir, err := u.v.writeDir(ctx, u.v.updates, day, at, append(points, pointDir))
+	if err := tops.add(ctx, day, pointDir); err != nil {
+		return "", "", err
+	}
+	rootDir, err := tops.write(ctx, at)
 	if err != nil {
 		return "", "", err
 	}
-	rootDir, err := u.v.writeDir(ctx, u.v.updates, "", at, append(days, dayDir))
-	if err != nil {
-		return "", "", err
-	}
-	if err := u.v.publish(ctx, u.key, &rootDir, at); err != nil {
+	if err := u.v.publish(ctx, u.key, &rootDir, u.base.root, at); err != nil {
 		return "", "", err
 	}
 	return pointDir.Object, rootDir.Object, nil
@@ -647,7 +712,8 @@ func (u *Update) verifyContent(ctx context.Context, e Entry) error {
 	if err != nil || e.Content == "" {
 		return fmt.Errorf("item %s: %w: %q names no content", e.ID, ErrNotFound, e.Content)
 	}
-	if _, err := u.v.updates.VerifyObject(ctx, oid); err != nil {
+	err = u.v.fresh(ctx, func() error { _, err := u.v.updates.VerifyObject(ctx, oid); return err })
+	if err != nil {
 		return fmt.Errorf("item %s: %w", e.ID, storageError(err))
 	}
 	return nil

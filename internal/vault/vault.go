@@ -35,14 +35,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/gofrs/flock"
 	"github.com/kopia/kopia/repo"
-	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/content"
-	"github.com/kopia/kopia/repo/format"
 	"github.com/kopia/kopia/repo/maintenance"
-	"github.com/kopia/kopia/repo/object"
 
 	"holdfast/internal/backup"
 )
@@ -82,14 +78,19 @@ var (
 
 // Config says where a vault is and how it is opened.
 type Config struct {
-	// Dir is the repository's folder. Open makes one that is missing or empty
-	// into a new vault.
-	Dir      string
+	// Dir is the repository's folder.
+	Dir string
+	// ID is the vault's id, where it is known: another vault in its place, or
+	// none, is refused. Empty is any.
+	ID string
+	// Create has Open make a new vault in a folder that is missing or empty, but
+	// never where an ID is given.
+	Create   bool
 	Password Secret
 	// State is a folder for kopia's connection file and its lock for
 	// maintenance. Vaults must not share it; processes on one vault may.
 	State string
-	// Log tells of repairs. Nil is silence.
+	// Log tells of damage and repairs. Nil is silence.
 	Log *slog.Logger
 }
 
@@ -116,6 +117,11 @@ type Vault struct {
 
 	objectsWritten, objectsRead, blobsWritten, bytesWritten atomic.Int64
 
+	damage struct {
+		sync.Mutex
+		contents map[content.ID]bool // whose stored copies cannot be read
+	}
+
 	manifests struct {
 		sync.Mutex
 		live  int // sources at the last sweep
@@ -135,8 +141,8 @@ type Vault struct {
 // owner is who kopia thinks we are, on every machine: the owner of maintenance.
 const owner = "holdfast"
 
-// Open opens the vault that cfg names, making it when there is none. It fails
-// with ErrPassword or ErrStorage. The vault must be closed.
+// Open opens the vault that cfg names. It fails with ErrMissing, ErrOther,
+// ErrPassword, ErrDamaged, ErrNewer or ErrStorage. The vault must be closed.
 func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	v := &Vault{log: cfg.Log, safety: maintenance.SafetyFull}
 	if v.log == nil {
@@ -149,7 +155,10 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	if v.rep, err = open(ctx, dir, cfg); err != nil {
 		return nil, fmt.Errorf("open vault in %s: %w", dir, storageError(err))
 	}
-	if v.updates, err = v.session(ctx, "updates"); err != nil {
+	if err = v.checkFormat(ctx); err == nil {
+		v.updates, err = v.session(ctx, "updates")
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open vault in %s: %w", dir, err), v.rep.Close(context.WithoutCancel(ctx)))
 	}
 	return v, nil
@@ -163,12 +172,15 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 	if err != nil {
 		return nil, err
 	}
+	if err := checkFolder(dir, cfg); err != nil {
+		return nil, err
+	}
 	st, err := filesystem.New(ctx, &filesystem.Options{Path: dir}, true)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close(ctx)
-	if err := create(ctx, dir, st, string(cfg.Password)); err != nil {
+	if err := prepare(ctx, dir, st, cfg); err != nil {
 		return nil, err
 	}
 
@@ -201,27 +213,6 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 		return nil, err
 	}
 	return rep.(repo.DirectRepository), nil
-}
-
-// create makes the repository unless it is there. Two processes may try at
-// once: the second must not write a format of its own over the first's.
-func create(ctx context.Context, dir string, st blob.Storage, password string) error {
-	lock := flock.New(filepath.Join(dir, ".create"))
-	if err := lock.Lock(); err != nil {
-		return err
-	}
-	defer lock.Unlock()
-	err := repo.Initialize(ctx, st, &repo.NewRepositoryOptions{
-		BlockFormat: format.ContentFormat{
-			Hash:       "BLAKE3-256-128",
-			Encryption: "AES256-GCM-HMAC-SHA256",
-		},
-		ObjectFormat: format.ObjectFormat{Splitter: "DYNAMIC-4M-BUZHASH"},
-	}, password)
-	if errors.Is(err, repo.ErrAlreadyInitialized) {
-		return nil
-	}
-	return err
 }
 
 // replaceFile writes a file that only its owner may read, in one step.
@@ -272,6 +263,13 @@ func (v *Vault) session(ctx context.Context, purpose string) (repo.DirectReposit
 	return w, nil
 }
 
+func (v *Vault) flushNow(ctx context.Context) error {
+	if err := v.there(ctx); err != nil {
+		return err
+	}
+	return storageError(v.updates.Flush(ctx))
+}
+
 // A flush makes durable what many updates wrote.
 type flush struct {
 	done chan struct{}
@@ -296,7 +294,7 @@ func (v *Vault) flush(ctx context.Context) error {
 		v.flushes.Lock()
 		v.flushes.next = nil
 		v.flushes.Unlock()
-		f.err = storageError(v.updates.Flush(context.WithoutCancel(ctx))) // it is not only this caller's
+		f.err = v.flushNow(context.WithoutCancel(ctx)) // it is not only this caller's
 		v.flushes.turn.Unlock()
 		close(f.done)
 	}
@@ -306,24 +304,4 @@ func (v *Vault) flush(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// storageError gives an error of kopia's its kind.
-func storageError(err error) error {
-	switch {
-	case err == nil,
-		errors.Is(err, ErrStorage), errors.Is(err, ErrPassword), errors.Is(err, ErrNotFound),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return err
-	case errors.Is(err, repo.ErrInvalidPassword):
-		return ErrPassword
-	case missing(err):
-		return fmt.Errorf("%w: %w", ErrNotFound, err)
-	}
-	return fmt.Errorf("%w: %w", ErrStorage, err)
-}
-
-// missing reports whether err says that kopia knows no such content.
-func missing(err error) bool {
-	return errors.Is(err, object.ErrObjectNotFound) || errors.Is(err, content.ErrContentNotFound)
 }

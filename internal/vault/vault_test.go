@@ -32,7 +32,7 @@ var (
 func newVault(t testing.TB) (*Vault, Config) {
 	t.Helper()
 	dir := t.TempDir()
-	cfg := Config{Dir: filepath.Join(dir, "vault"), State: filepath.Join(dir, "state"), Password: password}
+	cfg := Config{Create: true, Dir: filepath.Join(dir, "vault"), State: filepath.Join(dir, "state"), Password: password}
 	return openVault(t, cfg), cfg
 }
 
@@ -176,7 +176,7 @@ func TestSealedTreeReadsBack(t *testing.T) {
 		if _, err := v.List(t.Context(), s.Tree, "f1"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("List of a file: %v, want ErrNotFound", err)
 		}
-		if err := v.Verify(t.Context(), s.Tree); err != nil {
+		if err := verify(t, v, s.Tree); err != nil {
 			t.Error(err)
 		}
 	}
@@ -195,7 +195,7 @@ func TestAnotherProcessSeesWhatWasJustSealed(t *testing.T) {
 	if got := names(t, other, s.Tree); len(got) != 6 {
 		t.Errorf("the other process sees %q", got)
 	}
-	if err := other.Verify(t.Context(), s.Tree); err != nil {
+	if err := verify(t, other, s.Tree); err != nil {
 		t.Error(err)
 	}
 }
@@ -252,7 +252,7 @@ func TestMovesComeBeforeDeletes(t *testing.T) {
 	if diff := cmp.Diff([]string{"", "empty", "new", "new/b", "new/b/zwei ü.txt"}, names(t, v, s2.Tree)); diff != "" {
 		t.Error(diff)
 	}
-	if err := v.Verify(t.Context(), s2.Tree); err != nil {
+	if err := verify(t, v, s2.Tree); err != nil {
 		t.Error(err)
 	}
 
@@ -291,7 +291,7 @@ func TestOrphansAreLeftOutAndNamed(t *testing.T) {
 	if diff := cmp.Diff([]string{"", "empty"}, names(t, v, s2.Tree)); diff != "" {
 		t.Error(diff)
 	}
-	if err := v.Verify(t.Context(), s2.Tree); err != nil {
+	if err := verify(t, v, s2.Tree); err != nil {
 		t.Error(err)
 	}
 }
@@ -344,7 +344,7 @@ func TestSiblingsOfOneNameAreAllKept(t *testing.T) {
 	if s := seal(t, u, noon); s.Changed {
 		t.Error("staging what is there already is a change")
 	}
-	if err := v.Verify(t.Context(), s.Tree); err != nil {
+	if err := verify(t, v, s.Tree); err != nil {
 		t.Error(err)
 	}
 }
@@ -457,7 +457,7 @@ func TestSealsShareFlushes(t *testing.T) {
 	}
 	again := openVault(t, cfg) // what another process sees
 	for i, s := range sealed {
-		if err := again.Verify(t.Context(), s.Tree); err != nil {
+		if err := verify(t, again, s.Tree); err != nil {
 			t.Errorf("drive %d: %v", i, err)
 		}
 	}
@@ -478,7 +478,7 @@ func TestReader(t *testing.T) {
 	u.Put(folder("root", "", "root"))
 	u.Put(Entry{ID: "big", Parent: "root", Name: "big", Kind: backup.File, Size: c.Size, Content: c.ID})
 	s := seal(t, u, noon)
-	if err := v.Verify(t.Context(), s.Tree); err != nil {
+	if err := verify(t, v, s.Tree); err != nil {
 		t.Error(err)
 	}
 	r, err := v.Open(t.Context(), c.ID)

@@ -1,0 +1,191 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/format"
+	"github.com/kopia/kopia/repo/manifest"
+)
+
+// ID returns the vault's own id, which it has from its creation on and shares
+// with no other.
+func (v *Vault) ID() string { return hex.EncodeToString(v.rep.UniqueID()) }
+
+// formatBlob is the blob that makes a folder a repository.
+const formatBlob = format.KopiaRepositoryBlobID
+
+// prepare makes sure that the storage holds the vault that cfg means, and makes
+// one there if cfg allows it and there is nothing. Two processes may try at
+// once: the second must not write a format of its own over the first's.
+func prepare(ctx context.Context, dir string, st blob.Storage, cfg Config) error {
+	id, err := storedID(ctx, st)
+	switch {
+	case err == nil && cfg.ID != "" && id != cfg.ID:
+		return fmt.Errorf("%w: it has the id %s, and %s was there before; check that the right volume is mounted and that no vaults were swapped", ErrOther, id, cfg.ID)
+	case err == nil:
+		return nil
+	case !errors.Is(err, blob.ErrBlobNotFound):
+		return err
+	}
+	if some, err := anyBlob(ctx, st); err != nil {
+		return err
+	} else if some {
+		return fmt.Errorf("%w: the blob %s is gone, and what it is needed for is there; put it back, or have it recovered by 'holdfast vault repair'", ErrDamaged, formatBlob)
+	}
+	if cfg.ID != "" || !cfg.Create {
+		return fmt.Errorf("%w: the folder is empty; check that its volume is mounted", ErrMissing)
+	}
+	return create(ctx, dir, st, string(cfg.Password))
+}
+
+// storedID reads a vault's id from its storage. blob.ErrBlobNotFound when there
+// is no vault.
+func storedID(ctx context.Context, st blob.Reader) (string, error) {
+	b, err := readBlob(ctx, st, formatBlob)
+	if err != nil {
+		return "", err
+	}
+	var f struct{ UniqueID []byte }
+	if err := json.Unmarshal(b, &f); err != nil || len(f.UniqueID) == 0 {
+		return "", fmt.Errorf("%w: the blob %s cannot be read; have it recovered by 'holdfast vault repair'", ErrDamaged, formatBlob)
+	}
+	return hex.EncodeToString(f.UniqueID), nil
+}
+
+// readBlob reads a small blob whole.
+func readBlob(ctx context.Context, st blob.Reader, id blob.ID) ([]byte, error) {
+	var b buffer
+	err := st.GetBlob(ctx, id, 0, -1, &b)
+	return b.Bytes(), err
+}
+
+// buffer is what kopia's storage reads into.
+type buffer struct{ bytes.Buffer }
+
+func (b *buffer) Length() int { return b.Len() }
+
+// errFound ends a listing.
+var errFound = errors.New("found")
+
+// anyBlob reports whether the storage holds packs or indexes.
+func anyBlob(ctx context.Context, st blob.Storage) (bool, error) {
+	for _, prefix := range []blob.ID{"p", "q", "x", "n"} {
+		err := st.ListBlobs(ctx, prefix, func(blob.Metadata) error { return errFound })
+		if errors.Is(err, errFound) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// create makes the repository unless it is there.
+func create(ctx context.Context, dir string, st blob.Storage, password string) error {
+	lock := flock.New(filepath.Join(dir, ".create"))
+	if err := lock.Lock(); err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	err := repo.Initialize(ctx, st, &repo.NewRepositoryOptions{
+		BlockFormat: format.ContentFormat{
+			Hash:       "BLAKE3-256-128",
+			Encryption: "AES256-GCM-HMAC-SHA256",
+		},
+		ObjectFormat: format.ObjectFormat{Splitter: "DYNAMIC-4M-BUZHASH"},
+	}, password)
+	if errors.Is(err, repo.ErrAlreadyInitialized) {
+		return nil
+	}
+	return err
+}
+
+// checkFolder makes sure that there is a folder to look for a vault in.
+func checkFolder(dir string, cfg Config) error {
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return fmt.Errorf("%w: it is no folder", ErrStorage)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case cfg.ID != "" || !cfg.Create:
+		return fmt.Errorf("%w: there is no such folder; check that its volume is mounted", ErrMissing)
+	}
+	return os.MkdirAll(dir, 0o700)
+}
+
+// there makes sure that the storage still holds this vault: its folder may have
+// been unmounted or exchanged while it was open, and nothing must be written to
+// another.
+func (v *Vault) there(ctx context.Context) error {
+	id, err := storedID(ctx, v.rep.BlobReader())
+	switch {
+	case errors.Is(err, blob.ErrBlobNotFound):
+		return fmt.Errorf("%w: it was there when it was opened; check that its volume is mounted", ErrMissing)
+	case err != nil:
+		return storageError(err)
+	case id != v.ID():
+		return fmt.Errorf("%w: it has the id %s, and %s was opened; check that no vaults were swapped", ErrOther, id, v.ID())
+	}
+	return nil
+}
+
+// formatVersion is the version of what we keep in a repository, above kopia's
+// own format. It rises when an older Holdfast would do harm to what a newer one
+// has written.
+const formatVersion = 1
+
+// formatType labels the manifest that says so.
+const formatType = "holdfast-format"
+
+var formatLabels = map[string]string{manifest.TypeLabelKey: formatType}
+
+type formatManifest struct {
+	Version int `json:"version"`
+}
+
+// checkFormat refuses a vault of a newer Holdfast, and marks one that bears no
+// mark or an older one.
+func (v *Vault) checkFormat(ctx context.Context) error {
+	found, err := v.rep.FindManifests(ctx, formatLabels)
+	if err != nil {
+		return storageError(err)
+	}
+	version := 0
+	for _, m := range found {
+		var f formatManifest
+		if _, err := v.rep.GetManifest(ctx, m.ID, &f); err != nil {
+			return storageError(err)
+		}
+		version = max(version, f.Version)
+	}
+	if version > formatVersion {
+		return fmt.Errorf("%w: its format is %d, and this program knows formats up to %d; use the newer program", ErrNewer, version, formatVersion)
+	}
+	if version == formatVersion {
+		return nil
+	}
+	w, err := v.session(ctx, "format")
+	if err != nil {
+		return err
+	}
+	defer w.Close(context.WithoutCancel(ctx))
+	if _, err := w.PutManifest(ctx, formatLabels, formatManifest{formatVersion}); err != nil {
+		return storageError(err)
+	}
+	return storageError(w.Flush(ctx))
+}

@@ -1,0 +1,282 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kopia/kopia/snapshot"
+
+	"holdfast/internal/backup"
+)
+
+// A Point is a point of a drive as the vault has it.
+type Point struct {
+	Tree                  string
+	At                    time.Time
+	Files, Folders, Bytes int64
+	Info                  PointInfo // without Unread
+	Unread                int       // how many items it does not hold as they were
+	// Err says why the point cannot be read, as far as its uppermost folders
+	// tell; what is below those only Verify finds out. The rest is then zero.
+	Err error
+}
+
+// PointInfo returns what was sealed with a tree, and when.
+func (v *Vault) PointInfo(ctx context.Context, tree string) (PointInfo, time.Time, error) {
+	b, err := v.base(ctx, "", tree)
+	if err != nil {
+		return PointInfo{}, time.Time{}, fmt.Errorf("read point %s: %w", tree, err)
+	}
+	info := b.point.info()
+	if info.Unread, err = b.unreadItems(ctx); err != nil {
+		err = fmt.Errorf("read point %s: %w", tree, err)
+	}
+	return info, b.point.Time, err
+}
+
+// Unread returns the items that a tree does not hold as they were.
+func (v *Vault) Unread(ctx context.Context, tree string) ([]backup.Unread, error) {
+	info, _, err := v.PointInfo(ctx, tree)
+	return info.Unread, err
+}
+
+func (b *base) unreadItems(ctx context.Context) (list []backup.Unread, err error) {
+	if b.unread == "" {
+		return nil, nil
+	}
+	raw, err := b.v.readObject(ctx, b.unread)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, &DamageError{Object: b.unread, Err: fmt.Errorf("it is no unread.json: %w", err)}
+	}
+	return list, nil
+}
+
+// A Stored is a drive that the vault has points of.
+type Stored struct {
+	Key  DriveKey
+	Root string // of the newest manifest
+	More bool   // older manifests may have points that it has not
+}
+
+// drivesPath begins the paths of drives' sources.
+const drivesPath = "/drives/"
+
+// Drives lists the drives that the vault has points of, in no order.
+func (v *Vault) Drives(ctx context.Context) iter.Seq2[Stored, error] {
+	return func(yield func(Stored, error) bool) {
+		err := v.there(ctx)
+		if err == nil {
+			err = storageError(v.rep.Refresh(ctx))
+		}
+		var bySource map[string][]named
+		if err == nil {
+			bySource, err = manifestsBySource(ctx, v.rep, snapshots)
+		}
+		if err != nil {
+			yield(Stored{}, fmt.Errorf("list drives of the vault: %w", err))
+			return
+		}
+		for _, of := range bySource {
+			newest := of[len(of)-1]
+			id, ok := strings.CutPrefix(newest.Labels[snapshot.PathLabel], drivesPath)
+			if !ok {
+				continue
+			}
+			s := Stored{Key: DriveKey{Tenant: backup.TenantID(newest.Labels[snapshot.HostnameLabel]), Drive: backup.DriveID(id)}, Root: newest.root}
+			inside := map[string]bool{}
+			for root, at := newest.root, newest; root != "" && !inside[root]; {
+				inside[root] = true
+				root = at.label(afterLabel)
+				at = of[max(0, slices.IndexFunc(of, func(m named) bool { return m.root == root }))]
+			}
+			for _, m := range of {
+				s.More = s.More || !inside[m.root]
+			}
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Points lists the points of a drive that any of its manifests has, or that are
+// at those trees; each tree once, the oldest first.
+func (v *Vault) Points(ctx context.Context, key DriveKey, trees ...string) ([]Point, error) {
+	all, err := v.gather(ctx, key, "", trees)
+	if err != nil {
+		return nil, fmt.Errorf("list points of drive %s: %w", key.Drive, err)
+	}
+	var points []Point
+	for _, day := range all.days {
+		for _, r := range day.points {
+			points = append(points, v.point(ctx, r.Object))
+		}
+	}
+	for _, p := range points {
+		if p.Err != nil && !unreadable(p.Err) {
+			return nil, fmt.Errorf("list points of drive %s: %w", key.Drive, p.Err)
+		}
+	}
+	slices.SortStableFunc(points, func(a, b Point) int { return a.At.Compare(b.At) })
+	return points, nil
+}
+
+// point reads the uppermost folders of a tree.
+func (v *Vault) point(ctx context.Context, tree string) Point {
+	p := Point{Tree: tree}
+	b, err := v.base(ctx, "", tree)
+	if err == nil && b.files.Object != "" {
+		_, err = v.readDir(ctx, b.files.Object)
+	}
+	if p.Err = err; err != nil {
+		return p
+	}
+	p.At, p.Files, p.Folders, p.Bytes = b.point.Time, b.point.Files, b.point.Folders, b.point.Bytes
+	p.Info, p.Unread = b.point.info(), b.point.Unread
+	return p
+}
+
+// gather brings together what all manifests of a drive have, what root has if
+// one is given, and the trees that are named.
+func (v *Vault) gather(ctx context.Context, key DriveKey, root string, trees []string) (*tops, error) {
+	if err := v.there(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.rep.Refresh(ctx); err != nil {
+		return nil, storageError(err)
+	}
+	found, err := manifestsOf(ctx, v.rep, key)
+	if err != nil {
+		return nil, err
+	}
+	roots := []string{root}
+	for _, m := range slices.Backward(found) {
+		roots = append(roots, m.root)
+	}
+	all := &tops{v: v}
+	seen := map[string]bool{"": true}
+	for _, root := range roots {
+		if seen[root] {
+			continue
+		}
+		seen[root] = true
+		some := &tops{v: v}
+		if _, err := some.all(ctx, root); unreadable(err) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if len(all.days) == 0 {
+			all.days = some.days
+			continue
+		}
+		for _, day := range some.days {
+			for _, p := range day.points {
+				if !all.has(p.Object) {
+					if err := all.add(ctx, day.Name, p); err != nil {
+						return nil, err
+					}
+				}
+			}
+		}
+	}
+	for _, tree := range trees {
+		if tree == "" || all.has(tree) {
+			continue
+		}
+		d, err := v.readDir(ctx, tree)
+		if unreadable(err) {
+			continue
+		}
+		p := v.point(ctx, tree)
+		if err = errors.Join(err, p.Err); unreadable(err) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		at := p.At.UTC()
+		r := record{Name: at.Format("15-04-05.000Z"), Type: dirType, Mode: dirMode, Modified: at, Object: tree, Summary: summarize(d.records, at)}
+		if err := all.add(ctx, at.Format(time.DateOnly), r); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// Merge publishes a root of a drive that has all points which can be found: those
+// of root, those of all its manifests, and the trees that are named. It returns
+// the new root; it is root if that has all of them, and empty if there are none.
+func (v *Vault) Merge(ctx context.Context, key DriveKey, root string, trees ...string) (string, error) {
+	merged, err := v.merge(ctx, key, root, trees)
+	if err != nil {
+		return "", fmt.Errorf("bring together the points of drive %s: %w", key.Drive, err)
+	}
+	return merged, nil
+}
+
+func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []string) (string, error) {
+	all, err := v.gather(ctx, key, root, trees)
+	if err != nil || len(all.days) == 0 {
+		return "", err
+	}
+	// A point that cannot be read would keep kopia from ever collecting anything.
+	var failed error
+	all.keep(func(tree string) bool {
+		p := v.point(ctx, tree)
+		if p.Err != nil && !unreadable(p.Err) {
+			failed = p.Err
+		}
+		return p.Err == nil
+	})
+	if failed != nil {
+		return "", failed
+	}
+	now := v.rep.Time()
+	slices.SortFunc(all.days, func(a, b topDay) int { return strings.Compare(a.Name, b.Name) })
+	next, err := all.write(ctx, now)
+	if err != nil {
+		return "", err
+	}
+	if next.Object == root {
+		return root, nil
+	}
+	if err := v.publish(ctx, key, &next, root, now); err != nil {
+		return "", err
+	}
+	// Now that it can be read, the manifests whose points it has can go.
+	if err := v.sweep(ctx, v.updates); err != nil {
+		return "", err
+	}
+	return next.Object, v.flush(ctx)
+}
+
+// BeginAnew is Begin for a drive whose root or tree cannot be read: it starts
+// from all points that can be, those of the trees that are named among them, and
+// from the newest of these that is of a backup which came to its end. It returns
+// the root that it starts from.
+func (v *Vault) BeginAnew(ctx context.Context, key DriveKey, trees ...string) (u *Update, root string, err error) {
+	if root, err = v.Merge(ctx, key, "", trees...); err != nil {
+		return nil, "", err
+	}
+	points, err := v.Points(ctx, key, trees...)
+	if err != nil {
+		return nil, "", err
+	}
+	tree := ""
+	for _, p := range points {
+		if p.Err == nil && !p.Info.Incomplete {
+			tree = p.Tree
+		}
+	}
+	u, err = v.Begin(ctx, key, root, tree)
+	return u, root, err
+}

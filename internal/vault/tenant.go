@@ -1,0 +1,174 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
+
+	"holdfast/internal/backup"
+)
+
+// A tenant's record is what a catalog needs and no drive's points carry, as files
+// in one folder with a manifest of its own: it is as legible by the stock kopia as
+// the drives are.
+
+// recordPath is the path of the records' sources.
+const recordPath = "/catalog"
+
+func recordSource(tenant backup.TenantID) snapshot.SourceInfo {
+	return snapshot.SourceInfo{Host: string(tenant), UserName: owner, Path: recordPath}
+}
+
+// recordOf returns the newest manifest of a tenant's record, if there is one.
+func (v *Vault) recordOf(ctx context.Context, tenant backup.TenantID) (named, bool, error) {
+	src := recordSource(tenant)
+	all, err := manifestsBySource(ctx, v.rep, map[string]string{
+		"type": snapshot.ManifestType, snapshot.UsernameLabel: src.UserName,
+		snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
+	})
+	of := all[src.Host+":"+src.Path]
+	if err != nil || len(of) == 0 {
+		return named{}, false, err
+	}
+	return of[len(of)-1], true, nil
+}
+
+// SaveRecord makes files a tenant's record, and reports whether it differed from
+// the last. Each file is written by its function.
+func (v *Vault) SaveRecord(ctx context.Context, tenant backup.TenantID, files map[string]func(io.Writer) error) (changed bool, err error) {
+	if changed, err = v.saveRecord(ctx, tenant, files); err != nil {
+		err = fmt.Errorf("save the record of tenant %s: %w", tenant, err)
+	}
+	return changed, err
+}
+
+func (v *Vault) saveRecord(ctx context.Context, tenant backup.TenantID, files map[string]func(io.Writer) error) (bool, error) {
+	if err := v.there(ctx); err != nil {
+		return false, err
+	}
+	var records []record
+	for name, fill := range files {
+		oid, size, err := v.writeRecord(ctx, name, fill)
+		if err != nil {
+			return false, err
+		}
+		records = append(records, record{Name: name, Type: fileType, Mode: fileMode, Size: size, Object: oid})
+	}
+	dir, err := v.writeDir(ctx, v.updates, "", time.Time{}, records)
+	if err != nil {
+		return false, err
+	}
+	if err := v.rep.Refresh(ctx); err != nil {
+		return false, storageError(err)
+	}
+	last, ok, err := v.recordOf(ctx, tenant)
+	if err != nil || ok && last.root == dir.Object {
+		return false, err
+	}
+	if err := save(ctx, v.updates, recordSource(tenant), &dir, last.root, v.rep.Time()); err != nil {
+		return false, err
+	}
+	// The record says how things are, not how they were: the one before has
+	// nothing that is to be kept.
+	if ok {
+		if err := v.updates.DeleteManifest(ctx, last.ID); err != nil {
+			return false, storageError(err)
+		}
+	}
+	return true, v.flush(ctx)
+}
+
+// writeRecord writes a file of a record, however long it is.
+func (v *Vault) writeRecord(ctx context.Context, name string, fill func(io.Writer) error) (string, int64, error) {
+	for {
+		ow := v.updates.NewObjectWriter(ctx, object.WriterOptions{Description: "RECORD:" + name, Prefix: metaPrefix, Compressor: fastest, MetadataCompressor: fastest})
+		counted := &countedWriter{w: ow}
+		if err := fill(counted); err != nil {
+			ow.Close()
+			return "", 0, errors.Join(err, storageError(counted.err))
+		}
+		id, err := ow.Result()
+		ow.Close()
+		if err != nil {
+			return "", 0, storageError(err)
+		}
+		again, err := v.renew(ctx, v.updates, id)
+		if err != nil {
+			return "", 0, err
+		}
+		if !again {
+			v.objectsWritten.Add(1)
+			return id.String(), counted.n, nil
+		}
+	}
+}
+
+type countedWriter struct {
+	w   io.Writer
+	n   int64
+	err error
+}
+
+func (c *countedWriter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	c.err = errors.Join(c.err, err)
+	return n, err
+}
+
+// Record returns a tenant's record by the names of its files, and when it was
+// saved. ErrNotFound when there is none.
+func (v *Vault) Record(ctx context.Context, tenant backup.TenantID) (map[string]io.Reader, time.Time, error) {
+	files, at, err := v.readRecord(ctx, tenant)
+	if err != nil {
+		return nil, at, fmt.Errorf("read the record of tenant %s: %w", tenant, err)
+	}
+	return files, at, nil
+}
+
+func (v *Vault) readRecord(ctx context.Context, tenant backup.TenantID) (map[string]io.Reader, time.Time, error) {
+	last, ok, err := v.recordOf(ctx, tenant)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if !ok {
+		return nil, time.Time{}, ErrNotFound
+	}
+	d, err := v.readDir(ctx, last.root)
+	if err != nil {
+		return nil, last.ModTime, err
+	}
+	files := map[string]io.Reader{}
+	for _, r := range d.records {
+		b, err := v.readObject(ctx, r.Object)
+		if err != nil {
+			return nil, last.ModTime, err
+		}
+		files[r.Name] = bytes.NewReader(b)
+	}
+	return files, last.ModTime, nil
+}
+
+// Tenants lists the tenants that the vault has points or a record of.
+func (v *Vault) Tenants(ctx context.Context) ([]backup.TenantID, error) {
+	if err := v.rep.Refresh(ctx); err != nil {
+		return nil, storageError(err)
+	}
+	bySource, err := manifestsBySource(ctx, v.rep, snapshots)
+	if err != nil {
+		return nil, fmt.Errorf("list tenants of the vault: %w", err)
+	}
+	var tenants []backup.TenantID
+	for _, of := range bySource {
+		tenants = append(tenants, backup.TenantID(of[0].Labels[snapshot.HostnameLabel]))
+	}
+	slices.Sort(tenants)
+	return slices.Compact(tenants), nil
+}
