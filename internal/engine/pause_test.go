@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
+	"holdfast/internal/simtenant"
 )
 
 // A source that asks to be left alone has the job wait in the queue, as long as
@@ -90,4 +93,48 @@ func TestAPauseIsNobodysFailure(t *testing.T) {
 	if u := w.unit(units[1].ID); u.Status != backup.UnitProtected || u.Problem != nil {
 		t.Errorf("after the pause the other unit is %s: %v", u.Status, u.Problem)
 	}
+}
+
+// A source that asks for a long pause in the middle of a first backup frees the
+// worker at once. What has come by then is kept, no file counts as unreadable,
+// and after the pause the backup goes on from there.
+func TestAPauseKeepsWhatHasCome(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"a.txt": "one", "b.txt": "two", "c.txt": "three"})
+	unit := w.protectAll()[0]
+	w.engine.Transfers = 1
+	w.faults.Add(simtenant.Fault{
+		Match:  func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/content") },
+		Skip:   2,
+		Times:  1,
+		Status: http.StatusTooManyRequests,
+		Header: http.Header{"Retry-After": {"1200"}},
+	})
+	handler := w.engine.Work()[jobs.Backup].Handler
+	slept := w.wait.Load()
+	if got, err := handler(w.ctx, w.claim(jobs.Backup, string(unit.ID))); err != nil || got == jobs.Done {
+		t.Fatalf("backup = %v, %v; want a pause", got, err)
+	}
+	if slept != w.wait.Load() {
+		t.Errorf("the worker slept %v", time.Duration(w.wait.Load()-slept))
+	}
+	if u := w.unit(unit.ID); u.Problem == nil || u.Problem.Code != backup.DriveUnavailable {
+		t.Errorf("the unit is %s: %+v", u.Status, u.Problem)
+	}
+	w.wantAsked("download", 3)
+
+	// Who asks before the pause is over is told so without asking the source.
+	w.reset()
+	if got, err := handler(w.ctx, w.claim(jobs.Backup, string(unit.ID))); err != nil || got == jobs.Done {
+		t.Fatalf("backup = %v, %v; want a pause", got, err)
+	}
+	w.wantAsked("all", 0)
+
+	w.wait.Add(int64(21 * time.Minute))
+	w.run(jobs.Backup, string(unit.ID), handler)
+	w.wantAsked("download", 1)
+	if u := w.unit(unit.ID); u.Status != backup.UnitProtected || u.Problem != nil {
+		t.Errorf("after the pause the unit is %s: %+v", u.Status, u.Problem)
+	}
+	w.same("its point", w.look(w.home(0)), w.kept(w.latest(unit).Tree))
 }
