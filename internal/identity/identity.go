@@ -3,7 +3,8 @@
 // operation.
 //
 // It reaches the network only for the signing keys of the issuers it is told
-// to trust, and only when a token needs one. It knows nothing of HTTP routes:
+// to trust, and only when a token needs one; a slow issuer holds up nobody whose
+// key is known. It knows nothing of HTTP routes:
 // those are built from its table by package graphapi.
 package identity
 

@@ -119,7 +119,8 @@ type claims struct {
 }
 
 // Verify returns who token speaks for. Every error is ErrToken, and none holds
-// any of the token's text.
+// any of the token's text. It waits for an issuer only when the token's key is
+// not known, and then for a few seconds at most.
 func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 	if len(token) > maxTokenBytes {
 		return Caller{}, fmt.Errorf("%w: it is longer than %d bytes", ErrToken, maxTokenBytes)
@@ -130,6 +131,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 		return caller, nil
 	}
 	var c claims
+	fresh := false
 	t, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
 		if _, critical := t.Header["crit"]; critical {
 			return nil, errors.New("it has critical headers")
@@ -138,7 +140,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 		if err != nil {
 			return nil, err
 		}
-		return i.keys.key(ctx, t)
+		key, lately, err := i.keys.key(ctx, t)
+		fresh = lately
+		return key, err
 	})
 	if err != nil || !t.Valid {
 		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
@@ -152,7 +156,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 	if err != nil {
 		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	v.remember(hash, now, caller, c)
+	if fresh { // an old key may have been withdrawn, which the next look will tell
+		v.remember(hash, now, caller, c)
+	}
 	return caller, nil
 }
 

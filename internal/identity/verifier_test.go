@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
@@ -305,7 +306,109 @@ func TestKeysAreFetchedWhenNeededAndNotMore(t *testing.T) {
 	if _, err := v.Verify(t.Context(), a.sign(t, "k2", with(appClaims(a), "exp", now.Add(time.Hour).Unix()))); err != nil {
 		t.Fatalf("known keys while the issuer is down: %v", err)
 	}
+	v.issuers[0].keys.settle()
 	want(4, "after the hour")
+}
+
+// settle waits until no fetch is under way.
+func (s *keySet) settle() {
+	s.mu.Lock()
+	running := s.fetching
+	s.mu.Unlock()
+	if running != nil {
+		<-running.done
+	}
+}
+
+func TestASlowIssuerHoldsUpNobodyWhoseKeyIsKnown(t *testing.T) {
+	slow, other, now := newAuthority(t, "k1"), newAuthority(t, "k1"), start
+	asked, free := make(chan struct{}, 9), make(chan struct{})
+	hang := false
+	serve := slow.Config.Handler
+	slow.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hang {
+			asked <- struct{}{}
+			<-free
+		}
+		serve.ServeHTTP(w, r)
+	})
+	v := NewVerifier(Config{
+		Issuers: []Issuer{
+			{Issuer: slow.URL + "/{tenantid}/v2.0", JWKS: slow.URL + "/keys"},
+			{Issuer: other.URL + "/{tenantid}/v2.0", JWKS: other.URL + "/keys"},
+		},
+		Audiences: []string{audience},
+		Clock:     func() time.Time { return now },
+	})
+	claims := func(a *authority, n int) jwt.MapClaims {
+		return with(appClaims(a), "exp", start.Add(9*time.Hour).Unix(), "jti", fmt.Sprint(n))
+	}
+	if _, err := v.Verify(t.Context(), slow.sign(t, "k1", claims(slow, 1))); err != nil {
+		t.Fatal(err)
+	}
+	hang = true
+	now = now.Add(2 * keysFresh)
+	token := slow.sign(t, "k1", claims(slow, 2))
+	for range 2 {
+		if _, err := v.Verify(t.Context(), token); err != nil {
+			t.Errorf("a known key while the issuer is asked anew: %v", err)
+		}
+	}
+	if len(v.cache) != 1 {
+		t.Error("a token is remembered whose key may have been withdrawn")
+	}
+	<-asked
+
+	// Whose key is not known waits, for as long as the request lasts.
+	slow.addKey(t, "k2")
+	ctx, cancel := context.WithCancel(t.Context())
+	gone, came := make(chan error), make(chan error)
+	unknown := slow.sign(t, "k2", claims(slow, 3))
+	verify := func(ctx context.Context, result chan error) {
+		_, err := v.Verify(ctx, unknown)
+		result <- err
+	}
+	go verify(ctx, gone)
+	go verify(t.Context(), came)
+	if _, err := v.Verify(t.Context(), other.sign(t, "k1", claims(other, 4))); err != nil {
+		t.Errorf("another issuer: %v", err)
+	}
+	if _, err := v.Verify(t.Context(), slow.sign(t, "k1", claims(slow, 5))); err != nil {
+		t.Errorf("a known key while others wait: %v", err)
+	}
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) || !errors.Is(err, ErrToken) {
+		t.Errorf("a request that ended = %v", err)
+	}
+	close(free)
+	if err := <-came; err != nil {
+		t.Errorf("a new key once the issuer answers: %v", err)
+	}
+	if n := len(asked); n != 0 {
+		t.Errorf("%d more requests to the issuer, want none", n)
+	}
+}
+
+func TestAnIssuerThatPublishesNothingTakesNoKeyAway(t *testing.T) {
+	a, now := newAuthority(t, "k1"), start
+	v := newTestVerifier(a, &now)
+	if _, err := v.Verify(t.Context(), a.sign(t, "k1", appClaims(a))); err != nil {
+		t.Fatal(err)
+	}
+	key := a.keys["k1"]
+	delete(a.keys, "k1")
+	now = now.Add(keysFresh)
+	token := func() string {
+		a.keys["k1"] = key
+		defer delete(a.keys, "k1")
+		return a.sign(t, "k1", with(appClaims(a), "exp", now.Add(time.Hour).Unix()))
+	}()
+	for range 2 {
+		if _, err := v.Verify(t.Context(), token); err != nil {
+			t.Error(err)
+		}
+		v.issuers[0].keys.settle()
+	}
 }
 
 func TestVerifiedTokensAreRememberedUntilTheyExpire(t *testing.T) {
