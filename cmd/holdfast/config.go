@@ -71,11 +71,12 @@ type Config struct {
 	RequestsPer10s int `json:"requestsPer10s"`
 	// MaxActivePolicies is how many policies a tenant may have in force. Default: 100.
 	MaxActivePolicies int `json:"maxActivePolicies"`
-	// Retention says how long restore points are kept: settings, each an
-	// ISO 8601 interval and period, and whether a legal hold keeps everything;
-	// by default, and for policies by their ids. A change also holds for points
-	// that there are, from the next time that points expire. Default: as
-	// Microsoft, every ten minutes for two weeks and weekly for a year.
+	// Retention says by its default how long the restore points of new policies
+	// are kept: settings, each an ISO 8601 interval and period. Default: as
+	// Microsoft, every ten minutes for two weeks and weekly for a year. What it
+	// says of policies by their ids, and of legal holds, is taken into a database
+	// that knows of neither yet; if it differs from what that has later, this
+	// server lets nothing expire.
 	Retention backup.RetentionPlan `json:"retention"`
 	// ServiceStatus is that of a tenant's service until somebody enables it:
 	// "enabled", or "disabled", in which nothing can be configured. Default:

@@ -124,6 +124,16 @@ func (c *Catalog) Retentions(ctx context.Context, tenant backup.TenantID) ([]Ret
 	return slices.SortedFunc(maps.Values(all), func(a, b Retention) int { return strings.Compare(string(a.Policy), string(b.Policy)) }), nil
 }
 
+// Tenants lists the tenants that the catalog knows.
+func (c *Catalog) Tenants(ctx context.Context) ([]backup.TenantID, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `SELECT id FROM tenant ORDER BY id`)
+	all, err := collect(rows, err, func(r scanner) (t backup.TenantID, err error) { return t, r.Scan(&t) })
+	if err != nil {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	return all, nil
+}
+
 // beginRetention stores how the points of a policy are kept that is being made.
 func (c *Catalog) beginRetention(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
 	p.Retention = c.planned(p.ID)
@@ -243,10 +253,8 @@ func (c *Catalog) ChangeRetention(ctx context.Context, tenant backup.TenantID, p
 		return RetentionChange{}, backup.Fail(backup.InvalidRequest, fmt.Sprintf("What makes points go earlier waits for at least %v.", backup.ShortestRetentionDelay))
 	}
 	var r RetentionChange
-	var was, will retentions
 	err := c.changeRetention(ctx, tenant, policy, by, func(tx *database.Tx, all retentions) error {
 		r = RetentionChange{Retention: all[policy]}
-		was = maps.Clone(all)
 		wanted := r.Kept
 		if r.Pending != nil {
 			wanted = *r.Pending
@@ -275,19 +283,13 @@ func (c *Catalog) ChangeRetention(ctx context.Context, tenant backup.TenantID, p
 			r.Kept = wanted
 		}
 		all[policy] = r.Retention
-		will = maps.Clone(all)
 		return nil
 	})
 	if err != nil {
 		return RetentionChange{}, fmt.Errorf("change retention: %w", err)
 	}
-	if r.Waits {
-		r.Kept, will[policy] = was[policy].Kept, Retention{Policy: policy, Kept: *r.Pending}
-		if r.Points, r.Drives, err = c.shortens(ctx, tenant, was, will, r.Effective); err != nil {
-			return r, err
-		}
-	}
-	return r, nil
+	r.Points, r.Drives, err = c.PendingCost(ctx, tenant, policy)
+	return r, err
 }
 
 // CancelRetention calls off a change that waits, if there is one, and returns
@@ -489,16 +491,23 @@ func (c *Catalog) unitsUnder(ctx context.Context, tenant backup.TenantID, policy
 	}
 }
 
-// shortens counts the points, and their drives, that would be over at a time if
-// they were kept as will says, and would not be as they are now.
-func (c *Catalog) shortens(ctx context.Context, tenant backup.TenantID, was, will retentions, at time.Time) (points, drives int64, err error) {
+// PendingCost counts the points, of those that there are, that will be over when
+// the change of a policy's retention takes effect that waits, and would not be
+// without it, and the drives whose they are.
+func (c *Catalog) PendingCost(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID) (points, drives int64, err error) {
+	was, err := readRetentions(ctx, c.db.Read(), tenant, "")
+	if err != nil || was[policy].Pending == nil {
+		return 0, 0, err
+	}
+	at, will := was[policy].Effective, maps.Clone(was)
+	will[policy] = Retention{Kept: *was[policy].Pending}
 	type drive struct {
 		unit  backup.UnitID
 		drive backup.DriveID
 	}
-	for policy := range will {
-		before, _ := was.of(policy)
-		after, _ := will.of(policy)
+	for p := range will {
+		before, _ := was.of(p)
+		after, _ := will.of(p)
 		if before.Equal(after) {
 			continue
 		}
@@ -506,9 +515,9 @@ func (c *Catalog) shortens(ctx context.Context, tenant backup.TenantID, was, wil
 		if err != nil {
 			return 0, 0, err
 		}
-		err = c.unitsUnder(ctx, tenant, policy, func(u backup.UnitID) error {
+		err = c.unitsUnder(ctx, tenant, p, func(u backup.UnitID) error {
 			rows, err := c.db.Read().QueryContext(ctx, `SELECT `+keptColumns+` FROM restore_point WHERE unit = $1 AND tenant = $2 AND policy = $3 ORDER BY at, id`,
-				string(u), string(tenant), string(policy))
+				string(u), string(tenant), string(p))
 			all, err := collect(rows, err, scanKept)
 			if err != nil {
 				return err

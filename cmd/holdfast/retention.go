@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+// A retentionCommand is what the commands for retention have in common.
+type retentionCommand struct {
+	url, tenant, policy string
+	after               time.Duration
+	asJSON              bool
+}
+
+// newRetention is the command for how long restore points are kept. It works
+// on the database itself: whoever may do that is the operator.
+func newRetention() *cobra.Command {
+	var c retentionCommand
+	cmd := &cobra.Command{
+		Use:   "retention",
+		Short: "Show and change how long restore points are kept, and legal holds",
+		Long: `Retention says how long the restore points of each policy are kept. It is kept
+in the database, and these commands work on that, also beside a server.
+
+What keeps every point at least as long as before holds at once. Anything else,
+the end of a legal hold too, waits for --after, and can be called off with
+cancel until then. All is written to the audit log.
+
+A password for PostgreSQL is taken from where its own clients look for it, such
+as the environment variable PGPASSWORD.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&c.url, "database", "", "the server's database: sqlite:/path/catalog.db or postgres://user@host/name (required)")
+	f.StringVar(&c.tenant, "tenant", "", "the tenant, by its id (may be left out where there is one)")
+
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show how long restore points are kept, and what is about to change",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.run(cmd.Context(), func(ctx context.Context, db *catalog.Catalog, tenants []backup.TenantID) error {
+				for _, t := range tenants {
+					if err := c.show(ctx, db, t, cmd.OutOrStdout()); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	show.Flags().BoolVar(&c.asJSON, "json", false, "print a JSON object for each tenant and policy, one on a line")
+	cmd.AddCommand(show)
+
+	c.after = backup.RetentionDelay
+	for _, change := range []struct {
+		use, short string
+		args       cobra.PositionalArgs
+		waits      bool
+		change     func(args []string) (func(*backup.Retention), error) // nil for cancel
+	}{
+		{"set INTERVAL=PERIOD...", "Keep the first point of each interval for a period, such as R/PT10M=P2W R/P1W=P1Y", cobra.ArbitraryArgs, true, setRetention},
+		{"hold", "Put everything under a legal hold, at once", noArgs, false, setHold(true)},
+		{"release", "End a legal hold", noArgs, true, setHold(false)},
+		{"cancel", "Call off a change that waits", noArgs, false, nil},
+	} {
+		sub := &cobra.Command{
+			Use: change.use, Short: change.short, Args: change.args,
+			RunE: func(cmd *cobra.Command, args []string) error {
+				if c.after < backup.ShortestRetentionDelay {
+					return usageError{fmt.Errorf("--after: %v is too short: give %v at least", c.after, backup.ShortestRetentionDelay)}
+				}
+				var apply func(*backup.Retention)
+				if change.change != nil {
+					var err error
+					if apply, err = change.change(args); err != nil {
+						return usageError{err}
+					}
+				}
+				return c.run(cmd.Context(), func(ctx context.Context, db *catalog.Catalog, tenants []backup.TenantID) error {
+					if len(tenants) != 1 {
+						return usageError{fmt.Errorf("the database holds %d tenants: name one with --tenant", len(tenants))}
+					}
+					return c.change(ctx, db, tenants[0], cmd, args, apply)
+				})
+			},
+		}
+		sub.Flags().StringVar(&c.policy, "policy", "", "the policy, by its id (default: the tenant, which is what is in no policy, what new policies begin with, and a hold on everything)")
+		if change.waits {
+			sub.Flags().DurationVar(&c.after, "after", backup.RetentionDelay, "how long a change waits that makes points go earlier, 24h at least")
+		}
+		cmd.AddCommand(sub)
+	}
+	return cmd
+}
+
+func setHold(hold bool) func([]string) (func(*backup.Retention), error) {
+	return func([]string) (func(*backup.Retention), error) {
+		return func(r *backup.Retention) { r.LegalHold = hold }, nil
+	}
+}
+
+// setRetention reads settings.
+func setRetention(args []string) (func(*backup.Retention), error) {
+	if len(args) == 0 {
+		return nil, errors.New("name at least one interval and period, such as R/PT10M=P2W")
+	}
+	var given backup.Retention
+	for _, arg := range args {
+		interval, period, ok := strings.Cut(arg, "=")
+		if !ok {
+			return nil, fmt.Errorf("%q is not an interval and a period, such as R/PT10M=P2W", arg)
+		}
+		given.Settings = append(given.Settings, backup.RetentionSetting{Interval: interval, Period: period})
+	}
+	if _, err := backup.NewKeeping(given); err != nil {
+		return nil, err
+	}
+	return func(r *backup.Retention) { r.Settings = given.Settings }, nil
+}
+
+// run opens the database and gives fn the tenants that are meant.
+func (c *retentionCommand) run(ctx context.Context, fn func(context.Context, *catalog.Catalog, []backup.TenantID) error) error {
+	if _, err := checkExport(c.url, &c.tenant, ""); err != nil {
+		return usageError{err}
+	}
+	if c.policy != "" {
+		id, ok := backup.ParseGUID(c.policy)
+		if !ok {
+			return usageError{fmt.Errorf("--policy: %q is not a policy's id; show lists them", c.policy)}
+		}
+		c.policy = id
+	}
+	db, err := database.OpenBeside(ctx, c.url)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	known := catalog.New(db, jobs.New(db, time.Now), catalog.Config{Clock: time.Now})
+	tenants, err := known.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	if c.tenant != "" {
+		tenants = []backup.TenantID{backup.TenantID(c.tenant)}
+	}
+	return fn(ctx, known, tenants)
+}
+
+// change does one of the commands, and tells what came of it.
+func (c *retentionCommand) change(ctx context.Context, db *catalog.Catalog, tenant backup.TenantID, cmd *cobra.Command, args []string, apply func(*backup.Retention)) error {
+	by := backup.Stamp{At: time.Now(), By: operator()}
+	policy := backup.PolicyID(c.policy)
+	ctx = catalog.WithAudit(ctx, &catalog.Audit{Activity: backup.Activity{
+		Tenant: tenant, Operation: backup.RetentionActivity, By: by.By, Object: c.policy,
+		Target: strings.Join(append([]string{"holdfast retention " + cmd.Name()}, args...), " "),
+	}})
+	if apply == nil {
+		kept, err := db.CancelRetention(ctx, tenant, policy, by)
+		if err != nil {
+			return c.unknown(err)
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "Nothing waits. Kept are %s.\n", kept.Kept)
+		return err
+	}
+	changed, err := db.ChangeRetention(ctx, tenant, policy, c.after, apply, by)
+	if err != nil {
+		return c.unknown(err)
+	}
+	if !changed.Waits {
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "From now on: %s.\n", changed.Kept)
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "From %s on: %s.\nOf the restore points that there are, %d of %s go then that would not go now. Until then it can be called off with \"holdfast retention cancel\".\n",
+		when(changed.Effective), changed.Pending, changed.Points, counted(changed.Drives, "drive"))
+	return err
+}
+
+// unknown returns what to say of a change that failed.
+func (c *retentionCommand) unknown(err error) error {
+	if errors.Is(err, backup.PolicyNotFound) {
+		return fail(exitNotFound, "there is no policy %s in the tenant, and never was; \"holdfast retention show\" lists them", c.policy)
+	}
+	return err
+}
+
+// A shownRetention is a tenant's or policy's retention as show prints it for
+// programs.
+type shownRetention struct {
+	Tenant    backup.TenantID   `json:"tenant"`
+	Policy    backup.PolicyID   `json:"policy,omitempty"`
+	Kept      backup.Retention  `json:"kept"`
+	Pending   *backup.Retention `json:"pending,omitempty"`
+	Effective time.Time         `json:"effective,omitzero"`
+	Points    int64             `json:"pointsThatGo,omitempty"`
+	Drives    int64             `json:"ofDrives,omitempty"`
+	Modified  time.Time         `json:"modified,omitzero"`
+	By        string            `json:"by,omitempty"`
+}
+
+// show prints how a tenant keeps its points.
+func (c *retentionCommand) show(ctx context.Context, db *catalog.Catalog, tenant backup.TenantID, out io.Writer) error {
+	all, err := db.Retentions(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		s := shownRetention{Tenant: tenant, Policy: r.Policy, Kept: r.Kept, Pending: r.Pending, Effective: r.Effective, Modified: r.Modified.At, By: r.Modified.By.User.DisplayName}
+		if s.Points, s.Drives, err = db.PendingCost(ctx, tenant, r.Policy); err != nil {
+			return err
+		}
+		if c.asJSON {
+			err = json.NewEncoder(out).Encode(s)
+		} else {
+			err = c.print(ctx, db, s, out)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// print prints a retention for people.
+func (c *retentionCommand) print(ctx context.Context, db *catalog.Catalog, s shownRetention, out io.Writer) error {
+	what := "Tenant " + string(s.Tenant)
+	if s.Policy != "" {
+		what = "  Policy " + string(s.Policy)
+		p, err := db.Policy(ctx, s.Tenant, s.Policy)
+		switch {
+		case err == nil:
+			what += " " + p.DisplayName
+		case errors.Is(err, backup.PolicyNotFound):
+			what += ", which is gone"
+		default:
+			return err
+		}
+	}
+	text := what + ": " + s.Kept.String() + "\n"
+	if s.Pending != nil {
+		text += fmt.Sprintf("    from %s on: %s; %d restore points of %s go then\n", when(s.Effective), s.Pending, s.Points, counted(s.Drives, "drive"))
+	}
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
+
+func counted(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// operator is who runs the command, as far as the system says.
+func operator() backup.IdentitySet {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return backup.IdentitySet{Application: backup.Identity{DisplayName: "holdfast"}, User: backup.Identity{DisplayName: name}}
+}
