@@ -65,10 +65,8 @@ func (e *Engine) destroy(ctx context.Context, j *jobs.Job) error {
 }
 
 func (e *Engine) destroyDrive(ctx context.Context, j *jobs.Job, v *vault.Vault, d catalog.DriveRoot) error {
-	if d.Root != "" {
-		if _, err := v.Expire(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: d.Drive}, d.Root, nil); err != nil {
-			return fmt.Errorf("destroy the backups of unit %s: %w", d.Unit, err)
-		}
+	if err := v.Destroy(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: d.Drive}); err != nil {
+		return fmt.Errorf("destroy the backups of unit %s: %w", d.Unit, err)
 	}
 	return e.Catalog.ForgetDrive(ctx, j, d)
 }

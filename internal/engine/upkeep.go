@@ -76,7 +76,7 @@ func (e *Engine) trimAll(ctx context.Context, j *jobs.Job) error {
 	return storage
 }
 
-// maxLogged is how many drives a round of expiry names in the log.
+// maxLogged is how many drives a round of upkeep names in the log.
 const maxLogged = 20
 
 var (
@@ -123,10 +123,20 @@ func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 		roots[vault.DriveKey{Tenant: j.Tenant, Drive: d}] = root
 	}
 	unread, err := v.Maintain(ctx, roots)
-	for _, key := range unread {
+	for _, key := range unread[:min(len(unread), maxLogged)] {
 		e.Log.Error("what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", j.Tenant, "drive", key.Drive)
 	}
-	if err != nil {
+	if n := len(unread) - maxLogged; n > 0 {
+		e.Log.Error("what the vault holds of more drives cannot be read", "tenant", j.Tenant, "drives", n)
+	}
+	switch {
+	case err != nil && stopped(ctx, err):
+		return jobs.Result{}, err
+	case errors.Is(err, vault.ErrDamaged), errors.Is(err, vault.ErrNotFound):
+		// To try again at once would find the same. The next round is as soon as
+		// anything can have been mended.
+		e.Log.Error("the vault is damaged, so nothing in it is collected", "tenant", j.Tenant, "err", err)
+	case err != nil:
 		return jobs.Result{}, fmt.Errorf("maintain the vault: %w", err)
 	}
 	return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +54,19 @@ func (w *world) within(kind jobs.Kind, key string, h jobs.Handler) (jobs.Result,
 	}
 }
 
+// offboard takes a unit out of its policy and has its backups end, and lets the
+// grace period pass.
+func (w *world) offboard(u backup.Unit) {
+	w.t.Helper()
+	by := backup.Stamp{At: w.engine.Clock()}
+	_, _, err := w.catalog.UpdatePolicy(w.ctx, w.tenant, u.Policy, catalog.PolicyPatch{Units: []catalog.UnitChange{{Remove: u.ID}}, By: by})
+	w.must(err)
+	w.run(jobs.Settle, string(u.Policy), w.engine.settle)
+	_, err = w.catalog.OffboardUnit(w.ctx, w.tenant, u.ID, by)
+	w.must(err)
+	w.skew.Store(int64(91 * 24 * time.Hour))
+}
+
 // noted returns the units whose drives are still to be trimmed.
 func (w *world) noted() (units []backup.UnitID) {
 	w.t.Helper()
@@ -96,6 +112,72 @@ func TestExpiryPassesOverAnUnreadableDrive(t *testing.T) {
 	}
 }
 
+// Nor does one stop the vault's maintenance, of which it is named; and when its
+// unit is offboarded it goes like any other.
+func TestMaintenanceAndOffboardingPassAnUnreadableDrive(t *testing.T) {
+	w := newWorld(t, "ann", "bob")
+	for i := range w.users {
+		w.put(w.home(i), map[string]string{"a.txt": "one"})
+	}
+	units := w.protectAll()
+	for _, u := range units {
+		w.backUp(u)
+	}
+	bad := units[0]
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+		_, err := tx.ExecContext(w.ctx, `UPDATE drive_state SET root = $1 WHERE unit = $2`, "k"+strings.Repeat("0", 32), string(bad.ID))
+		return err
+	}))
+	w.run(jobs.Maintain, string(w.tenant), w.engine.maintain)
+	if n := strings.Count(w.log.String(), "what the vault holds of a drive cannot be read"); n != 1 {
+		t.Errorf("the log names %d drives that cannot be read, want 1: %s", n, w.log)
+	}
+
+	w.offboard(bad)
+	w.run(jobs.Offboard, string(bad.ID), w.engine.offboard)
+	if roots, err := w.catalog.Roots(w.ctx, w.tenant); err != nil || len(roots) != 1 {
+		t.Errorf("roots = %v, %v; want the other drive's", roots, err)
+	}
+	held := 0
+	for d, err := range w.vault.Drives(w.ctx) {
+		w.must(err)
+		if d.Key.Tenant == w.tenant {
+			held++
+		}
+	}
+	if held != 1 {
+		t.Errorf("the vault holds %d drives, want the other one", held)
+	}
+	w.same("the other's point", w.look(w.home(1)), w.kept(w.latest(units[1]).Tree))
+}
+
+// A vault that is damaged is maintained again in its time and not at once, and
+// the log says what it is about.
+func TestMaintenanceOfADamagedVault(t *testing.T) {
+	w := newWorld(t, "ann")
+	var err error
+	w.vault, err = vault.Open(w.ctx, vault.Config{Dir: w.dir + "/vault", Create: true, State: w.dir + "/state", Password: "for tests only"})
+	w.must(err)
+	t.Cleanup(func() { w.vault.Close(context.Background()) })
+	w.put(w.home(0), map[string]string{"a.txt": "one"})
+	w.backUp(w.protectAll()[0])
+	w.must(filepath.WalkDir(w.dir+"/vault", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasPrefix(path, w.dir+"/vault/q") { // directories and manifests
+			err = os.Remove(path)
+		}
+		return err
+	}))
+	now := w.engine.Clock()
+	w.engine.Clock = func() time.Time { return now }
+	got, err := w.engine.maintain(w.ctx, w.claim(jobs.Maintain, string(w.tenant)))
+	if want := jobs.Again(w.engine.next(w.engine.Upkeep, "maintain "+string(w.tenant))); err != nil || got != want {
+		t.Errorf("maintain = %v, %v; want it again in an hour", got, err)
+	}
+	if !strings.Contains(w.log.String(), "the vault is damaged") {
+		t.Errorf("the log says %s", w.log)
+	}
+}
+
 // A vault that does not open leaves all as it is, and the round is tried again.
 func TestExpiryWithoutAVault(t *testing.T) {
 	w, units := expiring(t, "ann", "bob")
@@ -137,16 +219,10 @@ func TestOffboardingDoesNotWaitForABackup(t *testing.T) {
 	w.put(w.home(0), map[string]string{"a.txt": "one"})
 	unit := w.protectAll()[0]
 	w.backUp(unit)
-	by := backup.Stamp{At: w.engine.Clock()}
-	_, _, err := w.catalog.UpdatePolicy(w.ctx, w.tenant, unit.Policy, catalog.PolicyPatch{Units: []catalog.UnitChange{{Remove: unit.ID}}, By: by})
-	w.must(err)
-	w.run(jobs.Settle, string(unit.Policy), w.engine.settle)
-	_, err = w.catalog.OffboardUnit(w.ctx, w.tenant, unit.ID, by)
-	w.must(err)
+	w.offboard(unit)
 
 	now := time.Now().Add(91 * 24 * time.Hour)
 	w.engine.Clock = func() time.Time { return now }
-	w.skew.Store(int64(91 * 24 * time.Hour))
 	unlock := w.engine.lock("unit " + string(unit.ID))
 	if got, err := w.within(jobs.Offboard, string(unit.ID), w.engine.offboard); err != nil || got != jobs.Again(now.Add(inUseAgain)) {
 		t.Errorf("offboard = %v, %v; want again in a minute", got, err)

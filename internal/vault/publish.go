@@ -258,6 +258,19 @@ func (v *Vault) expire(ctx context.Context, key DriveKey, root string, keep map[
 	return next.Object, v.publish(ctx, key, &next, root, now)
 }
 
+// Destroy drops all that the vault holds of a drive, also what cannot be read
+// any more. The space is free some days later, as with Expire.
+func (v *Vault) Destroy(ctx context.Context, key DriveKey) error {
+	err := v.forget(ctx, v.updates, key)
+	if err == nil {
+		err = v.flush(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("destroy drive %s: %w", key.Drive, err)
+	}
+	return nil
+}
+
 // forget stages the deletion of a drive's manifests.
 func (v *Vault) forget(ctx context.Context, w repo.RepositoryWriter, key DriveKey) error {
 	found, err := manifestsOf(ctx, w, key)
