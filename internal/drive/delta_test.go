@@ -103,20 +103,125 @@ func TestACursorOutlivesAMoveOfTheSource(t *testing.T) {
 	}
 }
 
-func TestADeltaThatDoesNotEndHasNoCursor(t *testing.T) {
-	for name, answer := range map[string]func(s *source) http.HandlerFunc{
-		"no link": func(s *source) http.HandlerFunc { return reply(`{"value":[{"id":"A"}]}`) },
-		"same page": func(s *source) http.HandlerFunc {
-			return func(w http.ResponseWriter, r *http.Request) {
-				fmt.Fprintf(w, `{"value":[],"@odata.nextLink":"%s/v1.0/drives/D/root/delta?x"}`, s.URL)
-			}
-		},
+// What an entry lacks makes it incomplete, and nothing of it is lost: no entry,
+// and no page for the sake of one.
+func TestItemsThatLackWhatEveryItemHasAreIncomplete(t *testing.T) {
+	const parent = `"parentReference":{"id":"P"}`
+	incomplete := func(it drive.Item) drive.Item {
+		it.Unreadable = drive.Incomplete
+		return it
+	}
+	file := drive.Item{ID: "F", Parent: "P", Name: "f", Kind: backup.File, Size: 3}
+	for _, tt := range []struct {
+		name, json string
+		want       drive.Item
+	}{
+		{"whole", `{"id":"F","name":"f","size":3,"file":{},` + parent + `}`, file},
+		{"no id", `{"name":"f","size":3,"file":{},` + parent + `}`, incomplete(drive.Item{Parent: "P", Name: "f", Kind: backup.File, Size: 3})},
+		{"no name", `{"id":"F","size":3,"file":{},` + parent + `}`, incomplete(drive.Item{ID: "F", Parent: "P", Kind: backup.File, Size: 3})},
+		{"no parent", `{"id":"F","name":"f","size":3,"file":{}}`, incomplete(drive.Item{ID: "F", Name: "f", Kind: backup.File, Size: 3})},
+		{"a parent that has no id", `{"id":"F","name":"f","size":3,"file":{},"parentReference":{"driveId":"D"}}`, incomplete(drive.Item{ID: "F", Name: "f", Kind: backup.File, Size: 3})},
+		{"no facet", `{"id":"F","name":"f","size":3,` + parent + `}`, incomplete(drive.Item{ID: "F", Parent: "P", Name: "f", Size: 3})},
+		{"file and folder", `{"id":"F","name":"f","size":3,"file":{},"folder":{"childCount":1},` + parent + `}`, incomplete(drive.Item{ID: "F", Parent: "P", Name: "f", Kind: backup.Folder, Size: 3, ChildCount: 1})},
+		{"a root that is a file", `{"id":"F","name":"f","size":3,"root":{},"file":{}}`, incomplete(drive.Item{ID: "F", Name: "f", Kind: backup.Folder, Size: 3, Root: true})},
+		{"a root without name", `{"id":"F","size":3,"root":{},"folder":{}}`, drive.Item{ID: "F", Kind: backup.Folder, Size: 3, Root: true}},
+		{"deleted", `{"id":"F","size":0,"deleted":{}}`, drive.Item{ID: "F", Deleted: true}},
+		{"deleted without id", `{"size":0,"deleted":{},` + parent + `}`, incomplete(drive.Item{Parent: "P"})},
+		{"deleted, half said", `{"id":"F","deleted":true,"size":0}`, incomplete(drive.Item{ID: "F"})},
+		{"null", `null`, incomplete(drive.Item{Size: -1})},
+		{"a text", `"F"`, incomplete(drive.Item{Size: -1})},
+		{"a name that is a number", `{"id":"F","name":7,"size":3,"file":{},` + parent + `}`, incomplete(drive.Item{ID: "F", Parent: "P", Kind: backup.File, Size: 3})},
+		{"a parent that is a text", `{"id":"F","name":"f","size":3,"file":{},"parentReference":"P"}`, incomplete(drive.Item{ID: "F", Name: "f", Kind: backup.File, Size: 3})},
+		{"hashes that are a list", `{"id":"F","name":"f","size":3,"file":{"hashes":[1]},` + parent + `}`, incomplete(file)},
+		{"no size", `{"id":"F","name":"f","file":{},` + parent + `}`, drive.Item{ID: "F", Parent: "P", Name: "f", Kind: backup.File, Size: -1}},
+		{"a size of null", `{"id":"F","name":"f","size":null,"file":{},` + parent + `}`, drive.Item{ID: "F", Parent: "P", Name: "f", Kind: backup.File, Size: -1}},
+		{"a size in quotes", `{"id":"F","name":"f","size":"3","file":{},` + parent + `}`, file},
+		{"a negative size", `{"id":"F","name":"f","size":-3,"file":{},` + parent + `}`, drive.Item{ID: "F", Parent: "P", Name: "f", Kind: backup.File, Size: -1}},
+		{"a size beyond all", `{"id":"F","name":"f","size":1e30,"file":{},` + parent + `}`, drive.Item{ID: "F", Parent: "P", Name: "f", Kind: backup.File, Size: -1}},
+		{"times that are none", `{"id":"F","name":"f","size":3,"file":{},"createdDateTime":{},"lastModifiedDateTime":"soon",` + parent + `}`, file},
 	} {
 		s := newSource(t)
-		s.on(deltaPath, answer(s))
+		s.on(deltaPath, reply(`{"value":[{"id":"A","name":"a","size":1,"file":{},%s},%s,{"id":"Z","name":"z","size":2,"file":{},%s}],"@odata.deltaLink":"%s/v1.0/x"}`,
+			parent, tt.json, parent, s.URL))
+		got, _, err := pass(t, s.client(newClock()), "")
+		if err != nil || len(got) != 3 || got[0].ID != "A" || got[2].ID != "Z" || got[2].Unreadable != "" {
+			t.Errorf("%s: %+v, %v; want three entries", tt.name, got, err)
+			continue
+		}
+		if d := cmp.Diff(tt.want, got[1]); d != "" {
+			t.Errorf("%s: %s", tt.name, d)
+		}
+	}
+}
+
+func TestTimesOfAnyYearAreRead(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"0001-01-01T00:00:00Z":           {},
+		"0001-01-01T00:00:00-08:00":      {},
+		"0001-06-01T00:00:00Z":           time.Date(1, 6, 1, 0, 0, 0, 0, time.UTC),
+		"1601-01-01T00:00:00Z":           time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC),
+		"2500-02-03T04:05:06.789+02:00":  time.Date(2500, 2, 3, 2, 5, 6, 789e6, time.UTC),
+		"9999-12-31T23:59:59.999999999Z": time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
+	} {
+		s := newSource(t)
+		s.on(itemPath, reply(`{"id":"F","name":"f","file":{},"parentReference":{"id":"P"},"fileSystemInfo":{"createdDateTime":%q,"lastModifiedDateTime":%q}}`, text, text))
+		it, err := s.client(newClock()).Item(t.Context(), "D", "F")
+		if err != nil || !it.Created.Equal(want) || !it.Modified.Equal(want) {
+			t.Errorf("%s: created %v, modified %v, %v", text, it.Created, it.Modified, err)
+		}
+	}
+}
+
+func TestADeltaThatDoesNotEndHasNoCursor(t *testing.T) {
+	item := func(n int) string {
+		return fmt.Sprintf(`{"id":"I%d","name":"i","file":{},"parentReference":{"id":"P"}}`, n)
+	}
+	for _, tt := range []struct {
+		name string
+		page func(base string, n int) string // of the nth request
+		want error
+		most int // requests
+	}{
+		{"no link", func(base string, n int) string { return `{"value":[{"id":"A"}]}` }, drive.ErrUnavailable, 1},
+		{"same page", func(base string, n int) string {
+			return fmt.Sprintf(`{"value":[%s],"@odata.nextLink":"%s/v1.0/drives/D/root/delta?x"}`, item(n), base)
+		}, drive.ErrEndless, 2},
+		{"two pages that point to each other", func(base string, n int) string {
+			return fmt.Sprintf(`{"value":[%s],"@odata.nextLink":"%s/v1.0/drives/D/root/delta?page=%d"}`, item(n), base, n%2)
+		}, drive.ErrEndless, 3},
+		{"back to the beginning", func(base string, n int) string {
+			return fmt.Sprintf(`{"value":[%s],"@odata.nextLink":"%s/v1.0/drives/D/root/delta?page=%d"}`, item(n), base, n%7)
+		}, drive.ErrEndless, 8},
+		{"empty pages without end", func(base string, n int) string {
+			return fmt.Sprintf(`{"value":[],"@odata.nextLink":"%s/v1.0/drives/D/root/delta?page=%d"}`, base, n)
+		}, drive.ErrEndless, 1000},
+		{"the same items without end", func(base string, n int) string {
+			return fmt.Sprintf(`{"value":[%s,%s],"@odata.nextLink":"%s/v1.0/drives/D/root/delta?page=%d"}`, item(n%2), item(2), base, n)
+		}, drive.ErrEndless, 1003},
+		{"a next page elsewhere", func(base string, n int) string {
+			return `{"value":[],"@odata.nextLink":"https://elsewhere.example/v1.0/drives/D/root/delta?page=2"}`
+		}, drive.ErrUnavailable, 1},
+		{"an end elsewhere", func(base string, n int) string {
+			return `{"value":[],"@odata.deltaLink":"https://elsewhere.example/v1.0/drives/D/root/delta?token=2"}`
+		}, drive.ErrUnavailable, 1},
+		{"an end that is no address", func(base string, n int) string { return `{"value":[],"@odata.deltaLink":"::"}` }, drive.ErrUnavailable, 1},
+		{"no list", func(base string, n int) string { return string(jsonDoc) }, drive.ErrUnavailable, 8},
+		{"null", func(base string, n int) string {
+			return fmt.Sprintf(`{"value":null,"@odata.deltaLink":"%s/v1.0/x"}`, base)
+		}, drive.ErrUnavailable, 8},
+	} {
+		s := newSource(t)
+		n := 0
+		s.on(deltaPath, func(w http.ResponseWriter, r *http.Request) {
+			n++
+			fmt.Fprint(w, tt.page(s.URL, n))
+		})
 		_, cursor, err := pass(t, s.client(newClock()), "")
-		if err == nil || cursor != "" {
-			t.Errorf("%s: cursor = %q, err = %v; want an error and no cursor", name, cursor, err)
+		if !errors.Is(err, tt.want) || cursor != "" {
+			t.Errorf("%s: cursor = %q, err = %v; want %v and no cursor", tt.name, cursor, err, tt.want)
+		}
+		if n > tt.most {
+			t.Errorf("%s: %d requests, want %d at most", tt.name, n, tt.most)
 		}
 	}
 	s := newSource(t)
@@ -127,6 +232,30 @@ func TestADeltaThatDoesNotEndHasNoCursor(t *testing.T) {
 	}
 	if x.Cursor() != "" {
 		t.Errorf("cursor after a break = %q, want none", x.Cursor())
+	}
+}
+
+// As long as there is a next page, the list goes on, whatever else it says.
+func TestANextLinkGoesBeforeADeltaLink(t *testing.T) {
+	s := newSource(t)
+	s.answers(deltaPath,
+		reply(`{"value":[],"@odata.nextLink":"%s/v1.0/drives/D/root/delta?page=2","@odata.deltaLink":"%s/v1.0/x?token=early"}`, s.URL, s.URL),
+		reply(`{"value":[%s],"@odata.deltaLink":"%s/v1.0/x?token=late"}`, fileJSON("F", "c", nil), s.URL))
+	if got, cursor, err := pass(t, s.client(newClock()), ""); err != nil || len(got) != 1 || !strings.HasSuffix(cursor, "late") {
+		t.Errorf("%d items, cursor %q, %v", len(got), cursor, err)
+	}
+}
+
+func TestAnErrorThatCallsItselfASuccessIsNoEmptyFolder(t *testing.T) {
+	s := newSource(t)
+	s.on("GET /v1.0/drives/D/items/P/children", reply("%s", jsonDoc))
+	for it, err := range s.client(newClock()).Children(t.Context(), "D", "P") {
+		if !errors.Is(err, drive.ErrUnavailable) {
+			t.Errorf("%+v, %v; want ErrUnavailable", it, err)
+		}
+	}
+	if s.count("GET /v1.0/drives/D/items/P/children") == 0 {
+		t.Error("the folder was not asked for")
 	}
 }
 

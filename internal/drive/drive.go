@@ -7,11 +7,30 @@
 // a drive since a cursor; Users tells it of the directory.
 //
 // One Client serves one tenant, for the source counts an application's requests
-// by tenant: all of a Client's calls share one budget, and when the source asks
-// for a pause, all of them pause. Failures that pass by themselves are tried
-// again, with growing waits, before anyone hears of them. Every error is an
+// by tenant: all of a Client's calls share one budget. Failures that pass by
+// themselves are tried again before anyone hears of them. Every error is an
 // *Error, or the context's; each says what was being done, on which drive or
 // item, and the source's request id.
+//
+// Nothing that the source says is believed because it said so:
+//
+//   - A content that was read to its end is proven by the hash or the size that
+//     the source states, or says that it is not (see Proof). What cannot be the
+//     content, such as half of it or a sign-in page, never ends well.
+//   - What an item lacks is not made up: an unknown size is -1, and an item
+//     without id, name, parent or kind comes as Incomplete. An entry that cannot
+//     be understood costs no other one, and none is dropped.
+//   - A list ends, or is ErrEndless; it stays at Graph, and an answer that is no
+//     list is not an empty one.
+//   - An upload that took effect is a success, whatever became of its answer or
+//     the service made of the content.
+//
+// One bad thing stops only itself. A single item that fails for ever while the
+// source answers anything else costs a few short tries; all such items together
+// cost half a minute of waiting. Everybody waits when the source says 429, or
+// is found busy by different calls in a row, but nobody longer than
+// Config.MaxPause: a longer pause is ErrPaused, for whoever asks while it lasts.
+// Whoever has a valid token never waits for who gives tokens.
 package drive
 
 import (

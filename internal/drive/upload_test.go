@@ -389,3 +389,208 @@ func TestAnUploadFillsTheGaps(t *testing.T) {
 		t.Errorf("sent %v, want %v", ranges, want)
 	}
 }
+
+// rewritten is what the service makes of a document that was uploaded: another
+// size, another hash, and the times that were asked for.
+func rewritten(id string) string {
+	return fmt.Sprintf(`{"id":%q,"name":"new file.bin","size":1234,"eTag":"e2","cTag":"c2","file":{"hashes":{"quickXorHash":%q}},"parentReference":{"id":"P"},
+		"fileSystemInfo":{"createdDateTime":"2020-01-02T03:04:05Z","lastModifiedDateTime":"2021-01-02T02:04:05Z"}}`, id, hashOf(content(1234)))
+}
+
+func TestWhatTheServiceRewritesIsUploadedOnce(t *testing.T) {
+	body := content(1000)
+	const replace = "POST /v1.0/drives/D/items/I/createUploadSession"
+	const item = "GET /v1.0/drives/D/items/I"
+	noHash := func(id string) string {
+		return fmt.Sprintf(`{"id":%q,"name":"n","size":1000,"eTag":"e2","file":{},"parentReference":{"id":"P"},"lastModifiedDateTime":"2026-01-01T00:00:00Z"}`, id)
+	}
+	for _, tt := range []struct {
+		name  string
+		to    drive.Target
+		times drive.Times
+		after string
+	}{
+		{"a new file", target, times, rewritten("N")},
+		{"a new file, without hash or times", target, drive.Times{}, noHash("N")},
+		{"another content, by cTag", drive.Target{Item: "I", IfMatch: "c1"}, times, rewritten("I")},
+		{"another content, by eTag", drive.Target{Item: "I", IfMatch: "e1"}, times, rewritten("I")},
+		{"another content, without a tag", drive.Target{Item: "I"}, times, rewritten("I")},
+		{"another content, without hash or times", drive.Target{Item: "I", IfMatch: "e1"}, drive.Times{}, noHash("I")},
+	} {
+		for _, answer := range []string{"at once", "lost"} {
+			t.Run(tt.name+", "+answer, func(t *testing.T) {
+				s := newSource(t)
+				newSession(s, len(body))
+				s.on(replace, reply(`{"uploadUrl":"%s/up?tempauth=1"}`, s.URL))
+				done := false
+				put := func(w http.ResponseWriter, r *http.Request) {
+					io.Copy(io.Discard, r.Body)
+					if done {
+						refuse(404, "itemNotFound", "uploadSessionNotFound", "")(w, r)
+						return
+					}
+					done = true
+					if answer == "lost" {
+						panic(http.ErrAbortHandler)
+					}
+					w.WriteHeader(201)
+					fmt.Fprint(w, tt.after)
+				}
+				s.on("PUT /up", put)
+				s.on("GET /up", status(404))
+				s.on(namedPath, func(w http.ResponseWriter, r *http.Request) {
+					if !done {
+						w.WriteHeader(404)
+						return
+					}
+					fmt.Fprint(w, tt.after)
+				})
+				s.on(item, func(w http.ResponseWriter, r *http.Request) {
+					if !done { // of the same times and size as the upload
+						fmt.Fprint(w, strings.NewReplacer(`"e2"`, `"e1"`, `"c2"`, `"c1"`).Replace(tt.after))
+						return
+					}
+					fmt.Fprint(w, tt.after)
+				})
+				it, err := s.client(newClock()).Upload(t.Context(), "D", tt.to, bytes.NewReader(body), int64(len(body)), tt.times)
+				if err != nil || it.ETag != "e2" {
+					t.Errorf("item = %+v, %v", it, err)
+				}
+				if n := s.count("PUT /up"); n != 1 {
+					t.Errorf("%d uploads, want 1", n)
+				}
+			})
+		}
+	}
+}
+
+// An item that only looks like what was to be uploaded, and is what it was
+// before, has not been replaced.
+func TestWhatWasThereBeforeHasNotArrived(t *testing.T) {
+	body := content(1000)
+	s := newSource(t)
+	newSession(s, len(body))
+	sessions := 0
+	s.on("POST /v1.0/drives/D/items/I/createUploadSession", func(w http.ResponseWriter, r *http.Request) {
+		sessions++
+		reply(`{"uploadUrl":"%s/up?tempauth=%d"}`, s.URL, sessions)(w, r)
+	})
+	s.on("GET /v1.0/drives/D/items/I", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, rewritten("I")) })
+	s.on("GET /up", status(404))
+	s.answers("PUT /up", broken, broken, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(200)
+		fmt.Fprint(w, strings.Replace(fileJSON("I", "c3", body), `"eTag"`,
+			`"fileSystemInfo":{"createdDateTime":"2020-01-02T03:04:05Z","lastModifiedDateTime":"2021-01-02T02:04:05Z"},"eTag"`, 1))
+	})
+	it, err := s.client(newClock()).Upload(t.Context(), "D", drive.Target{Item: "I", IfMatch: "c2"}, bytes.NewReader(body), 1000, times)
+	if err != nil || it.CTag != "c3" || sessions != 3 {
+		t.Errorf("item = %+v, %v after %d sessions, want the new content in the third", it, err, sessions)
+	}
+}
+
+// While a session that somebody left is open, there is no other; the service
+// says then that the name is taken.
+func TestAnOpenSessionIsWaitedFor(t *testing.T) {
+	body := content(1000)
+	const replace = "POST /v1.0/drives/D/items/I/createUploadSession"
+	taken := refuse(409, "nameAlreadyExists", "", "The specified item name already exists.")
+	for _, tt := range []struct {
+		name, route string
+		to          drive.Target
+		refusal     http.HandlerFunc
+		there       bool // something has the name
+	}{
+		{"a new file", sessionPath, target, taken, false},
+		{"a new file, of which a part can be seen", sessionPath, target, refuse(409, "nameAlreadyExists", "", "An upload session already exists for this file"), true},
+		{"another content", replace, drive.Target{Item: "I", IfMatch: "c1"}, taken, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, clk := newSource(t), newClock()
+			newSession(s, len(body))
+			if tt.there {
+				s.on(namedPath, reply("%s", fileJSON("N", "c0", nil)))
+			}
+			open := reply(`{"uploadUrl":"%s/up?tempauth=1"}`, s.URL)
+			s.on("PUT /up", func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				fmt.Fprint(w, rewritten("N"))
+			})
+			upload := func(opens time.Time) error {
+				s.on(tt.route, func(w http.ResponseWriter, r *http.Request) {
+					if clk.Now().Before(opens) {
+						tt.refusal(w, r)
+						return
+					}
+					open(w, r)
+				})
+				_, err := s.client(clk).Upload(t.Context(), "D", tt.to, bytes.NewReader(body), int64(len(body)), times)
+				return err
+			}
+			before := clk.total()
+			if err := upload(clk.Now().Add(30 * time.Second)); err != nil || clk.total()-before > time.Minute {
+				t.Errorf("open for half a minute: %v after %v", err, clk.total()-before)
+			}
+			before = clk.total()
+			err := upload(clk.Now().Add(time.Hour))
+			if !errors.Is(err, drive.ErrUploading) || errors.Is(err, drive.ErrExists) || !strings.Contains(err.Error(), "an earlier upload") {
+				t.Errorf("open for ever: %v, want ErrUploading", err)
+			}
+			if d := clk.total() - before; d < 15*time.Minute || d > 20*time.Minute {
+				t.Errorf("waited %v, want as long as a session lives", d)
+			}
+		})
+	}
+	// What has the name is no session.
+	s, clk := newSource(t), newClock()
+	s.on(sessionPath, taken)
+	s.on(namedPath, reply("%s", fileJSON("other", "c9", content(3))))
+	if _, err := s.client(clk).Upload(t.Context(), "D", target, bytes.NewReader(body), 1000, times); !errors.Is(err, drive.ErrExists) || clk.total() != 0 {
+		t.Errorf("a name that is taken: %v after %v, want ErrExists at once", err, clk.total())
+	}
+}
+
+func TestAnUploadIsNotFinishedBeforeItIs(t *testing.T) {
+	body := content(20 << 20)
+	for name, bad := range map[string]http.HandlerFunc{
+		"too early":          func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, rewritten("N")) },
+		"without an item":    reply(`{}`),
+		"an error in JSON":   reply("%s", jsonDoc),
+		"a page":             reply("%s", signIn),
+		"accepted, no range": status(202),
+	} {
+		s := newSource(t)
+		u := newSession(s, len(body))
+		s.answers("PUT /up", func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			bad(w, r)
+		}, u.put)
+		it, err := s.client(newClock()).Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times)
+		if err != nil || !bytes.Equal(u.got, body) || it.Hash != hashOf(body) {
+			t.Errorf("%s: %d of %d bytes arrived, %v", name, len(u.got), len(body), err)
+		}
+	}
+}
+
+func TestTimesOfAnyYearAreSent(t *testing.T) {
+	const patch = "PATCH /v1.0/drives/D/items/I"
+	year := func(n int) time.Time { return time.Date(n, 7, 8, 9, 10, 11, 0, time.UTC) }
+	for _, tt := range []struct {
+		created, modified time.Time
+		want              string
+	}{
+		{year(1500), year(2500), `{"fileSystemInfo":{"createdDateTime":"1500-07-08T09:10:11Z","lastModifiedDateTime":"2500-07-08T09:10:11Z"}}`},
+		{year(2), year(9999), `{"fileSystemInfo":{"createdDateTime":"0002-07-08T09:10:11Z","lastModifiedDateTime":"9999-07-08T09:10:11Z"}}`},
+		{year(-3), year(10_000), `{"fileSystemInfo":{}}`}, // the wire has no such years
+	} {
+		s := newSource(t)
+		var got string
+		s.on(patch, func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			got = string(b)
+			fmt.Fprint(w, fileJSON("I", "c", nil))
+		})
+		if _, err := s.client(newClock()).Patch(t.Context(), "D", "I", drive.Patch{Times: &drive.Times{Created: tt.created, Modified: tt.modified}}); err != nil || got != tt.want {
+			t.Errorf("sent %s, %v; want %s", got, err, tt.want)
+		}
+	}
+}
