@@ -206,9 +206,19 @@ func (c *Catalog) expireSome(ctx context.Context, j *jobs.Job) (n int64, again b
 		if again = len(kept.outstanding()) > 0; again {
 			return nil
 		}
+		if kept[""].Kept.LegalHold {
+			return nil
+		}
+		held := []backup.PolicyID{}
+		for p, r := range kept {
+			if r.Kept.LegalHold {
+				held = append(held, p)
+			}
+		}
 		rows, err := tx.QueryContext(ctx, `
-			DELETE FROM restore_point WHERE id IN (SELECT id FROM restore_point WHERE `+over+` ORDER BY expires LIMIT $3)
-			RETURNING unit, drive`, string(j.Tenant), now, c.batch)
+			DELETE FROM restore_point WHERE id IN (SELECT id FROM restore_point WHERE `+over+` 
+				AND policy NOT IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$4")+` AS e) ORDER BY expires LIMIT $3)
+			RETURNING unit, drive`, string(j.Tenant), now, c.batch, jsonList(held))
 		gone, err := collect(rows, err, func(r scanner) (d [2]string, err error) { return d, r.Scan(&d[0], &d[1]) })
 		if err != nil {
 			return fmt.Errorf("delete points: %w", err)

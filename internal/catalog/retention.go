@@ -48,12 +48,15 @@ func (c *Catalog) SetRetention(plan backup.RetentionPlan) error {
 	return nil
 }
 
-// planned is what the configuration says of a policy.
+// planned is what the configuration says of a policy, or of the tenant for "".
+// A hold by default is the tenant's.
 func (c *Catalog) planned(p backup.PolicyID) backup.Retention {
 	if own, ok := c.plan.Policies[p]; ok {
 		return own
 	}
-	return c.plan.Default
+	r := c.plan.Default
+	r.LegalHold = r.LegalHold && p == ""
+	return r
 }
 
 // A retentions is how a tenant keeps its points.
@@ -108,6 +111,7 @@ func (c *Catalog) keeping(ctx context.Context, db database.Queryer, tenant backu
 	kept, known := all.of(policy)
 	if !known {
 		kept = c.planned(policy)
+		kept.LegalHold = kept.LegalHold || c.plan.Default.LegalHold
 	}
 	return backup.NewKeeping(kept)
 }
@@ -141,6 +145,9 @@ func (c *Catalog) beginRetention(ctx context.Context, tx *database.Tx, p *backup
 		Scan(fromJSON{&p.Retention})
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("read the tenant's retention: %w", err)
+	}
+	if err == nil {
+		p.Retention.LegalHold = false // the tenant's own
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO retention (tenant, policy, kept, applied) VALUES ($1, $2, $3, '') ON CONFLICT DO NOTHING`,
 		string(p.Tenant), string(p.ID), toJSON(p.Retention))

@@ -218,12 +218,22 @@ func TestLegalHold(t *testing.T) {
 		if got := p.Retention.Shown(); got[0].Period != "P1000Y" {
 			t.Errorf("the tenant's hold is shown as %v", got)
 		}
-		if c := w.hold("", false); c.Points != 1 {
+		if c := w.hold("", false); c.Points != 2 { // the other's, too
 			t.Errorf("the end of the tenant's hold: %+v", c)
 		}
 		w.pass(week)
-		if n := w.expired(); n != 1 {
-			t.Errorf("%d points expired after the tenant's hold, want 1", n)
+		if n := w.expired(); n != 2 {
+			t.Errorf("%d points expired after the tenant's hold, want 2", n)
+		}
+
+		// A point's own time does not end a hold: one that was made while the hold
+		// came may not know of it.
+		w.hold(late.Policy, true)
+		w.expired()
+		w.backUp2(late.ID)
+		exec(t, w.db, `UPDATE restore_point SET expires = 1 WHERE policy = $1`, string(late.Policy))
+		if n := w.expired(); n != 0 {
+			t.Errorf("%d points expired under a hold", n)
 		}
 	})
 }

@@ -85,11 +85,17 @@ func (c *Catalog) TakeUp(ctx context.Context, tenant backup.TenantID, t TakenUp)
 }
 
 // unitOfTaken finds the unit of a drive that is taken up, or makes it: the one
-// that is named, else the one that its owner has.
+// that the catalog has the drive of, else the one that is named, else the one
+// that its owner has.
 func (c *Catalog) unitOfTaken(ctx context.Context, tx *database.Tx, tenant backup.TenantID, t TakenUp) (backup.UnitID, error) {
 	var id backup.UnitID
 	var status backup.UnitStatus
-	err := tx.QueryRowContext(ctx, `SELECT id, status FROM unit WHERE tenant = $1 AND id = $2`, string(tenant), string(t.Unit)).Scan(&id, &status)
+	err := tx.QueryRowContext(ctx, `
+		SELECT u.id, u.status FROM drive_state s JOIN unit u ON u.id = s.unit AND u.tenant = s.tenant
+		WHERE s.tenant = $1 AND s.drive = $2 ORDER BY s.committed DESC LIMIT 1`, string(tenant), string(t.Drive)).Scan(&id, &status)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = tx.QueryRowContext(ctx, `SELECT id, status FROM unit WHERE tenant = $1 AND id = $2`, string(tenant), string(t.Unit)).Scan(&id, &status)
+	}
 	if errors.Is(err, sql.ErrNoRows) && t.Owner.ID != "" {
 		err = tx.QueryRowContext(ctx, `SELECT id, status FROM unit WHERE tenant = $1 AND directory = $2 AND status <> 'offboarded'`,
 			string(tenant), string(t.Owner.ID)).Scan(&id, &status)

@@ -146,9 +146,10 @@ func TestTakeUpFindsTheUnit(t *testing.T) {
 		ctx := t.Context()
 		in := w.policy("in force")
 		must[backup.Policy](t)(w.ActivatePolicy(ctx, contoso, in.ID, w.by()))
+		var drive backup.DriveID
 		take := func(u backup.UnitID, o backup.User, p backup.PolicyID) (backup.UnitID, error) {
 			t.Helper()
-			drive := backup.NewID[backup.DriveID]()
+			drive = backup.NewID[backup.DriveID]()
 			got, _, err := w.TakeUp(ctx, contoso, catalog.TakenUp{Unit: u, Owner: o, Policy: p, Drive: drive, Root: "r", Tree: "t",
 				Points: []catalog.TakenPoint{held(w.clock(), "t")}})
 			return got, err
@@ -168,6 +169,9 @@ func TestTakeUpFindsTheUnit(t *testing.T) {
 		}
 		if u := must[backup.UnitID](t)(take("", user(2), "")); u == named || u == "" {
 			t.Errorf("unit %q of an owner without one", u)
+		}
+		if u, _, err := w.TakeUp(ctx, contoso, catalog.TakenUp{Unit: named, Owner: user(1), Drive: drive, PrevRoot: "r", Root: "r2"}); u == named || err != nil {
+			t.Errorf("unit %s, %v, want the one that the catalog has the drive of", u, err)
 		}
 		if _, err := take("", backup.User{}, ""); err == nil {
 			t.Error("a drive of nobody was taken up")
