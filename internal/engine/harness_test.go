@@ -62,6 +62,7 @@ func newWorld(t testing.TB, owners ...string) *world {
 // newWorldBehind is newWorld with something between the server and the source.
 func newWorldBehind(t testing.TB, between func(http.Handler) http.Handler, owners ...string) *world {
 	w := prepare(t, owners...)
+	w.must(shareKey(w.dir + "/sim"))
 	sim, err := simtenant.New(simConfig(w.dir, w.tenant, w.users, w.faults))
 	w.must(err)
 	server := httptest.NewServer(w.watch(between(sim.Handler())))
@@ -73,6 +74,31 @@ func newWorldBehind(t testing.TB, between func(http.Handler) http.Handler, owner
 	})
 	w.connect(server.URL)
 	return w
+}
+
+// signingKey makes the key by which the simulated tenants of all tests sign: to
+// make one takes as long as many a test.
+var signingKey = sync.OnceValues(func() ([]byte, error) {
+	dir := scratch + "/key"
+	sim, err := simtenant.New(simConfig(dir, backup.NewID[backup.TenantID](), nil, nil))
+	if err != nil {
+		return nil, err
+	}
+	if err := sim.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(dir + "/sim/signing-key.pem")
+})
+
+func shareKey(dir string) error {
+	key, err := signingKey()
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(dir+"/signing-key.pem", key, 0o600)
+	}
+	return err
 }
 
 func prepare(t testing.TB, owners ...string) *world {

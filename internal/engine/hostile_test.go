@@ -319,12 +319,15 @@ var expectations = map[string]expectation{
 	"login page for every content":         {either: true},
 	"all items 404 after the enumeration":  {none: true},
 	"everything 404 after the enumeration": {none: true},
+	"nextLinks that never end":             {none: true},
+	"two pages that point to each other":   {none: true},
 	"a page that points to itself":         {none: true},
 	"no deltaLink":                         {none: true},
 	"the deltaLink of another drive":       {either: true},
 	"a nextLink to another host":           {either: true},
 	"a deltaLink to another host":          {either: true},
 	"a deltaLink that is no address":       {either: true},
+	"pages without value":                  {none: true},
 	"the root told as deleted":             {either: true},
 	"the root told as deleted, sparsely":   {either: true},
 	"the root told as deleted, and 404":    {none: true},
@@ -357,12 +360,19 @@ func TestHostileSource(t *testing.T) {
 		if profile.Restoring {
 			continue
 		}
-		for _, scene := range []string{"first backup", "later backup"} {
-			t.Run(profile.Name+"/"+scene, func(t *testing.T) {
-				t.Parallel()
-				hostileBackup(t, profile, scene == "first backup")
-			})
-		}
+		t.Run(profile.Name, func(t *testing.T) {
+			t.Parallel()
+			h := newHostileWorld(t, "ann", "bob", "carl")
+			h.put(h.home(1), map[string]string{"of bob.txt": "bob's own"})
+			units := h.protectAll()
+			h.backUp(units[1])
+			for _, i := range []int{0, 2} {
+				t.Run(map[int]string{0: "first backup", 2: "later backup"}[i], func(t *testing.T) {
+					h.t = t
+					h.hostileBackup(profile, units[i], i)
+				})
+			}
+		})
 	}
 	for name := range expectations {
 		if !seen[name] {
@@ -371,15 +381,13 @@ func TestHostileSource(t *testing.T) {
 	}
 }
 
-func hostileBackup(t *testing.T, profile simtenant.Profile, first bool) {
-	want := expectations[profile.Name]
-	h := newHostileWorld(t, "ann", "bob")
-	home := h.home(0)
+// hostileBackup plays a profile during a backup of an owner's drive: the first
+// one for the first owner, for the others a later one.
+func (h *hostileWorld) hostileBackup(profile simtenant.Profile, unit backup.Unit, i int) {
+	h.t.Helper()
+	t, want, first := h.t, expectations[profile.Name], i == 0
+	home := h.home(i)
 	h.put(home, hostileFiles())
-	h.put(h.home(1), map[string]string{"of bob.txt": "bob's own"})
-	units := h.protectAll()
-	unit := units[0]
-	h.backUp(units[1])
 	before := state{}
 	if !first {
 		p := h.backUp(unit)
@@ -390,21 +398,8 @@ func hostileBackup(t *testing.T, profile simtenant.Profile, first bool) {
 	}
 	had := h.points(unit)
 
-	h.source.Play(profile, isVictim)
-	ctx, cancel := context.WithCancel(h.ctx)
-	defer cancel()
-	h.reset()
-	h.onRequest(func(*http.Request) {
-		if h.asked("all") > 20_000 {
-			cancel() // it would not end
-		}
-	})
-	result, err := h.engine.backup(ctx, h.claim(jobs.Backup, string(unit.ID)))
-	h.onRequest(nil)
-	if ctx.Err() != nil {
-		t.Errorf("the backup asked for more than %d times", h.asked("all"))
-	}
-	if hits := h.source.Stop(); hits == 0 && !(want.idle && first) {
+	result, err, hits := h.backUpUnder(profile, unit)
+	if hits == 0 && !(want.idle && first) {
 		t.Error("the profile spoiled nothing")
 	}
 	made := len(h.points(unit)) > len(had)
@@ -415,7 +410,7 @@ func hostileBackup(t *testing.T, profile simtenant.Profile, first bool) {
 		t.Errorf("there is no point: %v, %+v", err, h.unit(unit.ID).Problem)
 	}
 	if made {
-		h.check(unit, 0, want.lies)
+		h.check(unit, i, want.lies)
 	} else if p := h.unit(unit.ID).Problem; (p == nil || p.Message == "") && !want.quiet {
 		t.Errorf("no point was made and the unit says nothing: %v, %v", result, err)
 	}
@@ -431,13 +426,33 @@ func hostileBackup(t *testing.T, profile simtenant.Profile, first bool) {
 	}
 	point := h.backUp(unit)
 	h.same("the point afterwards", h.look(home), h.kept(point.Tree))
-	h.check(unit, 0, 0)
+	h.check(unit, i, 0)
 	if left := h.unread(unit); len(left) > 0 {
 		t.Errorf("still named: %+v", left)
 	}
 	if t.Failed() {
 		t.Log(h.log.String())
 	}
+}
+
+// backUpUnder runs a backup once while a profile plays.
+func (h *hostileWorld) backUpUnder(profile simtenant.Profile, unit backup.Unit) (result jobs.Result, err error, hits int) {
+	h.t.Helper()
+	h.source.Play(profile, isVictim)
+	ctx, cancel := context.WithCancel(h.ctx)
+	defer cancel()
+	h.reset()
+	h.onRequest(func(*http.Request) {
+		if h.asked("all") > 20_000 {
+			cancel() // it would not end
+		}
+	})
+	result, err = h.engine.backup(ctx, h.claim(jobs.Backup, string(unit.ID)))
+	h.onRequest(nil)
+	if ctx.Err() != nil {
+		h.t.Errorf("the backup asked for more than %d times", h.asked("all"))
+	}
+	return result, err, h.source.Stop()
 }
 
 // A restoreExpectation is what a restore must come to while a profile plays.
@@ -450,6 +465,7 @@ type restoreExpectation struct {
 }
 
 var restoreExpectations = map[string]restoreExpectation{
+	"upload 409 for a while":                 {succeeds: true},
 	"upload 429 with a long pause":           {succeeds: true},
 	"upload answered with a login page":      {succeeds: true},
 	"the session is gone once":               {succeeds: true},
@@ -513,21 +529,8 @@ func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destinati
 	h.harm(home)
 	before := h.look(home)
 
-	h.source.Play(profile, isVictim)
-	a := h.activate(point, to)
-	for tries := 0; !a.Status.Final(); tries++ {
-		if tries > maxRestoreFailures {
-			t.Fatalf("the restore does not end:\n%s", h.log)
-		}
-		j := h.claim(jobs.Restore, string(a.ID))
-		j.Failures = tries
-		h.engine.restore(h.ctx, j)
-		h.later(5 * time.Hour)
-		var err error
-		a, err = h.catalog.Artifact(h.ctx, h.tenant, a.Session, a.ID)
-		h.must(err)
-	}
-	if h.source.Stop() == 0 {
+	a, hits := h.restoreUnder(profile, point, to)
+	if hits == 0 {
 		t.Error("the profile spoiled nothing")
 	}
 	if expected.succeeds && a.Status != backup.ArtifactSucceeded {
@@ -560,6 +563,27 @@ func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destinati
 	if t.Failed() {
 		t.Log(h.log.String())
 	}
+}
+
+// restoreUnder runs a restore to its end while a profile plays, as often as the
+// queue would.
+func (h *hostileWorld) restoreUnder(profile simtenant.Profile, p backup.Point, to backup.Destination) (a backup.Artifact, hits int) {
+	h.t.Helper()
+	h.source.Play(profile, isVictim)
+	a = h.activate(p, to)
+	for tries := 0; !a.Status.Final(); tries++ {
+		if tries > maxRestoreFailures {
+			h.t.Fatalf("the restore does not end:\n%s", h.log)
+		}
+		j := h.claim(jobs.Restore, string(a.ID))
+		j.Failures = tries
+		h.engine.restore(h.ctx, j)
+		h.later(5 * time.Hour)
+		var err error
+		a, err = h.catalog.Artifact(h.ctx, h.tenant, a.Session, a.ID)
+		h.must(err)
+	}
+	return a, h.source.Stop()
 }
 
 // harm does to a drive what makes people restore it.

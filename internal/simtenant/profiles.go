@@ -460,7 +460,12 @@ func readingProfiles() []Profile {
 		victims(contents(func(_ *exchange, b []byte) []byte { return b[:len(b)/2] }))))
 	add("no sizes", "Items without size.", items(files(without("size"))))
 	add("no sizes anywhere", "The same, all of them.", items(every(without("size"))))
+	add("no sizes, no hashes", "Nothing by which a content could be proven.", items(files(func(item object) {
+		delete(item, "size")
+		item["file"] = object{}
+	})))
 	add("size 0 for a file that has bytes", "Metadata that lags behind an upload.", items(files(with("size", 0))))
+	add("size 0, no hash", "The same, and the hash too.", items(files(func(item object) { item["size"] = 0; item["file"] = object{} })))
 	add("negative sizes", "Counters that overflowed.", items(files(with("size", -1234))))
 	add("huge sizes", "The same, the other way.", items(files(with("size", int64(1)<<62))))
 	add("no tags", "Items without cTag and eTag.", items(every(without("cTag", "eTag"))))
@@ -620,6 +625,20 @@ func readingProfiles() []Profile {
 		page["value"] = append(append(list, list...), list...)
 		return len(list) > 0
 	}))
+	add("nextLinks that never end", "A page that is never the last.", pages(func(x *exchange, page object) bool {
+		delete(page, "@odata.deltaLink")
+		page["@odata.nextLink"] = linked(x, "endless", strconv.Itoa(x.count("endless")))
+		return true
+	}))
+	add("two pages that point to each other", "A circle of pages.", pages(func(x *exchange, page object) bool {
+		delete(page, "@odata.deltaLink")
+		other := map[string]string{"a": "b"}[x.r.URL.Query().Get("circle")]
+		if other == "" {
+			other = "a"
+		}
+		page["@odata.nextLink"] = linked(x, "circle", other)
+		return true
+	}))
 	add("a page that points to itself", "The smallest circle.", pages(func(x *exchange, page object) bool {
 		delete(page, "@odata.deltaLink")
 		page["@odata.nextLink"] = originOf(x.r) + x.r.URL.RequestURI()
@@ -642,6 +661,10 @@ func readingProfiles() []Profile {
 		return ok
 	}))
 	add("a deltaLink that is no address", "Broken serialisation.", onLink(func(*exchange, string) string { return "token" }))
+	add("pages without value", "Broken serialisation.", pages(func(_ *exchange, page object) bool {
+		delete(page, "value")
+		return true
+	}))
 	add("the delta is empty", "An enumeration that ends before it began.", pages(func(x *exchange, page object) bool {
 		page["value"] = []any{}
 		return true
@@ -797,6 +820,7 @@ func restoringProfiles() []Profile {
 	// begun are the two ways in which an upload begins.
 	begun := func(do spoiler) spoiler { return victims(on(do, aSession, aWrite)) }
 
+	add("upload 409 for a while", "A session of before that is still open.", begun(times(3, refused(409, "nameAlreadyExists"))))
 	add("upload 409 for good", "A name that something invisible has.", begun(refused(409, "nameAlreadyExists")))
 	add("upload 423 for good", "A file that is open in Office.", begun(refused(423, "resourceLocked")))
 	add("upload 403 for good", "A retention label.", begun(refused(403, "accessDenied")))
