@@ -63,13 +63,13 @@ func (c *change) leftAlone(d difference) bool {
 	return c != nil && d.live != "" && c.holds[d.live]
 }
 
-// found is what the pass c, which may be nil, left alone and p knows nothing
-// of.
+// found is what the pass c, which may be nil, left alone and p does not keep by
+// itself.
 func (c *change) found(p *plan) []backup.Detail {
 	var all []backup.Detail
 	if c != nil {
 		for id, found := range c.stays {
-			if p.lives[id] == nil {
+			if p.kept[id] == "" {
 				all = append(all, found)
 			}
 		}
@@ -504,29 +504,30 @@ func (c *change) clear(ctx context.Context, live *vault.Node) error {
 
 // inspect reports whether all that a live folder holds may go. If not, it says
 // in seen what of it may.
-func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backup.ItemID][]*vault.Node) (whole bool, err error) {
+func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backup.ItemID][]*vault.Node) (bool, error) {
+	whole := true
+	is, err := c.source.Item(ctx, c.drive.ID, folder.ID)
+	if err != nil {
+		return false, err // if it is gone by itself, the next pass does not see it
+	}
 	var inside []*vault.Node
-	whole = true
+	listed := 0
 	for item, err := range c.source.Children(ctx, c.drive.ID, folder.ID) {
-		if errors.Is(err, drive.ErrNotFound) {
-			return true, nil // gone by itself
-		}
 		if err != nil {
 			return false, err
 		}
+		listed++
 		switch known, why := c.verdict(item); {
 		case known == nil:
 			whole = false
-			c.mu.Lock()
-			c.holds[folder.ID] = true
-			if why != "" {
-				at := path.Join(folder.Path, item.Name)
-				c.stays[cmp.Or(item.ID, backup.ItemID("at "+at))] = c.restoration.stays(&vault.Node{Entry: vault.Entry{ID: item.ID, Name: item.Name}, Path: at}, why)
-			}
-			c.mu.Unlock()
+			c.hold(folder, path.Join(folder.Path, item.Name), item.ID, why)
 		case seen[known.ID] == nil:
 			inside = append(inside, known)
 		}
+	}
+	if is.Kind != backup.Folder || listed < is.ChildCount {
+		whole = false
+		c.hold(folder, folder.Path, folder.ID, "The source does not say for sure what is in it.")
 	}
 	seen[folder.ID] = []*vault.Node{}
 	var may []*vault.Node
@@ -538,9 +539,7 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 			}
 			if !all {
 				whole = false
-				c.mu.Lock()
-				c.holds[folder.ID] = true
-				c.mu.Unlock()
+				c.hold(folder, "", "", "")
 			}
 		}
 		may = append(may, n)
@@ -550,6 +549,17 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 		delete(seen, folder.ID)
 	}
 	return whole, nil
+}
+
+// hold notes that a folder stays for what is in it, and, unless why is empty,
+// that this stays.
+func (c *change) hold(folder *vault.Node, at string, id backup.ItemID, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds[folder.ID] = true
+	if why != "" {
+		c.stays[cmp.Or(id, backup.ItemID("at "+at))] = c.restoration.stays(&vault.Node{Entry: vault.Entry{ID: id, Name: path.Base(at)}, Path: at}, why)
+	}
 }
 
 // verdict returns the item as the backup saw it if it may go, else why it

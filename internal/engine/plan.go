@@ -25,6 +25,8 @@ type plan struct {
 	// unsaved are live items whose present content the vault does not hold, and
 	// why: nothing is written over them.
 	unsaved map[backup.ItemID]string
+	// apart are live items that nothing of the point is, whatever their ids say.
+	apart map[backup.ItemID]string
 	// kept are those of extra that stay, and why.
 	kept map[backup.ItemID]string
 	// lost are the point's folders of which the vault cannot tell what is in
@@ -100,7 +102,7 @@ func (p *plan) match() {
 		return cmp.Or(cmp.Compare(depth(a.Path), depth(b.Path)), strings.Compare(a.Path, b.Path))
 	})
 	for _, w := range p.wants {
-		if live := p.lives[w.ID]; live != nil && live.Kind == w.Kind {
+		if live := p.lives[w.ID]; live != nil && live.Kind == w.Kind && p.apart[live.ID] == "" {
 			p.pair(w, live)
 		}
 	}
@@ -108,7 +110,7 @@ func (p *plan) match() {
 	for id, live := range p.lives {
 		if p.taken[id] == nil {
 			p.extra[id] = live
-			if p.unsaved[id] == "" {
+			if p.unsaved[id] == "" && p.apart[id] == "" {
 				free[placeOf(live.Entry)] = append(free[placeOf(live.Entry)], live)
 			}
 		}

@@ -206,14 +206,18 @@ type restoration struct {
 	seeds   map[backup.ItemID]vault.Entry // what was uploaded, by live id: the backup that follows need not download it
 	sent    map[backup.ItemID]bool        // live ids that were written to
 	refused map[backup.ItemID]bool        // whose names the source takes for another's, by the id in the point
-	aside   map[backup.ItemID]string      // the names that live items had before they were moved aside
-	damaged map[string]damaged            // contents that cannot be read, by their ids
+	// apart are live items whose present content the vault holds as it was
+	// handed out, which is not what the source states, and why: they stay,
+	// beside what shall be.
+	apart   map[backup.ItemID]string
+	aside   map[backup.ItemID]string // the names that live items had before they were moved aside
+	damaged map[string]damaged       // contents that cannot be read, by their ids
 }
 
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
 	return &restoration{
 		e: e, job: j, unit: to.unit, point: p, source: to.source, vault: to.vault, drive: to.live,
-		seeds: map[backup.ItemID]vault.Entry{}, sent: map[backup.ItemID]bool{}, refused: map[backup.ItemID]bool{}, aside: map[backup.ItemID]string{}, damaged: map[string]damaged{},
+		seeds: map[backup.ItemID]vault.Entry{}, sent: map[backup.ItemID]bool{}, refused: map[backup.ItemID]bool{}, apart: map[backup.ItemID]string{}, aside: map[backup.ItemID]string{}, damaged: map[string]damaged{},
 	}
 }
 
@@ -313,6 +317,11 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 		if err != nil {
 			return err
 		}
+		// Nothing is taken away, and nothing called restored, on the word of a
+		// delta alone: the whole drive is enumerated, as when its turn comes.
+		if !state.Full.IsZero() {
+			state.Full = time.UnixMicro(1)
+		}
 		now, err = r.e.protect(ctx, r.job, unit, state, r.seeds)
 		return err
 	})
@@ -333,6 +342,7 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 			return nil, err
 		}
 	}
+	p.apart = r.apart
 	p.match()
 	return p, r.spare(ctx, p, now.Point.Tree)
 }
@@ -453,6 +463,9 @@ func (r *restoration) surveyPending(ctx context.Context, p *plan, tree string, p
 		}
 		now := entryOf(item, kind)
 		if known && kept.Kind == kind && kind == backup.File && stillHolds(item, kept) {
+			if pending.Code == backup.ContentNotConfirmed && !r.sent[pending.Item] && (!wants || wanted.Content != kept.Content) {
+				r.apart[pending.Item] = pending.Message
+			}
 			return nil
 		}
 		p.addLive(vault.Node{Entry: now, Path: pending.Path})
@@ -499,7 +512,7 @@ func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
 		}
 	}
 	for id, live := range p.extra {
-		if why := p.unsaved[id]; why != "" {
+		if why := cmp.Or(p.unsaved[id], p.apart[id]); why != "" {
 			p.keep(id, why)
 			continue
 		}
