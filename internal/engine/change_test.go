@@ -454,6 +454,33 @@ func TestRestoreInPlaceSparesWhatNoPointHolds(t *testing.T) {
 	}
 }
 
+// What the point could not read may have been there, so it stays, also when it
+// can be read by now.
+func TestRestoreInPlaceSparesWhatThePointCouldNotRead(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, map[string]string{"a.txt": "a", "new.exe": "infected", "folder/deep/new.exe": "infected too"})
+	w.infected("new.exe")
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	w.faults.Clear()
+	w.put(home, map[string]string{"a.txt": "edited", "b.txt": "b"})
+	w.skew.Add(int64(25 * time.Hour))
+	if p := w.backUp(unit); p.Unread != 0 || p.Files != 4 {
+		t.Fatalf("the next point has %d files and lacks %d", p.Files, p.Unread)
+	}
+	live := w.look(home)
+	a := w.restore(point, backup.DestinationInPlace)
+	if a.Status != backup.ArtifactSucceeded {
+		t.Errorf("the artifact is %s", a.Status)
+	}
+	w.wantDetails("the artifact", a.Problem, backup.RestoredWithRemarks, map[string]backup.Code{"new.exe": backup.LeftAsItIs, "folder/deep/new.exe": backup.LeftAsItIs})
+	got := w.look(home)
+	if got["new.exe"] != live["new.exe"] || got["folder/deep/new.exe"] != live["folder/deep/new.exe"] || got["b.txt"] != "" || !strings.HasPrefix(got["a.txt"], digest([]byte("a"))) {
+		t.Errorf("there is %v", got)
+	}
+}
+
 // What comes, or is changed, in a folder that is to go while the restore is at
 // work stays, also when the restore was killed in between.
 func TestRestoreInPlaceSparesWhatCameMeanwhile(t *testing.T) {
@@ -740,8 +767,8 @@ func TestRestoreSaysWhyTheSourceRefused(t *testing.T) {
 		body   string
 		want   string
 	}{
-		"path":    {400, `{"error":{"code":"invalidRequest","message":"The path is too long.","innerError":{"code":"pathIsTooLong"}}}`, "pathIsTooLong: The path is too long."},
-		"label":   {403, `{"error":{"code":"accessDenied","message":"A retention label is applied."}}`, "A retention label is applied."},
+		"path":    {400, `{"error":{"code":"invalidRequest","message":"The path is too long.","innerError":{"code":"pathIsTooLong"}}}`, "The path is too long (pathIsTooLong)."},
+		"label":   {403, `{"error":{"code":"accessDenied","message":"A retention label is applied."}}`, "A retention label is applied (accessDenied)."},
 		"session": {409, `{"error":{"code":"nameAlreadyExists","message":"The specified item name already exists."}}`, "An earlier upload of it is still open"},
 		"lock":    {423, `{"error":{"code":"resourceLocked","message":"Checked out."}}`, "It is open or checked out"},
 	} {
@@ -756,7 +783,7 @@ func TestRestoreSaysWhyTheSourceRefused(t *testing.T) {
 		if a.Status != backup.ArtifactFailed || !strings.Contains(got, answer.want) {
 			t.Errorf("%s: %s, %q", name, a.Status, got)
 		}
-		ours, _, _ := strings.Cut(got, " The source says: ")
+		ours, _, _ := strings.Cut(got, " The source says")
 		if other := said[ours]; other != "" {
 			t.Errorf("%s and %s are both told as %q", name, other, ours)
 		}

@@ -500,6 +500,10 @@ func (r *restoration) sourceAway(ctx context.Context, err error) error {
 // those that the point or the backup before the restore could not read, and
 // those that came, or changed, since the restore began.
 func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
+	unread, err := r.unread(ctx)
+	if err != nil {
+		return err
+	}
 	for _, w := range p.wants {
 		if w.live == nil || w.live.ID == w.ID || !w.stale() || r.sent[w.live.ID] || sameSecond(w.live.Modified, w.Modified) {
 			continue
@@ -507,12 +511,12 @@ func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
 		// It only has the place of what shall be there.
 		if came, err := r.cameSince(ctx, now, w.live); err != nil {
 			return err
-		} else if came {
+		} else if came || unread(w.live) != "" {
 			p.unpair(w)
 		}
 	}
 	for id, live := range p.extra {
-		if why := cmp.Or(p.unsaved[id], p.apart[id]); why != "" {
+		if why := cmp.Or(p.unsaved[id], p.apart[id], unread(live)); why != "" {
 			p.keep(id, why)
 			continue
 		}
@@ -529,6 +533,34 @@ func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
 		}
 	}
 	return nil
+}
+
+// unread returns what says of a live item why the point may lack it, though it
+// was there: "" unless the point says that it could not be read.
+func (r *restoration) unread(ctx context.Context) (func(*vault.Node) string, error) {
+	list, err := r.vault.Unread(ctx, r.point.Tree)
+	if isDamage(err) {
+		return func(*vault.Node) string {
+			return "The vault is damaged where the restore point says what could not be read at that time, so that it may belong there."
+		}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what the point lacks: %w", err)
+	}
+	ids, paths := map[backup.ItemID]bool{}, map[string]bool{} // paths of those that the source gave no id
+	for _, u := range list {
+		if u.Item != "" {
+			ids[u.Item] = true
+		} else {
+			paths[u.Path] = true
+		}
+	}
+	return func(live *vault.Node) string {
+		if ids[live.ID] || paths[live.Path] {
+			return "The restore point says that it could not be read at that time, so that it may have been there."
+		}
+		return ""
+	}, nil
 }
 
 const sinceBegun = "It came into the drive, or was changed, after the restore had begun."
@@ -769,8 +801,10 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 		code, why = backup.ResourceLocked, "An earlier upload of it is still open at the source, which ends by itself. Restore again in a while."
 	case nameTaken(err):
 		why = "Something else has its name."
+	case errors.Is(err, drive.ErrUploading):
+		why = "An earlier upload of it is still open at the source. Restore again in a while."
 	case errors.Is(err, drive.ErrExists):
-		why = "The source says that an earlier change of it, such as an upload, is not finished. Restore again in a while."
+		why = "The source says that it conflicts with another change. Restore again in a while."
 	case errors.Is(err, drive.ErrChanged):
 		code, why = backup.ResourceModified, "It was being changed all the time; restore again when nobody works on it."
 	case errors.Is(err, drive.ErrNotFound):
@@ -784,8 +818,8 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 	if why != "" {
 		message += " " + why
 	}
-	if words := words(err); words != "" {
-		message += " The source says: " + words
+	if e, ok := errors.AsType[*drive.Error](err); ok && e.Reason() != "" {
+		message += " " + e.Reason()
 	}
 	return backup.Detail{Code: code, Message: message, Target: d.path}
 }
@@ -795,25 +829,6 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 func nameTaken(err error) bool {
 	e, ok := errors.AsType[*drive.Error](err)
 	return errors.Is(err, drive.ErrExists) && (!ok || e.Code == "" || strings.Contains(strings.ToLower(e.Code+e.Inner), "namealreadyexists"))
-}
-
-// maxWords is how much of the source's own words is shown.
-const maxWords = 300
-
-// words is what the source itself says of a failure, or "".
-func words(err error) string {
-	e, ok := errors.AsType[*drive.Error](err)
-	if !ok {
-		return ""
-	}
-	var said []string
-	for _, s := range []string{cmp.Or(e.Inner, e.Code), e.Message} {
-		if s != "" {
-			said = append(said, s)
-		}
-	}
-	text := []rune(strings.Join(said, ": "))
-	return string(text[:min(len(text), maxWords)])
 }
 
 // A damaged file of a point is one whose content the vault does not give.
