@@ -337,6 +337,35 @@ func (c *Catalog) Root(ctx context.Context, tenant backup.TenantID, drive backup
 	return root, nil
 }
 
+// DriveRoots lists the drives of a tenant that have points.
+func (c *Catalog) DriveRoots(ctx context.Context, tenant backup.TenantID) ([]DriveRoot, error) {
+	return c.driveRoots(ctx, `tenant = $1 AND root <> ''`, tenant)
+}
+
+// DriveUnits lists the units that have, or had, a drive.
+func (c *Catalog) DriveUnits(ctx context.Context, tenant backup.TenantID, drive backup.DriveID) ([]backup.UnitID, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `SELECT unit FROM drive_state WHERE tenant = $1 AND drive = $2 ORDER BY unit`, string(tenant), string(drive))
+	all, err := collect(rows, err, func(r scanner) (u backup.UnitID, err error) { return u, r.Scan(&u) })
+	if err != nil {
+		return nil, fmt.Errorf("list units of drive %s: %w", drive, err)
+	}
+	return all, nil
+}
+
+// BackUpNow has a unit that is backed up again and again be backed up now. Of
+// another it changes nothing.
+func (c *Catalog) BackUpNow(ctx context.Context, tenant backup.TenantID, unit backup.UnitID) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		return c.queue.EnqueueSelect(ctx, tx, jobs.Backup, tenant, time.Time{},
+			`SELECT u.id FROM unit u JOIN policy p ON p.id = u.policy AND p.enabled = 1
+			WHERE u.tenant = $1 AND u.id = $2 AND u.status IN ('protectRequested', 'protected', 'unprotected')`, string(tenant), string(unit))
+	})
+	if err != nil {
+		return fmt.Errorf("back up unit %s now: %w", unit, err)
+	}
+	return nil
+}
+
 // Roots returns the root of every drive of a tenant that has one, for the
 // vault's maintenance.
 func (c *Catalog) Roots(ctx context.Context, tenant backup.TenantID) (map[backup.DriveID]string, error) {

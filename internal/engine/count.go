@@ -65,6 +65,9 @@ func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]backup.It
 		return nil, nil
 	}
 	ids, err := s.base.Children(ctx, folder)
+	if err != nil && s.torn && isDamage(err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list folder %s as it was backed up: %w", folder, err)
 	}

@@ -58,6 +58,9 @@ type Config struct {
 	// Reconcile is how often a drive is enumerated as a whole, to find what the
 	// source's deltas left out; default one week.
 	Reconcile time.Duration
+	// VerifyEvery is how long it may take until all that a vault holds was read
+	// back; default 30 days.
+	VerifyEvery time.Duration
 	// Sleep waits, for tests to do otherwise; it ends early with its context.
 	Sleep func(context.Context, time.Duration) error
 }
@@ -87,6 +90,7 @@ func New(cfg Config) *Engine {
 	setDefault(&cfg.Transfers, 4)
 	setDefault(&cfg.Workers, 4)
 	setDefault(&cfg.Reconcile, 7*24*time.Hour)
+	setDefault(&cfg.VerifyEvery, 30*24*time.Hour)
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
 	}
@@ -122,6 +126,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		// Several, so that a vault that is slow, or hangs, keeps no other waiting.
 		jobs.Expire:   {Handler: e.expire, Workers: 4},
 		jobs.Maintain: {Handler: e.maintain, Workers: 4},
+		jobs.Verify:   {Handler: e.verify, Workers: 1}, // it is in no hurry
 		jobs.Offboard: {Handler: e.offboard, Workers: 4},
 	}
 	for kind, w := range work {
@@ -138,7 +143,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	for _, tenant := range e.Tenants {
 		specs = append(specs,
 			jobs.Spec{Kind: jobs.Expire, Key: string(tenant), Tenant: tenant},
-			jobs.Spec{Kind: jobs.Maintain, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
+			// At once: a catalog that is older than its vault, or empty, learns
+			// from it first of all.
+			jobs.Spec{Kind: jobs.Maintain, Key: string(tenant), Tenant: tenant},
+			jobs.Spec{Kind: jobs.Verify, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
 	}
 	err := e.DB.Tx(ctx, func(tx *database.Tx) error { return e.Queue.Enqueue(ctx, tx, specs...) })
 	if err != nil {

@@ -137,6 +137,7 @@ type protection struct {
 	vault  *vault.Vault
 	state  catalog.DriveState // as the catalog has it
 	update *vault.Update
+	base   *vault.Update // what was backed up before: update, but in a drive that begins anew
 	stage  *stage
 	seeds  map[backup.ItemID]vault.Entry // contents that are known without reading them
 	saved  *vault.Update                 // what a run that was killed had brought; nil if nothing
@@ -159,7 +160,8 @@ type protection struct {
 	}
 	put, deleted, fetched int
 	bytes                 int64
-	written               []string // contents that this run brought, a sample of them
+	written               []written       // a sample of the contents that this run brought
+	damage                []backup.Damage // that is known of the drive and not healed
 }
 
 // A protected drive is what a run leaves.
@@ -195,19 +197,11 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		}
 		p.state = catalog.DriveState{Drive: p.drive.ID, Root: root}
 	}
-	if err := p.begin(ctx); err != nil {
-		return protected{}, err
+	defer func() { p.close() }()
+	sealed, unread, err := p.run(ctx)
+	if isDamage(err) && ctx.Err() == nil {
+		sealed, unread, err = p.runAnew(ctx, err)
 	}
-	defer p.close()
-	p.checkpoint.at = began
-
-	for _, step := range []func(context.Context) error{p.read, p.classify, p.download, p.missed, p.carry, p.stage.witness} {
-		if err := step(ctx); err != nil {
-			return protected{}, err
-		}
-	}
-	unread := p.unreadItems(ctx)
-	sealed, err := p.seal(ctx, unread)
 	if err != nil {
 		return protected{}, err
 	}
@@ -228,22 +222,45 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		PrevRoot: p.state.Root,
 		WebURL:   p.drive.WebURL,
 		State:    next,
-		Problem:  notBackedUp(unread),
+		Problem:  p.problem(unread),
 	})
 	if err != nil {
 		return protected{}, fmt.Errorf("commit: %w", err)
 	}
+	p.healed(ctx)
 	p.log(began, unread)
 	return protected{Point: point, Drive: p.drive, Pending: unread}, nil
 }
 
+// run makes the drive as it is now durable in the vault.
+func (p *protection) run(ctx context.Context) (vault.Sealed, []backup.Unread, error) {
+	if p.update == nil {
+		if err := p.begin(ctx); err != nil {
+			return vault.Sealed{}, nil, err
+		}
+	}
+	p.checkpoint.at = p.e.Clock()
+	for _, step := range []func(context.Context) error{p.read, p.classify, p.download, p.missed, p.carry, p.stage.witness} {
+		if err := step(ctx); err != nil {
+			return vault.Sealed{}, nil, err
+		}
+	}
+	unread := p.unreadItems(ctx)
+	sealed, err := p.seal(ctx, unread)
+	return sealed, unread, err
+}
+
 // begin opens the state that the run starts from.
 func (p *protection) begin(ctx context.Context) (err error) {
-	key := vault.DriveKey{Tenant: p.job.Tenant, Drive: p.drive.ID}
+	key := p.key()
 	if p.update, err = p.vault.Begin(ctx, key, p.state.Root, p.state.Tree); err != nil {
 		return err
 	}
+	p.base = p.update
 	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update}
+	if err := p.knownDamage(ctx); err != nil {
+		return err
+	}
 	if p.state.Checkpoint == "" {
 		return nil
 	}
@@ -256,11 +273,17 @@ func (p *protection) begin(ctx context.Context) (err error) {
 	return nil
 }
 
+func (p *protection) key() vault.DriveKey {
+	return vault.DriveKey{Tenant: p.job.Tenant, Drive: p.drive.ID}
+}
+
 func (p *protection) close() {
-	p.update.Close()
-	if p.saved != nil {
-		p.saved.Close()
+	for _, u := range []*vault.Update{p.update, p.base, p.saved} {
+		if u != nil {
+			u.Close()
+		}
 	}
+	p.update, p.base, p.saved = nil, nil, nil
 }
 
 // findDrive returns the drive of a unit's owner.
@@ -356,6 +379,16 @@ func (p *protection) recall(ctx context.Context) error {
 			due = append(due, old.Item)
 		}
 	}
+	torn, err := p.tornFiles(ctx)
+	if err != nil {
+		return err
+	}
+	for id := range torn {
+		p.again[id] = true
+		if _, listed := p.stage.items[id]; !listed && !slices.Contains(due, id) {
+			due = append(due, id)
+		}
+	}
 	if err := p.stage.ask(ctx, due...); err != nil {
 		return err
 	}
@@ -385,10 +418,10 @@ func (p *protection) classify(ctx context.Context) error {
 			Message: "The source lists an item without an id, so that it cannot be read. It is looked for again in a whole enumeration.",
 		})
 	}
-	if p.stage.full && p.state.Tree != "" {
-		for id, err := range p.update.IDs(ctx) {
+	if p.stage.full {
+		for id, err := range p.stage.ids(ctx) {
 			if err != nil {
-				return fmt.Errorf("list what was backed up: %w", err)
+				return err
 			}
 			if _, listed := p.stage.items[id]; listed || id == p.stage.root {
 				continue
@@ -404,9 +437,9 @@ func (p *protection) classify(ctx context.Context) error {
 
 func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) error {
 	id := item.ID
-	base, known, err := p.update.Get(ctx, id)
+	base, known, err := p.stage.get(ctx, id)
 	if err != nil {
-		return fmt.Errorf("look up item %s: %w", id, err)
+		return err
 	}
 	switch {
 	case v == gone:
@@ -517,18 +550,26 @@ func (p *protection) hold(ctx context.Context, base vault.Entry, known bool) err
 	parent := base.Parent
 	for range 1000 {
 		if parent == p.stage.root {
+			if p.stage.torn {
+				break
+			}
 			return nil
 		}
-		entry, ok, err := p.update.Get(ctx, parent)
+		entry, ok, err := p.stage.get(ctx, parent)
 		if err != nil {
-			return fmt.Errorf("look up folder %s: %w", parent, err)
+			return err
+		}
+		if p.stage.torn && p.stage.verdicts[parent] == alive {
+			break
 		}
 		if !ok || parent == "" || entry.Parent == "" || p.stage.verdicts[parent] == gone {
 			break
 		}
 		parent = entry.Parent
 	}
-	base.Parent = p.stage.root
+	if !p.stage.torn || p.stage.verdicts[base.Parent] != alive {
+		base.Parent = p.stage.root
+	}
 	p.update.Put(base)
 	p.put++
 	return nil
@@ -537,6 +578,9 @@ func (p *protection) hold(ctx context.Context, base vault.Entry, known bool) err
 // stagePut stages an entry that differs from the base.
 func (p *protection) stagePut(entry, base vault.Entry, known bool) {
 	if known && sameEntry(entry, base) {
+		if p.stage.torn { // it is in the base, and not yet in the new tree
+			p.update.Put(entry)
+		}
 		return
 	}
 	p.update.Put(entry)
@@ -731,6 +775,10 @@ func (p *protection) fetchOnce(ctx context.Context, item drive.Item) (fetched, e
 	defer body.Close()
 	reader := &markedReader{r: body}
 	content, err := p.update.Write(ctx, item.Name, reader)
+	if errors.Is(err, vault.ErrRenew) {
+		body.Close()
+		return p.fetchOnce(ctx, item)
+	}
 	if reader.err != nil {
 		return fetched{}, reader.err // the source's failure, whatever the vault made of it
 	}
@@ -775,7 +823,7 @@ func (p *protection) keep(ctx context.Context, item drive.Item, got fetched, err
 		p.update.Put(got.entry)
 		p.fetched++
 		p.bytes += got.entry.Size
-		p.sample(got.entry.Content)
+		p.sample(got.entry)
 		if _, named := p.old[item.ID]; named {
 			p.reread[item.ID] = true
 		}
@@ -925,23 +973,50 @@ func (p *protection) seal(ctx context.Context, unread []backup.Unread) (vault.Se
 		Owner: backup.User{ID: p.unit.Directory, Mail: p.unit.Email, DisplayName: p.unit.DisplayName},
 	}
 	sealed, err := p.update.Seal(ctx, p.at, info)
+	if err == nil && sealed.Changed {
+		// What was flushed is read back before anybody relies on it.
+		err = p.vault.VerifyObjects(ctx, append(p.sampled(), sealed.Tree))
+	}
 	if err == nil && len(sealed.Orphans) > 0 {
 		err = fmt.Errorf("%w: %d items, the first is %s", errTangled, len(sealed.Orphans), sealed.Orphans[0])
 	}
 	return sealed, err
 }
 
-// maxSample bounds how many of the contents that a run brought are read back.
-const maxSample = 64
+// How much of what a run brought is read back.
+const (
+	maxSample      = 64
+	maxSampleBytes = 256 << 20
+)
+
+// A written is a content that was brought into the vault.
+type written struct {
+	content string
+	size    int64
+}
 
 // sample notes a content to be read back: all of a small run, ever fewer of a
 // large one.
-func (p *protection) sample(content string) {
+func (p *protection) sample(e vault.Entry) {
+	w := written{e.Content, e.Size}
 	if len(p.written) < maxSample {
-		p.written = append(p.written, content)
+		p.written = append(p.written, w)
 	} else if i := rand.N(p.fetched); i < maxSample {
-		p.written[i] = content
+		p.written[i] = w
 	}
+}
+
+// sampled returns the contents to be read back.
+func (p *protection) sampled() (contents []string) {
+	slices.SortFunc(p.written, func(a, b written) int { return cmp.Compare(a.size, b.size) })
+	total := int64(0)
+	for _, w := range p.written {
+		if total += w.size; total > maxSampleBytes {
+			break
+		}
+		contents = append(contents, w.content)
+	}
+	return contents
 }
 
 func (p *protection) log(began time.Time, unread []backup.Unread) {

@@ -399,12 +399,6 @@ func (r *restoration) addWant(p *plan, node vault.Node, err error) error {
 	return nil
 }
 
-// isDamage reports whether an error says that the vault has lost something, and
-// not that it cannot be reached.
-func isDamage(err error) bool {
-	return errors.Is(err, vault.ErrDamaged) || errors.Is(err, vault.ErrNotFound)
-}
-
 // firstTree returns the tree of what was in the drive when the restore was
 // first begun, perhaps by a process that was killed: the first point since.
 func (r *restoration) firstTree(ctx context.Context, now backup.Point) (string, error) {

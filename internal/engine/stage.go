@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,7 @@ type stage struct {
 	source *drive.Client
 	drive  backup.DriveID
 	base   *vault.Update // what was backed up before; nil when nothing is to be compared
+	torn   bool          // base is damaged: what cannot be read of it counts as unknown
 
 	items    map[backup.ItemID]drive.Item // the last word on each item
 	nameless []drive.Item                 // what was listed without an id
@@ -390,10 +392,10 @@ func (s *stage) judge(ctx context.Context) error {
 			absent = append(absent, id)
 		}
 	}
-	if s.full && s.base != nil {
-		for id, err := range s.base.IDs(ctx) {
+	if s.full {
+		for id, err := range s.ids(ctx) {
 			if err != nil {
-				return fmt.Errorf("list what was backed up: %w", err)
+				return err
 			}
 			if _, listed := s.items[id]; !listed {
 				ids, absent = append(ids, id), append(absent, id)
@@ -431,10 +433,33 @@ func (s *stage) get(ctx context.Context, id backup.ItemID) (vault.Entry, bool, e
 		return vault.Entry{}, false, nil
 	}
 	e, ok, err := s.base.Get(ctx, id)
-	if err != nil {
+	switch {
+	case err != nil && s.torn && isDamage(err):
+		return vault.Entry{}, false, nil
+	case err != nil:
 		err = fmt.Errorf("look up item %s: %w", id, err)
 	}
 	return e, ok, err
+}
+
+// ids lists what was backed up before, as far as it can be read.
+func (s *stage) ids(ctx context.Context) iter.Seq2[backup.ItemID, error] {
+	return func(yield func(backup.ItemID, error) bool) {
+		if s.base == nil {
+			return
+		}
+		for id, err := range s.base.IDs(ctx) {
+			if err != nil && s.torn && isDamage(err) {
+				return
+			}
+			if err != nil {
+				err = fmt.Errorf("list what was backed up: %w", err)
+			}
+			if !yield(id, err) {
+				return
+			}
+		}
+	}
 }
 
 // verdict says what becomes of an item. The listing and the answer to asking

@@ -108,15 +108,20 @@ func (e *Engine) trim(ctx context.Context, j *jobs.Job, v *vault.Vault, d catalo
 	return e.Catalog.CommitTrim(ctx, j, d, root)
 }
 
-// maintain is a recurring job of a tenant: its vault is kept in order.
+// maintain is a recurring job of a tenant: what its catalog and its vault know of
+// each other is compared, its vault is kept in order, and what only the catalog
+// knows is kept in the vault.
 func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
-	drives, err := e.Catalog.Roots(ctx, j.Tenant)
-	if err != nil {
-		return jobs.Result{}, err
-	}
 	v, err := e.Vaults(ctx, j.Tenant)
 	if err != nil {
 		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
+	}
+	if _, err := e.Rebuild(ctx, j.Tenant); err != nil {
+		return jobs.Result{}, fmt.Errorf("compare the catalog with the vault: %w", err)
+	}
+	drives, err := e.Catalog.Roots(ctx, j.Tenant)
+	if err != nil {
+		return jobs.Result{}, err
 	}
 	roots := make(map[vault.DriveKey]string, len(drives))
 	for d, root := range drives {
@@ -138,6 +143,9 @@ func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 		e.Log.Error("the vault is damaged, so nothing in it is collected", "tenant", j.Tenant, "err", err)
 	case err != nil:
 		return jobs.Result{}, fmt.Errorf("maintain the vault: %w", err)
+	}
+	if err := e.saveRecord(ctx, j.Tenant, v); err != nil {
+		return jobs.Result{}, err
 	}
 	return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil
 }

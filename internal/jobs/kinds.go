@@ -30,6 +30,9 @@ const (
 	// Maintain keeps a tenant's vault in order, again and again. Key: the
 	// tenant's id.
 	Maintain Kind = "maintain"
+	// Verify reads a tenant's vault back, a part at a time, again and again. Key:
+	// the tenant's id.
+	Verify Kind = "verify"
 	// Offboard ends a unit's offboarding: it destroys the backups when the grace
 	// period is over and forgets the unit later, or calls it off. Key: the
 	// unit's id.

@@ -259,24 +259,25 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 	return next.Object, v.flush(ctx)
 }
 
-// BeginAnew is Begin for a drive whose root or tree cannot be read: it starts
-// from all points that can be, those of the trees that are named among them, and
-// from the newest of these that is of a backup which came to its end. It returns
-// the root that it starts from.
-func (v *Vault) BeginAnew(ctx context.Context, key DriveKey, trees ...string) (u *Update, root string, err error) {
-	if root, err = v.Merge(ctx, key, "", trees...); err != nil {
+// BeginAnew is Begin for a drive whose root or tree cannot be read: all points
+// that can be, those of the trees that are named among them, are brought together
+// under one root, and the update starts from that and from an empty tree, so that
+// it writes every folder anew. It returns the newest tree that it found of a
+// backup which came to its end, which may be damaged further down, or "".
+func (v *Vault) BeginAnew(ctx context.Context, key DriveKey, trees ...string) (u *Update, newest string, err error) {
+	root, err := v.Merge(ctx, key, "", trees...)
+	if err != nil {
 		return nil, "", err
 	}
 	points, err := v.Points(ctx, key, trees...)
 	if err != nil {
 		return nil, "", err
 	}
-	tree := ""
 	for _, p := range points {
 		if p.Err == nil && !p.Info.Incomplete {
-			tree = p.Tree
+			newest = p.Tree
 		}
 	}
-	u, err = v.Begin(ctx, key, root, tree)
-	return u, root, err
+	u, err = v.Begin(ctx, key, root, "")
+	return u, newest, err
 }

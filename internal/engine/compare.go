@@ -1,0 +1,267 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+// A Rebuilt is what the catalog learned from the vault.
+type Rebuilt struct {
+	Imported bool // the catalog was empty, and took the tenant's record
+	Drives   int  // of which points were taken up
+	Points   int
+	Lost     int // drives whose root the vault does not have
+	Failed   int // drives that could not be dealt with; the log says which
+}
+
+// Rebuild brings what a tenant's vault knows and the catalog does not into the
+// catalog: all of it, if the catalog is empty, and the points of the time since,
+// if it is older than the vault. Points that the catalog has and the vault does
+// not are marked as lost. It may be repeated, and does little when nothing is
+// amiss. A drive that cannot be dealt with does not stop the others.
+func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt, err error) {
+	v, err := e.Vaults(ctx, tenant)
+	if err != nil {
+		return r, fmt.Errorf("open the vault: %w", err)
+	}
+	if r.Imported, err = e.importRecord(ctx, tenant, v); err != nil {
+		return r, err
+	}
+	roots, err := e.Catalog.Roots(ctx, tenant)
+	if err != nil {
+		return r, err
+	}
+	stored := map[backup.DriveID]vault.Stored{}
+	for s, err := range v.Drives(ctx) {
+		if err != nil {
+			return r, err
+		}
+		if s.Key.Tenant == tenant {
+			stored[s.Key.Drive] = s
+		}
+	}
+	for id, s := range stored {
+		if roots[id] == s.Root && !s.More {
+			continue
+		}
+		taken, err := e.takeUp(ctx, v, s.Key, roots[id])
+		switch {
+		case err == nil && taken > 0:
+			r.Drives++
+			r.Points += taken
+		case err == nil, errors.Is(err, catalog.ErrMoved), errors.Is(err, catalog.ErrNotWanted):
+			// It is being backed up, or was given up on purpose.
+		case ctx.Err() != nil:
+			return r, err
+		case errors.Is(err, vault.ErrStorage), errors.Is(err, vault.ErrMissing), errors.Is(err, vault.ErrOther):
+			return r, err
+		default:
+			r.Failed++
+			e.Log.Error("what the vault holds of a drive could not be taken up into the catalog", "tenant", tenant, "drive", id, "err", err)
+		}
+	}
+	for id, root := range roots {
+		if s, ok := stored[id]; ok && (s.Root == root || s.More) {
+			continue
+		}
+		lost, err := e.lostDrive(ctx, v, vault.DriveKey{Tenant: tenant, Drive: id}, root)
+		if err != nil {
+			return r, err
+		}
+		if lost {
+			r.Lost++
+		}
+	}
+	if r.Imported || r.Points > 0 || r.Lost > 0 || r.Failed > 0 {
+		e.Log.Warn("the catalog and the vault differed", "tenant", tenant, "imported", r.Imported, "drives", r.Drives, "points", r.Points, "drives_lost", r.Lost, "failed", r.Failed)
+	}
+	return r, nil
+}
+
+// importRecord takes the tenant's record into a catalog that is empty.
+func (e *Engine) importRecord(ctx context.Context, tenant backup.TenantID, v *vault.Vault) (bool, error) {
+	empty, err := e.Catalog.Empty(ctx, tenant)
+	if err != nil || !empty {
+		return false, err
+	}
+	files, at, err := v.Record(ctx, tenant)
+	if errors.Is(err, vault.ErrNotFound) {
+		return false, nil // a new vault, or one that is older than records
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := e.Catalog.ImportTenant(ctx, tenant, files); err != nil {
+		return false, fmt.Errorf("take the tenant's record into the catalog: %w", err)
+	}
+	e.Log.Warn("the catalog of a tenant was empty and is made again from its vault", "tenant", tenant, "record", at)
+	return true, nil
+}
+
+// takeUp takes the points of one drive up that the catalog does not know.
+func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey, root string) (int, error) {
+	units, err := e.Catalog.DriveUnits(ctx, key.Tenant, key.Drive)
+	if err != nil {
+		return 0, err
+	}
+	for _, u := range units {
+		unlock, ok := e.tryLock("unit " + string(u))
+		if !ok {
+			return 0, nil // it is being backed up, and its next root is on the way
+		}
+		defer unlock()
+	}
+	points, err := v.Points(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	t := catalog.TakenUp{Drive: key.Drive, PrevRoot: root}
+	for _, p := range points {
+		if p.Err != nil {
+			e.Log.Error("a restore point in the vault cannot be read", "tenant", key.Tenant, "drive", key.Drive, "tree", p.Tree, "err", p.Err)
+			continue
+		}
+		if p.Info.Unit != "" {
+			t.Unit = p.Info.Unit
+		}
+		if p.Info.Owner.ID != "" {
+			t.Owner = p.Info.Owner
+		}
+		if p.Info.Policy != "" {
+			t.Policy = p.Info.Policy
+		}
+		if p.Info.Incomplete {
+			continue
+		}
+		t.Tree = p.Tree
+		t.Points = append(t.Points, catalog.TakenPoint{
+			Point:  backup.Point{At: p.At, Tree: p.Tree, Files: p.Files, Folders: p.Folders, Bytes: p.Bytes, Unread: int64(p.Unread)},
+			Policy: p.Info.Policy,
+		})
+	}
+	if len(t.Points) == 0 {
+		return 0, nil
+	}
+	if t.Pending, err = v.Unread(ctx, t.Tree); err != nil {
+		return 0, err
+	}
+	if t.Root, err = v.Merge(ctx, key, root); err != nil {
+		return 0, err
+	}
+	unit, taken, err := e.Catalog.TakeUp(ctx, key.Tenant, t)
+	if err == nil && taken > 0 {
+		e.Log.Info("restore points were taken up from the vault", "tenant", key.Tenant, "unit", unit, "drive", key.Drive, "points", taken)
+	}
+	return taken, err
+}
+
+// lostDrive marks what the vault no longer holds of a drive, and reports whether
+// its root is gone: the next backup then begins anew.
+func (e *Engine) lostDrive(ctx context.Context, v *vault.Vault, key vault.DriveKey, root string) (bool, error) {
+	err := v.VerifyObjects(ctx, []string{root})
+	if err == nil || !isDamage(err) {
+		return false, err
+	}
+	if _, err := v.Recover(ctx); err != nil {
+		return false, err
+	}
+	units, err := e.Catalog.DriveUnits(ctx, key.Tenant, key.Drive)
+	if err != nil {
+		return false, err
+	}
+	for _, u := range units {
+		trees, err := e.Catalog.LiveTrees(ctx, key.Tenant, u, key.Drive)
+		if err != nil {
+			return false, err
+		}
+		if err := e.markLost(ctx, v, key, trees); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// saveRecord keeps in the vault what a catalog needs and no drive's points carry.
+func (e *Engine) saveRecord(ctx context.Context, tenant backup.TenantID, v *vault.Vault) error {
+	files, err := e.Catalog.ExportTenant(ctx, tenant)
+	if errors.Is(err, catalog.ErrImporting) {
+		return nil // what is there is not yet all that was
+	}
+	if err != nil {
+		return err
+	}
+	_, err = v.SaveRecord(ctx, tenant, files)
+	return err
+}
+
+// verifyRound is how long a worker verifies before others have their turn.
+const verifyRound = 10 * time.Minute
+
+// verify is a recurring job of a tenant: all that its vault holds is read back
+// within VerifyEvery, one drive after the other, those first that have waited
+// longest. What is damaged is noted, and where the source may still have it the
+// drive is backed up at once.
+func (e *Engine) verify(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	v, err := e.Vaults(ctx, j.Tenant)
+	if err != nil {
+		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
+	}
+	began := e.Clock()
+	for e.Clock().Sub(began) < verifyRound {
+		due, err := e.Catalog.DrivesToVerify(ctx, j.Tenant, began.Add(-e.VerifyEvery), 1)
+		if err != nil {
+			return jobs.Result{}, err
+		}
+		if len(due) == 0 {
+			return jobs.Again(e.next(e.Upkeep, "verify "+j.Key)), nil
+		}
+		report, err := e.verifyOne(ctx, v, due[0], j.Tenant, vault.VerifyOptions{Share: 1})
+		if err != nil {
+			return jobs.Result{}, err
+		}
+		if len(report.Damage) > 0 {
+			if err := e.Catalog.BackUpNow(ctx, j.Tenant, due[0].Unit); err != nil {
+				return jobs.Result{}, err
+			}
+		}
+	}
+	return jobs.Again(e.Clock()), nil
+}
+
+// Verify reads back what a tenant's vault holds of the drives that are wanted, and
+// tells each of each. It returns how many drives there were.
+func (e *Engine) Verify(ctx context.Context, tenant backup.TenantID, wanted func(catalog.DriveRoot) bool, opt vault.VerifyOptions, tell func(catalog.DriveRoot, vault.VerifyReport, error)) (int, error) {
+	v, err := e.Vaults(ctx, tenant)
+	if err != nil {
+		return 0, fmt.Errorf("open the vault: %w", err)
+	}
+	all, err := e.Catalog.DriveRoots(ctx, tenant)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, d := range all {
+		if !wanted(d) {
+			continue
+		}
+		n++
+		report, err := e.verifyOne(ctx, v, d, tenant, opt)
+		if err != nil && (ctx.Err() != nil || !isDamage(err)) {
+			return n, err
+		}
+		tell(d, report, err)
+		if len(report.Damage) > 0 {
+			if err := e.Catalog.BackUpNow(ctx, tenant, d.Unit); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
