@@ -102,9 +102,8 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		})
 	}
 	s.vaults = newVaults(tenants, s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
-		return vault.Open(ctx, vault.Config{
+		return openVault(ctx, s.catalog, t, vault.Config{
 			Dir:      s.vaultDir(t),
-			Create:   true,
 			Password: vault.Secret(password),
 			State:    filepath.Join(cfg.State, "vault", string(t)),
 			Log:      log,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 	"holdfast/internal/vault"
 )
 
@@ -278,4 +279,33 @@ func (s *vaults) close(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// openVault opens the vault of a tenant that the catalog knows by its id. Where
+// it knows none, the vault that is there is the tenant's from now on; one is made
+// only where the catalog knows of nothing that a vault would have to hold.
+func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg vault.Config) (*vault.Vault, error) {
+	id, err := c.VaultID(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ID = id
+	if id == "" {
+		drives, err := c.Roots(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Create = len(drives) == 0
+	}
+	v, err := vault.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.KnowVault(ctx, t, v.ID()); err != nil {
+		if errors.Is(err, catalog.ErrOtherVault) { // another process has made one, or opened it
+			err = fmt.Errorf("%w: %w", vault.ErrOther, err)
+		}
+		return nil, errors.Join(err, v.Close(ctx))
+	}
+	return v, nil
 }
