@@ -52,12 +52,20 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 			continue
 		}
 		taken, err := e.takeUp(ctx, v, s.Key, roots[id])
+		if err == nil {
+			delete(roots, id) // what can be found of it is in one root now
+		}
 		switch {
 		case err == nil && taken > 0:
 			r.Drives++
 			r.Points += taken
-		case err == nil, errors.Is(err, catalog.ErrMoved), errors.Is(err, catalog.ErrNotWanted):
-			// It is being backed up, or was given up on purpose.
+		case err == nil, errors.Is(err, catalog.ErrMoved):
+			// It is being backed up, or has no point that is news.
+		case errors.Is(err, catalog.ErrNotWanted):
+			// The unit was offboarded: its backups were given up.
+			if err := v.Destroy(ctx, s.Key); err != nil {
+				return r, err
+			}
 		case ctx.Err() != nil:
 			return r, err
 		case errors.Is(err, vault.ErrStorage), errors.Is(err, vault.ErrMissing), errors.Is(err, vault.ErrOther):
@@ -169,6 +177,7 @@ func (e *Engine) lostDrive(ctx context.Context, v *vault.Vault, key vault.DriveK
 	if err == nil || !isDamage(err) {
 		return false, err
 	}
+	e.Log.Error("what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", key.Tenant, "drive", key.Drive, "err", err)
 	if _, err := v.Recover(ctx); err != nil {
 		return false, err
 	}

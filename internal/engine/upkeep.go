@@ -116,7 +116,10 @@ func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 	if err != nil {
 		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
 	}
-	if _, err := e.Rebuild(ctx, j.Tenant); err != nil {
+	if _, err := e.Rebuild(ctx, j.Tenant); isDamage(err) {
+		e.Log.Error("the vault is damaged, so that its catalog cannot be compared with it", "tenant", j.Tenant, "err", err)
+		return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil
+	} else if err != nil {
 		return jobs.Result{}, fmt.Errorf("compare the catalog with the vault: %w", err)
 	}
 	drives, err := e.Catalog.Roots(ctx, j.Tenant)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kopia/kopia/fs"
@@ -20,7 +21,7 @@ import (
 // source returns the snapshot source of a drive, as kopia spells it:
 // holdfast@tenant:/drives/id.
 func (key DriveKey) source() snapshot.SourceInfo {
-	return snapshot.SourceInfo{Host: string(key.Tenant), UserName: owner, Path: "/drives/" + string(key.Drive)}
+	return snapshot.SourceInfo{Host: string(key.Tenant), UserName: owner, Path: drivesPath + string(key.Drive)}
 }
 
 // Labels of our manifests, beside kopia's own. They are metadata, which a search
@@ -135,7 +136,7 @@ func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
 		return err
 	}
 	for _, of := range bySource {
-		if len(of) < 2 {
+		if len(of) < 2 || !strings.HasPrefix(of[0].Labels[snapshot.PathLabel], drivesPath) {
 			continue
 		}
 		if err := v.sweepSource(ctx, w, of, of[len(of)-1]); err != nil {

@@ -26,18 +26,14 @@ func recordSource(tenant backup.TenantID) snapshot.SourceInfo {
 	return snapshot.SourceInfo{Host: string(tenant), UserName: owner, Path: recordPath}
 }
 
-// recordOf returns the newest manifest of a tenant's record, if there is one.
-func (v *Vault) recordOf(ctx context.Context, tenant backup.TenantID) (named, bool, error) {
+// recordsOf returns the manifests of a tenant's records, the oldest first.
+func (v *Vault) recordsOf(ctx context.Context, tenant backup.TenantID) ([]named, error) {
 	src := recordSource(tenant)
 	all, err := manifestsBySource(ctx, v.rep, map[string]string{
 		"type": snapshot.ManifestType, snapshot.UsernameLabel: src.UserName,
 		snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
 	})
-	of := all[src.Host+":"+src.Path]
-	if err != nil || len(of) == 0 {
-		return named{}, false, err
-	}
-	return of[len(of)-1], true, nil
+	return all[src.Host+":"+src.Path], err
 }
 
 // SaveRecord makes files a tenant's record, and reports whether it differed from
@@ -68,22 +64,27 @@ func (v *Vault) saveRecord(ctx context.Context, tenant backup.TenantID, files ma
 	if err := v.rep.Refresh(ctx); err != nil {
 		return false, storageError(err)
 	}
-	last, ok, err := v.recordOf(ctx, tenant)
-	if err != nil || ok && last.root == dir.Object {
+	older, err := v.recordsOf(ctx, tenant)
+	if err != nil || len(older) > 0 && older[len(older)-1].root == dir.Object {
 		return false, err
 	}
-	if err := save(ctx, v.updates, recordSource(tenant), &dir, last.root, v.rep.Time()); err != nil {
+	if err := save(ctx, v.updates, recordSource(tenant), &dir, "", v.rep.Time()); err != nil {
 		return false, err
 	}
-	// The record says how things are, not how they were: the one before has
-	// nothing that is to be kept.
-	if ok {
-		if err := v.updates.DeleteManifest(ctx, last.ID); err != nil {
-			return false, storageError(err)
+	// Those before stay for a while, should a catalog have written this one that
+	// had itself lost something.
+	for _, m := range older {
+		if v.rep.Time().Sub(m.ModTime) > recordHistory {
+			if err := v.updates.DeleteManifest(ctx, m.ID); err != nil {
+				return false, storageError(err)
+			}
 		}
 	}
 	return true, v.flush(ctx)
 }
+
+// recordHistory is how long a record is kept that another has followed.
+const recordHistory = 30 * 24 * time.Hour
 
 // writeRecord writes a file of a record, however long it is.
 func (v *Vault) writeRecord(ctx context.Context, name string, fill func(io.Writer) error) (string, int64, error) {
@@ -134,13 +135,14 @@ func (v *Vault) Record(ctx context.Context, tenant backup.TenantID) (map[string]
 }
 
 func (v *Vault) readRecord(ctx context.Context, tenant backup.TenantID) (map[string]io.Reader, time.Time, error) {
-	last, ok, err := v.recordOf(ctx, tenant)
+	all, err := v.recordsOf(ctx, tenant)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	if !ok {
+	if len(all) == 0 {
 		return nil, time.Time{}, ErrNotFound
 	}
+	last := all[len(all)-1]
 	d, err := v.readDir(ctx, last.root)
 	if err != nil {
 		return nil, last.ModTime, err
