@@ -621,6 +621,14 @@ func (c *change) remove(ctx context.Context, live *vault.Node) error {
 		tag = item.ETag
 	}
 	err := c.source.Delete(ctx, c.drive.ID, live.ID, tag)
+	if errors.Is(err, drive.ErrChanged) && live.Hash != "" {
+		// Its tag is another, or never was what the source once said. Its content
+		// may be the same still.
+		item, lookErr := c.source.Item(ctx, c.drive.ID, live.ID)
+		if lookErr == nil && item.Hash == live.Hash && item.Size == live.Size && item.ETag != "" {
+			err = c.source.Delete(ctx, c.drive.ID, live.ID, item.ETag)
+		}
+	}
 	if err != nil && !errors.Is(err, drive.ErrNotFound) {
 		return err
 	}

@@ -397,6 +397,14 @@ func (p *protection) recall(ctx context.Context) error {
 		switch {
 		case l.err == nil && !l.missing:
 			p.stage.items[id] = l.item
+		case l.missing && p.stage.full:
+			// Neither listed any more nor there when it is asked for. Of what was
+			// backed up, judge says so.
+			if _, known, err := p.stage.get(ctx, id); err != nil {
+				return err
+			} else if !known {
+				p.stage.verdicts[id] = gone
+			}
 		default:
 			p.noteLook(ctx, id, l)
 		}
@@ -639,7 +647,8 @@ func keepTags(entry, base vault.Entry) vault.Entry {
 func sameContent(listed, b vault.Entry) bool {
 	switch {
 	case listed.CTag != "" && b.CTag != "":
-		return listed.CTag == b.CTag
+		// A tag that stays while the hash does not says nothing.
+		return listed.CTag == b.CTag && (listed.Hash == "" || b.Hash == "" || listed.Hash == b.Hash)
 	case listed.Hash != "" && b.Hash != "":
 		return listed.Hash == b.Hash && (listed.Size == b.Size || listed.Size < 0 || b.Stored != "")
 	}
