@@ -28,9 +28,11 @@ type Client struct {
 	http  *http.Client
 	token tokens
 
-	pulse    atomic.Uint64 // counts what the source answered, be it no
-	probing  chan struct{} // held by who asks whether the source is there at all
-	patience *rate.Limiter // for single items, in units of patienceUnit
+	pulse   atomic.Uint64 // counts what the source answered, be it no
+	probing chan struct{} // held by who asks whether the source is there at all
+	// How long single items may be waited for, in units of patienceUnit: those
+	// that are read, and those that are written.
+	patience struct{ reading, writing *rate.Limiter }
 	budget   *rate.Limiter
 
 	gate   sync.Mutex
@@ -76,8 +78,9 @@ func New(cfg Config) *Client {
 	}
 	c := &Client{
 		cfg: cfg, http: new(*cfg.HTTP), probing: make(chan struct{}, 1),
-		patience: rate.NewLimiter(rate.Every(10*patienceUnit), int(30*time.Second/patienceUnit)),
 	}
+	c.patience.reading = rate.NewLimiter(rate.Every(10*patienceUnit), int(time.Second/patienceUnit))
+	c.patience.writing = rate.NewLimiter(rate.Every(10*patienceUnit), int(30*time.Second/patienceUnit))
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http.Jar = nil
 	c.graph, _ = url.Parse(cfg.Graph)
@@ -179,8 +182,8 @@ const (
 	// itemTries is how often a single item is tried that fails while the rest
 	// of the source does not.
 	itemTries = 3
-	// patienceUnit is the grain of the waiting for single items. Half a minute
-	// of it may come at once, and it comes back at a tenth of the time.
+	// patienceUnit is the grain of the waiting for single items. A second of it
+	// may come at once, half a minute for those that are written, and it comes back at a tenth of the time.
 	patienceUnit = 100 * time.Millisecond
 )
 
@@ -192,16 +195,20 @@ func shortly(try int) time.Duration {
 
 // spend takes d from the patience for single items, if as much is left: however
 // many of them fail, together they hold nobody up for long.
-func (c *Client) spend(d time.Duration) bool {
-	return c.patience.AllowN(c.cfg.Clock(), int(d/patienceUnit))
+func (c *Client) spend(k *call, d time.Duration) bool {
+	left := c.patience.reading
+	if k.method != http.MethodGet {
+		left = c.patience.writing
+	}
+	return left.AllowN(c.cfg.Clock(), int(d/patienceUnit))
 }
 
 // rest waits for a single item as long as there is patience.
-func (c *Client) rest(ctx context.Context, op string, d time.Duration) error {
-	if !c.spend(d) {
+func (c *Client) rest(ctx context.Context, k *call, d time.Duration) error {
+	if !c.spend(k, d) {
 		return nil
 	}
-	return c.sleep(ctx, op, d)
+	return c.sleep(ctx, k.op, d)
 }
 
 // again decides what follows when k has failed with e for so many tries: nil,
@@ -210,11 +217,13 @@ func (c *Client) rest(ctx context.Context, op string, d time.Duration) error {
 //
 // What fails is either one item, or the source. It is the item when the source
 // has answered anything else since, or does so when it is asked for the drive's
-// root: then there are few tries, shortly one after the other, two if patience
-// with single items has run out, and nobody else waits. When it is the source, waits grow. All of the client's calls wait
-// after a 429, and when different calls get 503 with no answer in between; a
-// single one that does waits alone, for it may be about one bad drive. Nobody
-// waits here for longer than Config.MaxPause.
+// root: then there are few tries, shortly one after the other, at once if patience
+// with single items has run out, and nobody else waits; whoever works on many
+// items tries those that failed once more at the end. When it is the source,
+// waits grow. All of the client's calls wait after a 429, and when different
+// calls get 503 with no answer in between; a single one that does waits alone,
+// for it may be about one bad drive. Nobody waits here for longer than
+// Config.MaxPause.
 func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since uint64) error {
 	if try >= c.cfg.Tries {
 		return e
@@ -223,7 +232,7 @@ func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since ui
 	if k.itemOf != "" && !throttled {
 		switch {
 		case try == 1 && e.RetryAfter == 0:
-			return c.rest(ctx, k.op, shortly(try))
+			return c.rest(ctx, k, shortly(try))
 		case !c.alive(ctx, k.itemOf, since):
 			if ctx.Err() != nil {
 				return during(ctx, k.op)
@@ -231,14 +240,13 @@ func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since ui
 		case try >= max(k.tries, itemTries):
 			return e
 		default:
-			d := shortly(try)
-			if e.RetryAfter > 0 {
-				d = e.RetryAfter
+			if e.RetryAfter == 0 {
+				return c.rest(ctx, k, shortly(try))
 			}
-			if d > 10*time.Second || !c.spend(d) {
+			if e.RetryAfter > 10*time.Second || !c.spend(k, e.RetryAfter) {
 				return e
 			}
-			return c.sleep(ctx, k.op, d)
+			return c.sleep(ctx, k.op, e.RetryAfter)
 		}
 	}
 	d, most := time.Second, time.Minute

@@ -398,7 +398,7 @@ func (x *Download) fail(err error) {
 		}
 	}
 	if x.err == nil {
-		x.err = x.c.rest(x.ctx, x.op, shortly(max(x.tries, x.doubts)))
+		x.err = x.c.rest(x.ctx, &call{op: x.op, method: http.MethodGet}, shortly(max(x.tries, x.doubts)))
 	}
 }
 

@@ -44,6 +44,7 @@ type world struct {
 	catalog *catalog.Catalog
 	vault   *vault.Vault
 	source  *drive.Client
+	url     string // of the source
 	engine  *Engine
 	log     *syncBuffer
 
@@ -134,6 +135,7 @@ func simConfig(dir string, tenant backup.TenantID, users []simtenant.User, fault
 
 // connect builds the server's side of the world on a source at url.
 func (w *world) connect(url string) {
+	w.url = url
 	t := w.t
 	var err error
 	w.source = drive.New(drive.Config{

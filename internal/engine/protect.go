@@ -30,9 +30,9 @@ const (
 	// maxRetried is how many files that failed before are tried again in one
 	// run. Those that were tried least often come first.
 	maxRetried = 200
-	// secondTry is how long a run waits before it tries those files again that
-	// failed by themselves.
-	secondTry = 2 * time.Second
+	// secondTry is how long a run waits at most before it tries those files again
+	// that failed by themselves.
+	secondTry = 5 * time.Second
 	// maxSaid is how many changes that the source left out the log names.
 	maxSaid = 20
 	// maxMoved is how often a run starts over because another was faster.
@@ -143,6 +143,7 @@ type protection struct {
 	saved  *vault.Update                 // what a run that was killed had brought; nil if nothing
 	old    map[backup.ItemID]backup.Unread
 	again  map[backup.ItemID]bool // whose content is read anew although nothing says that it changed
+	began  time.Time
 	at     time.Time
 
 	mu         sync.Mutex // guards what follows, and update.Put and Delete
@@ -175,8 +176,7 @@ type protected struct {
 // knows, by the id under which they are found, are not downloaded as long as
 // they still are what seeds says.
 func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds map[backup.ItemID]vault.Entry) (protected, error) {
-	began := e.Clock()
-	p := &protection{e: e, job: j, unit: unit, state: state, seeds: seeds,
+	p := &protection{e: e, job: j, began: e.Clock(), unit: unit, state: state, seeds: seeds,
 		old: map[backup.ItemID]backup.Unread{}, again: map[backup.ItemID]bool{}, reread: map[backup.ItemID]bool{}, unread: map[backup.ItemID]backup.Unread{}}
 	var err error
 	if p.source, err = e.Sources(j.Tenant); err != nil {
@@ -228,7 +228,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		return protected{}, fmt.Errorf("commit: %w", err)
 	}
 	p.healed(ctx)
-	p.log(began, unread)
+	p.log(unread)
 	return protected{Point: point, Drive: p.drive, Pending: unread}, nil
 }
 
@@ -667,7 +667,10 @@ func (p *protection) download(ctx context.Context) error {
 	if err := p.downloadAll(ctx); err != nil || len(p.later) == 0 {
 		return err
 	}
-	if err := p.e.Sleep(ctx, secondTry); err != nil {
+	// What passes by itself may take a moment. That many items fail is no reason
+	// for the others to wait for long.
+	pause := min(secondTry, p.e.Clock().Sub(p.began)/4)
+	if err := p.e.Sleep(ctx, pause); err != nil {
 		return err
 	}
 	p.todo, p.next, p.later, p.last = p.later, 0, nil, true
@@ -1028,13 +1031,13 @@ func (p *protection) sampled() (contents []string) {
 	return contents
 }
 
-func (p *protection) log(began time.Time, unread []backup.Unread) {
+func (p *protection) log(unread []backup.Unread) {
 	level := slog.LevelInfo
 	if p.put+p.deleted+p.fetched == 0 {
 		level = slog.LevelDebug
 	}
 	p.e.Log.Log(context.Background(), level, "drive backed up", "tenant", p.job.Tenant, "owner", who(p.unit),
-		"downloaded", p.fetched, "bytes", p.bytes, "deleted", p.deleted, "enumerated", p.stage.full, "took", p.e.Clock().Sub(began).Round(time.Millisecond))
+		"downloaded", p.fetched, "bytes", p.bytes, "deleted", p.deleted, "enumerated", p.stage.full, "took", p.e.Clock().Sub(p.began).Round(time.Millisecond))
 	if len(unread) > 0 {
 		first := unread[0]
 		p.e.Log.Warn("items not backed up as they are", "tenant", p.job.Tenant, "owner", who(p.unit), "items", len(unread),

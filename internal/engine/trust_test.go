@@ -194,7 +194,7 @@ func TestItemsThatFailForEverCostLittle(t *testing.T) {
 	if point.Files != 100 || point.Unread != 200 || len(w.unread(unit)) != 200 {
 		t.Errorf("%d files, %d unread in the point, %d named", point.Files, point.Unread, len(w.unread(unit)))
 	}
-	if n := w.asked("all"); n > 2200 {
+	if n := w.asked("all"); n > 2800 {
 		t.Errorf("%d requests for 100 files and 200 that fail", n)
 	}
 	if slept := time.Duration(w.wait.Load() - slept); slept > 3*time.Minute {
