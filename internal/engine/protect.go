@@ -787,10 +787,6 @@ func (p *protection) fetchOnce(ctx context.Context, item drive.Item) (fetched, e
 	defer body.Close()
 	reader := &markedReader{r: body}
 	content, err := p.update.Write(ctx, item.Name, reader)
-	if errors.Is(err, vault.ErrRenew) {
-		body.Close()
-		return p.fetchOnce(ctx, item)
-	}
 	if reader.err != nil {
 		return fetched{}, reader.err // the source's failure, whatever the vault made of it
 	}

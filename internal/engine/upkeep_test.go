@@ -78,19 +78,27 @@ func (w *world) noted() (units []backup.UnitID) {
 	return units
 }
 
-// A drive whose root the vault cannot read is named, keeps its place in the
-// list, and stops the expiry of no other.
+// A drive whose root the vault cannot read is trimmed by its points, and where
+// these cannot be read either it is named and keeps its place in the list. It stops
+// the expiry of no other.
 func TestExpiryPassesOverAnUnreadableDrive(t *testing.T) {
 	w, units := expiring(t, "ann", "bob", "cid")
-	bad := units[1].ID
-	var root string
-	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		if err := tx.QueryRowContext(w.ctx, `SELECT root FROM drive_state WHERE unit = $1`, string(bad)).Scan(&root); err != nil {
+	rootless, bad := units[0].ID, units[1].ID
+	nothing := "k" + strings.Repeat("0", 32)
+	var root, tree string
+	set := func(query string, args ...any) {
+		t.Helper()
+		w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+			_, err := tx.ExecContext(w.ctx, query, args...)
 			return err
-		}
-		_, err := tx.ExecContext(w.ctx, `UPDATE drive_state SET root = $1 WHERE unit = $2`, "k"+strings.Repeat("0", 32), string(bad))
-		return err
+		}))
+	}
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+		return tx.QueryRowContext(w.ctx, `SELECT root, tree FROM drive_state WHERE unit = $1`, string(bad)).Scan(&root, &tree)
 	}))
+	set(`UPDATE drive_state SET root = $1 WHERE unit = $2`, nothing, string(rootless))
+	set(`UPDATE drive_state SET root = $1, tree = $1 WHERE unit = $2`, nothing, string(bad))
+	set(`UPDATE restore_point SET tree = $1 WHERE unit = $2`, nothing, string(bad))
 	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
 	if got := w.noted(); len(got) != 1 || got[0] != bad {
 		t.Errorf("still to be trimmed: %v, want %v alone", got, bad)
@@ -99,10 +107,8 @@ func TestExpiryPassesOverAnUnreadableDrive(t *testing.T) {
 		t.Errorf("the log says %s", log)
 	}
 
-	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(w.ctx, `UPDATE drive_state SET root = $1 WHERE unit = $2`, root, string(bad))
-		return err
-	}))
+	set(`UPDATE drive_state SET root = $1, tree = $2 WHERE unit = $3`, root, tree, string(bad))
+	set(`UPDATE restore_point SET tree = $1 WHERE unit = $2`, tree, string(bad))
 	w.run(jobs.Expire, string(w.tenant), w.engine.expire)
 	if got := w.noted(); len(got) != 0 {
 		t.Errorf("still to be trimmed: %v", got)

@@ -16,8 +16,9 @@ import (
 // A DamageError is of an object of which something stored is not what was
 // written, or is gone. It is ErrDamaged.
 type DamageError struct {
-	Object string
-	Err    error
+	Object   string
+	Contents []string // kopia's ids of what is damaged of it, where that is known
+	Err      error
 }
 
 func (e *DamageError) Error() string {
@@ -55,11 +56,15 @@ func missing(err error) bool {
 // damaged reports whether err says that what is stored is not what was written.
 // Of kopia's errors only those of absence have values of their own.
 func damaged(err error) bool {
-	if errors.Is(err, blob.ErrBlobNotFound) || errors.Is(err, blob.ErrInvalidRange) {
+	if errors.Is(err, blob.ErrBlobNotFound) || errors.Is(err, blob.ErrInvalidRange) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
 	text := err.Error()
-	for _, words := range []string{"invalid checksum", "unable to decrypt", "decrypt:", "error decompressing", "invalid format blob", "message authentication failed"} {
+	for _, words := range []string{
+		"invalid checksum", "unable to decrypt", "decrypt:", "error decrypting", "message authentication failed",
+		"error decompressing", "decompression error", "unable to unpack", "unable to parse manifest",
+		"invalid length", "unexpected chunk length", "invalid indirect object", "invalid format blob", "unable to open index blob",
+	} {
 		if strings.Contains(text, words) {
 			return true
 		}
@@ -85,10 +90,10 @@ func (v *Vault) fresh(ctx context.Context, read func() error) error {
 }
 
 // objectError is the error of reading an object. What is damaged is read a
-// second time, and if it is, noted, so that it is stored anew when somebody
-// writes it again.
-func (v *Vault) objectError(ctx context.Context, oid string, err error) error {
-	err = storageError(err)
+// second time, and if it still is, noted, so that it is stored anew when
+// somebody writes it again.
+func (v *Vault) objectError(ctx context.Context, oid string, cause error) error {
+	err := storageError(cause)
 	if !errors.Is(err, ErrDamaged) || ctx.Err() != nil {
 		return err
 	}
@@ -96,8 +101,26 @@ func (v *Vault) objectError(ctx context.Context, oid string, err error) error {
 		return there
 	}
 	bad := v.inspect(ctx, oid)
+	if len(bad) == 0 && v.whole(ctx, oid) {
+		return fmt.Errorf("%w: object %s was read damaged once, and whole the second time: %w", ErrStorage, oid, cause)
+	}
 	v.MarkDamaged(bad...)
-	return &DamageError{Object: oid, Err: err}
+	return &DamageError{Object: oid, Contents: bad, Err: cause}
+}
+
+// whole reports whether an object can be read to its end.
+func (v *Vault) whole(ctx context.Context, oid string) bool {
+	id, err := object.ParseID(oid)
+	if err != nil {
+		return false
+	}
+	r, err := v.rep.OpenObject(ctx, id)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	n, err := io.Copy(io.Discard, r)
+	return err == nil && n == r.Length()
 }
 
 // inspect returns which of the contents that an object is made of cannot be
@@ -107,27 +130,120 @@ func (v *Vault) inspect(ctx context.Context, oid string) (bad []string) {
 	if err != nil {
 		return nil
 	}
-	all, err := v.rep.VerifyObject(ctx, id)
-	if err != nil {
-		// The list of its contents is itself unreadable.
-		list := id
-		for {
-			inner, ok := list.IndexObjectID()
-			if !ok {
-				break
-			}
-			list = inner
-		}
-		if c, _, ok := list.ContentID(); ok {
-			all = append(all, c)
-		}
-	}
-	for _, c := range all {
+	for _, c := range madeOf(ctx, v.rep, id) {
 		if _, err := v.rep.ContentReader().GetContent(ctx, c); err != nil && damaged(err) {
 			bad = append(bad, c.String())
 		}
 	}
 	return bad
+}
+
+// madeOf returns the contents that an object is made of, as far as can be told:
+// where the list of a long object's contents cannot be read, those of the list.
+func madeOf(ctx context.Context, rep repo.Repository, id object.ID) []content.ID {
+	for {
+		all, err := rep.VerifyObject(ctx, id)
+		if err == nil {
+			return all
+		}
+		list, ok := id.IndexObjectID()
+		if !ok {
+			if c, _, ok := id.ContentID(); ok {
+				return []content.ID{c}
+			}
+			return nil
+		}
+		id = list
+	}
+}
+
+// An objectReader reads an object, and goes on in a pack's new place when another
+// process has moved it. Its errors have their kinds.
+type objectReader struct {
+	v       *Vault
+	ctx     context.Context
+	oid     string
+	r       object.Reader
+	pos, at int64 // where Read goes on, and where r stands; it may stand nowhere, at -1
+}
+
+// openObject opens an object. One that is not where the index has it may have
+// been written or moved by another process a moment ago, so the index is read
+// anew once.
+func (v *Vault) openObject(ctx context.Context, oid string) (object.Reader, error) {
+	if id, err := object.ParseID(oid); err != nil || id == object.EmptyID {
+		return nil, fmt.Errorf("%w: %q names no object", ErrNotFound, oid)
+	}
+	v.objectsRead.Add(1)
+	r := &objectReader{v: v, ctx: ctx, oid: oid}
+	if err := v.fresh(ctx, r.open); err != nil {
+		return nil, v.objectError(ctx, oid, err)
+	}
+	return r, nil
+}
+
+func (r *objectReader) open() error {
+	id, err := object.ParseID(r.oid)
+	if err != nil {
+		return err
+	}
+	r.at = 0
+	r.r, err = r.v.rep.OpenObject(r.ctx, id)
+	return err
+}
+
+func (r *objectReader) Length() int64 { return r.r.Length() }
+func (r *objectReader) Close() error  { return r.r.Close() }
+
+func (r *objectReader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.pos
+	case io.SeekEnd:
+		offset += r.Length()
+	}
+	if offset < 0 {
+		return r.pos, errors.New("vault: seek before the content's beginning")
+	}
+	r.pos = offset
+	return offset, nil
+}
+
+func (r *objectReader) Read(b []byte) (n int, err error) {
+	first := true
+	err = r.v.fresh(r.ctx, func() error {
+		if !first {
+			if err := r.open(); err != nil {
+				return err
+			}
+		}
+		first = false
+		n, err = r.read(b)
+		return err
+	})
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	r.at = -1
+	return 0, r.v.objectError(r.ctx, r.oid, err)
+}
+
+func (r *objectReader) read(b []byte) (int, error) {
+	if r.pos >= r.Length() {
+		return 0, io.EOF
+	}
+	if r.at != r.pos {
+		if _, err := r.r.Seek(r.pos, io.SeekStart); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.r.Read(b)
+	if err != nil && err != io.EOF {
+		return 0, err // what kopia has read besides, it tells nobody
+	}
+	r.pos += int64(n)
+	r.at = r.pos
+	return n, err
 }
 
 // MarkDamaged notes contents whose stored copies are damaged, by kopia's ids.
@@ -176,46 +292,6 @@ func (v *Vault) ContentsOf(ctx context.Context, oid string) ([]string, error) {
 	return all, nil
 }
 
-// renew reports whether an object that was just written is made of contents
-// whose stored copies are damaged. Those are struck from the index, so that
-// writing the object once more stores them.
-func (v *Vault) renew(ctx context.Context, w repo.DirectRepositoryWriter, id object.ID) (bool, error) {
-	v.damage.Lock()
-	defer v.damage.Unlock()
-	if len(v.damage.contents) == 0 {
-		return false, nil
-	}
-	made, err := w.VerifyObject(ctx, id)
-	if err != nil {
-		made = nil
-		for list := id; ; {
-			inner, ok := list.IndexObjectID()
-			if !ok {
-				if c, _, ok := list.ContentID(); ok {
-					made = append(made, c)
-				}
-				break
-			}
-			list = inner
-		}
-	}
-	struck := false
-	for _, c := range made {
-		if !v.damage.contents[c] {
-			continue
-		}
-		if err := w.ContentManager().DeleteContent(ctx, c); err != nil {
-			return false, storageError(err)
-		}
-		delete(v.damage.contents, c)
-		struck = true
-	}
-	if struck {
-		v.log.InfoContext(ctx, "vault: a damaged content is stored anew", "object", id.String())
-	}
-	return struck, nil
-}
-
 // VerifyObjects reads objects back from the storage and returns an error for
 // the first that is not as it was written.
 func (v *Vault) VerifyObjects(ctx context.Context, objects []string) error {
@@ -239,9 +315,9 @@ func (v *Vault) readThrough(ctx context.Context, oid string) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:
-		return v.objectError(ctx, oid, err)
+		return err
 	case n != r.Length():
-		return v.objectError(ctx, oid, fmt.Errorf("%w: it has %d bytes, not %d", ErrDamaged, n, r.Length()))
+		return &DamageError{Object: oid, Err: fmt.Errorf("it has %d bytes, not %d", n, r.Length())}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/kopia/kopia/repo"
@@ -32,6 +33,9 @@ func prepare(ctx context.Context, dir string, st blob.Storage, cfg Config) error
 	id, err := storedID(ctx, st)
 	switch {
 	case err == nil && cfg.ID != "" && id != cfg.ID:
+		if copied, _ := copiedID(ctx, st); copied == cfg.ID {
+			return errFormatBlob
+		}
 		return fmt.Errorf("%w: it has the id %s, and %s was there before; check that the right volume is mounted and that no vaults were swapped", ErrOther, id, cfg.ID)
 	case err == nil:
 		return nil
@@ -41,7 +45,7 @@ func prepare(ctx context.Context, dir string, st blob.Storage, cfg Config) error
 	if some, err := anyBlob(ctx, st); err != nil {
 		return err
 	} else if some {
-		return fmt.Errorf("%w: the blob %s is gone, and what it is needed for is there; put it back, or have it recovered by 'holdfast vault repair'", ErrDamaged, formatBlob)
+		return errFormatBlob
 	}
 	if cfg.ID != "" || !cfg.Create {
 		return fmt.Errorf("%w: the folder is empty; check that its volume is mounted", ErrMissing)
@@ -58,9 +62,86 @@ func storedID(ctx context.Context, st blob.Reader) (string, error) {
 	}
 	var f struct{ UniqueID []byte }
 	if err := json.Unmarshal(b, &f); err != nil || len(f.UniqueID) == 0 {
-		return "", fmt.Errorf("%w: the blob %s cannot be read; have it recovered by 'holdfast vault repair'", ErrDamaged, formatBlob)
+		return "", errFormatBlob
 	}
 	return hex.EncodeToString(f.UniqueID), nil
+}
+
+// copyBlob is our copy of the format blob. Kopia keeps no other, and without it
+// nothing in a vault can be read. Like that it is useless without the password.
+const copyBlob = "holdfast.repository"
+
+// formatCopy returns the copy of the format blob, or nothing.
+func formatCopy(ctx context.Context, st blob.Reader) ([]byte, error) {
+	b, err := readBlob(ctx, st, copyBlob)
+	if errors.Is(err, blob.ErrBlobNotFound) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// keepCopy copies the format blob of a repository that has just been opened.
+func keepCopy(ctx context.Context, st blob.Storage) error {
+	now, err := readBlob(ctx, st, formatBlob)
+	if err != nil {
+		return err
+	}
+	copied, err := formatCopy(ctx, st)
+	if err != nil || bytes.Equal(copied, now) {
+		return err
+	}
+	return putBlob(ctx, st, copyBlob, now)
+}
+
+// errFormatBlob: the blob that makes a folder a repository is damaged or gone.
+var errFormatBlob = fmt.Errorf("%w: the blob %s is gone or not as it was written; have it recovered by 'holdfast vault repair'", ErrDamaged, formatBlob)
+
+// copiedID returns the id in the copy of the format blob.
+func copiedID(ctx context.Context, st blob.Reader) (string, error) {
+	b, err := formatCopy(ctx, st)
+	if err != nil || len(b) == 0 {
+		return "", err
+	}
+	f, err := format.ParseKopiaRepositoryJSON(b)
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(f.UniqueID), nil
+}
+
+// passwordError tells a wrong password from a damaged format blob, which kopia
+// does not: the copy opens with the right one.
+func passwordError(ctx context.Context, st blob.Storage, password string) error {
+	now, err := readBlob(ctx, st, formatBlob)
+	if err != nil {
+		return err
+	}
+	copied, err := formatCopy(ctx, st)
+	if err != nil {
+		return err
+	}
+	if len(copied) == 0 || bytes.Equal(copied, now) {
+		return ErrPassword
+	}
+	if _, err := format.NewManager(ctx, formatOnly{st, copied}, "", 0, password, time.Now); err != nil {
+		return ErrPassword
+	}
+	return errFormatBlob
+}
+
+// formatOnly is a storage with another format blob.
+type formatOnly struct {
+	blob.Storage
+	format []byte
+}
+
+func (f formatOnly) GetBlob(ctx context.Context, id blob.ID, offset, length int64, out blob.OutputBuffer) error {
+	if id != formatBlob {
+		return f.Storage.GetBlob(ctx, id, offset, length, out)
+	}
+	out.Reset()
+	_, err := out.Write(f.format)
+	return err
 }
 
 // readBlob reads a small blob whole.
@@ -80,7 +161,7 @@ var errFound = errors.New("found")
 
 // anyBlob reports whether the storage holds packs or indexes.
 func anyBlob(ctx context.Context, st blob.Storage) (bool, error) {
-	for _, prefix := range []blob.ID{"p", "q", "x", "n"} {
+	for _, prefix := range []blob.ID{"p", "q", "x", "n", copyBlob} {
 		err := st.ListBlobs(ctx, prefix, func(blob.Metadata) error { return errFound })
 		if errors.Is(err, errFound) {
 			return true, nil
@@ -162,8 +243,14 @@ type formatManifest struct {
 // mark or an older one.
 func (v *Vault) checkFormat(ctx context.Context) error {
 	found, err := v.rep.FindManifests(ctx, formatLabels)
+	if err = storageError(err); unreadable(err) {
+		// A pack of manifests is damaged. What does not need them still works, and
+		// Maintain mends it.
+		v.log.ErrorContext(ctx, "vault: manifests cannot be read", "err", err)
+		return nil
+	}
 	if err != nil {
-		return storageError(err)
+		return err
 	}
 	version := 0
 	for _, m := range found {
@@ -179,6 +266,13 @@ func (v *Vault) checkFormat(ctx context.Context) error {
 	if version == formatVersion {
 		return nil
 	}
+	if err := v.writeFormat(ctx); err != nil {
+		v.log.WarnContext(ctx, "vault: it could not be marked with its format", "err", err) // a full disk can still be read
+	}
+	return nil
+}
+
+func (v *Vault) writeFormat(ctx context.Context) error {
 	w, err := v.session(ctx, "format")
 	if err != nil {
 		return err

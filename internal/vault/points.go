@@ -92,12 +92,7 @@ func (v *Vault) Drives(ctx context.Context) iter.Seq2[Stored, error] {
 				continue
 			}
 			s := Stored{Key: DriveKey{Tenant: backup.TenantID(newest.Labels[snapshot.HostnameLabel]), Drive: backup.DriveID(id)}, Root: newest.root}
-			inside := map[string]bool{}
-			for root, at := newest.root, newest; root != "" && !inside[root]; {
-				inside[root] = true
-				root = at.label(afterLabel)
-				at = of[max(0, slices.IndexFunc(of, func(m named) bool { return m.root == root }))]
-			}
+			inside := chain(of, newest.root)
 			for _, m := range of {
 				s.More = s.More || !inside[m.root]
 			}
@@ -145,9 +140,9 @@ func (v *Vault) point(ctx context.Context, tree string) Point {
 	return p
 }
 
-// gather brings together what all manifests of a drive have, what root has if
+// gather brings together what all manifests of a drive have, what a root has if
 // one is given, and the trees that are named.
-func (v *Vault) gather(ctx context.Context, key DriveKey, root string, trees []string) (*tops, error) {
+func (v *Vault) gather(ctx context.Context, key DriveKey, given string, trees []string) (*tops, error) {
 	if err := v.there(ctx); err != nil {
 		return nil, err
 	}
@@ -155,10 +150,12 @@ func (v *Vault) gather(ctx context.Context, key DriveKey, root string, trees []s
 		return nil, storageError(err)
 	}
 	found, err := manifestsOf(ctx, v.rep, key)
-	if err != nil {
+	if unreadable(err) {
+		v.log.ErrorContext(ctx, "vault: manifests cannot be read", "drive", key.Drive, "err", err)
+	} else if err != nil {
 		return nil, err
 	}
-	roots := []string{root}
+	roots := []string{given}
 	for _, m := range slices.Backward(found) {
 		roots = append(roots, m.root)
 	}
@@ -170,10 +167,14 @@ func (v *Vault) gather(ctx context.Context, key DriveKey, root string, trees []s
 		}
 		seen[root] = true
 		some := &tops{v: v}
-		if _, err := some.all(ctx, root); unreadable(err) {
+		whole, err := some.all(ctx, root)
+		if unreadable(err) {
 			continue
 		} else if err != nil {
 			return nil, err
+		}
+		if root == given {
+			all.whole = whole
 		}
 		if len(all.days) == 0 {
 			all.days = some.days
@@ -249,11 +250,15 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 	if next.Object == root {
 		return root, nil
 	}
-	if err := v.publish(ctx, key, &next, root, now); err != nil {
+	after := root
+	if !all.whole {
+		after = "" // nobody knows what else it had
+	}
+	if err := v.publish(ctx, key, &next, after, now); err != nil {
 		return "", err
 	}
 	// Now that it can be read, the manifests whose points it has can go.
-	if err := v.sweep(ctx, v.updates); err != nil {
+	if err := v.sweep(ctx, v.updates); err != nil && !unreadable(err) {
 		return "", err
 	}
 	return next.Object, v.flush(ctx)
@@ -262,7 +267,8 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 // BeginAnew is Begin for a drive whose root or tree cannot be read: all points
 // that can be, those of the trees that are named among them, are brought together
 // under one root, and the update starts from that and from an empty tree, so that
-// it writes every folder anew. It returns the newest tree that it found of a
+// it writes every folder anew, and believes no stored copy of what it writes before
+// it has read it. It returns the newest tree that it found of a
 // backup which came to its end, which may be damaged further down, or "".
 func (v *Vault) BeginAnew(ctx context.Context, key DriveKey, trees ...string) (u *Update, newest string, err error) {
 	root, err := v.Merge(ctx, key, "", trees...)
@@ -278,6 +284,8 @@ func (v *Vault) BeginAnew(ctx context.Context, key DriveKey, trees ...string) (u
 			newest = p.Tree
 		}
 	}
-	u, err = v.Begin(ctx, key, root, "")
+	if u, err = v.Begin(ctx, key, root, ""); err == nil {
+		u.doubt = true
+	}
 	return u, newest, err
 }

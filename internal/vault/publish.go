@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -11,11 +12,15 @@ import (
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/content/index"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/snapshotmaintenance"
+
+	"holdfast/internal/backup"
 )
 
 // source returns the snapshot source of a drive, as kopia spells it:
@@ -51,7 +56,9 @@ func (v *Vault) publish(ctx context.Context, key DriveKey, root *record, after s
 	}
 	v.manifests.Unlock()
 	if due {
-		if err := v.sweep(ctx, v.updates); err != nil {
+		if err := v.sweep(ctx, v.updates); unreadable(err) {
+			v.log.ErrorContext(ctx, "vault: manifests cannot be read, and older ones stay", "err", err)
+		} else if err != nil {
 			return err
 		}
 	}
@@ -101,7 +108,6 @@ func manifestsBySource(ctx context.Context, w repo.Repository, labels map[string
 		if l[snapshot.UsernameLabel] != owner {
 			continue // what somebody else keeps in the repository is left alone
 		}
-		src := l[snapshot.HostnameLabel] + ":" + l[snapshot.PathLabel]
 		n := named{m, l[rootLabel]}
 		if n.root == "" { // of before version 1 of the format
 			s, err := snapshot.LoadSnapshot(ctx, w, m.ID)
@@ -110,7 +116,7 @@ func manifestsBySource(ctx context.Context, w repo.Repository, labels map[string
 			}
 			n.root = s.RootObjectID().String()
 		}
-		bySource[src] = append(bySource[src], n)
+		bySource[n.source()] = append(bySource[n.source()], n)
 	}
 	for _, of := range bySource {
 		slices.SortStableFunc(of, func(a, b named) int { return a.ModTime.Compare(b.ModTime) })
@@ -136,10 +142,11 @@ func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
 		return err
 	}
 	for _, of := range bySource {
-		if len(of) < 2 || !strings.HasPrefix(of[0].Labels[snapshot.PathLabel], drivesPath) {
+		newest := of[len(of)-1]
+		if !strings.HasPrefix(newest.label(snapshot.PathLabel), drivesPath) {
 			continue
 		}
-		if err := v.sweepSource(ctx, w, of, of[len(of)-1]); err != nil {
+		if err := v.sweepSource(ctx, w, of[:len(of)-1], newest.root, chain(of, newest.root)); err != nil {
 			return err
 		}
 	}
@@ -149,34 +156,43 @@ func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
 	return nil
 }
 
-// sweepSource deletes those of a source's manifests whose points are all in the
-// one that stays.
-func (v *Vault) sweepSource(ctx context.Context, w repo.RepositoryWriter, of []named, stays named) error {
+// chain returns a root and those that it follows, as far as a source's manifests
+// tell: it has the points of each, but for those that were given up.
+func chain(of []named, root string) map[string]bool {
 	byRoot := map[string]named{}
 	for _, m := range of {
 		byRoot[m.root] = m
 	}
 	inside := map[string]bool{}
-	for root := stays.root; root != "" && !inside[root]; root = byRoot[root].label(afterLabel) {
+	for root != "" && !inside[root] {
 		inside[root] = true
+		root = byRoot[root].label(afterLabel)
 	}
+	return inside
+}
+
+// sweepSource deletes those manifests whose roots are inside another, or whose
+// points it all has.
+func (v *Vault) sweepSource(ctx context.Context, w repo.RepositoryWriter, of []named, root string, inside map[string]bool) error {
 	var held *tops
 	for _, m := range of {
-		if m.ID == stays.ID {
-			continue
-		}
 		if !inside[m.root] {
 			if held == nil {
 				held = &tops{v: v}
-				if _, err := held.all(ctx, stays.root); unreadable(err) {
-					return nil // it has no points that one could be sure of
+				if _, err := held.all(ctx, root); unreadable(err) {
+					held = &tops{v: v} // it has no points that one could be sure of
 				} else if err != nil {
 					return err
 				}
 			}
-			contained, err := v.contained(ctx, m.root, held)
+			contained, whole, err := v.contained(ctx, m.root, held)
 			if err != nil {
 				return err
+			}
+			if !whole {
+				v.manifests.Lock()
+				v.manifests.unread[m.source()] = true
+				v.manifests.Unlock()
 			}
 			if !contained {
 				continue
@@ -189,6 +205,11 @@ func (v *Vault) sweepSource(ctx context.Context, w repo.RepositoryWriter, of []n
 	return nil
 }
 
+// source names the source of a manifest.
+func (n named) source() string {
+	return n.label(snapshot.HostnameLabel) + ":" + n.label(snapshot.PathLabel)
+}
+
 func (n named) label(name string) string {
 	if n.EntryMetadata == nil {
 		return ""
@@ -197,31 +218,34 @@ func (n named) label(name string) string {
 }
 
 // contained reports whether all points of a root are surely among others. A root
-// or a day that cannot be read may hold any.
-func (v *Vault) contained(ctx context.Context, root string, among *tops) (bool, error) {
+// or a day that cannot be read may hold any, and is not whole.
+func (v *Vault) contained(ctx context.Context, root string, among *tops) (all, whole bool, err error) {
 	old := &tops{v: v}
-	whole, err := old.all(ctx, root)
+	whole, err = old.all(ctx, root)
 	if unreadable(err) || err == nil && !whole {
-		return false, nil
+		return false, false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	for _, day := range old.days {
 		for _, p := range day.points {
-			if !among.has(p.Object) {
-				return false, nil
+			if !p.Checkpoint && !among.has(p.Object) {
+				return false, true, nil
 			}
 		}
 	}
-	return true, nil
+	return true, true, nil
 }
 
 // Expire drops the points of a drive whose trees keep does not hold, and
 // publishes what is left: the drive's new root, which is root when there was
 // nothing to drop, and empty when all was dropped. Only points of root are
-// dropped: what root does not know of is not for its owner to give up. The space
-// is free some days later, when Maintain has found twice that nothing needs it.
+// dropped: what root does not know of is not for its owner to give up. A point
+// that is to be kept and that root lacks, or can no longer give, is looked for in
+// the drive's other manifests and by its own tree. Once all that are to be kept
+// are found, manifests that cannot be read go too. The space is free some days
+// later, when Maintain has found twice that nothing needs it.
 func (v *Vault) Expire(ctx context.Context, key DriveKey, root string, keep map[string]bool) (newRoot string, err error) {
 	if newRoot, err = v.expire(ctx, key, root, keep); err != nil {
 		return "", fmt.Errorf("expire points of drive %s: %w", key.Drive, err)
@@ -230,33 +254,110 @@ func (v *Vault) Expire(ctx context.Context, key DriveKey, root string, keep map[
 }
 
 func (v *Vault) expire(ctx context.Context, key DriveKey, root string, keep map[string]bool) (string, error) {
-	days, err := v.records(ctx, root)
-	if err != nil {
-		return "", err
-	}
 	left := &tops{v: v}
-	for _, day := range days {
-		d := topDay{record: day}
-		if err := left.load(ctx, &d); err != nil {
+	whole, unread := left.all(ctx, root)
+	if unread != nil && !unreadable(unread) {
+		return "", unread
+	}
+	dropped := left.keep(func(tree string) bool { return keep[tree] })
+	lacks := left.lacks(keep)
+	if len(lacks) > 0 {
+		all, err := v.gather(ctx, key, root, lacks)
+		if err != nil {
 			return "", err
 		}
-		left.days = append(left.days, d)
+		for _, day := range all.days {
+			for _, p := range day.points {
+				if keep[p.Object] && !left.has(p.Object) {
+					if err := left.add(ctx, day.Name, p); err != nil {
+						return "", err
+					}
+				}
+			}
+		}
+		missed := len(lacks)
+		lacks = left.lacks(keep)
+		dropped = dropped || len(lacks) < missed
 	}
-	if !left.keep(func(tree string) bool { return keep[tree] }) {
+	// What cannot be read of root, or of other manifests, may hold a point that is
+	// to be kept, until all of those were found elsewhere.
+	found, forgot := len(lacks) == 0, false
+	if found {
+		var err error
+		if forgot, err = v.forgetUnread(ctx, key, root); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case !dropped && unread != nil && !found:
+		return "", unread
+	case !dropped && (whole || !found) && forgot:
+		return root, v.flush(ctx)
+	case !dropped && (whole || !found), len(left.days) == 0 && !whole && !found:
 		return root, nil
-	}
-	if len(left.days) == 0 {
-		if err := v.forget(ctx, v.updates, key); err != nil {
+	case len(left.days) == 0:
+		if err := v.forgetKnown(ctx, key, root); err != nil {
 			return "", err
 		}
 		return "", v.flush(ctx)
 	}
 	now := v.rep.Time()
 	next, err := left.write(ctx, now)
-	if err != nil {
-		return "", err
+	if err != nil || next.Object == root {
+		return next.Object, err
 	}
-	return next.Object, v.publish(ctx, key, &next, root, now)
+	after := ""
+	if whole || found {
+		after = root
+	}
+	return next.Object, v.publish(ctx, key, &next, after, now)
+}
+
+// forgetUnread stages the deletion of the manifests of a drive, but for root's,
+// that were seen to be unreadable and still are.
+func (v *Vault) forgetUnread(ctx context.Context, key DriveKey, root string) (forgot bool, err error) {
+	src := key.source()
+	name := src.Host + ":" + src.Path
+	v.manifests.Lock()
+	seen := v.manifests.unread[name]
+	delete(v.manifests.unread, name)
+	v.manifests.Unlock()
+	if !seen {
+		return false, nil
+	}
+	of, err := manifestsOf(ctx, v.updates, key)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range of {
+		if m.root == root {
+			continue
+		}
+		t := &tops{v: v}
+		whole, err := t.all(ctx, m.root)
+		if err == nil && whole {
+			continue
+		}
+		if err != nil && !unreadable(err) {
+			return false, err
+		}
+		v.log.WarnContext(ctx, "vault: a manifest that cannot be read is given up, as all points that are wanted are elsewhere", "drive", key.Drive, "root", m.root)
+		if err := v.updates.DeleteManifest(ctx, m.ID); err != nil {
+			return false, storageError(err)
+		}
+		forgot = true
+	}
+	return forgot, nil
+}
+
+// forgetKnown stages the deletion of the manifests of a drive that have nothing
+// which root does not have.
+func (v *Vault) forgetKnown(ctx context.Context, key DriveKey, root string) error {
+	of, err := manifestsOf(ctx, v.updates, key)
+	if err != nil {
+		return err
+	}
+	return v.sweepSource(ctx, v.updates, of, root, chain(of, root))
 }
 
 // Destroy drops all that the vault holds of a drive, also what cannot be read
@@ -290,12 +391,14 @@ func (v *Vault) forget(ctx context.Context, w repo.RepositoryWriter, key DriveKe
 // catalog has, and then runs what kopia's schedule says is due: quick
 // maintenance hourly, and daily the full one, which collects what nothing has
 // needed for longer than any update may take to publish. A drive that roots
-// does not name is left as it is; one whose root is empty has no points, and
-// its manifests go within a day. One process should maintain a vault at a time.
+// does not name, or has no root of, is left as it is. One process should maintain
+// a vault at a time.
 //
 // A drive whose root cannot be read keeps the manifests that it has, and is
-// returned; the others are maintained. As long as a manifest names what cannot
-// be read kopia collects nothing, and the error is ErrDamaged or ErrNotFound.
+// returned; the others are maintained. While a root is damaged, and may be mended,
+// nothing is collected; one that is not even in the packs is no reason to wait. As
+// long as a manifest names what cannot be read kopia collects nothing, and the
+// error is ErrDamaged or ErrNotFound.
 func (v *Vault) Maintain(ctx context.Context, roots map[DriveKey]string) (unread []DriveKey, err error) {
 	if unread, err = v.maintain(ctx, roots, maintenance.ModeAuto); err != nil {
 		err = fmt.Errorf("maintain vault: %w", err)
@@ -303,7 +406,7 @@ func (v *Vault) Maintain(ctx context.Context, roots map[DriveKey]string) (unread
 	return unread, err
 }
 
-func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode maintenance.Mode) ([]DriveKey, error) {
+func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode maintenance.Mode) (unread []DriveKey, err error) {
 	if err := v.there(ctx); err != nil {
 		return nil, err
 	}
@@ -315,9 +418,23 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 		return nil, err
 	}
 	defer w.Close(context.WithoutCancel(ctx))
-	unread, err := v.repair(ctx, w, roots)
+	found, err := manifestsBySource(ctx, w, snapshots)
+	if unreadable(err) {
+		if err = v.mendManifests(ctx, w, roots); err == nil {
+			found, err = manifestsBySource(ctx, w, snapshots)
+		}
+	}
 	if err != nil {
 		return nil, err
+	}
+	bad, err := v.repair(ctx, w, found, roots)
+	if err != nil {
+		return nil, err
+	}
+	hold := false
+	for key, why := range bad {
+		unread = append(unread, key)
+		hold = hold || errors.Is(why, ErrDamaged)
 	}
 	if p, err := maintenance.GetParams(ctx, w); err != nil {
 		return unread, storageError(err)
@@ -331,50 +448,52 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 	if err := w.Flush(ctx); err != nil {
 		return unread, storageError(err)
 	}
+	if hold {
+		mode = maintenance.ModeQuick
+	}
+	// Else a damaged content that nothing needs any more would keep kopia from ever
+	// forgetting any: it moves what is left of packs before that.
+	if err := os.Setenv("KOPIA_IGNORE_MAINTENANCE_REWRITE_ERROR", "1"); err != nil {
+		return unread, err
+	}
 	err = snapshotmaintenance.Run(ctx, w, mode, false, v.safety)
+	if err != nil && strings.Contains(err.Error(), "failed to rewrite") {
+		err = fmt.Errorf("%w: what is still needed of a pack cannot be moved: %w", ErrDamaged, err)
+	}
 	return unread, storageError(errors.Join(err, w.Flush(ctx)))
 }
 
-// grace is how long a manifest newer than the catalog's is taken for one that
-// is being published.
-const grace = 24 * time.Hour
-
 // repair stages, for each drive of roots, a manifest of its root where there
 // is none, and the deletion of those whose points that one has. It returns the
-// drives whose roots cannot be read.
-func (v *Vault) repair(ctx context.Context, w repo.RepositoryWriter, roots map[DriveKey]string) (unread []DriveKey, err error) {
-	bySource, err := manifestsBySource(ctx, w, snapshots)
-	if err != nil {
-		return nil, err
-	}
+// drives whose roots cannot be read, and why.
+func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySource map[string][]named, roots map[DriveKey]string) (bad map[DriveKey]error, err error) {
 	now := v.rep.Time()
+	bad = map[DriveKey]error{}
+	recovered := false
 	for key, root := range roots {
-		src := key.source()
-		of := bySource[src.Host+":"+src.Path]
 		if root == "" {
-			for _, m := range of {
-				if now.Sub(m.ModTime) > grace {
-					if err := w.DeleteManifest(ctx, m.ID); err != nil {
-						return nil, storageError(err)
-					}
-				}
-			}
 			continue
 		}
-		i := slices.IndexFunc(of, func(m named) bool { return m.root == root })
-		if i >= 0 {
-			older := of[:i+1]
-			if len(older) > 1 {
-				if err := v.sweepSource(ctx, w, older, of[i]); err != nil {
-					return nil, err
-				}
+		src := key.source()
+		of := bySource[src.Host+":"+src.Path]
+		if i := slices.IndexFunc(of, func(m named) bool { return m.root == root }); i >= 0 {
+			if err := v.sweepSource(ctx, w, of[:i], root, chain(of, root)); err != nil {
+				return nil, err
 			}
 			continue
 		}
 		v.log.WarnContext(ctx, "vault: manifest disagrees with the catalog and is put right", "drive", key.Drive, "root", root)
 		d, err := v.readDir(ctx, root)
+		if errors.Is(err, ErrNotFound) && !recovered && v.absent(root) {
+			// Before it counts as gone: has the index lost it?
+			recovered = true
+			if _, err := v.Recover(ctx); err != nil {
+				return nil, err
+			}
+			d, err = v.readDir(ctx, root)
+		}
 		if unreadable(err) {
-			unread = append(unread, key)
+			bad[key] = err
 			continue
 		}
 		if err != nil {
@@ -384,5 +503,136 @@ func (v *Vault) repair(ctx context.Context, w repo.RepositoryWriter, roots map[D
 			return nil, err
 		}
 	}
-	return unread, nil
+	return bad, nil
+}
+
+// absent notes a root that the vault does not have, and reports whether that is
+// new.
+func (v *Vault) absent(root string) bool {
+	v.manifests.Lock()
+	defer v.manifests.Unlock()
+	if v.manifests.absent[root] {
+		return false
+	}
+	v.manifests.absent[root] = true
+	return true
+}
+
+// mendManifests gives up contents of kopia's in which manifests are stored, and
+// which are damaged: as long as there is one, kopia reads no manifest at all. The
+// catalog has the roots of its drives; those of others are looked for among all
+// directories.
+func (v *Vault) mendManifests(ctx context.Context, w repo.DirectRepositoryWriter, roots map[DriveKey]string) error {
+	var all, bad []content.ID
+	err := w.ContentReader().IterateContents(ctx, content.IterateOptions{Range: index.PrefixRange(manifest.ContentPrefix)}, func(i content.Info) error {
+		all = append(all, i.ContentID)
+		return nil
+	})
+	if err != nil {
+		return storageError(err)
+	}
+	for _, c := range all {
+		_, err := w.ContentReader().GetContent(ctx, c)
+		if err != nil && damaged(err) { // and a second time, for certain
+			_, err = w.ContentReader().GetContent(ctx, c)
+		}
+		switch {
+		case err == nil || missing(err):
+		case damaged(err):
+			bad = append(bad, c)
+		default:
+			return storageError(err)
+		}
+	}
+	if err := v.there(ctx); err != nil {
+		return err
+	}
+	tenant := backup.TenantID("")
+	for key := range roots {
+		tenant = key.Tenant
+	}
+	if len(bad) == 0 || tenant == "" {
+		return fmt.Errorf("%w: manifests cannot be read", ErrDamaged)
+	}
+	found, err := v.findRoots(ctx, w, tenant, roots)
+	if err != nil {
+		return err
+	}
+	for _, c := range bad {
+		v.log.ErrorContext(ctx, "vault: manifests are damaged, and are made anew", "content", c.String())
+		if err := w.ContentManager().DeleteContent(ctx, c); err != nil {
+			return storageError(err)
+		}
+	}
+	now := v.rep.Time()
+	for key, points := range found {
+		root, err := points.write(ctx, now)
+		if err == nil {
+			err = save(ctx, v.updates, key.source(), &root, "", now)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := w.Flush(ctx); err != nil {
+		return storageError(err)
+	}
+	return v.flush(ctx)
+}
+
+// findRoots looks for the points of drives that known does not name, among all
+// directories of the vault.
+func (v *Vault) findRoots(ctx context.Context, w repo.DirectRepositoryWriter, tenant backup.TenantID, known map[DriveKey]string) (map[DriveKey]*tops, error) {
+	var dirs []string
+	err := w.ContentReader().IterateContents(ctx, content.IterateOptions{Range: index.PrefixRange(dirPrefix)}, func(i content.Info) error {
+		dirs = append(dirs, i.ContentID.String())
+		return nil
+	})
+	if err != nil {
+		return nil, storageError(err)
+	}
+	found := map[DriveKey]*tops{}
+	for _, oid := range dirs {
+		d, err := v.readDir(ctx, oid)
+		if unreadable(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(d.records) == 0 || slices.ContainsFunc(d.records, func(r record) bool {
+			_, err := time.Parse(time.DateOnly, r.Name)
+			return err != nil || !r.isDir() || r.ID != ""
+		}) {
+			continue
+		}
+		t := &tops{v: v}
+		if _, err := t.all(ctx, oid); err != nil {
+			return nil, err
+		}
+		for _, day := range t.days {
+			for _, p := range day.points {
+				b, err := v.base(ctx, "", p.Object)
+				if unreadable(err) {
+					continue
+				}
+				if err != nil {
+					return nil, err
+				}
+				key := DriveKey{tenant, b.point.Drive}
+				if _, ok := known[key]; ok || key.Drive == "" {
+					continue
+				}
+				if found[key] == nil {
+					found[key] = &tops{v: v}
+				}
+				if !found[key].has(p.Object) {
+					if err := found[key].add(ctx, day.Name, p); err != nil {
+						return nil, err
+					}
+				}
+			}
+		}
+	}
+	return found, nil
 }

@@ -155,15 +155,11 @@ func (v *Vault) Open(ctx context.Context, content string) (Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open content %s: %w", content, err)
 	}
-	return &reader{
-		seq: r, at: func() (object.Reader, error) { return v.openObject(ctx, content) },
-		wrong: func(err error) error { return v.objectError(ctx, content, err) },
-	}, nil
+	return &reader{seq: r, at: func() (object.Reader, error) { return v.openObject(ctx, content) }}, nil
 }
 
 type reader struct {
-	seq   object.Reader // for Read and Seek
-	wrong func(error) error
+	seq object.Reader // for Read and Seek
 
 	at  func() (object.Reader, error)
 	mu  sync.Mutex
@@ -174,12 +170,12 @@ func (r *reader) Size() int64 { return r.seq.Length() }
 
 func (r *reader) Read(b []byte) (int, error) {
 	n, err := r.seq.Read(b)
-	return n, r.failed(err)
+	return n, readError(err)
 }
 
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
 	n, err := r.seq.Seek(offset, whence)
-	return n, r.failed(err)
+	return n, readError(err)
 }
 
 func (r *reader) ReadAt(b []byte, off int64) (int, error) {
@@ -198,13 +194,13 @@ func (r *reader) ReadAt(b []byte, off int64) (int, error) {
 		}
 	}
 	if _, err := r.ran.Seek(off, io.SeekStart); err != nil {
-		return 0, r.failed(err)
+		return 0, readError(err)
 	}
 	n, err := io.ReadFull(r.ran, b)
 	if err == io.ErrUnexpectedEOF {
 		err = io.EOF
 	}
-	return n, r.failed(err)
+	return n, readError(err)
 }
 
 func (r *reader) Close() error {
@@ -216,11 +212,9 @@ func (r *reader) Close() error {
 	return r.seq.Close()
 }
 
-// failed is the error of a read. A pack that was moved while its content was
-// being read is read from its new place by whoever opens the content anew.
-func (r *reader) failed(err error) error {
+func readError(err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return fmt.Errorf("read content: %w", r.wrong(err))
+	return fmt.Errorf("read content: %w", err)
 }

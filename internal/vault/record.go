@@ -19,6 +19,7 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
+	"golang.org/x/text/unicode/norm"
 
 	"holdfast/internal/backup"
 )
@@ -43,6 +44,12 @@ type record struct {
 	// TrueName is the item's name where Name had to differ: because two
 	// siblings would share it, or a file system could not bear it.
 	TrueName []byte `json:"trueName,omitempty"`
+	// TrueTime is Modified where that had to differ, because kopia counts the
+	// nanoseconds since 1970 and cannot tell of other centuries.
+	TrueTime time.Time `json:"trueTime,omitzero"`
+	// Checkpoint marks what a backup left that did not come to its end, and a day
+	// with such a thing in it.
+	Checkpoint bool `json:"checkpoint,omitempty"`
 }
 
 const (
@@ -56,8 +63,9 @@ const (
 func newRecord(e Entry) record {
 	r := record{
 		Type: fileType, Mode: fileMode, Size: e.Size, Object: e.Content,
-		ID: e.ID, Modified: utc(e.Modified), Created: utc(e.Created), CTag: e.CTag, Hash: e.Hash, Stored: e.Stored,
+		ID: e.ID, Created: utc(e.Created), CTag: e.CTag, Hash: e.Hash, Stored: e.Stored,
 	}
+	r.setModified(utc(e.Modified))
 	if e.Kind == backup.Folder {
 		r.Type, r.Mode, r.Size, r.Object = dirType, dirMode, 0, ""
 	}
@@ -65,19 +73,46 @@ func newRecord(e Entry) record {
 	return r
 }
 
-// utc returns t as it will be read again: in UTC, without a monotonic clock.
+// utc returns t as it will be read again: in UTC, without a monotonic clock. A
+// year that JSON has no form for is no time.
 func utc(t time.Time) time.Time {
-	if t.IsZero() {
+	t = t.UTC().Round(0)
+	if t.IsZero() || t.Year() < 0 || t.Year() > 9999 {
 		return time.Time{}
 	}
-	return t.UTC().Round(0)
+	return t
+}
+
+// The first and the last second that kopia can tell of.
+var (
+	kopiaFirst = time.Date(1677, 9, 21, 0, 12, 44, 0, time.UTC)
+	kopiaLast  = time.Date(2262, 4, 11, 23, 47, 16, 0, time.UTC)
+)
+
+// setModified dates r, keeping the item's own time where kopia could not bear it.
+func (r *record) setModified(own time.Time) {
+	r.Modified, r.TrueTime = own, time.Time{}
+	switch {
+	case own.IsZero():
+	case own.Before(kopiaFirst):
+		r.Modified, r.TrueTime = kopiaFirst, own
+	case own.After(kopiaLast):
+		r.Modified, r.TrueTime = kopiaLast, own
+	}
+}
+
+func (r *record) trueTime() time.Time {
+	if !r.TrueTime.IsZero() {
+		return r.TrueTime
+	}
+	return r.Modified
 }
 
 // entry returns the record as an item below parent.
 func (r *record) entry(parent backup.ItemID) Entry {
 	e := Entry{
 		ID: r.ID, Parent: parent, Name: r.trueName(), Kind: backup.File, Size: r.Size,
-		Created: r.Created, Modified: r.Modified, CTag: r.CTag, Hash: r.Hash, Stored: r.Stored, Content: r.Object,
+		Created: r.Created, Modified: r.trueTime(), CTag: r.CTag, Hash: r.Hash, Stored: r.Stored, Content: r.Object,
 	}
 	if r.isDir() {
 		e.Kind, e.Size, e.Content = backup.Folder, 0, ""
@@ -106,7 +141,7 @@ func (r *record) setName(own, stored string) {
 // below a folder does not count.
 func (r *record) sameItem(s *record) bool {
 	return r.ID == s.ID && r.Type == s.Type && r.trueName() == s.trueName() &&
-		r.Modified.Equal(s.Modified) && r.Created.Equal(s.Created) && r.CTag == s.CTag && r.Hash == s.Hash && r.Stored == s.Stored &&
+		r.trueTime().Equal(s.trueTime()) && r.Created.Equal(s.Created) && r.CTag == s.CTag && r.Hash == s.Hash && r.Stored == s.Stored &&
 		(r.isDir() || r.Object == s.Object && r.Size == s.Size)
 }
 
@@ -187,25 +222,9 @@ func (v *Vault) readObject(ctx context.Context, oid string) ([]byte, error) {
 	defer r.Close()
 	b := make([]byte, r.Length())
 	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, v.objectError(ctx, oid, err)
+		return nil, storageError(err)
 	}
 	return b, nil
-}
-
-// openObject opens an object. One that is not where the index has it may have
-// been written or moved by another process a moment ago, so the index is read
-// anew once.
-func (v *Vault) openObject(ctx context.Context, oid string) (r object.Reader, err error) {
-	id, err := object.ParseID(oid)
-	if err != nil || oid == "" {
-		return nil, fmt.Errorf("%w: %q names no object", ErrNotFound, oid)
-	}
-	v.objectsRead.Add(1)
-	err = v.fresh(ctx, func() (err error) { r, err = v.rep.OpenObject(ctx, id); return err })
-	if err != nil {
-		return nil, v.objectError(ctx, oid, err)
-	}
-	return r, nil
 }
 
 // Contents are named with one of these prefixes, which puts them into kopia's
@@ -217,26 +236,24 @@ const (
 
 // writeObject writes a small object of ours.
 func (v *Vault) writeObject(ctx context.Context, w repo.DirectRepositoryWriter, prefix content.IDPrefix, description string, b []byte) (string, error) {
-	for {
-		id, err := write(ctx, w, object.WriterOptions{
-			Description: description, Prefix: prefix,
-			Compressor: fastest, MetadataCompressor: fastest,
-		}, b)
-		if err != nil {
-			return "", storageError(err)
-		}
-		again, err := v.renew(ctx, w, id)
-		if err != nil {
-			return "", err
-		}
-		if !again {
-			v.objectsWritten.Add(1)
-			return id.String(), nil
-		}
+	ow := v.newWriter(ctx, w, object.WriterOptions{
+		Description: description, Prefix: prefix,
+		Compressor: fastest, MetadataCompressor: fastest,
+	})
+	defer ow.Close()
+	_, err := ow.Write(b)
+	if err != nil {
+		return "", storageError(err)
 	}
+	id, err := ow.Result()
+	if err != nil {
+		return "", storageError(err)
+	}
+	v.objectsWritten.Add(1)
+	return id.String(), nil
 }
 
-func write(ctx context.Context, w repo.RepositoryWriter, opt object.WriterOptions, b []byte) (object.ID, error) {
+func writeBytes(ctx context.Context, w repo.RepositoryWriter, opt object.WriterOptions, b []byte) (object.ID, error) {
 	ow := w.NewObjectWriter(ctx, opt)
 	defer ow.Close()
 	if _, err := ow.Write(b); err != nil {
@@ -355,5 +372,6 @@ func holds(r *record) int {
 	return 0
 }
 
-// fold returns the form in which names that differ in case only are equal.
-func fold(name string) string { return strings.ToLower(name) }
+// fold returns the form in which names are equal that a file system may take for
+// the same: they differ in case, or in how their letters are composed.
+func fold(name string) string { return strings.ToLower(norm.NFC.String(name)) }

@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
+	"regexp"
 
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/content"
-	"github.com/kopia/kopia/repo/format"
 )
 
 // Recovered is what Recover found.
@@ -48,29 +48,14 @@ func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
 		return found, err
 	}
 	defer w.Close(context.WithoutCancel(ctx))
-	indexed := map[blob.ID]bool{}
-	err = w.ContentReader().IteratePacks(ctx, content.IteratePackOptions{IncludePacksWithOnlyDeletedContent: true}, func(p content.PackInfo) error {
-		indexed[p.PackID] = true
-		return nil
-	})
-	if err != nil {
-		return found, err
-	}
 	for _, prefix := range []blob.ID{content.PackBlobIDPrefixRegular, content.PackBlobIDPrefixSpecial} {
 		err := w.BlobStorage().ListBlobs(ctx, prefix, func(m blob.Metadata) error {
-			if indexed[m.BlobID] {
-				return nil
+			n, err := v.recoverPack(ctx, w, m)
+			if err == nil && n > 0 {
+				found.Packs++
+				found.Contents += n
 			}
-			// What another process is writing now is in no index yet either, and
-			// does no harm there.
-			infos, err := w.ContentManager().RecoverIndexFromPackBlob(ctx, m.BlobID, m.Length, true)
-			if err != nil {
-				v.log.WarnContext(ctx, "vault: the index of a pack cannot be recovered", "pack", m.BlobID, "err", err)
-				return nil
-			}
-			found.Packs++
-			found.Contents += len(infos)
-			return nil
+			return err
 		})
 		if err != nil {
 			return found, err
@@ -85,14 +70,39 @@ func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
 	return found, v.rep.Refresh(ctx)
 }
 
-// Repair puts right what keeps a vault from being opened and what its own packs
-// can put right: the blob that makes it a repository, of which each pack of kopia's
-// may hold a copy, and a damaged index, which is made anew from all packs. What it
-// takes away it first copies to the folder Config.State. It says what it did; of a
-// vault that opens it does nothing but Recover. The vault must not be in use.
+// recoverPack stages what a pack has and no index knows, and returns how much that
+// is. What another process is writing now is in no index yet either, and does no
+// harm there.
+func (v *Vault) recoverPack(ctx context.Context, w repo.DirectRepositoryWriter, m blob.Metadata) (unknown int, err error) {
+	infos, err := w.ContentManager().RecoverIndexFromPackBlob(ctx, m.BlobID, m.Length, false)
+	if err != nil {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		v.log.WarnContext(ctx, "vault: the index of a pack cannot be recovered", "pack", m.BlobID, "err", err)
+		return 0, nil
+	}
+	for _, info := range infos {
+		if _, err := w.ContentInfo(ctx, info.ContentID); missing(err) {
+			unknown++
+		} else if err != nil {
+			return 0, err
+		}
+	}
+	if unknown > 0 {
+		_, err = w.ContentManager().RecoverIndexFromPackBlob(ctx, m.BlobID, m.Length, true)
+	}
+	return unknown, err
+}
+
+// Repair puts right what keeps a vault from being opened and what the vault itself
+// can put right: the blob that makes it a repository, of which it keeps a copy, and
+// damaged blobs of the index, which is recovered from the packs. What it takes away
+// it first copies to the folder Config.State. It says what it did; of a vault that
+// opens it does nothing but Recover. The vault must not be in use.
 func Repair(ctx context.Context, cfg Config) (did []string, err error) {
 	cfg.Create = false
-	for range 3 {
+	for {
 		v, openErr := Open(ctx, cfg)
 		if openErr == nil {
 			defer v.Close(ctx)
@@ -105,7 +115,7 @@ func Repair(ctx context.Context, cfg Config) (did []string, err error) {
 		if !errors.Is(openErr, ErrDamaged) && !errors.Is(openErr, ErrPassword) {
 			return did, openErr
 		}
-		what, err := repairStep(ctx, cfg)
+		what, err := repairStep(ctx, cfg, openErr)
 		if err != nil {
 			return did, fmt.Errorf("repair vault in %s: %w", cfg.Dir, storageError(err))
 		}
@@ -114,11 +124,10 @@ func Repair(ctx context.Context, cfg Config) (did []string, err error) {
 		}
 		did = append(did, what)
 	}
-	return did, fmt.Errorf("%w: it still does not open", ErrDamaged)
 }
 
 // repairStep mends the first thing that is wrong, and says what.
-func repairStep(ctx context.Context, cfg Config) (string, error) {
+func repairStep(ctx context.Context, cfg Config, why error) (string, error) {
 	st, err := filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, false)
 	if err != nil {
 		return "", err
@@ -132,64 +141,39 @@ func repairStep(ctx context.Context, cfg Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(copied) > 0 && !bytes.Equal(copied, old) {
+	if errors.Is(why, errFormatBlob) {
+		if len(copied) == 0 || bytes.Equal(copied, old) {
+			return "", nil
+		}
 		if len(old) > 0 {
 			if err := setAside(cfg, formatBlob, old); err != nil {
 				return "", err
 			}
 		}
-		return "put " + formatBlob + " back from a copy in a pack", putBlob(ctx, st, formatBlob, copied)
+		return "put " + formatBlob + " back from its copy", putBlob(ctx, st, formatBlob, copied)
 	}
-	if len(old) == 0 {
-		return "", nil
-	}
-	return rebuildIndex(ctx, cfg, st)
+	return dropIndex(ctx, cfg, st, why)
 }
 
-// formatCopy returns the newest copy of the format blob that a pack holds.
-func formatCopy(ctx context.Context, st blob.Storage) (newest []byte, err error) {
-	var at time.Time
-	for _, prefix := range []blob.ID{content.PackBlobIDPrefixRegular, content.PackBlobIDPrefixSpecial} {
-		err = errors.Join(err, st.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
-			if !m.Timestamp.After(at) {
-				return nil
-			}
-			if b, err := format.RecoverFormatBlob(ctx, st, m.BlobID, m.Length); err == nil {
-				newest, at = b, m.Timestamp
-			}
-			return nil
-		}))
-	}
-	return newest, err
-}
-
-// rebuildIndex takes a vault's index away and makes it anew from all packs.
-func rebuildIndex(ctx context.Context, cfg Config, st blob.Storage) (string, error) {
-	n := 0
-	for _, prefix := range []blob.ID{"x", "n"} {
-		var ids []blob.ID
-		if err := st.ListBlobs(ctx, prefix, func(m blob.Metadata) error { ids = append(ids, m.BlobID); return nil }); err != nil {
-			return "", err
-		}
-		for _, id := range ids {
-			b, err := readBlob(ctx, st, id)
-			if err == nil {
-				err = setAside(cfg, string(id), b)
-			}
-			if err == nil {
-				err = st.DeleteBlob(ctx, id)
-			}
-			if err != nil {
-				return "", err
-			}
-			n++
-		}
-	}
-	if n == 0 {
+// dropIndex takes the blob of the index away that why is about. What it knew, the
+// packs know too.
+func dropIndex(ctx context.Context, cfg Config, st blob.Storage, why error) (string, error) {
+	m := indexBlob.FindStringSubmatch(why.Error())
+	if m == nil {
 		return "", nil
 	}
-	return fmt.Sprintf("took the %d blobs of the damaged index away", n), nil
+	b, err := readBlob(ctx, st, blob.ID(m[1]))
+	if err == nil {
+		err = setAside(cfg, m[1], b)
+	}
+	if err == nil {
+		err = st.DeleteBlob(ctx, blob.ID(m[1]))
+	}
+	return "took the damaged blob " + m[1] + " of the index away", err
 }
+
+// indexBlob finds the blob that kopia could not load, which only its words tell.
+var indexBlob = regexp.MustCompile(`(?:error loading index blob|unable to open pack index) "?([xn][0-9a-zA-Z_-]+)`)
 
 // setAside keeps a copy of what a repair takes away.
 func setAside(cfg Config, name string, b []byte) error {

@@ -88,27 +88,18 @@ const recordHistory = 30 * 24 * time.Hour
 
 // writeRecord writes a file of a record, however long it is.
 func (v *Vault) writeRecord(ctx context.Context, name string, fill func(io.Writer) error) (string, int64, error) {
-	for {
-		ow := v.updates.NewObjectWriter(ctx, object.WriterOptions{Description: "RECORD:" + name, Prefix: metaPrefix, Compressor: fastest, MetadataCompressor: fastest})
-		counted := &countedWriter{w: ow}
-		if err := fill(counted); err != nil {
-			ow.Close()
-			return "", 0, errors.Join(err, storageError(counted.err))
-		}
-		id, err := ow.Result()
-		ow.Close()
-		if err != nil {
-			return "", 0, storageError(err)
-		}
-		again, err := v.renew(ctx, v.updates, id)
-		if err != nil {
-			return "", 0, err
-		}
-		if !again {
-			v.objectsWritten.Add(1)
-			return id.String(), counted.n, nil
-		}
+	ow := v.newWriter(ctx, v.updates, object.WriterOptions{Description: "RECORD:" + name, Prefix: metaPrefix, Compressor: fastest, MetadataCompressor: fastest})
+	defer ow.Close()
+	counted := &countedWriter{w: ow}
+	if err := fill(counted); err != nil {
+		return "", 0, errors.Join(err, storageError(counted.err))
 	}
+	id, err := ow.Result()
+	if err != nil {
+		return "", 0, storageError(err)
+	}
+	v.objectsWritten.Add(1)
+	return id.String(), counted.n, nil
 }
 
 type countedWriter struct {

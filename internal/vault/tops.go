@@ -11,8 +11,9 @@ import (
 // Tops are the two uppermost levels of a drive's root: the days, and in them
 // the points.
 type tops struct {
-	v    *Vault
-	days []topDay // by name, which sorts by time
+	v     *Vault
+	days  []topDay // by name, which sorts by time
+	whole bool     // all days of the root that was asked for could be read
 }
 
 type topDay struct {
@@ -135,6 +136,35 @@ func (t *tops) keep(stays func(tree string) bool) (dropped bool) {
 	return dropped
 }
 
+// dropCheckpoints drops the points of backups that did not come to their end.
+func (t *tops) dropCheckpoints(ctx context.Context) error {
+	for i := range t.days {
+		day := &t.days[i]
+		if !day.Checkpoint {
+			continue
+		}
+		if err := t.load(ctx, day); unreadable(err) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		day.points = slices.DeleteFunc(day.points, func(r record) bool { return r.Checkpoint })
+		day.changed = true
+	}
+	t.days = slices.DeleteFunc(t.days, func(d topDay) bool { return d.loaded && len(d.points) == 0 })
+	return nil
+}
+
+// lacks returns those of the trees that are to be kept which no point has.
+func (t *tops) lacks(keep map[string]bool) (trees []string) {
+	for tree, kept := range keep {
+		if kept && tree != "" && !t.has(tree) {
+			trees = append(trees, tree)
+		}
+	}
+	return trees
+}
+
 // write writes the root, and the days that changed.
 func (t *tops) write(ctx context.Context, at time.Time) (record, error) {
 	days := make([]record, 0, len(t.days))
@@ -144,6 +174,7 @@ func (t *tops) write(ctx context.Context, at time.Time) (record, error) {
 			if err != nil {
 				return record{}, err
 			}
+			written.Checkpoint = slices.ContainsFunc(day.points, func(r record) bool { return r.Checkpoint })
 			day.record = written
 		}
 		days = append(days, day.record)

@@ -52,7 +52,9 @@ type Content struct {
 
 // PointInfo is what Seal keeps beside the drive's tree.
 type PointInfo struct {
-	Incomplete bool // a checkpoint of a backup that is still under way
+	// Incomplete marks a checkpoint of a backup that is still under way. It is no
+	// point, and goes when the next one is sealed that is complete.
+	Incomplete bool
 	// Whose drive it is and under which policy, so that a catalog can be made
 	// again from the vault alone.
 	Unit   backup.UnitID
@@ -88,6 +90,15 @@ type Update struct {
 	gone  map[backup.ItemID]bool
 	order map[backup.ItemID]int // of puts, rising from 1
 	last  int
+	doubt bool // no stored copy is believed to be whole
+}
+
+// context returns the one to write with.
+func (u *Update) context(ctx context.Context) context.Context {
+	if u.doubt {
+		return context.WithValue(ctx, doubting{}, true)
+	}
+	return ctx
 }
 
 // A base is the tree that an update starts from, and what was read of it.
@@ -344,14 +355,10 @@ const sampleSize = 32 << 10
 
 var samples = sync.Pool{New: func() any { return new([sampleSize]byte) }}
 
-// ErrRenew: the stored copy of a content is damaged, and was just given up for
-// the one that is to be written once more.
-var ErrRenew = errors.New("write the content once more, to replace a damaged copy")
-
 // Write stores a file's content and returns what an Entry needs of it. It is
 // in the vault for good once the update is sealed with an entry that names it.
-// An error of r is returned as it is. With ErrRenew the same content must be
-// written again, from its beginning.
+// An error of r is returned as it is. What the vault has of the content and
+// cannot read any more is stored anew.
 func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, error) {
 	buf := samples.Get().(*[sampleSize]byte)
 	defer samples.Put(buf)
@@ -362,7 +369,7 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	}
 	sample, more := sample[:n], err == nil
 
-	ow := u.v.updates.NewObjectWriter(ctx, object.WriterOptions{
+	ow := u.v.newWriter(u.context(ctx), u.v.updates, object.WriterOptions{
 		Description: "FILE:" + name, Compressor: compressor(sample, more), MetadataCompressor: fastest,
 	})
 	defer ow.Close()
@@ -384,11 +391,6 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	id, err := ow.Result()
 	if err != nil {
 		return Content{}, fmt.Errorf("write content: %w", storageError(err))
-	}
-	if again, err := u.v.renew(ctx, u.v.updates, id); err != nil {
-		return Content{}, fmt.Errorf("write content: %w", err)
-	} else if again {
-		return Content{ID: id.String(), Size: size}, ErrRenew
 	}
 	u.v.objectsWritten.Add(1)
 	return Content{ID: id.String(), Size: size}, nil
@@ -444,7 +446,7 @@ func (u *Update) Close() {
 func (u *Update) Seal(ctx context.Context, at time.Time, info PointInfo) (Sealed, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s, err := u.seal(ctx, at, info)
+	s, err := u.seal(u.context(ctx), at, info)
 	if err != nil {
 		return Sealed{}, fmt.Errorf("seal drive %s: %w", u.key.Drive, err)
 	}
@@ -526,6 +528,11 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 	if err := tops.read(ctx, u.base.root); err != nil {
 		return "", "", err
 	}
+	if !point.Incomplete {
+		if err := tops.dropCheckpoints(ctx); err != nil {
+			return "", "", err
+		}
+	}
 	day, name, err := tops.name(ctx, at)
 	if err != nil {
 		return "", "", err
@@ -534,6 +541,7 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 	if err != nil {
 		return "", "", err
 	}
+	pointDir.Checkpoint = point.Incomplete
 	if err := tops.add(ctx, day, pointDir); err != nil {
 		return "", "", err
 	}

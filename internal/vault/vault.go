@@ -126,6 +126,10 @@ type Vault struct {
 		sync.Mutex
 		live  int // sources at the last sweep
 		stale int // published since, each leaving an older one behind
+		// absent are roots of the catalog's that are not in the vault, and that its
+		// packs were searched for.
+		absent map[string]bool
+		unread map[string]bool // sources that have a manifest which cannot be read
 	}
 
 	// All updates write through one session, so that one flush serves all that
@@ -145,6 +149,7 @@ const owner = "holdfast"
 // ErrPassword, ErrDamaged, ErrNewer or ErrStorage. The vault must be closed.
 func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	v := &Vault{log: cfg.Log, safety: maintenance.SafetyFull}
+	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
@@ -209,8 +214,14 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
 	})
+	if errors.Is(err, repo.ErrInvalidPassword) {
+		err = passwordError(ctx, st, string(cfg.Password))
+	}
 	if err != nil {
 		return nil, err
+	}
+	if err := keepCopy(ctx, st); err != nil && cfg.Log != nil {
+		cfg.Log.WarnContext(ctx, "vault: its format blob has no copy", "err", err) // a full disk can still be read
 	}
 	return rep.(repo.DirectRepository), nil
 }
