@@ -9,6 +9,7 @@ ifeq ($(CI),true)
 RACE := -race
 endif
 FUZZTIME ?= 1m
+SOAK ?= 1000000
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ build: ## build the binary into bin/
 test: lint ## lint, then every test on every database that is here, and each fuzz target for a moment
 	go test $(RACE) -timeout 20m ./...
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
+
+soak: ## a million random actions on drives, backups and restores, against a model (hours; SOAK=n for n)
+	HOLDFAST_ACTIONS=$(SOAK) go test -run '^TestModel$$' -count=1 -timeout 0 ./internal/engine
 
 conformance: ## drive a server with Microsoft's own Go and JavaScript clients (minutes to build at first)
 	cd conformance && go vet ./... && go test -timeout 20m -count=1 ./...
@@ -43,4 +47,4 @@ fuzz: ## run each fuzz target for FUZZTIME
 		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
 	done
 
-.PHONY: help demo dev build test conformance lint bench fuzz
+.PHONY: help demo dev build test soak conformance lint bench fuzz
