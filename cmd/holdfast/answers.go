@@ -64,6 +64,15 @@ type (
 		ProtectionDateTime, ExpirationDateTime time.Time
 		Tags                                   string
 		ProtectionUnit                         unitAnswer
+
+		Lacks    int       `json:"@holdfast.unreadItemCount"`
+		Verified time.Time `json:"@holdfast.verifiedDateTime"`
+		Lost     bool      `json:"@holdfast.isLost"`
+	}
+	unreadAnswer struct {
+		Path, Code, Message string
+		SinceDateTime       time.Time
+		IsHeld              bool
 	}
 	searchAnswer struct {
 		SearchResults             []struct{ RestorePoint pointAnswer }

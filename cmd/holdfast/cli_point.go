@@ -37,7 +37,7 @@ func (c *cli) pointCommand() *cobra.Command {
 	search.Flags().BoolVar(&oldest, "oldest", false, "find the oldest instead")
 	search.Flags().BoolVar(&fast, "fast", false, "only points that can be browsed")
 
-	show := &cobra.Command{Use: "show POINT", Short: "Show a restore point", Args: args(1, 1), RunE: c.run(c.pointShow)}
+	show := &cobra.Command{Use: "show POINT", Short: "Show a restore point, and what it does not hold", Args: args(1, 1), RunE: c.run(c.pointShow)}
 	return group("point", "List and find restore points",
 		"A restore point is a drive as it was at a time. A TIME is 2026-01-31, 2026-01-31\n15:04 (both of this machine's time zone), or 2026-01-31T15:04:05Z.", list, search, show)
 }
@@ -65,11 +65,29 @@ func parseTime(text string, end bool) (time.Time, error) {
 func wire(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999Z07:00") }
 
 func (c *cli) printPoints(ctx context.Context, points []pointAnswer, values []json.RawMessage, none string) error {
-	return printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{"POINT", "TIME", "EXPIRES", "BROWSABLE", "UNIT", "OWNER"},
+	return printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{"POINT", "TIME", "EXPIRES", "BROWSABLE", "STATE", "VERIFIED", "UNIT", "OWNER"},
 		func(p pointAnswer) []string {
 			return []string{p.ID, clock(p.ProtectionDateTime), clock(p.ExpirationDateTime), map[bool]string{true: "yes", false: "no"}[p.Tags == "fastRestore"],
-				p.ProtectionUnit.ID, c.ownerOf(ctx, p.ProtectionUnit)}
+				p.state(), p.verified(), p.ProtectionUnit.ID, c.ownerOf(ctx, p.ProtectionUnit)}
 		}, none)
+}
+
+// state says in a word or two whether a point is all that it should be.
+func (p pointAnswer) state() string {
+	switch {
+	case p.Lost:
+		return "lost"
+	case p.Lacks > 0:
+		return "lacks " + number(p.Lacks, "item")
+	}
+	return "complete"
+}
+
+func (p pointAnswer) verified() string {
+	if p.Verified.IsZero() {
+		return "not yet"
+	}
+	return clock(p.Verified)
 }
 
 func (c *cli) pointList(ctx context.Context, drive, from, to string, limit int) error {
@@ -206,10 +224,36 @@ func (c *cli) pointSearch(ctx context.Context, s search, drives []string) error 
 }
 
 func (c *cli) pointShow(ctx context.Context, args []string) error {
-	p, value, err := get[pointAnswer](ctx, c, "/restorePoints/"+segment(args[0])+"?$expand=protectionUnit")
+	at := "/restorePoints/" + segment(args[0])
+	p, value, err := get[pointAnswer](ctx, c, at+"?$expand=protectionUnit")
 	if err != nil {
 		return err
 	}
-	return c.printOne(value, p.ID, "Point", p.ID, "Time", clock(p.ProtectionDateTime), "Expires", clock(p.ExpirationDateTime), "Tags", p.Tags,
+	err = c.printOne(value, p.ID, "Point", p.ID, "Time", clock(p.ProtectionDateTime), "Expires", clock(p.ExpirationDateTime), "Tags", p.Tags,
+		"State", p.state(), "Verified", p.verified(),
 		"Unit", p.ProtectionUnit.ID, "Owner", c.ownerOf(ctx, p.ProtectionUnit), "Policy", p.ProtectionUnit.PolicyID)
+	if err != nil || p.Lacks == 0 || c.json || c.quiet {
+		return err
+	}
+	return c.pointLacks(ctx, at)
+}
+
+// pointLacks lists what a point does not hold as it was.
+func (c *cli) pointLacks(ctx context.Context, at string) error {
+	fmt.Fprintf(c.out, "\nThe point does not hold these items as they were at its time:\n")
+	for value, err := range c.api.All(ctx, at+"/holdfast.unread") {
+		if err != nil {
+			return err
+		}
+		var u unreadAnswer
+		if err := json.Unmarshal(value, &u); err != nil {
+			return err
+		}
+		held := "not held"
+		if u.IsHeld {
+			held = "held as it was last readable"
+		}
+		fmt.Fprintf(c.out, "  %s\n    %s (%s, since %s): %s\n", u.Path, u.Code, held, clock(u.SinceDateTime), u.Message)
+	}
+	return nil
 }

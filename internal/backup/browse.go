@@ -93,6 +93,8 @@ type Browser interface {
 	// Children returns what a folder of a point holds: folders first, each kind
 	// by name. ItemNotFound.
 	Children(ctx context.Context, p Point, folder ItemID) ([]Item, error)
+	// Unread returns what a point does not hold as it was, by path.
+	Unread(ctx context.Context, p Point) ([]Unread, error)
 }
 
 // An ItemRef says which item of a drive is meant: the first half of the

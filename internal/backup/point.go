@@ -1,6 +1,9 @@
 package backup
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // An ItemKind is what a drive item is.
 type ItemKind string
@@ -67,4 +70,36 @@ type Unread struct {
 	// again. They are the drive's business, not the point's.
 	Attempts int       `json:"attempts,omitempty"`
 	Next     time.Time `json:"next,omitzero"`
+}
+
+// maxUnread is how many items an error names one by one.
+const maxUnread = 100
+
+// Lacks is the problem of a point that does not hold some items as they were, or
+// nil. It names the first hundred.
+func Lacks(unread []Unread) *Problem {
+	if len(unread) == 0 {
+		return nil
+	}
+	held := 0
+	for _, u := range unread {
+		if u.Held {
+			held++
+		}
+	}
+	p := &Problem{Code: ItemsNotBackedUp, Message: fmt.Sprintf("%s could not be backed up as they are; all others were. Of %d the last content that could be read is held, of %d none.", items(len(unread)), held, len(unread)-held)}
+	if len(unread) > maxUnread {
+		p.Message += fmt.Sprintf(" The first %d are named here; holdfast.unread of the restore point lists all.", maxUnread)
+	}
+	for _, u := range unread[:min(len(unread), maxUnread)] {
+		p.Details = append(p.Details, Detail{Code: u.Code, Message: u.Message, Target: u.Path})
+	}
+	return p
+}
+
+func items(n int) string {
+	if n == 1 {
+		return "1 item"
+	}
+	return fmt.Sprintf("%d items", n)
 }

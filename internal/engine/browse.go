@@ -48,6 +48,15 @@ func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.Ite
 	return items, nil
 }
 
+// Unread returns what a point does not hold as it was.
+func (e *Engine) Unread(ctx context.Context, p backup.Point) ([]backup.Unread, error) {
+	v, err := e.Vaults(ctx, p.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	return v.Unread(ctx, p.Tree)
+}
+
 func noItem() error {
 	return backup.Fail(backup.ItemNotFound, "The restore point holds no such item.")
 }

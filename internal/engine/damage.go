@@ -17,10 +17,10 @@ import (
 // stays as it was. Points that cannot be read are marked as lost.
 func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []backup.Unread, error) {
 	e := p.e
-	e.Log.Error("the vault does not give what it should hold of a drive; the drive begins anew", "tenant", p.job.Tenant, "owner", who(p.unit), "drive", p.drive.ID, "err", why)
 	if _, err := p.vault.Recover(ctx); err != nil {
-		return vault.Sealed{}, nil, err
+		return vault.Sealed{}, nil, err // the vault itself may be away
 	}
+	e.Log.Error("the vault does not give what it should hold of a drive; the drive begins anew", "tenant", p.job.Tenant, "owner", who(p.unit), "drive", p.drive.ID, "err", why)
 	trees, err := e.Catalog.LiveTrees(ctx, p.job.Tenant, p.unit.ID, p.drive.ID)
 	if err != nil {
 		return vault.Sealed{}, nil, err

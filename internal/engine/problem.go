@@ -117,24 +117,10 @@ func unreadable(item drive.Item, err error) (backup.Code, string) {
 
 // notBackedUp is the error of a unit whose point does not hold all as it is, or
 // nil.
-func notBackedUp(pending []backup.Unread) *backup.Problem {
-	if len(pending) == 0 {
-		return nil
-	}
-	p := &backup.Problem{Code: backup.ItemsNotBackedUp}
-	held := 0
-	for _, item := range pending {
-		if item.Held {
-			held++
-		}
-	}
-	p.Message = fmt.Sprintf("%s could not be backed up as they are; all others were. Of %d of these the last content that could be read is held, of %d none. "+
-		"They are tried again, and the newest restore point names all of them.", count(len(pending), "item"), held, len(pending)-held)
-	if len(pending) > maxDetails {
-		p.Message += fmt.Sprintf(" The first %d are named here.", maxDetails)
-	}
-	for _, item := range pending[:min(len(pending), maxDetails)] {
-		p.Details = append(p.Details, backup.Detail{Code: item.Code, Message: item.Message, Target: item.Path})
+func notBackedUp(unread []backup.Unread) *backup.Problem {
+	p := backup.Lacks(unread)
+	if p != nil {
+		p.Message += " They are tried again by themselves."
 	}
 	return p
 }

@@ -74,7 +74,7 @@ func (s *Server) createBrowseSession(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, driveBrowseSet, driveBrowseSet+"/"+string(b.ID), browseView(b))
+	return created(x, driveBrowseSet, driveBrowseSet+"/"+string(b.ID), browseView(s.withLacks(x, b)))
 }
 
 // browseSession is the browse session of the address.
@@ -88,7 +88,18 @@ func (s *Server) getBrowseSession(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, x.set(), browseView(b))
+	return show(x, http.StatusOK, x.set(), browseView(s.withLacks(x, b)))
+}
+
+// withLacks has a session say what its point does not hold as it was, if nothing
+// else stands against it. That the vault cannot tell now is told by browsing.
+func (s *Server) withLacks(x *exchange, b backup.BrowseSession) backup.BrowseSession {
+	if b.Problem == nil && b.Status == backup.BrowseCreated {
+		if unread, err := s.cfg.Browser.Unread(x.ctx(), b.Point); err == nil {
+			b.Problem = backup.Lacks(unread)
+		}
+	}
+	return b
 }
 
 func (s *Server) deleteBrowseSession(x *exchange) (reply, error) {

@@ -46,6 +46,13 @@ func (shelf) Item(_ context.Context, _ backup.Point, ref backup.ItemRef) (backup
 	return backup.Item{}, backup.Fail(backup.ItemNotFound, "Unknown.")
 }
 
+func (shelf) Unread(_ context.Context, p backup.Point) (unread []backup.Unread, _ error) {
+	for i := range int(p.Unread) {
+		unread = append(unread, backup.Unread{Item: "i", Path: fmt.Sprintf("a/%03d.txt", i), Code: backup.ResourceLocked, Message: "The file is locked.", Since: p.At, Held: i%2 == 0})
+	}
+	return unread, nil
+}
+
 func (shelf) Children(_ context.Context, _ backup.Point, folder backup.ItemID) (items []backup.Item, _ error) {
 	for _, i := range shelved {
 		if i.Parent == folder {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -27,6 +28,14 @@ type listing[T any] struct {
 	fetch func(catalog.Page) (catalog.List[T], error)
 	view  func(T) (odata.Entity, error)
 	size  int // of a page, and no larger one; 0: as asked
+}
+
+// resource is what the context of an answer names.
+func (l listing[T]) resource() string {
+	if strings.HasPrefix(l.set, "holdfast.") { // ours, of no set
+		return l.set
+	}
+	return root + "/" + l.set
 }
 
 // list answers with a page.
@@ -70,7 +79,7 @@ func list[T any](s *Server, x *exchange, l listing[T]) (reply, error) {
 		next = s.tokens.NextLink(string(x.tenant()), x.base, x.path(), x.options, got.Next)
 	}
 	f := x.form()
-	body, err := f.Collection(f.Context(root+"/"+l.set, false), total, next, items)
+	body, err := f.Collection(f.Context(l.resource(), false), total, next, items)
 	return reply{status: http.StatusOK, body: body, content: x.here(), paged: true}, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +27,16 @@ func pointView(p backup.Point, unit *backup.Unit) odata.Entity {
 	e.Add("protectionDateTime", odata.FormatTime(p.At))
 	e.Add("expirationDateTime", odata.FormatTime(p.Expires))
 	e.Add("tags", p.Tags)
+	// Ours; clients pass over annotations that they do not know.
+	if p.Unread > 0 {
+		e.Add("@holdfast.unreadItemCount", p.Unread)
+	}
+	if !p.Verified.IsZero() {
+		e.Add("@holdfast.verifiedDateTime", odata.FormatTime(p.Verified))
+	}
+	if p.Lost {
+		e.Add("@holdfast.isLost", true)
+	}
 	if unit != nil {
 		u := odata.Entity{Type: driveUnit, Path: root + "/" + unitSet + "('" + string(unit.ID) + "')"}
 		u.Add("id", unit.ID)
@@ -179,6 +190,42 @@ func (s *Server) getPoint(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	return show(x, http.StatusOK, pointSet, pointView(p, unit))
+}
+
+// listUnread serves holdfast.unread, a function of ours on a restore point: what
+// the point does not hold as it was.
+func (s *Server) listUnread(x *exchange) (reply, error) {
+	p, _, err := s.point(x)
+	if err != nil {
+		return reply{}, err
+	}
+	unread, err := s.cfg.Browser.Unread(x.ctx(), p)
+	if err != nil {
+		return reply{}, err
+	}
+	return list(s, x, listing[backup.Unread]{
+		set: "holdfast.unread",
+		fetch: func(page catalog.Page) (catalog.List[backup.Unread], error) {
+			from, _ := strconv.Atoi(page.After)
+			from = min(max(from, page.Skip, 0), len(unread))
+			end := min(from+page.Limit, len(unread))
+			l := catalog.List[backup.Unread]{Items: unread[from:end], Total: int64(len(unread))}
+			if end < len(unread) {
+				l.Next = strconv.Itoa(end)
+			}
+			return l, nil
+		},
+		view: func(u backup.Unread) (odata.Entity, error) {
+			var e odata.Entity
+			e.Add("path", u.Path)
+			e.Add("code", u.Code)
+			e.Add("message", u.Message)
+			addTime(&e, "sinceDateTime", u.Since)
+			e.Add("isHeld", u.Held)
+			addText(&e, "itemId", string(u.Item))
+			return e, nil
+		},
+	})
 }
 
 // getPointUnit serves the protectionUnit of a point.

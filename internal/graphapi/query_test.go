@@ -177,7 +177,7 @@ func TestEveryListIsCounted(t *testing.T) {
 		counted[r.path] = true
 	}
 	for _, r := range routes() {
-		if r.method == "GET" && slices.Contains(r.options, odata.SkipToken) && !strings.Contains(r.path, "/graph.") && !counted[r.path+"/$count"] && !r.action {
+		if r.method == "GET" && slices.Contains(r.options, odata.SkipToken) && !strings.Contains(r.path, "/graph.") && !counted[r.path+"/$count"] && !r.action && !strings.Contains(r.path, "holdfast.") {
 			t.Errorf("there is no %s/$count", r.path)
 		}
 		if slices.Contains(r.options, odata.Filter) && r.entity != nil && r.entity.listed == nil && r.entity != pointType {

@@ -152,6 +152,8 @@ func routes() []route {
 		route{method: "GET", path: pointSet, op: identity.ListPoints, handle: (*Server).listPoints, entity: pointType, options: pointOptions},
 		route{method: "GET", path: pointSet + "/$count", op: identity.ListPoints, handle: (*Server).countPoints, options: []odata.Option{odata.Filter, odata.Expand}, plain: true},
 		route{method: "GET", path: pointSet + "/{id}", op: identity.GetPoint, handle: (*Server).getPoint, entity: pointType, options: expandable},
+		route{method: "GET", path: pointSet + "/{id}/holdfast.unread", op: identity.GetPoint, handle: (*Server).listUnread,
+			options: []odata.Option{odata.Top, odata.Skip, odata.Count, odata.SkipToken}},
 		route{method: "GET", path: pointSet + "/{id}/protectionUnit", op: identity.GetPoint, handle: (*Server).getPointUnit, entity: unitType, options: single},
 		route{method: "POST", path: pointSet + "/search", op: identity.SearchPoints, handle: (*Server).searchPoints, body: requiredBody,
 			badBody: backup.InvalidSearchRequest, action: true},

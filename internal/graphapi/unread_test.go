@@ -1,0 +1,69 @@
+package graphapi
+
+import (
+	"strings"
+	"testing"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+)
+
+// TestPointsSayWhatTheyLack: a point shows how many items it does not hold as
+// they were, when it was verified and whether it is lost; holdfast.unread lists
+// the items in pages; a browse session names the first of them.
+func TestPointsSayWhatTheyLack(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		points, _ := w.fast(c, ownerN(1), ownerN(2), ownerN(3))
+		lacking, lost, whole := points[0], points[1], points[2]
+		set := func(id backup.PointID, what string) {
+			t.Helper()
+			err := w.db.Tx(t.Context(), func(tx *database.Tx) error {
+				_, err := tx.ExecContext(t.Context(), `UPDATE restore_point SET `+what+` WHERE id = $1`, string(id))
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(lacking.ID, "unread = 150, verified = 1795000000000000")
+		set(lost.ID, "lost = 1")
+
+		got := c.do("GET", "/restorePoints/"+string(lacking.ID), nil).want(200)
+		if got.json["@holdfast.unreadItemCount"] != 150.0 || got.json["@holdfast.verifiedDateTime"] != "2026-11-18T11:06:40Z" || got.json["@holdfast.isLost"] != nil {
+			t.Errorf("the point that lacks items: %s", got.text)
+		}
+		if got := c.do("GET", "/restorePoints/"+string(lost.ID), nil).want(200); got.json["@holdfast.isLost"] != true {
+			t.Errorf("the lost point: %s", got.text)
+		}
+		if got := c.do("GET", "/restorePoints/"+string(whole.ID), nil).want(200); strings.Contains(got.text, "holdfast.") {
+			t.Errorf("the whole point: %s", got.text)
+		}
+
+		var paths []string
+		at := "/restorePoints/" + string(lacking.ID) + "/holdfast.unread?$count=true"
+		for pages := 0; at != "" && pages < 10; pages++ {
+			got := c.do("GET", at, nil).want(200)
+			for _, v := range got.list("value") {
+				paths = append(paths, v.(obj)["path"].(string))
+			}
+			if pages == 0 && got.json["@odata.count"] != 150.0 {
+				t.Errorf("the count: %s", got.text)
+			}
+			next, _ := got.json["@odata.nextLink"].(string)
+			at = strings.TrimPrefix(next, host+"/v1.0/"+root)
+		}
+		if len(paths) != 150 || paths[149] != "a/149.txt" {
+			t.Errorf("%d items are listed, the last is %q", len(paths), paths[len(paths)-1])
+		}
+		w.app(fabrikam).do("GET", "/restorePoints/"+string(lacking.ID)+"/holdfast.unread", nil).want(404)
+
+		session := c.do("POST", "/"+driveBrowseSet, obj{"restorePointId": lacking.ID}).want(201)
+		problem, _ := session.json["error"].(obj)
+		details, _ := problem["details"].([]any)
+		if problem["code"] != string(backup.ItemsNotBackedUp) || len(details) != 100 || !strings.Contains(problem["message"].(string), "150 items") {
+			t.Errorf("the browse session's error is %v", problem["message"])
+		}
+		c.do("POST", "/"+driveBrowseSet, obj{"restorePointId": lost.ID}).want(400, backup.InvalidRestorePoint)
+	})
+}
