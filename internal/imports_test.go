@@ -47,6 +47,7 @@ var doors = map[string][]string{
 	"github.com/go-jose/go-jose":    {"internal/simtenant"},
 	"github.com/spf13/cobra":        {"cmd/holdfast"},
 	"github.com/vbauerster/mpb":     {"cmd/holdfast"},
+	"github.com/prometheus":         {"internal/engine", "cmd/holdfast"},
 }
 
 func TestImports(t *testing.T) {

@@ -193,6 +193,9 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 			t.Errorf("%s = %d %s", path, code, body)
 		}
 	}
+	if code, body := status("/metrics"); code != http.StatusOK || !strings.Contains(body, "holdfast_changes_found_total 0") {
+		t.Errorf("/metrics = %d %s", code, body)
+	}
 	if err := os.Rename(d.data.path("vault"), d.data.path("vault.gone")); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -43,6 +46,7 @@ type server struct {
 	vaults  *vaults
 	sources map[backup.TenantID]*drive.Client
 	engine  *engine.Engine
+	metrics http.Handler // Prometheus's text
 
 	listeners sync.WaitGroup
 	https     []*http.Server
@@ -116,6 +120,11 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Vaults:   s.vaults.get,
 		Interval: time.Duration(cfg.Interval), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers,
 	})
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(s.engine.Collectors()...)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 
 	var issuers []identity.Issuer
 	for _, i := range cfg.Issuers {
@@ -245,6 +254,8 @@ func (s *server) handler(rest http.Handler) http.Handler {
 			fmt.Fprintln(w, "ok")
 		case r.URL.Path == "/readyz":
 			s.ready(w, r)
+		case r.URL.Path == "/metrics":
+			s.metrics.ServeHTTP(w, r)
 		case rest != nil && !isAPI(r.URL.Path):
 			rest.ServeHTTP(w, r)
 		default:

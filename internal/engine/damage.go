@@ -153,6 +153,7 @@ func (p *protection) healed(ctx context.Context) {
 		p.e.Log.Warn("healed damage not noted", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
 		return
 	}
+	p.e.metrics.healed.Add(float64(n))
 	p.e.Log.Info("damage in the vault is healed: the source still had the contents", "tenant", p.job.Tenant, "owner", who(p.unit), "contents", n)
 }
 
@@ -210,6 +211,8 @@ func (e *Engine) verifyOne(ctx context.Context, v *vault.Vault, d catalog.DriveR
 		}
 		found = append(found, n)
 	}
+	e.metrics.verified.Add(float64(report.Bytes))
+	e.metrics.damaged.Add(float64(len(found)))
 	if err := e.Catalog.NoteDamage(ctx, tenant, found); err != nil {
 		return report, err
 	}

@@ -22,7 +22,6 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"holdfast/internal/backup"
@@ -69,9 +68,9 @@ type Config struct {
 type Engine struct {
 	Config
 
-	mu    sync.Mutex
-	locks map[string]*lock
-	found atomic.Int64 // changes that sources had left out
+	mu      sync.Mutex
+	locks   map[string]*lock
+	metrics metrics
 }
 
 // A lock is there as long as somebody holds it or waits for it.
@@ -94,7 +93,7 @@ func New(cfg Config) *Engine {
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
 	}
-	return &Engine{Config: cfg, locks: map[string]*lock{}}
+	return &Engine{Config: cfg, metrics: newMetrics(), locks: map[string]*lock{}}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

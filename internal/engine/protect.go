@@ -73,6 +73,7 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	case stopped(ctx, err), errors.Is(err, catalog.ErrMoved):
 		return jobs.Result{}, err
 	}
+	e.metrics.failures.Inc()
 	problem, lasting := explain(err)
 	switch failed := e.Catalog.FailUnit(ctx, j, id, &problem); {
 	case errors.Is(failed, catalog.ErrNotWanted):
@@ -227,6 +228,8 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	if err != nil {
 		return protected{}, fmt.Errorf("commit: %w", err)
 	}
+	e.metrics.points.Inc()
+	e.metrics.unread.Add(float64(len(unread)))
 	p.healed(ctx)
 	p.log(unread)
 	return protected{Point: point, Drive: p.drive, Pending: unread}, nil
@@ -609,7 +612,7 @@ func (p *protection) tellFound(ctx context.Context) {
 	if len(p.stage.found) == 0 {
 		return
 	}
-	p.e.found.Add(int64(len(p.stage.found)))
+	p.e.metrics.found.Add(float64(len(p.stage.found)))
 	said := 0
 	for id, how := range p.stage.found {
 		if said++; said > maxSaid {

@@ -10,7 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"holdfast/internal/backup"
+	"holdfast/internal/database"
 	"holdfast/internal/jobs"
 	"holdfast/internal/simtenant"
 )
@@ -136,6 +140,60 @@ func TestRootThatIsGoneMakesNoPoint(t *testing.T) {
 	}
 	w.faults.Clear()
 	w.same("the point", w.look(home), w.kept(w.backUp(unit).Tree))
+}
+
+func TestWhatAnEnumerationFindsIsCounted(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, map[string]string{"a.txt": "a", "b.txt": "b"})
+	unit := w.protectAll()[0]
+	w.backUp(unit)
+	// A delta that tells nothing of a change, as if the source had lost it.
+	w.put(home, map[string]string{"c.txt": "c"})
+	_, s, err := w.catalog.UnitForRestore(w.ctx, w.tenant, unit.ID)
+	w.must(err)
+	w.faults.Add(simtenant.Fault{Times: 1, Status: 200, Header: http.Header{"Content-Type": {"application/json"}},
+		Body:  fmt.Sprintf(`{"value":[],"@odata.deltaLink":%q}`, s.Cursor),
+		Match: func(r *http.Request) bool { return strings.HasSuffix(strings.TrimRight(r.URL.Path, "/"), "/delta") }})
+	if kept := w.kept(w.backUp(unit).Tree); len(kept) != 2 {
+		t.Fatalf("the point holds %v", kept)
+	}
+	if n := value(t, w.engine.metrics.found); n != 0 {
+		t.Errorf("%v changes were found before anybody looked", n)
+	}
+	var lost string // the cursor after the change
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+		d, err := w.source.UserDrive(w.ctx, w.users[0].ID)
+		if err != nil {
+			return err
+		}
+		changes := w.source.Delta(w.ctx, d.ID, "")
+		for _, err := range changes.All() {
+			if err != nil {
+				return err
+			}
+		}
+		lost = changes.Cursor()
+		_, err = tx.ExecContext(w.ctx, `UPDATE drive_state SET cursor = $1 WHERE unit = $2`, lost, string(unit.ID))
+		return err
+	}))
+	w.skew.Add(int64(8 * 24 * time.Hour))
+	w.same("the point", w.look(home), w.kept(w.backUp(unit).Tree))
+	if n := value(t, w.engine.metrics.found); n == 0 {
+		t.Error("no change was counted as found")
+	}
+	if !strings.Contains(w.log.String(), "the source left a change out") {
+		t.Errorf("the log says %s", w.log)
+	}
+}
+
+func value(t *testing.T, c prometheus.Counter) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
 }
 
 func TestKilledRunLeavesNoGhosts(t *testing.T) {
