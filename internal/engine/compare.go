@@ -119,14 +119,25 @@ func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey,
 	if err != nil {
 		return 0, err
 	}
+	var known []string
 	for _, u := range units {
 		unlock, ok := e.tryLock("unit " + string(u))
 		if !ok {
 			return 0, nil // it is being backed up, and its next root is on the way
 		}
 		defer unlock()
+		trees, err := e.Catalog.LiveTrees(ctx, key.Tenant, u, key.Drive)
+		if err != nil {
+			return 0, err
+		}
+		known = append(known, trees...)
 	}
-	points, err := v.Points(ctx, key)
+	if len(known) > 0 {
+		if err := e.markLost(ctx, v, key, known); err != nil {
+			return 0, err
+		}
+	}
+	points, err := v.Points(ctx, key, known...)
 	if err != nil {
 		return 0, err
 	}
@@ -160,7 +171,7 @@ func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey,
 	if t.Pending, err = v.Unread(ctx, t.Tree); err != nil {
 		return 0, err
 	}
-	if t.Root, err = v.Merge(ctx, key, root); err != nil {
+	if t.Root, err = v.Merge(ctx, key, root, known...); err != nil {
 		return 0, err
 	}
 	unit, taken, err := e.Catalog.TakeUp(ctx, key.Tenant, t)

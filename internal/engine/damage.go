@@ -134,6 +134,13 @@ func (p *protection) tornFiles(ctx context.Context) (map[backup.ItemID]bool, err
 // healed notes which of the known damage is mended, because what was damaged was
 // written anew. It is no part of the backup, and may fail.
 func (p *protection) healed(ctx context.Context) {
+	if len(p.damage) == 0 {
+		return
+	}
+	if err := p.vault.Flush(ctx); err != nil {
+		p.e.Log.Warn("damaged contents not stored anew", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
+		return
+	}
 	var whole []string
 	asked := map[string]bool{}
 	for _, d := range p.damage {

@@ -435,7 +435,7 @@ func (h *hostileWorld) hostileRun(profile simtenant.Profile, unit backup.Unit, i
 	h.t.Helper()
 	want := expectations[profile.Name]
 	had := len(h.points(unit))
-	result, err, hits := h.backUpUnder(profile, unit)
+	result, hits, err := h.backUpUnder(profile, unit)
 	if hits == 0 && (i != 0 || !want.idle) {
 		h.t.Error("the profile spoiled nothing")
 	}
@@ -454,7 +454,7 @@ func (h *hostileWorld) hostileRun(profile simtenant.Profile, unit backup.Unit, i
 }
 
 // backUpUnder runs a backup once while a profile plays.
-func (h *hostileWorld) backUpUnder(profile simtenant.Profile, unit backup.Unit) (result jobs.Result, err error, hits int) {
+func (h *hostileWorld) backUpUnder(profile simtenant.Profile, unit backup.Unit) (result jobs.Result, hits int, err error) {
 	h.t.Helper()
 	h.source.Play(profile, isVictim)
 	ctx, cancel := context.WithCancel(h.ctx)
@@ -470,7 +470,7 @@ func (h *hostileWorld) backUpUnder(profile simtenant.Profile, unit backup.Unit) 
 	if ctx.Err() != nil {
 		h.t.Errorf("the backup asked for more than %d times", h.asked("all"))
 	}
-	return result, err, h.source.Stop()
+	return result, h.source.Stop(), err
 }
 
 // A restoreExpectation is what a restore must come to while a profile plays.
