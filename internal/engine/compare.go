@@ -175,10 +175,28 @@ func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey,
 		return 0, err
 	}
 	unit, taken, err := e.Catalog.TakeUp(ctx, key.Tenant, t)
-	if err == nil && taken > 0 {
+	if err != nil {
+		return taken, err
+	}
+	if taken > 0 {
 		e.Log.Info("restore points were taken up from the vault", "tenant", key.Tenant, "unit", unit, "drive", key.Drive, "points", taken)
 	}
-	return taken, err
+	// The catalog may also know of points that the vault does not have.
+	return taken, e.markAllLost(ctx, v, key, units)
+}
+
+// markAllLost marks those points of a drive as lost that the vault does not give.
+func (e *Engine) markAllLost(ctx context.Context, v *vault.Vault, key vault.DriveKey, units []backup.UnitID) error {
+	for _, u := range units {
+		trees, err := e.Catalog.LiveTrees(ctx, key.Tenant, u, key.Drive)
+		if err != nil {
+			return err
+		}
+		if err := e.markLost(ctx, v, key, trees); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lostDrive marks what the vault no longer holds of a drive, and reports whether
@@ -196,16 +214,7 @@ func (e *Engine) lostDrive(ctx context.Context, v *vault.Vault, key vault.DriveK
 	if err != nil {
 		return false, err
 	}
-	for _, u := range units {
-		trees, err := e.Catalog.LiveTrees(ctx, key.Tenant, u, key.Drive)
-		if err != nil {
-			return false, err
-		}
-		if err := e.markLost(ctx, v, key, trees); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
+	return true, e.markAllLost(ctx, v, key, units)
 }
 
 // saveRecord keeps in the vault what a catalog needs and no drive's points carry.

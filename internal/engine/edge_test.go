@@ -143,20 +143,26 @@ func newMortal(t *testing.T, owners ...string) *mortal {
 	m.reopen()
 	m.engine.CheckpointBytes = 30_000
 	t.Cleanup(func() {
-		m.vault.Close(context.Background())
+		m.stop()
 		fuses.Delete(h.dir)
 	})
 	return m
 }
 
-// reopen opens all anew from what is on disk, as a process that starts does.
-func (m *mortal) reopen() {
-	m.t.Helper()
-	if m.runs > 0 {
+// stop lets go of all that is open.
+func (m *mortal) stop() {
+	if m.runs > 0 && m.vault != nil {
 		m.vault.Close(m.ctx)
 	}
-	m.runs++
+	m.vault = nil
 	m.db.Close()
+}
+
+// start opens all anew from what is on disk, as a process that starts does. It
+// returns why the vault does not open, if it does not: the rest works on.
+func (m *mortal) start() error {
+	m.t.Helper()
+	m.runs++
 	m.fuse.mu.Lock()
 	m.fuse.dead, m.fuse.left = false, 0
 	m.fuse.mu.Unlock()
@@ -169,16 +175,21 @@ func (m *mortal) reopen() {
 	m.catalog = catalog.New(m.db, m.queue, catalog.Config{Clock: m.engine.Clock})
 	id, err := m.catalog.VaultID(m.ctx, m.tenant)
 	m.must(err)
-	v, err := vault.Open(m.ctx, vault.Config{Dir: m.dir + "/vault", State: m.dir + "/state", ID: id, Create: id == "", Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
-	m.must(err)
-	m.vault = v
-	if id == "" {
+	v, failed := vault.Open(m.ctx, vault.Config{Dir: m.dir + "/vault", State: m.dir + "/state", ID: id, Create: id == "", Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
+	if m.vault = v; failed == nil {
 		m.must(m.catalog.KnowVault(m.ctx, m.tenant, v.ID()))
 	}
 	cfg := m.engine.Config
 	cfg.Catalog, cfg.DB, cfg.Queue = m.catalog, m.db, m.queue
-	cfg.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) { return v, nil }
+	cfg.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) { return v, failed }
 	m.engine = New(cfg)
+	return failed
+}
+
+func (m *mortal) reopen() {
+	m.t.Helper()
+	m.stop()
+	m.must(m.start())
 }
 
 // endAt runs a job that ends at its n-th edge, and opens all anew. It reports
