@@ -172,21 +172,10 @@ func (s *stage) findRoot(ctx context.Context) error {
 	if s.base != nil {
 		s.root = s.base.Root()
 	}
-	was, doubt := s.root, s.full
-	for id, item := range s.items {
-		switch {
-		case !item.Root && id != was:
-		case item.Deleted || was != "" && id != was || was == "" && !s.full:
-			doubt = true
-			goto ask
-		case s.full:
-			s.root, was, doubt = id, id, false
-		}
-	}
-	if !doubt {
+	if id, sure := s.listedRoot(); sure {
+		s.root = id
 		return nil
 	}
-ask:
 	root, err := s.source.Root(ctx, s.drive)
 	switch {
 	case errors.Is(err, drive.ErrNotFound):
@@ -200,6 +189,24 @@ ask:
 	}
 	s.root, s.items[root.ID] = root.ID, root
 	return nil
+}
+
+// listedRoot returns the root as it was listed, and whether nothing that was
+// listed contradicts it, or what is known. A delta need not speak of it.
+func (s *stage) listedRoot() (root backup.ItemID, sure bool) {
+	root = s.root
+	seen := !s.full
+	for id, item := range s.items {
+		if !item.Root && id != root {
+			continue
+		}
+		known := root == "" && s.full || id == root
+		if item.Deleted || !known {
+			return "", false
+		}
+		root, seen = id, true
+	}
+	return root, seen
 }
 
 // ask asks for items by their ids, several at a time, and remembers what the
