@@ -83,6 +83,9 @@ func (v *Vault) fresh(ctx context.Context, read func() error) error {
 	if err == nil || !stale(err) {
 		return err
 	}
+	if err := v.there(ctx); err != nil {
+		return err // or kopia would look for its index for minutes
+	}
 	if refreshed := v.rep.Refresh(ctx); refreshed != nil {
 		return refreshed
 	}

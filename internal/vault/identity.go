@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,8 +59,8 @@ func storedID(ctx context.Context, st blob.Reader) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var f struct{ UniqueID []byte }
-	if err := json.Unmarshal(b, &f); err != nil || len(f.UniqueID) == 0 {
+	f, err := format.ParseKopiaRepositoryJSON(b)
+	if err != nil || len(f.UniqueID) == 0 {
 		return "", errFormatBlob
 	}
 	return hex.EncodeToString(f.UniqueID), nil
@@ -109,22 +108,19 @@ func copiedID(ctx context.Context, st blob.Reader) (string, error) {
 	return hex.EncodeToString(f.UniqueID), nil
 }
 
-// passwordError tells a wrong password from a damaged format blob, which kopia
-// does not: the copy opens with the right one.
-func passwordError(ctx context.Context, st blob.Storage, password string) error {
-	now, err := readBlob(ctx, st, formatBlob)
-	if err != nil {
+// openError tells a damaged format blob, which kopia takes for many things and
+// mostly for a wrong password, from everything else: its copy opens.
+func openError(ctx context.Context, st blob.Storage, password string, err error) error {
+	now, readErr := readBlob(ctx, st, formatBlob)
+	if readErr != nil {
 		return err
 	}
-	copied, err := formatCopy(ctx, st)
-	if err != nil {
+	copied, copyErr := formatCopy(ctx, st)
+	if copyErr != nil || len(copied) == 0 || bytes.Equal(copied, now) {
 		return err
 	}
-	if len(copied) == 0 || bytes.Equal(copied, now) {
-		return ErrPassword
-	}
-	if _, err := format.NewManager(ctx, formatOnly{st, copied}, "", 0, password, time.Now); err != nil {
-		return ErrPassword
+	if _, copyErr := format.NewManager(ctx, formatOnly{st, copied}, "", 0, password, time.Now); copyErr != nil {
+		return err
 	}
 	return errFormatBlob
 }

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -40,6 +41,13 @@ func TestStockKopiaRestores(t *testing.T) {
 	e.Modified = epoch
 	u.Put(e)
 	want["Ordner <&> d0/big.bin"] = big
+	edges := map[string]time.Time{"old": time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC), "far": time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)}
+	for name, at := range edges {
+		e := file(t, u, name, "root", name, name)
+		e.Created, e.Modified = at, at
+		u.Put(e)
+		want[name] = name
+	}
 	u.Put(file(t, u, "raw", "root", "not\xffutf8", "raw"))
 	want["not_utf8"] = "raw"
 	s := seal(t, u, noon)
@@ -75,6 +83,15 @@ func TestStockKopiaRestores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	err = fs.IterateEntries(ctx, point.(fs.Directory), func(_ context.Context, e fs.Entry) error {
+		if y := e.ModTime().Year(); edges[e.Name()] != (time.Time{}) && y != 1677 && y != 2262 {
+			t.Errorf("kopia has %s of the year %d", e.Name(), y)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	summary, err := point.(fs.DirectoryWithSummary).Summary(ctx)
 	if err != nil || summary.TotalFileCount != s.Files || summary.TotalDirCount != s.Folders+1 || summary.TotalFileSize != s.Bytes {
 		t.Errorf("kopia's summary = %+v, %v, sealed %+v", summary, err, s)
@@ -102,6 +119,12 @@ func TestStockKopiaRestores(t *testing.T) {
 		if err != nil || string(got) != content {
 			t.Errorf("restored %q has %d bytes, %v, want %d", path, len(got), err, len(content))
 			continue
+		}
+		if at, edge := edges[path]; edge {
+			if !times[path].Equal(at) {
+				t.Errorf("%q is of %v, want %v", path, times[path], at)
+			}
+			continue // a file system bears neither, nor does kopia
 		}
 		if info, err := os.Stat(name); err != nil || !info.ModTime().Equal(times[path]) {
 			t.Errorf("restored %q is of %v, want %v", path, info.ModTime(), times[path])

@@ -369,6 +369,9 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	}
 	sample, more := sample[:n], err == nil
 
+	if err := u.v.there(ctx); err != nil {
+		return Content{}, fmt.Errorf("write content: %w", err)
+	}
 	ow := u.v.newWriter(u.context(ctx), u.v.updates, object.WriterOptions{
 		Description: "FILE:" + name, Compressor: compressor(sample, more), MetadataCompressor: fastest,
 	})
@@ -454,6 +457,9 @@ func (u *Update) Seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 }
 
 func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed, error) {
+	if err := u.v.there(ctx); err != nil {
+		return Sealed{}, err
+	}
 	at = at.UTC().Truncate(time.Millisecond)
 	m := &merge{u: u, ctx: ctx, base: &u.base, standing: map[backup.ItemID]standing{},
 		puts: map[backup.ItemID][]backup.ItemID{}, removed: map[backup.ItemID]map[backup.ItemID]bool{},

@@ -214,11 +214,8 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
 	})
-	if errors.Is(err, repo.ErrInvalidPassword) {
-		err = passwordError(ctx, st, string(cfg.Password))
-	}
 	if err != nil {
-		return nil, err
+		return nil, openError(ctx, st, string(cfg.Password), err)
 	}
 	if err := keepCopy(ctx, st); err != nil && cfg.Log != nil {
 		cfg.Log.WarnContext(ctx, "vault: its format blob has no copy", "err", err) // a full disk can still be read
