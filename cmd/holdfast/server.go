@@ -111,7 +111,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 			Password: vault.Secret(password),
 			State:    filepath.Join(cfg.State, "vault", string(t)),
 			Log:      log,
-		})
+		}, false)
 	})
 	s.vaults.openAll(ctx)
 	s.engine = engine.New(engine.Config{

@@ -12,6 +12,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/engine"
 	"holdfast/internal/vault"
 )
 
@@ -282,9 +283,11 @@ func (s *vaults) close(ctx context.Context) error {
 }
 
 // openVault opens the vault of a tenant that the catalog knows by its id. Where
-// it knows none, the vault that is there is the tenant's from now on; one is made
-// only where the catalog knows of nothing that a vault would have to hold.
-func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg vault.Config) (*vault.Vault, error) {
+// it knows none, the vault that is there is the tenant's from now on, and an empty
+// catalog first takes the tenant's record from it. One is made only where the
+// catalog knows of nothing that a vault would have to hold, or where create says
+// so.
+func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg vault.Config, create bool) (*vault.Vault, error) {
 	id, err := c.VaultID(ctx, t)
 	if err != nil {
 		return nil, err
@@ -295,13 +298,19 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 		if err != nil {
 			return nil, err
 		}
-		cfg.Create = len(drives) == 0
+		cfg.Create = create || len(drives) == 0
 	}
 	v, err := vault.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.KnowVault(ctx, t, v.ID()); err != nil {
+	if id == "" {
+		_, err = engine.ImportRecord(ctx, c, v, t)
+	}
+	if err == nil {
+		err = c.KnowVault(ctx, t, v.ID())
+	}
+	if err != nil {
 		if errors.Is(err, catalog.ErrOtherVault) { // another process has made one, or opened it
 			err = fmt.Errorf("%w: %w", vault.ErrOther, err)
 		}

@@ -170,6 +170,16 @@ func (c *Catalog) Activity(ctx context.Context, tenant backup.TenantID, id backu
 	return a, nil
 }
 
+// ActiveSince reports whether anybody has done anything in a tenant since a time.
+func (c *Catalog) ActiveSince(ctx context.Context, tenant backup.TenantID, since time.Time) (active bool, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM audit WHERE tenant = $1 AND at >= $2)`,
+		string(tenant), database.Micros(since)).Scan(&active)
+	if err != nil {
+		return false, fmt.Errorf("look for activity: %w", err)
+	}
+	return active, nil
+}
+
 // ExportActivities gives to fn the audit log from a time on, oldest first: of
 // one tenant, or of all for "". It is read in parts, so that nothing waits for
 // a slow fn.

@@ -31,7 +31,7 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 	if err != nil {
 		return r, fmt.Errorf("open the vault: %w", err)
 	}
-	if r.Imported, err = e.importRecord(ctx, tenant, v); err != nil {
+	if r.Imported, err = ImportRecord(ctx, e.Catalog, v, tenant); err != nil {
 		return r, err
 	}
 	roots, err := e.Catalog.Roots(ctx, tenant)
@@ -93,23 +93,23 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 	return r, nil
 }
 
-// importRecord takes the tenant's record into a catalog that is empty.
-func (e *Engine) importRecord(ctx context.Context, tenant backup.TenantID, v *vault.Vault) (bool, error) {
-	empty, err := e.Catalog.Empty(ctx, tenant)
+// ImportRecord takes the tenant's record from its vault into a catalog that is
+// empty, and reports whether it did.
+func ImportRecord(ctx context.Context, c *catalog.Catalog, v *vault.Vault, tenant backup.TenantID) (bool, error) {
+	empty, err := c.Empty(ctx, tenant)
 	if err != nil || !empty {
 		return false, err
 	}
-	files, at, err := v.Record(ctx, tenant)
+	files, _, err := v.Record(ctx, tenant)
 	if errors.Is(err, vault.ErrNotFound) {
 		return false, nil // a new vault, or one that is older than records
 	}
 	if err != nil {
 		return false, err
 	}
-	if err := e.Catalog.ImportTenant(ctx, tenant, files); err != nil {
+	if err := c.ImportTenant(ctx, tenant, files); err != nil {
 		return false, fmt.Errorf("take the tenant's record into the catalog: %w", err)
 	}
-	e.Log.Warn("the catalog of a tenant was empty and is made again from its vault", "tenant", tenant, "record", at)
 	return true, nil
 }
 
@@ -219,6 +219,9 @@ func (e *Engine) lostDrive(ctx context.Context, v *vault.Vault, key vault.DriveK
 
 // saveRecord keeps in the vault what a catalog needs and no drive's points carry.
 func (e *Engine) saveRecord(ctx context.Context, tenant backup.TenantID, v *vault.Vault) error {
+	if empty, err := e.Catalog.Empty(ctx, tenant); err != nil || empty {
+		return err // nothing is no record to put in the place of one
+	}
 	files, err := e.Catalog.ExportTenant(ctx, tenant)
 	if errors.Is(err, catalog.ErrImporting) {
 		return nil // what is there is not yet all that was
@@ -228,6 +231,34 @@ func (e *Engine) saveRecord(ctx context.Context, tenant backup.TenantID, v *vaul
 	}
 	_, err = v.SaveRecord(ctx, tenant, files)
 	return err
+}
+
+// recordEvery is how soon a change of what was asked for is in the vault.
+const recordEvery = time.Minute
+
+// record is a recurring job of a tenant: when anything was asked for or changed
+// since the last time, the tenant's record is written anew.
+func (e *Engine) record(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	again := jobs.Again(e.next(recordEvery, "record "+j.Key))
+	e.mu.Lock()
+	since := e.recorded[j.Tenant]
+	e.mu.Unlock()
+	began := e.Clock()
+	changed, err := e.Catalog.ActiveSince(ctx, j.Tenant, since)
+	if err != nil || !changed {
+		return again, err
+	}
+	v, err := e.Vaults(ctx, j.Tenant)
+	if err != nil {
+		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
+	}
+	if err := e.saveRecord(ctx, j.Tenant, v); err != nil {
+		return jobs.Result{}, err
+	}
+	e.mu.Lock()
+	e.recorded[j.Tenant] = began
+	e.mu.Unlock()
+	return again, nil
 }
 
 // verifyRound is how long a worker verifies before others have their turn.

@@ -71,6 +71,8 @@ type Engine struct {
 	mu      sync.Mutex
 	locks   map[string]*lock
 	metrics metrics
+	// recorded says when this process last wrote each tenant's record.
+	recorded map[backup.TenantID]time.Time
 }
 
 // A lock is there as long as somebody holds it or waits for it.
@@ -93,7 +95,7 @@ func New(cfg Config) *Engine {
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
 	}
-	return &Engine{Config: cfg, metrics: newMetrics(), locks: map[string]*lock{}}
+	return &Engine{Config: cfg, metrics: newMetrics(), locks: map[string]*lock{}, recorded: map[backup.TenantID]time.Time{}}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -125,6 +127,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		// Several, so that a vault that is slow, or hangs, keeps no other waiting.
 		jobs.Expire:   {Handler: e.expire, Workers: 4},
 		jobs.Maintain: {Handler: e.maintain, Workers: 4},
+		jobs.Record:   {Handler: e.record, Workers: 2},
 		jobs.Verify:   {Handler: e.verify, Workers: 1}, // it is in no hurry
 		jobs.Offboard: {Handler: e.offboard, Workers: 4},
 	}
@@ -145,6 +148,7 @@ func (e *Engine) Start(ctx context.Context) error {
 			// At once: a catalog that is older than its vault, or empty, learns
 			// from it first of all.
 			jobs.Spec{Kind: jobs.Maintain, Key: string(tenant), Tenant: tenant},
+			jobs.Spec{Kind: jobs.Record, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(recordEvery)},
 			jobs.Spec{Kind: jobs.Verify, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
 	}
 	err := e.DB.Tx(ctx, func(tx *database.Tx) error { return e.Queue.Enqueue(ctx, tx, specs...) })

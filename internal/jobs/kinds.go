@@ -33,6 +33,9 @@ const (
 	// Verify reads a tenant's vault back, a part at a time, again and again. Key:
 	// the tenant's id.
 	Verify Kind = "verify"
+	// Record keeps in a tenant's vault what its catalog knows and no drive's
+	// points carry, soon after it has changed. Key: the tenant's id.
+	Record Kind = "record"
 	// Offboard ends a unit's offboarding: it destroys the backups when the grace
 	// period is over and forgets the unit later, or calls it off. Key: the
 	// unit's id.

@@ -1,0 +1,586 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/drive"
+	"holdfast/internal/engine"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+// A toolbox is what the commands work with that look after catalogs and vaults
+// themselves, beside a server or while none runs.
+type toolbox struct {
+	config, data, tenant string // flags
+
+	cfg     Config
+	catalog *catalog.Catalog
+	db      *database.DB
+	engine  *engine.Engine
+	tenants []backup.TenantID
+	open    map[backup.TenantID]*vault.Vault
+	log     *slog.Logger
+}
+
+func (b *toolbox) flags(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&b.config, "config", "", "the configuration file of serve")
+	f.StringVar(&b.data, "data", "", "or the data folder of dev (default as dev has it)")
+	f.StringVar(&b.tenant, "tenant", "", "only this tenant, by its id (default all)")
+}
+
+// settings reads where everything is.
+func (b *toolbox) settings() error {
+	if b.config != "" && b.data != "" {
+		return usageError{errors.New("--config and --data exclude each other")}
+	}
+	var names []string
+	if b.config != "" {
+		var err error
+		if b.cfg, err = ReadConfig(b.config); err != nil {
+			return fmt.Errorf("the configuration cannot be used:\n%w", err)
+		}
+		for _, t := range b.cfg.Tenants {
+			names = append(names, t.ID)
+		}
+	} else {
+		root := b.data
+		if root == "" {
+			var err error
+			if root, err = defaultData(); err != nil {
+				return err
+			}
+		}
+		root, err := filepath.Abs(root)
+		if err != nil {
+			return err
+		}
+		b.cfg = Config{
+			Database: "sqlite:" + filepath.Join(root, "catalog.db"), State: filepath.Join(root, "state"),
+			Vault: VaultConfig{Dir: filepath.Join(root, "vault"), PasswordFile: filepath.Join(root, "keys", "vault-password")},
+		}
+		entries, err := os.ReadDir(b.cfg.Vault.Dir)
+		if err != nil {
+			return fmt.Errorf("there are no vaults: %w; name dev's data folder with --data, or serve's file with --config", err)
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+	}
+	for _, name := range names {
+		if id, ok := backup.ParseGUID(name); ok {
+			b.tenants = append(b.tenants, backup.TenantID(id))
+		}
+	}
+	return nil
+}
+
+// choose narrows the tenants to those that are meant: of dev's folder also those
+// of which only the catalog knows. One is for a command that is about one.
+func (b *toolbox) choose(ctx context.Context, one bool) error {
+	if b.config == "" {
+		known, err := b.catalog.Tenants(ctx)
+		if err != nil {
+			return err
+		}
+		for _, t := range known {
+			if !slices.Contains(b.tenants, t) {
+				b.tenants = append(b.tenants, t)
+			}
+		}
+	}
+	if b.tenant != "" {
+		id, ok := backup.ParseGUID(b.tenant)
+		if !ok || !slices.Contains(b.tenants, backup.TenantID(id)) {
+			return usageError{fmt.Errorf("--tenant: %q is none of the tenants there are", b.tenant)}
+		}
+		b.tenants = []backup.TenantID{backup.TenantID(id)}
+	}
+	if one && len(b.tenants) != 1 {
+		return usageError{fmt.Errorf("there are %d tenants: name one with --tenant", len(b.tenants))}
+	}
+	return nil
+}
+
+// vaultConfig says where a tenant's vault is.
+func (b *toolbox) vaultConfig(t backup.TenantID) (vault.Config, error) {
+	password, err := readSecret(b.cfg.Vault.PasswordFile, b.cfg.Vault.PasswordEnv)
+	if err != nil {
+		return vault.Config{}, fmt.Errorf("the vault's password %w", err)
+	}
+	return vault.Config{
+		Dir: filepath.Join(b.cfg.Vault.Dir, string(t)), Password: vault.Secret(password),
+		State: filepath.Join(b.cfg.State, "vault", string(t)), Log: b.log,
+	}, nil
+}
+
+// run is what every command does around its own work.
+func (b *toolbox) run(cmd *cobra.Command, alone, one bool, do func(ctx context.Context, out io.Writer) error) error {
+	if err := b.settings(); err != nil {
+		return err
+	}
+	stop, err := b.start(cmd.Context(), alone, cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	if err = b.choose(cmd.Context(), one); err == nil {
+		err = do(cmd.Context(), cmd.OutOrStdout())
+	}
+	return errors.Join(err, stop())
+}
+
+// start opens the catalog as it is, or, alone, also one that is to be made or
+// brought up to date, and holds it.
+func (b *toolbox) start(ctx context.Context, alone bool, errs io.Writer) (stop func() error, err error) {
+	b.log = newLog(errs)
+	url, err := b.cfg.databaseURL()
+	if err != nil {
+		return nil, err
+	}
+	var closers []func() error
+	stop = func() error {
+		var errs []error
+		for _, v := range b.open {
+			errs = append(errs, v.Close(context.WithoutCancel(ctx)))
+		}
+		for _, c := range slices.Backward(closers) {
+			errs = append(errs, c())
+		}
+		return errors.Join(errs...)
+	}
+	connect := database.OpenBeside
+	if alone {
+		connect = database.Open
+		if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+			lock, err := hold(path+".lock", "a holdfast is running on "+path+"; stop it first")
+			if err != nil {
+				return nil, err
+			}
+			closers = append(closers, lock.Close)
+		}
+	}
+	if b.db, err = connect(ctx, url); err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	closers = append(closers, b.db.Close)
+	queue := jobs.New(b.db, time.Now)
+	b.catalog = catalog.New(b.db, queue, catalog.Config{Clock: time.Now})
+	b.open = map[backup.TenantID]*vault.Vault{}
+	b.engine = engine.New(engine.Config{
+		Catalog: b.catalog, DB: b.db, Queue: queue, Clock: time.Now, Log: b.log,
+		Sources: func(backup.TenantID) (*drive.Client, error) { return nil, errors.New("this command asks no source") },
+		Vaults:  b.vault,
+	})
+	return stop, nil
+}
+
+func (b *toolbox) vault(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
+	if v := b.open[t]; v != nil {
+		return v, nil
+	}
+	cfg, err := b.vaultConfig(t)
+	if err != nil {
+		return nil, err
+	}
+	v, err := openVault(ctx, b.catalog, t, cfg, false)
+	if err == nil {
+		b.open[t] = v
+	}
+	return v, err
+}
+
+// newVaultCommand is the command for the vaults themselves.
+func newVaultCommand() *cobra.Command {
+	b := &toolbox{}
+	cmd := &cobra.Command{
+		Use:   "vault",
+		Short: "Look after the vaults themselves: verify, repair, accept",
+		Long: `These commands work on vaults and catalog themselves, and need no token. But for
+repair they may run beside a server.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	b.flags(cmd)
+	cmd.AddCommand(b.statusCommand(), b.verifyCommand(), b.damageCommand(), b.repairCommand(), b.acceptCommand())
+	return cmd
+}
+
+// newCatalogCommand is the command for the catalog itself.
+func newCatalogCommand() *cobra.Command {
+	b := &toolbox{}
+	cmd := &cobra.Command{
+		Use:   "catalog",
+		Short: "Make a catalog again from the vaults",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	b.flags(cmd)
+	cmd.AddCommand(&cobra.Command{
+		Use:   "rebuild",
+		Short: "Bring what the vaults know and the catalog does not into the catalog",
+		Long: `Rebuild makes a catalog from the vaults and their passphrase. An empty or missing
+catalog takes policies, units, rules, retention and holds from each tenant's
+record in its vault, and all restore points; one that is older than its vault
+takes up the points it has missed. Points that it knows and the vault does not
+hold are marked as lost. A server does the same by itself when it starts, and
+hourly; it must not be running on a SQLite catalog now.
+
+What no vault holds is not brought back: restore sessions, bulk addition jobs,
+the audit log, and the names of owners, which are read from the directory again.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.run(cmd, true, false, b.rebuild)
+		},
+	})
+	return cmd
+}
+
+func (b *toolbox) rebuild(ctx context.Context, out io.Writer) error {
+	failed := 0
+	for _, t := range b.tenants {
+		fresh, err := b.catalog.Empty(ctx, t)
+		if err != nil {
+			return err
+		}
+		// A new vault must not be made where the old one is not mounted.
+		if _, err := b.vault(ctx, t); err != nil {
+			failed++
+			fmt.Fprintf(out, "%s  the vault cannot be used: %v\n", t, err)
+			continue
+		}
+		r, err := b.engine.Rebuild(ctx, t)
+		if err != nil {
+			failed++
+			fmt.Fprintf(out, "%s  %v\n", t, err)
+			continue
+		}
+		still, err := b.catalog.Empty(ctx, t)
+		if err != nil {
+			return err
+		}
+		switch {
+		case still:
+			fmt.Fprintf(out, "%s  the vault holds nothing\n", t)
+		case fresh:
+			fmt.Fprintf(out, "%s  the catalog was empty and is made again: %s with %s\n", t, number(r.Drives, "drive"), number(r.Points, "restore point"))
+		case r.Points == 0 && r.Lost == 0 && r.Failed == 0:
+			fmt.Fprintf(out, "%s  catalog and vault agree\n", t)
+		default:
+			fmt.Fprintf(out, "%s  %s of %s taken up; %s whose backups the vault has lost\n", t, number(r.Points, "restore point"), number(r.Drives, "drive"), number(r.Lost, "drive"))
+		}
+		if r.Failed > 0 {
+			failed++
+			fmt.Fprintf(out, "%s  %s could not be dealt with; the log says why\n", t, number(r.Failed, "drive"))
+		}
+	}
+	if failed > 0 {
+		return fail(exitPartial, "not all was brought back")
+	}
+	return nil
+}
+
+func (b *toolbox) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show each tenant's vault: its id, whether it opens, what is damaged", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.run(cmd, false, false, b.status)
+		},
+	}
+}
+
+func (b *toolbox) status(ctx context.Context, out io.Writer) error {
+	bad := 0
+	for _, t := range b.tenants {
+		id, err := b.catalog.VaultID(ctx, t)
+		if err != nil {
+			return err
+		}
+		drives, err := b.catalog.DriveRoots(ctx, t)
+		if err != nil {
+			return err
+		}
+		unverified, err := b.catalog.DrivesToVerify(ctx, t, time.Now().Add(-30*24*time.Hour), len(drives)+1)
+		if err != nil {
+			return err
+		}
+		damage, err := b.catalog.Damage(ctx, t, catalog.DamageQuery{Open: true, Page: catalog.Page{Limit: 1, Count: true}})
+		if err != nil {
+			return err
+		}
+		state := "opens"
+		if _, err := b.vault(ctx, t); err != nil {
+			state = err.Error()
+			bad++
+		}
+		if id == "" {
+			id = "not known yet"
+		}
+		fmt.Fprintf(out, "Tenant    %s\nVault     %s\nState     %s\nDrives    %d, %d of them not verified in 30 days\nDamage    %d open\n\n",
+			t, id, state, len(drives), len(unverified), damage.Total)
+	}
+	if bad > 0 {
+		return fail(exitPartial, "%s cannot be used", number(bad, "vault"))
+	}
+	return nil
+}
+
+func (b *toolbox) verifyCommand() *cobra.Command {
+	var only, part string
+	var full bool
+	cmd := &cobra.Command{
+		Use:   "verify [--full | --part N/T] [--drive DRIVE]",
+		Short: "Read back what the vaults hold, and say what is damaged",
+		Long: `Verify reads back from the storage what the vaults hold: all folders and indexes,
+and of the files' contents a twentieth, another one each day. With --full it reads
+all contents; with --part 3/7 it does so for the third of seven parts of the
+drives. It names the drives, restore points and paths that damage touches, notes
+it, and has the server download again what the source still has.
+
+` + exitTable,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, of, err := parsePart(part)
+			if err != nil || full && part != "" {
+				return usageError{errors.Join(err, errors.New("give --full, or --part such as 3/7"))}
+			}
+			opt := vault.VerifyOptions{Share: 0.05, Salt: time.Now().UTC().Format(time.DateOnly)}
+			if full || part != "" {
+				opt.Share = 1
+			}
+			wanted := func(d catalog.DriveRoot) bool {
+				h := fnv.New32a()
+				h.Write([]byte(d.Drive))
+				return (only == "" || only == string(d.Drive) || only == string(d.Unit)) && (of == 0 || int(h.Sum32()%uint32(of)) == n-1)
+			}
+			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error {
+				return b.verify(ctx, out, cmd.ErrOrStderr(), wanted, opt)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&only, "drive", "", "only this drive, by its id or its unit's")
+	cmd.Flags().BoolVar(&full, "full", false, "read all contents")
+	cmd.Flags().StringVar(&part, "part", "", "read all contents of the `N/T`th part of the drives")
+	return cmd
+}
+
+// parsePart reads "3/7"; "" is no part.
+func parsePart(text string) (n, of int, err error) {
+	if text == "" {
+		return 0, 0, nil
+	}
+	a, b, ok := strings.Cut(text, "/")
+	n, err = strconv.Atoi(a)
+	of, err2 := strconv.Atoi(b)
+	if !ok || err != nil || err2 != nil || n < 1 || n > of {
+		return 0, 0, fmt.Errorf("--part: %q is no part", text)
+	}
+	return n, of, nil
+}
+
+func (b *toolbox) verify(ctx context.Context, out, errs io.Writer, wanted func(catalog.DriveRoot) bool, opt vault.VerifyOptions) error {
+	bad, drives := 0, 0
+	var objects, bytes int64
+	for _, t := range b.tenants {
+		all, err := b.catalog.DriveRoots(ctx, t)
+		if err != nil {
+			return err
+		}
+		bar := newProgress(errs, "drives", len(all))
+		done := 0
+		n, err := b.engine.Verify(ctx, t, wanted, opt, func(d catalog.DriveRoot, r vault.VerifyReport, err error) {
+			done++
+			bar.set(done)
+			objects, bytes = objects+r.Objects, bytes+r.Bytes
+			if err != nil {
+				bad++
+				fmt.Fprintf(out, "drive %s of unit %s: %v\n", d.Drive, d.Unit, err)
+				return
+			}
+			if len(r.Damage) > 0 {
+				bad++
+				b.tellDamage(ctx, out, t, d, r.Damage)
+			}
+		})
+		bar.close()
+		if err != nil {
+			return err
+		}
+		drives += n
+	}
+	fmt.Fprintf(out, "%s verified: %d objects, %.1f MB of contents.\n", number(drives, "drive"), objects, float64(bytes)/1e6)
+	if bad > 0 {
+		fmt.Fprintln(out, "What the source still has is downloaded again at the next backup. For the rest, bring the vault's storage back from a copy.")
+		return fail(exitPartial, "%s damaged", number(bad, "drive"))
+	}
+	return nil
+}
+
+// tellDamage says what is damaged of a drive, and in which of its points.
+func (b *toolbox) tellDamage(ctx context.Context, out io.Writer, t backup.TenantID, d catalog.DriveRoot, damage []vault.Damage) {
+	at := map[string]string{}
+	points, err := b.catalog.Points(ctx, t, catalog.PointQuery{Unit: d.Unit})
+	if err == nil {
+		for _, p := range points.Items {
+			at[p.Tree] = p.At.Format(time.RFC3339)
+		}
+	}
+	owner := string(d.Unit)
+	if u, err := b.catalog.Unit(ctx, t, d.Unit); err == nil && u.Email != "" {
+		owner = u.Email
+	}
+	fmt.Fprintf(out, "%s (drive %s):\n", owner, d.Drive)
+	for _, x := range damage {
+		var when []string
+		for _, tree := range x.Trees {
+			if at[tree] != "" {
+				when = append(when, at[tree])
+			}
+		}
+		slices.Sort(when)
+		fmt.Fprintf(out, "  %s %q in %s: %v\n", x.What, x.Path, number(len(x.Trees), "restore point"), x.Err)
+		for _, w := range when {
+			fmt.Fprintf(out, "    %s\n", w)
+		}
+	}
+}
+
+func (b *toolbox) damageCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "damage", Short: "List what was found damaged, and what of it is healed", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.listDamage(ctx, out, all) })
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "also what is healed")
+	return cmd
+}
+
+func (b *toolbox) listDamage(ctx context.Context, out io.Writer, all bool) error {
+	n := 0
+	for _, t := range b.tenants {
+		page := catalog.Page{Limit: 500}
+		for {
+			l, err := b.catalog.Damage(ctx, t, catalog.DamageQuery{Open: !all, Page: page})
+			if err != nil {
+				return err
+			}
+			for _, d := range l.Items {
+				n++
+				state := "open"
+				if !d.Healed.IsZero() {
+					state = "healed " + d.Healed.Format(time.RFC3339)
+				}
+				fmt.Fprintf(out, "%s  unit %s  %s  %s  %s\n", d.Found.Format(time.RFC3339), d.Unit, state, d.Path, d.Reason)
+			}
+			if page.After = l.Next; l.Next == "" {
+				break
+			}
+		}
+	}
+	if n == 0 {
+		fmt.Fprintln(out, "No damage is noted.")
+	}
+	return nil
+}
+
+func (b *toolbox) repairCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "repair",
+		Short: "Mend what keeps a tenant's vault from opening, from what its own packs know",
+		Long: `Repair puts the blob kopia.repository back from its copy, takes damaged index blobs
+away and makes the index anew from the packs. What it takes away it keeps in the
+state folder. The vault must not be in use: stop every server that works on it.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.run(cmd, true, true, b.repair)
+		},
+	}
+}
+
+func (b *toolbox) repair(ctx context.Context, out io.Writer) error {
+	t := b.tenants[0]
+	cfg, err := b.vaultConfig(t)
+	if err != nil {
+		return err
+	}
+	if cfg.ID, err = b.catalog.VaultID(ctx, t); err != nil {
+		return err
+	}
+	did, err := vault.Repair(ctx, cfg)
+	for _, what := range did {
+		fmt.Fprintln(out, what)
+	}
+	if err != nil {
+		return err
+	}
+	if len(did) == 0 {
+		fmt.Fprintln(out, "There was nothing to repair.")
+	}
+	fmt.Fprintln(out, "The vault opens. Verify it next: holdfast vault verify --full")
+	return nil
+}
+
+func (b *toolbox) acceptCommand() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "accept",
+		Short: "Have the vault that is now in its place be the tenant's, on purpose",
+		Long: `A vault is known by its id, and another in its place is refused. Accept says that
+the one which is there now, or the empty folder, is meant. Points that it does not
+hold are marked as lost, and every drive begins anew.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.run(cmd, false, true, func(ctx context.Context, out io.Writer) error { return b.accept(ctx, out, yes) })
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	return cmd
+}
+
+func (b *toolbox) accept(ctx context.Context, out io.Writer, yes bool) error {
+	t := b.tenants[0]
+	known, err := b.catalog.VaultID(ctx, t)
+	if err != nil {
+		return err
+	}
+	drives, err := b.catalog.DriveRoots(ctx, t)
+	if err != nil {
+		return err
+	}
+	if !yes {
+		fmt.Fprintf(out, "The tenant's vault is known as %s, and holds backups of %s.\nPoints that the vault now in place does not hold will be marked as lost.\n", known, number(len(drives), "drive"))
+		return usageError{errors.New("say --yes if that is what you want")}
+	}
+	if err := b.catalog.ForgetVault(ctx, t); err != nil {
+		return err
+	}
+	cfg, err := b.vaultConfig(t)
+	if err != nil {
+		return err
+	}
+	v, err := openVault(ctx, b.catalog, t, cfg, true)
+	if err != nil {
+		return fmt.Errorf("the vault that was known is forgotten, and the one in its place does not open: %w", err)
+	}
+	b.open[t] = v
+	fmt.Fprintf(out, "The tenant's vault is %s from now on. A running server takes it up within a minute.\n", v.ID())
+	return nil
+}
