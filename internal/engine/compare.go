@@ -206,13 +206,18 @@ func (e *Engine) lostDrive(ctx context.Context, v *vault.Vault, key vault.DriveK
 	if err == nil || !isDamage(err) {
 		return false, err
 	}
-	e.Log.Error("what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", key.Tenant, "drive", key.Drive, "err", err)
+	e.Log.Error("what the vault holds of a drive cannot be read; the drive begins anew", "tenant", key.Tenant, "drive", key.Drive, "err", err)
 	if _, err := v.Recover(ctx); err != nil {
 		return false, err
 	}
 	units, err := e.Catalog.DriveUnits(ctx, key.Tenant, key.Drive)
 	if err != nil {
 		return false, err
+	}
+	for _, u := range units {
+		if err := e.Catalog.BackUpNow(ctx, key.Tenant, u); err != nil {
+			return false, err
+		}
 	}
 	return true, e.markAllLost(ctx, v, key, units)
 }
