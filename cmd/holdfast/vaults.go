@@ -39,7 +39,10 @@ type vaults struct {
 	// open opens a tenant's vault, which may take long, or for ever where a
 	// volume hangs. It is called by one goroutine at a time for each tenant.
 	open func(context.Context, backup.TenantID) (*vault.Vault, error)
-	log  *slog.Logger
+	// known returns the id by which a tenant's vault is known now, "" if by none.
+	// An open vault that is another is let go. May be nil.
+	known func(context.Context, backup.TenantID) (string, error)
+	log   *slog.Logger
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -55,6 +58,7 @@ type tenantVault struct {
 
 	mu      sync.Mutex
 	vault   *vault.Vault  // once it is open
+	checked time.Time     // when it was last made sure that this is the tenant's
 	err     error         // why it is not
 	tried   time.Time     // when the last attempt began
 	opening chan struct{} // closed when the attempt under way ends; nil if there is none
@@ -82,6 +86,7 @@ func (s *vaults) get(ctx context.Context, t backup.TenantID) (*vault.Vault, erro
 	if err != nil {
 		return nil, err
 	}
+	s.check(ctx, v)
 	opening, since := s.begin(v)
 	if opening != nil {
 		select {
@@ -99,6 +104,36 @@ func (s *vaults) get(ctx context.Context, t backup.TenantID) (*vault.Vault, erro
 		return nil, context.Cause(ctx)
 	}
 	return nil, errOpening
+}
+
+// check lets go of a vault that is no longer the tenant's, since a person has
+// accepted another in its place. It looks once a minute.
+func (s *vaults) check(ctx context.Context, v *tenantVault) {
+	v.mu.Lock()
+	open := v.vault
+	due := s.known != nil && open != nil && time.Since(v.checked) >= openAgain
+	if due {
+		v.checked = time.Now()
+	}
+	v.mu.Unlock()
+	if !due {
+		return
+	}
+	id, err := s.known(ctx, v.tenant)
+	if err != nil || id == open.ID() {
+		return
+	}
+	v.mu.Lock()
+	if v.vault == open {
+		v.vault, v.err = nil, nil
+	}
+	v.mu.Unlock()
+	s.log.Warn("the vault that was open is no longer the tenant's; the one that is known now is opened", "tenant", v.tenant, "was", open.ID())
+	go func() {
+		if err := open.Close(s.ctx); err != nil {
+			s.log.Warn("close a vault that is no longer the tenant's", "tenant", v.tenant, "err", err)
+		}
+	}()
 }
 
 // begin begins to open a vault if it is time to. It returns what to wait for,

@@ -290,3 +290,32 @@ func TestVaultsCloseWhileOneOpens(t *testing.T) {
 		t.Errorf("after close get = %v, %v", got, err)
 	}
 }
+
+// A vault that a person has accepted in another's place is opened by a server that
+// has the other open.
+func TestAnAcceptedVaultIsOpened(t *testing.T) {
+	dir := t.TempDir()
+	now := "first"
+	open := func(ctx context.Context, _ backup.TenantID) (*vault.Vault, error) {
+		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: dir + "/" + now, Create: true, Password: "p", State: dir + "/state of " + now})
+	}
+	s := newVaults([]backup.TenantID{"a"}, func(backup.TenantID) string { return dir }, testLog(t), open)
+	t.Cleanup(func() { s.close(context.Background()) })
+	first, err := s.get(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := first.ID()
+	s.known = func(context.Context, backup.TenantID) (string, error) { return known, nil }
+	s.of["a"].checked = time.Time{}
+	if again, err := s.get(t.Context(), "a"); again != first || err != nil {
+		t.Errorf("get = %v, %v, want the vault that is open", again, err)
+	}
+	now = "second"
+	known = "what the second will be known by"
+	s.of["a"].checked, s.of["a"].tried = time.Time{}, time.Time{}
+	second, err := s.get(t.Context(), "a")
+	if err != nil || second == first || second.ID() == first.ID() {
+		t.Errorf("get = %v, %v, want another vault", second, err)
+	}
+}
