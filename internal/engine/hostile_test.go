@@ -479,7 +479,6 @@ func (h *hostileWorld) backUpUnder(profile simtenant.Profile, unit backup.Unit) 
 type restoreExpectation struct {
 	succeeds bool               // the fault passes, or can be worked around
 	only     backup.Destination // the only destination that it hits; "" for both
-	slow     bool               // healing takes the enumeration in full that comes round
 }
 
 var restoreExpectations = map[string]restoreExpectation{
@@ -506,7 +505,6 @@ var restoreExpectations = map[string]restoreExpectation{
 	"libraries 500, made nevertheless":       {succeeds: true, only: backup.DestinationNew},
 	"libraries 403":                          {only: backup.DestinationNew},
 	"401 in the middle of a restore":         {succeeds: true},
-	"the delta leaves out what was written":  {slow: true},
 }
 
 // Whatever a source says while it is restored to, the restore ends, and names
@@ -568,9 +566,6 @@ func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destinati
 
 	// The source does as it is told again.
 	h.later(time.Hour)
-	if expected.slow {
-		h.later(8 * 24 * time.Hour)
-	}
 	a = h.restored(point, to)
 	if got = h.look(home); to == backup.DestinationNew {
 		got = h.library(unit, a.RestoredSiteName)

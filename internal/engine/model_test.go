@@ -105,7 +105,7 @@ func live(t *testing.T, seed uint64) {
 	for _, p := range simtenant.Profiles() {
 		e := expectations[p.Name]
 		switch {
-		case p.Restoring && !restoreExpectations[p.Name].slow && restoreExpectations[p.Name].only != backup.DestinationNew:
+		case p.Restoring && restoreExpectations[p.Name].only != backup.DestinationNew:
 			l.writing = append(l.writing, p)
 		case !p.Restoring && e.lies == 0 && !e.slow:
 			l.reading = append(l.reading, p)
