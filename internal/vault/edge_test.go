@@ -112,7 +112,8 @@ func TestCollectionEndsAtAnyEdge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		next.Root, last = root, next
+		next.Root = root
+		last = next
 		maps.DeleteFunc(kept, func(tree string, _ map[string]string) bool { return !keep[tree] })
 		kept[next.Tree] = look(next.Tree)
 

@@ -5,7 +5,7 @@
 // of the drive:
 //
 //	2026-11-21/10-10-00.000Z/files/   the drive's tree at a point in time
-//	2026-11-21/10-10-00.000Z/meta/    index: item id to parent item id; point.json
+//	2026-11-21/10-10-00.000Z/meta/    index: item id to parent item id; point.json; unread.json
 //
 // All of it is plain kopia: the stock kopia command lists, verifies, restores
 // and collects such a repository. What we keep of an item beyond name, size,
@@ -18,7 +18,10 @@
 // those it is given, [Update.Seal] returns the next ones, and a manifest that
 // disagrees with the catalog is put right by [Vault.Maintain] before anything
 // is collected. Whatever happens between the two leaves at worst objects that
-// nobody refers to.
+// nobody refers to. No manifest is removed whose points a newer one does not have.
+//
+// What is damaged is told from what is not there, and stops only what needs it.
+// The vault remembers it, and stores it anew when the same bytes are written again.
 //
 // The package may be used by many goroutines, and a repository by many
 // processes. It imports nothing of ours but backup.
