@@ -629,6 +629,7 @@ func (l *life) expire() string {
 	l.run(jobs.Expire, string(l.tenant), l.engine.expire)
 	if l.random.IntN(3) == 0 {
 		l.run(jobs.Maintain, string(l.tenant), l.engine.maintain)
+		l.note(nil) // what a run had sealed that was killed before it said so
 	}
 	l.forget()
 	return l.lookBack()
