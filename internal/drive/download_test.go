@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,10 +58,13 @@ func TestADownloadGoesOnWhereItBroke(t *testing.T) {
 	body := content(300_000)
 	s := newSource(t)
 	s.on(itemPath, reply("%s", fileJSON("F", "c1", body)))
+	var mu sync.Mutex // a connection that broke may still be served
 	var ranges []string
 	note := func(h http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
 			ranges = append(ranges, r.Header.Get("Range"))
+			mu.Unlock()
 			h(w, r)
 		}
 	}
@@ -73,6 +77,8 @@ func TestADownloadGoesOnWhereItBroke(t *testing.T) {
 	if err != nil || !bytes.Equal(got, body) || x.Proof() != drive.Confirmed {
 		t.Fatalf("read %d bytes, proof %q, err %v", len(got), x.Proof(), err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if want := "[ bytes=100000- bytes=100000- bytes=150000- bytes=150000-]"; fmt.Sprint(ranges) != want {
 		t.Errorf("ranges = %v, want %v", ranges, want)
 	}
