@@ -105,7 +105,7 @@ func (h *hostileWorld) truth(i int) (root backup.ItemID, _ map[backup.ItemID]liv
 // points returns all points of a unit, the newest first.
 func (w *world) points(u backup.Unit) []backup.Point {
 	w.t.Helper()
-	l, err := w.catalog.Points(w.ctx, w.tenant, catalog.PointQuery{Unit: u.ID})
+	l, err := w.catalog.Points(w.ctx, w.tenant, catalog.PointQuery{Unit: u.ID, Page: catalog.Page{Limit: 10_000}})
 	w.must(err)
 	slices.SortFunc(l.Items, func(a, b backup.Point) int { return b.At.Compare(a.At) })
 	return l.Items
