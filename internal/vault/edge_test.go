@@ -55,27 +55,40 @@ func (f *fuse) DeleteBlob(ctx context.Context, id blob.ID) error {
 	return f.Storage.DeleteBlob(ctx, id)
 }
 
-// fuses are those of the storages that were opened last, by folder.
-var fuses sync.Map
+// underneath has the storage of a folder, when it is opened next, be what wrap
+// makes of it.
+func underneath(t *testing.T, dir string, wrap func(blob.Storage) blob.Storage) {
+	t.Helper()
+	registerWrapped()
+	wrapped.Store(dir, wrap)
+	t.Cleanup(func() { wrapped.Delete(dir) })
+}
 
-func init() {
+var wrapped sync.Map // by folder
+
+var registerWrapped = sync.OnceFunc(func() {
 	blob.AddSupportedStorage("filesystem", filesystem.Options{}, func(ctx context.Context, o *filesystem.Options, create bool) (blob.Storage, error) {
 		st, err := filesystem.New(ctx, o, create)
-		if _, fused := fuses.Load(o.Path); !fused || err != nil {
-			return st, err
+		if err != nil {
+			return nil, err
 		}
-		f := &fuse{Storage: st, edges: map[string]int{}}
-		fuses.Store(o.Path, f)
-		return f, nil
+		if wrap, ok := wrapped.Load(o.Path); ok {
+			st = wrap.(func(blob.Storage) blob.Storage)(st)
+		}
+		return guard(ctx, st), nil
 	})
-}
+})
 
 // At whatever write of a collection the process ends, the next one finds every
 // point that is to be kept, and the collection can be run to its end.
 func TestCollectionEndsAtAnyEdge(t *testing.T) {
 	dir := t.TempDir()
 	cfg := Config{Create: true, Dir: filepath.Join(dir, "vault"), State: filepath.Join(dir, "state"), Password: password}
-	fuses.Store(cfg.Dir, nil)
+	var f *fuse
+	underneath(t, cfg.Dir, func(st blob.Storage) blob.Storage {
+		f = &fuse{Storage: st, edges: map[string]int{}}
+		return f
+	})
 	seen := map[string]bool{}
 	v, err := Open(t.Context(), cfg)
 	if err != nil {
@@ -117,8 +130,6 @@ func TestCollectionEndsAtAnyEdge(t *testing.T) {
 		maps.DeleteFunc(kept, func(tree string, _ map[string]string) bool { return !keep[tree] })
 		kept[next.Tree] = look(next.Tree)
 
-		loaded, _ := fuses.Load(cfg.Dir)
-		f := loaded.(*fuse)
 		f.mu.Lock()
 		f.left, f.edges = n, map[string]int{}
 		f.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/format"
 	"github.com/kopia/kopia/repo/manifest"
 )
@@ -26,30 +27,34 @@ func (v *Vault) ID() string { return hex.EncodeToString(v.rep.UniqueID()) }
 const formatBlob = format.KopiaRepositoryBlobID
 
 // prepare makes sure that the storage holds the vault that cfg means, and makes
-// one there if cfg allows it and there is nothing. Two processes may try at
-// once: the second must not write a format of its own over the first's.
-func prepare(ctx context.Context, dir string, st blob.Storage, cfg Config) error {
+// one there if cfg allows it and there is nothing. It returns the vault's id. Two
+// processes may try at once: the second must not write a format of its own over
+// the first's.
+func prepare(ctx context.Context, dir string, st blob.Storage, cfg Config) (string, error) {
 	id, err := storedID(ctx, st)
 	switch {
 	case err == nil && cfg.ID != "" && id != cfg.ID:
 		if copied, _ := copiedID(ctx, st); copied == cfg.ID {
-			return errFormatBlob
+			return "", errFormatBlob
 		}
-		return fmt.Errorf("%w: it has the id %s, and %s was there before; check that the right volume is mounted and that no vaults were swapped", ErrOther, id, cfg.ID)
+		return "", fmt.Errorf("%w: it has the id %s, and %s was there before; check that the right volume is mounted and that no vaults were swapped", ErrOther, id, cfg.ID)
 	case err == nil:
-		return nil
+		return id, nil
 	case !errors.Is(err, blob.ErrBlobNotFound):
-		return err
+		return "", err
 	}
 	if some, err := anyBlob(ctx, st); err != nil {
-		return err
+		return "", err
 	} else if some {
-		return errFormatBlob
+		return "", errFormatBlob
 	}
 	if cfg.ID != "" || !cfg.Create {
-		return fmt.Errorf("%w: the folder is empty; check that its volume is mounted", ErrMissing)
+		return "", fmt.Errorf("%w: the folder holds none; check that its volume is mounted", ErrMissing)
 	}
-	return create(ctx, dir, st, string(cfg.Password))
+	if err := create(ctx, dir, st, string(cfg.Password)); err != nil {
+		return "", err
+	}
+	return storedID(ctx, st)
 }
 
 // storedID reads a vault's id from its storage. blob.ErrBlobNotFound when there
@@ -189,36 +194,91 @@ func create(ctx context.Context, dir string, st blob.Storage, password string) e
 	return err
 }
 
-// checkFolder makes sure that there is a folder to look for a vault in.
+// checkFolder makes sure that there is a folder to look for a vault in: kopia
+// writes to any that it looks into.
 func checkFolder(dir string, cfg Config) error {
 	info, err := os.Stat(dir)
-	switch {
-	case err == nil && info.IsDir():
-		return nil
-	case err == nil:
+	switch anew := cfg.Create && cfg.ID == ""; {
+	case err == nil && !info.IsDir():
 		return fmt.Errorf("%w: it is no folder", ErrStorage)
-	case !errors.Is(err, fs.ErrNotExist):
+	case err == nil && !anew && !exists(dir, ".shards") && !exists(dir, formatBlob+".f"):
+		return fmt.Errorf("%w: the folder holds none; check that its volume is mounted", ErrMissing)
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
 		return err
-	case cfg.ID != "" || !cfg.Create:
+	case !anew:
 		return fmt.Errorf("%w: there is no such folder; check that its volume is mounted", ErrMissing)
 	}
 	return os.MkdirAll(dir, 0o700)
 }
 
+// exists reports whether a file is in a folder, as far as that can be told.
+func exists(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // there makes sure that the storage still holds this vault: its folder may have
-// been unmounted or exchanged while it was open, and nothing must be written to
-// another.
-func (v *Vault) there(ctx context.Context) error {
-	id, err := storedID(ctx, v.rep.BlobReader())
+// been unmounted or exchanged while it was open.
+func (v *Vault) there(ctx context.Context) error { return inPlace(ctx, v.rep.BlobReader(), v.ID()) }
+
+// inPlace makes sure that a storage holds the vault of an id.
+func inPlace(ctx context.Context, st blob.Reader, opened string) error {
+	id, err := storedID(ctx, st)
 	switch {
 	case errors.Is(err, blob.ErrBlobNotFound):
 		return fmt.Errorf("%w: it was there when it was opened; check that its volume is mounted", ErrMissing)
 	case err != nil:
 		return storageError(err)
-	case id != v.ID():
-		return fmt.Errorf("%w: it has the id %s, and %s was opened; check that no vaults were swapped", ErrOther, id, v.ID())
+	case id != opened:
+		return fmt.Errorf("%w: it has the id %s, and %s was opened; check that no vaults were swapped", ErrOther, id, opened)
 	}
 	return nil
+}
+
+// A guarded storage writes to the vault of an id only, and deletes from no other.
+// Kopia writes packs whenever they are full, and believes that they are where it
+// opened its storage: one that went to an empty mount point, or to a vault that was
+// mounted in this one's place, would be missed only when it is read. One that is
+// refused it keeps, and writes when the true folder is back.
+type guarded struct {
+	blob.Storage
+	id string
+}
+
+func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
+	if err := inPlace(ctx, g.Storage, g.id); err != nil {
+		return err
+	}
+	return g.Storage.PutBlob(ctx, id, data, opts)
+}
+
+func (g guarded) DeleteBlob(ctx context.Context, id blob.ID) error {
+	if err := inPlace(ctx, g.Storage, g.id); err != nil {
+		return err
+	}
+	return g.Storage.DeleteBlob(ctx, id)
+}
+
+// guardFor is the key of the id, in the context in which kopia opens its storage.
+type guardFor struct{}
+
+// guard guards a storage that is opened for the vault of an id.
+func guard(ctx context.Context, st blob.Storage) blob.Storage {
+	if id, ok := ctx.Value(guardFor{}).(string); ok {
+		return guarded{st, id}
+	}
+	return st
+}
+
+// Kopia makes storages by the names of their kinds.
+func init() {
+	blob.AddSupportedStorage("filesystem", filesystem.Options{}, func(ctx context.Context, o *filesystem.Options, create bool) (blob.Storage, error) {
+		st, err := filesystem.New(ctx, o, create)
+		if err != nil {
+			return nil, err
+		}
+		return guard(ctx, st), nil
+	})
 }
 
 // formatVersion is the version of what we keep in a repository, above kopia's

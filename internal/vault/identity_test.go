@@ -1,8 +1,13 @@
 package vault
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -234,5 +239,170 @@ func TestAnyBitOfTheFormatBlob(t *testing.T) {
 	}
 	if damaged < 4 {
 		t.Errorf("%d bits mattered", damaged)
+	}
+}
+
+// A volume goes while a long content is written, so that kopia has full packs to
+// write. None of them goes to what is in its place, and none is lost: when the true
+// folder is back the same update goes on.
+func TestAPackIsNotWrittenElsewhere(t *testing.T) {
+	for _, place := range []string{"an empty folder", "another vault"} {
+		t.Run(place, func(t *testing.T) {
+			v, cfg := newVault(t)
+			s := sample(t, v)
+			data := make([]byte, 50<<20)
+			r := rand.NewChaCha8([32]byte{7})
+			r.Read(data)
+			u := begin(t, v, s)
+			u.Put(file(t, u, "early", "root", "early", "written before"))
+			away := func() {
+				if err := os.Rename(cfg.Dir, cfg.Dir+".away"); err != nil {
+					t.Error(err)
+				}
+				if err := os.Mkdir(cfg.Dir, 0o700); err != nil {
+					t.Error(err)
+				}
+				if place == "another vault" {
+					w, err := Open(t.Context(), Config{Dir: cfg.Dir, State: t.TempDir(), Password: password, Create: true})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					w.Close(t.Context())
+				}
+			}
+			before := ""
+			gone := io.MultiReader(bytes.NewReader(data[:10<<20]), after(func() { away(); before = state(t, cfg.Dir) }), bytes.NewReader(data[10<<20:]))
+			_, err := u.Write(t.Context(), "long", gone)
+			if !errors.Is(err, ErrMissing) && !errors.Is(err, ErrOther) {
+				t.Errorf("Write = %v, want ErrMissing or ErrOther", err)
+			}
+			if _, err := u.Seal(t.Context(), noon.Add(time.Hour), PointInfo{}); !errors.Is(err, ErrMissing) && !errors.Is(err, ErrOther) {
+				t.Errorf("Seal = %v, want ErrMissing or ErrOther", err)
+			}
+			if now := state(t, cfg.Dir); now != before {
+				t.Errorf("in its place there is now %s, before %s", now, before)
+			}
+
+			if err := os.RemoveAll(cfg.Dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(cfg.Dir+".away", cfg.Dir); err != nil {
+				t.Fatal(err)
+			}
+			u.Put(file(t, u, "long", "root", "long", string(data)))
+			next := seal(t, u, noon.Add(time.Hour))
+			for _, v := range []*Vault{v, openVault(t, Config{Dir: cfg.Dir, State: t.TempDir(), Password: password, ID: v.ID()})} {
+				if found := verified(t, v, s.Tree, next.Tree); len(found) > 0 {
+					t.Errorf("damaged: %q", found)
+				}
+				if got := paths(t, v, next.Tree); read(t, v, got["early"].Content) != "written before" {
+					t.Error("what was written before is something else")
+				}
+			}
+		})
+	}
+}
+
+// after is a reader of nothing that does something when it is read.
+type after func()
+
+func (f after) Read([]byte) (int, error) {
+	f()
+	return 0, io.EOF
+}
+
+// state is what is in a folder, to the last byte; nothing when it is not there.
+func state(t *testing.T, dir string) (all string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		all += fmt.Sprintln(path, d.IsDir())
+		if !d.IsDir() {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			all += fmt.Sprintf("%x\n", sha256.Sum256(b))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Whatever is in a vault's place and is refused stays as it is, to the last byte,
+// whether its id is known or not, and whether one may be made or not.
+func TestWhatIsRefusedIsNotTouched(t *testing.T) {
+	empty := func(t *testing.T, cfg *Config) { cfg.Dir = t.TempDir() }
+	damage := func(how func(*testing.T, Config)) func(*testing.T, *Config) {
+		return func(t *testing.T, cfg *Config) { how(t, *cfg) }
+	}
+	for _, tt := range []struct {
+		name string
+		do   func(t *testing.T, cfg *Config)
+		// What Open says to whoever knows the id, and to whoever does not and
+		// may make a vault, or may not. Nil is that it opens, or makes one.
+		known, makes, not error
+	}{
+		{"nothing", func(t *testing.T, cfg *Config) { cfg.Dir = filepath.Join(t.TempDir(), "no", "such") }, ErrMissing, nil, ErrMissing},
+		{"an empty folder", empty, ErrMissing, nil, ErrMissing},
+		{"a folder with somebody's file", func(t *testing.T, cfg *Config) {
+			empty(t, cfg)
+			if err := os.WriteFile(filepath.Join(cfg.Dir, "letter.txt"), []byte("Dear"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, ErrMissing, nil, ErrMissing},
+		{"another vault", func(t *testing.T, cfg *Config) {
+			_, other := newVault(t)
+			cfg.Dir = other.Dir
+		}, ErrOther, nil, nil},
+		{"the vault, and a wrong password", func(_ *testing.T, cfg *Config) { cfg.Password = "wrong horse" }, ErrPassword, ErrPassword, ErrPassword},
+		{"a vault without its format blob", damage(func(t *testing.T, cfg Config) { dropBlob(t, cfg, formatBlob) }), ErrDamaged, ErrDamaged, ErrDamaged},
+		{"a vault without its format blob and the copy", damage(func(t *testing.T, cfg Config) {
+			dropBlob(t, cfg, formatBlob)
+			dropBlob(t, cfg, copyBlob)
+		}), ErrDamaged, ErrDamaged, ErrDamaged},
+		{"a vault with an empty format blob", damage(func(t *testing.T, cfg Config) {
+			if err := putBlob(t.Context(), openStorage(t, cfg), formatBlob, nil); err != nil {
+				t.Fatal(err)
+			}
+		}), ErrDamaged, ErrDamaged, ErrDamaged},
+		{"a format blob that parses and has other keys", damage(func(t *testing.T, cfg Config) { flipJSON(t, cfg, "encryptedBlockFormat") }), ErrDamaged, ErrDamaged, ErrDamaged},
+		{"a format blob that parses and has another id", damage(func(t *testing.T, cfg Config) { flipJSON(t, cfg, "uniqueID") }), ErrDamaged, ErrDamaged, ErrDamaged},
+	} {
+		for _, who := range []struct {
+			name   string
+			id     bool
+			create bool
+			want   error
+		}{{"who knows it", true, false, tt.known}, {"who knows it, may make one", true, true, tt.known},
+			{"who may make one", false, true, tt.makes}, {"who may not", false, false, tt.not}} {
+			t.Run(tt.name+"/"+who.name, func(t *testing.T) {
+				v, cfg := newVault(t)
+				sample(t, v)
+				tt.do(t, &cfg)
+				cfg.ID, cfg.Create, cfg.State = "", who.create, t.TempDir()
+				if who.id {
+					cfg.ID = v.ID()
+				}
+				before := state(t, cfg.Dir)
+				v, err := Open(t.Context(), cfg)
+				if !errors.Is(err, who.want) {
+					t.Errorf("Open = %v, want %v", err, who.want)
+				}
+				if err == nil {
+					v.Close(t.Context())
+					return
+				}
+				if now := state(t, cfg.Dir); now != before {
+					t.Errorf("there is now\n%sbefore there was\n%s", now, before)
+				}
+			})
+		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/maintenance"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"holdfast/internal/backup"
 )
@@ -381,32 +383,55 @@ func TestTheTenantsRecord(t *testing.T) {
 	}
 }
 
-// Names that a file system may take for one are stored under names that differ.
+// Names that a file system may take for one are stored under names that differ,
+// whichever of the pair comes first; each keeps its own.
 func TestNamesThatDifferInTheirLettersForm(t *testing.T) {
 	v, _ := newVault(t)
-	u := begin(t, v, Sealed{})
-	u.Put(folder("root", "", "root"))
-	composed, decomposed := "caf\u00e9.txt", "CAFE\u0301.txt"
-	u.Put(file(t, u, "id-000001", "root", composed, "one"))
-	u.Put(file(t, u, "id-000002", "root", decomposed, "two"))
-	s := seal(t, u, noon)
-	all := paths(t, v, s.Tree)
-	if read(t, v, all[composed].Content) != "one" || read(t, v, all[decomposed].Content) != "two" {
-		t.Errorf("names = %q", slices.Sorted(maps.Keys(all)))
+	for _, pair := range [][2]string{
+		{"caf\u00e9.txt", "CAFE\u0301.txt"},
+		{"\u01f0", "J\u030c"}, // no capital of this letter is one letter
+		{"\u0390.md", "\u0399\u0308\u0301.md"},
+		{"\u03c3\u03b1\u03c2", "\u03a3\u0391\u03a3"}, // a sigma at the end of a word
+		{"stra\u00dfe", "STRASSE"},
+		{"\u212b", "\u00e5"}, // the sign of a unit
+		{"\uac00", "\u1100\u1161"},
+		{"\u1ebf", "E\u0302\u0301"},
+		{"README", "readme"},
+	} {
+		for _, p := range [][2]string{pair, {pair[1], pair[0]}} {
+			u := begin(t, v, Sealed{})
+			u.Put(folder("root", "", "root"))
+			u.Put(file(t, u, "id-000001", "root", p[0], "one"))
+			u.Put(file(t, u, "id-000002", "root", p[1], "two"))
+			s := seal(t, u, noon)
+			u.Close()
+			all := paths(t, v, s.Tree)
+			if read(t, v, all[p[0]].Content) != "one" || read(t, v, all[p[1]].Content) != "two" {
+				t.Errorf("names = %+q", slices.Sorted(maps.Keys(all)))
+			}
+			b, err := v.base(t.Context(), "", s.Tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			records, err := v.records(t.Context(), b.files.Object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored := map[string]bool{}
+			for _, r := range records {
+				stored[norm.NFD.String(cases.Fold().String(norm.NFD.String(r.Name)))] = true
+			}
+			if len(stored) != 2 {
+				t.Errorf("%+q are stored under %+q", p, slices.Collect(maps.Keys(stored)))
+			}
+		}
 	}
-	b, err := v.base(t.Context(), "", s.Tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	records, err := v.records(t.Context(), b.files.Object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stored := map[string]bool{}
+	// What differs in more keeps its name.
+	records := []record{{Name: "na\u00efve", ID: "1"}, {Name: "naive", ID: "2"}, {Name: "nai\u0308ve2", ID: "3"}}
+	nameAll(records, nil)
 	for _, r := range records {
-		stored[fold(r.Name)] = true
-	}
-	if len(stored) != 2 {
-		t.Errorf("stored under %v", stored)
+		if r.TrueName != nil {
+			t.Errorf("%q is stored as %q", r.TrueName, r.Name)
+		}
 	}
 }

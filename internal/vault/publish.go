@@ -159,14 +159,17 @@ func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
 // chain returns a root and those that it follows, as far as a source's manifests
 // tell: it has the points of each, but for those that were given up.
 func chain(of []named, root string) map[string]bool {
-	byRoot := map[string]named{}
+	after := map[string][]string{} // a root may have been published more than once
 	for _, m := range of {
-		byRoot[m.root] = m
+		after[m.root] = append(after[m.root], m.label(afterLabel))
 	}
 	inside := map[string]bool{}
-	for root != "" && !inside[root] {
-		inside[root] = true
-		root = byRoot[root].label(afterLabel)
+	for next := []string{root}; len(next) > 0; {
+		root, next = next[0], next[1:]
+		if root != "" && !inside[root] {
+			inside[root] = true
+			next = append(next, after[root]...)
+		}
 	}
 	return inside
 }

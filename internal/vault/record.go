@@ -19,6 +19,7 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
+	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
 	"holdfast/internal/backup"
@@ -373,5 +374,12 @@ func holds(r *record) int {
 }
 
 // fold returns the form in which names are equal that a file system may take for
-// the same: they differ in case, or in how their letters are composed.
-func fold(name string) string { return strings.ToLower(norm.NFC.String(name)) }
+// the same: they differ in case, or in how their letters are composed. Folding
+// takes letters apart (a small J with a caron is one, a capital one is two), and
+// so they are composed after it.
+func fold(name string) string {
+	if strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
+		return strings.ToLower(name)
+	}
+	return norm.NFC.String(cases.Fold().String(norm.NFD.String(name)))
+}

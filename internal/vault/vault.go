@@ -188,7 +188,8 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 		return nil, err
 	}
 	defer st.Close(ctx)
-	if err := prepare(ctx, dir, st, cfg); err != nil {
+	id, err := prepare(ctx, dir, st, cfg)
+	if err != nil {
 		return nil, err
 	}
 
@@ -212,7 +213,7 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 		return nil, err
 	}
 
-	rep, err := repo.Open(ctx, connection, string(cfg.Password), &repo.Options{
+	rep, err := repo.Open(context.WithValue(ctx, guardFor{}, id), connection, string(cfg.Password), &repo.Options{
 		DisableRepositoryLog: true, // or each session would leave log blobs
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway

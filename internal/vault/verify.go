@@ -10,7 +10,7 @@ import (
 )
 
 // A Damage is something of a drive that the vault should hold, and does not as it
-// was written.
+// was written. Items that share a damaged content are one each.
 type Damage struct {
 	Trees  []string      // the points that it is in, by their trees
 	Item   backup.ItemID // the file or folder; empty for the point itself
@@ -68,7 +68,7 @@ func (v *Vault) Verify(ctx context.Context, trees []string, opt VerifyOptions) (
 	if err := v.there(ctx); err != nil {
 		return VerifyReport{}, fmt.Errorf("verify: %w", err)
 	}
-	c := &verification{v: v, opt: opt, seen: map[seenKey]bool{}, bad: map[string]int{}}
+	c := &verification{v: v, opt: opt, seen: map[seenKey]bool{}, indexed: map[seenKey]int64{}, bad: map[string]int{}, named: map[damagedItem]int{}}
 	for _, tree := range trees {
 		if err := c.tree(ctx, tree); err != nil {
 			return c.report, fmt.Errorf("verify tree %s: %w", tree, err)
@@ -86,14 +86,22 @@ func keyOf(oid string) (k seenKey) {
 }
 
 type verification struct {
-	v      *Vault
-	opt    VerifyOptions
-	seen   map[seenKey]bool // objects that were found whole, with all below them
-	bad    map[string]int   // damaged objects: where each is in the report
-	report VerifyReport
+	v       *Vault
+	opt     VerifyOptions
+	seen    map[seenKey]bool  // objects that were found whole, with all below them
+	indexed map[seenKey]int64 // items of parts of indexes that were found whole
+	bad     map[string]int    // damaged objects: where each is first in the report
+	named   map[damagedItem]int
+	report  VerifyReport
 }
 
-// found notes damage, once for each object. It returns only what ends the
+// A damagedItem is an item with a damaged object, which it may share with others.
+type damagedItem struct {
+	object string
+	item   backup.ItemID
+}
+
+// found notes damage, once for each item. It returns only what ends the
 // verification.
 func (c *verification) found(ctx context.Context, tree string, d Damage) error {
 	if ctx.Err() != nil {
@@ -102,16 +110,22 @@ func (c *verification) found(ctx context.Context, tree string, d Damage) error {
 	if !unreadable(d.Err) {
 		return d.Err
 	}
-	if i, known := c.bad[d.Object]; known {
+	who := damagedItem{d.Object, d.Item}
+	if i, known := c.named[who]; known {
 		if trees := &c.report.Damage[i].Trees; (*trees)[len(*trees)-1] != tree {
 			*trees = append(*trees, tree)
 		}
 		return nil
 	}
+	if i, known := c.bad[d.Object]; known {
+		d.Contents = c.report.Damage[i].Contents
+	} else {
+		d.Contents = c.v.inspect(ctx, d.Object)
+		c.v.MarkDamaged(d.Contents...)
+		c.bad[d.Object] = len(c.report.Damage)
+	}
 	d.Trees = []string{tree}
-	d.Contents = c.v.inspect(ctx, d.Object)
-	c.v.MarkDamaged(d.Contents...)
-	c.bad[d.Object] = len(c.report.Damage)
+	c.named[who] = len(c.report.Damage)
 	c.report.Damage = append(c.report.Damage, d)
 	return nil
 }
@@ -144,7 +158,7 @@ func (c *verification) tree(ctx context.Context, tree string) error {
 	if err != nil {
 		return err
 	}
-	if whole && indexed >= 0 && items > 0 && indexed != items {
+	if whole && indexed >= 0 && indexed != items {
 		err := c.found(ctx, tree, Damage{Object: tree, What: IndexDamaged,
 			Err: &DamageError{Object: tree, Err: fmt.Errorf("there are %d items in its files and %d in its index", items, indexed)}})
 		if err != nil {
@@ -156,7 +170,8 @@ func (c *verification) tree(ctx context.Context, tree string) error {
 }
 
 // folder verifies a folder and all below it. It reports whether it was read
-// whole, and counts what it saw; a folder that was seen before is not counted.
+// whole, and counts the items: those of a folder that was seen before, by its
+// summary.
 func (c *verification) folder(ctx context.Context, tree string, r *record, path string, items *int64) (whole bool, err error) {
 	if c.seen[keyOf(r.Object)] {
 		if s := r.Summary; s != nil {
@@ -197,7 +212,7 @@ func (c *verification) folder(ctx context.Context, tree string, r *record, path 
 
 func (c *verification) file(ctx context.Context, tree string, r *record, path string) (bool, error) {
 	if i, known := c.bad[r.Object]; known {
-		return false, c.found(ctx, tree, Damage{Object: r.Object, Err: c.report.Damage[i].Err})
+		return false, c.found(ctx, tree, Damage{Item: r.ID, Path: path, Object: r.Object, What: FileDamaged, Err: c.report.Damage[i].Err})
 	}
 	k := keyOf(r.Object)
 	if c.seen[k] {
@@ -235,12 +250,17 @@ func (c *verification) index(ctx context.Context, tree string, r *record) (int64
 	if r == nil {
 		return 0, nil
 	}
+	k := keyOf(r.Object)
+	if n, known := c.indexed[k]; known {
+		return n, nil
+	}
 	if !r.isDir() {
 		leaf, err := c.v.readLeaf(ctx, r.Object)
 		c.report.Objects++
 		if err != nil {
 			return -1, c.found(ctx, tree, Damage{Object: r.Object, What: IndexDamaged, Err: err})
 		}
+		c.indexed[k] = int64(len(leaf))
 		return int64(len(leaf)), nil
 	}
 	d, err := c.v.readDir(ctx, r.Object)
@@ -259,6 +279,9 @@ func (c *verification) index(ctx context.Context, tree string, r *record) (int64
 		} else if total >= 0 {
 			total += n
 		}
+	}
+	if total >= 0 {
+		c.indexed[k] = total
 	}
 	return total, nil
 }
