@@ -113,7 +113,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 			Log:      log,
 		}, false)
 	})
-	s.vaults.known = s.catalog.VaultID
+	s.vaults.known, s.vaults.there = s.catalog.VaultID, (*vault.Vault).There
 	s.vaults.openAll(ctx)
 	s.engine = engine.New(engine.Config{
 		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: tenants, Clock: time.Now, Log: log,

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,6 +131,15 @@ func TestWhenSomethingIsLost(t *testing.T) {
 	eventually(t, "the unit says that its vault is away", func() bool {
 		return strings.Contains(hf(t, 0, "drive", "list"), "There is no vault where the tenant's should be")
 	})
+	if res, err := http.Get(d.origin + "/readyz"); err != nil || res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("/readyz = %v, %v", res, err)
+	} else {
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if !strings.Contains(string(body), "there is no vault in its place") {
+			t.Errorf("/readyz says %s", body)
+		}
+	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("in the vault's place there is %v, %v", left, err)
 	}

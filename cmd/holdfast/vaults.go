@@ -42,6 +42,8 @@ type vaults struct {
 	// known returns the id by which a tenant's vault is known now, "" if by none.
 	// An open vault that is another is let go. May be nil.
 	known func(context.Context, backup.TenantID) (string, error)
+	// there returns why an open vault is no longer in its place, or nil. May be nil.
+	there func(*vault.Vault, context.Context) error
 	log   *slog.Logger
 
 	ctx    context.Context // ends with close
@@ -219,7 +221,7 @@ func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 	looks := map[backup.TenantID]<-chan struct{}{}
 	for t, v := range s.of {
 		s.begin(v)
-		looks[t] = v.look()
+		looks[t] = v.look(s.there)
 	}
 	wrong := map[backup.TenantID]error{}
 	for t, v := range s.of {
@@ -245,22 +247,28 @@ func (v *tenantVault) state() error {
 		return errOpening
 	case v.looking != nil:
 		return fmt.Errorf("%w: it does not answer", vault.ErrStorage)
+	case errors.Is(v.gone, vault.ErrOther), errors.Is(v.gone, vault.ErrMissing), errors.Is(v.gone, vault.ErrDamaged):
+		return v.gone
 	case v.gone != nil:
 		return fmt.Errorf("%w: %w", vault.ErrMissing, v.gone)
 	}
 	return nil
 }
 
-// look finds out whether the vault's folder is there. Whoever asks while a look
+// look finds out whether the vault is still in its place. Whoever asks while a look
 // is under way waits for that one: where a volume hangs, one look hangs with it.
-func (v *tenantVault) look() <-chan struct{} {
+func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.looking == nil {
 		looking := make(chan struct{})
 		v.looking = looking
+		open := v.vault
 		go func() {
 			_, err := os.Stat(v.dir)
+			if err == nil && open != nil && there != nil {
+				err = there(open, context.Background())
+			}
 			v.mu.Lock()
 			v.gone, v.looking = err, nil
 			v.mu.Unlock()

@@ -217,6 +217,10 @@ func exists(dir, name string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// There returns nil if the vault is still in its place, else ErrMissing, ErrOther
+// or why that cannot be told.
+func (v *Vault) There(ctx context.Context) error { return v.there(ctx) }
+
 // there makes sure that the storage still holds this vault: its folder may have
 // been unmounted or exchanged while it was open.
 func (v *Vault) there(ctx context.Context) error { return inPlace(ctx, v.rep.BlobReader(), v.ID()) }
