@@ -229,9 +229,10 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 	if err != nil || len(all.days) == 0 {
 		return "", err
 	}
-	// A point that cannot be read would keep kopia from ever collecting anything.
+	// A point that cannot be read has no place in the new root. The manifest that
+	// names it stays, should it be whole again one day.
 	var failed error
-	all.keep(func(tree string) bool {
+	dropped := all.keep(func(tree string) bool {
 		p := v.point(ctx, tree)
 		if p.Err != nil && !unreadable(p.Err) {
 			failed = p.Err
@@ -251,8 +252,8 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 		return root, nil
 	}
 	after := root
-	if !all.whole {
-		after = "" // nobody knows what else it had
+	if !all.whole || dropped {
+		after = "" // it has more, whatever that is
 	}
 	if err := v.publish(ctx, key, &next, after, now); err != nil {
 		return "", err
