@@ -10,9 +10,9 @@ RACE := -race
 endif
 FUZZTIME ?= 1m
 SOAK ?= 1000000
-# These play hundreds of worlds to find what is wrong, not what races: the race
+# These play hundreds of worlds, or open hundreds of vaults, to find what is wrong, not what races: the race
 # detector would make minutes of each of their seconds.
-PLAYS := ^(TestHostileSource|TestHostileDestination|TestModel|TestEndAtAnyEdge)$$
+PLAYS := ^(TestHostileSource|TestHostileDestination|TestModel|TestEndAtAnyEdge|TestWhatIsRefusedIsNotTouched|TestOneDamagedBlob|TestErrorsSayWhoseTheyAre|TestAnyBitOfTheFormatBlob|TestCollectionEndsAtAnyEdge|TestWhatIsInAVaultsPlace)$$
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ build: ## build the binary into bin/
 
 test: lint ## lint, then every test on every database that is here, and each fuzz target for a moment
 	go test $(RACE) -timeout 20m -skip '$(PLAYS)' ./...
-	go test -timeout 20m -run '$(PLAYS)' ./internal/engine
+	go test -timeout 20m -run '$(PLAYS)' ./internal/engine ./internal/vault
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
 
 soak: ## a million random actions on drives, backups and restores, against a model (hours; SOAK=n for n)
