@@ -96,10 +96,8 @@ func (p *protection) knownDamage(ctx context.Context) (err error) {
 		return err
 	}
 	for _, d := range p.damage {
-		if d.Item != "" && d.Content == "" || d.Item == "" {
-			if d.Found.After(p.state.Full) {
-				return fmt.Errorf("%w: %s %s", vault.ErrDamaged, d.Path, d.Reason)
-			}
+		if (d.Item == "" || d.Content == "") && d.Found.After(p.state.Full) {
+			return fmt.Errorf("%w: %s %s", vault.ErrDamaged, d.Path, d.Reason)
 		}
 	}
 	return nil

@@ -447,7 +447,7 @@ func TestWhatCanBeReadIsNotHealed(t *testing.T) {
 	v, _ := newVault(t)
 	s := sample(t, v)
 	one := paths(t, v, s.Tree)["A/one.txt"]
-	v.MarkDamaged(one.Content, "no id", "0123456789abcdef0123456789abcdef")
+	v.markDamaged(one.Content, "no id", "0123456789abcdef0123456789abcdef")
 	before := whereIs(t, v, one.Content)
 	u := begin(t, v, s)
 	if c, err := u.Write(t.Context(), "one", strings.NewReader("one")); err != nil || c.ID != one.Content {

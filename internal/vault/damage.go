@@ -107,7 +107,7 @@ func (v *Vault) objectError(ctx context.Context, oid string, cause error) error 
 	if len(bad) == 0 && v.whole(ctx, oid) {
 		return fmt.Errorf("%w: object %s was read damaged once, and whole the second time: %w", ErrStorage, oid, cause)
 	}
-	v.MarkDamaged(bad...)
+	v.markDamaged(bad...)
 	return &DamageError{Object: oid, Contents: bad, Err: cause}
 }
 
@@ -249,10 +249,10 @@ func (r *objectReader) read(b []byte) (int, error) {
 	return n, err
 }
 
-// MarkDamaged notes contents whose stored copies are damaged, by kopia's ids.
+// markDamaged notes contents whose stored copies are damaged, by kopia's ids.
 // Without that, writing one of them again would store nothing, since kopia
 // believes that it has it.
-func (v *Vault) MarkDamaged(contents ...string) {
+func (v *Vault) markDamaged(contents ...string) {
 	v.damage.Lock()
 	defer v.damage.Unlock()
 	for _, c := range contents {
@@ -263,36 +263,6 @@ func (v *Vault) MarkDamaged(contents ...string) {
 			v.damage.contents[id] = true
 		}
 	}
-}
-
-// Damaged returns the contents that MarkDamaged has noted, or that were found
-// damaged by reading them, and were not stored anew since.
-func (v *Vault) Damaged() []string {
-	v.damage.Lock()
-	defer v.damage.Unlock()
-	all := make([]string, 0, len(v.damage.contents))
-	for c := range v.damage.contents {
-		all = append(all, c.String())
-	}
-	return all
-}
-
-// ContentsOf returns kopia's ids of the contents that an object is made of.
-func (v *Vault) ContentsOf(ctx context.Context, oid string) ([]string, error) {
-	id, err := object.ParseID(oid)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %q names no object", ErrNotFound, oid)
-	}
-	var found []content.ID
-	err = v.fresh(ctx, func() (err error) { found, err = v.rep.VerifyObject(ctx, id); return err })
-	if err != nil {
-		return nil, storageError(err)
-	}
-	all := make([]string, len(found))
-	for i, c := range found {
-		all[i] = c.String()
-	}
-	return all, nil
 }
 
 // VerifyObjects reads objects back from the storage and returns an error for

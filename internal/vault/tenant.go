@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/kopia/kopia/repo/object"
@@ -147,21 +146,4 @@ func (v *Vault) readRecord(ctx context.Context, tenant backup.TenantID) (map[str
 		files[r.Name] = bytes.NewReader(b)
 	}
 	return files, last.ModTime, nil
-}
-
-// Tenants lists the tenants that the vault has points or a record of.
-func (v *Vault) Tenants(ctx context.Context) ([]backup.TenantID, error) {
-	if err := v.rep.Refresh(ctx); err != nil {
-		return nil, storageError(err)
-	}
-	bySource, err := manifestsBySource(ctx, v.rep, snapshots)
-	if err != nil {
-		return nil, fmt.Errorf("list tenants of the vault: %w", err)
-	}
-	var tenants []backup.TenantID
-	for _, of := range bySource {
-		tenants = append(tenants, backup.TenantID(of[0].Labels[snapshot.HostnameLabel]))
-	}
-	slices.Sort(tenants)
-	return slices.Compact(tenants), nil
 }

@@ -121,7 +121,7 @@ func (c *verification) found(ctx context.Context, tree string, d Damage) error {
 		d.Contents = c.report.Damage[i].Contents
 	} else {
 		d.Contents = c.v.inspect(ctx, d.Object)
-		c.v.MarkDamaged(d.Contents...)
+		c.v.markDamaged(d.Contents...)
 		c.bad[d.Object] = len(c.report.Damage)
 	}
 	d.Trees = []string{tree}
