@@ -10,8 +10,9 @@ RACE := -race
 endif
 FUZZTIME ?= 1m
 SOAK ?= 1000000
-# These play hundreds of worlds, or open hundreds of vaults, to find what is wrong, not what races: the race
-# detector would make minutes of each of their seconds.
+# These play hundreds of worlds, or open hundreds of vaults, to find what is
+# wrong, not what races: the race detector would make minutes of each of their
+# seconds.
 PLAYS := ^(TestHostileSource|TestHostileDestination|TestModel|TestEndAtAnyEdge|TestWhatIsRefusedIsNotTouched|TestOneDamagedBlob|TestErrorsSayWhoseTheyAre|TestAnyBitOfTheFormatBlob|TestCollectionEndsAtAnyEdge|TestWhatIsInAVaultsPlace)$$
 
 help: ## show this list
