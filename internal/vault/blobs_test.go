@@ -229,6 +229,13 @@ func TestOneDamagedBlob(t *testing.T) {
 			ErrDamaged, "put kopia.repository back", nil},
 		{"kopia.repository, its keys flipped", func(t *testing.T, w *torn) { flipJSON(t, w.cfg, "encryptedBlockFormat") },
 			ErrDamaged, "put kopia.repository back", nil},
+		{"kopia.blobcfg, flipped", func(t *testing.T, w *torn) { flipBit(t, w.cfg, "kopia.blobcfg", 20) },
+			ErrDamaged, "took the damaged blob kopia.blobcfg away", nil},
+		{"kopia.blobcfg, emptied", func(t *testing.T, w *torn) {
+			if err := putBlob(t.Context(), openStorage(t, w.cfg), "kopia.blobcfg", nil); err != nil {
+				t.Fatal(err)
+			}
+		}, ErrDamaged, "took the damaged blob kopia.blobcfg away", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newTorn(t)
@@ -243,6 +250,9 @@ func TestOneDamagedBlob(t *testing.T) {
 				t.Fatalf("Open = %v, want %v", err, tt.open)
 			}
 			if tt.open != nil {
+				if !strings.Contains(err.Error(), "holdfast vault repair") {
+					t.Errorf("Open = %v, and does not say how it is repaired", err)
+				}
 				cfg.ID, cfg.Create = "", true // as somebody does who does not know what was there
 				if _, err := Open(t.Context(), cfg); !errors.Is(err, tt.open) {
 					t.Fatalf("Open of what may be made anew = %v, want %v", err, tt.open)

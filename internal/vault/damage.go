@@ -64,6 +64,7 @@ func damaged(err error) bool {
 		"invalid checksum", "unable to decrypt", "decrypt:", "error decrypting", "message authentication failed",
 		"error decompressing", "decompression error", "unable to unpack", "unable to parse manifest",
 		"invalid length", "unexpected chunk length", "invalid indirect object", "invalid format blob", "unable to open index blob",
+		"invalid schedule blob",
 	} {
 		if strings.Contains(text, words) {
 			return true

@@ -248,21 +248,45 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 	if err != nil {
 		return "", err
 	}
-	if next.Object == root {
-		return root, nil
-	}
 	after := root
-	if !all.whole || dropped {
-		after = "" // it has more, whatever that is
+	if !all.whole || dropped || next.Object == root {
+		after = "" // the root before has more, whatever that is, or is this one
 	}
-	if err := v.publish(ctx, key, &next, after, now); err != nil {
-		return "", err
-	}
-	// Now that it can be read, the manifests whose points it has can go.
-	if err := v.sweep(ctx, v.updates); err != nil && !unreadable(err) {
+	if err := v.publishOnce(ctx, key, &next, after, now); err != nil {
 		return "", err
 	}
 	return next.Object, v.flush(ctx)
+}
+
+// publishOnce publishes a root, unless the drive's newest manifest has it already,
+// and stages the deletion of those whose points it has.
+func (v *Vault) publishOnce(ctx context.Context, key DriveKey, root *record, after string, at time.Time) error {
+	of, err := manifestsOf(ctx, v.updates, key)
+	if err != nil && !unreadable(err) {
+		return err
+	}
+	if err != nil || len(of) == 0 || of[len(of)-1].root != root.Object {
+		if err := save(ctx, v.updates, key.source(), root, after, at); err != nil {
+			return err
+		}
+		of, err = manifestsOf(ctx, v.updates, key)
+	}
+	// The root is read before what it replaces goes.
+	if flushed := v.flush(ctx); flushed != nil {
+		return flushed
+	}
+	if unreadable(err) {
+		return nil // they stay
+	}
+	if err != nil {
+		return err
+	}
+	for i, m := range slices.Backward(of) { // by a clock that went back it is not the last
+		if m.root == root.Object {
+			return v.sweepSource(ctx, v.updates, slices.Delete(slices.Clone(of), i, i+1), root.Object, chain(of, root.Object))
+		}
+	}
+	return nil
 }
 
 // BeginAnew is Begin for a drive whose root or tree cannot be read: all points

@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/format"
 )
 
 // Recovered is what Recover found.
@@ -48,12 +50,12 @@ func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
 		return found, err
 	}
 	defer w.Close(context.WithoutCancel(ctx))
+	unknown := map[blob.ID][]content.ID{}
 	for _, prefix := range []blob.ID{content.PackBlobIDPrefixRegular, content.PackBlobIDPrefixSpecial} {
 		err := w.BlobStorage().ListBlobs(ctx, prefix, func(m blob.Metadata) error {
-			n, err := v.recoverPack(ctx, w, m)
-			if err == nil && n > 0 {
-				found.Packs++
-				found.Contents += n
+			ids, err := v.recoverPack(ctx, w, m)
+			if len(ids) > 0 {
+				unknown[m.BlobID] = ids
 			}
 			return err
 		})
@@ -61,43 +63,62 @@ func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
 			return found, err
 		}
 	}
-	if found.Contents == 0 {
+	if len(unknown) == 0 {
 		return found, nil
 	}
 	if err := w.Flush(ctx); err != nil {
 		return found, err
 	}
-	return found, v.rep.Refresh(ctx)
+	if err := v.rep.Refresh(ctx); err != nil {
+		return found, err
+	}
+	// What was deleted on purpose, and forgotten since, stays so: kopia's index
+	// remembers until when it has forgotten.
+	for _, ids := range unknown {
+		back := 0
+		for _, id := range ids {
+			if _, err := v.rep.ContentInfo(ctx, id); err == nil {
+				back++
+			} else if !missing(err) {
+				return found, err
+			}
+		}
+		if found.Contents += back; back > 0 {
+			found.Packs++
+		}
+	}
+	return found, nil
 }
 
-// recoverPack stages what a pack has and no index knows, and returns how much that
-// is. What another process is writing now is in no index yet either, and does no
-// harm there.
-func (v *Vault) recoverPack(ctx context.Context, w repo.DirectRepositoryWriter, m blob.Metadata) (unknown int, err error) {
+// recoverPack stages what a pack has and no index knows, and returns what that is.
+// What another process is writing now is in no index yet either, and does no harm
+// there.
+func (v *Vault) recoverPack(ctx context.Context, w repo.DirectRepositoryWriter, m blob.Metadata) (unknown []content.ID, err error) {
 	infos, err := w.ContentManager().RecoverIndexFromPackBlob(ctx, m.BlobID, m.Length, false)
 	if err != nil {
 		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 		v.log.WarnContext(ctx, "vault: the index of a pack cannot be recovered", "pack", m.BlobID, "err", err)
-		return 0, nil
+		return nil, nil
 	}
 	for _, info := range infos {
 		if _, err := w.ContentInfo(ctx, info.ContentID); missing(err) {
-			unknown++
+			unknown = append(unknown, info.ContentID)
 		} else if err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	if unknown > 0 {
+	if len(unknown) > 0 {
 		_, err = w.ContentManager().RecoverIndexFromPackBlob(ctx, m.BlobID, m.Length, true)
 	}
 	return unknown, err
 }
 
 // Repair puts right what keeps a vault from being opened and what the vault itself
-// can put right: the blob that makes it a repository, of which it keeps a copy, and
-// damaged blobs of the index, which is recovered from the packs. What it takes away
+// can put right: the blob that makes it a repository, of which it keeps a copy,
+// damaged blobs of the index, which is recovered from the packs, and the blob of
+// kopia's settings for its storage, of which a folder has none. What it takes away
 // it first copies to the folder Config.State. It says what it did; of a vault that
 // opens it does nothing but Recover. The vault must not be in use.
 func Repair(ctx context.Context, cfg Config) (did []string, err error) {
@@ -152,24 +173,35 @@ func repairStep(ctx context.Context, cfg Config, why error) (string, error) {
 		}
 		return "put " + formatBlob + " back from its copy", putBlob(ctx, st, formatBlob, copied)
 	}
-	return dropIndex(ctx, cfg, st, why)
-}
-
-// dropIndex takes the blob of the index away that why is about. What it knew, the
-// packs know too.
-func dropIndex(ctx context.Context, cfg Config, st blob.Storage, why error) (string, error) {
-	m := indexBlob.FindStringSubmatch(why.Error())
-	if m == nil {
+	id := spare(why)
+	if id == "" {
 		return "", nil
 	}
-	b, err := readBlob(ctx, st, blob.ID(m[1]))
+	return "took the damaged blob " + string(id) + " away", takeAway(ctx, cfg, st, id)
+}
+
+// takeAway takes a blob away.
+func takeAway(ctx context.Context, cfg Config, st blob.Storage, id blob.ID) error {
+	b, err := readBlob(ctx, st, id)
 	if err == nil {
-		err = setAside(cfg, m[1], b)
+		err = setAside(cfg, string(id), b)
 	}
 	if err == nil {
-		err = st.DeleteBlob(ctx, blob.ID(m[1]))
+		err = st.DeleteBlob(ctx, id)
 	}
-	return "took the damaged blob " + m[1] + " of the index away", err
+	return err
+}
+
+// spare returns the damaged blob that keeps a vault from being opened, if it can be
+// without: what a blob of the index knows, the packs know too.
+func spare(why error) blob.ID {
+	if m := indexBlob.FindStringSubmatch(why.Error()); m != nil {
+		return blob.ID(m[1])
+	}
+	if strings.Contains(why.Error(), "repository blobcfg blob") {
+		return format.KopiaBlobCfgBlobID
+	}
+	return ""
 }
 
 // indexBlob finds the blob that kopia could not load, which only its words tell.

@@ -161,7 +161,11 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
 	if v.rep, err = open(ctx, dir, cfg); err != nil {
-		return nil, fmt.Errorf("open vault in %s: %w", dir, storageError(err))
+		err = fmt.Errorf("open vault in %s: %w", dir, storageError(err))
+		if errors.Is(err, ErrDamaged) && spare(err) != "" {
+			err = fmt.Errorf("%w; have it repaired by 'holdfast vault repair'", err)
+		}
+		return nil, err
 	}
 	if err = v.checkFormat(ctx); err == nil {
 		v.updates, err = v.session(ctx, "updates")
