@@ -49,7 +49,7 @@ func (v *Vault) Tenants(ctx context.Context) ([]backup.TenantID, error) {
 	if err := v.rep.Refresh(ctx); err != nil {
 		return nil, storageError(err)
 	}
-	bySource, err := manifestsBySource(ctx, v.rep, snapshots)
+	bySource, err := v.manifestsBySource(ctx, v.rep, snapshots)
 	if err != nil {
 		return nil, fmt.Errorf("list tenants of the vault: %w", err)
 	}

@@ -52,10 +52,10 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 		return nil, err
 	}
 	defer w.Close(context.WithoutCancel(ctx))
-	found, err := manifestsBySource(ctx, w, snapshots)
+	found, err := v.manifestsBySource(ctx, w, snapshots)
 	if unreadable(err) {
 		if err = v.mendManifests(ctx, w, roots); err == nil {
-			found, err = manifestsBySource(ctx, w, snapshots)
+			found, err = v.manifestsBySource(ctx, w, snapshots)
 		}
 	}
 	if err != nil {

@@ -40,7 +40,7 @@ func manifestRoots(t *testing.T, v *Vault, key DriveKey) (roots []string) {
 		t.Fatal(err)
 	}
 	defer w.Close(t.Context())
-	found, err := manifestsOf(t.Context(), w, key)
+	found, err := v.manifestsOf(t.Context(), w, key)
 	if err != nil {
 		t.Fatal(err)
 	}

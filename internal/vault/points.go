@@ -79,7 +79,7 @@ func (v *Vault) Drives(ctx context.Context) iter.Seq2[Stored, error] {
 		}
 		var bySource map[string][]named
 		if err == nil {
-			bySource, err = manifestsBySource(ctx, v.rep, snapshots)
+			bySource, err = v.manifestsBySource(ctx, v.rep, snapshots)
 		}
 		if err != nil {
 			yield(Stored{}, fmt.Errorf("list drives of the vault: %w", err))
@@ -149,7 +149,7 @@ func (v *Vault) gather(ctx context.Context, key DriveKey, given string, trees []
 	if err := v.rep.Refresh(ctx); err != nil {
 		return nil, storageError(err)
 	}
-	found, err := manifestsOf(ctx, v.rep, key)
+	found, err := v.manifestsOf(ctx, v.rep, key)
 	if unreadable(err) {
 		v.log.ErrorContext(ctx, "vault: manifests cannot be read", "drive", key.Drive, "err", err)
 	} else if err != nil {
@@ -261,7 +261,7 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 // publishOnce publishes a root, unless the drive's newest manifest has it already,
 // and stages the deletion of those whose points it has.
 func (v *Vault) publishOnce(ctx context.Context, key DriveKey, root *record, after string, at time.Time) error {
-	of, err := manifestsOf(ctx, v.updates, key)
+	of, err := v.manifestsOf(ctx, v.updates, key)
 	if err != nil && !unreadable(err) {
 		return err
 	}
@@ -269,7 +269,7 @@ func (v *Vault) publishOnce(ctx context.Context, key DriveKey, root *record, aft
 		if err := save(ctx, v.updates, key.source(), root, after, at); err != nil {
 			return err
 		}
-		of, err = manifestsOf(ctx, v.updates, key)
+		of, err = v.manifestsOf(ctx, v.updates, key)
 	}
 	// The root is read before what it replaces goes.
 	if flushed := v.flush(ctx); flushed != nil {

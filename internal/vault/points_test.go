@@ -299,6 +299,9 @@ func TestPacksThatAreMovedAreFound(t *testing.T) {
 			t.Fatalf("packs %v, before %v", after, before)
 		}
 	}
+	if err := v.sweep(t.Context(), v.updates); err != nil {
+		t.Errorf("sweep: %v", err)
+	}
 	if rest, err := io.ReadAll(r); err != nil || string(head)+string(rest) != long {
 		t.Errorf("read on: %d bytes, %v", len(rest), err)
 	}

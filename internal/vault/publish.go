@@ -89,8 +89,12 @@ type named struct {
 }
 
 // manifestsBySource returns all our manifests by their source, the oldest first.
-func manifestsBySource(ctx context.Context, w repo.Repository, labels map[string]string) (map[string][]named, error) {
-	found, err := w.FindManifests(ctx, labels)
+func (v *Vault) manifestsBySource(ctx context.Context, w repo.Repository, labels map[string]string) (map[string][]named, error) {
+	var found []*manifest.EntryMetadata
+	err := v.fresh(ctx, func() (err error) {
+		found, err = w.FindManifests(ctx, labels)
+		return err
+	})
 	if err != nil {
 		return nil, storageError(err)
 	}
@@ -117,9 +121,9 @@ func manifestsBySource(ctx context.Context, w repo.Repository, labels map[string
 }
 
 // manifestsOf returns a drive's manifests, the oldest first.
-func manifestsOf(ctx context.Context, w repo.Repository, key DriveKey) ([]named, error) {
+func (v *Vault) manifestsOf(ctx context.Context, w repo.Repository, key DriveKey) ([]named, error) {
 	src := key.source()
-	all, err := manifestsBySource(ctx, w, map[string]string{
+	all, err := v.manifestsBySource(ctx, w, map[string]string{
 		manifest.TypeLabelKey: snapshot.ManifestType, snapshot.UsernameLabel: src.UserName,
 		snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
 	})
@@ -129,7 +133,7 @@ func manifestsOf(ctx context.Context, w repo.Repository, key DriveKey) ([]named,
 // sweep deletes the manifests of which a newer one of their source has all
 // points.
 func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
-	bySource, err := manifestsBySource(ctx, w, snapshots)
+	bySource, err := v.manifestsBySource(ctx, w, snapshots)
 	if err != nil {
 		return err
 	}
@@ -320,7 +324,7 @@ func (v *Vault) forgetUnread(ctx context.Context, key DriveKey, root string) (fo
 	if !seen {
 		return false, nil
 	}
-	of, err := manifestsOf(ctx, v.updates, key)
+	of, err := v.manifestsOf(ctx, v.updates, key)
 	if err != nil {
 		return false, err
 	}
@@ -348,7 +352,7 @@ func (v *Vault) forgetUnread(ctx context.Context, key DriveKey, root string) (fo
 // forgetKnown stages the deletion of the manifests of a drive that have nothing
 // which root does not have.
 func (v *Vault) forgetKnown(ctx context.Context, key DriveKey, root string) error {
-	of, err := manifestsOf(ctx, v.updates, key)
+	of, err := v.manifestsOf(ctx, v.updates, key)
 	if err != nil {
 		return err
 	}
@@ -370,7 +374,7 @@ func (v *Vault) Destroy(ctx context.Context, key DriveKey) error {
 
 // forget stages the deletion of a drive's manifests.
 func (v *Vault) forget(ctx context.Context, w repo.RepositoryWriter, key DriveKey) error {
-	found, err := manifestsOf(ctx, w, key)
+	found, err := v.manifestsOf(ctx, w, key)
 	if err != nil {
 		return err
 	}

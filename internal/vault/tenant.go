@@ -28,7 +28,7 @@ func recordSource(tenant backup.TenantID) snapshot.SourceInfo {
 // recordsOf returns the manifests of a tenant's records, the oldest first.
 func (v *Vault) recordsOf(ctx context.Context, tenant backup.TenantID) ([]named, error) {
 	src := recordSource(tenant)
-	all, err := manifestsBySource(ctx, v.rep, map[string]string{
+	all, err := v.manifestsBySource(ctx, v.rep, map[string]string{
 		"type": snapshot.ManifestType, snapshot.UsernameLabel: src.UserName,
 		snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
 	})
