@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+)
+
+// BenchmarkCorpus backs real files up and restores them, beside the commands of
+// restic and kopia, where they are installed, on the same files in the same run. It
+// reports processor seconds and peaks of resident memory of whole processes; the
+// source, which the peers do without, has a process of its own. HOLDFAST_CORPUS
+// names the files; usually they are Go's own sources.
+func BenchmarkCorpus(b *testing.B) {
+	from := os.Getenv("HOLDFAST_CORPUS")
+	if from == "" {
+		from = filepath.Join(runtime.GOROOT(), "src")
+	}
+	for b.Loop() {
+		w := prepare(b, "ann")
+		home := w.home(0)
+		w.must(os.MkdirAll(home, 0o755))
+		w.must(os.CopyFS(home, os.DirFS(from)))
+		files := paths(b, home)
+		m := measures{b: b, got: map[string]float64{}}
+
+		for _, peer := range []peer{
+			{"restic", [][]string{{"init", "-q"}}, []string{"backup", "-q", "."}, []string{"restore", "-q", "latest", "--target"}},
+			{"kopia", [][]string{{"repository", "create", "filesystem", "--path", w.dir + "/kopia"}, {"policy", "set", "--global", "--compression=zstd-fastest"}},
+				[]string{"snapshot", "create", "--no-progress", "."}, []string{"restore", "--no-progress", "."}},
+		} {
+			m.peer(peer, w.dir, home)
+		}
+
+		w.connectChild()
+		unit := w.protectAll()[0]
+		var point backup.Point
+		m.phase("first", func() { point = w.backUp(unit) })
+		m.phase("unchanged", func() { w.backUp(unit) })
+		for i := range 10 {
+			w.must(os.WriteFile(files[(i*7919)%len(files)], fmt.Appendf(nil, "changed %d", i), 0o644))
+		}
+		m.phase("ten", func() { point = w.backUp(unit) })
+		m.phase("new place", func() { w.restored(point, backup.DestinationNew) })
+		for i := range len(files) / 40 {
+			w.must(os.WriteFile(files[i*40], fmt.Appendf(nil, "lost %d", i), 0o644))
+		}
+		m.phase("in place, a fortieth", func() { w.restored(point, backup.DestinationInPlace) })
+		damages["emptied"](w, home)
+		m.phase("in place, all", func() { w.restored(point, backup.DestinationInPlace) })
+		m.report()
+	}
+}
+
+// A peer is a program that does something alike.
+type peer struct {
+	name            string
+	set             [][]string
+	backup, restore []string
+}
+
+// measures are the figures of one run.
+type measures struct {
+	b   *testing.B
+	got map[string]float64
+}
+
+func (m measures) peer(p peer, dir, home string) {
+	path, err := exec.LookPath(p.name)
+	if err != nil {
+		m.b.Logf("%s is not installed", p.name)
+		return
+	}
+	run := func(phase string, args ...string) {
+		cmd := exec.Command(path, args...)
+		cmd.Dir = home
+		cmd.Env = append(os.Environ(), "RESTIC_PASSWORD=x", "RESTIC_REPOSITORY="+dir+"/restic", "XDG_CACHE_HOME="+dir+"/cache",
+			"KOPIA_PASSWORD=x", "KOPIA_CONFIG_PATH="+dir+"/kopia.config", "KOPIA_CHECK_FOR_UPDATES=false", "HOME="+dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			m.b.Fatalf("%s %s: %v\n%s", p.name, strings.Join(args, " "), err, out)
+		}
+		if phase != "" {
+			s := cmd.ProcessState
+			m.set(p.name+" "+phase, s.UserTime()+s.SystemTime(), s.SysUsage().(*syscall.Rusage).Maxrss)
+		}
+	}
+	for _, args := range p.set {
+		run("", args...)
+	}
+	run("first", p.backup...)
+	run("unchanged", p.backup...)
+	target := dir + "/restored-" + p.name
+	run("new place", append(p.restore, target)...)
+	os.RemoveAll(target)
+}
+
+// phase measures what do uses of this process.
+func (m measures) phase(name string, do func()) {
+	m.b.Helper()
+	runtime.GC()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0o200); err != nil {
+		m.b.Log(err) // the peak is then that of the phases before, too
+	}
+	before := cpu(m.b)
+	do()
+	used := cpu(m.b) - before
+	m.set("holdfast "+name, used, peak(m.b))
+}
+
+func (m measures) set(name string, used time.Duration, kib int64) {
+	m.b.Logf("%-32s %8.2f CPU s %6d MiB", name, used.Seconds(), kib>>10)
+	m.got[name] = used.Seconds()
+}
+
+// report gives each phase beside the better of the peers.
+func (m measures) report() {
+	for _, phase := range []string{"first", "unchanged", "new place"} {
+		for _, p := range []string{"restic", "kopia"} {
+			if of := m.got[p+" "+phase]; of > 0 {
+				m.b.ReportMetric(m.got["holdfast "+phase]/of, strings.ReplaceAll(phase, " ", "-")+"/"+p)
+			}
+		}
+	}
+}
+
+// peak returns the most memory that this process was resident in, in KiB.
+func peak(b *testing.B) int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
+	kib, err := strconv.ParseInt(string(bytes.Fields(rest)[0]), 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kib
+}
+
+// paths returns the files of a folder, in an order of no meaning.
+func paths(b *testing.B, home string) (files []string) {
+	err := filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(files), func(i, k int) { files[i], files[k] = files[k], files[i] })
+	return files
+}
