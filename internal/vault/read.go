@@ -155,25 +155,47 @@ func (v *Vault) Open(ctx context.Context, content string) (Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open content %s: %w", content, err)
 	}
-	return &reader{seq: r, at: func() (object.Reader, error) { return v.openObject(ctx, content) }}, nil
+	return &reader{opened: r, size: r.Length(), open: func() (object.Reader, error) { return v.openObject(ctx, content) }}, nil
 }
 
+// A reader reads by two of kopia's readers at most: one for Read and Seek, and one
+// for ReadAt, each opened when it is first needed. To open one reads a content of
+// one piece as a whole.
 type reader struct {
-	seq object.Reader // for Read and Seek
+	size int64
+	open func() (object.Reader, error)
 
-	at  func() (object.Reader, error)
-	mu  sync.Mutex
-	ran object.Reader // for ReadAt, opened when first needed
+	mu       sync.Mutex
+	opened   object.Reader // by Open, for whoever needs one first
+	seq, ran object.Reader
 }
 
-func (r *reader) Size() int64 { return r.seq.Length() }
+func (r *reader) Size() int64 { return r.size }
+
+// take makes sure that a reader is there.
+func (r *reader) take(which *object.Reader) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if *which == nil {
+		if *which, r.opened = r.opened, nil; *which == nil {
+			*which, err = r.open()
+		}
+	}
+	return err
+}
 
 func (r *reader) Read(b []byte) (int, error) {
+	if err := r.take(&r.seq); err != nil {
+		return 0, readError(err)
+	}
 	n, err := r.seq.Read(b)
 	return n, readError(err)
 }
 
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
+	if err := r.take(&r.seq); err != nil {
+		return 0, readError(err)
+	}
 	n, err := r.seq.Seek(offset, whence)
 	return n, readError(err)
 }
@@ -182,17 +204,14 @@ func (r *reader) ReadAt(b []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("vault: ReadAt before the content's beginning")
 	}
-	if off >= r.Size() {
+	if off >= r.size {
 		return 0, io.EOF
+	}
+	if err := r.take(&r.ran); err != nil {
+		return 0, readError(err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ran == nil {
-		var err error
-		if r.ran, err = r.at(); err != nil {
-			return 0, err
-		}
-	}
 	if _, err := r.ran.Seek(off, io.SeekStart); err != nil {
 		return 0, readError(err)
 	}
@@ -203,13 +222,15 @@ func (r *reader) ReadAt(b []byte, off int64) (int, error) {
 	return n, readError(err)
 }
 
-func (r *reader) Close() error {
+func (r *reader) Close() (err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ran != nil {
-		r.ran.Close()
+	for _, o := range []object.Reader{r.opened, r.seq, r.ran} {
+		if o != nil {
+			err = errors.Join(err, o.Close())
+		}
 	}
-	return r.seq.Close()
+	return err
 }
 
 func readError(err error) error {
