@@ -356,8 +356,9 @@ const sampleSize = 32 << 10
 var samples = sync.Pool{New: func() any { return new([sampleSize]byte) }}
 
 // Write stores a file's content and returns what an Entry needs of it. It is
-// in the vault for good once the update is sealed with an entry that names it.
-// An error of r is returned as it is. What the vault has of the content and
+// in the vault for good once the update is sealed with an entry that names it. That
+// the vault is no longer in its place may be found out only when a pack is full, or
+// by Seal. An error of r is returned as it is. What the vault has of the content and
 // cannot read any more is stored anew.
 func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, error) {
 	buf := samples.Get().(*[sampleSize]byte)
@@ -369,9 +370,6 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	}
 	sample, more := sample[:n], err == nil
 
-	if err := u.v.there(ctx); err != nil {
-		return Content{}, fmt.Errorf("write content: %w", err)
-	}
 	ow := u.v.newWriter(u.context(ctx), u.v.updates, object.WriterOptions{
 		Description: "FILE:" + name, Compressor: compressor(sample, more), MetadataCompressor: fastest,
 	})
