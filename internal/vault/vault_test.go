@@ -543,15 +543,15 @@ func TestErrorsSayWhoseTheyAre(t *testing.T) {
 }
 
 func TestStateIsPrivate(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(home, ".cache"))
 	v, cfg := newVault(t)
 	sample(t, v)
-	home, err := os.UserCacheDir()
-	if err == nil {
-		if _, err := os.Stat(filepath.Join(home, "kopia")); err == nil {
-			t.Error("kopia keeps a cache in the user's home")
-		}
+	if files := tree(t, home); files != "" {
+		t.Errorf("kopia keeps files in the user's home:\n%s", files)
 	}
-	err = filepath.Walk(cfg.State, func(path string, info os.FileInfo, err error) error {
+	err := filepath.Walk(cfg.State, func(path string, info os.FileInfo, err error) error {
 		if err == nil && path != cfg.State && info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s has mode %v", path, info.Mode())
 		}
