@@ -109,19 +109,32 @@ func (c *Client) Download(ctx context.Context, d backup.DriveID, id backup.ItemI
 	if err != nil {
 		return nil, err
 	}
-	x := &Download{
-		Item: w.item(), c: c, ctx: ctx, d: d, op: onItem("download item", d, id),
-		hash: quickxor.New(), ends: -1, total: -1,
-	}
+	mimeType := ""
 	if w.File != nil {
-		x.mime = w.File.MimeType
+		mimeType = w.File.MimeType
 	}
+	op := onItem("download item", d, id)
 	switch {
 	case w.Malware != nil:
-		return nil, &Error{Op: x.op, kind: ErrMalware}
-	case x.Item.Kind != backup.File, w.RemoteItem != nil:
-		return nil, &Error{Op: x.op, kind: ErrNotFile}
+		return nil, &Error{Op: op, kind: ErrMalware}
+	case w.item().Kind != backup.File, w.RemoteItem != nil:
+		return nil, &Error{Op: op, kind: ErrNotFile}
 	}
+	return c.download(ctx, d, w.item(), op, mimeType)
+}
+
+// DownloadListed is Download of a file as it was listed, and saves a look at it.
+// Its hash proves the content, and it is looked at only where it does not, or where
+// none was listed. A file that has changed since it was listed is ErrChanged.
+func (c *Client) DownloadListed(ctx context.Context, d backup.DriveID, listed Item) (*Download, error) {
+	if listed.Hash == "" || listed.Kind != backup.File || listed.Unreadable != "" {
+		return c.Download(ctx, d, listed.ID)
+	}
+	return c.download(ctx, d, listed, onItem("download item", d, listed.ID), "")
+}
+
+func (c *Client) download(ctx context.Context, d backup.DriveID, it Item, op, mimeType string) (*Download, error) {
+	x := &Download{Item: it, c: c, ctx: ctx, d: d, op: op, mime: mimeType, hash: quickxor.New(), ends: -1, total: -1}
 	for x.body == nil && x.err == nil {
 		x.open()
 	}

@@ -225,3 +225,55 @@ func TestAnExpiredAddressIsFetchedAnew(t *testing.T) {
 		t.Errorf("tokens = %d: an address's refusal says nothing of the token", s.tokens)
 	}
 }
+
+// The hash that a file was listed with proves its content without a look at it.
+func TestAListedFileIsLookedAtOnlyInDoubt(t *testing.T) {
+	body, fresh := content(10_000), content(11_000)
+	listed := func(s *source) drive.Item {
+		t.Helper()
+		s.on(itemPath, reply("%s", fileJSON("F", "c1", body)))
+		it, err := s.client(newClock()).Item(t.Context(), "D", "F")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return it
+	}
+	for _, tt := range []struct {
+		name     string
+		hash     bool
+		now      string // the item as it is
+		content  []byte
+		asked    int // for the item
+		want     error
+		wantSize int
+	}{
+		{"it is as it was listed", true, fileJSON("F", "c1", body), body, 0, nil, 10_000},
+		{"it has changed", true, fileJSON("F", "c2", fresh), fresh, 1, drive.ErrChanged, 0},
+		{"it was listed without a hash", false, fileJSON("F", "c2", fresh), fresh, 1, nil, 11_000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSource(t)
+			it := listed(s)
+			if !tt.hash {
+				it.Hash = ""
+			}
+			asked := 0
+			s.on(itemPath, func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				reply("%s", tt.now)(w, r)
+			})
+			s.on(contentPath, serve(tt.content, -1))
+			x, err := s.client(newClock()).DownloadListed(t.Context(), "D", it)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := readAll(t, x)
+			if !errors.Is(err, tt.want) || tt.want == nil && (err != nil || len(got) != tt.wantSize || x.Proof() != drive.Confirmed) {
+				t.Errorf("read %d bytes, proof %q, err %v, want %v", len(got), x.Proof(), err, tt.want)
+			}
+			if asked != tt.asked {
+				t.Errorf("the item was looked at %d times, want %d", asked, tt.asked)
+			}
+		})
+	}
+}

@@ -761,7 +761,7 @@ func (p *protection) save(ctx context.Context) error {
 func (p *protection) fetch(ctx context.Context, item drive.Item) (fetched, error) {
 	var before fetched
 	for try := 1; ; try++ {
-		got, err := p.fetchOnce(ctx, item)
+		got, err := p.fetchOnce(ctx, item, try == 1)
 		switch {
 		case errors.Is(err, drive.ErrChanged) && try < maxTries:
 			continue
@@ -782,8 +782,15 @@ type fetched struct {
 	doubtful bool // its content has not the hash or size that the source states
 }
 
-func (p *protection) fetchOnce(ctx context.Context, item drive.Item) (fetched, error) {
-	body, err := p.source.Download(ctx, p.drive.ID, item.ID)
+// fetchOnce reads a file, as it was listed or as it is now.
+func (p *protection) fetchOnce(ctx context.Context, item drive.Item, listed bool) (fetched, error) {
+	var body *drive.Download
+	var err error
+	if listed {
+		body, err = p.source.DownloadListed(ctx, p.drive.ID, item)
+	} else {
+		body, err = p.source.Download(ctx, p.drive.ID, item.ID)
+	}
 	if err != nil {
 		return fetched{}, err
 	}

@@ -226,6 +226,13 @@ func with(name string, value any) func(object) {
 	return func(item object) { item[name] = value }
 }
 
+// unhashed makes files such that were not hashed yet.
+func unhashed(item object) { item["file"] = object{"hashes": object{}} }
+
+// lookedAt has the delta state no hashes, so that each file is looked at before it is
+// downloaded.
+func lookedAt(do spoiler) spoiler { return both(items(files(unhashed), aDelta), victims(do)) }
+
 // hashed gives files another hash than theirs, always the same.
 func hashed(item object) {
 	if file, ok := item["file"].(object); ok {
@@ -449,14 +456,14 @@ func readingProfiles() []Profile {
 	add("stated size too small for good", "The same, the other way.", items(files(sized(-5))))
 	add("stated hash and size wrong for good", "Office files that the service rewrote after they were uploaded.",
 		items(files(func(item object) { hashed(item); sized(-5)(item) })))
-	add("no hashes", "Files that were not hashed yet.", items(files(func(item object) { item["file"] = object{"hashes": object{}} })))
+	add("no hashes", "Files that were not hashed yet.", items(files(unhashed)))
 	add("no hashes anywhere", "Sources that state none.", items(every(func(item object) {
 		if item["file"] != nil {
 			item["file"] = object{}
 		}
 	})))
 	add("no hashes and half a content", "A file that was not hashed yet, and a broken gateway.", both(
-		items(files(func(item object) { item["file"] = object{"hashes": object{}} })),
+		items(files(unhashed)),
 		victims(contents(func(_ *exchange, b []byte) []byte { return b[:len(b)/2] }))))
 	add("no sizes", "Items without size.", items(files(without("size"))))
 	add("no sizes anywhere", "The same, all of them.", items(every(without("size"))))
@@ -494,16 +501,16 @@ func readingProfiles() []Profile {
 	add("malware", "A file that the source found infected.", both(
 		items(files(with("malware", object{"description": "infected"}))), victims(on(refused(403, "malwareDetected", "X-Virus-Infected", "EICAR"), aContent))))
 	add("malware found at the download", "The same, told only then.", victims(on(refused(403, "malwareDetected"), aContent)))
-	add("item 404 once", "A replica that does not know the item yet.", victims(times(1, on(refused(404, "itemNotFound"), anItem))))
+	add("item 404 once", "A replica that does not know the item yet.", lookedAt(times(1, on(refused(404, "itemNotFound"), anItem))))
 	add("item and content 404 for good", "An index that does not know the item, while the listing does.", victims(on(refused(404, "itemNotFound"), anItem, aContent)))
 	add("item 403 for good", "An item with rights of its own.", victims(on(refused(403, "accessDenied"), anItem, aContent)))
 	add("item 500 for good", "An item that breaks the server.", victims(on(refused(500, "generalException"), anItem, aContent)))
 	add("item 503 for good", "The same, politely.", victims(on(refused(503, "serviceNotAvailable"), anItem, aContent)))
-	add("item is another item", "A cache that mixes its answers up.", victims(items(func(x *exchange, item object) []object {
+	add("item is another item", "A cache that mixes its answers up.", lookedAt(items(func(x *exchange, item object) []object {
 		return []object{{"id": "01SOMEBODYELSE", "name": "else.txt", "size": 4, "parentReference": item["parentReference"], "file": object{}}}
 	}, anItem)))
-	add("item as it was yesterday", "A replica that lags behind.", victims(items(yesterday, anItem)))
-	add("item told as deleted", "The same, for a restored item.", victims(items(func(x *exchange, item object) []object {
+	add("item as it was yesterday", "A replica that lags behind.", lookedAt(items(yesterday, anItem)))
+	add("item told as deleted", "The same, for a restored item.", lookedAt(items(func(x *exchange, item object) []object {
 		return []object{{"id": item["id"], "deleted": object{"state": "deleted"}}}
 	}, anItem)))
 	add("all items 404 after the enumeration", "A drive that is moved to another server meanwhile.", afterEnumeration(on(refused(404, "itemNotFound"), anItem, aContent, aListing, someBytes)))
@@ -840,7 +847,7 @@ func restoringProfiles() []Profile {
 		x.pass()
 		return answers("text/html", loginPage)(x)
 	}, aFragment, aWrite))))
-	add("the upload's answer is another item", "A cache that mixes its answers up.", victims(on(func(x *exchange) bool {
+	add("the upload's answer is another item", "A cache that mixes its answers up.", lookedAt(on(func(x *exchange) bool {
 		x.pass()
 		if x.status != http.StatusCreated && x.status != http.StatusOK {
 			return false
