@@ -231,6 +231,10 @@ func TestOneDamagedBlob(t *testing.T) {
 			ErrDamaged, "put kopia.repository back", nil},
 		{"kopia.blobcfg, flipped", func(t *testing.T, w *torn) { flipBit(t, w.cfg, "kopia.blobcfg", 20) },
 			ErrDamaged, "took the damaged blob kopia.blobcfg away", nil},
+		{"kopia.blobcfg, flipped, and the keys in kopia.repository", func(t *testing.T, w *torn) {
+			flipBit(t, w.cfg, "kopia.blobcfg", 20)
+			flipJSON(t, w.cfg, "encryptedBlockFormat")
+		}, ErrDamaged, "put kopia.repository back", nil},
 		{"kopia.blobcfg, emptied", func(t *testing.T, w *torn) {
 			if err := putBlob(t.Context(), openStorage(t, w.cfg), "kopia.blobcfg", nil); err != nil {
 				t.Fatal(err)

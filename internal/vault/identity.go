@@ -124,7 +124,8 @@ func openError(ctx context.Context, st blob.Storage, password string, err error)
 	if copyErr != nil || len(copied) == 0 || bytes.Equal(copied, now) {
 		return err
 	}
-	if _, copyErr := format.NewManager(ctx, formatOnly{st, copied}, "", 0, password, time.Now); copyErr != nil {
+	_, copyErr = format.NewManager(ctx, formatOnly{st, copied}, "", 0, password, time.Now)
+	if copyErr != nil && spare(copyErr) == "" { // what can be spared may be damaged too
 		return err
 	}
 	return errFormatBlob
