@@ -43,8 +43,12 @@ func runAll(m *testing.M) int {
 }
 
 func serveSource(dir string) error {
+	b, err := os.ReadFile(dir + "/users.json")
+	if err != nil {
+		return err
+	}
 	var users []simtenant.User
-	if err := json.Unmarshal([]byte(os.Getenv("ENGINE_TEST_USERS")), &users); err != nil {
+	if err := json.Unmarshal(b, &users); err != nil {
 		return err
 	}
 	sim, err := simtenant.New(simConfig(dir, backup.TenantID(os.Getenv("ENGINE_TEST_TENANT")), users, nil))
@@ -67,8 +71,9 @@ func (w *world) connectChild() {
 	w.t.Helper()
 	users, err := json.Marshal(w.users)
 	w.must(err)
+	w.must(os.WriteFile(w.dir+"/users.json", users, 0o600)) // there may be more than an environment holds
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "ENGINE_TEST_SOURCE="+w.dir, "ENGINE_TEST_USERS="+string(users), "ENGINE_TEST_TENANT="+string(w.tenant))
+	child.Env = append(os.Environ(), "ENGINE_TEST_SOURCE="+w.dir, "ENGINE_TEST_TENANT="+string(w.tenant))
 	child.Stderr = os.Stderr
 	stdin, err := child.StdinPipe()
 	w.must(err)

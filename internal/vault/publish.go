@@ -40,14 +40,7 @@ func (v *Vault) publish(ctx context.Context, key DriveKey, root *record, after s
 	if err := save(ctx, v.updates, key.source(), root, after, at); err != nil {
 		return err
 	}
-	v.manifests.Lock()
-	v.manifests.stale++
-	due := v.manifests.stale*16 >= v.manifests.live
-	if due {
-		v.manifests.stale = 0
-	}
-	v.manifests.Unlock()
-	if due {
+	if after != "" && v.sweepIsDue() {
 		if err := v.sweep(ctx, v.updates); unreadable(err) {
 			v.log.ErrorContext(ctx, "vault: manifests cannot be read, and older ones stay", "err", err)
 		} else if err != nil {
@@ -55,6 +48,18 @@ func (v *Vault) publish(ctx context.Context, key DriveKey, root *record, after s
 		}
 	}
 	return v.flush(ctx)
+}
+
+// sweepIsDue counts a manifest that leaves an older one behind.
+func (v *Vault) sweepIsDue() bool {
+	v.manifests.Lock()
+	defer v.manifests.Unlock()
+	v.manifests.stale++
+	due := v.manifests.stale*8 >= v.manifests.live
+	if due {
+		v.manifests.stale = 0
+	}
+	return due
 }
 
 // save stages a manifest.
@@ -131,8 +136,11 @@ func (v *Vault) manifestsOf(ctx context.Context, w repo.Repository, key DriveKey
 }
 
 // sweep deletes the manifests of which a newer one of their source has all
-// points.
+// points. No flush runs meanwhile: after each, kopia would read all manifests of
+// the vault again before it deletes the next.
 func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
+	v.flushes.turn.Lock()
+	defer v.flushes.turn.Unlock()
 	bySource, err := v.manifestsBySource(ctx, w, snapshots)
 	if err != nil {
 		return err

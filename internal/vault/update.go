@@ -91,6 +91,7 @@ type Update struct {
 	order map[backup.ItemID]int // of puts, rising from 1
 	last  int
 	doubt bool // no stored copy is believed to be whole
+	ended bool // by Close
 }
 
 // context returns the one to write with.
@@ -180,6 +181,9 @@ func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Up
 	}
 	u := &Update{v: v, key: key, base: b}
 	u.unstage()
+	v.flushes.Lock()
+	v.flushes.open++
+	v.flushes.Unlock()
 	return u, nil
 }
 
@@ -434,6 +438,12 @@ func (u *Update) Close() {
 	defer u.mu.Unlock()
 	u.base = base{}
 	u.unstage()
+	if !u.ended {
+		u.ended = true
+		u.v.flushes.Lock()
+		u.v.flushes.open--
+		u.v.flushes.Unlock()
+	}
 }
 
 // Seal writes the drive as it is now, as a point at a time, publishes it, and

@@ -37,6 +37,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob/filesystem"
@@ -142,6 +143,7 @@ type Vault struct {
 		turn sync.Mutex // held by the flush that runs
 		sync.Mutex
 		next *flush // which updates may still join; nil when none is waiting
+		open int    // updates that were begun and not closed, and may want one
 	}
 }
 
@@ -288,9 +290,15 @@ func (v *Vault) flushNow(ctx context.Context) error {
 
 // A flush makes durable what many updates wrote.
 type flush struct {
-	done chan struct{}
-	err  error // once done
+	waiting int           // for it
+	full    bool          // as many are waiting as there are updates
+	all     chan struct{} // closed when it is full
+	done    chan struct{}
+	err     error // once done
 }
+
+// gathering is how long a flush waits for other updates that may soon want one.
+const gathering = 50 * time.Millisecond
 
 // Flush returns when all that was written so far is durable. Seal does so by
 // itself, but where it found nothing that differs: what was stored anew in the
@@ -305,18 +313,28 @@ func (v *Vault) Flush(ctx context.Context) error {
 // flush returns when all that was written in the session of updates before the
 // call is durable. Each flush costs a pack, an index, and a look at all indexes,
 // however little was written; so whoever comes while one runs waits for the
-// next, and all who wait share it.
+// next, the next waits a moment for those that work on updates, and all who wait
+// share it.
 func (v *Vault) flush(ctx context.Context) error {
 	v.flushes.Lock()
 	f := v.flushes.next
 	first := f == nil
 	if first {
-		f = &flush{done: make(chan struct{})}
+		f = &flush{all: make(chan struct{}), done: make(chan struct{})}
 		v.flushes.next = f
+	}
+	if f.waiting++; !f.full && f.waiting >= v.flushes.open {
+		f.full = true
+		close(f.all)
 	}
 	v.flushes.Unlock()
 	if first {
+		enough := time.After(gathering)
 		v.flushes.turn.Lock()
+		select {
+		case <-f.all:
+		case <-enough:
+		}
 		v.flushes.Lock()
 		v.flushes.next = nil
 		v.flushes.Unlock()

@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+// BenchmarkManyDrives makes the first points of many tiny drives of one tenant, as
+// the server does, then visits all of them when nothing has changed, and when
+// something has in each. It reports processor time of this process for each drive:
+// of the first drives, and of the last, which should cost the same. HOLDFAST_DRIVES
+// says how many there are.
+func BenchmarkManyDrives(b *testing.B) {
+	drives := 2000
+	if testing.Short() {
+		drives = 500
+	}
+	if text := os.Getenv("HOLDFAST_DRIVES"); text != "" {
+		var err error
+		if drives, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		var names []string
+		for i := range drives {
+			names = append(names, fmt.Sprintf("user%06d", i))
+		}
+		w := prepare(b, names...)
+		for i := range drives {
+			w.must(os.MkdirAll(w.home(i), 0o755))
+			for k := range 3 {
+				w.must(os.WriteFile(filepath.Join(w.home(i), fmt.Sprintf("file %d.txt", k)), fmt.Appendf(nil, "file %d of %d", k, i), 0o644))
+			}
+		}
+		w.connectChild()
+		v, err := vault.Open(w.ctx, vault.Config{Dir: w.dir + "/vault", State: w.dir + "/state", Create: true, Password: "for tests only"})
+		w.must(err)
+		w.vault = v
+		w.engine.Interval, w.engine.Workers = 1000*time.Hour, 8 // as many as the server usually has
+		w.engine.Sleep = sleep
+
+		var owners []backup.ObjectID
+		for _, u := range w.users {
+			owners = append(owners, u.ID)
+		}
+		p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
+		w.must(err)
+		_, err = w.catalog.ActivatePolicy(w.ctx, w.tenant, p.ID, backup.Stamp{})
+		w.must(err)
+		w.run(jobs.Settle, string(p.ID), w.engine.settle)
+
+		ctx, cancel := context.WithCancel(w.ctx)
+		done := make(chan error)
+		runner := jobs.NewRunner(jobs.RunnerConfig{Queue: w.queue, Work: w.engine.Work(), Tenants: []backup.TenantID{w.tenant}, Log: w.engine.Log})
+		go func() { done <- runner.Run(ctx) }()
+		m := manyDrives{w, b, drives}
+		m.round("first")
+		m.round("unchanged")
+		for i := range drives {
+			w.must(os.WriteFile(filepath.Join(w.home(i), "file 1.txt"), fmt.Appendf(nil, "changed %d", i), 0o644))
+		}
+		m.round("changed")
+		cancel()
+		w.must(<-done)
+		w.must(v.Close(w.ctx))
+	}
+}
+
+type manyDrives struct {
+	*world
+	b      *testing.B
+	drives int
+}
+
+// round waits until all drives have been visited that are due, and reports what a
+// drive among the first fifth cost, and one among the last.
+func (m manyDrives) round(name string) {
+	m.b.Helper()
+	m.must(m.db.Tx(m.ctx, func(tx *database.Tx) error {
+		_, err := tx.ExecContext(m.ctx, `UPDATE job SET run_at = 0 WHERE kind = 'backup'`)
+		return err
+	}))
+	counted := m.vault.Counters()
+	fifth := m.drives / 5
+	visited, used := 0, cpu(m.b)
+	for _, until := range []int{fifth, m.drives - fifth, m.drives} {
+		before, from := used, visited
+		for visited < until {
+			time.Sleep(20 * time.Millisecond)
+			var due int
+			m.must(m.db.Read().QueryRowContext(m.ctx, `SELECT count(*) FROM job WHERE kind = 'backup' AND run_at < $1`, database.Micros(time.Now())).Scan(&due))
+			visited, used = m.drives-due, cpu(m.b)
+		}
+		if until == fifth || until == m.drives {
+			part := map[bool]string{true: "first", false: "last"}[until == fifth]
+			m.b.ReportMetric((used-before).Seconds()*1000/float64(visited-from), name+"-"+part+"-cpu-ms/drive")
+		}
+	}
+	now := m.vault.Counters()
+	m.b.ReportMetric(float64(now.BlobsWritten-counted.BlobsWritten)/float64(m.drives), name+"-blobs/drive")
+}
