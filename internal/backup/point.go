@@ -87,7 +87,8 @@ func Lacks(unread []Unread) *Problem {
 			held++
 		}
 	}
-	p := &Problem{Code: ItemsNotBackedUp, Message: fmt.Sprintf("%s could not be backed up as they are; all others were. Of %d the last content that could be read is held, of %d none.", items(len(unread)), held, len(unread)-held)}
+	p := LacksSome(int64(len(unread)))
+	p.Message += fmt.Sprintf(" Of %d the last content that could be read is held, of %d none.", held, len(unread)-held)
 	if len(unread) > maxUnread {
 		p.Message += fmt.Sprintf(" The first %d are named here; holdfast.unread of the restore point lists all.", maxUnread)
 	}
@@ -97,9 +98,13 @@ func Lacks(unread []Unread) *Problem {
 	return p
 }
 
-func items(n int) string {
-	if n == 1 {
-		return "1 item"
+// LacksSome is Lacks where only the number of items is known.
+func LacksSome(n int64) *Problem {
+	switch n {
+	case 0:
+		return nil
+	case 1:
+		return &Problem{Code: ItemsNotBackedUp, Message: "1 item could not be backed up as it is; all others were."}
 	}
-	return fmt.Sprintf("%d items", n)
+	return &Problem{Code: ItemsNotBackedUp, Message: fmt.Sprintf("%d items could not be backed up as they are; all others were.", n)}
 }

@@ -12,12 +12,12 @@ import (
 )
 
 var browseColumns = `b.id, b.tenant, b.owner, b.point, b.tenant, b.unit, b.drive, b.at, b.tree, b.bytes, b.web_url, b.status, b.problem, b.created, b.expires,
-	` + pointNow("b")
+	coalesce((SELECT r.unread FROM restore_point r WHERE r.id = b.point), 0), ` + pointNow("b")
 
 func scanBrowseSession(r scanner) (b backup.BrowseSession, err error) {
 	return b, r.Scan(&b.ID, &b.Tenant, &b.Owner, &b.Point.ID, &b.Point.Tenant, &b.Point.Unit, &b.Point.Drive, micros{&b.Point.At}, &b.Point.Tree,
 		&b.Point.Bytes, &b.WebURL, &b.Status, fromJSON{&b.Problem}, micros{&b.Created}, micros{&b.Expires},
-		micros{&b.Point.Verified}, &b.Point.Lost)
+		&b.Point.Unread, micros{&b.Point.Verified}, &b.Point.Lost)
 }
 
 // CreateBrowseSession makes a session that looks into a restore point, which

@@ -19,27 +19,30 @@ import (
 func (e *Engine) Item(ctx context.Context, p backup.Point, ref backup.ItemRef) (backup.Item, error) {
 	v, err := e.Vaults(ctx, p.Tenant)
 	if err != nil {
-		return backup.Item{}, err
+		return backup.Item{}, e.unavailable(ctx, p, err)
 	}
 	l, ok, err := v.Find(ctx, p.Tree, ref)
-	if errors.Is(err, vault.ErrNotFound) || err == nil && !ok { // the tree goes when backups are offboarded
-		err = noItem()
+	switch {
+	case errors.Is(err, vault.ErrNotFound) || err == nil && !ok: // the tree goes when backups are offboarded
+		return backup.Item{}, noItem()
+	case err != nil:
+		return backup.Item{}, e.unavailable(ctx, p, err)
 	}
-	return itemOf(l), err
+	return itemOf(l), nil
 }
 
 // Children returns what a folder of a point holds.
 func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.ItemID) ([]backup.Item, error) {
 	v, err := e.Vaults(ctx, p.Tenant)
 	if err != nil {
-		return nil, err
+		return nil, e.unavailable(ctx, p, err)
 	}
 	all, err := v.Browse(ctx, p.Tree, folder)
 	if errors.Is(err, vault.ErrNotFound) {
 		return nil, noItem()
 	}
 	if err != nil {
-		return nil, err
+		return nil, e.unavailable(ctx, p, err)
 	}
 	items := make([]backup.Item, len(all))
 	for i, l := range all {
@@ -52,9 +55,27 @@ func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.Ite
 func (e *Engine) Unread(ctx context.Context, p backup.Point) ([]backup.Unread, error) {
 	v, err := e.Vaults(ctx, p.Tenant)
 	if err != nil {
-		return nil, err
+		return nil, e.unavailable(ctx, p, err)
 	}
-	return v.Unread(ctx, p.Tree)
+	unread, err := v.Unread(ctx, p.Tree)
+	if errors.Is(err, vault.ErrNotFound) {
+		return nil, noItem()
+	}
+	if err != nil {
+		return nil, e.unavailable(ctx, p, err)
+	}
+	return unread, nil
+}
+
+// unavailable is the error of a request that needs the vault, which cannot be read
+// now: the caller is told what a unit would be told, and the log the rest.
+func (e *Engine) unavailable(ctx context.Context, p backup.Point, err error) error {
+	why, _ := explain(err)
+	if ctx.Err() != nil || why.Code != backup.VaultUnavailable && why.Code != backup.VaultDamaged {
+		return err
+	}
+	e.Log.WarnContext(ctx, "a restore point could not be looked into", "tenant", p.Tenant, "point", p.ID, "err", err)
+	return backup.Fail(backup.ServiceUnavailable, why.Message)
 }
 
 func noItem() error {

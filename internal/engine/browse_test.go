@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -14,6 +16,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/jobs"
 	"holdfast/internal/simtenant"
+	"holdfast/internal/vault"
 )
 
 // find returns an item of a point by its path, as a client that browses would.
@@ -338,5 +341,29 @@ func TestArtifactProblems(t *testing.T) {
 	}
 	if got := artifactProblem(backup.Problem{Code: backup.GeneralException}); got.Code != backup.UnknownError {
 		t.Errorf("what is not known is %+v", got)
+	}
+}
+
+// Whoever looks into a point of a vault that cannot be read now is told what is the
+// matter with it, and not that the server failed.
+func TestBrowsingSaysWhatIsTheMatterWithTheVault(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"a.txt": "a"})
+	point := w.backUp(w.protectAll()[0])
+	for _, kind := range []error{vault.ErrStorage, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged, vault.ErrNotFound} {
+		w.engine.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) {
+			return nil, fmt.Errorf("open vault in /secret/place: %w", kind)
+		}
+		want, _ := explain(kind)
+		for name, look := range map[string]func() error{
+			"Item":     func() error { _, err := w.engine.Item(w.ctx, point, backup.ItemRef{}); return err },
+			"Children": func() error { _, err := w.engine.Children(w.ctx, point, ""); return err },
+			"Unread":   func() error { _, err := w.engine.Unread(w.ctx, point); return err },
+		} {
+			err, ok := errors.AsType[*backup.Error](look())
+			if !ok || err.Code != backup.ServiceUnavailable || err.Message != want.Message || strings.Contains(err.Message, "secret") {
+				t.Errorf("%s while %v: %+v", name, kind, err)
+			}
+		}
 	}
 }

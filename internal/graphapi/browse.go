@@ -49,7 +49,7 @@ func (s *Server) browseSessions(x *exchange) func(catalog.Page) (catalog.List[ba
 func (s *Server) listBrowseSessions(x *exchange) (reply, error) {
 	return list(s, x, listing[backup.BrowseSession]{
 		set: x.set(), fetch: s.browseSessions(x),
-		view: func(b backup.BrowseSession) (odata.Entity, error) { return browseView(b), nil },
+		view: func(b backup.BrowseSession) (odata.Entity, error) { return browseView(withLacking(b)), nil },
 	})
 }
 
@@ -92,12 +92,21 @@ func (s *Server) getBrowseSession(x *exchange) (reply, error) {
 }
 
 // withLacks has a session say what its point does not hold as it was, if nothing
-// else stands against it. That the vault cannot tell now is told by browsing.
+// else stands against it: item by item if the vault can tell now.
 func (s *Server) withLacks(x *exchange, b backup.BrowseSession) backup.BrowseSession {
-	if b.Problem == nil && b.Status == backup.BrowseCreated {
+	b = withLacking(b)
+	if b.Problem != nil && b.Problem.Code == backup.ItemsNotBackedUp {
 		if unread, err := s.cfg.Browser.Unread(x.ctx(), b.Point); err == nil {
 			b.Problem = backup.Lacks(unread)
 		}
+	}
+	return b
+}
+
+// withLacking is withLacks for lists, which do not ask the vault for each session.
+func withLacking(b backup.BrowseSession) backup.BrowseSession {
+	if b.Problem == nil && b.Status == backup.BrowseCreated {
+		b.Problem = backup.LacksSome(b.Point.Unread)
 	}
 	return b
 }

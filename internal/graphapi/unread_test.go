@@ -64,6 +64,12 @@ func TestPointsSayWhatTheyLack(t *testing.T) {
 		if problem["code"] != string(backup.ItemsNotBackedUp) || len(details) != 100 || !strings.Contains(problem["message"].(string), "150 items") {
 			t.Errorf("the browse session's error is %v", problem["message"])
 		}
+		for _, at := range []string{"/browseSessions", "/" + driveBrowseSet + "?$select=id,error&$top=1"} {
+			listed := c.do("GET", at, nil).want(200)
+			if listed.str("value.0.error.code") != string(backup.ItemsNotBackedUp) || !strings.HasPrefix(listed.str("value.0.error.message"), "150 items could not be backed up as they are") {
+				t.Errorf("%s = %s", at, listed.text)
+			}
+		}
 		c.do("POST", "/"+driveBrowseSet, obj{"restorePointId": lost.ID}).want(400, backup.InvalidRestorePoint)
 	})
 }
