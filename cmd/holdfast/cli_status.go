@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,9 @@ func (c *cli) statusCommand() *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "Show whether the service works, and how much it holds", Args: args(0, 0), RunE: c.run(func(ctx context.Context, _ []string) error {
 		type service struct {
 			ServiceStatus struct{ Status, DisableReason string }
+			Damage        int64     `json:"@holdfast.openDamageCount"`
+			Verified      time.Time `json:"@holdfast.verifiedDateTime"`
+			Retention     string    `json:"@holdfast.retentionDisagreement"`
 		}
 		s, value, err := get[service](ctx, c, "")
 		if err != nil {
@@ -51,6 +55,19 @@ func (c *cli) statusCommand() *cobra.Command {
 		if r := s.ServiceStatus.DisableReason; r != "" && r != "none" {
 			why += " (" + r + ")"
 		}
-		return c.fields("Server", c.url, "Service", why, "Policies", count, "Drives", fmt.Sprint(drives), "Restore sessions", fmt.Sprint(sessions))
+		verified := "not yet, or not all drives"
+		if !s.Verified.IsZero() {
+			verified = "all drives, the first of them at " + when(s.Verified)
+		}
+		damage := "none that is known"
+		if s.Damage > 0 {
+			damage = fmt.Sprintf("%d found and not healed; 'holdfast vault damage' on the server lists it", s.Damage)
+		}
+		lines := []string{"Server", c.url, "Service", why, "Policies", count, "Drives", fmt.Sprint(drives), "Restore sessions", fmt.Sprint(sessions),
+			"Verified", verified, "Damage", damage}
+		if s.Retention != "" {
+			lines = append(lines, "Retention", "nothing expires now. "+s.Retention)
+		}
+		return c.fields(lines...)
 	})}
 }

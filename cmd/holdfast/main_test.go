@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/client"
 )
 
@@ -195,6 +196,13 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 	}
 	if code, body := status("/metrics"); code != http.StatusOK || !strings.Contains(body, "holdfast_changes_found_total 0") {
 		t.Errorf("/metrics = %d %s", code, body)
+	}
+	if err := d.server.catalog.SetRetention(backup.RetentionPlan{Default: backup.Retention{LegalHold: true}}); err != nil {
+		t.Fatal(err)
+	}
+	d.server.retention.at = time.Time{}
+	if code, body := status("/readyz"); code != http.StatusOK || !strings.Contains(body, "keeps what has expired") {
+		t.Errorf("with another retention than is in force /readyz = %d %s", code, body)
 	}
 	if err := os.Rename(d.data.path("vault"), d.data.path("vault.gone")); err != nil {
 		t.Fatal(err)

@@ -48,6 +48,12 @@ type server struct {
 	engine  *engine.Engine
 	metrics http.Handler // Prometheus's text
 
+	retention struct { // of this process, where it is not the one in force
+		sync.Mutex
+		at    time.Time // when that was looked at
+		wrong []backup.TenantID
+	}
+
 	listeners sync.WaitGroup
 	https     []*http.Server
 	stop      context.CancelFunc // the workers
@@ -289,6 +295,9 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	if len(tenants) == len(s.cfg.Tenants) {
 		wrong = append(wrong, "no tenant's vault can be used")
 	}
+	for _, t := range s.disagreeing(ctx) {
+		tenants = append(tenants, fmt.Sprintf("tenant %s keeps what has expired: the retention in this server's configuration is not the one that is in force; 'holdfast status' says in what", t))
+	}
 	if len(wrong) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	} else {
@@ -297,6 +306,22 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	for _, line := range append(wrong, tenants...) {
 		fmt.Fprintln(w, line)
 	}
+}
+
+// disagreeing returns the tenants whose retention is another than the configuration
+// of this process says, as of a minute ago.
+func (s *server) disagreeing(ctx context.Context) []backup.TenantID {
+	s.retention.Lock()
+	defer s.retention.Unlock()
+	if now := time.Now(); now.Sub(s.retention.at) >= time.Minute {
+		s.retention.at, s.retention.wrong = now, nil
+		for _, t := range s.cfg.Tenants {
+			if why, err := s.catalog.RetentionDisagreement(ctx, backup.TenantID(t.ID)); err == nil && why != "" {
+				s.retention.wrong = append(s.retention.wrong, backup.TenantID(t.ID))
+			}
+		}
+	}
+	return s.retention.wrong
 }
 
 // How long shutting down may take, in parts.

@@ -305,6 +305,9 @@ func TestRetentionIsNotAFile(t *testing.T) {
 			if words == "" || err == nil || !strings.Contains(err.Error(), words) {
 				t.Errorf("%s: in words %q, the error says %v", what, words, err)
 			}
+			if h := must[catalog.Health](t)(c.Health(ctx, contoso)); h.Retention != words {
+				t.Errorf("%s: Health says %q, want %q", what, h.Retention, words)
+			}
 			if words := must[string](t)(c.RetentionDisagreement(ctx, fabrikam)); words != "" {
 				t.Errorf("%s: of another tenant: %s", what, words)
 			}

@@ -56,6 +56,19 @@ func (s *Server) getService(x *exchange) (reply, error) {
 	}
 	e := odata.Entity{Type: "backupRestoreRoot", Path: root}
 	e.Add("serviceStatus", status)
+	h, err := s.catalog.Health(x.ctx(), x.tenant())
+	if err != nil {
+		return reply{}, err
+	}
+	if h.Damage > 0 {
+		e.Add("@holdfast.openDamageCount", h.Damage)
+	}
+	if !h.Verified.IsZero() {
+		e.Add("@holdfast.verifiedDateTime", odata.FormatTime(h.Verified))
+	}
+	if h.Retention != "" {
+		e.Add("@holdfast.retentionDisagreement", h.Retention)
+	}
 	f := x.form()
 	body, err := f.Entity(f.Context(root, true), e)
 	return reply{status: http.StatusOK, body: body, content: x.here()}, err

@@ -1,8 +1,10 @@
 package graphapi
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
@@ -71,5 +73,46 @@ func TestPointsSayWhatTheyLack(t *testing.T) {
 			}
 		}
 		c.do("POST", "/"+driveBrowseSet, obj{"restorePointId": lost.ID}).want(400, backup.InvalidRestorePoint)
+	})
+}
+
+// TestTheServiceSaysHowItsPointsStand: what is damaged and not healed, when all
+// drives were last verified, and that the retention is not the configuration's.
+func TestTheServiceSaysHowItsPointsStand(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		if got := c.do("GET", "", nil).want(200); strings.Contains(got.text, "holdfast.") {
+			t.Errorf("with nothing to say: %s", got.text)
+		}
+		points, _ := w.fast(c, ownerN(1))
+		p := points[0]
+		for _, content := range []string{"one", "two"} {
+			if err := w.server.catalog.NoteDamage(t.Context(), contoso, []backup.Damage{{Unit: p.Unit, Drive: p.Drive, Item: "i", Path: "a", Content: content, Reason: "flipped"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.server.catalog.HealDamage(t.Context(), contoso, []string{"two"}, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		err := w.db.Tx(t.Context(), func(tx *database.Tx) error {
+			_, err := tx.ExecContext(t.Context(), `UPDATE drive_state SET verified = 1795000000000000`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.server.catalog.AdoptRetention(t.Context(), contoso); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.server.catalog.SetRetention(backup.RetentionPlan{Default: backup.Retention{LegalHold: true}}); err != nil {
+			t.Fatal(err)
+		}
+		got := c.do("GET", "", nil).want(200)
+		if got.json["@holdfast.openDamageCount"] != 1.0 || got.json["@holdfast.verifiedDateTime"] != "2026-11-18T11:06:40Z" || !strings.Contains(fmt.Sprint(got.json["@holdfast.retentionDisagreement"]), "under a legal hold") {
+			t.Errorf("the service: %s", got.text)
+		}
+		if got := w.app(fabrikam).do("GET", "", nil).want(200); strings.Contains(got.text, "holdfast.openDamage") {
+			t.Errorf("another tenant's: %s", got.text)
+		}
 	})
 }
