@@ -49,6 +49,9 @@ func (c *Client) UserDrive(ctx context.Context, user backup.ObjectID) (Drive, er
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound && !e.has("Request_ResourceNotFound") {
 		e.kind = ErrNoDrive
 	}
+	if err == nil && w.ID == "" {
+		err = noAnswer(k.op, errors.New("it names no drive"))
+	}
 	return w.drive(), err
 }
 

@@ -2,6 +2,7 @@ package simtenant
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"io"
 	"math/rand/v2"
@@ -757,6 +758,197 @@ func readingProfiles() []Profile {
 		x.answered, x.status, x.header, x.body = true, 503, http.Header{}, nil
 		return true
 	}, aDelta, anItem, aContent, aRoot)))
+	// What is said of a content, and how.
+	add("content encoded", "A proxy that compresses whatever passes.", victims(on(func(x *exchange) bool {
+		x.pass()
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		z.Write(x.body)
+		z.Close()
+		x.body = packed.Bytes()
+		x.header.Set("Content-Encoding", "gzip")
+		x.header.Del("Content-Range")
+		return x.status < 300
+	}, someBytes)))
+	add("content called encoded", "The same, only said.", victims(on(func(x *exchange) bool {
+		x.pass()
+		x.header.Set("Content-Encoding", "br")
+		return x.status < 300
+	}, someBytes)))
+	add("content called a web page", "A store that takes every file for one.", victims(on(func(x *exchange) bool {
+		x.pass()
+		x.header.Set("Content-Type", "text/html; charset=utf-8")
+		return x.status < 300
+	}, someBytes)))
+	add("a part where the whole was asked for", "A cache that holds only the beginning.", victims(on(func(x *exchange) bool {
+		x.pass()
+		n := len(x.body)
+		if x.status != http.StatusOK || n < 2 || x.r.Header.Get("Range") != "" {
+			return false
+		}
+		x.status, x.body = http.StatusPartialContent, x.body[:n/2]
+		x.header.Set("Content-Range", "bytes 0-"+strconv.Itoa(n/2-1)+"/"+strconv.Itoa(n))
+		return true
+	}, someBytes)))
+	add("a part of nobody knows what", "The same, and it does not say which.", victims(on(func(x *exchange) bool {
+		x.pass()
+		n := len(x.body)
+		if x.status >= 300 || n < 2 {
+			return false
+		}
+		x.status, x.body = http.StatusPartialContent, x.body[:n/2]
+		x.header.Del("Content-Range")
+		return true
+	}, someBytes)))
+	add("content 416 for good", "A store that has lost the bytes.", victims(on(refused(416, "invalidRange"), someBytes)))
+	add("content 202 for good", "A store that is still fetching it.", victims(on(func(x *exchange) bool {
+		answers("application/json", `{"status":"inProgress"}`)(x)
+		x.status = http.StatusAccepted
+		return true
+	}, someBytes)))
+	add("content that redirects nowhere", "An address of a server that is gone.", victims(on(func(x *exchange) bool {
+		x.answered, x.status, x.header = true, http.StatusFound, http.Header{"Location": {"http://127.0.0.1:1/content"}}
+		return true
+	}, aContent)))
+	add("content that redirects without saying where", "Broken serialisation.", victims(on(func(x *exchange) bool {
+		x.answered, x.status, x.header = true, http.StatusFound, http.Header{}
+		return true
+	}, aContent)))
+	add("hashes without their padding", "Another encoder.", items(files(func(item object) {
+		if file, ok := item["file"].(object); ok {
+			if hashes, ok := file["hashes"].(object); ok {
+				hash, _ := hashes["quickXorHash"].(string)
+				hashes["quickXorHash"] = strings.TrimRight(hash, "=")
+			}
+		}
+	})))
+	add("hashes that are none", "Broken serialisation.", items(files(with("file", object{"hashes": object{"quickXorHash": "none"}}))))
+	add("hashes that are numbers", "The same.", items(files(with("file", object{"hashes": object{"quickXorHash": 4711}}))))
+	add("sizes as texts", "Sources that fear for large numbers.", items(every(func(item object) {
+		if n, ok := item["size"].(json.Number); ok {
+			item["size"] = n.String()
+		}
+	})))
+	add("sizes with fractions", "Sources that count in floating point.", items(files(with("size", 12.5))))
+	add("sizes beyond all numbers", "The same.", items(files(with("size", json.Number("1e30")))))
+
+	// Items and tombstones.
+	add("living items with a deleted facet", "Items that were restored, told as they were.", items(each(with("deleted", object{"state": "softDeleted"})), aDelta))
+	add("tombstones of all that lives", "A delta that takes everything back.", pages(func(_ *exchange, page object) bool {
+		list, _ := page["value"].([]any)
+		for _, v := range list {
+			if item, ok := v.(object); ok && item["root"] == nil && item["deleted"] == nil {
+				list = append(list, object{"id": item["id"], "deleted": object{"state": "deleted"}})
+			}
+		}
+		page["value"] = list
+		return len(list) > 0
+	}))
+	add("tombstones of what nobody knows", "Items that came and went.", pages(func(x *exchange, page object) bool {
+		list, ok := page["value"].([]any)
+		page["value"] = append(list, object{"id": "01NEVERHEARDOF", "deleted": object{}}, object{"deleted": object{}})
+		return ok
+	}))
+	add("two items of one name", "A race at the source.", items(files(named(func(name string) string {
+		if strings.Contains(name, "twin") {
+			return "victim twin.txt"
+		}
+		return name
+	}))))
+	add("items whose members are null", "Broken serialisation.", items(each(func(item object) {
+		for name := range item {
+			if name != "id" {
+				item[name] = nil
+			}
+		}
+	}), aDelta))
+	add("items whose members are of other kinds", "The same.", items(each(func(item object) {
+		for name := range item {
+			if name != "id" {
+				item[name] = []any{1, "two"}
+			}
+		}
+	}), aDelta))
+	add("items of another drive", "What was moved between two drives.", items(each(inParent(func(_, parent object) {
+		parent["driveId"], parent["id"] = "b!somebodyElses", "01SOMEBODYELSES"
+	})), aDelta))
+	add("a file that is a folder when it is looked at", "An id that was used again.", both(items(files(unhashed), aDelta),
+		items(files(func(item object) { delete(item, "file"); item["folder"] = object{"childCount": 0} }), anItem)))
+
+	// Pages.
+	add("a nextLink beside the deltaLink", "A page that does not know whether it is the last.", pages(func(x *exchange, page object) bool {
+		_, last := page["@odata.deltaLink"]
+		if !last || x.count("beside")%2 == 0 {
+			return false
+		}
+		page["@odata.nextLink"] = linked(x, "again", strconv.Itoa(x.count("again")))
+		return true
+	}))
+	for name, body := range map[string]string{
+		"a page that is nothing":              "",
+		"a page that is null":                 "null",
+		"a page that is a list":               "[]",
+		"a page whose value is no list":       `{"value":{"id":"x"},"@odata.deltaLink":"x"}`,
+		"a page that is half a document":      `{"value":[{"id":"x","name":"y"`,
+		"a page that is nested without end":   strings.Repeat(`{"value":[`, 20_000),
+		"a page with an error and no changes": `{"error":{"code":"generalException","message":"x"},"value":[]}`,
+	} {
+		add(name, "Broken serialisation.", on(answers("application/json", body), aDelta))
+	}
+	add("a refused token's Location leads elsewhere", "Somebody who wants the token.", tokens(times(1, func(x *exchange) bool {
+		resync(410, "resyncRequired", "resyncChangesApplyDifferences", false)(x)
+		x.header.Set("Location", "http://127.0.0.1:1/v1.0/drives/x/root/delta")
+		return true
+	})))
+	add("every token refused, each time with a Location", "A token that is worth nothing.", tokens(resync(410, "resyncRequired", "resyncChangesApplyDifferences", true)))
+	add("listings that never end", "A folder's pages that are never the last, where the delta leaves items out.", both(items(hidden, aDelta), on(func(x *exchange) bool {
+		x.pass()
+		page := decode(x.body)
+		if x.status != http.StatusOK || page == nil {
+			return false
+		}
+		page["@odata.nextLink"] = linked(x, "endless", strconv.Itoa(x.count("endless listing")))
+		x.reply(http.StatusOK, page)
+		return true
+	}, aListing)))
+	add("listings of another folder", "A cache that mixes its answers up, where the delta leaves items out.", both(items(hidden, aDelta), items(func(_ *exchange, item object) []object {
+		if parent, ok := item["parentReference"].(object); ok {
+			parent["id"] = "01ANOTHERFOLDER"
+		}
+		return []object{item}
+	}, aListing)))
+	add("a root without id", "Broken serialisation.", both(victims(on(refused(404, "itemNotFound"), aContent)), on(func(x *exchange) bool {
+		x.pass()
+		root := decode(x.body)
+		delete(root, "id")
+		x.reply(x.status, root)
+		return true
+	}, aRoot)))
+	add("a root that is nothing", "The same.", both(victims(on(refused(404, "itemNotFound"), aContent)), on(answers("application/json", ""), aRoot)))
+	add("a root 404 once", "A replica that does not know the drive yet.", both(victims(on(refused(404, "itemNotFound"), aContent)), on(times(1, refused(404, "itemNotFound")), aRoot)))
+	add("a drive without id", "Broken serialisation.", on(answers("application/json", "{}"), aDrive))
+	add("items that are nothing", "An answer without a body.", lookedAt(on(answers("application/json", ""), anItem)))
+
+	// Pauses.
+	for name, after := range map[string]string{
+		"a pause that is no number":            "soon",
+		"a pause that is over":                 "Thu, 01 Jan 2015 00:00:00 GMT",
+		"a pause that is negative":             "-5",
+		"a pause longer than any number holds": "99999999999999999999999",
+	} {
+		add(name, "A front's own idea of Retry-After.", times(1, on(refused(429, "tooManyRequests", "Retry-After", after), aDelta, anItem, aContent)))
+	}
+	add("every second request throttled", "A tenant at its limit.", on(func(x *exchange) bool {
+		return x.count("throttled")%2 == 1 && refused(429, "tooManyRequests", "Retry-After", "1")(x)
+	}, aDelta, anItem, aContent, aRoot, aDrive))
+	add("every third answer cut", "A network that is bad.", on(func(x *exchange) bool {
+		if x.count("cut")%3 != 2 {
+			return false
+		}
+		x.pass()
+		x.cut = true
+		return true
+	}, aDelta, anItem, aContent, someBytes, aRoot, aDrive))
 	add("no drive", "A licence that was taken away.", on(refused(404, "ResourceNotFound"), aDrive))
 	add("a locked drive", "A site that was archived.", on(refused(423, "resourceLocked"), aDrive, aDelta, anItem, aRoot, aContent))
 	add("the drive of somebody else", "A cache that mixes its answers up.", on(func(x *exchange) bool {
@@ -847,7 +1039,7 @@ func restoringProfiles() []Profile {
 		x.pass()
 		return answers("text/html", loginPage)(x)
 	}, aFragment, aWrite))))
-	add("the upload's answer is another item", "A cache that mixes its answers up.", lookedAt(on(func(x *exchange) bool {
+	add("the upload's answer is another item", "A cache that mixes its answers up.", victims(on(func(x *exchange) bool {
 		x.pass()
 		if x.status != http.StatusCreated && x.status != http.StatusOK {
 			return false
@@ -885,6 +1077,79 @@ func restoringProfiles() []Profile {
 	}, aLibrary))
 	add("401 in the middle of a restore", "A token that was revoked.", times(1, on(refused(401, "InvalidAuthenticationToken"), aSession, aWrite, aChange, aFolder)))
 	add("503 for every write", "A drive that is read only for now.", on(refused(503, "serviceReadOnly", "Retry-After", "20"), aSession, aWrite, aChange, aFolder, aDelete))
+	add("uploads under another name", "A service that sees a conflict where none is, and makes a second name.", victims(on(func(x *exchange) bool {
+		b, _ := io.ReadAll(x.r.Body)
+		x.r = x.r.Clone(x.r.Context())
+		changed := bytes.ReplaceAll(b, []byte(`"@microsoft.graph.conflictBehavior":"fail"`), []byte(`"@microsoft.graph.conflictBehavior":"rename"`))
+		hit := !bytes.Equal(b, changed)
+		if hit { // beside one that has the name
+			x.r.URL.Path = strings.Replace(x.r.URL.Path, ":/createUploadSession", " 1:/createUploadSession", 1)
+			changed = bytes.ReplaceAll(changed, []byte(`"name":`), []byte(`"description":`))
+		}
+		x.r.Body, x.r.ContentLength = io.NopCloser(bytes.NewReader(changed)), int64(len(changed))
+		return hit
+	}, aSession)))
+	add("uploads answered without hash and size", "A service that works them out later.", victims(on(func(x *exchange) bool {
+		x.pass()
+		item := decode(x.body)
+		if item["id"] == nil {
+			return false
+		}
+		delete(item, "size")
+		item["file"] = object{}
+		x.reply(x.status, item)
+		return true
+	}, aFragment, aWrite)))
+	add("uploads answered with size 0", "The same, as it is told before.", victims(on(func(x *exchange) bool {
+		x.pass()
+		item := decode(x.body)
+		if item["id"] == nil {
+			return false
+		}
+		item["size"], item["file"] = 0, object{}
+		x.reply(x.status, item)
+		return true
+	}, aFragment, aWrite)))
+	add("uploads answered with nothing", "Status 201 and no item.", victims(times(1, on(func(x *exchange) bool {
+		x.pass()
+		x.body = []byte("{}")
+		return x.status == http.StatusCreated || x.status == http.StatusOK
+	}, aFragment, aWrite))))
+	add("uploads that are never finished", "A session that has all and wants more.", victims(on(answers202(`{"nextExpectedRanges":["0-"]}`), aFragment)))
+	add("fragments 416 for good", "A session that disagrees about what it has.", victims(on(refused(416, "invalidRange"), aFragment)))
+	add("fragments 413 for good", "A proxy that takes no large bodies.", victims(on(refused(413, "requestEntityTooLarge"), aFragment)))
+	add("fragments cut once", "A connection that breaks on the way back.", victims(times(1, on(func(x *exchange) bool {
+		x.pass()
+		x.cut = true
+		return true
+	}, aFragment))))
+	add("folders 404 for a while", "A folder that was made and is not known everywhere yet.", victims(times(2, on(refused(404, "itemNotFound"), aSession, aWrite, aFolder))))
+	add("changes answered with another item", "A cache that mixes its answers up.", victims(on(func(x *exchange) bool {
+		x.pass()
+		if x.status != http.StatusOK {
+			return false
+		}
+		x.reply(http.StatusOK, object{"id": "01SOMEBODYELSE", "name": "else.txt", "size": 4, "file": object{}, "parentReference": object{"id": "01NOWHERE"}})
+		return true
+	}, aChange)))
+	add("changes answered with nothing", "Status 200 and no item.", victims(on(func(x *exchange) bool {
+		x.pass()
+		x.body = []byte("{}")
+		return x.status == http.StatusOK
+	}, aChange)))
+	add("changes 404 for good", "An index that does not know the item.", victims(on(refused(404, "itemNotFound"), aChange)))
+	add("every second write throttled", "A tenant at its limit.", on(func(x *exchange) bool {
+		return x.count("throttled")%2 == 1 && refused(429, "tooManyRequests", "Retry-After", "1")(x)
+	}, aSession, aWrite, aFragment, aChange, aFolder, aDelete))
+	add("every third answer to a write cut", "A network that is bad.", on(func(x *exchange) bool {
+		if x.count("cut")%3 != 2 {
+			return false
+		}
+		x.pass()
+		x.cut = true
+		return true
+	}, aSession, aWrite, aFragment, aChange, aFolder, aDelete))
+	add("listings that skip what was written", "An index that lags behind.", items(hidden, aListing, aName))
 	add("the delta leaves out what was written", "The holes, after a restore.", items(hidden, aDelta))
 	return list
 }
