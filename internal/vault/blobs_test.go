@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -184,6 +185,28 @@ func TestOneDamagedBlob(t *testing.T) {
 			return m.named(name).Object
 		}
 	}
+	become := func(t *testing.T, w *torn, id blob.ID, change func([]byte) []byte) {
+		st := openStorage(t, w.cfg)
+		b, err := readBlob(t.Context(), st, id)
+		if err == nil {
+			err = putBlob(t.Context(), st, id, change(bytes.Clone(b)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	contentsBecome := func(change func([]byte) []byte) func(*testing.T, *torn) {
+		return func(t *testing.T, w *torn) {
+			become(t, w, whereIs(t, w.v, paths(t, w.v, w.two.Tree)["docs/file7.txt"].Content).PackBlobID, change)
+		}
+	}
+	indexBecomes := func(change func([]byte) []byte) func(*testing.T, *torn) {
+		return func(t *testing.T, w *torn) {
+			for _, id := range blobsNamed(t, w.cfg, "x") {
+				become(t, w, id, change)
+			}
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		damage func(t *testing.T, w *torn)
@@ -197,17 +220,10 @@ func TestOneDamagedBlob(t *testing.T) {
 		{"a pack of contents, deleted", func(t *testing.T, w *torn) {
 			dropBlob(t, w.cfg, whereIs(t, w.v, paths(t, w.v, w.two.Tree)["docs/file7.txt"].Content).PackBlobID)
 		}, nil, "", all},
-		{"a pack of contents, cut", func(t *testing.T, w *torn) {
-			st := openStorage(t, w.cfg)
-			id := whereIs(t, w.v, paths(t, w.v, w.two.Tree)["docs/file7.txt"].Content).PackBlobID
-			b, err := readBlob(t.Context(), st, id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := putBlob(t.Context(), st, id, b[:40]); err != nil {
-				t.Fatal(err)
-			}
-		}, nil, "", all},
+		{"a pack of contents, cut", contentsBecome(func(b []byte) []byte { return b[:40] }), nil, "", all},
+		{"a pack of contents, emptied", contentsBecome(func([]byte) []byte { return nil }), nil, "", all},
+		{"a pack of contents, zeroed", contentsBecome(func(b []byte) []byte { return make([]byte, len(b)) }), nil, "", all},
+		{"a pack of contents, another's", contentsBecome(func(b []byte) []byte { return bytes.Repeat([]byte("other"), len(b)/5+1)[:len(b)] }), nil, "", all},
 		{"a folder, flipped", func(t *testing.T, w *torn) { flipIn(t, w, docs(t, w)) },
 			nil, "", func(*torn) []string { return []string{"folder docs docs"} }},
 		{"an index of items, flipped", func(t *testing.T, w *torn) { flipIn(t, w, part("index")(t, w)) },
@@ -221,6 +237,9 @@ func TestOneDamagedBlob(t *testing.T) {
 			ErrDamaged, "took the damaged blob", nil},
 		{"a blob of kopia's index, deleted", func(t *testing.T, w *torn) { dropBlob(t, w.cfg, w.index) },
 			nil, "put ", nil},
+		{"all of kopia's index, flipped", indexBecomes(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), ErrDamaged, "took the damaged blob", nil},
+		{"all of kopia's index, cut", indexBecomes(func(b []byte) []byte { return b[:len(b)/2] }), ErrDamaged, "took the damaged blob", nil},
+		{"all of kopia's index, emptied", indexBecomes(func([]byte) []byte { return nil }), ErrDamaged, "took the damaged blob", nil},
 		{"kopia.repository, deleted", func(t *testing.T, w *torn) { dropBlob(t, w.cfg, formatBlob) },
 			ErrDamaged, "put kopia.repository back", nil},
 		{"kopia.repository, its form flipped", func(t *testing.T, w *torn) { flipBit(t, w.cfg, formatBlob, 0) },
