@@ -171,6 +171,9 @@ func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey,
 	if t.Pending, err = v.Unread(ctx, t.Tree); err != nil {
 		return 0, err
 	}
+	for _, p := range t.Points {
+		known = append(known, p.Tree)
+	}
 	if t.Root, err = v.Merge(ctx, key, root, known...); err != nil {
 		return 0, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/database"
 	"holdfast/internal/jobs"
 	"holdfast/internal/vault"
 )
@@ -226,4 +227,40 @@ func TestCatalogADayOlder(t *testing.T) {
 			m.wantPoints(points)
 		})
 	}
+}
+
+// A drive that begins anew under a catalog that is a day older than the vault owns
+// the points that the catalog knows of, and no others: the next expiry would drop
+// them as though their time were over.
+func TestBeginningAnewUnderAnOlderCatalog(t *testing.T) {
+	m, points := lossy(t, "ann", "bob")
+	m.stop()
+	old, err := os.ReadFile(m.dir + "/catalog.db")
+	m.must(err)
+	m.must(m.start())
+	m.grow(points, 2)
+	m.stop()
+	m.must(os.WriteFile(m.dir+"/catalog.db", old, 0o600))
+	m.must(m.start())
+	set := func(what string) {
+		t.Helper()
+		m.must(m.db.Tx(m.ctx, func(tx *database.Tx) error {
+			_, err := tx.ExecContext(m.ctx, `UPDATE drive_state SET `+what)
+			return err
+		}))
+	}
+	set(`tree = 'k0123456789abcdef0123456789abcdef'`)
+	for _, u := range m.units {
+		m.later(time.Minute)
+		m.hostileWorld.backUp(u)
+	}
+	if !strings.Contains(m.log.String(), "the drive begins anew") {
+		t.Fatal("no drive began anew")
+	}
+	set(`trim = 1`)
+	m.run(jobs.Expire, string(m.tenant), m.engine.expire)
+	m.run(jobs.Maintain, string(m.tenant), m.engine.maintain)
+	m.wantPoints(points)
+	m.wantBackups()
+	m.wantPoints(points)
 }

@@ -189,7 +189,7 @@ func TestTheCatalogDecidesWhichManifestCounts(t *testing.T) {
 		t.Errorf("a point that the catalog does not know was collected: %v", err)
 	}
 	// Once one root has both points, its manifest is enough.
-	merged, err := v.Merge(t.Context(), key, won.Root)
+	merged, err := v.Merge(t.Context(), key, won.Root, lost.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}

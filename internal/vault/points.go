@@ -213,9 +213,11 @@ func (v *Vault) gather(ctx context.Context, key DriveKey, given string, trees []
 	return all, nil
 }
 
-// Merge publishes a root of a drive that has all points which can be found: those
-// of root, those of all its manifests, and the trees that are named. It returns
-// the new root; it is root if that has all of them, and empty if there are none.
+// Merge publishes a root of a drive that has the points of root, and of the trees
+// that are named those which can be found, in whichever manifest or by themselves.
+// It returns the new root; it is root if that has all of them, and empty if there
+// are none. Other points stay where they are: in a root that somebody owns who does
+// not know of them they would be taken for expired.
 func (v *Vault) Merge(ctx context.Context, key DriveKey, root string, trees ...string) (string, error) {
 	merged, err := v.merge(ctx, key, root, trees)
 	if err != nil {
@@ -229,6 +231,15 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 	if err != nil || len(all.days) == 0 {
 		return "", err
 	}
+	named := map[string]bool{}
+	for _, tree := range trees {
+		named[tree] = true
+	}
+	own := &tops{v: v}
+	if _, err := own.all(ctx, root); err != nil && !unreadable(err) {
+		return "", err
+	}
+	all.keep(func(tree string) bool { return named[tree] || own.has(tree) })
 	// A point that cannot be read has no place in the new root. The manifest that
 	// names it stays, should it be whole again one day.
 	var failed error
@@ -241,6 +252,9 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 	})
 	if failed != nil {
 		return "", failed
+	}
+	if len(all.days) == 0 {
+		return "", nil
 	}
 	now := v.rep.Time()
 	slices.SortFunc(all.days, func(a, b topDay) int { return strings.Compare(a.Name, b.Name) })
@@ -289,9 +303,9 @@ func (v *Vault) publishOnce(ctx context.Context, key DriveKey, root *record, aft
 	return nil
 }
 
-// BeginAnew is Begin for a drive whose root or tree cannot be read: all points
-// that can be, those of the trees that are named among them, are brought together
-// under one root, and the update starts from that and from an empty tree, so that
+// BeginAnew is Begin for a drive whose root or tree cannot be read: the points of
+// the trees that are named, as far as they can be read, are brought together under
+// one root, and the update starts from that and from an empty tree, so that
 // it writes every folder anew, and believes no stored copy of what it writes before
 // it has read it. It returns the newest tree that it found of a
 // backup which came to its end, which may be damaged further down, or "".

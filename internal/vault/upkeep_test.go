@@ -135,7 +135,7 @@ func TestMergeMakesOneManifest(t *testing.T) {
 	}
 	for _, root := range []string{s2.Root, "", s1.Root} {
 		older()
-		got, err := v.Merge(t.Context(), key, root)
+		got, err := v.Merge(t.Context(), key, root, s1.Tree, s2.Tree)
 		if err != nil {
 			t.Fatal(err)
 		}
