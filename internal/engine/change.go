@@ -644,24 +644,23 @@ func (c *change) remove(ctx context.Context, live *vault.Node) error {
 // folderTimes sets the times of folders that are in place, the deepest first.
 func (c *change) folderTimes(ctx context.Context) error {
 	var stale []*want
+	tree, err := c.vault.Tree(ctx, c.point.Tree)
+	if err != nil && !(isDamage(err) && len(c.lost) > 0) {
+		return err
+	}
 	for id := range c.touched {
-		if c.taken[id] == nil && c.byID[id] == nil && c.extra[id] == nil {
+		if tree != nil && c.taken[id] == nil && c.byID[id] == nil && c.extra[id] == nil {
 			// The same in both, until a write below it moved its time.
-			wanted, ok, err := c.vault.Stat(ctx, c.point.Tree, id)
+			wanted, ok, err := tree.Node(ctx, id)
 			if isDamage(err) && len(c.lost) > 0 {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			if !ok || wanted.Parent == "" {
-				continue
+			if ok && wanted.Parent != "" {
+				stale = append(stale, &want{Node: wanted, live: &vault.Node{Entry: wanted.Entry}})
 			}
-			path, _, err := c.vault.Path(ctx, c.point.Tree, id)
-			if err != nil {
-				return err
-			}
-			stale = append(stale, &want{Node: vault.Node{Entry: wanted, Path: path}, live: &vault.Node{Entry: wanted}})
 		}
 	}
 	for _, w := range c.wants {

@@ -83,13 +83,31 @@ func (v *Vault) Path(ctx context.Context, tree string, id backup.ItemID) (string
 }
 
 func (v *Vault) node(ctx context.Context, tree string, id backup.ItemID) (Node, bool, error) {
+	t, err := v.Tree(ctx, tree)
+	if err != nil {
+		return Node{}, false, err
+	}
+	return t.Node(ctx, id)
+}
+
+// A Tree is a tree in which many items are looked for: the folders that it finds
+// them in are read once, and kept. It is not for use by many goroutines.
+type Tree struct{ base base }
+
+// Tree opens a tree.
+func (v *Vault) Tree(ctx context.Context, tree string) (*Tree, error) {
 	b, err := v.base(ctx, "", tree)
 	if err != nil {
-		return Node{}, false, fmt.Errorf("find item in tree %s: %w", tree, err)
+		return nil, fmt.Errorf("find item in tree %s: %w", tree, err)
 	}
-	n, _, err := b.node(ctx, id)
+	return &Tree{b}, nil
+}
+
+// Node returns one item of the tree, and whether the tree has it.
+func (t *Tree) Node(ctx context.Context, id backup.ItemID) (Node, bool, error) {
+	n, _, err := t.base.node(ctx, id)
 	if err != nil {
-		return Node{}, false, fmt.Errorf("find item in tree %s: %w", tree, err)
+		return Node{}, false, fmt.Errorf("find item in tree %s: %w", t.base.tree, err)
 	}
 	if n == nil {
 		return Node{}, false, nil
