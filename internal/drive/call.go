@@ -117,8 +117,8 @@ const (
 	probeCall = 30 * time.Second
 )
 
-// maxPage is more than any page of the source; what is longer is not a page.
-const maxPage = 256 << 20
+// maxPage is more than any page of the source has; what is longer is not a page.
+const maxPage = 64 << 20
 
 // A call is one request and all that is needed to send it again.
 type call struct {

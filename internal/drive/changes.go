@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,31 +45,45 @@ type entry interface {
 	malformed()  // notes that some of it could not be understood
 }
 
-// take decodes a page. Of an entry with a member that cannot be, only that
-// entry suffers.
+// take decodes a page, an entry at a time: an answer of many tiny entries would
+// else be many times as large once it is decoded. Of an entry with a member that
+// cannot be understood, only that entry suffers.
 func (p *page[T]) take(body []byte) error {
-	err := json.Unmarshal(body, p)
-	if _, wrong := errors.AsType[*json.UnmarshalTypeError](err); wrong {
-		var parts page[json.RawMessage]
-		if err := json.Unmarshal(body, &parts); err != nil {
-			return err
-		}
-		*p = page[T]{Next: parts.Next, Delta: parts.Delta}
-		if parts.Value != nil {
-			p.Value = make([]T, len(parts.Value))
-		}
-		for i, raw := range parts.Value {
-			if json.Unmarshal(raw, &p.Value[i]) != nil {
-				any(&p.Value[i]).(entry).malformed()
-			}
-		}
-	} else if err != nil {
+	var outer struct {
+		Value json.RawMessage
+		Next  string `json:"@odata.nextLink"`
+		Delta string `json:"@odata.deltaLink"`
+	}
+	if err := json.Unmarshal(body, &outer); err != nil {
 		return err
 	}
-	if p.Value == nil {
+	*p = page[T]{Next: outer.Next, Delta: outer.Delta}
+	if len(outer.Value) == 0 || outer.Value[0] != '[' {
 		return errors.New("it is not a list")
 	}
+	list := json.NewDecoder(bytes.NewReader(outer.Value))
+	list.Token() // the bracket
+	for p.Value = []T{}; list.More(); {
+		if len(p.Value) == maxEntries {
+			return fmt.Errorf("it has more than %d entries", maxEntries)
+		}
+		var t T
+		switch err := list.Decode(&t); {
+		case err == nil:
+		case isType(err):
+			any(&t).(entry).malformed()
+		default:
+			return err
+		}
+		p.Value = append(p.Value, t)
+	}
 	return nil
+}
+
+// isType reports whether what was decoded is JSON, and not what was expected.
+func isType(err error) bool {
+	_, wrong := errors.AsType[*json.UnmarshalTypeError](err)
+	return wrong
 }
 
 const (
@@ -80,6 +95,12 @@ const (
 	// maxPages is what a list may have at all. The largest library that the
 	// service allows, of 30 million items, has 150,000 pages of the usual 200.
 	maxPages = 500_000
+	// maxEntries is what a page may have. The service gives 200, and 5000 to
+	// who asks for as many as there may be.
+	maxEntries = 50_000
+	// maxListed is what all pages of a list may have together: twice what the
+	// largest library holds, since the same may come again.
+	maxListed = 60_000_000
 )
 
 // pages yields the pages from first on, following the source's links unchanged
@@ -88,7 +109,7 @@ func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T],
 	return func(yield func(page[T], error) bool) {
 		seed := maphash.MakeSeed()
 		visited, known := map[uint64]bool{}, map[uint64]bool{}
-		barren, address, op := 0, first.url, first.op
+		barren, listed, address, op := 0, 0, first.url, first.op
 		endless := func(why string) { yield(page[T]{}, &Error{Op: op, Err: errors.New(why), kind: ErrEndless}) }
 		for {
 			visited[maphash.String(seed, address)] = true
@@ -108,10 +129,16 @@ func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T],
 			if barren++; len(known) > before {
 				barren = 0
 			}
-			if p.Next != "" && !c.ours(p.Next) || p.Delta != "" && !c.ours(p.Delta) {
-				yield(page[T]{}, &Error{Op: op, Err: errors.New("the source's list goes on at another server"), kind: ErrUnavailable})
-				return
+			for _, link := range []string{p.Next, p.Delta} {
+				if link == "" {
+					continue
+				}
+				if why := c.foreign(link, first.url); why != "" {
+					yield(page[T]{}, &Error{Op: op, Err: errors.New("the source's list goes on " + why), kind: ErrUnavailable})
+					return
+				}
 			}
+			listed += len(p.Value)
 			if !yield(p, nil) || p.Next == "" {
 				return
 			}
@@ -126,16 +153,45 @@ func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T],
 			case len(visited) == maxPages:
 				endless(fmt.Sprintf("it has more than %d pages", maxPages))
 				return
+			case listed > maxListed:
+				endless(fmt.Sprintf("it has more than %d entries", maxListed))
+				return
 			}
 		}
 	}
 }
 
-// ours reports whether a link leads to Graph. One that does not is somebody
-// else's: what is there is not the list that was asked for.
-func (c *Client) ours(link string) bool {
+// foreign says in what way a link leads elsewhere than to Graph, or to another
+// drive than the list is of: what is there is not the list that was asked for,
+// and its end would hide what changes here. It is empty if the link does neither.
+func (c *Client) foreign(link, list string) string {
 	u, err := url.Parse(link)
-	return err == nil && c.graph != nil && sameOrigin(u, c.graph)
+	if err != nil || c.graph == nil || !sameOrigin(u, c.graph) {
+		return "at another server"
+	}
+	if from, err := url.Parse(list); err == nil {
+		mine, other := driveIn(from), driveIn(u)
+		if mine != "" && other != "" && !strings.EqualFold(mine, other) {
+			return "in another drive"
+		}
+	}
+	return ""
+}
+
+// driveIn returns the id of the drive that an address is of, in either of the
+// two forms in which it is written; empty if it is of none.
+func driveIn(u *url.URL) string {
+	_, rest, ok := strings.Cut(u.EscapedPath(), "/drives")
+	var id string
+	switch {
+	case !ok:
+	case strings.HasPrefix(rest, "/"):
+		id, _, _ = strings.Cut(rest[1:], "/")
+	case strings.HasPrefix(rest, "('"):
+		id, _, _ = strings.Cut(rest[2:], "')")
+	}
+	id, _ = url.PathUnescape(id)
+	return id
 }
 
 // delta returns the pass over address, whose entries convert makes of a page.
@@ -214,8 +270,11 @@ func (c *Client) Delta(ctx context.Context, d backup.DriveID, cursor string) *Ch
 		return delta(ctx, c, op, c.at("drives", string(d), "root", "delta", "?"+itemFields), costList, convert)
 	}
 	address, ok := c.resume(cursor)
+	if ok {
+		ok = c.foreign(address, c.at("drives", string(d))) == ""
+	}
 	if !ok {
-		return failed[Item](&Error{Op: op, Err: errors.New("the cursor is not a URL"), kind: ErrResync})
+		return failed[Item](&Error{Op: op, Err: errors.New("the cursor is no address in this drive"), kind: ErrResync})
 	}
 	x := delta(ctx, c, op, address, costGet, convert)
 	x.all = noCursor(op, x.all, func() bool {

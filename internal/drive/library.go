@@ -2,6 +2,7 @@ package drive
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -23,6 +24,19 @@ type wireDrive struct {
 
 func (w *wireDrive) key() string { return w.ID }
 func (w *wireDrive) malformed()  {}
+
+// take decodes an answer that is a drive: as much of it as can be understood.
+// Without an id it is none.
+func (w *wireDrive) take(body []byte) error {
+	err := json.Unmarshal(body, w)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		err = nil
+	}
+	if err == nil && w.ID == "" {
+		err = errors.New("it is not a drive")
+	}
+	return err
+}
 
 func (w *wireDrive) drive() Drive {
 	return Drive{

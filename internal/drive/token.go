@@ -23,8 +23,9 @@ type tokens struct {
 
 // A renewal is one request for a token, which many may wait for.
 type renewal struct {
-	done chan struct{} // closed when it is over
-	err  *Error        // then
+	done  chan struct{} // closed when it is over
+	value string        // then: the token, or
+	err   *Error        // why there is none
 }
 
 const (
@@ -36,6 +37,8 @@ const (
 	// renewCall and renewAll are how long one try of a renewal may take, and all.
 	renewCall = 30 * time.Second
 	renewAll  = 5 * time.Minute
+	// maxToken is more than any token has: it goes with each request.
+	maxToken = 64 << 10
 )
 
 // The hosts of the service itself, each of which is a resource of its own. Any
@@ -54,29 +57,28 @@ func (c *Client) scope() string {
 // in the background; without one, callers wait until their contexts end.
 func (c *Client) accessToken(ctx context.Context, op, refused string) (string, error) {
 	t := &c.token
-	for {
-		t.mu.Lock()
-		now := c.cfg.Clock()
-		valid := t.value != "" && t.value != refused && now.Before(t.ends)
-		if t.renewing == nil && !(valid && now.Before(t.until)) {
-			t.renewing = &renewal{done: make(chan struct{})}
-			go c.renew(context.WithoutCancel(ctx), t.renewing)
+	t.mu.Lock()
+	now := c.cfg.Clock()
+	valid := t.value != "" && t.value != refused && now.Before(t.ends)
+	if t.renewing == nil && !(valid && now.Before(t.until)) {
+		t.renewing = &renewal{done: make(chan struct{})}
+		go c.renew(context.WithoutCancel(ctx), t.renewing)
+	}
+	value, r := t.value, t.renewing
+	t.mu.Unlock()
+	if valid {
+		return value, nil
+	}
+	select {
+	case <-r.done:
+		if r.err != nil {
+			failed := *r.err // each has its own to change
+			return "", &failed
 		}
-		value, r := t.value, t.renewing
-		t.mu.Unlock()
-		if valid {
-			return value, nil
-		}
-		select {
-		case <-r.done:
-			if r.err != nil {
-				failed := *r.err // each has its own to change
-				return "", &failed
-			}
-			refused = "" // what came is as good as it gets
-		case <-ctx.Done():
-			return "", during(ctx, op)
-		}
+		// What came is as good as it gets, even if it has ended on its way.
+		return r.value, nil
+	case <-ctx.Done():
+		return "", during(ctx, op)
 	}
 }
 
@@ -100,7 +102,7 @@ func (c *Client) renew(ctx context.Context, r *renewal) {
 	defer t.mu.Unlock()
 	if r.err == nil {
 		// A token that lives shorter than our margin is used for half its life.
-		t.value = value
+		t.value, r.value = value, value
 		t.until, t.ends = asked.Add(max(life-renewBefore, life/2)), asked.Add(life)
 	} else {
 		t.until = c.cfg.Clock().Add(max(renewAgain, r.err.RetryAfter))
@@ -133,7 +135,7 @@ func (c *Client) askToken(ctx context.Context) (string, time.Duration, error) {
 	if _, err := c.do(ctx, k, &answer); err != nil {
 		return "", 0, err
 	}
-	if answer.AccessToken == "" {
+	if answer.AccessToken == "" || len(answer.AccessToken) > maxToken {
 		return "", 0, &Error{Op: k.op, Err: errors.New("the answer holds no token"), kind: ErrDenied}
 	}
 	var seconds json.Number
