@@ -264,3 +264,34 @@ func TestBeginningAnewUnderAnOlderCatalog(t *testing.T) {
 	m.wantBackups()
 	m.wantPoints(points)
 }
+
+// A drive that begins anew from a tree whose folders can be read, and some of whose
+// contents are in no pack and no index any more, downloads those again.
+func TestBeginningAnewWithoutSomeContents(t *testing.T) {
+	m := newMortal(t, "ann")
+	unit := m.protectAll()[0]
+	m.put(m.home, map[string]string{"docs/first.txt": strings.Repeat("first ", 2000), "docs/gone.txt": "gone tomorrow", "empty.txt": ""})
+	m.hostileWorld.backUp(unit)
+	first := m.blobs("")
+	m.later(time.Minute)
+	m.put(m.home, map[string]string{"docs/second.txt": strings.Repeat("second ", 2000), "other/third.txt": "third"})
+	m.hostileWorld.backUp(unit)
+	m.stop()
+	for _, path := range first {
+		if name := strings.TrimPrefix(path, m.dir+"/vault/"); strings.HasPrefix(name, "p/") || strings.HasPrefix(name, "q/") || strings.HasPrefix(name, "x/") {
+			m.must(os.Remove(path))
+		}
+	}
+	m.must(m.start())
+	m.must(m.db.Tx(m.ctx, func(tx *database.Tx) error {
+		_, err := tx.ExecContext(m.ctx, `UPDATE drive_state SET root = 'k0123456789abcdef0123456789abcdef'`)
+		return err
+	}))
+	m.put(m.home, map[string]string{"docs/fourth.txt": "fourth"})
+	m.later(time.Hour)
+	p := m.hostileWorld.backUp(unit)
+	m.same("the next point", m.hostileWorld.look(m.home), m.kept(p.Tree))
+	if problem := m.hostileWorld.unit(unit.ID).Problem; problem != nil {
+		t.Errorf("the unit says %+v", problem)
+	}
+}

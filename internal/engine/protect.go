@@ -449,6 +449,10 @@ func (p *protection) classify(ctx context.Context) error {
 func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) error {
 	id := item.ID
 	base, known, err := p.stage.get(ctx, id)
+	if err == nil && known && p.stage.torn && base.Kind == backup.File {
+		// The newest tree that could be read may name contents that are gone.
+		known, err = p.update.Holds(ctx, base)
+	}
 	if err != nil {
 		return err
 	}
@@ -531,7 +535,7 @@ func (p *protection) decideFile(ctx context.Context, item drive.Item, base vault
 		old.Name, old.Parent = entry.Name, entry.Parent
 		p.stagePut(old, base, known)
 	}
-	if seed, ok := p.seeds[item.ID]; ok && sameContent(entry, seed) {
+	if seed, ok := p.seeds[item.ID]; ok && sameContent(entry, seed) && !p.stage.torn {
 		entry.Content, entry.Size, entry.Stored = seed.Content, seed.Size, seed.Stored
 		p.stagePut(entry, base, known)
 		return nil
@@ -543,6 +547,11 @@ func (p *protection) decideFile(ctx context.Context, item drive.Item, base vault
 	if p.saved != nil && !p.again[item.ID] {
 		e, ok, err := p.saved.Get(ctx, item.ID)
 		if err == nil && ok && e.Kind == backup.File && e.Stored == "" && sameContent(entry, e) {
+			ok, err = p.update.Holds(ctx, e)
+		} else {
+			ok = false
+		}
+		if err == nil && ok {
 			entry.Content, entry.Size = e.Content, e.Size
 			p.stagePut(keepTags(entry, e), base, known)
 			return nil

@@ -741,6 +741,20 @@ func (u *Update) verifyContent(ctx context.Context, e Entry) error {
 	return nil
 }
 
+// Holds reports whether the vault knows of a file's content, as far as its index
+// says. Seal refuses an entry whose content it does not.
+func (u *Update) Holds(ctx context.Context, e Entry) (bool, error) {
+	oid, err := object.ParseID(e.Content)
+	if err != nil {
+		return false, nil
+	}
+	_, err = u.v.updates.VerifyObject(ctx, oid)
+	if err = storageError(err); unreadable(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // remove takes an item of the base out of the tree, with what is below it.
 func (m *merge) remove(r *record, parent backup.ItemID) error {
 	m.removeFrom(parent, r.ID)
