@@ -506,8 +506,8 @@ func (b *toolbox) repairCommand() *cobra.Command {
 		Use:   "repair",
 		Short: "Mend what keeps a tenant's vault from opening, from what its own packs know",
 		Long: `Repair puts the blob kopia.repository back from its copy, takes damaged index blobs
-away and makes the index anew from the packs. What it takes away it keeps in the
-state folder. The vault must not be in use: stop every server that works on it.`,
+and settings away, and makes the index anew from the packs. What it takes away it
+keeps in the state folder. The vault must not be in use: stop every server that works on it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return b.run(cmd, true, true, b.repair)
