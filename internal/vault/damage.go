@@ -87,7 +87,7 @@ func (v *Vault) fresh(ctx context.Context, read func() error) error {
 	if err := v.there(ctx); err != nil {
 		return err // or kopia would look for its index for minutes
 	}
-	if refreshed := v.rep.Refresh(ctx); refreshed != nil {
+	if refreshed := v.rep.Refresh(once(ctx)); refreshed != nil {
 		return refreshed
 	}
 	return read()
@@ -179,7 +179,7 @@ func (v *Vault) openObject(ctx context.Context, oid string) (object.Reader, erro
 		return nil, fmt.Errorf("%w: %q names no object", ErrNotFound, oid)
 	}
 	v.objectsRead.Add(1)
-	r := &objectReader{v: v, ctx: ctx, oid: oid}
+	r := &objectReader{v: v, ctx: once(ctx), oid: oid}
 	if err := v.fresh(ctx, r.open); err != nil {
 		return nil, v.objectError(ctx, oid, err)
 	}

@@ -20,6 +20,7 @@ type doubting struct{}
 // it believes to have; so where a stored copy is known to be damaged, or none is
 // believed, what is written passes a healer.
 func (v *Vault) newWriter(ctx context.Context, w repo.DirectRepositoryWriter, opt object.WriterOptions) object.Writer {
+	ctx = once(ctx)
 	ow := w.NewObjectWriter(ctx, opt)
 	v.damage.Lock()
 	known := len(v.damage.contents)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -252,16 +253,95 @@ type guarded struct {
 
 func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
 	if err := inPlace(ctx, g.Storage, g.id); err != nil {
-		return err
+		return tell(ctx, err, false)
 	}
-	return g.Storage.PutBlob(ctx, id, data, opts)
+	return tell(ctx, g.Storage.PutBlob(ctx, id, data, opts), false)
 }
 
 func (g guarded) DeleteBlob(ctx context.Context, id blob.ID) error {
 	if err := inPlace(ctx, g.Storage, g.id); err != nil {
+		return tell(ctx, err, false)
+	}
+	return tell(ctx, g.Storage.DeleteBlob(ctx, id), false)
+}
+
+func (g guarded) GetBlob(ctx context.Context, id blob.ID, offset, length int64, out blob.OutputBuffer) error {
+	return tell(ctx, g.Storage.GetBlob(ctx, id, offset, length, out), false)
+}
+
+func (g guarded) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {
+	own := false
+	err := g.Storage.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
+		err := each(m)
+		own = err != nil
+		return err
+	})
+	if own {
 		return err
 	}
-	return g.Storage.DeleteBlob(ctx, id)
+	return tell(ctx, err, true)
+}
+
+// An attempt is a context that knows of the storage's failures, also of those that
+// kopia does not pass on, and that is over once the storage could not list its
+// blobs: kopia would list its indexes again and again until it can, and let nobody
+// else read or write meanwhile. The storage has tried ten times by then.
+type attempt struct {
+	context.Context
+	failed atomic.Pointer[error] // the first failure
+	over   atomic.Bool
+	end    context.CancelFunc // of what is derived from it, or nil if nothing is
+}
+
+// attempting is the key of an attempt in itself.
+type attempting struct{}
+
+// once returns ctx as an attempt.
+func once(ctx context.Context) context.Context {
+	if _, ok := ctx.(*attempt); ok {
+		return ctx
+	}
+	return &attempt{Context: ctx}
+}
+
+// tell notes in the attempt that ctx is of that the storage has failed, and whether
+// that is the end of it. It returns err.
+func tell(ctx context.Context, err error, over bool) error {
+	a, ok := ctx.Value(attempting{}).(*attempt)
+	if !ok || err == nil || damaged(err) || ctx.Err() != nil {
+		return err
+	}
+	why := storageError(err)
+	a.failed.CompareAndSwap(nil, &why)
+	if over {
+		a.over.Store(true)
+		if a.end != nil {
+			a.end()
+		}
+	}
+	return err
+}
+
+// failure is the first failure of the storage, or nil.
+func (a *attempt) failure() error {
+	if err := a.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (a *attempt) Err() error {
+	if a.over.Load() {
+		return a.failure()
+	}
+	return a.Context.Err()
+}
+
+func (a *attempt) Value(key any) any {
+	if key == (attempting{}) {
+		return a
+	}
+	return a.Context.Value(key)
 }
 
 // guardFor is the key of the id, in the context in which kopia opens its storage.
@@ -303,6 +383,7 @@ type formatManifest struct {
 // checkFormat refuses a vault of a newer Holdfast, and marks one that bears no
 // mark or an older one.
 func (v *Vault) checkFormat(ctx context.Context) error {
+	ctx = once(ctx)
 	found, err := v.rep.FindManifests(ctx, formatLabels)
 	if err = storageError(err); unreadable(err) {
 		// A pack of manifests is damaged. What does not need them still works, and

@@ -41,6 +41,10 @@ func (v *Vault) Maintain(ctx context.Context, roots map[DriveKey]string) (unread
 }
 
 func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode maintenance.Mode) (unread []DriveKey, err error) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	whole := &attempt{Context: ctx, end: end}
+	ctx = whole
 	if err := v.there(ctx); err != nil {
 		return nil, err
 	}
@@ -94,6 +98,9 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 		return unread, err
 	}
 	err = snapshotmaintenance.Run(ctx, w, mode, false, v.safety)
+	if failed := whole.failure(); err != nil && failed != nil {
+		return unread, errors.Join(failed, err)
+	}
 	if err != nil && strings.Contains(err.Error(), "failed to rewrite") {
 		err = fmt.Errorf("%w: what is still needed of a pack cannot be moved: %w", ErrDamaged, err)
 	}
@@ -170,6 +177,7 @@ func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySou
 			// Before it counts as gone: has the index lost it?
 			recovered = true
 			if _, err := v.Recover(ctx); err != nil {
+				v.present(root)
 				return nil, err
 			}
 			d, err = v.readDir(ctx, root)
@@ -198,6 +206,13 @@ func (v *Vault) absent(root string) bool {
 	}
 	v.manifests.absent[root] = true
 	return true
+}
+
+// present takes back that a root is absent: not all packs could be searched.
+func (v *Vault) present(root string) {
+	v.manifests.Lock()
+	defer v.manifests.Unlock()
+	delete(v.manifests.absent, root)
 }
 
 // mendManifests gives up contents of kopia's in which manifests are stored, and

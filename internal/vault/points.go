@@ -75,7 +75,7 @@ func (v *Vault) Drives(ctx context.Context) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
 		err := v.there(ctx)
 		if err == nil {
-			err = storageError(v.rep.Refresh(ctx))
+			err = storageError(v.rep.Refresh(once(ctx)))
 		}
 		var bySource map[string][]named
 		if err == nil {
@@ -146,7 +146,7 @@ func (v *Vault) gather(ctx context.Context, key DriveKey, given string, trees []
 	if err := v.there(ctx); err != nil {
 		return nil, err
 	}
-	if err := v.rep.Refresh(ctx); err != nil {
+	if err := v.rep.Refresh(once(ctx)); err != nil {
 		return nil, storageError(err)
 	}
 	found, err := v.manifestsOf(ctx, v.rep, key)

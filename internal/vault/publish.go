@@ -97,7 +97,7 @@ type named struct {
 func (v *Vault) manifestsBySource(ctx context.Context, w repo.Repository, labels map[string]string) (map[string][]named, error) {
 	var found []*manifest.EntryMetadata
 	err := v.fresh(ctx, func() (err error) {
-		found, err = w.FindManifests(ctx, labels)
+		found, err = w.FindManifests(once(ctx), labels)
 		return err
 	})
 	if err != nil {

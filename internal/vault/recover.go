@@ -26,7 +26,8 @@ type Recovered struct {
 
 // Recover finds contents that are in the vault's packs and not in its index,
 // because a blob of the index is gone, and puts them back into the index: each
-// pack carries the index of its own contents.
+// pack carries the index of its own contents. A pack that is damaged has none. One
+// that the storage fails to read stops no other, and is the error at the end.
 func (v *Vault) Recover(ctx context.Context) (Recovered, error) {
 	found, err := v.recover(ctx)
 	if err != nil {
@@ -39,6 +40,7 @@ func (v *Vault) Recover(ctx context.Context) (Recovered, error) {
 }
 
 func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
+	ctx = once(ctx)
 	if err := v.there(ctx); err != nil {
 		return found, err
 	}
@@ -51,20 +53,24 @@ func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
 	}
 	defer w.Close(context.WithoutCancel(ctx))
 	unknown := map[blob.ID][]content.ID{}
+	var failed error
 	for _, prefix := range []blob.ID{content.PackBlobIDPrefixRegular, content.PackBlobIDPrefixSpecial} {
 		err := w.BlobStorage().ListBlobs(ctx, prefix, func(m blob.Metadata) error {
 			ids, err := v.recoverPack(ctx, w, m)
 			if len(ids) > 0 {
 				unknown[m.BlobID] = ids
 			}
-			return err
+			if failed == nil {
+				failed = err
+			}
+			return ctx.Err()
 		})
 		if err != nil {
 			return found, err
 		}
 	}
 	if len(unknown) == 0 {
-		return found, nil
+		return found, failed
 	}
 	if err := w.Flush(ctx); err != nil {
 		return found, err
@@ -87,17 +93,21 @@ func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
 			found.Packs++
 		}
 	}
-	return found, nil
+	return found, failed
 }
 
 // recoverPack stages what a pack has and no index knows, and returns what that is.
 // What another process is writing now is in no index yet either, and does no harm
 // there.
 func (v *Vault) recoverPack(ctx context.Context, w repo.DirectRepositoryWriter, m blob.Metadata) (unknown []content.ID, err error) {
-	infos, err := w.ContentManager().RecoverIndexFromPackBlob(ctx, m.BlobID, m.Length, false)
+	look := &attempt{Context: ctx}
+	infos, err := w.ContentManager().RecoverIndexFromPackBlob(look, m.BlobID, m.Length, false)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
+		}
+		if failed := look.failure(); failed != nil {
+			return nil, failed
 		}
 		v.log.WarnContext(ctx, "vault: the index of a pack cannot be recovered", "pack", m.BlobID, "err", err)
 		return nil, nil

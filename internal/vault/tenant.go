@@ -60,7 +60,7 @@ func (v *Vault) saveRecord(ctx context.Context, tenant backup.TenantID, files ma
 	if err != nil {
 		return false, err
 	}
-	if err := v.rep.Refresh(ctx); err != nil {
+	if err := v.rep.Refresh(once(ctx)); err != nil {
 		return false, storageError(err)
 	}
 	older, err := v.recordsOf(ctx, tenant)

@@ -734,7 +734,7 @@ func (u *Update) verifyContent(ctx context.Context, e Entry) error {
 	if err != nil || e.Content == "" {
 		return fmt.Errorf("item %s: %w: %q names no content", e.ID, ErrNotFound, e.Content)
 	}
-	err = u.v.fresh(ctx, func() error { _, err := u.v.updates.VerifyObject(ctx, oid); return err })
+	err = u.v.fresh(ctx, func() error { _, err := u.v.updates.VerifyObject(once(ctx), oid); return err })
 	if err != nil {
 		return fmt.Errorf("item %s: %w", e.ID, storageError(err))
 	}

@@ -219,7 +219,7 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 		return nil, err
 	}
 
-	rep, err := repo.Open(context.WithValue(ctx, guardFor{}, id), connection, string(cfg.Password), &repo.Options{
+	rep, err := repo.Open(once(context.WithValue(ctx, guardFor{}, id)), connection, string(cfg.Password), &repo.Options{
 		DisableRepositoryLog: true, // or each session would leave log blobs
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
@@ -285,7 +285,7 @@ func (v *Vault) flushNow(ctx context.Context) error {
 	if err := v.there(ctx); err != nil {
 		return err
 	}
-	return storageError(v.updates.Flush(ctx))
+	return storageError(v.updates.Flush(once(ctx)))
 }
 
 // A flush makes durable what many updates wrote.
