@@ -26,7 +26,11 @@ import (
 func BenchmarkCorpus(b *testing.B) {
 	from := os.Getenv("HOLDFAST_CORPUS")
 	if from == "" {
-		from = filepath.Join(runtime.GOROOT(), "src")
+		root, err := exec.Command("go", "env", "GOROOT").Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		from = filepath.Join(strings.TrimSpace(string(root)), "src")
 	}
 	for b.Loop() {
 		w := prepare(b, "ann")
