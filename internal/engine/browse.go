@@ -17,32 +17,21 @@ import (
 // Item returns an item of a point: it is how a backup.Browser looks into the
 // vault.
 func (e *Engine) Item(ctx context.Context, p backup.Point, ref backup.ItemRef) (backup.Item, error) {
-	v, err := e.Vaults(ctx, p.Tenant)
-	if err != nil {
-		return backup.Item{}, e.unavailable(ctx, p, err)
-	}
-	l, ok, err := v.Find(ctx, p.Tree, ref)
-	switch {
-	case errors.Is(err, vault.ErrNotFound) || err == nil && !ok: // the tree goes when backups are offboarded
-		return backup.Item{}, noItem()
-	case err != nil:
-		return backup.Item{}, e.unavailable(ctx, p, err)
-	}
-	return itemOf(l), nil
+	l, err := looking(ctx, e, p, func(v *vault.Vault) (vault.Listed, error) {
+		l, ok, err := v.Find(ctx, p.Tree, ref)
+		if err == nil && !ok {
+			err = noItem()
+		}
+		return l, err
+	})
+	return itemOf(l), err
 }
 
 // Children returns what a folder of a point holds.
 func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.ItemID) ([]backup.Item, error) {
-	v, err := e.Vaults(ctx, p.Tenant)
+	all, err := looking(ctx, e, p, func(v *vault.Vault) ([]vault.Listed, error) { return v.Browse(ctx, p.Tree, folder) })
 	if err != nil {
-		return nil, e.unavailable(ctx, p, err)
-	}
-	all, err := v.Browse(ctx, p.Tree, folder)
-	if errors.Is(err, vault.ErrNotFound) {
-		return nil, noItem()
-	}
-	if err != nil {
-		return nil, e.unavailable(ctx, p, err)
+		return nil, err
 	}
 	items := make([]backup.Item, len(all))
 	for i, l := range all {
@@ -53,29 +42,28 @@ func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.Ite
 
 // Unread returns what a point does not hold as it was.
 func (e *Engine) Unread(ctx context.Context, p backup.Point) ([]backup.Unread, error) {
-	v, err := e.Vaults(ctx, p.Tenant)
-	if err != nil {
-		return nil, e.unavailable(ctx, p, err)
-	}
-	unread, err := v.Unread(ctx, p.Tree)
-	if errors.Is(err, vault.ErrNotFound) {
-		return nil, noItem()
-	}
-	if err != nil {
-		return nil, e.unavailable(ctx, p, err)
-	}
-	return unread, nil
+	return looking(ctx, e, p, func(v *vault.Vault) ([]backup.Unread, error) { return v.Unread(ctx, p.Tree) })
 }
 
-// unavailable is the error of a request that needs the vault, which cannot be read
-// now: the caller is told what a unit would be told, and the log the rest.
-func (e *Engine) unavailable(ctx context.Context, p backup.Point, err error) error {
-	why, _ := explain(err)
-	if ctx.Err() != nil || why.Code != backup.VaultUnavailable && why.Code != backup.VaultDamaged {
-		return err
+// looking looks into a point. Whatever is the matter with the vault, the error says
+// what to check.
+func looking[T any](ctx context.Context, e *Engine, p backup.Point, look func(*vault.Vault) (T, error)) (found T, err error) {
+	v, err := e.Vaults(ctx, p.Tenant)
+	if err == nil {
+		found, err = look(v)
 	}
-	e.Log.WarnContext(ctx, "a restore point could not be looked into", "tenant", p.Tenant, "point", p.ID, "err", err)
-	return backup.Fail(backup.ServiceUnavailable, why.Message)
+	_, told := errors.AsType[*backup.Error](err)
+	switch {
+	case err == nil, told, ctx.Err() != nil:
+		return found, err
+	case v != nil && errors.Is(err, vault.ErrNotFound):
+		p.Lost = true // or offboarded since the session was made
+		return found, fmt.Errorf("%w: %w", p.Restorable(), err)
+	}
+	why := vaultProblem(err, "try again then")
+	return found, &backup.Error{Err: err, Problem: backup.Problem{
+		Code: backup.ServiceUnavailable, Message: why.Message, Details: []backup.Detail{{Code: why.Code, Message: why.Message}},
+	}}
 }
 
 func noItem() error {

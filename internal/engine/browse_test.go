@@ -354,7 +354,7 @@ func TestBrowsingSaysWhatIsTheMatterWithTheVault(t *testing.T) {
 		w.engine.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) {
 			return nil, fmt.Errorf("open vault in /secret/place: %w", kind)
 		}
-		want, _ := explain(kind)
+		want := vaultProblem(kind, "try again then")
 		for name, look := range map[string]func() error{
 			"Item":     func() error { _, err := w.engine.Item(w.ctx, point, backup.ItemRef{}); return err },
 			"Children": func() error { _, err := w.engine.Children(w.ctx, point, ""); return err },

@@ -37,24 +37,8 @@ func explain(err error) (p backup.Problem, lasting bool) {
 			"Check that the application has the permission Files.ReadWrite.All with an administrator's consent, and that the drive is not locked."}, true
 	case errors.Is(err, drive.ErrPaused):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source asks to be left alone for a while. The work goes on by itself when the pause is over."}, false
-	case errors.Is(err, vault.ErrPassword):
-		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault does not open with the password that the server has for it. Nothing in it was changed. " +
-			"Check the vault's password in the server's configuration, and that the folder is this tenant's; the work goes on by itself then."}, false
-	case errors.Is(err, vault.ErrMissing):
-		return backup.Problem{Code: backup.VaultUnavailable, Message: "There is no vault where the tenant's should be, and none is made in its place. " +
-			"Check that its volume is mounted and that the configuration names the right folder; the work goes on by itself then."}, false
-	case errors.Is(err, vault.ErrOther):
-		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault in the tenant's place is not the one that the catalog knows. Nothing in it was changed. " +
-			"Check that the right volume is mounted and that the configuration names the right folder; the work goes on by itself then."}, false
-	case errors.Is(err, vault.ErrNewer):
-		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault was written by a newer Holdfast than this server. Nothing in it was changed. " +
-			"Run the newer version; the work goes on by itself then."}, false
-	case errors.Is(err, vault.ErrDamaged):
-		return backup.Problem{Code: backup.VaultDamaged, Message: "The vault is damaged where this work needs it; the server's log says where. What is whole can still be restored. " +
-			"Check the vault's storage, and bring back from a copy what is missing there."}, false
-	case errors.Is(err, vault.ErrStorage), errors.Is(err, vault.ErrNotFound):
-		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault could not be read or written. Earlier restore points stay. " +
-			"Check that its storage can be reached and has free space; the work goes on by itself then."}, false
+	case isVault(err):
+		return vaultProblem(err, "the work goes on by itself then"), false
 	case errors.Is(err, drive.ErrQuota):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive is full. Free some space in it, or raise its quota, and restore again."}, true
 	case errors.Is(err, drive.ErrNotFound):
@@ -65,6 +49,40 @@ func explain(err error) (p backup.Problem, lasting bool) {
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
 	}
 	return backup.Problem{Code: backup.GeneralException, Message: "The work failed for a reason that the server's log states. It is tried again by itself."}, false
+}
+
+// isVault reports whether a failure is the vault's.
+func isVault(err error) bool {
+	for _, kind := range []error{vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged, vault.ErrStorage, vault.ErrNotFound} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// vaultProblem says in words for people why a vault cannot be used, what to check,
+// and what happens then.
+func vaultProblem(err error, then string) backup.Problem {
+	switch {
+	case errors.Is(err, vault.ErrPassword):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault does not open with the password that the server has for it. Nothing in it was changed. " +
+			"Check the vault's password in the server's configuration, and that the folder is this tenant's; " + then + "."}
+	case errors.Is(err, vault.ErrMissing):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "There is no vault where the tenant's should be, and none is made in its place. " +
+			"Check that its volume is mounted and that the configuration names the right folder; " + then + "."}
+	case errors.Is(err, vault.ErrOther):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault in the tenant's place is not the one that the catalog knows. Nothing in it was changed. " +
+			"Check that the right volume is mounted and that the configuration names the right folder; " + then + "."}
+	case errors.Is(err, vault.ErrNewer):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault was written by a newer Holdfast than this server. Nothing in it was changed. " +
+			"Run the newer version; " + then + "."}
+	case errors.Is(err, vault.ErrDamaged):
+		return backup.Problem{Code: backup.VaultDamaged, Message: "The vault is damaged where it is needed for this; the server's log says where. What is whole can still be restored. " +
+			"Check the vault's storage, and bring back from a copy what is missing there."}
+	}
+	return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault could not be read or written. Earlier restore points stay. " +
+		"Check that its storage can be reached and has free space; " + then + "."}
 }
 
 // artifactProblem is a failure as artifacts have it: by the codes that are
