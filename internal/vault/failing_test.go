@@ -28,6 +28,7 @@ type sick struct {
 	all    bool // those after it fail too
 	done   int
 	failed int
+	read   []blob.ID
 
 	unreadable map[blob.ID]bool // these, for as long as they are named
 }
@@ -64,6 +65,7 @@ func (s *sick) GetBlob(ctx context.Context, id blob.ID, offset, length int64, ou
 	}
 	s.mu.Lock()
 	bad := s.unreadable[id]
+	s.read = append(s.read, id)
 	s.mu.Unlock()
 	if bad {
 		return &fs.PathError{Op: "read", Path: string(id), Err: syscall.EIO}
@@ -323,7 +325,8 @@ func TestAFailingStorageIsNoDamage(t *testing.T) {
 					}
 					ids[id] = true
 				}
-				return fmt.Sprint(e, ok, children, ids), nil
+				holds, err := u.Holds(t.Context(), e)
+				return fmt.Sprint(e, ok, children, ids, holds), err
 			}, nil
 		}},
 		{name: "Write and Seal", changes: true, ready: func(t *testing.T) (act, func(*testing.T)) {
