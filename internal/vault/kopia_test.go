@@ -1,11 +1,15 @@
 package vault
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +132,93 @@ func TestStockKopiaRestores(t *testing.T) {
 		}
 		if info, err := os.Stat(name); err != nil || !info.ModTime().Equal(times[path]) {
 			t.Errorf("restored %q is of %v, want %v", path, info.ModTime(), times[path])
+		}
+	}
+}
+
+// What a point lacks may be a long list, and a tenant's record a long file. Both come
+// back, and the stock kopia reads them as well.
+func TestLongListsAreRead(t *testing.T) {
+	v, cfg := newVault(t)
+	long := PointInfo{Unit: "unit"}
+	for i := range 90_000 {
+		long.Unread = append(long.Unread, backup.Unread{
+			Item: backup.ItemID(fmt.Sprintf("01BYE5RZ6QN3ZWBTUFOFD3GSP%08d", i)), Path: fmt.Sprintf("Ordner é %d/%s/Datei %d.docx", i%500, strings.Repeat("lang ", 20), i),
+			Code: "accessDenied", Message: fmt.Sprintf("The item %d was locked by somebody else.", i), Since: noon.Add(time.Duration(i) * time.Millisecond), Held: i%2 == 0,
+		})
+	}
+	u := begin(t, v, Sealed{})
+	u.Put(folder("root", "", "root"))
+	s, err := u.Seal(t.Context(), noon, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := u.Seal(t.Context(), noon.Add(time.Hour), long); err != nil || again.Changed {
+		t.Errorf("Seal of the same = %v, %v", again.Changed, err)
+	}
+	listed, err := json.Marshal(long.Unread)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.SaveRecord(t.Context(), key.Tenant, map[string]func(io.Writer) error{"record.json": func(w io.Writer) error {
+		_, err := io.Copy(w, bytes.NewReader(listed))
+		return err
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []*Vault{v, openVault(t, cfg)} {
+		if got, err := v.Unread(t.Context(), s.Tree); err != nil || !slices.Equal(got, long.Unread) {
+			t.Errorf("Unread = %d items, %v", len(got), err)
+		}
+		files, _, err := v.Record(t.Context(), key.Tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(files["record.json"]); err != nil || !bytes.Equal(got, listed) {
+			t.Errorf("record.json has %d bytes, %v, want %d", len(got), err, len(listed))
+		}
+		if found := verified(t, v, s.Tree); len(found) > 0 {
+			t.Errorf("damaged: %q", found)
+		}
+	}
+
+	ctx := t.Context()
+	rep, err := repo.Open(ctx, filepath.Join(cfg.State, "connection.json"), string(cfg.Password), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rep.Close(ctx)
+	for _, tt := range []struct {
+		src  snapshot.SourceInfo
+		path []string
+	}{
+		{key.source(), []string{"2026-11-21", "12-00-00.000Z", "meta", "unread.json"}},
+		{recordSource(key.Tenant), []string{"record.json"}},
+	} {
+		manifests, err := snapshot.ListSnapshots(ctx, rep, tt.src)
+		if err != nil || len(manifests) != 1 {
+			t.Fatalf("manifests = %v, %v", manifests, err)
+		}
+		root, err := snapshotfs.SnapshotRoot(rep, manifests[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry, err := snapshotfs.GetNestedEntry(ctx, root, tt.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := entry.(fs.File).Open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		r.Close()
+		var got []backup.Unread
+		if err != nil || int64(len(b)) != entry.Size() || len(b) < 25<<20 {
+			t.Errorf("kopia reads %d bytes of %s, %v; it lists %d", len(b), entry.Name(), err, entry.Size())
+		}
+		if err := json.Unmarshal(b, &got); err != nil || !slices.Equal(got, long.Unread) {
+			t.Errorf("kopia reads %d items, %v", len(got), err)
 		}
 	}
 }
