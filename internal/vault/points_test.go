@@ -57,6 +57,16 @@ func TestAPointSaysWhoseItIsAndWhatItLacks(t *testing.T) {
 	if again, err := u.Seal(t.Context(), noon.Add(time.Hour), tried); err != nil || again.Changed {
 		t.Errorf("Seal after another attempt = %+v, %v", again, err)
 	}
+	// Nor do the names of its owner.
+	renamed := kept
+	renamed.Owner.DisplayName, renamed.Owner.Mail, renamed.Owner.UserPrincipalName = "Ann Other", "", "ann.other@example.com"
+	before := v.Counters()
+	if again, err := u.Seal(t.Context(), noon.Add(time.Hour), renamed); err != nil || again.Changed || again.Tree != s.Tree || again.Root != s.Root {
+		t.Errorf("Seal after the owner's new name = %+v, %v", again, err)
+	}
+	if after := v.Counters(); after.BlobsWritten != before.BlobsWritten {
+		t.Errorf("the owner's new name is written: %+v, before %+v", after, before)
+	}
 	for name, change := range map[string]func(*PointInfo){
 		"unit":   func(i *PointInfo) { i.Unit = "other" },
 		"policy": func(i *PointInfo) { i.Policy = "other" },
@@ -281,6 +291,15 @@ func TestPacksThatAreMovedAreFound(t *testing.T) {
 	if _, err := io.ReadFull(r, head); err != nil {
 		t.Fatal(err)
 	}
+	aside, err := v.Open(t.Context(), e.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer aside.Close()
+	part := make([]byte, 1000)
+	if _, err := aside.ReadAt(part, 5); err != nil || string(part) != long[5:1005] {
+		t.Fatal(err)
+	}
 	before := blobsNamed(t, cfg, "p")
 
 	other := cfg
@@ -301,6 +320,17 @@ func TestPacksThatAreMovedAreFound(t *testing.T) {
 	}
 	if err := v.sweep(t.Context(), v.updates); err != nil {
 		t.Errorf("sweep: %v", err)
+	}
+	for _, off := range []int{9 << 20, 17, len(long) - 1000} {
+		if _, err := aside.ReadAt(part, int64(off)); err != nil || string(part) != long[off:off+1000] {
+			t.Errorf("ReadAt %d: %v", off, err)
+		}
+	}
+	if _, err := aside.Seek(-2000, io.SeekEnd); err != nil {
+		t.Error(err)
+	}
+	if end, err := io.ReadAll(aside); err != nil || string(end) != long[len(long)-2000:] {
+		t.Errorf("read the end: %d bytes, %v", len(end), err)
 	}
 	if rest, err := io.ReadAll(r); err != nil || string(head)+string(rest) != long {
 		t.Errorf("read on: %d bytes, %v", len(rest), err)

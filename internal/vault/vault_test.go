@@ -380,7 +380,9 @@ func TestTimesAtTheEdges(t *testing.T) {
 	u := begin(t, v, Sealed{})
 	u.Put(folder("root", "", "root"))
 	times := map[string]time.Time{
-		"none": {}, "unix": time.Unix(0, 0), "old": time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC), "far": time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		"none": {}, "unix": time.Unix(0, 0), "zero": time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), "one": time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC),
+		"julian": time.Date(1600, 2, 29, 23, 59, 59, 999_999_999, time.UTC), "star": time.Date(2300, 1, 1, 12, 0, 0, 123_456_789, time.FixedZone("", 3600)),
+		"before kopia": kopiaFirst.Add(-1), "kopia's first": kopiaFirst, "kopia's last": kopiaLast, "after kopia": kopiaLast.Add(1), "old": time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC), "far": time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 	}
 	for name, at := range times {
 		e := file(t, u, name, "root", name, name)
