@@ -67,9 +67,12 @@ type Unread struct {
 	// point does not hold it at all.
 	Held bool `json:"held,omitempty"`
 	// Attempts and Next say how often it was tried, and when it is to be tried
-	// again. They are the drive's business, not the point's.
+	// again; Listed, if it is not empty, as which version it was listed, where
+	// another came when it was asked for. They are the drive's business, not the
+	// point's.
 	Attempts int       `json:"attempts,omitempty"`
 	Next     time.Time `json:"next,omitzero"`
+	Listed   string    `json:"listed,omitempty"`
 }
 
 // maxUnread is how many items an error names one by one.

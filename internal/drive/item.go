@@ -102,6 +102,9 @@ func (w *wireItem) item() Item {
 		Root:     w.Root != nil,
 		Deleted:  w.Deleted != nil,
 	}
+	if isAlias(w.ID) {
+		it.ID = ""
+	}
 	if it.Root {
 		it.Parent = ""
 	}
@@ -127,15 +130,22 @@ func (w *wireItem) item() Item {
 	if w.incomplete() {
 		// What is half said may not be said at all: it deletes nothing.
 		it.Deleted, it.Unreadable = false, Incomplete
+		if w.File != nil && w.RemoteItem == nil && it.Kind == backup.Folder && w.Root == nil {
+			it.Kind = ""
+		}
 	}
 	return it
 }
+
+// isAlias reports whether an id is not one, but the word by which every drive's
+// root may be asked for.
+func isAlias(id string) bool { return strings.EqualFold(id, "root") }
 
 // incomplete reports whether w lacks what every item has, or says what cannot
 // be. A deleted item has no more than its id, and the root no parent.
 func (w *wireItem) incomplete() bool {
 	switch {
-	case w.wrong, w.ID == "":
+	case w.wrong, w.ID == "", isAlias(w.ID):
 		return true
 	case w.Deleted != nil:
 		return false

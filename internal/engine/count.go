@@ -84,7 +84,8 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, stay []backup.It
 			if whole := s.ifWhole(ctx, err); whole != nil {
 				return nil, fmt.Errorf("list a folder: %w", whole)
 			}
-			return more, nil // what is in it stays, and the next run sees to it
+			s.unlisted[folder] = err
+			return more, nil // what is in it stays
 		}
 		if item.ID == "" {
 			continue

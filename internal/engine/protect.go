@@ -155,7 +155,8 @@ type protection struct {
 	unread     map[backup.ItemID]backup.Unread
 	nameless   []backup.Unread
 	reread     map[backup.ItemID]bool // of those named before, the ones that were read now
-	vanished   []drive.Item
+	vanished   []drive.Item           // listed, and denied when they were to be read
+	others     []drive.Item           // listed as another version than the one that was read
 	checkpoint struct {
 		at    time.Time
 		bytes int64
@@ -190,6 +191,9 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
 	}
 	if state.Drive != p.drive.ID {
+		if err := p.isOwners(ctx); err != nil {
+			return protected{}, err
+		}
 		// The owner has another drive than before: it begins anew, and the
 		// points of the old one stay. It may be one that we once knew.
 		root, err := e.Catalog.Root(ctx, j.Tenant, p.drive.ID)
@@ -260,7 +264,7 @@ func (p *protection) begin(ctx context.Context) (err error) {
 		return err
 	}
 	p.base = p.update
-	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update}
+	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update, old: p.old}
 	if err := p.knownDamage(ctx); err != nil {
 		return err
 	}
@@ -304,6 +308,29 @@ func findDrive(ctx context.Context, source *drive.Client, unit backup.Unit) (dri
 	return d, nil
 }
 
+// isOwners makes sure that a drive which the source calls the owner's, and which
+// is new for the unit, is not known as that of another owner. The source may say
+// that it has changed hands; if it does not say whose it is, it may be mistaken.
+func (p *protection) isOwners(ctx context.Context) error {
+	if p.drive.Owner != "" {
+		return nil // see findDrive
+	}
+	ids, err := p.e.Catalog.DriveUnits(ctx, p.job.Tenant, p.drive.ID)
+	if err != nil {
+		return err
+	}
+	units, err := p.e.Catalog.UnitsByID(ctx, p.job.Tenant, ids)
+	if err != nil {
+		return err
+	}
+	for _, u := range units {
+		if u.Directory != p.unit.Directory {
+			return fmt.Errorf("find the drive: %w: asked for that of %s, it answered with that of %s", errOtherOwner, p.unit.Directory, u.Directory)
+		}
+	}
+	return nil
+}
+
 // read finds out what there is in the drive: what changed since the last run,
 // or, when it is time for that, all there is.
 func (p *protection) read(ctx context.Context) error {
@@ -317,7 +344,7 @@ func (p *protection) read(ctx context.Context) error {
 		return err
 	}
 	p.at = p.e.Clock()
-	for _, step := range []func(context.Context) error{p.recall, p.stage.complete, p.stage.settle, p.stage.judge, p.stage.count} {
+	for _, step := range []func(context.Context) error{p.recall, p.stage.complete, p.stage.settle, p.stage.judge, p.stage.count, p.stage.untangle} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -396,8 +423,14 @@ func (p *protection) recall(ctx context.Context) error {
 		return err
 	}
 	for _, id := range due {
-		l := p.stage.looked[id]
+		l, old := p.stage.looked[id], p.old[id]
 		switch {
+		case l.missing && old.Listed == deleted:
+			p.stage.items[id] = drive.Item{ID: id, Deleted: true} // now both agree
+		case l.err == nil && !l.missing && old.Listed == deleted && p.stage.full:
+			// The listing lacks it: judge sees to it.
+		case l.err == nil && !l.missing && old.Listed != "" && old.Listed != version(l.item):
+			p.noteListed(ctx, id, old.Listed)
 		case l.err == nil && !l.missing:
 			p.stage.items[id] = l.item
 		case l.missing && p.stage.full:
@@ -423,12 +456,11 @@ func (p *protection) classify(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, item := range p.stage.nameless {
-		p.nameless = append(p.nameless, backup.Unread{
-			Path: path.Join(p.stage.path(ctx, item.Parent), item.Name), Code: backup.ItemIncomplete, Since: p.at,
-			Message: "The source lists an item without an id, so that it cannot be read. It is looked for again in a whole enumeration.",
-		})
+	for id, err := range p.stage.unlisted {
+		code, _ := unreadable(drive.Item{}, err)
+		p.note(ctx, id, code, "The folder holds another number of items than are known of, and the source does not list them. It is listed again at the next backup.")
 	}
+	p.nameNameless(ctx)
 	if p.stage.full {
 		for id, err := range p.stage.ids(ctx) {
 			if err != nil {
@@ -446,6 +478,27 @@ func (p *protection) classify(ctx context.Context) error {
 	return nil
 }
 
+// nameNameless names what was listed without an id. What was named before for
+// want of one, at the same place, is taken for the same item.
+func (p *protection) nameNameless(ctx context.Context) {
+	before := map[string]backup.Unread{}
+	for _, old := range p.state.Pending {
+		if old.Item == "" {
+			before[old.Path] = old
+		}
+	}
+	for item := range p.stage.nameless {
+		u := backup.Unread{
+			Path: path.Join(p.stage.path(ctx, item.Parent), item.Name), Code: backup.ItemIncomplete, Since: p.at,
+			Message: "The source lists an item without an id, so that it cannot be read. It is looked for again in a whole enumeration.",
+		}
+		if old, ok := before[u.Path]; ok {
+			u.Since, u.Attempts = old.Since, old.Attempts+1
+		}
+		p.nameless = append(p.nameless, u)
+	}
+}
+
 func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) error {
 	id := item.ID
 	base, known, err := p.stage.get(ctx, id)
@@ -456,6 +509,9 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 	if err != nil {
 		return err
 	}
+	if v == alive && p.stage.denied[id] && !(p.stage.full && p.old[id].Attempts >= maxDenied) {
+		p.noteListed(ctx, id, deleted)
+	}
 	switch {
 	case v == gone:
 		if known {
@@ -464,6 +520,9 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 			p.compare(id)
 		}
 		return nil
+	case v != alive && known && base.Kind != kindOf(item) && !item.Deleted && item.Name != "" && item.Unreadable == "":
+		p.note(ctx, id, backup.ItemIncomplete, otherKind)
+		return p.hold(ctx, base, known)
 	case v != alive:
 		p.noteLook(ctx, id, p.stage.looked[id])
 		return p.hold(ctx, base, known)
@@ -471,24 +530,18 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 		p.note(ctx, id, backup.ItemIncomplete, "The source lists the item without its name or its folder. It is asked for again at the next backup.")
 		return p.hold(ctx, base, known)
 	}
-	kind := backup.File
-	if item.Kind == backup.Folder || id == p.stage.root {
+	kind := kindOf(item)
+	if id == p.stage.root {
 		kind = backup.Folder
 	}
-	if known && base.Kind != kind {
-		was, err := p.replaced(ctx, item, kind, base)
-		if err != nil {
-			return err
-		}
-		if was {
-			p.update.Delete(id)
-			p.deleted++
-			base, known = vault.Entry{}, false
-		}
+	if known && base.Kind != kind { // and it is believed: see sameKind
+		p.update.Delete(id)
+		p.deleted++
+		base, known = vault.Entry{}, false
 	}
 	switch {
-	case known && (base.Kind != kind || item.Unreadable == drive.Shortcut):
-		p.note(ctx, id, backup.ItemIncomplete, "The source says that the item is of another kind than before, which items never become. What was backed up of it stays.")
+	case known && item.Unreadable == drive.Shortcut:
+		p.note(ctx, id, backup.ItemIncomplete, otherKind)
 		return p.hold(ctx, base, known)
 	case item.Unreadable == drive.Shortcut:
 		return nil // a pointer: what it points to is protected where it is
@@ -496,6 +549,8 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 		entry := entryOf(item, backup.Folder)
 		if id == p.stage.root {
 			entry.Parent = ""
+		} else if item.Unreadable == drive.Incomplete {
+			p.fail(ctx, item, nil) // as much as is known of it is kept
 		}
 		p.stagePut(entry, base, known)
 		return nil
@@ -503,23 +558,7 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 	return p.decideFile(ctx, item, base, known)
 }
 
-// replaced reports whether an item that was backed up as another kind is believed
-// to be what the source says now. Items never change their kind: one of both was
-// wrong, and what a whole listing, or a second run, and the item itself agree on
-// is taken for the truth. A folder that holds something stays.
-func (p *protection) replaced(ctx context.Context, item drive.Item, kind backup.ItemKind, base vault.Entry) (bool, error) {
-	if item.Unreadable != "" || !p.stage.full && p.old[item.ID].Code != backup.ItemIncomplete {
-		return false, nil
-	}
-	if l, err := p.stage.look(ctx, item.ID); err != nil || l.missing || l.err != nil || (l.item.Kind == backup.Folder) != (kind == backup.Folder) {
-		return false, err
-	}
-	if base.Kind != backup.Folder {
-		return true, nil
-	}
-	inside, err := p.stage.children(ctx, item.ID)
-	return len(inside) == 0, err
-}
+const otherKind = "The source says that the item is of another kind than before, which items never become. What was backed up of it stays."
 
 func (p *protection) decideFile(ctx context.Context, item drive.Item, base vault.Entry, known bool) error {
 	entry := entryOf(item, backup.File)
@@ -575,17 +614,19 @@ func (p *protection) hold(ctx context.Context, base vault.Entry, known bool) err
 			}
 			return nil
 		}
-		entry, ok, err := p.stage.get(ctx, parent)
+		_, ok, err := p.stage.get(ctx, parent)
 		if err != nil {
 			return err
 		}
 		if p.stage.torn && p.stage.verdicts[parent] == alive {
 			break
 		}
-		if !ok || parent == "" || entry.Parent == "" || p.stage.verdicts[parent] == gone {
+		if !ok || parent == "" || p.stage.verdicts[parent] == gone {
 			break
 		}
-		parent = entry.Parent
+		if parent, err = p.stage.above(ctx, parent); err != nil {
+			return err
+		}
 	}
 	if !p.stage.torn || p.stage.verdicts[base.Parent] != alive {
 		base.Parent = p.stage.root
@@ -655,16 +696,23 @@ func keepTags(entry, base vault.Entry) vault.Entry {
 
 // sameContent reports whether an entry as it was listed is known to have the
 // content of another: by tag where both have one, else by hash and size, else
-// by size and time. A size that the source does not state is no size.
+// by size and time. What the source does not state says nothing.
 func sameContent(listed, b vault.Entry) bool {
+	bothHashes := listed.Hash != "" && b.Hash != ""
+	sizes := listed.Size == b.Size || listed.Size < 0
+	times := listed.Modified.Equal(b.Modified) || listed.Modified.IsZero() || b.Modified.IsZero()
 	switch {
+	case bothHashes && listed.Hash != b.Hash:
+		return false
 	case listed.CTag != "" && b.CTag != "":
-		// A tag that stays while the hash does not says nothing.
-		return listed.CTag == b.CTag && (listed.Hash == "" || b.Hash == "" || listed.Hash == b.Hash)
-	case listed.Hash != "" && b.Hash != "":
-		return listed.Hash == b.Hash && (listed.Size == b.Size || listed.Size < 0 || b.Stored != "")
+		// A tag that stays while all else does not says nothing.
+		return listed.CTag == b.CTag && (bothHashes || sizes && times)
+	case bothHashes:
+		return sizes || b.Stored != ""
+	case listed.Hash != "" && b.Stored != "":
+		return listed.Hash == b.Stored
 	}
-	return listed.Size == b.Size && listed.Size >= 0 && listed.Modified.Equal(b.Modified) && !listed.Modified.IsZero()
+	return sizes && listed.Size >= 0 && listed.Modified.Equal(b.Modified) && !listed.Modified.IsZero()
 }
 
 func sameEntry(a, b vault.Entry) bool {
@@ -788,7 +836,8 @@ func (p *protection) fetch(ctx context.Context, item drive.Item) (fetched, error
 // fetched is a file as it was read.
 type fetched struct {
 	entry    vault.Entry
-	doubtful bool // its content has not the hash or size that the source states
+	is       drive.Item // as the source told of it when it was read
+	doubtful bool       // its content has not the hash or size that the source states
 }
 
 // fetchOnce reads a file, as it was listed or as it is now.
@@ -818,7 +867,7 @@ func (p *protection) fetchOnce(ctx context.Context, item drive.Item, listed bool
 	if sum := body.Sum(); sum != entry.Hash {
 		entry.Stored = sum
 	}
-	return fetched{entry, body.Proof() == drive.Mismatch}, nil
+	return fetched{entry, body.Item, body.Proof() == drive.Mismatch}, nil
 }
 
 // A markedReader remembers the error that ended it.
@@ -854,6 +903,9 @@ func (p *protection) keep(ctx context.Context, item drive.Item, got fetched, err
 		if _, named := p.old[item.ID]; named {
 			p.reread[item.ID] = true
 		}
+		if older(item, got.is) {
+			p.others = append(p.others, item)
+		}
 		if got.doubtful {
 			p.note(ctx, item.ID, backup.ContentNotConfirmed, "The source hands out another content than the one that it states the hash of, each time the same. It is held as it was handed out, and looked at again.")
 		}
@@ -867,11 +919,13 @@ func (p *protection) keep(ctx context.Context, item drive.Item, got fetched, err
 	return nil
 }
 
-// missed decides what became of files whose content the source denied. Those
-// that a delta now lists as deleted, and that are denied as items too, are gone;
-// every other is alive as far as anyone knows.
+// missed decides what became of files whose content the source denied, or of
+// which it handed out another version than it had listed. Those that a delta now
+// lists as deleted, and that are denied as items too, are gone; every other is
+// alive as far as anyone knows. Another version is a later one if a delta now
+// speaks of it; else it may be one of yesterday, from a replica that lags behind.
 func (p *protection) missed(ctx context.Context) error {
-	if len(p.vanished) == 0 {
+	if len(p.vanished)+len(p.others) == 0 {
 		return nil
 	}
 	ids := make([]backup.ItemID, len(p.vanished))
@@ -884,25 +938,62 @@ func (p *protection) missed(ctx context.Context) error {
 	if err := p.stage.ask(ctx, ids...); err != nil {
 		return err
 	}
-	deleted := map[backup.ItemID]bool{}
-	asked := false
+	told := map[backup.ItemID]drive.Item{}
+	_, err := p.stage.pages(ctx, p.stage.cursor, func(item drive.Item) { told[item.ID] = item })
+	if err != nil && (stopped(ctx, err) || !isSource(err)) {
+		return err
+	}
 	for _, item := range p.vanished {
-		l := p.stage.looked[item.ID]
-		if l.missing && !asked {
-			asked = true
-			_, err := p.stage.pages(ctx, p.stage.cursor, func(i drive.Item) { deleted[i.ID] = i.Deleted })
-			if err != nil && (stopped(ctx, err) || !isSource(err)) {
-				return err
-			}
-		}
-		if l.missing && deleted[item.ID] {
+		if p.stage.looked[item.ID].missing && told[item.ID].Deleted {
 			p.update.Delete(item.ID)
 			p.deleted++
 			continue
 		}
 		p.fail(ctx, item, drive.ErrNotFound)
 	}
+	for _, item := range p.others {
+		if _, ok := told[item.ID]; !ok {
+			p.noteListed(ctx, item.ID, version(item))
+		}
+	}
 	return nil
+}
+
+// older reports whether what was read of a file may be of before it was listed:
+// it is another version.
+func older(listed, read drive.Item) bool {
+	switch {
+	case listed.CTag != "" && read.CTag != "":
+		return listed.CTag != read.CTag
+	case listed.Hash != "" && read.Hash != "":
+		return listed.Hash != read.Hash
+	case listed.Size >= 0 && read.Size >= 0 && listed.Size != read.Size:
+		return true
+	}
+	return !listed.Modified.Equal(read.Modified)
+}
+
+const (
+	// deleted is the version of an item that was listed as deleted, or not at all
+	// where all was.
+	deleted = "deleted"
+	// maxDenied is how often an item that a whole enumeration lacks is named
+	// although it is there when it is asked for: the source's listings have
+	// lasting holes.
+	maxDenied = 3
+)
+
+// noteListed names an item that was listed as another version than the one that
+// comes when it is asked for. It stays named until both agree.
+func (p *protection) noteListed(ctx context.Context, id backup.ItemID, listed string) {
+	code, message := backup.ResourceModified, "The source lists another version of the file than it hands out. It is held as it was handed out, and looked at again at the next backup."
+	if listed == deleted {
+		code, message = backup.PlaceUnknown, "The source does not list the item any more, and has it when it is asked for. It is held, and looked at again at the next backup."
+	}
+	p.note(ctx, id, code, message)
+	u := p.unread[id]
+	u.Listed = listed
+	p.unread[id] = u
 }
 
 // note names an item that the point will not hold as it is.
@@ -956,16 +1047,22 @@ func (p *protection) fail(ctx context.Context, item drive.Item, err error) {
 
 // carry takes over what was named before and was not tried now.
 func (p *protection) carry(context.Context) error {
+	again := map[string]bool{}
+	for _, u := range p.nameless {
+		again[u.Path] = true
+	}
 	for _, old := range p.state.Pending {
 		if old.Item == "" {
-			if !p.stage.full {
-				old.Attempts++ // each run brings the next enumeration nearer
+			if !p.stage.full && !again[old.Path] {
 				p.nameless = append(p.nameless, old)
 			}
 			continue
 		}
 		if _, named := p.unread[old.Item]; named || p.stage.verdicts[old.Item] == gone {
 			continue
+		}
+		if old.Listed == deleted && p.stage.full && p.stage.denied[old.Item] {
+			continue // it is there, as often as it was asked for
 		}
 		_, listed := p.stage.items[old.Item]
 		if !listed {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,10 @@ const maxResyncs = 3
 // of which would prove the denial wrong.
 const maxInside = 3
 
+// maxDepth is how many folders may be in each other. The service allows paths of
+// 400 characters.
+const maxDepth = 1000
+
 // lookers is how many items are asked for at a time when many are doubtful.
 const lookers = 8
 
@@ -42,11 +47,13 @@ var (
 type stage struct {
 	source *drive.Client
 	drive  backup.DriveID
-	base   *vault.Update // what was backed up before; nil when nothing is to be compared
-	torn   bool          // base is damaged: what cannot be read of it counts as unknown
+	base   *vault.Update                   // what was backed up before; nil when nothing is to be compared
+	torn   bool                            // base is damaged: what cannot be read of it counts as unknown
+	old    map[backup.ItemID]backup.Unread // what was not backed up as it was by the run before
 
 	items    map[backup.ItemID]drive.Item // the last word on each item
-	nameless []drive.Item                 // what was listed without an id
+	twice    map[backup.ItemID]bool       // listed as one thing and then as another
+	nameless map[drive.Item]bool          // what was listed without an id
 	full     bool                         // all that lives in the drive was listed
 	cursor   string                       // where the next run goes on
 	root     backup.ItemID
@@ -55,7 +62,10 @@ type stage struct {
 	told map[backup.ItemID]bool
 
 	verdicts map[backup.ItemID]verdict
+	denied   map[backup.ItemID]bool            // living when asked for, and listed as deleted or not at all
+	unlisted map[backup.ItemID]error           // folders that do not hold what they say, and could not be listed
 	inside   map[backup.ItemID][]backup.ItemID // some of what was listed, by the folders above; see inhabited
+	depth    map[backup.ItemID]int             // of living folders below the root, as far as it was found
 	walking  map[backup.ItemID]bool            // whose verdict is being found, to notice circles
 	circled  bool                              // a circle was met since the outermost verdict began
 
@@ -105,22 +115,29 @@ func (s *stage) read(ctx context.Context, cursor string) error {
 
 func (s *stage) readOnce(ctx context.Context, cursor string) error {
 	s.items = map[backup.ItemID]drive.Item{}
-	s.nameless = nil
+	s.twice, s.nameless = map[backup.ItemID]bool{}, map[drive.Item]bool{}
 	s.full = cursor == ""
 	s.inside = nil
-	s.verdicts, s.walking = map[backup.ItemID]verdict{}, map[backup.ItemID]bool{}
+	s.verdicts, s.walking, s.depth = map[backup.ItemID]verdict{}, map[backup.ItemID]bool{}, map[backup.ItemID]int{}
+	s.denied, s.unlisted = map[backup.ItemID]bool{}, map[backup.ItemID]error{}
 	s.looked, s.found = map[backup.ItemID]look{}, map[backup.ItemID]string{}
-	next, err := s.pages(ctx, cursor, s.take)
-	if err == nil && s.full {
-		// What changed while the pages were being read.
-		next, err = s.pages(ctx, next, s.take)
-	}
-	if err != nil {
-		return err
+	// A pass that brought something is followed by another, which brings what
+	// changed meanwhile, or what comes after an end that was told too early.
+	next, news := cursor, true
+	for pass := 0; news && pass < maxReads; pass++ {
+		news = false
+		var err error
+		next, err = s.pages(ctx, next, func(item drive.Item) { news = s.take(item) || news })
+		if err != nil {
+			return err
+		}
 	}
 	s.cursor = next
 	return s.findRoot(ctx)
 }
+
+// maxReads is how often one run reads the changes since the pass before.
+const maxReads = 20
 
 // reconcile is read for a run that compares all there is with what the deltas
 // have told so far: it enumerates everything, and notes in told what the delta
@@ -146,12 +163,40 @@ func (s *stage) reconcile(ctx context.Context, cursor string) error {
 	return nil
 }
 
-func (s *stage) take(item drive.Item) {
+// take notes an item that was listed, and reports whether it says anything new.
+func (s *stage) take(item drive.Item) (news bool) {
 	if item.ID == "" {
-		s.nameless = append(s.nameless, item)
-		return
+		news = !s.nameless[item]
+		s.nameless[item] = true
+		return news
 	}
+	was, listed := s.items[item.ID]
 	s.items[item.ID] = item
+	if listed && contradicts(was, item) {
+		s.twice[item.ID] = true
+	}
+	return !listed || was != item
+}
+
+// contradicts reports whether two entries of one item cannot both be of it as it
+// is now. A folder's tags and size follow what it holds.
+func contradicts(a, b drive.Item) bool {
+	if a.Deleted != b.Deleted || a.Kind != b.Kind && !a.Deleted {
+		return true
+	}
+	return !a.Deleted && (a.Name != b.Name || a.Parent != b.Parent || a.Kind == backup.File && version(a) != version(b))
+}
+
+// version is what tells a content from those that the file had before and has
+// later, as far as the source says.
+func version(item drive.Item) string {
+	switch {
+	case item.CTag != "":
+		return item.CTag
+	case item.Hash != "":
+		return item.Hash
+	}
+	return fmt.Sprint(item.Size, item.Modified)
 }
 
 func (s *stage) pages(ctx context.Context, cursor string, take func(drive.Item)) (string, error) {
@@ -369,11 +414,13 @@ func (s *stage) settle(ctx context.Context) error {
 	return nil
 }
 
-// complete asks for the items that were listed without what every item has.
+// complete asks for the items that were listed without what every item has, and
+// for those that were listed as one thing and then as another: a page may come
+// again, and be of yesterday.
 func (s *stage) complete(ctx context.Context) error {
-	var sparse []backup.ItemID
+	sparse := slices.Collect(maps.Keys(s.twice))
 	for id, item := range s.items {
-		if item.Unreadable == drive.Incomplete && !item.Deleted {
+		if item.Unreadable == drive.Incomplete && !item.Deleted && !s.twice[id] {
 			sparse = append(sparse, id)
 		}
 	}
@@ -475,7 +522,7 @@ func (s *stage) verdict(ctx context.Context, id backup.ItemID) (verdict, error) 
 	if v, ok := s.verdicts[id]; ok {
 		return v, nil
 	}
-	if s.walking[id] {
+	if s.walking[id] || len(s.walking) == maxDepth {
 		s.circled = true
 		return unsure, nil // for those below; its own verdict is being found
 	}
@@ -506,7 +553,7 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	switch {
 	case listed && !item.Deleted:
 		return s.place(ctx, id)
-	case !known && listed:
+	case !known && listed && item.Name == "":
 		return gone, nil // it came and went, and was never held
 	case known && !listed && !s.full:
 		return s.below(ctx, base.Parent)
@@ -523,6 +570,8 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	switch {
 	case err != nil:
 		return unsure, err
+	case l.missing && !known && listed:
+		return gone, nil
 	case l.missing && known:
 		if lives, err := s.inhabited(ctx, id); err != nil || lives {
 			return unsure, err
@@ -533,6 +582,7 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	case changed && !listed && known:
 		s.found[id] = "it was not listed"
 	}
+	s.denied[id] = true
 	return s.place(ctx, id)
 }
 
@@ -581,8 +631,13 @@ func (s *stage) below(ctx context.Context, folder backup.ItemID) (verdict, error
 		return unsure, nil
 	}
 	v, err := s.verdict(ctx, folder)
-	if err != nil || v == gone || v == alive && (folder == s.root || s.items[folder].Kind == backup.Folder) {
+	switch {
+	case err != nil || v == gone:
 		return v, err
+	case s.depth[folder] >= maxDepth:
+		return unsure, nil
+	case v == alive && (folder == s.root || s.items[folder].Kind == backup.Folder):
+		return v, nil
 	}
 	base, known, err := s.get(ctx, folder)
 	if err != nil || known && base.Kind == backup.Folder {
@@ -602,8 +657,14 @@ func (s *stage) place(ctx context.Context, id backup.ItemID) (verdict, error) {
 		if item.Name == "" {
 			return unsure, nil // it cannot be kept, and so nothing in it
 		}
+		if ok, err := s.sameKind(ctx, item); err != nil || !ok {
+			return unsure, err
+		}
 		if parent := item.Parent; parent != "" && parent != id {
 			if v, err = s.below(ctx, parent); err != nil || v == alive {
+				if item.Kind == backup.Folder {
+					s.depth[id] = s.depth[parent] + 1
+				}
 				return v, err
 			}
 		}
@@ -622,10 +683,129 @@ func (s *stage) place(ctx context.Context, id backup.ItemID) (verdict, error) {
 	}
 }
 
+// sameKind reports whether an item is of the kind as which it was backed up, if
+// it was, or is believed to be of another now. Items never change their kind: one
+// of both was wrong, and what a whole listing, or a second run, and the item
+// itself agree on is taken for the truth. A folder that holds something stays.
+func (s *stage) sameKind(ctx context.Context, item drive.Item) (bool, error) {
+	base, known, err := s.get(ctx, item.ID)
+	if err != nil || !known || base.Kind == kindOf(item) {
+		return true, err
+	}
+	if item.Unreadable != "" || !s.full && s.old[item.ID].Code != backup.ItemIncomplete {
+		return false, nil
+	}
+	l, err := s.look(ctx, item.ID)
+	if err != nil || l.missing || l.err != nil || kindOf(l.item) != kindOf(item) {
+		return false, err
+	}
+	if base.Kind != backup.Folder {
+		return true, nil
+	}
+	inside, err := s.children(ctx, item.ID)
+	return len(inside) == 0, err
+}
+
+// kindOf is what an item is kept as.
+func kindOf(item drive.Item) backup.ItemKind {
+	if item.Kind == backup.Folder {
+		return backup.Folder
+	}
+	return backup.File
+}
+
+// above returns the folder that an item will be in, as things stand.
+func (s *stage) above(ctx context.Context, id backup.ItemID) (backup.ItemID, error) {
+	if item, listed := s.items[id]; listed && !item.Deleted && s.verdicts[id] == alive {
+		return item.Parent, nil
+	}
+	base, _, err := s.get(ctx, id)
+	return base.Parent, err
+}
+
+// untangle finds folders that were listed in what they themselves hold, by way
+// of some that were not listed: those are where they were. They are asked for,
+// and if that does not help, stay where they were too. It must come when all
+// verdicts are found, and before anything is staged in the base.
+func (s *stage) untangle(ctx context.Context) error {
+	sound := map[backup.ItemID]bool{s.root: true, "": true} // what leads to the root
+	for id, item := range s.items {
+		if item.Kind != backup.Folder || s.verdicts[id] != alive {
+			continue
+		}
+		for {
+			circle, err := s.circle(ctx, id, sound)
+			if err != nil {
+				return err
+			}
+			if circle == nil {
+				break
+			}
+			if err := s.unwind(ctx, circle); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// circle returns the folders on the way up from one that lead back to a folder
+// on that way. If there are none, the way is sound.
+func (s *stage) circle(ctx context.Context, id backup.ItemID, sound map[backup.ItemID]bool) ([]backup.ItemID, error) {
+	var way []backup.ItemID
+	on := map[backup.ItemID]bool{}
+	for at := id; !sound[at]; {
+		if on[at] {
+			return way[slices.Index(way, at):], nil
+		}
+		way, on[at] = append(way, at), true
+		var err error
+		if at, err = s.above(ctx, at); err != nil {
+			return nil, err
+		}
+	}
+	for _, at := range way {
+		sound[at] = true
+	}
+	return nil, nil
+}
+
+// unwind has the folders of a circle be where they are when they are asked for;
+// or, if none of them is elsewhere than listed, those that moved where they were.
+func (s *stage) unwind(ctx context.Context, circle []backup.ItemID) error {
+	moved := false
+	for _, id := range circle {
+		_, changed, err := s.refresh(ctx, id)
+		if err != nil {
+			return err
+		}
+		if changed {
+			moved = true
+			delete(s.verdicts, id)
+			if _, err := s.verdict(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
+	if moved {
+		return nil
+	}
+	for _, id := range circle {
+		base, _, err := s.get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if s.verdicts[id] == alive && s.items[id].Parent != base.Parent {
+			s.verdicts[id] = unsure
+		}
+	}
+	return nil
+}
+
 // path returns an item's path below the root, for people to read.
 func (s *stage) path(ctx context.Context, id backup.ItemID) string {
 	var names []string
-	for range 1000 { // deeper than any path may be; moves may make circles
+	for range maxDepth { // moves may make circles
 		var name string
 		var parent backup.ItemID
 		if item, ok := s.items[id]; ok && !item.Deleted && item.Name != "" {

@@ -32,11 +32,16 @@ type Hostile struct {
 	items    map[string]object // as they were told before Play, by id
 	contents map[string][]byte // as they were handed out before Play, by id
 	drives   map[string][]byte // answers that describe a user's drive, by path
+	links    map[string]string // where deltas went on before Play, by drive
+	pages    map[string]object // the first page of each drive's delta before Play
 }
 
 // NewHostile returns a Hostile before a service, with no profile playing.
 func NewHostile(next http.Handler) *Hostile {
-	return &Hostile{next: next, names: map[string]string{}, items: map[string]object{}, contents: map[string][]byte{}, drives: map[string][]byte{}}
+	return &Hostile{
+		next: next, names: map[string]string{}, items: map[string]object{}, contents: map[string][]byte{},
+		drives: map[string][]byte{}, links: map[string]string{}, pages: map[string]object{},
+	}
 }
 
 // A Profile is one way in which a source misleads who reads or writes it.
@@ -100,6 +105,7 @@ type exchange struct {
 	header   http.Header
 	body     []byte
 	cut      bool // the connection breaks in the middle of the body
+	length   int  // that the answer says it has; 0 for that of the body
 }
 
 // A spoiler spoils an exchange, and reports whether it did.
@@ -128,7 +134,10 @@ func (h *Hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	maps.Copy(w.Header(), x.header)
 	if r.Method != http.MethodHead && x.status != http.StatusNoContent && x.status != http.StatusNotModified {
-		w.Header().Set("Content-Length", strconv.Itoa(len(x.body)))
+		if x.length == 0 {
+			x.length = len(x.body)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(x.length))
 	}
 	w.WriteHeader(x.status)
 	if !x.cut {
@@ -294,6 +303,15 @@ func (h *Hostile) learn(x *exchange) {
 		for _, item := range itemsOf(x.ask, answer) {
 			if id, _ := item["id"].(string); item["deleted"] == nil && item["name"] != nil {
 				h.items[id] = item
+			}
+		}
+		if x.ask == aDelta {
+			d := driveOf(x.r)
+			if link, ok := answer["@odata.deltaLink"].(string); ok {
+				h.links[d] = link
+			}
+			if h.pages[d] == nil {
+				h.pages[d] = answer
 			}
 		}
 	case someBytes:

@@ -320,14 +320,16 @@ func onLink(change func(x *exchange, link string) string) spoiler {
 	})
 }
 
+// driveOf returns the id of the drive that a request is about.
+func driveOf(r *http.Request) string {
+	_, rest, _ := strings.Cut(r.URL.Path, "/drives/")
+	id, _, _ := strings.Cut(rest, "/")
+	return id
+}
+
 // otherDrive returns the id of a drive that is not the request's.
 func otherDrive(x *exchange) (mine, other string) {
-	parts := strings.Split(x.r.URL.Path, "/")
-	for i, p := range parts {
-		if p == "drives" && i+1 < len(parts) {
-			mine = parts[i+1]
-		}
-	}
+	mine = driveOf(x.r)
 	x.h.mu.Lock()
 	defer x.h.mu.Unlock()
 	for _, b := range x.h.drives {
@@ -389,7 +391,7 @@ const longPause = "14400"
 func Profiles() []Profile { return append(readingProfiles(), restoringProfiles()...) }
 
 func readingProfiles() []Profile {
-	var list []Profile
+	list := oddProfiles()
 	add := func(name, imitates string, spoil spoiler) {
 		list = append(list, Profile{Name: name, Imitates: imitates, spoil: spoil})
 	}

@@ -147,7 +147,7 @@ func pointFileOf(info PointInfo) (p pointFile, unread []byte, err error) {
 	}
 	list := make([]backup.Unread, len(info.Unread))
 	for i, u := range info.Unread {
-		u.Attempts, u.Next = 0, time.Time{} // they say nothing of the point
+		u.Attempts, u.Next, u.Listed = 0, time.Time{}, "" // they say nothing of the point
 		list[i] = u
 	}
 	if unread, err = json.MarshalIndent(list, "", "  "); err != nil {

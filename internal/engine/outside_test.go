@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/drive"
+	"holdfast/internal/simtenant"
+	"holdfast/internal/vault"
+)
+
+// play returns the profile of that name.
+func play(t *testing.T, name string) simtenant.Profile {
+	t.Helper()
+	for _, p := range simtenant.Profiles() {
+		if p.Name == name {
+			return p
+		}
+	}
+	t.Fatalf("there is no profile %q", name)
+	return simtenant.Profile{}
+}
+
+// A folder of which the source will not say what is in it, and that does not hold
+// what it says it does, is named: what it lacks is known by nothing else.
+func TestAFolderThatCannotBeListedIsNamed(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	h.put(h.home(0), map[string]string{"docs/a.txt": "a", "docs/victim.txt": "v"})
+	unit := h.protectAll()[0]
+	for range 2 {
+		h.backUpUnder(play(t, "listings 403"), unit)
+		if got := h.named(unit); len(got) != 1 || got["docs"] != backup.AccessDenied {
+			t.Errorf("named are %v, want the folder", got)
+		}
+		h.later(2 * time.Hour)
+	}
+	point := h.backUp(unit)
+	h.same("the point afterwards", h.look(h.home(0)), h.kept(point.Tree))
+	h.check(unit, 0, 0)
+}
+
+// An item without an id costs some enumerations in full, and ever fewer.
+func TestNamelessItemsAreLookedForEverLessOften(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	h.put(h.home(0), map[string]string{"a.txt": "a", "victim.txt": "v"})
+	unit := h.protectAll()[0]
+	full := 0
+	for n := range 16 {
+		h.put(h.home(0), map[string]string{"a.txt": fmt.Sprint(n)})
+		h.backUpUnder(play(t, "items without id"), unit)
+		_, state, err := h.catalog.UnitForBackup(h.ctx, h.tenant, unit.ID)
+		h.must(err)
+		if h.engine.Clock().Sub(state.Full) < time.Minute {
+			full++
+		}
+		if got := h.named(unit); len(got) != 1 || got["victim.txt"] == "" {
+			t.Errorf("named are %v, want the victim", got)
+		}
+		h.later(h.engine.Interval)
+	}
+	if full < 2 || full > 6 {
+		t.Errorf("16 backups enumerated all %d times", full)
+	}
+	h.backUp(unit)
+	h.later(8 * 24 * time.Hour)
+	h.backUp(unit)
+	h.check(unit, 0, 0)
+}
+
+// What was listed as deleted and is there when it is asked for is named until the
+// source's words agree, in either way, although no delta speaks of it again.
+func TestWhatIsDeletedAndThereIsNamedUntilBothAgree(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	home := h.home(0)
+	h.put(home, map[string]string{"a.txt": "a", "gone.txt": "g"})
+	unit := h.protectAll()[0]
+	h.backUp(unit)
+	h.must(os.Remove(filepath.Join(home, "gone.txt")))
+	for range 3 {
+		h.backUpUnder(play(t, "deleted items that can still be looked at"), unit)
+		h.check(unit, 0, 0)
+		if got := h.named(unit); len(got) != 1 || got["gone.txt"] == "" {
+			t.Errorf("named are %v, want the deleted one", got)
+		}
+		h.later(26 * time.Hour)
+	}
+	h.backUp(unit)
+	h.check(unit, 0, 0)
+	if got := h.named(unit); len(got) != 0 {
+		t.Errorf("still named: %v", got)
+	}
+}
+
+// A version that a lagging replica hands out is named until the one comes that
+// was listed, although no delta speaks of the file again.
+func TestAVersionOfYesterdayIsNamedUntilTheListedOneComes(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	home := h.home(0)
+	h.put(home, map[string]string{"a.txt": "a", "victim.txt": "before"})
+	unit := h.protectAll()[0]
+	h.backUp(unit)
+	h.put(home, map[string]string{"victim.txt": "after"})
+	for range 3 {
+		h.backUpUnder(play(t, "item and content as they were yesterday"), unit)
+		if got := h.named(unit); len(got) != 1 || got["victim.txt"] == "" {
+			t.Errorf("named are %v, want the victim", got)
+		}
+		h.check(unit, 0, 0)
+		h.later(26 * time.Hour)
+	}
+	point := h.backUp(unit)
+	h.same("the point afterwards", h.look(home), h.kept(point.Tree))
+	h.check(unit, 0, 0)
+	if got := h.named(unit); len(got) != 0 {
+		t.Errorf("still named: %v", got)
+	}
+}
+
+// However deep the folders are that a source tells of, to judge them costs no
+// more stack than a path may be long.
+func TestFoldersWithoutBottomAreJudged(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(16 << 20))
+	const n = 100_000
+	s := &stage{
+		root: "root", full: true, items: map[backup.ItemID]drive.Item{}, verdicts: map[backup.ItemID]verdict{},
+		walking: map[backup.ItemID]bool{}, depth: map[backup.ItemID]int{}, looked: map[backup.ItemID]look{},
+		denied: map[backup.ItemID]bool{},
+	}
+	above := s.root
+	for i := range n {
+		id := backup.ItemID(fmt.Sprint(i))
+		s.items[id] = drive.Item{ID: id, Name: "f", Parent: above, Kind: backup.Folder}
+		s.looked[id] = look{err: errors.New("no")}
+		above = id
+	}
+	if err := s.judge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.untangle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	deepest := 0
+	for i := range n {
+		if id := backup.ItemID(fmt.Sprint(i)); s.verdicts[id] == alive {
+			deepest = i
+		}
+	}
+	if deepest >= maxDepth {
+		t.Errorf("a folder at depth %d is alive", deepest)
+	}
+	if s.verdicts["10"] == 0 || s.verdicts[above] == alive {
+		t.Errorf("the verdicts are %v and %v", s.verdicts["10"], s.verdicts[above])
+	}
+}
+
+func TestWhatIsListedIsTheContentOnlyIfAllAgrees(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, tt := range []struct {
+		name      string
+		listed, b vault.Entry
+		want      bool
+	}{
+		{"same tag, same hash", vault.Entry{CTag: "c", Hash: "h", Size: 1}, vault.Entry{CTag: "c", Hash: "h", Size: 2, Stored: "s"}, true},
+		{"same tag, another hash", vault.Entry{CTag: "c", Hash: "h"}, vault.Entry{CTag: "c", Hash: "i"}, false},
+		{"same tag, another size, no hash", vault.Entry{CTag: "c", Size: 1}, vault.Entry{CTag: "c", Size: 2, Stored: "s"}, false},
+		{"same tag, another time, no hash", vault.Entry{CTag: "c", Modified: at}, vault.Entry{CTag: "c", Modified: at.Add(1)}, false},
+		{"same tag, nothing else", vault.Entry{CTag: "c", Size: -1}, vault.Entry{CTag: "c", Size: 2, Modified: at}, true},
+		{"the hash that was not stated before", vault.Entry{Hash: "h", Size: 1, Modified: at}, vault.Entry{Stored: "h", Size: 1, Modified: at}, true},
+		{"another than that", vault.Entry{Hash: "i", Size: 1, Modified: at}, vault.Entry{Stored: "h", Size: 1, Modified: at}, false},
+		{"size and time", vault.Entry{Size: 1, Modified: at}, vault.Entry{Size: 1, Modified: at}, true},
+		{"size without time", vault.Entry{Size: 1}, vault.Entry{Size: 1}, false},
+	} {
+		if got := sameContent(tt.listed, tt.b); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
