@@ -204,6 +204,12 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 	if code, body := status("/readyz"); code != http.StatusOK || !strings.Contains(body, "keeps what has expired") {
 		t.Errorf("with another retention than is in force /readyz = %d %s", code, body)
 	}
+	d.server.retention.at = time.Time{}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if now := d.server.disagreeing(ended); len(now) != 1 {
+		t.Errorf("when it cannot be told whether the retention is another, %v have one", now)
+	}
 	if err := os.Rename(d.data.path("vault"), d.data.path("vault.gone")); err != nil {
 		t.Fatal(err)
 	}

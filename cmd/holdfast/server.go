@@ -309,19 +309,27 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 }
 
 // disagreeing returns the tenants whose retention is another than the configuration
-// of this process says, as of a minute ago.
+// of this process says, as of a minute ago, or as of the last time that it could be
+// told.
 func (s *server) disagreeing(ctx context.Context) []backup.TenantID {
 	s.retention.Lock()
 	defer s.retention.Unlock()
-	if now := time.Now(); now.Sub(s.retention.at) >= time.Minute {
-		s.retention.at, s.retention.wrong = now, nil
-		for _, t := range s.cfg.Tenants {
-			if why, err := s.catalog.RetentionDisagreement(ctx, backup.TenantID(t.ID)); err == nil && why != "" {
-				s.retention.wrong = append(s.retention.wrong, backup.TenantID(t.ID))
-			}
+	now := time.Now()
+	if now.Sub(s.retention.at) < time.Minute {
+		return s.retention.wrong
+	}
+	var wrong []backup.TenantID
+	for _, t := range s.cfg.Tenants {
+		why, err := s.catalog.RetentionDisagreement(ctx, backup.TenantID(t.ID))
+		if err != nil {
+			return s.retention.wrong
+		}
+		if why != "" {
+			wrong = append(wrong, backup.TenantID(t.ID))
 		}
 	}
-	return s.retention.wrong
+	s.retention.at, s.retention.wrong = now, wrong
+	return wrong
 }
 
 // How long shutting down may take, in parts.
