@@ -205,12 +205,19 @@ func TestWhenSomethingIsLost(t *testing.T) {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(200 * time.Millisecond) {
+	if !comes(is) {
+		t.Fatalf("not within a minute: %s\n%s", what, hf(t, 0, "drive", "list")+hf(t, 0, "policy", "list")+hf(t, 0, "job", "list"))
+	}
+}
+
+// comes reports whether something is so within a minute.
+func comes(is func() bool) bool {
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
 		if is() {
-			return
+			return true
 		}
 	}
-	t.Fatalf("not within a minute: %s\n%s", what, hf(t, 0, "drive", "list")+hf(t, 0, "policy", "list")+hf(t, 0, "job", "list"))
+	return false
 }
 
 // recorded reports whether the tenant's vault has a record of the policy in force.
