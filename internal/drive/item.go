@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"holdfast/internal/backup"
 )
 
@@ -194,7 +196,7 @@ func (c *Client) lookAt(ctx context.Context, d backup.DriveID, id backup.ItemID)
 	op := onItem("look at item", d, id)
 	w, err := c.look(ctx, call{op: op, url: c.at("drives", string(d), "items", string(id), "?"+itemFields), itemOf: d})
 	if err == nil && !strings.EqualFold(w.ID, string(id)) {
-		return wireItem{}, &Error{Op: op, Err: errors.New("the source answered with another item"), kind: ErrUnavailable}
+		return wireItem{}, &Error{Op: op, Err: errOtherItem, kind: ErrUnavailable}
 	}
 	return w, err
 }
@@ -304,16 +306,47 @@ func (c *Client) CreateFolder(ctx context.Context, d backup.DriveID, parent back
 	}
 	_, err := c.do(ctx, k, &w)
 	it := w.item()
-	if errors.Is(err, ErrExists) && k.unclear {
+	switch {
+	case errors.Is(err, ErrExists) && k.unclear:
 		// An earlier try may have made it. An empty folder is as good as ours.
 		if old, lookErr := c.named(ctx, d, parent, name); lookErr == nil && old.Kind == backup.Folder && old.ChildCount == 0 {
 			it, err = old, nil
 		}
+	case err == nil && (it.Kind != backup.Folder || !it.isAt(parent, name)):
+		it, err = c.madeFolder(ctx, d, it.ID, parent, name, k.op)
 	}
 	if err != nil || t.fits(it) {
 		return it, err
 	}
 	return c.Patch(ctx, d, it.ID, Patch{Times: &t}) // the service ignores a new folder's times
+}
+
+// madeFolder returns the folder that was made when the source's answer is about
+// something else, which has the id: what would be put into that would be put
+// into somebody's folder.
+func (c *Client) madeFolder(ctx context.Context, d backup.DriveID, id, parent backup.ItemID, name, op string) (Item, error) {
+	it, err := c.named(ctx, d, parent, name)
+	if err == nil && it.Kind == backup.Folder && it.ChildCount == 0 {
+		return it, nil
+	}
+	if errors.Is(err, ErrNotFound) && id != "" {
+		// It may be there by another name than was asked for.
+		it, err = c.Item(ctx, d, id)
+		if err == nil && it.Kind == backup.Folder && it.Parent == parent && it.ChildCount == 0 && strings.HasPrefix(it.Name, name) {
+			return c.Patch(ctx, d, id, Patch{Name: name})
+		}
+	}
+	return Item{}, &Error{Op: op, Err: errOtherItem, kind: ErrUnavailable}
+}
+
+// errOtherItem: the source's answer is about another item than was asked for.
+var errOtherItem = errors.New("the source answered with another item")
+
+// isAt reports whether an item is what has a name in a folder, as far as it is
+// told where it is. Names are compared as the source does.
+func (it Item) isAt(parent backup.ItemID, name string) bool {
+	return it.ID != "" && (it.Parent == "" || strings.EqualFold(string(it.Parent), string(parent))) &&
+		strings.EqualFold(norm.NFC.String(it.Name), norm.NFC.String(name))
 }
 
 // A Patch is what to change of an item; what is zero stays as it is.
@@ -362,6 +395,9 @@ func (c *Client) Patch(ctx context.Context, d backup.DriveID, id backup.ItemID, 
 		if it, lookErr := c.Item(ctx, d, id); lookErr == nil && p.fits(it) {
 			return it, nil
 		}
+	}
+	if err == nil && !strings.EqualFold(w.ID, string(id)) {
+		return c.Item(ctx, d, id)
 	}
 	return w.item(), err
 }

@@ -147,7 +147,30 @@ func (u *upload) empty(ctx context.Context) (Item, error) {
 			return it, err
 		}
 	}
-	return u.dated(ctx, it)
+	return u.landed(ctx, it)
+}
+
+// landed returns what was uploaded, with its times, when the source has
+// answered that it is it. The answer may be about something else, which must
+// not be taken for what was uploaded: then the item itself is asked for.
+func (u *upload) landed(ctx context.Context, it Item) (Item, error) {
+	if u.to.Item != "" && strings.EqualFold(string(it.ID), string(u.to.Item)) || u.to.Item == "" && it.isAt(u.to.Parent, u.to.Name) && it.Kind == backup.File {
+		return u.dated(ctx, it)
+	}
+	u.sent = true
+	if is, ok := u.arrived(ctx); ok {
+		return u.dated(ctx, is)
+	}
+	if u.to.Item == "" && it.ID != "" {
+		// It may be there by another name than was asked for.
+		is, err := u.c.Item(ctx, u.d, it.ID)
+		if err == nil && is.Kind == backup.File && is.Parent == u.to.Parent && is.Size == u.size && u.size > 0 && u.times.fits(is) {
+			if h, err := u.digest(); err == nil && is.Hash == h {
+				return u.c.Patch(ctx, u.d, is.ID, Patch{Name: u.to.Name, Times: &u.times})
+			}
+		}
+	}
+	return Item{}, &Error{Op: u.op, Err: errOtherItem, kind: ErrUnavailable}
 }
 
 // dated returns it with the times of the upload.
@@ -181,14 +204,20 @@ func (u *upload) arrived(ctx context.Context) (it Item, ok bool) {
 	if u.size == 0 {
 		return it, it.Size == 0
 	}
+	h, err := u.digest()
+	return it, err == nil && it.Hash == h
+}
+
+// digest returns the hash of the whole that is uploaded.
+func (u *upload) digest() (string, error) {
 	if u.hash == "" {
 		h := quickxor.New()
 		if _, err := io.Copy(h, io.NewSectionReader(u.r, 0, u.size)); err != nil {
-			return it, false
+			return "", err
 		}
 		u.hash = quickxor.Encode(h.Sum(nil))
 	}
-	return it, it.Hash == u.hash
+	return u.hash, nil
 }
 
 // replaced reports whether the target is no longer what it was before.
@@ -298,7 +327,7 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 	for {
 		answer, err := u.send(ctx, s.UploadURL, part)
 		if err == nil && answer.finished {
-			return u.dated(ctx, answer.item)
+			return u.landed(ctx, answer.item)
 		}
 		if err == nil && answer.next.from > part.from {
 			part, tries = answer.next, 0

@@ -2,6 +2,7 @@ package drive_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ var (
 type session struct {
 	s    *source
 	size int64
+	id   string // of what it makes
 
 	mu   sync.Mutex
 	got  []byte
@@ -36,7 +38,7 @@ type session struct {
 }
 
 func newSession(s *source, size int) *session {
-	u := &session{s: s, size: int64(size)}
+	u := &session{s: s, size: int64(size), id: "N"}
 	s.on(sessionPath, func(w http.ResponseWriter, r *http.Request) {
 		u.mu.Lock()
 		u.got, u.done = make([]byte, 0, size), false
@@ -91,7 +93,7 @@ func (u *session) put(w http.ResponseWriter, r *http.Request) {
 }
 
 func (u *session) json() string {
-	return strings.Replace(fileJSON("N", "c1", u.got), `"eTag"`,
+	return strings.Replace(named(u.id, "c1", u.got), `"eTag"`,
 		`"fileSystemInfo":{"createdDateTime":"2020-01-02T03:04:05Z","lastModifiedDateTime":"2021-01-02T02:04:05Z"},"eTag"`, 1)
 }
 
@@ -103,6 +105,11 @@ func (u *session) named(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprint(w, u.json())
+}
+
+// named is fileJSON of a file that has the target's name.
+func named(id, cTag string, content []byte) string {
+	return strings.Replace(fileJSON(id, cTag, content), id+".bin", target.Name, 1)
 }
 
 // lost lets the service act but not answer.
@@ -201,6 +208,7 @@ func TestAnUploadStatesWhatItWants(t *testing.T) {
 		{target, "fail", "new file.bin"},
 		{drive.Target{Item: "I", IfMatch: `"e1"`}, "replace", nil},
 	} {
+		u.id = cmp.Or(string(tt.to.Item), "N")
 		if _, err := c.Upload(t.Context(), "D", tt.to, bytes.NewReader(body), int64(len(body)), times); err != nil {
 			t.Fatal(err)
 		}
@@ -379,7 +387,7 @@ func TestAnUploadFillsTheGaps(t *testing.T) {
 			w.WriteHeader(202)
 			fmt.Fprint(w, `{"nextExpectedRanges":["655360-"]}`)
 		}),
-		note(reply("%s", fileJSON("N", "c1", body))))
+		note(reply("%s", named("N", "c1", body))))
 	it, err := s.client(newClock()).Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), drive.Times{})
 	if err != nil || it.ID != "N" {
 		t.Fatal(it, err)
@@ -513,7 +521,7 @@ func TestAnOpenSessionIsWaitedFor(t *testing.T) {
 			open := reply(`{"uploadUrl":"%s/up?tempauth=1"}`, s.URL)
 			s.on("PUT /up", func(w http.ResponseWriter, r *http.Request) {
 				io.Copy(io.Discard, r.Body)
-				fmt.Fprint(w, rewritten("N"))
+				fmt.Fprint(w, rewritten(cmp.Or(string(tt.to.Item), "N")))
 			})
 			upload := func(opens time.Time) error {
 				s.on(tt.route, func(w http.ResponseWriter, r *http.Request) {
@@ -592,5 +600,78 @@ func TestTimesOfAnyYearAreSent(t *testing.T) {
 		if _, err := s.client(newClock()).Patch(t.Context(), "D", "I", drive.Patch{Times: &drive.Times{Created: tt.created, Modified: tt.modified}}); err != nil || got != tt.want {
 			t.Errorf("sent %s, %v; want %s", got, err, tt.want)
 		}
+	}
+}
+
+// What the source answers may be about another item than was written, which is
+// then neither dated nor taken for it.
+func TestAnswersAboutAnotherItem(t *testing.T) {
+	body := content(1000)
+	const other = `{"id":"O","name":"other.bin","size":3,"file":{},"folder":null,"parentReference":{"id":"elsewhere"}}`
+	const folder = `{"id":"OF","name":"other","folder":{"childCount":3},"parentReference":{"id":"elsewhere"}}`
+	s := newSource(t)
+	u := newSession(s, len(body))
+	whole := func(h http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			u.put(discard{http.Header{}}, r)
+			h(w, r)
+		}
+	}
+	s.on("PUT /up", whole(reply(other)))
+	c := s.client(newClock())
+	if it, err := c.Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times); err != nil || it.ID != "N" {
+		t.Errorf("a new file: %+v, %v", it, err)
+	}
+	u.id = "I"
+	s.on("POST /v1.0/drives/D/items/I/createUploadSession", reply(`{"uploadUrl":"%s/up?tempauth=1"}`, s.URL))
+	s.on("GET /v1.0/drives/D/items/I", u.named)
+	u.got, u.done = nil, false
+	if it, err := c.Upload(t.Context(), "D", drive.Target{Item: "I", IfMatch: "c0"}, bytes.NewReader(body), int64(len(body)), times); err != nil || it.ID != "I" {
+		t.Errorf("another content: %+v, %v", it, err)
+	}
+
+	// A service that takes a name for taken, and makes up another.
+	u.id = "N"
+	s.on("PUT /up", whole(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, strings.Replace(u.json(), "new file", "new file 1", 1))
+	}))
+	s.on(namedPath, status(404))
+	s.on("GET /v1.0/drives/D/items/N", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, strings.Replace(u.json(), "new file", "new file 1", 1))
+	})
+	var patched string
+	s.on("PATCH /v1.0/drives/D/items/N", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		patched = string(b)
+		fmt.Fprint(w, u.json())
+	})
+	if it, err := c.Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times); err != nil || it.Name != target.Name || !strings.Contains(patched, target.Name) {
+		t.Errorf("a file by another name: %+v, %v, changed by %s", it, err, patched)
+	}
+	// And what is somebody else's is not renamed.
+	s.on("PUT /up", whole(reply(other)))
+	s.on("GET /v1.0/drives/D/items/O", reply(other))
+	if it, err := c.Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times); !errors.Is(err, drive.ErrUnavailable) {
+		t.Errorf("a file that is nowhere: %+v, %v", it, err)
+	}
+
+	s.on("POST /v1.0/drives/D/items/P/children", reply(folder))
+	s.on("GET /v1.0/drives/D/items/P:/made", reply(`{"id":"F","name":"made","folder":{"childCount":0},"parentReference":{"id":"P"}}`))
+	if it, err := c.CreateFolder(t.Context(), "D", "P", "made", drive.Times{}); err != nil || it.ID != "F" {
+		t.Errorf("a folder: %+v, %v", it, err)
+	}
+	s.on("GET /v1.0/drives/D/items/P:/made", status(404))
+	s.on("GET /v1.0/drives/D/items/OF", reply(folder))
+	if it, err := c.CreateFolder(t.Context(), "D", "P", "made", drive.Times{}); !errors.Is(err, drive.ErrUnavailable) {
+		t.Errorf("a folder that is nowhere: %+v, %v", it, err)
+	}
+	s.on("GET /v1.0/drives/D/items/OF", reply(`{"id":"OF","name":"made 1","folder":{"childCount":0},"parentReference":{"id":"P"}}`))
+	s.on("PATCH /v1.0/drives/D/items/OF", reply(`{"id":"OF","name":"made","folder":{"childCount":0},"parentReference":{"id":"P"}}`))
+	if it, err := c.CreateFolder(t.Context(), "D", "P", "made", drive.Times{}); err != nil || it.Name != "made" {
+		t.Errorf("a folder by another name: %+v, %v", it, err)
+	}
+	s.on("PATCH /v1.0/drives/D/items/OF", reply(other))
+	if it, err := c.Patch(t.Context(), "D", "OF", drive.Patch{Name: "made"}); err != nil || it.ID != "OF" {
+		t.Errorf("a change: %+v, %v", it, err)
 	}
 }

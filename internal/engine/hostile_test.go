@@ -543,34 +543,43 @@ func (h *hostileWorld) backUpUnder(profile simtenant.Profile, unit backup.Unit) 
 // named by its path.
 type restoreExpectation struct {
 	succeeds bool               // the fault passes, or can be worked around
+	changed  bool               // but contents may be other than they were sent
 	only     backup.Destination // the only destination that it hits; "" for both
 }
 
 var restoreExpectations = map[string]restoreExpectation{
-	"upload 409 for a while":                 {succeeds: true},
-	"upload 429 with a long pause":           {succeeds: true},
-	"upload answered with a login page":      {succeeds: true},
-	"the session is gone once":               {succeeds: true},
-	"the session's token has expired":        {succeeds: true},
-	"the upload's answer is lost":            {succeeds: true},
-	"the upload's answer is a login page":    {succeeds: true},
-	"the service rewrites what was uploaded": {succeeds: true},
-	"a bit flips on the way up":              {succeeds: true},
-	"nonsense about what is expected next":   {succeeds: true},
-	"changes ignored":                        {only: backup.DestinationInPlace},
-	"changes 409 for good":                   {only: backup.DestinationInPlace},
-	"changes 423 for good":                   {only: backup.DestinationInPlace},
-	"changes whose answer is lost":           {succeeds: true, only: backup.DestinationInPlace},
-	"deletes answered 404":                   {only: backup.DestinationInPlace},
-	"deletes answered, not done":             {only: backup.DestinationInPlace},
-	"deletes 403 for good":                   {only: backup.DestinationInPlace},
-	"deletes 423 for good":                   {only: backup.DestinationInPlace},
-	"deletes whose answer is lost":           {succeeds: true, only: backup.DestinationInPlace},
-	"folders 500, made nevertheless":         {succeeds: true},
-	"libraries 500, made nevertheless":       {succeeds: true, only: backup.DestinationNew},
-	"libraries 403":                          {only: backup.DestinationNew},
-	"listings that skip what was written":    {only: backup.DestinationInPlace},
-	"401 in the middle of a restore":         {succeeds: true},
+	"upload 409 for a while":                      {succeeds: true},
+	"upload 429 with a long pause":                {succeeds: true},
+	"upload answered with a login page":           {succeeds: true},
+	"the session is gone once":                    {succeeds: true},
+	"the session's token has expired":             {succeeds: true},
+	"the upload's answer is lost":                 {succeeds: true},
+	"the upload's answer is a login page":         {succeeds: true},
+	"the service rewrites what was uploaded":      {succeeds: true, changed: true},
+	"the upload's answer is another item":         {succeeds: true},
+	"the upload's answer is another living item":  {succeeds: true},
+	"changes answered with another item":          {succeeds: true, only: backup.DestinationInPlace},
+	"changes answered with another living item":   {succeeds: true, only: backup.DestinationInPlace},
+	"changes answered with nothing":               {succeeds: true, only: backup.DestinationInPlace},
+	"folders answered with another living folder": {succeeds: true},
+	"uploads answered with nothing":               {succeeds: true},
+	"uploads under another name":                  {succeeds: true},
+	"a bit flips on the way up":                   {succeeds: true},
+	"nonsense about what is expected next":        {succeeds: true},
+	"changes ignored":                             {only: backup.DestinationInPlace},
+	"changes 409 for good":                        {only: backup.DestinationInPlace},
+	"changes 423 for good":                        {only: backup.DestinationInPlace},
+	"changes whose answer is lost":                {succeeds: true, only: backup.DestinationInPlace},
+	"deletes answered 404":                        {only: backup.DestinationInPlace},
+	"deletes answered, not done":                  {only: backup.DestinationInPlace},
+	"deletes 403 for good":                        {only: backup.DestinationInPlace},
+	"deletes 423 for good":                        {only: backup.DestinationInPlace},
+	"deletes whose answer is lost":                {succeeds: true, only: backup.DestinationInPlace},
+	"folders 500, made nevertheless":              {succeeds: true},
+	"libraries 500, made nevertheless":            {succeeds: true, only: backup.DestinationNew},
+	"libraries 403":                               {only: backup.DestinationNew},
+	"listings that skip what was written":         {only: backup.DestinationInPlace},
+	"401 in the middle of a restore":              {succeeds: true},
 }
 
 // Whatever a source says while it is restored to, the restore ends, and names
@@ -628,6 +637,9 @@ func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destinati
 		}
 	}
 	h.wantNamed(a, want, got)
+	if expected.succeeds && !expected.changed {
+		h.same("the place", want, got)
+	}
 	h.nothingLost(unit, before, now)
 
 	// The source does as it is told again.

@@ -1049,6 +1049,18 @@ func restoringProfiles() []Profile {
 		x.reply(x.status, object{"id": "01SOMEBODYELSE", "name": "else.txt", "size": 4, "file": object{}, "parentReference": object{"id": "01NOWHERE"}})
 		return true
 	}, aFragment, aWrite)))
+	add("the upload's answer is another living item", "The same, and there is one of that id.", victims(on(func(x *exchange) bool {
+		x.pass()
+		return (x.status == http.StatusCreated || x.status == http.StatusOK) && another(x, "file")
+	}, aFragment, aWrite)))
+	add("changes answered with another living item", "The same, of what was renamed or moved.", victims(on(func(x *exchange) bool {
+		x.pass()
+		return x.status == http.StatusOK && another(x, "file")
+	}, aChange)))
+	add("folders answered with another living folder", "The same, of folders.", victims(on(func(x *exchange) bool {
+		x.pass()
+		return x.status == http.StatusCreated && another(x, "folder")
+	}, aFolder)))
 	add("the service rewrites what was uploaded", "Office files, whose properties the service adds to.", victims(on(rewritten, aFragment)))
 	add("a bit flips on the way up", "Failing memory in front of the source.", victims(times(1, on(func(x *exchange) bool {
 		b, _ := io.ReadAll(x.r.Body)
@@ -1154,6 +1166,24 @@ func restoringProfiles() []Profile {
 	add("listings that skip what was written", "An index that lags behind.", items(hidden, aListing, aName))
 	add("the delta leaves out what was written", "The holes, after a restore.", items(hidden, aDelta))
 	return list
+}
+
+// another answers with an item of a kind that was there before, and is none that
+// is to be hit.
+func another(x *exchange, kind string) bool {
+	x.h.mu.Lock()
+	defer x.h.mu.Unlock()
+	found := ""
+	for id, item := range x.h.items {
+		name, _ := item["name"].(string)
+		if item[kind] != nil && item["root"] == nil && !x.h.isVictim(name) && (found == "" || id < found) {
+			found = id
+		}
+	}
+	if found != "" {
+		x.reply(x.status, x.h.items[found])
+	}
+	return found != ""
 }
 
 func answers202(body string) spoiler {
