@@ -44,6 +44,7 @@ type Download struct {
 
 	tries  int // that broke off since the last byte
 	broken int // that broke off
+	slow   int // answers that came too slowly
 	doubts int // answers that could not be the content
 
 	proof Proof
@@ -78,6 +79,16 @@ const (
 	// stalled is how long a content may bring nothing before it is asked for
 	// anew.
 	stalled = time.Minute
+	// slowest is how much has to come of a content in such a time, and maxSlow how
+	// often it may be less. Whoever drips bytes would else be waited for until
+	// the end of all days.
+	slowest = 60 << 10
+	maxSlow = 3
+	// largest is more than the source keeps in one file. An answer that does not
+	// say how long it is has to end before it is longer than that, or than twice
+	// what the source states and a bit.
+	largest = 256 << 30
+	bit     = 64 << 20
 	// maxDoubts is how often a file is asked for whose answers cannot be its
 	// content.
 	maxDoubts = 3
@@ -155,6 +166,11 @@ func (x *Download) Read(p []byte) (int, error) {
 		if x.ends >= 0 && x.read+int64(n) > x.ends {
 			n, err = int(x.ends-x.read), doubt("it is longer than it says")
 		}
+		if n > 0 && err == nil && x.endless(n) {
+			x.drop()
+			x.err = &Error{Op: x.op, Err: doubt("it does not end"), kind: ErrContent}
+			return 0, x.err
+		}
 		if n > 0 {
 			x.read += int64(n)
 			x.hash.Write(p[:n])
@@ -177,6 +193,16 @@ func (x *Download) Read(p []byte) (int, error) {
 		}
 	}
 	return 0, x.err
+}
+
+// endless reports whether a content with n bytes more is longer than any that
+// can be meant.
+func (x *Download) endless(n int) bool {
+	most := int64(largest)
+	if x.total < 0 && x.Item.Size > 0 {
+		most = min(most, 2*min(x.Item.Size, largest)+bit)
+	}
+	return x.read+int64(n) > most
 }
 
 // open asks for the content from where reading stands, or for all of it.
@@ -235,7 +261,7 @@ func (x *Download) ask() error {
 		}
 		return err
 	}
-	x.body, x.stop = &patient{resp.Body, cancel}, cancel
+	x.body, x.stop = &patient{ReadCloser: resp.Body, stop: cancel, clock: x.c.cfg.Clock}, cancel
 	begin, ends, total, err := place(resp)
 	switch {
 	case err != nil:
@@ -270,15 +296,32 @@ func (x *Download) ask() error {
 	return nil
 }
 
-// A patient body waits for each part, but not for ever.
+// A patient body waits for each part, but not for ever, and not if all that
+// comes is drops.
 type patient struct {
 	io.ReadCloser
-	stop context.CancelFunc
+	stop   context.CancelFunc
+	clock  backup.Clock
+	waited time.Duration // since its pace was last looked at
+	came   int           // since then
 }
+
+// errSlow says that a content might as well not come.
+var errSlow = errors.New("it comes too slowly")
 
 func (b *patient) Read(p []byte) (int, error) {
 	defer time.AfterFunc(stalled, b.stop).Stop()
-	return b.ReadCloser.Read(p)
+	asked := b.clock()
+	n, err := b.ReadCloser.Read(p)
+	b.waited += b.clock().Sub(asked)
+	b.came += n
+	if b.waited >= stalled {
+		if b.came < slowest && err == nil {
+			err = errSlow
+		}
+		b.waited, b.came = 0, 0
+	}
+	return n, err
 }
 
 // place returns where in the content an answer begins and ends, and how long
@@ -400,8 +443,11 @@ func (x *Download) fail(err error) {
 		}
 		x.tries++
 		x.broken++
+		if errors.Is(err, errSlow) {
+			x.slow++
+		}
 	}
-	if x.doubts == maxDoubts || x.tries == min(x.c.cfg.Tries, itemTries) {
+	if x.doubts == maxDoubts || x.slow == maxSlow || x.tries == min(x.c.cfg.Tries, itemTries) {
 		x.err = e
 	}
 	if x.read > 0 || x.err != nil {

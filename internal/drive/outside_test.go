@@ -106,3 +106,69 @@ func TestATokenThatEndsAtOnceIsUsedOnce(t *testing.T) {
 		t.Errorf("%v after %d tokens", err, asked)
 	}
 }
+
+// A content that drips, or does not end, is given up.
+func TestAContentWithoutEndIsGivenUp(t *testing.T) {
+	body := content(100_000)
+	t.Run("slow", func(t *testing.T) {
+		s, clk := newSource(t), newClock()
+		s.on(itemPath, reply("%s", fileJSON("F", "c1", body)))
+		s.on(contentPath, func(w http.ResponseWriter, r *http.Request) {
+			from := 0
+			fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)-from))
+			if from > 0 {
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(body)-1, len(body)))
+				w.WriteHeader(http.StatusPartialContent)
+			}
+			for i := from; i < len(body); i++ {
+				if _, err := w.Write(body[i : i+1]); err != nil {
+					return
+				}
+				w.(http.Flusher).Flush()
+				clk.Sleep(r.Context(), 20*time.Second)
+			}
+		})
+		if _, _, err := download(t, s.client(clk)); !errors.Is(err, drive.ErrUnavailable) {
+			t.Errorf("err = %v, want ErrUnavailable", err)
+		}
+		if n := s.count(contentPath); n > 4 {
+			t.Errorf("%d requests", n)
+		}
+	})
+	t.Run("slow from its beginning on", func(t *testing.T) {
+		s, clk := newSource(t), newClock()
+		s.on(itemPath, reply("%s", fileJSON("F", "c1", body)))
+		s.on(contentPath, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			for i := 0; i < len(body); i++ {
+				if _, err := w.Write(body[i : i+1]); err != nil {
+					return
+				}
+				w.(http.Flusher).Flush()
+				clk.Sleep(r.Context(), 20*time.Second)
+			}
+		})
+		if _, _, err := download(t, s.client(clk)); !errors.Is(err, drive.ErrUnavailable) {
+			t.Errorf("err = %v, want ErrUnavailable", err)
+		}
+		if n := s.count(contentPath); n > 4 {
+			t.Errorf("%d requests", n)
+		}
+	})
+	t.Run("endless", func(t *testing.T) {
+		s := newSource(t)
+		s.on(itemPath, reply("%s", fileJSON("F", "c1", body)))
+		s.on(contentPath, func(w http.ResponseWriter, r *http.Request) {
+			for range 10_000 {
+				if _, err := w.Write(body); err != nil {
+					return
+				}
+			}
+			t.Error("it was read to a gigabyte")
+		})
+		if _, _, err := download(t, s.client(newClock())); !errors.Is(err, drive.ErrContent) {
+			t.Errorf("err = %v, want ErrContent", err)
+		}
+	})
+}
