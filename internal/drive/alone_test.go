@@ -120,6 +120,50 @@ func TestABusySourcePausesAllCalls(t *testing.T) {
 
 var errStop = errors.New("nobody waits here")
 
+// What is throttled for ever while all else is answered holds up the others
+// twice, and then itself.
+func TestAThrottleOfOneThingIsItsOwn(t *testing.T) {
+	for name, tt := range map[string]struct {
+		path  string
+		call  func(ctx context.Context, c *drive.Client) error
+		final error
+	}{
+		"a drive": {"D1/root", func(ctx context.Context, c *drive.Client) error { _, err := c.Root(ctx, "D1"); return err }, drive.ErrPaused},
+		"an item": {"D/items/I", func(ctx context.Context, c *drive.Client) error { _, err := c.Item(ctx, "D", "I"); return err }, drive.ErrUnavailable},
+	} {
+		s, clk := newSource(t), newClock()
+		s.on("GET /v1.0/drives/"+tt.path, status(429, "Retry-After", "3000"))
+		c := s.client(clk)
+		held := 0
+		for range 6 {
+			if err := tt.call(t.Context(), c); !errors.Is(err, drive.ErrUnavailable) {
+				t.Errorf("%s: err = %v, want ErrUnavailable", name, err)
+			}
+			if _, err := c.Root(t.Context(), "D"); errors.Is(err, drive.ErrPaused) {
+				held++
+				clk.Sleep(t.Context(), time.Hour)
+				if _, err := c.Root(t.Context(), "D"); err != nil {
+					t.Errorf("%s: another, after the pause: %v", name, err)
+				}
+			}
+		}
+		if held != 2 {
+			t.Errorf("%s: the others were held up %d times, want 2", name, held)
+		}
+		if err := tt.call(t.Context(), c); !errors.Is(err, tt.final) || tt.final != drive.ErrPaused && errors.Is(err, drive.ErrPaused) {
+			t.Errorf("%s: in the end %v, want %v", name, err, tt.final)
+		}
+		// Once it is answered, it is as any other.
+		s.answers("GET /v1.0/drives/"+tt.path, reply("%s", fileJSON("I", "c", nil)), status(429, "Retry-After", "3000"))
+		if err := tt.call(t.Context(), c); err != nil {
+			t.Errorf("%s: answered: %v", name, err)
+		}
+		if err := tt.call(t.Context(), c); !errors.Is(err, drive.ErrPaused) {
+			t.Errorf("%s: throttled anew: %v, want ErrPaused", name, err)
+		}
+	}
+}
+
 func TestALongPauseHoldsNoWorker(t *testing.T) {
 	s, clk := newSource(t), newClock()
 	s.on(rootPath, status(429, "Retry-After", "120"))

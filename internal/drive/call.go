@@ -41,6 +41,14 @@ type Client struct {
 		op    string
 		pulse uint64
 	}
+	throttled map[string]throttle // by what was being done, until that is answered
+}
+
+// A throttle is what came of asking for one thing: 429, so many times that other
+// things were answered in between.
+type throttle struct {
+	times int
+	pulse uint64 // at the last
 }
 
 // New returns a client for cfg. It asks nothing of the source: wrong settings
@@ -222,13 +230,17 @@ func (c *Client) rest(ctx context.Context, k *call, d time.Duration) error {
 // items tries those that failed once more at the end. When it is the source,
 // waits grow. All of the client's calls wait after a 429, and when different
 // calls get 503 with no answer in between; a single one that does waits alone,
-// for it may be about one bad drive. Nobody waits here for longer than
-// Config.MaxPause.
+// for it may be about one bad drive. So does one that gets 429 again and again
+// while others are answered. Nobody waits here for longer than Config.MaxPause.
 func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since uint64) error {
 	if try >= c.cfg.Tries {
 		return e
 	}
 	throttled := e.Status == http.StatusTooManyRequests
+	own := throttled && c.alone(k.op)
+	if own && k.itemOf != "" {
+		return e
+	}
 	if k.itemOf != "" && !throttled {
 		switch {
 		case try == 1 && e.RetryAfter == 0:
@@ -264,7 +276,7 @@ func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since ui
 		d = e.RetryAfter
 	}
 	c.cfg.Log.InfoContext(ctx, "source call failed, will be tried again", "err", e, "in", d, "try", try)
-	everyone := !k.anonymous && (throttled || busy && c.crowded(k.op))
+	everyone := !k.anonymous && !own && (throttled || busy && c.crowded(k.op))
 	if everyone {
 		c.gate.Lock()
 		if until := c.cfg.Clock().Add(d); until.After(c.closed) {
@@ -331,6 +343,32 @@ func (c *Client) crowded(op string) bool {
 	}
 	c.busy.op, c.busy.pulse = op, now
 	return false
+}
+
+const (
+	// maxThrottled is how often one thing may have all calls wait while others
+	// are answered in between.
+	maxThrottled = 2
+	// maxThrottles is of how many things it is noted.
+	maxThrottles = 10_000
+)
+
+// alone notes that a call was throttled, and reports whether that is about what
+// it asks for, and not about the tenant.
+func (c *Client) alone(op string) bool {
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	now := c.pulse.Load()
+	t, known := c.throttled[op]
+	if !known || t.pulse != now {
+		t.times++
+	}
+	t.pulse = now
+	if c.throttled == nil || !known && len(c.throttled) == maxThrottles {
+		c.throttled = map[string]throttle{}
+	}
+	c.throttled[op] = t
+	return t.times > maxThrottled
 }
 
 // enter waits until the source may be asked again, and takes cost from the
@@ -439,9 +477,13 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 
 // answered counts what the source said for good, be it no.
 func (c *Client) answered(k *call, so bool) {
-	if so && !k.anonymous {
-		c.pulse.Add(1)
+	if !so || k.anonymous {
+		return
 	}
+	c.pulse.Add(1)
+	c.gate.Lock()
+	delete(c.throttled, k.op)
+	c.gate.Unlock()
 }
 
 func (c *Client) send(ctx context.Context, k *call, target *url.URL, token string) (*http.Response, error) {
