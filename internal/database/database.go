@@ -23,7 +23,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite"
 )
 
 // A DB is an open database with the present schema. It may be used by many
@@ -106,7 +105,7 @@ func openSQLite(path string) (*DB, error) {
 			"foreign_keys(1)",
 		}, more...)
 		u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: options.Encode()}
-		return sql.Open("sqlite", u.String())
+		return openStatements(u.String())
 	}
 	write, err := open(url.Values{"_txlock": {"immediate"}})
 	if err != nil {
@@ -157,7 +156,7 @@ func (db *DB) Dialect() Dialect { return db.dialect }
 
 // Read returns the pool for reading outside a transaction. It sees everything
 // that was committed before the query began. On SQLite it refuses to write.
-func (db *DB) Read() *sql.DB { return db.read }
+func (db *DB) Read() Reader { return Reader{db.read} }
 
 // Close closes the database. It waits for queries that are running.
 func (db *DB) Close() error {
@@ -167,7 +166,7 @@ func (db *DB) Close() error {
 	return errors.Join(db.read.Close(), db.write.Close())
 }
 
-// A Queryer runs statements: a *Tx, or the *sql.DB of DB.Read.
+// A Queryer runs statements: a *Tx, or the Reader of DB.Read.
 type Queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
