@@ -245,6 +245,8 @@ func nextStep(err error) string {
 		return "'holdfast rule list' shows those there are."
 	case e.Code == "InvalidRestorePoint":
 		return "'holdfast point list' shows a drive's restore points; one that has expired cannot be used."
+	case e.Status == http.StatusNotFound && strings.Contains(e.Path, "/restorePoints/"):
+		return "There is no such restore point, or it has expired. 'holdfast point list' shows those of a drive."
 	case e.Status == http.StatusNotFound && e.Code == "itemNotFound" && strings.HasSuffix(e.Path, client.Root):
 		return "Nobody serves the Backup Storage API there. Check HOLDFAST_URL."
 	}

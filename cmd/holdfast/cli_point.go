@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -142,6 +143,9 @@ func newSearch(from, to string) (s search, err error) {
 	}
 	if to != "" && err == nil {
 		s.to, err = parseTime(to, true)
+	}
+	if to != "" && err == nil && s.to.Before(s.from) {
+		err = usageError{fmt.Errorf("--to %s is before --from %s", to, cmp.Or(from, "2000-01-01"))}
 	}
 	return s, err
 }

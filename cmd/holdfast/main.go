@@ -110,10 +110,13 @@ below 'A client of a running server' use it.`,
 
 // noArgs refuses what stands after a command and its flags.
 func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usageError{fmt.Errorf("'holdfast %s' takes flags only, not %q", cmd.Name(), args[0])}
+	switch {
+	case len(args) == 0:
+		return nil
+	case cmd.HasSubCommands():
+		return usageError{fmt.Errorf("there is no command '%s %s'", cmd.CommandPath(), args[0])}
 	}
-	return nil
+	return usageError{fmt.Errorf("'%s' takes flags only, not %q", cmd.CommandPath(), args[0])}
 }
 
 func newVersion() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -156,8 +157,14 @@ func (c *retentionCommand) run(ctx context.Context, fn func(context.Context, *ca
 	if err != nil {
 		return err
 	}
-	if c.tenant != "" {
-		tenants = []backup.TenantID{backup.TenantID(c.tenant)}
+	if len(tenants) == 0 {
+		return fail(exitNotFound, "the database knows no tenant yet; start its server once")
+	}
+	if t := backup.TenantID(c.tenant); t != "" {
+		if !slices.Contains(tenants, t) { // or a slip of the pen would hold nothing, in silence
+			return fail(exitNotFound, "there is no tenant %s in the database; \"holdfast retention show\" lists those there are", t)
+		}
+		tenants = []backup.TenantID{t}
 	}
 	return fn(ctx, known, tenants)
 }
@@ -172,17 +179,32 @@ func (c *retentionCommand) change(ctx context.Context, db *catalog.Catalog, tena
 	}})
 	if apply == nil {
 		kept, err := db.CancelRetention(ctx, tenant, policy, by)
+		if errors.Is(err, catalog.ErrNothingWaits) {
+			of := "the tenant's own retention; for that of a policy give --policy"
+			if policy != "" {
+				of = "the policy's retention"
+			}
+			return fail(exitNotFound, "nothing was called off: no change waits of %s. \"holdfast retention show\" lists those that do", of)
+		}
 		if err != nil {
 			return c.unknown(err)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "Nothing waits. Kept are %s.\n", kept.Kept)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "The change is called off, and nothing waits. Kept are %s.\n", kept.Kept)
 		return err
 	}
-	changed, err := db.ChangeRetention(ctx, tenant, policy, c.after, apply, by)
-	if err != nil {
+	same := false
+	changed, err := db.ChangeRetention(ctx, tenant, policy, c.after, func(r *backup.Retention) {
+		before := *r
+		apply(r)
+		same = r.Equal(before)
+	}, by)
+	switch {
+	case err != nil:
 		return c.unknown(err)
-	}
-	if !changed.Waits {
+	case same && !changed.Waits:
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "It was so before: %s.\n", changed.Kept)
+		return err
+	case !changed.Waits:
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "From now on: %s.\n", changed.Kept)
 		return err
 	}

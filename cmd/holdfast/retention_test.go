@@ -74,11 +74,15 @@ func TestRetentionCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &shown); err != nil || len(lines) != 2 || shown.Points != 1 || !shown.Kept.LegalHold || shown.Pending.LegalHold || shown.By == "" {
 		t.Errorf("shown = %+v, %v", shown, err)
 	}
-	says(run("cancel", policy...), "Nothing waits")
+	try(exitNotFound, "cancel", "--database", url) // the policy's, not the tenant's, waits
+	says(run("cancel", policy...), "called off")
+	try(exitNotFound, append([]string{"cancel", "--database", url}, policy...)...)
 	if got := run("show"); strings.Contains(got, "go then") {
 		t.Errorf("after a change was called off:\n%s", got)
 	}
+	says(run("release"), "It was so before")
 	says(run("hold"), "From now on")
+	says(run("hold"), "It was so before")
 
 	var log []string
 	err = c.ExportActivities(ctx, tenant, time.Time{}, func(a backup.Activity) error {
@@ -98,5 +102,12 @@ func TestRetentionCommand(t *testing.T) {
 		try(exitUsage, args...)
 	}
 	try(exitUsage, "release", "--database", url, "--policy", string(p.ID), "--after", "1h")
+	// A slip of the pen makes no tenant, under a hold that holds nothing.
+	for _, command := range []string{"show", "hold", "cancel"} {
+		try(exitNotFound, command, "--database", url, "--tenant", "11111111-1111-4111-8111-111111111111")
+	}
+	if tenants, err := c.Tenants(ctx); err != nil || len(tenants) != 1 {
+		t.Errorf("the tenants are %v, %v", tenants, err)
+	}
 	try(exitNotFound, "hold", "--database", url, "--policy", exampleTenant)
 }

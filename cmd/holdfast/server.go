@@ -117,7 +117,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 			Password: vault.Secret(password),
 			State:    filepath.Join(cfg.State, "vault", string(t)),
 			Log:      log,
-		}, false)
+		}, true)
 	})
 	s.vaults.known, s.vaults.there = s.catalog.VaultID, (*vault.Vault).There
 	s.vaults.openAll(ctx)

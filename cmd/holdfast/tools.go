@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -77,8 +79,11 @@ func (b *toolbox) settings() error {
 			Vault: VaultConfig{Dir: filepath.Join(root, "vault"), PasswordFile: filepath.Join(root, "keys", "vault-password")},
 		}
 		entries, err := os.ReadDir(b.cfg.Vault.Dir)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("there are no vaults: %w; name dev's data folder with --data, or serve's file with --config", err)
+		case err != nil:
+			return fmt.Errorf("the folder of the vaults cannot be read: %w; run this as the user that the server runs as", err)
 		}
 		for _, e := range entries {
 			names = append(names, e.Name())
@@ -108,10 +113,16 @@ func (b *toolbox) choose(ctx context.Context, one bool) error {
 	}
 	if b.tenant != "" {
 		id, ok := backup.ParseGUID(b.tenant)
-		if !ok || !slices.Contains(b.tenants, backup.TenantID(id)) {
-			return usageError{fmt.Errorf("--tenant: %q is none of the tenants there are", b.tenant)}
+		if !ok {
+			return usageError{fmt.Errorf("--tenant: %q is not a tenant id", b.tenant)}
+		}
+		if !slices.Contains(b.tenants, backup.TenantID(id)) {
+			return fail(exitNotFound, "--tenant: there is no tenant %s; 'holdfast vault status' lists those there are", id)
 		}
 		b.tenants = []backup.TenantID{backup.TenantID(id)}
+	}
+	if len(b.tenants) == 0 {
+		return fail(exitNotFound, "there is no tenant: the catalog knows none, and %s holds no vault; check that its volume is mounted and that the folder is the right one", b.cfg.Vault.Dir)
 	}
 	if one && len(b.tenants) != 1 {
 		return usageError{fmt.Errorf("there are %d tenants: name one with --tenant", len(b.tenants))}
@@ -146,6 +157,11 @@ func (b *toolbox) run(cmd *cobra.Command, alone, one bool, do func(ctx context.C
 	return errors.Join(err, stop())
 }
 
+// activity is what the command has done to a tenant, for the audit log.
+func (b *toolbox) activity(t backup.TenantID, operation, command string) backup.Activity {
+	return backup.Activity{Tenant: t, Operation: operation, By: operator(), Target: "holdfast " + command}
+}
+
 // start opens the catalog as it is, or, alone, also one that is to be made or
 // brought up to date, and holds it.
 func (b *toolbox) start(ctx context.Context, alone bool, errs io.Writer) (stop func() error, err error) {
@@ -166,9 +182,13 @@ func (b *toolbox) start(ctx context.Context, alone bool, errs io.Writer) (stop f
 		return errors.Join(errs...)
 	}
 	connect := database.OpenBeside
+	path, file := strings.CutPrefix(url, "sqlite:")
+	if _, err := os.Stat(path); file && !alone && errors.Is(err, fs.ErrNotExist) { // to open it would make it
+		return nil, fmt.Errorf("there is no catalog %s; if it is lost, 'holdfast catalog rebuild' makes it again from the vaults, and so does the server when it starts", path)
+	}
 	if alone {
 		connect = database.Open
-		if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		if file {
 			lock, err := hold(path+".lock", "a holdfast is running on "+path+"; stop it first")
 			if err != nil {
 				return nil, err
@@ -200,10 +220,22 @@ func (b *toolbox) vault(ctx context.Context, t backup.TenantID) (*vault.Vault, e
 		return nil, err
 	}
 	v, err := openVault(ctx, b.catalog, t, cfg, false)
-	if err == nil {
-		b.open[t] = v
+	if err != nil {
+		return nil, advised(err)
 	}
-	return v, err
+	b.open[t] = v
+	return v, nil
+}
+
+// advised adds what to do to an error of a vault that does not say it.
+func advised(err error) error {
+	switch {
+	case errors.Is(err, vault.ErrPassword):
+		return fmt.Errorf("%w; check the file or variable that holds the password, and that the folder is this tenant's", err)
+	case errors.Is(err, vault.ErrStorage):
+		return fmt.Errorf("%w; check that the storage can be read and written by this user, and is not full", err)
+	}
+	return err
 }
 
 // newVaultCommand is the command for the vaults themselves.
@@ -275,6 +307,11 @@ func (b *toolbox) rebuild(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
+		if fresh && !still || r.Points > 0 || r.Lost > 0 {
+			if err := b.catalog.Record(ctx, b.activity(t, backup.CatalogRebuiltActivity, "catalog rebuild")); err != nil {
+				return err
+			}
+		}
 		switch {
 		case still:
 			fmt.Fprintf(out, "%s  the vault holds nothing\n", t)
@@ -290,10 +327,7 @@ func (b *toolbox) rebuild(ctx context.Context, out io.Writer) error {
 			fmt.Fprintf(out, "%s  %s could not be dealt with; the log says why\n", t, number(r.Failed, "drive"))
 		}
 	}
-	if failed > 0 {
-		return fail(exitPartial, "not all was brought back")
-	}
-	return nil
+	return partly(failed, len(b.tenants), "tenant", "brought back whole")
 }
 
 func (b *toolbox) statusCommand() *cobra.Command {
@@ -335,10 +369,7 @@ func (b *toolbox) status(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "Tenant    %s\nVault     %s\nState     %s\nDrives    %d, %d of them not verified in 30 days\nDamage    %d open\n\n",
 			t, id, state, len(drives), len(unverified), damage.Total)
 	}
-	if bad > 0 {
-		return fail(exitPartial, "%s cannot be used", number(bad, "vault"))
-	}
-	return nil
+	return partly(bad, len(b.tenants), "vault", "used")
 }
 
 func (b *toolbox) verifyCommand() *cobra.Command {
@@ -370,6 +401,11 @@ it, and has the server download again what the source still has.
 				return (only == "" || only == string(d.Drive) || only == string(d.Unit)) && (of == 0 || int(h.Sum32()%uint32(of)) == n-1)
 			}
 			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error {
+				if only != "" {
+					if err := b.knows(ctx, only); err != nil {
+						return err
+					}
+				}
 				return b.verify(ctx, out, cmd.ErrOrStderr(), wanted, opt)
 			})
 		},
@@ -395,41 +431,69 @@ func parsePart(text string) (n, of int, err error) {
 }
 
 func (b *toolbox) verify(ctx context.Context, out, errs io.Writer, wanted func(catalog.DriveRoot) bool, opt vault.VerifyOptions) error {
-	bad, drives := 0, 0
+	damaged, unread, drives := 0, 0, 0
 	var objects, bytes int64
 	for _, t := range b.tenants {
 		all, err := b.catalog.DriveRoots(ctx, t)
 		if err != nil {
 			return err
 		}
+		all = slices.DeleteFunc(all, func(d catalog.DriveRoot) bool { return !wanted(d) })
+		if len(all) == 0 {
+			continue
+		}
 		bar := newProgress(errs, "drives", len(all))
 		done := 0
-		n, err := b.engine.Verify(ctx, t, wanted, opt, func(d catalog.DriveRoot, r vault.VerifyReport, err error) {
+		err = b.engine.Verify(ctx, t, wanted, opt, func(d catalog.DriveRoot, r vault.VerifyReport, err error) {
 			done++
 			bar.set(done)
 			objects, bytes = objects+r.Objects, bytes+r.Bytes
 			if err != nil {
-				bad++
+				damaged++
 				fmt.Fprintf(out, "drive %s of unit %s: %v\n", d.Drive, d.Unit, err)
 				return
 			}
 			if len(r.Damage) > 0 {
-				bad++
+				damaged++
 				b.tellDamage(ctx, out, t, d, r.Damage)
 			}
 		})
 		bar.close()
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil { // and no other tenant's
+			unread += len(all) - done
+			fmt.Fprintf(out, "tenant %s: %v\n", t, err)
+		}
+		drives += done
+	}
+	if drives+unread == 0 {
+		fmt.Fprintln(out, "Nothing was verified: there is no drive, of those asked for, that has been backed up.")
+		return nil
+	}
+	fmt.Fprintf(out, "%s verified: %d objects, %.1f MB of contents.\n", number(drives, "drive"), objects, float64(bytes)/1e6)
+	if damaged > 0 {
+		fmt.Fprintln(out, "What the source still has is downloaded again at the next backup. For the rest, bring the vault's storage back from a copy.")
+	}
+	if damaged > 0 {
+		return fail(exitPartial, "%s damaged", number(damaged, "drive"))
+	}
+	return partly(unread, drives+unread, "drive", "verified")
+}
+
+// knows makes sure that there is a drive, by its id or its unit's.
+func (b *toolbox) knows(ctx context.Context, drive string) error {
+	for _, t := range b.tenants {
+		all, err := b.catalog.DriveRoots(ctx, t)
 		if err != nil {
 			return err
 		}
-		drives += n
+		if slices.ContainsFunc(all, func(d catalog.DriveRoot) bool { return drive == string(d.Drive) || drive == string(d.Unit) }) {
+			return nil
+		}
 	}
-	fmt.Fprintf(out, "%s verified: %d objects, %.1f MB of contents.\n", number(drives, "drive"), objects, float64(bytes)/1e6)
-	if bad > 0 {
-		fmt.Fprintln(out, "What the source still has is downloaded again at the next backup. For the rest, bring the vault's storage back from a copy.")
-		return fail(exitPartial, "%s damaged", number(bad, "drive"))
-	}
-	return nil
+	return fail(exitNotFound, "--drive: no drive %q has been backed up; 'holdfast drive list' shows the units, by whose ids drives are named here", drive)
 }
 
 // tellDamage says what is damaged of a drive, and in which of its points.
@@ -528,8 +592,15 @@ func (b *toolbox) repair(ctx context.Context, out io.Writer) error {
 	for _, what := range did {
 		fmt.Fprintln(out, what)
 	}
+	if len(did) > 0 {
+		a := b.activity(t, backup.VaultRepairedActivity, "vault repair: "+strings.Join(did, "; "))
+		if err != nil {
+			a.Result = backup.ActivityPartiallySucceeded
+		}
+		err = errors.Join(err, b.catalog.Record(ctx, a))
+	}
 	if err != nil {
-		return err
+		return advised(err)
 	}
 	if len(did) == 0 {
 		fmt.Fprintln(out, "There was nothing to repair.")
@@ -566,21 +637,46 @@ func (b *toolbox) accept(ctx context.Context, out io.Writer, yes bool) error {
 		return err
 	}
 	if !yes {
-		fmt.Fprintf(out, "The tenant's vault is known as %s, and holds backups of %s.\nPoints that the vault now in place does not hold will be marked as lost.\n", known, number(len(drives), "drive"))
-		return usageError{errors.New("say --yes if that is what you want")}
-	}
-	if err := b.catalog.ForgetVault(ctx, t); err != nil {
-		return err
+		fmt.Fprintf(out, "The tenant's vault is known as %s, and holds backups of %s.\nPoints that the vault now in place does not hold will be marked as lost.\n", cmp.Or(known, "none yet"), number(len(drives), "drive"))
+		return usageError{errors.New("say --yes if that is what you want; nothing was changed")}
 	}
 	cfg, err := b.vaultConfig(t)
 	if err != nil {
 		return err
 	}
-	v, err := openVault(ctx, b.catalog, t, cfg, true)
+	cfg.Create = true
+	v, err := vault.Open(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("the vault that was known is forgotten, and the one in its place does not open: %w", err)
+		return fmt.Errorf("nothing was changed, since the vault in place does not open: %w", advised(err))
 	}
 	b.open[t] = v
-	fmt.Fprintf(out, "The tenant's vault is %s from now on. A running server takes it up within a minute.\n", v.ID())
+	if v.ID() == known {
+		fmt.Fprintln(out, "The vault in place is the tenant's already. Nothing was changed.")
+		return nil
+	}
+	all, err := b.catalog.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range all {
+		id, err := b.catalog.VaultID(ctx, other)
+		if err != nil {
+			return err
+		}
+		if other != t && id == v.ID() {
+			return fmt.Errorf("nothing was changed: the vault in place is that of tenant %s; check that no volumes were swapped", other)
+		}
+	}
+	if err := b.catalog.AcceptVault(ctx, t, v.ID(), operator()); err != nil {
+		return err
+	}
+	held := 0
+	for _, err := range v.Drives(ctx) {
+		if err != nil {
+			return fmt.Errorf("the vault in place is the tenant's from now on; to list what it holds: %w", err)
+		}
+		held++
+	}
+	fmt.Fprintf(out, "The tenant's vault is %s from now on, and holds backups of %s. A running server takes it up within a minute.\n", v.ID(), number(held, "drive"))
 	return nil
 }

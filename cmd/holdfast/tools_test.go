@@ -190,7 +190,7 @@ func TestWhenSomethingIsLost(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	hf(t, exitPartial, "vault", "status", "--data", data)
+	hf(t, exitFailed, "vault", "status", "--data", data)
 	hf(t, exitUsage, "vault", "accept", "--data", data)
 	if out := hf(t, 0, "vault", "accept", "--data", data, "--yes"); !strings.Contains(out, "from now on") {
 		t.Errorf("accept: %s", out)

@@ -327,9 +327,8 @@ func (s *vaults) close(ctx context.Context) error {
 
 // openVault opens the vault of a tenant that the catalog knows by its id. Where
 // it knows none, the vault that is there is the tenant's from now on, and an empty
-// catalog first takes the tenant's record from it. One is made only where the
-// catalog knows of nothing that a vault would have to hold, or where create says
-// so.
+// catalog first takes the tenant's record from it. One is made only if create says
+// so, and where the catalog knows of nothing that a vault would have to hold.
 func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg vault.Config, create bool) (*vault.Vault, error) {
 	id, err := c.VaultID(ctx, t)
 	if err != nil {
@@ -341,7 +340,7 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 		if err != nil {
 			return nil, err
 		}
-		cfg.Create = create || len(drives) == 0
+		cfg.Create = create && len(drives) == 0
 	}
 	v, err := vault.Open(ctx, cfg)
 	if err != nil {

@@ -23,7 +23,9 @@ const (
 	DamageFoundActivity     = "VaultDamageFound"
 	DamageHealedActivity    = "VaultDamageHealed"
 	VaultKnownActivity      = "VaultKnown"     // a tenant's vault was noted by its id
-	VaultForgottenActivity  = "VaultForgotten" // it may be another from now on
+	VaultAcceptedActivity   = "VaultAccepted"  // another was put in its place on purpose
+	VaultRepairedActivity   = "VaultRepaired"  // what kept it from opening was mended
+	CatalogRebuiltActivity  = "CatalogRebuilt" // it was brought up to what the vault knows
 	TenantImportedActivity  = "TenantImported" // what the vault keeps of policies and units came into the catalog
 	RetentionActivity       = "RetentionChanged"
 )

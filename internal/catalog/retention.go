@@ -299,16 +299,20 @@ func (c *Catalog) ChangeRetention(ctx context.Context, tenant backup.TenantID, p
 	return r, err
 }
 
-// CancelRetention calls off a change that waits, if there is one, and returns
-// what is in force. PolicyNotFound.
+// ErrNothingWaits says that there is no change of retention to call off.
+var ErrNothingWaits = errors.New("no change of retention waits")
+
+// CancelRetention calls off a change that waits, and returns what is in force.
+// PolicyNotFound, ErrNothingWaits.
 func (c *Catalog) CancelRetention(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, by backup.Stamp) (Retention, error) {
 	by = asStored(by)
 	var r Retention
 	err := c.changeRetention(ctx, tenant, policy, by, func(_ *database.Tx, all retentions) error {
 		r = all[policy]
-		if r.Pending != nil {
-			r.Pending, r.Effective, r.Modified = nil, time.Time{}, by
+		if r.Pending == nil {
+			return ErrNothingWaits
 		}
+		r.Pending, r.Effective, r.Modified = nil, time.Time{}, by
 		all[policy] = r
 		return nil
 	})

@@ -55,22 +55,22 @@ func (c *Catalog) KnowVault(ctx context.Context, tenant backup.TenantID, id stri
 	return nil
 }
 
-// ForgetVault has the next vault be taken for the tenant's, whatever its id. It
-// is for a person who put another in its place on purpose.
-func (c *Catalog) ForgetVault(ctx context.Context, tenant backup.TenantID) error {
+// AcceptVault has a tenant's vault be known by an id from now on, whatever it was
+// known by before: somebody has put another in its place on purpose.
+func (c *Catalog) AcceptVault(ctx context.Context, tenant backup.TenantID, id string, by backup.IdentitySet) error {
+	if id == "" {
+		return errors.New("accept the vault: it has no id")
+	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		var known string
-		err := tx.QueryRowContext(ctx, `DELETE FROM vault WHERE tenant = $1 RETURNING id`, string(tenant)).Scan(&known)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO vault (tenant, id, noted) VALUES ($1, $2, $3) ON CONFLICT (tenant) DO UPDATE SET id = excluded.id, noted = excluded.noted`,
+			string(tenant), id, database.Micros(c.now()))
 		if err != nil {
 			return err
 		}
-		return c.record(ctx, tx, backup.Activity{Tenant: tenant, Operation: backup.VaultForgottenActivity, Object: known})
+		return c.record(ctx, tx, backup.Activity{Tenant: tenant, Operation: backup.VaultAcceptedActivity, By: by, Object: id})
 	})
 	if err != nil {
-		return fmt.Errorf("forget the vault: %w", err)
+		return fmt.Errorf("accept the vault: %w", err)
 	}
 	return nil
 }

@@ -66,17 +66,19 @@ func TestVaultIsKnown(t *testing.T) {
 		if id := must[string](t)(w.VaultID(ctx, contoso)); id != "one" {
 			t.Errorf("the vault is %q, want one", id)
 		}
-		ok(t, w.ForgetVault(ctx, contoso))
-		ok(t, w.ForgetVault(ctx, contoso))
-		ok(t, w.KnowVault(ctx, contoso, "two"))
+		if err := w.AcceptVault(ctx, contoso, "", backup.IdentitySet{}); err == nil {
+			t.Error("no id is accepted as one")
+		}
+		ok(t, w.AcceptVault(ctx, contoso, "two", backup.IdentitySet{User: backup.Identity{DisplayName: "ann"}}))
+		fails(t, "the one before", w.KnowVault(ctx, contoso, "one"), catalog.ErrOtherVault)
 		if id := must[string](t)(w.VaultID(ctx, contoso)); id != "two" {
 			t.Errorf("the vault is %q, want two", id)
 		}
 		var log []string
 		for _, a := range w.activities() {
-			log = append(log, a.Operation+" "+a.Object)
+			log = append(log, a.Operation+" "+a.Object+" "+a.By.User.DisplayName)
 		}
-		if want := []string{"VaultKnown one", "VaultForgotten one", "VaultKnown two"}; !cmp.Equal(sorted(log), sorted(want)) {
+		if want := []string{"VaultKnown one ", "VaultAccepted two ann"}; !cmp.Equal(sorted(log), sorted(want)) {
 			t.Errorf("log = %v, want %v", log, want)
 		}
 	})

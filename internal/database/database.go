@@ -52,7 +52,7 @@ func OpenAt(ctx context.Context, url string, version int64) (*DB, error) {
 		return nil, err
 	}
 	if err := db.migrate(ctx, version); err != nil {
-		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("migrate database: %w", advised(err)), db.Close())
 	}
 	return db, nil
 }
@@ -65,7 +65,7 @@ func OpenBeside(ctx context.Context, url string) (*DB, error) {
 		return nil, err
 	}
 	if err := db.checkPresent(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open database: %w", advised(err)), db.Close())
 	}
 	return db, nil
 }

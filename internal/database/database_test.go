@@ -320,6 +320,18 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("the error shows the password: %v", err)
 		}
 	}
+	garbage := filepath.Join(t.TempDir(), "catalog.db")
+	if err := os.WriteFile(garbage, []byte(strings.Repeat("garbage", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, open := range map[string]func(context.Context, string) (*database.DB, error){"Open": database.Open, "OpenBeside": database.OpenBeside} {
+		if _, err := open(t.Context(), "sqlite:"+garbage); err == nil || !strings.Contains(err.Error(), "put it back from a copy") {
+			t.Errorf("%s of what is no database: %v", name, err)
+		}
+		if _, err := open(t.Context(), "sqlite:"+filepath.Dir(garbage)); err == nil || !strings.Contains(err.Error(), "must be able to write") {
+			t.Errorf("%s of a folder: %v", name, err)
+		}
+	}
 }
 
 func TestJSONLists(t *testing.T) {

@@ -2,6 +2,7 @@ package database
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -99,6 +100,19 @@ func IsFull(err error) bool {
 		return lite.Code()&0xff == sqlite3.SQLITE_FULL
 	}
 	return errors.Is(err, syscall.ENOSPC)
+}
+
+// advised adds to an error of opening a database what to do about it.
+func advised(err error) error {
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch lite.Code() & 0xff {
+		case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+			return fmt.Errorf("%w; the file is damaged, or no database: put it back from a copy, or move it away and have 'holdfast catalog rebuild' make it again from the vaults", err)
+		case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+			return fmt.Errorf("%w; this user must be able to write the file and its folder", err)
+		}
+	}
+	return err
 }
 
 // isConflict reports whether err says that a transaction failed only because

@@ -304,32 +304,30 @@ func (e *Engine) verify(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 }
 
 // Verify reads back what a tenant's vault holds of the drives that are wanted, and
-// tells each of each. It returns how many drives there were.
-func (e *Engine) Verify(ctx context.Context, tenant backup.TenantID, wanted func(catalog.DriveRoot) bool, opt vault.VerifyOptions, tell func(catalog.DriveRoot, vault.VerifyReport, error)) (int, error) {
+// tells each of each.
+func (e *Engine) Verify(ctx context.Context, tenant backup.TenantID, wanted func(catalog.DriveRoot) bool, opt vault.VerifyOptions, tell func(catalog.DriveRoot, vault.VerifyReport, error)) error {
 	v, err := e.Vaults(ctx, tenant)
 	if err != nil {
-		return 0, fmt.Errorf("open the vault: %w", err)
+		return fmt.Errorf("open the vault: %w", err)
 	}
 	all, err := e.Catalog.DriveRoots(ctx, tenant)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	n := 0
 	for _, d := range all {
 		if !wanted(d) {
 			continue
 		}
-		n++
 		report, err := e.verifyOne(ctx, v, d, tenant, opt)
 		if err != nil && (ctx.Err() != nil || !isDamage(err)) {
-			return n, err
+			return err
 		}
 		tell(d, report, err)
 		if len(report.Damage) > 0 {
 			if err := e.Catalog.BackUpNow(ctx, tenant, d.Unit); err != nil {
-				return n, err
+				return err
 			}
 		}
 	}
-	return n, nil
+	return nil
 }
