@@ -264,12 +264,15 @@ func (r *restoration) surveyFolder(ctx context.Context, into drive.Item, a backu
 // listBelow adds what a live folder holds, and all below it, to a plan; only
 // what has the name, if one is given.
 func (r *restoration) listBelow(ctx context.Context, p *plan, folder backup.ItemID, above, only string) error {
+	if depth(above) > maxDepth || len(p.lives) > 1_000_000+2*len(p.wants) {
+		return fmt.Errorf("list the folder restored into: %w: there is no end of them", errTangled)
+	}
 	for item, err := range r.source.Children(ctx, r.drive.ID, folder) {
 		if err != nil {
 			return fmt.Errorf("list the folder restored into: %w", err)
 		}
-		if only != "" && fold(item.Name) != fold(only) {
-			continue
+		if only != "" && fold(item.Name) != fold(only) || p.lives[item.ID] != nil || item.Parent != "" && item.Parent != folder {
+			continue // it came before, or is told in a folder that it is not in
 		}
 		kind := backup.File
 		if item.Kind == backup.Folder {

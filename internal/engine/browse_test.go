@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,6 +165,45 @@ func TestRestoreOfItemsStoppedAnywhere(t *testing.T) {
 	}
 	w.same("the folder", below(was, "folder"), below(w.look(home), a.RestoredPath[1:]))
 	t.Log(stops, "stops")
+}
+
+// A folder restored into that holds another one, and that another, without end,
+// ends the restore and not the process.
+func TestRestoreOfItemsIntoFoldersWithoutEnd(t *testing.T) {
+	var endless atomic.Bool
+	var made atomic.Int64
+	w := newWorldBehind(t, func(sim http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			parts := strings.Split(r.URL.Path, "/")
+			if !endless.Load() || r.Method != http.MethodGet || parts[len(parts)-1] != "children" {
+				sim.ServeHTTP(rw, r)
+				return
+			}
+			folder := parts[len(parts)-2]
+			fmt.Fprintf(rw, `{"value":[{"id":"%d","name":"folder","folder":{"childCount":2},"parentReference":{"id":%q}},
+				{"id":"%d","name":"other","folder":{"childCount":2},"parentReference":{"id":%q}}]}`, made.Add(1), folder, made.Add(1), folder)
+		})
+	}, "ann")
+	w.put(w.home(0), map[string]string{"folder/a.txt": "a"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	s := w.restoreItems(point, "folder")
+	again := w.granular(point, "folder")
+	_, err := w.catalog.ActivateSession(w.ctx, w.tenant, again.ID, backup.Stamp{})
+	w.must(err)
+	if s.Status != backup.SessionCompleted {
+		t.Fatalf("the session is %s", s.Status)
+	}
+	w.onRequest(func(r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/createUploadSession") { // the folder is made
+			endless.Store(true)
+		}
+	})
+	w.reset()
+	err = w.try(w.ctx, jobs.RestoreItem, string(w.items(again)[0].ID), w.engine.restoreItem)
+	if !errors.Is(err, errTangled) || w.asked("all") > 5000 {
+		t.Errorf("it ends with %v after %d requests", err, w.asked("all"))
+	}
 }
 
 // A browse session keeps its point, and what it names, past its time.

@@ -494,7 +494,7 @@ func (c *change) clear(ctx context.Context, live *vault.Node) error {
 		return c.remove(ctx, live)
 	}
 	seen := map[backup.ItemID][]*vault.Node{} // what each folder that must stay holds, and need not
-	if whole, err := c.inspect(ctx, live, seen); err != nil {
+	if whole, err := c.inspect(ctx, live, seen, map[backup.ItemID]bool{live.ID: true}); err != nil {
 		return err
 	} else if whole {
 		return c.remove(ctx, live)
@@ -503,37 +503,44 @@ func (c *change) clear(ctx context.Context, live *vault.Node) error {
 }
 
 // inspect reports whether all that a live folder holds may go. If not, it says
-// in seen what of it may.
-func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backup.ItemID][]*vault.Node) (bool, error) {
+// in seen what of it may. What has been listed below the folder that is to be
+// cleared is in met: an item that is in two folders, or in itself, is in neither
+// for sure.
+func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backup.ItemID][]*vault.Node, met map[backup.ItemID]bool) (bool, error) {
 	whole := true
 	is, err := c.source.Item(ctx, c.drive.ID, folder.ID)
 	if err != nil {
 		return false, err // if it is gone by itself, the next pass does not see it
 	}
+	folder.CTag = cmp.Or(is.CTag, is.ETag) // what changes it from now on stops its deletion
 	var inside []*vault.Node
-	listed := 0
+	sure, listed := is.Kind == backup.Folder, map[backup.ItemID]bool{}
 	for item, err := range c.source.Children(ctx, c.drive.ID, folder.ID) {
 		if err != nil {
 			return false, err
 		}
-		listed++
-		switch known, why := c.verdict(item); {
+		if listed[item.ID] {
+			continue // pages may tell the same twice, and something else then never
+		}
+		listed[item.ID] = true
+		sure = sure && item.Parent == folder.ID && !met[item.ID]
+		known, why := c.verdict(item)
+		switch {
 		case known == nil:
 			whole = false
 			c.hold(folder, path.Join(folder.Path, item.Name), item.ID, why)
-		case seen[known.ID] == nil:
+		case !met[item.ID]:
 			inside = append(inside, known)
 		}
+		met[item.ID] = true
 	}
-	if is.Kind != backup.Folder || listed < is.ChildCount {
+	if !sure || len(listed) < is.ChildCount {
 		whole = false
 		c.hold(folder, folder.Path, folder.ID, "The source does not say for sure what is in it.")
 	}
-	seen[folder.ID] = []*vault.Node{}
-	var may []*vault.Node
 	for _, n := range inside {
 		if n.Kind == backup.Folder {
-			all, err := c.inspect(ctx, n, seen)
+			all, err := c.inspect(ctx, n, seen, met)
 			if err != nil {
 				return false, err
 			}
@@ -542,11 +549,9 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 				c.hold(folder, "", "", "")
 			}
 		}
-		may = append(may, n)
 	}
-	seen[folder.ID] = may
-	if whole {
-		delete(seen, folder.ID)
+	if !whole {
+		seen[folder.ID] = inside
 	}
 	return whole, nil
 }

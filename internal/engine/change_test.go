@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,9 +15,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -612,6 +615,77 @@ func TestRestoreInPlaceListsFoldersBeforeTheyGo(t *testing.T) {
 	}
 	if got := w.look(home); got["extra"] == "" || got["broken/known.txt"] == "" {
 		t.Errorf("there is %v", got)
+	}
+}
+
+// A listing that tells the same twice, or what is in another folder, or that a
+// folder is in itself, is none by which a folder may go: what came into it
+// meanwhile may be what the listing leaves out.
+func TestRestoreInPlaceBelievesNoListingThatCannotBe(t *testing.T) {
+	for name, lie := range map[string]func(list []map[string]any, folder string) []map[string]any{
+		"twice": func(list []map[string]any, folder string) []map[string]any { return append(list[:2], list[:2]...) },
+		"of another folder": func(list []map[string]any, folder string) []map[string]any {
+			for _, item := range list {
+				item["parentReference"] = map[string]any{"id": "01ANOTHER"}
+			}
+			return list[:2]
+		},
+		"in itself": func(list []map[string]any, folder string) []map[string]any {
+			return append(list, map[string]any{"id": folder, "name": "extra", "folder": map[string]any{}, "parentReference": map[string]any{"id": folder}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var extra atomic.Value // the folder's id
+			extra.Store("")
+			w := newWorldBehind(t, func(sim http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					folder := extra.Load().(string)
+					lies := strings.HasSuffix(r.URL.Path, "/items/"+folder+"/children")
+					if !lies && !strings.HasSuffix(r.URL.Path, "/items/"+folder) || r.Method != http.MethodGet {
+						sim.ServeHTTP(rw, r)
+						return
+					}
+					rec := httptest.NewRecorder()
+					sim.ServeHTTP(rec, r)
+					var answer map[string]any
+					if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil {
+						t.Error(err)
+					}
+					if lies {
+						var page struct{ Value []map[string]any }
+						if err := json.Unmarshal(rec.Body.Bytes(), &page); err != nil {
+							t.Error(err)
+						}
+						slices.SortFunc(page.Value, func(a, b map[string]any) int { return strings.Compare(b["name"].(string), a["name"].(string)) })
+						answer["value"] = lie(page.Value, folder)
+					} else if name == "of another folder" {
+						answer["folder"] = map[string]any{"childCount": 2} // it lags behind
+					}
+					if err := json.NewEncoder(rw).Encode(answer); err != nil {
+						t.Error(err)
+					}
+				})
+			}, "ann")
+			home := w.home(0)
+			w.put(home, map[string]string{"a.txt": "a"})
+			unit := w.protectAll()[0]
+			point := w.backUp(unit)
+			w.put(home, map[string]string{"a.txt": "edited", "extra/known.txt": "known", "extra/other.txt": "known too"})
+			extra.Store(string(w.ids(0)["extra"]))
+			w.onRequest(func(r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/createUploadSession") {
+					w.must(os.WriteFile(filepath.Join(home, "extra/came.txt"), []byte("meanwhile"), 0o644))
+				}
+			})
+			a := w.restore(point, backup.DestinationInPlace)
+			w.onRequest(nil)
+			if got := w.look(home); got["extra/came.txt"] == "" {
+				t.Errorf("what came meanwhile is gone, and the artifact is %s, %+v", a.Status, a.Problem)
+			}
+			if detail(a.Problem, "extra") == "" && detail(a.Problem, "extra/came.txt") == "" {
+				t.Errorf("the artifact is %s, %+v", a.Status, a.Problem)
+			}
+		})
 	}
 }
 

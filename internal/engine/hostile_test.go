@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -544,7 +545,8 @@ func (h *hostileWorld) backUpUnder(profile simtenant.Profile, unit backup.Unit) 
 type restoreExpectation struct {
 	succeeds bool               // the fault passes, or can be worked around
 	changed  bool               // but contents may be other than they were sent
-	only     backup.Destination // the only destination that it hits; "" for both
+	only     backup.Destination // the only destination that it hits; "" for all
+	misses   backup.Destination // one that it does not hit
 }
 
 var restoreExpectations = map[string]restoreExpectation{
@@ -579,6 +581,9 @@ var restoreExpectations = map[string]restoreExpectation{
 	"libraries 500, made nevertheless":            {succeeds: true, only: backup.DestinationNew},
 	"libraries 403":                               {only: backup.DestinationNew},
 	"listings that skip what was written":         {only: backup.DestinationInPlace},
+	"the delta leaves out what was written":       {misses: destinationItems},
+	"listings in which a folder is in itself":     {misses: backup.DestinationNew},
+	"listings that tell the same many times":      {succeeds: true, misses: backup.DestinationNew},
 	"401 in the middle of a restore":              {succeeds: true},
 }
 
@@ -592,8 +597,9 @@ func TestHostileDestination(t *testing.T) {
 			continue
 		}
 		seen[profile.Name] = true
-		for _, to := range []backup.Destination{backup.DestinationInPlace, backup.DestinationNew} {
-			if only := restoreExpectations[profile.Name].only; only != "" && only != to {
+		expected := restoreExpectations[profile.Name]
+		for _, to := range []backup.Destination{backup.DestinationInPlace, backup.DestinationNew, destinationItems} {
+			if only := expected.only; only != "" && only != to || expected.misses == to {
 				continue
 			}
 			t.Run(profile.Name+"/"+string(to), func(t *testing.T) {
@@ -608,6 +614,10 @@ func TestHostileDestination(t *testing.T) {
 		}
 	}
 }
+
+// destinationItems stands for a session that restores all that is at the top of
+// a drive as files and folders.
+const destinationItems backup.Destination = "items"
 
 func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destination) {
 	expected := restoreExpectations[profile.Name]
@@ -628,13 +638,9 @@ func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destinati
 		t.Errorf("the artifact is %s: %+v", a.Status, a.Problem)
 	}
 	now := h.look(home)
-	got := now
-	if to == backup.DestinationNew {
-		h.same("the live drive", before, now)
-		got = state{}
-		if a.RestoredSiteName != "" {
-			got = h.library(unit, a.RestoredSiteName)
-		}
+	got := h.place(unit, a, now, to)
+	if to != backup.DestinationInPlace {
+		h.same("the live drive", before, without(now, "Restored "))
 	}
 	h.wantNamed(a, want, got)
 	if expected.succeeds && !expected.changed {
@@ -644,11 +650,10 @@ func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destinati
 
 	// The source does as it is told again.
 	h.later(time.Hour)
-	a = h.restored(point, to)
-	if got = h.look(home); to == backup.DestinationNew {
-		got = h.library(unit, a.RestoredSiteName)
+	if a, _ = h.restoreUnder(simtenant.Profile{}, point, to); a.Status != backup.ArtifactSucceeded {
+		t.Errorf("the artifact is %s afterwards: %+v", a.Status, a.Problem)
 	}
-	h.same("the place afterwards", want, got)
+	h.same("the place afterwards", want, h.place(unit, a, h.look(home), to))
 	h.backUp(unit)
 	h.check(unit, 0, 0)
 	if t.Failed() {
@@ -661,20 +666,100 @@ func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destinati
 func (h *hostileWorld) restoreUnder(profile simtenant.Profile, p backup.Point, to backup.Destination) (a backup.Artifact, hits int) {
 	h.t.Helper()
 	h.source.Play(profile, isVictim)
+	if to == destinationItems {
+		return h.itemsUnder(p), h.source.Stop()
+	}
 	a = h.activate(p, to)
-	for tries := 0; !a.Status.Final(); tries++ {
-		if tries > maxRestoreFailures {
-			h.t.Fatalf("the restore does not end:\n%s", h.log)
-		}
-		j := h.claim(jobs.Restore, string(a.ID))
-		j.Failures = tries
-		h.engine.restore(h.ctx, j)
-		h.later(5 * time.Hour)
+	h.untilEnd(jobs.Restore, a.ID, h.engine.restore, func() backup.ArtifactStatus {
 		var err error
 		a, err = h.catalog.Artifact(h.ctx, h.tenant, a.Session, a.ID)
 		h.must(err)
-	}
+		return a.Status
+	})
 	return a, h.source.Stop()
+}
+
+// itemsUnder restores all that is at the top of a point as files and folders,
+// and returns what became of them as one artifact.
+func (h *hostileWorld) itemsUnder(p backup.Point) backup.Artifact {
+	h.t.Helper()
+	top, err := h.engine.Item(h.ctx, p, backup.ItemRef{})
+	h.must(err)
+	below, err := h.engine.Children(h.ctx, p, top.ID)
+	h.must(err)
+	var paths []string
+	for _, item := range below {
+		paths = append(paths, item.Name)
+	}
+	s := h.granular(p, paths...)
+	_, err = h.catalog.ActivateSession(h.ctx, h.tenant, s.ID, backup.Stamp{})
+	h.must(err)
+	all := backup.Artifact{Status: backup.ArtifactSucceeded}
+	for _, a := range h.items(s) {
+		h.untilEnd(jobs.RestoreItem, a.ID, h.engine.restoreItem, func() backup.ArtifactStatus {
+			a, err = h.catalog.GranularForWork(h.ctx, h.tenant, a.ID)
+			h.must(err)
+			return a.Status
+		})
+		if a.RestoredPath != "" {
+			all.RestoredSiteName = strings.Split(a.RestoredPath, "/")[1]
+		}
+		if a.Status == backup.ArtifactFailed {
+			all.Status = a.Status
+		}
+		if a.Problem != nil {
+			if all.Problem == nil {
+				all.Problem = &backup.Problem{Message: a.Problem.Message}
+			}
+			if a.Status == backup.ArtifactFailed && len(a.Problem.Details) == 0 {
+				h.t.Errorf("%s failed without a word: %+v", a.Name, a.Problem)
+			}
+			for _, d := range a.Problem.Details {
+				d.Target = cmp.Or(d.Target, a.Name)
+				all.Problem.Details = append(all.Problem.Details, d)
+			}
+		}
+	}
+	return all
+}
+
+// untilEnd runs a restore as often as the queue would.
+func (h *hostileWorld) untilEnd(kind jobs.Kind, id backup.ArtifactID, handler jobs.Handler, status func() backup.ArtifactStatus) {
+	h.t.Helper()
+	for tries := 0; !status().Final(); tries++ {
+		if tries > maxRestoreFailures {
+			h.t.Fatalf("the restore does not end:\n%s", h.log)
+		}
+		j := h.claim(kind, string(id))
+		j.Failures = tries
+		handler(h.ctx, j)
+		h.later(5 * time.Hour)
+	}
+}
+
+// place returns what is where an artifact was restored to.
+func (h *hostileWorld) place(u backup.Unit, a backup.Artifact, now state, to backup.Destination) state {
+	h.t.Helper()
+	switch {
+	case to == backup.DestinationInPlace:
+		return now
+	case a.RestoredSiteName == "":
+		return state{}
+	case to == destinationItems:
+		return below(now, a.RestoredSiteName)
+	}
+	return h.library(u, a.RestoredSiteName)
+}
+
+// without returns a state but for what has a path that begins so.
+func without(s state, path string) state {
+	left := state{}
+	for at, what := range s {
+		if !strings.HasPrefix(at, path) {
+			left[at] = what
+		}
+	}
+	return left
 }
 
 // harm does to a drive what makes people restore it.
@@ -687,7 +772,7 @@ func (h *hostileWorld) harm(home string) {
 	h.must(os.Rename(filepath.Join(home, "moving"), filepath.Join(home, "docs/moved")))
 	h.put(home, map[string]string{
 		"keep.txt": "broken", "docs/victim.txt": "a victim, broken", "docs/a.txt": "b",
-		"extra/x.txt": "extra", "extra/victim x.txt": "an extra victim", "extra victim.txt": "another",
+		"extra/x.txt": "extra", "extra victims/x.txt": "in a victim", "extra victims/deep/y.txt": "deep in a victim", "extra/victim x.txt": "an extra victim", "extra victim.txt": "another",
 	})
 }
 

@@ -1164,6 +1164,25 @@ func restoringProfiles() []Profile {
 		return true
 	}, aSession, aWrite, aFragment, aChange, aFolder, aDelete))
 	add("listings that skip what was written", "An index that lags behind.", items(hidden, aListing, aName))
+	add("listings in which a folder is in itself", "A circle.", victims(on(func(x *exchange) bool {
+		x.pass()
+		page := decode(x.body)
+		list, _ := page["value"].([]any)
+		if x.status != http.StatusOK {
+			return false
+		}
+		page["value"] = append(list, object{"id": x.id, "name": x.name, "folder": object{"childCount": len(list)}, "parentReference": object{"id": x.id}})
+		x.reply(http.StatusOK, page)
+		return true
+	}, aListing)))
+	add("listings that tell the same many times", "Pages that overlap.", on(func(x *exchange) bool {
+		x.pass()
+		page := decode(x.body)
+		list, _ := page["value"].([]any)
+		page["value"] = append(append(list, list...), list...)
+		x.reply(x.status, page)
+		return len(list) > 0
+	}, aListing))
 	add("the delta leaves out what was written", "The holes, after a restore.", items(hidden, aDelta))
 	return list
 }
