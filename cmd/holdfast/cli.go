@@ -138,6 +138,17 @@ func (c *cli) connect(ctx context.Context) error {
 	case err != nil:
 		return usageError{err}
 	}
+	told := ""
+	cfg.Waiting = func(why error, wait time.Duration) {
+		text := why.Error()
+		if e, ok := errors.AsType[*client.Error](why); ok && e.Message != "" {
+			text = e.Message // without the request, which is another each time
+		}
+		if text != told {
+			told = text
+			fmt.Fprintf(c.errs, "%s\nThe request is sent again in %v, and a few times more if need be.\n", oneLine(text), wait.Round(time.Second))
+		}
+	}
 	c.api, err = client.New(cfg)
 	if err != nil {
 		return usageError{err}

@@ -168,6 +168,30 @@ func (s *shell) run(command string) string {
 	return text
 }
 
+// Whoever waits for a server that puts a request off is told why, once.
+func TestWaitingIsSaid(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked > 2 {
+			fmt.Fprint(w, `{"serviceStatus":{"status":"enabled"}}`)
+			return
+		}
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintf(w, `{"error":{"code":"serviceNotAvailable","message":"The volume is not mounted.","innerError":{"request-id":"%d"}}}`, asked)
+	}))
+	defer server.Close()
+	t.Setenv("HOLDFAST_URL", server.URL)
+	t.Setenv("HOLDFAST_TOKEN", "token")
+	var out, errs bytes.Buffer
+	if code := execute(t.Context(), []string{"status", "--json"}, &out, &errs); code != 0 || !strings.Contains(out.String(), "enabled") {
+		t.Errorf("exit code %d: %s", code, &out)
+	}
+	if n := strings.Count(errs.String(), "The volume is not mounted.\nThe request is sent again in 1s"); n != 1 || asked != 3 {
+		t.Errorf("after %d requests it was said %d times: %s", asked, n, &errs)
+	}
+}
+
 func TestReadOwners(t *testing.T) {
 	const id = "1fec4e78-bce4-4aaf-ab1b-5451cc387264"
 	for _, row := range []struct {

@@ -279,6 +279,9 @@ func (c *Client) send(ctx context.Context, method, address string, body, answer 
 		if !again || attempt == attempts {
 			return err
 		}
+		if wait > 0 && c.cfg.Waiting != nil {
+			c.cfg.Waiting(err, wait)
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -40,10 +40,20 @@ func TestRetryAfter(t *testing.T) {
 		}
 		io.WriteString(w, `{"id":"x"}`)
 	})
+	waited := 0
+	c.cfg.Waiting = func(why error, wait time.Duration) {
+		if refused, ok := errors.AsType[*Error](why); !ok || refused.Status != http.StatusTooManyRequests || wait < time.Second {
+			t.Errorf("it waits %v because of %v", wait, why)
+		}
+		waited++
+	}
 	began := time.Now()
 	var answer struct{ ID string }
 	if err := c.Act(t.Context(), "/x", map[string]int{"a": 1}, &answer); err != nil || answer.ID != "x" {
 		t.Fatal(err)
+	}
+	if waited != 1 {
+		t.Errorf("whoever waits was told %d times", waited)
 	}
 	if len(ids) != 2 || ids[0] != ids[1] || ids[0] == "" || bodies[0] != bodies[1] || time.Since(began) < time.Second {
 		t.Errorf("after %v there were %q with %q", time.Since(began), ids, bodies)

@@ -49,6 +49,10 @@ type Config struct {
 
 	CA        []byte            // certificates in PEM form to trust besides the system's
 	Transport http.RoundTripper // what requests travel by; nil: HTTP that trusts CA
+
+	// Waiting is told why a request has to be sent again, and how long the client
+	// waits before it does. May be nil.
+	Waiting func(why error, wait time.Duration)
 }
 
 // ErrNoCredentials says that the environment does not tell as whom to call.
