@@ -15,6 +15,7 @@ func (c *cli) statusCommand() *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "Show whether the service works, and how much it holds", Args: args(0, 0), RunE: c.run(func(ctx context.Context, _ []string) error {
 		type service struct {
 			ServiceStatus struct{ Status, DisableReason string }
+			Vault         string    `json:"@holdfast.vaultProblem"`
 			Damage        int64     `json:"@holdfast.openDamageCount"`
 			Verified      time.Time `json:"@holdfast.verifiedDateTime"`
 			Retention     string    `json:"@holdfast.retentionDisagreement"`
@@ -65,6 +66,9 @@ func (c *cli) statusCommand() *cobra.Command {
 		}
 		lines := []string{"Server", c.url, "Service", why, "Policies", count, "Drives", fmt.Sprint(drives), "Restore sessions", fmt.Sprint(sessions),
 			"Verified", verified, "Damage", damage}
+		if s.Vault != "" {
+			lines = append(lines, "Vault", s.Vault)
+		}
 		if s.Retention != "" {
 			lines = append(lines, "Retention", "nothing expires now. "+s.Retention)
 		}

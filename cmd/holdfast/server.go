@@ -154,6 +154,12 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		TrustedProxies:   cfg.TrustedProxies,
 		AuthorizationURI: cfg.Tenants[0].Authority + "/common/oauth2/v2.0/authorize",
 		RequestsPer10s:   cfg.RequestsPer10s,
+		Vault: func(ctx context.Context, t backup.TenantID) string {
+			if err := s.vaults.trouble(ctx, t); err != nil {
+				return engine.VaultProblem(err).Message
+			}
+			return ""
+		},
 	})
 	if err != nil {
 		return nil, err

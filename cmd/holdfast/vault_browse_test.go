@@ -190,10 +190,16 @@ func TestWhatReadsTheVaultSaysWhatIsTheMatterWithIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(t, http.StatusServiceUnavailable, "serviceNotAvailable", "Check that its volume is mounted")
+		if out := hf(t, 0, "status"); !strings.Contains(out, "There is no vault where the tenant's should be") {
+			t.Errorf("status says nothing of the vault: %s", out)
+		}
 		if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
 			t.Fatal(err)
 		}
 	})
+	if out := hf(t, 0, "status"); strings.Contains(out, "Vault") {
+		t.Errorf("status speaks of the vault, which is well: %s", out)
+	}
 	t.Run("its folders damaged while it is open", func(t *testing.T) {
 		whole := spoil(t, filepath.Join(dir, "q"))
 		check(t, http.StatusServiceUnavailable, "serviceNotAvailable", "The vault is damaged")

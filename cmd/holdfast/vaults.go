@@ -225,19 +225,39 @@ func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 	}
 	wrong := map[backup.TenantID]error{}
 	for t, v := range s.of {
-		select {
-		case <-looks[t]:
-		case <-ctx.Done():
-		}
-		if err := v.state(); err != nil {
+		if err := v.state(seen(ctx, looks[t])); err != nil {
 			wrong[t] = err
 		}
 	}
 	return wrong
 }
 
-// state returns why a vault cannot be used, or nil.
-func (v *tenantVault) state() error {
+// trouble returns why a tenant's vault cannot be used now, or nil. It waits a little
+// for storage that does not answer.
+func (s *vaults) trouble(ctx context.Context, t backup.TenantID) error {
+	v, err := known(s.of, t)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	s.begin(v)
+	return v.state(seen(ctx, v.look(s.there)))
+}
+
+// seen waits for a look, and reports whether it ended before ctx did.
+func seen(ctx context.Context, look <-chan struct{}) bool {
+	select {
+	case <-look:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// state returns why a vault cannot be used, or nil, after a look at its place, of
+// which seen says whether it has ended.
+func (v *tenantVault) state(seen bool) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
@@ -245,7 +265,7 @@ func (v *tenantVault) state() error {
 		return v.err
 	case v.vault == nil:
 		return errOpening
-	case v.looking != nil:
+	case !seen && v.looking != nil: // another's look may have begun since
 		return fmt.Errorf("%w: it does not answer", vault.ErrStorage)
 	case errors.Is(v.gone, vault.ErrOther), errors.Is(v.gone, vault.ErrMissing), errors.Is(v.gone, vault.ErrDamaged):
 		return v.gone

@@ -270,6 +270,27 @@ func TestAHangingVaultBlocksNobody(t *testing.T) {
 	})
 }
 
+// A look that another has begun since is no sign that the storage does not answer.
+func TestALookOfAnotherIsNoHang(t *testing.T) {
+	s := fakeVaults(t, io.Discard, []backup.TenantID{"a"}, func(backup.TenantID) error { return nil })
+	if _, err := s.get(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	v := s.of["a"]
+	if !seen(t.Context(), v.look(nil)) {
+		t.Fatal("the look did not end")
+	}
+	v.looking = make(chan struct{})
+	if err := v.state(true); err != nil {
+		t.Errorf("after a look that ended, and while another goes on: %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := v.state(seen(ended, v.looking)); !errors.Is(err, vault.ErrStorage) {
+		t.Errorf("after a look that did not end: %v", err)
+	}
+}
+
 // A vault that opens only when the server has stopped is closed again, and a
 // server that stops does not wait for it.
 func TestVaultsCloseWhileOneOpens(t *testing.T) {

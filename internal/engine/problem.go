@@ -38,7 +38,7 @@ func explain(err error) (p backup.Problem, lasting bool) {
 	case errors.Is(err, drive.ErrPaused):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source asks to be left alone for a while. The work goes on by itself when the pause is over."}, false
 	case isVault(err):
-		return vaultProblem(err, "the work goes on by itself then"), false
+		return VaultProblem(err), false
 	case errors.Is(err, drive.ErrQuota):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive is full. Free some space in it, or raise its quota, and restore again."}, true
 	case errors.Is(err, drive.ErrNotFound):
@@ -59,6 +59,12 @@ func isVault(err error) bool {
 		}
 	}
 	return false
+}
+
+// VaultProblem says in words for people why a vault cannot be used, as the units say
+// it whose work needs the vault.
+func VaultProblem(err error) backup.Problem {
+	return vaultProblem(err, "the work goes on by itself then")
 }
 
 // vaultProblem says in words for people why a vault cannot be used, what to check,

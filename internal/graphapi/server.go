@@ -42,6 +42,10 @@ type Config struct {
 	// nil: every tenant that a trusted issuer speaks for.
 	Tenants func(backup.TenantID) bool
 
+	// Vault tells why a tenant's vault cannot be used now, in words, or "". nil:
+	// nothing is said of that.
+	Vault func(context.Context, backup.TenantID) string
+
 	// BaseURL is the origin of the links in answers, such as
 	// "https://backup.example.com". Empty: that of the request.
 	BaseURL string

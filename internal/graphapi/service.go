@@ -60,6 +60,9 @@ func (s *Server) getService(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if s.cfg.Vault != nil {
+		addText(&e, "@holdfast.vaultProblem", s.cfg.Vault(x.ctx(), x.tenant()))
+	}
 	if h.Damage > 0 {
 		e.Add("@holdfast.openDamageCount", h.Damage)
 	}

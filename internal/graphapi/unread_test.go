@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -107,11 +108,14 @@ func TestTheServiceSaysHowItsPointsStand(t *testing.T) {
 		if err := w.server.catalog.SetRetention(backup.RetentionPlan{Default: backup.Retention{LegalHold: true}}); err != nil {
 			t.Fatal(err)
 		}
+		w.server.cfg.Vault = func(_ context.Context, tenant backup.TenantID) string {
+			return map[backup.TenantID]string{contoso: "It is away."}[tenant]
+		}
 		got := c.do("GET", "", nil).want(200)
-		if got.json["@holdfast.openDamageCount"] != 1.0 || got.json["@holdfast.verifiedDateTime"] != "2026-11-18T11:06:40Z" || !strings.Contains(fmt.Sprint(got.json["@holdfast.retentionDisagreement"]), "under a legal hold") {
+		if got.json["@holdfast.vaultProblem"] != "It is away." || got.json["@holdfast.openDamageCount"] != 1.0 || got.json["@holdfast.verifiedDateTime"] != "2026-11-18T11:06:40Z" || !strings.Contains(fmt.Sprint(got.json["@holdfast.retentionDisagreement"]), "under a legal hold") {
 			t.Errorf("the service: %s", got.text)
 		}
-		if got := w.app(fabrikam).do("GET", "", nil).want(200); strings.Contains(got.text, "holdfast.openDamage") {
+		if got := w.app(fabrikam).do("GET", "", nil).want(200); strings.Contains(got.text, "holdfast.openDamage") || strings.Contains(got.text, "holdfast.vault") {
 			t.Errorf("another tenant's: %s", got.text)
 		}
 	})
