@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +52,16 @@ as the environment variable PGPASSWORD.`,
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			lines := json.NewEncoder(out)
 			lines.SetEscapeHTML(false)
-			err = c.ExportActivities(cmd.Context(), backup.TenantID(tenant), from, func(a backup.Activity) error { return lines.Encode(a) })
-			return errors.Join(err, out.Flush())
+			n := 0
+			err = c.ExportActivities(cmd.Context(), backup.TenantID(tenant), from, func(a backup.Activity) error { n++; return lines.Encode(a) })
+			if err = errors.Join(err, out.Flush()); err != nil || n > 0 || tenant == "" {
+				return err
+			}
+			known, err := c.Tenants(cmd.Context())
+			if err == nil && !slices.Contains(known, backup.TenantID(tenant)) {
+				err = fail(exitNotFound, "there is no tenant %s in the database", tenant)
+			}
+			return err
 		},
 	}
 	f := export.Flags()

@@ -62,6 +62,10 @@ func TestAuditExport(t *testing.T) {
 	if got := export("--since", begin.AddDate(0, 0, 29).Format(time.DateOnly)); len(got) != n-29*24*3 {
 		t.Errorf("%d lines since then, want %d", len(got), n-29*24*3)
 	}
+	var nothing bytes.Buffer
+	if code := execute(t.Context(), []string{"audit", "export", "--database", url, "--tenant", "99999999-9999-4999-8999-999999999999"}, &nothing, &nothing); code != exitNotFound {
+		t.Errorf("of a tenant that is not there: exit code %d: %s", code, &nothing)
+	}
 	for _, args := range [][]string{{}, {"--database", "nothing"}, {"--database", "sqlite:/nowhere/catalog.db"}, {"--database", url, "--tenant", "x"}, {"--database", url, "--since", "long ago"}} {
 		var out, errs bytes.Buffer
 		if code := execute(t.Context(), append([]string{"audit", "export"}, args...), &out, &errs); code != exitUsage {

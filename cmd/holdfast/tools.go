@@ -143,7 +143,12 @@ func (b *toolbox) vaultConfig(t backup.TenantID) (vault.Config, error) {
 }
 
 // run is what every command does around its own work.
-func (b *toolbox) run(cmd *cobra.Command, alone, one bool, do func(ctx context.Context, out io.Writer) error) error {
+func (b *toolbox) run(cmd *cobra.Command, alone, one bool, do func(ctx context.Context, out io.Writer) error) (err error) {
+	defer func() {
+		if err != nil && cmd.Context().Err() != nil {
+			err = fail(exitStopped, "interrupted; what was done until then stays")
+		}
+	}()
 	if err := b.settings(); err != nil {
 		return err
 	}
@@ -460,7 +465,7 @@ func (b *toolbox) verify(ctx context.Context, out, errs io.Writer, wanted func(c
 		})
 		bar.close()
 		if ctx.Err() != nil {
-			return err
+			return context.Cause(ctx)
 		}
 		if err != nil { // and no other tenant's
 			unread += len(all) - done

@@ -167,6 +167,19 @@ func TestToolsInEveryState(t *testing.T) {
 	}
 }
 
+// A command that is interrupted has not succeeded.
+func TestToolsAreInterrupted(t *testing.T) {
+	data, _ := keptData(t)
+	for _, command := range []string{"vault verify --full", "vault status", "vault repair", "vault accept --yes", "catalog rebuild"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var out bytes.Buffer
+		if code := execute(ctx, append(strings.Fields(command), "--data", data), &out, &out); code != exitStopped || !strings.Contains(out.String(), "interrupted") {
+			t.Errorf("holdfast %s: exit code %d: %s", command, code, &out)
+		}
+	}
+}
+
 // Accept changes nothing that it cannot carry out, takes no vault that is another
 // tenant's, and is in the audit log with who gave it; so are repair and rebuild.
 func TestToolsAreAudited(t *testing.T) {
