@@ -237,6 +237,7 @@ func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.
 // in the folder it goes into.
 func (r *restoration) surveyFolder(ctx context.Context, into drive.Item, a backup.GranularArtifact) (*plan, error) {
 	p := newPlan()
+	p.elsewhere = true
 	var top string
 	for node, err := range r.vault.WalkBelow(ctx, a.Point.Tree, a.Item) {
 		if node.ID == a.Item {
@@ -257,8 +258,7 @@ func (r *restoration) surveyFolder(ctx context.Context, into drive.Item, a backu
 	if err := r.listBelow(ctx, p, into.ID, "", a.Name); err != nil {
 		return nil, err
 	}
-	p.match()
-	return p, nil
+	return p, r.match(ctx, p)
 }
 
 // listBelow adds what a live folder holds, and all below it, to a plan; only

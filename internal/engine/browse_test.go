@@ -167,6 +167,103 @@ func TestRestoreOfItemsStoppedAnywhere(t *testing.T) {
 	t.Log(stops, "stops")
 }
 
+// What somebody puts into the folder that is restored into, or edits or moves in
+// there, while the restore is at work is neither written over nor taken for what
+// was restored.
+func TestRestoreOfItemsSparesWhatOthersPutThere(t *testing.T) {
+	const own = "of somebody"
+	for name, tt := range map[string]struct {
+		files  map[string]string
+		meddle func(w *world, place string) // when the last upload begins
+		want   map[string]string
+		named  string
+	}{
+		"a file of its name": {
+			map[string]string{"folder/a.txt": "the content of a", "folder/b.txt": "b"},
+			func(w *world, place string) {
+				w.must(os.WriteFile(filepath.Join(place, "folder/b.txt"), []byte(own), 0o644))
+			},
+			map[string]string{"folder/a.txt": "the content of a", "folder/b.txt": own}, "folder/b.txt",
+		},
+		"a file of its name and size": {
+			map[string]string{"folder/a.txt": "the content of a", "folder/b.txt": "eleven long"},
+			func(w *world, place string) {
+				w.must(os.WriteFile(filepath.Join(place, "folder/b.txt"), []byte(own), 0o644))
+			},
+			map[string]string{"folder/a.txt": "the content of a", "folder/b.txt": own}, "folder/b.txt",
+		},
+		"an edit": {
+			map[string]string{"folder/a.txt": "eleven long", "folder/b.txt": "b"},
+			func(w *world, place string) {
+				w.must(os.WriteFile(filepath.Join(place, "folder/a.txt"), []byte(own), 0o644))
+			},
+			map[string]string{"folder/a.txt": own, "folder/b.txt": "b"}, "folder/a.txt",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "ann")
+			w.engine.Transfers = 1
+			home := w.home(0)
+			w.put(home, tt.files)
+			unit := w.protectAll()[0]
+			point := w.backUp(unit)
+			place := filepath.Join(home, "Restored "+w.engine.Clock().UTC().Format(time.DateOnly)+" R0")
+			uploads := 0
+			w.onRequest(func(r *http.Request) {
+				if !strings.HasSuffix(r.URL.Path, "/createUploadSession") {
+					return
+				}
+				if uploads++; uploads == len(tt.files) {
+					tt.meddle(w, place)
+				}
+			})
+			s := w.restoreItems(point, "folder")
+			w.onRequest(nil)
+			if s.Status != backup.SessionFailed || detail(s.Problem, tt.named) == "" {
+				t.Errorf("the session is %s, %+v", s.Status, s.Problem)
+			}
+			got := w.look(place)
+			for at, content := range tt.want {
+				if !strings.HasPrefix(got[at], digest([]byte(content))) {
+					t.Errorf("%s is %q", at, got[at])
+				}
+			}
+			if len(got) != len(tt.want)+1 {
+				t.Errorf("there is %v", got)
+			}
+		})
+	}
+	t.Run("the very items", func(t *testing.T) {
+		w := newWorld(t, "ann")
+		home := w.home(0)
+		w.put(home, map[string]string{"b.txt": "b", "folder/a.txt": "a"})
+		unit := w.protectAll()[0]
+		point := w.backUp(unit)
+		s := w.granular(point, "b.txt", "folder")
+		_, err := w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
+		w.must(err)
+		file, folder := w.items(s)[0], w.items(s)[1]
+		if file.Name == "folder" {
+			file, folder = folder, file
+		}
+		w.run(jobs.RestoreItem, string(file.ID), w.engine.restoreItem)
+		file, err = w.catalog.GranularForWork(w.ctx, w.tenant, file.ID)
+		w.must(err)
+		place := filepath.Dir(filepath.Join(home, filepath.FromSlash(file.RestoredPath)))
+		w.must(os.WriteFile(filepath.Join(home, "folder/a.txt"), []byte(own), 0o644))
+		w.must(os.Rename(filepath.Join(home, "folder"), filepath.Join(place, "folder")))
+		w.run(jobs.RestoreItem, string(folder.ID), w.engine.restoreItem)
+		if got := w.look(place); !strings.HasPrefix(got["folder/a.txt"], digest([]byte(own))) {
+			t.Errorf("there is %v", got)
+		}
+		folder, err = w.catalog.GranularForWork(w.ctx, w.tenant, folder.ID)
+		w.must(err)
+		if folder.Status != backup.ArtifactFailed || detail(folder.Problem, "folder/a.txt") == "" {
+			t.Errorf("the artifact is %s, %+v", folder.Status, folder.Problem)
+		}
+	})
+}
+
 // A folder restored into that holds another one, and that another, without end,
 // ends the restore and not the process.
 func TestRestoreOfItemsIntoFoldersWithoutEnd(t *testing.T) {

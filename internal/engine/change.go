@@ -331,6 +331,9 @@ func (c *change) settled(w *want, item drive.Item) {
 	entry.Parent = c.liveID(w.Parent)
 	w.live = &vault.Node{Entry: entry, Path: w.Path}
 	c.taken[item.ID] = w
+	if item.ID != w.ID {
+		c.restoration.made[w.ID] = item.ID
+	}
 }
 
 // move gives an item its name and its parent, and its times unless an upload
@@ -380,6 +383,10 @@ func (c *change) files(ctx context.Context) error {
 // is written over it.
 var errUnsaved = fmt.Errorf("its present content is in no point: %w", drive.ErrChanged)
 
+// errNotOurs: what has a file's name in another place than the point's own was
+// not written by the restore, or not last.
+var errNotOurs = fmt.Errorf("what is there by its name is somebody else's: %w", drive.ErrExists)
+
 func (c *change) file(ctx context.Context, w *want) error {
 	if c.liveID(w.Parent) == "" {
 		return errNoParent
@@ -390,6 +397,9 @@ func (c *change) file(ctx context.Context, w *want) error {
 		})
 	}
 	stale, seen := w.stale(), *w.live
+	if !c.exact && stale && !c.ours(w) {
+		return errNotOurs
+	}
 	unsaved := c.unsaved[w.live.ID] != ""
 	if c.misplaced(w) || !stale {
 		if err := c.move(ctx, w, stale && !unsaved); err != nil {
@@ -449,6 +459,7 @@ func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
 	defer c.mu.Unlock()
 	c.read++
 	c.sent[item.ID] = true
+	delete(c.proven, item.ID)
 	if item.Size == w.Size && item.Hash != "" && item.Hash == w.StoredHash() {
 		seed := entryOf(item, backup.File)
 		seed.Content = w.Content

@@ -544,47 +544,53 @@ func (h *hostileWorld) backUpUnder(profile simtenant.Profile, unit backup.Unit) 
 // named by its path.
 type restoreExpectation struct {
 	succeeds bool               // the fault passes, or can be worked around
-	changed  bool               // but contents may be other than they were sent
+	changed  bool               // but not all need be as it shall be
+	all      bool               // it does not hit single items only
 	only     backup.Destination // the only destination that it hits; "" for all
 	misses   backup.Destination // one that it does not hit
 }
 
 var restoreExpectations = map[string]restoreExpectation{
-	"upload 409 for a while":                      {succeeds: true},
-	"upload 429 with a long pause":                {succeeds: true},
-	"upload answered with a login page":           {succeeds: true},
-	"the session is gone once":                    {succeeds: true},
-	"the session's token has expired":             {succeeds: true},
-	"the upload's answer is lost":                 {succeeds: true},
-	"the upload's answer is a login page":         {succeeds: true},
-	"the service rewrites what was uploaded":      {succeeds: true, changed: true},
-	"the upload's answer is another item":         {succeeds: true},
-	"the upload's answer is another living item":  {succeeds: true},
-	"changes answered with another item":          {succeeds: true, only: backup.DestinationInPlace},
-	"changes answered with another living item":   {succeeds: true, only: backup.DestinationInPlace},
-	"changes answered with nothing":               {succeeds: true, only: backup.DestinationInPlace},
-	"folders answered with another living folder": {succeeds: true},
-	"uploads answered with nothing":               {succeeds: true},
-	"uploads under another name":                  {succeeds: true},
-	"a bit flips on the way up":                   {succeeds: true},
-	"nonsense about what is expected next":        {succeeds: true},
-	"changes ignored":                             {only: backup.DestinationInPlace},
-	"changes 409 for good":                        {only: backup.DestinationInPlace},
-	"changes 423 for good":                        {only: backup.DestinationInPlace},
-	"changes whose answer is lost":                {succeeds: true, only: backup.DestinationInPlace},
-	"deletes answered 404":                        {only: backup.DestinationInPlace},
-	"deletes answered, not done":                  {only: backup.DestinationInPlace},
-	"deletes 403 for good":                        {only: backup.DestinationInPlace},
-	"deletes 423 for good":                        {only: backup.DestinationInPlace},
-	"deletes whose answer is lost":                {succeeds: true, only: backup.DestinationInPlace},
-	"folders 500, made nevertheless":              {succeeds: true},
-	"libraries 500, made nevertheless":            {succeeds: true, only: backup.DestinationNew},
-	"libraries 403":                               {only: backup.DestinationNew},
-	"listings that skip what was written":         {only: backup.DestinationInPlace},
-	"the delta leaves out what was written":       {misses: destinationItems},
-	"listings in which a folder is in itself":     {misses: backup.DestinationNew},
-	"listings that tell the same many times":      {succeeds: true, misses: backup.DestinationNew},
-	"401 in the middle of a restore":              {succeeds: true},
+	"upload 409 for a while":                           {succeeds: true},
+	"upload 429 with a long pause":                     {succeeds: true},
+	"upload answered with a login page":                {succeeds: true},
+	"the session is gone once":                         {succeeds: true},
+	"the session's token has expired":                  {succeeds: true},
+	"the upload's answer is lost":                      {succeeds: true},
+	"the upload's answer is a login page":              {succeeds: true},
+	"the service rewrites what was uploaded":           {succeeds: true, changed: true},
+	"the upload's answer is another item":              {succeeds: true},
+	"the upload's answer is another living item":       {succeeds: true},
+	"changes answered with another item":               {succeeds: true, only: backup.DestinationInPlace},
+	"changes answered with another living item":        {succeeds: true, only: backup.DestinationInPlace},
+	"changes answered with nothing":                    {succeeds: true, only: backup.DestinationInPlace},
+	"folders answered with another living folder":      {succeeds: true},
+	"uploads answered with nothing":                    {succeeds: true},
+	"uploads under another name":                       {succeeds: true},
+	"a bit flips on the way up":                        {succeeds: true},
+	"nonsense about what is expected next":             {succeeds: true},
+	"changes ignored":                                  {only: backup.DestinationInPlace},
+	"changes 409 for good":                             {only: backup.DestinationInPlace},
+	"changes 423 for good":                             {only: backup.DestinationInPlace},
+	"changes whose answer is lost":                     {succeeds: true, only: backup.DestinationInPlace},
+	"deletes answered 404":                             {only: backup.DestinationInPlace},
+	"deletes answered, not done":                       {only: backup.DestinationInPlace},
+	"deletes 403 for good":                             {only: backup.DestinationInPlace},
+	"deletes 423 for good":                             {only: backup.DestinationInPlace},
+	"deletes whose answer is lost":                     {succeeds: true, only: backup.DestinationInPlace},
+	"folders 500, made nevertheless":                   {succeeds: true},
+	"libraries 500, made nevertheless":                 {succeeds: true, only: backup.DestinationNew},
+	"503 for every write":                              {all: true},
+	"upload 507":                                       {all: true},
+	"libraries 403":                                    {all: true, only: backup.DestinationNew},
+	"listings that skip what was written":              {misses: backup.DestinationNew},
+	"a bit flips on the way up, and nothing is hashed": {succeeds: true},
+	"half of it is kept":                               {succeeds: true},
+	"one byte of it is kept":                           {succeeds: true},
+	"the delta leaves out what was written":            {succeeds: true, changed: true, misses: destinationItems},
+	"listings in which a folder is in itself":          {misses: backup.DestinationNew},
+	"listings that tell the same many times":           {succeeds: true, misses: backup.DestinationNew},
+	"401 in the middle of a restore":                   {succeeds: true},
 }
 
 // Whatever a source says while it is restored to, the restore ends, and names
@@ -643,6 +649,11 @@ func hostileRestore(t *testing.T, profile simtenant.Profile, to backup.Destinati
 		h.same("the live drive", before, without(now, "Restored "))
 	}
 	h.wantNamed(a, want, got)
+	for path, what := range want {
+		if !expected.all && !isVictim(path) && got[path] != what {
+			t.Errorf("%s, which is no victim, is %q, not %q", path, got[path], what)
+		}
+	}
 	if expected.succeeds && !expected.changed {
 		h.same("the place", want, got)
 	}

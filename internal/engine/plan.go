@@ -21,6 +21,11 @@ type plan struct {
 	taken map[backup.ItemID]*want // by the live id
 	lives map[backup.ItemID]*vault.Node
 	extra map[backup.ItemID]*vault.Node // live, and not in the point
+	// made are the live ids of what the restore made, by the ids in the point.
+	made map[backup.ItemID]backup.ItemID
+	// elsewhere says that the place is not the one that the point was taken of.
+	// Whatever has the id of an item there was moved in, and is not that item.
+	elsewhere bool
 
 	// unsaved are live items whose present content the vault does not hold, and
 	// why: nothing is written over them.
@@ -49,6 +54,7 @@ type want struct {
 	// proven says that the live content is right although what the source
 	// states of it is not that of the point.
 	proven bool
+	broken bool   // the live content is known to be wrong, whatever is stated of it
 	remark string // what a person should know of how it came back, or ""
 }
 
@@ -94,7 +100,8 @@ func (p *plan) addRoot(wanted vault.Node, live vault.Entry) {
 	p.byID[wanted.ID] = &want{Node: wanted, live: &vault.Node{Entry: live}}
 }
 
-// match pairs what shall be with what is: by id, then by place. Of items whose
+// match pairs what shall be with what is: by what was made of it, by id, then by
+// place. Of items whose
 // names are one to the source, each is paired by its very name first, so that
 // no two are taken for one.
 func (p *plan) match() {
@@ -102,8 +109,11 @@ func (p *plan) match() {
 		return cmp.Or(cmp.Compare(depth(a.Path), depth(b.Path)), strings.Compare(a.Path, b.Path))
 	})
 	for _, w := range p.wants {
-		if live := p.lives[w.ID]; live != nil && live.Kind == w.Kind && p.apart[live.ID] == "" {
-			p.pair(w, live)
+		for _, id := range []backup.ItemID{p.made[w.ID], w.ID} {
+			live := p.lives[id]
+			if w.live == nil && live != nil && live.Kind == w.Kind && p.taken[id] == nil && p.apart[id] == "" && (id != w.ID || !p.elsewhere) {
+				p.pair(w, live)
+			}
 		}
 	}
 	free := map[place][]*vault.Node{}
@@ -240,7 +250,7 @@ func (w *want) stale() bool {
 	switch {
 	case w.Kind == backup.Folder, w.proven:
 		return false
-	case w.live == nil:
+	case w.live == nil, w.broken:
 		return true
 	case w.live.Content != "" && w.Content != "":
 		return w.live.Content != w.Content
@@ -252,6 +262,12 @@ func (w *want) stale() bool {
 		return w.live.Hash != w.StoredHash()
 	}
 	return w.live.Hash != "" || !sameSecond(w.live.Modified, w.Modified)
+}
+
+// unstated reports whether nothing that the source states of a live file tells
+// its content from another of the same size and time.
+func (w *want) unstated() bool {
+	return w.Kind == backup.File && w.live != nil && w.Size > 0 && w.live.Content == "" && (w.live.Hash == "" || w.StoredHash() == "")
 }
 
 // aged reports whether an item's time is not what it shall be. Sources keep

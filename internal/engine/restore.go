@@ -202,10 +202,12 @@ type restoration struct {
 
 	// What this run has done and found, in all its passes.
 	mu      sync.Mutex
-	read    int                           // contents that the vault gave
-	seeds   map[backup.ItemID]vault.Entry // what was uploaded, by live id: the backup that follows need not download it
-	sent    map[backup.ItemID]bool        // live ids that were written to
-	refused map[backup.ItemID]bool        // whose names the source takes for another's, by the id in the point
+	read    int                             // contents that the vault gave
+	seeds   map[backup.ItemID]vault.Entry   // what was uploaded, by live id: the backup that follows need not download it
+	sent    map[backup.ItemID]bool          // live ids that were written to
+	made    map[backup.ItemID]backup.ItemID // live ids of what was made, by the ids in the point
+	proven  map[backup.ItemID]vault.Entry   // live files as they were when their contents were read and found right
+	refused map[backup.ItemID]bool          // whose names the source takes for another's, by the id in the point
 	// apart are live items whose present content the vault holds as it was
 	// handed out, which is not what the source states, and why: they stay,
 	// beside what shall be.
@@ -217,7 +219,8 @@ type restoration struct {
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
 	return &restoration{
 		e: e, job: j, unit: to.unit, point: p, source: to.source, vault: to.vault, drive: to.live,
-		seeds: map[backup.ItemID]vault.Entry{}, sent: map[backup.ItemID]bool{}, refused: map[backup.ItemID]bool{}, apart: map[backup.ItemID]string{}, aside: map[backup.ItemID]string{}, damaged: map[string]damaged{},
+		seeds: map[backup.ItemID]vault.Entry{}, sent: map[backup.ItemID]bool{},
+		made: map[backup.ItemID]backup.ItemID{}, proven: map[backup.ItemID]vault.Entry{}, refused: map[backup.ItemID]bool{}, apart: map[backup.ItemID]string{}, aside: map[backup.ItemID]string{}, damaged: map[string]damaged{},
 	}
 }
 
@@ -292,6 +295,8 @@ func (r *restoration) oneFile(ctx context.Context, n vault.Node, err error) erro
 	switch {
 	case stopped(ctx, err), errors.Is(err, drive.ErrQuota), errors.Is(err, vault.ErrMissing), errors.Is(err, vault.ErrOther):
 		return err
+	case errors.Is(err, errNoParent), errors.Is(err, errNotOurs):
+		return nil
 	case isDamage(err):
 	case errors.Is(err, vault.ErrStorage):
 		// Is it this content, or all of the vault?
@@ -343,7 +348,9 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 		}
 	}
 	p.apart = r.apart
-	p.match()
+	if err := r.match(ctx, p); err != nil {
+		return nil, err
+	}
 	return p, r.spare(ctx, p, now.Point.Tree)
 }
 
@@ -578,8 +585,15 @@ func (r *restoration) prove(ctx context.Context, p *plan) error {
 	group, inGroup := newGroup(ctx)
 	group.SetLimit(r.e.Transfers)
 	for _, w := range p.wants {
-		if w.live == nil || !w.stale() || p.unsaved[w.live.ID] != "" && w.live.Size < 0 {
+		if w.live == nil || !w.stale() && (r.exact || !w.unstated()) || p.unsaved[w.live.ID] != "" && w.live.Size < 0 {
 			continue
+		}
+		if was, ok := r.proven[w.live.ID]; ok && was.CTag != "" && was.CTag == w.live.CTag && was.Modified.Equal(w.live.Modified) {
+			w.proven = true
+			continue
+		}
+		if !r.exact && r.made[w.ID] != w.live.ID && !r.ours(w) {
+			continue // it only has the name of what shall be there
 		}
 		if !r.sent[w.live.ID] && r.exact {
 			// An earlier run may have sent it, and been killed.
@@ -600,7 +614,12 @@ func (r *restoration) prove(ctx context.Context, p *plan) error {
 			case err != nil:
 				return nil // it stays to be done
 			}
-			w.proven = found != broken
+			w.proven, w.broken = found != broken, found == broken
+			if found == same {
+				r.mu.Lock()
+				r.proven[w.live.ID] = w.live.Entry
+				r.mu.Unlock()
+			}
 			if found == rewritten {
 				w.remark = fmt.Sprintf("It was written, and the service keeps it with another content than was sent, of %d bytes in place of %d: "+
 					"it writes into some files itself, such as Office documents. Or somebody has edited it since.", w.live.Size, w.Size)
@@ -683,6 +702,7 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 		return nil, err
 	}
 	p := newPlan()
+	p.elsewhere = true
 	var root vault.Entry
 	for _, item := range listed.items {
 		switch {
@@ -711,8 +731,37 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 			return nil, fmt.Errorf("list the point: %w", err)
 		}
 	}
+	return p, r.match(ctx, p)
+}
+
+// match pairs what a plan wants with what is there. What this restore has made
+// and the source's list leaves out is asked for by its id: an index may lag
+// behind.
+func (r *restoration) match(ctx context.Context, p *plan) error {
+	for id, live := range r.made {
+		if p.byID[id] == nil || p.lives[live] != nil || p.unsaved[live] != "" {
+			continue
+		}
+		item, err := r.source.Item(ctx, r.drive.ID, live)
+		switch {
+		case err == nil && !item.Deleted && item.Kind == p.byID[id].Kind:
+			p.addLive(vault.Node{Entry: entryOf(item, item.Kind), Path: p.byID[id].Path})
+		case err != nil && !errors.Is(err, drive.ErrNotFound):
+			if err := r.sourceAway(ctx, err); err != nil {
+				return fmt.Errorf("read item %s: %w", live, err)
+			}
+		}
+	}
+	p.made = r.made
 	p.match()
-	return p, nil
+	return nil
+}
+
+// ours reports whether a live file in a place that is not the point's own is
+// one that the restore, or an earlier run of it, wrote and nobody has touched
+// since: whatever else changes a content sets another time.
+func (r *restoration) ours(w *want) bool {
+	return sameSecond(w.live.Modified, w.Modified) || w.Modified.IsZero() && r.made[w.ID] == w.live.ID
 }
 
 // outcome is what an artifact's error says: what of left could not be done, and
@@ -783,6 +832,8 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 		code, why = backup.VaultDamaged, "Its content is damaged in the vault. An earlier or later restore point may hold another."
 	case unsaved != "":
 		code, why = backup.LeftAsItIs, "It was left as it is. "+unsaved
+	case errors.Is(err, errNotOurs):
+		why = "What is there by its name was put there, or edited, by somebody else, and was left as it is."
 	case errors.Is(err, errNoParent):
 		why = "The folder that it belongs into could not be made."
 	case errors.Is(err, drive.ErrLocked):
@@ -795,8 +846,6 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 		code, why = backup.ResourceLocked, "An earlier upload of it is still open at the source, which ends by itself. Restore again in a while."
 	case nameTaken(err):
 		why = "Something else has its name."
-	case errors.Is(err, drive.ErrUploading):
-		why = "An earlier upload of it is still open at the source. Restore again in a while."
 	case errors.Is(err, drive.ErrExists):
 		why = "The source says that it conflicts with another change. Restore again in a while."
 	case errors.Is(err, drive.ErrChanged):

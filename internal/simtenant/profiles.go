@@ -1067,6 +1067,29 @@ func restoringProfiles() []Profile {
 		x.r.Body = io.NopCloser(bytes.NewReader(flip(b, 3)))
 		return len(b) > 0
 	}, aFragment))))
+	add("a bit flips on the way up, and nothing is hashed", "The same, at a source that states no hashes.", both(
+		items(every(func(item object) {
+			if item["file"] != nil {
+				item["file"] = object{}
+			}
+		})),
+		victims(times(1, on(func(x *exchange) bool {
+			b, _ := io.ReadAll(x.r.Body)
+			x.r.Body = io.NopCloser(bytes.NewReader(flip(b, 3)))
+			return len(b) > 0
+		}, aFragment)))))
+	add("half of it is kept", "A store that loses some of what was uploaded, once.", victims(times(1, on(func(x *exchange) bool {
+		b, _ := io.ReadAll(x.r.Body)
+		return resized(x, b, b[:len(b)/2])
+	}, aFragment))))
+	add("half of it is kept, always", "The same, for good.", victims(on(func(x *exchange) bool {
+		b, _ := io.ReadAll(x.r.Body)
+		return resized(x, b, b[:len(b)/2])
+	}, aFragment)))
+	add("one byte of it is kept", "The same, nearly all of it.", victims(times(1, on(func(x *exchange) bool {
+		b, _ := io.ReadAll(x.r.Body)
+		return resized(x, b, b[:min(len(b), 1)])
+	}, aFragment))))
 	add("nonsense about what is expected next", "Ranges that are none.", victims(times(3, on(answers202(`{"nextExpectedRanges":["x-y"]}`), aFragment))))
 	add("changes ignored", "A service that says yes and does nothing.", victims(on(ignored, aChange)))
 	add("changes 409 for good", "A name that something invisible has.", victims(on(refused(409, "nameAlreadyExists"), aChange)))
@@ -1225,14 +1248,18 @@ func ignored(x *exchange) bool {
 // rewritten adds to a content that is uploaded in one part.
 func rewritten(x *exchange) bool {
 	b, _ := io.ReadAll(x.r.Body)
+	return resized(x, b, append(bytes.Clone(b), "<docProps>of the service</docProps>"...))
+}
+
+// resized puts another content in the place of one that is uploaded in one part.
+func resized(x *exchange, b, other []byte) bool {
 	x.r.Body = io.NopCloser(bytes.NewReader(b))
-	if n := strconv.Itoa(len(b)); len(b) == 0 || !strings.HasSuffix(x.r.Header.Get("Content-Range"), "/"+n) {
+	if len(b) == 0 || len(other) == 0 || !strings.HasSuffix(x.r.Header.Get("Content-Range"), "/"+strconv.Itoa(len(b))) {
 		return false
 	}
-	b = append(b, "<docProps>of the service</docProps>"...)
-	n := len(b)
+	n := len(other)
 	x.r = x.r.Clone(x.r.Context())
-	x.r.Body, x.r.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(n)
+	x.r.Body, x.r.ContentLength = io.NopCloser(bytes.NewReader(other)), int64(n)
 	x.r.Header.Set("Content-Length", strconv.Itoa(n))
 	x.r.Header.Set("Content-Range", "bytes 0-"+strconv.Itoa(n-1)+"/"+strconv.Itoa(n))
 	return true
