@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -430,14 +431,14 @@ func TestWhatTheServiceRewritesIsUploadedOnce(t *testing.T) {
 				s := newSource(t)
 				newSession(s, len(body))
 				s.on(replace, reply(`{"uploadUrl":"%s/up?tempauth=1"}`, s.URL))
-				done := false
+				var done atomic.Bool // a connection that broke may still be served
 				put := func(w http.ResponseWriter, r *http.Request) {
 					io.Copy(io.Discard, r.Body)
-					if done {
+					if done.Load() {
 						refuse(404, "itemNotFound", "uploadSessionNotFound", "")(w, r)
 						return
 					}
-					done = true
+					done.Store(true)
 					if answer == "lost" {
 						panic(http.ErrAbortHandler)
 					}
@@ -447,14 +448,14 @@ func TestWhatTheServiceRewritesIsUploadedOnce(t *testing.T) {
 				s.on("PUT /up", put)
 				s.on("GET /up", status(404))
 				s.on(namedPath, func(w http.ResponseWriter, r *http.Request) {
-					if !done {
+					if !done.Load() {
 						w.WriteHeader(404)
 						return
 					}
 					fmt.Fprint(w, tt.after)
 				})
 				s.on(item, func(w http.ResponseWriter, r *http.Request) {
-					if !done { // of the same times and size as the upload
+					if !done.Load() { // of the same times and size as the upload
 						fmt.Fprint(w, strings.NewReplacer(`"e2"`, `"e1"`, `"c2"`, `"c1"`).Replace(tt.after))
 						return
 					}
