@@ -588,7 +588,10 @@ func (r *restoration) prove(ctx context.Context, p *plan) error {
 		if w.live == nil || !w.stale() && (r.exact || !w.unstated()) || p.unsaved[w.live.ID] != "" && w.live.Size < 0 {
 			continue
 		}
-		if was, ok := r.proven[w.live.ID]; ok && was.CTag != "" && was.CTag == w.live.CTag && was.Modified.Equal(w.live.Modified) {
+		r.mu.Lock()
+		was, ok := r.proven[w.live.ID]
+		r.mu.Unlock()
+		if ok && was.CTag != "" && was.CTag == w.live.CTag && was.Modified.Equal(w.live.Modified) {
 			w.proven = true
 			continue
 		}
