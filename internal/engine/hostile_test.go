@@ -582,6 +582,8 @@ var restoreExpectations = map[string]restoreExpectation{
 	"libraries 500, made nevertheless":                 {succeeds: true, only: backup.DestinationNew},
 	"503 for every write":                              {all: true},
 	"upload 507":                                       {all: true},
+	"every second write throttled":                     {all: true},
+	"every third answer to a write cut":                {all: true},
 	"libraries 403":                                    {all: true, only: backup.DestinationNew},
 	"listings that skip what was written":              {misses: backup.DestinationNew},
 	"a bit flips on the way up, and nothing is hashed": {succeeds: true},
