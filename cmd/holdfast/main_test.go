@@ -197,14 +197,19 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 	if code, body := status("/metrics"); code != http.StatusOK || !strings.Contains(body, "holdfast_changes_found_total 0") {
 		t.Errorf("/metrics = %d %s", code, body)
 	}
+	lookAgain := func() {
+		d.server.retention.Lock()
+		defer d.server.retention.Unlock()
+		d.server.retention.at = time.Time{}
+	}
 	if err := d.server.catalog.SetRetention(backup.RetentionPlan{Default: backup.Retention{LegalHold: true}}); err != nil {
 		t.Fatal(err)
 	}
-	d.server.retention.at = time.Time{}
+	lookAgain()
 	if code, body := status("/readyz"); code != http.StatusOK || !strings.Contains(body, "keeps what has expired") {
 		t.Errorf("with another retention than is in force /readyz = %d %s", code, body)
 	}
-	d.server.retention.at = time.Time{}
+	lookAgain()
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if now := d.server.disagreeing(ended); len(now) != 1 {

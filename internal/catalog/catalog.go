@@ -23,6 +23,7 @@ package catalog
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/backup"
@@ -57,7 +58,7 @@ type Catalog struct {
 	maxActive int
 	batch     int // how many rows a large change writes in one transaction; between two, others have their turn
 	cfg       Config
-	plan      backup.RetentionPlan // what the configuration says; the zero plan is as Microsoft keeps
+	plan      atomic.Pointer[backup.RetentionPlan] // what the configuration says; the zero plan is as Microsoft keeps
 }
 
 // New returns a catalog on db that enqueues its work on q.
@@ -71,7 +72,9 @@ func New(db *database.DB, q *jobs.Queue, cfg Config) *Catalog {
 	if cfg.ServiceStatus == "" {
 		cfg.ServiceStatus = backup.ServiceEnabled
 	}
-	return &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
+	c := &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
+	c.plan.Store(&backup.RetentionPlan{})
+	return c
 }
 
 // Failures that workers, not callers, are told about.

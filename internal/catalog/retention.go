@@ -33,8 +33,7 @@ var ErrRetentionDisagrees = errors.New("the configuration and the database disag
 
 // SetRetention has new policies keep their points as plan says by default, and
 // a tenant whose retention is not in the database yet begin with all of plan.
-// It is called before the catalog is used. The error says what is wrong with
-// the plan.
+// The error says what is wrong with the plan.
 func (c *Catalog) SetRetention(plan backup.RetentionPlan) error {
 	if _, err := backup.NewKeeping(plan.Default); err != nil {
 		return fmt.Errorf("default: %w", err)
@@ -44,17 +43,18 @@ func (c *Catalog) SetRetention(plan backup.RetentionPlan) error {
 			return fmt.Errorf("policy %s: %w", id, err)
 		}
 	}
-	c.plan = plan
+	c.plan.Store(&plan)
 	return nil
 }
 
 // planned is what the configuration says of a policy, or of the tenant for "".
 // A hold by default is the tenant's.
 func (c *Catalog) planned(p backup.PolicyID) backup.Retention {
-	if own, ok := c.plan.Policies[p]; ok {
+	plan := c.plan.Load()
+	if own, ok := plan.Policies[p]; ok {
 		return own
 	}
-	r := c.plan.Default
+	r := plan.Default
 	r.LegalHold = r.LegalHold && p == ""
 	return r
 }
@@ -111,7 +111,7 @@ func (c *Catalog) keeping(ctx context.Context, db database.Queryer, tenant backu
 	kept, known := all.of(policy)
 	if !known {
 		kept = c.planned(policy)
-		kept.LegalHold = kept.LegalHold || c.plan.Default.LegalHold
+		kept.LegalHold = kept.LegalHold || c.plan.Load().Default.LegalHold
 	}
 	return backup.NewKeeping(kept)
 }
@@ -203,7 +203,8 @@ func (c *Catalog) AdoptRetention(ctx context.Context, tenant backup.TenantID) er
 // disagrees with what the database says of a tenant's retention, "" if in
 // nothing. While it does, ExpirePoints does nothing here.
 func (c *Catalog) RetentionDisagreement(ctx context.Context, tenant backup.TenantID) (string, error) {
-	if len(c.plan.Policies) == 0 && !c.plan.Default.LegalHold {
+	plan := c.plan.Load()
+	if len(plan.Policies) == 0 && !plan.Default.LegalHold {
 		return "", nil
 	}
 	all, err := readRetentions(ctx, c.db.Read(), tenant, "")
@@ -215,11 +216,11 @@ func (c *Catalog) RetentionDisagreement(ctx context.Context, tenant backup.Tenan
 		return "", nil // all of it will be taken from the configuration
 	}
 	var wrong []string
-	if c.plan.Default.LegalHold && !own.Kept.LegalHold {
+	if plan.Default.LegalHold && !own.Kept.LegalHold {
 		wrong = append(wrong, "by default everything is under a legal hold, and here the tenant is under none")
 	}
-	for _, p := range slices.Sorted(maps.Keys(c.plan.Policies)) {
-		planned := c.plan.Policies[p]
+	for _, p := range slices.Sorted(maps.Keys(plan.Policies)) {
+		planned := plan.Policies[p]
 		r, known := all[p]
 		switch {
 		case known && !r.Kept.Equal(planned):
