@@ -124,6 +124,10 @@ func (s *Service) entra(w http.ResponseWriter, r *http.Request) bool {
 	switch strings.ToLower(rest) {
 	case "oauth2/v2.0/token":
 		method, serve = http.MethodPost, s.serveToken
+	case "oauth2/v2.0/authorize":
+		serve = s.serveAuthorize
+	case "oauth2/v2.0/logout":
+		serve = s.serveLogout
 	case "v2.0/.well-known/openid-configuration":
 		serve = s.serveDiscovery
 	case "discovery/instance":
@@ -171,7 +175,8 @@ func (s *Service) serveDiscovery(w http.ResponseWriter, r *http.Request, name st
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
 		"response_types_supported":              []string{"code"},
-		"grant_types_supported":                 []string{"client_credentials", "password"},
+		"grant_types_supported":                 []string{"authorization_code", "refresh_token", "client_credentials", "password"},
+		"code_challenge_methods_supported":      []string{"S256"},
 		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
 		"claims_supported":                      []string{"iss", "sub", "aud", "exp", "iat", "nbf", "tid", "oid", "appid", "azp", "roles", "scp", "name", "upn"},
 		"cloud_instance_name":                   "microsoftonline.com",
@@ -210,8 +215,9 @@ func (s *Service) serveInstance(w http.ResponseWriter, r *http.Request, name str
 	})
 }
 
-// serveToken gives a token to an application by its secret, or, which only a
-// development tenant does, to a named user by any password.
+// serveToken gives a token to an application by its secret: for itself, for a
+// user who signed in, or, which only a development tenant does, for a named user
+// by any password.
 func (s *Service) serveToken(w http.ResponseWriter, r *http.Request, name string) {
 	w.Header().Set("Cache-Control", "no-store")
 	t := s.tenants[name]
@@ -230,8 +236,10 @@ func (s *Service) serveToken(w http.ResponseWriter, r *http.Request, name string
 		s.tokenError(w, http.StatusBadRequest, "invalid_request", 900144, "The body must contain the parameter 'grant_type'.")
 		return
 	}
-	if grant != "client_credentials" && grant != "password" {
-		s.tokenError(w, http.StatusBadRequest, "unsupported_grant_type", 70003, "This tenant gives tokens for 'client_credentials' and 'password' only.")
+	switch grant {
+	case "client_credentials", "password", "authorization_code", "refresh_token":
+	default:
+		s.tokenError(w, http.StatusBadRequest, "unsupported_grant_type", 70003, "This tenant gives tokens for 'authorization_code', 'refresh_token', 'client_credentials' and 'password' only.")
 		return
 	}
 	id, secret := form.Get("client_id"), form.Get("client_secret")
@@ -283,36 +291,46 @@ func (s *Service) serveToken(w http.ResponseWriter, r *http.Request, name string
 		}
 		c.Roles = app.Roles
 	} else {
-		u := t.users[strings.ToLower(form.Get("username"))]
-		if u == nil || form.Get("password") == "" {
-			s.tokenError(w, http.StatusBadRequest, "invalid_grant", 50126, "There is no such user, or the password is empty. (This tenant takes any password.)")
+		u, ok := s.signedIn(w, r, t, app)
+		if !ok {
 			return
 		}
-		granted := scopes.names
-		if len(granted) == 0 {
-			granted = app.Roles
+		if scopes.all || len(scopes.names) == 0 {
+			scopes.names = app.Roles
 		}
-		for _, name := range granted {
+		for _, name := range scopes.names {
 			if !slices.ContainsFunc(app.Roles, func(role string) bool { return strings.EqualFold(role, name) }) {
 				s.tokenError(w, http.StatusBadRequest, "invalid_grant", 65001, "The application was not granted the permission "+quoted(name)+". Add it to the roles of the application in the tenant file.")
 				return
 			}
 		}
-		c.Scopes, c.IDType = strings.Join(granted, " "), "user"
+		c.Scopes, c.IDType = strings.Join(scopes.names, " "), "user"
 		c.Object, c.Subject = string(u.ID), guidText(derive("subject", app.AppID, string(u.ID)))
 		c.Name, c.UPN, c.UniqueName = u.DisplayName, u.UserPrincipalName, u.UserPrincipalName
 		answer["scope"] = c.Scopes
+		if !s.identify(w, r, answer, t, app, u) {
+			return
+		}
 	}
+	text, ok := s.signed(w, c)
+	if !ok {
+		return
+	}
+	answer["access_token"] = text
+	reply(w, http.StatusOK, answer)
+}
+
+// signed is a token of claims. If it cannot be made, it answers so and reports
+// false.
+func (s *Service) signed(w http.ResponseWriter, c jwt.Claims) (string, bool) {
 	token := jwt.NewWithClaims(jwt.SigningMethodRS256, c)
 	token.Header["kid"], token.Header["x5t"] = s.key.kid, s.key.kid
 	text, err := token.SignedString(s.key.key)
 	if err != nil {
 		s.log.Error("a token could not be signed", "err", err)
 		s.tokenError(w, http.StatusInternalServerError, "server_error", 90033, "The token could not be signed.")
-		return
 	}
-	answer["access_token"] = text
-	reply(w, http.StatusOK, answer)
+	return text, err == nil
 }
 
 func unescaped(s string) string {

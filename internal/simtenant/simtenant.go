@@ -67,6 +67,7 @@ type Service struct {
 	held   int               // items in loaded drives, roughly
 
 	uploads uploads
+	signIns signIns
 }
 
 // New returns a service over cfg's folders. It makes those of users who have
