@@ -74,9 +74,19 @@ func (c *cli) restoreBulk(ctx context.Context, r restoration) error {
 	if err := c.printRestored(ctx, sessions, values, failures); err != nil {
 		return err
 	}
-	failed := len(failures)
+	failed, inPart := len(failures), 0
 	for _, s := range sessions {
-		failed += s.RestoreSessionArtifactCount.Failed
+		if n := s.RestoreSessionArtifactCount.Failed; n > 0 {
+			failed += n
+			told, err := c.inPart(ctx, s)
+			if err != nil {
+				return err
+			}
+			inPart += len(told)
+		}
+	}
+	if inPart > 0 {
+		return fail(exitPartial, "%d of %s could not be restored whole, of which %d came back in part; 'holdfast restore show SESSION' says what is missing, and why", failed, number(total, "drive"), inPart)
 	}
 	return partly(failed, total, "drive", "restored")
 }

@@ -235,14 +235,62 @@ func (c *cli) restoreWait(ctx context.Context, id string) error {
 	if err := c.printAll(ctx, s, value); err != nil {
 		return err
 	}
+	return c.restoreFailed(ctx, s)
+}
+
+// restoreFailed is the error of a session that has ended, or nil: a drive, or a
+// file, that failed may have come back but for a few items.
+func (c *cli) restoreFailed(ctx context.Context, s sessionAnswer) error {
 	n := s.RestoreSessionArtifactCount
-	switch backup.SessionStatus(s.Status) {
-	case backup.SessionCompleted:
+	if backup.SessionStatus(s.Status) == backup.SessionCompleted {
 		return nil
-	case backup.SessionCompletedWithError:
-		return fail(exitPartial, "%d of %d could not be restored", n.Failed, n.Total)
 	}
-	return fail(exitFailed, "nothing was restored")
+	inPart, err := c.inPart(ctx, s)
+	if err != nil {
+		return err
+	}
+	see := fmt.Sprintf("'holdfast restore show %s' says what, and why", s.ID)
+	switch {
+	case n.Completed == 0 && len(inPart) == 0:
+		return fail(exitFailed, "nothing was restored; %s", see)
+	case n.Total == 1 && inPart[0] != "":
+		return fail(exitPartial, "%s\n%s", inPart[0], see)
+	}
+	return fail(exitPartial, "%d of %d could not be restored whole; %s", n.Failed, n.Total, see)
+}
+
+// inPart lists what became of those artifacts of a session that failed and yet
+// were restored somewhere, in the server's words.
+func (c *cli) inPart(ctx context.Context, s sessionAnswer) (told []string, err error) {
+	if s.RestoreJobType == "granular" {
+		artifacts, _, err := read[granularAnswer](c.api.All(ctx, sessionSet+"/"+segment(s.ID)+granularSet))
+		for _, a := range artifacts {
+			if backup.ArtifactStatus(a.Status) == backup.ArtifactFailed && a.RestoredItemPath+a.RestoredItemWebURL != "" {
+				told = append(told, s.Error.about(a.ID))
+			}
+		}
+		return told, err
+	}
+	artifacts, _, err := read[artifactAnswer](c.api.All(ctx, sessionSet+"/"+segment(s.ID)+artifactSet))
+	for _, a := range artifacts {
+		if backup.ArtifactStatus(a.Status) == backup.ArtifactFailed && a.RestoredSiteWebURL != "" {
+			told = append(told, a.Error.about(""))
+		}
+	}
+	return told, err
+}
+
+// about is what p says of a target, or of itself.
+func (p *problemAnswer) about(target string) string {
+	if p == nil {
+		return ""
+	}
+	for _, d := range p.Details {
+		if d.Target == target && target != "" {
+			return d.Message
+		}
+	}
+	return p.Message
 }
 
 func (c *cli) printSession(s sessionAnswer, value json.RawMessage) error {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/client"
 )
 
@@ -403,5 +404,78 @@ func TestRestoreOfManyPoints(t *testing.T) {
 	refuse = true
 	if code := execute(t.Context(), command, &stdout, &stderr); code != exitFailed || !deleted || !strings.Contains(stderr.String(), "DuplicateArtifactRestoreRequest: Twice.") {
 		t.Errorf("exit %d, deleted %v: %s", code, deleted, stderr.String())
+	}
+}
+
+// A restore that failed but for a few items says so, and exits as what was done
+// in part; only what came back nowhere is nothing.
+func TestRestoresInPart(t *testing.T) {
+	failed := func(message, place string) object {
+		return object{"id": "a1", "status": "failed", "restoredSiteWebUrl": place, "error": object{"code": "ArtifactCannotBeRestored", "message": message}}
+	}
+	const few = "4 of 38000 items could not be restored whole; all else is as it was."
+	for name, row := range map[string]struct {
+		kind      string
+		status    backup.SessionStatus
+		total     int
+		completed int
+		artifacts []object
+		problem   object
+		code      int
+		says      string
+	}{
+		"a few items": {"standard", backup.SessionFailed, 1, 0, []object{failed(few, "https://here")}, nil, exitPartial, few + "\n'holdfast restore show s1' says what"},
+		"nothing":     {"standard", backup.SessionFailed, 1, 0, []object{failed("It expired.", "")}, nil, exitFailed, "nothing was restored; 'holdfast restore show s1' says what"},
+		"several":     {"standard", backup.SessionFailed, 2, 0, []object{failed(few, "https://here"), failed("It expired.", "")}, nil, exitPartial, "2 of 2 could not be restored whole; 'holdfast"},
+		"one of two":  {"standard", backup.SessionCompletedWithError, 2, 1, []object{failed("It expired.", "")}, nil, exitPartial, "1 of 2 could not be restored whole; 'holdfast"},
+		"a folder": {"granular", backup.SessionFailed, 1, 0, []object{{"id": "k", "status": "failed", "restoredItemPath": "/R0/folder"}},
+			object{"code": "ArtifactCannotBeRestored", "message": "1 of the session's files", "details": []object{{"target": "k", "code": "ArtifactCannotBeRestored", "message": few}}}, exitPartial, few},
+		"no folder": {"granular", backup.SessionFailed, 1, 0, []object{{"id": "k", "status": "failed", "restoredItemPath": ""}}, nil, exitFailed, "nothing was restored"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := map[string]string{"standard": artifactSet, "granular": granularSet}[row.kind]
+			fakeServer(t, map[string]func([]byte) any{
+				"GET /restoreSessions/s1": func([]byte) any {
+					return object{"id": "s1", "status": row.status, "restoreJobType": row.kind, "error": row.problem,
+						"restoreSessionArtifactCount": object{"total": row.total, "completed": row.completed, "failed": row.total - row.completed}}
+				},
+				"GET " + sessionSet + "/s1" + set: func([]byte) any { return object{"value": row.artifacts} },
+			})
+			var stdout, stderr bytes.Buffer
+			if code := execute(t.Context(), []string{"restore", "wait", "s1", "-q"}, &stdout, &stderr); code != row.code || !strings.HasPrefix(stderr.String(), "holdfast: "+row.says) {
+				t.Errorf("exit %d: %s", code, &stderr)
+			}
+		})
+	}
+}
+
+// So do many drives, each of which was restored but for a few items.
+func TestBulkRestoresInPart(t *testing.T) {
+	place := "https://here"
+	fakeServer(t, map[string]func([]byte) any{
+		"GET " + policySet + "/" + fakePolicy: func([]byte) any { return object{"id": fakePolicy, "displayName": "P", "status": "active"} },
+		"GET " + policySet + "/" + fakePolicy + unitSet: func([]byte) any {
+			return object{"value": []object{{"id": "u", "directoryObjectId": "1fec4e78-bce4-4aaf-ab1b-5451cc387264"}}}
+		},
+		"POST " + sessionSet:                                 func([]byte) any { return object{"id": "s1", "status": "draft"} },
+		"POST " + sessionSet + "/s1" + bulkRestoreSet:        func([]byte) any { return object{"id": "b1"} },
+		"GET " + sessionSet + "/s1" + bulkRestoreSet + "/b1": func([]byte) any { return object{"id": "b1"} },
+		"POST /restoreSessions/s1/activate":                  func([]byte) any { return object{} },
+		"GET /restoreSessions/s1": func([]byte) any {
+			return object{"id": "s1", "status": backup.SessionFailed, "restoreJobType": "bulk", "restoreSessionArtifactCount": object{"total": 1, "failed": 1}}
+		},
+		"GET " + sessionSet + "/s1" + artifactSet: func([]byte) any {
+			return object{"value": []object{{"id": "a1", "status": "failed", "restoredSiteWebUrl": place}}}
+		},
+	})
+	command := []string{"restore", "run", "--policy", fakePolicy, "--to", "new", "-q"}
+	var stdout, stderr bytes.Buffer
+	if code := execute(t.Context(), command, &stdout, &stderr); code != exitPartial || !strings.Contains(stderr.String(), "1 of 1 drive could not be restored whole, of which 1 came back in part") {
+		t.Errorf("exit %d: %s", code, &stderr)
+	}
+	place = ""
+	stderr.Reset()
+	if code := execute(t.Context(), command, &stdout, &stderr); code != exitFailed || !strings.Contains(stderr.String(), "1 drive could not be restored") {
+		t.Errorf("exit %d: %s", code, &stderr)
 	}
 }

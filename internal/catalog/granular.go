@@ -356,6 +356,24 @@ type RestoredItem struct {
 	Path, WebURL string
 }
 
+// NoteGranular records where a file or folder is being restored to, once anything
+// of it is there. jobs.ErrLost.
+func (c *Catalog) NoteGranular(ctx context.Context, j *jobs.Job, id backup.ArtifactID, r RestoredItem) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `
+			UPDATE granular_artifact SET restored_key = $3, restored_path = $4, restored_web_url = $5
+			WHERE tenant = $1 AND id = $2 AND status = 'inProgress'`, string(j.Tenant), string(id), string(r.Key), r.Path, r.WebURL)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note the place of granular artifact %s: %w", id, err)
+	}
+	return nil
+}
+
 // FinishGranular is FinishArtifact for a file or folder. Once the last has
 // ended, the session's error names each that failed or has remarks: the
 // artifacts have no room for their own.

@@ -488,9 +488,10 @@ type Restored struct {
 	SiteID, SiteName, SiteWebURL string
 }
 
-// NoteArtifact records where an artifact is about to be restored to, before
-// that place is made, so that a restore that is begun anew goes on there.
-// jobs.ErrLost.
+// NoteArtifact records where an artifact is about to be restored to: the name,
+// before that place is made, and all of it before anything is changed there, so
+// that a restore that is begun anew goes on there, and one that fails says where
+// it was at work. jobs.ErrLost.
 func (c *Catalog) NoteArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID, r Restored) error {
 	err := c.db.Tx(ctx, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {

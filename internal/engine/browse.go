@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,10 +134,16 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 		}
 		why, lasting := explain(err)
 		if !lasting && !errors.Is(err, vault.ErrDamaged) && j.Failures < maxRestoreFailures {
+			if restored != (catalog.RestoredItem{}) {
+				err = errors.Join(err, e.Catalog.NoteGranular(ctx, j, a.ID, restored))
+			}
 			return jobs.Result{}, err
 		}
 		why = artifactProblem(why)
 		problem = &why
+		if restored == (catalog.RestoredItem{}) { // what an earlier try had made is there
+			restored = catalog.RestoredItem{Key: a.RestoredKey, Path: a.RestoredPath, WebURL: a.RestoredWebURL}
+		}
 	}
 	if err := e.Catalog.FinishGranular(ctx, j, a.ID, restored, problem); err != nil {
 		return jobs.Result{}, err
@@ -150,7 +157,8 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 }
 
 // restoreBelow brings an item of a point, and all below it, into the session's
-// folder in the owner's drive.
+// folder in the owner's drive. It says where that is as soon as anything of it is
+// there, also when it fails.
 func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.GranularArtifact) (catalog.RestoredItem, *backup.Problem, error) {
 	to, err := e.reach(ctx, j.Tenant, a.Point.Unit)
 	if err != nil {
@@ -171,16 +179,11 @@ func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.Granula
 		return p, err
 	}
 	problem, err := r.run(ctx)
-	if err != nil {
-		return catalog.RestoredItem{}, nil, err
+	if made = cmp.Or(made, r.made[a.Item]); made == "" {
+		return catalog.RestoredItem{}, problem, err
 	}
 	at := path.Join(folder.Name, a.Name)
-	restored := catalog.RestoredItem{Path: "/" + at, WebURL: backup.WebURL(live.WebURL, at)}
-	if made == "" {
-		return catalog.RestoredItem{}, problem, nil
-	}
-	restored.Key = backup.KeyOf(j.Tenant, live.ID, made)
-	return restored, problem, nil
+	return catalog.RestoredItem{Key: backup.KeyOf(j.Tenant, live.ID, made), Path: "/" + at, WebURL: backup.WebURL(live.WebURL, at)}, problem, err
 }
 
 // restoreFolder returns the folder in a drive's root that a session restores

@@ -64,6 +64,13 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 		problem = &why
 		e.Log.Warn("restore failed", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", err)
 	}
+	if restored == (catalog.Restored{}) {
+		// What was restored by then, perhaps by a process that was killed, is there.
+		var lookErr error
+		if restored, lookErr = e.placeOf(ctx, j.Tenant, a.ID); lookErr != nil {
+			return jobs.Result{}, lookErr
+		}
+	}
 	if err := e.Catalog.FinishArtifact(ctx, j, a.ID, restored, problem); err != nil {
 		return jobs.Result{}, err
 	}
@@ -77,6 +84,16 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 			"problem", problem.Message, "took", took)
 	}
 	return jobs.Done, nil
+}
+
+// placeOf returns where an artifact was being restored to, as far as anything
+// came of it.
+func (e *Engine) placeOf(ctx context.Context, tenant backup.TenantID, id backup.ArtifactID) (catalog.Restored, error) {
+	a, err := e.Catalog.ArtifactForWork(ctx, tenant, id)
+	if err != nil || a.RestoredSiteWebURL == "" {
+		return catalog.Restored{}, err
+	}
+	return catalog.Restored{SiteID: a.RestoredSiteID, SiteName: a.RestoredSiteName, SiteWebURL: a.RestoredSiteWebURL}, nil
 }
 
 // A reached is what a restore works with: the unit, its source, the tenant's
@@ -129,10 +146,18 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 		}
 		r.survey = r.surveyLibrary
 	}
+	r.begin = func(ctx context.Context) error { return e.Catalog.NoteArtifact(ctx, j, a.ID, placed(r.drive)) }
 	e.Log.Info("restore begins", "tenant", j.Tenant, "owner", who(to.unit), "artifact", a.ID,
 		"destination", a.Destination, "point", a.Point.At, "place", r.drive.Name)
 	problem, err := r.run(ctx)
-	return catalog.Restored{SiteID: r.drive.SiteID, SiteName: r.drive.Name, SiteWebURL: r.drive.WebURL}, problem, err
+	if err != nil {
+		return catalog.Restored{}, nil, err
+	}
+	return placed(r.drive), problem, nil
+}
+
+func placed(d drive.Drive) catalog.Restored {
+	return catalog.Restored{SiteID: d.SiteID, SiteName: d.Name, SiteWebURL: d.WebURL}
 }
 
 // library returns the new place that an artifact is restored to, a document
@@ -196,9 +221,10 @@ type restoration struct {
 
 	// survey finds out how the place differs from the point.
 	survey func(context.Context) (*plan, error)
-	exact  bool      // what is not in the point goes
-	since  time.Time // when the restore was first begun
-	before string    // the tree of what was there then, once it is known
+	begin  func(context.Context) error // called before the first change, if given
+	exact  bool                        // what is not in the point goes
+	since  time.Time                   // when the restore was first begun
+	before string                      // the tree of what was there then, once it is known
 
 	// What this run has done and found, in all its passes.
 	mu      sync.Mutex
@@ -246,6 +272,11 @@ func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
 				return nil, err
 			}
 			return r.outcome(plan, left, last), nil
+		}
+		if last == nil && r.begin != nil {
+			if err := r.begin(ctx); err != nil {
+				return nil, err
+			}
 		}
 		last = newChange(r, plan, left)
 		if err := last.apply(ctx); err != nil {
@@ -789,10 +820,8 @@ func (r *restoration) outcome(p *plan, left []difference, last *change) *backup.
 	}
 	problem := &backup.Problem{Code: backup.RestoredWithRemarks, Message: "All is as it was at the restore point. " + remarked(len(remarks))}
 	if len(left) > 0 {
-		of := max(r.point.Files+r.point.Folders, int64(len(p.wants)))
 		problem.Code = backup.ArtifactCannotBeRestored
-		problem.Message = fmt.Sprintf("%d of %s could not be restored; all else is as it was at the restore point. "+
-			"See the details, and restore again once the cause is gone: only what differs is transferred.", len(left), count(int(of), "item"))
+		problem.Message = notWhole(left, max(int(r.point.Files+r.point.Folders), len(p.wants)))
 		if len(remarks) > 0 {
 			problem.Message += " " + remarked(len(remarks))
 		}
@@ -802,6 +831,35 @@ func (r *restoration) outcome(p *plan, left []difference, last *change) *backup.
 	}
 	problem.Details = append(problem.Details, remarks[:min(len(remarks), maxDetails)]...)
 	return problem
+}
+
+// notWhole counts, for people, what is left of a point of so many items: those
+// of the point apart from what is beside them.
+func notWhole(left []difference, of int) string {
+	items, beside, lost := 0, 0, 0
+	for _, d := range left {
+		switch {
+		case d.lost:
+			lost++
+		case d.want == nil:
+			beside++
+		default:
+			items++
+		}
+	}
+	var said []string
+	if items > 0 {
+		said = append(said, fmt.Sprintf("%d of %s could not be restored whole", items, count(of, "item")))
+	}
+	if lost > 0 {
+		said = append(said, "what "+count(lost, "folder")+" held is damaged in the vault")
+	}
+	if beside > 0 {
+		said = append(said, count(beside, "item")+" that the point does not hold could not be moved to the recycle bin")
+	}
+	text := strings.Join(said, "; ") + "; all else is as it was at the restore point. " +
+		"See the details, and restore again once the cause is gone: only what differs is transferred."
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // remarked counts remarks, for people.
