@@ -148,7 +148,7 @@ var ActivityProperties = activityFields.properties()
 
 // Activities lists a tenant's audit log, the newest first.
 func (c *Catalog) Activities(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Activity], error) {
-	q := query{columns: activityColumns, from: "audit a", time: "a.at", id: "a.id", newest: true, fields: activityFields}
+	q := query{columns: activityColumns, table: "audit a", time: "a.at", id: "a.id", newest: true, fields: activityFields}
 	q.and("a.tenant = " + q.arg(string(tenant)))
 	l, err := list(ctx, c, q, page, scanActivity)
 	if err != nil {

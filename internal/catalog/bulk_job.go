@@ -97,7 +97,7 @@ func (c *Catalog) BulkJob(ctx context.Context, tenant backup.TenantID, policy ba
 // BulkJobs lists bulk addition jobs without their lists: those of a policy,
 // which must exist, or with "" all of the tenant's.
 func (c *Catalog) BulkJobs(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.BulkJob], error) {
-	q := query{columns: bulkColumns, from: "bulk_job b", time: "b.created", id: "b.id", fields: bulkJobFields}
+	q := query{columns: bulkColumns, table: "bulk_job b", time: "b.created", id: "b.id", fields: bulkJobFields}
 	if policy != "" {
 		if _, err := c.Policy(ctx, tenant, policy); err != nil {
 			return List[backup.BulkJob]{}, err

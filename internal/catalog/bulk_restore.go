@@ -99,7 +99,7 @@ func (c *Catalog) BulkRestores(ctx context.Context, tenant backup.TenantID, sess
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.BulkRequest]{}, err
 	}
-	q := query{columns: bulkRestoreColumns, from: "bulk_restore b", time: "b.created", id: "b.id"}
+	q := query{columns: bulkRestoreColumns, table: "bulk_restore b", time: "b.created", id: "b.id"}
 	q.and("b.session = " + q.arg(string(session)))
 	l, err := list(ctx, c, q, page, scanBulkRestore)
 	if err != nil {

@@ -116,7 +116,7 @@ type DamageQuery struct {
 // Damage lists what was found damaged in a tenant's vault, in the order in
 // which it was found.
 func (c *Catalog) Damage(ctx context.Context, tenant backup.TenantID, q DamageQuery) (List[backup.Damage], error) {
-	l := query{columns: damageColumns, from: "damage d", time: "d.found", id: "d.id"}
+	l := query{columns: damageColumns, table: "damage d", time: "d.found", id: "d.id"}
 	l.and("d.tenant = " + l.arg(string(tenant)))
 	if q.Drive != "" {
 		l.and("d.drive = " + l.arg(string(q.Drive)))

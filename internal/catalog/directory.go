@@ -60,7 +60,7 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
 		if len(ch.Removed) > 0 {
 			gone := `SELECT e.value FROM ` + tx.Dialect().JSONEach("$2") + ` AS e`
-			if err := nameUnits(ctx, tx, gone, `''`, string(tenant), jsonList(ch.Removed)); err != nil {
+			if err := nameUnits(ctx, tx, gone, noKeys, string(tenant), jsonList(ch.Removed)); err != nil {
 				return err
 			}
 			_, err := tx.ExecContext(ctx, `
@@ -72,7 +72,7 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 		}
 		if !ch.Since.IsZero() {
 			gone := `SELECT d.id FROM directory_user d WHERE d.tenant = $1 AND d.seen < $2`
-			if err := nameUnits(ctx, tx, gone, `''`, string(tenant), database.Micros(ch.Since)); err != nil {
+			if err := nameUnits(ctx, tx, gone, noKeys, string(tenant), database.Micros(ch.Since)); err != nil {
 				return err
 			}
 			_, err := tx.ExecContext(ctx, `DELETE FROM directory_user WHERE tenant = $1 AND seen < $2`,
@@ -110,20 +110,28 @@ func putUsers(ctx context.Context, tx *database.Tx, tenant backup.TenantID, user
 		return fmt.Errorf("write users: %w", err)
 	}
 	return nameUnits(ctx, tx, `SELECT e.value->>0 FROM `+tx.Dialect().JSONRows("$2")+` AS e`,
-		`coalesce((SELECT d.name_key FROM directory_user d WHERE d.tenant = unit.tenant AND d.id = unit.directory), '')`,
-		string(tenant), jsonList(rows))
+		ownerKeys("unit.tenant", "unit.directory"), string(tenant), jsonList(rows))
 }
 
-// nameUnits gives the units of owners the name that they have now: owners is a
-// query of the tenant $1, name an expression.
-func nameUnits(ctx context.Context, tx *database.Tx, owners, name string, args ...any) error {
-	for _, status := range []string{`<> 'offboarded'`, `= 'offboarded'`} { // each has its index
-		_, err := tx.ExecContext(ctx, `
-			UPDATE unit SET name_key = `+name+`
-			WHERE tenant = $1 AND status `+status+` AND directory IN (`+owners+`) AND name_key <> `+name, args...)
-		if err != nil {
-			return fmt.Errorf("name units: %w", err)
-		}
+// noKeys are the keys of a unit whose owner the directory does not know, and
+// ownerKeys those of one that it may know: of the name, and of the address.
+var noKeys = [2]string{`''`, `''`}
+
+func ownerKeys(tenant, owner string) [2]string {
+	key := func(expr string) string {
+		return `coalesce((SELECT ` + expr + ` FROM directory_user d WHERE d.tenant = ` + tenant + ` AND d.id = ` + owner + `), '')`
+	}
+	return [2]string{key(`d.name_key`), key(`coalesce(nullif(d.mail_key, ''), d.upn_key)`)}
+}
+
+// nameUnits gives the units of owners the name and the address that they have
+// now: owners is a query of the tenant $1, keys are expressions.
+func nameUnits(ctx context.Context, tx *database.Tx, owners string, keys [2]string, args ...any) error {
+	_, err := tx.ExecContext(ctx, `
+		UPDATE unit`+tx.Dialect().IndexedBy("unit_directory")+` SET name_key = `+keys[0]+`, email_key = `+keys[1]+`
+		WHERE tenant = $1 AND directory IN (`+owners+`) AND (name_key <> `+keys[0]+` OR email_key <> `+keys[1]+`)`, args...)
+	if err != nil {
+		return fmt.Errorf("name units: %w", err)
 	}
 	return nil
 }

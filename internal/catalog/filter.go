@@ -75,7 +75,7 @@ var (
 			"offboardRequested", "offboarded", "cancelOffboardRequested"),
 		filterID("directoryObjectId", "u.directory", ""),
 		{odata.Property{Name: "siteId", Nullable: true, Filters: true}, "''"}, // drives have none
-		filterName("email", "coalesce(nullif(d.mail_key, ''), d.upn_key, '')", false, true),
+		filterName("email", "u.email_key", false, true),
 		filterName("displayName", "u.name_key", true, true),
 		filterTime("createdDateTime", "u.created", true),
 		filterTime("lastModifiedDateTime", "u.modified", true),

@@ -223,7 +223,7 @@ func (c *Catalog) GranularArtifacts(ctx context.Context, tenant backup.TenantID,
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.GranularArtifact]{}, err
 	}
-	q := query{columns: granularColumns, from: "granular_artifact g", time: "g.created", id: "g.id"}
+	q := query{columns: granularColumns, table: "granular_artifact g", time: "g.created", id: "g.id"}
 	q.and("g.session = " + q.arg(string(session)))
 	l, err := list(ctx, c, q, page, scanGranular)
 	if err != nil {

@@ -34,7 +34,8 @@ type List[T any] struct {
 // may add goes through it, with its values as parameters.
 type query struct {
 	columns string
-	from    string
+	table   string // and its alias
+	join    string // what else the columns are of; not one row more or less comes of it
 	where   []string
 	args    []any
 	time    string // the column that orders the list,
@@ -157,7 +158,7 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 		q.and(condition)
 	}
 	if p.Count {
-		err := db.QueryRowContext(ctx, `SELECT count(*) FROM `+q.from+` WHERE `+strings.Join(q.where, " AND "), q.args...).Scan(&l.Total)
+		err := db.QueryRowContext(ctx, `SELECT count(*) FROM `+q.table+` WHERE `+strings.Join(q.where, " AND "), q.args...).Scan(&l.Total)
 		if err != nil {
 			return l, fmt.Errorf("count: %w", err)
 		}
@@ -185,7 +186,7 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 			order.WriteString(" DESC")
 		}
 	}
-	text := `SELECT ` + q.columns + columns.String() + ` FROM ` + q.from + ` WHERE ` + strings.Join(q.where, " AND ") +
+	text := `SELECT ` + q.columns + columns.String() + ` FROM ` + q.table + q.join + ` WHERE ` + strings.Join(q.where, " AND ") +
 		` ORDER BY ` + order.String() + ` LIMIT ` + q.arg(p.Limit+1) // one more tells whether there is a next page
 	if p.Skip > 0 {
 		text += ` OFFSET ` + q.arg(p.Skip)

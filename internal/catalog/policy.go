@@ -85,7 +85,7 @@ func (c *Catalog) Policy(ctx context.Context, tenant backup.TenantID, id backup.
 
 // Policies lists a tenant's protection policies.
 func (c *Catalog) Policies(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Policy], error) {
-	q := query{columns: policyColumns, from: "policy", time: "policy.created", id: "policy.id", fields: policyFields}
+	q := query{columns: policyColumns, table: "policy", time: "policy.created", id: "policy.id", fields: policyFields}
 	q.and("policy.tenant = " + q.arg(string(tenant)))
 	l, err := list(ctx, c, q, page, scanPolicy)
 	if err != nil {

@@ -105,7 +105,7 @@ func (c *Catalog) Rule(ctx context.Context, tenant backup.TenantID, policy backu
 // Rules lists inclusion rules: those of a policy, which must exist, or with ""
 // all of the tenant's.
 func (c *Catalog) Rules(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.Rule], error) {
-	q := query{columns: ruleColumns, from: "inclusion_rule r", time: "r.created", id: "r.id", fields: ruleFields}
+	q := query{columns: ruleColumns, table: "inclusion_rule r", time: "r.created", id: "r.id", fields: ruleFields}
 	if policy != "" {
 		if _, err := c.Policy(ctx, tenant, policy); err != nil {
 			return List[backup.Rule]{}, err

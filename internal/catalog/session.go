@@ -44,7 +44,7 @@ func (c *Catalog) Session(ctx context.Context, tenant backup.TenantID, id backup
 
 // Sessions lists a tenant's restore sessions.
 func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Session], error) {
-	q := query{columns: sessionColumns, from: "restore_session s", time: "s.created", id: "s.id", fields: sessionFields}
+	q := query{columns: sessionColumns, table: "restore_session s", time: "s.created", id: "s.id", fields: sessionFields}
 	q.and("s.tenant = " + q.arg(string(tenant)))
 	l, err := list(ctx, c, q, page, scanSession)
 	if err != nil {
@@ -380,7 +380,7 @@ func (c *Catalog) Artifacts(ctx context.Context, tenant backup.TenantID, session
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.Artifact]{}, err
 	}
-	q := query{columns: artifactColumns, from: "restore_artifact a", time: "a.created", id: "a.id", fields: artifactFields}
+	q := query{columns: artifactColumns, table: "restore_artifact a", time: "a.created", id: "a.id", fields: artifactFields}
 	q.and("a.session = " + q.arg(string(session)))
 	l, err := list(ctx, c, q, page, scanArtifact)
 	if err != nil {

@@ -146,10 +146,10 @@ func (c *Catalog) unitOfTaken(ctx context.Context, tx *database.Tx, tenant backu
 			return "", err
 		}
 	}
+	keys := ownerKeys("$2", "$4")
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key)
-		VALUES ($1, $2, $3, $4, $5, $6, 0, $7, '{}', $7, '{}',
-			coalesce((SELECT d.name_key FROM directory_user d WHERE d.tenant = $2 AND d.id = $4), ''))`,
+		INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key, email_key)
+		VALUES ($1, $2, $3, $4, $5, $6, 0, $7, '{}', $7, '{}', `+keys[0]+`, `+keys[1]+`)`,
 		string(id), string(tenant), string(p.ID), string(t.Owner.ID), string(requested), int(sources), database.Micros(now))
 	if err != nil {
 		return "", fmt.Errorf("make the unit: %w", err)

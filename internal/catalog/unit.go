@@ -22,7 +22,8 @@ const unitColumns = `u.id, u.tenant, u.policy, u.directory, u.status, u.sources,
 // unitsWithOwners is what a unit is read from when its owner's names are
 // wanted with it; ownerColumns are those names.
 const (
-	unitsWithOwners = `unit u LEFT JOIN directory_user d ON d.tenant = u.tenant AND d.id = u.directory`
+	unitsWithOwners = `unit u` + ownersOfUnits
+	ownersOfUnits   = ` LEFT JOIN directory_user d ON d.tenant = u.tenant AND d.id = u.directory`
 	ownerColumns    = `coalesce(d.display_name, ''), coalesce(nullif(d.mail, ''), d.upn, '')`
 )
 
@@ -46,7 +47,7 @@ func unitNotFound() error {
 
 // Units lists protection units. A policy that is unknown is PolicyNotFound.
 func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery) (List[backup.Unit], error) {
-	l := query{columns: unitColumns + `, ` + ownerColumns, from: unitsWithOwners, time: "u.created", id: "u.id", fields: unitListFields}
+	l := query{columns: unitColumns + `, ` + ownerColumns, table: "unit u", join: ownersOfUnits, time: "u.created", id: "u.id", fields: unitListFields}
 	if q.Policy != "" {
 		if _, err := c.Policy(ctx, tenant, q.Policy); err != nil {
 			return List[backup.Unit]{}, err
@@ -77,8 +78,8 @@ func (c *Catalog) UnitsByID(ctx context.Context, tenant backup.TenantID, ids []b
 	}
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT `+unitColumns+`, `+ownerColumns+`
-		FROM `+unitsWithOwners+`
-		WHERE u.tenant = $1 AND u.id IN (SELECT e.value FROM `+c.db.Dialect().JSONEach("$2")+` AS e)`,
+		FROM `+c.db.Dialect().JSONEach("$2")+` AS e CROSS JOIN `+unitsWithOwners+`
+		WHERE u.id = e.value AND coalesce(u.tenant, '') = $1`,
 		string(tenant), jsonList(ids))
 	units, err := collect(rows, err, scanUnitWithOwner)
 	if err != nil {
@@ -209,11 +210,12 @@ func (m *membership) write(ctx context.Context, tx *database.Tx, requested backu
 		for i, u := range m.fresh {
 			rows[i] = [2]string{string(u.ID), string(u.Directory)}
 		}
+		keys := ownerKeys("CAST($2 AS TEXT)", "e.value->>1")
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key)
+			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key, email_key)
 			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, CAST($4 AS TEXT), CAST($7 AS SMALLINT), 0,
 				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT),
-				coalesce((SELECT d.name_key FROM directory_user d WHERE d.tenant = CAST($2 AS TEXT) AND d.id = e.value->>1), '')
+				`+keys[0]+`, `+keys[1]+`
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e`,
 			jsonList(rows), string(m.policy.Tenant), string(m.policy.ID), string(requested), database.Micros(m.by.At), by, source)
 		if err != nil {

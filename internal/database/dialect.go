@@ -50,6 +50,16 @@ func (d Dialect) Bytewise(expr string) string {
 	return expr
 }
 
+// IndexedBy stands behind a table, and its alias, in a FROM. SQLite, which may
+// know nothing of how the values of the table are spread, then uses the index
+// of that name, and fails if it cannot.
+func (d Dialect) IndexedBy(index string) string {
+	if d == Postgres {
+		return ""
+	}
+	return " INDEXED BY " + index
+}
+
 // Position returns where in a text another begins: 1 at its start, 0 for
 // nowhere.
 func (d Dialect) Position(text, part string) string {

@@ -1,0 +1,197 @@
+package catalog_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
+	"holdfast/internal/odata"
+)
+
+// manyID is the id of the nth of many things of a kind, a letter from a to f.
+func manyID(kind string, n int) string {
+	return strings.Repeat(kind, 8) + "-0000-4000-8000-" + fmt.Sprint(100_000_000_000+n)
+}
+
+// sqlID is manyID of the number n.i in a statement.
+func sqlID(kind string) string {
+	return `'` + strings.Repeat(kind, 8) + `-0000-4000-8000-' || (100000000000 + n.i)`
+}
+
+// many runs an INSERT whose rows are selected from n, the numbers i from 0 to
+// count-1.
+func many(t testing.TB, db *database.DB, count int, insert, selected string) {
+	t.Helper()
+	exec(t, db, insert+` WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < `+fmt.Sprint(count)+`) `+selected)
+}
+
+// fill puts many units with their owners and points into a catalog of which
+// the database knows nothing: all in one policy and protected, but for the
+// last, which has the status of its own, no name and no policy.
+func fill(w *world, units, points int) backup.PolicyID {
+	w.t.Helper()
+	p := w.policy("p")
+	now := database.Micros(w.clock())
+	tenant := `'` + string(contoso) + `'`
+	many(w.t, w.db, units, `INSERT INTO directory_user (tenant, id, upn, mail, display_name, upn_key, mail_key, name_key, seen)`,
+		`SELECT `+tenant+`, `+sqlID("a")+`, 'User' || n.i || '@contoso.com', '', 'Name ' || n.i, 'user' || n.i || '@contoso.com', '', 'name ' || n.i, 1 FROM n`)
+	many(w.t, w.db, units, `INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key, email_key)`,
+		fmt.Sprintf(`SELECT `+sqlID("b")+`, `+tenant+`, CASE WHEN n.i = %[1]d THEN '' ELSE '%[2]s' END, `+sqlID("a")+`,
+			CASE WHEN n.i = %[1]d THEN 'offboardRequested' ELSE 'protected' END, CASE WHEN n.i = %[1]d THEN 0 ELSE 1 END, CASE WHEN n.i = %[1]d THEN %[3]d ELSE 0 END,
+			%[3]d + n.i, '{}', %[3]d + n.i / 1000, '{}', CASE WHEN n.i = %[1]d THEN '' ELSE 'name ' || n.i END, 'user' || n.i || '@contoso.com' FROM n`,
+			units-1, p.ID, now))
+	many(w.t, w.db, points, `INSERT INTO restore_point (id, tenant, unit, drive, at, expires, weekly, tags, tree, files, folders, bytes, policy)`,
+		fmt.Sprintf(`SELECT `+sqlID("c")+`, `+tenant+`, 'bbbbbbbb-0000-4000-8000-' || (100000000000 + n.i %% %d), 'd', %d - n.i, %d, 0, 'none', 't', 1, 1, 1, '%s' FROM n`,
+			units, now, now+1_000_000_000_000, p.ID))
+	return p.ID
+}
+
+// maxVisits is how many rows the statement of one list may look at.
+const maxVisits = 3000
+
+// wholeTable is what SQLite says of reading all of a table or an index, and of
+// sorting; the tables that JSON is read as are none.
+var wholeTable = regexp.MustCompile(`^SCAN (?:e|named|json_each|CONSTANT)\b`)
+
+// checkPlans runs fn and reports each statement of it that reads all of a table,
+// sorts, or looks at too many rows.
+func checkPlans(t *testing.T, db *database.DB, what string, fn func(ctx context.Context) error) {
+	t.Helper()
+	type statement struct {
+		text string
+		args []any
+	}
+	var all []statement
+	ok(t, fn(database.Observe(t.Context(), func(text string, args []any) { all = append(all, statement{text, args}) })))
+	if len(all) == 0 {
+		t.Fatalf("%s: no statement", what)
+	}
+	for _, s := range all {
+		if !strings.HasPrefix(strings.TrimSpace(s.text), "SELECT") {
+			continue
+		}
+		bad := ""
+		if db.Dialect() == database.SQLite {
+			bad = sqliteFault(t, db, s.text, s.args)
+		} else {
+			bad = postgresFault(t, db, s.text, s.args)
+		}
+		if bad != "" {
+			t.Errorf("%s: %s\n%s", what, s.text, bad)
+		}
+	}
+}
+
+func sqliteFault(t *testing.T, db *database.DB, text string, args []any) string {
+	rows, err := db.Read().QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+text, args...)
+	ok(t, err)
+	defer rows.Close()
+	var plan []string
+	fault := false
+	for rows.Next() {
+		var id, parent, unused int
+		var line string
+		ok(t, rows.Scan(&id, &parent, &unused, &line))
+		plan = append(plan, line)
+		fault = fault || strings.HasPrefix(line, "SCAN ") && !wholeTable.MatchString(line) || strings.Contains(line, "TEMP B-TREE")
+	}
+	ok(t, rows.Err())
+	if fault {
+		return strings.Join(plan, "\n")
+	}
+	return ""
+}
+
+// A pgPlan is a part of what EXPLAIN ANALYZE says as JSON.
+type pgPlan struct {
+	Node    string   `json:"Node Type"`
+	Rows    float64  `json:"Actual Rows"`
+	Loops   float64  `json:"Actual Loops"`
+	Removed float64  `json:"Rows Removed by Filter"`
+	Recheck float64  `json:"Rows Removed by Index Recheck"`
+	Plans   []pgPlan `json:"Plans"`
+}
+
+func (p pgPlan) visits() float64 {
+	n := (p.Rows + p.Removed + p.Recheck) * p.Loops
+	for _, below := range p.Plans {
+		n = max(n, below.visits())
+	}
+	return n
+}
+
+func postgresFault(t *testing.T, db *database.DB, text string, args []any) string {
+	var said string
+	ok(t, db.Read().QueryRowContext(t.Context(), `EXPLAIN (ANALYZE, FORMAT JSON) `+text, args...).Scan(&said))
+	var plans []struct{ Plan pgPlan }
+	ok(t, json.Unmarshal([]byte(said), &plans))
+	if plans[0].Plan.visits() > maxVisits {
+		return said
+	}
+	return ""
+}
+
+// Each list reads an index, whatever it is asked, and although the database
+// knows nothing of how the rows are spread.
+func TestListsReadAnIndex(t *testing.T) {
+	const units = 20_000
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		if db.Dialect() == database.Postgres { // let it stay ignorant
+			for _, table := range []string{"unit", "restore_point", "directory_user"} {
+				exec(t, db, `ALTER TABLE `+table+` SET (autovacuum_enabled = false)`)
+			}
+		}
+		w := newWorld(t, db, 0)
+		fill(w, units, 2*units)
+		one := backup.UnitID(manyID("b", 1))
+		for _, filter := range []string{
+			"id eq '" + manyID("b", 7) + "'",
+			"directoryObjectId eq '" + manyID("a", 7) + "'",
+			"email eq 'User7@Contoso.com'",
+		} {
+			e := must[odata.Expr](t)(odata.ParseFilter(filter, catalog.UnitProperties))
+			checkPlans(t, db, filter, func(ctx context.Context) error {
+				l, err := w.Units(ctx, contoso, catalog.UnitQuery{Page: catalog.Page{Filter: e}})
+				if err == nil && (len(l.Items) != 1 || l.Items[0].ID != backup.UnitID(manyID("b", 7))) {
+					t.Errorf("%s: %v", filter, l.Items)
+				}
+				return err
+			})
+		}
+		checkPlans(t, db, "units by id", func(ctx context.Context) error {
+			got, err := w.UnitsByID(ctx, contoso, []backup.UnitID{one, backup.UnitID(manyID("b", 2))})
+			if len(got) != 2 {
+				t.Errorf("units by id: %v", got)
+			}
+			return err
+		})
+		for _, oldest := range []bool{false, true} {
+			checkPlans(t, db, "points", func(ctx context.Context) error {
+				l, err := w.Points(ctx, contoso, catalog.PointQuery{Unit: one, To: w.clock(), Oldest: oldest, Page: catalog.Page{Limit: 5, Count: true}})
+				if len(l.Items) != 2 || l.Total != 2 {
+					t.Errorf("points: %v", l)
+				}
+				return err
+			})
+		}
+		checkPlans(t, db, "search", func(ctx context.Context) error {
+			var ids []backup.UnitID
+			for i := range 20 {
+				ids = append(ids, backup.UnitID(manyID("b", i)))
+			}
+			got, err := w.SearchPoints(ctx, contoso, catalog.PointSearch{Units: ids})
+			if len(got.Points) != 20 || !slices.Equal(got.Missing, nil) {
+				t.Errorf("search: %v", got)
+			}
+			return err
+		})
+	})
+}
