@@ -29,7 +29,10 @@ import (
 	"holdfast/internal/vault"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) {
+	openPatience = 2 * time.Minute
+	dbtest.Main(m)
+}
 
 // A child is holdfast as a process of its own.
 type child struct {

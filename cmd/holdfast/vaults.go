@@ -16,9 +16,11 @@ import (
 	"holdfast/internal/vault"
 )
 
+// openPatience is how long anybody waits for a vault that is being opened. It
+// is a variable for tests on machines that have much else to do.
+var openPatience = 10 * time.Second
+
 const (
-	// openPatience is how long anybody waits for a vault that is being opened.
-	openPatience = 10 * time.Second
 	// openAgain is how long a vault that could not be opened is left alone.
 	openAgain = time.Minute
 	// openAtATime is how many vaults are opened at a time. Each takes some 64 MB
