@@ -488,10 +488,32 @@ type Restored struct {
 	SiteID, SiteName, SiteWebURL string
 }
 
-// NoteArtifact records where an artifact is about to be restored to: the name,
-// before that place is made, and all of it before anything is changed there, so
-// that a restore that is begun anew goes on there, and one that fails says where
-// it was at work. jobs.ErrLost.
+// ReserveLibrary notes that an artifact is restored to a new library of that
+// name, before that is made, and reports whether it is: not if another artifact
+// at work is restored beside the same drive by that name. jobs.ErrLost.
+func (c *Catalog) ReserveLibrary(ctx context.Context, j *jobs.Job, id backup.ArtifactID, name string) (bool, error) {
+	var n int64
+	err := c.tx(ctx, j.Tenant, func(tx *database.Tx) (err error) {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		n, err = affected(tx.ExecContext(ctx, `
+			UPDATE restore_artifact SET site_id = '', site_name = $3, site_web_url = ''
+			WHERE tenant = $1 AND id = $2 AND NOT EXISTS (
+				SELECT 1 FROM restore_artifact o
+				WHERE o.unit = restore_artifact.unit AND o.status IN ('scheduled', 'inProgress') AND o.destination = 'new'
+					AND lower(o.site_name) = lower($3) AND o.id <> $2)`, string(j.Tenant), string(id), name))
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("reserve a library for artifact %s: %w", id, err)
+	}
+	return n > 0, nil
+}
+
+// NoteArtifact records where an artifact is being restored to, before anything is
+// changed there, so that a restore that is begun anew goes on there, and one that
+// fails says where it was at work. jobs.ErrLost.
 func (c *Catalog) NoteArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID, r Restored) error {
 	err := c.db.Tx(ctx, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {

@@ -355,6 +355,47 @@ func TestTenants(t *testing.T) {
 	})
 }
 
+// A library's name belongs to one restore of a drive at a time.
+func TestReserveLibrary(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		points := w.points(2)
+		var all []backup.Artifact
+		for _, p := range []backup.Point{points[0], points[0], points[1]} {
+			s := must[backup.Session](t)(w.CreateSession(ctx, contoso, backup.OneDrive, backup.RestoreStandard,
+				[]catalog.NewArtifact{{Point: p.ID, Destination: backup.DestinationNew}}, w.by()))
+			must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
+			all = append(all, w.artifacts(s.ID)...)
+		}
+		work := w.claim(jobs.Restore)
+		for _, step := range []struct {
+			artifact int
+			name     string
+			want     bool
+		}{
+			{0, "DocumentsR0", true}, {0, "DocumentsR0", true}, // the second time as after a crash
+			{1, "documentsr0", false}, {1, "DocumentsR1", true}, {0, "DocumentsR1", false},
+			{2, "DocumentsR0", true}, // beside another drive
+		} {
+			a := all[step.artifact]
+			ok(t, w.StartArtifact(ctx, work[string(a.ID)], a.ID))
+			if got := must[bool](t)(w.ReserveLibrary(ctx, work[string(a.ID)], a.ID, step.name)); got != step.want {
+				t.Errorf("artifact %d reserves %s: %v", step.artifact, step.name, got)
+			}
+		}
+		if a := w.artifacts(all[1].Session)[0]; a.RestoredSiteName != "DocumentsR1" {
+			t.Errorf("the second artifact has %q", a.RestoredSiteName)
+		}
+		ok(t, w.FinishArtifact(ctx, work[string(all[0].ID)], all[0].ID, catalog.Restored{}, nil))
+		if !must[bool](t)(w.ReserveLibrary(ctx, work[string(all[1].ID)], all[1].ID, "DocumentsR0")) {
+			t.Error("the name of what has ended is not free")
+		}
+		w.free()
+		w.claim(jobs.Restore)
+		fails(t, "with a lease that was lost", second(w.ReserveLibrary(ctx, work[string(all[1].ID)], all[1].ID, "x")), jobs.ErrLost)
+	})
+}
+
 // everything returns Contoso's rows in some form, to be compared.
 func (w *world) everything() map[string]string {
 	w.t.Helper()

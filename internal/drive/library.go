@@ -119,6 +119,9 @@ func (c *Client) CreateLibrary(ctx context.Context, beside backup.DriveID, name 
 		}
 		return Drive{}, err
 	}
+	if made.ID == "" {
+		return Drive{}, noAnswer(k.op, errors.New("it names no list"))
+	}
 	return c.libraryDrive(ctx, site, made.ID, beside)
 }
 

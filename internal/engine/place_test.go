@@ -2,10 +2,15 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -106,4 +111,162 @@ func TestRestoreThatFailsSaysWhereItWasAtWork(t *testing.T) {
 			t.Errorf("the artifact is %s, restored to %q", a.Status, a.RestoredPath)
 		}
 	})
+}
+
+// Two restores beside one drive never share a library, wherever one is killed.
+func TestRestoresToNewPlacesNeverShareOne(t *testing.T) {
+	for name, someone := range map[string]bool{"another restore": false, "somebody's library": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "ann")
+			home := w.home(0)
+			w.put(home, map[string]string{"a.txt": "a"})
+			unit := w.protectAll()[0]
+			point := w.backUp(unit)
+			w.put(home, map[string]string{"a.txt": "edited"})
+			other := w.backUp(unit)
+			a := w.activate(point, backup.DestinationNew)
+			stop := w.stopAt("/lists") // its name is noted, and no such library made
+			w.faults.Add(simtenant.Fault{Status: 500, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/lists") }})
+			if err := w.try(stop, jobs.Restore, string(a.ID), w.engine.restore); err == nil {
+				t.Fatal("it was not stopped")
+			}
+			w.onRequest(nil)
+			w.faults.Clear()
+			places := []string{"DocumentsR0", "DocumentsR1"}
+			if someone {
+				w.put(home+".DocumentsR0", map[string]string{"b.txt": "of somebody"})
+				slices.Reverse(places)
+			} else if b := w.restored(other, backup.DestinationNew); b.RestoredSiteName != places[1] {
+				t.Errorf("the second was restored to %s", b.RestoredSiteName)
+			}
+			if a = w.finish(a); a.Status != backup.ArtifactSucceeded || a.RestoredSiteName != places[0] {
+				t.Errorf("the first is %s, restored to %s: %+v", a.Status, a.RestoredSiteName, a.Problem)
+			}
+			w.same("the first's place", w.kept(point.Tree), w.library(unit, places[0]))
+			if someone {
+				w.same("somebody's", w.look(home+".DocumentsR0"), w.library(unit, places[1]))
+			} else {
+				w.same("the second's place", w.kept(other.Tree), w.library(unit, places[1]))
+			}
+		})
+	}
+}
+
+// A restore in the middle of which somebody puts another library in the place of
+// its own does not go on in that.
+func TestRestoreGoesOnInItsOwnLibrary(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.engine.Transfers = 1
+	home := w.home(0)
+	w.put(home, map[string]string{"a.txt": "a", "b.txt": "b"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	a := w.activate(point, backup.DestinationNew)
+	stop := w.stopAt("/createUploadSession")
+	if err := w.try(stop, jobs.Restore, string(a.ID), w.engine.restore); err == nil {
+		t.Fatal("it was not stopped")
+	}
+	w.onRequest(nil)
+	w.must(os.Rename(home+".DocumentsR0", home+".Elsewhere"))
+	if a = w.finish(a); a.Status != backup.ArtifactSucceeded || a.RestoredSiteName != "DocumentsR0" {
+		t.Errorf("the artifact is %s, restored to %s: %+v", a.Status, a.RestoredSiteName, a.Problem)
+	}
+	w.same("the place", w.kept(point.Tree), w.library(unit, "DocumentsR0"))
+}
+
+// A library that was made although the source answered otherwise is used, and
+// none is left empty beside it.
+func TestLibraryMadeByALostAnswerIsUsed(t *testing.T) {
+	for name, answer := range map[string]string{"refused": "", "without an id": `{"displayName":"DocumentsR0"}`} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorldBehind(t, func(sim http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if !strings.HasSuffix(r.URL.Path, "/lists") {
+						sim.ServeHTTP(rw, r)
+						return
+					}
+					sim.ServeHTTP(httptest.NewRecorder(), r)
+					if answer == "" {
+						rw.WriteHeader(500)
+					}
+					fmt.Fprint(rw, answer)
+				})
+			}, "ann")
+			w.put(w.home(0), map[string]string{"a.txt": "a"})
+			unit := w.protectAll()[0]
+			point := w.backUp(unit)
+			if a := w.restored(point, backup.DestinationNew); a.RestoredSiteName != "DocumentsR0" {
+				t.Errorf("restored to %s", a.RestoredSiteName)
+			}
+			w.same("the place", w.kept(point.Tree), w.library(unit, "DocumentsR0"))
+			if _, err := os.Stat(w.home(0) + ".DocumentsR1"); err == nil {
+				t.Error("there is a second place")
+			}
+		})
+	}
+}
+
+// A library in whose place the source names the live drive, or another that is
+// backed up, is refused by name and never written to.
+func TestRestoreToNewPlaceRefusesAnotherDrive(t *testing.T) {
+	var wrong atomic.Pointer[string]
+	w := newWorldBehind(t, func(sim http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			id := wrong.Load()
+			if id == nil || !strings.Contains(r.URL.Path, "/sites/") || r.Method != http.MethodGet {
+				sim.ServeHTTP(rw, r)
+				return
+			}
+			told := httptest.NewRecorder()
+			sim.ServeHTTP(told, r)
+			var v map[string]any
+			if err := json.Unmarshal(told.Body.Bytes(), &v); err != nil {
+				t.Error(err)
+			}
+			list, _ := v["value"].([]any)
+			for _, d := range append(list, v) {
+				if d := d.(map[string]any); d["name"] == "DocumentsR0" {
+					d["id"] = *id
+				}
+			}
+			rw.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(rw).Encode(v)
+		})
+	}, "ann", "bob")
+	w.put(w.home(0), map[string]string{"a.txt": "a"})
+	w.put(w.home(1), map[string]string{"b.txt": "b"})
+	units := w.protectAll()
+	point := w.backUp(units[0])
+	w.backUp(units[1])
+	for i, unit := range units {
+		w.put(w.home(0), map[string]string{"a.txt": "edited"})
+		was := []state{w.look(w.home(0)), w.look(w.home(1))}
+		live, err := w.source.UserDrive(w.ctx, unit.Directory)
+		w.must(err)
+		wrong.Store((*string)(&live.ID))
+		a := w.activate(point, backup.DestinationNew)
+		if err := w.try(w.ctx, jobs.Restore, string(a.ID), w.engine.restore); err == nil {
+			t.Error("the first try did not fail")
+		}
+		j := w.claim(jobs.Restore, string(a.ID))
+		j.Failures = maxRestoreFailures
+		_, err = w.engine.restore(w.ctx, j)
+		w.must(err)
+		a, err = w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
+		w.must(err)
+		if a.Status != backup.ArtifactFailed || len(a.Problem.Details) != 1 || !strings.Contains(a.Problem.Details[0].Message, `"DocumentsR0"`) {
+			t.Errorf("the artifact is %s, %+v", a.Status, a.Problem)
+		}
+		for k := range was {
+			w.same(fmt.Sprintf("drive %d", k), was[k], w.look(w.home(k)))
+		}
+		w.must(os.RemoveAll(w.home(0) + ".DocumentsR0"))
+		wrong.Store(nil)
+		if i == 0 {
+			continue
+		}
+		if a := w.restored(point, backup.DestinationNew); a.RestoredSiteName != "DocumentsR0" {
+			t.Errorf("restored to %s", a.RestoredSiteName)
+		}
+	}
 }

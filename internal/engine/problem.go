@@ -17,6 +17,7 @@ func explain(err error) (p backup.Problem, lasting bool) {
 	if told, ok := errors.AsType[*backup.Error](err); ok {
 		return told.Problem, true
 	}
+	wrong, isWrong := errors.AsType[*wrongLibrary](err)
 	switch {
 	case errors.Is(err, errRootGone):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source says that the drive's root folder is gone, though the drive is there. No restore point was made of that. " +
@@ -45,6 +46,9 @@ func explain(err error) (p backup.Problem, lasting bool) {
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The drive vanished while it was being read. It is looked for again at the next backup."}, false
 	case errors.Is(err, errOtherOwner):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "Asked for the owner's drive, the source answered with that of somebody else, which was not touched. Earlier restore points stay, and it is tried again by itself."}, false
+	case isWrong:
+		return backup.Problem{Code: backup.DriveUnavailable, Message: fmt.Sprintf("Asked for the new library %q that is restored into, the source answered with another drive, which was not touched. "+
+			"It is tried again by itself.", wrong.name)}, false
 	case isSource(err), errors.Is(err, errTangled):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
 	}

@@ -161,18 +161,28 @@ func placed(d drive.Drive) catalog.Restored {
 }
 
 // library returns the new place that an artifact is restored to, a document
-// library beside the live drive. Its name is noted before it is made, so that
-// a restore that is killed goes on in the same one.
+// library beside the live drive. Its name is reserved before it is made, and all
+// of it noted before anything is written there, so that a restore that is killed
+// goes on in the same one.
 func (e *Engine) library(ctx context.Context, j *jobs.Job, a backup.Artifact, source *drive.Client, live drive.Drive) (drive.Drive, error) {
 	defer e.lock("libraries " + string(live.ID))()
 	if name := a.RestoredSiteName; name != "" {
-		made, ok, err := source.FindLibrary(ctx, live.ID, name)
-		if err != nil || ok {
-			return made, err
-		}
-		made, err = source.CreateLibrary(ctx, live.ID, name)
-		if !errors.Is(err, drive.ErrExists) {
-			return made, err
+		there, ok, err := source.FindLibrary(ctx, live.ID, name)
+		switch {
+		case err != nil:
+			return drive.Drive{}, err
+		case ok && a.RestoredSiteWebURL != "":
+			if strings.EqualFold(there.WebURL, a.RestoredSiteWebURL) {
+				return there, e.isLibrary(ctx, j.Tenant, there, live, name)
+			} // else somebody has put another in its place
+		case ok:
+			if free, err := e.isFree(ctx, j.Tenant, source, there, live, name); err != nil || free {
+				return there, err
+			}
+		default:
+			if made, ok, err := e.makeLibrary(ctx, j.Tenant, source, live, name); err != nil || ok {
+				return made, err
+			}
 		}
 	}
 	original := lastSegment(live)
@@ -183,17 +193,77 @@ func (e *Engine) library(ctx context.Context, j *jobs.Job, a backup.Artifact, so
 		} else if taken {
 			continue
 		}
-		if err := e.Catalog.NoteArtifact(ctx, j, a.ID, catalog.Restored{SiteName: name}); err != nil {
+		if ours, err := e.Catalog.ReserveLibrary(ctx, j, a.ID, name); err != nil {
 			return drive.Drive{}, err
-		}
-		made, err := source.CreateLibrary(ctx, live.ID, name)
-		if errors.Is(err, drive.ErrExists) {
+		} else if !ours {
 			continue
 		}
-		return made, err
+		if made, ok, err := e.makeLibrary(ctx, j.Tenant, source, live, name); err != nil || ok {
+			return made, err
+		}
 	}
 	return drive.Drive{}, backup.Fail(backup.ArtifactCannotBeRestored, fmt.Sprintf(
 		"There are already %d restored places beside the drive. Delete those that are no longer needed and restore again.", maxLibraries))
+}
+
+// makeLibrary makes a library of a name that there was none of, and reports
+// whether it did: not if the name is taken. What is there by that name after an
+// answer that says otherwise, and is empty, is what it has made.
+func (e *Engine) makeLibrary(ctx context.Context, tenant backup.TenantID, source *drive.Client, live drive.Drive, name string) (drive.Drive, bool, error) {
+	made, err := source.CreateLibrary(ctx, live.ID, name)
+	if err != nil {
+		if stopped(ctx, err) {
+			return drive.Drive{}, false, err
+		}
+		there, ok, lookErr := source.FindLibrary(ctx, live.ID, name)
+		switch {
+		case lookErr != nil:
+			return drive.Drive{}, false, lookErr
+		case !ok && errors.Is(err, drive.ErrExists):
+			return drive.Drive{}, false, nil // by something that is no library
+		case !ok:
+			return drive.Drive{}, false, err
+		}
+		made = there
+	}
+	free, err := e.isFree(ctx, tenant, source, made, live, name)
+	return made, free, err
+}
+
+// isFree reports whether a library that the source has answered with is the one
+// of that name, and empty.
+func (e *Engine) isFree(ctx context.Context, tenant backup.TenantID, source *drive.Client, answer, live drive.Drive, name string) (bool, error) {
+	if err := e.isLibrary(ctx, tenant, answer, live, name); err != nil {
+		return false, err
+	}
+	root, err := source.Root(ctx, answer.ID)
+	if err != nil || root.ChildCount > 0 {
+		return false, err
+	}
+	for _, err := range source.Children(ctx, answer.ID, root.ID) {
+		return false, err // there is something in it, or nobody knows
+	}
+	return true, nil
+}
+
+// A wrongLibrary is an answer with another drive than the library asked for.
+type wrongLibrary struct{ name string }
+
+func (w *wrongLibrary) Error() string {
+	return fmt.Sprintf("asked for the library %q, the source answered with another drive", w.name)
+}
+
+// isLibrary returns a *wrongLibrary if what the source has answered with is not
+// the library of that name, but the live drive or another that is backed up.
+func (e *Engine) isLibrary(ctx context.Context, tenant backup.TenantID, answer, live drive.Drive, name string) error {
+	if answer.ID == "" || strings.EqualFold(string(answer.ID), string(live.ID)) || fold(answer.Name) != fold(name) {
+		return &wrongLibrary{name}
+	}
+	units, err := e.Catalog.DriveUnits(ctx, tenant, answer.ID)
+	if err == nil && len(units) > 0 {
+		err = &wrongLibrary{name}
+	}
+	return err
 }
 
 // lastSegment is the name by which a drive's address ends, such as "Documents".
