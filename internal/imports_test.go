@@ -33,6 +33,7 @@ var rooms = map[string][]string{
 	"internal/graphapi":        {"internal/backup", "internal/catalog", "internal/identity", "internal/odata"},
 	"internal/simtenant":       {"internal/backup", "internal/quickxor"},
 	"internal/client":          {"internal/backup"},
+	"internal/console":         {"internal/backup", "internal/client"},
 }
 
 // doors says which third party may be imported by which packages only.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 	"holdfast/internal/drive"
 )
 
@@ -90,6 +91,9 @@ type Config struct {
 	// Administrator, which Microsoft asks for. Default: false.
 	AnyUserBrowses bool `json:"anyUserBrowses"`
 
+	// Console has the server's web pages served below /console/. Default: none.
+	Console *ConsoleConfig `json:"console"`
+
 	// Alone says that no other process works on the database, so that a start
 	// takes up at once what the process before it left. SQLite implies it.
 	Alone bool `json:"-"`
@@ -123,6 +127,24 @@ type TenantConfig struct {
 	SecretEnv   string `json:"secretEnv"`
 
 	Secret drive.Secret `json:"-"` // what is read from there
+}
+
+// ConsoleConfig is the application that people sign in to the web pages with. Its
+// redirect address is /console/signed-in on the origin by which they call it.
+type ConsoleConfig struct {
+	ClientID   string `json:"clientId"`
+	SecretFile string `json:"secretFile"`
+	SecretEnv  string `json:"secretEnv"`
+	// Tenant is whose people may sign in. Default: the one tenant that there is,
+	// or "organizations".
+	Tenant    string `json:"tenant"`
+	Authority string `json:"authority"` // default that of the first tenant
+	// Scope is what tokens are asked for. Default: all that was granted on the
+	// first of the audiences.
+	Scope string `json:"scope"`
+
+	Secret client.Secret `json:"-"` // what is read from there
+	Here   bool          `json:"-"` // the authority answers on this server's own origins
 }
 
 // IssuerConfig is an issuer of tokens. Microsoft's own for a tenant is
@@ -302,6 +324,29 @@ func (c *Config) complete(dir string) error {
 	}
 	if len(c.Audiences) == 0 {
 		c.Audiences = defaultAudiences
+	}
+	if console := c.Console; console != nil {
+		place(&console.SecretFile)
+		if console.ClientID == "" {
+			say("console.clientId", "is missing: give the id of the application that people sign in with")
+		}
+		secret, err := readSecret(console.SecretFile, console.SecretEnv)
+		if err != nil {
+			say("console.secretFile", "%v", err)
+		}
+		console.Secret = client.Secret(secret)
+		if len(c.Tenants) > 0 {
+			fill(&console.Authority, c.Tenants[0].Authority)
+		}
+		if len(c.Tenants) == 1 {
+			fill(&console.Tenant, c.Tenants[0].ID)
+		}
+		fill(&console.Tenant, "organizations")
+		console.Authority = strings.TrimRight(console.Authority, "/")
+		if err := checkURL(console.Authority); err != nil {
+			say("console.authority", "%v", err)
+		}
+		fill(&console.Scope, strings.TrimRight(c.Audiences[0], "/")+"/.default")
 	}
 	for _, d := range []struct {
 		field string

@@ -85,6 +85,7 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret"},
 		}
 		cfg["issuers"] = []any{map[string]any{"tenant": "11111111-1111-1111-1111-111111111111"}}
+		cfg["console"] = map[string]any{"authority": "login.example"}
 		cfg["interval"] = "5ms"
 		cfg["ruleInterval"] = "-1h"
 		cfg["workers"] = -1
@@ -111,6 +112,9 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		"issuers[0].issuer: is missing",
 		"issuers[0].jwks: ",
 		"issuers[0].tenant: ",
+		"console.clientId: is missing",
+		"console.secretFile: ",
+		`console.authority: "login.example" is not a web address`,
 		"interval: 5ms is too short",
 		"ruleInterval: -1h0m0s is too short",
 		"workers: -1 is not possible",

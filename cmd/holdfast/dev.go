@@ -22,6 +22,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/client"
 	"holdfast/internal/drive"
+	"holdfast/internal/identity"
 	"holdfast/internal/simtenant"
 )
 
@@ -316,7 +317,25 @@ func (d *devServer) simulate(cfg *Config, log *slog.Logger) (*simtenant.Service,
 			ClientID: app.AppID, Secret: drive.Secret(app.Secret),
 		})
 	}
+	tenants[0].Apps = append(tenants[0].Apps, d.consoleApp(cfg))
 	return simtenant.New(simtenant.Config{State: d.data.path("sim"), Drives: d.drives, Tenants: tenants, Log: log})
+}
+
+// consoleApp is the application that people sign in to the web pages with, each
+// as a user of the first tenant, whom they pick from a list.
+func (d *devServer) consoleApp(cfg *Config) simtenant.App {
+	app := simtenant.App{
+		AppID: backup.NewID[string](), Secret: rand.Text(), DisplayName: "Holdfast's console",
+		Roles: []string{
+			string(identity.ConfigurationWrite), string(identity.ControlWrite), string(identity.RestoreWrite), string(identity.SearchRead),
+			"User.Read.All", "GroupMember.Read.All",
+		},
+	}
+	cfg.Console = &ConsoleConfig{
+		ClientID: app.AppID, Secret: client.Secret(app.Secret), Tenant: string(d.tenants[0].ID), Authority: d.origin,
+		Scope: cfg.Audiences[0] + "/.default", Here: true,
+	}
+	return app
 }
 
 // The policies of Microsoft's pages, and the unit that one of them removes.
@@ -358,6 +377,8 @@ func (d *devServer) close() error {
 func (d *devServer) print(ctx context.Context, out io.Writer) {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	say("Holdfast is running. Stop it with Ctrl-C.\n")
+	say("  console      %s/console/", d.origin)
+	say("               web pages; sign in with a click on a name")
 	say("  API          %s%s", d.origin, client.Root)
 	if d.secure != "" {
 		say("  HTTPS        %s%s", d.secure, client.Root)

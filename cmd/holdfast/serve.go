@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -110,6 +111,9 @@ func startServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger
 			scheme = "https"
 		}
 		fmt.Fprintf(out, "Holdfast listens on %s%s\n", origin(scheme, l), client.Root)
+		if cfg.Console != nil {
+			fmt.Fprintf(out, "Its web pages are at %s/console/\n", cmp.Or(cfg.PublicURL, origin(scheme, l)))
+		}
 		s.serve(l, l.secure, handler)
 	}
 	if err := s.start(ctx); err != nil {

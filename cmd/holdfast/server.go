@@ -23,6 +23,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/console"
 	"holdfast/internal/database"
 	"holdfast/internal/drive"
 	"holdfast/internal/engine"
@@ -43,6 +44,7 @@ type server struct {
 	queue   *jobs.Queue
 	catalog *catalog.Catalog
 	api     http.Handler
+	console http.Handler // nil for none
 	vaults  *vaults
 	sources map[backup.TenantID]*drive.Client
 	engine  *engine.Engine
@@ -164,7 +166,13 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	if c := cfg.Console; c != nil {
+		s.console, err = console.New(console.Config{
+			API: s.api, PublicURL: cfg.PublicURL, Log: log,
+			SignIn: console.SignIn{Authority: c.Authority, Tenant: c.Tenant, ClientID: c.ClientID, ClientSecret: c.Secret, Scope: c.Scope, Here: c.Here},
+		})
+	}
+	return s, err
 }
 
 // known returns what m has for a tenant. A tenant that was taken out of the
@@ -258,7 +266,7 @@ func (s *server) serve(l net.Listener, secure *tls.Config, handler http.Handler)
 	})
 }
 
-// handler is the API with the probes beside it; rest, if there is one, is given
+// handler is the API with the probes and the web pages beside it; rest, if there is one, is given
 // every request that is neither's.
 func (s *server) handler(rest http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -269,6 +277,8 @@ func (s *server) handler(rest http.Handler) http.Handler {
 			s.ready(w, r)
 		case r.URL.Path == "/metrics":
 			s.metrics.ServeHTTP(w, r)
+		case s.console != nil && console.Serves(r.URL.Path):
+			s.console.ServeHTTP(w, r)
 		case rest != nil && !isAPI(r.URL.Path):
 			rest.ServeHTTP(w, r)
 		default:

@@ -1,0 +1,328 @@
+// Package console serves Holdfast's web pages: is everything protected, what
+// failed and why, can I get this file back now.
+//
+// It is a client of the public API and nothing else. Each page is made of
+// answers to requests that carry the signed-in person's own token, so that what
+// a person may do here is what their token may do anywhere.
+//
+// It promises that no token ever reaches the browser, which holds the id of a
+// session and no more; that nothing is changed by a request which was not made
+// from one of its own pages; that no page runs or loads anything that is not in
+// this package; and that it works without script, which only makes it livelier.
+package console
+
+import (
+	"bytes"
+	"context"
+	"crypto/cipher"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/client"
+)
+
+// A Config is what a Console is made of.
+type Config struct {
+	API    http.Handler // the Backup Storage API; required
+	SignIn SignIn
+	// PublicURL is the origin by which people call the console. Empty: that of
+	// the request.
+	PublicURL string
+	HTTP      *http.Client // for the token endpoint; nil: one of its own
+	Clock     backup.Clock // nil: time.Now
+	Log       *slog.Logger // nil: slog.Default
+}
+
+// A Console is the pages, below /console/, as an http.Handler. It is safe for
+// concurrent use.
+type Console struct {
+	cfg      Config
+	api      http.RoundTripper
+	mux      *http.ServeMux
+	sealer   cipher.AEAD
+	sessions sessions
+	origins  *http.CrossOriginProtection
+}
+
+// New returns a console. It fails when the configuration lacks something.
+func New(cfg Config) (*Console, error) {
+	if cfg.API == nil || cfg.SignIn.ClientID == "" || cfg.SignIn.Tenant == "" || cfg.SignIn.Scope == "" {
+		return nil, errors.New("the console needs an API, and an application and a tenant to sign people in with")
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.HTTP == nil {
+		cfg.HTTP = &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
+	sealer, err := newSealer()
+	if err != nil {
+		return nil, err
+	}
+	c := &Console{cfg: cfg, api: within{cfg.API}, sealer: sealer, origins: http.NewCrossOriginProtection(),
+		sessions: sessions{clock: cfg.Clock, byID: map[string]*session{}}}
+	if cfg.PublicURL != "" { // a proxy may call us by another name
+		if err := c.origins.AddTrustedOrigin(cfg.PublicURL); err != nil {
+			return nil, err
+		}
+	}
+	c.route()
+	return c, nil
+}
+
+// Serves reports whether a path is the console's.
+func Serves(path string) bool { return path == "/console" || strings.HasPrefix(path, "/console/") }
+
+// policy is what browsers may do with a page: load what is ours, and be framed
+// by nobody.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+const formLimit = 16 << 20 // a CSV of 50,000 people has room
+
+// ServeHTTP answers a request.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if why := recover(); why != nil {
+			if why == http.ErrAbortHandler {
+				panic(why)
+			}
+			c.cfg.Log.Error("a page of the console panicked", "path", r.URL.Path, "why", why, "stack", string(debug.Stack()))
+			c.refuse(w, r, http.StatusInternalServerError, "Something went wrong", "The server could not make this page. Its log says why.")
+		}
+	}()
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	if err := c.origins.Check(r); err != nil {
+		c.refuse(w, r, http.StatusForbidden, "This was not asked from here", "The request came from another site, and was not carried out.")
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, formLimit)
+	c.mux.ServeHTTP(w, r)
+}
+
+// route says which page is where.
+func (c *Console) route() {
+	c.mux = http.NewServeMux()
+	open := func(pattern string, h http.HandlerFunc) { c.mux.HandleFunc(pattern, h) }
+	page := func(pattern string, h func(*visit) error) { c.mux.Handle(pattern, c.signedIn(h)) }
+
+	open("GET /console", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/console/", http.StatusSeeOther) })
+	open("GET /console/static/{name}", c.static)
+	open("GET /console/sign-in", c.beginSignIn)
+	open("GET /console/signed-in", c.endSignIn)
+	open("GET /console/signed-out", func(w http.ResponseWriter, r *http.Request) {
+		c.render(w, r, nil, http.StatusOK, "signed-out", "Signed out", nil)
+	})
+	page("POST /console/sign-out", signOut)
+	page("GET /console/{$}", overview)
+	page("/console/", func(*visit) error { return errNoPage })
+}
+
+var errNoPage = &problem{http.StatusNotFound, "There is no such page", "The address may be mistyped, or of another version."}
+
+// A problem is what a page says instead of what was asked for.
+type problem struct {
+	status      int
+	title, text string
+}
+
+func (p *problem) Error() string { return p.title + ": " + p.text }
+
+// A visit is one request of a person who is signed in.
+type visit struct {
+	*Console
+	w   http.ResponseWriter
+	r   *http.Request
+	s   *session
+	api *client.Client
+}
+
+func (v *visit) ctx() context.Context { return v.r.Context() }
+
+// pageTime is how long a page may take, which is mostly how long it waits for a
+// server that asks to come later.
+const pageTime = 20 * time.Second
+
+// signedIn has h serve those who are signed in, and sends the others to do it.
+func (c *Console) signedIn(h func(*visit) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := &visit{Console: c, w: w, r: r, s: c.session(r)}
+		if v.s == nil {
+			c.askToSignIn(w, r)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			if err := v.checkForm(); err != nil {
+				c.fail(w, r, v.s, err)
+				return
+			}
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+		defer cancel()
+		v.r = r.WithContext(ctx)
+		var err error
+		if v.api, err = c.client(ctx, v.s); err == nil {
+			err = h(v)
+		}
+		if err != nil {
+			c.fail(w, r, v.s, err)
+		}
+	})
+}
+
+// checkForm refuses a form that is none of the session's.
+func (v *visit) checkForm() error {
+	var err error
+	if strings.HasPrefix(v.r.Header.Get("Content-Type"), "multipart/form-data") {
+		err = v.r.ParseMultipartForm(formLimit)
+	} else {
+		err = v.r.ParseForm()
+	}
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return &problem{http.StatusRequestEntityTooLarge, "That is too large", "The file is larger than 16 MB. Split it, or use 'holdfast drive add --from-csv'."}
+	}
+	if err != nil {
+		return &problem{http.StatusBadRequest, "The form could not be read", "Go back and try again."}
+	}
+	if subtle.ConstantTimeCompare([]byte(v.r.PostFormValue("csrf")), []byte(v.s.csrf)) != 1 {
+		return &problem{http.StatusForbidden, "This form is of another session", "You signed in anew since the page was loaded. Go back, load it again and repeat what you did."}
+	}
+	return nil
+}
+
+// askToSignIn sends a person to sign in and back to the page they wanted.
+func (c *Console) askToSignIn(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("X-Live") != "" { // asked by script, which would only follow
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	to := "/console/"
+	if r.Method == http.MethodGet {
+		to = r.URL.RequestURI()
+	}
+	http.Redirect(w, r, "/console/sign-in?to="+url.QueryEscape(to), http.StatusSeeOther)
+}
+
+// redirect sends the browser to another page, after a form was carried out.
+func (v *visit) redirect(to string) error {
+	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	return nil
+}
+
+// show answers with a page.
+func (v *visit) show(name, title string, data any) error {
+	v.render(v.w, v.r, v.s, http.StatusOK, name, title, data)
+	return nil
+}
+
+// A view is what every page is made of.
+type view struct {
+	Title   string
+	Section string // of the navigation
+	Path    string
+	Person  *person
+	CSRF    string
+	Notes   []note
+	Now     time.Time
+	Data    any
+}
+
+// render writes a page. It is made whole before its first byte is sent.
+func (c *Console) render(w http.ResponseWriter, r *http.Request, s *session, status int, name, title string, data any) {
+	section, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/console/"), "/")
+	view := view{Title: title, Section: section, Path: r.URL.RequestURI(), Now: c.cfg.Clock().UTC(), Data: data}
+	if s != nil {
+		view.Person, view.CSRF = &s.person, s.csrf
+		if r.Header.Get("X-Live") == "" { // else nobody would read them
+			view.Notes = s.heard()
+		}
+	}
+	var page bytes.Buffer
+	if err := pages[name].ExecuteTemplate(&page, "layout", view); err != nil {
+		c.cfg.Log.Error("a page of the console could not be made", "page", name, "err", err)
+		http.Error(w, "The server could not make this page. Its log says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(page.Bytes())
+}
+
+// refuse answers with a page that says why there is no other.
+func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+	c.render(w, r, c.session(r), status, "problem", title, struct{ Text string }{text})
+}
+
+// fail answers with a page that says what went wrong, and what to do.
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
+	if errors.Is(err, errSignedOut) {
+		if s != nil {
+			c.sessions.end(s)
+		}
+		c.askToSignIn(w, r)
+		return
+	}
+	if r.Context().Err() != nil {
+		return // nobody is there to read it
+	}
+	p := explain(err)
+	if p.status >= http.StatusInternalServerError {
+		c.cfg.Log.Warn("a page of the console failed", "path", r.URL.Path, "err", err)
+	}
+	c.render(w, r, s, p.status, "problem", p.title, struct{ Text string }{p.text})
+}
+
+// explain says of an error what it means to a person.
+func explain(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return &problem{http.StatusBadGateway, "The server did not answer", "Try again. If it stays so, the server's log says why."}
+	}
+	p := &problem{e.Status, "That was not possible", e.Message}
+	switch e.Status {
+	case http.StatusUnauthorized:
+		p.title, p.text = "The server does not accept your sign-in", "It may trust another tenant, or want a token for another application: the address 'audiences' and 'issuers' in its configuration must be those of the console's sign-in. "+e.Message
+		p.status = http.StatusForbidden
+	case http.StatusForbidden:
+		p.title = "You may not do that"
+	case http.StatusNotFound:
+		p.title = "That is not there"
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		p.title = "Not now"
+	}
+	for _, d := range e.Details {
+		if d.Message != "" {
+			p.text += " " + d.Message
+		}
+	}
+	if e.RequestID != "" && e.Status >= 500 {
+		p.text += " (request " + e.RequestID + ")"
+	}
+	return p
+}
+
+func signOut(v *visit) error {
+	v.sessions.end(v.s)
+	v.setCookie(v.w, v.r, sessionCookie, "", 0)
+	return v.redirect("/console/signed-out")
+}

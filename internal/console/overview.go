@@ -1,0 +1,204 @@
+package console
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"holdfast/internal/backup"
+)
+
+// maxPolicies is how many policies a page reads.
+const maxPolicies = 500
+
+// A need is something that waits for a person.
+type need struct {
+	Level string // bad, warn or info
+	What  string
+	Do    string
+	Link  string
+	Label string // of the link
+}
+
+// levels are in the order of their urgency.
+var levels = map[string]int{"bad": 0, "warn": 1, "info": 2}
+
+// A tile is a number that one can go after.
+type tile struct {
+	Name, Link, Level string
+	Count             int
+	Hint              string
+}
+
+type overviewPage struct {
+	Hidden   []string // what the person may not see
+	Needs    []need
+	Tiles    []tile
+	Policies []policyAnswer
+	Sessions []sessionAnswer
+	Bar      bar
+}
+
+// overview is the first page: is everything protected, and what needs a person.
+func overview(v *visit) error {
+	var page overviewPage
+	ctx, api := v.ctx(), v.api
+	// hide passes over what the person may not see.
+	hide := func(what string, err error) error {
+		if forbidden(err) {
+			page.Hidden = append(page.Hidden, what)
+			return nil
+		}
+		return err
+	}
+	add := func(n need) { page.Needs = append(page.Needs, n) }
+
+	service, err := get[serviceAnswer](ctx, api, serviceRoot)
+	if err := hide("the service's state", err); err != nil {
+		return err
+	}
+	if err == nil {
+		page.Needs = append(page.Needs, serviceNeeds(service)...)
+	}
+
+	var more bool
+	page.Policies, more, err = take[policyAnswer](api.All(ctx, policySet), maxPolicies)
+	if err := hide("policies and units", err); err != nil {
+		return err
+	}
+	if err == nil {
+		counts := map[backup.UnitStatus]int{}
+		for _, status := range []backup.UnitStatus{backup.UnitProtected, backup.UnitProtectRequested, backup.UnitUnprotected} {
+			if counts[status], err = count(ctx, api, unitSet, "status eq '"+string(status)+"'"); err != nil {
+				return err
+			}
+		}
+		total, err := count(ctx, api, unitSet, "")
+		if err != nil {
+			return err
+		}
+		failing := 0
+		for _, p := range page.Policies {
+			failing += p.ProtectionPolicyArtifactCount.Failed
+			page.Needs = append(page.Needs, policyNeeds(p)...)
+		}
+		protected, waiting, unprotected := counts[backup.UnitProtected], counts[backup.UnitProtectRequested], counts[backup.UnitUnprotected]
+		page.Tiles = []tile{
+			{"Protected", "/console/units?status=protected", "good", protected, "backed up, and kept so"},
+			{"Failing", "/console/units?failing=1", ifSome(failing, "bad"), failing, "the last backup was not whole"},
+			{"Waiting", "/console/units?status=protectRequested", ifSome(waiting, "info"), waiting, "for their first backup"},
+			{"Unprotected", "/console/units?status=unprotected", ifSome(unprotected, "warn"), unprotected, "no longer backed up; what there is, is kept"},
+		}
+		page.Bar = newBar([]share{{"Protected", "good", max(0, protected-failing)}, {"Failing", "bad", failing}, {"Waiting", "info", waiting},
+			{"Unprotected", "warn", unprotected}, {"Other", "none", max(0, total-protected-waiting-unprotected)}})
+		if more {
+			add(need{Level: "info", What: fmt.Sprintf("There are more than %d policies; this page sums up the first of them.", maxPolicies), Link: "/console/policies", Label: "All policies"})
+		}
+		if protected+waiting == 0 {
+			add(need{Level: "warn", What: "Nothing is protected.", Do: "Add people to a policy, and activate it.", Link: "/console/policies", Label: "Policies"})
+		}
+	}
+
+	page.Sessions, _, err = take[sessionAnswer](api.All(ctx, anySession+"?$top=8&"+query("$orderby", "createdDateTime desc")), 8)
+	if err := hide("restores", err); err != nil {
+		return err
+	}
+	for _, s := range page.Sessions {
+		page.Needs = append(page.Needs, v.sessionNeeds(s)...)
+	}
+	slices.SortStableFunc(page.Needs, func(a, b need) int { return cmp.Compare(levels[a.Level], levels[b.Level]) })
+	return v.show("overview", "Overview", page)
+}
+
+func ifSome(n int, level string) string {
+	if n > 0 {
+		return level
+	}
+	return "none"
+}
+
+// serviceNeeds is what the service as a whole wants.
+func serviceNeeds(s serviceAnswer) (needs []need) {
+	if s.Vault != "" {
+		needs = append(needs, need{"bad", "The vault cannot be used: " + s.Vault, "Nothing can be backed up or restored until it can. Look at the vault's storage on the server.", "/console/health", "Health"})
+	}
+	if s.ServiceStatus.Status != string(backup.ServiceEnabled) {
+		needs = append(needs, need{"bad", "The service is " + s.ServiceStatus.Status + ".", "Nothing can be configured until it is enabled.", "/console/health", "Health"})
+	}
+	if s.Damage > 0 {
+		needs = append(needs, need{"bad", plural(s.Damage, "damaged object", "damaged objects") + " in the vault and not healed.", "The drives are backed up anew by themselves. On the server, 'holdfast vault damage' names what is concerned.", "/console/health", "Health"})
+	}
+	if s.Retention != "" {
+		needs = append(needs, need{"warn", "Nothing expires now: " + s.Retention, "On the server, 'holdfast retention' shows both plans and puts one in force.", "/console/health", "Health"})
+	}
+	return needs
+}
+
+// policyNeeds is what a policy wants.
+func policyNeeds(p policyAnswer) (needs []need) {
+	link, n := "/console/policies/"+p.ID, p.ProtectionPolicyArtifactCount
+	if n.Failed > 0 {
+		needs = append(needs, need{"bad", plural(n.Failed, "drive", "drives") + " of " + quote(p.DisplayName) + " could not be backed up whole.",
+			"What could be read is safe. Each drive says what is missing and why.", link + "?failing=1", "Show them"})
+	}
+	if p.Status == string(backup.PolicyInactive) && n.Total > 0 {
+		needs = append(needs, need{"warn", quote(p.DisplayName) + " is inactive: " + plural(n.Total, "drive is", "drives are") + " not backed up.",
+			"Activate the policy, or remove it if it is not wanted.", link, "Open"})
+	}
+	return needs
+}
+
+// sessionNeeds is what a restore wants.
+func (v *visit) sessionNeeds(s sessionAnswer) (needs []need) {
+	link, n := "/console/restores/"+s.ID, s.RestoreSessionArtifactCount
+	recent := v.cfg.Clock().Sub(s.CompletedDateTime) < backup.BrowseLife
+	switch backup.SessionStatus(s.Status) {
+	case backup.SessionCompletedWithError, backup.SessionFailed:
+		if recent {
+			needs = append(needs, need{"warn", "A restore ended with errors: " + fmt.Sprintf("%d of %d", n.Failed, n.Total) + " could not be restored whole.",
+				"The restore says which items and why.", link, "Show it"})
+		}
+	case backup.SessionDraft:
+		needs = append(needs, need{"info", "A restore by " + s.CreatedBy.Name() + " was prepared and not started.", "Start it or delete it.", link, "Open"})
+	}
+	return needs
+}
+
+func quote(name string) string { return "“" + strings.TrimSpace(name) + "”" }
+
+// A bar shows how a whole is made up, as a picture beside the same in words.
+type bar struct {
+	Total  int
+	Shares []share
+	Parts  []part
+}
+
+type share struct {
+	Name, Level string
+	Count       int
+}
+
+// A part is a share as it is drawn, in thousandths of the width.
+type part struct {
+	X, Width int
+	Level    string
+}
+
+func newBar(shares []share) (b bar) {
+	for _, s := range shares {
+		b.Total += s.Count
+	}
+	x, sum := 0, 0
+	for _, s := range shares {
+		if s.Count == 0 {
+			continue
+		}
+		b.Shares = append(b.Shares, s)
+		sum += s.Count
+		end := 1000 * sum / b.Total
+		b.Parts = append(b.Parts, part{x, max(4, end-x), s.Level}) // one of many is to be seen as well
+		x = end
+	}
+	return b
+}

@@ -1,0 +1,304 @@
+package console
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/client"
+)
+
+// A SignIn says how people sign in: by OpenID Connect at Entra ID, with the
+// authorization code flow and PKCE.
+type SignIn struct {
+	Authority    string // origin of the token endpoint, such as https://login.microsoftonline.com
+	Tenant       string // whose people may sign in: a tenant's id or domain, or organizations
+	ClientID     string
+	ClientSecret client.Secret // empty: the application is a public one
+	// Scope is what the API's tokens are asked for, such as
+	// "api://backup.example.com/.default".
+	Scope string
+	// Here says that the authority answers on the console's own origin as well,
+	// under whatever name that was called. It is so in development.
+	Here bool
+}
+
+// tokens are what the token endpoint gives.
+type tokens struct {
+	Access  client.Secret
+	Refresh client.Secret
+	ID      client.Secret
+	Expires time.Time
+}
+
+// errSignedOut says that the person has to sign in anew.
+var errSignedOut = errors.New("the sign-in has expired")
+
+const signInLife = 10 * time.Minute
+
+// A signingIn is what the console has to remember while a person is at Entra.
+// The browser carries it, sealed.
+type signingIn struct {
+	State, Nonce, Verifier, To string
+	Until                      time.Time
+}
+
+// beginSignIn sends a person to Entra.
+func (c *Console) beginSignIn(w http.ResponseWriter, r *http.Request) {
+	in := signingIn{State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), To: local(r.URL.Query().Get("to")), Until: c.cfg.Clock().Add(signInLife)}
+	sealed, err := c.seal(in)
+	if err != nil {
+		c.fail(w, r, nil, err)
+		return
+	}
+	c.setCookie(w, r, signInCookie, sealed, signInLife)
+	sum := sha256.Sum256([]byte(in.Verifier))
+	q := url.Values{
+		"client_id": {c.cfg.SignIn.ClientID}, "response_type": {"code"}, "response_mode": {"query"}, "redirect_uri": {c.redirectURI(r)},
+		"scope": {c.cfg.SignIn.scopes()}, "state": {in.State}, "nonce": {in.Nonce},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+	}
+	if r.URL.Query().Has("choose") { // else whoever signed out would be back at once
+		q.Set("prompt", "select_account")
+	}
+	at := "/" + url.PathEscape(c.cfg.SignIn.Tenant) + "/oauth2/v2.0/authorize?" + q.Encode()
+	if !c.cfg.SignIn.Here {
+		at = c.cfg.SignIn.Authority + at
+	}
+	http.Redirect(w, r, at, http.StatusSeeOther)
+}
+
+func (s SignIn) scopes() string { return "openid profile offline_access " + s.Scope }
+
+// redirectURI is where Entra sends people back to. It is registered there, so
+// that a forged Host leads nowhere.
+func (c *Console) redirectURI(r *http.Request) string {
+	origin := c.cfg.PublicURL
+	if origin == "" {
+		origin = "http://" + r.Host
+		if c.secure(r) {
+			origin = "https://" + r.Host
+		}
+	}
+	return origin + "/console/signed-in"
+}
+
+// local returns an address within the console, or its first page.
+func local(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(path.Clean(u.Path)+"/", "/console/") || strings.Contains(to, "\\") {
+		return "/console/"
+	}
+	return u.RequestURI()
+}
+
+// endSignIn takes a person who comes back from Entra, and begins a session.
+func (c *Console) endSignIn(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	cookie, err := r.Cookie(c.cookieName(r, signInCookie))
+	c.setCookie(w, r, signInCookie, "", 0)
+	var in signingIn
+	if err == nil {
+		in, err = c.unseal(cookie.Value)
+	}
+	if err != nil || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(in.State)) != 1 {
+		c.refuse(w, r, http.StatusBadRequest, "You were not signed in", "This sign-in was begun in another window, took longer than ten minutes, or was finished already. Begin again.")
+		return
+	}
+	if q.Get("error") != "" {
+		c.refuse(w, r, http.StatusForbidden, "You were not signed in", "Entra ID answered: "+firstLine(q.Get("error_description"), q.Get("error")))
+		return
+	}
+	got, err := c.askToken(r.Context(), url.Values{
+		"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {c.redirectURI(r)}, "code_verifier": {in.Verifier}, "scope": {c.cfg.SignIn.scopes()},
+	})
+	var who person
+	if err == nil {
+		who, err = c.whoIs(got.ID, in.Nonce)
+	}
+	var api *client.Client
+	if err == nil {
+		api, err = c.clientFor(got.Access)
+	}
+	if err != nil {
+		c.cfg.Log.Warn("nobody was signed in to the console", "err", err)
+		c.refuse(w, r, http.StatusBadGateway, "You were not signed in", "The sign-in could not be finished: "+err.Error())
+		return
+	}
+	if old := c.session(r); old != nil {
+		c.sessions.end(old)
+	}
+	s := c.sessions.begin(who, got, api)
+	c.setCookie(w, r, sessionCookie, s.id, sessionLife)
+	http.Redirect(w, r, in.To, http.StatusSeeOther)
+}
+
+func firstLine(texts ...string) string {
+	for _, t := range texts {
+		if t, _, _ = strings.Cut(t, "\n"); strings.TrimSpace(t) != "" {
+			return strings.TrimSpace(t)
+		}
+	}
+	return "nothing more"
+}
+
+// refresh gets new tokens for those that expire.
+func (c *Console) refresh(ctx context.Context, token client.Secret, scope string) (tokens, error) {
+	s := c.cfg.SignIn
+	s.Scope = scope
+	got, err := c.askToken(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {string(token)}, "scope": {s.scopes()}})
+	if _, refused := errors.AsType[*tokenRefusal](err); refused {
+		return got, fmt.Errorf("%w: %w", errSignedOut, err)
+	}
+	if got.Refresh == "" {
+		got.Refresh = token
+	}
+	return got, err
+}
+
+// A tokenRefusal is what the token endpoint says when it gives none.
+type tokenRefusal struct{ kind, description string }
+
+func (t *tokenRefusal) Error() string { return firstLine(t.description, t.kind) }
+
+// askToken asks the token endpoint.
+func (c *Console) askToken(ctx context.Context, form url.Values) (tokens, error) {
+	form.Set("client_id", c.cfg.SignIn.ClientID)
+	if c.cfg.SignIn.ClientSecret != "" {
+		form.Set("client_secret", string(c.cfg.SignIn.ClientSecret))
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.SignIn.Authority+"/"+url.PathEscape(c.cfg.SignIn.Tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		return tokens{}, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	res, err := c.cfg.HTTP.Do(req)
+	if err != nil {
+		return tokens{}, fmt.Errorf("no answer from %s", c.cfg.SignIn.Authority)
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Access      client.Secret `json:"access_token"`
+		Refresh     client.Secret `json:"refresh_token"`
+		ID          client.Secret `json:"id_token"`
+		Expires     int           `json:"expires_in"`
+		Kind        string        `json:"error"`
+		Description string        `json:"error_description"`
+	}
+	data, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err == nil {
+		err = json.Unmarshal(data, &answer)
+	}
+	switch {
+	case err != nil:
+		return tokens{}, fmt.Errorf("%s answered %s, and not as a token endpoint does", c.cfg.SignIn.Authority, res.Status)
+	case answer.Kind != "":
+		return tokens{}, &tokenRefusal{answer.Kind, answer.Description}
+	case res.StatusCode != http.StatusOK || answer.Access == "":
+		return tokens{}, fmt.Errorf("%s answered %s without a token", c.cfg.SignIn.Authority, res.Status)
+	}
+	return tokens{answer.Access, answer.Refresh, answer.ID, c.cfg.Clock().Add(time.Duration(answer.Expires) * time.Second)}, nil
+}
+
+// whoIs reads who signed in. The token came from the token endpoint itself, over
+// a connection that this server made, which is proof enough of where it is from;
+// that it is for us and for this sign-in is checked.
+func (c *Console) whoIs(token client.Secret, nonce string) (person, error) {
+	parts := strings.Split(string(token), ".")
+	if len(parts) != 3 {
+		return person{}, errors.New("there is no token that says who you are")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return person{}, errors.New("the token that says who you are cannot be read")
+	}
+	var claims struct {
+		For      string `json:"aud"`
+		Issuer   string `json:"iss"`
+		Nonce    string `json:"nonce"`
+		Expires  int64  `json:"exp"`
+		Tenant   string `json:"tid"`
+		Object   string `json:"oid"`
+		Name     string `json:"name"`
+		Username string `json:"preferred_username"`
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return person{}, errors.New("the token that says who you are cannot be read")
+	}
+	tenant, ok := backup.ParseGUID(claims.Tenant)
+	configured, fixed := backup.ParseGUID(c.cfg.SignIn.Tenant)
+	switch {
+	case !strings.EqualFold(claims.For, c.cfg.SignIn.ClientID):
+		return person{}, errors.New("the token that says who you are is for another application")
+	case subtle.ConstantTimeCompare([]byte(claims.Nonce), []byte(nonce)) != 1:
+		return person{}, errors.New("the token that says who you are is from another sign-in")
+	case c.cfg.Clock().Unix() >= claims.Expires+30:
+		return person{}, errors.New("the token that says who you are has expired; is this server's clock right?")
+	case !ok || claims.Object == "" || !strings.HasSuffix(strings.ToLower(claims.Issuer), "/"+tenant+"/v2.0"):
+		return person{}, errors.New("the token that says who you are names no tenant and user")
+	case fixed && configured != tenant:
+		return person{}, errors.New("you are of another tenant than the one that this console serves")
+	}
+	p := person{Tenant: tenant, ID: claims.Object, Name: claims.Name, Username: claims.Username}
+	if p.Name == "" {
+		p.Name = firstLine(p.Username, p.ID)
+	}
+	return p, nil
+}
+
+// seal makes of in what only this process can read.
+func (c *Console) seal(in signingIn) (string, error) {
+	text, err := json.Marshal(in)
+	if err != nil {
+		return "", err
+	}
+	nonce := make([]byte, c.sealer.NonceSize())
+	rand.Read(nonce)
+	return base64.RawURLEncoding.EncodeToString(c.sealer.Seal(nonce, nonce, text, nil)), nil
+}
+
+func (c *Console) unseal(text string) (in signingIn, err error) {
+	data, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(data) < c.sealer.NonceSize() {
+		return in, errors.New("not a sealed sign-in")
+	}
+	n := c.sealer.NonceSize()
+	plain, err := c.sealer.Open(nil, data[:n], data[n:], nil)
+	if err != nil {
+		return in, err
+	}
+	if err := json.Unmarshal(plain, &in); err != nil {
+		return in, err
+	}
+	if !c.cfg.Clock().Before(in.Until) {
+		return in, errors.New("the sign-in took too long")
+	}
+	return in, nil
+}
+
+func newSealer() (cipher.AEAD, error) {
+	key := make([]byte, 32)
+	rand.Read(key)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}

@@ -1,0 +1,51 @@
+// What makes the console's pages livelier. Each of them works without it.
+"use strict";
+
+// Times are written in UTC; here they become those of the reader's own zone.
+function localTimes(root) {
+  const form = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  for (const t of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(t.dateTime);
+    if (!Number.isNaN(at.getTime())) {
+      t.title = t.textContent;
+      t.textContent = form.format(at);
+    }
+  }
+}
+
+// Parts with data-live="n" are loaded anew every n seconds, the page once for all
+// of them, while it is looked at. A part that somebody is busy in is left alone.
+function live() {
+  const parts = [...document.querySelectorAll("[data-live]")];
+  if (parts.length === 0) return;
+  const pause = 1000 * Math.min(...parts.map((p) => Number(p.dataset.live) || 60));
+  setTimeout(async () => {
+    await renew(parts).catch(() => {}); // the server is away; it may come back
+    live();
+  }, pause);
+}
+
+async function renew(parts) {
+  if (document.hidden) return;
+  const answer = await fetch(location.href, { headers: { "X-Live": "1" }, credentials: "same-origin" });
+  if (answer.status === 401) return location.reload(); // the session is over
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  localTimes(page);
+  for (const part of parts) {
+    const fresh = page.getElementById(part.id);
+    if (!fresh || part.contains(document.activeElement) || fresh.outerHTML === part.outerHTML) continue;
+    if (fresh.dataset.say && fresh.dataset.say !== part.dataset.say) document.getElementById("heard").textContent = fresh.dataset.say;
+    part.replaceWith(document.adoptNode(fresh));
+  }
+}
+
+// The key / goes to the search of a page.
+document.addEventListener("keydown", (e) => {
+  if (e.key !== "/" || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, textarea, select")) return;
+  const search = document.querySelector("input[type=search]");
+  if (search) { e.preventDefault(); search.focus(); }
+});
+
+localTimes(document);
+live();

@@ -1,0 +1,162 @@
+package console
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed templates static
+var files embed.FS
+
+// pages are the templates, each with the layout around it.
+var pages = parsePages()
+
+func parsePages() map[string]*template.Template {
+	all := map[string]*template.Template{}
+	layout := template.Must(template.New("").Funcs(funcs).ParseFS(files, "templates/layout.html", "templates/parts.html"))
+	names, err := fs.Glob(files, "templates/*.html")
+	if err != nil {
+		panic(err) // the pattern is above
+	}
+	for _, name := range names {
+		base := strings.TrimSuffix(path.Base(name), ".html")
+		if base != "layout" && base != "parts" {
+			all[base] = template.Must(template.Must(layout.Clone()).ParseFS(files, name))
+		}
+	}
+	return all
+}
+
+var funcs = template.FuncMap{
+	"static": staticURL, "ago": ago, "when": when, "plural": plural, "bytes": size, "iso": iso, "short": short, "lower": strings.ToLower,
+	"sections": func() []section { return sections },
+}
+
+// A section is a page of the navigation, and those below it.
+type section struct{ Path, Name string }
+
+var sections = []section{{"", "Overview"}}
+
+// staticHash tells versions of the static files apart, so that browsers may keep
+// each for good.
+var staticHash = func() string {
+	h := sha256.New()
+	names, err := fs.Glob(files, "static/*")
+	if err != nil {
+		panic(err) // the pattern is above
+	}
+	for _, name := range names {
+		data, err := files.ReadFile(name)
+		if err != nil {
+			panic(err) // it is in the binary
+		}
+		h.Write(data)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}()
+
+func staticURL(name string) string { return "/console/static/" + name + "?v=" + staticHash }
+
+var types = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+
+// static serves the style sheet, the script and the icon.
+func (c *Console) static(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	data, err := files.ReadFile("static/" + name)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	if r.URL.Query().Get("v") == staticHash {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	w.Header().Set("Content-Type", types[path.Ext(name)])
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
+}
+
+// when is a time for people; script makes it one of their own zone.
+func when(t time.Time) template.HTML {
+	if t.IsZero() {
+		return "never"
+	}
+	return template.HTML(`<time datetime="` + iso(t) + `">` + t.UTC().Format("2006-01-02 15:04") + ` UTC</time>`) // nothing of it is from outside
+}
+
+func iso(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999Z") }
+
+// ago says how long before now a time is, in one unit.
+func ago(now, t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	d := now.Sub(t)
+	switch {
+	case d < -time.Minute:
+		return "in " + span(-d)
+	case d < time.Minute:
+		return "just now"
+	}
+	return span(d) + " ago"
+}
+
+func span(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return "1 min"
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	return fmt.Sprintf("%d days", d/(24*time.Hour))
+}
+
+// plural is a number of things, with blanks in large numbers.
+func plural(n any, one, many string) string {
+	text := fmt.Sprint(n)
+	if text == "1" {
+		return "1 " + one
+	}
+	return grouped(text) + " " + many
+}
+
+func grouped(digits string) string {
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "\u202f" + digits[i:]
+	}
+	return digits
+}
+
+// size is a number of bytes for people.
+func size(text string) string {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return ""
+	}
+	for _, unit := range []string{"B", "kB", "MB", "GB", "TB"} {
+		if n < 1000 || unit == "TB" {
+			if unit == "B" {
+				return text + " B"
+			}
+			return fmt.Sprintf("%.1f %s", n, unit)
+		}
+		n /= 1000
+	}
+	return text
+}
+
+// short is the beginning of an id, enough to tell it from its neighbours.
+func short(id string) string {
+	head, _, _ := strings.Cut(id, "-")
+	return head
+}
