@@ -17,6 +17,7 @@ import (
 type field struct {
 	odata.Property
 	expr string
+	null bool // what is absent is NULL; it is compared with null only
 }
 
 type fields []field
@@ -42,19 +43,19 @@ func (f fields) find(name string) (field, error) {
 const unknownFuture = "unknownFutureValue"
 
 func filterID(name, expr string, bad backup.Code) field {
-	return field{odata.Property{Name: name, Type: odata.GUID, BadID: bad, Filters: true}, expr}
+	return field{Property: odata.Property{Name: name, Type: odata.GUID, BadID: bad, Filters: true}, expr: expr}
 }
 
 func filterEnum(name, expr string, values ...string) field {
-	return field{odata.Property{Name: name, Type: odata.Enum, Values: append(values, unknownFuture), Filters: true}, expr}
+	return field{Property: odata.Property{Name: name, Type: odata.Enum, Values: append(values, unknownFuture), Filters: true}, expr: expr}
 }
 
 func filterTime(name, expr string, orders bool) field {
-	return field{odata.Property{Name: name, Type: odata.Time, Filters: true, Orders: orders}, expr}
+	return field{Property: odata.Property{Name: name, Type: odata.Time, Filters: true, Orders: orders}, expr: expr}
 }
 
 func filterName(name, expr string, orders, nullable bool) field {
-	return field{odata.Property{Name: name, Type: odata.Folded, Filters: true, Orders: orders, Nullable: nullable}, expr}
+	return field{Property: odata.Property{Name: name, Type: odata.Folded, Filters: true, Orders: orders, Nullable: nullable}, expr: expr}
 }
 
 func absent(f field) field { f.Nullable = true; return f }
@@ -74,7 +75,8 @@ var (
 		filterEnum("status", "u.status", "protectRequested", "protected", "unprotectRequested", "unprotected", "removeRequested",
 			"offboardRequested", "offboarded", "cancelOffboardRequested"),
 		filterID("directoryObjectId", "u.directory", ""),
-		{odata.Property{Name: "siteId", Nullable: true, Filters: true}, "''"}, // drives have none
+		{Property: odata.Property{Name: "siteId", Nullable: true, Filters: true}, expr: "''"}, // drives have none
+		{Property: odata.Property{Name: "error", Type: odata.Enum, Nullable: true, Filters: true}, expr: "u.problem", null: true},
 		filterName("email", "u.email_key", false, true),
 		filterName("displayName", "u.name_key", true, true),
 		filterTime("createdDateTime", "u.created", true),
@@ -102,7 +104,7 @@ var (
 		filterID("id", "a.id", ""),
 		filterEnum("status", "a.status", "added", "scheduling", "scheduled", "inProgress", "succeeded", "failed"),
 		filterEnum("destinationType", "a.destination", "new", "inPlace"),
-		{odata.Property{Name: "startDateTime", Type: odata.Time, Orders: true}, "a.started"},
+		{Property: odata.Property{Name: "startDateTime", Type: odata.Time, Orders: true}, expr: "a.started"},
 	}
 	browseFields = fields{
 		filterID("id", "b.id", ""),
@@ -180,6 +182,10 @@ func (q *query) compare(d database.Dialect, f field, op string, v odata.Value) s
 			return never
 		}
 		return always
+	case v.Null && f.null && op == "eq":
+		return f.expr + " IS NULL"
+	case v.Null && f.null:
+		return f.expr + " IS NOT NULL"
 	case v.Null:
 		return f.expr + operators[op] + "''"
 	case f.Type == odata.Time:

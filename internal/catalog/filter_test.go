@@ -84,7 +84,11 @@ func orNil(s string) any {
 }
 
 func unitRow(u backup.Unit) modelRow {
-	return modelRow{"id": string(u.ID), "policyId": orNil(string(u.Policy)), "status": string(u.Status), "directoryObjectId": string(u.Directory),
+	problem := ""
+	if u.Problem != nil {
+		problem = string(u.Problem.Code)
+	}
+	return modelRow{"error": orNil(problem), "id": string(u.ID), "policyId": orNil(string(u.Policy)), "status": string(u.Status), "directoryObjectId": string(u.Directory),
 		"email": orNil(u.Email), "displayName": orNil(u.DisplayName), "createdDateTime": u.Created.At, "lastModifiedDateTime": u.Modified.At,
 		"offboardRequestedDateTime": u.OffboardRequested}
 }
@@ -131,8 +135,12 @@ func filterWorld(t testing.TB, db *database.DB) (*world, []backup.Unit) {
 			if i%6 == 5 {
 				offboard = w.now.Add(-time.Duration(i) * time.Hour)
 			}
-			_, err := tx.ExecContext(t.Context(), `UPDATE unit SET status = $1, modified = $2, offboard_requested = $3 WHERE directory = $4`,
-				states[i%len(states)], database.Micros(modified), database.Micros(offboard), string(owner(i)))
+			var problem any
+			if i%5 == 2 {
+				problem = `{"code":"x"}`
+			}
+			_, err := tx.ExecContext(t.Context(), `UPDATE unit SET status = $1, modified = $2, offboard_requested = $3, problem = $4 WHERE directory = $5`,
+				states[i%len(states)], database.Micros(modified), database.Micros(offboard), problem, string(owner(i)))
 			if err != nil {
 				return err
 			}
@@ -183,6 +191,9 @@ func (m filterMaker) make(depth int) string {
 			}
 			return at.Add(time.Duration(m.IntN(3)-1) * 500 * time.Nanosecond).Format(time.RFC3339Nano)
 		case odata.Enum:
+			if len(p.Values) == 0 {
+				return "null"
+			}
 			return quote(p.Values[m.IntN(len(p.Values))])
 		case odata.GUID:
 			if have == nil {

@@ -73,7 +73,7 @@ func TestListsAreFilteredAndOrdered(t *testing.T) {
 		units := "/" + drivePolicySet + "/" + ids["Bravo"] + "/" + driveUnitSet
 		unit := c.unitOf(ids["Bravo"], ownerN(0))
 		for _, set := range []string{unitSet, driveUnitSet, strings.TrimPrefix(units, "/")} {
-			for _, filter := range []string{"id eq '" + strings.ToUpper(unit) + "'", "policyId eq " + ids["Bravo"], "status eq 'protectRequested'", "directoryObjectId eq '" + ownerN(0) + "'"} {
+			for _, filter := range []string{"id eq '" + strings.ToUpper(unit) + "'", "policyId eq " + ids["Bravo"], "status eq 'protectRequested' and error eq null", "not (error ne null or status eq 'unprotected')", "directoryObjectId eq '" + ownerN(0) + "'"} {
 				if got := c.do("GET", at(set, "$filter", filter, "$orderby", "lastModifiedDateTime desc"), nil).want(200); got.column("id") != unit {
 					t.Errorf("%s %s: %s", set, filter, got.text)
 				}
@@ -84,7 +84,7 @@ func TestListsAreFilteredAndOrdered(t *testing.T) {
 		}
 		for set, options := range map[string][]string{
 			policySet:       {"$filter", "status eq 'bogus'", "$filter", "isEnabled eq true", "$filter", "createdDateTime eq '2026-01-01T00:00:00Z'", "$filter", "displayName eq 1", "$filter", "a/b eq 1", "$orderby", "status", "$orderby", "displayName up", "$orderby", "displayName,DisplayName", "$orderby", ""},
-			unitSet:         {"$filter", "createdBy/user/id eq 'x'", "$orderby", "email", "$filter", "displayName eq", "$filter", "displayName eq 'a' and", "$filter", "tolower(displayName) eq 'a'", "$filter", "displayName lt null", "$filter", ""},
+			unitSet:         {"$filter", "createdBy/user/id eq 'x'", "$orderby", "email", "$filter", "error eq 'x'", "$filter", "contains(error,'x')", "$filter", "displayName eq", "$filter", "displayName eq 'a' and", "$filter", "tolower(displayName) eq 'a'", "$filter", "displayName lt null", "$filter", ""},
 			bulkJobSet:      {"$filter", "displayName eq 'x'", "$orderby", "status"},
 			ruleSet:         {"$filter", "isAutoApplyEnabled eq true", "$filter", "status eq 'done'", "$orderby", "status"},
 			sessionSet:      {"$filter", "status eq draft", "$orderby", "displayName"},

@@ -17,7 +17,7 @@ const (
 	Text   Type = iota // a string, compared exactly
 	Folded             // a string, compared without regard to case; the literal is given in lower case
 	GUID               // a string that is a GUID; the literal is given in lower case
-	Enum               // a string that is one of Values
+	Enum               // a string that is one of Values; without any, the only literal is null
 	Time               // a date and time
 )
 
@@ -361,6 +361,9 @@ func (p Property) value(s string, quoted bool) (Value, error) {
 		}
 		return wrong("a GUID")
 	case Enum:
+		if len(p.Values) == 0 {
+			return wrong("null")
+		}
 		if !quoted || !slices.Contains(p.Values, s) {
 			return wrong("one of '" + strings.Join(p.Values, "', '") + "', in quotes")
 		}
