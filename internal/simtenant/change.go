@@ -79,8 +79,13 @@ func onDisk(err error) error {
 		return nameTaken() // by something that came just now
 	case errors.Is(err, syscall.EXDEV):
 		return fail(http.StatusNotImplemented, "notSupported", "The user's folder lies on another file system than the folder of drives; it can be read, but not written to.")
-	case errors.Is(err, fs.ErrNotExist):
+	case vanished(err):
 		return noItem()
+	}
+	if cause, ok := errors.AsType[syscall.Errno](err); ok {
+		e := fail(http.StatusServiceUnavailable, "serviceNotAvailable", "The disk did not answer: "+cause.Error()+".")
+		e.header = http.Header{"Retry-After": {"1"}}
+		return e
 	}
 	return err
 }

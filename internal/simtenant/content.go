@@ -61,12 +61,16 @@ func (d *drive) contentOf(ctx context.Context, t target) (f *os.File, it item, e
 	}
 	f, err = d.top.OpenFile(found.path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	switch {
+	case vanished(err):
+		return nil, it, noItem()
 	case errors.Is(err, fs.ErrPermission):
 		return nil, it, fail(http.StatusForbidden, "accessDenied", "The file cannot be read: its permissions do not allow it.")
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, it, noItem()
 	case err != nil:
-		return nil, it, fmt.Errorf("open file: %w", err)
+		return nil, it, onDisk(fmt.Errorf("open file: %w", err))
+	}
+	if st, err := statOf(f); err != nil || st.kind != isFile { // something else is in its place by now
+		f.Close()
+		return nil, it, noItem()
 	}
 	return f, *found, nil
 }

@@ -153,14 +153,14 @@ func (d *drive) run(fn func(*drive) error) error {
 		return noDrive()
 	}
 	if err != nil {
-		return fmt.Errorf("look at drive folder: %w", err)
+		return onDisk(fmt.Errorf("look at drive folder: %w", err))
 	}
 	d.top, err = d.svc.root.OpenRoot(folder)
-	if errors.Is(err, fs.ErrNotExist) {
+	if vanished(err) {
 		return noDrive()
 	}
 	if err != nil {
-		return fmt.Errorf("open drive folder: %w", err)
+		return onDisk(fmt.Errorf("open drive folder: %w", err))
 	}
 	whole := false
 	defer func() {
@@ -427,7 +427,7 @@ func (d *drive) learn(r *reading) error {
 	case errors.Is(r.err, context.Canceled), errors.Is(r.err, context.DeadlineExceeded):
 		it.unsure = true
 		return nil
-	case errors.Is(r.err, fs.ErrNotExist), errors.Is(r.err, syscall.ELOOP), errors.Is(r.err, syscall.ENOTDIR), errors.Is(r.err, syscall.EISDIR):
+	case vanished(r.err):
 		it.unsure = true // the next scan finds out what became of it
 		return nil
 	case r.err != nil:

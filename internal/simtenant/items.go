@@ -261,6 +261,9 @@ func (d *drive) findTo(ctx context.Context, t target, inside bool) (*item, error
 // case.
 func (d *drive) step(ctx context.Context, folder *item, name string) (*item, error) {
 	it, err := d.child(ctx, folder, name)
+	if e, ok := errors.AsType[*refusal](err); ok && e.status == http.StatusConflict {
+		return nil, noItem() // a link, a device: not shown
+	}
 	if it != nil || err != nil {
 		return it, err
 	}
@@ -294,9 +297,9 @@ func (d *drive) spelt(ctx context.Context, folder *item, name string) (*item, er
 		return nil, noItem()
 	}
 	st, err := d.statChild(folder, name)
-	missing := errors.Is(err, fs.ErrNotExist)
+	missing := vanished(err)
 	if err != nil && !missing {
-		return nil, fmt.Errorf("look up a name: %w", err)
+		return nil, onDisk(fmt.Errorf("look up a name: %w", err))
 	}
 	known := folder.children[name]
 	if missing == (known == nil) && (missing || known.kind == st.kind) {
@@ -393,6 +396,9 @@ func (s *Service) listChildren(r *request, p place, t target) error {
 			again, err := d.recheck(r.Context(), folder, page[:min(size, len(page))])
 			if err != nil {
 				return err
+			}
+			if folder.gone {
+				return noItem()
 			}
 			if !again {
 				break

@@ -91,6 +91,9 @@ func (d *drive) load() error {
 // begin makes a drive of which nothing is known.
 func (d *drive) begin() error {
 	top, err := d.openFolder(".")
+	if vanished(err) {
+		return noDrive()
+	}
 	if err != nil {
 		return fmt.Errorf("open drive folder: %w", err)
 	}

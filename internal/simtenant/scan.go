@@ -2,12 +2,9 @@ package simtenant
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
-	"syscall"
 	"time"
 	"unicode/utf8"
 )
@@ -166,28 +163,34 @@ func (sc *scan) list(folder *item) error {
 	where := folder.path()
 	dir, err := d.openFolder(where)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+	case vanished(err):
 		if folder == d.root {
 			return noDrive()
 		}
 		sc.lose(folder)
 		return nil
-	case errors.Is(err, fs.ErrPermission):
+	case err != nil:
 		d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
 		return nil
-	case err != nil:
-		return fmt.Errorf("open folder: %w", err)
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return fmt.Errorf("list folder: %w", err)
-	}
 	// The time stamp is read after the names, so that it tells of any name that
 	// was taken away before they were read.
-	st, err := statOf(dir)
-	if err != nil {
-		return fmt.Errorf("list folder: %w", err)
+	var st stat
+	if err == nil {
+		st, err = statOf(dir)
+	}
+	switch {
+	case vanished(err): // removed while it was open
+		if folder == d.root {
+			return noDrive()
+		}
+		sc.lose(folder)
+		return nil
+	case err != nil:
+		d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
+		return nil
 	}
 	sc.latest = max(sc.latest, st.ctime)
 	if st.mtime != folder.mtime {
@@ -205,14 +208,12 @@ func (sc *scan) list(folder *item) error {
 		}
 		st, err := statAt(dir, name)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case vanished(err):
 			sc.quiet = false
 			continue
-		case errors.Is(err, fs.ErrPermission):
+		case err != nil:
 			d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
 			return nil
-		case err != nil:
-			return fmt.Errorf("list folder: %w", err)
 		case st.kind == isOther:
 			d.warn(path.Join(where, name), "a link or device is not shown", nil)
 			continue
@@ -358,11 +359,11 @@ func (sc *scan) poorer(folder *item) {
 func (sc *scan) left(it *item) bool {
 	dir, err := sc.d.openFolder(it.parent.path())
 	if err != nil {
-		return errors.Is(err, fs.ErrNotExist)
+		return vanished(err)
 	}
 	defer dir.Close()
 	_, err = statAt(dir, it.name)
-	return errors.Is(err, fs.ErrNotExist)
+	return vanished(err)
 }
 
 func (sc *scan) make(f found) {

@@ -2,7 +2,9 @@ package simtenant
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -74,6 +76,20 @@ func (m *moment) UnmarshalJSON(b []byte) error {
 
 // racy is how long after a change another may hide in the same time stamp.
 const racy = 50 * time.Millisecond
+
+// vanished reports whether err says that there is nothing of the kind that was
+// looked for: no file, a file where a folder was, a link where either was.
+func vanished(err error) bool {
+	for _, gone := range []error{fs.ErrNotExist, unix.ENOTDIR, unix.ELOOP, unix.EISDIR, unix.ESTALE} {
+		if errors.Is(err, gone) {
+			return true
+		}
+	}
+	// A link that leads out of the drive's folder is refused by os.Root, which
+	// says so in words only.
+	e, ok := errors.AsType[*fs.PathError](err)
+	return ok && e.Err.Error() == "path escapes from parent"
+}
 
 // deviceOf returns the number of the file system that a folder is on.
 func deviceOf(folder string) (uint64, error) {

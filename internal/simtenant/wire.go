@@ -85,6 +85,9 @@ func (s *Service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			return // nobody is there to read it
 		}
 		s.log.Error("the simulated tenant could not answer a request", "method", r.Method, "path", r.URL.Path, "err", err)
+		e, ok = errors.AsType[*refusal](onDisk(err))
+	}
+	if !ok {
 		e = fail(http.StatusInternalServerError, "generalException", "Something went wrong inside the simulated tenant; its log says what.")
 	}
 	for k, v := range e.header {
