@@ -405,12 +405,26 @@ func TestAddresses(t *testing.T) {
 		{"/items/" + x, "x"}, {"/items('" + x + "')", "x"}, {"/items/" + x + ":", "x"}, {"/items/" + x + ":/", "x"},
 		{"/items/" + x + ":/children/y.txt", "y.txt"}, {"/items/" + x + ":/children/y.txt:", "y.txt"},
 		{"/items/root:/plain.txt", "plain.txt"},
+		{"/root%3A%2Fplain.txt", "plain.txt"}, {"/root%3A%2Fplain.txt%3A", "plain.txt"}, {"/root%3a%2fplain.txt%3a", "plain.txt"},
+		{"/items/root%3A%2F%C3%9Cn%C3%AF%2F100%25%20%231.txt%3A", "100% #1.txt"}, {"/items/" + x + "%3A%2Fchildren%2Fy.txt%3A", "y.txt"},
+		{"/items/root%3A%2Fa%3Ab%2Fc%3Ad.txt%3A", "c:d.txt"}, {"/root:%2Fplain.txt:", "plain.txt"}, {"/root%3A/x/children/y.txt%3A", "y.txt"},
+		{"/items/root%3A", "root"}, {"/items/" + x + "%3A%2F", "x"}, {"/items('root%3A%2Fplain.txt%3A')", "plain.txt"},
 	} {
 		if a := w.do("GET", drive+c.address, nil); a.status != 200 || a.text("name") != c.name {
 			t.Errorf("GET %s = %d %s, want %s", c.address, a.status, a.raw, c.name)
 		}
 	}
+	for _, address := range []string{"/root:/plain.txt:/content", "/items/root%3A%2Fplain.txt%3A/content", "/root%3A%2Fplain.txt%3A/microsoft.graph.contentStream"} {
+		if got := w.do("GET", drive+address, nil); got.status != 200 || string(got.raw) != "plain.txt" {
+			t.Errorf("GET %s = %d %s", address, got.status, got.raw)
+		}
+	}
+	w.must(201, "PUT", drive+"/items/root%3A%2Fnew%2Fby%20an%20SDK.txt%3A/content", "sdk")
+	if got := w.read(amala + "/new/by an SDK.txt"); got != "sdk" {
+		t.Errorf("what an SDK wrote is %q", got)
+	}
 	for address, status := range map[string]int{
+		"/root%3A%2Fmissing.txt%3A": 404, "/root%3A%2F..%2Famala%3A": 400,
 		"/root:/missing.txt": 404, "/root:/../amala": 400, "/root:/plain.txt/below": 404, "/items/01NOSUCH": 404, "/items": 404,
 		"/root:/plain.txt:/children": 404, "/root/permissions": 501, "/root:/plain.txt:/versions": 501, "/root/nonsense": 404, "/special/documents": 404,
 	} {
@@ -960,4 +974,45 @@ func TestDrivesWorkSideBySide(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// Clients tell a deleted folder from a deleted file by the facet, also after
+// the service was started anew.
+func TestDeletedItemsCarryTheirFacet(t *testing.T) {
+	w := newWorld(t)
+	w.write(amala+"/folder/file.txt", "x")
+	c := newReplica(w, amala)
+	c.follow()
+	folder, file := c.id("folder"), c.id("folder/file.txt")
+	link := c.link
+	w.must(204, "DELETE", c.drive+"/items/"+folder, nil)
+	told := func() map[string]object {
+		t.Helper()
+		out := map[string]object{}
+		for _, v := range w.must(200, "GET", link, nil).body["value"].([]any) {
+			if v := v.(object); v["deleted"] != nil {
+				out[v["id"].(string)] = v
+			}
+		}
+		return out
+	}
+	for range 2 {
+		got := told()
+		if v := got[folder]; v["folder"] == nil || v["file"] != nil || v["name"] != nil {
+			t.Errorf("the deleted folder is told as %v", v)
+		}
+		if v := got[file]; v["file"] == nil || v["folder"] != nil || v["name"] != nil {
+			t.Errorf("the deleted file is told as %v", v)
+		}
+		w.restart()
+		c.link = link
+		c.rebase()
+		link = c.link
+	}
+	w.faults.Set(func(o *Options) { o.BareTombstones = true })
+	for id, v := range told() {
+		if v["file"] != nil || v["folder"] != nil {
+			t.Errorf("with bare tombstones, %s is told as %v", id, v)
+		}
+	}
 }

@@ -28,17 +28,20 @@ type Fault struct {
 
 // Options are habits of the real service that clients must survive.
 type Options struct {
-	PageSize      int  // items on a page of a delta or a listing; 0 is the service's own
-	Shuffle       bool // the items of a delta page come in any order
-	Repeat        bool // a delta page begins with the last item of the page before
-	EmptyPages    bool // every full delta page is followed by an empty one
-	NoAncestors   bool // unchanged ancestors of changed items are left out of a delta
-	OmitCTag      bool // items of a delta carry no cTag
-	OmitHash      bool // items carry no hash
-	OmitPath      bool // items of a delta carry no parentReference.path
-	StreamContent bool // content is answered 200 with the bytes rather than 302
-	IgnoreRange   bool // downloads answer with everything
-	FoldNames     bool // names in a folder that differ only in case or in Unicode's spelling are one
+	PageSize    int  // items on a page of a delta or a listing; 0 is the service's own
+	Shuffle     bool // the items of a delta page come in any order
+	Repeat      bool // a delta page begins with the last item of the page before
+	EmptyPages  bool // every full delta page is followed by an empty one
+	NoAncestors bool // unchanged ancestors of changed items are left out of a delta
+	OmitCTag    bool // items of a delta carry no cTag
+	OmitHash    bool // items carry no hash
+	OmitPath    bool // items of a delta carry no parentReference.path
+	// BareTombstones has deleted items of a delta carry neither file nor folder,
+	// as in the documentation's example.
+	BareTombstones bool
+	StreamContent  bool // content is answered 200 with the bytes rather than 302
+	IgnoreRange    bool // downloads answer with everything
+	FoldNames      bool // names in a folder that differ only in case or in Unicode's spelling are one
 	// Rewrite is what the service adds to Office files that are uploaded, as
 	// SharePoint does; empty leaves them alone.
 	Rewrite string

@@ -314,9 +314,26 @@ func isAction(escaped string) bool {
 	return actions[name]
 }
 
+// plainColons undoes what official SDKs do to an address by path: they put it
+// in an item's place and encode it as one segment, colons and slashes included.
+func plainColons(rest string) string {
+	segment := rest
+	if first, after := take(rest); strings.EqualFold(first, "items") {
+		rest, segment = first+"/"+after, after
+	}
+	segment, _, _ = strings.Cut(segment, "/")
+	segment = strings.ToUpper(segment)
+	encoded, plain := strings.Index(segment, "%3A"), strings.Index(segment, ":")
+	if whole := encoded >= 0 && (plain < 0 || encoded < plain); !whole && !strings.Contains(segment, ":%2F") {
+		return rest
+	}
+	return strings.NewReplacer("%3A", ":", "%3a", ":", "%2F", "/", "%2f", "/").Replace(rest)
+}
+
 // parseTarget reads the part of an address that follows a drive: root or
 // items/{id}, by path or not, and what is done with it.
 func parseTarget(rest string) (t target, err error) {
+	rest = plainColons(rest)
 	first, rest := take(rest)
 	colon := strings.HasSuffix(first, ":")
 	switch strings.ToLower(strings.TrimSuffix(first, ":")) {

@@ -33,8 +33,8 @@ type timesView struct {
 }
 
 type fileView struct {
-	MimeType string            `json:"mimeType"`
-	Hashes   map[string]string `json:"hashes"`
+	MimeType string            `json:"mimeType,omitempty"`
+	Hashes   map[string]string `json:"hashes,omitzero"`
 }
 
 type folderView struct {
@@ -157,6 +157,13 @@ func (v *viewer) view(it *item) *itemView {
 		out := &itemView{
 			ID: it.id, Size: new(int64(0)), Deleted: &deletedView{"deleted"},
 			Parent: &parentReference{DriveID: v.driveID, DriveType: p.driveType(), ID: it.from},
+		}
+		switch {
+		case v.opts.BareTombstones:
+		case it.kind == isFolder:
+			out.Folder = &folderView{}
+		case it.kind == isFile:
+			out.File = &fileView{}
 		}
 		out.only(v.names)
 		return out

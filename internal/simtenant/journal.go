@@ -35,6 +35,7 @@ type record struct {
 	Parent  string `json:"p,omitempty"`
 	Name    string `json:"n,omitempty"`
 	Kind    kind   `json:"k,omitempty"` // none is a tombstone
+	Was     kind   `json:"g,omitempty"` // what a tombstone is of, as far as it is known
 	Size    int64  `json:"z,omitempty"`
 	Mtime   moment `json:"m,omitzero"`
 	Ctime   int64  `json:"c,omitempty"`
@@ -216,7 +217,7 @@ func (rec record) item() *item {
 	case isFile:
 		it.size = rec.Size
 	default:
-		it.gone = true
+		it.kind, it.gone = rec.Was, true
 	}
 	return it
 }
@@ -224,7 +225,7 @@ func (rec record) item() *item {
 func (d *drive) record(it *item) record {
 	rec := record{Seq: it.seq, ID: it.id, Noticed: it.noticed}
 	if it.gone {
-		rec.Parent = it.from
+		rec.Parent, rec.Was = it.from, it.kind
 		return rec
 	}
 	rec.Name, rec.Kind = it.name, it.kind
