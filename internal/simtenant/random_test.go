@@ -219,6 +219,9 @@ func (h hand) change() string {
 		return fmt.Sprint("write ", p, os.WriteFile(p, h.content(), 0o644))
 	case 5: // an editor's save
 		p := h.file()
+		if p == "" {
+			return "save nothing"
+		}
 		tmp := p + ".tmp"
 		return fmt.Sprint("save ", p, os.WriteFile(tmp, h.content(), 0o644), os.Rename(tmp, p))
 	case 6:
