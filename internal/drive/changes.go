@@ -171,8 +171,12 @@ func (c *Client) foreign(link, list string) string {
 	}
 	if from, err := url.Parse(list); err == nil {
 		mine, other := driveIn(from), driveIn(u)
-		if mine != "" && other != "" && !strings.EqualFold(mine, other) {
+		switch {
+		case mine == "" || strings.EqualFold(mine, other):
+		case other != "":
 			return "in another drive"
+		case strings.Contains(u.EscapedPath(), "/users/") && !strings.Contains(u.EscapedPath(), "/drive/"):
+			return "in the directory"
 		}
 	}
 	return ""

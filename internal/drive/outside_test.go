@@ -27,12 +27,14 @@ func TestAListStaysInItsDrive(t *testing.T) {
 		{"/v1.0/drives/E/root/delta?token=1", false},
 		{"/v1.0/drives('E')/root/microsoft.graph.delta()?token=1", false},
 		{"/v1.0/drives/D%2Froot/root/delta?token=1", false},
+		{"/v1.0/users/u/drive/root/delta?token=1", true},
+		{"/v1.0/users/delta?$deltatoken=1", false},
 	} {
 		for _, member := range []string{"deltaLink", "nextLink"} {
 			s := newSource(t)
 			s.on(deltaPath, reply(`{"value":[],"@odata.%s":"%s%s"}`, member, s.URL, tt.link))
 			next := reply(`{"value":[],"@odata.deltaLink":"%s/v1.0/drives/D/root/delta?token=2"}`, s.URL)
-			for _, path := range []string{"drives/d/root/delta", "drives('D')/root/microsoft.graph.delta()", "somewhere"} {
+			for _, path := range []string{"drives/d/root/delta", "drives('D')/root/microsoft.graph.delta()", "somewhere", "users/u/drive/root/delta"} {
 				s.on("GET /v1.0/"+path, next)
 			}
 			if member == "nextLink" {

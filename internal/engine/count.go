@@ -2,11 +2,15 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
 )
+
+// errHides: a folder holds more than the source lists of it.
+var errHides = errors.New("the source lists fewer items than the folder holds")
 
 // count compares how many items each folder that was listed says it holds with
 // how many are known of, and lists the folders in which these differ. Microsoft
@@ -21,6 +25,9 @@ func (s *stage) count(ctx context.Context) error {
 		if item.Deleted || s.verdicts[id] == gone || id == s.root {
 			continue
 		}
+		inside[item.Parent]++
+	}
+	for item := range s.nameless { // which are named as such
 		inside[item.Parent]++
 	}
 	for id, item := range s.items {
@@ -50,7 +57,7 @@ func (s *stage) count(ctx context.Context) error {
 		if known+len(stay) == s.items[id].ChildCount {
 			continue
 		}
-		more, err := s.list(ctx, id, stay)
+		more, err := s.list(ctx, id, known, stay)
 		if err != nil {
 			return err
 		}
@@ -75,9 +82,10 @@ func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]backup.It
 }
 
 // list asks the source what is in a folder, and stages what was not known. A
-// listing is no snapshot: what it lacks of stay is asked for. It returns the
-// folders of which nothing is known yet.
-func (s *stage) list(ctx context.Context, folder backup.ItemID, stay []backup.ItemID) (more []backup.ItemID, err error) {
+// listing is no snapshot: what it lacks of stay is asked for. Known is how many
+// living items were listed in the folder before. A folder that holds more than
+// can be found is unlisted. It returns the folders of which nothing is known yet.
+func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay []backup.ItemID) (more []backup.ItemID, err error) {
 	there := map[backup.ItemID]bool{}
 	for item, err := range s.source.Children(ctx, s.drive, folder) {
 		if err != nil {
@@ -88,6 +96,9 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, stay []backup.It
 			return more, nil // what is in it stays
 		}
 		if item.ID == "" {
+			if s.take(item) {
+				known++ // it is named as such
+			}
 			continue
 		}
 		there[item.ID] = true
@@ -95,11 +106,12 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, stay []backup.It
 		if listed && !was.Deleted {
 			continue // the delta is the later word
 		}
-		base, known, err := s.get(ctx, item.ID)
+		known++
+		base, held, err := s.get(ctx, item.ID)
 		if err != nil {
 			return nil, err
 		}
-		if known && !listed && base.Parent == folder && base.Name == item.Name && (item.Kind == backup.Folder || sameContent(entryOf(item, backup.File), base)) {
+		if held && !listed && base.Parent == folder && base.Name == item.Name && (item.Kind == backup.Folder || sameContent(entryOf(item, backup.File), base)) {
 			continue
 		}
 		if item.Parent == "" {
@@ -108,7 +120,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, stay []backup.It
 		if err := s.stageFound(ctx, item, "the listing of its folder has it"); err != nil {
 			return nil, err
 		}
-		if item.Kind == backup.Folder && !known {
+		if item.Kind == backup.Folder && !held {
 			more = append(more, item.ID)
 		}
 	}
@@ -138,6 +150,20 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, stay []backup.It
 			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
 				return nil, err
 			}
+		default:
+			known++
+		}
+	}
+	if known >= s.items[folder].ChildCount {
+		return more, nil
+	}
+	// It may have been listed long ago: does it still say so?
+	switch is, err := s.source.Item(ctx, s.drive, folder); {
+	case err == nil && known < is.ChildCount:
+		s.unlisted[folder] = errHides
+	case err != nil:
+		if whole := s.ifWhole(ctx, err); whole != nil {
+			return nil, fmt.Errorf("look at a folder: %w", whole)
 		}
 	}
 	return more, nil

@@ -45,6 +45,23 @@ func TestAFolderThatCannotBeListedIsNamed(t *testing.T) {
 	h.check(unit, 0, 0)
 }
 
+// An item that was listed once, and is denied from then on with all that it is,
+// is named by the path where it was listed as long as it is named: no delta
+// speaks of it again.
+func TestWhatIsNamedKeepsItsPath(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	h.put(h.home(0), map[string]string{"docs/a.txt": "a", "docs/victim.txt": "v"})
+	unit := h.protectAll()[0]
+	for range 3 {
+		h.backUpUnder(play(t, "items told once, and denied with their contents"), unit)
+		if got := h.named(unit); len(got) != 1 || got["docs/victim.txt"] == "" {
+			t.Errorf("named are %v, want the victim by its path", got)
+		}
+	}
+	h.backUp(unit)
+	h.check(unit, 0, 0)
+}
+
 // An item without an id costs some enumerations in full, and ever fewer.
 func TestNamelessItemsAreLookedForEverLessOften(t *testing.T) {
 	h := newHostileWorld(t, "ann")

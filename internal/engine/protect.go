@@ -458,6 +458,9 @@ func (p *protection) classify(ctx context.Context) error {
 	}
 	for id, err := range p.stage.unlisted {
 		code, _ := unreadable(drive.Item{}, err)
+		if errors.Is(err, errHides) {
+			code = backup.PlaceUnknown
+		}
 		p.note(ctx, id, code, "The folder holds another number of items than are known of, and the source does not list them. It is listed again at the next backup.")
 	}
 	p.nameNameless(ctx)
@@ -487,6 +490,7 @@ func (p *protection) nameNameless(ctx context.Context) {
 			before[old.Path] = old
 		}
 	}
+	told := map[string]bool{}
 	for item := range p.stage.nameless {
 		u := backup.Unread{
 			Path: path.Join(p.stage.path(ctx, item.Parent), item.Name), Code: backup.ItemIncomplete, Since: p.at,
@@ -495,6 +499,10 @@ func (p *protection) nameNameless(ctx context.Context) {
 		if old, ok := before[u.Path]; ok {
 			u.Since, u.Attempts = old.Since, old.Attempts+1
 		}
+		if item.Name != "" && told[u.Path] {
+			continue // in the delta, and in the listing of its folder
+		}
+		told[u.Path] = true
 		p.nameless = append(p.nameless, u)
 	}
 }
@@ -998,15 +1006,26 @@ func (p *protection) noteListed(ctx context.Context, id backup.ItemID, listed st
 
 // note names an item that the point will not hold as it is.
 func (p *protection) note(ctx context.Context, id backup.ItemID, code backup.Code, message string) {
-	u := backup.Unread{Item: id, Path: p.stage.path(ctx, id), Code: code, Message: message, Since: p.at, Attempts: 1}
+	u := backup.Unread{Item: id, Path: p.pathOf(ctx, id), Code: code, Message: message, Since: p.at, Attempts: 1}
 	if old, ok := p.old[id]; ok {
+		// No delta need speak of it again: where it was is known from before.
+		setDefault(&u.Path, old.Path)
 		u.Since, u.Attempts = old.Since, old.Attempts+1
 		if u.Since.IsZero() {
 			u.Since = p.at
 		}
 	}
+	setDefault(&u.Path, string(id)) // it was never told what it is called
 	u.Next = p.at.Add(p.restsFor(u))
 	p.unread[id] = u
+}
+
+// pathOf is the path by which an item is named.
+func (p *protection) pathOf(ctx context.Context, id backup.ItemID) string {
+	if id == p.stage.root {
+		return "/"
+	}
+	return p.stage.path(ctx, id)
 }
 
 // restsFor returns how long an item that could not be read is left alone, unless

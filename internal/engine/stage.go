@@ -52,7 +52,7 @@ type stage struct {
 	old    map[backup.ItemID]backup.Unread // what was not backed up as it was by the run before
 
 	items    map[backup.ItemID]drive.Item // the last word on each item
-	twice    map[backup.ItemID]bool       // listed as one thing and then as another
+	twice    map[backup.ItemID]bool       // listed as one thing and then as another; true if as deleted too
 	nameless map[drive.Item]bool          // what was listed without an id
 	full     bool                         // all that lives in the drive was listed
 	cursor   string                       // where the next run goes on
@@ -98,9 +98,12 @@ type look struct {
 
 // read pages through the drive's changes since cursor, or through all of it
 // when cursor is empty or the source no longer knows it.
+//
+// A source that refuses each token that it gives as soon as it is used is taken
+// at its list: that came to its end, and the next run enumerates anew.
 func (s *stage) read(ctx context.Context, cursor string) error {
 	for resyncs := 0; ; resyncs++ {
-		err := s.readOnce(ctx, cursor)
+		err := s.readOnce(ctx, cursor, resyncs == maxResyncs)
 		again := errors.Is(err, drive.ErrResync) || errors.Is(err, drive.ErrEndless) && cursor != "" || errors.Is(err, errRootGone) && cursor != ""
 		if again && resyncs < maxResyncs {
 			cursor = ""
@@ -113,7 +116,7 @@ func (s *stage) read(ctx context.Context, cursor string) error {
 	}
 }
 
-func (s *stage) readOnce(ctx context.Context, cursor string) error {
+func (s *stage) readOnce(ctx context.Context, cursor string, last bool) error {
 	s.items = map[backup.ItemID]drive.Item{}
 	s.twice, s.nameless = map[backup.ItemID]bool{}, map[drive.Item]bool{}
 	s.full = cursor == ""
@@ -126,11 +129,14 @@ func (s *stage) readOnce(ctx context.Context, cursor string) error {
 	next, news := cursor, true
 	for pass := 0; news && pass < maxReads; pass++ {
 		news = false
-		var err error
-		next, err = s.pages(ctx, next, func(item drive.Item) { news = s.take(item) || news })
+		after, err := s.pages(ctx, next, func(item drive.Item) { news = s.take(item) || news })
+		if errors.Is(err, drive.ErrResync) && pass > 0 && s.full && last {
+			break
+		}
 		if err != nil {
 			return err
 		}
+		next = after
 	}
 	s.cursor = next
 	return s.findRoot(ctx)
@@ -156,10 +162,14 @@ func (s *stage) reconcile(ctx context.Context, cursor string) error {
 	if err := s.read(ctx, ""); err != nil {
 		return err
 	}
-	if _, err = s.pages(ctx, next, note); err != nil {
+	switch _, err = s.pages(ctx, next, note); {
+	case err == nil:
+		s.told = told
+	case stopped(ctx, err) || errors.Is(err, drive.ErrPaused):
 		return fmt.Errorf("list changes: %w", err)
+	default:
+		s.told = nil
 	}
-	s.told = told
 	return nil
 }
 
@@ -173,7 +183,7 @@ func (s *stage) take(item drive.Item) (news bool) {
 	was, listed := s.items[item.ID]
 	s.items[item.ID] = item
 	if listed && contradicts(was, item) {
-		s.twice[item.ID] = true
+		s.twice[item.ID] = s.twice[item.ID] || was.Deleted || item.Deleted
 	}
 	return !listed || was != item
 }
@@ -420,7 +430,7 @@ func (s *stage) settle(ctx context.Context) error {
 func (s *stage) complete(ctx context.Context) error {
 	sparse := slices.Collect(maps.Keys(s.twice))
 	for id, item := range s.items {
-		if item.Unreadable == drive.Incomplete && !item.Deleted && !s.twice[id] {
+		if _, twice := s.twice[id]; item.Unreadable == drive.Incomplete && !item.Deleted && !twice {
 			sparse = append(sparse, id)
 		}
 	}
@@ -428,7 +438,13 @@ func (s *stage) complete(ctx context.Context) error {
 		return err
 	}
 	for _, id := range sparse {
-		if l := s.looked[id]; !l.missing && l.err == nil {
+		tombstone, twice := s.twice[id]
+		switch l := s.looked[id]; {
+		case l.missing && tombstone:
+			s.items[id] = drive.Item{ID: id, Deleted: true}
+		case l.missing && twice:
+			s.verdicts[id] = unsure
+		case !l.missing && l.err == nil:
 			s.items[id] = l.item
 		}
 	}
@@ -554,7 +570,11 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	case listed && !item.Deleted:
 		return s.place(ctx, id)
 	case !known && listed && item.Name == "":
-		return gone, nil // it came and went, and was never held
+		// It came and went, and was never held.
+		if lives, err := s.inhabited(ctx, id); err != nil || lives {
+			return unsure, err
+		}
+		return gone, nil
 	case known && !listed && !s.full:
 		return s.below(ctx, base.Parent)
 	case known && base.Parent != "":
@@ -570,9 +590,7 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	switch {
 	case err != nil:
 		return unsure, err
-	case l.missing && !known && listed:
-		return gone, nil
-	case l.missing && known:
+	case l.missing && (known || listed):
 		if lives, err := s.inhabited(ctx, id); err != nil || lives {
 			return unsure, err
 		}
@@ -586,12 +604,34 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	return s.place(ctx, id)
 }
 
-// inhabited reports whether something that was listed lives below a folder that
-// the source denies: it is then the denial that is wrong.
+// inhabited reports whether something lives below a folder that the source
+// denies, of what was listed or of what it held before: it is then the denial
+// that is wrong. What it held and is found elsewhere stays, whoever left out
+// that it had moved.
 func (s *stage) inhabited(ctx context.Context, folder backup.ItemID) (bool, error) {
 	if s.inside == nil {
 		if err := s.findInside(ctx); err != nil {
 			return false, err
+		}
+	}
+	held, err := s.children(ctx, folder)
+	if err != nil {
+		return false, err
+	}
+	held = slices.DeleteFunc(held, func(id backup.ItemID) bool { _, listed := s.items[id]; return listed })
+	held = held[:min(len(held), maxInside)]
+	if err := s.ask(ctx, held...); err != nil {
+		return false, err
+	}
+	for _, id := range held {
+		switch l := s.looked[id]; {
+		case l.err != nil || l.missing:
+		case l.item.Parent == folder:
+			return true, nil
+		default:
+			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
+				return false, err
+			}
 		}
 	}
 	for _, id := range s.inside[folder] {

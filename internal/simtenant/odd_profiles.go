@@ -465,6 +465,45 @@ func oddProfiles() []Profile {
 		}
 		return false
 	}, aDrive))
+
+	// Words that do not agree with each other.
+	add("items told once, and denied with their contents", "Files that a list's index has and its store does not.", victims(on(refused(404, "itemNotFound"), anItem, aContent)))
+	add("folders told as deleted and denied, not what they hold", "A folder whose entry is being moved to another shard.", both(
+		folders(func(x *exchange, item object) []object {
+			id, _ := item["id"].(string)
+			x.count("folder", id)
+			return []object{{"id": id, "deleted": object{"state": "deleted"}}}
+		}, aDelta),
+		on(func(x *exchange) bool { return x.counted("folder", x.id) > 0 && refused(404, "itemNotFound")(x) }, anItem, aListing)))
+	add("a tombstone, and then the item of yesterday", "Pages that are put together of two replicas.", pages(func(x *exchange, page object) bool {
+		value, _ := page["value"].([]any)
+		hit := false
+		for _, v := range value {
+			item, _ := v.(object)
+			id, _ := item["id"].(string)
+			x.h.mu.Lock()
+			old := x.h.items[id]
+			x.h.mu.Unlock()
+			if old != nil && item["deleted"] != nil {
+				value, hit = append(value, clone(old)), true
+			}
+		}
+		page["value"] = value
+		return hit
+	}))
+	add("each new token refused", "A token that is worth nothing, of whole lists.", on(func(x *exchange) bool {
+		if x.counted("given", x.r.URL.RequestURI()) > 0 {
+			return resync(410, "resyncRequired", "", false)(x)
+		}
+		x.pass()
+		if link, ok := decode(x.body)["@odata.deltaLink"].(string); ok && x.status == http.StatusOK {
+			x.count("given", strings.TrimPrefix(link, originOf(x.r)))
+		}
+		return false
+	}, aDelta))
+	add("the deltaLink of the directory", "A cache that mixes its answers up.", onLink(func(x *exchange, link string) string {
+		return originOf(x.r) + "/v1.0/users/delta"
+	}))
 	return list
 }
 
