@@ -30,9 +30,10 @@ import (
 //
 // A drive whose root cannot be read keeps the manifests that it has, and is
 // returned; the others are maintained. While a root is damaged, and may be mended,
-// nothing is collected; one that is not even in the packs is no reason to wait. As
-// long as a manifest names what cannot be read kopia collects nothing, and the
-// error is ErrDamaged or ErrNotFound.
+// nothing is collected; one that is not even in the packs is no reason to wait. Nor
+// is anything collected in a round that finds contents which no index had, and which
+// the caller cannot have known of. As long as a manifest names what cannot be read
+// kopia collects nothing, and the error is ErrDamaged or ErrNotFound.
 func (v *Vault) Maintain(ctx context.Context, roots map[DriveKey]string) (unread []DriveKey, err error) {
 	if unread, err = v.maintain(ctx, roots, maintenance.ModeAuto); err != nil {
 		err = fmt.Errorf("maintain vault: %w", err)
@@ -86,11 +87,18 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 	if err := w.Flush(ctx); err != nil {
 		return unread, storageError(err)
 	}
-	if hold {
-		mode = maintenance.ModeQuick
-	}
 	if err := v.clear(ctx, w); err != nil {
 		return unread, err
+	}
+	collects, err := v.collects(ctx, w, mode)
+	if err == nil && collects && !hold {
+		hold, err = v.reindex(ctx)
+	}
+	if err != nil {
+		return unread, storageError(err)
+	}
+	if hold {
+		mode = maintenance.ModeQuick // which keeps the index short and takes nothing away
 	}
 	// Else a damaged content that nothing needs any more would keep kopia from ever
 	// forgetting any: it moves what is left of packs before that.
@@ -105,6 +113,24 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 		err = fmt.Errorf("%w: what is still needed of a pack cannot be moved: %w", ErrDamaged, err)
 	}
 	return unread, storageError(errors.Join(err, w.Flush(ctx)))
+}
+
+// collects reports whether maintenance of a mode would collect now.
+func (v *Vault) collects(ctx context.Context, w repo.DirectRepositoryWriter, mode maintenance.Mode) (bool, error) {
+	if mode != maintenance.ModeAuto {
+		return mode == maintenance.ModeFull, nil
+	}
+	s, err := maintenance.GetSchedule(ctx, w)
+	return err == nil && !w.Time().Before(s.NextFullMaintenanceTime), err
+}
+
+// reindex puts back into the index what it should have of packs from which collection
+// would take that, and reports whether there was anything. It may be all that knows
+// of a drive whose catalog was lost too, so nothing is collected before the catalog
+// could be compared with it.
+func (v *Vault) reindex(ctx context.Context) (found bool, err error) {
+	r, err := v.recoverFrom(ctx, doomedPacks)
+	return r.Contents > 0, err
 }
 
 // clear takes away what is damaged of kopia's notes on its own work, and would keep

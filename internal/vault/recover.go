@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/kopia/kopia/repo"
@@ -29,7 +30,12 @@ type Recovered struct {
 // pack carries the index of its own contents. A pack that is damaged has none. One
 // that the storage fails to read stops no other, and is the error at the end.
 func (v *Vault) Recover(ctx context.Context) (Recovered, error) {
-	found, err := v.recover(ctx)
+	return v.recoverFrom(ctx, allPacks)
+}
+
+// recoverFrom is Recover of some packs.
+func (v *Vault) recoverFrom(ctx context.Context, packs choice) (Recovered, error) {
+	found, err := v.recover(ctx, packs)
 	if err != nil {
 		return found, fmt.Errorf("recover the vault's index: %w", storageError(err))
 	}
@@ -39,7 +45,56 @@ func (v *Vault) Recover(ctx context.Context) (Recovered, error) {
 	return found, nil
 }
 
-func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
+// A choice chooses packs whose index may be missing.
+type choice func(context.Context, *Vault, repo.DirectRepositoryWriter) ([]blob.Metadata, error)
+
+func allPacks(ctx context.Context, _ *Vault, w repo.DirectRepositoryWriter) (packs []blob.Metadata, err error) {
+	for _, prefix := range content.PackBlobIDPrefixes {
+		found, err := blob.ListAllBlobs(ctx, w.BlobStorage(), prefix)
+		if err != nil {
+			return nil, err
+		}
+		packs = append(packs, found...)
+	}
+	return packs, nil
+}
+
+// doomedPacks are those of which collection may lose what no index knows: packs
+// that are in no index, and such as have contents that were deleted, since those are
+// noted by themselves, and the blob of the index that knows the others may be gone.
+// What a session has written that may go on is not in the index yet.
+func doomedPacks(ctx context.Context, v *Vault, w repo.DirectRepositoryWriter) ([]blob.Metadata, error) {
+	// In this order: the packs of a session that has ended by then are in the index,
+	// whichever process it is of.
+	packs, err := allPacks(ctx, v, w)
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := w.ContentManager().ListActiveSessions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.rep.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	whole := map[blob.ID]bool{}
+	err = w.ContentReader().IterateContents(ctx, content.IterateOptions{IncludeDeleted: true}, func(i content.Info) error {
+		kept, seen := whole[i.PackBlobID]
+		if now := !i.Deleted && (kept || !seen); now != kept || !seen {
+			whole[i.PackBlobID] = now
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(packs, func(m blob.Metadata) bool {
+		s := sessions[content.SessionIDFromBlobID(m.BlobID)]
+		return whole[m.BlobID] || s != nil && w.Time().Before(s.CheckpointTime.Add(v.safety.SessionExpirationAge))
+	}), nil
+}
+
+func (v *Vault) recover(ctx context.Context, choose choice) (found Recovered, err error) {
 	ctx = once(ctx)
 	if err := v.there(ctx); err != nil {
 		return found, err
@@ -52,20 +107,21 @@ func (v *Vault) recover(ctx context.Context) (found Recovered, err error) {
 		return found, err
 	}
 	defer w.Close(context.WithoutCancel(ctx))
+	packs, err := choose(ctx, v, w)
+	if err != nil {
+		return found, err
+	}
 	unknown := map[blob.ID][]content.ID{}
 	var failed error
-	for _, prefix := range []blob.ID{content.PackBlobIDPrefixRegular, content.PackBlobIDPrefixSpecial} {
-		err := w.BlobStorage().ListBlobs(ctx, prefix, func(m blob.Metadata) error {
-			ids, err := v.recoverPack(ctx, w, m)
-			if len(ids) > 0 {
-				unknown[m.BlobID] = ids
-			}
-			if failed == nil {
-				failed = err
-			}
-			return ctx.Err()
-		})
-		if err != nil {
+	for _, m := range packs {
+		ids, err := v.recoverPack(ctx, w, m)
+		if len(ids) > 0 {
+			unknown[m.BlobID] = ids
+		}
+		if failed == nil {
+			failed = err
+		}
+		if err := ctx.Err(); err != nil {
 			return found, err
 		}
 	}

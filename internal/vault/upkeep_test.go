@@ -148,3 +148,75 @@ func TestMergeMakesOneManifest(t *testing.T) {
 		}
 	}
 }
+
+// Blobs of the index are lost together with the catalog, or with a day of it, so that
+// nobody knows of packs that are there. They are found before anything is collected,
+// and a catalog that is compared after that has all points.
+func TestWhatNobodyKnowsIsFoundBeforeCollection(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		knows bool // the catalog is yesterday's, and not empty
+		all   bool // the whole index is gone, and not today's blob of it
+		// A collection has noted by itself that something of today's pack was
+		// deleted, before the blob was lost that knows the rest.
+		noted bool
+	}{
+		{"all of the index and the catalog", false, true, false},
+		{"today's index and the catalog", false, false, false},
+		{"today's index and today's catalog", true, false, false},
+		{"today's index, and what was deleted since is known", true, false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newTorn(t)
+			if tt.noted {
+				wr, err := w.v.session(t.Context(), "test")
+				if err != nil {
+					t.Fatal(err)
+				}
+				id, err := object.ParseID(paths(t, w.v, w.two.Tree)["docs/file7.txt"].Content)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c, _, _ := id.ContentID()
+				if err := errors.Join(wr.ContentManager().DeleteContent(t.Context(), c), wr.Flush(t.Context()), wr.Close(t.Context())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			roots := map[DriveKey]string{}
+			if tt.knows {
+				roots[key] = w.one.Root
+			}
+			for _, id := range blobsNamed(t, w.cfg, "xn") {
+				if tt.all || id == w.index {
+					dropBlob(t, w.cfg, id)
+				}
+			}
+			v := openVault(t, w.cfg)
+			for range 3 {
+				for s, err := range v.Drives(t.Context()) { // as the catalog is compared
+					if err != nil {
+						t.Fatal(err)
+					}
+					roots[s.Key] = s.Root
+				}
+				if err := collect(t, v, roots); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if roots[key] != w.one.Root || roots[secondKey] != w.two.Root {
+				t.Errorf("the drives' roots are %v", roots)
+			}
+			for _, s := range []Sealed{w.one, w.two} {
+				if err := verify(t, v, s.Tree); err != nil {
+					t.Error(err)
+				}
+			}
+			in := paths(t, v, w.two.Tree)
+			for name, want := range w.files {
+				if got := read(t, v, in["docs/"+name+".txt"].Content); got != want {
+					t.Errorf("%s = %q", name, got)
+				}
+			}
+		})
+	}
+}
