@@ -39,8 +39,9 @@ type Config struct {
 	DatabasePasswordEnv  string `json:"databasePasswordEnv"`
 	// Vault is where backups are kept. Required.
 	Vault VaultConfig `json:"vault"`
-	// State is a folder of this server's own for caches; what is lost with it
-	// is made again. Default: "state" beside the file.
+	// State is a folder of this server's own for caches, and for notes of which
+	// vaults were there; what is lost with it is made again. Default: "state"
+	// beside the file.
 	State string `json:"state"`
 	// PageTokenKey seals the positions handed to clients in nextLinks. Servers
 	// that stand in for each other must have the same. Default: one made in the

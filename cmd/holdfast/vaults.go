@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -350,21 +353,31 @@ func (s *vaults) close(ctx context.Context) error {
 // openVault opens the vault of a tenant that the catalog knows by its id. Where
 // it knows none, the vault that is there is the tenant's from now on, and an empty
 // catalog first takes the tenant's record from it. One is made only if create says
-// so, and where the catalog knows of nothing that a vault would have to hold.
+// so, and where neither the catalog knows of anything that a vault would have to
+// hold, nor the folder of state of a vault that was there before.
 func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg vault.Config, create bool) (*vault.Vault, error) {
 	id, err := c.VaultID(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	cfg.ID = id
+	noted := filepath.Join(cfg.State, vaultNote)
 	if id == "" {
+		b, err := os.ReadFile(noted)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("which vault was there before: %w", err)
+		}
 		drives, err := c.Roots(ctx, t)
 		if err != nil {
 			return nil, err
 		}
-		cfg.Create = create && len(drives) == 0
+		cfg.ID = strings.TrimSpace(string(b))
+		cfg.Create = create && len(drives) == 0 && cfg.ID == ""
 	}
 	v, err := vault.Open(ctx, cfg)
+	if err != nil && id == "" && cfg.ID != "" && (errors.Is(err, vault.ErrMissing) || errors.Is(err, vault.ErrOther)) {
+		return nil, fmt.Errorf("%w; the catalog knows of none, but %s does: if the one before is given up for good, say so by 'holdfast vault accept --tenant %s --yes'", err, noted, t)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -374,6 +387,9 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 	if err == nil {
 		err = c.KnowVault(ctx, t, v.ID())
 	}
+	if err == nil {
+		err = noteVault(noted, v.ID())
+	}
 	if err != nil {
 		if errors.Is(err, catalog.ErrOtherVault) { // another process has made one, or opened it
 			err = fmt.Errorf("%w: %w", vault.ErrOther, err)
@@ -381,4 +397,20 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 		return nil, errors.Join(err, v.Close(ctx))
 	}
 	return v, nil
+}
+
+// vaultNote is the file in a vault's folder of state that names the vault which was
+// there last. Where a catalog is lost while a volume is not mounted, nothing else
+// tells that a vault is missing.
+const vaultNote = "vault-id"
+
+// noteVault notes which vault is there.
+func noteVault(path, id string) error {
+	if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == id {
+		return nil
+	}
+	if err := writeFile(path, []byte(id+"\n"), 0o600); err != nil {
+		return fmt.Errorf("note which vault is there: %w", err)
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -338,5 +339,93 @@ func TestAnAcceptedVaultIsOpened(t *testing.T) {
 	second, err := s.get(t.Context(), "a")
 	if err != nil || second == first || second.ID() == first.ID() {
 		t.Errorf("get = %v, %v, want another vault", second, err)
+	}
+}
+
+// The catalog is lost while the volume of the vaults is not mounted, or another vault
+// is in the place of the tenant's. No vault is made, and nothing is written to the
+// other: the state folder knows which one was there. When that is back, or given up
+// by a person, all goes on.
+func TestALostCatalogMakesNoVaultInThePlaceOfAnother(t *testing.T) {
+	for name, standIn := range map[string]func(dir string) error{
+		"no folder":       func(string) error { return nil },
+		"an empty folder": func(dir string) error { return os.Mkdir(dir, 0o700) },
+		"another vault": func(dir string) error {
+			v, err := vault.Open(t.Context(), vault.Config{Dir: dir, Create: true, Password: "another", State: t.TempDir()})
+			if err != nil {
+				return err
+			}
+			return v.Close(t.Context())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := t.TempDir()
+			var log logBuffer
+			with := func(do func(d *devServer)) {
+				t.Helper()
+				d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Hour}, newLog(&log))
+				if err != nil {
+					t.Fatal(err)
+				}
+				do(d)
+				if err := d.close(); err != nil {
+					t.Error(err)
+				}
+			}
+			var tenant backup.TenantID
+			var was, is string
+			with(func(d *devServer) {
+				tenant = backup.TenantID(d.cfg.Tenants[0].ID)
+				v, err := d.vaults.get(t.Context(), tenant)
+				if err != nil {
+					t.Fatal(err)
+				}
+				was = v.ID()
+			})
+			dir, away := filepath.Join(data, "vault", string(tenant)), filepath.Join(data, "away")
+			if err := errors.Join(os.Rename(dir, away), standIn(dir), os.Remove(filepath.Join(data, "catalog.db"))); err != nil {
+				t.Fatal(err)
+			}
+			there := func() map[string]string {
+				if _, err := os.Stat(dir); err != nil {
+					return nil
+				}
+				return filesIn(t, dir)
+			}
+			before := there()
+			with(func(d *devServer) {
+				_, err := d.vaults.get(t.Context(), tenant)
+				if err == nil || !errors.Is(err, vault.ErrMissing) && !errors.Is(err, vault.ErrOther) || !strings.Contains(err.Error(), "vault accept") {
+					t.Errorf("while the vault is away, get = %v", err)
+				}
+			})
+			if after := there(); !maps.Equal(before, after) {
+				t.Errorf("what is in its place was written to: %v, before %v", after, before)
+			}
+			if err := errors.Join(os.RemoveAll(dir), os.Rename(away, dir)); err != nil {
+				t.Fatal(err)
+			}
+			id := func(d *devServer) {
+				v, err := d.vaults.get(t.Context(), tenant)
+				if err != nil {
+					t.Fatal(err)
+				}
+				is = v.ID()
+			}
+			if with(id); is != was {
+				t.Errorf("when the vault is back, %s is opened, want %s", is, was)
+			}
+			// A person gives it up.
+			if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700), os.Remove(filepath.Join(data, "catalog.db"))); err != nil {
+				t.Fatal(err)
+			}
+			with(func(*devServer) {})
+			if text, code := said(t, "vault", "accept", "--data", data, "--yes"); code != 0 {
+				t.Fatalf("accept: %d %s", code, text)
+			}
+			if with(id); is == was {
+				t.Error("the vault that was given up is opened")
+			}
+		})
 	}
 }
