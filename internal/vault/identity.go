@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -115,21 +116,56 @@ func copiedID(ctx context.Context, st blob.Reader) (string, error) {
 }
 
 // openError tells a damaged format blob, which kopia takes for many things and
-// mostly for a wrong password, from everything else: its copy opens.
+// mostly for a wrong password, from everything else: it does not open, and its copy
+// does, or another blob does with the key that is made of the password.
 func openError(ctx context.Context, st blob.Storage, password string, err error) error {
 	now, readErr := readBlob(ctx, st, formatBlob)
-	if readErr != nil {
+	if readErr != nil && !errors.Is(readErr, blob.ErrBlobNotFound) || ctx.Err() != nil || opens(ctx, st, now, password) {
 		return err
 	}
 	copied, copyErr := formatCopy(ctx, st)
-	if copyErr != nil || len(copied) == 0 || bytes.Equal(copied, now) {
+	differ := !bytes.Equal(now, copied)
+	switch gone := errors.Is(err, errFormatBlob); {
+	case copyErr != nil:
 		return err
+	case differ && opens(ctx, st, copied, password):
+		return errFormatBlob
+	case isPassword(ctx, st, now, password), isPassword(ctx, st, copied, password):
+		return fmt.Errorf("%w: neither the blob %s nor its copy %s is as it was written, and the password is the right one; bring one of the two back from a copy of the vault", ErrDamaged, formatBlob, copyBlob)
+	case gone:
+		return fmt.Errorf("%w: the blob %s is gone or not as it was written, and its copy %s is gone too, or does not open with this password; check the password, else bring one of the two back from a copy of the vault", ErrDamaged, formatBlob, copyBlob)
+	case differ && len(copied) > 0 && errors.Is(err, repo.ErrInvalidPassword):
+		return fmt.Errorf("%w, or the blob %s and its copy %s are both damaged, since they differ; check the password first", ErrPassword, formatBlob, copyBlob)
 	}
-	_, copyErr = format.NewManager(ctx, formatOnly{st, copied}, "", 0, password, time.Now)
-	if copyErr != nil && spare(copyErr) == "" { // what can be spared may be damaged too
-		return err
+	return err
+}
+
+// opens reports whether a format blob opens with a password. What can be spared
+// besides may be damaged.
+func opens(ctx context.Context, st blob.Storage, f []byte, password string) bool {
+	if len(f) == 0 {
+		return false
 	}
-	return errFormatBlob
+	_, err := format.NewManager(ctx, formatOnly{st, f}, "", 0, password, time.Now)
+	return err == nil || spare(err) != ""
+}
+
+// isPassword reports whether a password is surely the right one although the format
+// blob, of which f is a damaged copy, does not open with it: kopia's settings for its
+// storage are sealed with the same key, and open in its place.
+func isPassword(ctx context.Context, st blob.Storage, f []byte, password string) bool {
+	j, err := format.ParseKopiaRepositoryJSON(f)
+	if err != nil {
+		return false
+	}
+	if j.EncryptedFormatBytes, err = readBlob(ctx, st, format.KopiaBlobCfgBlobID); err != nil {
+		return false
+	}
+	if f, err = json.Marshal(j); err != nil {
+		return false
+	}
+	_, err = format.NewManager(ctx, formatOnly{st, f}, "", 0, password, time.Now)
+	return !errors.Is(err, repo.ErrInvalidPassword) && ctx.Err() == nil
 }
 
 // formatOnly is a storage with another format blob.

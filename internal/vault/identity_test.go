@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/manifest"
 )
 
@@ -117,7 +118,7 @@ func TestAVaultIsExchangedWhileItIsOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.place(t)
-			before := tree(t, cfg.Dir)
+			before := state(t, cfg.Dir)
 			if _, err := u.Write(t.Context(), "more", strings.NewReader("more")); err != nil && !errors.Is(err, tt.want) {
 				t.Errorf("Write = %v, want %v, or nothing as long as its pack is not full", err, tt.want)
 			}
@@ -404,5 +405,65 @@ func TestWhatIsRefusedIsNotTouched(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Where the format blob and its copy are both damaged, that is what is said, and not
+// that the password is wrong; and a repair changes nothing.
+func TestBothFormatBlobsAreDamaged(t *testing.T) {
+	_, made := newVault(t)
+	st := openStorage(t, made)
+	whole, err := readBlob(t.Context(), st, formatBlob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := bytes.Index(whole, []byte(`"encryptedBlockFormat"`)) + 60
+	for _, tt := range []struct {
+		name          string
+		now, copied   int // the byte in which a bit flips; 0 empties it, -1 takes it away
+		password      Secret
+		want, wantNot error
+		words         string
+	}{
+		{"both", sealed, sealed + 8, password, ErrDamaged, ErrPassword, "neither"},
+		{"the same bit of both", sealed, sealed, password, ErrDamaged, ErrPassword, "neither"},
+		{"one, and the other is gone", sealed, -1, password, ErrDamaged, ErrPassword, "neither"},
+		{"one is empty", 0, sealed, password, ErrDamaged, ErrPassword, "the password is the right one"},
+		{"one is gone", -1, sealed, password, ErrDamaged, ErrPassword, "the password is the right one"},
+		{"both are empty", 0, 0, password, ErrDamaged, ErrPassword, "is gone too"},
+		{"both, and the password is another", sealed, sealed + 8, "another", ErrPassword, ErrDamaged, "both damaged"},
+		{"one is empty, and the password is another", 0, sealed, "another", ErrDamaged, ErrPassword, "check the password"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := Config{Dir: t.TempDir() + "/vault", State: t.TempDir(), Password: tt.password}
+			if err := os.CopyFS(cfg.Dir, os.DirFS(made.Dir)); err != nil {
+				t.Fatal(err)
+			}
+			for id, at := range map[blob.ID]int{formatBlob: tt.now, copyBlob: tt.copied} {
+				switch at {
+				case -1:
+					dropBlob(t, cfg, id)
+				case 0:
+					if err := putBlob(t.Context(), openStorage(t, cfg), id, nil); err != nil {
+						t.Fatal(err)
+					}
+				default:
+					flipBit(t, cfg, id, at)
+				}
+			}
+			before := state(t, cfg.Dir)
+			right := func(err error) bool {
+				return errors.Is(err, tt.want) && !errors.Is(err, tt.wantNot) && strings.Contains(err.Error(), tt.words)
+			}
+			if _, err := Open(t.Context(), cfg); !right(err) {
+				t.Errorf("Open = %v, want %v and %q", err, tt.want, tt.words)
+			}
+			if did, err := Repair(t.Context(), cfg); len(did) > 0 || !right(err) {
+				t.Errorf("Repair = %q, %v, want nothing, %v and %q", did, err, tt.want, tt.words)
+			}
+			if now := state(t, cfg.Dir); now != before {
+				t.Errorf("the vault is now %s, before %s", now, before)
+			}
+		})
 	}
 }

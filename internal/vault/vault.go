@@ -195,6 +195,9 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 	}
 	defer st.Close(ctx)
 	id, err := prepare(ctx, dir, st, cfg)
+	if errors.Is(err, errFormatBlob) {
+		err = openError(ctx, st, string(cfg.Password), err)
+	}
 	if err != nil {
 		return nil, err
 	}
