@@ -53,11 +53,11 @@ func (c *Catalog) Explain(ctx context.Context, tenant backup.TenantID, policy ba
 	return e, nil
 }
 
-// A ruleOn is a rule and the group by which it matched an owner when it was
-// last evaluated, or "".
+// A ruleOn is a rule and the group by which it matched an owner, or "".
 type ruleOn struct {
 	backup.Rule
-	group backup.ObjectID
+	group   backup.ObjectID
+	missing time.Time // since when the owner was not found in the group; zero if it was
 }
 
 func (c *Catalog) rulesOn(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, owner backup.ObjectID) ([]ruleOn, error) {
@@ -66,19 +66,20 @@ func (c *Catalog) rulesOn(ctx context.Context, tenant backup.TenantID, policy ba
 		return nil, err
 	}
 	rows, err := c.db.Read().QueryContext(ctx, `
-		SELECT m.rule, m.group_id FROM inclusion_rule r JOIN rule_match m ON m.rule = r.id AND m.owner = $2 WHERE r.policy = $1`,
+		SELECT m.rule, m.group_id, m.missing FROM inclusion_rule r JOIN rule_match m ON m.rule = r.id AND m.owner = $2 WHERE r.policy = $1`,
 		string(policy), string(owner))
-	matches, err := collect(rows, err, func(s scanner) (m [2]string, err error) { return m, s.Scan(&m[0], &m[1]) })
+	matches, err := collect(rows, err, func(s scanner) (m ruleOn, err error) {
+		return m, s.Scan(&m.ID, &m.group, micros{&m.missing})
+	})
 	if err != nil {
 		return nil, err
 	}
-	groups := map[backup.RuleID]backup.ObjectID{}
-	for _, m := range matches {
-		groups[backup.RuleID(m[0])] = backup.ObjectID(m[1])
-	}
 	rules := make([]ruleOn, len(l.Items))
 	for i, r := range l.Items {
-		rules[i] = ruleOn{r, groups[r.ID]}
+		if n := slices.IndexFunc(matches, func(m ruleOn) bool { return m.ID == r.ID }); n >= 0 {
+			rules[i] = matches[n]
+		}
+		rules[i].Rule = r
 	}
 	return rules, nil
 }
@@ -150,6 +151,8 @@ func explainRule(e *backup.Explanation, r ruleOn) {
 	}
 	switch {
 	case r.Evaluated.IsZero():
+	case !r.missing.IsZero():
+		say(backup.RuleNoMatch, r.group, "does not find the owner in the group any more since "+day(r.missing)+". It lets go as soon as it has looked a second time.")
 	case r.group != "":
 		say(backup.RuleMatches, r.group, "matched the owner when it was last evaluated, on "+day(r.Evaluated)+": it is a member of the group.")
 	default:

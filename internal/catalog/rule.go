@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -236,8 +237,11 @@ func (c *Catalog) RuleForWork(ctx context.Context, tenant backup.TenantID, id ba
 
 // An Evaluation is what was found out about the groups of a rule.
 type Evaluation struct {
-	Members []Member        // of the groups that could be read, each owner once
-	Unread  []backup.Detail // the groups that could not, as Target, and why
+	Members []Member        // of the groups, each owner once
+	Unread  []backup.Detail // the groups that could not be read to their end, as Target, and why
+	// Believed is how long evaluations must have missed a member of before until
+	// it is one no more.
+	Believed time.Duration
 }
 
 // A Member is an owner and a group that it is in.
@@ -257,12 +261,15 @@ const maxRuleDetails = 1000
 // groups into the policy and, if the rule is dynamic, lets go those who are
 // members no more. Where nothing else holds them, they leave the policy as if
 // they had been removed by hand. Whoever was a member of a group that cannot
-// be read now stays.
+// be read now stays; and whoever is missing for the first time stays until an
+// evaluation misses them again, after found.Believed at the earliest. It returns
+// how many stay so. Members of a group that the rule does not name any
+// more leave at once.
 //
 // Members who cannot join are named in the rule's error; the others join all
 // the same. It takes a transaction for each 10,000 members, and may be called
 // again after any of them. ErrRuleChanged, jobs.ErrLost, ProtectionRuleNotFound.
-func (c *Catalog) ApplyRule(ctx context.Context, j *jobs.Job, r backup.Rule, found Evaluation) error {
+func (c *Catalog) ApplyRule(ctx context.Context, j *jobs.Job, r backup.Rule, found Evaluation) (missing int64, err error) {
 	members := slices.Clone(found.Members)
 	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(string(a.Owner), string(b.Owner)) })
 	this := backup.NewID[string]()
@@ -282,7 +289,7 @@ func (c *Catalog) ApplyRule(ctx context.Context, j *jobs.Job, r backup.Rule, fou
 			if len(members) > 0 {
 				return nil
 			}
-			if err := c.excludeOthers(ctx, tx, p, r, found.Unread, this); err != nil {
+			if missing, err = c.excludeOthers(ctx, tx, r, found, this); err != nil {
 				return err
 			}
 			problem := ruleProblem(slices.Concat(failed, refused), len(found.Unread), len(found.Members))
@@ -297,11 +304,11 @@ func (c *Catalog) ApplyRule(ctx context.Context, j *jobs.Job, r backup.Rule, fou
 			return finishRule(ctx, tx, r, problem, c.now())
 		})
 		if err != nil {
-			return fmt.Errorf("apply rule %s: %w", r.ID, err)
+			return 0, fmt.Errorf("apply rule %s: %w", r.ID, err)
 		}
 		failed = slices.Concat(failed, refused)
 	}
-	return nil
+	return missing, nil
 }
 
 // holdRule makes sure that the rule is still the one that was evaluated, and
@@ -362,7 +369,7 @@ func (c *Catalog) includeMembers(ctx context.Context, tx *database.Tx, p *backup
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO rule_match (rule, owner, group_id, seen)
 		SELECT CAST($2 AS TEXT), e.value->>0, e.value->>1, CAST($3 AS TEXT) FROM `+tx.Dialect().JSONRows("$1")+` AS e WHERE true
-		ON CONFLICT (rule, owner) DO UPDATE SET group_id = excluded.group_id, seen = excluded.seen`,
+		ON CONFLICT (rule, owner) DO UPDATE SET group_id = excluded.group_id, seen = excluded.seen, missing = 0`,
 		jsonList(rows), string(r.ID), this)
 	if err != nil {
 		return nil, fmt.Errorf("note members: %w", err)
@@ -371,25 +378,53 @@ func (c *Catalog) includeMembers(ctx context.Context, tx *database.Tx, p *backup
 }
 
 // excludeOthers forgets whom the rule does not match any more, and lets them
-// go if the rule held them.
-func (c *Catalog) excludeOthers(ctx context.Context, tx *database.Tx, p *backup.Policy, r backup.Rule, unread []backup.Detail, this string) error {
+// go if the rule held them. It returns how many are missing and not forgotten.
+func (c *Catalog) excludeOthers(ctx context.Context, tx *database.Tx, r backup.Rule, found Evaluation, this string) (missing int64, err error) {
+	do := func(what, query string, args ...any) {
+		if err != nil {
+			return
+		}
+		if _, err = tx.ExecContext(ctx, query, append([]any{string(r.ID)}, args...)...); err != nil {
+			err = fmt.Errorf("%s: %w", what, err)
+		}
+	}
 	// Those of a group that the expression does not name now are no members,
 	// whether the group can be read or not.
-	var kept []string
-	for _, d := range unread {
-		kept = append(kept, d.Target)
+	var unread, stays []string
+	for _, d := range found.Unread {
+		unread = append(unread, d.Target)
 	}
-	_, err := tx.ExecContext(ctx, `
-		DELETE FROM rule_match WHERE rule = $1 AND seen <> $2
-			AND group_id NOT IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$3")+` AS e)`,
-		string(r.ID), this, jsonList(kept))
-	if err != nil {
-		return fmt.Errorf("forget members: %w", err)
-	}
+	among := func(list string) string { return `(SELECT e.value FROM ` + tx.Dialect().JSONEach(list) + ` AS e)` }
 	if !r.Dynamic {
-		return nil
+		do("forget members", `DELETE FROM rule_match WHERE rule = $1 AND seen <> $2 AND group_id NOT IN `+among("$3"), this, jsonList(unread))
+		return 0, err
 	}
-	return c.letGo(ctx, tx, r, `AND NOT EXISTS (SELECT 1 FROM rule_match m WHERE m.rule = $4 AND m.owner = unit.directory)`, string(r.ID))
+	for _, g := range r.Groups() {
+		stays = append(stays, string(g))
+	}
+	now := c.now()
+	// Whom the rule holds and never matched as far as is known, since the catalog
+	// was made anew from the vault, may have been in any of its groups.
+	do("note whom the rule holds", `
+		INSERT INTO rule_match (rule, owner, group_id, seen)
+		SELECT CAST($1 AS TEXT), u.directory, CAST($3 AS TEXT), '' FROM unit u
+		WHERE u.policy = $2 AND u.sources >= 2 AND u.status <> 'removeRequested'
+			AND NOT EXISTS (SELECT 1 FROM rule_match m WHERE m.rule = $1 AND m.owner = u.directory)`,
+		string(r.Policy), cmp.Or(slices.Concat(unread, stays)...))
+	do("forget members", `
+		DELETE FROM rule_match WHERE rule = $1 AND seen <> $2 AND (group_id NOT IN `+among("$3")+`
+			OR missing > 0 AND missing <= $4 AND group_id NOT IN `+among("$5")+`)`,
+		this, jsonList(stays), database.Micros(now.Add(-found.Believed)), jsonList(unread))
+	do("note who is missing", `UPDATE rule_match SET missing = $3 WHERE rule = $1 AND seen <> $2 AND missing = 0 AND group_id NOT IN `+among("$4"),
+		this, database.Micros(now), jsonList(unread))
+	if err != nil {
+		return 0, err
+	}
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM rule_match WHERE rule = $1 AND missing > 0 AND group_id NOT IN `+among("$2"),
+		string(r.ID), jsonList(unread)).Scan(&missing); err != nil {
+		return 0, fmt.Errorf("count who is missing: %w", err)
+	}
+	return missing, c.letGo(ctx, tx, r, `AND NOT EXISTS (SELECT 1 FROM rule_match m WHERE m.rule = $4 AND m.owner = unit.directory)`, string(r.ID))
 }
 
 // letGo drops a dynamic rule's hold on its units, or on those of them that and

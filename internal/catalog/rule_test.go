@@ -2,10 +2,13 @@ package catalog_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/database"
 	"holdfast/internal/jobs"
 )
 
@@ -32,7 +35,8 @@ func (w *world) evaluate(id backup.RuleID, found catalog.Evaluation) error {
 		w.t.Fatalf("rule %s has no work", id)
 	}
 	defer w.free()
-	return w.ApplyRule(w.t.Context(), j, r, found)
+	_, err := w.ApplyRule(w.t.Context(), j, r, found)
+	return err
 }
 
 func members(group backup.ObjectID, from, to int) (list []catalog.Member) {
@@ -81,6 +85,8 @@ func TestApplyRule(t *testing.T) {
 		}
 		w.free()
 		ok(t, w.evaluate(r.ID, catalog.Evaluation{Members: members(groupA, 10, many)}))
+		want("ten missing", 1, many-1, 0)
+		ok(t, w.evaluate(r.ID, catalog.Evaluation{Members: members(groupA, 10, many)}))
 		want("ten less", 1, many-10, 9)
 		w.settle()
 		want("settled", 1, many-10, 0)
@@ -97,13 +103,15 @@ func TestApplyRule(t *testing.T) {
 		now := must[backup.Rule](t)(w.RuleForWork(t.Context(), contoso, r.ID))
 		w.pass(1e12)
 		w.free() // the lease is another's now
-		fails(t, "an evaluation without its lease", w.ApplyRule(t.Context(), j, now, catalog.Evaluation{}), jobs.ErrLost)
+		_, err = w.ApplyRule(t.Context(), j, now, catalog.Evaluation{})
+		fails(t, "an evaluation without its lease", err, jobs.ErrLost)
 		want("without a lease", 1, many-10, 0)
 
 		_, err = w.UpdateRule(t.Context(), contoso, p.ID, r.ID, ofAB, w.by())
 		ok(t, err)
 		j = w.claim(jobs.Rule)[string(r.ID)]
-		fails(t, "an evaluation of the old expression", w.ApplyRule(t.Context(), j, now, catalog.Evaluation{}), catalog.ErrRuleChanged)
+		_, err = w.ApplyRule(t.Context(), j, now, catalog.Evaluation{})
+		fails(t, "an evaluation of the old expression", err, catalog.ErrRuleChanged)
 		w.free()
 		want("of the old expression", 1, many-10, 0)
 
@@ -137,6 +145,55 @@ func TestApplyRule(t *testing.T) {
 		if u := w.units(p.ID)[some.Directory]; u.Sources != backup.SourceManual || u.Status != backup.UnitProtectRequested {
 			t.Errorf("one that came back is %+v", u)
 		}
+	})
+}
+
+// Who is missing stays until a later evaluation misses them too, and whoever
+// comes back meanwhile was never away.
+func TestMembersLeaveAtASecondLook(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := w.policy("A")
+		r := w.rule(p.ID, ofAB, true)
+		apply := func(what string, missing int64, dynamic, leaving int, found catalog.Evaluation) {
+			t.Helper()
+			found.Believed = time.Hour
+			w.pass(time.Second)
+			defer w.free()
+			n, err := w.ApplyRule(t.Context(), w.claim(jobs.Rule)[string(r.ID)], must[backup.Rule](t)(w.RuleForWork(t.Context(), contoso, r.ID)), found)
+			ok(t, err)
+			if _, a, b := w.held(p.ID); n != missing || a != dynamic || b != leaving {
+				t.Errorf("%s: %d are missing, the rule holds %d, %d leave, want %d, %d, %d", what, n, a, b, missing, dynamic, leaving)
+			}
+		}
+		all := slices.Concat(members(groupA, 0, 4), members(groupB, 4, 6))
+		unread := []backup.Detail{{Code: backup.InvalidGroupID, Message: "No.", Target: string(groupA)}}
+		apply("all", 0, 6, 0, catalog.Evaluation{Members: all})
+		apply("an empty answer", 6, 6, 0, catalog.Evaluation{})
+		apply("the same at once", 6, 6, 0, catalog.Evaluation{})
+		if e := must[backup.Explanation](t)(w.Explain(t.Context(), contoso, p.ID, owner(1))); !slices.ContainsFunc(e.Reasons, func(r backup.Reason) bool {
+			return r.Code == backup.RuleNoMatch && r.Group == groupA
+		}) {
+			t.Errorf("of one who is missing it says %+v", e.Reasons)
+		}
+		w.pass(2 * time.Hour)
+		apply("all again", 0, 6, 0, catalog.Evaluation{Members: all})
+		apply("two missing", 2, 6, 0, catalog.Evaluation{Members: all[1:5]})
+		w.pass(2 * time.Hour)
+		apply("group A cannot be read", 1, 5, 1, catalog.Evaluation{Members: all[1:4], Unread: unread})
+		w.pass(2 * time.Hour)
+		apply("two missing for long", 0, 3, 3, catalog.Evaluation{Members: all[1:4]})
+		w.settle()
+
+		// A catalog that was made anew from the vault knows whom the rule holds, and
+		// not why.
+		ok(t, w.db.Tx(t.Context(), func(tx *database.Tx) error {
+			_, err := tx.ExecContext(t.Context(), `DELETE FROM rule_match`)
+			return err
+		}))
+		apply("anew", 3, 3, 0, catalog.Evaluation{})
+		w.pass(2 * time.Hour)
+		apply("anew, with a group that cannot be read", 0, 3, 0, catalog.Evaluation{Unread: unread})
+		apply("anew, and one is there", 0, 1, 2, catalog.Evaluation{Members: all[1:2]})
 	})
 }
 

@@ -347,15 +347,13 @@ func TestTheIssuersPausesAreItsOwn(t *testing.T) {
 
 func TestUsersWithoutIDAreLeftOut(t *testing.T) {
 	s := newSource(t)
+	s.on("GET /v1.0/groups/G", reply(`{"id":"g"}`))
 	s.on("GET /v1.0/groups/G/members/microsoft.graph.user", reply(`{"value":[{"userPrincipalName":"a@x"},7,{"id":"B","displayName":{"no":"text"}},{"id":[]}]}`))
 	s.on("GET /v1.0/users/delta", reply(`{"value":[{"displayName":"nobody"},{"id":"B"}],"@odata.deltaLink":"%s/v1.0/x"}`, s.URL))
 	c := s.client(newClock())
-	var got []string
-	for u, err := range c.GroupMembers(t.Context(), "G") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, string(u.ID))
+	got, err := membersOf(t, c)
+	if !errors.Is(err, drive.ErrUnavailable) {
+		t.Errorf("a group with members that have no id: %v, want ErrUnavailable", err)
 	}
 	for u, err := range c.Users(t.Context(), "").All() {
 		if err != nil {
@@ -365,6 +363,43 @@ func TestUsersWithoutIDAreLeftOut(t *testing.T) {
 	}
 	if fmt.Sprint(got) != "[b b]" {
 		t.Errorf("users = %v, want b twice", got)
+	}
+}
+
+func membersOf(t *testing.T, c *drive.Client) (ids []string, err error) {
+	t.Helper()
+	for u, err := range c.GroupMembers(t.Context(), "G") {
+		if err != nil {
+			return ids, err // the last there is
+		}
+		ids = append(ids, string(u.ID))
+	}
+	return ids, nil
+}
+
+// An empty list may be of a group that is gone, and a link may lead to another.
+func TestGroupIsAskedForItself(t *testing.T) {
+	const list = "GET /v1.0/groups/G/members/microsoft.graph.user"
+	for name, group := range map[string]struct {
+		itself, list string
+		want         error
+	}{
+		"there":            {`{"id":"g"}`, `{"value":[]}`, nil},
+		"gone":             {"", `{"value":[]}`, drive.ErrNotFound},
+		"another":          {`{"id":"h"}`, `{"value":[]}`, drive.ErrUnavailable},
+		"list of another":  {`{"id":"g"}`, `{"value":[],"@odata.nextLink":"%s/v1.0/groups/H/members"}`, drive.ErrUnavailable},
+		"list in a circle": {`{"id":"g"}`, `{"value":[],"@odata.nextLink":"%s/v1.0/groups/G/members/microsoft.graph.user?a"}`, drive.ErrEndless},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSource(t)
+			s.on(list, reply("%s", strings.Replace(group.list, "%s", s.URL, 1)))
+			if s.on("GET /v1.0/groups/G", reply("%s", group.itself)); group.itself == "" {
+				s.on("GET /v1.0/groups/G", refuse(404, "Request_ResourceNotFound", "", "no"))
+			}
+			if _, err := membersOf(t, s.client(newClock())); !errors.Is(err, group.want) {
+				t.Errorf("its members: %v, want %v", err, group.want)
+			}
+		})
 	}
 }
 

@@ -162,30 +162,33 @@ func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T],
 }
 
 // foreign says in what way a link leads elsewhere than to Graph, or to another
-// drive than the list is of: what is there is not the list that was asked for,
-// and its end would hide what changes here. It is empty if the link does neither.
+// drive or group than the list is of: what is there is not the list that was
+// asked for, and its end would hide what changes here. It is empty if the link
+// does neither.
 func (c *Client) foreign(link, list string) string {
 	u, err := url.Parse(link)
 	if err != nil || c.graph == nil || !sameOrigin(u, c.graph) {
 		return "at another server"
 	}
 	if from, err := url.Parse(list); err == nil {
-		mine, other := driveIn(from), driveIn(u)
-		switch {
-		case mine == "" || strings.EqualFold(mine, other):
-		case other != "":
-			return "in another drive"
-		case strings.Contains(u.EscapedPath(), "/users/") && !strings.Contains(u.EscapedPath(), "/drive/"):
-			return "in the directory"
+		for _, kind := range []string{"drive", "group"} {
+			mine, other := idIn(from, kind), idIn(u, kind)
+			switch {
+			case mine == "" || strings.EqualFold(mine, other):
+			case other != "":
+				return "in another " + kind
+			case kind == "drive" && strings.Contains(u.EscapedPath(), "/users/") && !strings.Contains(u.EscapedPath(), "/drive/"):
+				return "in the directory"
+			}
 		}
 	}
 	return ""
 }
 
-// driveIn returns the id of the drive that an address is of, in either of the
-// two forms in which it is written; empty if it is of none.
-func driveIn(u *url.URL) string {
-	_, rest, ok := strings.Cut(u.EscapedPath(), "/drives")
+// idIn returns the id of the drive or group that an address is of, in either of
+// the two forms in which it is written; empty if it is of none.
+func idIn(u *url.URL, kind string) string {
+	_, rest, ok := strings.Cut(u.EscapedPath(), "/"+kind+"s")
 	var id string
 	switch {
 	case !ok:
@@ -482,22 +485,43 @@ func (c *Client) FindUsers(ctx context.Context, entries []string) (map[string]ba
 }
 
 // GroupMembers yields the users who are direct members of a group: what is in
-// groups within it is not. A group that the directory does not know is
-// ErrNotFound.
+// groups within it is not. When it ends without an error the list came to its
+// end, and the group was there still: one that the directory does not know is
+// ErrNotFound, and a list that names somebody without saying who is
+// ErrUnavailable, behind all others.
 func (c *Client) GroupMembers(ctx context.Context, group backup.ObjectID) iter.Seq2[backup.User, error] {
 	op := "read the members of group " + string(group)
 	address := c.at("groups", string(group), "members", "microsoft.graph.user", "?"+userFields+"&$top=999")
 	return func(yield func(backup.User, error) bool) {
+		unnamed := 0
 		for p, err := range pages[wireUser](ctx, c, call{op: op, url: address}) {
 			if err != nil {
 				yield(backup.User{}, err)
 				return
 			}
-			for _, w := range c.identified(ctx, op, p.Value) {
+			known := c.identified(ctx, op, p.Value)
+			unnamed += len(p.Value) - len(known)
+			for _, w := range known {
 				if !yield(w.user(), nil) {
 					return
 				}
 			}
 		}
+		if err := c.groupIsThere(ctx, group); err != nil {
+			yield(backup.User{}, err)
+		} else if unnamed > 0 {
+			yield(backup.User{}, &Error{Op: op, Err: fmt.Errorf("the list has %d entries that do not say who they are", unnamed), kind: ErrUnavailable})
+		}
 	}
+}
+
+// groupIsThere asks for a group itself.
+func (c *Client) groupIsThere(ctx context.Context, group backup.ObjectID) error {
+	op := "look at group " + string(group)
+	var g wireUser // all that has an id
+	_, err := c.do(ctx, &call{op: op, method: http.MethodGet, url: c.at("groups", string(group), "?$select=id")}, &g)
+	if err == nil && !strings.EqualFold(g.ID, string(group)) {
+		err = &Error{Op: op, Err: errors.New("the source answered with something else"), kind: ErrUnavailable}
+	}
+	return err
 }

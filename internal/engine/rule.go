@@ -3,11 +3,23 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
+)
+
+const (
+	// secondLook is how soon a dynamic rule is evaluated again at the latest when
+	// somebody is missing, who then leaves if still missing; or when the source
+	// failed to tell who is in a group.
+	secondLook = time.Hour
+	// maxGroupFailures is how often an evaluation that a group fails is tried
+	// again before the others are taken without that group.
+	maxGroupFailures = 3
 )
 
 // rule is the job of an inclusion rule: it reads the rule's groups from the
@@ -29,11 +41,11 @@ func (e *Engine) rule(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	case !r.Dynamic && r.Status != backup.RuleActive:
 		return jobs.Done, nil // it was finished before
 	}
-	found, err := e.evaluate(ctx, r)
+	found, err := e.evaluate(ctx, j, r)
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	err = e.Catalog.ApplyRule(ctx, j, r, found)
+	missing, err := e.Catalog.ApplyRule(ctx, j, r, found)
 	if errors.Is(err, catalog.ErrRuleChanged) || errors.Is(err, backup.ProtectionRuleNotFound) {
 		return jobs.Again(e.Clock()), nil
 	}
@@ -41,18 +53,22 @@ func (e *Engine) rule(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Result{}, err
 	}
 	e.Log.Info("rule evaluated", "tenant", j.Tenant, "policy", r.Policy, "rule", r.ID, "dynamic", r.Dynamic,
-		"members", len(found.Members), "groups_not_read", len(found.Unread))
-	if !r.Dynamic {
+		"members", len(found.Members), "groups_not_read", len(found.Unread), "missing", missing)
+	switch {
+	case !r.Dynamic:
 		return jobs.Done, nil
+	case missing > 0 || slices.ContainsFunc(found.Unread, func(d backup.Detail) bool { return d.Code == backup.GeneralException }):
+		return jobs.Again(e.Clock().Add(found.Believed)), nil
 	}
 	return jobs.Again(e.next(e.RuleInterval, "rule "+j.Key)), nil
 }
 
 // evaluate reads who is in the groups of a rule, and notes their names in the
 // mirror of the directory. A group that is not there, or that we may not read,
-// does not keep the others from being read.
-func (e *Engine) evaluate(ctx context.Context, r backup.Rule) (catalog.Evaluation, error) {
-	var found catalog.Evaluation
+// or whose list has no end, does not keep the others from being read; nor does
+// one that fails for longer while the source answers.
+func (e *Engine) evaluate(ctx context.Context, j *jobs.Job, r backup.Rule) (catalog.Evaluation, error) {
+	found := catalog.Evaluation{Believed: min(secondLook, e.RuleInterval)}
 	source, err := e.Sources(r.Tenant)
 	if err != nil {
 		return found, err
@@ -67,12 +83,17 @@ func (e *Engine) evaluate(ctx context.Context, r backup.Rule) (catalog.Evaluatio
 				}
 				continue
 			}
-			unread := backup.Detail{Code: backup.InvalidGroupID, Target: string(group),
-				Message: "The tenant's directory has no group with this id. Correct the rule's expression, or restore the group."}
+			unread := backup.Detail{Target: string(group)}
 			switch {
+			case stopped(ctx, err) || !isSource(err):
+				return found, err
 			case errors.Is(err, drive.ErrNotFound):
+				unread.Code, unread.Message = backup.InvalidGroupID, "The tenant's directory has no group with this id. Correct the rule's expression, or restore the group."
 			case errors.Is(err, drive.ErrDenied):
 				unread.Code, unread.Message = backup.AccessDenied, "The source refuses to tell who is in this group. Grant the application the permission GroupMember.Read.All, with an administrator's consent."
+			case errors.Is(err, drive.ErrEndless), r.Dynamic && j.Failures >= maxGroupFailures:
+				unread.Code, unread.Message = backup.GeneralException, "The source does not tell to the end who is in this group. It is asked again when the rule is evaluated next."
+				e.Log.Warn("a group could not be read", "tenant", r.Tenant, "rule", r.ID, "group", group, "err", err)
 			default:
 				return found, err
 			}
@@ -81,7 +102,9 @@ func (e *Engine) evaluate(ctx context.Context, r backup.Rule) (catalog.Evaluatio
 	}
 	var change catalog.DirectoryChange
 	for _, user := range users {
-		change.Users = append(change.Users, user)
+		if user.UserPrincipalName != "" { // else the list does not tell what users are called
+			change.Users = append(change.Users, user)
+		}
 	}
 	if len(change.Users) == 0 {
 		return found, nil

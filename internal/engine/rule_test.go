@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -157,7 +159,10 @@ func TestDynamicRuleFollowsTheDirectory(t *testing.T) {
 	w.wantIn("before it is evaluated again", "ann", "bob")
 	w.skew.Add(int64(26 * time.Hour))
 	w.wantEvaluated(backup.RuleCompleted)
-	w.wantIn("a day later", "bob", "cid")
+	w.wantIn("a day later", "ann", "bob", "cid")
+	w.skew.Add(int64(61 * time.Minute))
+	w.wantEvaluated(backup.RuleCompleted)
+	w.wantIn("after a second look", "bob", "cid")
 	if ann := w.unit(unit.Unit.ID); ann.Status != backup.UnitUnprotected || ann.Policy != "" || ann.Sources != 0 {
 		t.Errorf("ann is %+v", ann)
 	}
@@ -172,7 +177,10 @@ func TestDynamicRuleFollowsTheDirectory(t *testing.T) {
 	w.restart(w.group(crew, 0))
 	w.skew.Add(int64(26 * time.Hour))
 	w.wantEvaluated(backup.RuleCompletedWithErrors)
-	w.wantIn("without one group", "ann", "bob", "cid")
+	w.wantIn("without one group", "ann", "bob", "cid", "dee")
+	w.skew.Add(int64(61 * time.Minute))
+	w.wantEvaluated(backup.RuleCompletedWithErrors)
+	w.wantIn("without one group for longer", "ann", "bob", "cid")
 	if p := w.status(r.ID).Problem; p.Code != backup.InvalidGroupID || p.Details[0].Target != string(team) {
 		t.Errorf("the rule's error is %+v", p)
 	}
@@ -227,6 +235,83 @@ func TestRuleWaitsForTheSource(t *testing.T) {
 	}
 }
 
+// What a source says of a group's members that is not so, once or for good, costs
+// nobody their place, and no other group its members.
+func TestRuleBelievesNoListThatCannotBeTrue(t *testing.T) {
+	empty := func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"value":[]}`) }
+	for name, wrong := range map[string]struct {
+		answer   func(w http.ResponseWriter, r *http.Request)
+		failures int  // so often was it tried before
+		named    bool // the group is
+	}{
+		"one empty answer": {answer: empty},
+		"the first page only": {answer: func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, `{"value":[{"id":"20000000-0000-4000-8000-000000000001"}]}`)
+		}},
+		"a list in a circle": {named: true, answer: func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, `{"value":[],"@odata.nextLink":"http://%s%s"}`, r.Host, r.URL)
+		}},
+		"the list of another group": {failures: maxGroupFailures, named: true, answer: func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, `{"value":[],"@odata.nextLink":"http://%s/v1.0/groups/%s/members/microsoft.graph.user"}`, r.Host, crew)
+		}},
+		"members without id": {failures: maxGroupFailures, named: true, answer: func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, `{"value":[{"displayName":"somebody"}]}`)
+		}},
+		"a text":        {failures: maxGroupFailures, named: true, answer: func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `"members"`) }},
+		"500 for good":  {failures: maxGroupFailures, named: true, answer: func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }},
+		"another group": {failures: maxGroupFailures, named: true, answer: func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, `{"id":"%s","value":[]}`, crew) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newRuled(t)
+			w.restart(w.group(team, 0, 1), w.group(crew, 2))
+			r := w.rule(true, team, crew)
+			w.must(w.try(w.ctx, jobs.Rule, string(r.ID), w.engine.rule))
+			w.wantIn("at first", "ann", "bob", "cid")
+
+			w.restart(w.group(team, 0, 1), w.group(crew, 3))
+			honest := *w.serving.Load()
+			var lying http.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/v1.0/groups/"+string(team)) {
+					wrong.answer(rw, r)
+					return
+				}
+				honest.ServeHTTP(rw, r)
+			})
+			if name == "one empty answer" || name == "the first page only" {
+				// The group itself is there.
+				all := lying
+				lying = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if strings.HasSuffix(r.URL.Path, string(team)) {
+						honest.ServeHTTP(rw, r)
+						return
+					}
+					all.ServeHTTP(rw, r)
+				})
+			}
+			evaluate := func(failures int) {
+				w.skew.Add(int64(26 * time.Hour))
+				j := w.claim(jobs.Rule, string(r.ID))
+				j.Failures = failures
+				_, err := w.engine.rule(w.ctx, j)
+				w.must(err)
+			}
+			w.serving.Store(&lying)
+			evaluate(wrong.failures)
+			w.wantIn("while it lasts", "ann", "bob", "cid", "dee")
+			p := w.status(r.ID).Problem
+			if named := p != nil && len(p.Details) == 1 && p.Details[0].Target == string(team) && p.Details[0].Message != ""; named != wrong.named {
+				t.Errorf("the rule's error is %+v", p)
+			}
+			w.serving.Store(&honest)
+			evaluate(0)
+			w.wantIn("afterwards", "ann", "bob", "dee")
+			if p := w.status(r.ID).Problem; p != nil {
+				t.Errorf("afterwards the rule's error is %+v", p)
+			}
+		})
+	}
+}
+
 // A shorter interval holds for rules that wait already.
 func TestStartSchedulesRules(t *testing.T) {
 	w := newRuled(t)
@@ -237,7 +322,9 @@ func TestStartSchedulesRules(t *testing.T) {
 	w.restart(w.group(team, 1))
 	w.engine.RuleInterval = time.Minute
 	w.must(w.engine.Start(w.ctx))
-	w.skew.Add(int64(2 * time.Minute))
-	w.wantEvaluated(backup.RuleCompleted)
+	for range 2 {
+		w.skew.Add(int64(2 * time.Minute))
+		w.wantEvaluated(backup.RuleCompleted)
+	}
 	w.wantIn("after the shorter interval", "bob")
 }

@@ -421,7 +421,14 @@ func (w *world) work() (points []backup.Point) {
 				found.Members = append(found.Members, catalog.Member{Owner: m, Group: g})
 			}
 		}
-		ok(w.catalog.ApplyRule(ctx, j, r, found))
+		missing, err := w.catalog.ApplyRule(ctx, j, r, found)
+		ok(err)
+		if missing > 0 { // who leaves at a second look
+			r, err = w.catalog.RuleForWork(ctx, j.Tenant, r.ID)
+			ok(err)
+			_, err = w.catalog.ApplyRule(ctx, j, r, found)
+			ok(err)
+		}
 		done(j)
 	}
 	for _, j := range claim(jobs.Settle) {
