@@ -139,6 +139,23 @@ func TestAVersionOfYesterdayIsNamedUntilTheListedOneComes(t *testing.T) {
 	}
 }
 
+// The times of a file are those that were listed, if it is that version which is
+// handed out: what is looked at for its content may be told of by a replica that
+// lags behind, to which no delta comes back.
+func TestTimesOfYesterdayDoNotStay(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	home := h.home(0)
+	h.put(home, map[string]string{"victim.txt": "the same all the time"})
+	unit := h.protectAll()[0]
+	h.backUp(unit)
+	h.must(os.Rename(filepath.Join(home, "victim.txt"), filepath.Join(home, "victim b.txt")))
+	at := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	h.must(os.Chtimes(filepath.Join(home, "victim b.txt"), at, at))
+	h.backUpUnder(play(t, "item as it was yesterday"), unit)
+	h.check(unit, 0, 0)
+	h.same("the point", h.look(home), h.kept(h.latest(unit).Tree))
+}
+
 // However deep the folders are that a source tells of, to judge them costs no
 // more stack than a path may be long.
 func TestFoldersWithoutBottomAreJudged(t *testing.T) {

@@ -872,10 +872,22 @@ func (p *protection) fetchOnce(ctx context.Context, item drive.Item, listed bool
 	entry := entryOf(body.Item, backup.File)
 	entry.ID, entry.Parent, entry.Name = item.ID, item.Parent, item.Name
 	entry.Content, entry.Size = content.ID, content.Size
+	if item.CTag != "" && item.CTag == body.Item.CTag {
+		// The same version: of what else is said of it the listing is the later
+		// word, for a delta follows it and nothing the look.
+		setTime(&entry.Created, item.Created)
+		setTime(&entry.Modified, item.Modified)
+	}
 	if sum := body.Sum(); sum != entry.Hash {
 		entry.Stored = sum
 	}
 	return fetched{entry, body.Item, body.Proof() == drive.Mismatch}, nil
+}
+
+func setTime(t *time.Time, to time.Time) {
+	if !to.IsZero() {
+		*t = to
+	}
 }
 
 // A markedReader remembers the error that ended it.
