@@ -96,12 +96,18 @@ func TestABusySourcePausesAllCalls(t *testing.T) {
 			c.Root(ctx, "D")
 			c.Root(ctx, "D2")
 		}, false},
-		{"an item, and its drive's root", func(ctx context.Context, c *drive.Client) { c.Item(ctx, "D1", "I") }, true},
+		{"an item, and its drive's root", func(ctx context.Context, c *drive.Client) { c.Item(ctx, "D1", "I") }, false},
+		{"a drive's root, its changes and its items", func(ctx context.Context, c *drive.Client) {
+			c.Root(ctx, "D1")
+			for range c.Delta(ctx, "D1", "").All() {
+			}
+			c.Item(ctx, "D1", "I")
+		}, false},
 		{"an item of a drive that answers", func(ctx context.Context, c *drive.Client) { c.Item(ctx, "D", "I") }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, clk := newSource(t), newClock()
-			for _, path := range []string{"D1/root", "D2/root", "D1/items/I", "D/items/I"} {
+			for _, path := range []string{"D1/root", "D1/root/delta", "D2/root", "D1/items/I", "D/items/I"} {
 				s.on("GET /v1.0/drives/"+path, busy)
 			}
 			c := s.client(clk, func(cfg *drive.Config) {
@@ -119,6 +125,38 @@ func TestABusySourcePausesAllCalls(t *testing.T) {
 }
 
 var errStop = errors.New("nobody waits here")
+
+// How long a few bad drives ask for is not for all; what many drives are told is.
+func TestALongPauseOfBusyDrivesIsTheirOwn(t *testing.T) {
+	s, clk := newSource(t), newClock()
+	c := s.client(clk)
+	for n := 1; n <= 4; n++ {
+		id := fmt.Sprint("D", n)
+		s.on("GET /v1.0/drives/"+id+"/root", status(503, "Retry-After", "3600"))
+		for err := error(nil); ; {
+			// Who had to wait for the others asks again.
+			if _, err = c.Root(t.Context(), backup.DriveID(id)); !errors.Is(err, drive.ErrPaused) {
+				t.Fatalf("drive %d: %v, want ErrPaused", n, err)
+			}
+			if e, _ := errors.AsType[*drive.Error](err); e.RetryAfter == time.Hour {
+				break
+			}
+			clk.Sleep(t.Context(), time.Minute)
+		}
+	}
+	if _, err := c.Root(t.Context(), "D"); !errors.Is(err, drive.ErrPaused) {
+		t.Errorf("after four drives: %v, want ErrPaused", err)
+	}
+	clk.Sleep(t.Context(), time.Hour)
+	c.Root(t.Context(), "D") // is answered
+	for _, id := range []backup.DriveID{"D1", "D2"} {
+		c.Root(t.Context(), id)
+	}
+	before := clk.total()
+	if _, err := c.Root(t.Context(), "D"); err != nil || clk.total()-before > 30*time.Second {
+		t.Errorf("after two drives: %v after %v, want an answer within half a minute", err, clk.total()-before)
+	}
+}
 
 // What is throttled for ever while all else is answered holds up the others
 // twice, and then itself.

@@ -37,9 +37,9 @@ type Client struct {
 
 	gate   sync.Mutex
 	closed time.Time // until when the source asked us to be still
-	busy   struct {  // the last call that found the source busy
-		op    string
+	busy   struct {  // what the source was too busy for, and has answered nothing since
 		pulse uint64
+		of    map[string]bool // by subject
 	}
 	throttled map[string]throttle // by what was being done, until that is answered
 }
@@ -228,10 +228,12 @@ func (c *Client) rest(ctx context.Context, k *call, d time.Duration) error {
 // root: then there are few tries, shortly one after the other, at once if patience
 // with single items has run out, and nobody else waits; whoever works on many
 // items tries those that failed once more at the end. When it is the source,
-// waits grow. All of the client's calls wait after a 429, and when different
-// calls get 503 with no answer in between; a single one that does waits alone,
-// for it may be about one bad drive. So does one that gets 429 again and again
-// while others are answered. Nobody waits here for longer than Config.MaxPause.
+// waits grow. All of the client's calls wait after a 429, and when calls to two
+// drives get 503 with no answer to anything in between: for as long as the source
+// asks once as many as maxBusy drives did, before that for MaxPause at most. What
+// calls to a single drive get they wait for alone, for it may be that drive which
+// is bad. So does one that gets 429 again and again while others are answered.
+// Nobody waits here for longer than Config.MaxPause.
 func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since uint64) error {
 	if try >= c.cfg.Tries {
 		return e
@@ -276,10 +278,18 @@ func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since ui
 		d = e.RetryAfter
 	}
 	c.cfg.Log.InfoContext(ctx, "source call failed, will be tried again", "err", e, "in", d, "try", try)
-	everyone := !k.anonymous && !own && (throttled || busy && c.crowded(k.op))
+	everyone := !k.anonymous && !own && throttled
+	all := d // how long everyone waits
+	if busy && !throttled && !k.anonymous {
+		n := c.crowd(k)
+		everyone = n > 1
+		if n < maxBusy {
+			all = min(d, c.cfg.MaxPause)
+		}
+	}
 	if everyone {
 		c.gate.Lock()
-		if until := c.cfg.Clock().Add(d); until.After(c.closed) {
+		if until := c.cfg.Clock().Add(all); until.After(c.closed) {
 			c.closed = until
 		}
 		c.gate.Unlock()
@@ -325,24 +335,38 @@ func (c *Client) alive(ctx context.Context, d backup.DriveID, since uint64) bool
 		limit:  probeCall,
 		single: true,
 	}
-	_, err := c.do(ctx, k, nil)
-	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusServiceUnavailable {
-		c.crowded(k.op)
-	}
+	c.do(ctx, k, nil)
 	return c.pulse.Load() != since
 }
 
-// crowded notes that a call found the source busy, and reports whether another
-// one did too, with no answer to anything in between.
-func (c *Client) crowded(op string) bool {
+// maxBusy is how many drives have to find the source busy until what it says of
+// one, that it be left alone for long, is taken to be for all.
+const maxBusy = 4
+
+// crowd notes that a call found the source busy, and returns for how many drives
+// it was, with no answer to anything in between: no more than maxBusy.
+func (c *Client) crowd(k *call) int {
 	c.gate.Lock()
 	defer c.gate.Unlock()
-	now := c.pulse.Load()
-	if c.busy.op != "" && c.busy.op != op && c.busy.pulse == now {
-		return true
+	if now := c.pulse.Load(); c.busy.pulse != now || c.busy.of == nil {
+		c.busy.pulse, c.busy.of = now, map[string]bool{}
 	}
-	c.busy.op, c.busy.pulse = op, now
-	return false
+	if len(c.busy.of) < maxBusy {
+		c.busy.of[k.subject()] = true
+	}
+	return len(c.busy.of)
+}
+
+// subject is what a call is about: the drive, or whatever else it names.
+func (k *call) subject() string {
+	if u, err := url.Parse(k.url); err == nil {
+		for _, kind := range []string{"drive", "user", "group", "site"} {
+			if id := idIn(u, kind); id != "" {
+				return kind + " " + strings.ToLower(id)
+			}
+		}
+	}
+	return k.op
 }
 
 const (
