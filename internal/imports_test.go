@@ -33,7 +33,8 @@ var rooms = map[string][]string{
 	"internal/graphapi":        {"internal/backup", "internal/catalog", "internal/identity", "internal/odata"},
 	"internal/simtenant":       {"internal/backup", "internal/quickxor"},
 	"internal/client":          {"internal/backup"},
-	"internal/console":         {"internal/backup", "internal/client"},
+	"internal/owners":          {"internal/backup"},
+	"internal/console":         {"internal/backup", "internal/client", "internal/owners"},
 }
 
 // doors says which third party may be imported by which packages only.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -15,11 +13,8 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/unicode"
-	"golang.org/x/text/transform"
-
 	"holdfast/internal/backup"
+	"holdfast/internal/owners"
 )
 
 // jobSize is how many entries one bulk addition job may hold.
@@ -274,97 +269,16 @@ func readEntries(file, column string) ([]entry, error) {
 		defer f.Close()
 		in = f
 	}
-	entries, err := readOwners(in, column)
-	if err == nil && len(entries) == 0 {
+	named, err := owners.Read(in, column)
+	if err == nil && len(named) == 0 {
 		err = errors.New("it names nobody")
 	}
 	if err != nil {
 		return nil, fail(exitFailed, "%s: %w", file, err)
 	}
-	return entries, nil
-}
-
-// readOwners reads the owners that a CSV names, each with its line.
-func readOwners(in io.Reader, column string) ([]entry, error) {
-	// Spreadsheets write UTF-8 and UTF-16, with a mark in front that says which.
-	buffered := bufio.NewReaderSize(transform.NewReader(in, unicode.BOMOverride(encoding.Nop.NewDecoder())), 64<<10)
-	r := csv.NewReader(buffered)
-	r.FieldsPerRecord, r.LazyQuotes, r.TrimLeadingSpace, r.ReuseRecord = -1, true, true, true
-	r.Comma = delimiter(buffered)
-	at, first := -1, true
-	if n, err := strconv.Atoi(column); err == nil {
-		if n < 1 {
-			return nil, errors.New("columns are numbered from 1")
-		}
-		at = n - 1
-	}
-	var entries []entry
-	var skipped int
-	for {
-		record, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		line, _ := r.FieldPos(0)
-		named := slices.IndexFunc(record, isOwner)
-		if first {
-			first = false
-			if column != "" && at < 0 {
-				at = slices.IndexFunc(record, func(cell string) bool { return strings.EqualFold(strings.TrimSpace(cell), column) })
-				if at < 0 {
-					return nil, fmt.Errorf("the first line has no column %q; it has %s", column, strings.Join(record, ", "))
-				}
-				continue
-			}
-			if named < 0 && (at < 0 || at >= len(record) || !isOwner(record[at])) {
-				skipped = line // a header
-				continue
-			}
-		}
-		if at < 0 {
-			if at = named; at < 0 {
-				if strings.TrimSpace(strings.Join(record, "")) == "" {
-					continue
-				}
-				return nil, fmt.Errorf("no column holds addresses or object ids: line %d has none. Say which column with --column", line)
-			}
-		}
-		text := ""
-		if at < len(record) {
-			text = strings.TrimSpace(record[at])
-		}
-		if text == "" && strings.TrimSpace(strings.Join(record, "")) == "" {
-			continue // spreadsheets end in such lines
-		}
-		entries = append(entries, entry{line, strings.Clone(text)})
-	}
-	if len(entries) == 0 && skipped > 0 {
-		return nil, fmt.Errorf("no column holds addresses or object ids, nor does line %d", skipped)
+	entries := make([]entry, len(named))
+	for i, o := range named {
+		entries[i] = entry{o.Line, o.Text}
 	}
 	return entries, nil
-}
-
-// isOwner reports whether a cell looks like an address or an object id.
-func isOwner(cell string) bool {
-	cell = strings.TrimSpace(cell)
-	if _, ok := backup.ParseGUID(cell); ok {
-		return true
-	}
-	name, domain, ok := strings.Cut(cell, "@")
-	return ok && name != "" && strings.Contains(domain, ".") && !strings.ContainsAny(cell, " \t")
-}
-
-// delimiter is what parts the first line: commas, unless it has others only.
-func delimiter(r *bufio.Reader) rune {
-	head, _ := r.Peek(64 << 10) // an error shows again when it is read
-	line, _, _ := bytes.Cut(head, []byte("\n"))
-	for _, c := range []rune{',', ';', '\t'} {
-		if bytes.ContainsRune(line, c) {
-			return c
-		}
-	}
-	return ','
 }

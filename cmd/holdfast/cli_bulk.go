@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/owners"
 )
 
 const bulkRestoreSet = "/driveRestoreArtifactsBulkAdditionRequests"
@@ -47,7 +48,7 @@ func (c *cli) restoreBulk(ctx context.Context, r restoration) error {
 	total := len(entries)
 	var failures []failedEntry
 	entries = slices.DeleteFunc(entries, func(e entry) bool {
-		if isOwner(e.text) {
+		if owners.Is(e.text) {
 			return false
 		}
 		failures = append(failures, failedEntry{e, "InvalidEntry", "This is neither an address nor an object id."})

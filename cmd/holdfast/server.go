@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -169,10 +170,21 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	if c := cfg.Console; c != nil {
 		s.console, err = console.New(console.Config{
 			API: s.api, PublicURL: cfg.PublicURL, Log: log,
-			SignIn: console.SignIn{Authority: c.Authority, Tenant: c.Tenant, ClientID: c.ClientID, ClientSecret: c.Secret, Scope: c.Scope, Here: c.Here},
+			SignIn: console.SignIn{Authority: c.Authority, Tenant: c.Tenant, ClientID: c.ClientID, ClientSecret: c.Secret, Scope: c.Scope, Here: c.Here,
+				Graph: cfg.Tenants[0].Graph, GraphScope: graphScope(cfg.Tenants[0].Graph)},
 		})
 	}
 	return s, err
+}
+
+// graphScope is what a token for a Graph is asked for: all that was granted on
+// it. A Graph of this machine stands for Microsoft's, and takes the same tokens.
+func graphScope(graph string) string {
+	u, err := url.Parse(graph)
+	if err != nil || loopback(u.Hostname()) {
+		return "https://graph.microsoft.com/.default"
+	}
+	return "https://" + u.Host + "/.default"
 }
 
 // known returns what m has for a tenant. A tenant that was taken out of the

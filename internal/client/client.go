@@ -210,6 +210,21 @@ func (c *Client) Users(ctx context.Context) (map[string]string, error) {
 	return users, nil
 }
 
+// A Person is a user of the directory.
+type Person struct {
+	ID, DisplayName, UserPrincipalName, Mail string
+}
+
+// People asks the same directory for the first users whose name or address
+// begins with a text.
+func (c *Client) People(ctx context.Context, text string, limit int) ([]Person, error) {
+	text = "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	filter := "startswith(displayName," + text + ") or startswith(userPrincipalName," + text + ") or startswith(mail," + text + ")"
+	var page struct{ Value []Person }
+	err := c.send(ctx, http.MethodGet, c.cfg.Graph+"/users?$select=id,displayName,userPrincipalName,mail&$top="+strconv.Itoa(limit)+"&$filter="+url.QueryEscape(filter), nil, &page, true)
+	return page.Value, err
+}
+
 // Groups asks the same directory for the object ids of the groups of a name.
 func (c *Client) Groups(ctx context.Context, name string) ([]string, error) {
 	var ids []string

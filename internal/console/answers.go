@@ -8,6 +8,8 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"holdfast/internal/client"
@@ -51,6 +53,41 @@ type (
 	identitiesAnswer struct {
 		Application, User struct{ ID, DisplayName, Email string }
 	}
+	unitAnswer struct {
+		ID, DirectoryObjectID, PolicyID, Status string
+		DisplayName, Email, ProtectionSources   string
+		CreatedDateTime, LastModifiedDateTime   time.Time
+		OffboardRequestedDateTime               time.Time
+		Error                                   *problemAnswer
+	}
+	ruleAnswer struct {
+		ID, Status, DriveExpression           string
+		IsAutoApplyEnabled                    bool
+		CreatedDateTime, LastModifiedDateTime time.Time
+		Error                                 *problemAnswer
+	}
+	bulkJobAnswer struct {
+		ID, DisplayName, Status               string
+		Drives, DirectoryObjectIDs            []string
+		CreatedBy                             identitiesAnswer
+		CreatedDateTime, LastModifiedDateTime time.Time
+		Error                                 *problemAnswer
+	}
+	pointAnswer struct {
+		ID                                     string
+		ProtectionDateTime, ExpirationDateTime time.Time
+		Tags                                   string
+		ProtectionUnit                         unitAnswer
+
+		Lacks    int       `json:"@holdfast.unreadItemCount"`
+		Verified time.Time `json:"@holdfast.verifiedDateTime"`
+		Lost     bool      `json:"@holdfast.isLost"`
+	}
+	explanationAnswer struct {
+		ProtectionUnitID, Status, ProtectionSources string
+		IsIncluded                                  bool
+		Reasons                                     []struct{ Code, Message string }
+	}
 	sessionAnswer struct {
 		ID, Status, RestoreJobType         string
 		RestoreSessionArtifactCount        countsAnswer
@@ -63,6 +100,9 @@ type (
 		Details       []struct{ Code, Message, Target string }
 	}
 )
+
+// Name is what a unit is called: its owner's name, where that is known.
+func (u unitAnswer) Name() string { return cmp.Or(u.DisplayName, u.Email, u.DirectoryObjectID) }
 
 // Name is who did something.
 func (i identitiesAnswer) Name() string {
@@ -103,6 +143,50 @@ func count(ctx context.Context, api *client.Client, path, filter string) (n int,
 		path += "?" + query("$filter", filter)
 	}
 	return n, api.Get(ctx, path, &n)
+}
+
+// text is a text as filters quote it.
+func text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// A list is one page of a collection, and where the others are.
+type list[T any] struct {
+	Items []T
+	Total int
+	First string // address of the first page; "" on that itself
+	Next  string // of the next; "" on the last
+}
+
+const pageSize = 25
+
+// read reads the page of a collection that the visit's address asks for. The
+// address goes on to the other pages with whatever else it says.
+func read[T any](v *visit, path string, options ...string) (l list[T], err error) {
+	options = append(options, query("$top", strconv.Itoa(pageSize)), "$count=true")
+	here := v.r.URL.Query()
+	after := here.Get("after")
+	if after != "" {
+		options = append(options, query("$skiptoken", after))
+		here.Del("after")
+		l.First = v.r.URL.Path + "?" + here.Encode()
+	}
+	var page struct {
+		Value []T
+		Count int    `json:"@odata.count"`
+		Next  string `json:"@odata.nextLink"`
+	}
+	if err := v.api.Get(v.ctx(), path+"?"+strings.Join(options, "&"), &page); err != nil {
+		return l, err
+	}
+	l.Items, l.Total = page.Value, page.Count
+	if page.Next != "" {
+		next, err := url.Parse(page.Next)
+		if err != nil {
+			return l, err
+		}
+		here.Set("after", next.Query().Get("$skiptoken"))
+		l.Next = v.r.URL.Path + "?" + here.Encode()
+	}
+	return l, nil
 }
 
 // forbidden reports whether an error is that the person may not see something,

@@ -65,6 +65,9 @@ func New(cfg Config) (*Console, error) {
 	if cfg.HTTP == nil {
 		cfg.HTTP = &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	}
+	if cfg.HTTP.Transport == nil {
+		cfg.HTTP.Transport = http.DefaultTransport
+	}
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
 	sealer, err := newSealer()
 	if err != nil {
@@ -132,6 +135,17 @@ func (c *Console) route() {
 	})
 	page("POST /console/sign-out", signOut)
 	page("GET /console/{$}", overview)
+	page("GET /console/policies", listPolicies)
+	page("GET /console/policies/new", newPolicy)
+	page("POST /console/policies/new", createPolicy)
+	page("GET /console/policies/{id}", showPolicy)
+	page("POST /console/policies/{id}/{do}", changePolicy)
+	page("GET /console/policies/{id}/add", addPeople)
+	page("POST /console/policies/{id}/add", addPeople)
+	page("GET /console/policies/{id}/explain", explainUnit)
+	page("GET /console/units", listUnits)
+	page("GET /console/jobs", listJobs)
+	page("GET /console/jobs/{id}", showJob)
 	page("/console/", func(*visit) error { return errNoPage })
 }
 

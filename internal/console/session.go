@@ -42,6 +42,7 @@ type session struct {
 	tokens  tokens
 	api     *client.Client // with tokens.Access
 	notes   []note
+	people  tokens            // for the directory
 	browses map[string]string // browse sessions, by the point that they look into
 }
 
@@ -49,6 +50,15 @@ type session struct {
 type note struct {
 	Kind string // good or bad
 	Text string
+}
+
+// say has a note shown on the next page.
+func (s *session) say(kind, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.notes) < maxNotes {
+		s.notes = append(s.notes, note{kind, text})
+	}
 }
 
 // heard returns the notes that were not shown yet.
@@ -74,7 +84,9 @@ func (l *sessions) begin(p person, t tokens, api *client.Client) *session {
 	s.used.Store(now.UnixNano())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.byID, func(_ string, s *session) bool { return s.over(now) })
+	if len(l.byID) >= maxSessions {
+		maps.DeleteFunc(l.byID, func(_ string, s *session) bool { return s.over(now) })
+	}
 	if len(l.byID) >= maxSessions {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(l.byID)), func(a, b *session) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
 		delete(l.byID, oldest.id)

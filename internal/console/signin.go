@@ -32,6 +32,10 @@ type SignIn struct {
 	// Scope is what the API's tokens are asked for, such as
 	// "api://backup.example.com/.default".
 	Scope string
+	// Graph is where people are looked up by name, such as
+	// https://graph.microsoft.com/v1.0, with a token of its own, and what that is
+	// asked for. Empty: nowhere.
+	Graph, GraphScope string
 	// Here says that the authority answers on the console's own origin as well,
 	// under whatever name that was called. It is so in development.
 	Here bool

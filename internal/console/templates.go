@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,14 +40,26 @@ func parsePages() map[string]*template.Template {
 }
 
 var funcs = template.FuncMap{
-	"static": staticURL, "ago": ago, "when": when, "plural": plural, "bytes": size, "iso": iso, "short": short, "lower": strings.ToLower,
+	"static": staticURL, "ago": ago, "when": when, "plural": plural, "bytes": size, "iso": iso, "short": short, "period": period,
 	"sections": func() []section { return sections },
+	"sorts": func() []section {
+		return []section{{"added", "Newest first"}, {"changed", "Last changed first"}, {"name", "Name"}, {"-name", "Name, backwards"}}
+	},
+	"pager": func(total int, first, next, one, many string) pager { return pager{total, first, next, one, many} },
+	"added": func(total, failed, more int) int { return max(0, total-failed-more) },
+	"has":   func(all []string, one string) bool { return slices.Contains(all, one) },
+}
+
+// A pager leads through the pages of a list.
+type pager struct {
+	Total                  int
+	First, Next, One, Many string
 }
 
 // A section is a page of the navigation, and those below it.
 type section struct{ Path, Name string }
 
-var sections = []section{{"", "Overview"}}
+var sections = []section{{"", "Overview"}, {"policies", "Policies"}, {"units", "Units"}, {"jobs", "Jobs"}}
 
 // staticHash tells versions of the static files apart, so that browsers may keep
 // each for good.
@@ -159,4 +173,24 @@ func size(text string) string {
 func short(id string) string {
 	head, _, _ := strings.Cut(id, "-")
 	return head
+}
+
+var isoPeriod = regexp.MustCompile(`^P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?$`)
+
+// period is an ISO 8601 duration in words.
+func period(text string) string {
+	m := isoPeriod.FindStringSubmatch(text)
+	if m == nil {
+		return text
+	}
+	var parts []string
+	for i, unit := range []string{"year", "month", "week", "day", "hour", "minute", "second"} {
+		if n := m[i+1]; n != "" && n != "0" {
+			parts = append(parts, plural(n, unit, unit+"s"))
+		}
+	}
+	if len(parts) == 0 {
+		return text
+	}
+	return strings.Join(parts, " ")
 }

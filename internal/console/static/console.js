@@ -47,5 +47,39 @@ document.addEventListener("keydown", (e) => {
   if (search) { e.preventDefault(); search.focus(); }
 });
 
+// A form with data-search="id" looks for what is typed into its search, and shows
+// what comes in the element of that id.
+for (const form of document.querySelectorAll("form[data-search]")) {
+  const search = form.querySelector("input[type=search]");
+  let timer, turn = 0;
+  search.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      const mine = ++turn;
+      const data = new FormData(form);
+      data.delete("csv");
+      data.set("step", "find");
+      try {
+        const answer = await fetch(form.action, { method: "POST", body: data, headers: { "X-Live": "1" }, credentials: "same-origin" });
+        if (!answer.ok || mine !== turn) return;
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const fresh = page.getElementById(form.dataset.search);
+        if (fresh) document.getElementById(form.dataset.search).replaceChildren(...fresh.childNodes);
+      } catch {
+        // the button finds as well
+      }
+    }, 250);
+  });
+  search.addEventListener("keydown", (e) => {
+    if (e.key === "Enter") e.preventDefault(); // it is looked for already
+  });
+}
+
+// What is not undone with a click is asked about.
+document.addEventListener("submit", (e) => {
+  const question = (e.submitter || e.target).dataset.confirm;
+  if (question && !confirm(question)) e.preventDefault();
+});
+
 localTimes(document);
 live();

@@ -1,0 +1,46 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+
+	"holdfast/internal/client"
+)
+
+// errNoDirectory says that nobody answers for the directory.
+var errNoDirectory = errors.New("the directory does not answer")
+
+// maxFound is how many people one search shows.
+const maxFound = 20
+
+// directory returns Graph as the session's person may use it. Its token is not
+// that of the API: each is for one of them.
+func (v *visit) directory() (*client.Client, error) {
+	graph, err := url.Parse(v.cfg.SignIn.Graph)
+	if err != nil || graph.Host == "" {
+		return nil, errNoDirectory
+	}
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	if v.s.people.Expires.Sub(v.cfg.Clock()) < time.Minute {
+		got, err := v.refresh(v.ctx(), v.s.tokens.Refresh, v.cfg.SignIn.GraphScope)
+		if err != nil {
+			return nil, errors.Join(errNoDirectory, err)
+		}
+		v.s.people = got
+	}
+	return client.New(client.Config{URL: graph.Scheme + "://" + graph.Host, Graph: v.cfg.SignIn.Graph, Token: v.s.people.Access, Transport: v.cfg.HTTP.Transport})
+}
+
+// search finds people whose name or address begins with a text.
+func (v *visit) search(name string) ([]client.Person, error) {
+	directory, err := v.directory()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(v.ctx(), 5*time.Second)
+	defer cancel()
+	return directory.People(ctx, name, maxFound)
+}

@@ -1,0 +1,187 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"holdfast/internal/backup"
+)
+
+type policiesPage struct {
+	Policies list[policyAnswer]
+	Text     string
+	Status   string
+	Sort     string
+	Statuses []string
+}
+
+var policySorts = map[string]string{"name": "displayName", "-name": "displayName desc", "added": "createdDateTime desc"}
+
+func listPolicies(v *visit) error {
+	q := v.r.URL.Query()
+	page := policiesPage{Text: strings.TrimSpace(q.Get("q")), Status: q.Get("status"), Sort: q.Get("sort"),
+		Statuses: []string{string(backup.PolicyActive), string(backup.PolicyActiveWithErrors), string(backup.PolicyUpdating), string(backup.PolicyInactive)}}
+	var terms, options []string
+	if page.Text != "" {
+		terms = append(terms, "contains(displayName,"+text(page.Text)+")")
+	}
+	if page.Status != "" {
+		terms = append(terms, "status eq "+text(page.Status))
+	}
+	if len(terms) > 0 {
+		options = append(options, query("$filter", strings.Join(terms, " and ")))
+	}
+	if by := policySorts[page.Sort]; by != "" {
+		options = append(options, query("$orderby", by))
+	}
+	var err error
+	if page.Policies, err = read[policyAnswer](v, policySet, options...); err != nil {
+		return err
+	}
+	return v.show("policies", "Policies", page)
+}
+
+type newPolicyPage struct{ Name, Wrong string }
+
+func newPolicy(v *visit) error { return v.show("policy-new", "New policy", newPolicyPage{}) }
+
+func createPolicy(v *visit) error {
+	name := strings.TrimSpace(v.r.PostFormValue("name"))
+	var made policyAnswer
+	err := v.api.Create(v.ctx(), policySet, map[string]any{"displayName": name}, &made)
+	if err != nil {
+		p := explain(err)
+		if p.status != http.StatusBadRequest {
+			return err
+		}
+		return v.show("policy-new", "New policy", newPolicyPage{name, p.text})
+	}
+	v.s.say("good", "Made the policy "+quote(made.DisplayName)+". Add people to it, and activate it.")
+	return v.redirect("/console/policies/" + made.ID)
+}
+
+type policyPage struct {
+	Policy policyAnswer
+	Units  unitsPage
+	Rules  []ruleAnswer
+	Jobs   []bulkJobAnswer
+}
+
+func (v *visit) policyPath() string { return policySet + "/" + url.PathEscape(v.r.PathValue("id")) }
+
+func showPolicy(v *visit) error {
+	path := v.policyPath()
+	p, err := get[policyAnswer](v.ctx(), v.api, path)
+	if err != nil {
+		return err
+	}
+	page := policyPage{Policy: p}
+	if page.Units, err = v.units(path + unitSet); err != nil {
+		return err
+	}
+	if page.Rules, _, err = take[ruleAnswer](v.api.All(v.ctx(), path+ruleSet), 50); err != nil {
+		return err
+	}
+	// Of a job the lists are long, and here only its end is wanted.
+	page.Jobs, _, err = take[bulkJobAnswer](v.api.All(v.ctx(), path+bulkJobSet+"?$select=id,displayName,status,createdDateTime&$top=5&"+query("$orderby", "createdDateTime desc")), 5)
+	if err != nil {
+		return err
+	}
+	return v.show("policy", p.DisplayName, page)
+}
+
+// changePolicy does what a button of a policy's page says.
+func changePolicy(v *visit) error {
+	id := url.PathEscape(v.r.PathValue("id"))
+	back := "/console/policies/" + id
+	one, done := anyPolicy+"/"+id, ""
+	var err error
+	switch v.r.PathValue("do") {
+	case "activate":
+		err, done = v.api.Act(v.ctx(), one+"/activate", nil, nil), "The policy is being activated: its drives are backed up one after another."
+	case "deactivate":
+		err, done = v.api.Act(v.ctx(), one+"/deactivate", nil, nil), "The policy is being deactivated. The backups that there are stay, and can be restored."
+	case "rename":
+		err, done = v.api.Patch(v.ctx(), policySet+"/"+id, map[string]string{"displayName": strings.TrimSpace(v.r.PostFormValue("name"))}, nil), "The policy has a new name."
+	case "delete":
+		err, done = v.api.Delete(v.ctx(), one), "The policy is deleted."
+		if err == nil {
+			back = "/console/policies"
+		}
+	case "remove":
+		done, err = v.removeUnits(id)
+	default:
+		return errNoPage
+	}
+	if err != nil {
+		if explain(err).status >= http.StatusInternalServerError {
+			return err
+		}
+		v.s.say("bad", explain(err).text)
+		return v.redirect(back)
+	}
+	v.s.say("good", done)
+	return v.redirect(back)
+}
+
+// removeUnits takes the units of a form out of a policy.
+func (v *visit) removeUnits(policy string) (done string, err error) {
+	var delta []map[string]any
+	for _, id := range v.r.PostForm["unit"] {
+		delta = append(delta, map[string]any{"@removed": map[string]string{"reason": "changed"}, "id": id})
+	}
+	if len(delta) == 0 {
+		return "", &problem{http.StatusBadRequest, "Nobody was chosen", "Choose the drives to remove first."}
+	}
+	var answer struct {
+		Units []struct {
+			ID      string
+			Failure *struct{ Info struct{ Message string } } `json:"@Core.DataModificationException"`
+		} `json:"driveProtectionUnits@delta"`
+	}
+	if err := v.api.Patch(v.ctx(), policySet+"/"+policy, map[string]any{"driveProtectionUnits@delta": delta}, &answer); err != nil {
+		return "", err
+	}
+	removed, why := 0, ""
+	for _, u := range answer.Units {
+		if u.Failure == nil {
+			removed++
+		} else {
+			why = " " + u.Failure.Info.Message
+		}
+	}
+	done = plural(removed, "drive leaves", "drives leave") + " the policy. Their backups stay, and can be restored."
+	if n := len(delta) - removed; n > 0 {
+		return "", &problem{http.StatusConflict, "Not all could be removed", done + " " + plural(n, "drive was", "drives were") + " not removed:" + why}
+	}
+	return done, nil
+}
+
+type explainPage struct {
+	Policy policyAnswer
+	Who    string
+	Found  bool
+	Why    explanationAnswer
+}
+
+// explainUnit says why a drive is in a policy, or is not.
+func explainUnit(v *visit) error {
+	page := explainPage{Who: strings.TrimSpace(v.r.URL.Query().Get("who"))}
+	var err error
+	if page.Policy, err = get[policyAnswer](v.ctx(), v.api, v.policyPath()); err != nil {
+		return err
+	}
+	if page.Who != "" {
+		owner, err := v.unitOf(page.Who)
+		if err != nil {
+			return err
+		}
+		if page.Found = owner != ""; page.Found {
+			if page.Why, err = get[explanationAnswer](v.ctx(), v.api, v.policyPath()+"/holdfast.explain/"+owner); err != nil {
+				return err
+			}
+		}
+	}
+	return v.show("explain", "Why is a drive in "+quote(page.Policy.DisplayName)+"?", page)
+}
