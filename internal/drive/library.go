@@ -69,6 +69,20 @@ func (c *Client) UserDrive(ctx context.Context, user backup.ObjectID) (Drive, er
 	return w.drive(), err
 }
 
+// Quota returns how full a drive is.
+func (c *Client) Quota(ctx context.Context, d backup.DriveID) (Quota, error) {
+	var w wireDrive
+	k := &call{
+		op:     "look how full drive " + string(d) + " is",
+		method: http.MethodGet,
+		url:    c.at("drives", string(d), "?$select=id,quota"),
+		cost:   costGet,
+		itemOf: d,
+	}
+	_, err := c.do(ctx, k, &w)
+	return w.drive().Quota, err
+}
+
 // site returns the id of the site that a drive is a library of.
 func (c *Client) site(ctx context.Context, d backup.DriveID) (string, error) {
 	var w wireItem

@@ -436,9 +436,13 @@ func (c *change) file(ctx context.Context, w *want) error {
 func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
 	c.mu.Lock()
 	known, bad := c.damaged[w.Content]
+	full := c.room.known && w.Size > c.room.most
 	c.mu.Unlock()
-	if bad {
+	switch {
+	case bad:
 		return known.err
+	case full:
+		return errNoRoom
 	}
 	var body io.ReaderAt = bytes.NewReader(nil)
 	if w.Size > 0 {
@@ -458,6 +462,7 @@ func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.read++
+	c.room.took(w.Size)
 	c.sent[item.ID] = true
 	delete(c.proven, item.ID)
 	if item.Size == w.Size && item.Hash != "" && item.Hash == w.StoredHash() {

@@ -310,6 +310,7 @@ type restoration struct {
 	apart   map[backup.ItemID]string
 	aside   map[backup.ItemID]string // the names that live items had before they were moved aside
 	damaged map[string]damaged       // contents that cannot be read, by their ids
+	room    room
 }
 
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
@@ -336,7 +337,7 @@ func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
 			return nil, err
 		}
 		left := slices.DeleteFunc(plan.differences(r.exact), last.leftAlone)
-		hopeful := slices.ContainsFunc(left, func(d difference) bool { return !r.hopeless(plan, d) })
+		hopeful := slices.ContainsFunc(left, func(d difference) bool { return !r.hopeless(plan, d, last.failure(d)) })
 		if last != nil && !hopeful || len(left) == 0 || pass > maxPasses {
 			if err := r.noteDamage(ctx); err != nil {
 				return nil, err
@@ -348,7 +349,7 @@ func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
 				return nil, err
 			}
 		}
-		last = newChange(r, plan, left)
+		last, r.room = newChange(r, plan, left), room{}
 		if err := last.apply(ctx); err != nil {
 			return nil, err
 		}
@@ -378,9 +379,10 @@ func (r *restoration) vaultAway() error {
 	return first
 }
 
-// hopeless reports whether another pass cannot do what the one before did not.
-func (r *restoration) hopeless(p *plan, d difference) bool {
-	if d.lost {
+// hopeless reports whether another pass cannot do what the one before did not,
+// for the reason given.
+func (r *restoration) hopeless(p *plan, d difference, why error) bool {
+	if d.lost || r.room.known && errors.Is(why, drive.ErrQuota) {
 		return true
 	}
 	if d.want == nil || !d.want.stale() {
@@ -394,8 +396,12 @@ func (r *restoration) hopeless(p *plan, d difference) bool {
 // of the source or the vault as a whole, or of neither.
 func (r *restoration) oneFile(ctx context.Context, n vault.Node, err error) error {
 	switch {
-	case stopped(ctx, err), errors.Is(err, drive.ErrQuota), errors.Is(err, vault.ErrMissing), errors.Is(err, vault.ErrOther):
+	case stopped(ctx, err), errors.Is(err, vault.ErrMissing), errors.Is(err, vault.ErrOther):
 		return err
+	case errors.Is(err, errNoRoom):
+		return nil
+	case errors.Is(err, drive.ErrQuota):
+		return r.measure(ctx, n)
 	case errors.Is(err, errNoParent), errors.Is(err, errNotOurs):
 		return nil
 	case isDamage(err):
@@ -983,6 +989,8 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 		code, why = backup.ResourceModified, "It was being changed all the time; restore again when nobody works on it."
 	case errors.Is(err, drive.ErrNotFound):
 		why = "It vanished while it was being restored."
+	case errors.Is(err, drive.ErrQuota):
+		why = "The drive has no room for it. Free some space in it, or raise its quota, and restore again."
 	case errors.Is(err, drive.ErrUnavailable):
 		why = "The source could not do it, though it was asked several times."
 	case err != nil:
