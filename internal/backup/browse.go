@@ -41,15 +41,16 @@ func WebURL(drive, path string) string {
 // A BrowseSession looks into one restore point for a while. The point is kept
 // as long as that.
 type BrowseSession struct {
-	ID      BrowseSessionID
-	Tenant  TenantID
-	Owner   ObjectID // of the drive
-	Point   Point
-	WebURL  string // of the drive, where it is known
-	Status  BrowseStatus
-	Problem *Problem
-	Created time.Time
-	Expires time.Time
+	ID       BrowseSessionID
+	Tenant   TenantID
+	Workload Workload
+	Owner    ObjectID // of the drive
+	Point    Point
+	WebURL   string // of the drive, where it is known
+	Status   BrowseStatus
+	Problem  *Problem
+	Created  time.Time
+	Expires  time.Time
 }
 
 // Browsable reports, as an error, why a point may not be looked into.

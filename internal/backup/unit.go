@@ -29,6 +29,7 @@ const (
 type Unit struct {
 	ID                UnitID
 	Tenant            TenantID
+	Workload          Workload
 	Policy            PolicyID // empty when the unit is in no policy
 	Directory         ObjectID // the owner
 	DisplayName       string   // the owner's, where the directory mirror knows it

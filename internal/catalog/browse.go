@@ -11,12 +11,12 @@ import (
 	"holdfast/internal/jobs"
 )
 
-var browseColumns = `b.id, b.tenant, b.owner, b.point, b.tenant, b.unit, b.drive, b.at, b.tree, b.bytes, b.web_url, b.status, b.problem, b.created, b.expires,
+var browseColumns = `b.id, b.tenant, b.owner, b.point, b.tenant, b.unit, b.drive, b.at, b.tree, b.bytes, b.web_url, b.status, b.problem, b.created, b.expires, b.workload,
 	coalesce((SELECT r.unread FROM restore_point r WHERE r.id = b.point), 0), ` + pointNow("b")
 
 func scanBrowseSession(r scanner) (b backup.BrowseSession, err error) {
 	return b, r.Scan(&b.ID, &b.Tenant, &b.Owner, &b.Point.ID, &b.Point.Tenant, &b.Point.Unit, &b.Point.Drive, micros{&b.Point.At}, &b.Point.Tree,
-		&b.Point.Bytes, &b.WebURL, &b.Status, fromJSON{&b.Problem}, micros{&b.Created}, micros{&b.Expires},
+		&b.Point.Bytes, &b.WebURL, &b.Status, fromJSON{&b.Problem}, micros{&b.Created}, micros{&b.Expires}, &b.Workload,
 		&b.Point.Unread, micros{&b.Point.Verified}, &b.Point.Lost)
 }
 
@@ -42,18 +42,18 @@ func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantI
 			return err
 		}
 		err = tx.QueryRowContext(ctx, `
-			SELECT u.directory, coalesce((SELECT s.web_url FROM drive_state s WHERE s.unit = u.id AND s.drive = $3), '')
+			SELECT u.directory, u.workload, coalesce((SELECT s.web_url FROM drive_state s WHERE s.unit = u.id AND s.drive = $3), '')
 			FROM unit u WHERE u.tenant = $1 AND u.id = $2`,
-			string(tenant), string(b.Point.Unit), string(b.Point.Drive)).Scan(&b.Owner, &b.WebURL)
+			string(tenant), string(b.Point.Unit), string(b.Point.Drive)).Scan(&b.Owner, &b.Workload, &b.WebURL)
 		if err != nil {
 			return fmt.Errorf("read the point's owner: %w", err)
 		}
 		audited(ctx, b.ID)
 		_, err = tx.ExecContext(ctx, `
-			INSERT INTO browse_session (id, tenant, owner, point, unit, drive, at, tree, bytes, web_url, status, created, expires)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+			INSERT INTO browse_session (id, tenant, owner, point, unit, drive, at, tree, bytes, web_url, status, created, expires, workload)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 			string(b.ID), string(tenant), string(b.Owner), string(b.Point.ID), string(b.Point.Unit), string(b.Point.Drive),
-			database.Micros(b.Point.At), b.Point.Tree, b.Point.Bytes, b.WebURL, string(b.Status), database.Micros(b.Created), database.Micros(b.Expires))
+			database.Micros(b.Point.At), b.Point.Tree, b.Point.Bytes, b.WebURL, string(b.Status), database.Micros(b.Created), database.Micros(b.Expires), string(b.Workload))
 		return err
 	})
 	if err != nil {

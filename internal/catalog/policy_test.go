@@ -31,7 +31,7 @@ func TestCreatePolicy(t *testing.T) {
 		if len(units) != 2 {
 			t.Fatalf("units = %v, want 2", units)
 		}
-		want := backup.Unit{Tenant: contoso, Policy: p.ID, Directory: owner(1), Status: backup.UnitUnprotected, Sources: backup.SourceManual,
+		want := backup.Unit{Tenant: contoso, Workload: backup.OneDrive, Policy: p.ID, Directory: owner(1), Status: backup.UnitUnprotected, Sources: backup.SourceManual,
 			ID: units[owner(1)].ID, Created: w.by(), Modified: w.by()}
 		if diff := cmp.Diff(want, units[owner(1)]); diff != "" {
 			t.Errorf("unit (-want +got):\n%s", diff)

@@ -33,6 +33,8 @@ const (
 	recordInt  recordKind = "a whole number"
 	recordJSON recordKind = "a text that is JSON"
 	recordNull recordKind = "a text that is JSON, or null"
+	// The records of before there were several do not say it.
+	recordWorkload recordKind = "a workload"
 )
 
 // A recordColumn is a column of a record.
@@ -56,7 +58,7 @@ var recordFiles = []recordFile{
 		{"id", recordID}, {"workload", recordText}, {"display_name", recordText}, {"enabled", recordInt}, {"created", recordInt},
 		{"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}, {"name_key", recordText}}, ""},
 	{"units", "unit", "id", []recordColumn{
-		{"id", recordID}, {"policy", recordText}, {"directory", recordID}, {"status", recordText}, {"sources", recordInt}, {"problem", recordNull},
+		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordText}, {"directory", recordID}, {"status", recordText}, {"sources", recordInt}, {"problem", recordNull},
 		{"offboard_requested", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON},
 		{"offboarded", recordInt}, {"name_key", recordText}}, ""},
 	{"rules", "inclusion_rule", "id", []recordColumn{
@@ -299,6 +301,9 @@ func (f *recordFile) check(row map[string]any) error {
 		case recordText:
 			ok = isText || !given
 			row[c.name] = text
+		case recordWorkload:
+			ok = isText || !given
+			row[c.name] = cmp.Or(text, string(backup.OneDrive))
 		case recordInt:
 			_, err := number.Int64()
 			ok = isNumber && err == nil || !given

@@ -17,7 +17,7 @@ type UnitQuery struct {
 }
 
 const unitColumns = `u.id, u.tenant, u.policy, u.directory, u.status, u.sources, u.problem, u.offboard_requested,
-	u.created, u.created_by, u.modified, u.modified_by, u.offboarded`
+	u.created, u.created_by, u.modified, u.modified_by, u.offboarded, u.workload`
 
 // unitsWithOwners is what a unit is read from when its owner's names are
 // wanted with it; ownerColumns are those names.
@@ -30,7 +30,7 @@ const (
 // unitFields is where unitColumns are read to.
 func unitFields(u *backup.Unit) []any {
 	return []any{&u.ID, &u.Tenant, &u.Policy, &u.Directory, &u.Status, &u.Sources, fromJSON{&u.Problem}, micros{&u.OffboardRequested},
-		micros{&u.Created.At}, fromJSON{&u.Created.By}, micros{&u.Modified.At}, fromJSON{&u.Modified.By}, micros{&u.Offboarded}}
+		micros{&u.Created.At}, fromJSON{&u.Created.By}, micros{&u.Modified.At}, fromJSON{&u.Modified.By}, micros{&u.Offboarded}, &u.Workload}
 }
 
 func scanUnit(r scanner) (u backup.Unit, err error) {
@@ -157,7 +157,7 @@ func (m *membership) add(owner backup.ObjectID) (*backup.Unit, *backup.Error) {
 		made := m.by
 		made.At = made.At.Add(time.Duration(len(m.fresh)) * time.Microsecond)
 		u = &backup.Unit{
-			ID: backup.NewID[backup.UnitID](), Tenant: m.policy.Tenant, Policy: m.policy.ID, Directory: owner,
+			ID: backup.NewID[backup.UnitID](), Tenant: m.policy.Tenant, Workload: m.policy.Workload, Policy: m.policy.ID, Directory: owner,
 			Status: backup.UnitProtectRequested, Sources: source, Created: made, Modified: made,
 		}
 		m.fresh = append(m.fresh, u)
@@ -212,12 +212,12 @@ func (m *membership) write(ctx context.Context, tx *database.Tx, requested backu
 		}
 		keys := ownerKeys("CAST($2 AS TEXT)", "e.value->>1")
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key, email_key)
+			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, workload, name_key, email_key)
 			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, CAST($4 AS TEXT), CAST($7 AS SMALLINT), 0,
-				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT),
+				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($8 AS TEXT),
 				`+keys[0]+`, `+keys[1]+`
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e`,
-			jsonList(rows), string(m.policy.Tenant), string(m.policy.ID), string(requested), database.Micros(m.by.At), by, source)
+			jsonList(rows), string(m.policy.Tenant), string(m.policy.ID), string(requested), database.Micros(m.by.At), by, source, string(m.policy.Workload))
 		if err != nil {
 			return fmt.Errorf("insert units: %w", err)
 		}

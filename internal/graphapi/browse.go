@@ -24,9 +24,10 @@ func (s *Server) mayBrowse(x *exchange) error {
 	return backup.Fail(backup.AccessDenied, "Only users with the directory role SharePoint Backup Administrator may browse backups and restore parts of them. Ask an administrator for the role, and get a new token.")
 }
 
-// browseView shows an oneDriveForBusinessBrowseSession.
+// browseView shows a browse session.
 func browseView(b backup.BrowseSession) odata.Entity {
-	e := odata.Entity{Type: driveBrowse, Path: root + "/" + browseSet + "('" + string(b.ID) + "')"}
+	w := wordsOf(b.Workload)
+	e := odata.Entity{Type: w.browses.name, Path: root + "/" + browseSet + "('" + string(b.ID) + "')"}
 	e.Add("id", b.ID)
 	e.Add("restorePointId", b.Point.ID)
 	e.Add("restorePointDateTime", odata.FormatTime(b.Point.At))
@@ -35,7 +36,7 @@ func browseView(b backup.BrowseSession) odata.Entity {
 	e.Add("expirationDateTime", odata.FormatTime(b.Expires))
 	e.Add("backupSizeInBytes", strconv.FormatInt(b.Point.Bytes, 10))
 	e.Add("error", b.Problem)
-	e.Add("directoryObjectId", b.Owner)
+	e.Add(w.subject, b.Owner)
 	return e
 }
 
@@ -45,7 +46,7 @@ func (s *Server) browseSessions(x *exchange) func(catalog.Page) (catalog.List[ba
 	}
 }
 
-// listBrowseSessions serves browseSessions and its set of OneDrive.
+// listBrowseSessions serves browseSessions and its sets by workload.
 func (s *Server) listBrowseSessions(x *exchange) (reply, error) {
 	return list(s, x, listing[backup.BrowseSession]{
 		set: x.set(), fetch: s.browseSessions(x),
@@ -57,9 +58,10 @@ func (s *Server) countBrowseSessions(x *exchange) (reply, error) {
 	return count(x, s.browseSessions(x))
 }
 
-// createBrowseSession serves POST of an oneDriveForBusinessBrowseSession.
+// createBrowseSession serves POST of a browse session.
 func (s *Server) createBrowseSession(x *exchange) (reply, error) {
-	if err := x.body.Only(driveBrowse, append(readOnly, "restorePointId", "restorePointDateTime", "expirationDateTime", "backupSizeInBytes", "directoryObjectId")...); err != nil {
+	w := x.route.of
+	if err := x.body.Only(w.browses.name, slices.Concat(readOnly, w.browses.properties)...); err != nil {
 		return reply{}, err
 	}
 	text, _, err := x.body.String("restorePointId")
@@ -74,7 +76,7 @@ func (s *Server) createBrowseSession(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, driveBrowseSet, driveBrowseSet+"/"+string(b.ID), browseView(s.withLacks(x, b)))
+	return created(x, w.browses.set, w.browses.set+"/"+string(b.ID), browseView(s.withLacks(x, b)))
 }
 
 // browseSession is the browse session of the address.

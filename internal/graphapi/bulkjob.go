@@ -11,16 +11,15 @@ import (
 
 type bulkJobID = backup.BulkJobID
 
-// bulkJobView shows a driveProtectionUnitsBulkAdditionJob. A listing leaves its
-// lists out.
-func bulkJobView(j backup.BulkJob, listed bool) odata.Entity {
-	e := odata.Entity{Type: driveBulkJob, Path: root + "/" + bulkJobSet + "('" + string(j.ID) + "')"}
+// bulkJobView shows a bulk addition job. A listing leaves its lists out.
+func bulkJobView(w *workload, j backup.BulkJob, listed bool) odata.Entity {
+	e := odata.Entity{Type: w.bulkJobs.name, Path: root + "/" + w.bulkJobs.set + "('" + string(j.ID) + "')"}
 	e.Add("id", j.ID)
 	e.Add("displayName", j.DisplayName)
 	e.Add("status", j.Status)
 	if !listed {
-		e.Add("drives", orEmpty(j.Drives))
-		e.Add("directoryObjectIds", orEmpty(j.ObjectIDs))
+		e.Add(w.addresses, orEmpty(j.Drives))
+		e.Add(w.ids, orEmpty(j.ObjectIDs))
 	}
 	addStamps(&e, j.Created, j.Modified, bareIdentities)
 	if j.Problem != nil {
@@ -36,12 +35,12 @@ func orEmpty(list []string) []string {
 	return list
 }
 
-// createBulkJob serves POST of a driveProtectionUnitsBulkAdditionJob. What its
+// createBulkJob serves POST of a bulk addition job. What its
 // entries mean is found out by the job.
 func (s *Server) createBulkJob(x *exchange) (reply, error) {
 	policy := guid[policyID](x, "id")
-	b := x.body
-	if err := b.Only(driveBulkJob, append(readOnly, "displayName", "drives", "directoryObjectIds")...); err != nil {
+	w, b := x.route.of, x.body
+	if err := b.Only(w.bulkJobs.name, append(readOnly, "displayName", w.addresses, w.ids)...); err != nil {
 		return reply{}, err
 	}
 	n := catalog.NewBulkJob{By: s.stamp(x)}
@@ -49,14 +48,14 @@ func (s *Server) createBulkJob(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if n.Drives, _, err = b.Strings("drives"); err != nil {
+	if n.Drives, _, err = b.Strings(w.addresses); err != nil {
 		return reply{}, err
 	}
-	if n.ObjectIDs, _, err = b.Strings("directoryObjectIds"); err != nil {
+	if n.ObjectIDs, _, err = b.Strings(w.ids); err != nil {
 		return reply{}, err
 	}
 	n.DisplayName = name
-	if err := checkBulkJob(n, named); err != nil {
+	if err := w.checkBulkJob(n, named); err != nil {
 		// That there is no such policy comes before what is wrong with the job.
 		if _, err := s.catalog.Policy(x.ctx(), x.tenant(), policy); err != nil {
 			return reply{}, err
@@ -67,16 +66,16 @@ func (s *Server) createBulkJob(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, bulkJobSet, drivePolicySet+"/"+string(policy)+"/"+bulkJobSet+"/"+string(j.ID), bulkJobView(j, false))
+	return created(x, w.bulkJobs.set, w.policies.set+"/"+string(policy)+"/"+w.bulkJobs.set+"/"+string(j.ID), bulkJobView(w, j, false))
 }
 
-func checkBulkJob(n catalog.NewBulkJob, named bool) error {
+func (w *workload) checkBulkJob(n catalog.NewBulkJob, named bool) error {
 	entries := len(n.Drives) + len(n.ObjectIDs)
 	switch {
 	case entries > backup.MaxBulkEntries:
-		return backup.Fail(backup.ProtectionUnitsLimitBreached, "One job may name at most 50,000 drives in both of its lists together. Send several jobs.")
+		return backup.Fail(backup.ProtectionUnitsLimitBreached, "One job may name at most 50,000 "+w.things+" in both of its lists together. Send several jobs.")
 	case entries == 0:
-		return backup.Fail(backup.InvalidCreateRequest, "The job names no drive: send drives, directoryObjectIds, or both.")
+		return backup.Fail(backup.InvalidCreateRequest, "The job names no "+w.thing+": send "+w.addresses+", "+w.ids+", or both.")
 	case named:
 		return checkDisplayName(n.DisplayName)
 	}
@@ -91,12 +90,12 @@ func (s *Server) bulkJobs(x *exchange, policy policyID) func(catalog.Page) (cata
 
 func (s *Server) bulkJobList(x *exchange, policy policyID) (reply, error) {
 	return list(s, x, listing[backup.BulkJob]{
-		set: bulkJobSet, fetch: s.bulkJobs(x, policy),
-		view: func(j backup.BulkJob) (odata.Entity, error) { return bulkJobView(j, true), nil },
+		set: x.route.of.bulkJobs.set, fetch: s.bulkJobs(x, policy),
+		view: func(j backup.BulkJob) (odata.Entity, error) { return bulkJobView(x.route.of, j, true), nil },
 	})
 }
 
-// listPolicyBulkJobs serves the driveProtectionUnitsBulkAdditionJobs of a policy.
+// listPolicyBulkJobs serves the bulk addition jobs of a policy.
 func (s *Server) listPolicyBulkJobs(x *exchange) (reply, error) {
 	return s.bulkJobList(x, guid[policyID](x, "id"))
 }
@@ -128,5 +127,5 @@ func (s *Server) showBulkJob(x *exchange, policy policyID) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, bulkJobSet, bulkJobView(j, false))
+	return show(x, http.StatusOK, x.route.of.bulkJobs.set, bulkJobView(x.route.of, j, false))
 }

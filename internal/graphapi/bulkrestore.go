@@ -12,10 +12,9 @@ import (
 
 type requestID = backup.BulkRequestID
 
-// bulkRestoreView shows a driveRestoreArtifactsBulkAdditionRequest. Its lists
-// are never told again.
-func bulkRestoreView(b backup.BulkRequest) odata.Entity {
-	e := odata.Entity{Type: driveBulk, Path: root + "/" + driveSessionSet + "('" + string(b.Session) + "')/" + bulkRestoreSet + "('" + string(b.ID) + "')"}
+// bulkRestoreView shows a bulk restore request. Its lists are never told again.
+func bulkRestoreView(w *workload, b backup.BulkRequest) odata.Entity {
+	e := odata.Entity{Type: w.bulkRestore.name, Path: root + "/" + w.bulkRestore.of(w.sessions, string(b.Session)) + "('" + string(b.ID) + "')"}
 	e.Add("id", b.ID)
 	e.Add("displayName", b.DisplayName)
 	e.Add("destinationType", b.Destination)
@@ -31,19 +30,18 @@ func bulkRestoreView(b backup.BulkRequest) odata.Entity {
 	if b.Tags != "" {
 		e.Add("tags", b.Tags)
 	}
-	e.Add("drives", []string{})
-	e.Add("directoryObjectIds", []string{})
+	e.Add(w.addresses, []string{})
+	e.Add(w.ids, []string{})
 	e.Add("status", b.Status)
 	e.Add("error", b.Problem)
 	addStamps(&e, b.Created, b.Modified, identities)
 	return e
 }
 
-// createBulkRestore serves POST of a driveRestoreArtifactsBulkAdditionRequest.
-// What its entries mean is found out once the session is activated.
+// createBulkRestore serves POST of a bulk restore request. What its entries mean is found out once the session is activated.
 func (s *Server) createBulkRestore(x *exchange) (reply, error) {
-	session := guid[sessionID](x, "id")
-	n, err := parseBulkRestore(x.body)
+	w, session := x.route.of, guid[sessionID](x, "id")
+	n, err := w.parseBulkRestore(x.body)
 	if err != nil {
 		// Whether the session exists and may have a request comes before what is
 		// wrong with that.
@@ -61,19 +59,15 @@ func (s *Server) createBulkRestore(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, requestsOf(x), driveSessionSet+"/"+string(session)+"/"+bulkRestoreSet+"/"+string(b.ID), bulkRestoreView(b))
-}
-
-func requestsOf(x *exchange) string {
-	return driveSessionSet + "('" + x.r.PathValue("id") + "')/" + bulkRestoreSet
+	return created(x, ofSession(x, w.bulkRestore), w.sessions.set+"/"+string(session)+"/"+w.bulkRestore.set+"/"+string(b.ID), bulkRestoreView(w, b))
 }
 
 // parseBulkRestore reads a bulk restore request.
-func parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err error) {
+func (w *workload) parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err error) {
 	wrong := func(message, target string) error {
 		return backup.Fail(backup.BulkRestoreInvalidCreate, message).On(target)
 	}
-	if err := o.Only(driveBulk, append(readOnly, "displayName", "drives", "directoryObjectIds", "protectionUnitIds", "protectionTimePeriod",
+	if err := o.Only(w.bulkRestore.name, append(readOnly, "displayName", w.addresses, w.ids, "protectionUnitIds", "protectionTimePeriod",
 		"destinationType", "tags", "restorePointPreference")...); err != nil {
 		return n, err
 	}
@@ -84,10 +78,10 @@ func parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err error) {
 	if n.DisplayName = name; named && checkDisplayName(name) != nil {
 		return n, wrong("The displayName must have 1 to 1,024 characters.", "displayName")
 	}
-	if n.Drives, _, err = o.Strings("drives"); err != nil {
+	if n.Drives, _, err = o.Strings(w.addresses); err != nil {
 		return n, err
 	}
-	if n.ObjectIDs, _, err = o.Strings("directoryObjectIds"); err != nil {
+	if n.ObjectIDs, _, err = o.Strings(w.ids); err != nil {
 		return n, err
 	}
 	units, _, err := o.Strings("protectionUnitIds")
@@ -101,23 +95,22 @@ func parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err error) {
 	entries := len(n.Drives) + len(n.ObjectIDs)
 	switch {
 	case len(units) > 0:
-		return n, wrong("Owners are named by drives and directoryObjectIds; protectionUnitIds is not implemented.", "protectionUnitIds")
+		return n, wrong(upperFirst(w.owner)+"s are named by "+w.addresses+" and "+w.ids+"; protectionUnitIds is not implemented.", "protectionUnitIds")
 	case entries == 0:
-		return n, wrong("The request names no owner: send drives, directoryObjectIds, or both.", "drives")
+		return n, wrong("The request names no "+w.owner+": send "+w.addresses+", "+w.ids+", or both.", w.addresses)
 	case entries > backup.MaxBulkRestoreEntries:
-		return n, backup.Fail(backup.BulkRestoreTooManyEntries, "One request may name at most 10,000 owners in both of its lists together. Send several, each in a session of its own.").On("drives")
+		return n, backup.Fail(backup.BulkRestoreTooManyEntries, "One request may name at most 10,000 "+w.owner+"s in both of its lists together. Send several, each in a session of its own.").On(w.addresses)
 	case !given:
 		return n, wrong("Say of which time to restore: protectionTimePeriod, with startDateTime, endDateTime or both.", "protectionTimePeriod")
 	}
 	for _, address := range n.Drives {
-		at := strings.IndexByte(address, '@')
-		if at <= 0 || at == len(address)-1 || strings.ContainsAny(address, " \t\r\n") {
-			return n, backup.Fail(backup.BulkRestoreInvalidEmail, "An entry of drives is not an e-mail address. Correct it; nothing was created.").On("drives")
+		if !w.isAddress(address) {
+			return n, backup.Fail(w.badAddress, "An entry of "+w.addresses+" is not "+w.address+". Correct it; nothing was created.").On(w.addresses)
 		}
 	}
 	for _, id := range n.ObjectIDs {
 		if _, ok := backup.ParseGUID(id); !ok {
-			return n, wrong("An entry of directoryObjectIds is not a GUID. Correct it; nothing was created.", "directoryObjectIds")
+			return n, wrong("An entry of "+w.ids+" is not a GUID. Correct it; nothing was created.", w.ids)
 		}
 	}
 	if err := period.Only("timePeriod", "startDateTime", "endDateTime"); err != nil {
@@ -189,12 +182,11 @@ func (s *Server) bulkRestores(x *exchange) func(catalog.Page) (catalog.List[back
 	}
 }
 
-// listBulkRestores serves the driveRestoreArtifactsBulkAdditionRequests of a
-// session.
+// listBulkRestores serves the bulk restore requests of a session.
 func (s *Server) listBulkRestores(x *exchange) (reply, error) {
 	return list(s, x, listing[backup.BulkRequest]{
-		set: requestsOf(x), fetch: s.bulkRestores(x),
-		view: func(b backup.BulkRequest) (odata.Entity, error) { return bulkRestoreView(b), nil },
+		set: ofSession(x, x.route.of.bulkRestore), fetch: s.bulkRestores(x),
+		view: func(b backup.BulkRequest) (odata.Entity, error) { return bulkRestoreView(x.route.of, b), nil },
 	})
 }
 
@@ -205,7 +197,7 @@ func (s *Server) getBulkRestore(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, requestsOf(x), bulkRestoreView(b))
+	return show(x, http.StatusOK, ofSession(x, x.route.of.bulkRestore), bulkRestoreView(x.route.of, b))
 }
 
 func (s *Server) deleteBulkRestore(x *exchange) (reply, error) {

@@ -11,10 +11,10 @@ import (
 	"holdfast/internal/odata"
 )
 
-// granularView shows a granularDriveRestoreArtifact. What is not known of one
+// granularView shows a file or folder that a session restores. What is not known of one
 // is an empty text or the time that stands for none.
-func granularView(a backup.GranularArtifact, contentID string) odata.Entity {
-	e := odata.Entity{Type: driveGranular, Path: root + "/" + driveSessionSet + "('" + string(a.Session) + "')/" + granularSet + "('" + string(a.Key) + "')"}
+func granularView(w *workload, a backup.GranularArtifact, contentID string) odata.Entity {
+	e := odata.Entity{Type: w.granular.name, Path: root + "/" + w.granular.of(w.sessions, string(a.Session)) + "('" + string(a.Key) + "')"}
 	addContentID(&e, contentID)
 	at := func(t time.Time) string {
 		if t.IsZero() {
@@ -24,7 +24,7 @@ func granularView(a backup.GranularArtifact, contentID string) odata.Entity {
 	}
 	e.Add("id", a.Key)
 	e.Add("browseSessionId", a.Browse)
-	e.Add("directoryObjectId", a.Owner)
+	e.Add(w.subject, a.Owner)
 	e.Add("webUrl", a.WebURL)
 	e.Add("status", a.Status)
 	e.Add("restoredItemKey", a.RestoredKey)
@@ -36,8 +36,8 @@ func granularView(a backup.GranularArtifact, contentID string) odata.Entity {
 	return e
 }
 
-func granularMembers() []string {
-	return append(readOnly, "browseSessionId", "itemKey", "directoryObjectId", "webUrl", "restoredItemKey", "restoredItemPath", "restoredItemWebUrl",
+func (w *workload) granularMembers() []string {
+	return append(readOnly, "browseSessionId", "itemKey", w.subject, "webUrl", "restoredItemKey", "restoredItemPath", "restoredItemWebUrl",
 		"restorePointDateTime", "startDateTime", "completionDateTime")
 }
 
@@ -48,18 +48,18 @@ type granularWanted struct {
 }
 
 // parseGranular reads a file or folder that a request adds.
-func parseGranular(o *odata.Object) (w granularWanted, err error) {
-	if err := o.Only(driveGranular, granularMembers()...); err != nil {
-		return w, err
+func (w *workload) parseGranular(o *odata.Object) (g granularWanted, err error) {
+	if err := o.Only(w.granular.name, w.granularMembers()...); err != nil {
+		return g, err
 	}
 	browse, _, err := o.String("browseSessionId")
 	if err != nil {
-		return w, err
+		return g, err
 	}
 	id, _ := backup.ParseGUID(browse)
-	w.browse = browseID(id)
-	w.key, err = itemKey(o)
-	return w, err
+	g.browse = browseID(id)
+	g.key, err = itemKey(o)
+	return g, err
 }
 
 // itemKey reads a key, which is called id in some of Microsoft's pages and
@@ -80,20 +80,20 @@ func itemKey(o *odata.Object) (backup.ItemKey, error) {
 }
 
 // findGranular finds out what a request names.
-func (s *Server) findGranular(x *exchange, w granularWanted, known map[browseID]backup.BrowseSession) (n catalog.NewGranular, err error) {
-	b, ok := known[w.browse]
+func (s *Server) findGranular(x *exchange, w *workload, g granularWanted, known map[browseID]backup.BrowseSession) (n catalog.NewGranular, err error) {
+	b, ok := known[g.browse]
 	if !ok {
-		b, err = s.catalog.BrowseSession(x.ctx(), x.tenant(), w.browse)
+		b, err = s.catalog.BrowseSession(x.ctx(), x.tenant(), g.browse)
 		if isUnknown(err) {
 			return n, backup.Fail(backup.InvalidArtifactRequest, "There is no such browse session, or its 72 hours are over. Create another and choose the file or folder there.").On("browseSessionId")
 		}
 		if err != nil {
 			return n, err
 		}
-		known[w.browse] = b
+		known[g.browse] = b
 	}
-	unknown := backup.Fail(backup.InvalidArtifactRequest, "The browse session's restore point holds no file or folder of that key. Keys are those that browsing it shows; a whole library is restored with '"+artifactSet+"'.").On("id")
-	ref, ok := w.key.Below(backup.LibraryKey(b.Tenant, b.Point.Drive))
+	unknown := backup.Fail(backup.InvalidArtifactRequest, "The browse session's restore point holds no file or folder of that key. Keys are those that browsing it shows; a whole library is restored with '"+w.artifacts.set+"'.").On("id")
+	ref, ok := g.key.Below(backup.LibraryKey(b.Tenant, b.Point.Drive))
 	if !ok {
 		return n, unknown
 	}
@@ -101,51 +101,51 @@ func (s *Server) findGranular(x *exchange, w granularWanted, known map[browseID]
 	if isUnknown(err) || err == nil && item.Parent == "" {
 		return n, unknown
 	}
-	return catalog.NewGranular{Browse: b, Key: w.key, Item: item, WebURL: backup.WebURL(b.WebURL, item.Path)}, err
+	return catalog.NewGranular{Browse: b, Key: g.key, Item: item, WebURL: backup.WebURL(b.WebURL, item.Path)}, err
 }
 
 // createGranular serves POST of a restore session of files and folders.
-func (s *Server) createGranular(x *exchange) (reply, error) {
+func (s *Server) createGranular(x *exchange, w *workload) (reply, error) {
 	if err := s.mayBrowse(x); err != nil {
 		return reply{}, err
 	}
-	items, _, err := x.body.Objects(granularSet)
+	items, _, err := x.body.Objects(w.granular.set)
 	if err != nil {
 		return reply{}, err
 	}
 	switch {
-	case x.body.Has(artifactSet):
-		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole drives, or files and folders, not both. Make a session for each.").On(granularSet)
+	case x.body.Has(w.artifacts.set):
+		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole drives, or files and folders, not both. Make a session for each.").On(w.granular.set)
 	case len(items) == 0:
-		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(granularSet)
+		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(w.granular.set)
 	case len(items) > backup.MaxArtifactsPerRequest:
-		return reply{}, backup.Fail(backup.RestoreArtifactsLimitBreached, "One request may name at most 50 artifacts. Add the others with PATCH.").On(granularSet)
+		return reply{}, backup.Fail(backup.RestoreArtifactsLimitBreached, "One request may name at most 50 artifacts. Add the others with PATCH.").On(w.granular.set)
 	}
 	found := make([]catalog.NewGranular, len(items))
 	sessions := map[browseID]backup.BrowseSession{}
 	for i, item := range items {
-		w, err := parseGranular(item)
+		g, err := w.parseGranular(item)
 		if err != nil {
 			return reply{}, err
 		}
-		if found[i], err = s.findGranular(x, w, sessions); err != nil {
+		if found[i], err = s.findGranular(x, w, g, sessions); err != nil {
 			return reply{}, err
 		}
 	}
-	v, err := s.catalog.CreateGranularSession(x.ctx(), x.tenant(), backup.OneDrive, found, s.stamp(x))
+	v, err := s.catalog.CreateGranularSession(x.ctx(), x.tenant(), w.kind, found, s.stamp(x))
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, driveSessionSet, driveSessionSet+"/"+string(v.ID), s.sessionView(x, v))
+	return created(x, w.sessions.set, w.sessions.set+"/"+string(v.ID), s.sessionView(x, v))
 }
 
 // updateGranular serves PATCH of a restore session: files and folders to add
 // and remove.
-func (s *Server) updateGranular(x *exchange, id sessionID) (reply, error) {
+func (s *Server) updateGranular(x *exchange, w *workload, id sessionID) (reply, error) {
 	if err := s.mayBrowse(x); err != nil {
 		return reply{}, err
 	}
-	items, changes, err := s.granularChanges(x)
+	items, changes, err := s.granularChanges(x, w)
 	if err != nil {
 		return reply{}, cmp.Or(s.editable(x, id), err)
 	}
@@ -165,23 +165,24 @@ func (s *Server) updateGranular(x *exchange, id sessionID) (reply, error) {
 			results[i].Add("id", ch.Remove)
 			results[i].Add("@removed", map[string]string{"reason": "changed"})
 		default:
-			results[i] = granularView(o.Artifact, c.ContentID)
+			results[i] = granularView(w, o.Artifact, c.ContentID)
 		}
 	}
 	e := s.sessionView(x, v)
 	e.Add("@context", "#$delta")
-	e.Add(granularDelta, results)
+	e.Add(w.granular.delta(), results)
 	r, err := show(x, http.StatusOK, x.set(), e)
 	r.wrote = !x.prefer.Minimal
 	return r, err
 }
 
 // granularChanges reads the delta of a PATCH and finds out what it names.
-func (s *Server) granularChanges(x *exchange) ([]odata.Change, []catalog.GranularChange, error) {
-	if x.body.Has(artifactDelta) {
+func (s *Server) granularChanges(x *exchange, w *workload) ([]odata.Change, []catalog.GranularChange, error) {
+	granularDelta := w.granular.delta()
+	if x.body.Has(w.artifacts.delta()) {
 		return nil, nil, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole drives, or files and folders, not both. Make a session for each.").On(granularDelta)
 	}
-	if err := x.body.Only(driveSession, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", granularDelta)...); err != nil {
+	if err := x.body.Only(w.sessions.name, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", granularDelta)...); err != nil {
 		return nil, nil, err
 	}
 	items, _, err := x.body.Changes(granularDelta)
@@ -196,11 +197,11 @@ func (s *Server) granularChanges(x *exchange) ([]odata.Change, []catalog.Granula
 	removed := map[backup.ItemKey]bool{}
 	for i, c := range items {
 		if !c.Removed {
-			w, err := parseGranular(c.Object)
+			g, err := w.parseGranular(c.Object)
 			if err != nil {
 				return nil, nil, err
 			}
-			if changes[i].Add, err = s.findGranular(x, w, sessions); err != nil {
+			if changes[i].Add, err = s.findGranular(x, w, g, sessions); err != nil {
 				return nil, nil, err
 			}
 			continue
@@ -231,15 +232,11 @@ func (s *Server) granular(x *exchange) func(catalog.Page) (catalog.List[backup.G
 	}
 }
 
-func granularOf(x *exchange) string {
-	return driveSessionSet + "('" + x.r.PathValue("id") + "')/" + granularSet
-}
-
-// listGranular serves the granularDriveRestoreArtifacts of a session.
+// listGranular serves the files and folders that a session restores.
 func (s *Server) listGranular(x *exchange) (reply, error) {
 	return list(s, x, listing[backup.GranularArtifact]{
-		set: granularOf(x), fetch: s.granular(x),
-		view: func(a backup.GranularArtifact) (odata.Entity, error) { return granularView(a, ""), nil },
+		set: ofSession(x, x.route.of.granular), fetch: s.granular(x),
+		view: func(a backup.GranularArtifact) (odata.Entity, error) { return granularView(x.route.of, a, ""), nil },
 	})
 }
 
@@ -254,5 +251,5 @@ func (s *Server) getGranular(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, granularOf(x), granularView(a, ""))
+	return show(x, http.StatusOK, ofSession(x, x.route.of.granular), granularView(x.route.of, a, ""))
 }

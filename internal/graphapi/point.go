@@ -38,9 +38,10 @@ func pointView(p backup.Point, unit *backup.Unit) odata.Entity {
 		e.Add("@holdfast.isLost", true)
 	}
 	if unit != nil {
-		u := odata.Entity{Type: driveUnit, Path: root + "/" + unitSet + "('" + string(unit.ID) + "')"}
+		w := wordsOf(unit.Workload)
+		u := odata.Entity{Type: w.units.name, Path: root + "/" + unitSet + "('" + string(unit.ID) + "')"}
 		u.Add("id", unit.ID)
-		u.Add("directoryObjectId", unit.Directory)
+		u.Add(w.subject, unit.Directory)
 		addText(&u, "policyId", string(unit.Policy))
 		e.Add("protectionUnit", u)
 	}

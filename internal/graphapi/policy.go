@@ -14,9 +14,10 @@ import (
 
 type policyID = backup.PolicyID
 
-// policyView shows an oneDriveForBusinessProtectionPolicy.
+// policyView shows a policy.
 func (s *Server) policyView(x *exchange, p backup.Policy) (odata.Entity, error) {
-	e := odata.Entity{Type: drivePolicy, Path: root + "/" + policySet + "('" + string(p.ID) + "')"}
+	w := wordsOf(p.Workload)
+	e := odata.Entity{Type: w.policies.name, Path: root + "/" + policySet + "('" + string(p.ID) + "')"}
 	e.Add("id", p.ID)
 	e.Add("displayName", p.DisplayName)
 	e.Add("status", p.Status)
@@ -32,28 +33,28 @@ func (s *Server) policyView(x *exchange, p backup.Policy) (odata.Entity, error) 
 			"completed": n.Completed, "failed": n.Failed, "inProgress": n.InProgress, "total": n.Total,
 		})
 	}
-	return e, s.expandPolicy(x, p, &e)
+	return e, s.expandPolicy(x, w, p, &e)
 }
 
 // expandPolicy adds what $expand asks for: the first page of each.
-func (s *Server) expandPolicy(x *exchange, p backup.Policy, e *odata.Entity) (err error) {
+func (s *Server) expandPolicy(x *exchange, w *workload, p backup.Policy, e *odata.Entity) (err error) {
 	page := catalog.Page{Limit: odata.DefaultPage}
 	for _, name := range x.expand {
 		var items []odata.Entity
 		next := ""
 		switch name {
-		case driveUnitSet:
+		case w.units.set:
 			items, next, err = views(s.units(x, p.ID), page, func(u backup.Unit) odata.Entity { return s.unitView(x, u, "") })
-		case ruleSet:
-			items, next, err = views(s.rules(x, p.ID), page, func(r backup.Rule) odata.Entity { return s.ruleView(x, r) })
-		case bulkJobSet:
-			items, next, err = views(s.bulkJobs(x, p.ID), page, func(j backup.BulkJob) odata.Entity { return bulkJobView(j, true) })
+		case w.rules.set:
+			items, next, err = views(s.rules(x, p.ID), page, func(r backup.Rule) odata.Entity { return s.ruleView(x, w, r) })
+		case w.bulkJobs.set:
+			items, next, err = views(s.bulkJobs(x, p.ID), page, func(j backup.BulkJob) odata.Entity { return bulkJobView(w, j, true) })
 		}
 		if err != nil {
 			return err
 		}
 		if next != "" {
-			path := "/" + root + "/" + drivePolicySet + "/" + string(p.ID) + "/" + name
+			path := "/" + root + "/" + w.policies.set + "/" + string(p.ID) + "/" + name
 			e.Add(name+"@odata.nextLink", s.tokens.NextLink(string(x.tenant()), x.base, path, odata.Options{}, next))
 		}
 		e.Add(name, items)
@@ -123,29 +124,30 @@ func (s *Server) getPolicy(x *exchange) (reply, error) {
 
 // createPolicy serves POST of a policy. Policies begin inactive.
 func (s *Server) createPolicy(x *exchange) (reply, error) {
-	if err := x.body.Only(drivePolicy, append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", driveUnitSet)...); err != nil {
+	w, err := posted(x, policiesOf, backup.InvalidCreateRequest)
+	if err != nil {
 		return reply{}, err
 	}
-	if err := concrete(x, policySet, drivePolicy, backup.InvalidCreateRequest); err != nil {
+	if err := x.body.Only(w.policies.name, append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", w.units.set)...); err != nil {
 		return reply{}, err
 	}
 	name, _, err := x.body.String("displayName")
 	if err != nil {
 		return reply{}, err
 	}
-	given, _, err := x.body.Objects(driveUnitSet)
+	given, _, err := x.body.Objects(w.units.set)
 	if err != nil {
 		return reply{}, err
 	}
-	n := catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: name, By: s.stamp(x)}
+	n := catalog.NewPolicy{Workload: w.kind, DisplayName: name, By: s.stamp(x)}
 	owners := make([]string, len(given))
 	for i, u := range given {
-		if owners[i], err = owner(u); err != nil {
+		if owners[i], err = w.owned(u); err != nil {
 			return reply{}, err
 		}
 	}
 	if len(owners) > backup.MaxUnitsPerRequest {
-		return reply{}, tooManyUnits()
+		return reply{}, w.tooManyUnits()
 	}
 	if err := checkDisplayName(name); err != nil {
 		return reply{}, err
@@ -153,7 +155,7 @@ func (s *Server) createPolicy(x *exchange) (reply, error) {
 	for _, o := range owners {
 		id, ok := backup.ParseGUID(o)
 		if !ok {
-			return reply{}, invalidOwner()
+			return reply{}, w.invalidOwner()
 		}
 		n.Units = append(n.Units, backup.ObjectID(id))
 	}
@@ -165,39 +167,27 @@ func (s *Server) createPolicy(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	r, err := created(x, drivePolicySet, drivePolicySet+"/"+string(p.ID), e)
+	r, err := created(x, w.policies.set, w.policies.set+"/"+string(p.ID), e)
 	r.content = root + "/" + policySet + "/" + string(p.ID)
 	return r, err
 }
 
-// concrete refuses an entity that is posted to a set of several types without
-// saying which of them it is.
-func concrete(x *exchange, set, typ string, code backup.Code) error {
-	if x.route.path != set {
-		return nil
+// owned reads what a new unit is of.
+func (w *workload) owned(u *odata.Object) (string, error) {
+	names := []string{w.subject}
+	if w.formerly != "" {
+		names = append(names, w.formerly)
 	}
-	if _, given, err := x.body.Type(); err != nil || given {
-		return err
-	}
-	return backup.Fail(code, "This set holds several types: say which with '@odata.type': '#microsoft.graph."+typ+"'.").On("@odata.type")
-}
-
-// owner reads whose drive a new unit is.
-func owner(u *odata.Object) (string, error) {
-	if err := u.Only(driveUnit, unitMembers...); err != nil {
+	if err := u.Only(w.units.name, slices.Concat(names, readOnly, w.called[:], []string{"policyId", "protectionSources", "offboardRequestedDateTime"})...); err != nil {
 		return "", err
 	}
-	for _, name := range []string{"directoryObjectId", "userId"} { // the latter is its former name
+	for _, name := range names {
 		if id, ok, err := u.String(name); err != nil || ok {
 			return id, err
 		}
 	}
 	return "", nil
 }
-
-// unitMembers are what a unit in a request may carry.
-var unitMembers = append([]string{"directoryObjectId", "userId", "policyId", "displayName", "email",
-	"protectionSources", "offboardRequestedDateTime"}, readOnly...)
 
 func checkDisplayName(name string) error {
 	if n := utf8.RuneCountInString(name); n < 1 || n > backup.MaxDisplayName {
@@ -206,21 +196,23 @@ func checkDisplayName(name string) error {
 	return nil
 }
 
-func tooManyUnits() error {
-	return backup.Fail(backup.ProtectionUnitsLimitBreached, "One request may name at most 50 units. Send several, or a bulk addition job.").On(driveUnitSet)
+func (w *workload) tooManyUnits() error {
+	return backup.Fail(backup.ProtectionUnitsLimitBreached, "One request may name at most 50 units. Send several, or a bulk addition job.").On(w.units.set)
 }
 
-func invalidOwner() error {
-	return backup.Fail(backup.InvalidProtectionUnitID, "A unit to add is named by directoryObjectId, the GUID of the drive's owner.").On("directoryObjectId")
+func (w *workload) invalidOwner() error {
+	return backup.Fail(backup.InvalidProtectionUnitID, "A unit to add is named by "+w.subject+", "+w.meaning+".").On(w.subject)
 }
-
-const unitDelta = driveUnitSet + "@delta"
 
 // updatePolicy serves PATCH of a policy: a new name, and units to add and
 // remove. An item that fails is told in its place; the others are done.
 func (s *Server) updatePolicy(x *exchange) (reply, error) {
 	id := guid[policyID](x, "id")
-	edit, err := s.policyEdit(x)
+	w, err := s.wordsOfPolicy(x, id)
+	if err != nil {
+		return reply{}, err
+	}
+	edit, err := s.policyEdit(x, w)
 	if err != nil {
 		// That there is no such policy comes before what is wrong with the change.
 		if e, ok := errors.AsType[*semantic](err); ok {
@@ -236,7 +228,7 @@ func (s *Server) updatePolicy(x *exchange) (reply, error) {
 	var at []int // where the results of patch.Units belong
 	for i, c := range edit.changes {
 		if c.refused != nil {
-			results[i] = unitFailure(c, c.refused)
+			results[i] = w.unitFailure(c, c.refused)
 			continue
 		}
 		patch.Units = append(patch.Units, c.unit)
@@ -249,7 +241,7 @@ func (s *Server) updatePolicy(x *exchange) (reply, error) {
 	for n, o := range outcomes {
 		c := edit.changes[at[n]]
 		if o.Err != nil {
-			results[at[n]] = unitFailure(c, o.Err)
+			results[at[n]] = w.unitFailure(c, o.Err)
 			continue
 		}
 		results[at[n]] = s.unitView(x, o.Unit, c.ContentID)
@@ -262,7 +254,7 @@ func (s *Server) updatePolicy(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	if edit.delta {
-		e.Add(unitDelta, results)
+		e.Add(w.units.delta(), results)
 	}
 	r, err := show(x, http.StatusOK, x.set(), e)
 	r.wrote = !x.prefer.Minimal
@@ -289,12 +281,12 @@ type unitChange struct {
 	refused *backup.Error // why this item cannot be done
 }
 
-func (s *Server) policyEdit(x *exchange) (edit policyEdit, err error) {
-	b := x.body
-	if b.Has(driveUnitSet) {
-		return edit, backup.Fail(backup.InvalidPatchRequest, "The units of a policy are changed with '"+unitDelta+"', which says what to add and what to remove. The whole list cannot be replaced.").On(driveUnitSet)
+func (s *Server) policyEdit(x *exchange, w *workload) (edit policyEdit, err error) {
+	b, unitDelta := x.body, w.units.delta()
+	if b.Has(w.units.set) {
+		return edit, backup.Fail(backup.InvalidPatchRequest, "The units of a policy are changed with '"+unitDelta+"', which says what to add and what to remove. The whole list cannot be replaced.").On(w.units.set)
 	}
-	if err := b.Only(drivePolicy, append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", unitDelta)...); err != nil {
+	if err := b.Only(w.policies.name, append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", unitDelta)...); err != nil {
 		return edit, err
 	}
 	if b.Has("displayName") {
@@ -310,7 +302,7 @@ func (s *Server) policyEdit(x *exchange) (edit policyEdit, err error) {
 	}
 	edit.delta = delta
 	for _, item := range items {
-		o, err := owner(item.Object)
+		o, err := w.owned(item.Object)
 		if err != nil {
 			return edit, err
 		}
@@ -319,7 +311,7 @@ func (s *Server) policyEdit(x *exchange) (edit policyEdit, err error) {
 	if edit.name == nil && !delta {
 		return edit, backup.Fail(backup.InvalidPatchRequest, "The request changes nothing: send displayName, '"+unitDelta+"', or both.")
 	}
-	if err := s.resolve(x, &edit); err != nil {
+	if err := s.resolve(x, w, &edit); err != nil {
 		if _, ok := errors.AsType[*backup.Error](err); ok {
 			err = &semantic{err}
 		}
@@ -329,9 +321,9 @@ func (s *Server) policyEdit(x *exchange) (edit policyEdit, err error) {
 }
 
 // resolve finds out which unit or owner each change means.
-func (s *Server) resolve(x *exchange, edit *policyEdit) error {
+func (s *Server) resolve(x *exchange, w *workload, edit *policyEdit) error {
 	if len(edit.changes) > backup.MaxUnitsPerRequest {
-		return tooManyUnits()
+		return w.tooManyUnits()
 	}
 	if edit.name != nil {
 		if err := checkDisplayName(*edit.name); err != nil {
@@ -343,7 +335,7 @@ func (s *Server) resolve(x *exchange, edit *policyEdit) error {
 		c := &edit.changes[i]
 		switch {
 		case c.Removed && c.ID == "" && c.owner != "":
-			c.refused = backup.Fail(backup.InvalidUnit, "A unit is removed by its id, not by its owner's. Send the id of the unit.")
+			c.refused = backup.Fail(backup.InvalidUnit, "A unit is removed by its id, not by its "+w.owner+"'s. Send the id of the unit.")
 		case c.ID != "" && (c.Removed || c.owner == ""):
 			id, ok := backup.ParseGUID(c.ID)
 			if !ok {
@@ -356,7 +348,7 @@ func (s *Server) resolve(x *exchange, edit *policyEdit) error {
 		default:
 			id, ok := backup.ParseGUID(c.owner)
 			if !ok {
-				return invalidOwner()
+				return w.invalidOwner()
 			}
 			c.unit.Add = backup.ObjectID(id)
 		}
@@ -375,7 +367,7 @@ func (s *Server) resolve(x *exchange, edit *policyEdit) error {
 		}
 		u, ok := known[c.unit.Remove]
 		if !ok {
-			c.refused = backup.Fail(backup.InvalidUnit, "There is no such unit to add. Name its owner by directoryObjectId.")
+			c.refused = backup.Fail(backup.InvalidUnit, "There is no such unit to add. Name its "+w.owner+" by "+w.subject+".")
 			c.refused.Details = []backup.Detail{{Code: backup.ProtectionUnitNotFound, Message: "There is no unit with this id."}}
 		}
 		c.unit = catalog.UnitChange{Add: u.Directory}
@@ -384,11 +376,11 @@ func (s *Server) resolve(x *exchange, edit *policyEdit) error {
 }
 
 // unitFailure shows an item of a policy's delta that was not done.
-func unitFailure(c unitChange, err *backup.Error) odata.Entity {
+func (w *workload) unitFailure(c unitChange, err *backup.Error) odata.Entity {
 	e := failed(c.Change, err)
 	switch {
 	case c.Removed && c.ID == "", !c.Removed && c.owner != "":
-		e.Add("directoryObjectId", c.owner)
+		e.Add(w.subject, c.owner)
 	default:
 		e.Add("id", c.ID)
 	}

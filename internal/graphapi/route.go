@@ -24,7 +24,8 @@ const (
 // A route is one method at one address.
 type route struct {
 	method  string
-	path    string // below root or, with a slash in front, whole; keys in braces
+	path    string    // below root or, with a slash in front, whole; keys in braces
+	of      *workload // whose words it speaks; nil where it is of all workloads, or of none
 	op      identity.Operation
 	access  access
 	handle  func(*Server, *exchange) (reply, error)

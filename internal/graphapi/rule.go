@@ -10,11 +10,11 @@ import (
 
 type ruleID = backup.RuleID
 
-// ruleView shows a driveProtectionRule.
-func (s *Server) ruleView(x *exchange, r backup.Rule) odata.Entity {
-	e := odata.Entity{Type: driveRule, Path: root + "/" + ruleSet + "('" + string(r.ID) + "')"}
+// ruleView shows an inclusion rule.
+func (s *Server) ruleView(x *exchange, w *workload, r backup.Rule) odata.Entity {
+	e := odata.Entity{Type: w.rules.name, Path: root + "/" + w.rules.set + "('" + string(r.ID) + "')"}
 	e.Add("id", r.ID)
-	e.Add("driveExpression", r.Expression)
+	e.Add(w.expression, r.Expression)
 	e.Add("isAutoApplyEnabled", r.Dynamic)
 	e.Add("status", evolved(s, x, r.Status, backup.RuleUpdateRequested, backup.RuleDeleteRequested))
 	addStamps(&e, r.Created, r.Modified, identities)
@@ -33,27 +33,28 @@ type ruleError struct {
 
 // showRule answers with a rule of the policy of the address.
 func (s *Server) showRule(x *exchange, status int, r backup.Rule) (reply, error) {
-	a, err := show(x, status, ruleSet, s.ruleView(x, r))
-	a.content = rulePath(r)
+	w := x.route.of
+	a, err := show(x, status, w.rules.set, s.ruleView(x, w, r))
+	a.content = w.rulePath(r)
 	return a, err
 }
 
-func rulePath(r backup.Rule) string {
-	return root + "/" + drivePolicySet + "/" + string(r.Policy) + "/" + ruleSet + "('" + string(r.ID) + "')"
+func (w *workload) rulePath(r backup.Rule) string {
+	return root + "/" + w.policies.set + "/" + string(r.Policy) + "/" + w.rules.set + "('" + string(r.ID) + "')"
 }
 
-// createRule serves POST of a driveProtectionRule. Whom it matches is found
+// createRule serves POST of an inclusion rule. What it matches is found
 // out by a job.
 func (s *Server) createRule(x *exchange) (reply, error) {
 	policy := guid[policyID](x, "id")
-	b := x.body
-	if err := b.Only(driveRule, append(readOnly, "driveExpression", "isAutoApplyEnabled")...); err != nil {
+	w, b := x.route.of, x.body
+	if err := b.Only(w.rules.name, append(readOnly, w.expression, "isAutoApplyEnabled")...); err != nil {
 		return reply{}, err
 	}
 	n := catalog.NewRule{By: s.stamp(x)}
 	var given bool
 	var err error
-	if n.Expression, given, err = b.String("driveExpression"); err != nil {
+	if n.Expression, given, err = b.String(w.expression); err != nil {
 		return reply{}, err
 	}
 	if !b.Null("isAutoApplyEnabled") {
@@ -66,26 +67,26 @@ func (s *Server) createRule(x *exchange) (reply, error) {
 		if _, err := s.catalog.Policy(x.ctx(), x.tenant(), policy); err != nil {
 			return reply{}, err
 		}
-		return reply{}, backup.Fail(backup.InvalidRuleCreateRequest, "A rule needs a driveExpression: (memberOf -any (group.id -in ['GUID'])).").On("driveExpression")
+		return reply{}, backup.Fail(backup.InvalidRuleCreateRequest, "A rule needs a "+w.expression+": (memberOf -any (group.id -in ['GUID'])).").On(w.expression)
 	}
 	r, err := s.catalog.CreateRule(x.ctx(), x.tenant(), policy, n)
 	if err != nil {
 		return reply{}, err
 	}
-	a, err := created(x, ruleSet, drivePolicySet+"/"+string(policy)+"/"+ruleSet+"/"+string(r.ID), s.ruleView(x, r))
-	a.content = rulePath(r)
+	a, err := created(x, w.rules.set, w.policies.set+"/"+string(policy)+"/"+w.rules.set+"/"+string(r.ID), s.ruleView(x, w, r))
+	a.content = w.rulePath(r)
 	return a, err
 }
 
-// updateRule serves PATCH of a driveProtectionRule: another expression for a
+// updateRule serves PATCH of an inclusion rule: another expression for a
 // dynamic one.
 func (s *Server) updateRule(x *exchange) (reply, error) {
 	policy, id := guid[policyID](x, "id"), guid[ruleID](x, "rule")
-	b := x.body
-	if err := b.Only(driveRule, append(readOnly, "driveExpression", "isAutoApplyEnabled")...); err != nil {
+	w, b := x.route.of, x.body
+	if err := b.Only(w.rules.name, append(readOnly, w.expression, "isAutoApplyEnabled")...); err != nil {
 		return reply{}, err
 	}
-	expression, given, err := b.String("driveExpression")
+	expression, given, err := b.String(w.expression)
 	if err != nil {
 		return reply{}, err
 	}
@@ -100,9 +101,9 @@ func (s *Server) updateRule(x *exchange) (reply, error) {
 			return reply{}, err
 		}
 		if b.Has("isAutoApplyEnabled") {
-			return reply{}, backup.Fail(backup.InvalidRulePatchRequest, "Whether a rule is dynamic is settled when it is created. Send the driveExpression alone.").On("isAutoApplyEnabled")
+			return reply{}, backup.Fail(backup.InvalidRulePatchRequest, "Whether a rule is dynamic is settled when it is created. Send the "+w.expression+" alone.").On("isAutoApplyEnabled")
 		}
-		return reply{}, backup.Fail(backup.InvalidRulePatchRequest, "The request changes nothing: send a driveExpression.").On("driveExpression")
+		return reply{}, backup.Fail(backup.InvalidRulePatchRequest, "The request changes nothing: send a "+w.expression+".").On(w.expression)
 	}
 	r, err := s.catalog.UpdateRule(x.ctx(), x.tenant(), policy, id, expression, s.stamp(x))
 	if err != nil {
@@ -150,12 +151,12 @@ func (s *Server) rules(x *exchange, policy policyID) func(catalog.Page) (catalog
 
 func (s *Server) ruleList(x *exchange, policy policyID) (reply, error) {
 	return list(s, x, listing[backup.Rule]{
-		set: ruleSet, fetch: s.rules(x, policy),
-		view: func(r backup.Rule) (odata.Entity, error) { return s.ruleView(x, r), nil },
+		set: x.route.of.rules.set, fetch: s.rules(x, policy),
+		view: func(r backup.Rule) (odata.Entity, error) { return s.ruleView(x, x.route.of, r), nil },
 	})
 }
 
-// listPolicyRules serves the driveInclusionRules of a policy.
+// listPolicyRules serves the inclusion rules of a policy.
 func (s *Server) listPolicyRules(x *exchange) (reply, error) {
 	return s.ruleList(x, guid[policyID](x, "id"))
 }
@@ -181,7 +182,7 @@ func (s *Server) getRule(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, ruleSet, s.ruleView(x, r))
+	return show(x, http.StatusOK, x.route.of.rules.set, s.ruleView(x, x.route.of, r))
 }
 
 // explain serves holdfast.explain, a function of ours on a policy: why an

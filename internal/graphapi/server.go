@@ -1,5 +1,6 @@
 // Package graphapi serves Microsoft Graph's Backup Storage API: one route
-// table, one file for each resource, and the views that show them.
+// table, one file for each resource, the views that show them, and one
+// description of each workload, whose words all of these take from there.
 //
 // It decides nothing about backup: a handler reads the request, makes one call
 // of the catalog, and shows the result. It sees neither drives nor the vault;

@@ -3,6 +3,7 @@ package graphapi
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 
 	"holdfast/internal/backup"
@@ -15,14 +16,9 @@ type (
 	artifactID = backup.ArtifactID
 )
 
-const (
-	artifactDelta = artifactSet + "@delta"
-	granularDelta = granularSet + "@delta"
-)
-
-// sessionView shows an oneDriveForBusinessRestoreSession.
+// sessionView shows a restore session.
 func (s *Server) sessionView(x *exchange, v backup.Session) odata.Entity {
-	e := odata.Entity{Type: driveSession, Path: root + "/" + sessionSet + "('" + string(v.ID) + "')"}
+	e := odata.Entity{Type: wordsOf(v.Workload).sessions.name, Path: root + "/" + sessionSet + "('" + string(v.ID) + "')"}
 	e.Add("id", v.ID)
 	e.Add("status", evolved(s, x, v.Status, backup.SessionFailed))
 	e.Add("restoreJobType", evolved(s, x, v.JobType, backup.RestoreGranular))
@@ -35,18 +31,18 @@ func (s *Server) sessionView(x *exchange, v backup.Session) odata.Entity {
 	return e
 }
 
-// artifactView shows a driveRestoreArtifact.
-func artifactView(a backup.Artifact, contentID string) odata.Entity {
-	e := odata.Entity{Type: driveArtifact, Path: root + "/" + driveSessionSet + "('" + string(a.Session) + "')/" + artifactSet + "('" + string(a.ID) + "')"}
+// artifactView shows a restore artifact.
+func artifactView(w *workload, a backup.Artifact, contentID string) odata.Entity {
+	e := odata.Entity{Type: w.artifacts.name, Path: root + "/" + w.artifacts.of(w.sessions, string(a.Session)) + "('" + string(a.ID) + "')"}
 	addContentID(&e, contentID)
 	e.Add("id", a.ID)
 	e.Add("destinationType", a.Destination)
 	e.Add("status", a.Status)
 	addTime(&e, "startDateTime", a.Started)
 	addTime(&e, "completionDateTime", a.Completed)
-	addText(&e, "restoredSiteId", a.RestoredSiteID)
-	addText(&e, "restoredSiteName", a.RestoredSiteName)
-	addText(&e, "restoredSiteWebUrl", a.RestoredSiteWebURL)
+	for i, text := range []string{a.RestoredSiteID, a.RestoredSiteName, a.RestoredSiteWebURL} {
+		addText(&e, w.restored[i], text)
+	}
 	if a.Problem != nil {
 		e.Add("error", a.Problem)
 	}
@@ -81,46 +77,46 @@ func (s *Server) getSession(x *exchange) (reply, error) {
 // createSession serves POST of a restore session. It begins as a draft.
 func (s *Server) createSession(x *exchange) (reply, error) {
 	b := x.body
-	if err := b.Only(driveSession, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", artifactSet, granularSet)...); err != nil {
+	w, err := posted(x, sessionsOf, backup.InvalidRequest)
+	if err != nil {
 		return reply{}, err
 	}
-	if err := concrete(x, sessionSet, driveSession, backup.InvalidRequest); err != nil {
+	if err := b.Only(w.sessions.name, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", w.artifacts.set, w.granular.set)...); err != nil {
 		return reply{}, err
 	}
-	if b.Has(granularSet) {
-		return s.createGranular(x)
+	if b.Has(w.granular.set) {
+		return s.createGranular(x, w)
 	}
-	items, given, err := b.Objects(artifactSet)
+	items, given, err := b.Objects(w.artifacts.set)
 	if err != nil {
 		return reply{}, err
 	}
 	switch {
 	case given && len(items) == 0:
-		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(artifactSet)
+		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(w.artifacts.set)
 	case len(items) > backup.MaxArtifactsPerRequest:
-		return reply{}, backup.Fail(backup.RestoreArtifactsLimitBreached, "One request may name at most 50 artifacts. Add the others with PATCH.").On(artifactSet)
+		return reply{}, backup.Fail(backup.RestoreArtifactsLimitBreached, "One request may name at most 50 artifacts. Add the others with PATCH.").On(w.artifacts.set)
 	}
 	artifacts := make([]catalog.NewArtifact, len(items))
 	for i, item := range items {
-		if artifacts[i], err = newArtifact(item); err != nil {
+		if artifacts[i], err = w.newArtifact(item); err != nil {
 			return reply{}, err
 		}
 	}
 	if err := checkArtifacts(artifacts); err != nil {
 		return reply{}, err
 	}
-	v, err := s.catalog.CreateSession(x.ctx(), x.tenant(), backup.OneDrive, backup.RestoreStandard, artifacts, s.stamp(x))
+	v, err := s.catalog.CreateSession(x.ctx(), x.tenant(), w.kind, backup.RestoreStandard, artifacts, s.stamp(x))
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, driveSessionSet, driveSessionSet+"/"+string(v.ID), s.sessionView(x, v))
+	return created(x, w.sessions.set, w.sessions.set+"/"+string(v.ID), s.sessionView(x, v))
 }
 
 // newArtifact reads an artifact that a request adds.
-func newArtifact(o *odata.Object) (catalog.NewArtifact, error) {
+func (w *workload) newArtifact(o *odata.Object) (catalog.NewArtifact, error) {
 	var n catalog.NewArtifact
-	if err := o.Only(driveArtifact, append(readOnly, "restorePoint", "destinationType", "startDateTime", "completionDateTime",
-		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl")...); err != nil {
+	if err := o.Only(w.artifacts.name, slices.Concat(readOnly, w.artifacts.properties)...); err != nil {
 		return n, err
 	}
 	point, err := pointReference(o)
@@ -184,14 +180,18 @@ func checkArtifacts(list []catalog.NewArtifact) error {
 // updateSession serves PATCH of a restore session: artifacts to add and remove.
 func (s *Server) updateSession(x *exchange) (reply, error) {
 	id := guid[sessionID](x, "id")
-	if x.body.Has(granularDelta) {
-		return s.updateGranular(x, id)
-	}
-	items, err := sessionEdit(x.body)
+	w, err := s.wordsOfSession(x, id)
 	if err != nil {
 		return reply{}, err
 	}
-	changes, err := artifactChanges(items)
+	if x.body.Has(w.granular.delta()) {
+		return s.updateGranular(x, w, id)
+	}
+	items, err := w.sessionEdit(x.body)
+	if err != nil {
+		return reply{}, err
+	}
+	changes, err := w.artifactChanges(items)
 	if err != nil {
 		return reply{}, cmp.Or(s.editable(x, id), err)
 	}
@@ -215,12 +215,12 @@ func (s *Server) updateSession(x *exchange) (reply, error) {
 			results[i].Add("id", c.ID)
 			results[i].Add("@removed", map[string]string{"reason": "changed"})
 		default:
-			results[i] = artifactView(o.Artifact, c.ContentID)
+			results[i] = artifactView(w, o.Artifact, c.ContentID)
 			results[i].Add("createdDateTime", odata.FormatTime(o.Artifact.Created))
 		}
 	}
 	e := s.sessionView(x, v)
-	e.Add(artifactDelta, results)
+	e.Add(w.artifacts.delta(), results)
 	r, err := show(x, http.StatusOK, x.set(), e)
 	r.wrote = !x.prefer.Minimal
 	return r, err
@@ -237,13 +237,14 @@ func (s *Server) editable(x *exchange, id sessionID) error {
 }
 
 // sessionEdit reads the delta of a PATCH.
-func sessionEdit(b *odata.Object) ([]odata.Change, error) {
-	for set, delta := range map[string]string{artifactSet: artifactDelta, granularSet: granularDelta} {
-		if b.Has(set) {
-			return nil, backup.Fail(backup.InvalidPatchRequest, "The artifacts of a session are changed with '"+delta+"', which says what to add and what to remove.").On(set)
+func (w *workload) sessionEdit(b *odata.Object) ([]odata.Change, error) {
+	for _, c := range []collection{w.artifacts, w.granular} {
+		if b.Has(c.set) {
+			return nil, backup.Fail(backup.InvalidPatchRequest, "The artifacts of a session are changed with '"+c.delta()+"', which says what to add and what to remove.").On(c.set)
 		}
 	}
-	if err := b.Only(driveSession, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", artifactDelta)...); err != nil {
+	artifactDelta := w.artifacts.delta()
+	if err := b.Only(w.sessions.name, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", artifactDelta)...); err != nil {
 		return nil, err
 	}
 	items, given, err := b.Changes(artifactDelta)
@@ -254,16 +255,16 @@ func sessionEdit(b *odata.Object) ([]odata.Change, error) {
 }
 
 // artifactChanges finds out what each item of a delta means.
-func artifactChanges(items []odata.Change) ([]catalog.ArtifactChange, error) {
+func (w *workload) artifactChanges(items []odata.Change) ([]catalog.ArtifactChange, error) {
 	if len(items) > backup.MaxArtifactsPerRequest {
-		return nil, backup.Fail(artifactsLimitOnUpdate, "One request may name at most 50 artifacts. Send several.").On(artifactDelta)
+		return nil, backup.Fail(artifactsLimitOnUpdate, "One request may name at most 50 artifacts. Send several.").On(w.artifacts.delta())
 	}
 	out := make([]catalog.ArtifactChange, len(items))
 	var added []catalog.NewArtifact
 	removed := map[backup.ArtifactID]bool{}
 	for i, c := range items {
 		if !c.Removed {
-			n, err := newArtifact(c.Object)
+			n, err := w.newArtifact(c.Object)
 			if err != nil {
 				return nil, err
 			}
@@ -307,18 +308,16 @@ func (s *Server) artifacts(x *exchange) func(catalog.Page) (catalog.List[backup.
 	}
 }
 
-// ofSession is the driveRestoreArtifacts of the session of the address, as
-// contexts name them.
-func ofSession(x *exchange) string {
-	return driveSessionSet + "('" + x.r.PathValue("id") + "')/" + artifactSet
+// ofSession is a collection of the session of the address, as contexts name it.
+func ofSession(x *exchange, c collection) string {
+	return c.of(x.route.of.sessions, x.r.PathValue("id"))
 }
 
-// listArtifacts serves the driveRestoreArtifacts of a session, each with its
-// restore point.
+// listArtifacts serves the artifacts of a session, each with its restore point.
 func (s *Server) listArtifacts(x *exchange) (reply, error) {
 	return list(s, x, listing[backup.Artifact]{
-		set: ofSession(x), fetch: s.artifacts(x),
-		view: func(a backup.Artifact) (odata.Entity, error) { return artifactView(a, ""), nil },
+		set: ofSession(x, x.route.of.artifacts), fetch: s.artifacts(x),
+		view: func(a backup.Artifact) (odata.Entity, error) { return artifactView(x.route.of, a, ""), nil },
 	})
 }
 
@@ -337,7 +336,7 @@ func (s *Server) getArtifact(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, ofSession(x), artifactView(a, ""))
+	return show(x, http.StatusOK, ofSession(x, x.route.of.artifacts), artifactView(x.route.of, a, ""))
 }
 
 // getArtifactPoint serves the restorePoint of an artifact.

@@ -11,18 +11,19 @@ import (
 
 type unitID = backup.UnitID
 
-// unitView shows a driveProtectionUnit. Whose drive it is has a name only for
-// callers that are users. contentID is the client's own name for it, if it was
+// unitView shows a unit. What it is of is called by name only for callers that
+// are users. contentID is the client's own name for it, if it was
 // part of a delta.
 func (s *Server) unitView(x *exchange, u backup.Unit, contentID string) odata.Entity {
-	e := odata.Entity{Type: driveUnit, Path: root + "/" + unitSet + "('" + string(u.ID) + "')"}
+	w := wordsOf(u.Workload)
+	e := odata.Entity{Type: w.units.name, Path: root + "/" + unitSet + "('" + string(u.ID) + "')"}
 	addContentID(&e, contentID)
 	e.Add("id", u.ID)
 	addText(&e, "policyId", string(u.Policy))
-	e.Add("directoryObjectId", u.Directory)
+	e.Add(w.subject, u.Directory)
 	if x.caller.Delegated {
-		addText(&e, "displayName", u.DisplayName)
-		addText(&e, "email", u.Email)
+		addText(&e, w.called[0], u.DisplayName)
+		addText(&e, w.called[1], u.Email)
 	}
 	e.Add("status", evolved(s, x, u.Status, backup.UnitOffboardRequested, backup.UnitOffboarded, backup.UnitCancelOffboardRequested))
 	e.Add("protectionSources", sources(u.Sources))
@@ -62,14 +63,14 @@ func (s *Server) unitList(x *exchange, set string, policy policyID) (reply, erro
 	})
 }
 
-// listUnits serves protectionUnits, its cast to drives, and
-// driveProtectionUnits: the units of the tenant.
+// listUnits serves protectionUnits, its casts, and the sets by workload: the
+// units of the tenant.
 func (s *Server) listUnits(x *exchange) (reply, error)  { return s.unitList(x, x.set(), "") }
 func (s *Server) countUnits(x *exchange) (reply, error) { return count(x, s.units(x, "")) }
 
-// listPolicyUnits serves the driveProtectionUnits of a policy.
+// listPolicyUnits serves the units of a policy.
 func (s *Server) listPolicyUnits(x *exchange) (reply, error) {
-	return s.unitList(x, driveUnitSet, guid[policyID](x, "id"))
+	return s.unitList(x, x.route.of.units.set, guid[policyID](x, "id"))
 }
 
 func (s *Server) countPolicyUnits(x *exchange) (reply, error) {
@@ -98,7 +99,7 @@ func (s *Server) getPolicyUnit(x *exchange) (reply, error) {
 	if u.Policy != policy {
 		return reply{}, backup.Fail(backup.ProtectionUnitNotFound, "There is no such unit in this policy.")
 	}
-	return show(x, http.StatusOK, driveUnitSet, s.unitView(x, u, ""))
+	return show(x, http.StatusOK, x.route.of.units.set, s.unitView(x, u, ""))
 }
 
 // offboardUnit asks for the end of a unit's backups.

@@ -20,22 +20,7 @@ type entityType struct {
 }
 
 var (
-	policyType = &entityType{name: drivePolicy, properties: []string{"id", "displayName", "status", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.PolicyProperties,
-		expands: []string{driveUnitSet, ruleSet, bulkJobSet}}
-	unitType = &entityType{name: driveUnit, properties: []string{"id", "policyId", "directoryObjectId", "displayName", "email", "status", "protectionSources",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error", "offboardRequestedDateTime"}, listed: catalog.UnitProperties}
-	bulkJobType = &entityType{name: driveBulkJob, properties: []string{"id", "displayName", "status", "drives", "directoryObjectIds",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error"}, listed: catalog.BulkJobProperties}
-	ruleType = &entityType{name: driveRule, properties: []string{"id", "driveExpression", "isAutoApplyEnabled", "status",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime", "error"}, listed: catalog.RuleProperties}
-	pointType   = &entityType{name: restorePoint, properties: []string{"id", "protectionDateTime", "expirationDateTime", "tags", "protectionUnit"}}
-	sessionType = &entityType{name: driveSession, properties: []string{"id", "status", "restoreJobType", "restoreSessionArtifactCount", "error", "completedDateTime",
-		"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}, listed: catalog.SessionProperties}
-	artifactType = &entityType{name: driveArtifact, properties: []string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime",
-		"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"}, listed: catalog.ArtifactProperties, expands: []string{restorePoint}}
-	browseType = &entityType{name: driveBrowse, properties: []string{"id", "restorePointId", "restorePointDateTime", "status", "createdDateTime", "expirationDateTime",
-		"backupSizeInBytes", "error", "directoryObjectId"}, listed: catalog.BrowseProperties}
+	pointType      = &entityType{name: restorePoint, properties: []string{"id", "protectionDateTime", "expirationDateTime", "tags", "protectionUnit"}}
 	serviceType    = &entityType{name: "backupRestoreRoot", properties: []string{"id", "serviceStatus"}}
 	serviceAppType = &entityType{name: serviceApp, properties: []string{"id", "application", "status", "registrationDateTime", "effectiveDateTime", "lastModifiedBy", "lastModifiedDateTime"},
 		listed: catalog.ServiceAppProperties}

@@ -1,0 +1,184 @@
+package graphapi
+
+import (
+	"slices"
+	"strings"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+)
+
+// A workload is how the API speaks of one of the services that are protected.
+// The three differ in words, and these nearly all follow from two: the name of
+// the service and the name of what a unit is of. Routes, views, readers of
+// bodies and $metadata take their words from here.
+type workload struct {
+	kind backup.Workload
+
+	subject    string    // the member that names what a unit is of
+	formerly   string    // its former name, which is still read; "" if it had none
+	called     [2]string // the members that say what that is called: its name, and its address
+	expression string    // the member that holds what a rule matches
+	addresses  string    // the list that names subjects by their addresses
+	ids        string    // the list that names them by their ids
+
+	// For messages: what a unit is of, in one word and as the subject says it, and
+	// what is protected, one and many.
+	owner, meaning, thing, things string
+	address                       string // what an entry of addresses is
+	isAddress                     func(string) bool
+	badAddress                    backup.Code // of an entry that is none
+
+	policies, units, rules, bulkJobs           collection
+	sessions, artifacts, granular, bulkRestore collection
+	browses                                    collection
+	restored                                   []string // the members that say where an artifact was restored to
+}
+
+// A collection is a set of the API and the type of what is in it.
+type collection struct {
+	set string
+	*entityType
+}
+
+// delta is the member that changes a collection in an update.
+func (c collection) delta() string { return c.set + "@delta" }
+
+// of is the collection as it is found below an entity of the set above.
+func (c collection) of(above collection, id string) string {
+	return above.set + "('" + id + "')/" + c.set
+}
+
+// oneDrive is users' drives.
+var oneDrive = describe(backup.OneDrive, "drive", workload{
+	subject: "directoryObjectId", formerly: "userId", called: [2]string{"displayName", "email"},
+	addresses: "drives", ids: "directoryObjectIds",
+	owner: "owner", meaning: "the GUID of the drive's owner", thing: "drive", things: "drives",
+	address: "an e-mail address", isAddress: isMailAddress, badAddress: backup.BulkRestoreInvalidEmail,
+	restored: []string{"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"},
+})
+
+// workloads are those that are served.
+var workloads = []*workload{oneDrive}
+
+// wordsOf returns how the API speaks of a workload.
+func wordsOf(kind backup.Workload) *workload {
+	for _, w := range workloads {
+		if w.kind == kind {
+			return w
+		}
+	}
+	return oneDrive // what the catalog holds is of a workload that is served
+}
+
+// These pick the collection of a workload that corresponds to a set of all.
+func policiesOf(w *workload) collection { return w.policies }
+func unitsOf(w *workload) collection    { return w.units }
+func sessionsOf(w *workload) collection { return w.sessions }
+func browsesOf(w *workload) collection  { return w.browses }
+
+// posted returns the workload of an entity that is posted. One that is posted to
+// a set of several types must say which of them it is; code is the answer to
+// one that does not.
+func posted(x *exchange, in func(*workload) collection, code backup.Code) (*workload, error) {
+	if x.route.of != nil {
+		return x.route.of, nil
+	}
+	typ, given, err := x.body.Type()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, w := range workloads {
+		if given && in(w).name == typ {
+			return w, nil
+		}
+		names = append(names, "'#microsoft.graph."+in(w).name+"'")
+	}
+	if given {
+		return nil, backup.Fail(backup.InvalidRequest, "The @odata.type is none of those of this set, "+strings.Join(names, ", ")+".").On("@odata.type")
+	}
+	return nil, backup.Fail(code, "This set holds several types: say which with '@odata.type': "+strings.Join(names, " or ")+".").On("@odata.type")
+}
+
+// wordsOfPolicy returns the workload of a policy that is to be changed.
+func (s *Server) wordsOfPolicy(x *exchange, id policyID) (*workload, error) {
+	if x.route.of != nil {
+		return x.route.of, nil
+	}
+	p, err := s.catalog.Policy(x.ctx(), x.tenant(), id)
+	return wordsOf(p.Workload), err
+}
+
+// wordsOfSession returns the workload of a restore session that is to be changed.
+func (s *Server) wordsOfSession(x *exchange, id sessionID) (*workload, error) {
+	if x.route.of != nil {
+		return x.route.of, nil
+	}
+	v, err := s.catalog.Session(x.ctx(), x.tenant(), id)
+	return wordsOf(v.Workload), err
+}
+
+// either is what query options may name of a collection of w or, without w, of
+// the set of all.
+func either(w *workload, base string, in func(*workload) collection) *entityType {
+	if w == nil {
+		return all(base, in)
+	}
+	return in(w).entityType
+}
+
+// all is what the entities of every workload have in common in a set of all, as
+// query options may name it: base is the type that theirs are derived from.
+func all(base string, in func(*workload) collection) *entityType {
+	one := *in(workloads[0]).entityType
+	t := &entityType{name: base, listed: one.listed}
+	for _, w := range workloads {
+		for _, p := range in(w).properties {
+			if !slices.Contains(t.properties, p) {
+				t.properties = append(t.properties, p)
+			}
+		}
+		for _, e := range in(w).expands {
+			if !slices.Contains(t.expands, e) {
+				t.expands = append(t.expands, e)
+			}
+		}
+	}
+	return t
+}
+
+func isMailAddress(s string) bool {
+	at := strings.IndexByte(s, '@')
+	return at > 0 && at < len(s)-1 && !strings.ContainsAny(s, " \t\r\n")
+}
+
+func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// describe completes w, whose service is named by kind, and whose units are
+// called by noun.
+func describe(kind backup.Workload, noun string, w workload) *workload {
+	service, title := string(kind), upperFirst(noun)
+	stamps := []string{"createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}
+	with := func(lists ...[]string) []string { return slices.Concat(lists...) }
+
+	w.kind, w.expression = kind, noun+"Expression"
+	w.units = collection{noun + "ProtectionUnits", &entityType{name: noun + "ProtectionUnit", listed: catalog.UnitProperties,
+		properties: with([]string{"id", "policyId", w.subject, w.called[0], w.called[1], "status", "protectionSources"}, stamps, []string{"error", "offboardRequestedDateTime"})}}
+	w.rules = collection{noun + "InclusionRules", &entityType{name: noun + "ProtectionRule", listed: catalog.RuleProperties,
+		properties: with([]string{"id", w.expression, "isAutoApplyEnabled", "status"}, stamps, []string{"error"})}}
+	w.bulkJobs = collection{noun + "ProtectionUnitsBulkAdditionJobs", &entityType{name: noun + "ProtectionUnitsBulkAdditionJob", listed: catalog.BulkJobProperties,
+		properties: with([]string{"id", "displayName", "status", w.addresses, w.ids}, stamps, []string{"error"})}}
+	w.policies = collection{service + "ProtectionPolicies", &entityType{name: service + "ProtectionPolicy", listed: catalog.PolicyProperties,
+		expands:    []string{w.units.set, w.rules.set, w.bulkJobs.set},
+		properties: with([]string{"id", "displayName", "status", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount"}, stamps)}}
+	w.sessions = collection{service + "RestoreSessions", &entityType{name: service + "RestoreSession", listed: catalog.SessionProperties,
+		properties: with([]string{"id", "status", "restoreJobType", "restoreSessionArtifactCount", "error", "completedDateTime"}, stamps)}}
+	w.artifacts = collection{noun + "RestoreArtifacts", &entityType{name: noun + "RestoreArtifact", listed: catalog.ArtifactProperties, expands: []string{restorePoint},
+		properties: with([]string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime"}, w.restored)}}
+	w.granular = collection{"granular" + title + "RestoreArtifacts", &entityType{name: "granular" + title + "RestoreArtifact"}}
+	w.bulkRestore = collection{noun + "RestoreArtifactsBulkAdditionRequests", &entityType{name: noun + "RestoreArtifactsBulkAdditionRequest"}}
+	w.browses = collection{service + "BrowseSessions", &entityType{name: service + "BrowseSession", listed: catalog.BrowseProperties,
+		properties: []string{"id", "restorePointId", "restorePointDateTime", "status", "createdDateTime", "expirationDateTime", "backupSizeInBytes", "error", w.subject}}}
+	return &w
+}
