@@ -144,6 +144,8 @@ func (c *Console) route() {
 	page("POST /console/policies/{id}/add", addPeople)
 	page("GET /console/policies/{id}/explain", explainUnit)
 	page("GET /console/units", listUnits)
+	page("GET /console/units/{id}", showUnit)
+	page("GET /console/points/{id}", showPoint)
 	page("GET /console/jobs", listJobs)
 	page("GET /console/jobs/{id}", showJob)
 	page("/console/", func(*visit) error { return errNoPage })

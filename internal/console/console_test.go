@@ -114,6 +114,9 @@ func (w *world) api(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	w.asked = append(w.asked, call{r.Method, path, r.Header.Get("Authorization"), r.URL.Query(), string(body)})
 	answer, ok := w.answers[r.Method+" "+path+"?"+r.URL.RawQuery]
+	if token := r.URL.Query().Get("$skiptoken"); !ok && token != "" {
+		answer, ok = w.answers[r.Method+" "+path+"#"+token]
+	}
 	if !ok {
 		answer, ok = w.answers[r.Method+" "+path]
 	}

@@ -149,8 +149,8 @@ func faults(page string) (all []string) {
 					say("an <img> has no alt")
 				}
 			case "svg":
-				if attr(n, "aria-hidden") != "true" && attr(n, "role") != "img" {
-					say("an <svg> is neither hidden nor an image")
+				if attr(n, "aria-hidden") != "true" && attr(n, "role") != "img" && attr(n, "role") != "group" {
+					say("an <svg> is neither hidden nor an image or a group")
 				}
 			case "form":
 				if attr(n, "method") == "post" {

@@ -15,7 +15,7 @@ import (
 
 var (
 	aPolicy = map[string]any{"id": policyID, "displayName": "Everyone", "status": "inactive", "protectionPolicyArtifactCount": map[string]any{"total": 0},
-		"retentionSettings": []any{map[string]any{"interval": "PT10M", "period": "P2W"}, map[string]any{"interval": "P1W", "period": "P1Y"}}}
+		"retentionSettings": []any{map[string]any{"interval": "R/PT10M", "period": "P2W"}, map[string]any{"interval": "P1W", "period": "P1Y"}}}
 	aUnit = map[string]any{"id": unitID, "policyId": policyID, "directoryObjectId": ownerID, "displayName": "Amala <Rao>", "email": "amala@contoso.com",
 		"status": "protected", "error": map[string]any{"code": "x", "message": "2 items could not be read."}}
 )

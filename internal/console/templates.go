@@ -41,7 +41,10 @@ func parsePages() map[string]*template.Template {
 
 var funcs = template.FuncMap{
 	"static": staticURL, "ago": ago, "when": when, "plural": plural, "bytes": size, "iso": iso, "short": short, "period": period,
-	"sections": func() []section { return sections },
+	"list":       func(all ...string) []string { return all },
+	"times":      func(a, b int) int { return a * b },
+	"stripWidth": func(s strip) int { return 20 * len(s.Cells) },
+	"sections":   func() []section { return sections },
 	"sorts": func() []section {
 		return []section{{"added", "Newest first"}, {"changed", "Last changed first"}, {"name", "Name"}, {"-name", "Name, backwards"}}
 	},
@@ -175,7 +178,7 @@ func short(id string) string {
 	return head
 }
 
-var isoPeriod = regexp.MustCompile(`^P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?$`)
+var isoPeriod = regexp.MustCompile(`^(?:R/)?P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?$`)
 
 // period is an ISO 8601 duration in words.
 func period(text string) string {
