@@ -103,14 +103,19 @@ func numbered(name string, n int) string {
 	return strings.TrimSuffix(name, ext) + " " + strconv.Itoa(n) + ext
 }
 
-// wrote takes down what became of a folder in which we changed something.
+// wrote takes down what became of a folder in which we changed something. A
+// time that a client gave the folder stays, as it does at the service.
 func (d *drive) wrote(folder *item) {
 	dir, err := d.openFolder(folder.path())
 	if err != nil {
 		return // the next scan will tell
 	}
 	defer dir.Close()
-	if st, err := statOf(dir); err == nil {
+	st, err := statOf(dir)
+	if err == nil && folder.kept && st.mtime != folder.mtime && setTime(dir, ".", folder.mtime.time()) == nil {
+		st, err = statOf(dir)
+	}
+	if err == nil {
 		d.look(folder, st)
 		// Another program may have put something there in the same instant.
 		folder.unsure = true
@@ -204,6 +209,10 @@ func (s *Service) createFolder(r *request, p place, t target) error {
 // setTimes gives an item the times that a client names.
 func (d *drive) setTimes(it *item, times fileTimes) error {
 	changed := false
+	if times.Modified != nil && it.kind == isFolder && !it.kept {
+		it.kept = true
+		d.write(it)
+	}
 	if times.Modified != nil && momentOf(*times.Modified) != it.mtime {
 		if err := d.setTime(it, *times.Modified); err != nil {
 			return onDisk(err)

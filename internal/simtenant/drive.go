@@ -44,6 +44,7 @@ type item struct {
 	stale  bool   // the content must be read before the item is shown
 	unsure bool   // the content may have changed without a trace: look again
 	denied bool   // the content cannot be read
+	kept   bool   // of a folder: its mtime is one that a client set
 	gone   bool   // a tombstone
 	from   string // the parent's id, of a tombstone, and while a journal is read
 
@@ -88,10 +89,14 @@ type drive struct {
 	warned     map[string]bool
 }
 
-// How many drives and how many items stay in memory while nobody uses them.
+// How many drives and how many items stay in memory while nobody uses them. A
+// drive that was used a moment ago is in use, whatever its size: who reads it
+// page by page will come back, and a journal that is read anew for each page
+// never lets a large drive be read to its end.
 const (
 	keepDrives = 64
 	keepItems  = 400_000
+	momentAgo  = time.Minute
 )
 
 // with runs fn on the drive at p, alone. What fn did to the state is in the
@@ -126,7 +131,7 @@ func (s *Service) release(d *drive) {
 // dropIdle lets go of the drives that were idle longest, while there are too
 // many. Callers hold s.mu.
 func (s *Service) dropIdle() {
-	for len(s.drives) > keepDrives || s.held > keepItems {
+	for len(s.drives) > keepDrives || s.held > s.keepItems {
 		var oldest *drive
 		var key string
 		for id, d := range s.drives {
@@ -134,7 +139,7 @@ func (s *Service) dropIdle() {
 				oldest, key = d, id
 			}
 		}
-		if oldest == nil {
+		if oldest == nil || len(s.drives) <= keepDrives && time.Since(oldest.used) < momentAgo {
 			return
 		}
 		s.held -= oldest.held

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"holdfast/internal/backup"
 )
@@ -51,6 +53,7 @@ type record struct {
 	Stale   bool   `json:"x,omitempty"`
 	Unsure  bool   `json:"u,omitempty"`
 	Denied  bool   `json:"d,omitempty"`
+	Kept    bool   `json:"f,omitempty"`
 }
 
 func (d *drive) journalPath() string {
@@ -208,7 +211,7 @@ func (rec record) item() *item {
 	it := &item{
 		id: rec.ID, from: rec.Parent, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
 		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
-		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied,
+		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied, kept: rec.Kept,
 	}
 	copy(it.strong[:], rec.Strong)
 	switch rec.Kind {
@@ -234,7 +237,7 @@ func (d *drive) record(it *item) record {
 	}
 	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
-	rec.ETag, rec.CTag = it.etag, it.ctag
+	rec.ETag, rec.CTag, rec.Kept = it.etag, it.ctag, it.kept
 	if it.kind == isFile {
 		rec.Size, rec.Hash, rec.Stale, rec.Unsure, rec.Denied = it.size, it.hash, it.stale, it.unsure, it.denied
 		if it.ctag > 0 {
@@ -244,25 +247,96 @@ func (d *drive) record(it *item) record {
 	return rec
 }
 
+// line appends rec to b as a line of the journal. It is what encoding/json would
+// write, in a tenth of the time: a large drive has a million of them.
+func (rec record) line(b []byte) []byte {
+	text := func(key, s string) {
+		if s == "" {
+			return
+		}
+		b = append(b, `,"`+key+`":`...)
+		if plainText(s) {
+			b = append(append(append(b, '"'), s...), '"')
+			return
+		}
+		quoted, _ := json.Marshal(s) // a string can always be
+		b = append(b, quoted...)
+	}
+	number := func(key string, n int64) {
+		if n != 0 {
+			b = strconv.AppendInt(append(b, `,"`+key+`":`...), n, 10)
+		}
+	}
+	unsigned := func(key string, n uint64) {
+		if n != 0 {
+			b = strconv.AppendUint(append(b, `,"`+key+`":`...), n, 10)
+		}
+	}
+	at := func(key string, m moment) {
+		if m != (moment{}) {
+			b = m.append(append(b, `,"`+key+`":`...))
+		}
+	}
+	is := func(key string, yes bool) {
+		if yes {
+			b = append(b, `,"`+key+`":true`...)
+		}
+	}
+	b = strconv.AppendInt(append(b, `{"s":`...), rec.Seq, 10)
+	b = append(append(append(b, `,"i":"`...), rec.ID...), '"')
+	text("p", rec.Parent)
+	text("n", rec.Name)
+	number("k", int64(rec.Kind))
+	number("g", int64(rec.Was))
+	number("z", rec.Size)
+	at("m", rec.Mtime)
+	number("c", rec.Ctime)
+	unsigned("v", rec.Dev)
+	unsigned("o", rec.Ino)
+	number("b", rec.Birth)
+	at("a", rec.Created)
+	number("w", rec.Noticed)
+	text("q", rec.Hash)
+	if len(rec.Strong) > 0 {
+		b = append(b, `,"h":"`...)
+		b = append(base64.StdEncoding.AppendEncode(b, rec.Strong), '"')
+	}
+	number("e", int64(rec.ETag))
+	number("t", int64(rec.CTag))
+	is("x", rec.Stale)
+	is("u", rec.Unsure)
+	is("d", rec.Denied)
+	is("f", rec.Kept)
+	return append(b, '}', '\n')
+}
+
+// plainText reports whether s stands for itself between the quotes of JSON.
+func plainText(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 // flush writes what changed. A cursor that a client holds afterwards is good
 // after a crash of the process.
 func (d *drive) flush() error {
 	if len(d.dirty) == 0 {
 		return nil
 	}
-	if d.lines+len(d.dirty) > 2*len(d.items)+1000 {
+	if d.lines+len(d.dirty) > 4*len(d.items)+1000 {
 		return d.compact()
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
+	// Lines go out as they are made: a first look at a large drive would fill
+	// the memory otherwise.
+	w := bufio.NewWriterSize(d.journal, 64<<10)
 	for _, it := range d.dirty {
-		if err := enc.Encode(d.record(it)); err != nil {
-			return fmt.Errorf("write journal: %w", err)
-		}
+		w.Write(d.record(it).line(w.AvailableBuffer()))
 		it.dirty = false
 	}
-	if _, err := d.journal.Write(buf.Bytes()); err != nil {
+	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
 	d.lines += len(d.dirty)
@@ -307,7 +381,7 @@ func (d *drive) compact() error {
 		if err != nil {
 			break
 		}
-		err = enc.Encode(d.record(c.it))
+		_, err = w.Write(d.record(c.it).line(w.AvailableBuffer()))
 	}
 	if err == nil {
 		err = w.Flush()

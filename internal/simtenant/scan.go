@@ -257,7 +257,7 @@ func (d *drive) look(it *item, st stat) bool {
 		}
 		it.ctime = st.ctime
 		if it.mtime != st.mtime {
-			it.mtime = st.mtime
+			it.mtime, it.kept = st.mtime, false
 			it.etag++
 			d.touch(it)
 		}

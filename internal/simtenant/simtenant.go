@@ -66,6 +66,8 @@ type Service struct {
 	known  map[string]place  // every drive seen so far, by drive id
 	held   int               // items in loaded drives, roughly
 
+	keepItems int // how many of them may be idle
+
 	uploads uploads
 	signIns signIns
 }
@@ -92,7 +94,7 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, log: cfg.Log, clock: cfg.Clock, faults: cfg.Faults,
 		tenants: map[string]*tenant{}, sites: map[string]site{}, folders: map[string]site{},
 		drives: map[string]*drive{}, known: map[string]place{},
-		uploads: uploads{byID: map[string]*upload{}},
+		uploads: uploads{byID: map[string]*upload{}}, keepItems: keepItems,
 	}
 	if err := os.MkdirAll(filepath.Join(cfg.State, "drives"), 0o700); err != nil {
 		return nil, fmt.Errorf("make the simulated tenant's state folder: %w", err)

@@ -57,10 +57,14 @@ const simple = 9_000_000_000
 // MarshalJSON writes nanoseconds in one number where that can be, and else
 // seconds and nanoseconds.
 func (m moment) MarshalJSON() ([]byte, error) {
+	return m.append(nil), nil
+}
+
+func (m moment) append(b []byte) []byte {
 	if -simple < m.sec && m.sec < simple {
-		return strconv.AppendInt(nil, m.sec*1e9+int64(m.nsec), 10), nil
+		return strconv.AppendInt(b, m.sec*1e9+int64(m.nsec), 10)
 	}
-	return fmt.Appendf(nil, "[%d,%d]", m.sec, m.nsec), nil
+	return fmt.Appendf(b, "[%d,%d]", m.sec, m.nsec)
 }
 
 func (m *moment) UnmarshalJSON(b []byte) error {
