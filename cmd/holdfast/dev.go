@@ -171,7 +171,7 @@ func startDev(ctx context.Context, o devOptions, log *slog.Logger) (_ *devServer
 			return nil, fmt.Errorf("put in the sample policies: %w", err)
 		}
 	}
-	handler := d.handler(d.asKnown(d.sim.Handler()))
+	handler := wholeBatches(d.handler(d.asKnown(d.sim.Handler())))
 	d.serve(plain, nil, handler)
 	if tls != nil {
 		d.serve(tls, d.ca.config(), handler)
@@ -437,6 +437,21 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// wholeBatches has batches reach every route of the origin. One that is all the
+// Backup Storage API's is served there, and any other by asking origin for each
+// of its requests.
+func wholeBatches(origin http.Handler) http.Handler {
+	batch := simtenant.Batch(origin)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		paths, ok := simtenant.ReadBatch(r)
+		if ok && (!isAPI(r.URL.Path) || slices.ContainsFunc(paths, func(path string) bool { return !isAPI(path) })) {
+			batch.ServeHTTP(w, r)
+			return
+		}
+		origin.ServeHTTP(w, r)
+	})
 }
 
 // isAPI reports whether path is one of the Backup Storage API, in whatever

@@ -1,6 +1,16 @@
 package main
 
-import "testing"
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+)
 
 func TestWhatIsTheAPIs(t *testing.T) {
 	for path, want := range map[string]bool{
@@ -20,6 +30,40 @@ func TestWhatIsTheAPIs(t *testing.T) {
 	} {
 		if got := isAPI(path); got != want {
 			t.Errorf("isAPI(%q) = %v, want %v", path, got, want)
+		}
+	}
+}
+
+// A batch reaches every route of dev's origin, in both versions.
+func TestBatchesReachTheWholeOrigin(t *testing.T) {
+	var asked []string
+	h := wholeBatches(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.Path)
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"ok":true}`)
+	}))
+	for _, c := range []struct {
+		path, urls string
+		want       []string
+	}{
+		{"/v1.0/$batch", "/solutions/backupRestore", []string{"POST /v1.0/$batch"}},
+		{"/beta/$batch", "/solutions/backupRestore", []string{"GET /beta/solutions/backupRestore"}},
+		{"/v1.0/$batch", "/users /solutions/backupRestore", []string{"GET /v1.0/users", "GET /v1.0/solutions/backupRestore"}},
+		{"/v1.0/users", "", []string{"POST /v1.0/users"}},
+	} {
+		asked = nil
+		var requests []map[string]string
+		for i, u := range strings.Fields(c.urls) {
+			requests = append(requests, map[string]string{"id": fmt.Sprint(i), "method": "GET", "url": u})
+		}
+		body, err := json.Marshal(map[string]any{"requests": requests})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", c.path, bytes.NewReader(body)))
+		if w.Code != 200 || !slices.Equal(asked, c.want) {
+			t.Errorf("a batch for %s at %s = %d %s, which asked for %v, want %v", c.urls, c.path, w.Code, w.Body, asked, c.want)
 		}
 	}
 }

@@ -300,7 +300,7 @@ func (s *Service) patchItem(r *request, p place, t target) error {
 			}
 			to := target{id: in.Parent.ID}
 			if _, below, ok := strings.Cut(in.Parent.Path, "/root:"); ok && in.Parent.ID == "" {
-				if to, err = parseTarget("root:" + below); err != nil {
+				if to, _, err = parseTarget("root:" + below); err != nil {
 					return err
 				}
 			}

@@ -47,8 +47,8 @@ func parseCursor(token string) (c cursor, ok bool) {
 }
 
 // deltaToken finds a delta's token in any of its forms.
-func deltaToken(r *request, t target) string {
-	if name, arg, ok := strings.Cut(t.arg, "="); ok && strings.EqualFold(strings.TrimSpace(name), "token") {
+func deltaToken(r *request) string {
+	if name, arg, ok := strings.Cut(r.arg, "="); ok && strings.EqualFold(strings.TrimSpace(name), "token") {
 		if text, err := url.PathUnescape(arg); err == nil {
 			return strings.Trim(strings.TrimSpace(text), "'")
 		}
@@ -74,7 +74,7 @@ func (s *Service) delta(r *request, p place, t target) error {
 	if strings.Contains(strings.ToLower(r.Header.Get("Prefer")), "deltaexcludeparent") || r.Header.Get("deltaExcludeParent") != "" {
 		opts.NoAncestors = true
 	}
-	token := deltaToken(r, t)
+	token := deltaToken(r)
 	return s.on(r, p, func(d *drive) error {
 		ctx := r.Context()
 		start, err := d.base(t)

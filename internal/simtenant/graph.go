@@ -15,8 +15,18 @@ type request struct {
 	query   url.Values
 	base    string // origin and version, as in https://host/v1.0
 	arrived time.Time
-	status  int // of the answer
-	answer  any // what it holds
+
+	// What the address names, as far as it was read.
+	user   *User
+	group  *Group
+	site   site
+	place  place
+	target target
+	vars   map[string]string // of the route's path
+	arg    string            // of a function: what is between the parentheses
+
+	status int // of the answer
+	answer any // what it holds
 }
 
 // on runs fn on a drive and answers with what fn left in r, once the journal
@@ -57,6 +67,12 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		err = s.fragment(w, r)
 	case s.entra(w, r):
 	default:
+		if base, ok := isBatch(path); ok {
+			if _, err = s.authenticate(r); err == nil {
+				err = batch(w, r, base, http.HandlerFunc(s.serve))
+			}
+			break
+		}
 		err = s.graph(w, r)
 	}
 	if err != nil {
@@ -127,41 +143,40 @@ func value(rest string) (segment, remain string, err error) {
 	return segment, remain, nil
 }
 
+// route reads the resource that an address begins with, and serves what is
+// wanted of it.
 func (s *Service) route(r *request, rest string) error {
-	first, rest := word(rest)
+	first, below := word(rest)
 	switch first {
 	case "users":
-		return s.routeUsers(r, rest)
+		if name, _, _ := strings.Cut(below, "("); below != "" && literal(name) != "delta" {
+			return s.routeUsers(r, below)
+		}
 	case "groups":
-		return s.routeGroups(r, rest)
+		if below != "" {
+			return s.routeGroups(r, below)
+		}
 	case "sites":
-		return s.routeSites(r, rest)
+		return s.routeSites(r, below)
 	case "drives":
-		id, rest, err := value(rest)
+		id, below, err := value(below)
 		if err != nil || id == "" {
 			return noRoute()
 		}
-		p, err := s.placeByID(r.who, id)
-		if err != nil {
+		if r.place, err = s.placeByID(r.who, id); err != nil {
 			return err
 		}
-		return s.routeDrive(r, p, rest)
+		return s.routeDrive(r, below)
 	case "me":
 		if r.who.user == nil {
 			return badRequest("/me is only valid with delegated authentication.")
 		}
-		return s.routeUser(r, r.who.user, rest)
+		return s.routeUser(r, r.who.user, below)
 	}
-	return noRoute()
+	return s.dispatch(r, "", rest)
 }
 
 func (s *Service) routeUsers(r *request, rest string) error {
-	if rest == "" {
-		return s.only(r, http.MethodGet, s.listUsers)
-	}
-	if first, tail := word(rest); first == "delta" && tail == "" {
-		return s.only(r, http.MethodGet, s.usersDelta)
-	}
 	name, rest, err := value(rest)
 	if err != nil {
 		return err
@@ -177,34 +192,32 @@ func (s *Service) routeUsers(r *request, rest string) error {
 }
 
 func (s *Service) routeUser(r *request, u *User, rest string) error {
-	here := site{r.who.tenant, u}
-	first, rest := word(rest)
-	switch first {
-	case "":
-		return s.only(r, http.MethodGet, func(r *request) error { return s.getUser(r, u) })
+	r.user, r.site = u, site{r.who.tenant, u}
+	switch first, below := word(rest); first {
 	case "drive":
-		return s.routeDrive(r, place{here, documents}, rest)
+		r.place = place{r.site, documents}
+		return s.routeDrive(r, below)
 	case "drives":
-		if rest == "" {
-			return s.only(r, http.MethodGet, func(r *request) error { return s.listDrives(r, here) })
+		if below != "" {
+			return s.routeDrives(r, below)
 		}
-		id, rest, err := value(rest)
-		if err != nil {
-			return err
-		}
-		p, err := s.placeByID(r.who, id)
-		if err != nil || p.user != u {
-			return noItem()
-		}
-		return s.routeDrive(r, p, rest)
 	}
-	return noRoute()
+	return s.dispatch(r, "{user}", rest)
+}
+
+// routeDrives serves a drive that is named below its user or site.
+func (s *Service) routeDrives(r *request, rest string) error {
+	id, rest, err := value(rest)
+	if err != nil {
+		return err
+	}
+	if r.place, err = s.placeByID(r.who, id); err != nil || r.place.site != r.site {
+		return noItem()
+	}
+	return s.routeDrive(r, rest)
 }
 
 func (s *Service) routeGroups(r *request, rest string) error {
-	if rest == "" {
-		return s.only(r, http.MethodGet, s.listGroups)
-	}
 	id, rest, err := value(rest)
 	if err != nil {
 		return err
@@ -212,23 +225,10 @@ func (s *Service) routeGroups(r *request, rest string) error {
 	if err := r.who.need(readGroups); err != nil {
 		return err
 	}
-	g := r.who.tenant.groups[strings.ToLower(id)]
-	if g == nil {
+	if r.group = r.who.tenant.groups[strings.ToLower(id)]; r.group == nil {
 		return fail(http.StatusNotFound, "Request_ResourceNotFound", "There is no group "+quoted(id)+" in the directory.")
 	}
-	switch first, tail := word(rest); first {
-	case "":
-		return s.only(r, http.MethodGet, func(r *request) error { return s.getGroup(r, g) })
-	case "members", "transitivemembers":
-		if tail == "" || strings.EqualFold(tail, "microsoft.graph.user") {
-			path := first
-			if tail != "" {
-				path += "/" + tail
-			}
-			return s.only(r, http.MethodGet, func(r *request) error { return s.listMembers(r, g, path, tail != "") })
-		}
-	}
-	return noRoute()
+	return s.dispatch(r, "{group}", rest)
 }
 
 func (s *Service) routeSites(r *request, rest string) error {
@@ -244,44 +244,39 @@ func (s *Service) routeSites(r *request, rest string) error {
 	if !ok || here.tenant != r.who.tenant {
 		return noItem()
 	}
-	first, rest := word(rest)
-	switch {
-	case first == "":
-		return s.only(r, http.MethodGet, func(r *request) error { return s.getSite(r, here) })
+	r.site = here
+	switch first, below := word(rest); {
 	case first == "drive":
-		return s.routeDrive(r, place{here, documents}, rest)
-	case first == "drives" && rest == "":
-		return s.only(r, http.MethodGet, func(r *request) error { return s.listDrives(r, here) })
-	case first == "lists" && rest == "":
-		if r.Method == http.MethodGet {
-			return s.listLists(r, here)
-		}
-		return s.only(r, http.MethodPost, func(r *request) error { return s.createList(r, here) })
-	case first == "lists":
-		id, rest, err := value(rest)
+		r.place = place{here, documents}
+		return s.routeDrive(r, below)
+	case first == "drives" && below != "":
+		return s.routeDrives(r, below)
+	case first == "lists" && below != "":
+		id, below, err := value(below)
 		if err != nil {
 			return err
 		}
-		p, err := s.placeByList(here, id)
-		if err != nil {
+		if r.place, err = s.placeByList(here, id); err != nil {
 			return err
 		}
-		switch first, rest := word(rest); first {
-		case "":
-			return s.only(r, http.MethodGet, func(r *request) error { return s.getList(r, p) })
-		case "drive":
-			return s.routeDrive(r, p, rest)
+		if first, below := word(below); first == "drive" {
+			return s.routeDrive(r, below)
 		}
 	}
-	return noRoute()
+	return s.dispatch(r, "{site}", rest)
 }
 
-// only runs handle if the method is right.
-func (s *Service) only(r *request, method string, handle func(*request) error) error {
-	if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
-		return wrongMethod(method)
+// routeDrive serves r.place and what is in it.
+func (s *Service) routeDrive(r *request, rest string) (err error) {
+	rest = strings.TrimSuffix(rest, "/")
+	first, _, _ := strings.Cut(strings.ToLower(rest), "/")
+	if !strings.HasPrefix(first, "root") && !strings.HasPrefix(first, "items") {
+		return s.dispatch(r, "{drive}", rest)
 	}
-	return handle(r)
+	if r.target, rest, err = parseTarget(rest); err != nil {
+		return err
+	}
+	return s.dispatch(r, "{item}", rest)
 }
 
 func wrongMethod(allow ...string) error {
@@ -295,23 +290,22 @@ type target struct {
 	id     string   // empty is the root
 	path   []string // decoded names below it
 	byPath bool
-	action string // lower case; empty is the item itself
-	arg    string // of a function: what is between the parentheses
 }
 
-// actions are what may follow an item in an address.
+// actions are what may follow an item in an address: what is served, and what
+// Microsoft documents beyond that.
 var actions = map[string]bool{
-	"children": true, "delta": true, "content": true, "contentstream": true, "createuploadsession": true,
-	"permanentdelete": true, "copy": true, "versions": true, "permissions": true, "invite": true,
-	"createlink": true, "retentionlabel": true, "listitem": true, "checkout": true, "checkin": true,
-	"restore": true, "thumbnails": true, "search": true, "follow": true, "unfollow": true, "preview": true,
-	"analytics": true, "subscriptions": true, "workbook": true,
+	"retentionlabel": true, "listitem": true, "follow": true, "unfollow": true, "preview": true,
+	"analytics": true, "subscriptions": true, "workbook": true, "assignsensitivitylabel": true,
+	"extractsensitivitylabels": true, "validatepermission": true, "getactivitiesbyinterval": true,
+	"copy": true, "versions": true, "permissions": true, "invite": true, "createlink": true,
+	"checkout": true, "checkin": true, "restore": true, "thumbnails": true, "search": true,
 }
 
 func isAction(escaped string) bool {
 	first, _ := word(escaped)
 	name, _, _ := strings.Cut(first, "(")
-	return actions[name]
+	return actions[literal(name)]
 }
 
 // plainColons undoes what official SDKs do to an address by path: they put it
@@ -331,28 +325,28 @@ func plainColons(rest string) string {
 }
 
 // parseTarget reads the part of an address that follows a drive: root or
-// items/{id}, by path or not, and what is done with it.
-func parseTarget(rest string) (t target, err error) {
-	rest = plainColons(rest)
+// items/{id}, by path or not. It returns what of the address comes behind.
+func parseTarget(address string) (t target, rest string, err error) {
+	rest = plainColons(address)
 	first, rest := take(rest)
 	colon := strings.HasSuffix(first, ":")
 	switch strings.ToLower(strings.TrimSuffix(first, ":")) {
 	case "root":
 	case "items":
 		if colon {
-			return t, noRoute()
+			return t, "", noRoute()
 		}
 		var id string
 		id, rest = take(rest)
 		id, colon = strings.CutSuffix(id, ":")
 		if id, err = url.PathUnescape(id); err != nil || id == "" {
-			return t, noRoute()
+			return t, "", noRoute()
 		}
 		if !strings.EqualFold(id, "root") {
 			t.id = id
 		}
 	default:
-		return t, noRoute()
+		return t, "", noRoute()
 	}
 	if colon {
 		t.byPath = true
@@ -368,85 +362,18 @@ func parseTarget(rest string) (t target, err error) {
 		}
 		for name := range strings.SplitSeq(where, "/") {
 			if name, err = url.PathUnescape(name); err != nil {
-				return t, badRequest("The address is not well formed.")
+				return t, "", badRequest("The address is not well formed.")
 			}
 			for part := range strings.SplitSeq(name, "/") { // an encoded slash divides as well
 				switch part {
 				case "", ".":
 				case "..":
-					return t, badRequest("A path may not go up.").because("invalidPath")
+					return t, "", badRequest("A path may not go up.").because("invalidPath")
 				default:
 					t.path = append(t.path, part)
 				}
 			}
 		}
 	}
-	action, rest := take(rest)
-	if rest != "" {
-		// What lies below an action is not served, but is named in the answer.
-		action += "/" + rest
-	}
-	name, arg, call := strings.Cut(action, "(")
-	if call {
-		t.arg = strings.TrimSuffix(arg, ")")
-	}
-	name = strings.ToLower(name)
-	t.action = strings.TrimPrefix(name, "microsoft.graph.")
-	return t, nil
-}
-
-func (s *Service) routeDrive(r *request, p place, rest string) error {
-	if strings.Trim(rest, "/") == "" {
-		return s.only(r, http.MethodGet, func(r *request) error { return s.getDrive(r, p) })
-	}
-	if first, tail := word(rest); first == "list" && tail == "" {
-		return s.only(r, http.MethodGet, func(r *request) error { return s.getList(r, p) })
-	}
-	t, err := parseTarget(strings.TrimSuffix(rest, "/"))
-	if err != nil {
-		return err
-	}
-	write := r.Method != http.MethodGet && r.Method != http.MethodHead
-	need := readFiles
-	if write {
-		need = writeFiles
-	}
-	if err := r.who.need(need); err != nil {
-		return err
-	}
-	switch t.action {
-	case "":
-		switch r.Method {
-		case http.MethodGet, http.MethodHead:
-			return s.getItem(r, p, t)
-		case http.MethodPatch:
-			return s.patchItem(r, p, t)
-		case http.MethodDelete:
-			return s.deleteItem(r, p, t, false)
-		}
-		return wrongMethod("GET", "PATCH", "DELETE")
-	case "children":
-		if r.Method == http.MethodPost {
-			return s.createFolder(r, p, t)
-		}
-		return s.only(r, http.MethodGet, func(r *request) error { return s.listChildren(r, p, t) })
-	case "delta":
-		return s.only(r, http.MethodGet, func(r *request) error { return s.delta(r, p, t) })
-	case "content":
-		if r.Method == http.MethodPut {
-			return s.putContent(r, p, t)
-		}
-		return s.only(r, http.MethodGet, func(r *request) error { return s.getContent(r, p, t) })
-	case "contentstream":
-		return s.only(r, http.MethodGet, func(r *request) error { return s.streamContent(r, p, t) })
-	case "createuploadsession":
-		return s.only(r, http.MethodPost, func(r *request) error { return s.createUpload(r, p, t) })
-	case "permanentdelete":
-		return s.only(r, http.MethodPost, func(r *request) error { return s.deleteItem(r, p, t, true) })
-	}
-	name, _, _ := strings.Cut(t.action, "/")
-	if actions[name] {
-		return notSupported("'" + name + "' yet")
-	}
-	return noRoute()
+	return t, rest, nil
 }

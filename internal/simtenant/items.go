@@ -368,20 +368,61 @@ const (
 	itemsPageMax = 1000
 )
 
-// listChildren serves a folder by name, page by page. It is no snapshot: what
-// is renamed while it is read may be missed, as at the real service.
+// order is how a listing is sorted: by a key that is a text, and by name where
+// that is the same.
+type order struct {
+	key  func(*item) string
+	down bool
+}
+
+// orderOf reads $orderby.
+func orderOf(text string) (order, error) {
+	name, way, _ := strings.Cut(strings.TrimSpace(text), " ")
+	o := order{down: strings.EqualFold(strings.TrimSpace(way), "desc")}
+	switch strings.ToLower(name) {
+	case "", "name":
+		o.key = func(it *item) string { return it.name }
+	case "size":
+		o.key = func(it *item) string { return fmt.Sprintf("%020d", it.size) }
+	case "lastmodifieddatetime":
+		o.key = func(it *item) string { return fmt.Sprintf("%020d", it.noticed) }
+	default:
+		return o, badRequest("$orderby takes name, size or lastModifiedDateTime here, with or without asc or desc.").because("notSupported")
+	}
+	if !o.down && way != "" && !strings.EqualFold(strings.TrimSpace(way), "asc") {
+		return o, badRequest("$orderby takes one property, with or without asc or desc.").because("notSupported")
+	}
+	return o, nil
+}
+
+// mark is an item's place in the order.
+func (o order) mark(it *item) string { return o.key(it) + "\x00" + it.name }
+
+func (o order) compare(a, b string) int {
+	if o.down {
+		a, b = b, a
+	}
+	return cmp.Compare(a, b)
+}
+
+// listChildren serves a folder page by page. It is no snapshot: what is renamed
+// while it is read may be missed, as at the real service.
 func (s *Service) listChildren(r *request, p place, t target) error {
 	size, err := s.pageSize(r.query, itemsPage, itemsPageMax)
 	if err != nil {
 		return err
 	}
+	by, err := orderOf(option(r.query, "orderby"))
+	if err != nil {
+		return err
+	}
 	after, paging := "", false
 	if token := option(r.query, "skiptoken"); token != "" {
-		name, err := base64.RawURLEncoding.DecodeString(token)
+		mark, err := base64.RawURLEncoding.DecodeString(token)
 		if err != nil {
 			return badRequest("Invalid paging token.")
 		}
-		after, paging = string(name), true
+		after, paging = string(mark), true
 	}
 	return s.on(r, p, func(d *drive) error {
 		folder, err := d.find(r.Context(), t)
@@ -391,16 +432,29 @@ func (s *Service) listChildren(r *request, p place, t target) error {
 		if folder.kind != isFolder {
 			return fail(http.StatusNotFound, "itemNotFound", "A file has no children.")
 		}
+		type entry struct {
+			mark string
+			it   *item
+		}
+		var entries []entry
 		var page []*item
+		next := ""
 		for range 3 {
-			page = page[:0]
-			for name, it := range folder.children {
-				if !paging || name > after {
-					page = append(page, it)
+			entries = entries[:0]
+			for _, it := range folder.children {
+				if mark := by.mark(it); !paging || by.compare(mark, after) > 0 {
+					entries = append(entries, entry{mark, it})
 				}
 			}
-			slices.SortFunc(page, func(a, b *item) int { return cmp.Compare(a.name, b.name) })
-			again, err := d.recheck(r.Context(), folder, page[:min(size, len(page))])
+			slices.SortFunc(entries, func(a, b entry) int { return by.compare(a.mark, b.mark) })
+			next, page = "", page[:0]
+			for _, e := range entries[:min(size, len(entries))] {
+				page = append(page, e.it)
+			}
+			if len(entries) > size {
+				next = base64.RawURLEncoding.EncodeToString([]byte(entries[size-1].mark))
+			}
+			again, err := d.recheck(r.Context(), folder, page)
 			if err != nil {
 				return err
 			}
@@ -411,11 +465,7 @@ func (s *Service) listChildren(r *request, p place, t target) error {
 				break
 			}
 		}
-		next := ""
-		if len(page) > size {
-			next = base64.RawURLEncoding.EncodeToString([]byte(page[size-1].name))
-			page = page[:size]
-		}
+		page = slices.DeleteFunc(page, func(it *item) bool { return it.gone })
 		if err := d.settle(r.Context(), page...); err != nil {
 			return err
 		}
@@ -427,6 +477,9 @@ func (s *Service) listChildren(r *request, p place, t target) error {
 		out := map[string]any{
 			"@odata.context": r.base + "/$metadata#drives('" + url.PathEscape(v.driveID) + "')/items('" + folder.id + "')/children",
 			"value":          list,
+		}
+		if option(r.query, "count") != "" {
+			out["@odata.count"] = len(folder.children)
 		}
 		if next != "" {
 			out["@odata.nextLink"] = r.link("/drives/"+v.driveID+"/items/"+folder.id+"/children", "$skiptoken", next)

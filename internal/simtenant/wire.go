@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/internal/backup"
 )
@@ -77,7 +78,7 @@ func replyGraph(w http.ResponseWriter, status int, v any) error {
 	return reply(w, status, v)
 }
 
-// refuse writes err in Graph's error envelope.
+// refuse answers with err.
 func (s *Service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := errors.AsType[*refusal](err)
 	if !ok {
@@ -90,6 +91,11 @@ func (s *Service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if !ok {
 		e = fail(http.StatusInternalServerError, "generalException", "Something went wrong inside the simulated tenant; its log says what.")
 	}
+	e.write(w, r, s.clock())
+}
+
+// write writes e in Graph's error envelope.
+func (e *refusal) write(w http.ResponseWriter, r *http.Request, now time.Time) {
 	for k, v := range e.header {
 		w.Header()[k] = v
 	}
@@ -97,7 +103,7 @@ func (s *Service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="", authorization_uri="`+originOf(r)+`/common/oauth2/v2.0/authorize", client_id="00000003-0000-0000-c000-000000000000"`)
 	}
 	inner := map[string]any{
-		"date":              s.clock().UTC().Format("2006-01-02T15:04:05"),
+		"date":              now.UTC().Format("2006-01-02T15:04:05"),
 		"request-id":        w.Header().Get("request-id"),
 		"client-request-id": w.Header().Get("client-request-id"),
 	}

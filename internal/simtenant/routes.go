@@ -1,0 +1,207 @@
+package simtenant
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// A Route is something that Graph serves here: a method and a path, and what
+// comes of it. The table in docs/tenant.md is made of these.
+type Route struct {
+	Method  string
+	Path    string // {drive} and {item} stand for all the addresses of a drive and an item
+	Does    string // in one line
+	DoesNot string // of what Microsoft documents; empty if nothing is known to be missing
+	Options string // the query options that are served, without their dollar signs
+
+	need  permission
+	serve func(*Service, *request) error
+}
+
+// Routes returns all that Graph serves here, in the order of the documentation.
+func Routes() []Route { return slices.Clone(routes) }
+
+var routes []Route
+
+// What the routes serve of query options, by what they answer with.
+const (
+	ofOne  = "select"
+	ofList = "select top skiptoken"
+)
+
+func init() {
+	item := func(serve func(*Service, *request, place, target) error) func(*Service, *request) error {
+		return func(s *Service, r *request) error { return serve(s, r, r.place, r.target) }
+	}
+	onDrive := func(serve func(*Service, *request, place) error) func(*Service, *request) error {
+		return func(s *Service, r *request) error { return serve(s, r, r.place) }
+	}
+	onSite := func(serve func(*Service, *request, site) error) func(*Service, *request) error {
+		return func(s *Service, r *request) error { return serve(s, r, r.site) }
+	}
+	routes = []Route{
+		{"GET", "/users", "The users, page by page.", "Of $filter only eq, in, startswith and or; no $orderby.", ofList + " filter count", readUsers, (*Service).listUsers},
+		{"GET", "/users/delta", "The users, and afterwards that none has changed: a tenant file is read at the start.", "", ofList + " deltatoken", readUsers, (*Service).usersDelta},
+		{"GET", "{user}", "A user.", "", ofOne, readUsers, func(s *Service, r *request) error { return s.getUser(r, r.user) }},
+		{"GET", "{user}/drives", "A user's drive and the libraries beside it.", "", ofOne, readFiles, onSite((*Service).listDrives)},
+		{"GET", "/groups", "The groups, page by page.", "No $filter.", ofList, readGroups, (*Service).listGroups},
+		{"GET", "{group}", "A group.", "", ofOne, readGroups, func(s *Service, r *request) error { return s.getGroup(r, r.group) }},
+		{"GET", "{group}/members", "A group's users.", "Groups hold no groups.", ofList, readGroups, members("members", false)},
+		{"GET", "{group}/members/microsoft.graph.user", "The same.", "", ofList, readGroups, members("members/microsoft.graph.user", true)},
+		{"GET", "{group}/transitiveMembers", "A group's users.", "Groups hold no groups.", ofList, readGroups, members("transitiveMembers", false)},
+		{"GET", "{group}/transitiveMembers/microsoft.graph.user", "The same.", "", ofList, readGroups, members("transitiveMembers/microsoft.graph.user", true)},
+		{"GET", "{site}", "A user's site.", "Team sites.", ofOne, readFiles, onSite((*Service).getSite)},
+		{"GET", "{site}/drives", "The site's document libraries.", "", ofOne, readFiles, onSite((*Service).listDrives)},
+		{"GET", "{site}/lists", "The site's lists, which are its document libraries.", "", ofOne, readFiles, onSite((*Service).listLists)},
+		{"POST", "{site}/lists", "Makes a document library: a folder beside the user's.", "Other lists.", "", manageSites, onSite((*Service).createList)},
+		{"GET", "{site}/lists/{list}", "A list.", "Its items.", ofOne, readFiles, onDrive((*Service).getList)},
+
+		{"GET", "{drive}", "A drive, with its quota.", "", ofOne, readFiles, onDrive((*Service).getDrive)},
+		{"GET", "{drive}/list", "The list that a drive is.", "", ofOne, readFiles, onDrive((*Service).getList)},
+		{"GET", "{item}", "An item.", "", ofOne, readFiles, item((*Service).getItem)},
+		{"PATCH", "{item}", "Renames, moves or dates an item.", "", ofOne, writeFiles, item((*Service).patchItem)},
+		{"DELETE", "{item}", "Puts an item into the recycle bin.", "", "", writeFiles, func(s *Service, r *request) error { return s.deleteItem(r, r.place, r.target, false) }},
+		{"POST", "{item}/permanentDelete", "Destroys an item.", "", "", writeFiles, func(s *Service, r *request) error { return s.deleteItem(r, r.place, r.target, true) }},
+		{"GET", "{item}/children", "What a folder holds, page by page.", "", ofList + " orderby count", readFiles, item((*Service).listChildren)},
+		{"POST", "{item}/children", "Makes a folder.", "Files: they are uploaded.", ofOne, writeFiles, item((*Service).createFolder)},
+		{"GET", "{item}/delta", "What changed in a drive since a token, or all of it.", "Only of the root.", ofList + " deltatoken", readFiles, item((*Service).delta)},
+		{"GET", "{item}/content", "A file's bytes: 302 to a pre-authenticated URL, or 200 in the mode that streams.", "Conversion (format=).", "", readFiles, item((*Service).getContent)},
+		{"GET", "{item}/contentStream", "A file's bytes, always 200.", "", "", readFiles, item((*Service).streamContent)},
+		{"PUT", "{item}/content", "Uploads a file of less than 250 MB in one request.", "", ofOne, writeFiles, item((*Service).putContent)},
+		{"POST", "{item}/createUploadSession", "Begins an upload in fragments, with resumption, deferred commit and conflict behaviour.", "", "", writeFiles, item((*Service).createUpload)},
+	}
+	for i := range routes {
+		routes[i].index()
+	}
+}
+
+func members(path string, cast bool) func(*Service, *request) error {
+	return func(s *Service, r *request) error { return s.listMembers(r, r.group, path, cast) }
+}
+
+// byPrefix finds routes by the resource that they begin at.
+var byPrefix = map[string][]*Route{}
+
+// index makes the route found. What may follow an item in an address by path
+// follows from the routes as well.
+func (route *Route) index() {
+	prefix, rest := route.split()
+	byPrefix[prefix] = append(byPrefix[prefix], route)
+	if prefix == "{item}" && len(rest) > 0 {
+		actions[strings.ToLower(rest[0])] = true
+	}
+}
+
+// split returns the resource that the route's path begins at, and the segments
+// that follow.
+func (route *Route) split() (prefix string, rest []string) {
+	prefix, tail, _ := strings.Cut(route.Path, "/")
+	if tail == "" {
+		return prefix, nil
+	}
+	return prefix, strings.Split(tail, "/")
+}
+
+// fits reports whether the path behind the resource is the route's, and takes
+// down what its variables stand for.
+func (route *Route) fits(r *request, path []string) bool {
+	_, want := route.split()
+	if len(want) != len(path) {
+		return false
+	}
+	for i, segment := range path {
+		if name, ok := strings.CutPrefix(want[i], "{"); ok {
+			text, err := url.PathUnescape(segment)
+			if err != nil || text == "" {
+				return false
+			}
+			r.vars[strings.TrimSuffix(name, "}")] = text
+			continue
+		}
+		name, arg, call := strings.Cut(segment, "(")
+		if literal(name) != literal(want[i]) {
+			return false
+		}
+		if call {
+			r.arg = strings.TrimSuffix(arg, ")")
+		}
+	}
+	return true
+}
+
+// literal is a segment of the grammar in the form that they are compared in.
+func literal(segment string) string {
+	segment = strings.ToLower(segment)
+	if rest, ok := strings.CutPrefix(segment, "microsoft.graph."); ok {
+		return rest
+	}
+	return segment
+}
+
+// dispatch serves what an address names: a resource, and the path behind it.
+func (s *Service) dispatch(r *request, prefix, rest string) error {
+	var path []string
+	if rest = strings.Trim(rest, "/"); rest != "" {
+		path = strings.Split(rest, "/")
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	var allow []string
+	for _, route := range byPrefix[prefix] {
+		r.vars = map[string]string{}
+		if !route.fits(r, path) {
+			continue
+		}
+		if route.Method == method {
+			if err := r.who.need(route.need); err != nil {
+				return err
+			}
+			if err := route.takes(r.query); err != nil {
+				return err
+			}
+			return route.serve(s, r)
+		}
+		allow = append(allow, route.Method)
+	}
+	switch {
+	case allow != nil:
+		return wrongMethod(allow...)
+	case prefix == "{item}" && actions[literal(path[0])]:
+		return notSupported("'" + path[0] + "'")
+	}
+	return noRoute()
+}
+
+// systemOptions are the query options that have a meaning everywhere.
+var systemOptions = map[string]bool{
+	"select": true, "expand": true, "filter": true, "orderby": true, "search": true, "count": true,
+	"skip": true, "top": true, "skiptoken": true, "deltatoken": true, "format": true,
+}
+
+// takes refuses the query options that the route does not serve: an option that
+// has no effect would be taken for one that has.
+func (route *Route) takes(q url.Values) error {
+	served := strings.Fields(route.Options)
+	for key, values := range q {
+		name, dollar := strings.CutPrefix(key, "$")
+		name = strings.ToLower(name)
+		switch {
+		case !dollar && !systemOptions[name], slices.Contains(served, name):
+			continue
+		case name == "count" && len(values) > 0 && strings.EqualFold(values[0], "false"):
+			continue
+		case dollar && name == "format" && len(values) > 0 && (strings.EqualFold(values[0], "json") || strings.EqualFold(values[0], "application/json")):
+			continue
+		}
+		e := badRequest("The query option '" + key + "' is not supported here.").because("notSupported")
+		if strings.HasPrefix(route.Path, "/users") || strings.HasPrefix(route.Path, "{user") || strings.HasPrefix(route.Path, "/groups") || strings.HasPrefix(route.Path, "{group") {
+			e.code = "Request_UnsupportedQuery"
+		}
+		return e
+	}
+	return nil
+}
