@@ -41,7 +41,7 @@ type Client struct {
 		pulse uint64
 		of    map[string]bool // by subject
 	}
-	throttled map[string]throttle // by what was being done, until that is answered
+	throttled map[string]throttle // by what was asked for, until that is answered
 }
 
 // A throttle is what came of asking for one thing: 429, so many times that other
@@ -142,7 +142,8 @@ type call struct {
 	// itemOf is given when the call is about a single item of that drive: its
 	// failing says nothing of the rest.
 	itemOf backup.DriveID
-	tries  int // of a single item; default itemTries
+	tries  int    // of a single item; default itemTries
+	about  string // tells what is asked for from all else, where neither op nor url does; see thing
 
 	anonymous bool // not to Graph: never carries a token, and Graph's pauses are not for it
 	single    bool // is not tried again here
@@ -153,6 +154,17 @@ type call struct {
 
 	// Set by a try that got no clear answer: it may have taken effect.
 	unclear bool
+}
+
+// thing tells what k asks for from what other calls ask for.
+func (k *call) thing() string {
+	switch {
+	case k.about != "":
+		return k.about
+	case k.method == http.MethodGet:
+		return k.op // the address of a list's page changes
+	}
+	return k.method + " " + k.url
 }
 
 // do sends k until it is answered, and decodes the answer into out if that is
@@ -239,7 +251,7 @@ func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since ui
 		return e
 	}
 	throttled := e.Status == http.StatusTooManyRequests
-	own := throttled && c.alone(k.op)
+	own := throttled && c.alone(k.thing())
 	if own && k.itemOf != "" {
 		return e
 	}
@@ -379,11 +391,11 @@ const (
 
 // alone notes that a call was throttled, and reports whether that is about what
 // it asks for, and not about the tenant.
-func (c *Client) alone(op string) bool {
+func (c *Client) alone(thing string) bool {
 	c.gate.Lock()
 	defer c.gate.Unlock()
 	now := c.pulse.Load()
-	t, known := c.throttled[op]
+	t, known := c.throttled[thing]
 	if !known || t.pulse != now {
 		t.times++
 	}
@@ -391,7 +403,7 @@ func (c *Client) alone(op string) bool {
 	if c.throttled == nil || !known && len(c.throttled) == maxThrottles {
 		c.throttled = map[string]throttle{}
 	}
-	c.throttled[op] = t
+	c.throttled[thing] = t
 	return t.times > maxThrottled
 }
 
@@ -479,10 +491,13 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 			refused = token // there is only one other to try
 			continue
 		}
-		if to := resp.Header.Get("Location"); resp.StatusCode < 400 && to != "" && k.method == http.MethodGet && hops < 5 {
+		if to := resp.Header.Get("Location"); to != "" && k.follows(resp.StatusCode) && hops < 5 {
 			next, err := target.Parse(to)
 			if err != nil || next.Host == "" {
 				return nil, &Error{Op: k.op, Status: resp.StatusCode, Err: errors.New("the redirection is not a URL")}
+			}
+			if k.method != http.MethodGet && next.Scheme != "https" && !sameOrigin(next, target) {
+				return nil, &Error{Op: k.op, Status: resp.StatusCode, Err: errors.New("the redirection would send what is written elsewhere without TLS")}
 			}
 			target = next
 			hops++
@@ -499,6 +514,15 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 	}
 }
 
+// follows reports whether k goes on where an answer of that status sends it: what
+// writes does so, with all that it carries, where the status says that it may.
+func (k *call) follows(status int) bool {
+	if k.method == http.MethodGet {
+		return status < 400
+	}
+	return status == http.StatusTemporaryRedirect || status == http.StatusPermanentRedirect
+}
+
 // answered counts what the source said for good, be it no.
 func (c *Client) answered(k *call, so bool) {
 	if !so || k.anonymous {
@@ -506,7 +530,7 @@ func (c *Client) answered(k *call, so bool) {
 	}
 	c.pulse.Add(1)
 	c.gate.Lock()
-	delete(c.throttled, k.op)
+	delete(c.throttled, k.thing())
 	c.gate.Unlock()
 }
 

@@ -29,8 +29,8 @@ var (
 	// ErrPaused: the source asks to be left alone for longer than is worth
 	// waiting for. Error.RetryAfter says how long.
 	ErrPaused = errors.New("the source asks for a pause")
-	// ErrUploading: an upload session for the same file is open, and was for as
-	// long as one may be.
+	// ErrUploading: an upload session for the same file is open, for SessionLife
+	// at most.
 	ErrUploading = errors.New("an earlier upload of the same file is still open at the source")
 	// ErrEndless: a list of the source's does not end, or goes in a circle.
 	ErrEndless = errors.New("the source's list does not end")

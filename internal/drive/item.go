@@ -203,7 +203,8 @@ func (c *Client) lookAt(ctx context.Context, d backup.DriveID, id backup.ItemID)
 
 // named returns the item of that name in a folder, if there is one.
 func (c *Client) named(ctx context.Context, d backup.DriveID, parent backup.ItemID, name string) (Item, error) {
-	w, err := c.look(ctx, call{op: onItem("look for a name in folder", d, parent), url: c.below(d, parent, name) + "?" + itemFields, itemOf: d})
+	at := c.below(d, parent, name)
+	w, err := c.look(ctx, call{op: onItem("look for a name in folder", d, parent), url: at + "?" + itemFields, itemOf: d, about: at})
 	return w.item(), err
 }
 

@@ -44,9 +44,13 @@ const fragmentTries = 5
 // maxSessions is how often an upload whose session is lost begins anew.
 const maxSessions = 3
 
-// sessionLife is how long the source keeps an upload session in which nothing
+// maxStalls is how many parts of a file an upload session may answer, one after
+// the other, without having gone forward by half of what was sent.
+const maxStalls = 10
+
+// SessionLife is how long the source keeps an upload session in which nothing
 // happens: a quarter of an hour, and a while to clear it away.
-const sessionLife = 20 * time.Minute
+const SessionLife = 20 * time.Minute
 
 // Upload writes size bytes of r to a file, with the times given, and returns
 // the item as it then is. It goes on where a connection broke, and finds out
@@ -56,9 +60,9 @@ const sessionLife = 20 * time.Minute
 // The source rewrites some documents as they arrive: success does not mean that
 // the item has the size and hash of what was sent. Compare them.
 //
-// While an upload session is open, the source gives no other for the same file.
-// One that a killed process has left behind is waited for as long as it may
-// live, and is then ErrUploading.
+// While an upload session is open, the source gives no other for the same file,
+// which is ErrUploading. One that a killed process has left behind lives for
+// SessionLife at most.
 func (c *Client) Upload(ctx context.Context, d backup.DriveID, to Target, r io.ReaderAt, size int64, t Times) (Item, error) {
 	u := &upload{c: c, d: d, to: to, r: r, size: size, times: t, op: "upload to " + to.String() + " of drive " + string(d)}
 	if to.Item != "" && to.IfMatch == "" {
@@ -264,38 +268,25 @@ func (u *upload) open(ctx context.Context) (s wireSession, err error) {
 		Name     string     `json:"name,omitempty"`
 		Times    *wireTimes `json:"fileSystemInfo,omitempty"`
 	}
-	until := u.c.cfg.Clock().Add(sessionLife)
-	for wait := 2 * time.Second; ; wait = min(2*wait, u.c.cfg.MaxPause) {
-		k := &call{
-			op:     u.op,
-			method: http.MethodPost,
-			url:    u.address("createUploadSession"),
-			header: ifMatch(u.to.IfMatch),
-			cost:   costWrite,
-			itemOf: u.d,
-			json: struct {
-				Item item `json:"item"`
-			}{item{u.conflict(), u.to.Name, u.times.wire()}},
-		}
-		if _, err = u.c.do(ctx, k, &s); err == nil {
-			if s.UploadURL == "" {
-				err = &Error{Op: u.op, Err: errors.New("the source gave no address to upload to"), kind: ErrUnavailable}
-			}
-			return s, err
-		}
-		e, ok := errors.AsType[*Error](err)
-		if !ok || e.Status != http.StatusConflict || !u.blocked(ctx, e) {
-			return s, err
-		}
-		if !u.c.cfg.Clock().Add(wait).Before(until) {
-			e.kind = ErrUploading
-			return s, e
-		}
-		u.c.cfg.Log.InfoContext(ctx, "an earlier upload is still open, its end is waited for", "err", e, "in", wait)
-		if err := u.c.sleep(ctx, u.op, wait); err != nil {
-			return s, err
-		}
+	k := &call{
+		op:     u.op,
+		method: http.MethodPost,
+		url:    u.address("createUploadSession"),
+		header: ifMatch(u.to.IfMatch),
+		cost:   costWrite,
+		itemOf: u.d,
+		json: struct {
+			Item item `json:"item"`
+		}{item{u.conflict(), u.to.Name, u.times.wire()}},
 	}
+	_, err = u.c.do(ctx, k, &s)
+	if err == nil && s.UploadURL == "" {
+		err = &Error{Op: u.op, Err: errors.New("the source gave no address to upload to"), kind: ErrUnavailable}
+	}
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusConflict && u.blocked(ctx, e) {
+		e.kind = ErrUploading
+	}
+	return s, err
 }
 
 // blocked reports whether a session was refused because another is open. The
@@ -323,6 +314,7 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 	}()
 
 	tries, since := 0, uint64(0)
+	stalls, reached := 0, int64(0) // how far it had come when it last went forward by much
 	part := span{0, min(fragment, u.size)}
 	for {
 		answer, err := u.send(ctx, s.UploadURL, part)
@@ -330,7 +322,12 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 			return u.landed(ctx, answer.item)
 		}
 		if err == nil && answer.next.from > part.from {
-			part, tries = answer.next, 0
+			if forward := answer.next.from - reached; 2*forward >= part.to-part.from {
+				reached, stalls, tries = answer.next.from, 0, 0
+			} else if stalls++; stalls > maxStalls {
+				return Item{}, u.stuck()
+			}
+			part = answer.next
 			continue
 		}
 		// Whatever went wrong, the session knows how far we are.
@@ -339,7 +336,7 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 		case ctx.Err() != nil:
 			return Item{}, during(ctx, u.op)
 		case err == nil: // it wants what it was sent, or nothing and yet is not finished
-			e = &Error{Op: u.op, Err: errors.New("the upload does not advance"), kind: ErrUnavailable}
+			e = u.stuck()
 			u.sent = u.sent || part.to == u.size
 		case e == nil:
 			return Item{}, err
@@ -359,7 +356,7 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 			since = u.c.pulse.Load()
 		}
 		if e.Status != http.StatusRequestedRangeNotSatisfiable || tries > 1 {
-			if err := u.c.again(ctx, &call{op: u.op, itemOf: u.d, tries: fragmentTries}, e, tries, since); err != nil {
+			if err := u.c.again(ctx, &call{op: u.op, itemOf: u.d, tries: fragmentTries, about: u.part()}, e, tries, since); err != nil {
 				return Item{}, err
 			}
 		}
@@ -377,6 +374,14 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 		}
 	}
 }
+
+func (u *upload) stuck() *Error {
+	return &Error{Op: u.op, Err: errors.New("the upload does not advance"), kind: ErrUnavailable}
+}
+
+// part tells the parts of this file from all else that is asked for, whatever
+// session they are sent to.
+func (u *upload) part() string { return "part of " + u.address("content") }
 
 // An uploadAnswer is what the source says to a fragment.
 type uploadAnswer struct {
@@ -414,6 +419,7 @@ func (u *upload) send(ctx context.Context, address string, part span) (uploadAns
 		cost:   costWrite,
 		limit:  longCall,
 		single: true,
+		about:  u.part(),
 	}
 	resp, err := u.c.do(ctx, k, &w)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -499,7 +500,7 @@ func TestWhatWasThereBeforeHasNotArrived(t *testing.T) {
 
 // While a session that somebody left is open, there is no other; the service
 // says then that the name is taken.
-func TestAnOpenSessionIsWaitedFor(t *testing.T) {
+func TestAnOpenSessionIsToldFromATakenName(t *testing.T) {
 	body := content(1000)
 	const replace = "POST /v1.0/drives/D/items/I/createUploadSession"
 	taken := refuse(409, "nameAlreadyExists", "", "The specified item name already exists.")
@@ -508,53 +509,163 @@ func TestAnOpenSessionIsWaitedFor(t *testing.T) {
 		to          drive.Target
 		refusal     http.HandlerFunc
 		there       bool // something has the name
+		want        error
 	}{
-		{"a new file", sessionPath, target, taken, false},
-		{"a new file, of which a part can be seen", sessionPath, target, refuse(409, "nameAlreadyExists", "", "An upload session already exists for this file"), true},
-		{"another content", replace, drive.Target{Item: "I", IfMatch: "c1"}, taken, true},
+		{"a new file", sessionPath, target, taken, false, drive.ErrUploading},
+		{"a new file, of which a part can be seen", sessionPath, target, refuse(409, "nameAlreadyExists", "", "An upload session already exists for this file"), true, drive.ErrUploading},
+		{"another content", replace, drive.Target{Item: "I", IfMatch: "c1"}, taken, true, drive.ErrUploading},
+		{"what has the name is no session", sessionPath, target, taken, true, drive.ErrExists},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s, clk := newSource(t), newClock()
-			newSession(s, len(body))
-			if tt.there {
-				s.on(namedPath, reply("%s", fileJSON("N", "c0", nil)))
-			}
-			open := reply(`{"uploadUrl":"%s/up?tempauth=1"}`, s.URL)
-			s.on("PUT /up", func(w http.ResponseWriter, r *http.Request) {
-				io.Copy(io.Discard, r.Body)
-				fmt.Fprint(w, rewritten(cmp.Or(string(tt.to.Item), "N")))
-			})
-			upload := func(opens time.Time) error {
-				s.on(tt.route, func(w http.ResponseWriter, r *http.Request) {
-					if clk.Now().Before(opens) {
-						tt.refusal(w, r)
-						return
-					}
-					open(w, r)
-				})
-				_, err := s.client(clk).Upload(t.Context(), "D", tt.to, bytes.NewReader(body), int64(len(body)), times)
-				return err
-			}
-			before := clk.total()
-			if err := upload(clk.Now().Add(30 * time.Second)); err != nil || clk.total()-before > time.Minute {
-				t.Errorf("open for half a minute: %v after %v", err, clk.total()-before)
-			}
-			before = clk.total()
-			err := upload(clk.Now().Add(time.Hour))
-			if !errors.Is(err, drive.ErrUploading) || errors.Is(err, drive.ErrExists) || !strings.Contains(err.Error(), "an earlier upload") {
-				t.Errorf("open for ever: %v, want ErrUploading", err)
-			}
-			if d := clk.total() - before; d < 15*time.Minute || d > 20*time.Minute {
-				t.Errorf("waited %v, want as long as a session lives", d)
-			}
-		})
+		s, clk := newSource(t), newClock()
+		s.on(tt.route, tt.refusal)
+		s.on(namedPath, status(404))
+		if tt.there {
+			s.on(namedPath, reply("%s", fileJSON("N", "c0", nil)))
+		}
+		_, err := s.client(clk).Upload(t.Context(), "D", tt.to, bytes.NewReader(body), int64(len(body)), times)
+		if !errors.Is(err, tt.want) || errors.Is(err, drive.ErrExists) != (tt.want == drive.ErrExists) || clk.total() != 0 {
+			t.Errorf("%s: %v after %v, want %v at once", tt.name, err, clk.total(), tt.want)
+		}
 	}
-	// What has the name is no session.
-	s, clk := newSource(t), newClock()
-	s.on(sessionPath, taken)
-	s.on(namedPath, reply("%s", fileJSON("other", "c9", content(3))))
-	if _, err := s.client(clk).Upload(t.Context(), "D", target, bytes.NewReader(body), 1000, times); !errors.Is(err, drive.ErrExists) || clk.total() != 0 {
-		t.Errorf("a name that is taken: %v after %v, want ErrExists at once", err, clk.total())
+}
+
+// A session that does not go forward ends, whatever it answers, and one that
+// goes forward by little at a time does not.
+func TestAnUploadThatDoesNotAdvanceEnds(t *testing.T) {
+	const size = 25 << 20
+	body := content(size)
+	wants := func(w http.ResponseWriter, next int) {
+		w.WriteHeader(202)
+		fmt.Fprintf(w, `{"nextExpectedRanges":["%d-"]}`, next)
+	}
+	for _, tt := range []struct {
+		name string
+		put  func(w http.ResponseWriter, n, from int) // the n-th
+		get  int                                      // what is wanted next by the session when it is asked
+	}{
+		{"a byte at a time", func(w http.ResponseWriter, _, from int) { wants(w, from+1) }, 0},
+		{"back and forth", func(w http.ResponseWriter, n, from int) {
+			if from > 10<<20 {
+				w.WriteHeader(500)
+				return
+			}
+			wants(w, from+10<<20)
+		}, 0},
+		{"round and round", func(w http.ResponseWriter, n, from int) {
+			if from < 20<<20 {
+				wants(w, from+10<<20)
+				return
+			}
+			refuse(416, "invalidRange", "fragmentOverlap", "")(w, nil)
+		}, 0},
+	} {
+		s, n := newSource(t), 0
+		newSession(s, size)
+		s.on("PUT /up", func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			var from int
+			fmt.Sscanf(r.Header.Get("Content-Range"), "bytes %d-", &from)
+			if n++; n > 200 {
+				panic(http.ErrAbortHandler) // it would not end
+			}
+			tt.put(w, n, from)
+		})
+		s.on("GET /up", func(w http.ResponseWriter, r *http.Request) { wants(w, tt.get) })
+		_, err := s.client(newClock()).Upload(t.Context(), "D", target, bytes.NewReader(body), size, times)
+		if err == nil || n > 40 {
+			t.Errorf("%s: %v after %d parts", tt.name, err, n)
+		}
+		if s.count("DELETE /up") == 0 {
+			t.Errorf("%s: the session was left behind", tt.name)
+		}
+	}
+
+	// What keeps a third of each part comes to its end.
+	s := newSource(t)
+	u := newSession(s, size)
+	s.on("PUT /up", func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		u.mu.Lock()
+		u.got = append(u.got, b[:(len(b)+2)/3]...)
+		if u.done = len(u.got) == size; !u.done {
+			wants(w, len(u.got))
+		} else {
+			fmt.Fprint(w, u.json())
+		}
+		u.mu.Unlock()
+	})
+	if _, err := s.client(newClock()).Upload(t.Context(), "D", target, bytes.NewReader(body), size, times); err != nil || !bytes.Equal(u.got, body) {
+		t.Errorf("a third at a time: %v with %d bytes", err, len(u.got))
+	}
+}
+
+// One file that is throttled for ever, with pauses longer than anybody waits, is
+// left as one that fails, although the source goes on giving it sessions, takes
+// other files of its folder, and the upload is begun anew after each pause.
+func TestAFileThatIsThrottledForEverIsItsOwn(t *testing.T) {
+	body := content(1000)
+	for name, slow := range map[string]func(s *source){
+		"its parts":    func(s *source) { s.on("PUT /up", status(429, "Retry-After", "3600")) },
+		"its sessions": func(s *source) { s.on(sessionPath, status(429, "Retry-After", "3600")) },
+	} {
+		s, clk := newSource(t), newClock()
+		newSession(s, len(body))
+		slow(s)
+		const other = "POST /v1.0/drives/D/items/P:/other.bin:/createUploadSession"
+		s.on(other, reply(`{"uploadUrl":"%s/other?tempauth=1"}`, s.URL))
+		s.on("PUT /other", reply(`{"id":"O","name":"other.bin","file":{},"fileSystemInfo":{"createdDateTime":"2020-01-02T03:04:05Z","lastModifiedDateTime":"2021-01-02T02:04:05Z"}}`))
+		c := s.client(clk)
+		var err error
+		for pauses := 0; ; pauses++ {
+			if _, err = c.Upload(t.Context(), "D", drive.Target{Parent: "P", Name: "other.bin"}, bytes.NewReader(body), 1000, times); err != nil {
+				t.Fatalf("%s: the other file: %v", name, err)
+			}
+			if _, err = c.Upload(t.Context(), "D", target, bytes.NewReader(body), 1000, times); !errors.Is(err, drive.ErrPaused) {
+				break
+			}
+			if pauses > 5 {
+				t.Fatalf("%s: without end", name)
+			}
+			clk.Sleep(t.Context(), time.Hour+time.Second)
+		}
+		if !errors.Is(err, drive.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A part of a file goes on to where the source sends it, with all its bytes, and
+// never with a token to another host or without TLS.
+func TestAPartFollowsARedirection(t *testing.T) {
+	body := content(11 << 20)
+	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s without a handler", r.Method, r.URL)
+	}))
+	defer elsewhere.Close()
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("what is written went to another host without TLS")
+	}))
+	defer plain.Close()
+	for _, status := range []int{307, 308} {
+		s := newSource(t)
+		u := newSession(s, len(body))
+		elsewhere.Config.Handler = http.HandlerFunc(u.put) // which wants no token
+		s.on("PUT /moved", u.put)
+		to := []string{"/moved?tempauth=1", elsewhere.URL + "/up"}
+		s.on("PUT /up", func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("Location", to[0])
+			to = to[1:]
+			w.WriteHeader(status)
+		})
+		trusting := func(cfg *drive.Config) { cfg.HTTP = elsewhere.Client() }
+		if _, err := s.client(newClock(), trusting).Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times); err != nil || !bytes.Equal(u.got, body) {
+			t.Errorf("%d: %v with %d bytes", status, err, len(u.got))
+		}
+		to = []string{plain.URL + "/up", plain.URL + "/up"}
+		if _, err := s.client(newClock(), trusting).Upload(t.Context(), "D", target, bytes.NewReader(body), int64(len(body)), times); err == nil || !strings.Contains(err.Error(), "without TLS") {
+			t.Errorf("%d: %v", status, err)
+		}
 	}
 }
 

@@ -372,11 +372,30 @@ func (c *change) files(ctx context.Context) error {
 			files = append(files, w)
 		}
 	}
-	return twinsLast(files, func(ws []*want) error {
-		return each(ctx, c, ws, func(ctx context.Context, w *want) error {
+	return twinsLast(files, func(ws []*want) error { return c.bring(ctx, ws) })
+}
+
+// bring brings files back. Those whose earlier upload is still open at the source,
+// as a killed process leaves it, are tried again when all others have had their
+// turn, as long as such an upload may be: together, and once in a restore.
+func (c *change) bring(ctx context.Context, files []*want) error {
+	for wait := 2 * time.Second; ; wait = min(2*wait, time.Minute) {
+		err := each(ctx, c, files, func(ctx context.Context, w *want) error {
 			return c.outcome(ctx, w.Node, c.file(ctx, w))
 		})
-	})
+		files = slices.DeleteFunc(slices.Clone(files), func(w *want) bool { return !errors.Is(c.failures[w.Path], drive.ErrUploading) })
+		if err != nil || len(files) == 0 || c.waited+wait > drive.SessionLife {
+			return err
+		}
+		c.waited += wait
+		c.e.Log.Info("earlier uploads are still open at the source, their end is waited for", "tenant", c.job.Tenant, "owner", who(c.unit), "files", len(files), "in", wait)
+		if err := c.e.Sleep(ctx, wait); err != nil {
+			return err
+		}
+		for _, w := range files {
+			delete(c.failures, w.Path)
+		}
+	}
 }
 
 // errUnsaved: the vault does not hold a file's present content, so that nothing

@@ -311,6 +311,7 @@ type restoration struct {
 	aside   map[backup.ItemID]string // the names that live items had before they were moved aside
 	damaged map[string]damaged       // contents that cannot be read, by their ids
 	room    room
+	waited  time.Duration // for the end of uploads that were open
 }
 
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
