@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/internal/backup"
@@ -192,7 +193,7 @@ func (c *change) freeNames(ctx context.Context) error {
 }
 
 func (c *change) moveAside(ctx context.Context, live *vault.Node) error {
-	name := asideName(*live)
+	name := asideName(live.Entry)
 	_, err := c.source.Patch(ctx, c.drive.ID, live.ID, drive.Patch{Name: name, Times: datesOf(live.Entry)})
 	if err != nil {
 		return err
@@ -232,12 +233,73 @@ func datesOf(e vault.Entry) *drive.Times {
 	return &drive.Times{Created: e.Created, Modified: e.Modified}
 }
 
+// maxAside is how much of its name an item keeps while another takes it.
+const maxAside = 120
+
 // asideName is a name that an item has while another takes its own.
-func asideName(n vault.Node) string {
-	h := fnv.New32a()
-	h.Write([]byte(n.ID))
+func asideName(n vault.Entry) string {
 	runes := []rune(n.Name)
-	return fmt.Sprintf("%s (moved aside %08x)", string(runes[:min(len(runes), 120)]), h.Sum32())
+	return string(runes[:min(len(runes), maxAside)]) + asideMark(n.ID)
+}
+
+// asideMark is how the name ends of an item that was moved aside. It follows from
+// the item's id, so that no other name ends so.
+func asideMark(id backup.ItemID) string {
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	return fmt.Sprintf(" (moved aside %08x)", h.Sum32())
+}
+
+// recall finds the live items that a restore has moved aside and, since it was
+// killed, forgotten, and what their names were.
+func (r *restoration) recall(ctx context.Context, p *plan) error {
+	for id, live := range p.lives {
+		if _, known := r.aside[id]; known || !strings.HasSuffix(live.Name, asideMark(id)) {
+			continue
+		}
+		name := strings.TrimSuffix(live.Name, asideMark(id))
+		whole := len([]rune(name)) < maxAside // else it may be but the beginning
+		was, there, err := r.vault.Stat(ctx, r.before, id)
+		if err != nil {
+			return err
+		}
+		if !there && !whole {
+			unread, err := r.vault.Unread(ctx, r.before)
+			if err != nil {
+				return err
+			}
+			for _, u := range unread {
+				if u.Item == id {
+					was = vault.Entry{ID: id, Name: path.Base(u.Path)}
+				}
+			}
+		}
+		switch {
+		case asideName(was) == live.Name:
+			name = was.Name
+		case !whole:
+			continue
+		}
+		r.aside[id] = name
+	}
+	return nil
+}
+
+// giveBack gives what was moved aside its name back before a restore that failed
+// comes to its end, and returns what has another name still.
+func (c *change) giveBack(ctx context.Context) []backup.Detail {
+	if err := c.namesBack(ctx); err != nil {
+		c.e.Log.Warn("what was moved aside could not be given its name back", "tenant", c.job.Tenant, "owner", who(c.unit), "err", err)
+	}
+	var left []backup.Detail
+	for id, name := range c.aside {
+		if live := c.lives[id]; live != nil && live.Name != name && strings.HasSuffix(live.Name, asideMark(id)) {
+			left = append(left, backup.Detail{Code: backup.LeftAsItIs, Target: live.Path,
+				Message: fmt.Sprintf("It was moved aside for another item, and could not be given its name back, which was %q.", name)})
+		}
+	}
+	slices.SortFunc(left, func(a, b backup.Detail) int { return strings.Compare(a.Target, b.Target) })
+	return left[:min(len(left), maxDetails)]
 }
 
 // folders makes the folders that are missing and moves the others to their

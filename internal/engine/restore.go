@@ -61,6 +61,9 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 			return jobs.Result{}, err
 		}
 		why = artifactProblem(why)
+		if problem != nil {
+			why.Details = append(why.Details, problem.Details...)
+		}
 		problem = &why
 		e.Log.Warn("restore failed", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", err)
 	}
@@ -151,7 +154,7 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 		"destination", a.Destination, "point", a.Point.At, "place", r.drive.Name)
 	problem, err := r.run(ctx)
 	if err != nil {
-		return catalog.Restored{}, nil, err
+		return catalog.Restored{}, problem, err
 	}
 	return placed(r.drive), problem, nil
 }
@@ -312,6 +315,7 @@ type restoration struct {
 	damaged map[string]damaged       // contents that cannot be read, by their ids
 	room    room
 	waited  time.Duration // for the end of uploads that were open
+	last    *change       // the pass that was begun last, or nil
 }
 
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
@@ -323,8 +327,17 @@ func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restorati
 }
 
 // run changes the place until it is as the point says, and returns what could
-// not be done, or what a person should know of how it was.
+// not be done, or what a person should know of how it was. With an error it says
+// what that has left moved aside.
 func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
+	problem, err := r.passes(ctx)
+	if err != nil && r.last != nil && !stopped(ctx, err) {
+		problem = &backup.Problem{Details: r.last.giveBack(ctx)}
+	}
+	return problem, err
+}
+
+func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 	var last *change // the pass before
 	for pass := 1; ; pass++ {
 		plan, err := r.survey(ctx)
@@ -343,6 +356,11 @@ func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
 			if err := r.noteDamage(ctx); err != nil {
 				return nil, err
 			}
+			if last == nil { // an earlier run may have been killed before it gave names back
+				if err := newChange(r, plan, left).namesBack(ctx); err != nil {
+					return nil, err
+				}
+			}
 			return r.outcome(plan, left, last), nil
 		}
 		if last == nil && r.begin != nil {
@@ -351,6 +369,7 @@ func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
 			}
 		}
 		last, r.room = newChange(r, plan, left), room{}
+		r.last = last
 		if err := last.apply(ctx); err != nil {
 			return nil, err
 		}
@@ -457,6 +476,9 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 	}
 	p.apart = r.apart
 	if err := r.match(ctx, p); err != nil {
+		return nil, err
+	}
+	if err := r.recall(ctx, p); err != nil {
 		return nil, err
 	}
 	return p, r.spare(ctx, p, now.Point.Tree)
