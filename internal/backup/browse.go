@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"time"
@@ -94,6 +95,9 @@ type Browser interface {
 	// Children returns what a folder of a point holds: folders first, each kind
 	// by name. ItemNotFound.
 	Children(ctx context.Context, p Point, folder ItemID) ([]Item, error)
+	// Open opens a file of a point for reading; what is read has been verified.
+	// It must be closed. ItemNotFound.
+	Open(ctx context.Context, p Point, file ItemID) (io.ReadSeekCloser, error)
 	// Unread returns what a point does not hold as it was, by path.
 	Unread(ctx context.Context, p Point) ([]Unread, error)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"time"
 
@@ -39,6 +40,20 @@ func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.Ite
 		items[i] = itemOf(l)
 	}
 	return items, nil
+}
+
+// Open opens a file of a point.
+func (e *Engine) Open(ctx context.Context, p backup.Point, file backup.ItemID) (io.ReadSeekCloser, error) {
+	return looking(ctx, e, p, func(v *vault.Vault) (io.ReadSeekCloser, error) {
+		entry, ok, err := v.Stat(ctx, p.Tree, file)
+		if err == nil && (!ok || entry.Kind != backup.File) {
+			err = noItem()
+		}
+		if err != nil {
+			return nil, err
+		}
+		return v.Open(ctx, entry.Content)
+	})
 }
 
 // Unread returns what a point does not hold as it was.

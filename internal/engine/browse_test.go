@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -304,6 +305,26 @@ func TestRestoreOfItemsIntoFoldersWithoutEnd(t *testing.T) {
 }
 
 // A browse session keeps its point, and what it names, past its time.
+func TestOpen(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"folder/a.txt": "as it was"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	w.put(w.home(0), map[string]string{"folder/a.txt": "as it is"})
+	w.backUp(unit)
+	file, err := w.engine.Open(w.ctx, point, w.find(point, "folder/a.txt").ID)
+	w.must(err)
+	defer file.Close()
+	if text, err := io.ReadAll(file); err != nil || string(text) != "as it was" {
+		t.Errorf("the file holds %q, %v", text, err)
+	}
+	for _, id := range []backup.ItemID{w.find(point, "folder").ID, "none"} {
+		if _, err := w.engine.Open(w.ctx, point, id); !errors.Is(err, backup.ItemNotFound) {
+			t.Errorf("open %s = %v", id, err)
+		}
+	}
+}
+
 func TestBrowsedPointsAreKept(t *testing.T) {
 	w := newWorld(t, "ann")
 	w.put(w.home(0), map[string]string{"a.txt": "a"})
@@ -496,6 +517,7 @@ func TestBrowsingSaysWhatIsTheMatterWithTheVault(t *testing.T) {
 			"Item":     func() error { _, err := w.engine.Item(w.ctx, point, backup.ItemRef{}); return err },
 			"Children": func() error { _, err := w.engine.Children(w.ctx, point, ""); return err },
 			"Unread":   func() error { _, err := w.engine.Unread(w.ctx, point); return err },
+			"Open":     func() error { _, err := w.engine.Open(w.ctx, point, "x"); return err },
 		} {
 			err, ok := errors.AsType[*backup.Error](look())
 			if !ok || err.Code != backup.ServiceUnavailable || err.Message != want.Message || strings.Contains(err.Message, "secret") {

@@ -41,6 +41,9 @@ func (s *Server) audited(x *exchange, refusal error) (answer reply, err error) {
 		return answer, nil
 	}
 	entry := a.Activity
+	if x.named != "" {
+		entry.Target += " (" + x.named + ")"
+	}
 	if err != nil {
 		e := errorOf(err)
 		if e == nil {

@@ -255,6 +255,40 @@ func (s *Server) browsePage(x *exchange, b backup.BrowseSession, at browsing, re
 	return reply{status: http.StatusOK, body: body}, err
 }
 
+// readContent serves holdfast.content, a function of ours on a browse session:
+// the bytes of a file, by its key.
+func (s *Server) readContent(x *exchange) (reply, error) {
+	b, err := s.browseSession(x)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := b.Browsable(); err != nil {
+		return reply{}, err
+	}
+	none := backup.Fail(backup.ItemNotFound, "The restore point holds no file of that key. Keys are those of files that browsing this session shows.").On("itemKey")
+	key, ok := backup.ParseItemKey(x.r.PathValue("itemKey"))
+	if !ok {
+		return reply{}, none
+	}
+	ref, ok := key.Below(backup.LibraryKey(b.Tenant, b.Point.Drive))
+	if !ok {
+		return reply{}, none
+	}
+	item, err := s.cfg.Browser.Item(x.ctx(), b.Point, ref)
+	if isUnknown(err) || err == nil && item.Kind != backup.File {
+		return reply{}, none
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	x.named = item.Path
+	content, err := s.cfg.Browser.Open(x.ctx(), b.Point, item.ID)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusOK, stream: content, name: item.Name}, nil
+}
+
 // A shown is an item as browsing shows it.
 type shown struct {
 	key    backup.ItemKey

@@ -3,6 +3,9 @@ package graphapi
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -60,6 +63,76 @@ func (shelf) Children(_ context.Context, _ backup.Point, folder backup.ItemID) (
 		}
 	}
 	return items, nil
+}
+
+func (shelf) Open(_ context.Context, _ backup.Point, file backup.ItemID) (io.ReadSeekCloser, error) {
+	for _, i := range shelved {
+		if i.ID == file && i.Kind == backup.File {
+			return closing{strings.NewReader("this is " + i.Name)}, nil
+		}
+	}
+	return nil, backup.Fail(backup.ItemNotFound, "Unknown.")
+}
+
+type closing struct{ *strings.Reader }
+
+func (closing) Close() error { return nil }
+
+// The bytes of a file are there for whoever may browse, in whole and in part,
+// and the audit log says who read what.
+func TestContent(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		points, _ := w.fast(c, ownerN(1))
+		at := "/browseSessions/" + c.do("POST", "/"+driveBrowseSet, obj{"restorePointId": points[0].ID}).want(201).str("id")
+		key := func(id string) string { return string(backup.KeyOf(contoso, points[0].Drive, backup.ItemID(id))) }
+		raw := func(c *client, key string, headers ...string) *http.Response {
+			r := httptest.NewRequest("GET", host+"/v1.0/"+root+at+"/holdfast.content/"+key, nil)
+			r.Header.Set("Authorization", "Bearer "+c.token)
+			for i := 0; i < len(headers); i += 2 {
+				r.Header.Set(headers[i], headers[i+1])
+			}
+			rec := httptest.NewRecorder()
+			w.server.ServeHTTP(rec, r)
+			return rec.Result()
+		}
+		text := func(r *http.Response) string {
+			data, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(data)
+		}
+		got := raw(c, key("f"), "Accept", "image/png")
+		if body := text(got); got.StatusCode != 200 || body != "this is 100% #1.txt" || got.Header.Get("Content-Type") != "application/octet-stream" ||
+			got.Header.Get("Content-Disposition") != `attachment; filename="100% #1.txt"` || got.Header.Get("request-id") == "" {
+			t.Errorf("content = %d %v %q", got.StatusCode, got.Header, body)
+		}
+		if got := raw(c, key("f"), "Range", "bytes=8-10"); got.StatusCode != 206 || text(got) != "100" {
+			t.Errorf("a part = %d %v", got.StatusCode, got.Header)
+		}
+		for _, k := range []string{key("a"), key("root"), key("none"), "x", string(backup.LibraryKey(contoso, points[0].Drive)), string(backup.KeyOf(fabrikam, points[0].Drive, "f"))} {
+			c.do("GET", at+"/holdfast.content/"+k, nil).want(404, backup.ItemNotFound)
+		}
+		w.app(fabrikam).do("GET", at+"/holdfast.content/"+key("f"), nil).want(404, backup.ItemNotFound)
+		w.app(contoso, identity.SearchRead).do("GET", at+"/holdfast.content/"+key("f"), nil).want(403, backup.AuthorizationDenied)
+		var read, refused int
+		var log []backup.Activity
+		err := w.catalog.ExportActivities(t.Context(), contoso, time.Time{}, func(a backup.Activity) error { log = append(log, a); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range log {
+			if a.Operation == string(identity.ReadContent) && a.Result == backup.ActivitySucceeded && strings.Contains(a.Target, "(100% #1.txt)") {
+				read++
+			} else if a.Operation == string(identity.ReadContent) && a.Result == backup.ActivityFailed {
+				refused++
+			}
+		}
+		if read != 2 || refused != 7 {
+			t.Errorf("the audit log has %d reads and %d refusals: %+v", read, refused, log)
+		}
+	})
 }
 
 func names(r *response) string {

@@ -3,9 +3,12 @@ package graphapi
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"strconv"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/odata"
@@ -14,13 +17,15 @@ import (
 // A reply is an answer that is ready to be sent.
 type reply struct {
 	status   int
-	body     []byte // nil: none
-	plain    bool   // text, not JSON
-	media    string // of a body that is neither
-	location string // of what was created: its path below the service root
-	content  string // of what the body shows: likewise
-	paged    bool   // a page size had a meaning
-	wrote    bool   // return=… had a meaning
+	body     []byte            // nil: none
+	plain    bool              // text, not JSON
+	media    string            // of a body that is neither
+	stream   io.ReadSeekCloser // the body, instead; parts of it may be asked for
+	name     string            // of the file that stream is
+	location string            // of what was created: its path below the service root
+	content  string            // of what the body shows: likewise
+	paged    bool              // a page size had a meaning
+	wrote    bool              // return=… had a meaning
 }
 
 // send writes r.
@@ -30,6 +35,14 @@ func (s *Server) send(x *exchange, r reply) {
 	h.Set("client-request-id", x.clientID)
 	h.Set("OData-Version", "4.0")
 	h.Set("Cache-Control", "no-store")
+	if r.stream != nil {
+		defer r.stream.Close()
+		h.Set("Content-Type", "application/octet-stream") // whatever is in it, nobody is to run it from here
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": r.name}))
+		http.ServeContent(x.w, x.r, "", time.Time{}, r.stream)
+		return
+	}
 	if r.location != "" {
 		h.Set("Location", x.base+"/"+r.location)
 	}

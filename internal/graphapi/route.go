@@ -40,6 +40,8 @@ type route struct {
 	action  bool        // its last segment is the name of a bound operation
 	params  []string    // parameters of an action whose body is optional
 	browses bool        // users need a directory role for it
+	raw     bool        // it answers with bytes, of whatever media type
+	audited bool        // the audit log has it although it changes nothing
 	creates bool        // a repetition of the same request must not create again
 }
 
@@ -164,7 +166,7 @@ func (res *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(x *exchange) (reply, error) {
 	err := s.admit(x)
 	switch {
-	case x.route.writes():
+	case x.route.writes() || x.route.audited:
 		return s.audited(x, err)
 	case err != nil:
 		return reply{}, err
@@ -261,6 +263,9 @@ func (x *exchange) negotiate() (err error) {
 		if err := odata.CheckContentType(x.r.Header); err != nil {
 			return err
 		}
+	}
+	if x.route.raw {
+		return nil
 	}
 	x.prefer = odata.ParsePreferences(x.r.Header)
 	x.level, err = odata.ParseAccept(x.r.Header, x.route.plain)

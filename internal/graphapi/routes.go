@@ -235,5 +235,6 @@ func browseRoutes(set string, w *workload) []route {
 			params: []string{"browseLocationItemKey", "browseResourceType", "filter", "orderBy"}, action: true, browses: true},
 		{method: "GET", path: set + "/{id}/browse", of: w, op: identity.Browse, handle: (*Server).browseOn, options: pages, action: true, browses: true},
 		{method: "GET", path: set + "/{id}/browse/{nextFetchToken}", of: w, op: identity.Browse, handle: (*Server).browseOn, browses: true},
+		{method: "GET", path: set + "/{id}/holdfast.content/{itemKey}", of: w, op: identity.ReadContent, handle: (*Server).readContent, browses: true, raw: true, audited: true},
 	}
 }

@@ -128,6 +128,7 @@ type exchange struct {
 	id       string // request-id
 	clientID string // client-request-id, as we echo it
 	asked    string // client-request-id, as it was sent; "" if it was not
+	named    string // what the address means in words, for the audit log
 	base     string // https://host/v1.0
 
 	caller  identity.Caller

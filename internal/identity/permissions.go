@@ -57,6 +57,7 @@ const (
 	GetBrowseSession    Operation = "GetBrowseSession"
 	DeleteBrowseSession Operation = "DeleteBrowseSession"
 	Browse              Operation = "Browse"
+	ReadContent         Operation = "ReadContent" // ours
 
 	GetService           Operation = "GetService"
 	EnableService        Operation = "EnableService"
@@ -160,6 +161,7 @@ var Table = map[Operation]Requirement{
 	GetBrowseSession:    anyCaller(RestoreWrite),
 	DeleteBrowseSession: anyCaller(RestoreWrite),
 	Browse:              reading(anyCaller(RestoreWrite)),
+	ReadContent:         reading(anyCaller(RestoreWrite)),
 
 	GetService:           notByShell(anyCaller(ControlRead, ControlWrite)),
 	EnableService:        notByShell(anyCaller(ControlWrite)),
