@@ -11,12 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -36,23 +38,28 @@ type signer struct {
 	kid string
 }
 
-// loadSigner returns the key in path, which it makes when missing: tokens
+// loadSigner returns the key in path. One that is missing is made beside all
+// else, since that takes longer than the rest of a start, and kept: tokens
 // outlive the process.
-func loadSigner(path string) (*signer, error) {
+func loadSigner(path string, log *slog.Logger) (func() *signer, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			return nil, fmt.Errorf("make signing key: %w", err)
-		}
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return nil, fmt.Errorf("encode signing key: %w", err)
-		}
-		if err := writeNew(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
-			return nil, err
-		}
-		return newSigner(key), nil
+		made := sync.OnceValue(func() *signer {
+			key, err := rsa.GenerateKey(rand.Reader, 2048)
+			if err != nil {
+				panic(err) // of a 2048-bit key, it does not fail
+			}
+			der, err := x509.MarshalPKCS8PrivateKey(key)
+			if err == nil {
+				err = writeNew(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+			}
+			if err != nil {
+				log.Error("the signing key could not be kept; tokens end with this process", "err", err)
+			}
+			return newSigner(key)
+		})
+		go made()
+		return made, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read signing key: %w", err)
@@ -69,7 +76,8 @@ func loadSigner(path string) (*signer, error) {
 	if !ok {
 		return nil, fmt.Errorf("signing key %s is not an RSA key", path)
 	}
-	return newSigner(key), nil
+	k := newSigner(key)
+	return func() *signer { return k }, nil
 }
 
 func newSigner(key *rsa.PrivateKey) *signer {
@@ -194,7 +202,7 @@ func (s *Service) serveKeys(w http.ResponseWriter, r *http.Request, name string)
 		}
 		id = string(t.ID)
 	}
-	reply(w, http.StatusOK, map[string]any{"keys": []any{s.key.jwk(s.issuer(r, id))}})
+	reply(w, http.StatusOK, map[string]any{"keys": []any{s.key().jwk(s.issuer(r, id))}})
 }
 
 // serveInstance tells clients that this host is an authority they may trust.
@@ -324,8 +332,8 @@ func (s *Service) serveToken(w http.ResponseWriter, r *http.Request, name string
 // false.
 func (s *Service) signed(w http.ResponseWriter, c jwt.Claims) (string, bool) {
 	token := jwt.NewWithClaims(jwt.SigningMethodRS256, c)
-	token.Header["kid"], token.Header["x5t"] = s.key.kid, s.key.kid
-	text, err := token.SignedString(s.key.key)
+	token.Header["kid"], token.Header["x5t"] = s.key().kid, s.key().kid
+	text, err := token.SignedString(s.key().key)
 	if err != nil {
 		s.log.Error("a token could not be signed", "err", err)
 		s.tokenError(w, http.StatusInternalServerError, "server_error", 90033, "The token could not be signed.")
@@ -413,7 +421,7 @@ func (s *Service) authenticate(r *http.Request) (caller, error) {
 		return caller{}, fail(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is missing. Send it as 'Authorization: Bearer …'.")
 	}
 	var c claims
-	_, err := jwt.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &s.key.key.PublicKey, nil },
+	_, err := jwt.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &s.key().key.PublicKey, nil },
 		jwt.WithValidMethods([]string{"RS256"}), jwt.WithAudience(graphAudience),
 		jwt.WithExpirationRequired(), jwt.WithTimeFunc(s.clock))
 	if err != nil {

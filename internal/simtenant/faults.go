@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // Faults is what goes wrong on purpose. It may be changed while the service
@@ -23,31 +24,32 @@ type Fault struct {
 	Status   int                      // answered instead of the service's answer, unless zero
 	Header   http.Header              // of that answer, for instance Retry-After
 	Body     string                   // of that answer; empty is an empty body
+	Delay    time.Duration            // before the answer
 	Truncate int64                    // if not zero, the connection breaks after so many bytes of the body
 }
 
 // Options are habits of the real service that clients must survive.
 type Options struct {
-	PageSize    int  // items on a page of a delta or a listing; 0 is the service's own
-	Shuffle     bool // the items of a delta page come in any order
-	Repeat      bool // a delta page begins with the last item of the page before
-	EmptyPages  bool // every full delta page is followed by an empty one
-	NoAncestors bool // unchanged ancestors of changed items are left out of a delta
-	OmitCTag    bool // items of a delta carry no cTag
-	OmitHash    bool // items carry no hash
-	OmitPath    bool // items of a delta carry no parentReference.path
+	PageSize    int  `json:"pageSize,omitempty"`    // items on a page of a delta or a listing; 0 is the service's own
+	Shuffle     bool `json:"shuffle,omitempty"`     // the items of a delta page come in any order
+	Repeat      bool `json:"repeat,omitempty"`      // a delta page begins with the last item of the page before
+	EmptyPages  bool `json:"emptyPages,omitempty"`  // every full delta page is followed by an empty one
+	NoAncestors bool `json:"noAncestors,omitempty"` // unchanged ancestors of changed items are left out of a delta
+	OmitCTag    bool `json:"omitCTag,omitempty"`    // items of a delta carry no cTag
+	OmitHash    bool `json:"omitHash,omitempty"`    // items carry no hash
+	OmitPath    bool `json:"omitPath,omitempty"`    // items of a delta carry no parentReference.path
 	// BareTombstones has deleted items of a delta carry neither file nor folder,
 	// as in the documentation's example.
-	BareTombstones bool
-	StreamContent  bool // content is answered 200 with the bytes rather than 302
-	IgnoreRange    bool // downloads answer with everything
-	FoldNames      bool // names in a folder that differ only in case or in Unicode's spelling are one
+	BareTombstones bool `json:"bareTombstones,omitempty"`
+	StreamContent  bool `json:"streamContent,omitempty"` // content is answered 200 with the bytes rather than 302
+	IgnoreRange    bool `json:"ignoreRange,omitempty"`   // downloads answer with everything
+	FoldNames      bool `json:"foldNames,omitempty"`     // names in a folder that differ only in case or in Unicode's spelling are one
 	// Rewrite is what the service adds to Office files that are uploaded, as
 	// SharePoint does; empty leaves them alone.
-	Rewrite string
+	Rewrite string `json:"rewrite,omitempty"`
 	// Misstate is the end of the names of files whose size and hash are stated
 	// wrong for good, as those of HEIC photos are.
-	Misstate string
+	Misstate string `json:"misstate,omitempty"`
 }
 
 // Add puts f after the faults already there. The first that matches and is not

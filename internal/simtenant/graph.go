@@ -51,6 +51,15 @@ const (
 func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	mark(w, r)
 	if f := s.faults.hit(r); f != nil {
+		if f.Delay > 0 {
+			wait := time.NewTimer(f.Delay)
+			defer wait.Stop()
+			select {
+			case <-wait.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
 		if f.Status != 0 {
 			f.answer(w)
 			return
@@ -59,20 +68,24 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 			w = &truncated{w, f.Truncate}
 		}
 	}
+	path := r.URL.Path
+	base, isBatch := isBatch(path)
+	if !isBatch { // whose requests each come by themselves
+		s.gate.RLock()
+		defer s.gate.RUnlock()
+	}
 	var err error
-	switch path := r.URL.Path; {
+	switch {
 	case strings.HasPrefix(path, downloadPrefix):
 		err = s.download(w, r)
 	case strings.HasPrefix(path, uploadPrefix):
 		err = s.fragment(w, r)
 	case s.entra(w, r):
-	default:
-		if base, ok := isBatch(path); ok {
-			if _, err = s.authenticate(r); err == nil {
-				err = batch(w, r, base, http.HandlerFunc(s.serve))
-			}
-			break
+	case isBatch:
+		if _, err = s.authenticate(r); err == nil {
+			err = batch(w, r, base, http.HandlerFunc(s.serve))
 		}
+	default:
 		err = s.graph(w, r)
 	}
 	if err != nil {

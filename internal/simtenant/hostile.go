@@ -31,6 +31,7 @@ type Hostile struct {
 	names    map[string]string // of items, by id; of unfinished uploads, by address
 	items    map[string]object // as they were told before Play, by id
 	contents map[string][]byte // as they were handed out before Play, by id
+	learnt   int               // bytes of them
 	drives   map[string][]byte // answers that describe a user's drive, by path
 	links    map[string]string // where deltas went on before Play, by drive
 	pages    map[string]object // the first page of each drive's delta before Play
@@ -119,9 +120,17 @@ func (h *Hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	spoil := h.spoil
 	h.mu.Unlock()
-	if spoil == nil && x.ask == anything {
-		h.next.ServeHTTP(w, r)
-		return
+	if spoil == nil {
+		switch x.ask {
+		case anything:
+			h.next.ServeHTTP(w, r)
+			return
+		case someBytes: // of any length, so they pass as they come
+			out := &copied{watched: watched{ResponseWriter: w}}
+			h.next.ServeHTTP(out, r)
+			h.keep(x.id, out)
+			return
+		}
 	}
 	if spoil != nil && spoil(x) {
 		h.mu.Lock()
@@ -290,6 +299,40 @@ func (h *Hostile) hear(x *exchange) {
 	}
 }
 
+// How much is learnt of what may be told again later.
+const (
+	learnItems    = 100_000
+	learnContent  = 1 << 20 // bytes of one content
+	learnContents = 64 << 20
+)
+
+// copied is an answer of which a copy is kept, unless it is long.
+type copied struct {
+	watched
+	copy bytes.Buffer
+	long bool
+}
+
+func (c *copied) Write(p []byte) (int, error) {
+	if c.long = c.long || c.copy.Len()+len(p) > learnContent; !c.long {
+		c.copy.Write(p)
+	}
+	return c.watched.Write(p)
+}
+
+// keep keeps a content that was handed out whole.
+func (h *Hostile) keep(id string, of *copied) {
+	if of.long || of.status != http.StatusOK {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.learnt+of.copy.Len() <= learnContents {
+		h.learnt += of.copy.Len() - len(h.contents[id])
+		h.contents[id] = of.copy.Bytes()
+	}
+}
+
 // learn keeps what may be told again later.
 func (h *Hostile) learn(x *exchange) {
 	if x.status != http.StatusOK {
@@ -301,7 +344,7 @@ func (h *Hostile) learn(x *exchange) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		for _, item := range itemsOf(x.ask, answer) {
-			if id, _ := item["id"].(string); item["deleted"] == nil && item["name"] != nil {
+			if id, _ := item["id"].(string); item["deleted"] == nil && item["name"] != nil && (len(h.items) < learnItems || h.items[id] != nil) {
 				h.items[id] = item
 			}
 		}
@@ -314,10 +357,6 @@ func (h *Hostile) learn(x *exchange) {
 				h.pages[d] = answer
 			}
 		}
-	case someBytes:
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.contents[x.id] = bytes.Clone(x.body)
 	case aDrive:
 		h.mu.Lock()
 		defer h.mu.Unlock()

@@ -236,7 +236,7 @@ func (s *Service) signedIn(w http.ResponseWriter, r *http.Request, t *tenant, ap
 		return refuse(50034, "The user is gone.")
 	case "refresh_token":
 		var c jwt.RegisteredClaims
-		_, err := jwt.ParseWithClaims(form.Get("refresh_token"), &c, func(*jwt.Token) (any, error) { return &s.key.key.PublicKey, nil },
+		_, err := jwt.ParseWithClaims(form.Get("refresh_token"), &c, func(*jwt.Token) (any, error) { return &s.key().key.PublicKey, nil },
 			jwt.WithValidMethods([]string{"RS256"}), jwt.WithAudience(refreshAudience(t, app)), jwt.WithExpirationRequired(), jwt.WithTimeFunc(s.clock))
 		u := t.users[c.Subject]
 		if err != nil || u == nil {

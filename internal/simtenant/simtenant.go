@@ -31,6 +31,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast/internal/backup"
 )
 
@@ -51,10 +53,13 @@ type Service struct {
 	cfg     Config
 	log     *slog.Logger
 	clock   backup.Clock
+	time    *movable     // what clock reads
+	gate    sync.RWMutex // held by requests to share, and by who replaces the state
+	locks   []*os.File
 	faults  *Faults
 	root    *os.Root // Config.Drives
 	staging string   // folder for uploads, on the file system of Drives
-	key     *signer
+	key     func() *signer
 	seal    []byte             // key of pre-authenticated URLs
 	tenants map[string]*tenant // by id and by domain, lower case
 	byOrder []*tenant
@@ -91,39 +96,76 @@ func New(cfg Config) (*Service, error) {
 		cfg.Faults = new(Faults)
 	}
 	s := &Service{
-		cfg: cfg, log: cfg.Log, clock: cfg.Clock, faults: cfg.Faults,
+		cfg: cfg, log: cfg.Log, time: &movable{real: cfg.Clock}, faults: cfg.Faults,
 		tenants: map[string]*tenant{}, sites: map[string]site{}, folders: map[string]site{},
 		drives: map[string]*drive{}, known: map[string]place{},
 		uploads: uploads{byID: map[string]*upload{}}, keepItems: keepItems,
 	}
+	s.clock = s.time.now
 	if err := os.MkdirAll(filepath.Join(cfg.State, "drives"), 0o700); err != nil {
 		return nil, fmt.Errorf("make the simulated tenant's state folder: %w", err)
 	}
 	if err := os.MkdirAll(cfg.Drives, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of drives: %w", err)
 	}
-	var err error
-	if s.key, err = loadSigner(filepath.Join(cfg.State, "signing-key.pem")); err != nil {
-		return nil, err
-	}
-	if s.seal, err = loadSecret(filepath.Join(cfg.State, "url-key")); err != nil {
-		return nil, err
-	}
-	if s.root, err = os.OpenRoot(cfg.Drives); err != nil {
-		return nil, fmt.Errorf("open the folder of drives: %w", err)
-	}
-	if err := s.makeStaging(); err != nil {
-		s.root.Close()
-		return nil, err
-	}
-	for _, t := range cfg.Tenants {
-		s.addTenant(t)
-	}
-	if err := s.makeFolders(); err != nil {
-		s.root.Close()
-		return nil, err
+	if err := s.open(); err != nil {
+		return nil, errors.Join(err, s.letFolders())
 	}
 	return s, nil
+}
+
+// open takes hold of the folders and brings them into order.
+func (s *Service) open() (err error) {
+	for _, folder := range []string{s.cfg.State, s.cfg.Drives} {
+		if err := s.hold(folder); err != nil {
+			return err
+		}
+	}
+	if s.key, err = loadSigner(filepath.Join(s.cfg.State, "signing-key.pem"), s.log); err != nil {
+		return err
+	}
+	if s.seal, err = loadSecret(filepath.Join(s.cfg.State, "url-key")); err != nil {
+		return err
+	}
+	if s.root, err = os.OpenRoot(s.cfg.Drives); err != nil {
+		return fmt.Errorf("open the folder of drives: %w", err)
+	}
+	if err := s.makeStaging(); err != nil {
+		return err
+	}
+	for _, t := range s.cfg.Tenants {
+		s.addTenant(t)
+	}
+	return s.makeFolders()
+}
+
+// hold keeps other services out of a folder, in this process or another, until
+// s is closed: two that change the same drives would each take the other's
+// doing for a stranger's, and give the same files different ids.
+func (s *Service) hold(folder string) error {
+	f, err := os.Open(folder)
+	if err != nil {
+		return fmt.Errorf("open folder: %w", err)
+	}
+	s.locks = append(s.locks, f)
+	err = ignoringEINTR(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("another simulated tenant is running on %s; stop it, or give this one a folder of its own", folder)
+	}
+	return nil // held, or of a file system that has no locks
+}
+
+// letFolders lets go of the folders.
+func (s *Service) letFolders() error {
+	var errs []error
+	if s.root != nil {
+		errs = append(errs, s.root.Close())
+	}
+	for _, lock := range s.locks {
+		errs = append(errs, lock.Close())
+	}
+	s.locks = nil
+	return errors.Join(errs...)
 }
 
 // makeStaging empties the folder where uploads are put together. It lies on
@@ -188,12 +230,13 @@ func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 func (s *Service) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.key() // is in the folder before that may go
 	var errs []error
 	for id, d := range s.drives {
 		errs = append(errs, d.close())
 		delete(s.drives, id)
 	}
-	errs = append(errs, os.RemoveAll(s.staging), s.root.Close())
+	errs = append(errs, os.RemoveAll(s.staging), s.letFolders())
 	return errors.Join(errs...)
 }
 
