@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"internal/client":          {"internal/backup"},
 	"internal/owners":          {"internal/backup"},
 	"internal/console":         {"internal/backup", "internal/client", "internal/owners"},
+	"holdfasttest":             {"internal/simtenant"},
 }
 
 // doors says which third party may be imported by which packages only.

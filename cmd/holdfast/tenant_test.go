@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// startTenant runs tenant until the test ends, and returns what it says when it
+// is ready.
+func startTenant(t *testing.T, o tenantOptions) ready {
+	t.Helper()
+	if o.listen == "" {
+		o.listen = "127.0.0.1:0"
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := runTenant(ctx, o, in, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		in.CloseWithError(err)
+		ended <- err
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said ready
+	if err := json.Unmarshal(line, &said); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	return said
+}
+
+// graph calls a tenant as its first application.
+func (r ready) graph(t *testing.T, method, path, body string) (int, string) {
+	t.Helper()
+	client := r.Tenants[0].Clients[0]
+	resp, err := http.PostForm(r.URL+tokenPath(r.Tenants[0].ID), url.Values{
+		"grant_type": {"client_credentials"}, "scope": {"https://graph.microsoft.com/.default"}, "client_id": {client.ID}, "client_secret": {client.Secret},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	err = json.NewDecoder(resp.Body).Decode(&token)
+	resp.Body.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(method, r.Graph+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
+	if resp, err = http.DefaultClient.Do(req); err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b)
+}
+
+// Two tenants run side by side, know nothing of each other, and are a tenant
+// only; without --control, nobody controls them.
+func TestTenantsRunSideBySide(t *testing.T) {
+	one, other := startTenant(t, tenantOptions{}), startTenant(t, tenantOptions{})
+	if one.URL == other.URL || one.Drives == other.Drives {
+		t.Fatalf("two tenants are at %s and %s, over %s and %s", one.URL, other.URL, one.Drives, other.Drives)
+	}
+	const file = "/users/amala@contoso.com/drive/root:/a.txt"
+	if status, body := one.graph(t, "PUT", file+":/content", "hello"); status != 201 {
+		t.Fatalf("upload: %d %s", status, body)
+	}
+	if b, err := os.ReadFile(filepath.Join(one.Drives, "amala@contoso.com", "a.txt")); err != nil || string(b) != "hello" {
+		t.Errorf("the file on disk is %q, %v", b, err)
+	}
+	if status, body := other.graph(t, "GET", file, ""); status != 404 {
+		t.Errorf("the other tenant has the file as well: %d %s", status, body)
+	}
+	if status, body := one.graph(t, "GET", "/solutions/backupRestore", ""); status != 404 {
+		t.Errorf("a tenant serves backups: %d %s", status, body)
+	}
+	resp, err := http.Get(one.URL + "/_holdfast/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 404 || one.Control != "" {
+		t.Errorf("a tenant without --control answers %s, and says %q", resp.Status, one.Control)
+	}
+}
+
+func TestTenantRefusesAFolderInUse(t *testing.T) {
+	dir := t.TempDir()
+	first := startTenant(t, tenantOptions{data: dir})
+	for name, o := range map[string]tenantOptions{"data": {data: dir}, "drives": {drives: first.Drives}} {
+		o.listen = "127.0.0.1:0"
+		err := runTenant(t.Context(), o, io.Discard, slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), "another simulated tenant is running on "+dir) {
+			t.Errorf("a second tenant on the same %s: %v", name, err)
+		}
+	}
+}
+
+func TestTenantPlaysAProfileFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "profile.json")
+	if err := os.WriteFile(file, []byte(`{"faults":[{"path":"/users","times":1,"status":429,"header":{"Retry-After":"3"}}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := startTenant(t, tenantOptions{profile: file, control: true})
+	if status, body := said.graph(t, "GET", "/users", ""); status != 429 {
+		t.Errorf("the first call: %d %s", status, body)
+	}
+	if status, body := said.graph(t, "GET", "/users", ""); status != 200 {
+		t.Errorf("the second call: %d %s", status, body)
+	}
+	resp, err := http.Get(said.Control + "requests?path=/users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var log struct{ Requests []struct{ Status int } }
+	if err := json.NewDecoder(resp.Body).Decode(&log); err != nil || len(log.Requests) != 2 || log.Requests[0].Status != 429 {
+		t.Errorf("the log is %v, %v", log, err)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.json")
+	if err := os.WriteFile(bad, []byte(`{"profile":"no such"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := runTenant(t.Context(), tenantOptions{listen: "127.0.0.1:0", profile: bad}, io.Discard, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "no such") {
+		t.Errorf("an unknown profile: %v", err)
+	}
+}
