@@ -196,9 +196,45 @@ func TestAThrottleOfOneThingIsItsOwn(t *testing.T) {
 		if err := tt.call(t.Context(), c); err != nil {
 			t.Errorf("%s: answered: %v", name, err)
 		}
+		for range 1100 { // much has been asked for since
+			c.Root(t.Context(), "D")
+		}
 		if err := tt.call(t.Context(), c); !errors.Is(err, drive.ErrPaused) {
 			t.Errorf("%s: throttled anew: %v, want ErrPaused", name, err)
 		}
+	}
+}
+
+// Of many things that are throttled, each alone, the others hear no more than of
+// one.
+func TestThrottlesOfManyThingsAreTheirOwn(t *testing.T) {
+	s, clk := newSource(t), newClock()
+	c := s.client(clk)
+	held := 0
+	for i := range 20 {
+		id := backup.ItemID(fmt.Sprint("I", i))
+		s.on("GET /v1.0/drives/D/items/"+string(id), status(429, "Retry-After", "3000"))
+		for range 3 {
+			if _, err := c.Item(t.Context(), "D", id); !errors.Is(err, drive.ErrUnavailable) {
+				t.Errorf("%s: %v", id, err)
+			}
+			if _, err := c.Root(t.Context(), "D"); errors.Is(err, drive.ErrPaused) {
+				held++
+				clk.Sleep(t.Context(), time.Hour)
+				if _, err := c.Root(t.Context(), "D"); err != nil {
+					t.Errorf("another, after the pause: %v", err)
+				}
+			}
+		}
+	}
+	if held != 2 {
+		t.Errorf("the others were held up %d times, want 2", held)
+	}
+	// When it is about all of the tenant, all wait as before.
+	s.on("GET /v1.0/drives/D/root", status(429, "Retry-After", "3000"))
+	s.on("GET /v1.0/drives/D/items/J", status(429, "Retry-After", "3000"))
+	if _, err := c.Item(t.Context(), "D", "J"); !errors.Is(err, drive.ErrPaused) {
+		t.Errorf("all is throttled: %v, want ErrPaused", err)
 	}
 }
 

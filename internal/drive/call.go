@@ -2,6 +2,7 @@ package drive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,11 @@ type Client struct {
 		of    map[string]bool // by subject
 	}
 	throttled map[string]throttle // by what was asked for, until that is answered
+	hasty     struct {            // throttles that followed on few answers
+		times int
+		pulse uint64 // at the last throttle of any kind
+	}
+	witness backup.DriveID // of which something was answered last
 }
 
 // A throttle is what came of asking for one thing: 429, so many times that other
@@ -244,14 +250,16 @@ func (c *Client) rest(ctx context.Context, k *call, d time.Duration) error {
 // drives get 503 with no answer to anything in between: for as long as the source
 // asks once as many as maxBusy drives did, before that for MaxPause at most. What
 // calls to a single drive get they wait for alone, for it may be that drive which
-// is bad. So does one that gets 429 again and again while others are answered.
-// Nobody waits here for longer than Config.MaxPause.
+// is bad. So does one that gets 429 again and again while others are answered;
+// and any that does while the source answers for something else, when throttle
+// has followed on throttle with few answers in between: that is no matter of how
+// much was asked for. Nobody waits here for longer than Config.MaxPause.
 func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since uint64) error {
 	if try >= c.cfg.Tries {
 		return e
 	}
 	throttled := e.Status == http.StatusTooManyRequests
-	own := throttled && c.alone(k.thing())
+	own := throttled && (c.alone(k.thing()) || e.RetryAfter > c.cfg.MaxPause && c.elsewhere(ctx, k))
 	if own && k.itemOf != "" {
 		return e
 	}
@@ -385,6 +393,9 @@ const (
 	// maxThrottled is how often one thing may have all calls wait while others
 	// are answered in between.
 	maxThrottled = 2
+	// fewAnswers is how many answers between two throttles are too few to have
+	// brought on the second.
+	fewAnswers = 1000
 	// maxThrottles is of how many things it is noted.
 	maxThrottles = 10_000
 )
@@ -405,6 +416,24 @@ func (c *Client) alone(thing string) bool {
 	}
 	c.throttled[thing] = t
 	return t.times > maxThrottled
+}
+
+// elsewhere notes that a call was throttled, and reports whether throttles come
+// without much having been asked for, and the source answers for something else.
+func (c *Client) elsewhere(ctx context.Context, k *call) bool {
+	c.gate.Lock()
+	now := c.pulse.Load()
+	switch came := now - c.hasty.pulse; {
+	case came > fewAnswers, c.hasty.times == 0:
+		c.hasty.times = 1
+	case came > 0:
+		c.hasty.times++
+	}
+	c.hasty.pulse = now
+	hasty := c.hasty.times > maxThrottled
+	d := cmp.Or(k.itemOf, c.witness)
+	c.gate.Unlock()
+	return hasty && d != "" && c.alive(ctx, d, now)
 }
 
 // enter waits until the source may be asked again, and takes cost from the
@@ -531,6 +560,9 @@ func (c *Client) answered(k *call, so bool) {
 	c.pulse.Add(1)
 	c.gate.Lock()
 	delete(c.throttled, k.thing())
+	if k.itemOf != "" {
+		c.witness = k.itemOf
+	}
 	c.gate.Unlock()
 }
 

@@ -55,7 +55,7 @@ func TestAPauseGoesBackToTheQueue(t *testing.T) {
 	}
 }
 
-// A unit that waits for its first point says why. One that has points keeps
+// A unit that waits for its first point, or for a new one for a day, says why. Else it keeps
 // what its last run said; and no restore gives up because it had to wait.
 func TestAPauseIsNobodysFailure(t *testing.T) {
 	w := newWorld(t, "ann", "bob")
@@ -77,6 +77,12 @@ func TestAPauseIsNobodysFailure(t *testing.T) {
 	}
 	if u := w.unit(units[1].ID); u.Problem == nil || u.Problem.Code != backup.DriveUnavailable {
 		t.Errorf("the unit without a point is %s: %v", u.Status, u.Problem)
+	}
+	// When it has had no new point for a day, it says so.
+	w.skew.Add(int64(25 * time.Hour))
+	w.run(jobs.Backup, string(units[0].ID), work[jobs.Backup].Handler)
+	if u := w.unit(units[0].ID); u.Status != backup.UnitProtected || u.Problem == nil || u.Problem.Code != backup.DriveUnavailable {
+		t.Errorf("the unit that waits for a day is %s: %v", u.Status, u.Problem)
 	}
 	restoring := w.claim(jobs.Restore, string(artifact.ID))
 	restoring.Failures = maxRestoreFailures

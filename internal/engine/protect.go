@@ -68,8 +68,8 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Again(e.next(e.Interval, j.Key)), nil
 	case errors.Is(err, catalog.ErrNotWanted):
 		return jobs.Done, nil
-	case paused(err) && unit.Status != backup.UnitProtected && ctx.Err() == nil:
-		// It has no point yet, and people look for why.
+	case paused(err) && ctx.Err() == nil && (unit.Status != backup.UnitProtected || e.waitsLong(ctx, unit)):
+		// It has no point yet, or no new one, and people look for why.
 	case stopped(ctx, err), errors.Is(err, catalog.ErrMoved):
 		return jobs.Result{}, err
 	}
@@ -86,6 +86,16 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	}
 	e.Log.Warn("drive not backed up", "tenant", j.Tenant, "unit", id, "owner", who(unit), "code", problem.Code, "err", err)
 	return jobs.Again(e.next(e.Interval, j.Key)), nil
+}
+
+// maxQuiet is how long a unit may have no new point for the source's pauses alone
+// before it says so.
+const maxQuiet = 24 * time.Hour
+
+// waitsLong reports whether a unit's newest point is older than that.
+func (e *Engine) waitsLong(ctx context.Context, u backup.Unit) bool {
+	newest, err := e.Catalog.Points(ctx, u.Tenant, catalog.PointQuery{Unit: u.ID, Page: catalog.Page{Limit: 1}})
+	return err == nil && (len(newest.Items) == 0 || e.Clock().Sub(newest.Items[0].At) > max(maxQuiet, 3*e.Interval))
 }
 
 // learnOwner has the mirror of the directory know a unit's owner, whose name
