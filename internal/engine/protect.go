@@ -1078,6 +1078,12 @@ func (p *protection) noteLook(ctx context.Context, id backup.ItemID, l look) {
 	default:
 		p.note(ctx, id, backup.PlaceUnknown, "The source lists the item in a folder that it does not have. It is looked for again at the next backup.")
 	}
+	if p.stage.items[id].Deleted || p.old[id].Listed == deleted {
+		// Once it is denied too, both agree.
+		u := p.unread[id]
+		u.Listed = deleted
+		p.unread[id] = u
+	}
 }
 
 // fail names a file that could not be read.
