@@ -251,9 +251,10 @@ func (c *Client) rest(ctx context.Context, k *call, d time.Duration) error {
 // asks once as many as maxBusy drives did, before that for MaxPause at most. What
 // calls to a single drive get they wait for alone, for it may be that drive which
 // is bad. So does one that gets 429 again and again while others are answered;
-// and any that does while the source answers for something else, when throttle
-// has followed on throttle with few answers in between: that is no matter of how
-// much was asked for. Nobody waits here for longer than Config.MaxPause.
+// and any that is asked for a long pause while the source answers for something
+// else, when throttle has followed on throttle with few answers in between: that
+// is no matter of how much was asked for. Nobody waits here for longer than
+// Config.MaxPause.
 func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since uint64) error {
 	if try >= c.cfg.Tries {
 		return e
