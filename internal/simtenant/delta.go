@@ -136,7 +136,9 @@ func (s *Service) delta(r *request, p place, t target) error {
 				_, more = d.changes(new(c), 1)
 			}
 		}
-		list := d.tell(s.viewer(r, d), page, opts)
+		v := s.viewer(r, d)
+		v.hierarchical = strings.Contains(strings.ToLower(r.Header.Get("Prefer")), "hierarchicalsharing")
+		list := d.tell(v, page, opts)
 		if opts.Shuffle {
 			s.faults.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		}

@@ -41,12 +41,14 @@ type item struct {
 	ctag   int32
 	seq    int64 // of the last change
 
-	stale  bool   // the content must be read before the item is shown
-	unsure bool   // the content may have changed without a trace: look again
-	denied bool   // the content cannot be read
-	kept   bool   // of a folder: its mtime is one that a client set
-	gone   bool   // a tombstone
-	from   string // the parent's id, of a tombstone, and while a journal is read
+	stale  bool // the content must be read before the item is shown
+	unsure bool // the content may have changed without a trace: look again
+	denied bool // the content cannot be read
+	kept   bool // of a folder: its mtime is one that a client set
+
+	sharing *sharing // nil where it is as the folder above
+	gone    bool     // a tombstone
+	from    string   // the parent's id, of a tombstone, and while a journal is read
 
 	dirty bool   // to be written to the journal
 	mark  uint64 // of the listing that saw it last

@@ -60,6 +60,7 @@ type itemView struct {
 	Folder         *folderView      `json:"folder,omitempty"`
 	Root           *struct{}        `json:"root,omitempty"`
 	Deleted        *deletedView     `json:"deleted,omitempty"`
+	Shared         *sharedView      `json:"shared,omitempty"`
 	SharePointIDs  *sharepointIDs   `json:"sharepointIds,omitempty"`
 }
 
@@ -78,6 +79,8 @@ type viewer struct {
 	download func(*item) string // makes a URL
 	opts     Options
 	delta    bool
+
+	hierarchical bool // only items with shares of their own have the facet
 }
 
 func (s *Service) viewer(r *request, d *drive) *viewer {
@@ -117,6 +120,7 @@ func (v *itemView) only(names map[string]bool) {
 	drop(names["folder"], &v.Folder)
 	drop(names["root"], &v.Root)
 	drop(names["deleted"], &v.Deleted)
+	drop(names["shared"], &v.Shared)
 }
 
 // drop empties a member that is not kept.
@@ -210,6 +214,7 @@ func (v *viewer) view(it *item) *itemView {
 			out.DownloadURL = v.download(it)
 		}
 	}
+	out.Shared = v.sharedView(it)
 	if v.names["sharepointids"] {
 		ids := p.sharepointIDs()
 		ids.ListItemUniqueID = strings.ToLower(it.guid())

@@ -54,6 +54,8 @@ type record struct {
 	Unsure  bool   `json:"u,omitempty"`
 	Denied  bool   `json:"d,omitempty"`
 	Kept    bool   `json:"f,omitempty"`
+
+	Sharing *sharing `json:"l,omitempty"`
 }
 
 func (d *drive) journalPath() string {
@@ -212,6 +214,7 @@ func (rec record) item() *item {
 		id: rec.ID, from: rec.Parent, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
 		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
 		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied, kept: rec.Kept,
+		sharing: rec.Sharing,
 	}
 	copy(it.strong[:], rec.Strong)
 	switch rec.Kind {
@@ -237,7 +240,7 @@ func (d *drive) record(it *item) record {
 	}
 	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
-	rec.ETag, rec.CTag, rec.Kept = it.etag, it.ctag, it.kept
+	rec.ETag, rec.CTag, rec.Kept, rec.Sharing = it.etag, it.ctag, it.kept, it.sharing
 	if it.kind == isFile {
 		rec.Size, rec.Hash, rec.Stale, rec.Unsure, rec.Denied = it.size, it.hash, it.stale, it.unsure, it.denied
 		if it.ctag > 0 {
@@ -282,6 +285,12 @@ func (rec record) line(b []byte) []byte {
 			b = append(b, `,"`+key+`":true`...)
 		}
 	}
+	seldom := func(key string, v any, there bool) {
+		if there {
+			data, _ := json.Marshal(v) // plain texts and numbers can always be
+			b = append(append(b, `,"`+key+`":`...), data...)
+		}
+	}
 	b = strconv.AppendInt(append(b, `{"s":`...), rec.Seq, 10)
 	b = append(append(append(b, `,"i":"`...), rec.ID...), '"')
 	text("p", rec.Parent)
@@ -307,6 +316,7 @@ func (rec record) line(b []byte) []byte {
 	is("u", rec.Unsure)
 	is("d", rec.Denied)
 	is("f", rec.Kept)
+	seldom("l", rec.Sharing, rec.Sharing != nil)
 	return append(b, '}', '\n')
 }
 

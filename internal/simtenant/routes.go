@@ -71,6 +71,13 @@ func init() {
 		{"GET", "{item}/contentStream", "A file's bytes, always 200.", "", "", readFiles, item((*Service).streamContent)},
 		{"PUT", "{item}/content", "Uploads a file of less than 250 MB in one request.", "", ofOne, writeFiles, item((*Service).putContent)},
 		{"POST", "{item}/createUploadSession", "Begins an upload in fragments, with resumption, deferred commit and conflict behaviour.", "", "", writeFiles, item((*Service).createUpload)},
+
+		{"GET", "{item}/permissions", "Who may see an item: the owner, who it was shared with, and what is inherited.", "inheritedFrom, as at the service.", ofOne, readFiles, item((*Service).listPermissions)},
+		{"GET", "{item}/permissions/{permission}", "One of them.", "", ofOne, readFiles, item((*Service).getPermission)},
+		{"PATCH", "{item}/permissions/{permission}", "Changes a role or when it ends. What is inherited is refused.", "", "", writeFiles, item((*Service).patchPermission)},
+		{"DELETE", "{item}/permissions/{permission}", "Takes it away. What is inherited is refused.", "", "", writeFiles, item((*Service).deletePermission)},
+		{"POST", "{item}/invite", "Shares an item with users of the tenant, or with people outside by their address.", "Mail: no invitation is sent. Groups.", "", writeFiles, item((*Service).invite)},
+		{"POST", "{item}/createLink", "Makes a link, or finds one like it.", "Recipients. The link leads nowhere.", "", writeFiles, item((*Service).createLink)},
 	}
 	for i := range routes {
 		routes[i].index()
