@@ -30,7 +30,7 @@ type Fault struct {
 
 // Options are habits of the real service that clients must survive.
 type Options struct {
-	PageSize    int  `json:"pageSize,omitempty"`    // items on a page of a delta or a listing; 0 is the service's own
+	PageSize    int  `json:"pageSize,omitempty"`    // so many items are on a page of a delta or a listing; 0 is the service's own
 	Shuffle     bool `json:"shuffle,omitempty"`     // the items of a delta page come in any order
 	Repeat      bool `json:"repeat,omitempty"`      // a delta page begins with the last item of the page before
 	EmptyPages  bool `json:"emptyPages,omitempty"`  // every full delta page is followed by an empty one

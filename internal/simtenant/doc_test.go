@@ -1,0 +1,128 @@
+package simtenant
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the tables of docs/tenant.md")
+
+// tables are the parts of docs/tenant.md that follow from the code, by the name
+// between the marks that they stand between.
+func tables() map[string]string {
+	var routes, profiles, controls, options strings.Builder
+	cell := func(s string) string { return strings.ReplaceAll(s, "|", "\\|") }
+	fmt.Fprintf(&routes, "| route | does | does not | query options |\n| --- | --- | --- | --- |\n")
+	for _, r := range Routes() {
+		var names []string
+		for _, name := range strings.Fields(r.Options) {
+			names = append(names, "`$"+name+"`")
+		}
+		fmt.Fprintf(&routes, "| `%s %s` | %s | %s | %s |\n", r.Method, r.Path, cell(r.Does), cell(r.DoesNot), strings.Join(names, " "))
+	}
+	for _, kind := range []struct {
+		title     string
+		restoring bool
+	}{{"Profiles that mislead those who read", false}, {"Profiles that mislead those who write", true}} {
+		fmt.Fprintf(&profiles, "### %s\n\n| profile | imitates |\n| --- | --- |\n", kind.title)
+		said := ""
+		var lines []string
+		for _, p := range Profiles() {
+			if p.Restoring != kind.restoring {
+				continue
+			}
+			if !strings.HasPrefix(p.Imitates, "The same") {
+				said = p.Imitates
+			}
+			line := p.Imitates
+			if line != said {
+				line += " (" + strings.TrimSuffix(said, ".") + ")"
+			}
+			lines = append(lines, fmt.Sprintf("| `%s` | %s |\n", cell(p.Name), cell(line)))
+		}
+		slices.Sort(lines)
+		profiles.WriteString(strings.Join(lines, "") + "\n")
+	}
+	fmt.Fprintf(&controls, "| call | does |\n| --- | --- |\n")
+	for _, r := range ControlRoutes() {
+		fmt.Fprintf(&controls, "| `%s %s%s` | %s |\n", r.Method, controlPrefix, r.Path, cell(r.Does))
+	}
+	fmt.Fprintf(&options, "| habit | what the service does |\n| --- | --- |\n")
+	for _, h := range habits() {
+		fmt.Fprintf(&options, "| `%s` | %s |\n", h[0], cell(h[1]))
+	}
+	return map[string]string{"routes": routes.String(), "profiles": strings.TrimSpace(profiles.String()) + "\n", "controls": controls.String(), "habits": options.String()}
+}
+
+// habits reads the options and what is said of them out of the code.
+func habits() (list [][2]string) {
+	data, err := os.ReadFile("faults.go")
+	if err != nil {
+		panic(err)
+	}
+	_, text, _ := strings.Cut(string(data), "type Options struct {\n")
+	text, _, _ = strings.Cut(text, "\n}")
+	said := ""
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimSpace(line)
+		if words, ok := strings.CutPrefix(line, "// "); ok {
+			said = strings.TrimSpace(said + " " + words)
+			continue
+		}
+		_, name, _ := strings.Cut(line, `json:"`)
+		name, _, _ = strings.Cut(name, ",")
+		if _, words, ok := strings.Cut(line, "// "); ok {
+			said = words
+		}
+		if first, words, _ := strings.Cut(said, " "); strings.EqualFold(first, name) {
+			_, words, _ = strings.Cut(words, " ") // is, or has
+			said = strings.TrimSuffix(words, ".")
+		}
+		list = append(list, [2]string{name, said})
+		said = ""
+	}
+	return list
+}
+
+// docs/tenant.md says of routes, profiles and controls what the code does.
+func TestTheDocumentIsTheCodes(t *testing.T) {
+	const path = "../../docs/tenant.md"
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(data)
+	for name, want := range tables() {
+		begin, end := "<!-- "+name+": made from the code -->\n\n", "\n<!-- end of "+name+" -->"
+		before, rest, ok := strings.Cut(doc, begin)
+		have, after, ok2 := strings.Cut(rest, end)
+		if !ok || !ok2 {
+			t.Fatalf("the document has no place for the %s", name)
+		}
+		if have != want {
+			doc = before + begin + want + end + after
+			if !*update {
+				t.Errorf("what the document says of the %s is not what the code does; go test ./internal/simtenant -run TestTheDocument -update", name)
+			}
+		}
+	}
+	if *update && doc != string(data) {
+		if err := os.WriteFile(path, []byte(doc), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range Profiles() {
+		if p.Imitates == "" {
+			t.Errorf("nothing is said of the profile %q", p.Name)
+		}
+	}
+	for _, h := range habits() {
+		if h[0] == "" || h[1] == "" {
+			t.Errorf("nothing is said of the habit %q: %q", h[0], h[1])
+		}
+	}
+}
