@@ -148,8 +148,11 @@ var ActivityProperties = activityFields.properties()
 
 // Activities lists a tenant's audit log, the newest first.
 func (c *Catalog) Activities(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Activity], error) {
-	q := query{columns: activityColumns, table: "audit a", time: "a.at", id: "a.id", newest: true, fields: activityFields}
-	q.and("a.tenant = " + q.arg(string(tenant)))
+	q := query{columns: activityColumns, table: "audit a", time: "a.at", id: "a.id", newest: true, fields: activityFields,
+		within: []equal{{"a.tenant", string(tenant)}}, indexes: []index{
+			{"audit_page", []string{"a.tenant", "a.at", "a.id"}},
+			{"audit_result", []string{"a.tenant", "a.result", "a.at", "a.id"}},
+		}}
 	l, err := list(ctx, c, q, page, scanActivity)
 	if err != nil {
 		return l, fmt.Errorf("list activities: %w", err)

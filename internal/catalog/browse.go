@@ -83,8 +83,8 @@ func browseNotFound() error {
 
 // BrowseSessions lists a tenant's browse sessions whose time is not over.
 func (c *Catalog) BrowseSessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.BrowseSession], error) {
-	q := query{columns: browseColumns, table: "browse_session b", time: "b.created", id: "b.id", fields: browseFields}
-	q.and("b.tenant = " + q.arg(string(tenant)))
+	q := query{columns: browseColumns, table: "browse_session b", time: "b.created", id: "b.id", fields: browseFields,
+		within: []equal{{"b.tenant", string(tenant)}}, indexes: []index{{"browse_session_page", []string{"b.tenant", "b.created", "b.id"}}}}
 	q.and("b.expires > " + q.arg(database.Micros(c.now())))
 	l, err := list(ctx, c, q, page, scanBrowseSession)
 	if err != nil {

@@ -97,14 +97,14 @@ func (c *Catalog) BulkJob(ctx context.Context, tenant backup.TenantID, policy ba
 // BulkJobs lists bulk addition jobs without their lists: those of a policy,
 // which must exist, or with "" all of the tenant's.
 func (c *Catalog) BulkJobs(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.BulkJob], error) {
-	q := query{columns: bulkColumns, table: "bulk_job b", time: "b.created", id: "b.id", fields: bulkJobFields}
+	q := query{columns: bulkColumns, table: "bulk_job b", time: "b.created", id: "b.id", fields: bulkJobFields,
+		within: []equal{{"b.tenant", string(tenant)}}, indexes: []index{{"bulk_job_tenant_page", []string{"b.tenant", "b.created", "b.id"}}}}
 	if policy != "" {
 		if _, err := c.Policy(ctx, tenant, policy); err != nil {
 			return List[backup.BulkJob]{}, err
 		}
-		q.and("b.policy = " + q.arg(string(policy)))
-	} else {
-		q.and("b.tenant = " + q.arg(string(tenant)))
+		q.within = []equal{{"b.policy", string(policy)}}
+		q.indexes = []index{{"bulk_job_page", []string{"b.policy", "b.created", "b.id"}}}
 	}
 	l, err := list(ctx, c, q, page, scanBulkJob)
 	if err != nil {

@@ -99,8 +99,8 @@ func (c *Catalog) BulkRestores(ctx context.Context, tenant backup.TenantID, sess
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.BulkRequest]{}, err
 	}
-	q := query{columns: bulkRestoreColumns, table: "bulk_restore b", time: "b.created", id: "b.id"}
-	q.and("b.session = " + q.arg(string(session)))
+	q := query{columns: bulkRestoreColumns, table: "bulk_restore b", time: "b.created", id: "b.id",
+		within: []equal{{"b.session", string(session)}}}
 	l, err := list(ctx, c, q, page, scanBulkRestore)
 	if err != nil {
 		return l, fmt.Errorf("list bulk restore requests: %w", err)

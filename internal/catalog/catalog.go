@@ -57,6 +57,7 @@ type Catalog struct {
 	now       backup.Clock
 	maxActive int
 	batch     int // how many rows a large change writes in one transaction; between two, others have their turn
+	effort    effort
 	cfg       Config
 	plan      atomic.Pointer[backup.RetentionPlan] // what the configuration says; the zero plan is as Microsoft keeps
 }
@@ -72,7 +73,7 @@ func New(db *database.DB, q *jobs.Queue, cfg Config) *Catalog {
 	if cfg.ServiceStatus == "" {
 		cfg.ServiceStatus = backup.ServiceEnabled
 	}
-	c := &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, cfg: cfg}
+	c := &Catalog{db: db, queue: q, now: cfg.Clock, maxActive: cfg.MaxActivePolicies, batch: 10_000, effort: usualEffort, cfg: cfg}
 	c.plan.Store(&backup.RetentionPlan{})
 	return c
 }

@@ -116,8 +116,8 @@ type DamageQuery struct {
 // Damage lists what was found damaged in a tenant's vault, in the order in
 // which it was found.
 func (c *Catalog) Damage(ctx context.Context, tenant backup.TenantID, q DamageQuery) (List[backup.Damage], error) {
-	l := query{columns: damageColumns, table: "damage d", time: "d.found", id: "d.id"}
-	l.and("d.tenant = " + l.arg(string(tenant)))
+	l := query{columns: damageColumns, table: "damage d", time: "d.found", id: "d.id",
+		within: []equal{{"d.tenant", string(tenant)}}, indexes: []index{{"damage_page", []string{"d.tenant", "d.found", "d.id"}}}}
 	if q.Drive != "" {
 		l.and("d.drive = " + l.arg(string(q.Drive)))
 	}

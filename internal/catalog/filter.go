@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
-	"holdfast/internal/database"
 	"holdfast/internal/odata"
 )
 
@@ -16,8 +15,9 @@ import (
 // that is absent is the empty one, and no text that is there is.
 type field struct {
 	odata.Property
-	expr string
-	null bool // what is absent is NULL; it is compared with null only
+	expr   string
+	null   bool   // what is absent is NULL; it is compared with null only
+	column string // what indexes have of it, where that is not expr: of a time 0 for the year 1, of what may be NULL whether it is not
 }
 
 type fields []field
@@ -75,13 +75,14 @@ var (
 		filterEnum("status", "u.status", "protectRequested", "protected", "unprotectRequested", "unprotected", "removeRequested",
 			"offboardRequested", "offboarded", "cancelOffboardRequested"),
 		filterID("directoryObjectId", "u.directory", ""),
-		{Property: odata.Property{Name: "siteId", Nullable: true, Filters: true}, expr: "''"}, // drives have none
-		{Property: odata.Property{Name: "error", Type: odata.Enum, Nullable: true, Filters: true}, expr: "u.problem", null: true},
+		{Property: odata.Property{Name: "siteId", Nullable: true, Filters: true}, expr: nowhere}, // drives have none
+		{Property: odata.Property{Name: "error", Type: odata.Enum, Nullable: true, Filters: true}, expr: "u.problem", null: true, column: "u.failing"},
 		filterName("email", "u.email_key", false, true),
 		filterName("displayName", "u.name_key", true, true),
 		filterTime("createdDateTime", "u.created", true),
 		filterTime("lastModifiedDateTime", "u.modified", true),
-		filterTime("offboardRequestedDateTime", "CASE WHEN u.offboard_requested = 0 THEN -62135596800000000 ELSE u.offboard_requested END", false),
+		{Property: odata.Property{Name: "offboardRequestedDateTime", Type: odata.Time, Filters: true},
+			expr: "CASE WHEN u.offboard_requested = 0 THEN -62135596800000000 ELSE u.offboard_requested END", column: "u.offboard_requested"},
 	}
 	bulkJobFields = fields{
 		filterID("id", "b.id", ""),
@@ -124,16 +125,18 @@ var (
 const (
 	never  = "1 = 0"
 	always = "1 = 1"
+
+	nowhere = "''" // the expression of what nothing has
 )
 
 // filter returns the condition that e is, and adds its values as parameters.
 // The condition is true or false, never NULL.
-func (q *query) filter(d database.Dialect, e odata.Expr) (string, error) {
+func (s *statement) filter(e odata.Expr) (string, error) {
 	parts := func(all []odata.Expr, operator string) (string, error) {
 		out := make([]string, len(all))
 		for i, e := range all {
 			var err error
-			if out[i], err = q.filter(d, e); err != nil {
+			if out[i], err = s.filter(e); err != nil {
 				return "", err
 			}
 		}
@@ -145,37 +148,37 @@ func (q *query) filter(d database.Dialect, e odata.Expr) (string, error) {
 	case odata.Or:
 		return parts(e, " OR ")
 	case odata.Not:
-		x, err := q.filter(d, e.X)
+		x, err := s.filter(e.X)
 		return "NOT (" + x + ")", err
 	case odata.Compare:
-		f, err := q.fields.find(e.Property.Name)
+		f, err := s.q.fields.find(e.Property.Name)
 		if err != nil {
 			return "", err
 		}
-		return q.compare(d, f, e.Op, e.Value), nil
+		return s.compare(f, e.Op, e.Value), nil
 	case odata.In:
-		f, err := q.fields.find(e.Property.Name)
+		f, err := s.q.fields.find(e.Property.Name)
 		if err != nil {
 			return "", err
 		}
 		ways := make([]string, len(e.Values))
 		for i, v := range e.Values {
-			ways[i] = q.compare(d, f, "eq", v)
+			ways[i] = s.compare(f, "eq", v)
 		}
 		return "(" + strings.Join(ways, " OR ") + ")", nil
 	case odata.Match:
-		f, err := q.fields.find(e.Property.Name)
+		f, err := s.q.fields.find(e.Property.Name)
 		if err != nil {
 			return "", err
 		}
-		return q.match(d, f, e.Func, e.Text), nil
+		return s.match(f, e.Func, e.Text), nil
 	}
 	return "", fmt.Errorf("a filter has a part of the unknown type %T", e)
 }
 
 var operators = map[string]string{"eq": " = ", "ne": " <> ", "lt": " < ", "le": " <= ", "gt": " > ", "ge": " >= "}
 
-func (q *query) compare(d database.Dialect, f field, op string, v odata.Value) string {
+func (s *statement) compare(f field, op string, v odata.Value) string {
 	switch {
 	case v.Null && !f.Nullable:
 		if op == "eq" {
@@ -189,15 +192,15 @@ func (q *query) compare(d database.Dialect, f field, op string, v odata.Value) s
 	case v.Null:
 		return f.expr + operators[op] + "''"
 	case f.Type == odata.Time:
-		return q.compareTime(f.expr, op, v.Time)
+		return s.compareTime(f.expr, op, v.Time)
 	case op == "eq" && f.Nullable:
-		return "(" + f.expr + " <> '' AND " + f.expr + " = " + q.arg(v.Text) + ")"
+		return "(" + f.expr + " <> '' AND " + f.expr + " = " + s.arg(v.Text) + ")"
 	case op == "ne" && f.Nullable:
-		return "(" + f.expr + " = '' OR " + f.expr + " <> " + q.arg(v.Text) + ")"
+		return "(" + f.expr + " = '' OR " + f.expr + " <> " + s.arg(v.Text) + ")"
 	case op == "eq", op == "ne":
-		return f.expr + operators[op] + q.arg(v.Text)
+		return f.expr + operators[op] + s.arg(v.Text)
 	}
-	c := d.Bytewise(f.expr) + operators[op] + q.arg(v.Text)
+	c := s.d.Bytewise(f.expr) + operators[op] + s.arg(v.Text)
 	if f.Nullable {
 		c = "(" + f.expr + " <> '' AND " + c + ")"
 	}
@@ -206,7 +209,7 @@ func (q *query) compare(d database.Dialect, f field, op string, v odata.Value) s
 
 // compareTime compares with a time, which may lie between the microseconds
 // that are stored.
-func (q *query) compareTime(expr, op string, at time.Time) string {
+func (s *statement) compareTime(expr, op string, at time.Time) string {
 	floor := at.Truncate(time.Microsecond)
 	if between := !floor.Equal(at); between {
 		switch op {
@@ -220,15 +223,15 @@ func (q *query) compareTime(expr, op string, at time.Time) string {
 			op = "gt"
 		}
 	}
-	return expr + operators[op] + q.arg(floor.UnixMicro())
+	return expr + operators[op] + s.arg(floor.UnixMicro())
 }
 
-func (q *query) match(d database.Dialect, f field, function, text string) string {
-	param := "CAST(" + q.arg(text) + " AS TEXT)"
+func (s *statement) match(f field, function, text string) string {
+	param := "CAST(" + s.arg(text) + " AS TEXT)"
 	var c string
 	switch function {
 	case "contains":
-		c = d.Position(f.expr, param) + " > 0"
+		c = s.d.Position(f.expr, param) + " > 0"
 	case "startswith":
 		c = "substr(" + f.expr + ", 1, length(" + param + ")) = " + param
 	default: // endswith

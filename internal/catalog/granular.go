@@ -223,8 +223,8 @@ func (c *Catalog) GranularArtifacts(ctx context.Context, tenant backup.TenantID,
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.GranularArtifact]{}, err
 	}
-	q := query{columns: granularColumns, table: "granular_artifact g", time: "g.created", id: "g.id"}
-	q.and("g.session = " + q.arg(string(session)))
+	q := query{columns: granularColumns, table: "granular_artifact g", time: "g.created", id: "g.id",
+		within: []equal{{"g.session", string(session)}}, indexes: []index{{"granular_artifact_page", []string{"g.session", "g.created", "g.id"}}}}
 	l, err := list(ctx, c, q, page, scanGranular)
 	if err != nil {
 		return l, fmt.Errorf("list granular artifacts: %w", err)

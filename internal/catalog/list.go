@@ -1,9 +1,9 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,12 +18,17 @@ type Page struct {
 	After  string        // List.Next of the page before; "" for the first page
 	Skip   int           // items passed over before the page
 	Count  bool          // whether List.Total is wanted
+	Bare   bool          // whether that is all that is wanted, and no items
 	Filter odata.Expr    // what the items must meet, by the properties of the list; nil: nothing
 	Order  []odata.Order // by the properties of the list; nil: the list's own order
 }
 
 // A List is one page of a list. Unless a method says otherwise its order is
 // that of creation. Whatever the order, it holds still while things are added.
+//
+// A page may have fewer items than were asked for, and even none, although
+// others follow: so it is where no index finds what a filter asks for, and the
+// time of one page was spent in looking.
 type List[T any] struct {
 	Items []T
 	Next  string // where the next page begins; "" after the last
@@ -34,14 +39,23 @@ type List[T any] struct {
 // may add goes through it, with its values as parameters.
 type query struct {
 	columns string
-	table   string // and its alias
-	join    string // what else the columns are of; not one row more or less comes of it
+	table   string  // and its alias
+	join    string  // what else the columns are of; not one row more or less comes of it
+	within  []equal // whose the list is
+	indexes []index // that read it; none of a list that is always short
+	terms   []term  // what else is true of the items, and is for an index to find
 	where   []string
-	args    []any
+	args    []any  // of where
 	time    string // the column that orders the list,
 	id      string // and the one that orders equal times
 	newest  bool   // descending
 	fields  fields // what it may be filtered and ordered by
+}
+
+// An equal says what is in a column.
+type equal struct {
+	column string
+	value  any
 }
 
 // arg adds a parameter and returns its placeholder.
@@ -50,7 +64,7 @@ func (q *query) arg(v any) string {
 	return "$" + strconv.Itoa(len(q.args))
 }
 
-// and adds a condition.
+// and adds a condition that nearly all items meet.
 func (q *query) and(condition string) { q.where = append(q.where, condition) }
 
 // A sortKey is one of the expressions that order a list.
@@ -60,8 +74,8 @@ type sortKey struct {
 	desc bool
 }
 
-// keys are what orders the list; texts as the database's collation has it. The last is the id, so that no two items
-// stand at the same place.
+// keys are what orders the list, texts by their bytes. The last is the id, so
+// that no two items stand at the same place.
 func (q *query) keys(order []odata.Order) ([]sortKey, error) {
 	var keys []sortKey
 	for _, o := range order {
@@ -77,64 +91,96 @@ func (q *query) keys(order []odata.Order) ([]sortKey, error) {
 	return append(keys, sortKey{q.id, true, keys[len(keys)-1].desc}), nil
 }
 
-// after adds the condition that an item comes behind the place that cursor
-// names: the values of the keys there.
-func (q *query) after(keys []sortKey, cursor string) error {
-	foreign := backup.Fail(backup.InvalidRequest, "The place to continue the list from is not one that this server gave. Begin the list again.")
-	var place []any
-	d := json.NewDecoder(strings.NewReader(cursor))
-	d.UseNumber()
-	if d.Decode(&place) != nil || len(place) != len(keys) {
-		return foreign
-	}
-	exprs, params := make([]string, len(keys)), make([]string, len(keys))
-	oneWay := true
+// A place is where an item stands in a list: the values of the keys.
+type place []any
+
+func (p place) id() string { s, _ := p[len(p)-1].(string); return s }
+
+// compare tells which of two places comes first.
+func (p place) compare(other place, keys []sortKey) int {
 	for i, k := range keys {
-		switch v := place[i].(type) {
+		n := compareValues(p[i], other[i])
+		if k.desc {
+			n = -n
+		}
+		if n != 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+func compareValues(a, b any) int {
+	switch a := a.(type) {
+	case int64:
+		if b, ok := b.(int64); ok {
+			return cmp.Compare(a, b)
+		}
+	case string:
+		if b, ok := b.(string); ok {
+			return strings.Compare(a, b)
+		}
+	}
+	return 0
+}
+
+// A cursor is where a list goes on: behind a place, after some more items that
+// are to be passed over.
+type cursor struct {
+	after place
+	skip  int
+}
+
+// String is the cursor as List.Next has it.
+func (c cursor) String() string {
+	if c.skip > 0 {
+		return toJSON(append(slices.Clone(c.after), map[string]int{"skip": c.skip}))
+	}
+	return toJSON(c.after)
+}
+
+// parseCursor reads a cursor of a list with these keys.
+func parseCursor(text string, keys []sortKey) (c cursor, err error) {
+	foreign := backup.Fail(backup.InvalidRequest, "The place to continue the list from is not one that this server gave. Begin the list again.")
+	var all []any
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	if d.Decode(&all) != nil || len(all) < len(keys) {
+		return c, foreign
+	}
+	if len(all) > len(keys) {
+		more, _ := all[len(keys)].(map[string]any)
+		n, _ := more["skip"].(json.Number)
+		skip, err := n.Int64()
+		if err != nil || len(all) != len(keys)+1 || skip < 0 {
+			return c, foreign
+		}
+		c.skip = int(skip)
+	}
+	for i, k := range keys {
+		switch v := all[i].(type) {
 		case string:
 			if !k.text {
-				return foreign
+				return c, foreign
 			}
-			params[i] = q.arg(v)
+			c.after = append(c.after, v)
 		case json.Number:
 			n, err := v.Int64()
 			if k.text || err != nil {
-				return foreign
+				return c, foreign
 			}
-			params[i] = q.arg(n)
+			c.after = append(c.after, n)
 		default:
-			return foreign
+			return c, foreign
 		}
-		exprs[i] = k.expr
-		oneWay = oneWay && k.desc == keys[0].desc
 	}
-	if oneWay { // a comparison of rows, which an index answers
-		q.and("(" + strings.Join(exprs, ", ") + ")" + keys[0].beyond() + "(" + strings.Join(params, ", ") + ")")
-		return nil
-	}
-	var ways []string
-	for i, k := range keys {
-		way := k.expr + k.beyond() + params[i]
-		for n := range i {
-			way = exprs[n] + " = " + params[n] + " AND " + way
-		}
-		ways = append(ways, "("+way+")")
-	}
-	q.and("(" + strings.Join(ways, " OR ") + ")")
-	return nil
-}
-
-func (k sortKey) beyond() string {
-	if k.desc {
-		return " < "
-	}
-	return " > "
+	return c, nil
 }
 
 // A keyedRow is a row with the values of the sort keys behind its columns.
 type keyedRow struct {
 	scanner
-	place []any
+	place place
 }
 
 func (r keyedRow) Scan(dest ...any) error {
@@ -142,27 +188,20 @@ func (r keyedRow) Scan(dest ...any) error {
 	for i := range r.place {
 		dest = append(dest, &r.place[i])
 	}
-	return r.scanner.Scan(dest...)
+	if err := r.scanner.Scan(dest...); err != nil {
+		return err
+	}
+	for i, v := range r.place {
+		if b, ok := v.([]byte); ok {
+			r.place[i] = string(b)
+		}
+	}
+	return nil
 }
 
 // list reads one page of q.
 func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(scanner) (T, error)) (List[T], error) {
 	var l List[T]
-	db := c.db.Read()
-	q.where, q.args = slices.Clone(q.where), slices.Clone(q.args)
-	if p.Filter != nil {
-		condition, err := q.filter(c.db.Dialect(), p.Filter)
-		if err != nil {
-			return l, err
-		}
-		q.and(condition)
-	}
-	if p.Count {
-		err := db.QueryRowContext(ctx, `SELECT count(*) FROM `+q.table+` WHERE `+strings.Join(q.where, " AND "), q.args...).Scan(&l.Total)
-		if err != nil {
-			return l, fmt.Errorf("count: %w", err)
-		}
-	}
 	if p.Limit <= 0 {
 		p.Limit = 100
 	}
@@ -170,46 +209,69 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 	if err != nil {
 		return l, err
 	}
+	r := &reading{c: c, q: &q, d: c.db.Dialect(), keys: keys, limit: p.Limit, few: c.effort.few, budget: c.effort.walk}
 	if p.After != "" {
-		if err := q.after(keys, p.After); err != nil {
+		if r.from, err = parseCursor(p.After, keys); err != nil {
 			return l, err
 		}
 	}
-	var columns, order strings.Builder
-	for i, k := range keys {
-		columns.WriteString(", " + k.expr)
-		if i > 0 {
-			order.WriteString(", ")
-		}
-		order.WriteString(k.expr)
-		if k.desc {
-			order.WriteString(" DESC")
+	r.from.skip += p.Skip
+	never := false
+	if r.terms, never, err = q.asked(p.Filter); err != nil {
+		return l, err
+	}
+	if p.Count && !never {
+		if l.Total, err = r.count(ctx); err != nil {
+			return l, err
 		}
 	}
-	text := `SELECT ` + q.columns + columns.String() + ` FROM ` + q.table + q.join + ` WHERE ` + strings.Join(q.where, " AND ") +
-		` ORDER BY ` + order.String() + ` LIMIT ` + q.arg(p.Limit+1) // one more tells whether there is a next page
-	if p.Skip > 0 {
-		text += ` OFFSET ` + q.arg(p.Skip)
+	if p.Bare || never {
+		return l, nil
 	}
-	var places [][]any
-	rows, err := db.QueryContext(ctx, text, q.args...)
-	l.Items, err = collect(rows, err, func(r scanner) (T, error) {
-		place := make([]any, len(keys))
-		places = append(places, place)
-		return scan(keyedRow{r, place})
-	})
+	// Either rows were read at once, or places are known whose rows are to be.
+	var rows []T
+	scanRow := func(s scanner, at place) error {
+		v, err := scan(keyedRow{s, at})
+		rows = append(rows, v)
+		return err
+	}
+	found, err := r.page(ctx, scanRow)
 	if err != nil {
 		return l, err
 	}
-	if len(l.Items) > p.Limit {
-		l.Items = l.Items[:p.Limit]
-		last := places[p.Limit-1]
-		for i, v := range last {
-			if b, ok := v.([]byte); ok {
-				last[i] = string(b)
+	if len(found.places) > p.Limit {
+		found.places = found.places[:p.Limit]
+		found.next = &cursor{after: found.places[p.Limit-1]}
+	}
+	l.Items = rows[:min(len(rows), len(found.places))]
+	if !found.rows && len(found.places) > 0 {
+		rows = nil
+		ids := make([]string, len(found.places))
+		for i, at := range found.places {
+			ids[i] = at.id()
+		}
+		var order []place
+		err := r.byID(ctx, ids, func(s scanner) error {
+			at := make(place, len(keys))
+			order = append(order, at)
+			return scanRow(s, at)
+		})
+		if err != nil {
+			return l, err
+		}
+		byID := make(map[string]T, len(rows))
+		for i, at := range order {
+			byID[at.id()] = rows[i]
+		}
+		l.Items = nil
+		for _, id := range ids {
+			if v, ok := byID[id]; ok { // what has changed meanwhile may be in the list no more
+				l.Items = append(l.Items, v)
 			}
 		}
-		l.Next = toJSON(last)
+	}
+	if found.next != nil {
+		l.Next = found.next.String()
 	}
 	return l, nil
 }

@@ -44,22 +44,20 @@ func scanPoint(r scanner) (p backup.Point, err error) { return p, r.Scan(pointFi
 // Points lists the restore points of a unit that have not expired, in the
 // order of their time. An unknown unit has none.
 func (c *Catalog) Points(ctx context.Context, tenant backup.TenantID, q PointQuery) (List[backup.Point], error) {
-	l := query{columns: pointColumns, table: "restore_point r" + c.db.Dialect().IndexedBy("restore_point_unit"), time: "r.at", id: "r.id", newest: !q.Oldest}
-	l.and("r.unit = " + l.arg(string(q.Unit)))
-	// The expressions keep PostgreSQL, while it knows little of the table, from
-	// reading all points of the tenant to find those of one unit.
-	l.and("r.tenant || '' = " + l.arg(string(tenant)))
-	l.and("r.expires + 0 > " + l.arg(database.Micros(c.now())))
-	bound := func(t time.Time, op string, inclusive bool) {
-		if inclusive {
-			op += "="
-		}
-		if !t.IsZero() {
-			l.and("r.at " + op + " " + l.arg(database.Micros(t)))
-		}
+	l := query{columns: pointColumns, table: "restore_point r", time: "r.at", id: "r.id", newest: !q.Oldest,
+		within: []equal{{"r.unit", string(q.Unit)}}, indexes: []index{{"restore_point_unit", []string{"r.unit", "r.at", "r.id"}}}}
+	l.and("r.tenant = " + l.arg(string(tenant)))
+	l.and("r.expires > " + l.arg(database.Micros(c.now())))
+	at := term{column: "r.at"}
+	if !q.From.IsZero() {
+		at.low = &bound{database.Micros(q.From), !q.FromIncl}
 	}
-	bound(q.From, ">", q.FromIncl)
-	bound(q.To, "<", q.ToIncl)
+	if !q.To.IsZero() {
+		at.high = &bound{database.Micros(q.To), !q.ToIncl}
+	}
+	if at.low != nil || at.high != nil {
+		l.terms = append(l.terms, at)
+	}
 	if q.Tags != "" {
 		l.and("r.tags = " + l.arg(string(q.Tags)))
 	}

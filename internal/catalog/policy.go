@@ -85,8 +85,11 @@ func (c *Catalog) Policy(ctx context.Context, tenant backup.TenantID, id backup.
 
 // Policies lists a tenant's protection policies.
 func (c *Catalog) Policies(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Policy], error) {
-	q := query{columns: policyColumns, table: "policy", time: "policy.created", id: "policy.id", fields: policyFields}
-	q.and("policy.tenant = " + q.arg(string(tenant)))
+	q := query{columns: policyColumns, table: "policy", time: "policy.created", id: "policy.id", fields: policyFields,
+		within: []equal{{"policy.tenant", string(tenant)}}, indexes: []index{
+			{"policy_page", []string{"policy.tenant", "policy.created", "policy.id"}},
+			{"policy_name", []string{"policy.tenant", "policy.name_key", "policy.id"}},
+		}}
 	l, err := list(ctx, c, q, page, scanPolicy)
 	if err != nil {
 		return l, fmt.Errorf("list policies: %w", err)

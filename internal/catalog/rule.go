@@ -106,14 +106,14 @@ func (c *Catalog) Rule(ctx context.Context, tenant backup.TenantID, policy backu
 // Rules lists inclusion rules: those of a policy, which must exist, or with ""
 // all of the tenant's.
 func (c *Catalog) Rules(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.Rule], error) {
-	q := query{columns: ruleColumns, table: "inclusion_rule r", time: "r.created", id: "r.id", fields: ruleFields}
+	q := query{columns: ruleColumns, table: "inclusion_rule r", time: "r.created", id: "r.id", fields: ruleFields,
+		within: []equal{{"r.tenant", string(tenant)}}, indexes: []index{{"inclusion_rule_tenant_page", []string{"r.tenant", "r.created", "r.id"}}}}
 	if policy != "" {
 		if _, err := c.Policy(ctx, tenant, policy); err != nil {
 			return List[backup.Rule]{}, err
 		}
-		q.and("r.policy = " + q.arg(string(policy)))
-	} else {
-		q.and("r.tenant = " + q.arg(string(tenant)))
+		q.within = []equal{{"r.policy", string(policy)}}
+		q.indexes = []index{{"inclusion_rule_page", []string{"r.policy", "r.created", "r.id"}}}
 	}
 	l, err := list(ctx, c, q, page, scanRule)
 	if err != nil {

@@ -44,8 +44,13 @@ func (c *Catalog) Session(ctx context.Context, tenant backup.TenantID, id backup
 
 // Sessions lists a tenant's restore sessions.
 func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Session], error) {
-	q := query{columns: sessionColumns, table: "restore_session s", time: "s.created", id: "s.id", fields: sessionFields}
-	q.and("s.tenant = " + q.arg(string(tenant)))
+	q := query{columns: sessionColumns, table: "restore_session s", time: "s.created", id: "s.id", fields: sessionFields,
+		within: []equal{{"s.tenant", string(tenant)}}, indexes: []index{
+			{"restore_session_page", []string{"s.tenant", "s.created", "s.id"}},
+			{"restore_session_modified", []string{"s.tenant", "s.modified", "s.id"}},
+			{"restore_session_status", []string{"s.tenant", "s.status", "s.created", "s.id"}},
+			{"restore_session_type", []string{"s.tenant", "s.job_type", "s.created", "s.id"}},
+		}}
 	l, err := list(ctx, c, q, page, scanSession)
 	if err != nil {
 		return l, fmt.Errorf("list sessions: %w", err)
@@ -380,8 +385,13 @@ func (c *Catalog) Artifacts(ctx context.Context, tenant backup.TenantID, session
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.Artifact]{}, err
 	}
-	q := query{columns: artifactColumns, table: "restore_artifact a", time: "a.created", id: "a.id", fields: artifactFields}
-	q.and("a.session = " + q.arg(string(session)))
+	q := query{columns: artifactColumns, table: "restore_artifact a", time: "a.created", id: "a.id", fields: artifactFields,
+		within: []equal{{"a.session", string(session)}}, indexes: []index{
+			{"restore_artifact_page", []string{"a.session", "a.created", "a.id"}},
+			{"restore_artifact_started", []string{"a.session", "a.started", "a.id"}},
+			{"restore_artifact_status", []string{"a.session", "a.status", "a.created", "a.id"}},
+			{"restore_artifact_destination", []string{"a.session", "a.destination", "a.created", "a.id"}},
+		}}
 	l, err := list(ctx, c, q, page, scanArtifact)
 	if err != nil {
 		return l, fmt.Errorf("list artifacts: %w", err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"holdfast/internal/backup"
@@ -45,19 +46,40 @@ func unitNotFound() error {
 	return backup.Fail(backup.ProtectionUnitNotFound, "There is no such protection unit.").On("id")
 }
 
+// The indexes of units. A policy's id names its tenant, so that those of one
+// policy need not begin with it.
+var (
+	unitIndexes = []index{
+		{"unit_page", []string{"u.tenant", "u.created", "u.id"}},
+		{"unit_directory", []string{"u.tenant", "u.directory", "u.id"}},
+		{"unit_email", []string{"u.tenant", "u.email_key", "u.id"}},
+		{"unit_name", []string{"u.tenant", "u.name_key", "u.id"}},
+		{"unit_offboard", []string{"u.tenant", "u.offboard_requested", "u.id"}},
+		{"unit_modified", []string{"u.tenant", "u.modified", "u.id"}},
+		{"unit_failing", []string{"u.tenant", "u.failing", "u.created", "u.id"}},
+		{"unit_status", []string{"u.tenant", "u.status", "u.created", "u.id"}},
+		{"unit_of_policy", []string{"u.tenant", "u.policy", "u.created", "u.id"}},
+	}
+	policyUnitIndexes = []index{
+		{"unit_policy_page", []string{"u.policy", "u.created", "u.id"}},
+		{"unit_policy_name", []string{"u.policy", "u.name_key", "u.id"}},
+		{"unit_policy_modified", []string{"u.policy", "u.modified", "u.id"}},
+		{"unit_policy_failing", []string{"u.policy", "u.failing", "u.created", "u.id"}},
+		{"unit_policy_status", []string{"u.policy", "u.status", "u.created", "u.id"}},
+	}
+)
+
 // Units lists protection units. A policy that is unknown is PolicyNotFound.
 func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery) (List[backup.Unit], error) {
-	l := query{columns: unitColumns + `, ` + ownerColumns, table: "unit u", join: ownersOfUnits, time: "u.created", id: "u.id", fields: unitListFields}
+	l := query{columns: unitColumns + `, ` + ownerColumns, table: "unit u", join: ownersOfUnits, time: "u.created", id: "u.id", fields: unitListFields,
+		within: []equal{{"u.tenant", string(tenant)}}, indexes: unitIndexes}
 	if q.Policy != "" {
 		if _, err := c.Policy(ctx, tenant, q.Policy); err != nil {
 			return List[backup.Unit]{}, err
 		}
-		// Policies' ids are unique among all tenants, so the tenant need not be
-		// asked again, which keeps the page's index narrow.
 		l.and("u.policy <> ''")
-		l.and("u.policy = " + l.arg(string(q.Policy)))
-	} else {
-		l.and("u.tenant = " + l.arg(string(tenant)))
+		l.within = append(l.within, equal{"u.policy", string(q.Policy)})
+		l.indexes = slices.Concat(policyUnitIndexes, unitIndexes)
 	}
 	page, err := list(ctx, c, l, q.Page, scanUnitWithOwner)
 	if err != nil {

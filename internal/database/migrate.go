@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -18,8 +20,39 @@ import (
 // microseconds in UTC, 0 for none; truths are SMALLINT; structures are JSON in
 // TEXT. Every row names its tenant. Migrations only go forward.
 //
-//go:embed migrations/*.sql
+// What must be spelled differently has a file of the same number for each.
+//
+//go:embed migrations
 var migrations embed.FS
+
+// files are the migrations of one database.
+type files struct{ common, own fs.FS }
+
+func migrationsOf(d Dialect) (f files, err error) {
+	if f.common, err = fs.Sub(migrations, "migrations"); err == nil {
+		f.own, err = fs.Sub(f.common, string(d))
+	}
+	return f, err
+}
+
+func (f files) Open(name string) (fs.File, error) {
+	file, err := f.own.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.common.Open(name)
+	}
+	return file, err
+}
+
+func (f files) ReadDir(name string) ([]fs.DirEntry, error) {
+	common, err := fs.ReadDir(f.common, name)
+	if err != nil {
+		return nil, err
+	}
+	own, err := fs.ReadDir(f.own, name)
+	all := append(common, own...)
+	slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return all, err
+}
 
 // tuning is what a database is told beyond the schema, each time it is opened.
 var tuning = map[Dialect][]string{
@@ -51,7 +84,7 @@ func (db *DB) version(ctx context.Context) (last int64, err error) {
 
 // provider returns what runs the migrations.
 func (db *DB) provider() (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations")
+	files, err := migrationsOf(db.dialect)
 	if err != nil {
 		return nil, err
 	}

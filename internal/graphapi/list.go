@@ -54,16 +54,13 @@ func list[T any](s *Server, x *exchange, l listing[T]) (reply, error) {
 	case l.size > 0 && (size < 0 || size > l.size):
 		size = l.size
 	}
-	page := catalog.Page{Limit: max(size, 1), After: after, Count: x.options.Count, Filter: x.filter, Order: x.order}
+	page := catalog.Page{Limit: size, Bare: size == 0, After: after, Count: x.options.Count, Filter: x.filter, Order: x.order}
 	if after == "" {
 		page.Skip = x.options.Skip
 	}
 	got, err := l.fetch(page)
 	if err != nil {
 		return reply{}, err
-	}
-	if size == 0 { // asked for nothing, which the catalog has no word for
-		got.Items, got.Next = nil, ""
 	}
 	items := make([]odata.Entity, len(got.Items))
 	for i, item := range got.Items {
@@ -85,7 +82,7 @@ func list[T any](s *Server, x *exchange, l listing[T]) (reply, error) {
 
 // count answers with how many there are.
 func count[T any](x *exchange, fetch func(catalog.Page) (catalog.List[T], error)) (reply, error) {
-	got, err := fetch(catalog.Page{Limit: 1, Count: true, Filter: x.filter})
+	got, err := fetch(catalog.Page{Count: true, Bare: true, Filter: x.filter})
 	return reply{status: http.StatusOK, body: strconv.AppendInt(nil, got.Total, 10), plain: true}, err
 }
 
