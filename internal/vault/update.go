@@ -173,9 +173,14 @@ func (p *pointFile) same(q *pointFile) bool {
 
 // Begin starts an update of a drive whose root and latest tree are those
 // given, both empty for a drive without points. The update must be closed. It
-// fails with ErrNotFound when the vault has no such tree.
+// fails with ErrNotFound when the vault has no such root or tree.
 func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Update, error) {
 	b, err := v.base(ctx, root, tree)
+	if err == nil && root != "" {
+		// It is read only by Seal; that it is gone should not be found out then, when
+		// all has been downloaded.
+		err = v.known(ctx, root)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("begin update of drive %s: %w", key.Drive, err)
 	}
@@ -730,15 +735,20 @@ func (m *merge) place(id backup.ItemID, e Entry) error {
 // verifyContent makes sure that a content is in the vault, or about to be: a
 // tree that names another would fail every collection.
 func (u *Update) verifyContent(ctx context.Context, e Entry) error {
-	oid, err := object.ParseID(e.Content)
-	if err != nil || e.Content == "" {
-		return fmt.Errorf("item %s: %w: %q names no content", e.ID, ErrNotFound, e.Content)
-	}
-	err = u.v.fresh(ctx, func() error { _, err := u.v.updates.VerifyObject(once(ctx), oid); return err })
-	if err != nil {
-		return fmt.Errorf("item %s: %w", e.ID, storageError(err))
+	if err := u.v.known(ctx, e.Content); err != nil {
+		return fmt.Errorf("item %s: %w", e.ID, err)
 	}
 	return nil
+}
+
+// known makes sure that the vault knows of an object, as far as its index says. What
+// was written and not yet flushed it knows too.
+func (v *Vault) known(ctx context.Context, oid string) error {
+	id, err := object.ParseID(oid)
+	if err != nil || id == object.EmptyID {
+		return fmt.Errorf("%w: %q names no content", ErrNotFound, oid)
+	}
+	return storageError(v.fresh(ctx, func() error { _, err := v.updates.VerifyObject(once(ctx), id); return err }))
 }
 
 // Holds reports whether the vault knows of a file's content, as far as its index

@@ -186,6 +186,9 @@ func TestSealedTreeReadsBack(t *testing.T) {
 	if _, err := v.Begin(t.Context(), key, "", "k0123456789abcdef0123456789abcdef"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Begin on an unknown tree: %v, want ErrNotFound", err)
 	}
+	if _, err := v.Begin(t.Context(), key, "k0123456789abcdef0123456789abcdef", s.Tree); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Begin on an unknown root: %v, want ErrNotFound", err)
+	}
 }
 
 func TestAnotherProcessSeesWhatWasJustSealed(t *testing.T) {
