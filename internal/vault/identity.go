@@ -284,21 +284,31 @@ func inPlace(ctx context.Context, st blob.Reader, opened string) error {
 // refused it keeps, and writes when the true folder is back.
 type guarded struct {
 	blob.Storage
-	id string
+	id    string
+	index *shortIndex
 }
 
 func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
 	if err := inPlace(ctx, g.Storage, g.id); err != nil {
 		return tell(ctx, err, false)
 	}
-	return tell(ctx, g.Storage.PutBlob(ctx, id, data, opts), false)
+	length := int64(data.Length())
+	err := g.Storage.PutBlob(ctx, id, data, opts)
+	if err == nil {
+		g.index.wrote(ctx, blob.Metadata{BlobID: id, Length: length, Timestamp: time.Now()})
+	}
+	return tell(ctx, err, false)
 }
 
 func (g guarded) DeleteBlob(ctx context.Context, id blob.ID) error {
 	if err := inPlace(ctx, g.Storage, g.id); err != nil {
 		return tell(ctx, err, false)
 	}
-	return tell(ctx, g.Storage.DeleteBlob(ctx, id), false)
+	err := g.Storage.DeleteBlob(ctx, id)
+	if err == nil {
+		g.index.deleted(id)
+	}
+	return tell(ctx, err, false)
 }
 
 func (g guarded) GetBlob(ctx context.Context, id blob.ID, offset, length int64, out blob.OutputBuffer) error {
@@ -306,6 +316,18 @@ func (g guarded) GetBlob(ctx context.Context, id blob.ID, offset, length int64, 
 }
 
 func (g guarded) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {
+	if span, _, ok := spanOf(prefix); ok && span == prefix {
+		found, err := g.index.list(ctx, g.Storage, prefix)
+		if err != nil {
+			return tell(ctx, err, true)
+		}
+		for _, m := range found {
+			if err := each(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	own := false
 	err := g.Storage.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
 		err := each(m)
@@ -380,25 +402,23 @@ func (a *attempt) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// guardFor is the key of the id, in the context in which kopia opens its storage.
-type guardFor struct{}
-
-// guard guards a storage that is opened for the vault of an id.
-func guard(ctx context.Context, st blob.Storage) blob.Storage {
-	if id, ok := ctx.Value(guardFor{}).(string); ok {
-		return guarded{st, id}
-	}
-	return st
-}
+// guardedType is the kind of storage by which kopia opens a vault: a folder as it
+// knows it, guarded by what is in the context.
+const guardedType = "holdfast"
 
 // Kopia makes storages by the names of their kinds.
 func init() {
-	blob.AddSupportedStorage("filesystem", filesystem.Options{}, func(ctx context.Context, o *filesystem.Options, create bool) (blob.Storage, error) {
-		st, err := filesystem.New(ctx, o, create)
+	blob.AddSupportedStorage(guardedType, filesystem.Options{}, func(ctx context.Context, o *filesystem.Options, create bool) (blob.Storage, error) {
+		st, err := blob.NewStorage(ctx, blob.ConnectionInfo{Type: "filesystem", Config: o}, create)
 		if err != nil {
 			return nil, err
 		}
-		return guard(ctx, st), nil
+		g, ok := ctx.Value(guarded{}).(guarded)
+		if !ok {
+			return nil, errors.New("a vault's storage is opened by Open only")
+		}
+		g.Storage = st
+		return g, nil
 	})
 }
 

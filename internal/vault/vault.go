@@ -118,6 +118,7 @@ type Vault struct {
 	rep    repo.DirectRepository
 	log    *slog.Logger
 	safety maintenance.SafetyParameters
+	index  shortIndex
 
 	objectsWritten, objectsRead, blobsWritten, bytesWritten atomic.Int64
 
@@ -162,7 +163,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	if v.rep, err = open(ctx, dir, cfg); err != nil {
+	if v.rep, err = open(ctx, dir, cfg, &v.index); err != nil {
 		err = fmt.Errorf("open vault in %s: %w", dir, storageError(err))
 		if errors.Is(err, ErrDamaged) && spare(err) != "" {
 			err = fmt.Errorf("%w; have it repaired by 'holdfast vault repair'", err)
@@ -178,7 +179,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	return v, nil
 }
 
-func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, error) {
+func open(ctx context.Context, dir string, cfg Config, index *shortIndex) (repo.DirectRepository, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, err
 	}
@@ -209,6 +210,7 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 	// of the packs; kopia keeps its index in memory, 40 bytes a content.
 	connection := filepath.Join(state, "connection.json")
 	storage := st.ConnectionInfo()
+	storage.Type = guardedType
 	lc := repo.LocalConfig{
 		Storage:       &storage,
 		Caching:       &content.CachingOptions{},
@@ -222,7 +224,7 @@ func open(ctx context.Context, dir string, cfg Config) (repo.DirectRepository, e
 		return nil, err
 	}
 
-	rep, err := repo.Open(once(context.WithValue(ctx, guardFor{}, id)), connection, string(cfg.Password), &repo.Options{
+	rep, err := repo.Open(once(context.WithValue(ctx, guarded{}, guarded{id: id, index: index})), connection, string(cfg.Password), &repo.Options{
 		DisableRepositoryLog: true, // or each session would leave log blobs
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
@@ -288,7 +290,7 @@ func (v *Vault) flushNow(ctx context.Context) error {
 	if err := v.there(ctx); err != nil {
 		return err
 	}
-	return storageError(v.updates.Flush(once(ctx)))
+	return storageError(v.updates.Flush(context.WithValue(once(ctx), flushing{}, true)))
 }
 
 // A flush makes durable what many updates wrote.
@@ -300,8 +302,8 @@ type flush struct {
 	err     error // once done
 }
 
-// gathering is how long a flush waits for other updates that may soon want one.
-const gathering = 50 * time.Millisecond
+// patience is how long a flush waits for other updates that may soon want one.
+const patience = 50 * time.Millisecond
 
 // Flush returns when all that was written so far is durable. Seal does so by
 // itself, but where it found nothing that differs: what was stored anew in the
@@ -332,7 +334,7 @@ func (v *Vault) flush(ctx context.Context) error {
 	}
 	v.flushes.Unlock()
 	if first {
-		enough := time.After(gathering)
+		enough := time.After(patience)
 		v.flushes.turn.Lock()
 		select {
 		case <-f.all:
@@ -342,8 +344,9 @@ func (v *Vault) flush(ctx context.Context) error {
 		v.flushes.next = nil
 		v.flushes.Unlock()
 		f.err = v.flushNow(context.WithoutCancel(ctx)) // it is not only this caller's
-		v.flushes.turn.Unlock()
 		close(f.done)
+		v.shorten(context.WithoutCancel(ctx))
+		v.flushes.turn.Unlock()
 	}
 	select {
 	case <-f.done:

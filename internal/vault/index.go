@@ -1,0 +1,280 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/content/indexblob"
+)
+
+// Kopia writes a blob of its index at each flush, looks for each content in every one
+// of them, and lists them all at every flush, until a day or more later it makes one
+// of them. A vault of many drives flushes thousands of times a day. So we make one of
+// every few, with kopia's own code and in the place where kopia looks, and leave the
+// small ones as they are: who lists the storage finds both, which say the same, and
+// kopia takes the small ones away with the rest of their day. Only for ourselves we
+// hide those that are in a larger one, as long as that is there.
+
+// A shortIndex is what a process knows of the newest blobs of a vault's index.
+type shortIndex struct {
+	mu       sync.Mutex
+	spans    map[blob.ID]*span   // by how the names of their blobs begin
+	inside   map[blob.ID]blob.ID // the larger blob that has all of another
+	listings int                 // under way
+	put      []blob.Metadata     // since the first of those began
+}
+
+// A span is one of kopia's spans of time. Until it is over for good, its blobs are as
+// flushes have written them.
+type span struct {
+	number int
+	// levels are the blobs that are in no larger one: as flushes wrote them, made of
+	// such, made of those, and so on. Those of other processes are among the first.
+	levels [][]blob.ID
+	known  map[blob.ID]bool // those that are or were in levels
+	at     time.Time        // when it was listed last
+	listed []blob.Metadata  // what was visible then, and was written since
+}
+
+const (
+	// indexFan is of how many blobs of the index one is made.
+	indexFan = 16
+	// listedFor is how long flushes believe a listing. They need it to see whether
+	// kopia's present span of time has ended, which takes twenty minutes at least.
+	listedFor = time.Minute
+	// spansKept is how many spans are known before the newest.
+	spansKept = 3
+	// uncompacted begins the names of blobs of the index as flushes write them: their
+	// span's number follows, and a line.
+	uncompacted = "xn"
+)
+
+// spanOf returns how the names of the blobs of a span of time begin, if id is one of
+// them or that beginning itself.
+func spanOf(id blob.ID) (prefix blob.ID, number int, ok bool) {
+	text, ok := strings.CutPrefix(string(id), uncompacted)
+	text, _, line := strings.Cut(text, "_")
+	number, err := strconv.Atoi(text)
+	if !ok || !line || err != nil {
+		return "", 0, false
+	}
+	return blob.ID(uncompacted + text + "_"), number, true
+}
+
+// flushing marks the context of a flush, gathering that of what makes one blob of
+// many, with the names of what it writes.
+type (
+	flushing  struct{}
+	gathered  struct{ ids []blob.ID }
+	gathering struct{}
+)
+
+// span returns the span of a blob, and forgets those that are over for good: kopia
+// makes one of all the blobs of a span two spans later.
+func (x *shortIndex) span(id blob.ID) (*span, bool) {
+	prefix, number, ok := spanOf(id)
+	if !ok {
+		return nil, false
+	}
+	if s := x.spans[prefix]; s != nil {
+		return s, true
+	}
+	if x.spans == nil {
+		x.spans, x.inside = map[blob.ID]*span{}, map[blob.ID]blob.ID{}
+	}
+	s := &span{number: number, levels: [][]blob.ID{nil}, known: map[blob.ID]bool{}}
+	x.spans[prefix] = s
+	for other, old := range x.spans {
+		if old.number < number-spansKept {
+			delete(x.spans, other)
+			for id := range old.known {
+				delete(x.inside, id)
+			}
+		}
+	}
+	return s, true
+}
+
+// add adds a blob to a level, unless it is known.
+func (s *span) add(level int, id blob.ID) {
+	if s.known[id] {
+		return
+	}
+	s.known[id] = true
+	if level == len(s.levels) {
+		s.levels = append(s.levels, nil)
+	}
+	s.levels[level] = append(s.levels[level], id)
+}
+
+// wrote notes a blob that was written.
+func (x *shortIndex) wrote(ctx context.Context, m blob.Metadata) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s, ok := x.span(m.BlobID)
+	if !ok {
+		return
+	}
+	if x.listings > 0 {
+		x.put = append(x.put, m)
+	}
+	s.listed = append(s.listed, m)
+	if g, ok := ctx.Value(gathering{}).(*gathered); ok {
+		g.ids = append(g.ids, m.BlobID)
+		return
+	}
+	s.add(0, m.BlobID)
+}
+
+// deleted notes a blob that was deleted.
+func (x *shortIndex) deleted(id blob.ID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s, ok := x.span(id)
+	if !ok {
+		return
+	}
+	s.at = time.Time{}
+	for i := range s.levels {
+		s.levels[i] = slices.DeleteFunc(s.levels[i], func(other blob.ID) bool { return other == id })
+	}
+}
+
+// list lists the blobs of a span, but for those that are in a larger one.
+func (x *shortIndex) list(ctx context.Context, st blob.Reader, prefix blob.ID) ([]blob.Metadata, error) {
+	x.mu.Lock()
+	s, _ := x.span(prefix)
+	if ctx.Value(flushing{}) != nil && time.Since(s.at) < listedFor {
+		defer x.mu.Unlock()
+		return slices.Clone(s.listed), nil
+	}
+	x.listings++
+	x.mu.Unlock()
+	began := time.Now()
+	var all []blob.Metadata
+	err := st.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
+		all = append(all, m)
+		return nil
+	})
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	put := x.put
+	if x.listings--; x.listings == 0 {
+		x.put = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	all = x.visible(all)
+	there := make(map[blob.ID]bool, len(all))
+	for _, m := range all {
+		there[m.BlobID] = true
+		s.add(0, m.BlobID)
+	}
+	s.at, s.listed = began, slices.Clone(all)
+	for _, m := range put { // it may have been too late for them
+		if strings.HasPrefix(string(m.BlobID), string(prefix)) && !there[m.BlobID] {
+			s.listed = append(s.listed, m)
+		}
+	}
+	s.listed = x.visible(s.listed)
+	return all, nil
+}
+
+// visible returns those of the blobs of a listing that are in no larger one which is
+// listed too. It changes the list.
+func (x *shortIndex) visible(list []blob.Metadata) []blob.Metadata {
+	if len(x.inside) == 0 {
+		return list
+	}
+	there := make(map[blob.ID]bool, len(list))
+	for _, m := range list {
+		there[m.BlobID] = true
+	}
+	return slices.DeleteFunc(list, func(m blob.Metadata) bool {
+		for in, ok := x.inside[m.BlobID]; ok; in, ok = x.inside[in] {
+			if there[in] {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// due returns the blobs of a level of a span if there are enough to make one of them,
+// and takes them from it.
+func (x *shortIndex) due() (prefix blob.ID, level int, ids []blob.ID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for prefix, s := range x.spans {
+		for level, ids := range s.levels {
+			if len(ids) >= indexFan {
+				s.levels[level] = nil
+				return prefix, level, ids
+			}
+		}
+	}
+	return "", 0, nil
+}
+
+// joined notes that one blob has all of others of a level.
+func (x *shortIndex) joined(prefix blob.ID, level int, ids []blob.ID, one blob.ID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.spans[prefix]
+	if s == nil {
+		return
+	}
+	for _, id := range ids {
+		x.inside[id] = one
+	}
+	s.listed = x.visible(s.listed)
+	s.add(level+1, one)
+}
+
+// shorten makes one of many blobs of the index, if it is time to. Where that fails
+// they stay as they are.
+func (v *Vault) shorten(ctx context.Context) {
+	joined := false
+	for {
+		prefix, level, ids := v.index.due()
+		if len(ids) == 0 {
+			break
+		}
+		one, err := v.join(ctx, prefix, ids)
+		if err != nil {
+			v.log.WarnContext(ctx, "vault: its index could not be made shorter", "err", storageError(err))
+			break
+		}
+		v.index.joined(prefix, level, ids, one)
+		joined = true
+	}
+	if !joined {
+		return
+	}
+	if err := v.rep.Refresh(context.WithValue(once(ctx), flushing{}, true)); err != nil {
+		v.log.WarnContext(ctx, "vault: its shorter index could not be read", "err", storageError(err))
+	}
+}
+
+// join writes one blob of the index that has all of others, and returns its name.
+func (v *Vault) join(ctx context.Context, prefix blob.ID, ids []blob.ID) (blob.ID, error) {
+	m, ok := v.updates.ContentManager().IndexReaderV1().(*indexblob.ManagerV1)
+	if !ok {
+		return "", errors.New("kopia's index is of another kind")
+	}
+	var g gathered
+	if err := m.CompactEpoch(context.WithValue(once(ctx), gathering{}, &g), ids, prefix); err != nil {
+		return "", err
+	}
+	if len(g.ids) != 1 {
+		return "", errors.New("the index is too large for one blob")
+	}
+	return g.ids[0], nil
+}
