@@ -376,8 +376,12 @@ var artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.ta
 	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url`
 
 func scanArtifact(r scanner) (a backup.Artifact, err error) {
-	return a, r.Scan(append(pointFields(&a.Point), &a.ID, &a.Tenant, &a.Session, &a.Destination, &a.Status, fromJSON{&a.Problem},
+	err = r.Scan(append(pointFields(&a.Point), &a.ID, &a.Tenant, &a.Session, &a.Destination, &a.Status, fromJSON{&a.Problem},
 		micros{&a.Created}, micros{&a.Started}, micros{&a.Completed}, &a.RestoredSiteID, &a.RestoredSiteName, &a.RestoredSiteWebURL)...)
+	if !a.Status.Final() {
+		a.Problem = nil // see NoteDetails
+	}
+	return a, err
 }
 
 // Artifacts lists a session's artifacts. RestoreSessionNotFound.
@@ -538,6 +542,37 @@ func (c *Catalog) NoteArtifact(ctx context.Context, j *jobs.Job, id backup.Artif
 		return fmt.Errorf("note the place of artifact %s: %w", id, err)
 	}
 	return nil
+}
+
+// NoteDetails records what an artifact has to say should its restore not come to
+// an end that says more. Nobody is shown it until then. jobs.ErrLost.
+func (c *Catalog) NoteDetails(ctx context.Context, j *jobs.Job, id backup.ArtifactID, details []backup.Detail) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE restore_artifact SET problem = $3 WHERE tenant = $1 AND id = $2 AND status = 'inProgress'`,
+			string(j.Tenant), string(id), toJSON(backup.Problem{Details: details}))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note details of artifact %s: %w", id, err)
+	}
+	return nil
+}
+
+// NotedDetails returns what NoteDetails has recorded of an artifact at work.
+func (c *Catalog) NotedDetails(ctx context.Context, tenant backup.TenantID, id backup.ArtifactID) ([]backup.Detail, error) {
+	var p *backup.Problem
+	err := c.db.Read().QueryRowContext(ctx, `SELECT problem FROM restore_artifact WHERE tenant = $1 AND id = $2 AND status = 'inProgress'`,
+		string(tenant), string(id)).Scan(fromJSON{&p})
+	if errors.Is(err, sql.ErrNoRows) || err == nil && p == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read details of artifact %s: %w", id, err)
+	}
+	return p.Details, nil
 }
 
 // FinishArtifact records the end of a restore, which backup.Ended says how it

@@ -342,6 +342,10 @@ func TestTenants(t *testing.T) {
 		fails(t, "FailUnit", w.FailUnit(ctx, j, u.ID, &backup.Problem{}), catalog.ErrNotWanted)
 		fails(t, "CommitPoint", second(w.CommitPoint(ctx, j, catalog.Commit{Unit: u.ID, State: catalog.DriveState{Drive: "d"}})), catalog.ErrNotWanted)
 		ok(t, w.NoteArtifact(ctx, j, a.ID, catalog.Restored{SiteName: "x"}))
+		ok(t, w.NoteDetails(ctx, j, a.ID, []backup.Detail{{Message: "x"}}))
+		if must[bool](t)(w.ReserveLibrary(ctx, j, a.ID, "x")) {
+			t.Error("a library was reserved for another tenant's artifact")
+		}
 		fails(t, "KeepPoint", second(w.KeepPoint(ctx, j, catalog.Commit{Unit: u.ID, PrevRoot: "r", State: catalog.DriveState{Drive: points[0].Drive}})), catalog.ErrMoved)
 		fails(t, "Checkpoint", w.Checkpoint(ctx, j, catalog.Commit{Unit: u.ID, State: catalog.DriveState{Drive: points[0].Drive}}), catalog.ErrMoved)
 		fails(t, "CommitTrim", w.CommitTrim(ctx, j, catalog.DriveRoot{Unit: u.ID, Drive: points[0].Drive}, "x"), catalog.ErrMoved)

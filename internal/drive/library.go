@@ -80,6 +80,9 @@ func (c *Client) Quota(ctx context.Context, d backup.DriveID) (Quota, error) {
 		itemOf: d,
 	}
 	_, err := c.do(ctx, k, &w)
+	if err == nil && !strings.EqualFold(w.ID, string(d)) {
+		err = noAnswer(k.op, errors.New("it tells of another drive"))
+	}
 	return w.drive().Quota, err
 }
 

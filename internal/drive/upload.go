@@ -280,8 +280,14 @@ func (u *upload) open(ctx context.Context) (s wireSession, err error) {
 		}{item{u.conflict(), u.to.Name, u.times.wire()}},
 	}
 	_, err = u.c.do(ctx, k, &s)
-	if err == nil && s.UploadURL == "" {
-		err = &Error{Op: u.op, Err: errors.New("the source gave no address to upload to"), kind: ErrUnavailable}
+	if err == nil {
+		to, urlErr := url.Parse(s.UploadURL)
+		switch {
+		case s.UploadURL == "":
+			err = &Error{Op: u.op, Err: errors.New("the source gave no address to upload to"), kind: ErrUnavailable}
+		case urlErr != nil, to.Scheme != "https" && u.c.graph != nil && u.c.graph.Scheme == "https":
+			err = &Error{Op: u.op, Err: errors.New("the address to upload to is not one by HTTPS")}
+		}
 	}
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusConflict && u.blocked(ctx, e) {
 		e.kind = ErrUploading

@@ -634,6 +634,23 @@ func TestAFileThatIsThrottledForEverIsItsOwn(t *testing.T) {
 	}
 }
 
+// A content leaves a Graph that is spoken to by HTTPS by nothing else.
+func TestNothingIsUploadedInTheClear(t *testing.T) {
+	s := newSource(t)
+	newSession(s, 1000)
+	front := httptest.NewTLSServer(s)
+	defer front.Close()
+	c := s.client(newClock(), func(cfg *drive.Config) {
+		cfg.Graph, cfg.Authority, cfg.HTTP = front.URL+"/v1.0", front.URL, front.Client()
+	})
+	if _, err := c.Upload(t.Context(), "D", target, bytes.NewReader(content(1000)), 1000, times); err == nil || !strings.Contains(err.Error(), "HTTPS") {
+		t.Errorf("err = %v", err)
+	}
+	if s.count("PUT /up") > 0 {
+		t.Error("a part was sent")
+	}
+}
+
 // A part of a file goes on to where the source sends it, with all its bytes, and
 // never with a token to another host or without TLS.
 func TestAPartFollowsARedirection(t *testing.T) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -67,6 +68,7 @@ func TestMovedAsideIsRememberedAfterAKill(t *testing.T) {
 						}
 					})
 				}
+				w.giveUp(jobs.Restore, string(a.ID), w.engine.restore)
 				a = w.finish(a)
 				w.onRequest(nil)
 				got := w.look(home)
@@ -81,6 +83,53 @@ func TestMovedAsideIsRememberedAfterAKill(t *testing.T) {
 					t.Errorf("there is %v", got)
 				}
 			})
+		}
+	}
+}
+
+// What was moved aside by a restore that was killed, and never gets at its source
+// again, is named all the same.
+func TestMovedAsideIsNamedWhenTheSourceIsLost(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, map[string]string{"gone.txt": "gone", "folder/a.txt": "a", "b.txt": "b"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	w.must(os.Remove(filepath.Join(home, "gone.txt")))
+	w.backUp(unit)
+	w.put(home, map[string]string{"gone.txt": "of somebody, and infected"})
+	w.infected("gone.txt")
+	// Two that have each other's names.
+	w.must(os.Rename(filepath.Join(home, "b.txt"), filepath.Join(home, "x")))
+	w.must(os.Rename(filepath.Join(home, "folder"), filepath.Join(home, "b.txt")))
+	w.must(os.Rename(filepath.Join(home, "x"), filepath.Join(home, "folder")))
+	a := w.activate(point, backup.DestinationInPlace)
+	moved := 0
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	w.onRequest(func(r *http.Request) {
+		if r.Method == http.MethodPatch {
+			if moved++; moved == 4 {
+				cancel()
+			}
+		}
+	})
+	if err := w.try(ctx, jobs.Restore, string(a.ID), w.engine.restore); err == nil {
+		t.Fatal("it was not stopped")
+	}
+	w.onRequest(nil)
+	if a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID); err != nil || a.Problem != nil {
+		t.Errorf("at work it says %+v, %v", a.Problem, err)
+	}
+	w.faults.Add(simtenant.Fault{Status: 403, Body: `{"error":{"code":"accessDenied","message":"No longer."}}`, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/drive") }})
+	w.giveUp(jobs.Restore, string(a.ID), w.engine.restore)
+	a = w.finish(a)
+	if a.Status != backup.ArtifactFailed {
+		t.Errorf("the artifact is %s", a.Status)
+	}
+	for _, name := range []string{"gone.txt", "folder", "b.txt"} {
+		if said := detail(a.Problem, name); !strings.HasPrefix(said, "It may have been moved aside for another item") || !strings.Contains(said, name+" (moved aside ") {
+			t.Errorf("of %s it says %q", name, said)
 		}
 	}
 }

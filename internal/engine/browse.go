@@ -147,8 +147,8 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 		if stopped(ctx, err) {
 			return jobs.Result{}, err
 		}
-		why, lasting := explain(err)
-		if !lasting && !errors.Is(err, vault.ErrDamaged) && j.Failures < maxRestoreFailures {
+		why, over := restoreOver(j, err)
+		if !over {
 			if restored != (catalog.RestoredItem{}) {
 				err = errors.Join(err, e.Catalog.NoteGranular(ctx, j, a.ID, restored))
 			}
@@ -175,7 +175,7 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 // folder in the owner's drive. It says where that is as soon as anything of it is
 // there, also when it fails.
 func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.GranularArtifact) (catalog.RestoredItem, *backup.Problem, error) {
-	to, err := e.reach(ctx, j.Tenant, a.Point.Unit)
+	to, err := e.reach(ctx, j.Tenant, a.Point)
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
 	}

@@ -487,7 +487,7 @@ func TestArtifactProblems(t *testing.T) {
 		w.faults.Clear()
 		w.faults.Add(simtenant.Fault{Status: row.status, Body: row.body, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/drive") }})
 		a := w.activate(point, backup.DestinationInPlace)
-		w.run(jobs.Restore, string(a.ID), w.engine.restore)
+		w.giveUp(jobs.Restore, string(a.ID), w.engine.restore)
 		a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
 		w.must(err)
 		if a.Status != backup.ArtifactFailed || a.Problem.Code != row.code || a.Problem.Details[0].Code != row.detail {

@@ -154,8 +154,36 @@ func (c *change) touch(folders ...backup.ItemID) {
 
 // freeNames moves aside what has a name that another item shall have: a file
 // that is to go goes at once; what stays, or is a folder, takes another name
-// until its turn comes.
+// until its turn comes, which is noted before.
 func (c *change) freeNames(ctx context.Context) error {
+	all := c.blocked()
+	if err := c.noteAside(ctx, all); err != nil {
+		return err
+	}
+	for _, b := range all {
+		do := c.moveAside
+		if c.mayGo(b.by) {
+			do = c.remove
+		}
+		err := do(ctx, b.by)
+		c.touch(c.liveID(b.want.Parent))
+		if err != nil {
+			if err := c.oneFile(ctx, b.want.Node, err); err != nil {
+				return err
+			}
+			c.failures[b.want.Path] = err
+		}
+	}
+	return nil
+}
+
+// A blocked item is one whose name another has.
+type blocked struct {
+	want *want
+	by   *vault.Node
+}
+
+func (c *change) blocked() (all []blocked) {
 	occupied := make(map[place]*vault.Node, len(c.lives))
 	for _, live := range c.lives {
 		occupied[placeOf(live.Entry)] = live
@@ -165,31 +193,39 @@ func (c *change) freeNames(ctx context.Context) error {
 			continue
 		}
 		at := place{c.liveID(w.Parent), fold(w.name())}
-		blocker := occupied[at]
-		if at.parent == "" || blocker == nil || blocker.ID == w.id() {
+		by := occupied[at]
+		if at.parent == "" || by == nil || by.ID == w.id() {
 			continue
 		}
-		if other := c.taken[blocker.ID]; other == nil && !c.exact || other != nil && !c.misplaced(other) {
+		if other := c.taken[by.ID]; other == nil && !c.exact || other != nil && !c.misplaced(other) {
 			continue // it is not ours to move, or is where it shall be
 		}
-		var err error
-		if c.extra[blocker.ID] != nil && blocker.Kind == backup.File && c.kept[blocker.ID] == "" {
-			err = c.remove(ctx, blocker)
-		} else {
-			err = c.moveAside(ctx, blocker)
-		}
-		if err == nil {
-			delete(occupied, at)
-		}
-		c.touch(at.parent)
-		if err != nil {
-			if err := c.oneFile(ctx, w.Node, err); err != nil {
-				return err
-			}
-			c.failures[w.Path] = err
+		delete(occupied, at)
+		all = append(all, blocked{w, by})
+	}
+	return all
+}
+
+// mayGo reports whether a live item in the way is a file that is to go.
+func (c *change) mayGo(live *vault.Node) bool {
+	return c.extra[live.ID] != nil && live.Kind == backup.File && c.kept[live.ID] == ""
+}
+
+// noteAside notes what will have been moved aside, with what was before and does
+// not have its name back, should this be the last that is heard of the restore.
+func (c *change) noteAside(ctx context.Context, all []blocked) error {
+	noted := c.stillAside()
+	was := len(noted)
+	for _, b := range all {
+		if !c.mayGo(b.by) {
+			noted = append(noted, backup.Detail{Code: backup.LeftAsItIs, Target: b.by.Path,
+				Message: fmt.Sprintf("It may have been moved aside for another item, and then has the name %q.", asideName(b.by.Entry))})
 		}
 	}
-	return nil
+	if c.note == nil || len(noted) == was {
+		return nil
+	}
+	return c.note(ctx, noted[:min(len(noted), maxDetails)])
 }
 
 func (c *change) moveAside(ctx context.Context, live *vault.Node) error {
@@ -213,8 +249,14 @@ func (c *change) namesBack(ctx context.Context) error {
 		if live == nil || live.Name == name || c.taken[id] != nil && c.failures[c.taken[id].Path] == nil {
 			continue
 		}
-		_, err := c.source.Patch(ctx, c.drive.ID, id, drive.Patch{Name: name, Times: datesOf(live.Entry)})
-		if errors.Is(err, drive.ErrExists) || errors.Is(err, drive.ErrNotFound) {
+		is, err := c.source.Item(ctx, c.drive.ID, id)
+		if err == nil && is.Name != live.Name {
+			continue // somebody has named it meanwhile
+		}
+		if err == nil {
+			_, err = c.source.Patch(ctx, c.drive.ID, id, drive.Patch{Name: name, Times: datesOf(live.Entry), IfMatch: is.ETag})
+		}
+		if errors.Is(err, drive.ErrExists) || errors.Is(err, drive.ErrNotFound) || errors.Is(err, drive.ErrChanged) {
 			continue // it is named as what it is now
 		}
 		if err != nil {
@@ -291,15 +333,24 @@ func (c *change) giveBack(ctx context.Context) []backup.Detail {
 	if err := c.namesBack(ctx); err != nil {
 		c.e.Log.Warn("what was moved aside could not be given its name back", "tenant", c.job.Tenant, "owner", who(c.unit), "err", err)
 	}
-	var left []backup.Detail
+	left := c.stillAside()
+	return left[:min(len(left), maxDetails)]
+}
+
+// stillAside names what was moved aside and has not its own name again.
+func (c *change) stillAside() (all []backup.Detail) {
 	for id, name := range c.aside {
-		if live := c.lives[id]; live != nil && live.Name != name && strings.HasSuffix(live.Name, asideMark(id)) {
-			left = append(left, backup.Detail{Code: backup.LeftAsItIs, Target: live.Path,
+		live := c.lives[id]
+		if w := c.taken[id]; w != nil {
+			live = w.live
+		}
+		if live != nil && live.Name != name && strings.HasSuffix(live.Name, asideMark(id)) {
+			all = append(all, backup.Detail{Code: backup.LeftAsItIs, Target: live.Path,
 				Message: fmt.Sprintf("It was moved aside for another item, and could not be given its name back, which was %q.", name)})
 		}
 	}
-	slices.SortFunc(left, func(a, b backup.Detail) int { return strings.Compare(a.Target, b.Target) })
-	return left[:min(len(left), maxDetails)]
+	slices.SortFunc(all, func(a, b backup.Detail) int { return strings.Compare(a.Target, b.Target) })
+	return all
 }
 
 // folders makes the folders that are missing and moves the others to their

@@ -31,6 +31,20 @@ func (w *world) stopAt(suffix string) context.Context {
 	return ctx
 }
 
+// giveUp runs a restore that fails as often as the queue would.
+func (w *world) giveUp(kind jobs.Kind, key string, h jobs.Handler) {
+	w.t.Helper()
+	for failures := 0; ; failures++ {
+		j := w.claim(kind, key)
+		j.Failures = failures
+		if _, err := h(w.ctx, j); err == nil {
+			return
+		} else if failures > maxRestoreFailures {
+			w.t.Fatalf("it does not end: %v", err)
+		}
+	}
+}
+
 // What is beside a point's items is counted apart from them.
 func TestRestoreCountsWhatIsLeft(t *testing.T) {
 	w := newWorld(t, "ann")
@@ -63,7 +77,9 @@ func TestRestoreThatFailsSaysWhereItWasAtWork(t *testing.T) {
 			point := w.backUp(w.protectAll()[0])
 			w.must(os.Remove(filepath.Join(home, "a.txt")))
 			w.faults.Add(simtenant.Fault{Status: 403, Body: denied, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/drive") }})
-			if a := w.restore(point, to); a.Status != backup.ArtifactFailed || a.RestoredSiteName+a.RestoredSiteWebURL != "" {
+			first := w.activate(point, to)
+			w.giveUp(jobs.Restore, string(first.ID), w.engine.restore)
+			if a := w.finish(first); a.Status != backup.ArtifactFailed || a.RestoredSiteName+a.RestoredSiteWebURL != "" {
 				t.Errorf("what could not begin is %s, at %s", a.Status, a.RestoredSiteWebURL)
 			}
 			w.faults.Clear()
@@ -74,7 +90,7 @@ func TestRestoreThatFailsSaysWhereItWasAtWork(t *testing.T) {
 			}
 			w.onRequest(nil)
 			w.faults.Add(simtenant.Fault{Status: 403, Body: denied, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/drive") }})
-			w.run(jobs.Restore, string(a.ID), w.engine.restore)
+			w.giveUp(jobs.Restore, string(a.ID), w.engine.restore)
 			a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
 			w.must(err)
 			if a.Status != backup.ArtifactFailed || a.RestoredSiteWebURL == "" || to == backup.DestinationNew && a.RestoredSiteName != "DocumentsR0" {
@@ -106,7 +122,7 @@ func TestRestoreThatFailsSaysWhereItWasAtWork(t *testing.T) {
 		w.onRequest(nil)
 		w.faults.Clear()
 		w.faults.Add(simtenant.Fault{Status: 403, Body: denied, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/drive") }})
-		w.run(jobs.RestoreItem, string(a.ID), w.engine.restoreItem)
+		w.giveUp(jobs.RestoreItem, string(a.ID), w.engine.restoreItem)
 		if a = w.items(s)[0]; a.Status != backup.ArtifactFailed || !strings.HasSuffix(a.RestoredPath, " R0/folder") || a.RestoredKey == "" {
 			t.Errorf("the artifact is %s, restored to %q", a.Status, a.RestoredPath)
 		}
@@ -209,11 +225,11 @@ func TestLibraryMadeByALostAnswerIsUsed(t *testing.T) {
 // A library in whose place the source names the live drive, or another that is
 // backed up, is refused by name and never written to.
 func TestRestoreToNewPlaceRefusesAnotherDrive(t *testing.T) {
-	var wrong atomic.Pointer[string]
+	var wrong atomic.Pointer[map[string]string] // in what is told of the library
 	w := newWorldBehind(t, func(sim http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			id := wrong.Load()
-			if id == nil || !strings.Contains(r.URL.Path, "/sites/") || r.Method != http.MethodGet {
+			lie := wrong.Load()
+			if lie == nil || !strings.Contains(r.URL.Path, "/sites/") || r.Method != http.MethodGet {
 				sim.ServeHTTP(rw, r)
 				return
 			}
@@ -226,7 +242,9 @@ func TestRestoreToNewPlaceRefusesAnotherDrive(t *testing.T) {
 			list, _ := v["value"].([]any)
 			for _, d := range append(list, v) {
 				if d := d.(map[string]any); d["name"] == "DocumentsR0" {
-					d["id"] = *id
+					for member, value := range *lie {
+						d[member] = value
+					}
 				}
 			}
 			rw.Header().Set("Content-Type", "application/json")
@@ -238,35 +256,87 @@ func TestRestoreToNewPlaceRefusesAnotherDrive(t *testing.T) {
 	units := w.protectAll()
 	point := w.backUp(units[0])
 	w.backUp(units[1])
-	for i, unit := range units {
-		w.put(w.home(0), map[string]string{"a.txt": "edited"})
+	live, err := w.source.UserDrive(w.ctx, units[0].Directory)
+	w.must(err)
+	other, err := w.source.UserDrive(w.ctx, units[1].Directory)
+	w.must(err)
+	w.put(w.home(0), map[string]string{"a.txt": "edited"})
+	for name, lie := range map[string]map[string]string{
+		"the live drive": {"id": string(live.ID)}, "another's": {"id": string(other.ID)}, "another site's": {"webUrl": other.WebURL + "R0"},
+	} {
 		was := []state{w.look(w.home(0)), w.look(w.home(1))}
-		live, err := w.source.UserDrive(w.ctx, unit.Directory)
-		w.must(err)
-		wrong.Store((*string)(&live.ID))
+		wrong.Store(&lie)
 		a := w.activate(point, backup.DestinationNew)
-		if err := w.try(w.ctx, jobs.Restore, string(a.ID), w.engine.restore); err == nil {
-			t.Error("the first try did not fail")
-		}
-		j := w.claim(jobs.Restore, string(a.ID))
-		j.Failures = maxRestoreFailures
-		_, err = w.engine.restore(w.ctx, j)
-		w.must(err)
-		a, err = w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
-		w.must(err)
-		if a.Status != backup.ArtifactFailed || len(a.Problem.Details) != 1 || !strings.Contains(a.Problem.Details[0].Message, `"DocumentsR0"`) {
-			t.Errorf("the artifact is %s, %+v", a.Status, a.Problem)
+		w.giveUp(jobs.Restore, string(a.ID), w.engine.restore)
+		if a = w.finish(a); a.Status != backup.ArtifactFailed || len(a.Problem.Details) != 1 || !strings.Contains(a.Problem.Details[0].Message, `"DocumentsR0"`) {
+			t.Errorf("%s: the artifact is %s, %+v", name, a.Status, a.Problem)
 		}
 		for k := range was {
-			w.same(fmt.Sprintf("drive %d", k), was[k], w.look(w.home(k)))
+			w.same(fmt.Sprintf("%s: drive %d", name, k), was[k], w.look(w.home(k)))
+		}
+		if left := w.look(w.home(0) + ".DocumentsR0"); len(left) > 0 {
+			t.Errorf("%s: there is %v", name, left)
 		}
 		w.must(os.RemoveAll(w.home(0) + ".DocumentsR0"))
-		wrong.Store(nil)
-		if i == 0 {
-			continue
+	}
+	wrong.Store(nil)
+	if a := w.restored(point, backup.DestinationNew); a.RestoredSiteName != "DocumentsR0" {
+		t.Errorf("restored to %s", a.RestoredSiteName)
+	}
+}
+
+// One answer that there is no drive, or no access, ends no restore.
+func TestRestoreDoesNotGiveUpAtOnce(t *testing.T) {
+	for name, answer := range map[string]simtenant.Fault{
+		"no user":   {Status: 404, Body: `{"error":{"code":"Request_ResourceNotFound","message":"x"}}`},
+		"no drive":  {Status: 404, Body: `{"error":{"code":"itemNotFound","message":"x"}}`},
+		"no access": {Status: 403, Body: `{"error":{"code":"accessDenied","message":"x"}}`},
+	} {
+		w := newWorld(t, "ann")
+		w.put(w.home(0), map[string]string{"a.txt": "a"})
+		point := w.backUp(w.protectAll()[0])
+		want := w.look(w.home(0))
+		w.put(w.home(0), map[string]string{"a.txt": "edited"})
+		answer.Times, answer.Match = 2, func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/drive") }
+		w.faults.Add(answer)
+		a := w.activate(point, backup.DestinationInPlace)
+		w.giveUp(jobs.Restore, string(a.ID), w.engine.restore)
+		if a = w.finish(a); a.Status != backup.ArtifactSucceeded {
+			t.Errorf("%s: the artifact is %s: %+v", name, a.Status, a.Problem)
 		}
-		if a := w.restored(point, backup.DestinationNew); a.RestoredSiteName != "DocumentsR0" {
-			t.Errorf("restored to %s", a.RestoredSiteName)
-		}
+		w.same(name, want, w.look(w.home(0)))
+	}
+}
+
+// A drive that is answered in the place of the owner's, without saying whose it
+// is, and is known as somebody else's, is restored to by nobody.
+func TestRestoreTouchesNoOtherOwnersDrive(t *testing.T) {
+	w := newWorld(t, "ann", "bob")
+	w.put(w.home(0), map[string]string{"a.txt": "a"})
+	w.put(w.home(1), map[string]string{"b.txt": "b"})
+	units := w.protectAll()
+	point := w.backUp(units[0])
+	w.backUp(units[1])
+	other, err := w.source.UserDrive(w.ctx, w.users[1].ID)
+	w.must(err)
+	w.faults.Add(simtenant.Fault{Status: 200, Body: fmt.Sprintf(`{"id":%q,"name":"OneDrive"}`, other.ID), Match: func(r *http.Request) bool {
+		return strings.HasSuffix(r.URL.Path, "/"+string(units[0].Directory)+"/drive")
+	}})
+	was := w.look(w.home(1))
+	a := w.activate(point, backup.DestinationNew)
+	w.giveUp(jobs.Restore, string(a.ID), w.engine.restore)
+	if a = w.finish(a); a.Status != backup.ArtifactFailed || a.RestoredSiteWebURL != "" {
+		t.Errorf("the artifact is %s, at %s: %+v", a.Status, a.RestoredSiteWebURL, a.Problem)
+	}
+	s := w.granular(point, "a.txt")
+	_, err = w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
+	w.must(err)
+	w.giveUp(jobs.RestoreItem, string(w.items(s)[0].ID), w.engine.restoreItem)
+	if item := w.items(s)[0]; item.Status != backup.ArtifactFailed {
+		t.Errorf("the item is %s", item.Status)
+	}
+	w.same("bob's drive", was, w.look(w.home(1)))
+	if _, err := os.Stat(w.home(1) + ".DocumentsR0"); err == nil {
+		t.Error("there is a library beside bob's drive")
 	}
 }

@@ -201,7 +201,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
 	}
 	if state.Drive != p.drive.ID {
-		if err := p.isOwners(ctx); err != nil {
+		if err := p.e.isOwners(ctx, p.job.Tenant, p.unit, p.drive); err != nil {
 			return protected{}, err
 		}
 		// The owner has another drive than before: it begins anew, and the
@@ -321,21 +321,21 @@ func findDrive(ctx context.Context, source *drive.Client, unit backup.Unit) (dri
 // isOwners makes sure that a drive which the source calls the owner's, and which
 // is new for the unit, is not known as that of another owner. The source may say
 // that it has changed hands; if it does not say whose it is, it may be mistaken.
-func (p *protection) isOwners(ctx context.Context) error {
-	if p.drive.Owner != "" {
+func (e *Engine) isOwners(ctx context.Context, tenant backup.TenantID, unit backup.Unit, d drive.Drive) error {
+	if d.Owner != "" {
 		return nil // see findDrive
 	}
-	ids, err := p.e.Catalog.DriveUnits(ctx, p.job.Tenant, p.drive.ID)
+	ids, err := e.Catalog.DriveUnits(ctx, tenant, d.ID)
 	if err != nil {
 		return err
 	}
-	units, err := p.e.Catalog.UnitsByID(ctx, p.job.Tenant, ids)
+	units, err := e.Catalog.UnitsByID(ctx, tenant, ids)
 	if err != nil {
 		return err
 	}
 	for _, u := range units {
-		if u.Directory != p.unit.Directory {
-			return fmt.Errorf("find the drive: %w: asked for that of %s, it answered with that of %s", errOtherOwner, p.unit.Directory, u.Directory)
+		if u.Directory != unit.Directory {
+			return fmt.Errorf("find the drive: %w: asked for that of %s, it answered with that of %s", errOtherOwner, unit.Directory, u.Directory)
 		}
 	}
 	return nil

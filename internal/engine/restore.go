@@ -30,6 +30,9 @@ const (
 	// maxRestoreFailures is how often a restore is tried again when the source
 	// or the vault cannot be used. With the pauses between, about two hours.
 	maxRestoreFailures = 30
+	// maxLastingFailures is the same where the source says what no time will mend:
+	// that there is no drive, or no access. About half a minute.
+	maxLastingFailures = 5
 	// maxLibraries is how many places beside a drive there may be.
 	maxLibraries = 1000
 	// busyPause is how long a restore waits for another that works on the drive
@@ -56,14 +59,21 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 		if stopped(ctx, err) {
 			return jobs.Result{}, err
 		}
-		why, lasting := explain(err)
-		if !lasting && !errors.Is(err, vault.ErrDamaged) && j.Failures < maxRestoreFailures {
+		if problem != nil {
+			if noteErr := e.Catalog.NoteDetails(ctx, j, a.ID, problem.Details); noteErr != nil {
+				return jobs.Result{}, errors.Join(err, noteErr)
+			}
+		}
+		why, over := restoreOver(j, err)
+		if !over {
 			return jobs.Result{}, err
 		}
-		why = artifactProblem(why)
-		if problem != nil {
-			why.Details = append(why.Details, problem.Details...)
+		noted, noteErr := e.Catalog.NotedDetails(ctx, j.Tenant, a.ID)
+		if noteErr != nil {
+			return jobs.Result{}, errors.Join(err, noteErr)
 		}
+		why = artifactProblem(why)
+		why.Details = append(why.Details, noted...)
 		problem = &why
 		e.Log.Warn("restore failed", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", err)
 	}
@@ -89,6 +99,21 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	return jobs.Done, nil
 }
 
+// restoreOver says in words for people why a restore fails, and whether it is
+// given up: what the source says is not believed at once, in the middle of a
+// restore, and a damaged vault does not heal by itself.
+func restoreOver(j *jobs.Job, err error) (backup.Problem, bool) {
+	why, lasting := explain(err)
+	_, ours := errors.AsType[*backup.Error](err)
+	switch {
+	case ours, errors.Is(err, vault.ErrDamaged):
+		return why, true
+	case lasting:
+		return why, j.Failures >= maxLastingFailures
+	}
+	return why, j.Failures >= maxRestoreFailures
+}
+
 // placeOf returns where an artifact was being restored to, as far as anything
 // came of it.
 func (e *Engine) placeOf(ctx context.Context, tenant backup.TenantID, id backup.ArtifactID) (catalog.Restored, error) {
@@ -108,8 +133,9 @@ type reached struct {
 	live   drive.Drive
 }
 
-func (e *Engine) reach(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (to reached, err error) {
-	if to.unit, err = e.Catalog.Unit(ctx, tenant, id); err != nil {
+// reach returns what the restore of a point works with.
+func (e *Engine) reach(ctx context.Context, tenant backup.TenantID, p backup.Point) (to reached, err error) {
+	if to.unit, err = e.Catalog.Unit(ctx, tenant, p.Unit); err != nil {
 		return to, err
 	}
 	if to.source, err = e.Sources(tenant); err != nil {
@@ -118,8 +144,10 @@ func (e *Engine) reach(ctx context.Context, tenant backup.TenantID, id backup.Un
 	if to.vault, err = e.Vaults(ctx, tenant); err != nil {
 		return to, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
 	}
-	to.live, err = findDrive(ctx, to.source, to.unit)
-	return to, err
+	if to.live, err = findDrive(ctx, to.source, to.unit); err != nil || to.live.ID == p.Drive {
+		return to, err
+	}
+	return to, e.isOwners(ctx, tenant, to.unit, to.live)
 }
 
 func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Artifact) (catalog.Restored, *backup.Problem, error) {
@@ -130,7 +158,7 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
-	to, err := e.reach(ctx, j.Tenant, a.Point.Unit)
+	to, err := e.reach(ctx, j.Tenant, a.Point)
 	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
@@ -150,6 +178,7 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 		r.survey = r.surveyLibrary
 	}
 	r.begin = func(ctx context.Context) error { return e.Catalog.NoteArtifact(ctx, j, a.ID, placed(r.drive)) }
+	r.note = func(ctx context.Context, d []backup.Detail) error { return e.Catalog.NoteDetails(ctx, j, a.ID, d) }
 	e.Log.Info("restore begins", "tenant", j.Tenant, "owner", who(to.unit), "artifact", a.ID,
 		"destination", a.Destination, "point", a.Point.At, "place", r.drive.Name)
 	problem, err := r.run(ctx)
@@ -257,9 +286,10 @@ func (w *wrongLibrary) Error() string {
 }
 
 // isLibrary returns a *wrongLibrary if what the source has answered with is not
-// the library of that name, but the live drive or another that is backed up.
+// the library of that name beside the live drive, but that drive itself, one in
+// another site, or another that is backed up.
 func (e *Engine) isLibrary(ctx context.Context, tenant backup.TenantID, answer, live drive.Drive, name string) error {
-	if answer.ID == "" || strings.EqualFold(string(answer.ID), string(live.ID)) || fold(answer.Name) != fold(name) {
+	if answer.ID == "" || strings.EqualFold(string(answer.ID), string(live.ID)) || fold(answer.Name) != fold(name) || !sameSite(answer, live) {
 		return &wrongLibrary{name}
 	}
 	units, err := e.Catalog.DriveUnits(ctx, tenant, answer.ID)
@@ -267,6 +297,18 @@ func (e *Engine) isLibrary(ctx context.Context, tenant backup.TenantID, answer, 
 		err = &wrongLibrary{name}
 	}
 	return err
+}
+
+// sameSite reports whether two libraries are in one site, as far as their
+// addresses say.
+func sameSite(a, b drive.Drive) bool {
+	if a.WebURL == "" || b.WebURL == "" {
+		return true
+	}
+	u, errA := url.Parse(a.WebURL)
+	v, errB := url.Parse(b.WebURL)
+	site := func(u *url.URL) string { return u.Host + path.Dir(strings.TrimRight(u.Path, "/")) }
+	return errA == nil && errB == nil && strings.EqualFold(site(u), site(v))
 }
 
 // lastSegment is the name by which a drive's address ends, such as "Documents".
@@ -294,10 +336,11 @@ type restoration struct {
 
 	// survey finds out how the place differs from the point.
 	survey func(context.Context) (*plan, error)
-	begin  func(context.Context) error // called before the first change, if given
-	exact  bool                        // what is not in the point goes
-	since  time.Time                   // when the restore was first begun
-	before string                      // the tree of what was there then, once it is known
+	begin  func(context.Context) error                  // called before the first change, if given
+	note   func(context.Context, []backup.Detail) error // called before items are moved aside, if given, with all that are
+	exact  bool                                         // what is not in the point goes
+	since  time.Time                                    // when the restore was first begun
+	before string                                       // the tree of what was there then, once it is known
 
 	// What this run has done and found, in all its passes.
 	mu      sync.Mutex
