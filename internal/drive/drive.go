@@ -108,7 +108,7 @@ type Item struct {
 	CTag       string // changes when the content does; may be empty
 	ETag       string // changes when anything does; may be empty
 	Hash       string // quickXorHash of the content in base64; may be empty
-	ChildCount int    // of a folder
+	ChildCount int    // of a folder; -1 where the source does not say
 	Root       bool
 	Deleted    bool   // only in Delta: the item is gone, and only ID and Parent are known
 	Unreadable string // why the item has no content that can be read, or empty

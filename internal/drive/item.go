@@ -36,7 +36,7 @@ type wireItem struct {
 		MimeType string
 		Hashes   struct{ QuickXorHash string }
 	}
-	Folder     *struct{ ChildCount int }
+	Folder     *struct{ ChildCount *int }
 	Package    *struct{}
 	RemoteItem *struct{}
 	Root       *struct{}
@@ -113,8 +113,11 @@ func (w *wireItem) item() Item {
 	if w.File != nil {
 		it.Hash = w.File.Hashes.QuickXorHash
 	}
-	if w.Folder != nil {
-		it.ChildCount = w.Folder.ChildCount
+	if w.Folder != nil && w.RemoteItem == nil {
+		it.ChildCount = -1
+		if n := w.Folder.ChildCount; n != nil && *n >= 0 {
+			it.ChildCount = *n
+		}
 	}
 	switch {
 	case w.RemoteItem != nil: // may also say what it points to: a file or a folder

@@ -682,7 +682,7 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 		}
 		met[item.ID] = true
 	}
-	if !sure || len(listed) < is.ChildCount {
+	if !sure || is.ChildCount < 0 || len(listed) < is.ChildCount {
 		whole = false
 		c.hold(folder, folder.Path, folder.ID, "The source does not say for sure what is in it.")
 	}

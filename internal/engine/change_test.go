@@ -630,6 +630,9 @@ func TestRestoreInPlaceBelievesNoListingThatCannotBe(t *testing.T) {
 			}
 			return list[:2]
 		},
+		"not counted": func(list []map[string]any, folder string) []map[string]any {
+			return slices.DeleteFunc(list, func(item map[string]any) bool { return item["name"] == "came.txt" })
+		},
 		"in itself": func(list []map[string]any, folder string) []map[string]any {
 			return append(list, map[string]any{"id": folder, "name": "extra", "folder": map[string]any{}, "parentReference": map[string]any{"id": folder}})
 		},
@@ -660,6 +663,8 @@ func TestRestoreInPlaceBelievesNoListingThatCannotBe(t *testing.T) {
 						answer["value"] = lie(page.Value, folder)
 					} else if name == "of another folder" {
 						answer["folder"] = map[string]any{"childCount": 2} // it lags behind
+					} else if name == "not counted" {
+						answer["folder"] = map[string]any{}
 					}
 					if err := json.NewEncoder(rw).Encode(answer); err != nil {
 						t.Error(err)

@@ -31,7 +31,7 @@ func (s *stage) count(ctx context.Context) error {
 		inside[item.Parent]++
 	}
 	for id, item := range s.items {
-		if item.Kind == backup.Folder && item.ChildCount >= 0 && !item.Deleted && s.verdicts[id] == alive {
+		if item.Kind == backup.Folder && !item.Deleted && s.verdicts[id] == alive {
 			folders = append(folders, id)
 		}
 	}
