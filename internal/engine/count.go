@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
+	"holdfast/internal/vault"
 )
 
 // errHides: a folder holds more than the source lists of it.
@@ -49,8 +50,8 @@ func (s *stage) count(ctx context.Context) error {
 				return err
 			}
 			for _, child := range was {
-				if _, listed := s.items[child]; !listed && s.verdicts[child] != gone {
-					stay = append(stay, child)
+				if _, listed := s.items[child.ID]; !listed && s.verdicts[child.ID] != gone {
+					stay = append(stay, child.ID)
 				}
 			}
 		}
@@ -66,19 +67,19 @@ func (s *stage) count(ctx context.Context) error {
 	return nil
 }
 
-// children returns the ids of what a folder held when it was backed up.
-func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]backup.ItemID, error) {
+// children returns what a folder held when it was backed up.
+func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]vault.Entry, error) {
 	if s.base == nil {
 		return nil, nil
 	}
-	ids, err := s.base.Children(ctx, folder)
+	held, err := s.base.Children(ctx, folder)
 	if err != nil && s.torn && isDamage(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list folder %s as it was backed up: %w", folder, err)
 	}
-	return ids, nil
+	return held, nil
 }
 
 // list asks the source what is in a folder, and stages what was not known. A

@@ -243,6 +243,11 @@ func hostileFiles() map[string]string {
 		"victim folder/victim/deep.txt":    "deep",
 		"other victim folder/victim 2.txt": "2",
 		"moving/m.txt":                     "m",
+		"docs/victim to be moved.txt":      "it is moved, and another takes its name",
+		"closing/victim.txt":               "it is moved away from a folder that goes",
+		"closing/deep/victim 2.txt":        "the same, deeper",
+		"closing/deep/goes.txt":            "it goes",
+		"closing/victims/inside.txt":       "it is moved with its folder",
 	}
 	for i := range 9 {
 		files[fmt.Sprintf("photos/%d.jpg", i)] = strings.Repeat(fmt.Sprint(i), 100+i)
@@ -257,7 +262,15 @@ func (h *hostileWorld) edit(home string) {
 	h.must(os.RemoveAll(filepath.Join(home, "docs/b")))
 	h.must(os.Rename(filepath.Join(home, "moving"), filepath.Join(home, "docs/moved")))
 	h.must(os.Rename(filepath.Join(home, "docs/a.txt"), filepath.Join(home, "docs/renamed.txt")))
+	for from, to := range map[string]string{
+		"docs/victim to be moved.txt": "docs/victim that was moved.txt", "closing/victim.txt": "photos/victim.txt",
+		"closing/deep/victim 2.txt": "photos/victim 2.txt", "closing/victims": "photos/victims",
+	} {
+		h.must(os.Rename(filepath.Join(home, from), filepath.Join(home, to)))
+	}
+	h.must(os.RemoveAll(filepath.Join(home, "closing")))
 	h.put(home, map[string]string{
+		"docs/victim to be moved.txt":    "another of its name",
 		"keep.txt":                       "kept",
 		"docs/victim.txt":                "the victim's content, edited, and longer than before",
 		"photos/victim.heic":             strings.Repeat("pixelz", 500), // of the same length
@@ -292,6 +305,8 @@ var expectations = map[string]expectation{
 	// What tells of yesterday needs one.
 	"content of yesterday":     {idle: true},
 	"item as it was yesterday": {idle: true},
+	// Of what is not listed any more.
+	"a delta that leaves moves out": {idle: true, brief: true},
 
 	// Names, places and times are the source's to say.
 	"times of the year 1":                          {lies: aboutTimes, slow: true},

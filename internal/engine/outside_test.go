@@ -156,6 +156,46 @@ func TestTimesOfYesterdayDoNotStay(t *testing.T) {
 	h.same("the point", h.look(home), h.kept(h.latest(unit).Tree))
 }
 
+// Where the delta leaves out that something was moved, and no folder's count tells
+// of it, what came into its place does: another item of its name, or the end of
+// the folder it was in.
+func TestWhatMovedUntoldIsFoundByWhatTookItsPlace(t *testing.T) {
+	for _, name := range []string{"a delta that leaves moves out", "a delta that leaves moves out, and folders' counts"} {
+		t.Run(name, func(t *testing.T) {
+			h := newHostileWorld(t, "ann")
+			home := h.home(0)
+			files := map[string]string{"docs/victim.txt": "it is renamed", "docs/victim folder/a.txt": "its folder is renamed", "photos/1.jpg": "1"}
+			for i := range 9 {
+				files[fmt.Sprintf("closing/%d.txt", i)] = "it goes"
+				files[fmt.Sprintf("closing/deep/%d.txt", i)] = "it goes too"
+				files[fmt.Sprintf("closing/deep/deeper/victim %d.txt", i)] = fmt.Sprint("it moves ", i)
+				files[fmt.Sprintf("closing/victims %d/in.txt", i)] = fmt.Sprint("its folder moves ", i)
+			}
+			h.put(home, files)
+			unit := h.protectAll()[0]
+			h.backUp(unit)
+			move := func(from, to string) {
+				t.Helper()
+				h.must(os.Rename(filepath.Join(home, from), filepath.Join(home, to)))
+			}
+			move("docs/victim.txt", "docs/victim that was.txt")
+			move("docs/victim folder", "docs/victim folder that was")
+			for i := range 9 {
+				move(fmt.Sprintf("closing/deep/deeper/victim %d.txt", i), fmt.Sprintf("photos/victim %d.txt", i))
+				move(fmt.Sprintf("closing/victims %d", i), fmt.Sprintf("photos/victims %d", i))
+			}
+			h.must(os.RemoveAll(filepath.Join(home, "closing")))
+			h.put(home, map[string]string{"docs/Victim.txt": "another of its name", "docs/victim folder/b.txt": "another folder of its name"})
+			h.backUpUnder(play(t, name), unit)
+			h.check(unit, 0, 0)
+			h.same("the point", h.look(home), h.kept(h.latest(unit).Tree))
+			if got := h.named(unit); len(got) != 0 {
+				t.Errorf("named are %v", got)
+			}
+		})
+	}
+}
+
 // However deep the folders are that a source tells of, to judge them costs no
 // more stack than a path may be long.
 func TestFoldersWithoutBottomAreJudged(t *testing.T) {

@@ -439,6 +439,8 @@ func (p *protection) recall(ctx context.Context) error {
 			p.stage.items[id] = drive.Item{ID: id, Deleted: true} // now both agree
 		case l.err == nil && !l.missing && old.Listed == deleted && p.stage.full:
 			// The listing lacks it: judge sees to it.
+		case l.err == nil && !l.missing && old.Listed == deleted && p.stage.moved(ctx, l.item):
+			p.stage.items[id] = l.item // it is not where it was listed as deleted
 		case l.err == nil && !l.missing && old.Listed != "" && old.Listed != version(l.item):
 			p.noteListed(ctx, id, old.Listed)
 		case l.err == nil && !l.missing:
@@ -583,7 +585,12 @@ func (p *protection) decideFile(ctx context.Context, item drive.Item, base vault
 	if known {
 		if sameContent(entry, base) && !p.again[item.ID] {
 			entry.Content, entry.Size, entry.Stored = base.Content, base.Size, base.Stored
-			p.stagePut(keepTags(entry, base), base, known)
+			entry = keepTags(entry, base)
+			if item.Unreadable == drive.Incomplete && !sameEntry(entry, base) {
+				entry.Created, entry.Modified = base.Created, base.Modified
+				p.fail(ctx, item, nil) // not all that was said of it could be understood
+			}
+			p.stagePut(entry, base, known)
 			return nil
 		}
 		// Until the new content has come, the old one stays, at the item's

@@ -25,6 +25,10 @@ const maxResyncs = 3
 // of which would prove the denial wrong.
 const maxInside = 3
 
+// maxLeft is how many items that denied folders held, besides the first maxInside
+// of each, one run asks for.
+const maxLeft = 200
+
 // maxDepth is how many folders may be in each other. The service allows paths of
 // 400 characters.
 const maxDepth = 1000
@@ -66,6 +70,7 @@ type stage struct {
 	unlisted map[backup.ItemID]error           // folders that do not hold what they say, and could not be listed
 	inside   map[backup.ItemID][]backup.ItemID // some of what was listed, by the folders above; see inhabited
 	depth    map[backup.ItemID]int             // of living folders below the root, as far as it was found
+	sought   int                               // see left
 	walking  map[backup.ItemID]bool            // whose verdict is being found, to notice circles
 	circled  bool                              // a circle was met since the outermost verdict began
 
@@ -120,7 +125,7 @@ func (s *stage) readOnce(ctx context.Context, cursor string, last bool) error {
 	s.items = map[backup.ItemID]drive.Item{}
 	s.twice, s.nameless = map[backup.ItemID]bool{}, map[drive.Item]bool{}
 	s.full = cursor == ""
-	s.inside = nil
+	s.inside, s.sought = nil, 0
 	s.verdicts, s.walking, s.depth = map[backup.ItemID]verdict{}, map[backup.ItemID]bool{}, map[backup.ItemID]int{}
 	s.denied, s.unlisted = map[backup.ItemID]bool{}, map[backup.ItemID]error{}
 	s.looked, s.found = map[backup.ItemID]look{}, map[backup.ItemID]string{}
@@ -395,6 +400,7 @@ func (s *stage) settle(ctx context.Context) error {
 	}
 	first := make(map[place]backup.ItemID, len(s.items))
 	var doubtful []backup.ItemID
+	fresh := map[backup.ItemID]map[string]bool{} // folder: names that came into it
 	for id, item := range s.items {
 		if item.Deleted || id == s.root {
 			continue
@@ -405,6 +411,20 @@ func (s *stage) settle(ctx context.Context) error {
 			continue
 		}
 		first[at] = id
+		if s.full {
+			continue
+		}
+		if _, known, err := s.get(ctx, id); err != nil {
+			return err
+		} else if !known || s.moved(ctx, item) {
+			if fresh[item.Parent] == nil {
+				fresh[item.Parent] = map[string]bool{}
+			}
+			fresh[item.Parent][at.name] = true
+		}
+	}
+	if err := s.displaced(ctx, fresh); err != nil {
+		return err
 	}
 	slices.Sort(doubtful)
 	doubtful = slices.Compact(doubtful)
@@ -422,6 +442,48 @@ func (s *stage) settle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// displaced stages what had a name that something else has come into, and of
+// which no delta spoke: it was moved, renamed or deleted.
+func (s *stage) displaced(ctx context.Context, fresh map[backup.ItemID]map[string]bool) error {
+	var doubtful []backup.ItemID
+	for folder, names := range fresh {
+		held, err := s.children(ctx, folder)
+		if err != nil {
+			return err
+		}
+		for _, e := range held {
+			if _, listed := s.items[e.ID]; !listed && names[fold(e.Name)] {
+				doubtful = append(doubtful, e.ID)
+			}
+		}
+	}
+	if err := s.ask(ctx, doubtful...); err != nil {
+		return err
+	}
+	for _, id := range doubtful {
+		switch l := s.looked[id]; {
+		case l.err != nil:
+			s.items[id] = drive.Item{ID: id, Deleted: true} // which it may be
+		case l.missing:
+			s.items[id] = drive.Item{ID: id, Deleted: true}
+			s.found[id] = "another item has its name"
+		case !s.moved(ctx, l.item):
+			s.items[id], s.denied[id] = l.item, true
+		default:
+			s.items[id] = l.item
+			s.found[id] = "another item has its name"
+		}
+	}
+	return nil
+}
+
+// moved reports whether an item is elsewhere, or called otherwise, than it was
+// when it was backed up.
+func (s *stage) moved(ctx context.Context, item drive.Item) bool {
+	was, known, err := s.get(ctx, item.ID)
+	return err == nil && known && (item.Parent != was.Parent || fold(item.Name) != fold(was.Name))
 }
 
 // complete asks for the items that were listed without what every item has, and
@@ -543,7 +605,11 @@ func (s *stage) verdict(ctx context.Context, id backup.ItemID) (verdict, error) 
 		return unsure, nil // for those below; its own verdict is being found
 	}
 	s.walking[id] = true
+	was, listed := s.items[id]
 	v, err := s.weigh(ctx, id)
+	if now, found := s.items[id]; err == nil && v == gone && (!listed || was.Deleted) && found && !now.Deleted {
+		v, err = s.place(ctx, id) // it was found elsewhere, looking for what its folder held
+	}
 	delete(s.walking, id)
 	if err != nil {
 		return unsure, err
@@ -614,30 +680,90 @@ func (s *stage) inhabited(ctx context.Context, folder backup.ItemID) (bool, erro
 			return false, err
 		}
 	}
-	held, err := s.children(ctx, folder)
-	if err != nil {
-		return false, err
-	}
-	held = slices.DeleteFunc(held, func(id backup.ItemID) bool { _, listed := s.items[id]; return listed })
-	held = held[:min(len(held), maxInside)]
-	if err := s.ask(ctx, held...); err != nil {
-		return false, err
-	}
-	for _, id := range held {
-		switch l := s.looked[id]; {
-		case l.err != nil || l.missing:
-		case l.item.Parent == folder:
-			return true, nil
-		default:
-			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
-				return false, err
-			}
-		}
+	if lives, err := s.left(ctx, folder); err != nil || lives {
+		return lives, err
 	}
 	for _, id := range s.inside[folder] {
 		l, err := s.look(ctx, id)
-		if err != nil || l.err == nil && !l.missing && l.item.Parent == s.items[id].Parent {
-			return err == nil, err
+		if err != nil {
+			return false, err
+		}
+		if l.err != nil || l.missing || l.item.Parent != s.items[id].Parent {
+			continue
+		}
+		// A folder in between may have been found elsewhere meanwhile.
+		if in, err := s.isBelow(ctx, id, folder); err != nil || in {
+			return in, err
+		}
+	}
+	return false, nil
+}
+
+// isBelow reports whether the way up from an item, as it was listed or else
+// backed up, leads to a folder.
+func (s *stage) isBelow(ctx context.Context, id, folder backup.ItemID) (bool, error) {
+	for range maxDepth {
+		if item, listed := s.items[id]; listed && !item.Deleted {
+			id = item.Parent
+		} else {
+			base, _, err := s.get(ctx, id)
+			if err != nil {
+				return false, err
+			}
+			id = base.Parent
+		}
+		if id == folder || id == "" {
+			break
+		}
+	}
+	return id == folder && id != "", nil
+}
+
+// left looks for what a folder held that is denied, where nothing was listed of
+// it, folders first: with one that was moved all that it holds stays. It stages
+// what it finds elsewhere, and reports whether something is where it was.
+func (s *stage) left(ctx context.Context, folder backup.ItemID) (lives bool, err error) {
+	for folders := []backup.ItemID{folder}; len(folders) > 0; folders = folders[1:] {
+		at := folders[0]
+		if at != folder && s.sought >= maxLeft {
+			break
+		}
+		s.sought++
+		held, err := s.children(ctx, at)
+		if err != nil {
+			return false, err
+		}
+		slices.SortStableFunc(held, func(a, b vault.Entry) int { return strings.Compare(string(b.Kind), string(a.Kind)) })
+		var unlisted []backup.ItemID
+		below := map[backup.ItemID]bool{}
+		for _, e := range held {
+			item, listed := s.items[e.ID]
+			below[e.ID] = e.Kind == backup.Folder
+			switch {
+			case listed && item.Deleted && e.Kind == backup.Folder:
+				folders = append(folders, e.ID)
+			case listed:
+			case at == folder && len(unlisted) < maxInside, s.sought < maxLeft:
+				unlisted = append(unlisted, e.ID)
+				s.sought++
+			}
+		}
+		if err := s.ask(ctx, unlisted...); err != nil {
+			return false, err
+		}
+		for _, id := range unlisted {
+			switch l := s.looked[id]; {
+			case l.err != nil:
+			case l.missing && below[id]:
+				folders = append(folders, id)
+			case l.missing:
+			case l.item.Parent == at:
+				return true, nil
+			default:
+				if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
+					return false, err
+				}
+			}
 		}
 	}
 	return false, nil

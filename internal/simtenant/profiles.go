@@ -611,6 +611,22 @@ func readingProfiles() []Profile {
 		}
 		return hidden(x, item)
 	}, aDelta, anItem, aRoot))
+	leavesMovesOut := items(func(x *exchange, item object) []object {
+		id, _ := item["id"].(string)
+		x.h.mu.Lock()
+		old := x.h.items[id]
+		x.h.mu.Unlock()
+		if old == nil || !isVictim(x, item) || old["name"] == item["name"] && old["parentReference"].(object)["id"] == item["parentReference"].(object)["id"] {
+			return []object{item}
+		}
+		return nil
+	}, aDelta)
+	add("a delta that leaves moves out", "A move that is indexed late.", leavesMovesOut)
+	add("a delta that leaves moves out, and folders' counts", "The same, untold.", both(leavesMovesOut, items(every(func(item object) {
+		if folder, ok := item["folder"].(object); ok {
+			delete(folder, "childCount")
+		}
+	}))))
 	add("items as they were yesterday in the delta", "A replica that lags behind.", items(yesterday, aDelta))
 	add("childCount too large", "Counts that include what is hidden.", items(every(func(item object) {
 		if folder, ok := item["folder"].(object); ok {

@@ -308,9 +308,9 @@ func (u *Update) Root() backup.ItemID {
 	return u.base.files.ID
 }
 
-// Children returns the ids of what a folder holds in the base; none for an
-// item that is no folder there.
-func (u *Update) Children(ctx context.Context, folder backup.ItemID) ([]backup.ItemID, error) {
+// Children returns what a folder holds in the base; nothing for an item that is
+// no folder there.
+func (u *Update) Children(ctx context.Context, folder backup.ItemID) ([]Entry, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	r, _, err := u.base.record(ctx, folder)
@@ -321,11 +321,11 @@ func (u *Update) Children(ctx context.Context, folder backup.ItemID) ([]backup.I
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]backup.ItemID, len(d.records))
+	entries := make([]Entry, len(d.records))
 	for i := range d.records {
-		ids[i] = d.records[i].ID
+		entries[i] = d.records[i].entry(folder)
 	}
-	return ids, nil
+	return entries, nil
 }
 
 // IDs lists the items of the base, in no order.
