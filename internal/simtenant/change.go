@@ -424,7 +424,9 @@ func (s *Service) recycle(d *drive, it *item) error {
 	if err := renameAt(from, it.name, to, it.name); err != nil {
 		return onDisk(err)
 	}
+	d.recycling = true
 	d.drop(it)
+	d.recycling = false
 	return nil
 }
 
@@ -596,6 +598,9 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 			return nil, false, onDisk(err)
 		}
 		if there != nil {
+			if there.strong != up.strong || there.ctag == 0 {
+				d.keep(there, dir, name)
+			}
 			err = renameAt(stage, up.name, dir, name)
 		} else {
 			err = renameNew(stage, up.name, dir, name)

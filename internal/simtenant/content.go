@@ -46,8 +46,12 @@ func (s *Service) preauthorized(r *http.Request, what string) error {
 }
 
 func (s *Service) downloadURL(origin, driveID string, it *item) string {
-	what := driveID + "/" + it.id
-	return origin + downloadPrefix + what + "?tempauth=" + url.QueryEscape(s.tempauth("download "+what, s.clock().Add(urlLife)))
+	return s.preauthenticated(origin, downloadPrefix, "download", driveID+"/"+it.id)
+}
+
+// preauthenticated makes a URL that opens by itself what it is about.
+func (s *Service) preauthenticated(origin, prefix, purpose, what string) string {
+	return origin + prefix + what + "?tempauth=" + url.QueryEscape(s.tempauth(purpose+" "+what, s.clock().Add(urlLife)))
 }
 
 // contentOf opens a file for reading, together with what is known of it.
@@ -130,6 +134,7 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	driveID, itemID, ok := strings.Cut(what, "/")
+	itemID, old, _ := strings.Cut(itemID, "/")
 	siteID, good := siteOf(driveID)
 	if !ok || !good {
 		return noRoute()
@@ -141,7 +146,24 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 	var f *os.File
 	var it item
 	err = s.with(p, func(d *drive) (err error) {
-		f, it, err = d.contentOf(r.Context(), target{id: itemID})
+		if old == "" {
+			f, it, err = d.contentOf(r.Context(), target{id: itemID})
+			return err
+		}
+		found, err := d.find(r.Context(), target{id: itemID})
+		if err != nil {
+			return err
+		}
+		at, err := found.versionAt(old)
+		if err != nil {
+			return err
+		}
+		it = *found
+		if at < 0 { // restored since
+			f, it, err = d.contentOf(r.Context(), target{id: itemID})
+			return err
+		}
+		f, err = d.openVersion(found, at)
 		return err
 	})
 	if err != nil {

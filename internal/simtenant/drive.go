@@ -46,9 +46,10 @@ type item struct {
 	denied bool // the content cannot be read
 	kept   bool // of a folder: its mtime is one that a client set
 
-	sharing *sharing // nil where it is as the folder above
-	gone    bool     // a tombstone
-	from    string   // the parent's id, of a tombstone, and while a journal is read
+	sharing  *sharing  // nil where it is as the folder above
+	versions []version // of a file, the oldest first
+	gone     bool      // a tombstone
+	from     string    // the parent's id, of a tombstone, and while a journal is read
 
 	dirty bool   // to be written to the journal
 	mark  uint64 // of the listing that saw it last
@@ -89,6 +90,7 @@ type drive struct {
 	scanned    time.Time // when the last scan began
 	serial     uint64    // of the last listing
 	warned     map[string]bool
+	recycling  bool // what goes now is in the recycle bin
 }
 
 // How many drives and how many items stay in memory while nobody uses them. A
@@ -281,6 +283,9 @@ func (d *drive) create(parent *item, name string, st stat) *item {
 func (d *drive) bury(it *item) {
 	for _, child := range it.children {
 		d.bury(child)
+	}
+	if !d.recycling {
+		d.dropVersions(it)
 	}
 	it.from = it.parent.id
 	it.children, it.parent, it.gone = nil, nil, true

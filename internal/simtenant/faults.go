@@ -44,6 +44,9 @@ type Options struct {
 	StreamContent  bool `json:"streamContent,omitempty"` // content is answered 200 with the bytes rather than 302
 	IgnoreRange    bool `json:"ignoreRange,omitempty"`   // downloads answer with everything
 	FoldNames      bool `json:"foldNames,omitempty"`     // names in a folder that differ only in case or in Unicode's spelling are one
+	// CopySteps is how often a copy's monitor tells of progress before it tells of
+	// the end.
+	CopySteps int `json:"copySteps,omitempty"`
 	// Rewrite is what the service adds to Office files that are uploaded, as
 	// SharePoint does; empty leaves them alone.
 	Rewrite string `json:"rewrite,omitempty"`

@@ -55,7 +55,8 @@ type record struct {
 	Denied  bool   `json:"d,omitempty"`
 	Kept    bool   `json:"f,omitempty"`
 
-	Sharing *sharing `json:"l,omitempty"`
+	Sharing  *sharing  `json:"l,omitempty"`
+	Versions []version `json:"y,omitempty"`
 }
 
 func (d *drive) journalPath() string {
@@ -214,7 +215,7 @@ func (rec record) item() *item {
 		id: rec.ID, from: rec.Parent, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
 		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
 		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied, kept: rec.Kept,
-		sharing: rec.Sharing,
+		sharing: rec.Sharing, versions: rec.Versions,
 	}
 	copy(it.strong[:], rec.Strong)
 	switch rec.Kind {
@@ -240,7 +241,7 @@ func (d *drive) record(it *item) record {
 	}
 	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
-	rec.ETag, rec.CTag, rec.Kept, rec.Sharing = it.etag, it.ctag, it.kept, it.sharing
+	rec.ETag, rec.CTag, rec.Kept, rec.Sharing, rec.Versions = it.etag, it.ctag, it.kept, it.sharing, it.versions
 	if it.kind == isFile {
 		rec.Size, rec.Hash, rec.Stale, rec.Unsure, rec.Denied = it.size, it.hash, it.stale, it.unsure, it.denied
 		if it.ctag > 0 {
@@ -317,6 +318,7 @@ func (rec record) line(b []byte) []byte {
 	is("d", rec.Denied)
 	is("f", rec.Kept)
 	seldom("l", rec.Sharing, rec.Sharing != nil)
+	seldom("y", rec.Versions, len(rec.Versions) > 0)
 	return append(b, '}', '\n')
 }
 

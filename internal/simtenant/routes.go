@@ -72,6 +72,12 @@ func init() {
 		{"PUT", "{item}/content", "Uploads a file of less than 250 MB in one request.", "", ofOne, writeFiles, item((*Service).putContent)},
 		{"POST", "{item}/createUploadSession", "Begins an upload in fragments, with resumption, deferred commit and conflict behaviour.", "", "", writeFiles, item((*Service).createUpload)},
 
+		{"GET", "{item}/versions", "The contents that a file had before uploads replaced them, the newest first.", "What other programs overwrote on disk.", ofOne, readFiles, item((*Service).listVersions)},
+		{"GET", "{item}/versions/{version}", "One of them.", "", ofOne, readFiles, item((*Service).getVersion)},
+		{"GET", "{item}/versions/{version}/content", "Its bytes. Those of the current version are had at the file.", "", "", readFiles, item((*Service).getVersionContent)},
+		{"POST", "{item}/versions/{version}/restoreVersion", "Makes an earlier content the current one.", "", "", writeFiles, item((*Service).restoreVersion)},
+		{"DELETE", "{item}/versions/{version}", "Deletes an earlier content.", "", "", writeFiles, item((*Service).deleteVersion)},
+		{"POST", "{item}/copy", "Copies a file or folder, within a drive or to another; the answer names a monitor.", "childrenOnly, includeAllVersionHistory.", "", writeFiles, item((*Service).copyItem)},
 		{"GET", "{item}/permissions", "Who may see an item: the owner, who it was shared with, and what is inherited.", "inheritedFrom, as at the service.", ofOne, readFiles, item((*Service).listPermissions)},
 		{"GET", "{item}/permissions/{permission}", "One of them.", "", ofOne, readFiles, item((*Service).getPermission)},
 		{"PATCH", "{item}/permissions/{permission}", "Changes a role or when it ends. What is inherited is refused.", "", "", writeFiles, item((*Service).patchPermission)},

@@ -50,21 +50,22 @@ type Config struct {
 // A Service is the simulated tenants of one Config. Its Handler may be called
 // from many goroutines.
 type Service struct {
-	cfg     Config
-	log     *slog.Logger
-	clock   backup.Clock
-	time    *movable     // what clock reads
-	gate    sync.RWMutex // held by requests to share, and by who replaces the state
-	locks   []*os.File
-	faults  *Faults
-	root    *os.Root // Config.Drives
-	staging string   // folder for uploads, on the file system of Drives
-	key     func() *signer
-	seal    []byte             // key of pre-authenticated URLs
-	tenants map[string]*tenant // by id and by domain, lower case
-	byOrder []*tenant
-	sites   map[string]site // by site GUID
-	folders map[string]site // by folder name, that is userPrincipalName
+	cfg      Config
+	log      *slog.Logger
+	clock    backup.Clock
+	time     *movable     // what clock reads
+	gate     sync.RWMutex // held by requests to share, and by who replaces the state
+	locks    []*os.File
+	faults   *Faults
+	root     *os.Root // Config.Drives
+	staging  string   // folder for uploads, on the file system of Drives
+	versions string   // folder for what files were, on the same
+	key      func() *signer
+	seal     []byte             // key of pre-authenticated URLs
+	tenants  map[string]*tenant // by id and by domain, lower case
+	byOrder  []*tenant
+	sites    map[string]site // by site GUID
+	folders  map[string]site // by folder name, that is userPrincipalName
 
 	mu     sync.Mutex
 	drives map[string]*drive // loaded ones, by drive id
@@ -73,8 +74,9 @@ type Service struct {
 
 	keepItems int // how many of them may be idle
 
-	uploads uploads
-	signIns signIns
+	uploads  uploads
+	monitors monitors
+	signIns  signIns
 }
 
 // New returns a service over cfg's folders. It makes those of users who have
@@ -99,7 +101,7 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, log: cfg.Log, time: &movable{real: cfg.Clock}, faults: cfg.Faults,
 		tenants: map[string]*tenant{}, sites: map[string]site{}, folders: map[string]site{},
 		drives: map[string]*drive{}, known: map[string]place{},
-		uploads: uploads{byID: map[string]*upload{}}, keepItems: keepItems,
+		uploads: uploads{byID: map[string]*upload{}}, monitors: monitors{byID: map[string]*monitor{}}, keepItems: keepItems,
 	}
 	s.clock = s.time.now
 	if err := os.MkdirAll(filepath.Join(cfg.State, "drives"), 0o700); err != nil {
@@ -172,7 +174,7 @@ func (s *Service) letFolders() error {
 // the file system of the drives, so that a finished upload takes its place in
 // one step.
 func (s *Service) makeStaging() error {
-	s.staging = filepath.Join(s.cfg.State, "uploads")
+	s.staging, s.versions = filepath.Join(s.cfg.State, "uploads"), filepath.Join(s.cfg.State, "versions")
 	state, err := deviceOf(s.cfg.State)
 	if err != nil {
 		return err
@@ -182,7 +184,7 @@ func (s *Service) makeStaging() error {
 		return err
 	}
 	if state != drives {
-		s.staging = filepath.Join(s.cfg.Drives, ".uploads")
+		s.staging, s.versions = filepath.Join(s.cfg.Drives, ".uploads"), filepath.Join(s.cfg.Drives, ".versions")
 	}
 	if err := os.RemoveAll(s.staging); err != nil {
 		return fmt.Errorf("empty the upload folder: %w", err)

@@ -182,6 +182,9 @@ func (s *Service) letGo() error {
 	s.signIns.Lock()
 	defer s.signIns.Unlock()
 	clear(s.signIns.codes)
+	s.monitors.Lock()
+	defer s.monitors.Unlock()
+	clear(s.monitors.byID)
 	return errors.Join(errs...)
 }
 

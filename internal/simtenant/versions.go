@@ -1,0 +1,246 @@
+package simtenant
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A version is a content that a file had before one that a client uploaded. It
+// lies in a folder beside the drives. What another program overwrites leaves no
+// version: nobody knows of it before it is gone.
+type version struct {
+	N    int32 `json:"n"` // the count of contents that it was
+	Size int64 `json:"z"`
+	At   int64 `json:"a"` // when it came, in Unix nanoseconds
+}
+
+// keepVersions is how many contents of a file are kept beside the present one.
+const keepVersions = 100
+
+func versionID(n int32) string { return strconv.Itoa(int(max(n, 1))) + ".0" }
+
+// versionsOf is the folder of an item's versions.
+func (d *drive) versionsOf(it *item) string {
+	return filepath.Join(d.svc.versions, guidText(d.place.list()), it.id)
+}
+
+// keep puts a file's present content, which is about to be replaced, among its
+// versions. It costs no copy: the file gets a second name.
+func (d *drive) keep(it *item, dir *os.File, name string) {
+	it.ctag = max(it.ctag, 1) // of a file that nobody could read
+	folder := d.versionsOf(it)
+	err := os.MkdirAll(folder, 0o700)
+	var to *os.File
+	if err == nil {
+		to, err = os.Open(folder)
+	}
+	if err == nil {
+		defer to.Close()
+		err = ignoringEINTR(func() error {
+			return unix.Linkat(int(dir.Fd()), name, int(to.Fd()), versionID(it.ctag), 0)
+		})
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		d.warn(it.path(), "a file's version is not kept", err)
+		return
+	}
+	it.versions = append(it.versions, version{it.ctag, it.size, it.noticed})
+	for len(it.versions) > keepVersions {
+		os.Remove(filepath.Join(folder, versionID(it.versions[0].N)))
+		it.versions = it.versions[1:]
+	}
+	d.write(it)
+}
+
+// dropVersions destroys the versions of what is gone for good.
+func (d *drive) dropVersions(it *item) {
+	if it.versions == nil {
+		return
+	}
+	if err := os.RemoveAll(d.versionsOf(it)); err != nil {
+		d.warn(it.name, "the versions of a file that is gone could not be removed", err)
+	}
+	it.versions = nil
+}
+
+// ofFile is the file that a call on versions is about.
+func (d *drive) ofFile(r *request, t target) (*item, error) {
+	it, err := d.find(r.Context(), t)
+	if err != nil {
+		return nil, err
+	}
+	if it.kind != isFile {
+		return nil, badRequest("A folder has no versions.")
+	}
+	return it, nil
+}
+
+// versionAt finds a version of it by its id; -1 is the present content.
+func (it *item) versionAt(id string) (int, error) {
+	if id == versionID(it.ctag) || strings.EqualFold(id, "current") {
+		return -1, nil
+	}
+	at := slices.IndexFunc(it.versions, func(v version) bool { return versionID(v.N) == id })
+	if at < 0 {
+		return 0, fail(http.StatusNotFound, "itemNotFound", "The file has no such version.")
+	}
+	return at, nil
+}
+
+// versionViews are a file's versions, the newest first.
+func (v *viewer) versionViews(it *item) []any {
+	list := []any{object{"id": versionID(it.ctag), "lastModifiedDateTime": stamp(it.noticed), "lastModifiedBy": v.owner, "size": it.size}}
+	for _, old := range slices.Backward(it.versions) {
+		list = append(list, object{"id": versionID(old.N), "lastModifiedDateTime": stamp(old.At), "lastModifiedBy": v.owner, "size": old.Size})
+	}
+	return list
+}
+
+func (s *Service) listVersions(r *request, p place, t target) error {
+	return s.on(r, p, func(d *drive) error {
+		it, err := d.ofFile(r, t)
+		if err != nil {
+			return err
+		}
+		list := s.viewer(r, d).versionViews(it)
+		for i := range list {
+			list[i] = project(list[i], selected(r.query))
+		}
+		r.status, r.answer = http.StatusOK, object{"@odata.context": r.base + "/$metadata#Collection(driveItemVersion)", "value": list}
+		return nil
+	})
+}
+
+func (s *Service) getVersion(r *request, p place, t target) error {
+	return s.on(r, p, func(d *drive) error {
+		it, err := d.ofFile(r, t)
+		if err != nil {
+			return err
+		}
+		at, err := it.versionAt(r.vars["version"])
+		if err != nil {
+			return err
+		}
+		list := s.viewer(r, d).versionViews(it)
+		if at >= 0 {
+			list = list[len(it.versions)-at:]
+		}
+		r.status, r.answer = http.StatusOK, project(list[0], selected(r.query))
+		return nil
+	})
+}
+
+// openVersion opens what a file was.
+func (d *drive) openVersion(it *item, at int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(d.versionsOf(it), versionID(it.versions[at].N)), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fail(http.StatusNotFound, "itemNotFound", "The version's content is gone.")
+	}
+	if err != nil {
+		return nil, onDisk(fmt.Errorf("open version: %w", err))
+	}
+	return f, nil
+}
+
+func (s *Service) getVersionContent(r *request, p place, t target) error {
+	var f *os.File
+	var it item
+	n := int32(0)
+	err := s.with(p, func(d *drive) error {
+		found, err := d.ofFile(r, t)
+		if err != nil {
+			return err
+		}
+		at, err := found.versionAt(r.vars["version"])
+		if err != nil {
+			return err
+		}
+		if at < 0 {
+			return badRequest("The content of the current version is that of the file: ask for it there.")
+		}
+		it, n = *found, found.versions[at].N
+		f, err = d.openVersion(found, at)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !s.faults.options().StreamContent {
+		what := p.id() + "/" + it.id + "/" + versionID(n)
+		r.w.Header().Set("Location", s.preauthenticated(originOf(r.Request), downloadPrefix, "download", what))
+		r.w.WriteHeader(http.StatusFound)
+		return nil
+	}
+	s.send(r.w, r.Request, f, &it)
+	return nil
+}
+
+func (s *Service) restoreVersion(r *request, p place, t target) error {
+	var up staged
+	var id string
+	err := s.with(p, func(d *drive) error {
+		it, err := d.ofFile(r, t)
+		if err != nil {
+			return err
+		}
+		id = it.id
+		at, err := it.versionAt(r.vars["version"])
+		if err != nil {
+			return err
+		}
+		if at < 0 {
+			return badRequest("The version is the current one.")
+		}
+		f, err := d.openVersion(it, at)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		up, err = s.stageFile(newStageName(), f)
+		return onDisk(err)
+	})
+	if err != nil {
+		return err
+	}
+	defer s.unstage(up.name)
+	return s.on(r, p, func(d *drive) error {
+		if _, _, err := s.put(r.Context(), d, wish{target: target{id: id}, how: onConflictReplace}, up); err != nil {
+			return err
+		}
+		r.status = http.StatusNoContent
+		return nil
+	})
+}
+
+func (s *Service) deleteVersion(r *request, p place, t target) error {
+	return s.on(r, p, func(d *drive) error {
+		it, err := d.ofFile(r, t)
+		if err != nil {
+			return err
+		}
+		at, err := it.versionAt(r.vars["version"])
+		if err != nil {
+			return err
+		}
+		if at < 0 {
+			return badRequest("The current version cannot be deleted.")
+		}
+		if err := os.Remove(filepath.Join(d.versionsOf(it), versionID(it.versions[at].N))); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return onDisk(err)
+		}
+		it.versions = slices.Delete(slices.Clone(it.versions), at, at+1)
+		d.write(it)
+		r.status = http.StatusNoContent
+		return nil
+	})
+}
