@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/client"
 	"holdfast/internal/drive"
+	"holdfast/internal/vault"
 )
 
 // Config is everything a server has to be told. The file that serve reads is
@@ -108,12 +110,92 @@ type TLSListen struct {
 }
 
 // VaultConfig is where backups are kept: one kopia repository for each tenant,
-// in a folder named by its id, all sealed with one password. Without the
-// password the backups are lost.
+// in a folder named by its id, or below it in a bucket, all sealed with one
+// password. Without the password the backups are lost.
 type VaultConfig struct {
-	Dir          string `json:"dir"`
-	PasswordFile string `json:"passwordFile"`
-	PasswordEnv  string `json:"passwordEnv"`
+	Dir          string    `json:"dir"`
+	S3           *S3Config `json:"s3"` // instead of dir
+	PasswordFile string    `json:"passwordFile"`
+	PasswordEnv  string    `json:"passwordEnv"`
+}
+
+// S3Config is a bucket in a store that speaks Amazon's S3.
+type S3Config struct {
+	Endpoint     string `json:"endpoint"` // host or host:port; default Amazon's
+	Region       string `json:"region"`   // default: as the store says
+	Bucket       string `json:"bucket"`
+	Prefix       string `json:"prefix"`      // before the tenant's id; default none
+	AccessKeyID  string `json:"accessKeyId"` // default: AWS_ACCESS_KEY_ID, or the machine's role
+	SecretFile   string `json:"secretFile"`
+	SecretEnv    string `json:"secretEnv"`
+	CAFile       string `json:"caFile"`       // PEM, of a store whose certificate no public authority has signed
+	InsecureHTTP bool   `json:"insecureHttp"` // for a store on the same machine
+}
+
+// vaultOf says where a tenant's vault is, and how it is opened.
+func (c *Config) vaultOf(t backup.TenantID, log *slog.Logger) (vault.Config, error) {
+	password, err := readSecret(c.Vault.PasswordFile, c.Vault.PasswordEnv)
+	if err != nil {
+		return vault.Config{}, fmt.Errorf("the vault's password %w", err)
+	}
+	cfg := vault.Config{Password: vault.Secret(password), State: filepath.Join(c.State, "vault", string(t)), Log: log}
+	s := c.Vault.S3
+	if s == nil {
+		cfg.Dir = filepath.Join(c.Vault.Dir, string(t))
+		return cfg, nil
+	}
+	cfg.Bucket, err = s.bucket()
+	if err != nil {
+		return cfg, fmt.Errorf("the vault's bucket: %w", err)
+	}
+	cfg.Bucket.Prefix += string(t) + "/"
+	return cfg, nil
+}
+
+// bucket is s with what its files and variables hold.
+func (s *S3Config) bucket() (*vault.Bucket, error) {
+	b := &vault.Bucket{Endpoint: s.Endpoint, Region: s.Region, Name: s.Bucket, Prefix: s.Prefix, Key: s.AccessKeyID, Plain: s.InsecureHTTP}
+	if s.AccessKeyID != "" || s.SecretFile != "" || s.SecretEnv != "" {
+		secret, err := readSecret(s.SecretFile, s.SecretEnv)
+		if err != nil {
+			return nil, fmt.Errorf("the secret access key %w", err)
+		}
+		b.Secret = vault.Secret(secret)
+	}
+	if s.CAFile != "" {
+		pem, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("caFile: %w", err)
+		}
+		b.CA = pem
+	}
+	return b, nil
+}
+
+// check says what is wrong with a bucket's configuration.
+func (s *S3Config) check() error {
+	host := strings.Trim(s.Prefix, "/")
+	switch {
+	case s.Bucket == "":
+		return errors.New("has no bucket: name the one to keep backups in")
+	case strings.Contains(s.Endpoint, "/"):
+		return fmt.Errorf("the endpoint is a host, or host:port, without scheme and path, not %q", s.Endpoint)
+	case s.Prefix != "" && (s.Prefix != host+"/"):
+		return fmt.Errorf("the prefix ends in a slash and begins with none, such as %q, not %q", host+"/", s.Prefix)
+	case s.AccessKeyID == "" && (s.SecretFile != "" || s.SecretEnv != ""):
+		return errors.New("has a secret and no accessKeyId")
+	}
+	if s.InsecureHTTP {
+		host, _, err := net.SplitHostPort(s.Endpoint)
+		if err != nil {
+			host = s.Endpoint
+		}
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return errors.New("insecureHttp is for a store on this machine: an endpoint of localhost or a loopback address")
+		}
+	}
+	_, err := s.bucket()
+	return err
 }
 
 // TenantConfig is a tenant to protect, and the application that may read and
@@ -254,8 +336,17 @@ func (c *Config) complete(dir string) error {
 
 	place(&c.Vault.Dir)
 	place(&c.Vault.PasswordFile)
-	if c.Vault.Dir == "" {
-		say("vault.dir", "is missing: name the folder to keep backups in")
+	switch s := c.Vault.S3; {
+	case s != nil && c.Vault.Dir != "":
+		say("vault", "names both a folder (dir) and a bucket (s3): keep one of the two")
+	case s != nil:
+		place(&s.SecretFile)
+		place(&s.CAFile)
+		if err := s.check(); err != nil {
+			say("vault.s3", "%v", err)
+		}
+	case c.Vault.Dir == "":
+		say("vault.dir", "is missing: name the folder to keep backups in, or a bucket as vault.s3")
 	}
 	if _, err := readSecret(c.Vault.PasswordFile, c.Vault.PasswordEnv); err != nil {
 		say("vault.passwordFile", "%v", err)

@@ -194,3 +194,46 @@ func TestReadConfigReadsRetention(t *testing.T) {
 		}
 	}
 }
+
+func TestVaultInABucketIsConfigured(t *testing.T) {
+	s3 := func(s map[string]any) func(map[string]any) {
+		return func(cfg map[string]any) {
+			cfg["vault"] = map[string]any{"s3": s, "passwordFile": "vault.password"}
+		}
+	}
+	path := writeConfig(t, s3(map[string]any{"endpoint": "s3.example.com", "region": "here", "bucket": "b", "prefix": "x/", "accessKeyId": "k", "secretFile": "app.secret"}))
+	cfg, err := ReadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := cfg.vaultOf("t", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := got.Bucket; got.Dir != "" || b.String() != "s3://b/x/t/" || b.Endpoint != "s3.example.com" || b.Region != "here" || b.Key != "k" || b.Secret == "" || b.Plain {
+		t.Errorf("the vault is at %+v", b)
+	}
+	for name, row := range map[string]struct {
+		s3   map[string]any
+		want string
+	}{
+		"no bucket":               {map[string]any{}, "vault.s3: has no bucket"},
+		"a URL":                   {map[string]any{"bucket": "b", "endpoint": "https://s3.example.com"}, "without scheme and path"},
+		"a prefix without slash":  {map[string]any{"bucket": "b", "prefix": "x"}, `such as "x/"`},
+		"a prefix that begins so": {map[string]any{"bucket": "b", "prefix": "/x/"}, `such as "x/"`},
+		"a secret without a key":  {map[string]any{"bucket": "b", "secretFile": "app.secret"}, "no accessKeyId"},
+		"a key without a secret":  {map[string]any{"bucket": "b", "accessKeyId": "k"}, "the secret access key is missing"},
+		"in the clear to afar":    {map[string]any{"bucket": "b", "insecureHttp": true, "endpoint": "s3.example.com"}, "a store on this machine"},
+		"no such authority":       {map[string]any{"bucket": "b", "caFile": "nowhere.pem"}, "caFile"},
+	} {
+		if _, err := ReadConfig(writeConfig(t, s3(row.s3))); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v, want %q", name, err, row.want)
+		}
+	}
+	both := writeConfig(t, func(cfg map[string]any) {
+		cfg["vault"].(map[string]any)["s3"] = map[string]any{"bucket": "b"}
+	})
+	if _, err := ReadConfig(both); err == nil || !strings.Contains(err.Error(), "keep one of the two") {
+		t.Errorf("with a folder and a bucket: %v", err)
+	}
+}

@@ -99,10 +99,6 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		return nil, fmt.Errorf("retention: %w", err)
 	}
 
-	password, err := readSecret(cfg.Vault.PasswordFile, cfg.Vault.PasswordEnv)
-	if err != nil {
-		return nil, fmt.Errorf("the vault's password %w", err)
-	}
 	var tenants []backup.TenantID
 	for _, t := range cfg.Tenants {
 		id := backup.TenantID(t.ID)
@@ -115,12 +111,11 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		})
 	}
 	s.vaults = newVaults(tenants, s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
-		return openVault(ctx, s.catalog, t, vault.Config{
-			Dir:      s.vaultDir(t),
-			Password: vault.Secret(password),
-			State:    filepath.Join(cfg.State, "vault", string(t)),
-			Log:      log,
-		}, true)
+		where, err := cfg.vaultOf(t, log)
+		if err != nil {
+			return nil, err
+		}
+		return openVault(ctx, s.catalog, t, where, true)
 	})
 	s.vaults.known, s.vaults.there = s.catalog.VaultID, (*vault.Vault).There
 	s.vaults.openAll(ctx)
@@ -197,8 +192,11 @@ func known[T any](m map[backup.TenantID]T, t backup.TenantID) (T, error) {
 	return v, nil
 }
 
-// vaultDir returns the folder of a tenant's vault.
+// vaultDir returns the folder of a tenant's vault, "" of one in a bucket.
 func (s *server) vaultDir(t backup.TenantID) string {
+	if s.cfg.Vault.S3 != nil {
+		return ""
+	}
 	return filepath.Join(s.cfg.Vault.Dir, string(t))
 }
 

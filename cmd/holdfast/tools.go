@@ -132,14 +132,7 @@ func (b *toolbox) choose(ctx context.Context, one bool) error {
 
 // vaultConfig says where a tenant's vault is.
 func (b *toolbox) vaultConfig(t backup.TenantID) (vault.Config, error) {
-	password, err := readSecret(b.cfg.Vault.PasswordFile, b.cfg.Vault.PasswordEnv)
-	if err != nil {
-		return vault.Config{}, fmt.Errorf("the vault's password %w", err)
-	}
-	return vault.Config{
-		Dir: filepath.Join(b.cfg.Vault.Dir, string(t)), Password: vault.Secret(password),
-		State: filepath.Join(b.cfg.State, "vault", string(t)), Log: b.log,
-	}, nil
+	return b.cfg.vaultOf(t, b.log)
 }
 
 // run is what every command does around its own work.

@@ -61,7 +61,7 @@ type vaults struct {
 // A tenantVault is what is known of one tenant's vault.
 type tenantVault struct {
 	tenant backup.TenantID
-	dir    string // its folder
+	dir    string // its folder, "" of one in a bucket
 
 	mu      sync.Mutex
 	vault   *vault.Vault  // once it is open
@@ -290,7 +290,10 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 		v.looking = looking
 		open := v.vault
 		go func() {
-			_, err := os.Stat(v.dir)
+			var err error
+			if v.dir != "" {
+				_, err = os.Stat(v.dir)
+			}
 			if err == nil && open != nil && there != nil {
 				err = there(open, context.Background())
 			}
@@ -373,6 +376,12 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 		}
 		cfg.ID = strings.TrimSpace(string(b))
 		cfg.Create = create && len(drives) == 0 && cfg.ID == ""
+	}
+	if cfg.Create && cfg.Bucket != nil {
+		if err := c.MakeVault(ctx, t, func(ctx context.Context) error { return vault.Make(ctx, cfg) }); err != nil {
+			return nil, err
+		}
+		cfg.Create = false
 	}
 	v, err := vault.Open(ctx, cfg)
 	if err != nil && id == "" && cfg.ID != "" && (errors.Is(err, vault.ErrMissing) || errors.Is(err, vault.ErrOther)) {

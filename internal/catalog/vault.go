@@ -55,6 +55,23 @@ func (c *Catalog) KnowVault(ctx context.Context, tenant backup.TenantID, id stri
 	return nil
 }
 
+// MakeVault has do make a tenant's vault while no other process does: two that
+// began at once would each write its own over the other's. It does nothing where
+// the tenant's vault is known by an id already.
+func (c *Catalog) MakeVault(ctx context.Context, tenant backup.TenantID, do func(context.Context) error) error {
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		var known bool
+		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM vault WHERE tenant = $1)`, string(tenant)).Scan(&known); err != nil || known {
+			return err
+		}
+		return do(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("make the vault: %w", err)
+	}
+	return nil
+}
+
 // AcceptVault has a tenant's vault be known by an id from now on, whatever it was
 // known by before: somebody has put another in its place on purpose.
 func (c *Catalog) AcceptVault(ctx context.Context, tenant backup.TenantID, id string, by backup.IdentitySet) error {

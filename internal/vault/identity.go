@@ -7,16 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
-	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/format"
 	"github.com/kopia/kopia/repo/manifest"
 )
@@ -32,7 +27,7 @@ const formatBlob = format.KopiaRepositoryBlobID
 // one there if cfg allows it and there is nothing. It returns the vault's id. Two
 // processes may try at once: the second must not write a format of its own over
 // the first's.
-func prepare(ctx context.Context, dir string, st blob.Storage, cfg Config) (string, error) {
+func prepare(ctx context.Context, st blob.Storage, cfg Config) (string, error) {
 	id, err := storedID(ctx, st)
 	switch {
 	case err == nil && cfg.ID != "" && id != cfg.ID:
@@ -51,9 +46,9 @@ func prepare(ctx context.Context, dir string, st blob.Storage, cfg Config) (stri
 		return "", errFormatBlob
 	}
 	if cfg.ID != "" || !cfg.Create {
-		return "", fmt.Errorf("%w: the folder holds none; check that its volume is mounted", ErrMissing)
+		return "", fmt.Errorf("%w: %s", ErrMissing, cfg.holdsNone())
 	}
-	if err := create(ctx, dir, st, string(cfg.Password)); err != nil {
+	if err := create(ctx, st, cfg); err != nil {
 		return "", err
 	}
 	return storedID(ctx, st)
@@ -213,46 +208,23 @@ func anyBlob(ctx context.Context, st blob.Storage) (bool, error) {
 }
 
 // create makes the repository unless it is there.
-func create(ctx context.Context, dir string, st blob.Storage, password string) error {
-	lock := flock.New(filepath.Join(dir, ".create"))
-	if err := lock.Lock(); err != nil {
+func create(ctx context.Context, st blob.Storage, cfg Config) error {
+	done, err := cfg.alone()
+	if err != nil {
 		return err
 	}
-	defer lock.Unlock()
-	err := repo.Initialize(ctx, st, &repo.NewRepositoryOptions{
+	defer done()
+	err = repo.Initialize(ctx, st, &repo.NewRepositoryOptions{
 		BlockFormat: format.ContentFormat{
 			Hash:       "BLAKE3-256-128",
 			Encryption: "AES256-GCM-HMAC-SHA256",
 		},
 		ObjectFormat: format.ObjectFormat{Splitter: "DYNAMIC-4M-BUZHASH"},
-	}, password)
+	}, string(cfg.Password))
 	if errors.Is(err, repo.ErrAlreadyInitialized) {
 		return nil
 	}
 	return err
-}
-
-// checkFolder makes sure that there is a folder to look for a vault in: kopia
-// writes to any that it looks into.
-func checkFolder(dir string, cfg Config) error {
-	info, err := os.Stat(dir)
-	switch anew := cfg.Create && cfg.ID == ""; {
-	case err == nil && !info.IsDir():
-		return fmt.Errorf("%w: it is no folder", ErrStorage)
-	case err == nil && !anew && !exists(dir, ".shards") && !exists(dir, formatBlob+".f"):
-		return fmt.Errorf("%w: the folder holds none; check that its volume is mounted", ErrMissing)
-	case err == nil || !errors.Is(err, fs.ErrNotExist):
-		return err
-	case !anew:
-		return fmt.Errorf("%w: there is no such folder; check that its volume is mounted", ErrMissing)
-	}
-	return os.MkdirAll(dir, 0o700)
-}
-
-// exists reports whether a file is in a folder, as far as that can be told.
-func exists(dir, name string) bool {
-	_, err := os.Stat(filepath.Join(dir, name))
-	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // There returns nil if the vault is still in its place, else ErrMissing, ErrOther
@@ -286,10 +258,25 @@ type guarded struct {
 	blob.Storage
 	id    string
 	index *shortIndex
+	trust time.Duration // how long a look is good for
+	seen  *atomic.Int64 // when it was last there, in Unix nanoseconds
+}
+
+// there looks whether the storage holds the vault, unless it did a moment ago.
+func (g guarded) there(ctx context.Context) error {
+	now := time.Now()
+	if now.UnixNano()-g.seen.Load() < int64(g.trust) {
+		return nil
+	}
+	err := inPlace(ctx, g.Storage, g.id)
+	if err == nil {
+		g.seen.Store(now.UnixNano())
+	}
+	return err
 }
 
 func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
-	if err := inPlace(ctx, g.Storage, g.id); err != nil {
+	if err := g.there(ctx); err != nil {
 		return tell(ctx, err, false)
 	}
 	length := int64(data.Length())
@@ -301,7 +288,7 @@ func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts 
 }
 
 func (g guarded) DeleteBlob(ctx context.Context, id blob.ID) error {
-	if err := inPlace(ctx, g.Storage, g.id); err != nil {
+	if err := g.there(ctx); err != nil {
 		return tell(ctx, err, false)
 	}
 	err := g.Storage.DeleteBlob(ctx, id)
@@ -400,26 +387,6 @@ func (a *attempt) Value(key any) any {
 		return a
 	}
 	return a.Context.Value(key)
-}
-
-// guardedType is the kind of storage by which kopia opens a vault: a folder as it
-// knows it, guarded by what is in the context.
-const guardedType = "holdfast"
-
-// Kopia makes storages by the names of their kinds.
-func init() {
-	blob.AddSupportedStorage(guardedType, filesystem.Options{}, func(ctx context.Context, o *filesystem.Options, create bool) (blob.Storage, error) {
-		st, err := blob.NewStorage(ctx, blob.ConnectionInfo{Type: "filesystem", Config: o}, create)
-		if err != nil {
-			return nil, err
-		}
-		g, ok := ctx.Value(guarded{}).(guarded)
-		if !ok {
-			return nil, errors.New("a vault's storage is opened by Open only")
-		}
-		g.Storage = st
-		return g, nil
-	})
 }
 
 // formatVersion is the version of what we keep in a repository, above kopia's

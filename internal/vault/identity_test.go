@@ -118,7 +118,7 @@ func TestAVaultIsExchangedWhileItIsOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.place(t)
-			before := state(t, cfg.Dir)
+			before := tree(t, cfg.Dir)
 			if _, err := u.Write(t.Context(), "more", strings.NewReader("more")); err != nil && !errors.Is(err, tt.want) {
 				t.Errorf("Write = %v, want %v, or nothing as long as its pack is not full", err, tt.want)
 			}

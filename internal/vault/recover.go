@@ -14,7 +14,6 @@ import (
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
-	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/format"
 )
@@ -204,7 +203,7 @@ func Repair(ctx context.Context, cfg Config) (did []string, err error) {
 		}
 		what, err := repairStep(ctx, cfg, openErr)
 		if err != nil {
-			return did, fmt.Errorf("repair vault in %s: %w", cfg.Dir, storageError(err))
+			return did, fmt.Errorf("repair vault in %s: %w", cfg.place(), storageError(err))
 		}
 		if what == "" {
 			return did, openErr
@@ -215,7 +214,8 @@ func Repair(ctx context.Context, cfg Config) (did []string, err error) {
 
 // repairStep mends the first thing that is wrong, and says what.
 func repairStep(ctx context.Context, cfg Config, why error) (string, error) {
-	st, err := filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, false)
+	cfg.Create = false
+	st, err := cfg.storage(ctx)
 	if err != nil {
 		return "", err
 	}

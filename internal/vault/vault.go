@@ -40,7 +40,6 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/repo"
-	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/maintenance"
 
@@ -82,8 +81,10 @@ var (
 
 // Config says where a vault is and how it is opened.
 type Config struct {
-	// Dir is the repository's folder.
-	Dir string
+	// Dir is the repository's folder, and Bucket, where it is given, its place
+	// instead.
+	Dir    string
+	Bucket *Bucket
 	// ID is the vault's id, where it is known: another vault in its place, or
 	// none, is refused. Empty is any.
 	ID string
@@ -159,12 +160,12 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
-	dir, err := filepath.Abs(cfg.Dir)
+	cfg, err := cfg.absolute()
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	if v.rep, err = open(ctx, dir, cfg, &v.index); err != nil {
-		err = fmt.Errorf("open vault in %s: %w", dir, storageError(err))
+	if v.rep, err = open(ctx, cfg, &v.index); err != nil {
+		err = fmt.Errorf("open vault in %s: %w", cfg.place(), storageError(err))
 		if errors.Is(err, ErrDamaged) && spare(err) != "" {
 			err = fmt.Errorf("%w; have it repaired by 'holdfast vault repair'", err)
 		}
@@ -174,12 +175,30 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 		v.updates, err = v.session(ctx, "updates")
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open vault in %s: %w", dir, err), v.rep.Close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(fmt.Errorf("open vault in %s: %w", cfg.place(), err), v.rep.Close(context.WithoutCancel(ctx)))
 	}
 	return v, nil
 }
 
-func open(ctx context.Context, dir string, cfg Config, index *shortIndex) (repo.DirectRepository, error) {
+// Make makes the vault that cfg names, if there is none and cfg allows it. In a
+// bucket nobody else may do so at the same time.
+func Make(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.absolute()
+	if err != nil {
+		return fmt.Errorf("make vault: %w", err)
+	}
+	st, err := cfg.storage(ctx)
+	if err == nil {
+		_, err = prepare(ctx, st, cfg)
+		err = errors.Join(err, st.Close(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("make vault in %s: %w", cfg.place(), storageError(err))
+	}
+	return nil
+}
+
+func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectRepository, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, err
 	}
@@ -187,15 +206,12 @@ func open(ctx context.Context, dir string, cfg Config, index *shortIndex) (repo.
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFolder(dir, cfg); err != nil {
-		return nil, err
-	}
-	st, err := filesystem.New(ctx, &filesystem.Options{Path: dir}, true)
+	st, err := cfg.storage(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close(ctx)
-	id, err := prepare(ctx, dir, st, cfg)
+	id, err := prepare(ctx, st, cfg)
 	if errors.Is(err, errFormatBlob) {
 		err = openError(ctx, st, string(cfg.Password), err)
 	}
@@ -204,16 +220,13 @@ func open(ctx context.Context, dir string, cfg Config, index *shortIndex) (repo.
 	}
 
 	// The connection file is written by hand: repo.Connect would open the
-	// repository once more to try it. There are no caches on disk, which an
-	// empty Caching says (none at all would be those in the user's home). The
-	// storage is a local folder, where they would be a second and slower copy
-	// of the packs; kopia keeps its index in memory, 40 bytes a content.
+	// repository once more to try it. Kopia keeps its index in memory, 40 bytes a
+	// content.
 	connection := filepath.Join(state, "connection.json")
-	storage := st.ConnectionInfo()
-	storage.Type = guardedType
+	storage := cfg.connection(st)
 	lc := repo.LocalConfig{
 		Storage:       &storage,
-		Caching:       &content.CachingOptions{},
+		Caching:       cfg.caching(state),
 		ClientOptions: repo.ClientOptions{Hostname: owner, Username: owner, Description: "Holdfast vault"},
 	}
 	b, err := json.MarshalIndent(lc, "", "  ")
@@ -224,7 +237,7 @@ func open(ctx context.Context, dir string, cfg Config, index *shortIndex) (repo.
 		return nil, err
 	}
 
-	rep, err := repo.Open(once(context.WithValue(ctx, guarded{}, guarded{id: id, index: index})), connection, string(cfg.Password), &repo.Options{
+	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, index})), connection, string(cfg.Password), &repo.Options{
 		DisableRepositoryLog: true, // or each session would leave log blobs
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway

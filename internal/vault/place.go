@@ -1,0 +1,184 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/blob/filesystem"
+	"github.com/kopia/kopia/repo/blob/s3"
+	"github.com/kopia/kopia/repo/content"
+)
+
+// A Bucket is a vault's place in a store that speaks Amazon's S3.
+type Bucket struct {
+	Endpoint string // host, or host:port; "" is Amazon's
+	Region   string // "" asks the store
+	Name     string
+	Prefix   string // before the name of each blob, such as "vaults/contoso/"; "" is none
+	// Key and Secret sign requests. Without them, those in the environment variables
+	// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY do, or the machine's role.
+	Key    string
+	Secret Secret
+	Plain  bool   // HTTP without TLS, to a store on the same machine
+	CA     []byte // PEM: what signs the store's certificate, beside the machine's own roots; nil is nothing more
+}
+
+// String names the bucket as its tools do.
+func (b *Bucket) String() string { return "s3://" + b.Name + "/" + b.Prefix }
+
+// options is b for kopia. Secrets are in them only where signed is set: they do not
+// belong into the file of the connection.
+func (b *Bucket) options(signed bool) *s3.Options {
+	o := &s3.Options{BucketName: b.Name, Prefix: b.Prefix, Endpoint: b.Endpoint, Region: b.Region, DoNotUseTLS: b.Plain, RootCA: b.CA}
+	if o.Endpoint == "" {
+		o.Endpoint = "s3.amazonaws.com"
+	}
+	if signed {
+		o.AccessKeyID, o.SecretAccessKey = b.Key, string(b.Secret)
+	}
+	return o
+}
+
+// A blob in a folder costs nothing to look at. In a bucket it costs a request, so
+// whether the vault is still there is looked at again after this time.
+const bucketTrust = time.Minute
+
+// place is where the vault is, for messages.
+func (cfg Config) place() string {
+	if cfg.Bucket != nil {
+		return cfg.Bucket.String()
+	}
+	return cfg.Dir
+}
+
+// absolute is cfg with a folder that does not depend on where the program runs.
+func (cfg Config) absolute() (_ Config, err error) {
+	if cfg.Bucket == nil {
+		cfg.Dir, err = filepath.Abs(cfg.Dir)
+	}
+	return cfg, err
+}
+
+// storage opens the place, in which there may be no vault.
+func (cfg Config) storage(ctx context.Context) (blob.Storage, error) {
+	if cfg.Bucket != nil {
+		return s3.New(ctx, cfg.Bucket.options(true), false)
+	}
+	if err := checkFolder(cfg.Dir, cfg); err != nil {
+		return nil, err
+	}
+	return filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, true)
+}
+
+// connection is what kopia opens the place by, without secrets.
+func (cfg Config) connection(st blob.Storage) blob.ConnectionInfo {
+	info := st.ConnectionInfo()
+	if cfg.Bucket != nil {
+		info.Config = cfg.Bucket.options(false)
+	}
+	return info
+}
+
+// caching is what of the place is kept beside the state. Of a local folder nothing
+// is: a cache would be a second and slower copy of the packs. Of a bucket indexes,
+// folders and manifests are, which kopia looks at again and again. All of it is
+// sealed as in the vault.
+func (cfg Config) caching(state string) *content.CachingOptions {
+	if cfg.Bucket == nil {
+		return &content.CachingOptions{} // none at all would be caches in the user's home
+	}
+	return &content.CachingOptions{CacheDirectory: filepath.Join(state, "cache"), MetadataCacheSizeBytes: 1 << 30, ContentCacheSizeBytes: 64 << 20} // kopia cannot do without the latter
+}
+
+// alone returns when no other process of this machine makes a vault in the same
+// place. In a bucket its caller sees to it, who knows the other machines.
+func (cfg Config) alone() (done func() error, err error) {
+	if cfg.Bucket != nil {
+		return func() error { return nil }, nil
+	}
+	lock := flock.New(filepath.Join(cfg.Dir, ".create"))
+	return lock.Unlock, lock.Lock()
+}
+
+// checkFolder makes sure that there is a folder to look for a vault in: kopia
+// writes to any that it looks into.
+func checkFolder(dir string, cfg Config) error {
+	info, err := os.Stat(dir)
+	switch anew := cfg.Create && cfg.ID == ""; {
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("%w: it is no folder", ErrStorage)
+	case err == nil && !anew && !exists(dir, ".shards") && !exists(dir, formatBlob+".f"):
+		return fmt.Errorf("%w: %s", ErrMissing, cfg.holdsNone())
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
+		return err
+	case !anew:
+		return fmt.Errorf("%w: there is no such folder; check that its volume is mounted", ErrMissing)
+	}
+	return os.MkdirAll(dir, 0o700)
+}
+
+// exists reports whether a file is in a folder, as far as that can be told.
+func exists(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// opening says, in the context in which kopia opens its storage, of which vault and
+// in which place that is.
+type opening struct {
+	id    string
+	cfg   Config
+	index *shortIndex
+}
+
+type openingKey struct{}
+
+// guard guards a storage that is opened for the vault of an id.
+func guard(ctx context.Context, st blob.Storage) blob.Storage {
+	o, ok := ctx.Value(openingKey{}).(opening)
+	if !ok {
+		return st
+	}
+	g := guarded{Storage: st, id: o.id, index: o.index, seen: new(atomic.Int64)}
+	if o.cfg.Bucket != nil {
+		g.trust = bucketTrust
+	}
+	return g
+}
+
+// Kopia makes storages by the names of their kinds.
+func init() {
+	blob.AddSupportedStorage("filesystem", filesystem.Options{}, func(ctx context.Context, o *filesystem.Options, create bool) (blob.Storage, error) {
+		st, err := filesystem.New(ctx, o, create)
+		if err != nil {
+			return nil, err
+		}
+		return guard(ctx, st), nil
+	})
+	blob.AddSupportedStorage("s3", s3.Options{}, func(ctx context.Context, o *s3.Options, create bool) (blob.Storage, error) {
+		if of, ok := ctx.Value(openingKey{}).(opening); ok && of.cfg.Bucket != nil {
+			o = of.cfg.Bucket.options(true)
+		}
+		st, err := s3.New(ctx, o, create)
+		if err != nil {
+			return nil, err
+		}
+		return guard(ctx, st), nil
+	})
+}
+
+// holdsNone says that the place holds no vault, and what to look for.
+func (cfg Config) holdsNone() string {
+	if cfg.Bucket != nil {
+		return "the bucket holds none below that prefix; check its name, its prefix and the store's address"
+	}
+	return "the folder holds none; check that its volume is mounted"
+}
