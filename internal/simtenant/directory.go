@@ -92,7 +92,7 @@ func (s *Service) listUsers(r *request) error {
 	keep := func(*User) bool { return true }
 	if text := option(r.query, "filter"); text != "" {
 		var err error
-		if keep, err = userFilter(text); err != nil {
+		if keep, err = parseFilter(text, userProperties); err != nil {
 			return err
 		}
 	}
@@ -178,15 +178,27 @@ func (s *Service) getGroup(r *request, g *Group) error {
 }
 
 func (s *Service) listGroups(r *request) error {
-	groups := r.who.tenant.Groups
+	groups := make([]*Group, 0, len(r.who.tenant.Groups))
+	keep := func(*Group) bool { return true }
+	if text := option(r.query, "filter"); text != "" {
+		var err error
+		if keep, err = parseFilter(text, groupProperties); err != nil {
+			return err
+		}
+	}
+	for i := range r.who.tenant.Groups {
+		if g := &r.who.tenant.Groups[i]; keep(g) {
+			groups = append(groups, g)
+		}
+	}
 	from, to, next, err := s.page(r, len(groups))
 	if err != nil {
 		return err
 	}
 	names := selected(r.query)
 	list := make([]any, 0, to-from)
-	for i := range groups[from:to] {
-		list = append(list, project(groupView(&groups[from+i]), names))
+	for _, g := range groups[from:to] {
+		list = append(list, project(groupView(g), names))
 	}
 	out := map[string]any{"@odata.context": r.base + "/$metadata#groups", "value": list}
 	if next != "" {
@@ -219,11 +231,11 @@ func (s *Service) listMembers(r *request, g *Group, path string, cast bool) erro
 	return replyGraph(r.w, http.StatusOK, out)
 }
 
-// userFilter compiles the filters that are needed to find users: terms joined
-// by or, each one of  id in ('a','b'),  mail eq 'x',  startswith(mail,'x').
+// parseFilter compiles the filters that are needed to find users and groups: terms
+// joined by or, each one of  id in ('a','b'),  mail eq 'x',  startswith(mail,'x').
 // Comparison ignores case.
-func userFilter(text string) (func(*User) bool, error) {
-	p := filterParser{rest: text, equal: map[string]map[string]bool{}, prefix: map[string][]string{}}
+func parseFilter[T any](text string, properties map[string]func(*T) string) (func(*T) bool, error) {
+	p := filterParser[T]{rest: text, properties: properties, equal: map[string]map[string]bool{}, prefix: map[string][]string{}}
 	for p.term() {
 		if p.rest = strings.TrimSpace(p.rest); p.rest == "" {
 			return p.matches, nil
@@ -244,22 +256,29 @@ var userProperties = map[string]func(*User) string{
 	"id":                func(u *User) string { return string(u.ID) },
 }
 
-// filterParser reads a filter from rest, and keeps what its terms ask for: a
-// property that equals one of several texts, or begins with one.
-type filterParser struct {
-	rest   string
-	equal  map[string]map[string]bool
-	prefix map[string][]string
+// groupProperties are the same of groups.
+var groupProperties = map[string]func(*Group) string{
+	"displayname": func(g *Group) string { return g.DisplayName },
+	"id":          func(g *Group) string { return string(g.ID) },
 }
 
-func (p *filterParser) matches(u *User) bool {
+// filterParser reads a filter from rest, and keeps what its terms ask for: a
+// property that equals one of several texts, or begins with one.
+type filterParser[T any] struct {
+	rest       string
+	properties map[string]func(*T) string
+	equal      map[string]map[string]bool
+	prefix     map[string][]string
+}
+
+func (p *filterParser[T]) matches(of *T) bool {
 	for name, texts := range p.equal {
-		if texts[strings.ToLower(userProperties[name](u))] {
+		if texts[strings.ToLower(p.properties[name](of))] {
 			return true
 		}
 	}
 	for name, prefixes := range p.prefix {
-		have := strings.ToLower(userProperties[name](u))
+		have := strings.ToLower(p.properties[name](of))
 		if slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(have, prefix) }) {
 			return true
 		}
@@ -267,7 +286,7 @@ func (p *filterParser) matches(u *User) bool {
 	return false
 }
 
-func (p *filterParser) keyword(w string) bool {
+func (p *filterParser[T]) keyword(w string) bool {
 	p.rest = strings.TrimSpace(p.rest)
 	if len(p.rest) < len(w) || !strings.EqualFold(p.rest[:len(w)], w) {
 		return false
@@ -277,7 +296,7 @@ func (p *filterParser) keyword(w string) bool {
 }
 
 // text reads a quoted text, in which a quote is doubled.
-func (p *filterParser) text() (string, bool) {
+func (p *filterParser[T]) text() (string, bool) {
 	if !p.keyword("'") {
 		return "", false
 	}
@@ -298,8 +317,8 @@ func (p *filterParser) text() (string, bool) {
 	return "", false
 }
 
-func (p *filterParser) property() (string, bool) {
-	for name := range userProperties {
+func (p *filterParser[T]) property() (string, bool) {
+	for name := range p.properties {
 		if p.keyword(name) {
 			return name, true
 		}
@@ -307,7 +326,7 @@ func (p *filterParser) property() (string, bool) {
 	return "", false
 }
 
-func (p *filterParser) term() bool {
+func (p *filterParser[T]) term() bool {
 	if p.keyword("startswith") {
 		if !p.keyword("(") {
 			return false

@@ -46,7 +46,7 @@ func init() {
 		{"GET", "/users/delta", "The users, and afterwards that none has changed: a tenant file is read at the start.", "", ofList + " deltatoken", readUsers, (*Service).usersDelta},
 		{"GET", "{user}", "A user.", "", ofOne, readUsers, func(s *Service, r *request) error { return s.getUser(r, r.user) }},
 		{"GET", "{user}/drives", "A user's drive and the libraries beside it.", "", ofOne, readFiles, onSite((*Service).listDrives)},
-		{"GET", "/groups", "The groups, page by page.", "No $filter.", ofList, readGroups, (*Service).listGroups},
+		{"GET", "/groups", "The groups, page by page.", "Of $filter only eq, in, startswith and or.", ofList + " filter", readGroups, (*Service).listGroups},
 		{"GET", "{group}", "A group.", "", ofOne, readGroups, func(s *Service, r *request) error { return s.getGroup(r, r.group) }},
 		{"GET", "{group}/members", "A group's users.", "Groups hold no groups.", ofList, readGroups, members("members", false)},
 		{"GET", "{group}/members/microsoft.graph.user", "The same.", "", ofList, readGroups, members("members/microsoft.graph.user", true)},

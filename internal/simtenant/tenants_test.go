@@ -3,6 +3,7 @@ package simtenant
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,6 +200,12 @@ func TestGroups(t *testing.T) {
 	groups := w.must(200, "GET", "/groups", nil)
 	id := values(groups, "id")[0]
 	w.must(200, "GET", "/groups/"+id, nil)
+	for filter, found := range map[string]int{"displayName eq 'research'": 1, "startswith(displayName,'Res')": 1, "id in ('" + id + "')": 1, "displayName eq 'Nobody'": 0} {
+		if got := values(w.must(200, "GET", "/groups?$filter="+url.QueryEscape(filter), nil), "id"); len(got) != found {
+			t.Errorf("%s finds %v", filter, got)
+		}
+	}
+	w.must(400, "GET", "/groups?$filter="+url.QueryEscape("mail eq 'x'"), nil)
 	want := []string{amala, conrad, "lothar@contoso.com"}
 	for _, address := range []string{"/members", "/transitiveMembers", "/transitiveMembers/microsoft.graph.user?$select=id,userPrincipalName"} {
 		if got := values(w.must(200, "GET", "/groups/"+id+address, nil), "userPrincipalName"); !slices.Equal(got, want) {
