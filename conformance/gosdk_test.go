@@ -31,8 +31,8 @@ import (
 // asApplication signs in with the application's secret, by azidentity.
 func asApplication(t *testing.T) azcore.TokenCredential {
 	t.Helper()
-	credential, err := azidentity.NewClientSecretCredential(dev.tenant, dev.app, dev.secret, &azidentity.ClientSecretCredentialOptions{
-		ClientOptions:            azcore.ClientOptions{Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: dev.https}},
+	credential, err := azidentity.NewClientSecretCredential(dev.Tenant, dev.App, dev.Secret, &azidentity.ClientSecretCredentialOptions{
+		ClientOptions:            azcore.ClientOptions{Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: dev.HTTPS}},
 		DisableInstanceDiscovery: true,
 	})
 	if err != nil {
@@ -48,10 +48,10 @@ type asUser string
 
 func (u asUser) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	form := url.Values{
-		"grant_type": {"password"}, "client_id": {dev.app}, "client_secret": {dev.secret},
+		"grant_type": {"password"}, "client_id": {dev.App}, "client_secret": {dev.Secret},
 		"username": {string(u)}, "password": {"any"}, "scope": {"https://graph.microsoft.com/.default"},
 	}
-	answer, err := http.PostForm(dev.https+"/"+dev.tenant+"/oauth2/v2.0/token", form)
+	answer, err := http.PostForm(dev.HTTPS+"/"+dev.Tenant+"/oauth2/v2.0/token", form)
 	if err != nil {
 		return azcore.AccessToken{}, err
 	}
@@ -88,8 +88,8 @@ func backupRestore(t *testing.T, credential azcore.TokenCredential) (*solutions.
 	if err != nil {
 		t.Fatal(err)
 	}
-	adapter.SetBaseUrl(dev.https + "/v1.0")
-	return solutions.NewBackupRestoreRequestBuilderInternal(map[string]string{"baseurl": dev.https + "/v1.0"}, adapter), adapter
+	adapter.SetBaseUrl(dev.HTTPS + "/v1.0")
+	return solutions.NewBackupRestoreRequestBuilderInternal(map[string]string{"baseurl": dev.HTTPS + "/v1.0"}, adapter), adapter
 }
 
 // An administrator's first day: a policy, a bulk job, a patch, protection, a
@@ -97,7 +97,7 @@ func backupRestore(t *testing.T, credential azcore.TokenCredential) (*solutions.
 func TestGoSDKTellsAnAdministratorsStory(t *testing.T) {
 	ctx := t.Context()
 	root, adapter := backupRestore(t, asApplication(t))
-	file := filepath.Join(dev.drives, "amala@contoso.com", "Ångström #1 100%.txt")
+	file := filepath.Join(dev.Drives, "amala@contoso.com", "Ångström #1 100%.txt")
 	if err := os.WriteFile(file, []byte("the only copy"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestGoSDKTellsAnAdministratorsStory(t *testing.T) {
 	job.SetDrives([]string{"amala@contoso.com", "CONRAD@contoso.com", "nobody@contoso.com"})
 	job.SetDirectoryObjectIds([]string{"1fec4e78-bce4-4aaf-ab1b-5451cc387264"})
 	jobs := root.DriveProtectionUnitsBulkAdditionJobs()
-	sets := dev.https + "/v1.0/solutions/backupRestore/oneDriveForBusinessProtectionPolicies/" + id
+	sets := dev.HTTPS + "/v1.0/solutions/backupRestore/oneDriveForBusinessProtectionPolicies/" + id
 	posted, err := jobs.WithUrl(sets+"/driveProtectionUnitsBulkAdditionJobs").Post(ctx, job, nil)
 	if err != nil {
 		t.Fatalf("create a bulk addition job: %v", explain(err))
@@ -283,7 +283,7 @@ func TestGoSDKEveryBuilder(t *testing.T) {
 		t.Errorf("the service is %v", service.GetServiceStatus().GetStatus())
 	}
 	enable := solutions.NewBackupRestoreEnablePostRequestBody()
-	enable.SetAppOwnerTenantId(&dev.tenant)
+	enable.SetAppOwnerTenantId(&dev.Tenant)
 	_, err = root.Enable().Post(ctx, enable, nil)
 	try("enable", err)
 
@@ -307,7 +307,7 @@ func TestGoSDKEveryBuilder(t *testing.T) {
 	rule := models.NewDriveProtectionRule()
 	rule.SetDriveExpression(new("(memberOf -any (group.id -in ['00000000-0000-4000-8000-00000000dead']))"))
 	rules := root.DriveInclusionRules()
-	posted, err := rules.WithUrl(dev.https+"/v1.0/solutions/backupRestore/oneDriveForBusinessProtectionPolicies/"+id+"/driveInclusionRules").Post(ctx, rule, nil)
+	posted, err := rules.WithUrl(dev.HTTPS+"/v1.0/solutions/backupRestore/oneDriveForBusinessProtectionPolicies/"+id+"/driveInclusionRules").Post(ctx, rule, nil)
 	if err != nil {
 		t.Fatalf("create a rule: %v", explain(err))
 	}

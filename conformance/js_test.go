@@ -17,8 +17,8 @@ func TestJavaScriptClientTellsAnAdministratorsStory(t *testing.T) {
 	}
 	story := exec.CommandContext(t.Context(), "node", "story.mjs")
 	story.Dir = "js"
-	story.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+dev.ca, "HOLDFAST_URL="+dev.https,
-		"HOLDFAST_TENANT="+dev.tenant, "HOLDFAST_APP="+dev.app, "HOLDFAST_SECRET="+dev.secret, "HOLDFAST_DRIVES="+dev.drives)
+	story.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+dev.CA, "HOLDFAST_URL="+dev.HTTPS,
+		"HOLDFAST_TENANT="+dev.Tenant, "HOLDFAST_APP="+dev.App, "HOLDFAST_SECRET="+dev.Secret, "HOLDFAST_DRIVES="+dev.Drives)
 	if out, err := story.CombinedOutput(); err != nil {
 		t.Errorf("story.mjs: %v\n%s", err, out)
 	}

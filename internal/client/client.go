@@ -110,6 +110,37 @@ func (c *Client) Delete(ctx context.Context, path string) error {
 	return c.call(ctx, http.MethodDelete, path, nil, nil, false)
 }
 
+// Open asks for the bytes at path, the whole or, if part is not empty, the part
+// that the header Range says. The answer's body must be closed.
+func (c *Client) Open(ctx context.Context, path, part string) (*http.Response, error) {
+	token, err := c.signedIn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.URL+Root+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+string(token))
+	req.Header.Set("User-Agent", "holdfast")
+	if part != "" {
+		req.Header.Set("Range", part)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, &Unreachable{URL: req.URL.Scheme + "://" + req.URL.Host, Err: err}
+	}
+	if res.StatusCode < 200 || res.StatusCode >= 300 {
+		defer res.Body.Close()
+		data, err := io.ReadAll(io.LimitReader(res.Body, answerSize))
+		if err != nil {
+			return nil, &Unreachable{URL: req.URL.Scheme + "://" + req.URL.Host, Err: err}
+		}
+		return nil, refusal(req, res, data)
+	}
+	return res, nil
+}
+
 // A Page is one answer of a collection.
 type Page struct {
 	Value []json.RawMessage `json:"value"`

@@ -83,6 +83,9 @@ type (
 		Verified time.Time `json:"@holdfast.verifiedDateTime"`
 		Lost     bool      `json:"@holdfast.isLost"`
 	}
+	searchAnswer struct {
+		SearchResults []struct{ RestorePoint pointAnswer }
+	}
 	explanationAnswer struct {
 		ProtectionUnitID, Status, ProtectionSources string
 		IsIncluded                                  bool
@@ -94,6 +97,26 @@ type (
 		CreatedBy                          identitiesAnswer
 		CreatedDateTime, CompletedDateTime time.Time
 		Error                              *problemAnswer
+	}
+	browseAnswer struct {
+		ID, Status, RestorePointID, DirectoryObjectID, BackupSizeInBytes string
+		RestorePointDateTime, ExpirationDateTime                         time.Time
+		Error                                                            *problemAnswer
+	}
+	itemAnswer struct {
+		ItemKey, Name, WebURL, Type, SizeInBytes string
+		ItemsCount                               int
+	}
+	artifactAnswer struct {
+		ID, Status, DestinationType          string
+		RestoredSiteName, RestoredSiteWebURL string
+		StartDateTime, CompletionDateTime    time.Time
+		RestorePoint                         pointAnswer
+		Error                                *problemAnswer
+	}
+	granularAnswer struct {
+		ID, Status, WebURL, RestoredItemPath, RestoredItemWebURL string
+		RestorePointDateTime                                     time.Time
 	}
 	problemAnswer struct {
 		Code, Message string

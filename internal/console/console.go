@@ -124,7 +124,7 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (c *Console) route() {
 	c.mux = http.NewServeMux()
 	open := func(pattern string, h http.HandlerFunc) { c.mux.HandleFunc(pattern, h) }
-	page := func(pattern string, h func(*visit) error) { c.mux.Handle(pattern, c.signedIn(h)) }
+	page := func(pattern string, h func(*visit) error) { c.mux.Handle(pattern, c.signedIn(h, pageTime)) }
 
 	open("GET /console", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/console/", http.StatusSeeOther) })
 	open("GET /console/static/{name}", c.static)
@@ -146,6 +146,17 @@ func (c *Console) route() {
 	page("GET /console/units", listUnits)
 	page("GET /console/units/{id}", showUnit)
 	page("GET /console/points/{id}", showPoint)
+	page("POST /console/units/{id}/browse", browseUnit)
+	page("POST /console/points/{id}/browse", browsePoint)
+	page("GET /console/browse/{session}", browse)
+	page("GET /console/browse/{session}/preview", previewFile)
+	c.mux.Handle("GET /console/browse/{session}/file", c.signedIn(sendFile, 0)) // as long as it takes
+	page("POST /console/browse/{session}/restore", restoreItems)
+	page("GET /console/points/{id}/restore", restoreDrive)
+	page("POST /console/points/{id}/restore", restoreDrive)
+	page("GET /console/restores", listRestores)
+	page("GET /console/restores/{id}", showRestore)
+	page("POST /console/restores/{id}/{do}", changeRestore)
 	page("GET /console/jobs", listJobs)
 	page("GET /console/jobs/{id}", showJob)
 	page("/console/", func(*visit) error { return errNoPage })
@@ -176,8 +187,9 @@ func (v *visit) ctx() context.Context { return v.r.Context() }
 // server that asks to come later.
 const pageTime = 20 * time.Second
 
-// signedIn has h serve those who are signed in, and sends the others to do it.
-func (c *Console) signedIn(h func(*visit) error) http.Handler {
+// signedIn has h serve those who are signed in, within a time if limit is not 0,
+// and sends the others to sign in.
+func (c *Console) signedIn(h func(*visit) error, limit time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{Console: c, w: w, r: r, s: c.session(r)}
 		if v.s == nil {
@@ -190,8 +202,12 @@ func (c *Console) signedIn(h func(*visit) error) http.Handler {
 				return
 			}
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), pageTime)
-		defer cancel()
+		ctx := r.Context()
+		if limit > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, limit)
+			defer cancel()
+		}
 		v.r = r.WithContext(ctx)
 		var err error
 		if v.api, err = c.client(ctx, v.s); err == nil {

@@ -44,14 +44,6 @@ func showJob(v *visit) error {
 		return err
 	}
 	page := jobPage{Job: job, Total: len(job.Drives) + len(job.DirectoryObjectIDs), Running: job.Status == string(backup.BulkJobActive)}
-	if job.Error != nil {
-		for i, d := range job.Error.Details {
-			if i == maxFailures {
-				page.More = len(job.Error.Details) - i
-				break
-			}
-			page.Failures = append(page.Failures, failure{d.Target, firstLine(d.Message, d.Code)})
-		}
-	}
+	page.Failures, page.More = failuresOf(job.Error)
 	return v.show("job", job.DisplayName, page)
 }

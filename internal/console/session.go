@@ -42,8 +42,8 @@ type session struct {
 	tokens  tokens
 	api     *client.Client // with tokens.Access
 	notes   []note
-	people  tokens            // for the directory
-	browses map[string]string // browse sessions, by the point that they look into
+	people  tokens             // for the directory
+	browses map[string]browsed // browse sessions that were looked into, by their ids
 }
 
 // A note is said once, on the next page.
@@ -80,7 +80,7 @@ type sessions struct {
 // begin returns a new session of a person.
 func (l *sessions) begin(p person, t tokens, api *client.Client) *session {
 	now := l.clock()
-	s := &session{id: rand.Text(), csrf: rand.Text(), person: p, created: now, tokens: t, api: api, browses: map[string]string{}}
+	s := &session{id: rand.Text(), csrf: rand.Text(), person: p, created: now, tokens: t, api: api, browses: map[string]browsed{}}
 	s.used.Store(now.UnixNano())
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -49,6 +50,8 @@ var funcs = template.FuncMap{
 		return []section{{"added", "Newest first"}, {"changed", "Last changed first"}, {"name", "Name"}, {"-name", "Name, backwards"}}
 	},
 	"pager": func(total int, first, next, one, many string) pager { return pager{total, first, next, one, many} },
+	"last":  func(i int, all []link) bool { return i == len(all)-1 },
+	"place": place,
 	"added": func(total, failed, more int) int { return max(0, total-failed-more) },
 	"has":   func(all []string, one string) bool { return slices.Contains(all, one) },
 }
@@ -62,7 +65,7 @@ type pager struct {
 // A section is a page of the navigation, and those below it.
 type section struct{ Path, Name string }
 
-var sections = []section{{"", "Overview"}, {"policies", "Policies"}, {"units", "Units"}, {"jobs", "Jobs"}}
+var sections = []section{{"", "Overview"}, {"policies", "Policies"}, {"units", "Units"}, {"restores", "Restores"}, {"jobs", "Jobs"}}
 
 // staticHash tells versions of the static files apart, so that browsers may keep
 // each for good.
@@ -170,6 +173,15 @@ func size(text string) string {
 		n /= 1000
 	}
 	return text
+}
+
+// place is an address as a person reads it: what is below the site.
+func place(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Path == "" {
+		return address
+	}
+	return strings.TrimPrefix(u.Path, "/")
 }
 
 // short is the beginning of an id, enough to tell it from its neighbours.

@@ -10,9 +10,6 @@ import (
 	"holdfast/internal/backup"
 )
 
-// maxDetails is how many items a page names of what could not be backed up.
-const maxDetails = 100
-
 type unitPage struct {
 	Unit     unitAnswer
 	Policy   string // its name
@@ -24,16 +21,6 @@ type unitPage struct {
 	Points   list[pointAnswer]
 	From, To time.Time // of Points
 	Here     string
-}
-
-// Browsable is the newest point that can be looked into; "" for none.
-func (p unitPage) Browsable() string {
-	for _, point := range p.Points.Items {
-		if point.Browsable() {
-			return point.ID
-		}
-	}
-	return ""
 }
 
 // Browsable reports whether a point can be looked into.
@@ -53,15 +40,7 @@ func showUnit(v *visit) error {
 			page.Policy = p.DisplayName
 		}
 	}
-	if u.Error != nil {
-		for i, d := range u.Error.Details {
-			if i == maxDetails {
-				page.More = len(u.Error.Details) - i
-				break
-			}
-			page.Details = append(page.Details, failure{d.Target, firstLine(d.Message, d.Code)})
-		}
-	}
+	page.Details, page.More = failuresOf(u.Error)
 	newest, err := v.newest([]string{u.ID})
 	if forbidden(err) {
 		page.Hidden = true
@@ -233,10 +212,7 @@ func showPoint(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page := pointPage{Point: p, Unit: p.ProtectionUnit}
-	if u, err := get[unitAnswer](v.ctx(), v.api, anyUnit+"/"+p.ProtectionUnit.ID); err == nil {
-		page.Unit = u
-	}
+	page := pointPage{Point: p, Unit: v.unitOfPoint(p)}
 	if p.Lacks > 0 {
 		if page.Unread, err = read[unreadAnswer](v, path+"/holdfast.unread"); err != nil {
 			return err

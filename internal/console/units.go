@@ -87,9 +87,7 @@ func (v *visit) newest(units []string) (map[string]pointAnswer, error) {
 	for len(units) > 0 {
 		part := units[:min(most, len(units))]
 		units = units[len(part):]
-		var answer struct {
-			SearchResults []struct{ RestorePoint pointAnswer }
-		}
+		var answer searchAnswer
 		err := v.api.Ask(v.ctx(), pointSet+"/search", map[string]any{
 			"protectionUnitIds": part, "protectionTimePeriod": map[string]string{"startDateTime": "2000-01-01T00:00:00Z"}, "restorePointPreference": "latest",
 		}, &answer)

@@ -60,6 +60,7 @@ var signInPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sign in to {{.Tenant}}</title>
+<link rel="icon" href="data:,">
 <style>
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { max-width: 28rem; margin: 3rem auto; padding: 0 1rem }

@@ -1,0 +1,351 @@
+// Package console opens the web pages of a running `holdfast dev` in a real
+// browser, and does what people do there.
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"holdfast/conformance/devserver"
+)
+
+var dev devserver.Server
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "holdfast-console-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	var stop func()
+	dev, stop, err = devserver.Start("../..", dir)
+	if stop != nil {
+		defer stop()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start holdfast dev:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// axe returns the script of axe-core, which it installs.
+func axe(t *testing.T) string {
+	t.Helper()
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+	script, err := os.ReadFile(filepath.Join("node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(script)
+}
+
+// A browser is Chromium at the console, with a person before it. What goes wrong
+// in it ends the test.
+type browser struct {
+	t     *testing.T
+	ctx   context.Context
+	axe   string // the script of axe-core
+	shots string // folder of screenshots; empty for none
+	n     int    // screenshots so far
+}
+
+// newBrowser starts Chromium. Where there is none the test is skipped; if the
+// environment variable CI is set, it fails instead. HOLDFAST_SCREENSHOTS names a
+// folder that gets a picture of each page.
+func newBrowser(t *testing.T) *browser {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil && path == "" {
+			path = found
+		}
+	}
+	if path == "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal("the console was not tested in a browser: Chromium is missing (Debian: apt-get install chromium)")
+		}
+		t.Skip("the console was not tested in a browser: Chromium is missing (Debian: apt-get install chromium)")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	b := &browser{t: t, ctx: ctx, axe: axe(t), shots: os.Getenv("HOLDFAST_SCREENSHOTS")}
+	b.do(chromedp.EmulateViewport(1200, 800))
+	go func() {
+		for m, err := range chromedp.Console(ctx) {
+			if err != nil {
+				return
+			}
+			// What the page asks for while it is left is cut off, and no fault.
+			if (m.IsException() || m.Type == "error") && !strings.Contains(m.Text, "net::ERR_ABORTED") {
+				t.Errorf("the browser says of %s: %s", m.URL, m)
+			}
+		}
+	}()
+	return b
+}
+
+func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		b.fail("%v", err)
+	}
+}
+
+func (b *browser) fail(format string, args ...any) {
+	b.t.Helper()
+	if text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`)); err == nil {
+		b.t.Logf("the page is %s", text)
+	}
+	if b.shots != "" {
+		b.shoot("failed")
+	}
+	b.t.Fatalf(format, args...)
+}
+
+func (b *browser) open(path string) { b.t.Helper(); b.do(chromedp.Navigate(dev.HTTP + path)) }
+
+// click clicks on the first link or button of a name.
+func (b *browser) click(name string) {
+	b.t.Helper()
+	b.do(chromedp.Click(`//main//*[self::a or self::button][starts-with(normalize-space(.),` + quoteXPath(name) + `)]`))
+}
+
+func quoteXPath(s string) string { return `"` + s + `"` }
+
+// says waits until the page says a text.
+func (b *browser) says(text string) {
+	b.t.Helper()
+	b.until("the page says "+text, `document.body.innerText.includes(`+js(text)+`)`)
+}
+
+// until waits for a condition, on whatever page comes.
+func (b *browser) until(what, condition string) {
+	b.t.Helper()
+	for begun := time.Now(); time.Since(begun) < 30*time.Second; time.Sleep(50 * time.Millisecond) {
+		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](condition))
+		if ok || errors.Is(err, context.DeadlineExceeded) {
+			if err != nil {
+				b.fail("%s: %v", what, err)
+			}
+			return
+		}
+	}
+	b.fail("after half a minute, still not true: %s", what)
+}
+
+func js(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // it is a text
+	}
+	return string(data)
+}
+
+func eval[T any](b *browser, expression string) T {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.fail("%.100s: %.1000v", expression, err)
+	}
+	return v
+}
+
+// check looks at a page as people with different eyes and screens do: wide and
+// narrow, light and dark. axe finds nothing to complain of, and nothing has to be
+// scrolled sideways.
+func (b *browser) check(name string) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible("h1"))
+	for _, look := range []struct {
+		name, scheme  string
+		width, height int64
+		ask           string // of axe
+	}{
+		{"wide", "light", 1200, 800, `["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]`},
+		{"narrow", "dark", 390, 844, `{type: "rule", values: ["color-contrast", "target-size", "scrollable-region-focusable"]}`}, // what looks decide
+	} {
+		b.do(chromedp.EmulateViewport(look.width, look.height), scheme(look.scheme))
+		eval[bool](b, `document.activeElement.blur(), true`)
+		faults := eval[[]string](b, b.axe+`;axe.run(document, {runOnly: `+look.ask+`}).then((r) =>
+			r.violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + v.help + ": " + n.html)))`)
+		for _, f := range faults {
+			b.t.Errorf("%s, %s: %s", name, look.name, f)
+		}
+		if wide := eval[int](b, `document.documentElement.scrollWidth`); wide > int(look.width) {
+			b.t.Errorf("%s is %d wide on a screen of %d", name, wide, look.width)
+		}
+		b.shoot(name + "-" + look.name)
+	}
+	b.do(chromedp.EmulateViewport(1200, 800), scheme("light"))
+}
+
+func scheme(name string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+		return err
+	})
+}
+
+func (b *browser) shoot(name string) {
+	b.t.Helper()
+	if b.shots == "" {
+		return
+	}
+	b.n++
+	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		err = os.MkdirAll(b.shots, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.shots, fmt.Sprintf("%02d-%s.png", b.n, name)), picture, 0o644)
+	}
+	if err != nil {
+		b.t.Error(err)
+	}
+}
+
+// An administrator protects a person, finds a file that was lost, and gets the
+// drive back, all with a mouse.
+func TestConsoleInABrowser(t *testing.T) {
+	b := newBrowser(t)
+	drive := filepath.Join(dev.Drives, "mira@contoso.com")
+	report, picture := filepath.Join(drive, "Reports", "2026", "Q3 & Q4.txt"), filepath.Join(drive, "Reports", "picture.png")
+	if err := os.MkdirAll(filepath.Dir(report), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(report, []byte("What was earned <b>in autumn</b>.\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(picture, onePixel, 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	// Sign in, with one click.
+	b.open("/console/")
+	b.do(chromedp.Click(`button[value="lothar@contoso.com"]`))
+	b.says("What needs a person")
+	b.says("Lothar Brandt")
+
+	// A policy, and Mira in it.
+	b.open("/console/policies")
+	b.check("policies")
+	b.click("New policy")
+	b.check("new-policy")
+	b.do(chromedp.SendKeys(`input[name=name]`, "The browser's policy"))
+	b.click("Make it")
+	b.says("Made the policy")
+	b.click("Add people")
+	b.do(chromedp.SendKeys(`input[name=who]`, "mira"), chromedp.Click(`input[name=entry][value="mira@contoso.com"]`))
+	b.check("add-people")
+	b.click("Show what will happen")
+	b.says("1 drive will be added")
+	b.check("add-people-preview")
+	b.click("Add 1 person")
+	b.says("Completed") // the page renews itself
+	b.check("addition")
+	b.open("/console/policies")
+	b.click("The browser's policy")
+	b.click("Activate")
+	b.until("the drive is protected", `document.querySelector("#live-units .status.protected") !== null`)
+	b.check("policy")
+	b.click("Mira Solano")
+	b.says("Complete")
+	b.check("unit")
+
+	// Look for a file in the newest point, and take it.
+	b.click("Browse the newest")
+	b.click("Reports")
+	b.check("browse")
+	b.click("picture.png")
+	b.until("the picture is shown", `document.querySelector("img.picture")?.naturalWidth === 1`)
+	b.click("Reports")
+	b.click("2026")
+	b.click("Q3 & Q4.txt")
+	b.says("What was earned <b>in autumn</b>.")
+	b.check("preview")
+	if got := eval[string](b, `fetch(document.querySelector("a[download]").href).then((r) => r.text())`); got != "What was earned <b>in autumn</b>.\n" {
+		t.Errorf("downloaded %q", got)
+	}
+	b.click("2026")
+	b.do(chromedp.Click(`input[name=item]`))
+	b.click("Restore what is chosen")
+	b.says("Nothing that is there now is changed.")
+	b.check("restore-items")
+	b.click("Restore now")
+	b.says("Succeeded")
+	b.check("restore-of-a-file")
+	back, err := filepath.Glob(filepath.Join(drive, "Restored *", "Q3 & Q4.txt"))
+	if err != nil || len(back) != 1 {
+		t.Errorf("the file came back as %v, %v", back, err)
+	}
+
+	// Somebody loses it all, and the drive becomes again what it was.
+	if err := os.RemoveAll(filepath.Join(drive, "Reports")); err != nil {
+		t.Fatal(err)
+	}
+	b.open("/console/units?q=mira")
+	b.check("units")
+	b.click("Mira Solano")
+	b.do(chromedp.Click(`//section//tbody/tr[last()]/th/a`)) // the oldest point
+	b.click("Restore the drive")
+	b.do(chromedp.Click(`input[value=inPlace]`))
+	b.check("restore-where")
+	b.click("Show what will happen")
+	b.says("This changes the live drive of Mira Solano")
+	b.check("restore-drive")
+	b.do(chromedp.Click(`input[name=understood]`))
+	b.click("Restore now")
+	b.until("the restore is completed", `document.querySelector("main .status.completed") !== null`)
+	b.check("restore-of-a-drive")
+	if text, err := os.ReadFile(report); err != nil || string(text) != "What was earned <b>in autumn</b>.\n" {
+		t.Errorf("the drive has %q, %v", text, err)
+	}
+
+	for _, page := range []string{"", "restores", "jobs"} {
+		b.open("/console/" + page)
+		b.check("page-" + page)
+	}
+
+	// By the keyboard alone: past the navigation, and to the search.
+	b.open("/console/units")
+	b.do(chromedp.KeyEvent("\t"))
+	if got := eval[string](b, `document.activeElement.textContent`); got != "Skip to the content" {
+		t.Errorf("the first stop of the keyboard is %q", got)
+	}
+	b.do(chromedp.KeyEvent("/"))
+	if got := eval[string](b, `document.activeElement.name`); got != "q" {
+		t.Errorf("the key / goes to %q", got)
+	}
+
+	b.do(chromedp.Click(`form.who button`))
+	b.says("You are signed out")
+	b.check("signed-out")
+	b.open("/console/units")
+	b.says("Sign in to Contoso")
+}
+
+// onePixel is a picture.
+var onePixel = []byte("\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89\x00\x00\x00\x0d\x49\x44\x41\x54\x78\x9c\x63\x90\x8f\x5f\xf1\x1f\x00\x03\xed\x02\x26\x95\x9f\xf2\xeb\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82")

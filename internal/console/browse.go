@@ -1,0 +1,338 @@
+package console
+
+import (
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"holdfast/internal/backup"
+)
+
+const (
+	maxItems   = 500      // of a folder that a page shows
+	maxText    = 64 << 10 // of a text that a preview shows
+	maxBrowsed = 100      // browse sessions that are remembered
+)
+
+// A browsed is what is remembered of a browse session: the library that it
+// shows, whose items' keys begin with its own, and whose drive it is.
+type browsed struct {
+	Library itemAnswer
+	Owner   unitAnswer
+	Point   string
+	At      time.Time
+}
+
+// browseUnit looks into the newest point of a unit that can be looked into now.
+func browseUnit(v *visit) error {
+	var answer searchAnswer
+	err := v.api.Ask(v.ctx(), pointSet+"/search", map[string]any{
+		"protectionUnitIds": []string{v.r.PathValue("id")}, "protectionTimePeriod": map[string]string{"startDateTime": "2000-01-01T00:00:00Z"},
+		"restorePointPreference": "latest", "tags": backup.TagFastRestore,
+	}, &answer)
+	if err != nil {
+		return err
+	}
+	if len(answer.SearchResults) == 0 {
+		return &problem{http.StatusNotFound, "There is nothing to browse", "The drive has no point that can be looked into. It has one after its first backup."}
+	}
+	return v.browsePoint(answer.SearchResults[0].RestorePoint)
+}
+
+func browsePoint(v *visit) error {
+	p, err := get[pointAnswer](v.ctx(), v.api, pointSet+"/"+url.PathEscape(v.r.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	return v.browsePoint(p)
+}
+
+// browsePoint makes a browse session of a point, or finds the one that there is.
+func (v *visit) browsePoint(p pointAnswer) error {
+	// Sessions are not found by their points, so the newest are looked through.
+	sessions, _, err := take[browseAnswer](v.api.All(v.ctx(), browseSet+"?$top=100&"+query("$filter", "status ne 'failed'")+"&"+query("$orderby", "createdDateTime desc")), 100)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		if s.RestorePointID == p.ID && s.ExpirationDateTime.Sub(v.cfg.Clock()) > time.Hour {
+			return v.redirect("/console/browse/" + s.ID)
+		}
+	}
+	var made browseAnswer
+	if err := v.api.Create(v.ctx(), browseSet, map[string]string{"restorePointId": p.ID}, &made); err != nil {
+		return err
+	}
+	return v.redirect("/console/browse/" + made.ID)
+}
+
+// A crumb is a folder on the way to a place, as addresses have it: the part of
+// its key that is its own, and its name.
+type crumb struct{ Part, Name string }
+
+// crumbs read those of an address.
+func crumbs(q url.Values) (all []crumb) {
+	for _, text := range q["t"] {
+		if part, name, ok := strings.Cut(text, ":"); ok {
+			all = append(all, crumb{part, name})
+		}
+	}
+	return all
+}
+
+func trail(all []crumb) string {
+	q := url.Values{}
+	for _, c := range all {
+		q.Add("t", c.Part+":"+c.Name)
+	}
+	return q.Encode()
+}
+
+// A row is an item of a folder as the page shows it.
+type row struct {
+	itemAnswer
+	Part    string // of its key, its own
+	Link    string
+	Preview bool
+}
+
+type browsePage struct {
+	Session browseAnswer
+	Owner   unitAnswer
+	Point   string
+	Ready   bool
+	Crumbs  []link
+	Items   []row
+	More    bool
+	Text    string // filter
+	Trail   []crumb
+	Wrong   string
+}
+
+type link struct{ To, Name string }
+
+// Query is the address' trail, for forms that come back to it.
+func (p browsePage) Query() []string {
+	var all []string
+	for _, c := range p.Trail {
+		all = append(all, c.Part+":"+c.Name)
+	}
+	return all
+}
+
+// look opens a browse session for looking, and remembers what it shows.
+func (v *visit) look() (browseAnswer, browsed, error) {
+	id := v.r.PathValue("session")
+	s, err := get[browseAnswer](v.ctx(), v.api, browseSet+"/"+url.PathEscape(id))
+	if err != nil || s.Status != string(backup.BrowseCreated) {
+		return s, browsed{}, err
+	}
+	v.s.mu.Lock()
+	known, ok := v.s.browses[id]
+	v.s.mu.Unlock()
+	if ok {
+		return s, known, nil
+	}
+	top, _, err := take[itemAnswer](v.api.AllAsked(v.ctx(), browseSet+"/"+url.PathEscape(id)+"/browse", map[string]string{}), 1)
+	if err != nil {
+		return s, known, err
+	}
+	if len(top) == 0 {
+		return s, known, &problem{http.StatusNotFound, "The point is empty", "It holds no files and no folders."}
+	}
+	known = browsed{Library: top[0], Point: s.RestorePointID, At: s.RestorePointDateTime, Owner: unitAnswer{DirectoryObjectID: s.DirectoryObjectID}}
+	units, _, err := take[unitAnswer](v.api.All(v.ctx(), unitSet+"?"+query("$filter", "directoryObjectId eq "+text(s.DirectoryObjectID))), 1)
+	if err != nil && !forbidden(err) {
+		return s, known, err
+	}
+	if len(units) > 0 {
+		known.Owner = units[0]
+	}
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	if len(v.s.browses) >= maxBrowsed {
+		clear(v.s.browses)
+	}
+	v.s.browses[id] = known
+	return s, known, nil
+}
+
+// keyOf is the key of an item of a library.
+func (b browsed) keyOf(part string) string { return b.Library.ItemKey + "," + part }
+
+// browse shows what is in a folder of a point.
+func browse(v *visit) error {
+	s, known, err := v.look()
+	if err != nil {
+		return err
+	}
+	q := v.r.URL.Query()
+	page := browsePage{Session: s, Owner: known.Owner, Point: known.Point, Ready: s.Status == string(backup.BrowseCreated), Trail: crumbs(q), Text: strings.TrimSpace(q.Get("q"))}
+	if page.Owner.DirectoryObjectID == "" {
+		page.Owner.DirectoryObjectID, page.Point = s.DirectoryObjectID, s.RestorePointID
+	}
+	if !page.Ready {
+		if s.Status == string(backup.BrowseFailed) {
+			page.Wrong = "The point cannot be looked into."
+			if s.Error != nil {
+				page.Wrong = s.Error.Message
+			}
+		}
+		return v.show("browse", "Browse "+page.Owner.Name(), page)
+	}
+	body := map[string]string{"browseLocationItemKey": known.Library.ItemKey}
+	here := "/console/browse/" + s.ID
+	page.Crumbs = []link{{here, known.Library.Name}}
+	for i, c := range page.Trail {
+		body["browseLocationItemKey"] = known.keyOf(c.Part)
+		page.Crumbs = append(page.Crumbs, link{here + "?" + trail(page.Trail[:i+1]), c.Name})
+	}
+	if page.Text != "" && !strings.ContainsAny(page.Text, `'"\*?`) {
+		body["filter"] = "(name -contains '" + page.Text + "')" // fewer to read; what is meant is sorted out below
+	}
+	for value, err := range v.api.AllAsked(v.ctx(), browseSet+"/"+url.PathEscape(s.ID)+"/browse", body) {
+		if err != nil {
+			return err
+		}
+		var item itemAnswer
+		if err := json.Unmarshal(value, &item); err != nil {
+			return err
+		}
+		if !strings.Contains(strings.ToLower(item.Name), strings.ToLower(page.Text)) {
+			continue
+		}
+		if len(page.Items) == maxItems {
+			page.More = true
+			break
+		}
+		page.Items = append(page.Items, v.rowOf(here, page.Trail, item))
+	}
+	return v.show("browse", "Browse "+page.Owner.Name(), page)
+}
+
+func (v *visit) rowOf(here string, at []crumb, item itemAnswer) row {
+	r := row{itemAnswer: item, Part: item.ItemKey[strings.LastIndexByte(item.ItemKey, ',')+1:]}
+	below := append(at[:len(at):len(at)], crumb{r.Part, item.Name})
+	if item.Type == "file" {
+		r.Link, r.Preview = here+"/preview?"+trail(below), true
+	} else {
+		r.Link = here + "?" + trail(below)
+	}
+	return r
+}
+
+// pictures are the media types that a browser shows and does not run.
+var pictures = map[string]string{".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp", ".bmp": "image/bmp", ".avif": "image/avif"}
+
+type previewPage struct {
+	Owner   unitAnswer
+	Point   string
+	At      time.Time
+	Session string
+	Crumbs  []link
+	Name    string
+	Part    string
+	Picture bool
+	Text    string
+	Cut     bool
+	Why     string // there is nothing to show
+	Size    string
+}
+
+// previewFile shows a file of a point: a picture, or the beginning of a text.
+func previewFile(v *visit) error {
+	s, known, err := v.look()
+	if err != nil {
+		return err
+	}
+	at := crumbs(v.r.URL.Query())
+	if len(at) == 0 || s.Status != string(backup.BrowseCreated) {
+		return errNoPage
+	}
+	file := at[len(at)-1]
+	here := "/console/browse/" + s.ID
+	page := previewPage{Owner: known.Owner, Point: known.Point, At: known.At, Session: s.ID, Name: file.Name, Part: file.Part, Crumbs: []link{{here, known.Library.Name}}}
+	for i, c := range at[:len(at)-1] {
+		page.Crumbs = append(page.Crumbs, link{here + "?" + trail(at[:i+1]), c.Name})
+	}
+	res, err := v.api.Open(v.ctx(), v.contentPath(known, file.Part), "bytes=0-"+strconv.Itoa(maxText-1))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	total := res.Header.Get("Content-Range")
+	page.Size = total[strings.LastIndexByte(total, '/')+1:]
+	if pictures[strings.ToLower(path.Ext(file.Name))] != "" {
+		page.Picture = true
+		return v.show("preview", file.Name, page)
+	}
+	head, err := io.ReadAll(io.LimitReader(res.Body, maxText))
+	if err != nil {
+		return err
+	}
+	if len(head) == 0 { // the server sends the whole, which is nothing
+		page.Why, page.Size = "The file is empty.", "0"
+		return v.show("preview", file.Name, page)
+	}
+	page.Cut = strconv.Itoa(len(head)) != page.Size
+	for i := 0; page.Cut && i < utf8.UTFMax-1 && len(head) > 0 && !utf8.Valid(head); i++ {
+		head = head[:len(head)-1] // a character may be cut in two
+	}
+	if !utf8.Valid(head) || strings.ContainsRune(string(head), 0) {
+		page.Why = "This kind of file cannot be shown here. Download it, or restore it."
+		return v.show("preview", file.Name, page)
+	}
+	page.Text = string(head)
+	return v.show("preview", file.Name, page)
+}
+
+func (v *visit) contentPath(b browsed, part string) string {
+	return browseSet + "/" + url.PathEscape(v.r.PathValue("session")) + "/holdfast.content/" + url.PathEscape(b.keyOf(part))
+}
+
+// sendFile sends a file of a point: to be kept, or a picture to be shown.
+func sendFile(v *visit) error {
+	s, known, err := v.look()
+	if err != nil {
+		return err
+	}
+	if s.Status != string(backup.BrowseCreated) {
+		return errNoPage
+	}
+	q := v.r.URL.Query()
+	res, err := v.api.Open(v.ctx(), v.contentPath(known, q.Get("part")), v.r.Header.Get("Range"))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	h := v.w.Header()
+	for _, name := range []string{"Content-Length", "Content-Range", "Accept-Ranges"} {
+		if value := res.Header.Get(name); value != "" {
+			h.Set(name, value)
+		}
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	_, params, err := mime.ParseMediaType(res.Header.Get("Content-Disposition"))
+	if err != nil {
+		params = map[string]string{"filename": "file"}
+	}
+	picture := pictures[strings.ToLower(path.Ext(params["filename"]))]
+	if q.Has("show") && picture != "" {
+		h.Set("Content-Type", picture)
+	} else {
+		h.Set("Content-Type", "application/octet-stream")
+		h.Set("Content-Disposition", mime.FormatMediaType("attachment", params))
+	}
+	v.w.WriteHeader(res.StatusCode)
+	if _, err := io.Copy(v.w, res.Body); err != nil {
+		panic(http.ErrAbortHandler) // a part of a file must not look like the whole
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"holdfast/internal/backup"
+)
+
+type restoreDrivePage struct {
+	Point   pointAnswer
+	Unit    unitAnswer
+	To      string
+	Confirm bool // it was asked what will happen
+	Wrong   string
+}
+
+// restoreDrive restores a whole drive: first where to, then it is said what will
+// change, and then it is done.
+func restoreDrive(v *visit) error {
+	id := v.r.PathValue("id")
+	p, err := get[pointAnswer](v.ctx(), v.api, pointSet+"/"+url.PathEscape(id)+"?$expand=protectionUnit")
+	if err != nil {
+		return err
+	}
+	page := restoreDrivePage{Point: p, Unit: v.unitOfPoint(p), To: v.r.FormValue("to")}
+	title := "Restore the drive of " + page.Unit.Name()
+	switch page.To {
+	case string(backup.DestinationInPlace), string(backup.DestinationNew):
+		page.Confirm = true
+	default:
+		return v.show("restore-drive", title, page)
+	}
+	if v.r.Method != http.MethodPost {
+		return v.show("restore-drive", title, page)
+	}
+	if page.To == string(backup.DestinationInPlace) && v.r.PostFormValue("understood") == "" {
+		page.Wrong = "Tick the box first: this changes the live drive."
+		return v.show("restore-drive", title, page)
+	}
+	return v.restore(map[string]any{"driveRestoreArtifacts": []any{
+		map[string]any{"restorePoint": map[string]string{"id": p.ID}, "destinationType": page.To},
+	}})
+}
+
+// unitOfPoint is the unit of a point with its owner's names, as far as they may
+// be seen.
+func (v *visit) unitOfPoint(p pointAnswer) unitAnswer {
+	if u, err := get[unitAnswer](v.ctx(), v.api, anyUnit+"/"+p.ProtectionUnit.ID); err == nil {
+		return u
+	}
+	return p.ProtectionUnit
+}
+
+// restore makes a session and starts it.
+func (v *visit) restore(body any) error {
+	var s sessionAnswer
+	if err := v.api.Create(v.ctx(), sessionSet, body, &s); err != nil {
+		return err
+	}
+	return v.start(s.ID)
+}
+
+func (v *visit) start(session string) error {
+	if err := v.api.Act(v.ctx(), anySession+"/"+url.PathEscape(session)+"/activate", nil, nil); err != nil {
+		v.s.say("bad", "The restore was prepared and could not be started: "+explain(err).text)
+	}
+	return v.redirect("/console/restores/" + session)
+}
+
+type restoreItemsPage struct {
+	Session string
+	Owner   unitAnswer
+	At      time.Time
+	Items   []chosen
+	Trail   []string
+	Back    string
+}
+
+type chosen struct{ Part, Name string }
+
+// restoreItems restores files and folders of a point into a new folder.
+func restoreItems(v *visit) error {
+	s, known, err := v.look()
+	if err != nil {
+		return err
+	}
+	page := restoreItemsPage{Session: s.ID, Owner: known.Owner, At: known.At, Trail: v.r.PostForm["t"]}
+	page.Back = "/console/browse/" + s.ID + "?" + url.Values{"t": page.Trail}.Encode()
+	for _, c := range crumbs(url.Values{"t": v.r.PostForm["item"]}) {
+		page.Items = append(page.Items, chosen(c))
+	}
+	switch {
+	case s.Status != string(backup.BrowseCreated):
+		return errNoPage
+	case len(page.Items) == 0:
+		v.s.say("bad", "Choose the files and folders to restore first.")
+		return v.redirect(page.Back)
+	case len(page.Items) > backup.MaxArtifactsPerRequest:
+		v.s.say("bad", "Choose at most "+strconv.Itoa(backup.MaxArtifactsPerRequest)+" at a time, or a folder that holds them.")
+		return v.redirect(page.Back)
+	case v.r.PostFormValue("step") != "go":
+		return v.show("restore-items", "Restore from the drive of "+known.Owner.Name(), page)
+	}
+	var items []any
+	for _, c := range page.Items {
+		items = append(items, map[string]string{"browseSessionId": s.ID, "id": known.keyOf(c.Part)})
+	}
+	return v.restore(map[string]any{granularSet[1:]: items})
+}
+
+type restoresPage struct {
+	Sessions list[sessionAnswer]
+	Status   string
+	Statuses []string
+}
+
+func listRestores(v *visit) error {
+	page := restoresPage{Status: v.r.URL.Query().Get("status")}
+	for _, s := range []backup.SessionStatus{backup.SessionDraft, backup.SessionActivating, backup.SessionActive, backup.SessionCompleted, backup.SessionCompletedWithError, backup.SessionFailed} {
+		page.Statuses = append(page.Statuses, string(s))
+	}
+	options := []string{query("$orderby", "createdDateTime desc")}
+	if page.Status != "" {
+		options = append(options, query("$filter", "status eq "+text(page.Status)))
+	}
+	var err error
+	if page.Sessions, err = read[sessionAnswer](v, anySession, options...); err != nil {
+		return err
+	}
+	return v.show("restores", "Restores", page)
+}
+
+type restorePage struct {
+	Session  sessionAnswer
+	Running  bool
+	Done     int // of the artifacts, in percent
+	Drives   []restoredDrive
+	Items    []granularAnswer
+	Total    int
+	First    string
+	Next     string
+	Failures []failure
+	More     int
+}
+
+type restoredDrive struct {
+	artifactAnswer
+	Unit     unitAnswer
+	Failures []failure
+	More     int
+}
+
+// showRestore shows a session while it runs and when it is over.
+func showRestore(v *visit) error {
+	id := url.PathEscape(v.r.PathValue("id"))
+	s, err := get[sessionAnswer](v.ctx(), v.api, anySession+"/"+id)
+	if err != nil {
+		return err
+	}
+	n := s.RestoreSessionArtifactCount
+	page := restorePage{Session: s, Running: s.Status == string(backup.SessionActive) || s.Status == string(backup.SessionActivating)}
+	if n.Total > 0 {
+		page.Done = 100 * (n.Completed + n.Failed) / n.Total
+	}
+	page.Failures, page.More = failuresOf(s.Error)
+	if s.RestoreJobType == string(backup.RestoreGranular) {
+		l, _, err := take[granularAnswer](v.api.All(v.ctx(), sessionSet+"/"+id+granularSet), maxItems)
+		if err != nil && !forbidden(err) {
+			return err
+		}
+		page.Items, page.Total = l, len(l)
+		return v.show("restore", "Restore", page)
+	}
+	artifacts, err := read[artifactAnswer](v, sessionSet+"/"+id+artifactSet)
+	if err != nil {
+		return err
+	}
+	page.Total, page.First, page.Next = artifacts.Total, artifacts.First, artifacts.Next
+	for _, a := range artifacts.Items {
+		d := restoredDrive{artifactAnswer: a}
+		if u, err := get[unitAnswer](v.ctx(), v.api, pointSet+"/"+a.RestorePoint.ID+"/protectionUnit"); err == nil {
+			d.Unit = u
+		}
+		d.Failures, d.More = failuresOf(a.Error)
+		page.Drives = append(page.Drives, d)
+	}
+	return v.show("restore", "Restore", page)
+}
+
+// failuresOf are the items that a problem names, and how many more it does.
+func failuresOf(p *problemAnswer) (all []failure, more int) {
+	if p == nil {
+		return nil, 0
+	}
+	for i, d := range p.Details {
+		if i == maxFailures {
+			return all, len(p.Details) - i
+		}
+		all = append(all, failure{d.Target, firstLine(d.Message, d.Code)})
+	}
+	return all, 0
+}
+
+// changeRestore starts or deletes a restore that was only prepared.
+func changeRestore(v *visit) error {
+	id := v.r.PathValue("id")
+	switch v.r.PathValue("do") {
+	case "start":
+		return v.start(id)
+	case "delete":
+		if err := v.api.Delete(v.ctx(), anySession+"/"+url.PathEscape(id)); err != nil {
+			return err
+		}
+		v.s.say("good", "The restore is deleted. Nothing was changed.")
+		return v.redirect("/console/restores")
+	}
+	return errNoPage
+}
