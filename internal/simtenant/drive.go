@@ -90,7 +90,8 @@ type drive struct {
 	scanned    time.Time // when the last scan began
 	serial     uint64    // of the last listing
 	warned     map[string]bool
-	recycling  bool // what goes now is in the recycle bin
+	recycling  bool     // what goes now is in the recycle bin
+	mail       *mailbox // what a mailbox's folder is to mail; nil until it is asked for
 }
 
 // How many drives and how many items stay in memory while nobody uses them. A
@@ -157,14 +158,15 @@ func (s *Service) dropIdle() {
 func (d *drive) run(fn func(*drive) error) error {
 	folder := d.place.folder()
 	// A link in place of the folder is no drive: it may lead anywhere.
-	info, err := d.svc.root.Lstat(folder)
+	root := d.svc.rootOf(d.place)
+	info, err := root.Lstat(folder)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 		return noDrive()
 	}
 	if err != nil {
 		return onDisk(fmt.Errorf("look at drive folder: %w", err))
 	}
-	d.top, err = d.svc.root.OpenRoot(folder)
+	d.top, err = root.OpenRoot(folder)
 	if vanished(err) {
 		return noDrive()
 	}
@@ -198,6 +200,7 @@ func (d *drive) run(fn func(*drive) error) error {
 }
 
 func (d *drive) close() error {
+	d.closeMailbox()
 	if d.journal == nil {
 		return nil
 	}

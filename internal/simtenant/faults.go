@@ -53,6 +53,8 @@ type Options struct {
 	// Misstate is the end of the names of files whose size and hash are stated
 	// wrong for good, as those of HEIC photos are.
 	Misstate string `json:"misstate,omitempty"`
+	// Mail is the habits of mailboxes, and their limits.
+	Mail MailOptions `json:"mail,omitzero"`
 }
 
 // Add puts f after the faults already there. The first that matches and is not

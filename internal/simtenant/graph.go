@@ -125,7 +125,7 @@ func take(rest string) (segment, remain string) {
 	if i := strings.Index(segment, "("); i > 0 {
 		name, key := segment[:i], segment[i:]
 		switch strings.ToLower(name) {
-		case "users", "drives", "items", "groups", "sites", "lists":
+		case "users", "drives", "items", "groups", "sites", "lists", "mailboxes", "folders", "childfolders", "mailfolders", "messages":
 			if text, err := url.PathUnescape(key); err == nil && strings.HasPrefix(text, "('") {
 				key, tail := text[2:], ""
 				if i := strings.LastIndex(key, "')"); i >= 0 {
@@ -182,6 +182,8 @@ func (s *Service) route(r *request, rest string) error {
 			return err
 		}
 		return s.routeDrive(r, below)
+	case "admin":
+		return s.routeAdmin(r, below)
 	case "me":
 		if r.who.user == nil {
 			return badRequest("/me is only valid with delegated authentication.")
@@ -217,7 +219,7 @@ func (s *Service) routeUser(r *request, u *User, rest string) error {
 			return s.routeDrives(r, below)
 		}
 	}
-	return s.dispatch(r, "{user}", rest)
+	return s.dispatch(r, "{user}", segments(rest))
 }
 
 // routeDrives serves a drive that is named below its user or site.

@@ -85,6 +85,7 @@ func init() {
 		{"POST", "{item}/invite", "Shares an item with users of the tenant, or with people outside by their address.", "Mail: no invitation is sent. Groups.", "", writeFiles, item((*Service).invite)},
 		{"POST", "{item}/createLink", "Makes a link, or finds one like it.", "Recipients. The link leads nowhere.", "", writeFiles, item((*Service).createLink)},
 	}
+	routes = append(routes, mailRoutes()...)
 	for i := range routes {
 		routes[i].index()
 	}

@@ -40,6 +40,7 @@ import (
 type Config struct {
 	State   string       // folder for keys, journals and upload staging; required; made when missing
 	Drives  string       // folder of the users' folders, named by userPrincipalName; required; made when missing
+	Mail    string       // folder of the users' mailboxes, named likewise; made when missing; empty: nobody has one
 	Tenants []Tenant     // required
 	Issuer  string       // origin that tokens name as their issuer; default: that of the request
 	Log     *slog.Logger // default: none
@@ -77,6 +78,10 @@ type Service struct {
 	uploads  uploads
 	monitors monitors
 	signIns  signIns
+
+	mailRoot   *os.Root        // Config.Mail; nil without
+	mailboxes  map[string]site // by the mailbox's GUID
+	mailLimits mailLimits
 }
 
 // New returns a service over cfg's folders. It makes those of users who have
@@ -101,7 +106,7 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, log: cfg.Log, time: &movable{real: cfg.Clock}, faults: cfg.Faults,
 		tenants: map[string]*tenant{}, sites: map[string]site{}, folders: map[string]site{},
 		drives: map[string]*drive{}, known: map[string]place{},
-		uploads: uploads{byID: map[string]*upload{}}, monitors: monitors{byID: map[string]*monitor{}}, keepItems: keepItems,
+		uploads: uploads{byID: map[string]*upload{}}, monitors: monitors{byID: map[string]*monitor{}}, keepItems: keepItems, mailboxes: map[string]site{},
 	}
 	s.clock = s.time.now
 	if err := os.MkdirAll(filepath.Join(cfg.State, "drives"), 0o700); err != nil {
@@ -109,6 +114,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if err := os.MkdirAll(cfg.Drives, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of drives: %w", err)
+	}
+	if err := s.makeMail(); err != nil {
+		return nil, err
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.letFolders())
@@ -118,7 +126,10 @@ func New(cfg Config) (*Service, error) {
 
 // open takes hold of the folders and brings them into order.
 func (s *Service) open() (err error) {
-	for _, folder := range []string{s.cfg.State, s.cfg.Drives} {
+	for _, folder := range []string{s.cfg.State, s.cfg.Drives, s.cfg.Mail} {
+		if folder == "" {
+			continue // nobody has a mailbox
+		}
 		if err := s.hold(folder); err != nil {
 			return err
 		}
@@ -137,6 +148,9 @@ func (s *Service) open() (err error) {
 	}
 	for _, t := range s.cfg.Tenants {
 		s.addTenant(t)
+	}
+	if err := s.openMail(); err != nil {
+		return err
 	}
 	return s.makeFolders()
 }
@@ -162,6 +176,9 @@ func (s *Service) letFolders() error {
 	var errs []error
 	if s.root != nil {
 		errs = append(errs, s.root.Close())
+	}
+	if s.mailRoot != nil {
+		errs = append(errs, s.mailRoot.Close())
 	}
 	for _, lock := range s.locks {
 		errs = append(errs, lock.Close())
@@ -219,7 +236,7 @@ func (s *Service) makeFolders() error {
 			return fmt.Errorf("make a user's folder: %w", err)
 		}
 	}
-	return nil
+	return s.makeMailboxes()
 }
 
 // Handler serves the tenants: Entra's paths, Graph's below /v1.0, and the
@@ -238,7 +255,7 @@ func (s *Service) Close() error {
 		errs = append(errs, d.close())
 		delete(s.drives, id)
 	}
-	errs = append(errs, os.RemoveAll(s.staging), s.letFolders())
+	errs = append(errs, os.RemoveAll(s.staging), s.emptyIncoming(), s.letFolders())
 	return errors.Join(errs...)
 }
 

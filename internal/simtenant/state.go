@@ -13,17 +13,18 @@ import (
 )
 
 // A state that is put away is a folder below State/saved: a copy of the drives'
-// folder, of what State holds beside it, and of how far the clock was moved.
+// folder and that of the mailboxes, of what State holds beside them, and of how far the clock was moved.
 
 const savedFolder = "saved"
 
 // passing are the entries that belong to the process and not to the state.
-var passing = map[string]bool{savedFolder: true, "uploads": true, ".uploads": true}
+var passing = map[string]bool{savedFolder: true, "uploads": true, ".uploads": true, mailIncoming: true}
 
 // keys are the entries of State that outlive any state.
 var keys = map[string]bool{"signing-key.pem": true, "url-key": true}
 
-// empty reports whether the drives hold nothing but folders without content.
+// empty reports whether drives and mailboxes hold nothing but folders without
+// content.
 func (s *Service) empty() (bool, error) {
 	entries, err := os.ReadDir(s.cfg.Drives)
 	if err != nil {
@@ -41,7 +42,23 @@ func (s *Service) empty() (bool, error) {
 			return false, err
 		}
 	}
-	return true, nil
+	return s.noMail()
+}
+
+// noMail reports whether the mailboxes hold nothing but their folders.
+func (s *Service) noMail() (bool, error) {
+	if s.cfg.Mail == "" {
+		return true, nil
+	}
+	none := true
+	err := filepath.WalkDir(s.cfg.Mail, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			none = false
+			return fs.SkipAll
+		}
+		return err
+	})
+	return none, err
 }
 
 // states returns the names of what was put away.
@@ -75,6 +92,11 @@ func (c *Control) Save(name string) error {
 	}
 	if err := copyEntries(s.cfg.Drives, filepath.Join(tmp, "drives"), passing); err != nil {
 		return fmt.Errorf("save the drives: %w", err)
+	}
+	if s.cfg.Mail != "" {
+		if err := copyEntries(s.cfg.Mail, filepath.Join(tmp, "mail"), passing); err != nil {
+			return fmt.Errorf("save the mailboxes: %w", err)
+		}
 	}
 	if err := copyEntries(s.cfg.State, filepath.Join(tmp, "state"), passing, keys); err != nil {
 		return fmt.Errorf("save the state: %w", err)
@@ -127,6 +149,11 @@ func (c *Control) Load(name string) error {
 	}
 	if err := replaceEntries(filepath.Join(from, "drives"), s.cfg.Drives, passing); err != nil {
 		return fmt.Errorf("put the drives back: %w", err)
+	}
+	if s.cfg.Mail != "" {
+		if err := replaceEntries(filepath.Join(from, "mail"), s.cfg.Mail, passing); err != nil {
+			return fmt.Errorf("put the mailboxes back: %w", err)
+		}
 	}
 	if err := replaceEntries(filepath.Join(from, "state"), s.cfg.State, passing, keys); err != nil {
 		return fmt.Errorf("put the state back: %w", err)

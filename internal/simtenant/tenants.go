@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -291,7 +292,7 @@ func siteOf(driveID string) (string, bool) {
 
 // folder is the name of the place's folder below Config.Drives.
 func (p place) folder() string {
-	if p.library == documents {
+	if p.library == documents || p.isMailbox() {
 		return p.user.UserPrincipalName
 	}
 	return p.user.UserPrincipalName + "." + p.library
@@ -323,7 +324,7 @@ func Sample() []Tenant {
 			AppID:       "1fec8e78-bce4-4aaf-ab1b-5451cc387264",
 			Secret:      "holdfast-dev-secret",
 			DisplayName: "Microsoft Enhanced Restore",
-			Roles:       append(backupRoles(), "Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All"),
+			Roles:       slices.Concat(backupRoles(), []string{"Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All"}, MailRoles()),
 		}},
 	}
 	t.Groups = []Group{{
@@ -331,6 +332,12 @@ func Sample() []Tenant {
 		Members: []backup.ObjectID{t.Users[0].ID, t.Users[1].ID, t.Users[2].ID},
 	}}
 	return []Tenant{t}
+}
+
+// MailRoles returns the names of the permissions that reading and restoring
+// mailboxes takes.
+func MailRoles() []string {
+	return []string{"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All", "Mail.ReadWrite"}
 }
 
 // backupRoles returns the names of the Backup Storage API's own permissions.
