@@ -25,6 +25,7 @@ type tenantOptions struct {
 	data      string // empty for a scratch folder
 	tenant    string // path of a tenant file; empty for the built-in tenant
 	drives    string // empty for the folder drives in data
+	mail      string // empty: nobody has a mailbox
 	profile   string // path of a profile file, or empty
 	control   bool
 }
@@ -57,6 +58,7 @@ Anyone who can reach the address can get a token.`,
 	f.StringVar(&o.tlsListen, "tls-listen", "", "address of everything in HTTPS as well, with a certificate of a local authority")
 	f.StringVar(&o.data, "data", "", "folder for ids, keys and saved states (default a scratch folder)")
 	f.StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
+	f.StringVar(&o.mail, "mail", "", "folder of the users' mailboxes, named likewise: Maildir, or folders of .eml, .ics and .vcf files (default nobody has a mailbox)")
 	f.StringVar(&o.tenant, "tenant", "", "JSON file of tenants (default a built-in sample, Contoso)")
 	f.StringVar(&o.profile, "profile", "", "JSON file of what goes wrong")
 	f.BoolVar(&o.control, "control", false, "serve /_holdfast/, by which programs on this machine control the tenant")
@@ -129,7 +131,12 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 	if o.drives, err = filepath.Abs(o.drives); err != nil {
 		return err
 	}
-	sim, err := simtenant.New(simtenant.Config{State: filepath.Join(o.data, "sim"), Drives: o.drives, Tenants: tenants, Log: log})
+	if o.mail != "" {
+		if o.mail, err = filepath.Abs(o.mail); err != nil {
+			return err
+		}
+	}
+	sim, err := simtenant.New(simtenant.Config{State: filepath.Join(o.data, "sim"), Drives: o.drives, Mail: o.mail, Tenants: tenants, Log: log})
 	if err != nil {
 		return err
 	}
