@@ -597,6 +597,7 @@ var restoreExpectations = map[string]restoreExpectation{
 	"changes ignored":                                  {only: backup.DestinationInPlace},
 	"changes 409 for good":                             {only: backup.DestinationInPlace},
 	"changes 423 for good":                             {only: backup.DestinationInPlace},
+	"changes 404 for good":                             {only: backup.DestinationInPlace},
 	"changes whose answer is lost":                     {succeeds: true, only: backup.DestinationInPlace},
 	"deletes answered 404":                             {only: backup.DestinationInPlace},
 	"deletes answered, not done":                       {only: backup.DestinationInPlace},
