@@ -118,7 +118,7 @@ func (v *Vault) whole(ctx context.Context, oid string) bool {
 	if err != nil {
 		return false
 	}
-	r, err := v.rep.OpenObject(ctx, id)
+	r, err := v.rep.OpenObject(once(ctx), id)
 	if err != nil {
 		return false
 	}
@@ -135,7 +135,7 @@ func (v *Vault) inspect(ctx context.Context, oid string) (bad []string) {
 		return nil
 	}
 	for _, c := range madeOf(ctx, v.rep, id) {
-		if _, err := v.rep.ContentReader().GetContent(ctx, c); err != nil && damaged(err) {
+		if _, err := v.rep.ContentReader().GetContent(once(ctx), c); err != nil && damaged(err) {
 			bad = append(bad, c.String())
 		}
 	}
@@ -146,7 +146,7 @@ func (v *Vault) inspect(ctx context.Context, oid string) (bad []string) {
 // where the list of a long object's contents cannot be read, those of the list.
 func madeOf(ctx context.Context, rep repo.Repository, id object.ID) []content.ID {
 	for {
-		all, err := rep.VerifyObject(ctx, id)
+		all, err := rep.VerifyObject(once(ctx), id)
 		if err == nil {
 			return all
 		}

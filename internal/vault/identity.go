@@ -288,12 +288,18 @@ func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts 
 }
 
 func (g guarded) DeleteBlob(ctx context.Context, id blob.ID) error {
-	if err := g.there(ctx); err != nil {
-		return tell(ctx, err, false)
+	err := g.there(ctx)
+	if err == nil {
+		err = g.Storage.DeleteBlob(ctx, id)
 	}
-	err := g.Storage.DeleteBlob(ctx, id)
 	if err == nil {
 		g.index.deleted(id)
+		return nil
+	}
+	if kept, ok := ctx.Value(collecting{}).(*undeleted); ok && ctx.Err() == nil {
+		why := storageError(err)
+		kept.CompareAndSwap(nil, &why)
+		return nil
 	}
 	return tell(ctx, err, false)
 }

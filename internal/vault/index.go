@@ -67,12 +67,14 @@ func spanOf(id blob.ID) (prefix blob.ID, number int, ok bool) {
 	return blob.ID(uncompacted + text + "_"), number, true
 }
 
-// flushing marks the context of a flush, gathering that of what makes one blob of
-// many, with the names of what it writes.
+// flushing marks the context of a flush, shortening that of what makes the index
+// shorter, which may fail, and gathering that of what makes one blob of many, with
+// the names of what it writes.
 type (
-	flushing  struct{}
-	gathered  struct{ ids []blob.ID }
-	gathering struct{}
+	flushing   struct{}
+	shortening struct{}
+	gathered   struct{ ids []blob.ID }
+	gathering  struct{}
 )
 
 // span returns the span of a blob, and forgets those that are over for good: kopia
@@ -241,6 +243,7 @@ func (x *shortIndex) joined(prefix blob.ID, level int, ids []blob.ID, one blob.I
 // shorten makes one of many blobs of the index, if it is time to. Where that fails
 // they stay as they are.
 func (v *Vault) shorten(ctx context.Context) {
+	ctx = context.WithValue(ctx, shortening{}, true)
 	joined := false
 	for {
 		prefix, level, ids := v.index.due()

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/kopia/kopia/repo"
@@ -105,7 +106,11 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 	if err := os.Setenv("KOPIA_IGNORE_MAINTENANCE_REWRITE_ERROR", "1"); err != nil {
 		return unread, err
 	}
-	err = snapshotmaintenance.Run(ctx, w, mode, false, v.safety)
+	var kept undeleted
+	err = snapshotmaintenance.Run(context.WithValue(ctx, collecting{}, &kept), w, mode, false, v.safety)
+	if why := kept.Load(); why != nil {
+		err = errors.Join(err, *why)
+	}
 	if failed := whole.failure(); err != nil && failed != nil {
 		return unread, errors.Join(failed, err)
 	}
@@ -114,6 +119,14 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 	}
 	return unread, storageError(errors.Join(err, w.Flush(ctx)))
 }
+
+// An undeleted is why a blob could not be deleted that is to go: the first of them.
+// Kopia's collection gives up those who delete at the first failure, and then waits
+// for them for ever; so it is not told, but in the context by this.
+type (
+	undeleted  struct{ atomic.Pointer[error] }
+	collecting struct{}
+)
 
 // collects reports whether maintenance of a mode would collect now.
 func (v *Vault) collects(ctx context.Context, w repo.DirectRepositoryWriter, mode maintenance.Mode) (bool, error) {

@@ -81,7 +81,7 @@ func save(ctx context.Context, w repo.RepositoryWriter, src snapshot.SourceInfo,
 			ModTime: when, ObjectID: oid, DirSummary: root.Summary,
 		},
 	}
-	_, err = snapshot.SaveSnapshot(ctx, w, m)
+	_, err = snapshot.SaveSnapshot(once(ctx), w, m)
 	return storageError(err)
 }
 
@@ -205,7 +205,7 @@ func (v *Vault) sweepSource(ctx context.Context, w repo.RepositoryWriter, of []n
 				continue
 			}
 		}
-		if err := w.DeleteManifest(ctx, m.ID); err != nil {
+		if err := w.DeleteManifest(once(ctx), m.ID); err != nil {
 			return storageError(err)
 		}
 	}
@@ -349,7 +349,7 @@ func (v *Vault) forgetUnread(ctx context.Context, key DriveKey, root string) (fo
 			return false, err
 		}
 		v.log.WarnContext(ctx, "vault: a manifest that cannot be read is given up, as all points that are wanted are elsewhere", "drive", key.Drive, "root", m.root)
-		if err := v.updates.DeleteManifest(ctx, m.ID); err != nil {
+		if err := v.updates.DeleteManifest(once(ctx), m.ID); err != nil {
 			return false, storageError(err)
 		}
 		forgot = true
@@ -387,7 +387,7 @@ func (v *Vault) forget(ctx context.Context, w repo.RepositoryWriter, key DriveKe
 		return err
 	}
 	for _, m := range found {
-		if err := w.DeleteManifest(ctx, m.ID); err != nil {
+		if err := w.DeleteManifest(once(ctx), m.ID); err != nil {
 			return storageError(err)
 		}
 	}

@@ -74,7 +74,7 @@ func (v *Vault) saveRecord(ctx context.Context, tenant backup.TenantID, files ma
 	// had itself lost something.
 	for _, m := range older {
 		if v.rep.Time().Sub(m.ModTime) > recordHistory {
-			if err := v.updates.DeleteManifest(ctx, m.ID); err != nil {
+			if err := v.updates.DeleteManifest(once(ctx), m.ID); err != nil {
 				return false, storageError(err)
 			}
 		}

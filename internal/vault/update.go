@@ -758,7 +758,7 @@ func (u *Update) Holds(ctx context.Context, e Entry) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
-	_, err = u.v.updates.VerifyObject(ctx, oid)
+	_, err = u.v.updates.VerifyObject(once(ctx), oid)
 	if err = storageError(err); unreadable(err) {
 		return false, nil
 	}
