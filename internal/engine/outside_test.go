@@ -3,9 +3,11 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +62,32 @@ func TestWhatIsNamedKeepsItsPath(t *testing.T) {
 	}
 	h.backUp(unit)
 	h.check(unit, 0, 0)
+}
+
+// What was listed as deleted while it could not be asked for is gone as soon as it
+// is denied: no delta lists it again.
+func TestWhatWasDeletedInAnOutageGoesAfterIt(t *testing.T) {
+	w := newWorld(t, "ann")
+	w.put(w.home(0), map[string]string{"a.txt": "a", "gone.txt": "g"})
+	unit := w.protectAll()[0]
+	w.backUp(unit)
+	w.must(os.Remove(filepath.Join(w.home(0), "gone.txt")))
+	w.faults.Add(simtenant.Fault{Match: func(r *http.Request) bool {
+		return strings.Contains(r.URL.Path, "/items/") && r.Method == http.MethodGet
+	}, Status: http.StatusInternalServerError})
+	for range 2 {
+		point := w.backUp(unit)
+		if left := w.unread(unit); len(left) != 1 || left[0].Path != "gone.txt" || w.kept(point.Tree)["gone.txt"] == "" {
+			t.Errorf("in the outage named are %+v, and held is %v", left, w.kept(point.Tree))
+		}
+	}
+	w.faults.Clear()
+	w.skew.Add(int64(w.engine.Interval + time.Minute))
+	point := w.backUp(unit)
+	w.same("the point afterwards", w.look(w.home(0)), w.kept(point.Tree))
+	if left := w.unread(unit); len(left) > 0 {
+		t.Errorf("still named: %+v", left)
+	}
 }
 
 // An item without an id costs some enumerations in full, and ever fewer.

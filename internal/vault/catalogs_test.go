@@ -46,6 +46,11 @@ func TestNoPointLeavesThatNobodyGaveUp(t *testing.T) {
 					} else {
 						u, err = v.Begin(t.Context(), key, c.root, c.tree)
 					}
+					if unreadable(err) {
+						// What it believes in was collected, since another root has its points.
+						what = "seal anew"
+						u, _, err = v.BeginAnew(t.Context(), key, slices.Sorted(maps.Keys(c.points))...)
+					}
 					if err != nil {
 						t.Fatal(err)
 					}
