@@ -107,6 +107,9 @@ func (w *wireItem) item() Item {
 	if isAlias(w.ID) {
 		it.ID = ""
 	}
+	if !isName(w.Name) {
+		it.Name = ""
+	}
 	if it.Root {
 		it.Parent = ""
 	}
@@ -146,6 +149,13 @@ func (w *wireItem) item() Item {
 // root may be asked for.
 func isAlias(id string) bool { return strings.EqualFold(id, "root") }
 
+// isName reports whether text can be the name of an item. What means another place
+// than one in its folder could be kept, but a program that writes backups to a disk
+// would follow it there.
+func isName(text string) bool {
+	return text != "" && text != "." && text != ".." && !strings.ContainsAny(text, "/\x00")
+}
+
 // incomplete reports whether w lacks what every item has, or says what cannot
 // be. A deleted item has no more than its id, and the root no parent.
 func (w *wireItem) incomplete() bool {
@@ -156,7 +166,7 @@ func (w *wireItem) incomplete() bool {
 		return false
 	case w.Root != nil:
 		return w.File != nil
-	case w.Name == "", w.ParentReference.ID == "":
+	case !isName(w.Name), w.ParentReference.ID == "":
 		return true
 	case w.RemoteItem != nil:
 		return false

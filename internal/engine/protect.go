@@ -547,7 +547,7 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 		p.noteLook(ctx, id, p.stage.looked[id])
 		return p.hold(ctx, base, known)
 	case id != p.stage.root && (item.Deleted || item.Name == "" || item.Parent == ""):
-		p.note(ctx, id, backup.ItemIncomplete, "The source lists the item without its name or its folder. It is asked for again at the next backup.")
+		p.note(ctx, id, backup.ItemIncomplete, "The source lists the item without a name that can be one, or without its folder. It is asked for again at the next backup.")
 		return p.hold(ctx, base, known)
 	}
 	kind := kindOf(item)
