@@ -497,11 +497,16 @@ func (b *toolbox) knows(ctx context.Context, drive string) error {
 // tellDamage says what is damaged of a drive, and in which of its points.
 func (b *toolbox) tellDamage(ctx context.Context, out io.Writer, t backup.TenantID, d catalog.DriveRoot, damage []vault.Damage) {
 	at := map[string]string{}
-	points, err := b.catalog.Points(ctx, t, catalog.PointQuery{Unit: d.Unit})
-	if err == nil {
+	q := catalog.PointQuery{Unit: d.Unit, Page: catalog.Page{Limit: 1000}}
+	for more := true; more; {
+		points, err := b.catalog.Points(ctx, t, q)
+		if err != nil {
+			break
+		}
 		for _, p := range points.Items {
 			at[p.Tree] = p.At.Format(time.RFC3339)
 		}
+		q.After, more = points.Next, points.Next != ""
 	}
 	owner := string(d.Unit)
 	if u, err := b.catalog.Unit(ctx, t, d.Unit); err == nil && u.Email != "" {

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -226,4 +227,86 @@ func readPage(w *world, q catalog.UnitQuery) time.Duration {
 		w.t.Fatalf("a page of %d units", len(l.Items))
 	}
 	return took
+}
+
+// Two weeks of backups at ten minutes, where a tenth of the drives changes in an
+// hour: what the points cost the catalog, put out to 100,000 drives, and how many
+// times as fast as is needed for these one worker lets them go.
+func BenchmarkTwoWeeks(b *testing.B) {
+	const drives, days, every, all = 20, 14, 10 * time.Minute, 100_000
+	benchEach(b, "", func(b *testing.B, d database.Dialect) {
+		for range b.N {
+			b.StopTimer()
+			ctx := b.Context()
+			db := dbtest.Open(b, d)
+			w := newWorld(b, db, 0)
+			var owners []backup.ObjectID
+			for n := range drives {
+				owners = append(owners, owner(n))
+			}
+			p := w.policy("p", owners...)
+			must[backup.Policy](b)(w.ActivatePolicy(ctx, contoso, p.ID, w.by()))
+			// The leases last: only the catalog's time goes on.
+			backups := w.claim(jobs.Backup)
+			at := w.now
+			c := catalog.New(db, w.queue, catalog.Config{Clock: func() time.Time { return at }})
+			before := pointBytes(w)
+			random := rand.New(rand.NewPCG(1, 2))
+			states := map[string]*catalog.DriveState{}
+			b.StartTimer()
+			began, runs, changed := time.Now(), 0, 0
+			for range days * 24 * time.Hour / every {
+				at = at.Add(every)
+				for key, j := range backups {
+					s := states[key]
+					if s == nil || random.IntN(10*int(time.Hour/every)) == 0 {
+						was := ""
+						if s != nil {
+							was = s.Root
+						}
+						s = &catalog.DriveState{Drive: backup.DriveID("b!" + key + key), Root: was, Tree: backup.NewID[string]()}
+						states[key] = s
+						changed++
+					}
+					prev := s.Root
+					s.Root = s.Tree
+					_, err := c.CommitPoint(ctx, j, catalog.Commit{Unit: backup.UnitID(key), PrevRoot: prev, State: *s,
+						Point: backup.Point{At: at.Add(time.Duration(random.IntN(1000)) * time.Millisecond), Tree: s.Tree, Files: 1000, Folders: 100, Bytes: 1 << 30}})
+					ok(b, err)
+					runs++
+				}
+			}
+			took := time.Since(began)
+			b.StopTimer()
+			rows, size := w.rows(), pointBytes(w)-before
+			b.ReportMetric(float64(took.Microseconds())/float64(runs), "µs/run")
+			b.ReportMetric(float64(rows)/drives, "rows/drive")
+			b.ReportMetric(float64(size)/float64(rows), "B/row")
+			b.ReportMetric(float64(size)/drives*all/1e9, "GB/100,000-drives")
+
+			// All of it goes.
+			at = at.AddDate(2, 0, 0)
+			ok(b, enqueue(w, jobs.Spec{Kind: jobs.Expire, Key: string(contoso), Tenant: contoso}))
+			j := w.claim(jobs.Expire)[string(contoso)]
+			began = time.Now()
+			if n := must[int64](b)(c.ExpirePoints(ctx, j)); n != int64(runs) {
+				b.Fatalf("%d points expired, want %d", n, runs)
+			}
+			perDay := time.Since(began).Seconds() / drives / days // for what one drive leaves on a day
+			b.ReportMetric((24*time.Hour).Seconds()/perDay/all, "x-expiry-needed")
+		}
+	})
+}
+
+// pointBytes is how large the table of points is, with its indexes.
+func pointBytes(w *world) (n int64) {
+	w.t.Helper()
+	if w.db.Dialect() == database.Postgres {
+		ok(w.t, w.db.Tx(w.t.Context(), func(tx *database.Tx) error {
+			return tx.QueryRowContext(w.t.Context(), `SELECT pg_total_relation_size('restore_point')`).Scan(&n)
+		}))
+		return n
+	}
+	ok(w.t, w.db.Read().QueryRowContext(w.t.Context(), `SELECT sum(s.pgsize) FROM dbstat s JOIN sqlite_master m ON m.name = s.name WHERE m.tbl_name = 'restore_point'`).Scan(&n))
+	return n
 }

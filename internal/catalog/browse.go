@@ -12,7 +12,7 @@ import (
 )
 
 var browseColumns = `b.id, b.tenant, b.owner, b.point, b.tenant, b.unit, b.drive, b.at, b.tree, b.bytes, b.web_url, b.status, b.problem, b.created, b.expires, b.workload,
-	coalesce((SELECT r.unread FROM restore_point r WHERE r.id = b.point), 0), ` + pointNow("b")
+	coalesce((SELECT r.unread FROM restore_point r WHERE r.id = ` + periodOf("b.point") + `), 0), ` + pointNow("b")
 
 func scanBrowseSession(r scanner) (b backup.BrowseSession, err error) {
 	return b, r.Scan(&b.ID, &b.Tenant, &b.Owner, &b.Point.ID, &b.Point.Tenant, &b.Point.Unit, &b.Point.Drive, micros{&b.Point.At}, &b.Point.Tree,
@@ -28,15 +28,14 @@ func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantI
 		ID: backup.NewID[backup.BrowseSessionID](), Tenant: tenant, Status: backup.BrowseCreated,
 		Created: by.At, Expires: by.At.Add(backup.BrowseLife),
 	}
-	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		b.Point, err = scanPoint(tx.QueryRowContext(ctx, `
-			SELECT `+pointColumns+` FROM restore_point r WHERE r.tenant = $1 AND r.id = $2 AND r.expires > $3`,
-			string(tenant), string(point), database.Micros(by.At)))
-		if errors.Is(err, sql.ErrNoRows) {
-			return invalidPoint(point)
-		}
+	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+		points, err := pointsByID(ctx, tx, tx.Dialect(), tenant, []backup.PointID{point}, by.At)
 		if err != nil {
 			return fmt.Errorf("read point: %w", err)
+		}
+		there := false
+		if b.Point, there = points[point]; !there {
+			return invalidPoint(point)
 		}
 		if err := b.Point.Browsable(); err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
@@ -187,10 +186,10 @@ func (c *Catalog) ResolveBulkRestore(ctx context.Context, j *jobs.Job, b backup.
 				}
 				problem.Details = append(problem.Details, backup.Detail{Code: backup.UserNotBackedUp, Target: e.sent,
 					Message: "No restore point of this owner's drive fits what was asked for."})
-			case !taken[p]: // an owner may be named twice
-				taken[p] = true
+			case !taken[p.ID]: // an owner may be named twice
+				taken[p.ID] = true
 				d.added = append(d.added, backup.Artifact{ID: backup.NewID[backup.ArtifactID](), Session: b.Session,
-					Point: backup.Point{ID: p}, Destination: b.Destination, Created: c.now()})
+					Point: p, Destination: b.Destination, Created: c.now()})
 			}
 		}
 		if err := d.write(ctx, tx); err != nil {
@@ -251,40 +250,23 @@ func (c *Catalog) resolved(ctx context.Context, tx *database.Tx, b backup.BulkRe
 }
 
 // pointsOf returns the point to restore for each entry that has one.
-func (c *Catalog) pointsOf(ctx context.Context, tx *database.Tx, b backup.BulkRequest, entries []entry) (map[int]backup.PointID, error) {
-	points := make(map[int]backup.PointID, len(entries))
-	to, order := int64(math.MaxInt64), "DESC"
-	if !b.To.IsZero() {
-		to = database.Micros(b.To)
-	}
-	if b.Oldest {
-		order = "ASC"
-	}
+func (c *Catalog) pointsOf(ctx context.Context, tx *database.Tx, b backup.BulkRequest, entries []entry) (map[int]backup.Point, error) {
 	type found struct {
-		n     int
-		point backup.PointID
+		n    int
+		unit backup.UnitID
 	}
+	var all []found
 	ask := func(owner string, keys []string) error {
 		if keys == nil {
 			return nil
 		}
 		rows, err := tx.QueryContext(ctx, `
 			WITH o AS MATERIALIZED (SELECT e.n, `+owner+` AS owner FROM `+tx.Dialect().JSONEach("$2")+` AS e WHERE e.value <> '')
-			SELECT o.n, (`+onePoint("u.id", "$1", order)+`)
-			FROM o CROSS JOIN unit u
+			SELECT o.n, u.id FROM o CROSS JOIN unit u
 			WHERE u.tenant = $1 AND u.directory = o.owner AND u.status <> 'offboarded' ORDER BY o.n`,
-			string(b.Tenant), jsonList(keys), database.Micros(c.now()), database.Micros(b.From), to, string(b.Tags))
-		all, err := collect(rows, err, func(r scanner) (f found, err error) {
-			var id sql.NullString
-			err = r.Scan(&f.n, &id)
-			f.point = backup.PointID(id.String)
-			return f, err
-		})
-		for _, f := range all {
-			if f.point != "" {
-				points[f.n] = f.point
-			}
-		}
+			string(b.Tenant), jsonList(keys))
+		more, err := collect(rows, err, func(r scanner) (f found, err error) { return f, r.Scan(&f.n, &f.unit) })
+		all = append(all, more...)
 		return err
 	}
 	addresses, ids := keyLists(entries)
@@ -294,6 +276,20 @@ func (c *Catalog) pointsOf(ctx context.Context, tx *database.Tx, b backup.BulkRe
 	// Whoever the directory no longer knows may still have a unit.
 	if err := ask(`e.value`, ids); err != nil {
 		return nil, fmt.Errorf("resolve ids: %w", err)
+	}
+	search := PointSearch{From: b.From, To: b.To, Tags: b.Tags, Oldest: b.Oldest}
+	for _, f := range all {
+		search.Units = append(search.Units, f.unit)
+	}
+	byUnit, err := c.onePoint(ctx, tx, b.Tenant, search)
+	if err != nil {
+		return nil, fmt.Errorf("find points: %w", err)
+	}
+	points := make(map[int]backup.Point, len(entries))
+	for _, f := range all {
+		if p, ok := byUnit[f.unit]; ok {
+			points[f.n] = p
+		}
 	}
 	return points, nil
 }

@@ -255,20 +255,19 @@ func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, no
 
 // insertPoint stores p and fills in how long it is kept and how it is tagged:
 // those that are kept longer than most, for being the first of their week, and
-// the newest of each UTC day restore faster.
+// the newest of each UTC day restore faster. A run that found nothing changed
+// has no row of its own, and p.ID is then another: see period.
 func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point) error {
 	policy, longer, err := c.keep(ctx, tx, p)
 	if err != nil {
 		return err
 	}
+	if extended, err := extend(ctx, tx, p, policy, longer); err != nil || extended {
+		return err
+	}
 	p.Tags = backup.TagFastRestore
-	day := p.At.Truncate(24 * time.Hour)
-	_, err = tx.ExecContext(ctx, `
-		UPDATE restore_point SET tags = 'none'
-		WHERE unit = $1 AND at >= $2 AND at < $3 AND weekly = 0 AND tags <> 'none'`,
-		string(p.Unit), database.Micros(day), database.Micros(day.AddDate(0, 0, 1)))
-	if err != nil {
-		return fmt.Errorf("move the day's tag: %w", err)
+	if err := moveTag(ctx, tx, p); err != nil {
+		return err
 	}
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO restore_point (id, tenant, unit, drive, at, expires, weekly, tags, tree, files, folders, bytes, policy, unread)
@@ -277,6 +276,19 @@ func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Po
 		bit(longer), string(p.Tags), p.Tree, p.Files, p.Folders, p.Bytes, string(policy), p.Unread)
 	if err != nil {
 		return fmt.Errorf("insert point: %w", err)
+	}
+	return nil
+}
+
+// moveTag has the other points of a day lose their tag to p.
+func moveTag(ctx context.Context, tx *database.Tx, p *backup.Point) error {
+	day := p.At.Truncate(24 * time.Hour)
+	_, err := tx.ExecContext(ctx, `
+		UPDATE restore_point SET tags = 'none'
+		WHERE unit = $1 AND at >= $2 AND at < $3 AND weekly = 0 AND tags <> 'none'`,
+		string(p.Unit), database.Micros(day), database.Micros(day.AddDate(0, 0, 1)))
+	if err != nil {
+		return fmt.Errorf("move the day's tag: %w", err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -75,7 +76,7 @@ func checkPlans(t *testing.T, db *database.DB, what string, fn func(ctx context.
 		t.Fatalf("%s: no statement", what)
 	}
 	for _, s := range all {
-		if !strings.HasPrefix(strings.TrimSpace(s.text), "SELECT") {
+		if text := strings.TrimSpace(s.text); !strings.HasPrefix(text, "SELECT") && !strings.HasPrefix(text, "WITH") {
 			continue
 		}
 		bad := ""
@@ -213,6 +214,17 @@ func TestListsReadAnIndex(t *testing.T) {
 				return err
 			}, 1)
 		}
+		checkPlans(t, db, "a point", func(ctx context.Context) error {
+			_, err := w.Point(ctx, contoso, backup.PointID(manyID("c", 3)))
+			return err
+		}, 1)
+		checkPlans(t, db, "search of the oldest", func(ctx context.Context) error {
+			got, err := w.SearchPoints(ctx, contoso, catalog.PointSearch{Units: []backup.UnitID{one}, From: w.clock().Add(-20 * time.Millisecond), Oldest: true, Tags: backup.TagNone})
+			if len(got.Points) != 1 {
+				t.Errorf("search: %v", got)
+			}
+			return err
+		}, 2)
 		checkPlans(t, db, "search", func(ctx context.Context) error {
 			var ids []backup.UnitID
 			for i := range 20 {

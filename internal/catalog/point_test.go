@@ -58,12 +58,15 @@ func TestCommitPoint(t *testing.T) {
 
 		// Nothing new, but something stands against the unit.
 		problem := &backup.Problem{Code: backup.ItemsNotBackedUp, Message: "One file could not be read."}
-		again := catalog.Commit{Unit: u, PrevRoot: "r1", State: s, Point: backup.Point{At: w.clock(), Tree: "t1"}, Problem: problem}
+		w.pass(time.Second)
+		again := catalog.Commit{Unit: u, PrevRoot: "r1", State: s, Point: first.Point, Problem: problem}
+		again.Point.At = w.clock()
 		must[backup.Point](t)(w.CommitPoint(ctx, j, again))
 		if got := w.units(p.ID)[owner(1)]; got.Status != backup.UnitProtected || !cmp.Equal(got.Problem, problem) {
 			t.Errorf("unit = %+v", got)
 		}
-		again.Problem = nil
+		w.pass(time.Second)
+		again.Problem, again.Point.At = nil, w.clock()
 		must[backup.Point](t)(w.CommitPoint(ctx, j, again))
 		if got := w.units(p.ID)[owner(1)]; got.Problem != nil {
 			t.Errorf("a problem that is over still stands: %+v", got.Problem)
@@ -237,6 +240,7 @@ func TestPointsInTime(t *testing.T) {
 		if got := rows(l); len(got) != 2 || got[0].At != "23 00" || got[1].At != "18 09" {
 			t.Errorf("points after two weeks = %v", got)
 		}
+		w.now = at(24, 0).AddDate(0, 0, 14) // the points of a day may go together
 		ok(t, enqueue(w, jobs.Spec{Kind: jobs.Expire, Key: string(contoso), Tenant: contoso}))
 		j := w.claim(jobs.Expire)[string(contoso)]
 		if n := must[int64](t)(w.ExpirePoints(ctx, j)); n != 5 { // two of them were made at one time

@@ -379,57 +379,59 @@ func (c *Catalog) keep(ctx context.Context, tx *database.Tx, p *backup.Point) (p
 	return policy, longer, nil
 }
 
-// A keptPoint is what decides how long a point is kept.
-type keptPoint struct {
-	ID        string
-	Unit      backup.UnitID
-	Drive     backup.DriveID
-	Policy    backup.PolicyID
-	At, Until time.Time
-	Expires   time.Time
-	Longer    bool
-	Lost      bool
+// A keptPeriod is what decides how long the points of a period are kept.
+type keptPeriod struct {
+	period
+	until time.Time
 }
 
-const keptColumns = `id, unit, drive, policy, at, until, expires, weekly, lost`
+const keptColumns = periodColumns + `, r.until`
 
-func scanKept(r scanner) (p keptPoint, err error) {
-	return p, r.Scan(&p.ID, &p.Unit, &p.Drive, &p.Policy, micros{&p.At}, micros{&p.Until}, micros{&p.Expires}, &p.Longer, &p.Lost)
+func scanKept(r scanner) (p keptPeriod, err error) {
+	return p, r.Scan(append(p.fields(), micros{&p.until})...)
 }
 
 // lives goes through the points of a unit in the order of their time, and gives
-// to fn when each expires as keep has it, and whether that is longer than most.
-// Lost points are passed over. One that the drive stayed at, as far as is
-// known, until another time is the first of every interval that began
-// meanwhile, and is kept as a point of that time would be.
-func lives(points []keptPoint, keep func(backup.PolicyID) (*backup.Keeping, error), fn func(p keptPoint, end time.Time, longer bool)) error {
+// to fn when those of each period expire as keep has it, and which of them are
+// kept longer than most. Lost points are passed over. A period that the drive
+// stayed at, as far as is known, until another time has its last point be the
+// first of every interval that began meanwhile, and kept as a point of that time
+// would be.
+func lives(periods []keptPeriod, keep func(backup.PolicyID) (*backup.Keeping, error), fn func(p *keptPeriod, ends []time.Time, longer []bool) error) error {
 	type line struct {
 		policy backup.PolicyID
 		drive  backup.DriveID
 	}
 	before := map[line]time.Time{}
-	for _, p := range points {
+	for n := range periods {
+		p := &periods[n]
 		if p.Lost {
 			continue
 		}
-		k, err := keep(p.Policy)
+		k, err := keep(p.policy)
 		if err != nil {
 			return err
 		}
-		last := p.At
-		if p.Until.After(last) {
-			last = p.Until
+		l := line{p.policy, p.Drive}
+		ends, longer := make([]time.Time, p.size()), make([]bool, p.size())
+		for i := range p.size() {
+			at := p.at(i)
+			last := at
+			if i == len(p.runs) && p.until.After(last) {
+				last = p.until
+			}
+			previous, any := before[l]
+			before[l] = at
+			began, ended := k.Intervals(at), k.Intervals(last)
+			first := make([]bool, len(began))
+			for i := range began {
+				first[i] = !any || previous.Before(began[i]) || ended[i].After(began[i])
+			}
+			ends[i], longer[i] = k.Expires(last, first)
 		}
-		l := line{p.Policy, p.Drive}
-		previous, any := before[l]
-		before[l] = p.At
-		begins, ends := k.Intervals(p.At), k.Intervals(last)
-		first := make([]bool, len(begins))
-		for i := range begins {
-			first[i] = !any || previous.Before(begins[i]) || ends[i].After(begins[i])
+		if err := fn(p, ends, longer); err != nil {
+			return err
 		}
-		end, longer := k.Expires(last, first)
-		fn(p, end, longer)
 	}
 	return nil
 }
@@ -437,23 +439,36 @@ func lives(points []keptPoint, keep func(backup.PolicyID) (*backup.Keeping, erro
 // keepUnit computes anew when the points of a unit expire: those of a policy,
 // or all for nil. Only with shorten does one expire earlier than it would have.
 func keepUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, unit backup.UnitID, policy *backup.PolicyID, keep func(backup.PolicyID) (*backup.Keeping, error), shorten bool) error {
+	// No run adds to a period meanwhile.
+	rows, err := tx.QueryContext(ctx, `SELECT drive FROM drive_state WHERE unit = $1`+tx.Dialect().ForUpdate(), string(unit))
+	if _, err := collect(rows, err, func(r scanner) (d string, err error) { return d, r.Scan(&d) }); err != nil {
+		return err
+	}
 	where, args := ``, []any{string(unit), string(tenant)}
 	if policy != nil {
-		where, args = ` AND policy = $3`, append(args, string(*policy))
+		where, args = ` AND r.policy = $3`, append(args, string(*policy))
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT `+keptColumns+` FROM restore_point WHERE unit = $1 AND tenant = $2`+where+` ORDER BY at, id`, args...)
-	points, err := collect(rows, err, scanKept)
+	rows, err = tx.QueryContext(ctx, `SELECT `+keptColumns+` FROM restore_point r WHERE r.unit = $1 AND r.tenant = $2`+where+` ORDER BY r.at, r.id`, args...)
+	periods, err := collect(rows, err, scanKept)
 	if err != nil {
 		return err
 	}
 	var changed [][3]string
-	err = lives(points, keep, func(p keptPoint, end time.Time, longer bool) {
-		if !shorten && end.Before(p.Expires) {
-			end, longer = p.Expires, longer || p.Longer
+	err = lives(periods, keep, func(p *keptPeriod, ends []time.Time, longer []bool) error {
+		for i, end := range ends {
+			if was := p.expires(i); !shorten && end.Before(was) {
+				ends[i], longer[i] = was, longer[i] || p.longer
+			}
 		}
-		if !end.Equal(p.Expires) || longer != p.Longer {
-			changed = append(changed, [3]string{p.ID, fmt.Sprint(database.Micros(end)), fmt.Sprint(bit(longer))})
+		parts := p.segments(ends, longer)
+		if len(parts) > 1 {
+			return p.split(ctx, tx, parts...)
 		}
+		end := storedExpiry(p.last(), parts[0].expires, p.size() == 1)
+		if longer := parts[0].longer; !end.Equal(p.Expires) || longer != p.longer {
+			changed = append(changed, [3]string{string(p.ID), fmt.Sprint(database.Micros(end)), fmt.Sprint(bit(longer))})
+		}
+		return nil
 	})
 	if err != nil || len(changed) == 0 {
 		return err
@@ -528,18 +543,21 @@ func (c *Catalog) PendingCost(ctx context.Context, tenant backup.TenantID, polic
 			return 0, 0, err
 		}
 		err = c.unitsUnder(ctx, tenant, p, func(u backup.UnitID) error {
-			rows, err := c.db.Read().QueryContext(ctx, `SELECT `+keptColumns+` FROM restore_point WHERE unit = $1 AND tenant = $2 AND policy = $3 ORDER BY at, id`,
+			rows, err := c.db.Read().QueryContext(ctx, `SELECT `+keptColumns+` FROM restore_point r WHERE r.unit = $1 AND r.tenant = $2 AND r.policy = $3 ORDER BY r.at, r.id`,
 				string(u), string(tenant), string(p))
 			all, err := collect(rows, err, scanKept)
 			if err != nil {
 				return err
 			}
 			gone := map[drive]bool{}
-			err = lives(all, func(backup.PolicyID) (*backup.Keeping, error) { return k, nil }, func(p keptPoint, end time.Time, _ bool) {
-				if !end.After(at) && p.Expires.After(at) {
-					points++
-					gone[drive{p.Unit, p.Drive}] = true
+			err = lives(all, func(backup.PolicyID) (*backup.Keeping, error) { return k, nil }, func(p *keptPeriod, ends []time.Time, _ []bool) error {
+				for i, end := range ends {
+					if !end.After(at) && p.expires(i).After(at) {
+						points++
+						gone[drive{p.Unit, p.Drive}] = true
+					}
 				}
+				return nil
 			})
 			drives += int64(len(gone))
 			return err

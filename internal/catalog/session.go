@@ -196,17 +196,9 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 			ids = append(ids, ch.Add.Point)
 		}
 	}
-	rows, err = tx.QueryContext(ctx, `
-		SELECT `+pointColumns+` FROM `+tx.Dialect().JSONEach("$1")+` AS e
-		CROSS JOIN restore_point r WHERE r.id = e.value AND r.tenant = $2 AND r.expires > $3`,
-		jsonList(ids), string(s.Tenant), database.Micros(c.now()))
-	found, err := collect(rows, err, scanPoint)
+	points, err := pointsByID(ctx, tx, tx.Dialect(), s.Tenant, ids, c.now())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read points: %w", err)
-	}
-	points := map[backup.PointID]backup.Point{}
-	for _, p := range found {
-		points[p.ID] = p
 	}
 
 	d := &artifactDelta{}
@@ -275,16 +267,20 @@ func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {
 	}
 	if len(d.added) > 0 {
 		a := d.added[0]
-		rows := make([][2]string, len(d.added))
+		type row struct {
+			ID, Point, Tags string
+			At, Expires     int64
+		}
+		rows := make([]row, len(d.added))
 		for i, a := range d.added {
-			rows[i] = [2]string{string(a.ID), string(a.Point.ID)}
+			rows[i] = row{string(a.ID), string(a.Point.ID), string(a.Point.Tags), database.Micros(a.Point.At), database.Micros(a.Point.Expires)}
 		}
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes, unread,
 				destination, status, created, started, completed, site_id, site_name, site_web_url)
-			SELECT e.value->>0, r.tenant, CAST($2 AS TEXT), r.id, r.unit, r.drive, r.at, r.expires, r.tags, r.tree, r.files, r.folders, r.bytes, r.unread,
-				CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', ''
-			FROM `+tx.Dialect().JSONRows("$1")+` AS e CROSS JOIN restore_point r WHERE r.id = e.value->>1`,
+			SELECT e.value->>'ID', r.tenant, CAST($2 AS TEXT), e.value->>'Point', r.unit, r.drive, CAST(e.value->>'At' AS BIGINT), CAST(e.value->>'Expires' AS BIGINT),
+				e.value->>'Tags', r.tree, r.files, r.folders, r.bytes, r.unread, CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', ''
+			FROM `+tx.Dialect().JSONRows("$1")+` AS e CROSS JOIN restore_point r WHERE r.id = `+periodOf("e.value->>'Point'"),
 			jsonList(rows), string(a.Session), string(a.Destination), database.Micros(a.Created))
 		if err != nil {
 			return fmt.Errorf("insert artifacts: %w", err)
@@ -452,8 +448,8 @@ func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.Arti
 		}
 		var there, lost, busy, filling bool
 		err := tx.QueryRowContext(ctx, `
-			SELECT EXISTS (SELECT 1 FROM restore_point r WHERE r.id = a.point),
-				EXISTS (SELECT 1 FROM restore_point r WHERE r.id = a.point AND r.lost = 1),
+			SELECT EXISTS (SELECT 1 FROM restore_point r WHERE r.id = `+periodOf("a.point")+`),
+				EXISTS (SELECT 1 FROM restore_point r WHERE r.id = `+periodOf("a.point")+` AND r.lost = 1),
 				a.status = 'scheduled' AND a.destination = 'inPlace' AND EXISTS (
 					SELECT 1 FROM restore_artifact o
 					WHERE o.unit = a.unit AND o.status = 'inProgress' AND o.destination = 'inPlace' AND o.id <> a.id),

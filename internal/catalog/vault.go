@@ -107,10 +107,16 @@ func pointsOfTrees(d database.Dialect) string {
 // place.
 func (c *Catalog) MarkLost(ctx context.Context, tenant backup.TenantID, drive backup.DriveID, trees []string, lost bool) (n int64, err error) {
 	err = c.tx(ctx, tenant, func(tx *database.Tx) error {
-		rows, err := tx.QueryContext(ctx, `UPDATE restore_point SET lost = $4 WHERE lost <> $4 AND `+pointsOfTrees(tx.Dialect())+` RETURNING unit`,
+		rows, err := tx.QueryContext(ctx, `UPDATE restore_point SET lost = $4 WHERE lost <> $4 AND `+pointsOfTrees(tx.Dialect())+` RETURNING unit, runs`,
 			string(tenant), string(drive), jsonList(trees), bit(lost))
-		units, err := collect(rows, err, func(r scanner) (u backup.UnitID, err error) { return u, r.Scan(&u) })
-		if n = int64(len(units)); err != nil || n == 0 {
+		n = 0
+		units, err := collect(rows, err, func(r scanner) (u backup.UnitID, err error) {
+			var own runs
+			err = r.Scan(&u, &own)
+			n += int64(1 + len(own))
+			return u, err
+		})
+		if err != nil || n == 0 {
 			return err
 		}
 		a := backup.Activity{Tenant: tenant, Operation: backup.PointsFoundActivity, Object: string(units[0])}
