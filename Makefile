@@ -8,6 +8,12 @@ RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 ifeq ($(CI),true)
 RACE := -race
 endif
+# The libraries that only compute (SQLite in Go, ciphers and key derivation,
+# compression, hashes) are built without it: it would make ten of each of their
+# seconds, and they share no memory with us but through Go's own packages.
+ifneq ($(RACE),)
+RACE += $(foreach lib,modernc.org golang.org/x/crypto github.com/klauspost github.com/zeebo,-gcflags=$(lib)/...=-race=false)
+endif
 FUZZTIME ?= 1m
 SOAK ?= 1000000
 # These play hundreds of worlds, or open hundreds of vaults, to find what is

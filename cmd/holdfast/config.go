@@ -97,10 +97,22 @@ type Config struct {
 	// Console has the server's web pages served below /console/. Default: none.
 	Console *ConsoleConfig `json:"console"`
 
+	// Role is which part of the work this process does. Default: all.
+	Role Role `json:"-"`
 	// Alone says that no other process works on the database, so that a start
 	// takes up at once what the process before it left. SQLite implies it.
 	Alone bool `json:"-"`
 }
+
+// A Role is which part of a server's work a process does. Processes in any roles
+// may run on one PostgreSQL database and one place of vaults.
+type Role string
+
+const (
+	RoleAll    Role = "all"
+	RoleAPI    Role = "api"    // answers requests; backs up and restores nothing
+	RoleWorker Role = "worker" // backs up and restores; answers probes only
+)
 
 // TLSListen is an HTTPS listener.
 type TLSListen struct {

@@ -237,3 +237,19 @@ func TestVaultInABucketIsConfigured(t *testing.T) {
 		t.Errorf("with a folder and a bucket: %v", err)
 	}
 }
+
+func TestRoles(t *testing.T) {
+	for _, row := range []struct{ role, database, wrong string }{
+		{"all", "sqlite:/x.db", ""},
+		{"all", "postgres://h/x", ""},
+		{"api", "postgres://h/x", ""},
+		{"worker", "postgres://h/x", ""},
+		{"worker", "sqlite:/x.db", "needs a PostgreSQL database"},
+		{"workers", "postgres://h/x", "all, api or worker"},
+	} {
+		role, err := readRole(row.role, row.database)
+		if row.wrong == "" && (err != nil || string(role) != row.role) || row.wrong != "" && (err == nil || !strings.Contains(err.Error(), row.wrong)) {
+			t.Errorf("readRole(%s, %s) = %q, %v", row.role, row.database, role, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/client"
+	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -305,12 +308,26 @@ func TestPrintedLinesWork(t *testing.T) {
 }
 
 // Serve works against the simulated tenant of a dev, which it knows only by its
-// address, as it would against Microsoft.
+// address, as it would against Microsoft: alone, and as two processes of which one
+// answers and the other works.
 func TestServeAgainstDev(t *testing.T) {
+	for _, dialect := range dbtest.Dialects(t) {
+		t.Run(string(dialect), func(t *testing.T) {
+			roles := []Role{RoleAll}
+			if dialect == database.Postgres {
+				roles = []Role{RoleAPI, RoleWorker}
+			}
+			serveAgainstDev(t, dbtest.URL(t, dialect), roles...)
+		})
+	}
+}
+
+// serveAgainstDev has servers in roles protect and restore a drive.
+func serveAgainstDev(t *testing.T, url string, roles ...Role) {
 	d := startTestDev(t, nil)
 	tenant, app := string(d.tenants[0].ID), d.tenants[0].Apps[0]
 	path := writeConfig(t, func(cfg map[string]any) {
-		cfg["listen"] = "127.0.0.1:0"
+		cfg["listen"], cfg["database"] = "127.0.0.1:0", url
 		cfg["tenants"] = []any{map[string]any{
 			"id": tenant, "graph": d.origin + "/v1.0", "authority": d.origin, "clientId": app.AppID, "secretEnv": "HOLDFAST_TEST_APP",
 		}}
@@ -333,16 +350,38 @@ func TestServeAgainstDev(t *testing.T) {
 	}
 
 	ctx, stop := context.WithCancel(t.Context())
-	said, ended := make(lineWriter, 8), make(chan error, 1)
-	go func() { ended <- runServe(ctx, cfg, said, testLog(t)) }()
-	var origin string
-	select {
-	case line := <-said:
-		origin = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "Holdfast listens on "), client.Root)
-	case err := <-ended:
-		t.Fatal(err)
+	defer stop()
+	ended := make(chan error, len(roles))
+	var origins []string
+	for i, role := range roles {
+		cfg, said := cfg, make(lineWriter, 8)
+		cfg.Role, cfg.State = role, filepath.Join(cfg.State, fmt.Sprint(i))
+		cfg.PageTokenKeyFile = filepath.Join(filepath.Dir(path), "app.secret")
+		go func() { ended <- runServe(ctx, cfg, said, testLog(t)) }()
+		select {
+		case line := <-said:
+			_, address, _ := strings.Cut(strings.TrimSpace(line), " on ")
+			origins = append(origins, strings.TrimSuffix(strings.TrimSuffix(address, client.Root), "/readyz"))
+		case err := <-ended:
+			t.Fatal(err)
+		}
 	}
-	c := signedIn(t, d, origin)
+	c := signedIn(t, d, origins[0])
+	for i, role := range roles {
+		for path, want := range map[string]int{"/readyz": http.StatusOK, client.Root + "/restoreSessions": http.StatusUnauthorized} {
+			if role == RoleWorker && want == http.StatusUnauthorized {
+				want = http.StatusNotFound
+			}
+			resp, err := http.Get(origins[i] + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s of a process with the role %q answers %s, want %d", path, role, resp.Status, want)
+			}
+		}
+	}
 
 	var policy policyAnswer
 	must := func(err error) {
@@ -387,11 +426,13 @@ func TestServeAgainstDev(t *testing.T) {
 	}
 
 	stop()
-	select {
-	case err := <-ended:
-		must(err)
-	case <-time.After(10 * time.Second):
-		t.Error("serve did not stop within ten seconds")
+	for range roles {
+		select {
+		case err := <-ended:
+			must(err)
+		case <-time.After(10 * time.Second):
+			t.Error("serve did not stop within ten seconds")
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,7 @@ import (
 
 // newServe is the command that runs the server against tenants elsewhere.
 func newServe() *cobra.Command {
-	var path string
+	var path, role, address string
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
@@ -26,7 +27,11 @@ func newServe() *cobra.Command {
 configuration file names, each reached through its own Graph endpoint. It
 refuses to start with a list of all that is wrong in the file.
 
-Several servers may run on one PostgreSQL database and one vault.`,
+Several servers may run on one PostgreSQL database and one vault. Each does all the
+work unless --role says which part: "api" answers requests and leaves backups and
+restores to others, "worker" backs up and restores, and answers nothing but
+/healthz, /readyz and /metrics. Beside at least one of each, any number of either
+may come and go.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
@@ -36,6 +41,15 @@ Several servers may run on one PostgreSQL database and one vault.`,
 			if err != nil {
 				return fmt.Errorf("the configuration cannot be used:\n%w", err)
 			}
+			if cfg.Role, err = readRole(role, cfg.Database); err != nil {
+				return usageError{err}
+			}
+			if address != "" {
+				if err := checkAddress(address); err != nil {
+					return usageError{fmt.Errorf("--listen %w", err)}
+				}
+				cfg.Listen, cfg.TLSListen = address, nil
+			}
 			if check {
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is in order.\n", path)
 				return err
@@ -44,8 +58,24 @@ Several servers may run on one PostgreSQL database and one vault.`,
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "the configuration file, JSON")
+	cmd.Flags().StringVar(&role, "role", string(RoleAll), "which part of the work is done: all, api or worker")
+	cmd.Flags().StringVar(&address, "listen", "", "listen in plain HTTP at this `ADDRESS` instead of those of the file")
 	cmd.Flags().BoolVar(&check, "check", false, "say whether the file is in order, and start nothing")
 	return cmd
+}
+
+// readRole reads the role of a process that works on a database.
+func readRole(text, database string) (Role, error) {
+	switch role := Role(text); role {
+	case RoleAll:
+		return role, nil
+	case RoleAPI, RoleWorker:
+		if strings.HasPrefix(database, "sqlite:") {
+			return "", fmt.Errorf("--role %s needs a PostgreSQL database: on SQLite one process does all the work", role)
+		}
+		return role, nil
+	}
+	return "", fmt.Errorf("--role is all, api or worker, not %q", text)
 }
 
 // runServe serves until ctx ends.
@@ -109,6 +139,11 @@ func startServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger
 		scheme := "http"
 		if l.secure != nil {
 			scheme = "https"
+		}
+		if cfg.Role == RoleWorker {
+			fmt.Fprintf(out, "A worker of Holdfast answers probes on %s/readyz\n", origin(scheme, l))
+			s.serve(l, l.secure, handler)
+			continue
 		}
 		fmt.Fprintf(out, "Holdfast listens on %s%s\n", origin(scheme, l), client.Root)
 		if cfg.Console != nil {

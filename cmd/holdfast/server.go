@@ -226,8 +226,11 @@ func (c *Config) pageTokenKey() ([]byte, error) {
 	return key[:], nil
 }
 
-// start sets the workers to work.
+// start sets the workers to work, if that is this process's part.
 func (s *server) start(ctx context.Context) error {
+	if s.cfg.Role == RoleAPI {
+		return nil
+	}
 	if s.cfg.Alone {
 		// What it was doing when it was killed need not wait until leases lapse.
 		if err := s.queue.Reclaim(ctx); err != nil {
@@ -287,6 +290,8 @@ func (s *server) handler(rest http.Handler) http.Handler {
 			s.ready(w, r)
 		case r.URL.Path == "/metrics":
 			s.metrics.ServeHTTP(w, r)
+		case s.cfg.Role == RoleWorker:
+			http.Error(w, "this process is a worker: the API is served by others", http.StatusNotFound)
 		case s.console != nil && console.Serves(r.URL.Path):
 			s.console.ServeHTTP(w, r)
 		case rest != nil && !isAPI(r.URL.Path):

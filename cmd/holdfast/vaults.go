@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ const (
 	// openAtATime is how many vaults are opened at a time. Each takes some 64 MB
 	// for as long, to make a key of the password.
 	openAtATime = 4
+	// maxOpenVaults is how many vaults are kept open. Each has some MB of index, and
+	// caches on disk.
+	maxOpenVaults = 100
 	// lookPatience is how long anybody waits to hear whether vaults are there.
 	lookPatience = 2 * time.Second
 )
@@ -37,10 +41,13 @@ const (
 var errOpening = fmt.Errorf("%w: it has not opened yet", vault.ErrStorage)
 
 // vaults are the vaults of a server's tenants. Each is opened when it is first
-// needed and stays open. One that cannot be opened makes its own tenant
-// unavailable and no other: the reason is kept, said in the log, and given to
-// whoever asks, until somebody asks a minute later, and it is tried again.
+// needed, and stays open until nobody uses it and room is wanted for another. One
+// that cannot be opened makes its own tenant unavailable and no other: the reason is
+// kept, said in the log, and given to whoever asks, until somebody asks a minute
+// later, and it is tried again.
 type vaults struct {
+	// most is how many are kept open; more are only while more are in use.
+	most int
 	// open opens a tenant's vault, which may take long, or for ever where a
 	// volume hangs. It is called by one goroutine at a time for each tenant.
 	open func(context.Context, backup.TenantID) (*vault.Vault, error)
@@ -56,6 +63,10 @@ type vaults struct {
 	turns  chan struct{}
 	order  []backup.TenantID
 	of     map[backup.TenantID]*tenantVault
+
+	mu     sync.Mutex     // taken after a tenantVault's
+	opened int            // how many are open
+	idle   []*tenantVault // those of them that nobody uses, longest first
 }
 
 // A tenantVault is what is known of one tenant's vault.
@@ -69,6 +80,8 @@ type tenantVault struct {
 	err     error         // why it is not
 	tried   time.Time     // when the last attempt began
 	opening chan struct{} // closed when the attempt under way ends; nil if there is none
+	users   int           // how many contexts it was given to that have not ended
+	rests   chan struct{} // of one that made room for others: closed when it is closed
 	closed  bool
 
 	looking chan struct{} // closed when the look under way ends; nil if there is none
@@ -78,7 +91,7 @@ type tenantVault struct {
 // newVaults returns the vaults of tenants, each of which has its folder. None is
 // open yet.
 func newVaults(tenants []backup.TenantID, dir func(backup.TenantID) string, log *slog.Logger, open func(context.Context, backup.TenantID) (*vault.Vault, error)) *vaults {
-	s := &vaults{open: open, log: log, turns: make(chan struct{}, openAtATime), order: tenants, of: map[backup.TenantID]*tenantVault{}}
+	s := &vaults{most: maxOpenVaults, open: open, log: log, turns: make(chan struct{}, openAtATime), order: tenants, of: map[backup.TenantID]*tenantVault{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, t := range tenants {
 		s.of[t] = &tenantVault{tenant: t, dir: dir(t)}
@@ -86,31 +99,112 @@ func newVaults(tenants []backup.TenantID, dir func(backup.TenantID) string, log 
 	return s
 }
 
-// get returns a tenant's vault, open. It waits a little for one that is being
-// opened, and not at all for one that lately could not be, or that hangs.
+// get returns a tenant's vault, which stays open until ctx ends at least. It waits a
+// little for one that is being opened, and not at all for one that lately could not
+// be, or that hangs.
 func (s *vaults) get(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
 	v, err := known(s.of, t)
 	if err != nil {
 		return nil, err
 	}
-	s.check(ctx, v)
-	opening, since := s.begin(v)
-	if opening != nil {
-		select {
-		case <-opening:
-		case <-ctx.Done():
-		case <-time.After(openPatience - time.Since(since)):
+	s.use(ctx, v)
+	for {
+		s.check(ctx, v)
+		opening, since := s.begin(v)
+		if opening != nil {
+			select {
+			case <-opening:
+			case <-ctx.Done():
+			case <-time.After(openPatience - time.Since(since)):
+			}
 		}
+		v.mu.Lock()
+		open, err, opens := v.vault, v.err, v.opening != nil
+		v.mu.Unlock()
+		switch {
+		case open != nil, err != nil && !opens:
+			return open, err
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case opens:
+			return nil, errOpening
+		} // or another was accepted in its place meanwhile
 	}
+}
+
+// use keeps a vault from being closed to make room until ctx ends.
+func (s *vaults) use(ctx context.Context, v *tenantVault) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	switch {
-	case v.opening == nil:
-		return v.vault, v.err
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+	v.users++
+	s.mu.Lock()
+	s.busy(v)
+	s.mu.Unlock()
+	v.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		v.mu.Lock()
+		v.users--
+		s.rest(v)
+		v.mu.Unlock()
+		s.makeRoom()
+	})
+}
+
+// busy takes v from those that nobody uses. The caller holds the lock of s.
+func (s *vaults) busy(v *tenantVault) {
+	s.idle = slices.DeleteFunc(s.idle, func(other *tenantVault) bool { return other == v })
+}
+
+// rest counts v among those that nobody uses, if so it is. The caller holds its lock.
+func (s *vaults) rest(v *tenantVault) {
+	if v.users > 0 || v.vault == nil {
+		return
 	}
-	return nil, errOpening
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy(v)
+	s.idle = append(s.idle, v)
+}
+
+// letGo forgets the vault that is open, and returns it. The caller holds the lock of v.
+func (s *vaults) letGo(v *tenantVault) *vault.Vault {
+	open := v.vault
+	if open == nil {
+		return nil
+	}
+	v.vault = nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opened--
+	s.busy(v)
+	return open
+}
+
+// makeRoom closes what nobody has used for longest, where too many are open.
+func (s *vaults) makeRoom() {
+	for {
+		s.mu.Lock()
+		if s.opened <= s.most || len(s.idle) == 0 {
+			s.mu.Unlock()
+			return
+		}
+		v := s.idle[0]
+		s.busy(v)
+		s.mu.Unlock()
+		v.mu.Lock()
+		if v.users == 0 && !v.closed { // still
+			if open := s.letGo(v); open != nil {
+				rests := make(chan struct{})
+				v.rests = rests
+				go func() {
+					defer close(rests)
+					if err := open.Close(s.ctx); err != nil {
+						s.log.Warn("close a vault that nobody uses", "tenant", v.tenant, "err", err)
+					}
+				}()
+			}
+		}
+		v.mu.Unlock()
+	}
 }
 
 // check lets go of a vault that is no longer the tenant's, since a person has
@@ -131,9 +225,12 @@ func (s *vaults) check(ctx context.Context, v *tenantVault) {
 		return
 	}
 	v.mu.Lock()
-	if v.vault == open {
-		v.vault, v.err = nil, nil
+	if v.vault != open {
+		v.mu.Unlock()
+		return
 	}
+	s.letGo(v)
+	v.err = nil
 	v.mu.Unlock()
 	s.log.Warn("the vault that was open is no longer the tenant's; the one that is known now is opened", "tenant", v.tenant, "was", open.ID())
 	go func() {
@@ -151,13 +248,28 @@ func (s *vaults) begin(v *tenantVault) (opening <-chan struct{}, since time.Time
 	due := v.err == nil || time.Since(v.tried) >= openAgain
 	if v.vault == nil && v.opening == nil && !v.closed && due {
 		v.opening, v.tried = make(chan struct{}), time.Now()
-		go s.attempt(v)
+		go s.attempt(v, v.rests)
 	}
 	return v.opening, v.tried
 }
 
-// attempt opens a vault and notes what came of it.
-func (s *vaults) attempt(v *tenantVault) {
+// beginFirst is begin for who wants to know only whether the vault can be opened,
+// which one that was open and made room for others can.
+func (s *vaults) beginFirst(v *tenantVault) {
+	v.mu.Lock()
+	rests := v.rests != nil
+	v.mu.Unlock()
+	if !rests {
+		s.begin(v)
+	}
+}
+
+// attempt opens a vault, once rests is closed if it is not nil, and notes what came
+// of it.
+func (s *vaults) attempt(v *tenantVault, rests <-chan struct{}) {
+	if rests != nil {
+		<-rests
+	}
 	opened, err := s.openInTurn(v.tenant)
 	v.mu.Lock()
 	before := v.err
@@ -165,11 +277,18 @@ func (s *vaults) attempt(v *tenantVault) {
 		err = errors.Join(errors.New("the server stops"), opened.Close(s.ctx))
 		opened = nil
 	}
-	v.vault, v.err = opened, err
+	v.vault, v.err, v.rests = opened, err, nil
+	if opened != nil {
+		s.mu.Lock()
+		s.opened++
+		s.mu.Unlock()
+		s.rest(v)
+	}
 	close(v.opening)
 	v.opening = nil
 	closed := v.closed
 	v.mu.Unlock()
+	s.makeRoom()
 	switch {
 	case closed:
 	case err == nil && before != nil:
@@ -202,15 +321,16 @@ func (s *vaults) openInTurn(t backup.TenantID) (v *vault.Vault, err error) {
 	return v, nil
 }
 
-// openAll opens all vaults, and waits a little for them. Of each that is not
-// open then there is a line in the log.
+// openAll opens the vaults, as many as are kept open, and waits a little for them. Of
+// each that is not open then there is a line in the log.
 func (s *vaults) openAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
-	for _, t := range s.order {
+	first := s.order[:min(len(s.order), s.most)]
+	for _, t := range first {
 		s.begin(s.of[t])
 	}
-	for _, t := range s.order {
+	for _, t := range first {
 		_, err := s.get(ctx, t)
 		if errors.Is(err, errOpening) || errors.Is(err, context.DeadlineExceeded) {
 			s.log.Warn("the vault of a tenant has not opened yet; the server starts without it", "tenant", t)
@@ -225,7 +345,7 @@ func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 	defer cancel()
 	looks := map[backup.TenantID]<-chan struct{}{}
 	for t, v := range s.of {
-		s.begin(v)
+		s.beginFirst(v)
 		looks[t] = v.look(s.there)
 	}
 	wrong := map[backup.TenantID]error{}
@@ -246,7 +366,7 @@ func (s *vaults) trouble(ctx context.Context, t backup.TenantID) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
-	s.begin(v)
+	s.beginFirst(v)
 	return v.state(seen(ctx, v.look(s.there)))
 }
 
@@ -268,7 +388,7 @@ func (v *tenantVault) state(seen bool) error {
 	switch {
 	case v.vault == nil && v.err != nil:
 		return v.err
-	case v.vault == nil:
+	case v.vault == nil && v.rests == nil:
 		return errOpening
 	case !seen && v.looking != nil: // another's look may have begun since
 		return fmt.Errorf("%w: it does not answer", vault.ErrStorage)
@@ -327,8 +447,8 @@ func (s *vaults) close(ctx context.Context) error {
 	left := map[backup.TenantID]bool{}
 	for t, v := range s.of {
 		v.mu.Lock()
-		open := v.vault
-		v.vault, v.err, v.closed = nil, errors.New("the server stops"), true
+		open := s.letGo(v)
+		v.err, v.closed = errors.New("the server stops"), true
 		v.mu.Unlock()
 		if open != nil {
 			left[t] = true

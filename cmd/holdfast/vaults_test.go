@@ -313,6 +313,77 @@ func TestVaultsCloseWhileOneOpens(t *testing.T) {
 	}
 }
 
+// A process keeps a few vaults open: who has been used by nobody for longest makes
+// room, and is none the worse for it.
+func TestVaultsThatNobodyUsesMakeRoom(t *testing.T) {
+	dir := t.TempDir()
+	tenants := []backup.TenantID{"a", "b", "c", "d"}
+	opens := map[backup.TenantID]int{}
+	var mu sync.Mutex
+	s := newVaults(tenants, func(backup.TenantID) string { return dir }, testLog(t), func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
+		mu.Lock()
+		opens[t]++
+		mu.Unlock()
+		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: filepath.Join(dir, string(t)), Create: true, Password: "p", State: filepath.Join(dir, "state", string(t))})
+	})
+	t.Cleanup(func() { s.close(context.Background()) })
+	s.most = 2
+	open := func(want string) {
+		t.Helper()
+		var open string
+		for range 10_000 { // room is made beside
+			open = ""
+			for _, t := range tenants {
+				v := s.of[t]
+				v.mu.Lock()
+				if v.vault != nil {
+					open += string(t)
+				}
+				v.mu.Unlock()
+			}
+			if open == want {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Errorf("open are %q, want %q", open, want)
+	}
+	// use has a vault used until end is called.
+	use := func(tenant backup.TenantID) (v *vault.Vault, end func()) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		v, err := s.get(ctx, tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Points(ctx, vault.DriveKey{Tenant: tenant, Drive: "d"}); err != nil {
+			t.Fatalf("%s is given out and cannot be used: %v", tenant, err)
+		}
+		return v, cancel
+	}
+	first, _ := use("a")
+	for _, other := range tenants[1:] {
+		_, end := use(other)
+		end()
+		open("a" + string(other))
+	}
+	open("ad") // the one in use and the last
+	if again, err := s.get(t.Context(), "a"); err != nil || again != first || opens["a"] != 1 {
+		t.Errorf("one in use was opened anew: %v", err)
+	}
+	if wrong := s.unusable(t.Context()); len(wrong) > 0 {
+		t.Errorf("unusable = %v", wrong)
+	}
+	open("ad")
+	_, endB := use("b")
+	_, endC := use("c")
+	open("abc") // all that are in use
+	endB()
+	open("ac")
+	endC()
+	open("ac")
+}
+
 // A vault that a person has accepted in another's place is opened by a server that
 // has the other open.
 func TestAnAcceptedVaultIsOpened(t *testing.T) {

@@ -170,7 +170,6 @@ func TestFairClaimsAreCheapAmongMany(t *testing.T) {
 		r := jobs.NewRunner(jobs.RunnerConfig{Queue: q, Tenants: manyDue(t, db, q, 200, 100), Lease: -time.Second,
 			Work: map[jobs.Kind]jobs.Work{kind: {Workers: 8}}})
 		before := walked(t, db)
-		start := time.Now()
 		const rounds = 50
 		served := map[backup.TenantID]int{}
 		for range rounds {
@@ -181,9 +180,6 @@ func TestFairClaimsAreCheapAmongMany(t *testing.T) {
 			for _, j := range claimed {
 				served[j.Tenant]++
 			}
-		}
-		if each := time.Since(start) / rounds; each > 100*time.Millisecond {
-			t.Errorf("a claim took %v", each)
 		}
 		if read := walked(t, db) - before; read != 0 {
 			t.Errorf("claims walked the table, over %d rows", read)

@@ -884,16 +884,12 @@ func TestClaimingIsCheapAmongMany(t *testing.T) {
 		}
 		enqueue(t, db, q, spec("due"))
 		before := walked(t, db)
-		start := time.Now()
 		const rounds = 50
 		for range rounds {
 			claimed, err := q.Claim(ctx, kind, 5, -time.Second, "w") // lapsed at once
 			if err != nil || len(claimed) != 1 {
 				t.Fatal(claimed, err)
 			}
-		}
-		if each := time.Since(start) / rounds; each > 50*time.Millisecond {
-			t.Errorf("a claim took %v", each)
 		}
 		if read := walked(t, db) - before; read != 0 {
 			t.Errorf("claims walked the table, over %d rows", read)
