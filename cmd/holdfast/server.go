@@ -128,6 +128,9 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s.engine.Collectors()...)
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "holdfast_database_statements_total", Help: "Statements sent to the database.",
+	}, func() float64 { return float64(s.db.Statements()) }))
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 

@@ -31,7 +31,11 @@ type DB struct {
 	dialect Dialect
 	write   *sql.DB // on SQLite one connection, whose transactions begin immediate
 	read    *sql.DB // on PostgreSQL one that sorts only what it must
+	sent    *statementCount
 }
+
+// Statements returns how many statements were sent since the database was opened.
+func (db *DB) Statements() int64 { return db.sent.Load() }
 
 // Open opens the database that url names, "sqlite:/path/file.db" or
 // "postgres://…", and brings its schema up to date. A SQLite file that does not
@@ -97,6 +101,7 @@ func openSQLite(path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	sent := new(statementCount)
 	open := func(options url.Values, more ...string) (*sql.DB, error) {
 		options["_pragma"] = append([]string{
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), // first: the others may have to wait
@@ -105,7 +110,7 @@ func openSQLite(path string) (*DB, error) {
 			"foreign_keys(1)",
 		}, more...)
 		u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: options.Encode()}
-		return openStatements(u.String())
+		return openStatements(u.String(), sent)
 	}
 	write, err := open(url.Values{"_txlock": {"immediate"}})
 	if err != nil {
@@ -119,7 +124,7 @@ func openSQLite(path string) (*DB, error) {
 	n := max(4, 2*runtime.GOMAXPROCS(0))
 	read.SetMaxOpenConns(n)
 	read.SetMaxIdleConns(n)
-	return &DB{SQLite, write, read}, nil
+	return &DB{SQLite, write, read, sent}, nil
 }
 
 // maxPostgresConns is how many connections a process keeps, half of them for
@@ -144,6 +149,8 @@ func openPostgres(url string) (*DB, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "holdfast"
 	}
+	sent := new(statementCount)
+	config.Tracer = sent
 	pool := func(config *pgx.ConnConfig) *sql.DB {
 		pool := stdlib.OpenDB(*config)
 		pool.SetMaxOpenConns(maxPostgresConns / 2)
@@ -157,7 +164,7 @@ func openPostgres(url string) (*DB, error) {
 	reading := config.Copy()
 	reading.RuntimeParams["enable_sort"] = "off"
 	reading.RuntimeParams["enable_incremental_sort"] = "off"
-	return &DB{Postgres, pool(config), pool(reading)}, nil
+	return &DB{Postgres, pool(config), pool(reading), sent}, nil
 }
 
 // Dialect says which database db is.

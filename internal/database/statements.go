@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"slices"
+	"sync/atomic"
 
+	"github.com/jackc/pgx/v5"
 	"modernc.org/sqlite"
 )
 
@@ -16,22 +18,37 @@ const keptStatements = 256
 // openStatements opens a pool of SQLite connections that prepare each text once
 // and use it again, as pgx does on PostgreSQL: to parse a short statement and to
 // plan it takes a third of its time.
-func openStatements(dsn string) (*sql.DB, error) {
+func openStatements(dsn string, sent *statementCount) (*sql.DB, error) {
 	c, err := sqlite.NewConnector(dsn)
 	if err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(statements{c}), nil
+	return sql.OpenDB(statements{c, sent}), nil
 }
 
-type statements struct{ driver.Connector }
+// A statementCount counts statements that are sent to a database.
+type statementCount struct{ atomic.Int64 }
+
+// TraceQueryStart is called by pgx.
+func (n *statementCount) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	n.Add(1)
+	return ctx
+}
+
+// TraceQueryEnd is called by pgx.
+func (n *statementCount) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+type statements struct {
+	driver.Connector
+	sent *statementCount
+}
 
 func (s statements) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := s.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &statementConn{sqliteConn: c.(sqliteConn), idle: map[string]driver.Stmt{}}, nil
+	return &statementConn{sqliteConn: c.(sqliteConn), sent: s.sent, idle: map[string]driver.Stmt{}}, nil
 }
 
 // sqliteConn is what a connection of the driver can do.
@@ -48,6 +65,7 @@ type sqliteConn interface {
 // work is not among the idle, so that a text may run twice at a time.
 type statementConn struct {
 	sqliteConn
+	sent  *statementCount
 	idle  map[string]driver.Stmt
 	texts []string // of the idle, the longest unused first
 }
@@ -81,6 +99,7 @@ func (c *statementConn) give(text string, s driver.Stmt, fine bool) error {
 }
 
 func (c *statementConn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	c.sent.Add(1)
 	s, err := c.take(ctx, text)
 	if err != nil {
 		return nil, err
@@ -93,6 +112,7 @@ func (c *statementConn) ExecContext(ctx context.Context, text string, args []dri
 }
 
 func (c *statementConn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	c.sent.Add(1)
 	s, err := c.take(ctx, text)
 	if err != nil {
 		return nil, err

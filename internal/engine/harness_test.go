@@ -44,7 +44,8 @@ type world struct {
 	catalog *catalog.Catalog
 	vault   *vault.Vault
 	source  *drive.Client
-	url     string // of the source
+	url     string       // of the source
+	http    *http.Client // that calls it; nil for the client's own
 	engine  *Engine
 	log     *syncBuffer
 
@@ -139,6 +140,7 @@ func (w *world) connect(url string) {
 	t := w.t
 	var err error
 	w.source = drive.New(drive.Config{
+		HTTP:  w.http,
 		Graph: url + "/v1.0", Authority: url, Tenant: w.tenant, ClientID: testApp, Secret: testSecret,
 		Clock: func() time.Time { return time.Now().Add(time.Duration(w.wait.Load())) },
 		Sleep: func(ctx context.Context, d time.Duration) error { w.wait.Add(int64(d)); return ctx.Err() },
