@@ -44,6 +44,9 @@ soak: ## a million random actions on drives, backups and restores, against a mod
 conformance: ## drive a server with Microsoft's own Go and JavaScript clients (minutes to build at first)
 	cd conformance && go vet ./... && go test -timeout 20m -count=1 ./...
 
+rclone: ## run rclone's own tests of its onedrive backend against a simulated tenant (minutes to build at first)
+	cd conformance/rclone && go vet ./... && go test -timeout 20m -count=1 ./...
+
 lint: ## gofmt, vet and staticcheck; each finding is an error
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
 	go vet ./...
@@ -58,4 +61,4 @@ fuzz: ## run each fuzz target for FUZZTIME
 		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
 	done
 
-.PHONY: help demo dev build test soak conformance lint bench fuzz
+.PHONY: help demo dev build test soak conformance rclone lint bench fuzz

@@ -362,9 +362,6 @@ func (s *Service) invite(r *request, p place, t target) error {
 		if err != nil {
 			return err
 		}
-		if one.User == string(p.user.ID) {
-			return badRequest("The item is the recipient's own: nothing can be shared with its owner.").because("sharingFailed")
-		}
 		one.Role, one.Expires, one.Password, one.At = role, expires, in.Password != "", s.clock().UnixNano()
 		if one.Email != "" {
 			one.Link = linkOf(role)
@@ -382,6 +379,10 @@ func (s *Service) invite(r *request, p place, t target) error {
 				own.Alone = true
 			}
 			for _, one := range wanted {
+				if one.User == string(p.user.ID) { // who may do everything as it is
+					list = append(list, permissionViews(p, it)[0])
+					continue
+				}
 				at := slices.IndexFunc(own.Shares, func(s share) bool {
 					return s.User == one.User && strings.EqualFold(s.Email, one.Email) && (one.User != "" || s.Email != "")
 				})

@@ -88,13 +88,18 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("shared with nobody, the folder is %s", a.raw)
 	}
 
+	// The owner may do everything as it is.
+	if a := w.must(200, "POST", folder+"/invite", object{"recipients": []object{{"email": amala}}, "roles": []string{"write"}}); values(a, "id")[0] != "owner" {
+		t.Errorf("inviting the owner answers %s", a.raw)
+	}
+	expect(folder, amala+" owner")
+
 	for name, in := range map[string]object{
 		"nobody":      {"recipients": []object{}, "roles": []string{"read"}},
 		"no role":     {"recipients": []object{{"email": conrad}}, "roles": []string{}},
 		"an owner":    {"recipients": []object{{"email": conrad}}, "roles": []string{"owner"}},
 		"no address":  {"recipients": []object{{"email": "conrad"}}, "roles": []string{"read"}},
 		"an unknown":  {"recipients": []object{{"objectId": "00000000-0000-0000-0000-000000000001"}}, "roles": []string{"read"}},
-		"the owner":   {"recipients": []object{{"email": amala}}, "roles": []string{"read"}},
 		"a long text": {"recipients": []object{{"email": conrad}}, "roles": []string{"read"}, "message": strings.Repeat("x", 2001)},
 	} {
 		if a := w.do("POST", folder+"/invite", in); a.status != 400 {
