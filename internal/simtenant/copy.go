@@ -61,7 +61,7 @@ func (d *drive) collect(ctx context.Context, it *item) (node, error) {
 			return n, err
 		}
 		one, err := d.collect(ctx, child)
-		if e, ok := errors.AsType[*refusal](err); ok && e.status == http.StatusNotFound {
+		if notFound(err) {
 			continue // gone meanwhile
 		}
 		n.below = append(n.below, one) // what it staged is let go with the rest

@@ -286,6 +286,11 @@ func (s *Service) routeSites(r *request, rest string) error {
 // routeDrive serves r.place and what is in it.
 func (s *Service) routeDrive(r *request, rest string) (err error) {
 	rest = strings.TrimSuffix(rest, "/")
+	if first, below := word(rest); first == "special" {
+		if rest, err = r.special(below); err != nil {
+			return err
+		}
+	}
 	first, _, _ := strings.Cut(strings.ToLower(rest), "/")
 	if !strings.HasPrefix(first, "root") && !strings.HasPrefix(first, "items") {
 		return s.dispatch(r, "{drive}", rest)

@@ -207,7 +207,7 @@ func (s *Service) listDrives(r *request, here site) error {
 	list := []any{}
 	for _, p := range all {
 		v, err := s.describe(r.Context(), p, names)
-		if e, ok := errors.AsType[*refusal](err); ok && e.status == http.StatusNotFound {
+		if notFound(err) {
 			continue // removed meanwhile
 		}
 		if err != nil {

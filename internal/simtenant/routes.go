@@ -72,6 +72,11 @@ func init() {
 		{"PUT", "{item}/content", "Uploads a file of less than 250 MB in one request.", "", ofOne, writeFiles, item((*Service).putContent)},
 		{"POST", "{item}/createUploadSession", "Begins an upload in fragments, with resumption, deferred commit and conflict behaviour.", "", "", writeFiles, item((*Service).createUpload)},
 
+		{"GET", "{item}/search", "The items below a folder whose names hold every word, as in search(q='a text').", "Contents, and what others shared.", ofList, readFiles, item((*Service).search)},
+		{"GET", "{drive}/search", "The same of the whole drive.", "", ofList, readFiles, item((*Service).search)},
+		{"GET", "{drive}/recent", "The files that changed last.", "What the owner only opened.", "select top", readFiles, onDrive((*Service).recent)},
+		{"GET", "{drive}/sharedWithMe", "What others shared with the drive's owner, as remoteItem.", "Links.", ofOne, readFiles, onDrive((*Service).sharedWithMe)},
+
 		{"GET", "{item}/versions", "The contents that a file had before uploads replaced them, the newest first.", "What other programs overwrote on disk.", ofOne, readFiles, item((*Service).listVersions)},
 		{"GET", "{item}/versions/{version}", "One of them.", "", ofOne, readFiles, item((*Service).getVersion)},
 		{"GET", "{item}/versions/{version}/content", "Its bytes. Those of the current version are had at the file.", "", "", readFiles, item((*Service).getVersionContent)},

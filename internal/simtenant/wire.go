@@ -26,6 +26,12 @@ type refusal struct {
 
 func (e *refusal) Error() string { return fmt.Sprintf("%d %s: %s", e.status, e.code, e.message) }
 
+// notFound reports whether err says that what was asked for is not there.
+func notFound(err error) bool {
+	e, ok := errors.AsType[*refusal](err)
+	return ok && e.status == http.StatusNotFound
+}
+
 func fail(status int, code, message string) *refusal {
 	return &refusal{status: status, code: code, message: message}
 }
