@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -13,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,7 +26,7 @@ import (
 	"holdfast/internal/backup"
 )
 
-// graphAudience is the resource that every token is for.
+// graphAudience is the resource that nearly every token is for.
 const graphAudience = "https://graph.microsoft.com"
 
 // tokenLife is how long a token is good for.
@@ -94,7 +94,7 @@ func (k *signer) jwk(issuer string) map[string]any {
 	}
 }
 
-// claims are those of a token for Graph.
+// claims are those of an access token.
 type claims struct {
 	jwt.RegisteredClaims
 	Version         string   `json:"ver"`
@@ -138,6 +138,19 @@ func (s *Service) entra(w http.ResponseWriter, r *http.Request) bool {
 		serve = s.serveLogout
 	case "v2.0/.well-known/openid-configuration":
 		serve = s.serveDiscovery
+	case "oauth2/v2.0/devicecode":
+		method, serve = http.MethodPost, s.serveDevice
+	case "oauth2/deviceauth":
+		serve = s.serveDeviceAuth
+	case "userinfo":
+		if name != "oidc" {
+			return false
+		}
+		serve = s.serveUserInfo
+	case "adminconsent", "v2.0/adminconsent":
+		serve = s.serveConsent
+	case "oauth2/nativeclient":
+		serve = s.serveNative
 	case "discovery/instance":
 		serve = s.serveInstance
 	case "discovery/v2.0/keys", "discovery/keys":
@@ -178,12 +191,12 @@ func (s *Service) serveDiscovery(w http.ResponseWriter, r *http.Request, name st
 		"end_session_endpoint":                  base + "/oauth2/v2.0/logout",
 		"jwks_uri":                              base + "/discovery/v2.0/keys",
 		"userinfo_endpoint":                     originOf(r) + "/oidc/userinfo",
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		"response_modes_supported":              []string{"query", "fragment", "form_post"},
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
 		"response_types_supported":              []string{"code"},
-		"grant_types_supported":                 []string{"authorization_code", "refresh_token", "client_credentials", "password"},
+		"grant_types_supported":                 grants,
 		"code_challenge_methods_supported":      []string{"S256"},
 		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
 		"claims_supported":                      []string{"iss", "sub", "aud", "exp", "iat", "nbf", "tid", "oid", "appid", "azp", "roles", "scp", "name", "upn"},
@@ -223,122 +236,216 @@ func (s *Service) serveInstance(w http.ResponseWriter, r *http.Request, name str
 	})
 }
 
-// serveToken gives a token to an application by its secret: for itself, for a
-// user who signed in, or, which only a development tenant does, for a named user
-// by any password.
+// An entraError is a refusal of Entra, in the form of its own.
+type entraError struct {
+	status int
+	kind   string // OAuth's error
+	code   int    // of the AADSTS code
+	text   string
+}
+
+func (e *entraError) Error() string { return fmt.Sprintf("AADSTS%d: %s", e.code, e.text) }
+
+func refuse(status int, kind string, code int, text string) error {
+	return &entraError{status, kind, code, text}
+}
+
+// invalidGrant refuses what a token is asked for with.
+func invalidGrant(code int, text string) error {
+	return refuse(http.StatusBadRequest, "invalid_grant", code, text)
+}
+
+// The ways to get a token.
+const (
+	byItself   = "client_credentials"
+	byPassword = "password"
+	byCode     = "authorization_code"
+	byRefresh  = "refresh_token"
+	byDevice   = "urn:ietf:params:oauth:grant-type:device_code"
+	onBehalf   = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+)
+
+var grants = []string{byItself, byPassword, byCode, byRefresh, byDevice, onBehalf}
+
+// A tokenRequest is a request for a token, as far as it was understood.
+type tokenRequest struct {
+	*http.Request
+	form   url.Values
+	tenant *tenant
+	app    *App
+	proof  string // how the application proved who it is: 0 not at all, 1 by its secret, 2 by its certificate
+}
+
+// serveToken gives a token to an application: for itself, for a user who signed
+// in, for a user who called it, or, which only a development tenant does, for a
+// named user by any password.
 func (s *Service) serveToken(w http.ResponseWriter, r *http.Request, name string) {
 	w.Header().Set("Cache-Control", "no-store")
-	t := s.tenants[name]
-	if t == nil {
-		s.tokenError(w, http.StatusBadRequest, "invalid_request", 90002, "There is no tenant "+quoted(name)+" here. Check the tenant id in the address.")
-		return
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	answer, err := s.token(r, name)
+	if err != nil {
+		s.refuseToken(w, err)
+		return
+	}
+	reply(w, http.StatusOK, answer)
+}
+
+func (s *Service) refuseToken(w http.ResponseWriter, err error) {
+	e, ok := errors.AsType[*entraError](err)
+	if !ok {
+		s.log.Error("a token could not be given", "err", err)
+		e = &entraError{http.StatusInternalServerError, "server_error", 90033, "The token could not be made."}
+	}
+	s.tokenError(w, e.status, e.kind, e.code, e.text)
+}
+
+// tokenForm reads a form, and which tenant and application it is about. Where the
+// address names no tenant, the tenant is nil and the application not looked for.
+func (s *Service) tokenForm(r *http.Request, name string) (q tokenRequest, id, secret string, err error) {
+	t := s.tenants[name]
+	if t == nil && !shared(name) {
+		return q, "", "", refuse(http.StatusBadRequest, "invalid_request", 90002, "There is no tenant "+quoted(name)+" here. Check the tenant id in the address.")
+	}
 	if err := r.ParseForm(); err != nil {
-		s.tokenError(w, http.StatusBadRequest, "invalid_request", 90015, "The body is not a form.")
-		return
+		return q, "", "", refuse(http.StatusBadRequest, "invalid_request", 90015, "The body is not a form.")
 	}
-	form := r.PostForm
-	grant := form.Get("grant_type")
-	if grant == "" {
-		s.tokenError(w, http.StatusBadRequest, "invalid_request", 900144, "The body must contain the parameter 'grant_type'.")
-		return
-	}
-	switch grant {
-	case "client_credentials", "password", "authorization_code", "refresh_token":
-	default:
-		s.tokenError(w, http.StatusBadRequest, "unsupported_grant_type", 70003, "This tenant gives tokens for 'authorization_code', 'refresh_token', 'client_credentials' and 'password' only.")
-		return
-	}
-	id, secret := form.Get("client_id"), form.Get("client_secret")
+	q = tokenRequest{Request: r, form: r.PostForm, tenant: t}
+	id, secret = q.form.Get("client_id"), q.form.Get("client_secret")
 	if user, password, ok := r.BasicAuth(); ok {
 		// Both halves are form-encoded before they are joined; a half that
 		// does not decode was sent as it is.
 		id, secret = unescaped(user), unescaped(password)
 	}
-	if id == "" {
-		s.tokenError(w, http.StatusBadRequest, "invalid_request", 900144, "The body must contain the parameter 'client_id'.")
-		return
+	return q, id, secret, nil
+}
+
+func (s *Service) token(r *http.Request, name string) (map[string]any, error) {
+	q, id, secret, err := s.tokenForm(r, name)
+	if err != nil {
+		return nil, err
 	}
-	if secret == "" {
-		s.tokenError(w, http.StatusUnauthorized, "invalid_client", 7000218, "The body must contain the parameter 'client_secret'.")
-		return
+	grant := q.form.Get("grant_type")
+	switch {
+	case grant == "":
+		return nil, refuse(http.StatusBadRequest, "invalid_request", 900144, "The body must contain the parameter 'grant_type'.")
+	case !slices.Contains(grants, grant):
+		return nil, refuse(http.StatusBadRequest, "unsupported_grant_type", 70003, "This tenant gives tokens for "+strings.Join(grants, ", ")+" only.")
+	case id == "":
+		return nil, refuse(http.StatusBadRequest, "invalid_request", 900144, "The body must contain the parameter 'client_id'.")
 	}
-	app := t.apps[strings.ToLower(id)]
-	if app == nil {
-		s.tokenError(w, http.StatusBadRequest, "unauthorized_client", 700016, "There is no application "+quoted(id)+" in the tenant "+t.DisplayName+".")
-		return
+	if q.tenant == nil {
+		// Of all tenants it is that of who signs in.
+		if q.tenant = s.tenantOf(grant, q.form); q.tenant == nil {
+			return nil, refuse(http.StatusBadRequest, "invalid_request", 50059, "No tenant-identifying information is in the request. Name the tenant in the address.")
+		}
 	}
-	want, got := sha256.Sum256([]byte(app.Secret)), sha256.Sum256([]byte(secret))
-	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-		s.tokenError(w, http.StatusUnauthorized, "invalid_client", 7000215, "The client secret is wrong.")
-		return
+	t := q.tenant
+	if q.app = t.app(id); q.app == nil || q.app.foreign && (grant == byItself || grant == onBehalf || grant == byPassword) {
+		return nil, refuse(http.StatusBadRequest, "unauthorized_client", 700016, "There is no application "+quoted(id)+" in the tenant "+t.DisplayName+".")
 	}
-	scopes := parseScopes(form.Get("scope"))
-	if scopes.foreign != "" {
-		s.tokenError(w, http.StatusBadRequest, "invalid_resource", 500011, "The resource "+quoted(scopes.foreign)+" is not known in this tenant. Ask for "+graphAudience+".")
-		return
+	app := q.app
+	if q.proof, err = s.prove(q, secret); err != nil {
+		return nil, err
+	}
+	if q.proof == "0" && (grant == byItself || grant == onBehalf) {
+		return nil, refuse(http.StatusUnauthorized, "invalid_client", 7000218, "The body must contain the parameter 'client_assertion' or 'client_secret'.")
 	}
 	now := s.clock()
 	principal := guidText(derive("servicePrincipal", string(t.ID), app.AppID))
 	c := claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: s.issuer(r, string(t.ID)), Subject: principal, Audience: jwt.ClaimStrings{graphAudience},
+			Issuer: s.issuer(r, string(t.ID)), Subject: principal,
 			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now.Add(-5 * time.Minute)),
 			ExpiresAt: jwt.NewNumericDate(now.Add(tokenLife)),
 		},
-		Version: "1.0", Tenant: string(t.ID), Object: principal, AppID: app.AppID, AppKind: "1",
+		Version: "1.0", Tenant: string(t.ID), Object: principal, AppID: app.AppID, AppKind: q.proof,
 		AuthorizedParty: app.AppID, AppDisplayName: app.DisplayName, IDType: "app",
 		TokenID: strings.ToLower(rand.Text()),
 	}
 	answer := map[string]any{"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599}
-	if grant == "client_credentials" {
+	var in signIn
+	if grant != byItself {
+		if in, err = s.signedIn(q, grant); err != nil {
+			return nil, err
+		}
+		if q.form.Get("scope") == "" {
+			q.form.Set("scope", in.scope)
+		}
+	}
+	scopes, err := s.parseScopes(q)
+	if err != nil {
+		return nil, err
+	}
+	c.Audience = jwt.ClaimStrings{scopes.resource}
+	if grant == byItself {
 		if !scopes.all || len(scopes.names) > 0 {
-			s.tokenError(w, http.StatusBadRequest, "invalid_scope", 1002012, "An application asks for the scope '"+graphAudience+"/.default'.")
-			return
+			return nil, refuse(http.StatusBadRequest, "invalid_scope", 1002012, "An application asks for the scope '"+graphAudience+"/.default'.")
 		}
 		c.Roles = app.Roles
 	} else {
-		u, ok := s.signedIn(w, r, t, app)
-		if !ok {
-			return
+		u := t.users[in.user]
+		if u == nil {
+			return nil, invalidGrant(50034, "The user is gone.")
 		}
-		if scopes.all || len(scopes.names) == 0 {
-			scopes.names = app.Roles
+		granted, err := app.grants(scopes)
+		if err != nil {
+			return nil, err
 		}
-		for _, name := range scopes.names {
-			if !slices.ContainsFunc(app.Roles, func(role string) bool { return strings.EqualFold(role, name) }) {
-				s.tokenError(w, http.StatusBadRequest, "invalid_grant", 65001, "The application was not granted the permission "+quoted(name)+". Add it to the roles of the application in the tenant file.")
-				return
-			}
-		}
-		c.Scopes, c.IDType = strings.Join(scopes.names, " "), "user"
+		c.Scopes, c.IDType = strings.Join(granted, " "), "user"
 		c.Object, c.Subject = string(u.ID), guidText(derive("subject", app.AppID, string(u.ID)))
 		c.Name, c.UPN, c.UniqueName = u.DisplayName, u.UserPrincipalName, u.UserPrincipalName
 		answer["scope"] = c.Scopes
-		if !s.identify(w, r, answer, t, app, u) {
-			return
+		if err := s.identify(q, answer, in, u); err != nil {
+			return nil, err
 		}
 	}
-	text, ok := s.signed(w, c)
-	if !ok {
-		return
-	}
-	answer["access_token"] = text
-	reply(w, http.StatusOK, answer)
+	answer["access_token"], err = s.signed(c)
+	return answer, err
 }
 
-// signed is a token of claims. If it cannot be made, it answers so and reports
-// false.
-func (s *Service) signed(w http.ResponseWriter, c jwt.Claims) (string, bool) {
+// tenantOf finds the tenant of a request that names none: that of who signed in.
+// What nobody signed in with is looked at in any tenant, to be refused there.
+func (s *Service) tenantOf(grant string, form url.Values) *tenant {
+	id := ""
+	switch grant {
+	case byCode:
+		s.signIns.Lock()
+		defer s.signIns.Unlock()
+		id = s.signIns.codes[form.Get("code")].tenant
+	case byDevice:
+		s.signIns.Lock()
+		defer s.signIns.Unlock()
+		if d := s.signIns.devices[form.Get("device_code")]; d != nil {
+			id = d.tenant
+		}
+	case byRefresh:
+		var c refreshClaims
+		jwt.NewParser().ParseUnverified(form.Get("refresh_token"), &c) // it is verified later
+		id = c.Tenant
+	case onBehalf:
+		var c claims
+		jwt.NewParser().ParseUnverified(form.Get("assertion"), &c)
+		id = c.Tenant
+	case byPassword:
+		_, id, _ = strings.Cut(strings.ToLower(form.Get("username")), "@")
+	default:
+		return nil
+	}
+	if t := s.tenants[id]; t != nil {
+		return t
+	}
+	return s.byOrder[0]
+}
+
+// signed is a token of claims.
+func (s *Service) signed(c jwt.Claims) (string, error) {
 	token := jwt.NewWithClaims(jwt.SigningMethodRS256, c)
 	token.Header["kid"], token.Header["x5t"] = s.key().kid, s.key().kid
 	text, err := token.SignedString(s.key().key)
 	if err != nil {
-		s.log.Error("a token could not be signed", "err", err)
-		s.tokenError(w, http.StatusInternalServerError, "server_error", 90033, "The token could not be signed.")
+		return "", fmt.Errorf("sign a token: %w", err)
 	}
-	return text, err == nil
+	return text, nil
 }
 
 func unescaped(s string) string {
@@ -350,27 +457,33 @@ func unescaped(s string) string {
 
 // scopes are what a token request asks for.
 type scopes struct {
-	all     bool     // .default
-	names   []string // permissions by name
-	foreign string   // a resource that is not Graph
+	resource string   // what the token is to be for
+	all      bool     // .default
+	names    []string // permissions by name
 }
 
-// parseScopes reads a scope parameter. A name without a resource means Graph;
-// OpenID's own scopes ask nothing of Graph and are left out.
-func parseScopes(text string) (out scopes) {
-	for _, f := range strings.Fields(text) {
-		switch f {
-		case "openid", "profile", "email", "offline_access":
+// openIDScopes ask nothing of a resource.
+var openIDScopes = []string{"openid", "profile", "email", "offline_access"}
+
+// parseScopes reads a scope parameter. A name without a resource means Graph. A
+// token is for one resource only.
+func (s *Service) parseScopes(q tokenRequest) (out scopes, err error) {
+	for _, f := range strings.Fields(q.form.Get("scope")) {
+		if slices.Contains(openIDScopes, f) {
 			continue
 		}
+		resource := graphAudience
 		if i := strings.LastIndex(f, "/"); i >= 0 {
-			switch strings.TrimSuffix(f[:i], "/") { // a double slash before the name is customary
-			case graphAudience, "00000003-0000-0000-c000-000000000000":
-			default:
-				out.foreign = f[:i]
+			asked := strings.TrimSuffix(f[:i], "/") // a double slash before the name is customary
+			if resource = s.resource(q, asked); resource == "" {
+				return out, refuse(http.StatusBadRequest, "invalid_resource", 500011, "The resource "+quoted(asked)+" is not known in this tenant. Ask for "+graphAudience+".")
 			}
 			f = f[i+1:]
 		}
+		if out.resource != "" && out.resource != resource {
+			return out, refuse(http.StatusBadRequest, "invalid_scope", 28000, "A token is for one resource, and the scopes name two: "+out.resource+" and "+resource+".")
+		}
+		out.resource = resource
 		switch f {
 		case ".default":
 			out.all = true
@@ -379,7 +492,70 @@ func parseScopes(text string) (out scopes) {
 			out.names = append(out.names, f)
 		}
 	}
-	return out
+	if out.resource == "" {
+		out.resource = graphAudience
+	}
+	return out, nil
+}
+
+// graphNames are the names of Graph as a resource, in all clouds.
+var graphNames = []string{
+	graphAudience, "00000003-0000-0000-c000-000000000000", "https://graph.microsoft.us", "https://dod-graph.microsoft.us",
+	"https://microsoftgraph.chinacloudapi.cn",
+}
+
+// resource is what a token for what is asked for names as its audience: Graph,
+// SharePoint's hosts, a host by which this server is reached, or an application
+// of the tenant. It is empty for any other.
+func (s *Service) resource(q tokenRequest, asked string) string {
+	asked = strings.ToLower(asked)
+	if slices.Contains(graphNames, asked) {
+		return graphAudience
+	}
+	if slices.Contains(q.tenant.sharePoint(), asked) || slices.Contains(ownOrigins(q.Request), asked) {
+		return asked
+	}
+	if id := strings.TrimPrefix(asked, "api://"); q.tenant.apps[id] != nil {
+		return asked
+	}
+	return ""
+}
+
+// sharePoint are the resources that the tenant's sites are.
+func (t *tenant) sharePoint() []string {
+	return []string{"https://" + t.name + "-my.sharepoint.com", "https://" + t.name + ".sharepoint.com"}
+}
+
+// ownOrigins are the origins by which this server is reached: that of the
+// request, and this machine by its other name.
+func ownOrigins(r *http.Request) []string {
+	here := originOf(r)
+	if other := otherName(r.Host); other != "" {
+		scheme, _, _ := strings.Cut(here, "://")
+		return []string{here, scheme + "://" + other}
+	}
+	return []string{here}
+}
+
+// otherName is the other name of this machine, with the port of host, where host
+// is one.
+func otherName(host string) string {
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		name, port = host, ""
+	}
+	switch strings.ToLower(name) {
+	case "localhost":
+		name = "127.0.0.1"
+	case "127.0.0.1":
+		name = "localhost"
+	default:
+		return ""
+	}
+	if port == "" {
+		return name
+	}
+	return net.JoinHostPort(name, port)
 }
 
 // quoted is s for use in a message: short, and without anything but print.
@@ -411,37 +587,67 @@ type caller struct {
 	app    *App
 	user   *User // nil when an application acts for itself
 	may    []string
+	by     string // how the application proved who it is; see tokenRequest
 }
 
-// authenticate returns the caller that the request's token names.
+// authenticate returns the caller that the token of a request to Graph names.
 func (s *Service) authenticate(r *http.Request) (caller, error) {
+	who, audience, err := s.bearer(r)
+	if err != nil {
+		return caller{}, err
+	}
+	if audience == graphAudience || audience == originOf(r) || onSharePoint(r) && slices.Contains(who.tenant.sharePoint(), audience) {
+		return who, nil
+	}
+	return caller{}, wrongAudience(audience)
+}
+
+// onSharePoint reports whether a request is to SharePoint's own front.
+func onSharePoint(r *http.Request) bool {
+	return strings.HasPrefix(strings.ToLower(r.URL.Path), "/_api/") || strings.HasSuffix(strings.ToLower(r.Host), ".sharepoint.com")
+}
+
+func wrongAudience(audience string) error {
+	return fail(http.StatusUnauthorized, "InvalidAuthenticationToken", "Access token validation failure. Invalid audience: the token is for "+quoted(audience)+".")
+}
+
+// bearer returns the caller that a request's token names, and what the token is
+// for.
+func (s *Service) bearer(r *http.Request) (who caller, audience string, err error) {
 	kind, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	text = strings.TrimSpace(text)
 	if !strings.EqualFold(kind, "Bearer") || text == "" {
-		return caller{}, fail(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is missing. Send it as 'Authorization: Bearer …'.")
+		return caller{}, "", fail(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is missing. Send it as 'Authorization: Bearer …'.")
 	}
-	var c claims
-	_, err := jwt.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &s.key().key.PublicKey, nil },
-		jwt.WithValidMethods([]string{"RS256"}), jwt.WithAudience(graphAudience),
-		jwt.WithExpirationRequired(), jwt.WithTimeFunc(s.clock))
+	c, err := s.accessToken(text)
 	if err != nil {
 		message := "The access token was not issued here, or is damaged. Ask the token endpoint for a new one."
 		if errors.Is(err, jwt.ErrTokenExpired) {
 			message = "The access token has expired. Ask the token endpoint for a new one."
 		}
-		return caller{}, fail(http.StatusUnauthorized, "InvalidAuthenticationToken", message)
+		return caller{}, "", fail(http.StatusUnauthorized, "InvalidAuthenticationToken", message)
 	}
-	who := caller{tenant: s.tenants[c.Tenant], may: c.Roles}
+	who = caller{tenant: s.tenants[c.Tenant], may: c.Roles, by: c.AppKind}
 	if who.tenant != nil {
-		who.app = who.tenant.apps[c.AppID]
+		who.app = who.tenant.app(c.AppID)
 		if c.IDType == "user" {
 			who.user, who.may = who.tenant.users[c.Object], strings.Fields(c.Scopes)
 		}
 	}
 	if who.tenant == nil || who.app == nil || c.IDType == "user" && who.user == nil {
-		return caller{}, fail(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is of a tenant, application or user that is gone.")
+		return caller{}, "", fail(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is of a tenant, application or user that is gone.")
 	}
-	return who, nil
+	return who, c.Audience[0], nil
+}
+
+// accessToken reads an access token that was given here. Other tokens are none.
+func (s *Service) accessToken(text string) (c claims, err error) {
+	_, err = jwt.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &s.key().key.PublicKey, nil },
+		jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(s.clock))
+	if err == nil && (c.IDType != "app" && c.IDType != "user" || len(c.Audience) != 1) {
+		err = errors.New("not an access token")
+	}
+	return c, err
 }
 
 // permission is what a route asks of its caller: one of the named roles.
@@ -453,8 +659,8 @@ type permission struct {
 var (
 	readUsers   = permission{"Authorization_RequestDenied", []string{"User.Read.All", "User.ReadBasic.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"}}
 	readGroups  = permission{"Authorization_RequestDenied", []string{"GroupMember.Read.All", "Group.Read.All", "Group.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"}}
-	readFiles   = permission{"accessDenied", []string{"Files.Read.All", "Files.ReadWrite.All", "Sites.Read.All", "Sites.ReadWrite.All", "Sites.Manage.All", "Sites.FullControl.All"}}
-	writeFiles  = permission{"accessDenied", []string{"Files.ReadWrite.All", "Sites.ReadWrite.All", "Sites.Manage.All", "Sites.FullControl.All"}}
+	readFiles   = permission{"accessDenied", []string{"Files.Read", "Files.ReadWrite", "Files.Read.All", "Files.ReadWrite.All", "Sites.Read.All", "Sites.ReadWrite.All", "Sites.Manage.All", "Sites.FullControl.All"}}
+	writeFiles  = permission{"accessDenied", []string{"Files.ReadWrite", "Files.ReadWrite.All", "Sites.ReadWrite.All", "Sites.Manage.All", "Sites.FullControl.All"}}
 	manageSites = permission{"accessDenied", []string{"Sites.Manage.All", "Sites.FullControl.All"}}
 )
 

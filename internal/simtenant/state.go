@@ -209,6 +209,7 @@ func (s *Service) letGo() error {
 	s.signIns.Lock()
 	defer s.signIns.Unlock()
 	clear(s.signIns.codes)
+	clear(s.signIns.devices)
 	s.monitors.Lock()
 	defer s.monitors.Unlock()
 	clear(s.monitors.byID)

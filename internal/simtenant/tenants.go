@@ -2,6 +2,7 @@ package simtenant
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -42,12 +43,18 @@ type Group struct {
 	Members     []backup.ObjectID `json:"members"`
 }
 
-// An App is an application with its secret and the permissions it was granted.
+// An App is an application with the permissions it was granted, and what it
+// proves by who it is: a secret, a certificate, or, where it runs on people's own
+// machines, nothing.
 type App struct {
-	AppID       string   `json:"appId"`
-	Secret      string   `json:"secret"`
-	DisplayName string   `json:"displayName"`
-	Roles       []string `json:"roles"`
+	AppID        string   `json:"appId"`
+	Secret       string   `json:"secret,omitempty"`
+	Certificates []string `json:"certificates,omitempty"` // in PEM
+	Public       bool     `json:"public,omitempty"`       // it may sign people in without a proof
+	DisplayName  string   `json:"displayName"`
+	Roles        []string `json:"roles"`
+
+	foreign bool // it is another publisher's
 }
 
 // ParseTenants reads a tenant file. Its error names all that is wrong, one
@@ -165,8 +172,15 @@ func validate(tenants []Tenant) error {
 		for j, a := range t.Apps {
 			what := fmt.Sprintf("%s.apps[%d]", what, j)
 			guid(apps, a.AppID, what)
-			if a.Secret == "" {
+			if a.Secret == "" && len(a.Certificates) == 0 && !a.Public {
 				wrong("%s: secret is empty", what)
+			}
+			for k, text := range a.Certificates {
+				if cert, err := certificate(text); err != nil {
+					wrong("%s.certificates[%d]: %w", what, k, err)
+				} else if _, ok := cert.PublicKey.(*rsa.PublicKey); !ok {
+					wrong("%s.certificates[%d]: its key is not an RSA key", what, k)
+				}
 			}
 		}
 	}
