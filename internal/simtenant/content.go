@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,13 +46,67 @@ func (s *Service) preauthorized(r *http.Request, what string) error {
 	return nil
 }
 
-func (s *Service) downloadURL(origin, driveID string, it *item) string {
-	return s.preauthenticated(origin, downloadPrefix, "download", driveID+"/"+it.id)
+// downloadURL is the address of a file's bytes, for a request to base.
+func (s *Service) downloadURL(r *http.Request, base string, p place, it *item) string {
+	if s.faults.options().retired() {
+		return base + "/drives/" + p.id() + "/items/" + it.id + "/contentStream"
+	}
+	return s.address(r, p, downloadPrefix, "download", p.id()+"/"+it.id, urlLife)
 }
 
-// preauthenticated makes a URL that opens by itself what it is about.
-func (s *Service) preauthenticated(origin, prefix, purpose, what string) string {
-	return origin + prefix + what + "?tempauth=" + url.QueryEscape(s.tempauth(purpose+" "+what, s.clock().Add(urlLife)))
+// address makes an address on the host of files, which opens by itself what it is
+// about unless that was retired.
+func (s *Service) address(r *http.Request, p place, prefix, purpose, what string, life time.Duration) string {
+	u := s.fileOrigin(r, p) + prefix + what
+	if s.faults.options().retired() {
+		return u
+	}
+	return u + "?tempauth=" + url.QueryEscape(s.tempauth(purpose+" "+what, s.clock().Add(life)))
+}
+
+// fileOrigin is where files are: at SharePoint's host, if Graph was reached by its
+// own name. On a machine of its own, files are where Graph is; but if their
+// addresses want a token of their host, that is the other name of the machine.
+func (s *Service) fileOrigin(r *http.Request, p place) string {
+	if slices.Contains(graphNames, "https://"+strings.ToLower(r.Host)) {
+		return "https://" + p.host()
+	}
+	if other := otherName(r.Host); other != "" && !onSharePoint(r) && s.faults.options().retired() {
+		scheme, _, _ := strings.Cut(originOf(r), "://")
+		return scheme + "://" + other
+	}
+	return originOf(r)
+}
+
+// opened reports, as a refusal, why a request may not open what its address is
+// about. The address may speak for itself; otherwise there has to be a token of
+// its host. of is the tenant that the caller is of, and nil where nobody called.
+func (s *Service) opened(r *http.Request, what string, need permission) (of *tenant, err error) {
+	if r.URL.Query().Has("tempauth") {
+		return nil, s.preauthorized(r, what)
+	}
+	who, audience, err := s.bearer(r)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case audience == originOf(r), slices.Contains(who.tenant.sharePoint(), audience):
+	case audience == graphAudience && !onSharePoint(r) && otherName(r.Host) == "": // Graph has no other name here
+	default:
+		return nil, wrongAudience(audience)
+	}
+	if err := s.certified(who); err != nil {
+		return nil, err
+	}
+	return who.tenant, who.need(need)
+}
+
+// certified refuses an application that SharePoint does not listen to.
+func (s *Service) certified(who caller) error {
+	if s.faults.options().NoSecrets && who.user == nil && who.by != "2" {
+		return fail(http.StatusUnauthorized, "unauthenticated", "Unsupported app only token: an application has to prove who it is by a certificate.")
+	}
+	return nil
 }
 
 // contentOf opens a file for reading, together with what is known of it.
@@ -80,7 +135,8 @@ func (d *drive) contentOf(ctx context.Context, t target) (f *os.File, it item, e
 }
 
 func (s *Service) getContent(r *request, p place, t target) error {
-	return s.serveContent(r, p, t, s.faults.options().StreamContent)
+	opts := s.faults.options()
+	return s.serveContent(r, p, t, opts.StreamContent || opts.retired())
 }
 
 // streamContent is the endpoint that answers with the bytes always.
@@ -104,7 +160,7 @@ func (s *Service) serveContent(r *request, p place, t target, stream bool) error
 		return nil
 	}
 	if !stream {
-		r.w.Header().Set("Location", s.downloadURL(originOf(r.Request), p.id(), &it))
+		r.w.Header().Set("Location", s.downloadURL(r.Request, r.base, p, &it))
 		r.w.WriteHeader(http.StatusFound)
 		return nil
 	}
@@ -130,7 +186,8 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 		return wrongMethod("GET")
 	}
 	what := strings.TrimPrefix(r.URL.Path, downloadPrefix)
-	if err := s.preauthorized(r, "download "+what); err != nil {
+	of, err := s.opened(r, "download "+what, readFiles)
+	if err != nil {
 		return err
 	}
 	driveID, itemID, ok := strings.Cut(what, "/")
@@ -139,7 +196,10 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 	if !ok || !good {
 		return noRoute()
 	}
-	p, err := s.placeByID(caller{tenant: s.sites[siteID].tenant}, driveID)
+	if of == nil {
+		of = s.sites[siteID].tenant
+	}
+	p, err := s.placeByID(caller{tenant: of}, driveID)
 	if err != nil {
 		return err
 	}

@@ -123,6 +123,11 @@ func (t Trouble) check() error {
 	if _, ok := profileNamed(t.Profile); !ok && t.Profile != "" {
 		return fmt.Errorf("there is no profile %q; see docs/tenant.md for those there are", t.Profile)
 	}
+	if t.Options != nil {
+		if err := t.Options.check(); err != nil {
+			return err
+		}
+	}
 	if _, err := path.Match(t.Victim, "x"); err != nil {
 		return fmt.Errorf("victim: %q is no pattern of names, such as *.txt", t.Victim)
 	}

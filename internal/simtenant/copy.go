@@ -24,6 +24,7 @@ type monitors struct {
 }
 
 type monitor struct {
+	tenant   *tenant
 	made     time.Time
 	asked    int // how often its progress was asked for
 	resource string
@@ -172,7 +173,7 @@ func (s *Service) copyItem(r *request, p place, t target) error {
 	if in.Name != "" {
 		what.name = in.Name
 	}
-	m := &monitor{made: s.clock()}
+	m := &monitor{tenant: p.tenant, made: s.clock()}
 	err = s.with(into, func(d *drive) error {
 		parent, err := d.findTo(ctx, to, false)
 		if err != nil {
@@ -203,7 +204,7 @@ func (s *Service) copyItem(r *request, p place, t target) error {
 	}
 	s.monitors.byID[id] = m
 	s.monitors.Unlock()
-	r.w.Header().Set("Location", s.preauthenticated(originOf(r.Request), monitorPrefix, "monitor", id))
+	r.w.Header().Set("Location", s.address(r.Request, into, monitorPrefix, "monitor", id, urlLife))
 	r.w.WriteHeader(http.StatusAccepted)
 	return nil
 }
@@ -211,7 +212,8 @@ func (s *Service) copyItem(r *request, p place, t target) error {
 // progress tells how far a copy is.
 func (s *Service) progress(w http.ResponseWriter, r *http.Request) error {
 	id := strings.TrimPrefix(r.URL.Path, monitorPrefix)
-	if err := s.preauthorized(r, "monitor "+id); err != nil {
+	of, err := s.opened(r, "monitor "+id, readFiles)
+	if err != nil {
 		return err
 	}
 	if r.Method != http.MethodGet {
@@ -220,7 +222,7 @@ func (s *Service) progress(w http.ResponseWriter, r *http.Request) error {
 	s.monitors.Lock()
 	defer s.monitors.Unlock()
 	m := s.monitors.byID[id]
-	if m == nil {
+	if m == nil || of != nil && m.tenant != of {
 		return fail(http.StatusNotFound, "itemNotFound", "There is no such operation.")
 	}
 	m.asked++

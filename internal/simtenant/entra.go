@@ -596,15 +596,22 @@ func (s *Service) authenticate(r *http.Request) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	if audience == graphAudience || audience == originOf(r) || onSharePoint(r) && slices.Contains(who.tenant.sharePoint(), audience) {
-		return who, nil
+	switch {
+	case audience == originOf(r), onSharePoint(r) && slices.Contains(who.tenant.sharePoint(), audience):
+	case audience == graphAudience && !(onSharePoint(r) && (s.faults.options().retired() || isSharePoint(r.Host))):
+	default:
+		return caller{}, wrongAudience(audience)
 	}
-	return caller{}, wrongAudience(audience)
+	return who, nil
 }
 
 // onSharePoint reports whether a request is to SharePoint's own front.
 func onSharePoint(r *http.Request) bool {
-	return strings.HasPrefix(strings.ToLower(r.URL.Path), "/_api/") || strings.HasSuffix(strings.ToLower(r.Host), ".sharepoint.com")
+	return strings.HasPrefix(strings.ToLower(r.URL.Path), "/_api/") || isSharePoint(r.Host)
+}
+
+func isSharePoint(host string) bool {
+	return strings.HasSuffix(strings.ToLower(host), ".sharepoint.com")
 }
 
 func wrongAudience(audience string) error {

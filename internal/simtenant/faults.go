@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -42,8 +43,15 @@ type Options struct {
 	// as in the documentation's example.
 	BareTombstones bool `json:"bareTombstones,omitempty"`
 	StreamContent  bool `json:"streamContent,omitempty"` // content is answered 200 with the bytes rather than 302
-	IgnoreRange    bool `json:"ignoreRange,omitempty"`   // downloads answer with everything
-	FoldNames      bool `json:"foldNames,omitempty"`     // names in a folder that differ only in case or in Unicode's spelling are one
+	// PreAuth is what opens the addresses that the service hands out. Empty: they
+	// open by themselves. "retired": as from April 2027, content comes from Graph,
+	// and uploads and monitors want a token of their host.
+	PreAuth string `json:"preAuth,omitempty"`
+	// NoSecrets is whether SharePoint refuses the tokens that applications got for
+	// themselves by a secret rather than a certificate.
+	NoSecrets   bool `json:"noSecrets,omitempty"`
+	IgnoreRange bool `json:"ignoreRange,omitempty"` // downloads answer with everything
+	FoldNames   bool `json:"foldNames,omitempty"`   // names in a folder that differ only in case or in Unicode's spelling are one
 	// CopySteps is how often a copy's monitor tells of progress before it tells of
 	// the end.
 	CopySteps int `json:"copySteps,omitempty"`
@@ -77,6 +85,17 @@ func (f *Faults) Set(change func(*Options)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(&f.opts)
+}
+
+// retired reports whether addresses open by themselves no more.
+func (o Options) retired() bool { return o.PreAuth == "retired" }
+
+// check says what is wrong with o.
+func (o Options) check() error {
+	if o.PreAuth != "" && !o.retired() {
+		return fmt.Errorf("options: preAuth is empty or retired, not %q", o.PreAuth)
+	}
+	return nil
 }
 
 func (f *Faults) options() Options {

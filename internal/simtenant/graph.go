@@ -108,6 +108,9 @@ func (s *Service) graph(w http.ResponseWriter, r *http.Request) error {
 		return noRoute()
 	}
 	who, err := s.authenticate(r)
+	if err == nil && onSharePoint(r) {
+		err = s.certified(who)
+	}
 	if err != nil {
 		return err
 	}

@@ -86,11 +86,10 @@ type viewer struct {
 func (s *Service) viewer(r *request, d *drive) *viewer {
 	id := d.place.id()
 	owner := identityOf(d.place.user)
-	origin := originOf(r.Request)
 	return &viewer{
 		d: d, driveID: id, siteID: d.place.fullID(), url: d.place.url(), owner: &owner,
 		names: selected(r.query), opts: s.faults.options(),
-		download: func(it *item) string { return s.downloadURL(origin, id, it) },
+		download: func(it *item) string { return s.downloadURL(r.Request, r.base, d.place, it) },
 	}
 }
 

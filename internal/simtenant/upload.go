@@ -35,6 +35,7 @@ type uploads struct {
 type upload struct {
 	mu      sync.Mutex
 	id      string
+	base    string // of Graph, as whoever began it knows it
 	place   place
 	wish    wish
 	stage   string // name in the staging folder
@@ -170,7 +171,7 @@ func (s *Service) createUpload(r *request, p place, t target) error {
 		return err
 	}
 	up := &upload{
-		id: backup.NewID[string](), place: p, wish: u, stage: newStageName(), total: -1,
+		id: backup.NewID[string](), base: r.base, place: p, wish: u, stage: newStageName(), total: -1,
 		expires: s.clock().Add(sessionLife), commit: in.Deferred,
 	}
 	f, err := os.OpenFile(filepath.Join(s.staging, up.stage), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
@@ -194,8 +195,7 @@ func (s *Service) createUpload(r *request, p place, t target) error {
 	s.uploads.mu.Unlock()
 	out := up.view()
 	// The URL's token outlives the session, which every fragment prolongs.
-	out["uploadUrl"] = originOf(r.Request) + uploadPrefix + up.id + "?tempauth=" +
-		url.QueryEscape(s.tempauth("upload "+up.id, s.clock().Add(24*time.Hour)))
+	out["uploadUrl"] = s.address(r.Request, p, uploadPrefix, "upload", up.id, 24*time.Hour)
 	out["@odata.context"] = r.base + "/$metadata#microsoft.graph.uploadSession"
 	return replyGraph(r.w, http.StatusOK, out)
 }
@@ -215,14 +215,15 @@ func (up *upload) view() map[string]any {
 // fragment serves an upload session's URL.
 func (s *Service) fragment(w http.ResponseWriter, r *http.Request) error {
 	id := strings.TrimPrefix(r.URL.Path, uploadPrefix)
-	if err := s.preauthorized(r, "upload "+id); err != nil {
+	of, err := s.opened(r, "upload "+id, writeFiles)
+	if err != nil {
 		return err
 	}
 	s.uploads.mu.Lock()
 	up := s.uploads.byID[id]
 	s.uploads.mu.Unlock()
 	gone := fail(http.StatusNotFound, "itemNotFound", "The upload session has ended or expired. Start a new one.").because("uploadSessionNotFound")
-	if up == nil {
+	if up == nil || of != nil && up.place.tenant != of {
 		return gone
 	}
 	up.mu.Lock()
@@ -328,7 +329,7 @@ func (s *Service) commit(w http.ResponseWriter, r *http.Request, up *upload) err
 	if err != nil {
 		return err
 	}
-	req := &request{Request: r, w: w, base: originOf(r) + "/v1.0", arrived: time.Now(), query: url.Values{}}
+	req := &request{Request: r, w: w, base: up.base, arrived: time.Now(), query: url.Values{}}
 	if err := s.finish(req, up.place, up.wish, st); err != nil {
 		s.endUpload(up)
 		return err

@@ -175,9 +175,9 @@ func (s *Service) getVersionContent(r *request, p place, t target) error {
 		return err
 	}
 	defer f.Close()
-	if !s.faults.options().StreamContent {
+	if opts := s.faults.options(); !opts.StreamContent && !opts.retired() {
 		what := p.id() + "/" + it.id + "/" + versionID(n)
-		r.w.Header().Set("Location", s.preauthenticated(originOf(r.Request), downloadPrefix, "download", what))
+		r.w.Header().Set("Location", s.address(r.Request, p, downloadPrefix, "download", what, urlLife))
 		r.w.WriteHeader(http.StatusFound)
 		return nil
 	}
