@@ -27,7 +27,8 @@ type Client struct {
 	cfg   Config
 	graph *url.URL // parsed from cfg.Graph; nil when that is not a URL
 	http  *http.Client
-	token tokens
+	token tokens // for Graph
+	files files  // for the hosts of files
 
 	pulse   atomic.Uint64 // counts what the source answered, be it no
 	probing chan struct{} // held by who asks whether the source is there at all
@@ -495,8 +496,9 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 	refused, hops := "", 0
 	for {
 		var token string
-		if !k.anonymous && c.wantsToken(target) {
-			if token, err = c.accessToken(parent, k.op, refused); err != nil {
+		keeper := c.tokensFor(target)
+		if keeper != nil && !k.anonymous {
+			if token, err = c.accessToken(parent, keeper, k.op, refused); err != nil {
 				return nil, err
 			}
 		}
@@ -517,7 +519,7 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxError))
 		resp.Body.Close()
 
-		if resp.StatusCode == http.StatusUnauthorized && token != "" && refused == "" && c.cured(token) {
+		if resp.StatusCode == http.StatusUnauthorized && token != "" && refused == "" && c.cured(keeper, token) {
 			refused = token // there is only one other to try
 			continue
 		}
@@ -631,12 +633,6 @@ func (c *Client) receive(k *call, resp *http.Response, out any) error {
 		return e
 	}
 	return nil
-}
-
-// wantsToken reports whether a request to u carries the Graph token: only to
-// Graph itself, and not where the address speaks for itself.
-func (c *Client) wantsToken(u *url.URL) bool {
-	return c.graph != nil && sameOrigin(u, c.graph) && !u.Query().Has("tempauth")
 }
 
 func sameOrigin(a, b *url.URL) bool {

@@ -189,6 +189,7 @@ var habits = map[string]simtenant.Options{
 	"awkward":  {PageSize: 3, Shuffle: true, Repeat: true, EmptyPages: true},
 	"sparse":   {PageSize: 5, NoAncestors: true, OmitCTag: true, OmitHash: true, OmitPath: true},
 	"straight": {StreamContent: true, IgnoreRange: true},
+	"retired":  {PreAuth: "retired"},
 }
 
 func eachHabit(t *testing.T, f func(t *testing.T, x *tenancy)) {
@@ -240,7 +241,7 @@ func TestSimTenantDeltaTellsTheFolder(t *testing.T) {
 func TestSimTenantDownloads(t *testing.T) {
 	eachHabit(t, func(t *testing.T, x *tenancy) {
 		body := content(3 << 20)
-		straight := strings.HasSuffix(t.Name(), "/straight")
+		straight := strings.HasSuffix(t.Name(), "/straight") || strings.HasSuffix(t.Name(), "/retired")
 		x.write("big.bin", body)
 		x.write("empty.bin", nil)
 		var m mirror
@@ -280,7 +281,12 @@ func TestSimTenantDownloads(t *testing.T) {
 }
 
 func TestSimTenantUploads(t *testing.T) {
-	x := newTenancy(t, simtenant.Options{})
+	for _, habit := range []string{"plain", "retired"} {
+		t.Run(habit, func(t *testing.T) { testUploads(t, newTenancy(t, habits[habit])) })
+	}
+}
+
+func testUploads(t *testing.T, x *tenancy) {
 	ctx := t.Context()
 	when := drive.Times{Created: time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC), Modified: time.Date(2011, 2, 3, 4, 5, 6, 0, time.UTC)}
 	sub, err := x.CreateFolder(ctx, x.drive, x.root, "new folder", when)

@@ -1,18 +1,21 @@
 package drive
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// tokens keeps the access token, and sees to it that there is one.
+// tokens keeps the access token for one host, and sees to it that there is one.
 type tokens struct {
+	scope    string // empty: Graph's
 	mu       sync.Mutex
 	value    string
 	refused  time.Time // when one was last renewed because it was refused
@@ -45,6 +48,55 @@ const (
 // other host stands in for the first.
 var graphHosts = []string{"graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
 
+// files keeps the tokens for the hosts at which SharePoint has files.
+type files struct {
+	mu sync.Mutex
+	of map[string]*tokens // by origin
+}
+
+// maxHosts is at how many hosts a tenant may have files: more are none of its.
+const maxHosts = 100
+
+// sharePoint are the domains of SharePoint, in all clouds.
+var sharePoint = []string{".sharepoint.com", ".sharepoint.us", ".sharepoint-mil.us", ".sharepoint.cn"}
+
+// tokensFor returns the keeper of the tokens that a request to u carries: Graph's
+// for Graph, and one of their own for the hosts of files. It is nil for others,
+// and where the address speaks for itself: no token goes to who it is not for.
+func (c *Client) tokensFor(u *url.URL) *tokens {
+	switch {
+	case c.graph == nil || u.Query().Has("tempauth"):
+		return nil
+	case sameOrigin(u, c.graph):
+		return &c.token
+	case !hostOfFiles(u, c.graph):
+		return nil
+	}
+	origin := u.Scheme + "://" + strings.ToLower(u.Host)
+	c.files.mu.Lock()
+	defer c.files.mu.Unlock()
+	t := c.files.of[origin]
+	if t == nil && len(c.files.of) < maxHosts {
+		if c.files.of == nil {
+			c.files.of = map[string]*tokens{}
+		}
+		t = &tokens{scope: origin + "/.default"}
+		c.files.of[origin] = t
+	}
+	return t
+}
+
+// hostOfFiles reports whether u is at SharePoint; or, where this machine stands in
+// for Graph, at its other name.
+func hostOfFiles(u, graph *url.URL) bool {
+	if u.Scheme == "https" && slices.ContainsFunc(sharePoint, func(domain string) bool { return strings.HasSuffix(strings.ToLower(u.Hostname()), domain) }) {
+		return true
+	}
+	here := []string{"localhost", "127.0.0.1"}
+	return u.Scheme == graph.Scheme && port(u) == port(graph) &&
+		slices.Contains(here, strings.ToLower(u.Hostname())) && slices.Contains(here, strings.ToLower(graph.Hostname()))
+}
+
 func (c *Client) scope() string {
 	if slices.Contains(graphHosts, c.graph.Hostname()) {
 		return "https://" + c.graph.Hostname() + "/.default"
@@ -52,17 +104,16 @@ func (c *Client) scope() string {
 	return "https://" + graphHosts[0] + "/.default"
 }
 
-// accessToken returns a token for Graph other than refused. As long as there is
+// accessToken returns a token of t's other than refused. As long as there is
 // a valid one nobody waits for the authority, which is asked for the next one
 // in the background; without one, callers wait until their contexts end.
-func (c *Client) accessToken(ctx context.Context, op, refused string) (string, error) {
-	t := &c.token
+func (c *Client) accessToken(ctx context.Context, t *tokens, op, refused string) (string, error) {
 	t.mu.Lock()
 	now := c.cfg.Clock()
 	valid := t.value != "" && t.value != refused && now.Before(t.ends)
 	if t.renewing == nil && !(valid && now.Before(t.until)) {
 		t.renewing = &renewal{done: make(chan struct{})}
-		go c.renew(context.WithoutCancel(ctx), t.renewing)
+		go c.renew(context.WithoutCancel(ctx), t, t.renewing)
 	}
 	value, r := t.value, t.renewing
 	t.mu.Unlock()
@@ -83,11 +134,11 @@ func (c *Client) accessToken(ctx context.Context, op, refused string) (string, e
 }
 
 // renew asks the authority for a token and tells those who wait.
-func (c *Client) renew(ctx context.Context, r *renewal) {
+func (c *Client) renew(ctx context.Context, t *tokens, r *renewal) {
 	ctx, cancel := context.WithTimeout(ctx, renewAll)
 	defer cancel()
 	asked := c.cfg.Clock()
-	value, life, err := c.askToken(ctx)
+	value, life, err := c.askToken(ctx, cmp.Or(t.scope, c.scope()))
 	if err != nil {
 		e, ok := errors.AsType[*Error](err)
 		if !ok {
@@ -97,7 +148,6 @@ func (c *Client) renew(ctx context.Context, r *renewal) {
 		r.err = e
 		c.cfg.Log.WarnContext(ctx, "no new access token", "err", e)
 	}
-	t := &c.token
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.err == nil {
@@ -112,12 +162,12 @@ func (c *Client) renew(ctx context.Context, r *renewal) {
 }
 
 // askToken asks the authority for a token, and says how long it is valid.
-func (c *Client) askToken(ctx context.Context) (string, time.Duration, error) {
+func (c *Client) askToken(ctx context.Context, scope string) (string, time.Duration, error) {
 	form := url.Values{
 		"grant_type":    {"client_credentials"},
 		"client_id":     {c.cfg.ClientID},
 		"client_secret": {string(c.cfg.Secret)},
-		"scope":         {c.scope()},
+		"scope":         {scope},
 	}
 	k := &call{
 		op:        "sign in to tenant " + string(c.cfg.Tenant) + " as application " + c.cfg.ClientID,
@@ -149,8 +199,7 @@ func (c *Client) askToken(ctx context.Context) (string, time.Duration, error) {
 
 // cured reports whether another token may do where value was refused. If that
 // was tried a moment ago, the refusal is about what was asked for.
-func (c *Client) cured(value string) bool {
-	t := &c.token
+func (c *Client) cured(t *tokens, value string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := c.cfg.Clock()

@@ -454,7 +454,7 @@ func (u *upload) cancel(ctx context.Context, address string) {
 	k := &call{op: u.op, method: http.MethodDelete, url: address, single: true}
 	if to, err := url.Parse(address); err == nil {
 		// Also while Graph asks for a pause, or the session stays in our way.
-		k.anonymous = !u.c.wantsToken(to)
+		k.anonymous = u.c.tokensFor(to) == nil
 	}
 	u.c.do(ctx, k, nil)
 }
