@@ -22,6 +22,7 @@ import (
 type tenantOptions struct {
 	listen    string
 	tlsListen string
+	proxy     string // empty: none
 	data      string // empty for a scratch folder
 	tenant    string // path of a tenant file; empty for the built-in tenant
 	drives    string // empty for the folder drives in data
@@ -56,6 +57,7 @@ Anyone who can reach the address can get a token.`,
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "address of everything, in plain HTTP; port 0 is one that is free")
 	f.StringVar(&o.tlsListen, "tls-listen", "", "address of everything in HTTPS as well, with a certificate of a local authority")
+	f.StringVar(&o.proxy, "proxy-listen", "", "address of a proxy at which the service's own names, such as graph.microsoft.com, lead here; needs --tls-listen")
 	f.StringVar(&o.data, "data", "", "folder for ids, keys and saved states (default a scratch folder)")
 	f.StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
 	f.StringVar(&o.mail, "mail", "", "folder of the users' mailboxes, named likewise: Maildir, or folders of .eml, .ics and .vcf files (default nobody has a mailbox)")
@@ -70,6 +72,7 @@ type ready struct {
 	URL       string        `json:"url"`
 	Secure    string        `json:"secureUrl,omitempty"`
 	Authority string        `json:"authorityCertificate,omitempty"` // file of the certificate that vouches for Secure
+	Proxy     string        `json:"proxy,omitempty"`
 	Graph     string        `json:"graph"`
 	Control   string        `json:"control,omitempty"`
 	Drives    string        `json:"drives"`
@@ -91,7 +94,10 @@ type readyClient struct {
 // runTenant serves until ctx ends.
 func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Logger) (err error) {
 	var wrong []error
-	for flag, address := range map[string]string{"--listen": o.listen, "--tls-listen": o.tlsListen} {
+	if o.proxy != "" && o.tlsListen == "" {
+		wrong = append(wrong, errors.New("--proxy-listen: clients reach the service's names by HTTPS; give --tls-listen as well, for instance 127.0.0.1:0"))
+	}
+	for flag, address := range map[string]string{"--listen": o.listen, "--tls-listen": o.tlsListen, "--proxy-listen": o.proxy} {
 		if address != "" || flag == "--listen" {
 			if err := checkAddress(address); err != nil {
 				wrong = append(wrong, fmt.Errorf("%s: %w", flag, err))
@@ -170,7 +176,7 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 		log.Warn("this address is open to others, in plain HTTP, and gives a token to anyone who asks; keep it to a network that you trust", "address", l.Addr())
 	}
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	served := make(chan error, 2)
+	served := make(chan error, 3)
 	go func() { served <- srv.Serve(l) }()
 	if o.tlsListen != "" {
 		secure, err := listen(o.tlsListen)
@@ -178,13 +184,28 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 			return errors.Join(err, srv.Close())
 		}
 		host, _, _ := net.SplitHostPort(o.tlsListen)
-		ca, err := openLocalCA(filepath.Join(o.data, "tls"), time.Now(), host)
+		names := []string{host}
+		if o.proxy != "" {
+			names = append(names, serviceNames...)
+		}
+		ca, err := openLocalCA(filepath.Join(o.data, "tls"), time.Now(), names...)
 		if err != nil {
 			return errors.Join(err, secure.Close(), srv.Close())
 		}
 		said.Secure, said.Authority = origin("https", secure), ca.root
 		srv.TLSConfig = ca.config()
 		go func() { served <- srv.ServeTLS(secure, "", "") }()
+		if o.proxy != "" {
+			l, err := listen(o.proxy)
+			if err != nil {
+				return errors.Join(err, srv.Close())
+			}
+			said.Proxy = origin("http", l)
+			p := &tunnels{to: secure.Addr().String()}
+			proxy := &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second, ErrorLog: srv.ErrorLog}
+			go func() { served <- proxy.Serve(l) }()
+			defer func() { err = errors.Join(err, proxy.Close(), p.close()) }()
+		}
 	}
 	for _, t := range tenants {
 		one := readyTenant{ID: string(t.ID), Domain: t.Domain, Clients: []readyClient{}}

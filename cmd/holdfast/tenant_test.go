@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -146,5 +148,51 @@ func TestTenantPlaysAProfileFile(t *testing.T) {
 	}
 	if err := runTenant(t.Context(), tenantOptions{listen: "127.0.0.1:0", profile: bad}, io.Discard, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "no such") {
 		t.Errorf("an unknown profile: %v", err)
+	}
+}
+
+// A client that has no setting for it reaches the tenant under the service's own
+// names, and nothing else, by a proxy.
+func TestTenantUnderTheServicesNames(t *testing.T) {
+	said := startTenant(t, tenantOptions{tlsListen: "127.0.0.1:0", proxy: "127.0.0.1:0"})
+	root, err := os.ReadFile(said.Authority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(root)
+	proxy, err := url.Parse(said.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: &tls.Config{RootCAs: pool}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for address, status := range map[string]int{
+		"https://login.microsoftonline.com/contoso.com/v2.0/.well-known/openid-configuration": 200,
+		"https://graph.microsoft.com/v1.0/me":                                                 401,
+		"https://contoso-my.sharepoint.com/_api/v2.0/me/drive":                                401,
+	} {
+		resp, err := client.Get(address)
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != status || status == 200 && !strings.Contains(string(body), `"token_endpoint":"https://login.microsoftonline.com/`) {
+			t.Errorf("%s = %s %s", address, resp.Status, body)
+		}
+	}
+	for _, address := range []string{"https://example.com/", "http://graph.microsoft.com/", "https://graph.microsoft.com:8443/", "https://sharepoint.com.example/"} {
+		if resp, err := client.Get(address); err == nil {
+			if resp.StatusCode != 403 {
+				t.Errorf("%s = %s", address, resp.Status)
+			}
+			resp.Body.Close()
+		}
+	}
+	if err := runTenant(t.Context(), tenantOptions{listen: "127.0.0.1:0", proxy: "127.0.0.1:0"}, io.Discard, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a proxy without HTTPS is taken")
 	}
 }
