@@ -53,8 +53,8 @@ type fileTimes struct {
 	Modified *time.Time `json:"lastModifiedDateTime"`
 }
 
-// checkName refuses what cannot name a file. OneDrive's own rules are stricter;
-// but what lies in the folder must be able to come back there.
+// checkName refuses what cannot name a file. OneDrive's own rules are stricter
+// (see allows); but what lies in the folder must be able to come back there.
 func checkName(name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || !utf8.ValidString(name) {
 		return badRequest("The name cannot be that of a file or folder.").because("invalidPath")
@@ -132,6 +132,9 @@ func (d *drive) makeFolder(ctx context.Context, parent *item, name string, how b
 		}
 		switch {
 		case there == nil:
+			if err := d.allows(parent, name, isFolder, 0); err != nil {
+				return nil, false, err
+			}
 			err := d.top.Mkdir(path.Join(parent.path(), name), 0o777)
 			if errors.Is(err, fs.ErrExist) {
 				d.scanned = time.Time{}
@@ -293,6 +296,9 @@ func (s *Service) patchItem(r *request, p place, t target) error {
 		if err := it.expected(r.Header.Get("If-Match")); err != nil {
 			return err
 		}
+		if err := it.free(r.who.key()); err != nil {
+			return err
+		}
 		parent, name := it.parent, it.name
 		if in.Parent != nil {
 			if in.Parent.DriveID != "" && in.Parent.DriveID != p.id() {
@@ -356,6 +362,9 @@ func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name str
 			}
 		default:
 			return nameTaken()
+		}
+		if err := d.allows(parent, name, it.kind, 0); err != nil {
+			return err
 		}
 		from, err := d.openFolder(it.parent.path())
 		if err != nil {
@@ -451,6 +460,9 @@ func (s *Service) deleteItem(r *request, p place, t target, forever bool) error 
 		if err := it.expected(r.Header.Get("If-Match")); err != nil {
 			return err
 		}
+		if err := it.free(r.who.key()); err != nil {
+			return err
+		}
 		if !forever {
 			err = s.recycle(d, it)
 		} else if err = onDisk(d.top.RemoveAll(it.path())); err == nil {
@@ -482,6 +494,7 @@ type wish struct {
 	ifMatch string
 	absent  bool // nothing may be there yet
 	times   fileTimes
+	by      string // who uploads; see caller.key
 }
 
 // resolve finds the folder that an upload goes to, making missing ones on the
@@ -541,6 +554,11 @@ func (u wish) admit(there *item) error {
 	if err := there.expected(u.ifMatch); err != nil {
 		return err
 	}
+	if u.how == onConflictReplace {
+		if err := there.free(u.by); err != nil {
+			return err
+		}
+	}
 	if u.how == onConflictFail || there.kind != isFile && u.how == onConflictReplace {
 		return nameTaken()
 	}
@@ -580,6 +598,13 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 			if up, err = s.append(up, more); err != nil {
 				return nil, false, err
 			}
+		}
+		more := up.size
+		if there != nil {
+			more -= there.size
+		}
+		if err := d.allows(parent, name, isFile, more); err != nil {
+			return nil, false, err
 		}
 		if there != nil {
 			if info, err := d.top.Lstat(there.path()); err == nil {

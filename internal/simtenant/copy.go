@@ -84,9 +84,9 @@ func (n node) unstage(s *Service) {
 }
 
 // plant puts what was collected into a folder.
-func (s *Service) plant(ctx context.Context, d *drive, parent *item, n node, how behaviour) (*item, error) {
+func (s *Service) plant(ctx context.Context, d *drive, parent *item, n node, how behaviour, by string) (*item, error) {
 	if n.up != nil {
-		it, _, err := s.put(ctx, d, wish{target: target{id: parent.id}, name: n.name, how: how}, *n.up)
+		it, _, err := s.put(ctx, d, wish{target: target{id: parent.id}, name: n.name, how: how, by: by}, *n.up)
 		return it, err
 	}
 	folder, _, err := d.makeFolder(ctx, parent, n.name, how)
@@ -94,7 +94,7 @@ func (s *Service) plant(ctx context.Context, d *drive, parent *item, n node, how
 		return nil, err
 	}
 	for _, below := range n.below {
-		if _, err := s.plant(ctx, d, folder, below, onConflictReplace); err != nil {
+		if _, err := s.plant(ctx, d, folder, below, onConflictReplace, by); err != nil {
 			return nil, err
 		}
 	}
@@ -182,7 +182,7 @@ func (s *Service) copyItem(r *request, p place, t target) error {
 		if parent.kind != isFolder {
 			return badRequest("What is to be copied into is not a folder.")
 		}
-		it, err := s.plant(ctx, d, parent, what, how)
+		it, err := s.plant(ctx, d, parent, what, how, r.who.key())
 		if e, ok := errors.AsType[*refusal](err); ok {
 			m.failed = e
 			return nil

@@ -48,6 +48,7 @@ type item struct {
 
 	sharing  *sharing  // nil where it is as the folder above
 	versions []version // of a file, the oldest first
+	holder   string    // of a file: who has checked it out; see caller.key
 	gone     bool      // a tombstone
 	from     string    // the parent's id, of a tombstone, and while a journal is read
 

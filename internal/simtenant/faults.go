@@ -52,6 +52,11 @@ type Options struct {
 	NoSecrets   bool `json:"noSecrets,omitempty"`
 	IgnoreRange bool `json:"ignoreRange,omitempty"` // downloads answer with everything
 	FoldNames   bool `json:"foldNames,omitempty"`   // names in a folder that differ only in case or in Unicode's spelling are one
+	// Strict is whether the service's own rules for names and paths hold: what it
+	// refuses is refused, and names that differ only in case are one.
+	Strict bool `json:"strict,omitempty"`
+	// Quota is so many bytes as a drive may hold; 0 is what the disk does.
+	Quota int64 `json:"quota,omitempty"`
 	// CopySteps is how often a copy's monitor tells of progress before it tells of
 	// the end.
 	CopySteps int `json:"copySteps,omitempty"`
@@ -89,6 +94,9 @@ func (f *Faults) Set(change func(*Options)) {
 
 // retired reports whether addresses open by themselves no more.
 func (o Options) retired() bool { return o.PreAuth == "retired" }
+
+// folds reports whether names that differ only in case are one.
+func (o Options) folds() bool { return o.FoldNames || o.Strict }
 
 // check says what is wrong with o.
 func (o Options) check() error {

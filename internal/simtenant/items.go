@@ -62,6 +62,7 @@ type itemView struct {
 	Deleted        *deletedView     `json:"deleted,omitempty"`
 	Shared         *sharedView      `json:"shared,omitempty"`
 	SharePointIDs  *sharepointIDs   `json:"sharepointIds,omitempty"`
+	Publication    *publicationView `json:"publication,omitempty"`
 }
 
 type deletedView struct {
@@ -219,6 +220,9 @@ func (v *viewer) view(it *item) *itemView {
 		ids.ListItemUniqueID = strings.ToLower(it.guid())
 		out.SharePointIDs = &ids
 	}
+	if v.names["publication"] && it.kind == isFile {
+		out.Publication = it.publication(p.tenant)
+	}
 	out.only(v.names)
 	return out
 }
@@ -291,7 +295,7 @@ func (d *drive) step(ctx context.Context, folder *item, name string) (*item, err
 // error if it is nothing that a drive shows.
 func (d *drive) child(ctx context.Context, folder *item, name string) (*item, error) {
 	it, err := d.spelt(ctx, folder, name)
-	if it != nil || err != nil || !d.svc.faults.options().FoldNames {
+	if it != nil || err != nil || !d.svc.faults.options().folds() {
 		return it, err
 	}
 	for have, it := range folder.children {

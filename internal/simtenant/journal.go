@@ -57,6 +57,7 @@ type record struct {
 
 	Sharing  *sharing  `json:"l,omitempty"`
 	Versions []version `json:"y,omitempty"`
+	Holder   string    `json:"r,omitempty"`
 }
 
 func (d *drive) journalPath() string {
@@ -215,7 +216,7 @@ func (rec record) item() *item {
 		id: rec.ID, from: rec.Parent, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
 		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
 		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied, kept: rec.Kept,
-		sharing: rec.Sharing, versions: rec.Versions,
+		sharing: rec.Sharing, versions: rec.Versions, holder: rec.Holder,
 	}
 	copy(it.strong[:], rec.Strong)
 	switch rec.Kind {
@@ -242,6 +243,7 @@ func (d *drive) record(it *item) record {
 	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
 	rec.ETag, rec.CTag, rec.Kept, rec.Sharing, rec.Versions = it.etag, it.ctag, it.kept, it.sharing, it.versions
+	rec.Holder = it.holder
 	if it.kind == isFile {
 		rec.Size, rec.Hash, rec.Stale, rec.Unsure, rec.Denied = it.size, it.hash, it.stale, it.unsure, it.denied
 		if it.ctag > 0 {
@@ -319,6 +321,7 @@ func (rec record) line(b []byte) []byte {
 	is("f", rec.Kept)
 	seldom("l", rec.Sharing, rec.Sharing != nil)
 	seldom("y", rec.Versions, len(rec.Versions) > 0)
+	text("r", rec.Holder)
 	return append(b, '}', '\n')
 }
 

@@ -112,15 +112,17 @@ func (s *Service) placeByList(here site, id string) (place, error) {
 	return place{}, noItem()
 }
 
-// totalQuota is what a drive may hold; nothing enforces it but the disk.
+// totalQuota is what a drive is said to hold where the habits set no limit; nothing
+// enforces it but the disk.
 const totalQuota = 1 << 40
 
 type identityView struct {
-	User map[string]any `json:"user"`
+	User        map[string]any `json:"user,omitempty"`
+	Application map[string]any `json:"application,omitempty"`
 }
 
 func identityOf(u *User) identityView {
-	return identityView{map[string]any{"id": u.ID, "displayName": u.DisplayName, "email": u.Mail}}
+	return identityView{User: map[string]any{"id": u.ID, "displayName": u.DisplayName, "email": u.Mail}}
 }
 
 type sharepointIDs struct {
@@ -157,9 +159,7 @@ func (d *drive) driveView(names map[string]bool) map[string]any {
 		"id": p.id(), "driveType": p.driveType(), "name": name, "description": "", "webUrl": p.url(),
 		"createdDateTime": d.root.created.stamp(), "lastModifiedDateTime": stamp(d.root.noticed),
 		"owner": identityOf(p.user), "createdBy": identityOf(p.user), "lastModifiedBy": identityOf(p.user),
-		"quota": map[string]any{
-			"total": int64(totalQuota), "used": d.root.size, "remaining": max(0, totalQuota-d.root.size), "deleted": 0, "state": "normal",
-		},
+		"quota": d.quotaView(),
 	}
 	if names["sharepointids"] {
 		v["sharePointIds"] = p.sharepointIDs()

@@ -56,7 +56,7 @@ func (t target) split() (target, string) {
 
 // wishOf reads where an upload goes from its address.
 func wishOf(r *request, t target, how behaviour) (wish, error) {
-	u := wish{how: how, ifMatch: r.Header.Get("If-Match"), absent: r.Header.Get("If-None-Match") == "*"}
+	u := wish{how: how, by: r.who.key(), ifMatch: r.Header.Get("If-Match"), absent: r.Header.Get("If-None-Match") == "*"}
 	u.target, u.name = t.split()
 	if u.name != "" {
 		return u, checkName(u.name)
@@ -299,6 +299,11 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, up *upload) er
 	}
 	if length > maxPut {
 		return fail(http.StatusRequestEntityTooLarge, "invalidRequest", "The fragment is too large.")
+	}
+	if up.total < 0 && s.faults.options().Quota > 0 { // now it is known how much there is to come
+		if err := s.with(up.place, func(d *drive) error { return d.room(total) }); err != nil {
+			return err
+		}
 	}
 	f, err := os.OpenFile(filepath.Join(s.staging, up.stage), os.O_WRONLY, 0)
 	if err != nil {

@@ -214,7 +214,7 @@ func (s *Service) restoreVersion(r *request, p place, t target) error {
 	}
 	defer s.unstage(up.name)
 	return s.on(r, p, func(d *drive) error {
-		if _, _, err := s.put(r.Context(), d, wish{target: target{id: id}, how: onConflictReplace}, up); err != nil {
+		if _, _, err := s.put(r.Context(), d, wish{target: target{id: id}, how: onConflictReplace, by: r.who.key()}, up); err != nil {
 			return err
 		}
 		r.status = http.StatusNoContent
