@@ -410,35 +410,6 @@ func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name str
 	}
 }
 
-// recycleBin is the folder, beside the users' folders, of what was deleted.
-const recycleBin = ".recycle"
-
-// recycle moves an item to the recycle bin, where a person finds it under its
-// owner, the time and its name.
-func (s *Service) recycle(d *drive, it *item) error {
-	bin := path.Join(recycleBin, d.place.folder(), s.clock().UTC().Format("2006-01-02T15-04-05.000Z")+"-"+it.id)
-	if err := s.root.MkdirAll(bin, 0o755); err != nil {
-		return onDisk(fmt.Errorf("make recycle bin: %w", err))
-	}
-	to, err := s.root.Open(bin)
-	if err != nil {
-		return fmt.Errorf("open recycle bin: %w", err)
-	}
-	defer to.Close()
-	from, err := d.openFolder(it.parent.path())
-	if err != nil {
-		return onDisk(err)
-	}
-	defer from.Close()
-	if err := renameAt(from, it.name, to, it.name); err != nil {
-		return onDisk(err)
-	}
-	d.recycling = true
-	d.drop(it)
-	d.recycling = false
-	return nil
-}
-
 // drop takes down that an item is gone from the folder.
 func (d *drive) drop(it *item) {
 	parent := it.parent

@@ -50,6 +50,7 @@ type item struct {
 	versions []version // of a file, the oldest first
 	holder   string    // of a file: who has checked it out; see caller.key
 	gone     bool      // a tombstone
+	binned   bool      // of a tombstone: the item is in the recycle bin
 	from     string    // the parent's id, of a tombstone, and while a journal is read
 
 	dirty bool   // to be written to the journal
@@ -291,7 +292,7 @@ func (d *drive) bury(it *item) {
 	if !d.recycling {
 		d.dropVersions(it)
 	}
-	it.from = it.parent.id
+	it.from, it.binned, it.holder = it.parent.id, d.recycling, ""
 	it.children, it.parent, it.gone = nil, nil, true
 	d.dead++
 	d.touch(it)

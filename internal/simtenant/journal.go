@@ -58,6 +58,7 @@ type record struct {
 	Sharing  *sharing  `json:"l,omitempty"`
 	Versions []version `json:"y,omitempty"`
 	Holder   string    `json:"r,omitempty"`
+	Binned   bool      `json:"j,omitempty"`
 }
 
 func (d *drive) journalPath() string {
@@ -225,25 +226,33 @@ func (rec record) item() *item {
 	case isFile:
 		it.size = rec.Size
 	default:
-		it.kind, it.gone = rec.Was, true
+		it.kind, it.gone, it.binned, it.size = rec.Was, true, rec.Binned, rec.Size
 	}
 	return it
 }
 
 func (d *drive) record(it *item) record {
 	rec := record{Seq: it.seq, ID: it.id, Noticed: it.noticed}
-	if it.gone {
+	switch {
+	case it.gone && !it.binned:
 		rec.Parent, rec.Was = it.from, it.kind
 		return rec
+	case it.gone: // what it was will be wanted when it is restored
+		rec.Parent, rec.Was, rec.Binned = it.from, it.kind, true
+	default:
+		rec.Kind = it.kind
+		if it.parent != nil {
+			rec.Parent = it.parent.id
+		}
 	}
-	rec.Name, rec.Kind = it.name, it.kind
-	if it.parent != nil {
-		rec.Parent = it.parent.id
-	}
+	rec.Name = it.name
 	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
 	rec.ETag, rec.CTag, rec.Kept, rec.Sharing, rec.Versions = it.etag, it.ctag, it.kept, it.sharing, it.versions
 	rec.Holder = it.holder
+	if it.gone {
+		rec.Size = it.size // of a folder too: what was in it is no longer counted up
+	}
 	if it.kind == isFile {
 		rec.Size, rec.Hash, rec.Stale, rec.Unsure, rec.Denied = it.size, it.hash, it.stale, it.unsure, it.denied
 		if it.ctag > 0 {
@@ -322,6 +331,7 @@ func (rec record) line(b []byte) []byte {
 	seldom("l", rec.Sharing, rec.Sharing != nil)
 	seldom("y", rec.Versions, len(rec.Versions) > 0)
 	text("r", rec.Holder)
+	is("j", rec.Binned)
 	return append(b, '}', '\n')
 }
 
@@ -377,6 +387,7 @@ func (d *drive) compact() error {
 		for _, it := range dead[:len(dead)-most/2] {
 			d.floor = max(d.floor, it.seq)
 			delete(d.items, it.id)
+			d.dropVersions(it)
 			it.seq = -1 // its entry in the log no longer stands
 			d.dead--
 		}

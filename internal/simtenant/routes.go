@@ -57,6 +57,9 @@ func init() {
 		{"GET", "{site}/lists", "The site's lists, which are its document libraries.", "", ofOne, readFiles, onSite((*Service).listLists)},
 		{"POST", "{site}/lists", "Makes a document library: a folder beside the user's.", "Other lists.", "", manageSites, onSite((*Service).createList)},
 		{"GET", "{site}/lists/{list}", "A list.", "Its items.", ofOne, readFiles, onDrive((*Service).getList)},
+		{"GET", "{site}/recycleBin/items", "What is in the recycle bins of the site's libraries.", "The second stage; nothing leaves after 93 days.", ofOne, readFiles, onSite((*Service).listBin)},
+		{"POST", "{site}/recycleBin/items/restore", "Restores what ids names to where it was; each with an outcome of its own.", "", "", writeFiles, onSite((*Service).restoreFromBin)},
+		{"POST", "{site}/recycleBin/items/delete", "Destroys what ids names.", "", "", writeFiles, onSite((*Service).deleteFromBin)},
 
 		{"GET", "{drive}", "A drive, with its quota.", "", ofOne, readFiles, onDrive((*Service).getDrive)},
 		{"GET", "{drive}/list", "The list that a drive is.", "", ofOne, readFiles, onDrive((*Service).getList)},
@@ -64,6 +67,7 @@ func init() {
 		{"PATCH", "{item}", "Renames, moves or dates an item.", "", ofOne, writeFiles, item((*Service).patchItem)},
 		{"DELETE", "{item}", "Puts an item into the recycle bin.", "", "", writeFiles, func(s *Service, r *request) error { return s.deleteItem(r, r.place, r.target, false) }},
 		{"POST", "{item}/permanentDelete", "Destroys an item.", "", "", writeFiles, func(s *Service, r *request) error { return s.deleteItem(r, r.place, r.target, true) }},
+		{"POST", "{item}/restore", "Takes an item out of the recycle bin, with its id and all that was in it.", "", "", writeFiles, item((*Service).restoreItem)},
 		{"GET", "{item}/children", "What a folder holds, page by page.", "", ofList + " orderby count", readFiles, item((*Service).listChildren)},
 		{"POST", "{item}/children", "Makes a folder.", "Files: they are uploaded.", ofOne, writeFiles, item((*Service).createFolder)},
 		{"GET", "{item}/delta", "What changed in a drive since a token, or all of it.", "Only of the root.", ofList + " deltatoken", readFiles, item((*Service).delta)},
