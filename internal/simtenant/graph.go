@@ -78,6 +78,8 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(path, downloadPrefix):
 		err = s.download(w, r)
+	case strings.HasPrefix(path, thumbnailPrefix):
+		err = s.thumbnail(w, r)
 	case strings.HasPrefix(path, monitorPrefix):
 		err = s.progress(w, r)
 	case strings.HasPrefix(path, uploadPrefix):
