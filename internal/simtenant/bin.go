@@ -60,7 +60,7 @@ func (s *Service) bin(p place) ([]binned, error) {
 		if err != nil {
 			continue // taken out meanwhile
 		}
-		things, err := inside.Readdirnames(2)
+		things, _ := inside.Readdirnames(2)
 		inside.Close()
 		if len(things) == 1 && utf8.ValidString(things[0]) {
 			out = append(out, binned{path.Join(root, name), things[0], name[len(binTime)+1:], at})

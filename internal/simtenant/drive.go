@@ -193,11 +193,15 @@ func (d *drive) run(fn func(*drive) error) error {
 			return err
 		}
 	}
+	before := d.seq
 	err = fn(d)
 	if ferr := d.flush(); ferr != nil {
 		return errors.Join(ferr, err)
 	}
 	whole = true
+	if d.seq != before && !d.place.isMailbox() {
+		d.svc.changed(d.place)
+	}
 	return err
 }
 

@@ -101,6 +101,14 @@ func init() {
 		{"POST", "{item}/invite", "Shares an item with users of the tenant, or with people outside by their address.", "Mail: no invitation is sent. Groups.", "", writeFiles, item((*Service).invite)},
 		{"POST", "{item}/createLink", "Makes a link, or finds one like it.", "Recipients. The link leads nowhere.", "", writeFiles, item((*Service).createLink)},
 	}
+	routes = append(routes,
+		Route{"POST", "/subscriptions", "Has changes of a drive told at an address on this machine, once that has answered the validation.", "Resources other than a drive's root; rich notifications.", "", readFiles, (*Service).subscribe},
+		Route{"GET", "/subscriptions", "The application's subscriptions.", "", "", readFiles, (*Service).listSubscriptions},
+		Route{"GET", "/subscriptions/{subscription}", "One of them.", "", ofOne, readFiles, (*Service).getSubscription},
+		Route{"PATCH", "/subscriptions/{subscription}", "Renews it, or has it tell another address.", "", "", readFiles, (*Service).renewSubscription},
+		Route{"POST", "/subscriptions/{subscription}/reauthorize", "Answers a reauthorizationRequired.", "", "", readFiles, (*Service).reauthorize},
+		Route{"DELETE", "/subscriptions/{subscription}", "Ends it.", "", "", readFiles, (*Service).unsubscribe},
+	)
 	routes = append(routes, mailRoutes()...)
 	for i := range routes {
 		routes[i].index()

@@ -78,6 +78,7 @@ type Service struct {
 	uploads  uploads
 	monitors monitors
 	signIns  signIns
+	subs     subscriptions
 
 	mailRoot   *os.Root        // Config.Mail; nil without
 	mailboxes  map[string]site // by the mailbox's GUID
@@ -109,6 +110,7 @@ func New(cfg Config) (*Service, error) {
 		uploads: uploads{byID: map[string]*upload{}}, monitors: monitors{byID: map[string]*monitor{}}, keepItems: keepItems, mailboxes: map[string]site{},
 	}
 	s.clock = s.time.now
+	s.subs.begin()
 	if err := os.MkdirAll(filepath.Join(cfg.State, "drives"), 0o700); err != nil {
 		return nil, fmt.Errorf("make the simulated tenant's state folder: %w", err)
 	}
@@ -247,6 +249,7 @@ func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 // Close lets go of files and drops unfinished uploads. Requests must have
 // ended. Drives keep their state.
 func (s *Service) Close() error {
+	s.subs.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.key() // is in the folder before that may go

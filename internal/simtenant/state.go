@@ -213,6 +213,7 @@ func (s *Service) letGo() error {
 	s.monitors.Lock()
 	defer s.monitors.Unlock()
 	clear(s.monitors.byID)
+	s.subs.clear()
 	return errors.Join(errs...)
 }
 
