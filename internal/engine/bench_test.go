@@ -29,6 +29,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if items := os.Getenv("ENGINE_TEST_ITEMS"); items != "" {
+		if err := serveGenerated(items); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(runAll(m))
 }
 
@@ -72,8 +79,15 @@ func (w *world) connectChild() {
 	users, err := json.Marshal(w.users)
 	w.must(err)
 	w.must(os.WriteFile(w.dir+"/users.json", users, 0o600)) // there may be more than an environment holds
+	w.startChild("ENGINE_TEST_SOURCE="+w.dir, "ENGINE_TEST_TENANT="+string(w.tenant))
+}
+
+// startChild connects w to a source in a child process, which TestMain starts by
+// its environment.
+func (w *world) startChild(env ...string) {
+	w.t.Helper()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "ENGINE_TEST_SOURCE="+w.dir, "ENGINE_TEST_TENANT="+string(w.tenant))
+	child.Env = append(os.Environ(), env...)
 	child.Stderr = os.Stderr
 	stdin, err := child.StdinPipe()
 	w.must(err)
