@@ -1,0 +1,246 @@
+// Package spill keeps more records than memory should hold.
+//
+// A [Table] holds what was said last under each key: the first half a megabyte in
+// memory, and the rest in a temporary file that has no name where the system allows
+// that. What stays in memory is where each record is, some 25 bytes of it. So a
+// drive of a million items costs as much memory as twenty thousand of them would,
+// and a small one never touches the disk.
+//
+// It is a file and not a database, because all that is asked of it is the last word
+// on a key, and all keys in the order in which they came; nothing in it outlives the
+// run that wrote it; and a look-up costs a microsecond, where those of the embedded
+// stores that were looked at cost five to ten, or map their files into memory.
+package spill
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"hash/maphash"
+	"os"
+)
+
+const (
+	// maxHeld is how much of a table is in memory before it goes to the file.
+	maxHeld = 512 << 10
+	// near and far are how much is read of the file at once: where records are
+	// read in any order, and where one is read after the other.
+	near, far = 1 << 10, 32 << 10
+	// recent is how many records are remembered that were read or written last.
+	recent = 256
+)
+
+// A Table maps keys to values. A key that was put has a number from then on: 0 for
+// the first, and so on. It is not for use by many goroutines.
+//
+// A table whose file fails has nothing in it any more. Err says so, and has to be
+// asked before anybody relies on what a table did not have.
+type Table struct {
+	dir   string
+	seed  maphash.Seed
+	slots []uint64 // open addressing: 32 bits of a key's hash, and its number + 1; 0 is free
+	at    []int64  // by number: where the last record is
+
+	file    *os.File
+	written int64  // how much of the records is in the file
+	held    []byte // the records after that
+
+	window []byte // of the file, read ahead
+	from   int64  // where it begins
+
+	last [recent]struct {
+		at         int64
+		key, value string
+	}
+	err error
+}
+
+// ErrDisk: what does not fit into memory could not be written to the disk, or read
+// back.
+var ErrDisk = errors.New("what does not fit into memory could not be kept on disk")
+
+// New returns an empty table whose file will be in dir; "" is where the system has
+// temporary files. It must be closed.
+func New(dir string) *Table { return &Table{dir: dir, seed: maphash.MakeSeed()} }
+
+// Len returns how many keys the table has.
+func (t *Table) Len() int { return len(t.at) }
+
+// Err returns why the table failed, if it did.
+func (t *Table) Err() error { return t.err }
+
+// Put gives a key a value, whatever it had before, and returns its number.
+func (t *Table) Put(key, value string) int {
+	i, found := t.Find(key)
+	if t.err != nil {
+		return i
+	}
+	if !found {
+		i = len(t.at)
+		t.at = append(t.at, 0)
+		t.insert(t.hash(key), i)
+	}
+	at := t.written + int64(len(t.held))
+	t.at[i] = at
+	t.held = binary.AppendUvarint(t.held, uint64(len(key)))
+	t.held = binary.AppendUvarint(t.held, uint64(len(value)))
+	begin := len(t.held)
+	t.held = append(append(t.held, key...), value...)
+	t.held = binary.LittleEndian.AppendUint32(t.held, crc32.Checksum(t.held[begin:], castagnoli))
+	if len(t.held) >= maxHeld {
+		t.write()
+	}
+	return i
+}
+
+// Find returns a key's number, and whether the table has it.
+func (t *Table) Find(key string) (int, bool) {
+	if len(t.slots) == 0 || t.err != nil {
+		return 0, false
+	}
+	hash := t.hash(key)
+	for at := hash; ; at++ {
+		slot := t.slots[int(at)&(len(t.slots)-1)]
+		if slot == 0 {
+			return 0, false
+		}
+		if uint32(slot>>32) == hash {
+			i := int(uint32(slot)) - 1
+			if is, _ := t.Get(i); is == key && t.err == nil {
+				return i, true
+			}
+		}
+	}
+}
+
+// Get returns the key and value of a number. The number of no key has neither.
+func (t *Table) Get(i int) (key, value string) {
+	if t.err != nil || i < 0 || i >= len(t.at) {
+		return "", ""
+	}
+	at := t.at[i]
+	memory := &t.last[i%recent]
+	if memory.at != at+1 {
+		memory.at = 0
+		memory.key, memory.value = t.read(at)
+		if t.err != nil {
+			return "", ""
+		}
+		memory.at = at + 1 // 0 is none
+	}
+	return memory.key, memory.value
+}
+
+// Order tells of two keys by their numbers which was put last: the one with the
+// larger order.
+func (t *Table) Order(i int) int64 { return t.at[i] }
+
+// Close gives the table's file back. The table then has failed.
+func (t *Table) Close() {
+	if t.file != nil {
+		t.file.Close()
+		os.Remove(t.file.Name()) // where it could not be removed while it was open
+	}
+	*t = Table{err: errClosed}
+}
+
+var errClosed = errors.New("the table is closed")
+
+func (t *Table) hash(key string) uint32 { return uint32(maphash.String(t.seed, key)) }
+
+func (t *Table) insert(hash uint32, i int) {
+	if len(t.at)*4 > len(t.slots)*3 {
+		old := t.slots
+		t.slots = make([]uint64, max(64, 2*len(old)))
+		for _, slot := range old {
+			if slot != 0 {
+				t.place(slot)
+			}
+		}
+	}
+	t.place(uint64(hash)<<32 | uint64(i+1))
+}
+
+func (t *Table) place(slot uint64) {
+	for at := uint32(slot >> 32); ; at++ {
+		if s := &t.slots[int(at)&(len(t.slots)-1)]; *s == 0 {
+			*s = slot
+			return
+		}
+	}
+}
+
+func (t *Table) write() {
+	var err error
+	if t.file == nil {
+		if t.file, err = os.CreateTemp(t.dir, ".holdfast-*"); err == nil {
+			os.Remove(t.file.Name())
+		}
+	}
+	if err == nil {
+		_, err = t.file.WriteAt(t.held, t.written)
+	}
+	if err != nil {
+		t.fail(err)
+		return
+	}
+	t.written += int64(len(t.held))
+	t.held = t.held[:0]
+}
+
+func (t *Table) fail(err error) {
+	if t.err == nil {
+		t.err = fmt.Errorf("%w: %w", ErrDisk, err)
+	}
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// read reads the record at an offset.
+func (t *Table) read(at int64) (key, value string) {
+	b := t.bytes(at, near)
+	k, n := binary.Uvarint(b)
+	v, m := binary.Uvarint(b[max(n, 0):])
+	end := t.written + int64(len(t.held)) - at
+	if n > 0 && m > 0 && k < uint64(end) && v < uint64(end) {
+		begin, size := n+m, int(k+v)
+		if begin+size+4 > len(b) {
+			b = t.bytes(at, begin+size+4)
+		}
+		if begin+size+4 <= len(b) {
+			record := b[begin:][:size]
+			if crc32.Checksum(record, castagnoli) == binary.LittleEndian.Uint32(b[begin+size:]) {
+				s := string(record)
+				return s[:k], s[k:]
+			}
+		}
+	}
+	t.fail(errors.New("it reads back otherwise than it was written"))
+	return "", ""
+}
+
+// bytes returns what is at an offset, which is at least size bytes long unless
+// the records end before that.
+func (t *Table) bytes(at int64, size int) []byte {
+	if at >= t.written {
+		return t.held[at-t.written:]
+	}
+	size = int(min(int64(size), t.written-at))
+	end := t.from + int64(len(t.window))
+	if at >= t.from && at+int64(size) <= end {
+		return t.window[at-t.from:]
+	}
+	if at >= t.from && at <= end {
+		size = max(size, int(min(far, t.written-at))) // one after the other
+	}
+	if cap(t.window) < size {
+		t.window = make([]byte, max(size, far))
+	}
+	t.window, t.from = t.window[:size], at
+	if _, err := t.file.ReadAt(t.window, at); err != nil {
+		t.fail(err)
+		t.window = t.window[:0]
+	}
+	return t.window
+}
