@@ -106,6 +106,16 @@ func TestUpdatesAgainstModel(t *testing.T) {
 			at := noon
 			prev, prevSealed := model{}, Sealed{}
 			for round := range 12 {
+				if seed%2 == 1 { // what is read of the base leaves the memory at once
+					u.base.dirs.most, u.base.trie.leaves.most = 5, 5
+					for range 20 {
+						id := backup.ItemID(fmt.Sprint(r.IntN(ids + 5)))
+						want, known := prev[id]
+						if e, ok, err := u.Get(t.Context(), id); ok != known || err != nil || !cmp.Equal(e, want) {
+							t.Fatalf("Get(%s) = %v, %v, %v, want %v", id, e, ok, err, want)
+						}
+					}
+				}
 				var puts []Entry
 				gone := map[backup.ItemID]bool{}
 				ops := 1 + r.IntN(12)

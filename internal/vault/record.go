@@ -319,7 +319,7 @@ func kopiaTime(t time.Time) fs.UTCTimestamp {
 // that differ in case only. The name then belongs to the claimant staged last,
 // else to the one that has it; every other is stored as "name (id).ext" and
 // keeps its own name beside it.
-func nameAll(records []record, staged map[backup.ItemID]int) {
+func nameAll(records []record, staged map[backup.ItemID]int64) {
 	// holder maps a name, folded, to the record that has it so far.
 	holder := make(map[string]int, len(records))
 	var losers []int

@@ -1,12 +1,14 @@
 package vault
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -28,7 +30,7 @@ import (
 type trie struct {
 	v      *Vault
 	root   *record // nil when empty
-	leaves map[string]map[backup.ItemID]backup.ItemID
+	leaves *shelf[leaf]
 	dirs   map[string]*dir
 }
 
@@ -37,7 +39,7 @@ const leafMax = 512
 const hexDigits = "0123456789abcdef"
 
 func (v *Vault) newTrie(root *record) *trie {
-	return &trie{v: v, root: root, leaves: map[string]map[backup.ItemID]backup.ItemID{}, dirs: map[string]*dir{}}
+	return &trie{v: v, root: root, leaves: newShelf[leaf]("", maxParents), dirs: map[string]*dir{}}
 }
 
 type itemHash [sha256.Size]byte
@@ -62,6 +64,11 @@ func (t *trie) parent(ctx context.Context, id backup.ItemID) (backup.ItemID, boo
 	r := t.root
 	for depth := 0; r != nil; depth++ {
 		if !r.isDir() {
+			if _, held := t.leaves.held[r.Object]; !held {
+				if value, found, sure, err := t.leaves.find(r.Object, id); sure || err != nil {
+					return backup.ItemID(value), found, err
+				}
+			}
 			leaf, err := t.leaf(ctx, r)
 			if err != nil {
 				return "", false, err
@@ -126,100 +133,121 @@ func (t *trie) dir(ctx context.Context, r *record) (*dir, error) {
 	return d, err
 }
 
-func (t *trie) leaf(ctx context.Context, r *record) (map[backup.ItemID]backup.ItemID, error) {
-	if l, ok := t.leaves[r.Object]; ok {
+func (t *trie) leaf(ctx context.Context, r *record) (leaf, error) {
+	if l, ok := t.leaves.held[r.Object]; ok {
 		return l, nil
 	}
 	l, err := t.v.readLeaf(ctx, r.Object)
 	if err == nil {
-		t.leaves[r.Object] = l
+		t.leaves.add(r.Object, l)
 	}
 	return l, err
 }
 
-func (v *Vault) readLeaf(ctx context.Context, oid string) (map[backup.ItemID]backup.ItemID, error) {
+func (v *Vault) readLeaf(ctx context.Context, oid string) (leaf, error) {
 	b, err := v.readObject(ctx, oid)
 	if err != nil {
 		return nil, err
 	}
-	var l map[backup.ItemID]backup.ItemID
+	var l leaf
 	if err := json.Unmarshal(b, &l); err != nil {
 		return nil, &DamageError{Object: oid, Err: fmt.Errorf("it is not an index: %w", err)}
 	}
 	return l, nil
 }
 
+// Changes are of a trie: which items are now where, or gone, one of each at most.
+// Of those that were staged it has but the numbers, for there may be millions.
+type changes struct {
+	staged *staged
+	keys   []changeKey
+	others []parentChange // of what was not staged
+}
+
+// A changeKey finds a change, and says where in a trie it belongs.
+type changeKey struct {
+	hash uint64 // how the item's hash begins
+	of   int32  // a number of what was staged, or, if negative, ^ an index into others
+	gone bool
+}
+
 // A parentChange says where an item now is, or that it is gone.
 type parentChange struct {
-	hash   itemHash
 	id     backup.ItemID
 	parent backup.ItemID
 	gone   bool
 }
 
-// apply returns the root of a trie in which changes are made, one for each id
-// at most. The trie itself stays as it is.
-func (t *trie) apply(ctx context.Context, w repo.DirectRepositoryWriter, changes []parentChange) (*record, error) {
-	if len(changes) == 0 {
-		return t.root, nil
+// put notes that an item is where it was staged.
+func (c *changes) put(i int, id backup.ItemID) {
+	c.keys = append(c.keys, changeKey{beginning(id), int32(i), false})
+}
+
+// remove notes that an item is gone.
+func (c *changes) remove(id backup.ItemID) {
+	if i, ok := c.staged.find(id); ok {
+		c.keys = append(c.keys, changeKey{beginning(id), int32(i), true})
+	} else {
+		c.keys = append(c.keys, c.other(parentChange{id: id, gone: true}))
 	}
-	for i := range changes {
-		changes[i].hash = hashItem(changes[i].id)
+}
+
+// other returns the key of a change that was not staged.
+func (c *changes) other(p parentChange) changeKey {
+	c.others = append(c.others, p)
+	return changeKey{beginning(p.id), ^int32(len(c.others) - 1), p.gone}
+}
+
+// get returns a change.
+func (c *changes) get(k changeKey) (parentChange, error) {
+	switch {
+	case k.of < 0:
+		return c.others[^k.of], nil
+	case k.gone:
+		return parentChange{id: c.staged.id(int(k.of)), gone: true}, c.staged.err()
 	}
-	slices.SortFunc(changes, func(a, b parentChange) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-	return t.change(ctx, w, "index", t.root, 0, changes)
+	e, _ := c.staged.at(int(k.of))
+	return parentChange{id: e.ID, parent: e.Parent}, c.staged.err()
+}
+
+// beginning returns how the hash of an item begins, in its order.
+func beginning(id backup.ItemID) uint64 {
+	h := hashItem(id)
+	return binary.BigEndian.Uint64(h[:])
+}
+
+// begun is how many digits of a hash a changeKey has.
+const begun = 16
+
+// apply returns the root of a trie in which changes are made. The trie itself
+// stays as it is.
+func (t *trie) apply(ctx context.Context, w repo.DirectRepositoryWriter, c *changes) (*record, error) {
+	return t.change(ctx, w, c, "index", t.root, 0, sorted(c.keys))
+}
+
+func sorted(keys []changeKey) []changeKey {
+	slices.SortFunc(keys, func(a, b changeKey) int { return cmp.Compare(a.hash, b.hash) })
+	return keys
 }
 
 // change makes sorted changes in the trie at r, and returns what takes its
 // place under the same name.
-func (t *trie) change(ctx context.Context, w repo.DirectRepositoryWriter, name string, r *record, depth int, changes []parentChange) (*record, error) {
-	if len(changes) == 0 {
+func (t *trie) change(ctx context.Context, w repo.DirectRepositoryWriter, c *changes, name string, r *record, depth int, keys []changeKey) (*record, error) {
+	if len(keys) == 0 {
 		return r, nil
 	}
-	if r == nil {
-		live := slices.DeleteFunc(slices.Clone(changes), func(c parentChange) bool { return c.gone })
-		return t.build(ctx, w, name, depth, live)
+	if r == nil || !r.isDir() {
+		return t.changeLeaf(ctx, w, c, name, r, depth, keys)
 	}
-	if !r.isDir() {
-		leaf, err := t.leaf(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		merged := make(map[backup.ItemID]backup.ItemID, len(leaf)+len(changes))
-		for id, parent := range leaf {
-			merged[id] = parent
-		}
-		same := true
-		for _, c := range changes {
-			old, ok := merged[c.id]
-			if c.gone {
-				delete(merged, c.id)
-				same = same && !ok
-			} else {
-				merged[c.id] = c.parent
-				same = same && ok && old == c.parent
-			}
-		}
-		if same {
-			return r, nil
-		}
-		items := make([]parentChange, 0, len(merged))
-		for id, parent := range merged {
-			items = append(items, parentChange{hash: hashItem(id), id: id, parent: parent})
-		}
-		slices.SortFunc(items, func(a, b parentChange) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-		return t.build(ctx, w, name, depth, items)
-	}
-
 	d, err := t.dir(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	var records []record
 	same := true
-	for digit, part := range split(changes, depth) {
+	for digit, part := range c.split(keys, depth) {
 		branch := d.named(hexDigits[digit:][:1])
-		changed, err := t.change(ctx, w, hexDigits[digit:][:1], branch, depth+1, part)
+		changed, err := t.change(ctx, w, c, hexDigits[digit:][:1], branch, depth+1, part)
 		if err != nil {
 			return nil, err
 		}
@@ -234,15 +262,56 @@ func (t *trie) change(ctx context.Context, w repo.DirectRepositoryWriter, name s
 	return t.write(ctx, w, name, records)
 }
 
+// changeLeaf is change where the trie is a leaf, or empty.
+func (t *trie) changeLeaf(ctx context.Context, w repo.DirectRepositoryWriter, c *changes, name string, r *record, depth int, keys []changeKey) (*record, error) {
+	live := slices.DeleteFunc(slices.Clone(keys), func(k changeKey) bool { return k.gone })
+	if r == nil {
+		return t.build(ctx, w, c, name, depth, live)
+	}
+	leaf, held := t.leaves.held[r.Object]
+	if !held {
+		var err error
+		if leaf, err = t.v.readLeaf(ctx, r.Object); err != nil {
+			return nil, err
+		}
+	}
+	stay := maps.Clone(leaf)
+	same := true
+	for _, k := range keys {
+		p, err := c.get(k)
+		if err != nil {
+			return nil, err
+		}
+		old, ok := leaf[p.id]
+		same = same && ok != p.gone && (p.gone || old == p.parent)
+		delete(stay, p.id)
+	}
+	if same {
+		return r, nil
+	}
+	others := len(c.others)
+	for id, parent := range stay {
+		live = append(live, c.other(parentChange{id: id, parent: parent}))
+	}
+	r, err := t.build(ctx, w, c, name, depth, sorted(live))
+	clear(c.others[others:])
+	c.others = c.others[:others]
+	return r, err
+}
+
 // build makes a trie of sorted items.
-func (t *trie) build(ctx context.Context, w repo.DirectRepositoryWriter, name string, depth int, items []parentChange) (*record, error) {
-	if len(items) == 0 {
+func (t *trie) build(ctx context.Context, w repo.DirectRepositoryWriter, c *changes, name string, depth int, keys []changeKey) (*record, error) {
+	if len(keys) == 0 {
 		return nil, nil
 	}
-	if len(items) <= leafMax || depth == maxDepth {
-		leaf := make(map[backup.ItemID]backup.ItemID, len(items))
-		for _, c := range items {
-			leaf[c.id] = c.parent
+	if len(keys) <= leafMax || depth == maxDepth {
+		leaf := make(map[backup.ItemID]backup.ItemID, len(keys))
+		for _, k := range keys {
+			p, err := c.get(k)
+			if err != nil {
+				return nil, err
+			}
+			leaf[p.id] = p.parent
 		}
 		b, err := json.Marshal(leaf)
 		if err != nil {
@@ -255,8 +324,8 @@ func (t *trie) build(ctx context.Context, w repo.DirectRepositoryWriter, name st
 		return &record{Name: name, Type: fileType, Mode: fileMode, Size: int64(len(b)), Object: oid}, nil
 	}
 	var records []record
-	for digit, part := range split(items, depth) {
-		r, err := t.build(ctx, w, hexDigits[digit:][:1], depth+1, part)
+	for digit, part := range c.split(keys, depth) {
+		r, err := t.build(ctx, w, c, hexDigits[digit:][:1], depth+1, part)
 		if err != nil {
 			return nil, err
 		}
@@ -275,19 +344,29 @@ func (t *trie) write(ctx context.Context, w repo.DirectRepositoryWriter, name st
 	return &r, err
 }
 
-// split yields the sixteen parts of items, which are sorted, by their digit at
-// a depth; a part may be empty.
-func split(items []parentChange, depth int) iter.Seq2[int, []parentChange] {
-	return func(yield func(int, []parentChange) bool) {
-		for digit := range len(hexDigits) {
-			n := 0
-			for n < len(items) && items[n].hash.digit(depth) == digit {
-				n++
+// split yields the sixteen parts of keys, which are sorted, by their digit at a
+// depth; a part may be empty.
+func (c *changes) split(keys []changeKey, depth int) iter.Seq2[int, []changeKey] {
+	return func(yield func(int, []changeKey) bool) {
+		var parts [len(hexDigits)][]changeKey
+		if depth < begun {
+			for digit := range parts {
+				n := 0
+				for n < len(keys) && int(keys[n].hash>>(4*(begun-1-depth))&15) == digit {
+					n++
+				}
+				parts[digit], keys = keys[:n], keys[n:]
 			}
-			if !yield(digit, items[:n]) {
+		}
+		for _, k := range keys { // whose hashes begin alike, in no order
+			p, _ := c.get(k)
+			h := hashItem(p.id)
+			parts[h.digit(depth)] = append(parts[h.digit(depth)], k)
+		}
+		for digit, part := range parts {
+			if !yield(digit, part) {
 				return
 			}
-			items = items[n:]
 		}
 	}
 }

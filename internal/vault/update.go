@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -84,14 +83,11 @@ type Update struct {
 	v   *Vault
 	key DriveKey
 
-	mu    sync.Mutex
-	base  base
-	puts  map[backup.ItemID]Entry
-	gone  map[backup.ItemID]bool
-	order map[backup.ItemID]int // of puts, rising from 1
-	last  int
-	doubt bool // no stored copy is believed to be whole
-	ended bool // by Close
+	mu     sync.Mutex
+	base   base
+	staged *staged
+	doubt  bool // no stored copy is believed to be whole
+	ended  bool // by Close
 }
 
 // context returns the one to write with.
@@ -108,7 +104,8 @@ type base struct {
 	root, tree string
 	files      record // the root folder; zero when there is no tree
 	trie       *trie
-	dirs       map[string]*dir
+	dirs       *shelf[*dir]
+	above      *record // the folder that was looked into last: items are mostly asked for in its order
 	point      pointFile
 	unread     string // the object of meta/unread.json, or ""
 }
@@ -176,6 +173,7 @@ func (p *pointFile) same(q *pointFile) bool {
 // fails with ErrNotFound when the vault has no such root or tree.
 func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Update, error) {
 	b, err := v.base(ctx, root, tree)
+	b.spills()
 	if err == nil && root != "" {
 		// It is read only by Seal; that it is gone should not be found out then, when
 		// all has been downloaded.
@@ -185,7 +183,7 @@ func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Up
 		return nil, fmt.Errorf("begin update of drive %s: %w", key.Drive, err)
 	}
 	u := &Update{v: v, key: key, base: b}
-	u.unstage()
+	u.staged = newStaged(v.state)
 	v.flushes.Lock()
 	v.flushes.open++
 	v.flushes.Unlock()
@@ -193,12 +191,13 @@ func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Up
 }
 
 func (u *Update) unstage() {
-	u.puts, u.gone, u.order = map[backup.ItemID]Entry{}, map[backup.ItemID]bool{}, map[backup.ItemID]int{}
+	u.staged.close()
+	u.staged = newStaged(u.v.state)
 }
 
 // base opens a tree.
 func (v *Vault) base(ctx context.Context, root, tree string) (base, error) {
-	b := base{v: v, root: root, tree: tree, trie: v.newTrie(nil), dirs: map[string]*dir{}}
+	b := base{v: v, root: root, tree: tree, trie: v.newTrie(nil), dirs: newShelf[*dir]("", maxRecords)}
 	if tree == "" {
 		return b, nil
 	}
@@ -231,6 +230,18 @@ func (v *Vault) base(ctx context.Context, root, tree string) (base, error) {
 	return b, nil
 }
 
+// spills has what is read of the base leave the memory when it is much. The base
+// must then be closed.
+func (b *base) spills() { b.dirs.dir, b.trie.leaves.dir = b.v.state, b.v.state }
+
+func (b *base) close() {
+	b.dirs.close()
+	if b.trie != nil {
+		b.trie.leaves.close()
+	}
+	*b = base{}
+}
+
 // parent returns the parent of id in the base.
 func (b *base) parent(ctx context.Context, id backup.ItemID) (backup.ItemID, bool, error) {
 	return b.trie.parent(ctx, id)
@@ -249,12 +260,25 @@ func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.It
 		}
 		return &b.files, "", nil
 	}
-	folder, _, err := b.record(ctx, parent)
-	if err != nil {
-		return nil, "", err
+	folder := b.above
+	if folder == nil || folder.ID != parent {
+		if folder, _, err = b.record(ctx, parent); err != nil {
+			return nil, "", err
+		}
+		b.above = folder
 	}
 	if folder == nil || !folder.isDir() {
 		return nil, "", b.damaged(id)
+	}
+	if _, held := b.dirs.held[folder.Object]; !held {
+		switch value, found, sure, err := b.dirs.find(folder.Object, id); {
+		case err != nil:
+			return nil, "", err
+		case found:
+			return decodeRecord(id, value), parent, nil
+		case sure:
+			return nil, "", b.damaged(id)
+		}
 	}
 	d, err := b.dir(ctx, folder.Object)
 	if err != nil {
@@ -271,16 +295,24 @@ func (b *base) damaged(id backup.ItemID) error {
 	return &DamageError{Object: b.tree, Err: fmt.Errorf("its index and its files disagree on item %s", id)}
 }
 
-// dir reads a directory of the base, once.
+// dir reads a directory of the base, and keeps it.
 func (b *base) dir(ctx context.Context, oid string) (*dir, error) {
-	if d, ok := b.dirs[oid]; ok {
+	if d, ok := b.dirs.held[oid]; ok {
 		return d, nil
 	}
 	d, err := b.v.readDir(ctx, oid)
 	if err == nil {
-		b.dirs[oid] = d
+		b.dirs.add(oid, d)
 	}
 	return d, err
+}
+
+// look reads a directory of the base that nobody will soon look into again.
+func (b *base) look(ctx context.Context, oid string) (*dir, error) {
+	if d, ok := b.dirs.held[oid]; ok {
+		return d, nil
+	}
+	return b.v.readDir(ctx, oid)
 }
 
 // Get returns an item as it was last staged, else as it is in the base.
@@ -288,11 +320,12 @@ func (b *base) dir(ctx context.Context, oid string) (*dir, error) {
 func (u *Update) Get(ctx context.Context, id backup.ItemID) (Entry, bool, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if e, ok := u.puts[id]; ok {
-		return e, true, nil
+	if i, ok := u.staged.find(id); ok {
+		e, stays := u.staged.at(i)
+		return e, stays, u.staged.err()
 	}
-	if u.gone[id] {
-		return Entry{}, false, nil
+	if err := u.staged.err(); err != nil {
+		return Entry{}, false, err
 	}
 	r, parent, err := u.base.record(ctx, id)
 	if err != nil || r == nil {
@@ -342,10 +375,7 @@ func (u *Update) IDs(ctx context.Context) iter.Seq2[backup.ItemID, error] {
 func (u *Update) Put(e Entry) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.gone, e.ID)
-	u.puts[e.ID] = e
-	u.last++
-	u.order[e.ID] = u.last
+	u.staged.put(e)
 }
 
 // Delete stages the removal of an item, with all that is below it when
@@ -353,8 +383,7 @@ func (u *Update) Put(e Entry) {
 func (u *Update) Delete(id backup.ItemID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.puts, id)
-	u.gone[id] = true
+	u.staged.drop(id)
 }
 
 const fastest compression.Name = "zstd-fastest"
@@ -403,8 +432,17 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 		return Content{}, fmt.Errorf("write content: %w", storageError(err))
 	}
 	u.v.objectsWritten.Add(1)
+	if u.v.flushes.held.Add(1) == maxUnflushed {
+		if err := u.v.flush(ctx); err != nil {
+			return Content{}, fmt.Errorf("write content: %w", err)
+		}
+	}
 	return Content{ID: id.String(), Size: size}, nil
 }
+
+// maxUnflushed is of how many contents kopia may have to know until a flush where
+// they are, which takes it 160 bytes each, and 40 thereafter.
+const maxUnflushed = 50_000
 
 // markedWriter remembers its error, to tell it from the reader's.
 type markedWriter struct {
@@ -441,8 +479,8 @@ func compressor(sample []byte, more bool) compression.Name {
 func (u *Update) Close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.base = base{}
-	u.unstage()
+	u.base.close()
+	u.staged.close()
 	if !u.ended {
 		u.ended = true
 		u.v.flushes.Lock()
@@ -474,15 +512,20 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 		return Sealed{}, err
 	}
 	at = at.UTC().Truncate(time.Millisecond)
-	m := &merge{u: u, ctx: ctx, base: &u.base, standing: map[backup.ItemID]standing{},
-		puts: map[backup.ItemID][]backup.ItemID{}, removed: map[backup.ItemID]map[backup.ItemID]bool{},
-		dirty: map[backup.ItemID]bool{}, dirtyBelow: map[backup.ItemID]map[backup.ItemID]bool{},
-		parents: map[backup.ItemID]parentChange{}}
+	m := &merge{u: u, ctx: ctx, base: &u.base, staged: u.staged, standings: make([]standing, u.staged.table.Len()), standing: map[backup.ItemID]standing{},
+		folders: map[backup.ItemID]bool{}, puts: map[backup.ItemID][]int32{}, removed: map[backup.ItemID]map[backup.ItemID]bool{},
+		dirty: map[backup.ItemID]bool{}, dirtyBelow: map[backup.ItemID]map[backup.ItemID]bool{}}
 	files, err := m.files()
+	if err == nil {
+		err = u.staged.err()
+	}
 	if err != nil {
 		return Sealed{}, err
 	}
-	index, err := u.base.trie.apply(ctx, u.v.updates, m.parentChanges())
+	index, err := u.base.trie.apply(ctx, u.v.updates, &m.changes)
+	if err == nil {
+		err = u.staged.err() // what could not be read back is not in the tree
+	}
 	if err != nil {
 		return Sealed{}, err
 	}
@@ -520,8 +563,10 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 	if sealed.Tree, sealed.Root, err = u.writePoint(ctx, at, point, files, inMeta); err != nil {
 		return Sealed{}, err
 	}
+	u.base.close()
 	u.base = base{v: u.v, root: sealed.Root, tree: sealed.Tree, files: files, trie: u.v.newTrie(index),
-		dirs: map[string]*dir{}, point: point, unread: lacks}
+		dirs: newShelf[*dir]("", maxRecords), point: point, unread: lacks}
+	u.base.spills()
 	u.unstage()
 	return sealed, nil
 }
@@ -587,77 +632,82 @@ func (v *Vault) records(ctx context.Context, oid string) ([]record, error) {
 }
 
 // A standing says where an item is in the merged tree.
-type standing int
+type standing uint8
 
 const (
 	unknown standing = iota // in neither the base nor what was staged
 	present                 // below the root
 	deleted                 // it or a folder above it was deleted
 	orphan                  // no chain of parents leads to the root
+	walking                 // its chain of parents is being followed
 )
 
 // A merge joins what an update staged with its base. Its cost is in proportion
 // to what was staged, and to what is removed by that.
 type merge struct {
-	u    *Update
-	ctx  context.Context
-	base *base
+	u      *Update
+	ctx    context.Context
+	base   *base
+	staged *staged
 
-	gone     map[backup.ItemID]bool
-	rootID   backup.ItemID
-	standing map[backup.ItemID]standing
-	orphans  []backup.ItemID
+	lost      backup.ItemID // the former root folder, where another took its place
+	rootID    backup.ItemID
+	standings []standing                 // of what was staged, by number
+	standing  map[backup.ItemID]standing // of what is in the base only
+	folders   map[backup.ItemID]bool     // whether the base has such a folder
+	orphans   []backup.ItemID
 
-	puts       map[backup.ItemID][]backup.ItemID        // folder: items staged to be in it
+	puts       map[backup.ItemID][]int32                // folder: items staged to be in it, by number
 	removed    map[backup.ItemID]map[backup.ItemID]bool // folder of the base: items no longer in it
 	dirty      map[backup.ItemID]bool                   // folders to be written
 	dirtyBelow map[backup.ItemID]map[backup.ItemID]bool // folder: dirty folders in it
-	parents    map[backup.ItemID]parentChange
+	changes    changes                                  // of the index
 }
 
-func (m *merge) parentChanges() []parentChange {
-	changes := make([]parentChange, 0, len(m.parents))
-	for _, c := range m.parents {
-		changes = append(changes, c)
-	}
-	return changes
-}
+// gone reports whether an item shall go.
+func (m *merge) gone(id backup.ItemID) bool { return id != "" && id == m.lost || m.staged.gone(id) }
 
 // files returns the record of the merged files/ directory.
 func (m *merge) files() (record, error) {
-	u := m.u
 	// Which item is the root: the one last staged without a parent.
+	m.changes.staged = m.staged
 	former := m.base.files.ID
-	e, moved := u.puts[former]
+	e, moved := m.staged.get(former)
 	if moved = moved && (e.Parent != "" || e.Kind != backup.Folder); !moved {
 		m.rootID = former
 	}
-	latest := 0
-	for id, e := range u.puts {
-		if e.Parent == "" && e.Kind == backup.Folder && u.order[id] > latest {
-			m.rootID, latest = id, u.order[id]
+	latest := int64(-1)
+	for i, e := range m.staged.puts() {
+		if e.Parent == "" && e.Kind == backup.Folder && m.staged.order(i) > latest {
+			m.rootID, latest = e.ID, m.staged.order(i)
 		}
 	}
-	m.gone = u.gone
-	if _, staged := u.puts[former]; former != "" && former != m.rootID && !staged {
-		m.gone = maps.Clone(u.gone)
-		m.gone[former] = true
+	if _, staged := m.staged.get(former); former != "" && former != m.rootID && !staged {
+		m.lost = former
 	}
 
-	for id, e := range u.puts {
-		if err := m.place(id, e); err != nil {
+	for i, e := range m.staged.puts() {
+		if err := m.place(i, e); err != nil {
 			return record{}, err
 		}
 	}
-	for id := range m.gone {
+	leave := func(id backup.ItemID) error {
 		r, parent, err := m.base.record(m.ctx, id)
-		if err != nil {
-			return record{}, err
+		if err != nil || r == nil {
+			return err
 		}
-		if r != nil {
-			if err := m.remove(r, parent); err != nil {
+		return m.remove(r, parent)
+	}
+	for i := range m.staged.table.Len() {
+		if _, stays := m.staged.at(i); !stays {
+			if err := leave(m.staged.id(i)); err != nil {
 				return record{}, err
 			}
+		}
+	}
+	if m.lost != "" && !m.staged.gone(m.lost) {
+		if err := leave(m.lost); err != nil {
+			return record{}, err
 		}
 	}
 	slices.Sort(m.orphans)
@@ -680,7 +730,8 @@ func (m *merge) files() (record, error) {
 }
 
 // place decides where a staged item goes.
-func (m *merge) place(id backup.ItemID, e Entry) error {
+func (m *merge) place(i int, e Entry) error {
+	id := e.ID
 	if id == "" || !utf8.ValidString(string(id)) || e.Kind != backup.File && e.Kind != backup.Folder {
 		return fmt.Errorf("item %q of kind %q cannot be kept", id, e.Kind)
 	}
@@ -718,10 +769,10 @@ func (m *merge) place(id backup.ItemID, e Entry) error {
 				return nil
 			}
 		}
-		m.puts[e.Parent] = append(m.puts[e.Parent], id)
+		m.puts[e.Parent] = append(m.puts[e.Parent], int32(i))
 	}
 	if old == nil || oldParent != e.Parent {
-		m.parents[id] = parentChange{id: id, parent: e.Parent}
+		m.changes.put(i, id)
 		if old != nil {
 			m.removeFrom(oldParent, id)
 		}
@@ -768,7 +819,7 @@ func (u *Update) Holds(ctx context.Context, e Entry) (bool, error) {
 // remove takes an item of the base out of the tree, with what is below it.
 func (m *merge) remove(r *record, parent backup.ItemID) error {
 	m.removeFrom(parent, r.ID)
-	m.parents[r.ID] = parentChange{id: r.ID, gone: true}
+	m.changes.remove(r.ID)
 	if !r.isDir() {
 		return nil
 	}
@@ -778,16 +829,16 @@ func (m *merge) remove(r *record, parent backup.ItemID) error {
 // removeBelow takes out what is below a folder of the base, but for what was
 // staged by itself.
 func (m *merge) removeBelow(folder *record) error {
-	d, err := m.base.dir(m.ctx, folder.Object)
+	d, err := m.base.look(m.ctx, folder.Object)
 	if err != nil {
 		return err
 	}
 	for i := range d.records {
 		r := &d.records[i]
-		if _, staged := m.u.puts[r.ID]; staged || m.gone[r.ID] {
+		if _, staged := m.staged.find(r.ID); staged || r.ID == m.lost {
 			continue
 		}
-		m.parents[r.ID] = parentChange{id: r.ID, gone: true}
+		m.changes.remove(r.ID)
 		if r.isDir() {
 			if err := m.removeBelow(r); err != nil {
 				return err
@@ -807,68 +858,85 @@ func (m *merge) removeFrom(folder, id backup.ItemID) {
 	m.removed[folder][id] = true
 }
 
+// stood returns what stand found before.
+func (m *merge) stood(id backup.ItemID) standing {
+	if i, ok := m.staged.find(id); ok {
+		return m.standings[i]
+	}
+	return m.standing[id]
+}
+
+func (m *merge) stands(id backup.ItemID, s standing) {
+	if i, ok := m.staged.find(id); ok {
+		m.standings[i] = s
+	} else {
+		m.standing[id] = s
+	}
+}
+
 // stand finds where an item is, by the chain of its parents.
 func (m *merge) stand(id backup.ItemID) (standing, error) {
 	var chain []backup.ItemID
-	on := map[backup.ItemID]bool{}
 	s := unknown
 	for at := id; s == unknown; {
-		if known, ok := m.standing[at]; ok {
+		known := m.stood(at)
+		if known != unknown && known != walking {
 			s = known
 			break
 		}
-		if on[at] {
+		if known == walking {
 			s = orphan
 			break
 		}
-		parent, kind, err := m.staged(at)
+		parent, kind, err := m.parent(at)
 		switch {
 		case err != nil:
 			return unknown, err
 		case kind == deleted:
-			m.standing[at], s = deleted, deleted
+			s = deleted
+			m.stands(at, s)
 		case kind == unknown:
 			s = orphan
 		case parent == "" && at == m.rootID:
-			m.standing[at], s = present, present
+			s = present
+			m.stands(at, s)
 		case parent == "":
-			m.standing[at], s = orphan, orphan
+			s = orphan
+			m.stands(at, s)
 		}
 		if s != unknown {
 			break
 		}
-		chain, on[at] = append(chain, at), true
+		chain = append(chain, at)
+		m.stands(at, walking)
 		// Only a folder holds items.
-		if p, ok := m.u.puts[parent]; ok && p.Kind != backup.Folder {
+		if p, ok := m.staged.get(parent); ok && p.Kind != backup.Folder {
 			s = orphan
 			break
 		}
 		at = parent
 	}
 	for _, below := range chain {
-		m.standing[below] = s
+		m.stands(below, s)
 	}
 	return s, nil
 }
 
-// staged returns an item's parent: as staged, else as in the base. The
+// parent returns an item's parent: as staged, else as in the base. The
 // standing says whether the item is deleted, unknown or, so far, present.
-func (m *merge) staged(id backup.ItemID) (backup.ItemID, standing, error) {
-	if e, ok := m.u.puts[id]; ok {
-		if e.Parent != "" {
-			if _, ok := m.u.puts[e.Parent]; !ok && !m.gone[e.Parent] {
-				r, _, err := m.base.record(m.ctx, e.Parent)
-				if err != nil {
+func (m *merge) parent(id backup.ItemID) (backup.ItemID, standing, error) {
+	if e, ok := m.staged.get(id); ok {
+		if e.Parent != "" && e.Parent != m.lost {
+			if _, ok := m.staged.find(e.Parent); !ok {
+				is, err := m.isFolder(e.Parent)
+				if err != nil || !is {
 					return "", unknown, err
-				}
-				if r == nil || !r.isDir() {
-					return "", unknown, nil
 				}
 			}
 		}
 		return e.Parent, present, nil
 	}
-	if m.gone[id] {
+	if m.gone(id) {
 		return "", deleted, nil
 	}
 	parent, ok, err := m.base.parent(m.ctx, id)
@@ -876,6 +944,20 @@ func (m *merge) staged(id backup.ItemID) (backup.ItemID, standing, error) {
 		return "", unknown, err
 	}
 	return parent, present, nil
+}
+
+// isFolder reports whether the base has a folder of that id.
+func (m *merge) isFolder(id backup.ItemID) (bool, error) {
+	is, asked := m.folders[id]
+	if asked {
+		return is, nil
+	}
+	r, _, err := m.base.record(m.ctx, id)
+	if err != nil {
+		return false, err
+	}
+	m.folders[id] = r != nil && r.isDir()
+	return m.folders[id], nil
 }
 
 // soil marks a folder that must be written, and those above it.
@@ -893,7 +975,7 @@ func (m *merge) soil(id backup.ItemID) error {
 
 // link notes a dirty folder with the folder that it is in.
 func (m *merge) link(id backup.ItemID) (backup.ItemID, error) {
-	parent, _, err := m.staged(id)
+	parent, _, err := m.parent(id)
 	if err != nil || parent == "" {
 		return "", err
 	}
@@ -913,7 +995,7 @@ func (m *merge) rootRecord() (record, error) {
 		// No root folder: an empty tree.
 		return m.u.v.writeDir(m.ctx, m.u.v.updates, "files", time.Time{}, nil)
 	}
-	if e, ok := m.u.puts[m.rootID]; ok {
+	if e, ok := m.staged.get(m.rootID); ok {
 		old, _, err := m.base.record(m.ctx, m.rootID)
 		if err != nil {
 			return record{}, err
@@ -935,14 +1017,16 @@ func (m *merge) write(id backup.ItemID, folder *record) error {
 	old := &dir{}
 	if folder.Object != "" {
 		var err error
-		if old, err = m.base.dir(m.ctx, folder.Object); err != nil {
+		if old, err = m.base.look(m.ctx, folder.Object); err != nil {
 			return err
 		}
 	}
 	puts, removed, below := m.puts[id], m.removed[id], m.dirtyBelow[id]
 	replaced := make(map[backup.ItemID]bool, len(puts))
-	for _, p := range puts {
-		replaced[p] = true
+	if len(old.records) > 0 {
+		for _, i := range puts {
+			replaced[m.staged.id(int(i))] = true
+		}
 	}
 	records := make([]record, 0, len(old.records)+len(puts))
 	changed := folder.Object == ""
@@ -962,23 +1046,27 @@ func (m *merge) write(id backup.ItemID, folder *record) error {
 		}
 		records = append(records, r)
 	}
-	staged := make(map[backup.ItemID]int, len(puts))
-	for _, p := range puts {
-		r := newRecord(m.u.puts[p])
+	staged := make(map[backup.ItemID]int64, len(puts))
+	for _, i := range puts {
+		e, ok := m.staged.at(int(i))
+		if !ok {
+			return m.staged.err()
+		}
+		r := newRecord(e)
 		if r.isDir() {
-			was, _, err := m.base.record(m.ctx, p)
+			was, _, err := m.base.record(m.ctx, e.ID)
 			if err != nil {
 				return err
 			}
 			if was != nil && was.isDir() {
 				r.Object, r.Summary = was.Object, was.Summary
 			}
-			if err := m.write(p, &r); err != nil {
+			if err := m.write(e.ID, &r); err != nil {
 				return err
 			}
 		}
 		changed = true
-		staged[p] = m.u.order[p]
+		staged[e.ID] = m.staged.order(int(i)) + 1
 		records = append(records, r)
 	}
 	if !changed {

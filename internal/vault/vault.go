@@ -119,6 +119,7 @@ type Vault struct {
 	rep    repo.DirectRepository
 	log    *slog.Logger
 	safety maintenance.SafetyParameters
+	state  string // Config.State
 	index  shortIndex
 
 	objectsWritten, objectsRead, blobsWritten, bytesWritten atomic.Int64
@@ -144,8 +145,9 @@ type Vault struct {
 	flushes struct {
 		turn sync.Mutex // held by the flush that runs
 		sync.Mutex
-		next *flush // which updates may still join; nil when none is waiting
-		open int    // updates that were begun and not closed, and may want one
+		next *flush       // which updates may still join; nil when none is waiting
+		held atomic.Int64 // files' contents since the last
+		open int          // updates that were begun and not closed, and may want one
 	}
 }
 
@@ -155,7 +157,7 @@ const owner = "holdfast"
 // Open opens the vault that cfg names. It fails with ErrMissing, ErrOther,
 // ErrPassword, ErrDamaged, ErrNewer or ErrStorage. The vault must be closed.
 func Open(ctx context.Context, cfg Config) (*Vault, error) {
-	v := &Vault{log: cfg.Log, safety: maintenance.SafetyFull}
+	v := &Vault{log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State}
 	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
@@ -276,6 +278,11 @@ func (v *Vault) Close(ctx context.Context) error {
 	return nil
 }
 
+// Scratch is a folder on this machine for what does not fit into memory while a
+// drive is backed up. It is the vault's Config.State, which is there as long as the
+// vault is open.
+func (v *Vault) Scratch() string { return v.state }
+
 // Counters returns what the vault did since it was opened.
 func (v *Vault) Counters() Counters {
 	return Counters{
@@ -303,6 +310,7 @@ func (v *Vault) flushNow(ctx context.Context) error {
 	if err := v.there(ctx); err != nil {
 		return err
 	}
+	v.flushes.held.Store(0)
 	return storageError(v.updates.Flush(context.WithValue(once(ctx), flushing{}, true)))
 }
 

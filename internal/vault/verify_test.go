@@ -110,13 +110,17 @@ func TestAnIndexThatLacksAnItemIsDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, changes := range map[string][]parentChange{
+	for name, all := range map[string][]parentChange{
 		"lacks one":      {{id: "f2", gone: true}},
 		"has a ghost":    {{id: "ghost", parent: "a"}},
 		"lacks them all": {{id: "root", gone: true}, {id: "a", gone: true}, {id: "b", gone: true}, {id: "f1", gone: true}, {id: "f2", gone: true}, {id: "f3", gone: true}},
 	} {
 		u := begin(t, v, s)
-		index, err := b.trie.apply(t.Context(), v.updates, changes)
+		c := &changes{}
+		for _, p := range all {
+			c.keys = append(c.keys, c.other(p))
+		}
+		index, err := b.trie.apply(t.Context(), v.updates, c)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,149 @@
+package vault
+
+import (
+	"github.com/kopia/kopia/fs"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/spill"
+)
+
+// A shelf keeps parts of a tree that were read, each a few hundred items: the newest
+// in memory, and of the others each item by itself on disk, so that no part need be
+// read twice to look up what is in it, in whatever order that comes.
+type shelf[P part] struct {
+	dir   string // where what leaves the memory goes; "" keeps everything there
+	most  int    // items in memory; the newest part may have more
+	held  map[string]P
+	order []string       // of held, the newest last
+	items int            // in held
+	moved map[string]int // parts whose items are on disk, by how many were moved before
+	table *spill.Table
+}
+
+// A part is a directory or a leaf of an index.
+type part interface {
+	size() int
+	each(do func(id backup.ItemID, value string))
+}
+
+// How many items of a drive's latest tree are in memory at once.
+const (
+	maxRecords = 16 << 10
+	maxParents = 32 << 10
+)
+
+func newShelf[P part](dir string, most int) *shelf[P] {
+	return &shelf[P]{dir: dir, most: most, held: map[string]P{}}
+}
+
+func (s *shelf[P]) close() {
+	if s != nil && s.table != nil {
+		s.table.Close()
+	}
+}
+
+// add keeps a part, under its object's id.
+func (s *shelf[P]) add(object string, p P) {
+	s.held[object] = p
+	s.order = append(s.order, object)
+	s.items += p.size()
+	for s.dir != "" && s.items > s.most && len(s.order) > 1 {
+		s.move(s.order[0])
+		s.order = s.order[1:]
+	}
+}
+
+func (s *shelf[P]) move(object string) {
+	p := s.held[object]
+	delete(s.held, object)
+	s.items -= p.size()
+	if s.moved[object] > 0 {
+		return // it was read as a whole a second time
+	}
+	if s.table == nil {
+		s.table, s.moved = spill.New(s.dir), map[string]int{}
+	}
+	number := len(s.moved) + 1
+	s.moved[object] = number
+	p.each(func(id backup.ItemID, value string) {
+		var w spill.Writer
+		w.Int(int64(number))
+		s.table.Put(string(id), string(append(w, value...)))
+	})
+}
+
+// find returns an item of a part that is on disk, and whether the part has it. Sure
+// is false where only the part itself can tell: it is not on disk, or another part
+// has an item of the same id.
+func (s *shelf[P]) find(object string, id backup.ItemID) (value string, found, sure bool, err error) {
+	number := s.moved[object]
+	if number == 0 {
+		return "", false, false, nil
+	}
+	i, known := s.table.Find(string(id))
+	if !known {
+		return "", false, true, s.table.Err()
+	}
+	_, value = s.table.Get(i)
+	r := spill.Reader(value)
+	if r.Int() != int64(number) {
+		return "", false, false, s.table.Err()
+	}
+	return string(r), true, true, s.table.Err()
+}
+
+// A leaf is a part of an index: items with their parents.
+type leaf map[backup.ItemID]backup.ItemID
+
+func (l leaf) size() int { return len(l) }
+
+func (l leaf) each(do func(id backup.ItemID, value string)) {
+	for id, parent := range l {
+		do(id, string(parent))
+	}
+}
+
+func (d *dir) size() int { return len(d.records) }
+
+func (d *dir) each(do func(id backup.ItemID, value string)) {
+	for i := range d.records {
+		do(d.records[i].ID, encodeRecord(&d.records[i]))
+	}
+}
+
+// encodeRecord returns a record but for its id.
+func encodeRecord(r *record) string {
+	w := make(spill.Writer, 0, 256)
+	for _, text := range []string{r.Name, r.Type, r.Mode, r.Object, r.CTag, r.Hash, r.Stored, string(r.TrueName)} {
+		w.Text(text)
+	}
+	w.Bool(r.TrueName != nil)
+	w.Bool(r.Checkpoint)
+	w.Int(r.Size)
+	w.Time(r.Modified)
+	w.Time(r.Created)
+	w.Time(r.TrueTime)
+	w.Bool(r.Summary != nil)
+	if s := r.Summary; s != nil {
+		for _, n := range []int64{s.TotalFileSize, s.TotalFileCount, s.TotalSymlinkCount, s.TotalDirCount, int64(s.MaxModTime), int64(s.FatalErrorCount), int64(s.IgnoredErrorCount)} {
+			w.Int(n)
+		}
+		w.Text(s.IncompleteReason)
+	}
+	return string(w)
+}
+
+func decodeRecord(id backup.ItemID, value string) *record {
+	v := spill.Reader(value)
+	r := &record{ID: id, Name: v.Text(), Type: v.Text(), Mode: v.Text(), Object: v.Text(), CTag: v.Text(), Hash: v.Text(), Stored: v.Text()}
+	trueName := v.Text()
+	if v.Bool() {
+		r.TrueName = []byte(trueName)
+	}
+	r.Checkpoint, r.Size, r.Modified, r.Created, r.TrueTime = v.Bool(), v.Int(), v.Time(), v.Time(), v.Time()
+	if v.Bool() {
+		r.Summary = &fs.DirectorySummary{TotalFileSize: v.Int(), TotalFileCount: v.Int(), TotalSymlinkCount: v.Int(), TotalDirCount: v.Int(), MaxModTime: fs.UTCTimestamp(v.Int()),
+			FatalErrorCount: int(v.Int()), IgnoredErrorCount: int(v.Int()), IncompleteReason: v.Text()}
+	}
+	return r
+}

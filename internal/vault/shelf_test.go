@@ -1,0 +1,115 @@
+package vault
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kopia/kopia/fs"
+
+	"holdfast/internal/backup"
+)
+
+// However little of a tree may be in memory, and in whatever order its items are
+// looked up, each part of it is read once, and an item that it has not costs nothing.
+func TestPartsThatLeftTheMemoryAreReadOnce(t *testing.T) {
+	v, _ := newVault(t)
+	u := begin(t, v, Sealed{})
+	c := file(t, u, "first", "root", "first", "content")
+	u.Put(folder("root", "", "root"))
+	u.Put(c)
+	const folders, files = 30, 60
+	for i := range folders {
+		u.Put(folder(fmt.Sprint("folder ", i), "root", fmt.Sprint(i)))
+		for k := range files {
+			e := c
+			e.ID, e.Parent, e.Name = backup.ItemID(fmt.Sprint("file ", i*files+k)), backup.ItemID(fmt.Sprint("folder ", i)), fmt.Sprint("na/me ", k)
+			u.Put(e)
+		}
+	}
+	s := seal(t, u, noon)
+
+	want := map[backup.ItemID]Entry{}
+	var ids []backup.ItemID
+	for n, err := range v.Walk(t.Context(), s.Tree) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[n.ID] = n.Entry
+		ids = append(ids, n.ID, n.ID+" that is not")
+	}
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(ids), func(i, k int) { ids[i], ids[k] = ids[k], ids[i] })
+	u = begin(t, v, s)
+	u.base.dirs.most, u.base.trie.leaves.most = 2*files, 100
+	before := v.Counters().ObjectsRead
+	for range 2 {
+		for _, id := range ids {
+			e, ok, err := u.Get(t.Context(), id)
+			if is, known := want[id]; ok != known || err != nil || !cmp.Equal(e, is) {
+				t.Fatalf("Get(%s) = %v, %v, %v, want %v", id, e, ok, err, is)
+			}
+		}
+	}
+	if n := len(u.base.dirs.held); n > 4 {
+		t.Errorf("%d directories are in memory", n)
+	}
+	// The folders, the root, and the index: sixteen leaves and what is above them.
+	if read := v.Counters().ObjectsRead - before; read > folders+1+17 {
+		t.Errorf("%d objects were read", read)
+	}
+}
+
+// What is staged on disk, and what is kept of directories there, comes back as it
+// was.
+func TestRecordsKeptOnDisk(t *testing.T) {
+	e := Entry{ID: "id", Parent: "parent", Name: "n\xffame", Kind: backup.File, Size: 1 << 40, Created: epoch, Modified: noon.Add(time.Nanosecond),
+		CTag: "ctag", Hash: "hash", Content: "content", Stored: "stored"}
+	for _, e := range []Entry{e, {ID: "id", Kind: backup.Folder}} {
+		if diff := cmp.Diff(e, decodeEntry("id", encodeEntry(e))); diff != "" {
+			t.Error(diff)
+		}
+	}
+	r := record{Name: "name", Type: dirType, Mode: dirMode, Size: 3, Modified: epoch, Object: "object", ID: "id", Created: noon, CTag: "c", Hash: "h",
+		Stored: "s", TrueName: []byte("true\xff"), TrueTime: epoch.AddDate(-700, 0, 0), Checkpoint: true,
+		Summary: &fs.DirectorySummary{TotalFileSize: 1, TotalFileCount: 2, TotalSymlinkCount: 3, TotalDirCount: 4, MaxModTime: 5, IncompleteReason: "no", FatalErrorCount: 6}}
+	for _, r := range []record{r, {ID: "id", Type: fileType}, {ID: "id", TrueName: []byte{}}} {
+		if diff := cmp.Diff(&r, decodeRecord("id", encodeRecord(&r))); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// Items whose hashes begin alike are told apart by the rest.
+func TestSplitBeyondTheBeginningOfHashes(t *testing.T) {
+	c := &changes{}
+	var keys []changeKey
+	for i := range 100 {
+		k := c.other(parentChange{id: backup.ItemID(fmt.Sprint(i))})
+		k.hash = 7
+		keys = append(keys, k)
+	}
+	var got []backup.ItemID
+	for digit, part := range c.split(keys, begun) {
+		for _, k := range part {
+			p, _ := c.get(k)
+			if h := hashItem(p.id); h.digit(begun) != digit {
+				t.Errorf("%s is in part %d", p.id, digit)
+			}
+			got = append(got, p.id)
+		}
+	}
+	if slices.Sort(got); len(slices.Compact(got)) != len(keys) {
+		t.Errorf("%d of %d items are left", len(got), len(keys))
+	}
+	h := hashItem("id")
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], beginning("id"))
+	if !bytes.Equal(b[:], h[:8]) {
+		t.Errorf("the hash begins with %x, not %x", h[:8], b)
+	}
+}
