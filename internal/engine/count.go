@@ -20,29 +20,31 @@ var errHides = errors.New("the source lists fewer items than the folder holds")
 // enumeration hides what was in the first. It must come after judge, and before
 // anything is staged in the base.
 func (s *stage) count(ctx context.Context) error {
-	inside := map[backup.ItemID]int{} // living items listed, by folder
+	inside := make([]int32, len(s.items.states)) // living items listed, by their folder's number
+	elsewhere := map[backup.ItemID]int{}         // the same where a folder has none
 	var folders []backup.ItemID
-	for id, item := range s.items {
-		if item.Deleted || s.verdicts[id] == gone || id == s.root {
-			continue
+	for i, item := range s.items.all() {
+		v := s.items.verdictAt(i)
+		if item.Kind == backup.Folder && !item.Deleted && v == alive {
+			folders = append(folders, item.ID)
 		}
-		inside[item.Parent]++
+		if !item.Deleted && v != gone && item.ID != s.root {
+			s.isIn(item.Parent, inside, elsewhere)
+		}
 	}
 	for item := range s.nameless { // which are named as such
-		inside[item.Parent]++
+		s.isIn(item.Parent, inside, elsewhere)
 	}
-	for id, item := range s.items {
-		if item.Kind == backup.Folder && !item.Deleted && s.verdicts[id] == alive {
-			folders = append(folders, id)
-		}
-	}
-	if !s.full && len(folders) == 1 && folders[0] == s.root && len(s.items) == 1 {
+	if !s.full && len(folders) == 1 && folders[0] == s.root && s.items.listed == 1 {
 		return nil // nothing has changed
 	}
 	for len(folders) > 0 {
 		id := folders[0]
 		folders = folders[1:]
-		known := inside[id]
+		known := elsewhere[id]
+		if i, found := s.items.table.Find(string(id)); found && i < len(inside) {
+			known = int(inside[i])
+		}
 		var stay []backup.ItemID // of the folder as it was backed up, not listed
 		if !s.full {
 			was, err := s.children(ctx, id)
@@ -50,12 +52,12 @@ func (s *stage) count(ctx context.Context) error {
 				return err
 			}
 			for _, child := range was {
-				if _, listed := s.items[child.ID]; !listed && s.verdicts[child.ID] != gone {
+				if !s.items.has(child.ID) && s.items.verdict(child.ID) != gone {
 					stay = append(stay, child.ID)
 				}
 			}
 		}
-		if known+len(stay) == s.items[id].ChildCount {
+		if known+len(stay) == s.items.of(id).ChildCount {
 			continue
 		}
 		more, err := s.list(ctx, id, known, stay)
@@ -64,7 +66,16 @@ func (s *stage) count(ctx context.Context) error {
 		}
 		folders = append(folders, more...)
 	}
-	return nil
+	return s.items.err()
+}
+
+// isIn counts an item in a folder.
+func (s *stage) isIn(folder backup.ItemID, inside []int32, elsewhere map[backup.ItemID]int) {
+	if i, found := s.items.table.Find(string(folder)); found {
+		inside[i]++
+	} else {
+		elsewhere[folder]++
+	}
 }
 
 // children returns what a folder held when it was backed up.
@@ -103,7 +114,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 			continue
 		}
 		there[item.ID] = true
-		was, listed := s.items[item.ID]
+		was, listed := s.items.get(item.ID)
 		if listed && !was.Deleted {
 			continue // the delta is the later word
 		}
@@ -140,12 +151,12 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 			if lives, err := s.inhabited(ctx, id); err != nil {
 				return nil, err
 			} else if lives {
-				s.verdicts[id] = unsure
-				s.items[id] = drive.Item{ID: id, Deleted: true}
+				s.items.judge(id, unsure)
+				s.items.set(drive.Item{ID: id, Deleted: true})
 				break
 			}
-			s.items[id] = drive.Item{ID: id, Deleted: true}
-			s.verdicts[id] = gone
+			s.items.set(drive.Item{ID: id, Deleted: true})
+			s.items.judge(id, gone)
 			s.found[id] = "it was deleted"
 		case l.err == nil && l.item.Parent != folder:
 			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
@@ -155,7 +166,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 			known++
 		}
 	}
-	if known >= s.items[folder].ChildCount {
+	if known >= s.items.of(folder).ChildCount {
 		return more, nil
 	}
 	// It may have been listed long ago: does it still say so?
@@ -171,8 +182,8 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 }
 
 func (s *stage) stageFound(ctx context.Context, item drive.Item, how string) error {
-	s.items[item.ID] = item
-	delete(s.verdicts, item.ID)
+	s.items.set(item)
+	s.items.judge(item.ID, 0)
 	s.found[item.ID] = how
 	_, err := s.verdict(ctx, item.ID)
 	return err

@@ -40,7 +40,7 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 		return vault.Sealed{}, nil, err
 	}
 	p.update = update
-	p.stage = &stage{source: p.source, drive: p.drive.ID, torn: true, old: p.old}
+	p.stage = &stage{source: p.source, drive: p.drive.ID, torn: true, old: p.old, dir: p.vault.Scratch()}
 	if newest != "" {
 		if p.base, err = p.vault.Begin(ctx, p.key(), "", newest); err != nil && !isDamage(err) {
 			return vault.Sealed{}, nil, err

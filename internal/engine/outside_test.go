@@ -230,14 +230,14 @@ func TestFoldersWithoutBottomAreJudged(t *testing.T) {
 	defer debug.SetMaxStack(debug.SetMaxStack(16 << 20))
 	const n = 100_000
 	s := &stage{
-		root: "root", full: true, items: map[backup.ItemID]drive.Item{}, verdicts: map[backup.ItemID]verdict{},
-		walking: map[backup.ItemID]bool{}, depth: map[backup.ItemID]int{}, looked: map[backup.ItemID]look{},
-		denied: map[backup.ItemID]bool{},
+		root: "root", full: true, items: newItems(t.TempDir()),
+		walking: map[backup.ItemID]bool{}, looked: map[backup.ItemID]look{}, denied: map[backup.ItemID]bool{},
 	}
+	defer s.close()
 	above := s.root
 	for i := range n {
 		id := backup.ItemID(fmt.Sprint(i))
-		s.items[id] = drive.Item{ID: id, Name: "f", Parent: above, Kind: backup.Folder}
+		s.items.set(drive.Item{ID: id, Name: "f", Parent: above, Kind: backup.Folder})
 		s.looked[id] = look{err: errors.New("no")}
 		above = id
 	}
@@ -249,15 +249,15 @@ func TestFoldersWithoutBottomAreJudged(t *testing.T) {
 	}
 	deepest := 0
 	for i := range n {
-		if id := backup.ItemID(fmt.Sprint(i)); s.verdicts[id] == alive {
+		if id := backup.ItemID(fmt.Sprint(i)); s.items.verdict(id) == alive {
 			deepest = i
 		}
 	}
 	if deepest >= maxDepth {
 		t.Errorf("a folder at depth %d is alive", deepest)
 	}
-	if s.verdicts["10"] == 0 || s.verdicts[above] == alive {
-		t.Errorf("the verdicts are %v and %v", s.verdicts["10"], s.verdicts[above])
+	if s.items.verdict("10") == 0 || s.items.verdict(above) == alive {
+		t.Errorf("the verdicts are %v and %v", s.items.verdict("10"), s.items.verdict(above))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
+	"holdfast/internal/spill"
 	"holdfast/internal/vault"
 )
 
@@ -49,6 +50,8 @@ func explain(err error) (p backup.Problem, lasting bool) {
 	case isWrong:
 		return backup.Problem{Code: backup.DriveUnavailable, Message: fmt.Sprintf("Asked for the new library %q that is restored into, the source answered with another drive, which was not touched. "+
 			"It is tried again by itself.", wrong.name)}, false
+	case errors.Is(err, spill.ErrDisk):
+		return backup.Problem{Code: backup.GeneralException, Message: "The server's own disk has no room for what does not fit into its memory, or fails. Earlier restore points stay, and it is tried again by itself."}, false
 	case isSource(err), errors.Is(err, errTangled):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
 	}

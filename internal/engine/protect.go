@@ -158,15 +158,15 @@ type protection struct {
 	at     time.Time
 
 	mu         sync.Mutex // guards what follows, and update.Put and Delete
-	todo       []drive.Item
-	next       int          // in todo
-	later      []drive.Item // what failed by itself, to be tried once more
-	last       bool         // this is that second try
+	todo       []number   // numbers of items, as all such lists are: see items
+	next       int        // in todo
+	later      []number   // what failed by itself, to be tried once more
+	last       bool       // this is that second try
 	unread     map[backup.ItemID]backup.Unread
 	nameless   []backup.Unread
 	reread     map[backup.ItemID]bool // of those named before, the ones that were read now
-	vanished   []drive.Item           // listed, and denied when they were to be read
-	others     []drive.Item           // listed as another version than the one that was read
+	vanished   []number               // listed, and denied when they were to be read
+	others     []number               // listed as another version than the one that was read
 	checkpoint struct {
 		at    time.Time
 		bytes int64
@@ -263,6 +263,9 @@ func (p *protection) run(ctx context.Context) (vault.Sealed, []backup.Unread, er
 		}
 	}
 	unread := p.unreadItems(ctx)
+	if err := p.stage.items.err(); err != nil {
+		return vault.Sealed{}, nil, err // what was not found may have been listed
+	}
 	sealed, err := p.seal(ctx, unread)
 	return sealed, unread, err
 }
@@ -274,7 +277,7 @@ func (p *protection) begin(ctx context.Context) (err error) {
 		return err
 	}
 	p.base = p.update
-	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update, old: p.old}
+	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update, old: p.old, dir: p.vault.Scratch()}
 	if err := p.knownDamage(ctx); err != nil {
 		return err
 	}
@@ -301,6 +304,9 @@ func (p *protection) close() {
 		}
 	}
 	p.update, p.base, p.saved = nil, nil, nil
+	if p.stage != nil {
+		p.stage.close()
+	}
 }
 
 // findDrive returns the drive of a unit's owner.
@@ -408,7 +414,7 @@ func (p *protection) recall(ctx context.Context) error {
 			continue
 		}
 		p.old[old.Item] = old
-		_, listed := p.stage.items[old.Item]
+		listed := p.stage.items.has(old.Item)
 		if (old.Next.After(p.at) || len(due) == maxRetried) && !(listed && p.stage.full) {
 			continue
 		}
@@ -425,7 +431,7 @@ func (p *protection) recall(ctx context.Context) error {
 	}
 	for id := range torn {
 		p.again[id] = true
-		if _, listed := p.stage.items[id]; !listed && !slices.Contains(due, id) {
+		if !p.stage.items.has(id) && !slices.Contains(due, id) {
 			due = append(due, id)
 		}
 	}
@@ -436,22 +442,22 @@ func (p *protection) recall(ctx context.Context) error {
 		l, old := p.stage.looked[id], p.old[id]
 		switch {
 		case l.missing && old.Listed == deleted:
-			p.stage.items[id] = drive.Item{ID: id, Deleted: true} // now both agree
+			p.stage.items.set(drive.Item{ID: id, Deleted: true}) // now both agree
 		case l.err == nil && !l.missing && old.Listed == deleted && p.stage.full:
 			// The listing lacks it: judge sees to it.
 		case l.err == nil && !l.missing && old.Listed == deleted && p.stage.moved(ctx, l.item):
-			p.stage.items[id] = l.item // it is not where it was listed as deleted
+			p.stage.items.set(l.item) // it is not where it was listed as deleted
 		case l.err == nil && !l.missing && old.Listed != "" && old.Listed != version(l.item):
 			p.noteListed(ctx, id, old.Listed)
 		case l.err == nil && !l.missing:
-			p.stage.items[id] = l.item
+			p.stage.items.set(l.item)
 		case l.missing && p.stage.full:
 			// Neither listed any more nor there when it is asked for. Of what was
 			// backed up, judge says so.
 			if _, known, err := p.stage.get(ctx, id); err != nil {
 				return err
 			} else if !known {
-				p.stage.verdicts[id] = gone
+				p.stage.items.judge(id, gone)
 			}
 		default:
 			p.noteLook(ctx, id, l)
@@ -463,8 +469,8 @@ func (p *protection) recall(ctx context.Context) error {
 // classify compares what was listed with what is in the vault: it stages what
 // is known, and leaves in todo what has to be downloaded.
 func (p *protection) classify(ctx context.Context) error {
-	for id, item := range p.stage.items {
-		if err := p.decide(ctx, item, p.stage.verdicts[id]); err != nil {
+	for i, item := range p.stage.items.all() {
+		if err := p.decide(ctx, i, item); err != nil {
 			return err
 		}
 	}
@@ -476,21 +482,17 @@ func (p *protection) classify(ctx context.Context) error {
 		p.note(ctx, id, code, "The folder holds another number of items than are known of, and the source does not list them. It is listed again at the next backup.")
 	}
 	p.nameNameless(ctx)
-	if p.stage.full {
-		for id, err := range p.stage.ids(ctx) {
-			if err != nil {
-				return err
-			}
-			if _, listed := p.stage.items[id]; listed || id == p.stage.root {
-				continue
-			}
-			if err := p.decide(ctx, drive.Item{ID: id, Deleted: true}, p.stage.verdicts[id]); err != nil {
-				return err
-			}
+	for _, i := range p.stage.absent {
+		id := p.stage.items.id(i)
+		if p.stage.items.has(id) || id == p.stage.root {
+			continue
+		}
+		if err := p.decide(ctx, i, drive.Item{ID: id, Deleted: true}); err != nil {
+			return err
 		}
 	}
 	p.tellFound(ctx)
-	return nil
+	return p.stage.items.err()
 }
 
 // nameNameless names what was listed without an id. What was named before for
@@ -519,8 +521,9 @@ func (p *protection) nameNameless(ctx context.Context) {
 	}
 }
 
-func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) error {
-	id := item.ID
+// decide decides what becomes of the item of number i.
+func (p *protection) decide(ctx context.Context, i number, item drive.Item) error {
+	id, v := item.ID, p.stage.items.verdictAt(i)
 	base, known, err := p.stage.get(ctx, id)
 	if err == nil && known && p.stage.torn && base.Kind == backup.File {
 		// The newest tree that could be read may name contents that are gone.
@@ -575,12 +578,12 @@ func (p *protection) decide(ctx context.Context, item drive.Item, v verdict) err
 		p.stagePut(entry, base, known)
 		return nil
 	}
-	return p.decideFile(ctx, item, base, known)
+	return p.decideFile(ctx, i, item, base, known)
 }
 
 const otherKind = "The source says that the item is of another kind than before, which items never become. What was backed up of it stays."
 
-func (p *protection) decideFile(ctx context.Context, item drive.Item, base vault.Entry, known bool) error {
+func (p *protection) decideFile(ctx context.Context, i number, item drive.Item, base vault.Entry, known bool) error {
 	entry := entryOf(item, backup.File)
 	if known {
 		if sameContent(entry, base) && !p.again[item.ID] {
@@ -621,7 +624,7 @@ func (p *protection) decideFile(ctx context.Context, item drive.Item, base vault
 			return nil
 		}
 	}
-	p.todo = append(p.todo, item)
+	p.todo = append(p.todo, i)
 	return nil
 }
 
@@ -643,17 +646,17 @@ func (p *protection) hold(ctx context.Context, base vault.Entry, known bool) err
 		if err != nil {
 			return err
 		}
-		if p.stage.torn && p.stage.verdicts[parent] == alive {
+		if p.stage.torn && p.stage.items.verdict(parent) == alive {
 			break
 		}
-		if !ok || parent == "" || p.stage.verdicts[parent] == gone {
+		if !ok || parent == "" || p.stage.items.verdict(parent) == gone {
 			break
 		}
 		if parent, err = p.stage.above(ctx, parent); err != nil {
 			return err
 		}
 	}
-	if !p.stage.torn || p.stage.verdicts[base.Parent] != alive {
+	if !p.stage.torn || p.stage.items.verdict(base.Parent) != alive {
 		base.Parent = p.stage.root
 	}
 	p.update.Put(base)
@@ -770,12 +773,12 @@ func (p *protection) downloadAll(ctx context.Context) error {
 		for range p.e.Transfers {
 			group.Go(func() error {
 				for {
-					item, ok := p.take()
-					if !ok {
-						return nil
+					i, item, err := p.take()
+					if i < 0 || err != nil {
+						return err
 					}
 					got, err := p.fetch(inGroup, item)
-					if err := p.keep(inGroup, item, got, err); err != nil {
+					if err := p.keep(inGroup, i, item, got, err); err != nil {
 						return err
 					}
 				}
@@ -799,17 +802,20 @@ func (p *protection) downloadAll(ctx context.Context) error {
 	return nil
 }
 
-// take returns the next file to download, unless a checkpoint is due first.
-func (p *protection) take() (drive.Item, bool) {
+// take returns the next file to download, and its number, which is negative if
+// there is none, or a checkpoint is due first.
+func (p *protection) take() (number, drive.Item, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	got := p.bytes - p.checkpoint.bytes
 	due := got >= p.e.CheckpointBytes || got > 0 && p.e.Clock().Sub(p.checkpoint.at) >= p.e.CheckpointEvery
 	if due || p.next == len(p.todo) {
-		return drive.Item{}, false
+		return -1, drive.Item{}, nil
 	}
+	i := p.todo[p.next]
 	p.next++
-	return p.todo[p.next-1], true
+	item, _ := p.stage.items.at(i)
+	return i, item, p.stage.items.err()
 }
 
 // save makes safe what was downloaded so far: a run that is killed later does
@@ -923,7 +929,7 @@ func (m *markedReader) Read(b []byte) (int, error) {
 
 // keep stages what fetch brought, or notes why it brought nothing. It returns
 // only what must end the run.
-func (p *protection) keep(ctx context.Context, item drive.Item, got fetched, err error) error {
+func (p *protection) keep(ctx context.Context, i number, item drive.Item, got fetched, err error) error {
 	if err != nil {
 		if whole := p.stage.ifWhole(ctx, err); whole != nil {
 			return whole
@@ -941,15 +947,15 @@ func (p *protection) keep(ctx context.Context, item drive.Item, got fetched, err
 			p.reread[item.ID] = true
 		}
 		if older(item, got.is) {
-			p.others = append(p.others, item)
+			p.others = append(p.others, i)
 		}
 		if got.doubtful {
 			p.note(ctx, item.ID, backup.ContentNotConfirmed, "The source hands out another content than the one that it states the hash of, each time the same. It is held as it was handed out, and looked at again.")
 		}
 	case errors.Is(err, drive.ErrNotFound):
-		p.vanished = append(p.vanished, item)
+		p.vanished = append(p.vanished, i)
 	case errors.Is(err, drive.ErrUnavailable) && !p.last && p.old[item.ID].Attempts == 0:
-		p.later = append(p.later, item)
+		p.later = append(p.later, i)
 	default:
 		p.fail(ctx, item, err)
 	}
@@ -967,9 +973,9 @@ func (p *protection) missed(ctx context.Context) error {
 	}
 	ids := make([]backup.ItemID, len(p.vanished))
 	p.stage.mu.Lock()
-	for i, item := range p.vanished {
-		ids[i] = item.ID
-		delete(p.stage.looked, item.ID) // it may have been there before
+	for n, i := range p.vanished {
+		ids[n] = p.stage.items.id(i)
+		delete(p.stage.looked, ids[n]) // it may have been there before
 	}
 	p.stage.mu.Unlock()
 	if err := p.stage.ask(ctx, ids...); err != nil {
@@ -980,7 +986,8 @@ func (p *protection) missed(ctx context.Context) error {
 	if err != nil && (stopped(ctx, err) || !isSource(err)) {
 		return err
 	}
-	for _, item := range p.vanished {
+	for _, i := range p.vanished {
+		item, _ := p.stage.items.at(i)
 		if p.stage.looked[item.ID].missing && told[item.ID].Deleted {
 			p.update.Delete(item.ID)
 			p.deleted++
@@ -988,12 +995,13 @@ func (p *protection) missed(ctx context.Context) error {
 		}
 		p.fail(ctx, item, drive.ErrNotFound)
 	}
-	for _, item := range p.others {
+	for _, i := range p.others {
+		item, _ := p.stage.items.at(i)
 		if _, ok := told[item.ID]; !ok {
 			p.noteListed(ctx, item.ID, version(item))
 		}
 	}
-	return nil
+	return p.stage.items.err()
 }
 
 // older reports whether what was read of a file may be of before it was listed:
@@ -1085,7 +1093,7 @@ func (p *protection) noteLook(ctx context.Context, id backup.ItemID, l look) {
 	default:
 		p.note(ctx, id, backup.PlaceUnknown, "The source lists the item in a folder that it does not have. It is looked for again at the next backup.")
 	}
-	if p.stage.items[id].Deleted || p.old[id].Listed == deleted {
+	if p.stage.items.of(id).Deleted || p.old[id].Listed == deleted {
 		// Once it is denied too, both agree.
 		u := p.unread[id]
 		u.Listed = deleted
@@ -1112,14 +1120,13 @@ func (p *protection) carry(context.Context) error {
 			}
 			continue
 		}
-		if _, named := p.unread[old.Item]; named || p.stage.verdicts[old.Item] == gone {
+		if _, named := p.unread[old.Item]; named || p.stage.items.verdict(old.Item) == gone {
 			continue
 		}
 		if old.Listed == deleted && p.stage.full && p.stage.denied[old.Item] {
 			continue // it is there, as often as it was asked for
 		}
-		_, listed := p.stage.items[old.Item]
-		if !listed {
+		if !p.stage.items.has(old.Item) {
 			p.unread[old.Item] = old
 			continue
 		}
@@ -1127,7 +1134,7 @@ func (p *protection) carry(context.Context) error {
 			p.unread[old.Item] = old // it was listed, and is as it was
 		}
 	}
-	return nil
+	return p.stage.items.err()
 }
 
 // unreadItems returns what the point does not hold as it is, by path.

@@ -873,14 +873,15 @@ func sameBytes(should, is io.Reader) (equal bool, n int64, err error) {
 
 // surveyLibrary lists the new place and compares it with the point.
 func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
-	listed := &stage{source: r.source, drive: r.drive.ID}
+	listed := &stage{source: r.source, drive: r.drive.ID, dir: r.vault.Scratch()}
+	defer listed.close()
 	if err := listed.read(ctx, ""); err != nil {
 		return nil, err
 	}
 	p := newPlan()
 	p.elsewhere = true
 	var root vault.Entry
-	for _, item := range listed.items {
+	for _, item := range listed.items.all() {
 		switch {
 		case item.Deleted:
 		case item.Root:
@@ -890,6 +891,9 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 		default:
 			p.addLive(vault.Node{Entry: entryOf(item, backup.File), Path: item.Name})
 		}
+	}
+	if err := listed.items.err(); err != nil {
+		return nil, err
 	}
 	if root.ID == "" {
 		item, err := r.source.Root(ctx, r.drive.ID)

@@ -259,11 +259,12 @@ func (w *world) library(u backup.Unit, name string) state {
 		w.t.Fatalf("there is no library %s", name)
 	}
 	listed := &stage{source: w.source, drive: d.ID}
+	defer listed.close()
 	w.must(listed.read(w.ctx, ""))
 	s := state{}
 	var path func(id backup.ItemID) string
 	path = func(id backup.ItemID) string {
-		item := listed.items[id]
+		item := listed.items.of(id)
 		if item.Root {
 			return ""
 		}
@@ -272,7 +273,8 @@ func (w *world) library(u backup.Unit, name string) state {
 		}
 		return item.Name
 	}
-	for id, item := range listed.items {
+	for _, item := range listed.items.all() {
+		id := item.ID
 		if item.Root || item.Deleted {
 			continue
 		}

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"maps"
 	"slices"
@@ -54,22 +56,22 @@ type stage struct {
 	base   *vault.Update                   // what was backed up before; nil when nothing is to be compared
 	torn   bool                            // base is damaged: what cannot be read of it counts as unknown
 	old    map[backup.ItemID]backup.Unread // what was not backed up as it was by the run before
+	dir    string                          // where what does not fit into memory goes
 
-	items    map[backup.ItemID]drive.Item // the last word on each item
-	twice    map[backup.ItemID]bool       // listed as one thing and then as another; true if as deleted too
-	nameless map[drive.Item]bool          // what was listed without an id
-	full     bool                         // all that lives in the drive was listed
-	cursor   string                       // where the next run goes on
+	items    *items                 // the last word on each item, and the verdicts
+	twice    map[backup.ItemID]bool // listed as one thing and then as another; true if as deleted too
+	nameless map[drive.Item]bool    // what was listed without an id
+	full     bool                   // all that lives in the drive was listed
+	absent   []number               // by their numbers: listed as deleted, or not at all where all was
+	cursor   string                 // where the next run goes on
 	root     backup.ItemID
 	// told are the items that the delta since the last run spoke of, in a run
 	// that enumerates all to find out what the deltas left out; else nil.
 	told map[backup.ItemID]bool
 
-	verdicts map[backup.ItemID]verdict
 	denied   map[backup.ItemID]bool            // living when asked for, and listed as deleted or not at all
 	unlisted map[backup.ItemID]error           // folders that do not hold what they say, and could not be listed
 	inside   map[backup.ItemID][]backup.ItemID // some of what was listed, by the folders above; see inhabited
-	depth    map[backup.ItemID]int             // of living folders below the root, as far as it was found
 	sought   int                               // see left
 	walking  map[backup.ItemID]bool            // whose verdict is being found, to notice circles
 	circled  bool                              // a circle was met since the outermost verdict began
@@ -122,11 +124,12 @@ func (s *stage) read(ctx context.Context, cursor string) error {
 }
 
 func (s *stage) readOnce(ctx context.Context, cursor string, last bool) error {
-	s.items = map[backup.ItemID]drive.Item{}
+	s.close()
+	s.items, s.absent = newItems(s.dir), nil
 	s.twice, s.nameless = map[backup.ItemID]bool{}, map[drive.Item]bool{}
 	s.full = cursor == ""
 	s.inside, s.sought = nil, 0
-	s.verdicts, s.walking, s.depth = map[backup.ItemID]verdict{}, map[backup.ItemID]bool{}, map[backup.ItemID]int{}
+	s.walking = map[backup.ItemID]bool{}
 	s.denied, s.unlisted = map[backup.ItemID]bool{}, map[backup.ItemID]error{}
 	s.looked, s.found = map[backup.ItemID]look{}, map[backup.ItemID]string{}
 	// A pass that brought something is followed by another, which brings what
@@ -144,8 +147,14 @@ func (s *stage) readOnce(ctx context.Context, cursor string, last bool) error {
 		next = after
 	}
 	s.cursor = next
-	return s.findRoot(ctx)
+	if err := s.findRoot(ctx); err != nil {
+		return err
+	}
+	return s.items.err()
 }
+
+// close gives back what the stage has on disk.
+func (s *stage) close() { s.items.close() }
 
 // maxReads is how often one run reads the changes since the pass before.
 const maxReads = 20
@@ -185,12 +194,15 @@ func (s *stage) take(item drive.Item) (news bool) {
 		s.nameless[item] = true
 		return news
 	}
-	was, listed := s.items[item.ID]
-	s.items[item.ID] = item
+	was, listed := s.items.get(item.ID)
+	if listed && was == item {
+		return false
+	}
+	s.items.set(item)
 	if listed && contradicts(was, item) {
 		s.twice[item.ID] = s.twice[item.ID] || was.Deleted || item.Deleted
 	}
-	return !listed || was != item
+	return true
 }
 
 // contradicts reports whether two entries of one item cannot both be of it as it
@@ -247,7 +259,8 @@ func (s *stage) findRoot(ctx context.Context) error {
 	case !s.full:
 		return errRootGone // it is there; what the delta says of it is not so
 	}
-	s.root, s.items[root.ID] = root.ID, root
+	s.root = root.ID
+	s.items.set(root)
 	return nil
 }
 
@@ -256,15 +269,15 @@ func (s *stage) findRoot(ctx context.Context) error {
 func (s *stage) listedRoot() (root backup.ItemID, sure bool) {
 	root = s.root
 	seen := !s.full
-	for id, item := range s.items {
-		if !item.Root && id != root {
+	for _, item := range s.items.all() {
+		if !item.Root && item.ID != root {
 			continue
 		}
-		known := root == "" && s.full || id == root
+		known := root == "" && s.full || item.ID == root
 		if item.Deleted || !known {
 			return "", false
 		}
-		root, seen = id, true
+		root, seen = item.ID, true
 	}
 	return root, seen
 }
@@ -385,8 +398,8 @@ func (s *stage) refresh(ctx context.Context, id backup.ItemID) (l look, changed 
 	if l, err = s.look(ctx, id); err != nil || l.missing || l.err != nil {
 		return l, false, err
 	}
-	was, listed := s.items[id]
-	s.items[id] = l.item
+	was, listed := s.items.get(id)
+	s.items.set(l.item)
 	return l, !listed || was.Deleted != l.item.Deleted || was.Parent != l.item.Parent, nil
 }
 
@@ -394,33 +407,63 @@ func (s *stage) refresh(ctx context.Context, id backup.ItemID) (l look, changed 
 // again during an enumeration is listed under both ids, and only the source
 // knows which of them is left.
 func (s *stage) settle(ctx context.Context) error {
-	type place struct {
-		parent backup.ItemID
-		name   string
+	// A hash of each item's folder and name, and the item's number: what has a
+	// place of its own has a hash of its own.
+	type hashed struct {
+		hash uint64
+		i    number
 	}
-	first := make(map[place]backup.ItemID, len(s.items))
+	seed := maphash.MakeSeed()
+	places := make([]hashed, 0, s.items.listed)
+	for i, item := range s.items.all() {
+		if !item.Deleted && item.ID != s.root {
+			places = append(places, hashed{maphash.Comparable(seed, siblingOf(item)), i})
+		}
+	}
+	slices.SortFunc(places, func(a, b hashed) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.i, b.i)) })
 	var doubtful []backup.ItemID
-	fresh := map[backup.ItemID]map[string]bool{} // folder: names that came into it
-	for id, item := range s.items {
-		if item.Deleted || id == s.root {
+	fresh := map[backup.ItemID]map[string]bool{} // folder that was there before: names that came into it
+	was := map[backup.ItemID]bool{}              // whether a folder was there before
+	for len(places) > 0 {
+		n := 1
+		for n < len(places) && places[n].hash == places[0].hash {
+			n++
+		}
+		alike := places[:n]
+		places = places[n:]
+		if n == 1 && s.full {
 			continue
 		}
-		at := place{item.Parent, fold(item.Name)}
-		if other, taken := first[at]; taken {
-			doubtful = append(doubtful, id, other)
-			continue
-		}
-		first[at] = id
-		if s.full {
-			continue
-		}
-		if _, known, err := s.get(ctx, id); err != nil {
-			return err
-		} else if !known || s.moved(ctx, item) {
-			if fresh[item.Parent] == nil {
-				fresh[item.Parent] = map[string]bool{}
+		first := map[sibling]backup.ItemID{}
+		for _, h := range alike {
+			item, _ := s.items.at(h.i)
+			at := siblingOf(item)
+			if other, taken := first[at]; taken {
+				doubtful = append(doubtful, item.ID, other)
+				continue
 			}
-			fresh[item.Parent][at.name] = true
+			first[at] = item.ID
+			if s.full {
+				continue
+			}
+			if _, asked := was[item.Parent]; !asked {
+				_, known, err := s.get(ctx, item.Parent)
+				if err != nil {
+					return err
+				}
+				was[item.Parent] = known
+			}
+			if !was[item.Parent] {
+				continue
+			}
+			if _, known, err := s.get(ctx, item.ID); err != nil {
+				return err
+			} else if !known || s.moved(ctx, item) {
+				if fresh[item.Parent] == nil {
+					fresh[item.Parent] = map[string]bool{}
+				}
+				fresh[item.Parent][at.name] = true
+			}
 		}
 	}
 	if err := s.displaced(ctx, fresh); err != nil {
@@ -434,15 +477,23 @@ func (s *stage) settle(ctx context.Context) error {
 	for _, id := range doubtful {
 		switch l := s.looked[id]; {
 		case l.missing:
-			item := s.items[id]
+			item := s.items.of(id)
 			item.Deleted = true
-			s.items[id] = item
+			s.items.set(item)
 		case l.err == nil:
-			s.items[id] = l.item
+			s.items.set(l.item)
 		}
 	}
 	return nil
 }
+
+// A sibling is a name in a folder, as far as the source tells names apart.
+type sibling struct {
+	folder backup.ItemID
+	name   string
+}
+
+func siblingOf(item drive.Item) sibling { return sibling{item.Parent, fold(item.Name)} }
 
 // displaced stages what had a name that something else has come into, and of
 // which no delta spoke: it was moved, renamed or deleted.
@@ -454,7 +505,7 @@ func (s *stage) displaced(ctx context.Context, fresh map[backup.ItemID]map[strin
 			return err
 		}
 		for _, e := range held {
-			if _, listed := s.items[e.ID]; !listed && names[fold(e.Name)] {
+			if !s.items.has(e.ID) && names[fold(e.Name)] {
 				doubtful = append(doubtful, e.ID)
 			}
 		}
@@ -465,14 +516,15 @@ func (s *stage) displaced(ctx context.Context, fresh map[backup.ItemID]map[strin
 	for _, id := range doubtful {
 		switch l := s.looked[id]; {
 		case l.err != nil:
-			s.items[id] = drive.Item{ID: id, Deleted: true} // which it may be
+			s.items.set(drive.Item{ID: id, Deleted: true}) // which it may be
 		case l.missing:
-			s.items[id] = drive.Item{ID: id, Deleted: true}
+			s.items.set(drive.Item{ID: id, Deleted: true})
 			s.found[id] = "another item has its name"
 		case !s.moved(ctx, l.item):
-			s.items[id], s.denied[id] = l.item, true
+			s.items.set(l.item)
+			s.denied[id] = true
 		default:
-			s.items[id] = l.item
+			s.items.set(l.item)
 			s.found[id] = "another item has its name"
 		}
 	}
@@ -491,9 +543,9 @@ func (s *stage) moved(ctx context.Context, item drive.Item) bool {
 // again, and be of yesterday.
 func (s *stage) complete(ctx context.Context) error {
 	sparse := slices.Collect(maps.Keys(s.twice))
-	for id, item := range s.items {
-		if _, twice := s.twice[id]; item.Unreadable == drive.Incomplete && !item.Deleted && !twice {
-			sparse = append(sparse, id)
+	for _, item := range s.items.all() {
+		if _, twice := s.twice[item.ID]; item.Unreadable == drive.Incomplete && !item.Deleted && !twice {
+			sparse = append(sparse, item.ID)
 		}
 	}
 	if err := s.ask(ctx, sparse...); err != nil {
@@ -503,11 +555,11 @@ func (s *stage) complete(ctx context.Context) error {
 		tombstone, twice := s.twice[id]
 		switch l := s.looked[id]; {
 		case l.missing && tombstone:
-			s.items[id] = drive.Item{ID: id, Deleted: true}
+			s.items.set(drive.Item{ID: id, Deleted: true})
 		case l.missing && twice:
-			s.verdicts[id] = unsure
+			s.items.judge(id, unsure)
 		case !l.missing && l.err == nil:
-			s.items[id] = l.item
+			s.items.set(l.item)
 		}
 	}
 	return nil
@@ -517,11 +569,10 @@ func (s *stage) complete(ctx context.Context) error {
 // enumeration on every item that was backed up. It must come before anything is
 // staged in the base, which would change what that answers.
 func (s *stage) judge(ctx context.Context) error {
-	var ids, absent, doubtful []backup.ItemID
-	for id, item := range s.items {
-		ids = append(ids, id)
+	var doubtful []backup.ItemID
+	for i, item := range s.items.all() {
 		if item.Deleted {
-			absent = append(absent, id)
+			s.absent = append(s.absent, i)
 		}
 	}
 	if s.full {
@@ -529,14 +580,15 @@ func (s *stage) judge(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if _, listed := s.items[id]; !listed {
-				ids, absent = append(ids, id), append(absent, id)
+			if !s.items.has(id) {
+				s.absent = append(s.absent, s.items.number(id))
 			}
 		}
 	}
 	// Those that a verdict will have to ask for: what is missing although the
 	// folder it was in is not.
-	for _, id := range absent {
+	for _, i := range s.absent {
+		id := s.items.id(i)
 		base, known, err := s.get(ctx, id)
 		if err != nil {
 			return err
@@ -544,19 +596,24 @@ func (s *stage) judge(ctx context.Context) error {
 		if !known || id == s.root {
 			continue
 		}
-		if above, listed := s.items[base.Parent]; listed && !above.Deleted || !listed && (!s.full || base.Parent == "") {
+		if above, listed := s.items.get(base.Parent); listed && !above.Deleted || !listed && (!s.full || base.Parent == "") {
 			doubtful = append(doubtful, id)
 		}
 	}
 	if err := s.ask(ctx, doubtful...); err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if _, err := s.verdict(ctx, id); err != nil {
+	for _, item := range s.items.all() {
+		if _, err := s.verdict(ctx, item.ID); err != nil {
 			return err
 		}
 	}
-	return nil
+	for _, i := range s.absent {
+		if _, err := s.verdict(ctx, s.items.id(i)); err != nil {
+			return err
+		}
+	}
+	return s.items.err()
 }
 
 // get returns an item as it was backed up.
@@ -597,7 +654,7 @@ func (s *stage) ids(ctx context.Context) iter.Seq2[backup.ItemID, error] {
 // verdict says what becomes of an item. The listing and the answer to asking
 // for the item itself must agree that it is gone; until they do it is not.
 func (s *stage) verdict(ctx context.Context, id backup.ItemID) (verdict, error) {
-	if v, ok := s.verdicts[id]; ok {
+	if v := s.items.verdict(id); v != 0 {
 		return v, nil
 	}
 	if s.walking[id] || len(s.walking) == maxDepth {
@@ -605,9 +662,9 @@ func (s *stage) verdict(ctx context.Context, id backup.ItemID) (verdict, error) 
 		return unsure, nil // for those below; its own verdict is being found
 	}
 	s.walking[id] = true
-	was, listed := s.items[id]
+	was, listed := s.items.get(id)
 	v, err := s.weigh(ctx, id)
-	if now, found := s.items[id]; err == nil && v == gone && (!listed || was.Deleted) && found && !now.Deleted {
+	if now, found := s.items.get(id); err == nil && v == gone && (!listed || was.Deleted) && found && !now.Deleted {
 		v, err = s.place(ctx, id) // it was found elsewhere, looking for what its folder held
 	}
 	delete(s.walking, id)
@@ -618,9 +675,9 @@ func (s *stage) verdict(ctx context.Context, id backup.ItemID) (verdict, error) 
 		s.circled = false
 	}
 	if v != unsure || !s.circled {
-		s.verdicts[id] = v
+		s.items.judge(id, v)
 	}
-	return v, nil
+	return v, s.items.err()
 }
 
 func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
@@ -631,7 +688,7 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	if err != nil {
 		return unsure, err
 	}
-	item, listed := s.items[id]
+	item, listed := s.items.get(id)
 	switch {
 	case listed && !item.Deleted:
 		return s.place(ctx, id)
@@ -645,7 +702,7 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 		return s.below(ctx, base.Parent)
 	case known && base.Parent != "":
 		// Listed as deleted, or not at all. With the folder it was in it goes.
-		above, listed := s.items[base.Parent]
+		above, listed := s.items.get(base.Parent)
 		if listed && above.Deleted || !listed && s.full {
 			if v, err := s.verdict(ctx, base.Parent); err != nil || v == gone {
 				return v, err
@@ -688,7 +745,7 @@ func (s *stage) inhabited(ctx context.Context, folder backup.ItemID) (bool, erro
 		if err != nil {
 			return false, err
 		}
-		if l.err != nil || l.missing || l.item.Parent != s.items[id].Parent {
+		if l.err != nil || l.missing || l.item.Parent != s.items.of(id).Parent {
 			continue
 		}
 		// A folder in between may have been found elsewhere meanwhile.
@@ -703,7 +760,7 @@ func (s *stage) inhabited(ctx context.Context, folder backup.ItemID) (bool, erro
 // backed up, leads to a folder.
 func (s *stage) isBelow(ctx context.Context, id, folder backup.ItemID) (bool, error) {
 	for range maxDepth {
-		if item, listed := s.items[id]; listed && !item.Deleted {
+		if item, listed := s.items.get(id); listed && !item.Deleted {
 			id = item.Parent
 		} else {
 			base, _, err := s.get(ctx, id)
@@ -737,7 +794,7 @@ func (s *stage) left(ctx context.Context, folder backup.ItemID) (lives bool, err
 		var unlisted []backup.ItemID
 		below := map[backup.ItemID]bool{}
 		for _, e := range held {
-			item, listed := s.items[e.ID]
+			item, listed := s.items.get(e.ID)
 			below[e.ID] = e.Kind == backup.Folder
 			switch {
 			case listed && item.Deleted && e.Kind == backup.Folder:
@@ -771,13 +828,13 @@ func (s *stage) left(ctx context.Context, folder backup.ItemID) (lives bool, err
 
 func (s *stage) findInside(ctx context.Context) error {
 	s.inside = map[backup.ItemID][]backup.ItemID{}
-	for id, item := range s.items {
+	for _, item := range s.items.all() {
 		if item.Deleted {
 			continue
 		}
 		for folder := item.Parent; folder != "" && folder != s.root && len(s.inside[folder]) < maxInside; {
-			s.inside[folder] = append(s.inside[folder], id)
-			if above, listed := s.items[folder]; listed && !above.Deleted {
+			s.inside[folder] = append(s.inside[folder], item.ID)
+			if above, listed := s.items.get(folder); listed && !above.Deleted {
 				folder = above.Parent
 				continue
 			}
@@ -800,9 +857,9 @@ func (s *stage) below(ctx context.Context, folder backup.ItemID) (verdict, error
 	switch {
 	case err != nil || v == gone:
 		return v, err
-	case s.depth[folder] >= maxDepth:
+	case s.items.depth(folder) >= maxDepth:
 		return unsure, nil
-	case v == alive && (folder == s.root || s.items[folder].Kind == backup.Folder):
+	case v == alive && (folder == s.root || s.items.of(folder).Kind == backup.Folder):
 		return v, nil
 	}
 	base, known, err := s.get(ctx, folder)
@@ -819,7 +876,7 @@ func (s *stage) place(ctx context.Context, id backup.ItemID) (verdict, error) {
 	for asked := false; ; asked = true {
 		v := unsure
 		var err error
-		item := s.items[id]
+		item := s.items.of(id)
 		if item.Name == "" {
 			return unsure, nil // it cannot be kept, and so nothing in it
 		}
@@ -829,7 +886,7 @@ func (s *stage) place(ctx context.Context, id backup.ItemID) (verdict, error) {
 		if parent := item.Parent; parent != "" && parent != id {
 			if v, err = s.below(ctx, parent); err != nil || v == alive {
 				if item.Kind == backup.Folder {
-					s.depth[id] = s.depth[parent] + 1
+					s.items.setDepth(id, s.items.depth(parent)+1)
 				}
 				return v, err
 			}
@@ -882,7 +939,7 @@ func kindOf(item drive.Item) backup.ItemKind {
 
 // above returns the folder that an item will be in, as things stand.
 func (s *stage) above(ctx context.Context, id backup.ItemID) (backup.ItemID, error) {
-	if item, listed := s.items[id]; listed && !item.Deleted && s.verdicts[id] == alive {
+	if item, listed := s.items.get(id); listed && !item.Deleted && s.items.verdict(id) == alive {
 		return item.Parent, nil
 	}
 	base, _, err := s.get(ctx, id)
@@ -895,8 +952,9 @@ func (s *stage) above(ctx context.Context, id backup.ItemID) (backup.ItemID, err
 // verdicts are found, and before anything is staged in the base.
 func (s *stage) untangle(ctx context.Context) error {
 	sound := map[backup.ItemID]bool{s.root: true, "": true} // what leads to the root
-	for id, item := range s.items {
-		if item.Kind != backup.Folder || s.verdicts[id] != alive {
+	for _, item := range s.items.all() {
+		id := item.ID
+		if item.Kind != backup.Folder || s.items.verdict(id) != alive {
 			continue
 		}
 		for {
@@ -912,7 +970,7 @@ func (s *stage) untangle(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return s.items.err()
 }
 
 // circle returns the folders on the way up from one that lead back to a folder
@@ -947,7 +1005,7 @@ func (s *stage) unwind(ctx context.Context, circle []backup.ItemID) error {
 		}
 		if changed {
 			moved = true
-			delete(s.verdicts, id)
+			s.items.judge(id, 0)
 			if _, err := s.verdict(ctx, id); err != nil {
 				return err
 			}
@@ -961,8 +1019,8 @@ func (s *stage) unwind(ctx context.Context, circle []backup.ItemID) error {
 		if err != nil {
 			return err
 		}
-		if s.verdicts[id] == alive && s.items[id].Parent != base.Parent {
-			s.verdicts[id] = unsure
+		if s.items.verdict(id) == alive && s.items.of(id).Parent != base.Parent {
+			s.items.judge(id, unsure)
 		}
 	}
 	return nil
@@ -974,7 +1032,7 @@ func (s *stage) path(ctx context.Context, id backup.ItemID) string {
 	for range maxDepth { // moves may make circles
 		var name string
 		var parent backup.ItemID
-		if item, ok := s.items[id]; ok && !item.Deleted && item.Name != "" {
+		if item, ok := s.items.get(id); ok && !item.Deleted && item.Name != "" {
 			name, parent = item.Name, item.Parent
 		} else if entry, ok, err := s.get(ctx, id); err == nil && ok {
 			name, parent = entry.Name, entry.Parent
