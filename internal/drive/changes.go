@@ -108,7 +108,9 @@ const (
 func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T], error] {
 	return func(yield func(page[T], error) bool) {
 		seed := maphash.MakeSeed()
-		visited, known := map[uint64]bool{}, map[uint64]bool{}
+		// Half a hash does for what is known: of a thousand pages in a row, one has
+		// something that is not taken for what came before.
+		visited, known := map[uint64]bool{}, map[uint32]struct{}{}
 		barren, listed, address, op := 0, 0, first.url, first.op
 		endless := func(why string) { yield(page[T]{}, &Error{Op: op, Err: errors.New(why), kind: ErrEndless}) }
 		for {
@@ -123,7 +125,7 @@ func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T],
 			before := len(known)
 			for i := range p.Value {
 				if key := any(&p.Value[i]).(entry).key(); key != "" {
-					known[maphash.String(seed, key)] = true
+					known[uint32(maphash.String(seed, key))] = struct{}{}
 				}
 			}
 			if barren++; len(known) > before {
