@@ -1,7 +1,7 @@
 package vault
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -237,13 +237,20 @@ const (
 
 // writeObject writes a small object of ours.
 func (v *Vault) writeObject(ctx context.Context, w repo.DirectRepositoryWriter, prefix content.IDPrefix, description string, b []byte) (string, error) {
+	return v.writeObjectBy(ctx, w, prefix, description, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+}
+
+// writeObjectBy is writeObject of what a function writes.
+func (v *Vault) writeObjectBy(ctx context.Context, w repo.DirectRepositoryWriter, prefix content.IDPrefix, description string, write func(io.Writer) error) (string, error) {
 	ow := v.newWriter(ctx, w, object.WriterOptions{
 		Description: description, Prefix: prefix,
 		Compressor: fastest, MetadataCompressor: fastest,
 	})
 	defer ow.Close()
-	_, err := ow.Write(b)
-	if err != nil {
+	if err := write(ow); err != nil {
 		return "", storageError(err)
 	}
 	id, err := ow.Result()
@@ -270,15 +277,44 @@ func (v *Vault) writeDir(ctx context.Context, w repo.DirectRepositoryWriter, nam
 		return cmp.Or(cmp.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name)) // "d" before "f", as kopia sorts
 	})
 	summary := summarize(records, modified)
-	var b bytes.Buffer
-	if err := json.NewEncoder(&b).Encode(dirManifest{dirStream, records, summary}); err != nil {
-		return record{}, fmt.Errorf("encode directory %s: %w", name, err)
-	}
-	oid, err := v.writeObject(ctx, w, dirPrefix, "DIR:"+name, b.Bytes())
+	oid, err := v.writeObjectBy(ctx, w, dirPrefix, "DIR:"+name, func(w io.Writer) error { return encodeDir(w, records, summary) })
 	if err != nil {
 		return record{}, err
 	}
 	return record{Name: name, Type: dirType, Mode: dirMode, Modified: modified, Object: oid, Summary: summary}, nil
+}
+
+// encodeDir writes what json.Encoder would of a dirManifest, a record at a time: a
+// folder may have very many.
+func encodeDir(to io.Writer, records []record, summary *fs.DirectorySummary) error {
+	w := bufio.NewWriterSize(to, 64<<10)
+	value := func(before string, v any) error {
+		w.WriteString(before) // its error stays with w
+		b, err := json.Marshal(v)
+		w.Write(b)
+		return err
+	}
+	err := value(`{"stream":`, dirStream)
+	if records == nil {
+		err = errors.Join(err, value(`,"entries":`, nil))
+	} else {
+		before := `,"entries":[`
+		for i := range records {
+			if err := value(before, &records[i]); err != nil {
+				return fmt.Errorf("encode a directory: %w", err)
+			}
+			before = ","
+		}
+		if len(records) == 0 {
+			w.WriteString(before)
+		}
+		w.WriteString("]")
+	}
+	if err = errors.Join(err, value(`,"summary":`, summary)); err != nil {
+		return fmt.Errorf("encode a directory: %w", err)
+	}
+	w.WriteString("}\n")
+	return w.Flush()
 }
 
 // summarize returns what kopia's own writer says of such a directory.

@@ -3,6 +3,7 @@ package vault
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -111,5 +112,21 @@ func TestSplitBeyondTheBeginningOfHashes(t *testing.T) {
 	binary.BigEndian.PutUint64(b[:], beginning("id"))
 	if !bytes.Equal(b[:], h[:8]) {
 		t.Errorf("the hash begins with %x, not %x", h[:8], b)
+	}
+}
+
+// A directory is written a record at a time, and is the same object as if it were
+// written at once: kopia would else store each folder anew.
+func TestDirectoriesAreEncodedAsAWhole(t *testing.T) {
+	for _, records := range [][]record{nil, {}, {{Name: "<a&b>"}}, {{Name: "a", Modified: noon}, {Name: "b", TrueName: []byte("c"), Summary: &fs.DirectorySummary{}}}} {
+		for _, summary := range []*fs.DirectorySummary{nil, {TotalFileCount: 3}} {
+			var want, got bytes.Buffer
+			if err := json.NewEncoder(&want).Encode(dirManifest{dirStream, records, summary}); err != nil {
+				t.Fatal(err)
+			}
+			if err := encodeDir(&got, records, summary); err != nil || got.String() != want.String() {
+				t.Errorf("it is %s, %v, want %s", &got, err, &want)
+			}
+		}
 	}
 }
