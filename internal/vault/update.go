@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -409,7 +411,7 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	sample, more := sample[:n], err == nil
 
 	ow := u.v.newWriter(u.context(ctx), u.v.updates, object.WriterOptions{
-		Description: "FILE:" + name, Compressor: compressor(sample, more), MetadataCompressor: fastest,
+		Description: "FILE:" + name, Compressor: compressor(name, sample, more), MetadataCompressor: fastest,
 	})
 	defer ow.Close()
 	if _, err := ow.Write(sample); err != nil {
@@ -418,7 +420,7 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	size := int64(n)
 	if more {
 		dst := &markedWriter{w: ow}
-		rest, err := io.Copy(dst, r)
+		rest, err := io.CopyBuffer(dst, struct{ io.Reader }{r}, buf[:]) // the sample is written
 		size += rest
 		if dst.err != nil {
 			return Content{}, fmt.Errorf("write content: %w", storageError(dst.err))
@@ -456,10 +458,25 @@ func (m *markedWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// compressor chooses by a file's first bytes. Kopia keeps a chunk as it is
-// when compression does not make it smaller, so that a file which is all
-// sample need not be tried twice.
-func compressor(sample []byte, more bool) compression.Name {
+// packed are the endings of names whose files hold what is compressed already. Where
+// a name is wrong that costs room only, or time.
+var packed = func() map[string]bool {
+	m := map[string]bool{}
+	for ending := range strings.FieldsSeq(`7z aac apk avi avif bz2 cab docm docx dotx epub flac gif gz heic heif jar jfif
+		jpeg jpg lz4 m4a m4v mkv mov mp3 mp4 mpeg mpg odp ods odt ogg one opus png potx ppsx pptm pptx rar tgz vsdx
+		webm webp wma wmv xlsb xlsm xlsx xltx xz zip zipx zst`) {
+		m["."+ending] = true
+	}
+	return m
+}()
+
+// compressor chooses by a file's name and its first bytes. Kopia keeps a chunk as it
+// is when compression does not make it smaller, so that a file which is all sample
+// need not be tried twice.
+func compressor(name string, sample []byte, more bool) compression.Name {
+	if packed[strings.ToLower(path.Ext(name))] {
+		return ""
+	}
 	if !more {
 		return fastest
 	}
