@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/spill"
 )
 
 // A Change is how one item differs between two trees: From is nil when it was
@@ -20,11 +21,12 @@ type Change struct {
 // below a folder that was moved or renamed has not, though its path has. A
 // tree "" has no items. It ends with the first error.
 //
-// Equal directories are passed over unread, so that time and memory are in
-// proportion to the difference.
+// Equal directories are passed over unread, so that time is in proportion to the
+// difference. What differs is kept on disk until it is known of both trees.
 func (v *Vault) Diff(ctx context.Context, from, to string) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		d := &diff{ctx: ctx, v: v, yield: yield, removed: map[backup.ItemID]*Node{}, added: map[backup.ItemID]*Node{}}
+		d := &diff{ctx: ctx, v: v, yield: yield, removed: newNodes(v.state), added: newNodes(v.state)}
+		defer d.close()
 		err := d.run(from, to)
 		if err != nil && err != errStop {
 			yield(Change{}, fmt.Errorf("compare trees %s and %s: %w", from, to, err))
@@ -42,7 +44,39 @@ type diff struct {
 	from, to base
 	// Files found in one tree only, so far. Folders do not wait here: the
 	// other tree's index says at once where they are.
-	removed, added map[backup.ItemID]*Node
+	removed, added nodes
+}
+
+func (d *diff) close() {
+	d.removed.table.Close()
+	d.added.table.Close()
+	d.from.close()
+	d.to.close()
+}
+
+// Nodes are items with their paths, by id, on disk.
+type nodes struct{ table *spill.Table }
+
+func newNodes(dir string) nodes { return nodes{spill.New(dir)} }
+
+func (x nodes) add(n *Node) {
+	var w spill.Writer
+	w.Text(n.Path)
+	x.table.Put(string(n.ID), string(w)+encodeEntry(n.Entry))
+}
+
+func (x nodes) get(id backup.ItemID) *Node {
+	if i, ok := x.table.Find(string(id)); ok {
+		return x.at(i)
+	}
+	return nil
+}
+
+func (x nodes) at(i int) *Node {
+	id, value := x.table.Get(i)
+	r := spill.Reader(value)
+	path := r.Text()
+	return &Node{decodeEntry(id, string(r)), path}
 }
 
 func (d *diff) run(from, to string) (err error) {
@@ -52,9 +86,11 @@ func (d *diff) run(from, to string) (err error) {
 	if d.from, err = d.v.base(d.ctx, "", from); err != nil {
 		return err
 	}
+	d.from.spills()
 	if d.to, err = d.v.base(d.ctx, "", to); err != nil {
 		return err
 	}
+	d.to.spills()
 	a, b := &d.from.files, &d.to.files
 	switch {
 	case a.ID == b.ID && a.ID != "":
@@ -70,19 +106,34 @@ func (d *diff) run(from, to string) (err error) {
 	if err != nil {
 		return err
 	}
-	for id, n := range d.removed {
-		if err := d.emit(Change{n, d.added[id]}); err != nil {
+	for i := range d.removed.table.Len() {
+		n := d.removed.at(i)
+		to := d.added.get(n.ID)
+		if err := d.failed(); err != nil {
 			return err
 		}
-		delete(d.added, id)
+		if err := d.emit(Change{n, to}); err != nil {
+			return err
+		}
 	}
-	for _, n := range d.added {
+	for i := range d.added.table.Len() {
+		n := d.added.at(i)
+		from := d.removed.get(n.ID)
+		if err := d.failed(); err != nil {
+			return err
+		}
+		if from != nil {
+			continue // it was told of
+		}
 		if err := d.emit(Change{nil, n}); err != nil {
 			return err
 		}
 	}
-	return nil
+	return d.failed()
 }
+
+// failed returns why what was kept cannot be read back, if that is so.
+func (d *diff) failed() error { return errors.Join(d.removed.table.Err(), d.added.table.Err()) }
 
 func (d *diff) emit(c Change) error {
 	if c.From != nil && c.To != nil && c.From.same(&c.To.Entry) {
@@ -155,7 +206,7 @@ func below(folder *Node, r *record) *Node {
 // remove notes an item that tree to does not have in the same place.
 func (d *diff) remove(r *record, n *Node) error {
 	if !r.isDir() {
-		d.removed[n.ID] = n
+		d.removed.add(n)
 		return nil
 	}
 	switch is, _, err := d.to.record(d.ctx, n.ID); {
@@ -168,7 +219,7 @@ func (d *diff) remove(r *record, n *Node) error {
 	case is.isDir():
 		return nil // moved: add finds it
 	default:
-		d.removed[n.ID] = n // it is a file now
+		d.removed.add(n) // it is a file now
 	}
 	return d.removeBelow(r, n)
 }
@@ -189,7 +240,7 @@ func (d *diff) removeBelow(r *record, n *Node) error {
 // add notes an item that tree from does not have in the same place.
 func (d *diff) add(r *record, n *Node) error {
 	if !r.isDir() {
-		d.added[n.ID] = n
+		d.added.add(n)
 		return nil
 	}
 	switch from, was, err := d.from.node(d.ctx, n.ID); {
@@ -202,7 +253,7 @@ func (d *diff) add(r *record, n *Node) error {
 	case was.isDir():
 		return d.pair(was, r, from, n)
 	default:
-		d.added[n.ID] = n // it was a file
+		d.added.add(n) // it was a file
 	}
 	return d.addBelow(r, n)
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/kopia/kopia/fs"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/spill"
 )
 
 // However little of a tree may be in memory, and in whatever order its items are
@@ -127,6 +131,52 @@ func TestDirectoriesAreEncodedAsAWhole(t *testing.T) {
 			if err := encodeDir(&got, records, summary); err != nil || got.String() != want.String() {
 				t.Errorf("it is %s, %v, want %s", &got, err, &want)
 			}
+		}
+	}
+}
+
+// Where the disk fails on which is what does not fit into memory, nothing is sealed,
+// and no item is said to be gone.
+func TestNothingIsMadeOfWhatCannotBeReadBack(t *testing.T) {
+	v, cfg := newVault(t)
+	u := begin(t, v, Sealed{})
+	c := file(t, u, "first", "root", "first", "content")
+	u.Put(folder("root", "", "root"))
+	for i := range 4000 {
+		e := c
+		e.ID, e.Name, e.CTag = backup.ItemID(fmt.Sprint("file ", i)), fmt.Sprint(i), strings.Repeat("tag", 40)
+		u.Put(e)
+	}
+	s := seal(t, u, noon)
+
+	if err := os.Rename(cfg.State, cfg.State+" away"); err != nil {
+		t.Fatal(err)
+	}
+	u = begin(t, v, s)
+	for i := range 4000 {
+		e := c
+		e.ID, e.Name, e.CTag = backup.ItemID(fmt.Sprint("file ", i)), fmt.Sprint(i), strings.Repeat("gat", 40)
+		u.Put(e)
+	}
+	if s, err := u.Seal(t.Context(), noon.Add(time.Hour), PointInfo{}); !errors.Is(err, spill.ErrDisk) {
+		t.Errorf("Seal = %v, %v", s, err)
+	}
+	if e, ok, err := u.Get(t.Context(), "file 1"); !errors.Is(err, spill.ErrDisk) {
+		t.Errorf("Get = %v, %v, %v", e, ok, err)
+	}
+	for _, trees := range [][2]string{{"", s.Tree}, {s.Tree, ""}} {
+		var failed error
+		files := 0
+		for c, err := range v.Diff(t.Context(), trees[0], trees[1]) {
+			failed = err
+			for _, n := range []*Node{c.From, c.To} {
+				if n != nil && n.Kind == backup.File {
+					files++
+				}
+			}
+		}
+		if !errors.Is(failed, spill.ErrDisk) || files > 0 {
+			t.Errorf("Diff tells of %d files, and then %v", files, failed)
 		}
 	}
 }
