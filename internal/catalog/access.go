@@ -10,6 +10,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
+	"holdfast/internal/odata"
 )
 
 // How lists are read. A list may have millions of items, and a page must cost
@@ -619,12 +620,48 @@ func (r *reading) groups(ctx context.Context) (f found, err error) {
 	}
 }
 
+// counts are numbers of items that the database keeps.
+type counts struct {
+	table      string   // of the number n of all that have the same of these properties, under the alias of the list's own
+	properties []string // as filters name them
+}
+
+// answer reports whether a filter speaks of nothing else.
+func (c *counts) answer(e odata.Expr) bool {
+	known := func(p odata.Property) bool { return slices.Contains(c.properties, p.Name) }
+	all := func(parts []odata.Expr) bool {
+		return !slices.ContainsFunc(parts, func(e odata.Expr) bool { return !c.answer(e) })
+	}
+	switch e := e.(type) {
+	case odata.And:
+		return all(e)
+	case odata.Or:
+		return all(e)
+	case odata.Not:
+		return c.answer(e.X)
+	case odata.Compare:
+		return known(e.Property)
+	case odata.In:
+		return known(e.Property)
+	}
+	return false
+}
+
 // errUncounted is what a count is answered with that would take too long.
 var errUncounted = backup.Fail(backup.InvalidRequest,
 	"How many these are is told by no index, and there are too many to look at each. Count with another $filter, or leave the count out and read the pages.").On("$count")
 
 // count returns how many items the list has.
 func (r *reading) count(ctx context.Context) (total int64, err error) {
+	if r.q.counts != nil && !slices.ContainsFunc(r.terms, func(t term) bool { return !r.q.counts.answer(t.expr) }) {
+		s := r.statement()
+		if err := s.meets(r.q.within, r.terms); err != nil {
+			return 0, err
+		}
+		err := s.query(ctx, `SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM `+r.q.counts.table+` WHERE `+strings.Join(s.where, " AND "),
+			func(sc scanner) error { return sc.Scan(&total) })
+		return total, err
+	}
 	if r.q.indexes == nil || slices.ContainsFunc(r.terms, func(t term) bool { return t.column == r.q.id && t.values != nil }) {
 		all := *r
 		all.from, all.limit = cursor{}, math.MaxInt-1

@@ -152,7 +152,7 @@ func (c *Catalog) Activities(ctx context.Context, tenant backup.TenantID, page P
 		within: []equal{{"a.tenant", string(tenant)}}, indexes: []index{
 			{"audit_page", []string{"a.tenant", "a.at", "a.id"}},
 			{"audit_result", []string{"a.tenant", "a.result", "a.at", "a.id"}},
-		}}
+		}, counts: &counts{table: "audit_count AS a", properties: []string{"resultStatus"}}} // kept by triggers
 	l, err := list(ctx, c, q, page, scanActivity)
 	if err != nil {
 		return l, fmt.Errorf("list activities: %w", err)

@@ -43,6 +43,7 @@ type query struct {
 	join    string  // what else the columns are of; not one row more or less comes of it
 	within  []equal // whose the list is
 	indexes []index // that read it; none of a list that is always short
+	counts  *counts // nil: none are kept
 	terms   []term  // what else is true of the items, and is for an index to find
 	where   []string
 	args    []any  // of where

@@ -72,7 +72,7 @@ var (
 // Units lists protection units. A policy that is unknown is PolicyNotFound.
 func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery) (List[backup.Unit], error) {
 	l := query{columns: unitColumns + `, ` + ownerColumns, table: "unit u", join: ownersOfUnits, time: "u.created", id: "u.id", fields: unitListFields,
-		within: []equal{{"u.tenant", string(tenant)}}, indexes: unitIndexes}
+		within: []equal{{"u.tenant", string(tenant)}}, indexes: unitIndexes, counts: unitCounts}
 	if q.Policy != "" {
 		if _, err := c.Policy(ctx, tenant, q.Policy); err != nil {
 			return List[backup.Unit]{}, err
@@ -86,6 +86,12 @@ func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery
 		return page, fmt.Errorf("list units: %w", err)
 	}
 	return page, nil
+}
+
+// unitCounts are kept by triggers.
+var unitCounts = &counts{
+	table:      `(SELECT tenant, policy, status, n, CASE WHEN failing = 1 THEN '' END AS problem FROM unit_count) AS u`,
+	properties: []string{"policyId", "status", "error"},
 }
 
 // Unit returns a protection unit, or ProtectionUnitNotFound.
