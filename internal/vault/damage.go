@@ -161,95 +161,6 @@ func madeOf(ctx context.Context, rep repo.Repository, id object.ID) []content.ID
 	}
 }
 
-// An objectReader reads an object, and goes on in a pack's new place when another
-// process has moved it. Its errors have their kinds.
-type objectReader struct {
-	v       *Vault
-	ctx     context.Context
-	oid     string
-	r       object.Reader
-	pos, at int64 // where Read goes on, and where r stands; it may stand nowhere, at -1
-}
-
-// openObject opens an object. One that is not where the index has it may have
-// been written or moved by another process a moment ago, so the index is read
-// anew once.
-func (v *Vault) openObject(ctx context.Context, oid string) (object.Reader, error) {
-	if id, err := object.ParseID(oid); err != nil || id == object.EmptyID {
-		return nil, fmt.Errorf("%w: %q names no object", ErrNotFound, oid)
-	}
-	v.objectsRead.Add(1)
-	r := &objectReader{v: v, ctx: once(ctx), oid: oid}
-	if err := v.fresh(ctx, r.open); err != nil {
-		return nil, v.objectError(ctx, oid, err)
-	}
-	return r, nil
-}
-
-func (r *objectReader) open() error {
-	id, err := object.ParseID(r.oid)
-	if err != nil {
-		return err
-	}
-	r.at = 0
-	r.r, err = r.v.rep.OpenObject(r.ctx, id)
-	return err
-}
-
-func (r *objectReader) Length() int64 { return r.r.Length() }
-func (r *objectReader) Close() error  { return r.r.Close() }
-
-func (r *objectReader) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += r.pos
-	case io.SeekEnd:
-		offset += r.Length()
-	}
-	if offset < 0 {
-		return r.pos, errors.New("vault: seek before the content's beginning")
-	}
-	r.pos = offset
-	return offset, nil
-}
-
-func (r *objectReader) Read(b []byte) (n int, err error) {
-	first := true
-	err = r.v.fresh(r.ctx, func() error {
-		if !first {
-			if err := r.open(); err != nil {
-				return err
-			}
-		}
-		first = false
-		n, err = r.read(b)
-		return err
-	})
-	if err == nil || err == io.EOF {
-		return n, err
-	}
-	r.at = -1
-	return 0, r.v.objectError(r.ctx, r.oid, err)
-}
-
-func (r *objectReader) read(b []byte) (int, error) {
-	if r.pos >= r.Length() {
-		return 0, io.EOF
-	}
-	if r.at != r.pos {
-		if _, err := r.r.Seek(r.pos, io.SeekStart); err != nil {
-			return 0, err
-		}
-	}
-	n, err := r.r.Read(b)
-	if err != nil && err != io.EOF {
-		return 0, err // what kopia has read besides, it tells nobody
-	}
-	r.pos += int64(n)
-	r.at = r.pos
-	return n, err
-}
-
 // markDamaged notes contents whose stored copies are damaged, by kopia's ids.
 // Without that, writing one of them again would store nothing, since kopia
 // believes that it has it.
@@ -283,15 +194,14 @@ func (v *Vault) readThrough(ctx context.Context, oid string) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	n, err := io.Copy(io.Discard, r)
+	n, err := r.WriteTo(io.Discard)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:
 		return err
-	case n != r.Length():
-		return &DamageError{Object: oid, Err: fmt.Errorf("it has %d bytes, not %d", n, r.Length())}
+	case n != r.size:
+		return &DamageError{Object: oid, Err: fmt.Errorf("it has %d bytes, not %d", n, r.size)}
 	}
 	return nil
 }

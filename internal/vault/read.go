@@ -2,13 +2,8 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"sync"
-
-	"github.com/kopia/kopia/repo/object"
 
 	"holdfast/internal/backup"
 )
@@ -156,104 +151,4 @@ func (v *Vault) List(ctx context.Context, tree string, folder backup.ItemID) ([]
 		entries[i] = d.records[i].entry(folder)
 	}
 	return entries, nil
-}
-
-// A Reader reads one content. ReadAt may be called by many goroutines, and
-// does not move what Read reads.
-type Reader interface {
-	io.ReadSeekCloser
-	io.ReaderAt
-	Size() int64
-}
-
-// Open opens a content for reading, by the id that its entry has. It must be
-// closed. What is read has been verified.
-func (v *Vault) Open(ctx context.Context, content string) (Reader, error) {
-	r, err := v.openObject(ctx, content)
-	if err != nil {
-		return nil, fmt.Errorf("open content %s: %w", content, err)
-	}
-	return &reader{opened: r, size: r.Length(), open: func() (object.Reader, error) { return v.openObject(ctx, content) }}, nil
-}
-
-// A reader reads by two of kopia's readers at most: one for Read and Seek, and one
-// for ReadAt, each opened when it is first needed. To open one reads a content of
-// one piece as a whole.
-type reader struct {
-	size int64
-	open func() (object.Reader, error)
-
-	mu       sync.Mutex
-	opened   object.Reader // by Open, for whoever needs one first
-	seq, ran object.Reader
-}
-
-func (r *reader) Size() int64 { return r.size }
-
-// take makes sure that a reader is there.
-func (r *reader) take(which *object.Reader) (err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if *which == nil {
-		if *which, r.opened = r.opened, nil; *which == nil {
-			*which, err = r.open()
-		}
-	}
-	return err
-}
-
-func (r *reader) Read(b []byte) (int, error) {
-	if err := r.take(&r.seq); err != nil {
-		return 0, readError(err)
-	}
-	n, err := r.seq.Read(b)
-	return n, readError(err)
-}
-
-func (r *reader) Seek(offset int64, whence int) (int64, error) {
-	if err := r.take(&r.seq); err != nil {
-		return 0, readError(err)
-	}
-	n, err := r.seq.Seek(offset, whence)
-	return n, readError(err)
-}
-
-func (r *reader) ReadAt(b []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("vault: ReadAt before the content's beginning")
-	}
-	if off >= r.size {
-		return 0, io.EOF
-	}
-	if err := r.take(&r.ran); err != nil {
-		return 0, readError(err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, err := r.ran.Seek(off, io.SeekStart); err != nil {
-		return 0, readError(err)
-	}
-	n, err := io.ReadFull(r.ran, b)
-	if err == io.ErrUnexpectedEOF {
-		err = io.EOF
-	}
-	return n, readError(err)
-}
-
-func (r *reader) Close() (err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, o := range []object.Reader{r.opened, r.seq, r.ran} {
-		if o != nil {
-			err = errors.Join(err, o.Close())
-		}
-	}
-	return err
-}
-
-func readError(err error) error {
-	if err == nil || err == io.EOF {
-		return err
-	}
-	return fmt.Errorf("read content: %w", err)
 }

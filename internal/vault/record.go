@@ -220,12 +220,7 @@ func (v *Vault) readObject(ctx context.Context, oid string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	b := make([]byte, r.Length())
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, storageError(err)
-	}
-	return b, nil
+	return r.whole()
 }
 
 // Contents are named with one of these prefixes, which puts them into kopia's

@@ -1,0 +1,215 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"sync"
+
+	"github.com/kopia/kopia/repo/object"
+)
+
+// A Reader reads one content. ReadAt may be called by many goroutines, and
+// does not move what Read reads.
+type Reader interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+	Size() int64
+}
+
+// Open opens a content for reading, by the id that its entry has. It must be
+// closed. What is read has been verified.
+func (v *Vault) Open(ctx context.Context, content string) (Reader, error) {
+	r, err := v.openObject(ctx, content)
+	if err != nil {
+		return nil, fmt.Errorf("open content %s: %w", content, err)
+	}
+	return r, nil
+}
+
+// An objectReader reads an object a piece at a time, as kopia has cut and verifies
+// it, and keeps the piece that it read last: kopia's own reader copies each of them
+// once more. It goes on in a pack's new place when another process has moved it. Its
+// errors have their kinds.
+type objectReader struct {
+	v      *Vault
+	ctx    context.Context
+	oid    string
+	size   int64
+	pieces []object.IndirectObjectEntry // in order, without gaps
+
+	mu   sync.Mutex
+	at   int    // which piece data is
+	data []byte // nil if there is none
+	pos  int64  // where Read goes on
+}
+
+// openObject opens an object. One that is not where the index has it may have
+// been written or moved by another process a moment ago, so the index is read
+// anew once.
+func (v *Vault) openObject(ctx context.Context, oid string) (*objectReader, error) {
+	id, err := object.ParseID(oid)
+	if err != nil || id == object.EmptyID {
+		return nil, fmt.Errorf("%w: %q names no object", ErrNotFound, oid)
+	}
+	v.objectsRead.Add(1)
+	r := &objectReader{v: v, ctx: once(ctx), oid: oid}
+	if err := v.fresh(ctx, func() error { return r.open(id) }); err != nil {
+		return nil, v.objectError(ctx, oid, err)
+	}
+	return r, nil
+}
+
+func (r *objectReader) open(id object.ID) error {
+	list, ok := id.IndexObjectID()
+	if !ok {
+		b, err := r.v.readPiece(r.ctx, id)
+		r.size, r.data = int64(len(b)), b
+		r.pieces = []object.IndirectObjectEntry{{Length: r.size, Object: id}}
+		return err
+	}
+	b, err := r.v.readPiece(r.ctx, list)
+	if err != nil {
+		return err
+	}
+	var parts struct{ Entries []object.IndirectObjectEntry }
+	if err := json.Unmarshal(b, &parts); err != nil {
+		return fmt.Errorf("%w: %w", errList, err)
+	}
+	r.pieces, r.size = parts.Entries, 0
+	for _, p := range parts.Entries {
+		if p.Start != r.size || p.Length < 0 {
+			return errList
+		}
+		r.size += p.Length
+	}
+	return nil
+}
+
+// errList is said in kopia's words of a long object's list of its pieces.
+var errList = errors.New("invalid indirect object")
+
+// readPiece reads an object of one piece, or of few: a list of many may be long
+// itself.
+func (v *Vault) readPiece(ctx context.Context, id object.ID) ([]byte, error) {
+	if c, packed, ok := id.ContentID(); ok && !packed {
+		return v.rep.ContentReader().GetContent(ctx, c)
+	}
+	r, err := v.rep.OpenObject(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b := make([]byte, r.Length())
+	_, err = io.ReadFull(r, b)
+	return b, err
+}
+
+// piece returns the piece that a position is in, from there on; nothing at the end.
+// What it returns is not to be changed.
+func (r *objectReader) piece(off int64) ([]byte, error) {
+	if off >= r.size {
+		return nil, nil
+	}
+	i := sort.Search(len(r.pieces), func(i int) bool { return r.pieces[i].Start+r.pieces[i].Length > off })
+	p := &r.pieces[i]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at != i || r.data == nil {
+		r.at = i
+		err := r.v.fresh(r.ctx, func() (err error) {
+			r.data, err = r.v.readPiece(r.ctx, p.Object)
+			return err
+		})
+		if err == nil && int64(len(r.data)) != p.Length {
+			err = fmt.Errorf("unexpected chunk length %d, not %d", len(r.data), p.Length)
+		}
+		if err != nil {
+			r.data = nil
+			return nil, fmt.Errorf("read content: %w", r.v.objectError(r.ctx, r.oid, err))
+		}
+	}
+	return r.data[off-p.Start:], nil
+}
+
+// whole returns all of a small object. It is not to be changed.
+func (r *objectReader) whole() ([]byte, error) {
+	if len(r.pieces) == 1 {
+		return r.piece(0)
+	}
+	b := make([]byte, r.size)
+	_, err := r.ReadAt(b, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return b, err
+}
+
+func (r *objectReader) Size() int64  { return r.size }
+func (r *objectReader) Close() error { return nil }
+
+func (r *objectReader) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	some, err := r.piece(r.pos)
+	if err != nil {
+		return 0, err
+	}
+	if len(some) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, some)
+	r.pos += int64(n)
+	return n, nil
+}
+
+// WriteTo writes what is left to read.
+func (r *objectReader) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		some, err := r.piece(r.pos)
+		if err != nil || len(some) == 0 {
+			return written, err
+		}
+		n, err := w.Write(some)
+		r.pos += int64(n)
+		written += int64(n)
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+func (r *objectReader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.pos
+	case io.SeekEnd:
+		offset += r.size
+	}
+	if offset < 0 {
+		return r.pos, errors.New("vault: seek before the content's beginning")
+	}
+	r.pos = offset
+	return offset, nil
+}
+
+func (r *objectReader) ReadAt(b []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, errors.New("vault: ReadAt before the content's beginning")
+	}
+	for n < len(b) {
+		some, err := r.piece(off + int64(n))
+		if err != nil {
+			return n, err
+		}
+		if len(some) == 0 {
+			return n, io.EOF
+		}
+		n += copy(b[n:], some)
+	}
+	return n, nil
+}
