@@ -73,6 +73,7 @@ func New(cfg Config) *Client {
 	if cfg.HTTP == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConnsPerHost = 32
+		t.WriteBufferSize = 64 << 10 // a small file goes out with its header
 		t.ResponseHeaderTimeout = 2 * time.Minute
 		cfg.HTTP = &http.Client{Transport: t}
 	}

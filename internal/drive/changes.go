@@ -49,6 +49,10 @@ type entry interface {
 // else be many times as large once it is decoded. Of an entry with a member that
 // cannot be understood, only that entry suffers.
 func (p *page[T]) take(body []byte) error {
+	if q := (page[T]{}); scan(body, &q) {
+		*p = q
+		return nil
+	}
 	var outer struct {
 		Value json.RawMessage
 		Next  string `json:"@odata.nextLink"`

@@ -32,19 +32,23 @@ type wireItem struct {
 		SiteID string
 	}
 	SharepointIDs struct{ SiteID string }
-	File          *struct {
-		MimeType string
-		Hashes   struct{ QuickXorHash string }
-	}
-	Folder     *struct{ ChildCount *int }
-	Package    *struct{}
-	RemoteItem *struct{}
-	Root       *struct{}
-	Malware    *struct{}
-	Deleted    *struct{}
+	File          *wireFile
+	Folder        *wireFolder
+	Package       *struct{}
+	RemoteItem    *struct{}
+	Root          *struct{}
+	Malware       *struct{}
+	Deleted       *struct{}
 
 	wrong bool // some members are of a type that they cannot have
 }
+
+type wireFile struct {
+	MimeType string
+	Hashes   struct{ QuickXorHash string }
+}
+
+type wireFolder struct{ ChildCount *int }
 
 func (w *wireItem) malformed() { w.wrong = true }
 
@@ -234,6 +238,10 @@ func (c *Client) look(ctx context.Context, k call) (w wireItem, err error) {
 
 // take decodes an answer that is an item: as much of it as can be understood.
 func (w *wireItem) take(body []byte) error {
+	if it := (wireItem{}); scan(body, &it) && it.ID != "" {
+		*w = it
+		return nil
+	}
 	err := json.Unmarshal(body, w)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 		w.malformed()

@@ -403,6 +403,10 @@ type wireFragment struct {
 }
 
 func (w *wireFragment) take(body []byte) error {
+	if it := (wireItem{}); scan(body, &it) {
+		*w = wireFragment{wireItem: it}
+		return nil
+	}
 	err := json.Unmarshal(body, w)
 	if _, wrong := errors.AsType[*json.UnmarshalTypeError](err); wrong && w.ID != "" {
 		w.malformed()
