@@ -24,6 +24,7 @@ type Target struct {
 	Parent  backup.ItemID // create a file in this folder
 	Name    string        // by this name; if it is taken, ErrExists
 	IfMatch string        // with Item: an eTag or cTag; if the item's is another, ErrChanged
+	Session *Session      // with Parent: one that was opened ahead for this file, or nil
 }
 
 func (to Target) String() string {
@@ -261,13 +262,23 @@ func (s *wireSession) next(size int64) (span, bool) {
 	return next, true
 }
 
+// A wireOpening is what asks for an upload session.
+type wireOpening struct {
+	Item wireOpened `json:"item"`
+}
+
+type wireOpened struct {
+	Conflict string     `json:"@microsoft.graph.conflictBehavior"`
+	Name     string     `json:"name,omitempty"`
+	Times    *wireTimes `json:"fileSystemInfo,omitempty"`
+}
+
+func (u *upload) opening() wireOpening {
+	return wireOpening{wireOpened{u.conflict(), u.to.Name, u.times.wire()}}
+}
+
 // open begins an upload session.
 func (u *upload) open(ctx context.Context) (s wireSession, err error) {
-	type item struct {
-		Conflict string     `json:"@microsoft.graph.conflictBehavior"`
-		Name     string     `json:"name,omitempty"`
-		Times    *wireTimes `json:"fileSystemInfo,omitempty"`
-	}
 	k := &call{
 		op:     u.op,
 		method: http.MethodPost,
@@ -275,17 +286,14 @@ func (u *upload) open(ctx context.Context) (s wireSession, err error) {
 		header: ifMatch(u.to.IfMatch),
 		cost:   costWrite,
 		itemOf: u.d,
-		json: struct {
-			Item item `json:"item"`
-		}{item{u.conflict(), u.to.Name, u.times.wire()}},
+		json:   u.opening(),
 	}
 	_, err = u.c.do(ctx, k, &s)
 	if err == nil {
-		to, urlErr := url.Parse(s.UploadURL)
 		switch {
 		case s.UploadURL == "":
 			err = &Error{Op: u.op, Err: errors.New("the source gave no address to upload to"), kind: ErrUnavailable}
-		case urlErr != nil, to.Scheme != "https" && u.c.graph != nil && u.c.graph.Scheme == "https":
+		case !u.c.uploadsTo(s.UploadURL):
 			err = &Error{Op: u.op, Err: errors.New("the address to upload to is not one by HTTPS")}
 		}
 	}
@@ -293,6 +301,12 @@ func (u *upload) open(ctx context.Context) (s wireSession, err error) {
 		e.kind = ErrUploading
 	}
 	return s, err
+}
+
+// uploadsTo reports whether an address may be uploaded to: by HTTPS, if Graph is.
+func (c *Client) uploadsTo(address string) bool {
+	to, err := url.Parse(address)
+	return err == nil && (to.Scheme == "https" || c.graph == nil || c.graph.Scheme != "https")
 }
 
 // blocked reports whether a session was refused because another is open. The
@@ -309,13 +323,17 @@ func (u *upload) blocked(ctx context.Context, e *Error) bool {
 
 // session uploads through one upload session.
 func (u *upload) session(ctx context.Context) (_ Item, err error) {
-	s, err := u.open(ctx)
-	if err != nil {
-		return Item{}, err
+	s := wireSession{UploadURL: u.to.Session.take()}
+	if s.UploadURL == "" {
+		if s, err = u.open(ctx); err != nil {
+			return Item{}, err
+		}
 	}
 	defer func() {
 		if err != nil && !errors.Is(err, errSessionLost) {
-			u.cancel(ctx, s.UploadURL)
+			ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer stop()
+			u.c.cancel(ctx, u.op, s.UploadURL)
 		}
 	}()
 
@@ -452,15 +470,13 @@ func (u *upload) send(ctx context.Context, address string, part span) (uploadAns
 }
 
 // cancel tells the source that nothing more will come. It need not know.
-func (u *upload) cancel(ctx context.Context, address string) {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer stop()
-	k := &call{op: u.op, method: http.MethodDelete, url: address, single: true}
+func (c *Client) cancel(ctx context.Context, op, address string) {
+	k := &call{op: op, method: http.MethodDelete, url: address, single: true}
 	if to, err := url.Parse(address); err == nil {
 		// Also while Graph asks for a pause, or the session stays in our way.
-		k.anonymous = u.c.tokensFor(to) == nil
+		k.anonymous = c.tokensFor(to) == nil
 	}
-	u.c.do(ctx, k, nil)
+	c.do(ctx, k, nil)
 }
 
 // A section is a part of a reader as the body of a request. A transport may

@@ -36,6 +36,7 @@ type change struct {
 	left     map[string]bool                 // paths that are not done yet
 	total    int
 	said     time.Time
+	alone    bool // the source opens no sessions ahead
 }
 
 func newChange(r *restoration, p *plan, left []difference) *change {
@@ -493,9 +494,7 @@ func (c *change) files(ctx context.Context) error {
 // turn, as long as such an upload may be: together, and once in a restore.
 func (c *change) bring(ctx context.Context, files []*want) error {
 	for wait := 2 * time.Second; ; wait = min(2*wait, time.Minute) {
-		err := each(ctx, c, files, func(ctx context.Context, w *want) error {
-			return c.outcome(ctx, w.Node, c.file(ctx, w))
-		})
+		err := each(ctx, c, bunches(files), c.bunch)
 		files = slices.DeleteFunc(slices.Clone(files), func(w *want) bool { return !errors.Is(c.failures[w.Path], drive.ErrUploading) })
 		if err != nil || len(files) == 0 || c.waited+wait > drive.SessionLife {
 			return err
@@ -507,6 +506,87 @@ func (c *change) bring(ctx context.Context, files []*want) error {
 		}
 		for _, w := range files {
 			delete(c.failures, w.Path)
+		}
+	}
+}
+
+const (
+	// aheadFrom is from how many files on sessions for them are opened in bunches.
+	// For few it is no gain, and a bunch is brought back by one worker.
+	aheadFrom = 100
+	// bunchBytes is how much the files of a bunch hold together: a session has a
+	// quarter of an hour until its upload begins.
+	bunchBytes = 4 << 20
+)
+
+// bunches puts files together whose upload sessions are opened in one request: small
+// ones that are to be made. All others are alone.
+func bunches(files []*want) (all [][]*want) {
+	var bunch []*want
+	size := int64(0)
+	for _, w := range files {
+		if len(files) < aheadFrom || w.live != nil || w.Size == 0 || w.Size > bunchBytes {
+			all = append(all, []*want{w})
+			continue
+		}
+		if size += w.Size; size > bunchBytes || len(bunch) == drive.MaxAhead {
+			all, bunch, size = append(all, bunch), nil, w.Size
+		}
+		bunch = append(bunch, w)
+	}
+	if len(bunch) > 0 {
+		all = append(all, bunch)
+	}
+	return all
+}
+
+// bunch brings back the files of a bunch, one after the other.
+func (c *change) bunch(ctx context.Context, files []*want) error {
+	if len(files) > 1 {
+		defer c.openAhead(ctx, files)()
+	}
+	for _, w := range files {
+		if err := c.outcome(ctx, w.Node, c.file(ctx, w)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openAhead opens upload sessions for files, as far as the source does so. Those that
+// are not used are closed by done.
+func (c *change) openAhead(ctx context.Context, files []*want) (done func()) {
+	var some []*want
+	var asked []drive.NewFile
+	c.mu.Lock()
+	alone := c.alone
+	c.mu.Unlock()
+	for _, w := range files {
+		if parent := c.liveID(w.Parent); !alone && parent != "" && w.live == nil {
+			some = append(some, w)
+			asked = append(asked, drive.NewFile{Parent: parent, Name: w.name(), Times: timesOf(w)})
+		}
+	}
+	if len(some) == 0 {
+		return func() {}
+	}
+	sessions, ok := c.source.OpenAhead(ctx, c.drive.ID, asked)
+	opened := 0
+	for i, s := range sessions {
+		if some[i].ahead = s; s != nil {
+			opened++
+		}
+	}
+	if !ok || opened == 0 {
+		c.mu.Lock()
+		c.alone = true
+		c.mu.Unlock()
+	}
+	return func() {
+		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer stop()
+		for _, s := range sessions {
+			s.Close(ctx)
 		}
 	}
 }
@@ -525,7 +605,7 @@ func (c *change) file(ctx context.Context, w *want) error {
 	}
 	if w.live == nil {
 		return c.named(w, func(name string) error {
-			return c.upload(ctx, w, drive.Target{Parent: c.liveID(w.Parent), Name: name})
+			return c.upload(ctx, w, drive.Target{Parent: c.liveID(w.Parent), Name: name, Session: w.ahead})
 		})
 	}
 	stale, seen := w.stale(), *w.live

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/drive"
 	"holdfast/internal/vault"
 )
 
@@ -54,8 +55,9 @@ type want struct {
 	// proven says that the live content is right although what the source
 	// states of it is not that of the point.
 	proven bool
-	broken bool   // the live content is known to be wrong, whatever is stated of it
-	remark string // what a person should know of how it came back, or ""
+	broken bool           // the live content is known to be wrong, whatever is stated of it
+	ahead  *drive.Session // for its upload, or nil
+	remark string         // what a person should know of how it came back, or ""
 }
 
 // id is the item's id in the live drive, or "" as long as it has none.

@@ -1,0 +1,90 @@
+package drive
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"holdfast/internal/backup"
+)
+
+// MaxAhead is for how many files sessions can be opened at once: what the source
+// takes in one request.
+const MaxAhead = 20
+
+// A Session is an upload session that was opened ahead of its upload. Nil is none.
+type Session struct {
+	c       *Client
+	op      string
+	address string // until it is used
+}
+
+// take returns the address of a session that was not used yet.
+func (s *Session) take() (address string) {
+	if s != nil {
+		address, s.address = s.address, ""
+	}
+	return address
+}
+
+// Close tells the source that a session which was not used will not be.
+func (s *Session) Close(ctx context.Context) {
+	if address := s.take(); address != "" {
+		s.c.cancel(ctx, s.op, address)
+	}
+}
+
+// A NewFile is a file that will be uploaded.
+type NewFile struct {
+	Parent backup.ItemID
+	Name   string
+	Times  Times
+}
+
+// OpenAhead opens upload sessions for up to MaxAhead new files in one request, and
+// returns one for each, in their order: nil where the source gave none. Upload then
+// opens it by itself, and finds out why. Once there was no answer at all, ok is false:
+// the sessions may have been opened all the same, and be in the way for a while.
+func (c *Client) OpenAhead(ctx context.Context, d backup.DriveID, files []NewFile) (sessions []*Session, ok bool) {
+	type request struct {
+		ID      string            `json:"id"`
+		Method  string            `json:"method"`
+		URL     string            `json:"url"`
+		Headers map[string]string `json:"headers"`
+		Body    wireOpening       `json:"body"`
+	}
+	var in struct {
+		Requests []request `json:"requests"`
+	}
+	sessions = make([]*Session, len(files))
+	asJSON := map[string]string{"Content-Type": "application/json"}
+	for i, f := range files {
+		u := &upload{c: c, d: d, to: Target{Parent: f.Parent, Name: f.Name}, times: f.Times}
+		in.Requests = append(in.Requests, request{strconv.Itoa(i), http.MethodPost, u.address("createUploadSession")[len(c.cfg.Graph):], asJSON, u.opening()})
+	}
+	var out struct {
+		Responses []struct {
+			ID     string
+			Status int
+			Body   json.RawMessage // of any form, where it is refused
+		}
+	}
+	k := &call{
+		op: "open upload sessions in drive " + string(d), method: http.MethodPost, url: c.at("$batch"),
+		cost: costWrite * len(files), json: &in, single: true,
+	}
+	if _, err := c.do(ctx, k, &out); err != nil {
+		return sessions, false
+	}
+	for _, r := range out.Responses {
+		var s wireSession
+		n, err := strconv.Atoi(r.ID)
+		if err != nil || n < 0 || n >= len(files) || sessions[n] != nil || r.Status != http.StatusOK ||
+			json.Unmarshal(r.Body, &s) != nil || s.UploadURL == "" || !c.uploadsTo(s.UploadURL) {
+			continue
+		}
+		sessions[n] = &Session{c, k.op, s.UploadURL}
+	}
+	return sessions, true
+}

@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/simtenant"
+)
+
+// Many small files come back by sessions that are opened together, and by sessions
+// of their own where the source does not open them so.
+func TestRestoreOpensSessionsAhead(t *testing.T) {
+	isBatch := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }
+	some := func(r *http.Request) bool {
+		return strings.HasSuffix(r.URL.Path, "/createUploadSession") && strings.Contains(r.URL.Path, "7.txt")
+	}
+	w := newWorld(t, "ann")
+	files := map[string]string{"empty.txt": "", "big.bin": strings.Repeat("large ", bunchBytes/5)}
+	for i := range aheadFrom + 20 {
+		files[fmt.Sprintf("%d/file %d.txt", i%7, i)] = strings.Repeat(fmt.Sprint("content ", i), 50)
+	}
+	w.put(w.home(0), files)
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	want := w.kept(point.Tree)
+	for name, row := range map[string]struct {
+		faults []simtenant.Fault
+		asked  int // for uploads one at a time
+	}{
+		"as usual":        {nil, 2}, // those of the empty file, and of the large one
+		"no batches":      {[]simtenant.Fault{{Status: 404, Match: isBatch}}, len(files)},
+		"broken off":      {[]simtenant.Fault{{Truncate: 100, Times: 1, Match: isBatch}}, -1},
+		"some are busy":   {[]simtenant.Fault{{Status: 503, Times: 5, Match: some}}, 7},
+		"throttled":       {[]simtenant.Fault{{Status: 429, Times: 20, Header: http.Header{"Retry-After": {"2"}}, Match: some}}, -1},
+		"gone before use": {[]simtenant.Fault{{Status: 404, Body: `{"error":{"code":"itemNotFound"}}`, Times: 9, Match: func(r *http.Request) bool { return r.Method == http.MethodPut && r.URL.Query().Has("tempauth") }}}, 11},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, f := range row.faults {
+				w.faults.Add(f)
+			}
+			w.reset()
+			a := w.restored(point, backup.DestinationNew)
+			w.faults.Clear()
+			if a.Problem != nil {
+				t.Errorf("the artifact says %+v", a.Problem)
+			}
+			w.same("the place", want, w.library(unit, a.RestoredSiteName))
+			if got := w.asked("upload"); row.asked >= 0 && got != row.asked {
+				t.Errorf("%d uploads one at a time, not %d", got, row.asked)
+			}
+		})
+	}
+	t.Run("in place", func(t *testing.T) {
+		damages["emptied"](w, w.home(0))
+		w.reset()
+		if a := w.restored(point, backup.DestinationInPlace); a.Problem != nil {
+			t.Errorf("the artifact says %+v", a.Problem)
+		}
+		w.same("the drive", want, w.look(w.home(0)))
+		w.wantAsked("upload", 2)
+	})
+}
