@@ -359,6 +359,8 @@ type restoration struct {
 	room    room
 	waited  time.Duration // for the end of uploads that were open
 	last    *change       // the pass that was begun last, or nil
+	byDelta bool          // the last survey did not enumerate the drive
+	doubts  bool          // and found what was not as it shall be; none will again
 }
 
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
@@ -393,7 +395,13 @@ func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 		if err := r.prove(ctx, plan); err != nil {
 			return nil, err
 		}
-		left := slices.DeleteFunc(plan.differences(r.exact), last.leftAlone)
+		left := plan.differences(r.exact)
+		if r.byDelta && len(left) > 0 {
+			r.doubts = true
+			pass--
+			continue
+		}
+		left = slices.DeleteFunc(left, last.leftAlone)
 		hopeful := slices.ContainsFunc(left, func(d difference) bool { return !r.hopeless(plan, d, last.failure(d)) })
 		if last != nil && !hopeful || len(left) == 0 || pass > maxPasses {
 			if err := r.noteDamage(ctx); err != nil {
@@ -492,9 +500,12 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 		if err != nil {
 			return err
 		}
-		// Nothing is taken away, and nothing called restored, on the word of a
-		// delta alone: the whole drive is enumerated, as when its turn comes.
-		if !state.Full.IsZero() {
+		// Nothing is taken away on the word of a delta: the whole drive is
+		// enumerated, as when its turn comes. Once it was changed, the delta is
+		// believed where it speaks of all that was changed, and says that it is
+		// as it shall be; else the drive is enumerated once more.
+		r.byDelta = r.last != nil && !r.doubts
+		if !r.byDelta && !state.Full.IsZero() {
 			state.Full = time.UnixMicro(1)
 		}
 		now, err = r.e.protect(ctx, r.job, unit, state, r.seeds)

@@ -407,3 +407,61 @@ func (w *world) stopping(random *rand.Rand, spread int, kind jobs.Kind, key stri
 		}
 	}
 }
+
+// Whether all is as it shall be is looked for in the delta, once the drive was
+// enumerated and changed; in another enumeration only where the delta does not speak
+// of all that was changed.
+func TestRestoreInPlaceEnumeratesOnce(t *testing.T) {
+	var silent atomic.Bool // says no more of what changed
+	var whole, changes atomic.Int64
+	w := newWorldBehind(t, func(sim http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			switch {
+			case !strings.HasSuffix(r.URL.Path, "/delta"):
+			case !r.URL.Query().Has("token") && !r.URL.Query().Has("$skiptoken"):
+				whole.Add(1)
+			case silent.Load() && r.URL.Query().Has("token"):
+				changes.Add(1)
+				fmt.Fprintf(rw, `{"value":[],"@odata.deltaLink":"http://%s%s"}`, r.Host, r.URL.RequestURI())
+				return
+			default:
+				changes.Add(1)
+			}
+			sim.ServeHTTP(rw, r)
+		})
+	}, "ann")
+	home := w.home(0)
+	files := map[string]string{}
+	for i := range 30 {
+		files[fmt.Sprintf("%d/file %d.txt", i%4, i)] = fmt.Sprint("content ", i)
+	}
+	w.put(home, files)
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	want := w.look(home)
+	for _, row := range []struct {
+		silent bool
+		whole  int64
+	}{{false, 1}, {true, 2}} {
+		w.must(os.WriteFile(home+"/1/file 1.txt", []byte("encrypted"), 0o644))
+		w.must(os.Remove(home + "/2/file 2.txt"))
+		w.must(os.WriteFile(home+"/3/new.txt", []byte("new"), 0o644))
+		whole.Store(0)
+		changes.Store(0)
+		w.onRequest(func(r *http.Request) {
+			if row.silent && r.Method == http.MethodDelete {
+				silent.Store(true)
+			}
+		})
+		a := w.restored(point, backup.DestinationInPlace)
+		w.onRequest(nil)
+		silent.Store(false)
+		if a.Problem != nil {
+			t.Errorf("the artifact says %+v", a.Problem)
+		}
+		w.same("the drive", want, w.look(home))
+		if whole.Load() != row.whole || changes.Load() == 0 {
+			t.Errorf("silent %v: the drive was enumerated %d times, and asked %d times for its changes", row.silent, whole.Load(), changes.Load())
+		}
+	}
+}
