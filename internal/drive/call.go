@@ -571,10 +571,11 @@ func (c *Client) answered(k *call, so bool) {
 }
 
 func (c *Client) send(ctx context.Context, k *call, target *url.URL, token string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, k.method, target.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, k.method, "", nil)
 	if err != nil {
 		return nil, err
 	}
+	req.URL, req.Host = target, target.Host
 	for name, v := range k.header {
 		req.Header[name] = v
 	}
@@ -651,6 +652,7 @@ func port(u *url.URL) string {
 // may be followed by a query in a last segment beginning with "?".
 func (c *Client) at(segments ...string) string {
 	var b strings.Builder
+	b.Grow(len(c.cfg.Graph) + 160)
 	b.WriteString(c.cfg.Graph)
 	for _, s := range segments {
 		if strings.HasPrefix(s, "?") {

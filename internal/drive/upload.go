@@ -108,6 +108,7 @@ type upload struct {
 	times  Times
 	op     string
 	hash   string // of the whole, once it was needed
+	parts  string // see part
 	sent   bool   // all of it, in a session or without one: the end may have taken effect
 }
 
@@ -405,7 +406,12 @@ func (u *upload) stuck() *Error {
 
 // part tells the parts of this file from all else that is asked for, whatever
 // session they are sent to.
-func (u *upload) part() string { return "part of " + u.address("content") }
+func (u *upload) part() string {
+	if u.parts == "" {
+		u.parts = "part of " + u.address("content")
+	}
+	return u.parts
+}
 
 // An uploadAnswer is what the source says to a fragment.
 type uploadAnswer struct {
