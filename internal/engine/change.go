@@ -493,8 +493,9 @@ func (c *change) files(ctx context.Context) error {
 // as a killed process leaves it, are tried again when all others have had their
 // turn, as long as such an upload may be: together, and once in a restore.
 func (c *change) bring(ctx context.Context, files []*want) error {
+	reading, files := c.inOrder(ctx, files)
 	for wait := 2 * time.Second; ; wait = min(2*wait, time.Minute) {
-		err := each(ctx, c, bunches(files), c.bunch)
+		err := each(reading, c, bunches(files), c.bunch)
 		files = slices.DeleteFunc(slices.Clone(files), func(w *want) bool { return !errors.Is(c.failures[w.Path], drive.ErrUploading) })
 		if err != nil || len(files) == 0 || c.waited+wait > drive.SessionLife {
 			return err
@@ -508,6 +509,24 @@ func (c *change) bring(ctx context.Context, files []*want) error {
 			delete(c.failures, w.Path)
 		}
 	}
+}
+
+// inOrder returns files in the order in which their contents are in the vault, and a
+// context in which they are read in that order.
+func (c *change) inOrder(ctx context.Context, files []*want) (context.Context, []*want) {
+	if len(files) < aheadFrom {
+		return ctx, files
+	}
+	contents := make([]string, len(files))
+	for i, w := range files {
+		contents[i] = w.Content
+	}
+	s := c.vault.Sequence(ctx, contents)
+	sorted := make([]*want, len(files))
+	for i, at := range s.Order {
+		sorted[i] = files[at]
+	}
+	return s.Reading(ctx), sorted
 }
 
 const (

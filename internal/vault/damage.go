@@ -101,6 +101,7 @@ func (v *Vault) objectError(ctx context.Context, oid string, cause error) error 
 	if !errors.Is(err, ErrDamaged) || ctx.Err() != nil {
 		return err
 	}
+	ctx = apart(ctx)
 	if there := v.there(ctx); there != nil {
 		return there
 	}
