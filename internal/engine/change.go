@@ -696,7 +696,7 @@ func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
 	c.room.took(w.Size)
 	c.sent[item.ID] = true
 	delete(c.proven, item.ID)
-	if item.Size == w.Size && item.Hash != "" && item.Hash == w.StoredHash() {
+	if c.exact && item.Size == w.Size && item.Hash != "" && item.Hash == w.StoredHash() { // else no backup follows
 		seed := entryOf(item, backup.File)
 		seed.Content = w.Content
 		c.seeds[item.ID] = seed
