@@ -42,6 +42,7 @@ var rooms = map[string][]string{
 // doors says which third party may be imported by which packages only.
 var doors = map[string][]string{
 	"github.com/kopia/kopia":        {"internal/vault"},
+	"github.com/minio/minio-go":     {"internal/vault"},
 	"database/sql":                  {"internal/database", "internal/database/dbtest", "internal/jobs", "internal/catalog"},
 	"modernc.org/sqlite":            {"internal/database"},
 	"github.com/jackc/pgx":          {"internal/database", "internal/database/dbtest"},

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,7 +143,19 @@ type S3Config struct {
 	SecretEnv    string `json:"secretEnv"`
 	CAFile       string `json:"caFile"`       // PEM, of a store whose certificate no public authority has signed
 	InsecureHTTP bool   `json:"insecureHttp"` // for a store on the same machine
+	// Lock is how backups are locked where the bucket has object lock.
+	Lock LockConfig `json:"lock"`
 }
+
+// LockConfig is how long what is written cannot be deleted from a bucket that has
+// object lock.
+type LockConfig struct {
+	Mode vault.LockMode `json:"mode"` // "governance", "compliance" or "off"; default governance
+	Days int            `json:"days"` // default 30
+}
+
+// maxLockDays bounds what cannot be taken back: nobody lifts a lock for compliance.
+const maxLockDays = 3650
 
 // vaultOf says where a tenant's vault is, and how it is opened.
 func (c *Config) vaultOf(t backup.TenantID, log *slog.Logger) (vault.Config, error) {
@@ -166,7 +179,8 @@ func (c *Config) vaultOf(t backup.TenantID, log *slog.Logger) (vault.Config, err
 
 // bucket is s with what its files and variables hold.
 func (s *S3Config) bucket() (*vault.Bucket, error) {
-	b := &vault.Bucket{Endpoint: s.Endpoint, Region: s.Region, Name: s.Bucket, Prefix: s.Prefix, Key: s.AccessKeyID, Plain: s.InsecureHTTP}
+	b := &vault.Bucket{Endpoint: s.Endpoint, Region: s.Region, Name: s.Bucket, Prefix: s.Prefix, Key: s.AccessKeyID, Plain: s.InsecureHTTP,
+		Lock: vault.Lock{Mode: s.Lock.Mode, Period: time.Duration(s.Lock.Days) * 24 * time.Hour}}
 	if s.AccessKeyID != "" || s.SecretFile != "" || s.SecretEnv != "" {
 		secret, err := readSecret(s.SecretFile, s.SecretEnv)
 		if err != nil {
@@ -196,6 +210,10 @@ func (s *S3Config) check() error {
 		return fmt.Errorf("the prefix ends in a slash and begins with none, such as %q, not %q", host+"/", s.Prefix)
 	case s.AccessKeyID == "" && (s.SecretFile != "" || s.SecretEnv != ""):
 		return errors.New("has a secret and no accessKeyId")
+	case !slices.Contains([]vault.LockMode{"", vault.NoLock, vault.Governance, vault.Compliance}, s.Lock.Mode):
+		return fmt.Errorf("lock.mode is %q, %q or %q, not %q", vault.Governance, vault.Compliance, vault.NoLock, s.Lock.Mode)
+	case s.Lock.Days < 0 || s.Lock.Days > maxLockDays:
+		return fmt.Errorf("lock.days is between 1 and %d", maxLockDays)
 	}
 	if s.InsecureHTTP {
 		host, _, err := net.SplitHostPort(s.Endpoint)

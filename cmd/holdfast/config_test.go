@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/internal/vault"
 )
 
 const exampleTenant = "72f988bf-86f1-41af-91ab-2d7cd011db47"
@@ -201,7 +203,8 @@ func TestVaultInABucketIsConfigured(t *testing.T) {
 			cfg["vault"] = map[string]any{"s3": s, "passwordFile": "vault.password"}
 		}
 	}
-	path := writeConfig(t, s3(map[string]any{"endpoint": "s3.example.com", "region": "here", "bucket": "b", "prefix": "x/", "accessKeyId": "k", "secretFile": "app.secret"}))
+	path := writeConfig(t, s3(map[string]any{"endpoint": "s3.example.com", "region": "here", "bucket": "b", "prefix": "x/", "accessKeyId": "k", "secretFile": "app.secret",
+		"lock": map[string]any{"mode": "compliance", "days": 90}}))
 	cfg, err := ReadConfig(path)
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +213,8 @@ func TestVaultInABucketIsConfigured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b := got.Bucket; got.Dir != "" || b.String() != "s3://b/x/t/" || b.Endpoint != "s3.example.com" || b.Region != "here" || b.Key != "k" || b.Secret == "" || b.Plain {
+	if b := got.Bucket; got.Dir != "" || b.String() != "s3://b/x/t/" || b.Endpoint != "s3.example.com" || b.Region != "here" || b.Key != "k" || b.Secret == "" || b.Plain ||
+		b.Lock != (vault.Lock{Mode: vault.Compliance, Period: 90 * 24 * time.Hour}) {
 		t.Errorf("the vault is at %+v", b)
 	}
 	for name, row := range map[string]struct {
@@ -224,6 +228,8 @@ func TestVaultInABucketIsConfigured(t *testing.T) {
 		"a secret without a key":  {map[string]any{"bucket": "b", "secretFile": "app.secret"}, "no accessKeyId"},
 		"a key without a secret":  {map[string]any{"bucket": "b", "accessKeyId": "k"}, "the secret access key is missing"},
 		"in the clear to afar":    {map[string]any{"bucket": "b", "insecureHttp": true, "endpoint": "s3.example.com"}, "a store on this machine"},
+		"no such lock":            {map[string]any{"bucket": "b", "lock": map[string]any{"mode": "legal"}}, `lock.mode is "governance", "compliance" or "off"`},
+		"locked for ever":         {map[string]any{"bucket": "b", "lock": map[string]any{"days": 100_000}}, "lock.days is between"},
 		"no such authority":       {map[string]any{"bucket": "b", "caFile": "nowhere.pem"}, "caFile"},
 	} {
 		if _, err := ReadConfig(writeConfig(t, s3(row.s3))); err == nil || !strings.Contains(err.Error(), row.want) {

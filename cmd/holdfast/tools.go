@@ -357,9 +357,11 @@ func (b *toolbox) status(ctx context.Context, out io.Writer) error {
 			return err
 		}
 		state := "opens"
-		if _, err := b.vault(ctx, t); err != nil {
+		if v, err := b.vault(ctx, t); err != nil {
 			state = err.Error()
 			bad++
+		} else if says := v.Locks().Says; says != "" {
+			state += "; " + says
 		}
 		if id == "" {
 			id = "not known yet"

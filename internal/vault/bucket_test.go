@@ -53,7 +53,8 @@ type store struct {
 }
 
 // newStore starts a store with one bucket, or skips the test where there is none.
-func newStore(t testing.TB) *store {
+// Further arguments are those of the store's program.
+func newStore(t testing.TB, args ...string) *store {
 	t.Helper()
 	program, err := gatewayProgram()
 	if err != nil {
@@ -72,7 +73,8 @@ func newStore(t testing.TB) *store {
 	}
 	at := l.Addr().String()
 	l.Close()
-	cmd := exec.Command(program, "--access", bucketKey, "--secret", bucketSecret, "--port", at, "--quiet", "posix", s.dir)
+	args = append([]string{"--access", bucketKey, "--secret", bucketSecret, "--port", at, "--quiet", "posix"}, args...)
+	cmd := exec.Command(program, append(args, s.dir)...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
@@ -274,6 +276,8 @@ func TestAStoreThatIsAway(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		if got, err := u.Seal(ctx, noon.Add(time.Hour), PointInfo{}); err == nil {
 			t.Errorf("a store that answers %d took a point: %+v", status, got)
+		} else if strings.Contains(err.Error(), "volume") {
+			t.Errorf("of a bucket it is said: %v", err)
 		}
 		cancel()
 		u.Close()

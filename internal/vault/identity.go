@@ -34,7 +34,7 @@ func prepare(ctx context.Context, st blob.Storage, cfg Config) (string, error) {
 		if copied, _ := copiedID(ctx, st); copied == cfg.ID {
 			return "", errFormatBlob
 		}
-		return "", fmt.Errorf("%w: it has the id %s, and %s was there before; check that the right volume is mounted and that no vaults were swapped", ErrOther, id, cfg.ID)
+		return "", fmt.Errorf("%w: it has the id %s, and %s was there before; %s", ErrOther, id, cfg.ID, cfg.heldOther())
 	case err == nil:
 		return id, nil
 	case !errors.Is(err, blob.ErrBlobNotFound):
@@ -233,18 +233,21 @@ func (v *Vault) There(ctx context.Context) error { return v.there(ctx) }
 
 // there makes sure that the storage still holds this vault: its folder may have
 // been unmounted or exchanged while it was open.
-func (v *Vault) there(ctx context.Context) error { return inPlace(ctx, v.rep.BlobReader(), v.ID()) }
+func (v *Vault) there(ctx context.Context) error {
+	return inPlace(ctx, v.rep.BlobReader(), v.ID(), v.place)
+}
 
-// inPlace makes sure that a storage holds the vault of an id.
-func inPlace(ctx context.Context, st blob.Reader, opened string) error {
+// inPlace makes sure that a storage holds the vault of an id, and says of its place
+// what to look for.
+func inPlace(ctx context.Context, st blob.Reader, opened string, place Config) error {
 	id, err := storedID(ctx, st)
 	switch {
 	case errors.Is(err, blob.ErrBlobNotFound):
-		return fmt.Errorf("%w: it was there when it was opened; check that its volume is mounted", ErrMissing)
+		return fmt.Errorf("%w: it was there when it was opened; %s", ErrMissing, place.heldOne())
 	case err != nil:
 		return storageError(err)
 	case id != opened:
-		return fmt.Errorf("%w: it has the id %s, and %s was opened; check that no vaults were swapped", ErrOther, id, opened)
+		return fmt.Errorf("%w: it has the id %s, and %s was opened; %s", ErrOther, id, opened, place.heldOther())
 	}
 	return nil
 }
@@ -257,6 +260,7 @@ func inPlace(ctx context.Context, st blob.Reader, opened string) error {
 type guarded struct {
 	blob.Storage
 	id    string
+	place Config
 	index *shortIndex
 	trust time.Duration // how long a look is good for
 	seen  *atomic.Int64 // when it was last there, in Unix nanoseconds
@@ -268,7 +272,7 @@ func (g guarded) there(ctx context.Context) error {
 	if now.UnixNano()-g.seen.Load() < int64(g.trust) {
 		return nil
 	}
-	err := inPlace(ctx, g.Storage, g.id)
+	err := inPlace(ctx, g.Storage, g.id, g.place)
 	if err == nil {
 		g.seen.Store(now.UnixNano())
 	}

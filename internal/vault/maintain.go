@@ -58,6 +58,10 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 		return nil, err
 	}
 	defer w.Close(context.WithoutCancel(ctx))
+	// Before anything else, which may fail and be put off: locks run out.
+	if _, unlocked := v.locks.extend(ctx, w.BlobStorage(), v.rep.Time()); unlocked != nil {
+		defer func() { err = errors.Join(err, storageError(unlocked)) }()
+	}
 	found, err := v.manifestsBySource(ctx, w, snapshots)
 	if unreadable(err) {
 		if err = v.mendManifests(ctx, w, roots); err == nil {

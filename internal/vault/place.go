@@ -29,6 +29,7 @@ type Bucket struct {
 	Secret Secret
 	Plain  bool   // HTTP without TLS, to a store on the same machine
 	CA     []byte // PEM: what signs the store's certificate, beside the machine's own roots; nil is nothing more
+	Lock   Lock   // of what is written, where the bucket has object lock
 }
 
 // String names the bucket as its tools do.
@@ -67,15 +68,25 @@ func (cfg Config) absolute() (_ Config, err error) {
 	return cfg, err
 }
 
-// storage opens the place, in which there may be no vault.
-func (cfg Config) storage(ctx context.Context) (blob.Storage, error) {
+// storage opens the place, in which there may be no vault, and looks which locks it
+// has. What is written to it is locked by them.
+func (cfg Config) storage(ctx context.Context) (blob.Storage, Locks, error) {
 	if cfg.Bucket != nil {
-		return s3.New(ctx, cfg.Bucket.options(true), false)
+		st, err := s3.New(ctx, cfg.Bucket.options(true), false)
+		if err != nil {
+			return nil, Locks{}, err
+		}
+		locks, err := cfg.Bucket.prove(ctx)
+		if err != nil {
+			return nil, Locks{}, errors.Join(err, st.Close(ctx))
+		}
+		return locks.locked(st), locks, nil
 	}
 	if err := checkFolder(cfg.Dir, cfg); err != nil {
-		return nil, err
+		return nil, Locks{}, err
 	}
-	return filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, true)
+	st, err := filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, true)
+	return st, Locks{}, err
 }
 
 // connection is what kopia opens the place by, without secrets.
@@ -132,11 +143,12 @@ func exists(dir, name string) bool {
 }
 
 // opening says, in the context in which kopia opens its storage, of which vault and
-// in which place that is.
+// in which place that is, and what locks it has.
 type opening struct {
 	id    string
 	cfg   Config
 	index *shortIndex
+	locks Locks
 }
 
 type openingKey struct{}
@@ -147,7 +159,7 @@ func guard(ctx context.Context, st blob.Storage) blob.Storage {
 	if !ok {
 		return st
 	}
-	g := guarded{Storage: st, id: o.id, index: o.index, seen: new(atomic.Int64)}
+	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, seen: new(atomic.Int64)}
 	if o.cfg.Bucket != nil {
 		g.trust = bucketTrust
 	}
@@ -181,4 +193,20 @@ func (cfg Config) holdsNone() string {
 		return "the bucket holds none below that prefix; check its name, its prefix and the store's address"
 	}
 	return "the folder holds none; check that its volume is mounted"
+}
+
+// heldOne says what to look for where the vault was when it was opened, and is not.
+func (cfg Config) heldOne() string {
+	if cfg.Bucket != nil {
+		return "check that nothing was deleted from the bucket"
+	}
+	return "check that its volume is mounted"
+}
+
+// heldOther says what to look for where another vault is.
+func (cfg Config) heldOther() string {
+	if cfg.Bucket != nil {
+		return "check the bucket's name, its prefix and the store's address, and that no vaults were swapped"
+	}
+	return "check that the right volume is mounted and that no vaults were swapped"
 }

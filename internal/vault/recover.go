@@ -215,7 +215,7 @@ func Repair(ctx context.Context, cfg Config) (did []string, err error) {
 // repairStep mends the first thing that is wrong, and says what.
 func repairStep(ctx context.Context, cfg Config, why error) (string, error) {
 	cfg.Create = false
-	st, err := cfg.storage(ctx)
+	st, _, err := cfg.storage(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -117,6 +117,8 @@ type Counters struct {
 // same time.
 type Vault struct {
 	rep    repo.DirectRepository
+	place  Config
+	locks  Locks
 	log    *slog.Logger
 	safety maintenance.SafetyParameters
 	state  string // Config.State
@@ -166,7 +168,8 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	if v.rep, err = open(ctx, cfg, &v.index); err != nil {
+	v.place = cfg
+	if v.rep, v.locks, err = open(ctx, cfg, &v.index); err != nil {
 		err = fmt.Errorf("open vault in %s: %w", cfg.place(), storageError(err))
 		if errors.Is(err, ErrDamaged) && spare(err) != "" {
 			err = fmt.Errorf("%w; have it repaired by 'holdfast vault repair'", err)
@@ -189,7 +192,7 @@ func Make(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("make vault: %w", err)
 	}
-	st, err := cfg.storage(ctx)
+	st, _, err := cfg.storage(ctx)
 	if err == nil {
 		_, err = prepare(ctx, st, cfg)
 		err = errors.Join(err, st.Close(ctx))
@@ -200,17 +203,17 @@ func Make(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectRepository, error) {
+func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectRepository, Locks, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
-		return nil, err
+		return nil, Locks{}, err
 	}
 	state, err := filepath.Abs(cfg.State)
 	if err != nil {
-		return nil, err
+		return nil, Locks{}, err
 	}
-	st, err := cfg.storage(ctx)
+	st, locks, err := cfg.storage(ctx)
 	if err != nil {
-		return nil, err
+		return nil, Locks{}, err
 	}
 	defer st.Close(ctx)
 	id, err := prepare(ctx, st, cfg)
@@ -218,7 +221,7 @@ func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectReposi
 		err = openError(ctx, st, string(cfg.Password), err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, Locks{}, err
 	}
 
 	// The connection file is written by hand: repo.Connect would open the
@@ -233,24 +236,25 @@ func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectReposi
 	}
 	b, err := json.MarshalIndent(lc, "", "  ")
 	if err != nil {
-		return nil, err
+		return nil, Locks{}, err
 	}
 	if err := replaceFile(connection, b); err != nil {
-		return nil, err
+		return nil, Locks{}, err
 	}
 
-	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, index})), connection, string(cfg.Password), &repo.Options{
+	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, index, locks})), connection, string(cfg.Password), &repo.Options{
 		DisableRepositoryLog: true, // or each session would leave log blobs
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
 	})
 	if err != nil {
-		return nil, openError(ctx, st, string(cfg.Password), err)
+		return nil, Locks{}, openError(ctx, st, string(cfg.Password), err)
 	}
 	if err := keepCopy(ctx, st); err != nil && cfg.Log != nil {
 		cfg.Log.WarnContext(ctx, "vault: its format blob has no copy", "err", err) // a full disk can still be read
 	}
-	return rep.(repo.DirectRepository), nil
+	locks.told(ctx, cfg)
+	return rep.(repo.DirectRepository), locks, nil
 }
 
 // replaceFile writes a file that only its owner may read, in one step.
