@@ -126,10 +126,15 @@ type TLSListen struct {
 // in a folder named by its id, or below it in a bucket, all sealed with one
 // password. Without the password the backups are lost.
 type VaultConfig struct {
-	Dir          string    `json:"dir"`
-	S3           *S3Config `json:"s3"` // instead of dir
-	PasswordFile string    `json:"passwordFile"`
-	PasswordEnv  string    `json:"passwordEnv"`
+	Place
+	PasswordFile string `json:"passwordFile"`
+	PasswordEnv  string `json:"passwordEnv"`
+}
+
+// A Place is where vaults are, or copies of them: one of the two.
+type Place struct {
+	Dir string    `json:"dir"`
+	S3  *S3Config `json:"s3"`
 }
 
 // S3Config is a bucket in a store that speaks Amazon's S3.
@@ -164,17 +169,37 @@ func (c *Config) vaultOf(t backup.TenantID, log *slog.Logger) (vault.Config, err
 		return vault.Config{}, fmt.Errorf("the vault's password %w", err)
 	}
 	cfg := vault.Config{Password: vault.Secret(password), State: filepath.Join(c.State, "vault", string(t)), Log: log}
-	s := c.Vault.S3
-	if s == nil {
-		cfg.Dir = filepath.Join(c.Vault.Dir, string(t))
-		return cfg, nil
+	return cfg, c.Vault.Place.of(t, &cfg)
+}
+
+// of has cfg be in the place of a tenant's vault.
+func (p *Place) of(t backup.TenantID, cfg *vault.Config) (err error) {
+	if p.S3 == nil {
+		cfg.Dir = filepath.Join(p.Dir, string(t))
+		return nil
 	}
-	cfg.Bucket, err = s.bucket()
-	if err != nil {
-		return cfg, fmt.Errorf("the vault's bucket: %w", err)
+	if cfg.Bucket, err = p.S3.bucket(); err != nil {
+		return fmt.Errorf("the vault's bucket: %w", err)
 	}
 	cfg.Bucket.Prefix += string(t) + "/"
-	return cfg, nil
+	return nil
+}
+
+// complete makes the place's paths relative to a folder's, and says what is wrong.
+func (p *Place) complete(path func(*string), say func(field, format string, args ...any)) {
+	path(&p.Dir)
+	switch s := p.S3; {
+	case s != nil && p.Dir != "":
+		say("", "names both a folder (dir) and a bucket (s3): keep one of the two")
+	case s != nil:
+		path(&s.SecretFile)
+		path(&s.CAFile)
+		if err := s.check(); err != nil {
+			say(".s3", "%v", err)
+		}
+	case p.Dir == "":
+		say(".dir", "is missing: name the folder to keep backups in, or a bucket as s3")
+	}
 }
 
 // bucket is s with what its files and variables hold.
@@ -306,15 +331,7 @@ func ReadConfig(path string) (Config, error) {
 		return Config{}, err
 	}
 	var cfg Config
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(&cfg)
-	if err == nil {
-		if _, more := decoder.Token(); more != io.EOF {
-			err = errors.New("something follows the object")
-		}
-	}
-	if err != nil {
+	if err = decodeWhole(data, &cfg); err != nil {
 		err = fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "json: "))
 		// The rest is looked at all the same, where it can be read at all.
 		cfg = Config{}
@@ -323,6 +340,43 @@ func ReadConfig(path string) (Config, error) {
 		}
 	}
 	return cfg, errors.Join(err, cfg.complete(filepath.Dir(abs)))
+}
+
+// decodeWhole decodes a file that is one object, and has no unknown fields.
+func decodeWhole(data []byte, to any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(to); err != nil {
+		return err
+	}
+	if _, more := decoder.Token(); more != io.EOF {
+		return errors.New("something follows the object")
+	}
+	return nil
+}
+
+// readPlace reads a file that names a place.
+func readPlace(path string) (p Place, err error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = decodeWhole(data, &p)
+	}
+	if err != nil {
+		return p, fmt.Errorf("the place: %w", err)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return p, err
+	}
+	var wrong []error
+	p.complete(func(path *string) {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(filepath.Dir(abs), *path)
+		}
+	}, func(field, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("%s%s: %s", path, field, fmt.Sprintf(format, args...)))
+	})
+	return p, errors.Join(wrong...)
 }
 
 // complete fills in what was left out, and reads the tenants' secrets. The
@@ -364,20 +418,8 @@ func (c *Config) complete(dir string) error {
 		say("database", "%v", err)
 	}
 
-	place(&c.Vault.Dir)
 	place(&c.Vault.PasswordFile)
-	switch s := c.Vault.S3; {
-	case s != nil && c.Vault.Dir != "":
-		say("vault", "names both a folder (dir) and a bucket (s3): keep one of the two")
-	case s != nil:
-		place(&s.SecretFile)
-		place(&s.CAFile)
-		if err := s.check(); err != nil {
-			say("vault.s3", "%v", err)
-		}
-	case c.Vault.Dir == "":
-		say("vault.dir", "is missing: name the folder to keep backups in, or a bucket as vault.s3")
-	}
+	c.Vault.Place.complete(place, func(field, format string, args ...any) { say("vault"+field, format, args...) })
 	if _, err := readSecret(c.Vault.PasswordFile, c.Vault.PasswordEnv); err != nil {
 		say("vault.passwordFile", "%v", err)
 	}

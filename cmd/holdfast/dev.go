@@ -269,7 +269,7 @@ func (d *devServer) config(o devOptions) (Config, error) {
 	cfg := Config{
 		Listen:           o.listen,
 		Database:         o.database,
-		Vault:            VaultConfig{Dir: d.data.path("vault"), PasswordFile: d.data.path("keys", "vault-password")},
+		Vault:            VaultConfig{Place: Place{Dir: d.data.path("vault")}, PasswordFile: d.data.path("keys", "vault-password")},
 		State:            d.data.path("state"),
 		PageTokenKeyFile: d.data.path("keys", "page-token-key"),
 		Interval:         Duration(o.interval),

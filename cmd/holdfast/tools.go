@@ -76,7 +76,7 @@ func (b *toolbox) settings() error {
 		}
 		b.cfg = Config{
 			Database: "sqlite:" + filepath.Join(root, "catalog.db"), State: filepath.Join(root, "state"),
-			Vault: VaultConfig{Dir: filepath.Join(root, "vault"), PasswordFile: filepath.Join(root, "keys", "vault-password")},
+			Vault: VaultConfig{Place: Place{Dir: filepath.Join(root, "vault")}, PasswordFile: filepath.Join(root, "keys", "vault-password")},
 		}
 		entries, err := os.ReadDir(b.cfg.Vault.Dir)
 		switch {
@@ -98,9 +98,10 @@ func (b *toolbox) settings() error {
 }
 
 // choose narrows the tenants to those that are meant: of dev's folder also those
-// of which only the catalog knows. One is for a command that is about one.
+// of which only the catalog knows, if it was opened. One is for a command that is
+// about one.
 func (b *toolbox) choose(ctx context.Context, one bool) error {
-	if b.config == "" {
+	if b.config == "" && b.catalog != nil {
 		known, err := b.catalog.Tenants(ctx)
 		if err != nil {
 			return err
@@ -241,14 +242,14 @@ func newVaultCommand() *cobra.Command {
 	b := &toolbox{}
 	cmd := &cobra.Command{
 		Use:   "vault",
-		Short: "Look after the vaults themselves: verify, repair, accept",
+		Short: "Look after the vaults themselves: verify, repair, accept, copy",
 		Long: `These commands work on vaults and catalog themselves, and need no token. But for
 repair they may run beside a server.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	b.flags(cmd)
-	cmd.AddCommand(b.statusCommand(), b.verifyCommand(), b.damageCommand(), b.repairCommand(), b.acceptCommand())
+	cmd.AddCommand(b.statusCommand(), b.verifyCommand(), b.damageCommand(), b.repairCommand(), b.acceptCommand(), b.copyCommand())
 	return cmd
 }
 

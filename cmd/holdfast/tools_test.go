@@ -154,12 +154,27 @@ func TestWhenSomethingIsLost(t *testing.T) {
 	eventually(t, "the tenant's record is in the vault", func() bool { return recorded(t, d) })
 	stop(d)
 
-	// The catalog is lost: once for a server that starts, once for the command.
+	// The catalog is lost: once for a server that starts, once for the command, and then
+	// with it the vault, of which there is a copy.
 	for _, by := range []string{"server", "command"} {
 		if err := errors.Join(os.Remove(filepath.Join(data, "catalog.db")), os.RemoveAll(filepath.Join(data, "catalog.db-wal")), os.RemoveAll(filepath.Join(data, "catalog.db-shm"))); err != nil {
 			t.Fatal(err)
 		}
 		if by == "command" {
+			copies := filepath.Join(t.TempDir(), "copies")
+			hf(t, exitFailed, "vault", "copy", "--data", data, "--to", copies)
+			if out := hf(t, 0, "vault", "copy", "--data", data, "--to", copies, "--new"); !strings.Contains(out, "backups of 1 drive") {
+				t.Errorf("copy: %s", out)
+			}
+			for _, path := range []string{"vault", "state"} {
+				if err := os.RemoveAll(filepath.Join(data, path)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			hf(t, exitFailed, "vault", "copy", "--data", data, "--to", copies)
+			if err := os.Rename(copies, filepath.Join(data, "vault")); err != nil {
+				t.Fatal(err)
+			}
 			if out := hf(t, 0, "catalog", "rebuild", "--data", data); !strings.Contains(out, "is made again: 1 drive") {
 				t.Errorf("rebuild: %s", out)
 			}

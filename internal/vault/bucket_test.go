@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,6 +109,15 @@ func newStore(t testing.TB, args ...string) *store {
 	proxy := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(&url.URL{Scheme: "http", Host: at})
 		p.Out.Host = p.In.Host // it is signed
+	}, ModifyResponse: func(r *http.Response) error {
+		if !r.Request.URL.Query().Has("versions") {
+			return nil
+		}
+		b, err := io.ReadAll(r.Body)
+		b = timed(b)
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+		r.Header.Set("Content-Length", strconv.Itoa(len(b)))
+		return err
 	}}
 	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := s.door.Load(); f != nil && (*f)(w, r) {
@@ -127,6 +139,31 @@ func newStore(t testing.TB, args ...string) *store {
 	s.host = strings.TrimPrefix(door.URL, "http://")
 	return s
 }
+
+// timed is a listing of versions with the times at which they were written, as S3 has
+// it. This store's are those at which another took their place; their ids begin with
+// those at which they were written.
+func timed(listing []byte) []byte {
+	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	return oneVersion.ReplaceAllFunc(listing, func(version []byte) []byte {
+		id := versionID.FindSubmatch(version)
+		if id == nil {
+			return version
+		}
+		var milliseconds int64
+		for _, c := range id[1][:10] {
+			milliseconds = milliseconds*32 + int64(strings.IndexByte(digits, c))
+		}
+		at := time.UnixMilli(milliseconds).UTC().Format("2006-01-02T15:04:05.000Z")
+		return lastModified.ReplaceAll(version, []byte("<LastModified>"+at+"</LastModified>"))
+	})
+}
+
+var (
+	oneVersion   = regexp.MustCompile(`(?s)<Version>.*?</Version>|<DeleteMarker>.*?</DeleteMarker>`)
+	versionID    = regexp.MustCompile(`<VersionId>([0-9A-Z]{26})</VersionId>`)
+	lastModified = regexp.MustCompile(`<LastModified>[^<]*</LastModified>`)
+)
 
 // config is a vault in the store.
 func (s *store) config() Config {

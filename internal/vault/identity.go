@@ -185,6 +185,15 @@ func readBlob(ctx context.Context, st blob.Reader, id blob.ID) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// holdsBlob reports whether a storage has a blob.
+func holdsBlob(ctx context.Context, st blob.Reader, id blob.ID) (bool, error) {
+	_, err := st.GetMetadata(ctx, id)
+	if errors.Is(err, blob.ErrBlobNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // buffer is what kopia's storage reads into.
 type buffer struct{ bytes.Buffer }
 
@@ -264,6 +273,7 @@ type guarded struct {
 	index *shortIndex
 	trust time.Duration // how long a look is good for
 	seen  *atomic.Int64 // when it was last there, in Unix nanoseconds
+	copy  *atomic.Bool  // it is a copy until it is written to
 }
 
 // there looks whether the storage holds the vault, unless it did a moment ago.
@@ -279,8 +289,20 @@ func (g guarded) there(ctx context.Context) error {
 	return err
 }
 
+// writable makes sure that the storage holds the vault, and that it is no copy any more.
+func (g guarded) writable(ctx context.Context) error {
+	if err := g.there(ctx); err != nil || !g.copy.Load() {
+		return err
+	}
+	err := g.Storage.DeleteBlob(ctx, copyNote)
+	if err == nil {
+		g.copy.Store(false)
+	}
+	return err
+}
+
 func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
-	if err := g.there(ctx); err != nil {
+	if err := g.writable(ctx); err != nil {
 		return tell(ctx, err, false)
 	}
 	length := int64(data.Length())
@@ -292,7 +314,7 @@ func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts 
 }
 
 func (g guarded) DeleteBlob(ctx context.Context, id blob.ID) error {
-	err := g.there(ctx)
+	err := g.writable(ctx)
 	if err == nil {
 		err = g.Storage.DeleteBlob(ctx, id)
 	}

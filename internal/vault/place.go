@@ -30,6 +30,9 @@ type Bucket struct {
 	Plain  bool   // HTTP without TLS, to a store on the same machine
 	CA     []byte // PEM: what signs the store's certificate, beside the machine's own roots; nil is nothing more
 	Lock   Lock   // of what is written, where the bucket has object lock
+	// At, where it is given, has the bucket be read as it was then, as far as it has
+	// kept versions. Nothing can be written to it.
+	At time.Time
 }
 
 // String names the bucket as its tools do.
@@ -39,6 +42,9 @@ func (b *Bucket) String() string { return "s3://" + b.Name + "/" + b.Prefix }
 // belong into the file of the connection.
 func (b *Bucket) options(signed bool) *s3.Options {
 	o := &s3.Options{BucketName: b.Name, Prefix: b.Prefix, Endpoint: b.Endpoint, Region: b.Region, DoNotUseTLS: b.Plain, RootCA: b.CA}
+	if !b.At.IsZero() {
+		o.PointInTime = &b.At
+	}
 	if o.Endpoint == "" {
 		o.Endpoint = "s3.amazonaws.com"
 	}
@@ -76,11 +82,14 @@ func (cfg Config) storage(ctx context.Context) (blob.Storage, Locks, error) {
 		if err != nil {
 			return nil, Locks{}, err
 		}
-		locks, err := cfg.Bucket.prove(ctx)
-		if err != nil {
-			return nil, Locks{}, errors.Join(err, st.Close(ctx))
+		if cfg.locks == nil {
+			locks, err := cfg.Bucket.prove(ctx)
+			if err != nil {
+				return nil, Locks{}, errors.Join(err, st.Close(ctx))
+			}
+			cfg.locks = &locks
 		}
-		return locks.locked(st), locks, nil
+		return cfg.locks.locked(st), *cfg.locks, nil
 	}
 	if err := checkFolder(cfg.Dir, cfg); err != nil {
 		return nil, Locks{}, err
@@ -149,6 +158,7 @@ type opening struct {
 	cfg   Config
 	index *shortIndex
 	locks Locks
+	copy  bool // of a vault, and nobody has written to it yet
 }
 
 type openingKey struct{}
@@ -159,7 +169,8 @@ func guard(ctx context.Context, st blob.Storage) blob.Storage {
 	if !ok {
 		return st
 	}
-	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, seen: new(atomic.Int64)}
+	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, seen: new(atomic.Int64), copy: new(atomic.Bool)}
+	g.copy.Store(o.copy)
 	if o.cfg.Bucket != nil {
 		g.trust = bucketTrust
 	}

@@ -97,6 +97,8 @@ type Config struct {
 	State string
 	// Log tells of damage and repairs. Nil is silence.
 	Log *slog.Logger
+
+	locks *Locks // what is known of the place's; nil is nothing yet
 }
 
 // A DriveKey names a drive in a vault.
@@ -159,16 +161,11 @@ const owner = "holdfast"
 // Open opens the vault that cfg names. It fails with ErrMissing, ErrOther,
 // ErrPassword, ErrDamaged, ErrNewer or ErrStorage. The vault must be closed.
 func Open(ctx context.Context, cfg Config) (*Vault, error) {
-	v := &Vault{log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State}
-	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
-	if v.log == nil {
-		v.log = slog.New(slog.DiscardHandler)
-	}
 	cfg, err := cfg.absolute()
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	v.place = cfg
+	v := unopened(cfg)
 	if v.rep, v.locks, err = open(ctx, cfg, &v.index); err != nil {
 		err = fmt.Errorf("open vault in %s: %w", cfg.place(), storageError(err))
 		if errors.Is(err, ErrDamaged) && spare(err) != "" {
@@ -183,6 +180,15 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 		return nil, errors.Join(fmt.Errorf("open vault in %s: %w", cfg.place(), err), v.rep.Close(context.WithoutCancel(ctx)))
 	}
 	return v, nil
+}
+
+func unopened(cfg Config) *Vault {
+	v := &Vault{place: cfg, log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State}
+	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
+	return v
 }
 
 // Make makes the vault that cfg names, if there is none and cfg allows it. In a
@@ -242,7 +248,11 @@ func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectReposi
 		return nil, Locks{}, err
 	}
 
-	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, index, locks})), connection, string(cfg.Password), &repo.Options{
+	isCopy, err := holdsBlob(ctx, st, copyNote)
+	if err != nil {
+		return nil, Locks{}, err
+	}
+	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, index, locks, isCopy})), connection, string(cfg.Password), &repo.Options{
 		DisableRepositoryLog: true, // or each session would leave log blobs
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
