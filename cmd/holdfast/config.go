@@ -131,10 +131,11 @@ type VaultConfig struct {
 	PasswordEnv  string `json:"passwordEnv"`
 }
 
-// A Place is where vaults are, or copies of them: one of the two.
+// A Place is where vaults are, or copies of them: one of the three.
 type Place struct {
-	Dir string    `json:"dir"`
-	S3  *S3Config `json:"s3"`
+	Dir   string       `json:"dir"`
+	S3    *S3Config    `json:"s3"`
+	Azure *AzureConfig `json:"azure"`
 }
 
 // S3Config is a bucket in a store that speaks Amazon's S3.
@@ -150,6 +151,24 @@ type S3Config struct {
 	InsecureHTTP bool   `json:"insecureHttp"` // for a store on the same machine
 	// Lock is how backups are locked where the bucket has object lock.
 	Lock LockConfig `json:"lock"`
+}
+
+// AzureConfig is a container in Azure Blob Storage, which is opened with the account's
+// key, or a shared access signature, or an application of Entra ID.
+type AzureConfig struct {
+	Account       string `json:"account"`
+	Container     string `json:"container"`
+	Prefix        string `json:"prefix"` // before the tenant's id; default none
+	Domain        string `json:"domain"` // behind the account's name; default blob.core.windows.net
+	KeyFile       string `json:"keyFile"`
+	KeyEnv        string `json:"keyEnv"`
+	SignatureFile string `json:"signatureFile"`
+	SignatureEnv  string `json:"signatureEnv"`
+	TenantID      string `json:"tenantId"` // of the application
+	ClientID      string `json:"clientId"`
+	SecretFile    string `json:"secretFile"`
+	SecretEnv     string `json:"secretEnv"`
+	InsecureHTTP  bool   `json:"insecureHttp"` // for a store on the same machine
 }
 
 // LockConfig is how long what is written cannot be deleted from a bucket that has
@@ -174,31 +193,50 @@ func (c *Config) vaultOf(t backup.TenantID, log *slog.Logger) (vault.Config, err
 
 // of has cfg be in the place of a tenant's vault.
 func (p *Place) of(t backup.TenantID, cfg *vault.Config) (err error) {
-	if p.S3 == nil {
+	switch below := string(t) + "/"; {
+	case p.S3 != nil:
+		if cfg.Bucket, err = p.S3.bucket(); err != nil {
+			return fmt.Errorf("the vault's bucket: %w", err)
+		}
+		cfg.Bucket.Prefix += below
+	case p.Azure != nil:
+		if cfg.Azure, err = p.Azure.container(); err != nil {
+			return fmt.Errorf("the vault's container: %w", err)
+		}
+		cfg.Azure.Prefix += below
+	default:
 		cfg.Dir = filepath.Join(p.Dir, string(t))
-		return nil
 	}
-	if cfg.Bucket, err = p.S3.bucket(); err != nil {
-		return fmt.Errorf("the vault's bucket: %w", err)
-	}
-	cfg.Bucket.Prefix += string(t) + "/"
 	return nil
 }
 
 // complete makes the place's paths relative to a folder's, and says what is wrong.
 func (p *Place) complete(path func(*string), say func(field, format string, args ...any)) {
 	path(&p.Dir)
-	switch s := p.S3; {
-	case s != nil && p.Dir != "":
-		say("", "names both a folder (dir) and a bucket (s3): keep one of the two")
-	case s != nil:
-		path(&s.SecretFile)
-		path(&s.CAFile)
-		if err := s.check(); err != nil {
+	named := 0
+	for _, is := range []bool{p.Dir != "", p.S3 != nil, p.Azure != nil} {
+		if is {
+			named++
+		}
+	}
+	switch {
+	case named == 0:
+		say(".dir", "is missing: name the folder to keep backups in, or a bucket as s3, or a container as azure")
+	case named > 1:
+		say("", "names more than one of a folder (dir), a bucket (s3) and a container (azure): keep one of them")
+	case p.S3 != nil:
+		path(&p.S3.SecretFile)
+		path(&p.S3.CAFile)
+		if err := p.S3.check(); err != nil {
 			say(".s3", "%v", err)
 		}
-	case p.Dir == "":
-		say(".dir", "is missing: name the folder to keep backups in, or a bucket as s3")
+	case p.Azure != nil:
+		path(&p.Azure.KeyFile)
+		path(&p.Azure.SignatureFile)
+		path(&p.Azure.SecretFile)
+		if err := p.Azure.check(); err != nil {
+			say(".azure", "%v", err)
+		}
 	}
 }
 
@@ -225,14 +263,11 @@ func (s *S3Config) bucket() (*vault.Bucket, error) {
 
 // check says what is wrong with a bucket's configuration.
 func (s *S3Config) check() error {
-	host := strings.Trim(s.Prefix, "/")
 	switch {
 	case s.Bucket == "":
 		return errors.New("has no bucket: name the one to keep backups in")
 	case strings.Contains(s.Endpoint, "/"):
 		return fmt.Errorf("the endpoint is a host, or host:port, without scheme and path, not %q", s.Endpoint)
-	case s.Prefix != "" && (s.Prefix != host+"/"):
-		return fmt.Errorf("the prefix ends in a slash and begins with none, such as %q, not %q", host+"/", s.Prefix)
 	case s.AccessKeyID == "" && (s.SecretFile != "" || s.SecretEnv != ""):
 		return errors.New("has a secret and no accessKeyId")
 	case !slices.Contains([]vault.LockMode{"", vault.NoLock, vault.Governance, vault.Compliance}, s.Lock.Mode):
@@ -240,17 +275,83 @@ func (s *S3Config) check() error {
 	case s.Lock.Days < 0 || s.Lock.Days > maxLockDays:
 		return fmt.Errorf("lock.days is between 1 and %d", maxLockDays)
 	}
-	if s.InsecureHTTP {
-		host, _, err := net.SplitHostPort(s.Endpoint)
-		if err != nil {
-			host = s.Endpoint
-		}
-		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return errors.New("insecureHttp is for a store on this machine: an endpoint of localhost or a loopback address")
-		}
+	if err := checkPrefix(s.Prefix); err != nil {
+		return err
+	}
+	if s.InsecureHTTP && !isLocal(s.Endpoint) {
+		return errors.New("insecureHttp is for a store on this machine: an endpoint of localhost or a loopback address")
 	}
 	_, err := s.bucket()
 	return err
+}
+
+// checkPrefix says what is wrong with a prefix.
+func checkPrefix(prefix string) error {
+	if want := strings.Trim(prefix, "/") + "/"; prefix != "" && prefix != want {
+		return fmt.Errorf("the prefix ends in a slash and begins with none, such as %q, not %q", want, prefix)
+	}
+	return nil
+}
+
+// isLocal reports whether a host, or host:port, is this machine.
+func isLocal(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
+}
+
+// container is a with what its files and variables hold.
+func (a *AzureConfig) container() (*vault.Container, error) {
+	c := &vault.Container{Account: a.Account, Name: a.Container, Prefix: a.Prefix, Domain: a.Domain, Tenant: a.TenantID, Client: a.ClientID, Plain: a.InsecureHTTP}
+	for _, secret := range []struct {
+		what, file, env string
+		to              *vault.Secret
+	}{
+		{"the account's key", a.KeyFile, a.KeyEnv, &c.Key},
+		{"the shared access signature", a.SignatureFile, a.SignatureEnv, &c.Signature},
+		{"the application's secret", a.SecretFile, a.SecretEnv, &c.ClientSecret},
+	} {
+		if secret.file == "" && secret.env == "" {
+			continue
+		}
+		text, err := readSecret(secret.file, secret.env)
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", secret.what, err)
+		}
+		*secret.to = vault.Secret(text)
+	}
+	return c, nil
+}
+
+// check says what is wrong with a container's configuration.
+func (a *AzureConfig) check() error {
+	if a.Account == "" || a.Container == "" {
+		return errors.New("needs account and container: name those to keep backups in")
+	}
+	if err := checkPrefix(a.Prefix); err != nil {
+		return err
+	}
+	c, err := a.container()
+	if err != nil {
+		return err
+	}
+	ways, app := 0, c.ClientSecret != "" && c.Tenant != "" && c.Client != ""
+	for _, is := range []bool{c.Key != "", c.Signature != "", app} {
+		if is {
+			ways++
+		}
+	}
+	switch {
+	case !app && (c.ClientSecret != "" || c.Tenant != "" || c.Client != ""):
+		return errors.New("an application is tenantId, clientId and secretFile or secretEnv")
+	case ways != 1:
+		return errors.New("needs one of keyFile, signatureFile (or keyEnv, signatureEnv) and an application (tenantId, clientId, secretFile)")
+	case a.InsecureHTTP && !isLocal(a.Account+"."+a.Domain):
+		return errors.New("insecureHttp is for a store on this machine: a domain of localhost")
+	}
+	return nil
 }
 
 // TenantConfig is a tenant to protect, and the application that may read and

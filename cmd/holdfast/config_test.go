@@ -239,7 +239,7 @@ func TestVaultInABucketIsConfigured(t *testing.T) {
 	both := writeConfig(t, func(cfg map[string]any) {
 		cfg["vault"].(map[string]any)["s3"] = map[string]any{"bucket": "b"}
 	})
-	if _, err := ReadConfig(both); err == nil || !strings.Contains(err.Error(), "keep one of the two") {
+	if _, err := ReadConfig(both); err == nil || !strings.Contains(err.Error(), "keep one of them") {
 		t.Errorf("with a folder and a bucket: %v", err)
 	}
 }
@@ -256,6 +256,48 @@ func TestRoles(t *testing.T) {
 		role, err := readRole(row.role, row.database)
 		if row.wrong == "" && (err != nil || string(role) != row.role) || row.wrong != "" && (err == nil || !strings.Contains(err.Error(), row.wrong)) {
 			t.Errorf("readRole(%s, %s) = %q, %v", row.role, row.database, role, err)
+		}
+	}
+}
+
+func TestVaultInAContainerIsConfigured(t *testing.T) {
+	azure := func(a map[string]any) func(map[string]any) {
+		return func(cfg map[string]any) {
+			cfg["vault"] = map[string]any{"azure": a, "passwordFile": "vault.password"}
+		}
+	}
+	for name, row := range map[string]struct {
+		azure map[string]any
+		want  vault.Container
+	}{
+		"by the account's key": {map[string]any{"account": "a", "container": "c", "prefix": "x/", "keyFile": "app.secret"}, vault.Container{Account: "a", Name: "c", Prefix: "x/t/", Key: "s3cret"}},
+		"by a signature":       {map[string]any{"account": "a", "container": "c", "signatureFile": "app.secret", "domain": "blob.core.example"}, vault.Container{Account: "a", Name: "c", Prefix: "t/", Domain: "blob.core.example", Signature: "s3cret"}},
+		"by an application": {map[string]any{"account": "a", "container": "c", "tenantId": "e", "clientId": "i", "secretFile": "app.secret"},
+			vault.Container{Account: "a", Name: "c", Prefix: "t/", Tenant: "e", Client: "i", ClientSecret: "s3cret"}},
+	} {
+		cfg, err := ReadConfig(writeConfig(t, azure(row.azure)))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := cfg.vaultOf("t", nil); err != nil || got.Dir != "" || *got.Azure != row.want {
+			t.Errorf("%s: the vault is at %+v, %v", name, got.Azure, err)
+		}
+	}
+	for name, row := range map[string]struct {
+		azure map[string]any
+		want  string
+	}{
+		"no container":           {map[string]any{"account": "a", "keyFile": "app.secret"}, "vault.azure: needs account and container"},
+		"no key":                 {map[string]any{"account": "a", "container": "c"}, "needs one of keyFile"},
+		"two ways":               {map[string]any{"account": "a", "container": "c", "keyFile": "app.secret", "signatureFile": "app.secret"}, "needs one of keyFile"},
+		"half an application":    {map[string]any{"account": "a", "container": "c", "tenantId": "e", "keyFile": "app.secret"}, "an application is"},
+		"no such file":           {map[string]any{"account": "a", "container": "c", "keyFile": "nowhere"}, "the account's key"},
+		"a prefix without slash": {map[string]any{"account": "a", "container": "c", "keyFile": "app.secret", "prefix": "x"}, `such as "x/"`},
+		"in the clear to afar":   {map[string]any{"account": "a", "container": "c", "keyFile": "app.secret", "insecureHttp": true}, "a store on this machine"},
+	} {
+		if _, err := ReadConfig(writeConfig(t, azure(row.azure))); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v, want %q", name, err, row.want)
 		}
 	}
 }

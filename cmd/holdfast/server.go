@@ -195,9 +195,9 @@ func known[T any](m map[backup.TenantID]T, t backup.TenantID) (T, error) {
 	return v, nil
 }
 
-// vaultDir returns the folder of a tenant's vault, "" of one in a bucket.
+// vaultDir returns the folder of a tenant's vault, "" of one in a bucket or container.
 func (s *server) vaultDir(t backup.TenantID) string {
-	if s.cfg.Vault.S3 != nil {
+	if s.cfg.Vault.Dir == "" {
 		return ""
 	}
 	return filepath.Join(s.cfg.Vault.Dir, string(t))

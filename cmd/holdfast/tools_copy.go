@@ -111,10 +111,14 @@ func (b *toolbox) copyOne(ctx context.Context, t backup.TenantID, place Place, a
 		return done, err
 	}
 	if !at.IsZero() {
-		if from.Bucket == nil {
+		switch {
+		case from.Bucket != nil:
+			from.Bucket.At = at
+		case from.Azure != nil:
+			from.Azure.At = at
+		default:
 			return done, usageError{errors.New("--at: the vault is in a folder, which keeps nothing of what was before")}
 		}
-		from.Bucket.At = at
 	}
 	to := vault.Config{Password: from.Password, Log: b.log}
 	if err := place.of(t, &to); err != nil {

@@ -497,7 +497,7 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 		cfg.ID = strings.TrimSpace(string(b))
 		cfg.Create = create && len(drives) == 0 && cfg.ID == ""
 	}
-	if cfg.Create && cfg.Bucket != nil {
+	if cfg.Create && cfg.Remote() {
 		if err := c.MakeVault(ctx, t, func(ctx context.Context) error { return vault.Make(ctx, cfg) }); err != nil {
 			return nil, err
 		}

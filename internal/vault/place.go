@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/blob/azure"
 	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/blob/s3"
 	"github.com/kopia/kopia/repo/content"
@@ -54,21 +56,58 @@ func (b *Bucket) options(signed bool) *s3.Options {
 	return o
 }
 
-// A blob in a folder costs nothing to look at. In a bucket it costs a request, so
+// A Container is a vault's place in Azure Blob Storage.
+type Container struct {
+	Account string
+	Name    string
+	Prefix  string // before the name of each blob, such as "vaults/contoso/"; "" is none
+	Domain  string // behind the account's name; "" is Azure's public cloud
+	// One of three is what it is opened with: the account's key, a shared access
+	// signature, or an application of Entra ID.
+	Key, Signature Secret
+	Tenant, Client string
+	ClientSecret   Secret
+	Plain          bool      // HTTP without TLS, to a store on the same machine
+	At             time.Time // as a Bucket's
+}
+
+// String names the container as its tools do.
+func (c *Container) String() string { return "azure://" + c.Account + "/" + c.Name + "/" + c.Prefix }
+
+// options is c for kopia, with secrets only where signed is set.
+func (c *Container) options(signed bool) *azure.Options {
+	o := &azure.Options{Container: c.Name, Prefix: c.Prefix, StorageAccount: c.Account, StorageDomain: c.Domain, TenantID: c.Tenant, ClientID: c.Client, DoNotUseTLS: c.Plain}
+	if !c.At.IsZero() {
+		o.PointInTime = &c.At
+	}
+	if signed {
+		o.StorageKey, o.SASToken, o.ClientSecret = string(c.Key), strings.TrimPrefix(string(c.Signature), "?"), string(c.ClientSecret)
+	}
+	return o
+}
+
+// Remote reports whether the place is a store that other machines reach, too, and in
+// which every look costs a request.
+func (cfg Config) Remote() bool { return cfg.Bucket != nil || cfg.Azure != nil }
+
+// A blob in a folder costs nothing to look at. Elsewhere it costs a request, so
 // whether the vault is still there is looked at again after this time.
-const bucketTrust = time.Minute
+const remoteTrust = time.Minute
 
 // place is where the vault is, for messages.
 func (cfg Config) place() string {
-	if cfg.Bucket != nil {
+	switch {
+	case cfg.Bucket != nil:
 		return cfg.Bucket.String()
+	case cfg.Azure != nil:
+		return cfg.Azure.String()
 	}
 	return cfg.Dir
 }
 
 // absolute is cfg with a folder that does not depend on where the program runs.
 func (cfg Config) absolute() (_ Config, err error) {
-	if cfg.Bucket == nil {
+	if !cfg.Remote() {
 		cfg.Dir, err = filepath.Abs(cfg.Dir)
 	}
 	return cfg, err
@@ -91,6 +130,10 @@ func (cfg Config) storage(ctx context.Context) (blob.Storage, Locks, error) {
 		}
 		return cfg.locks.locked(st), *cfg.locks, nil
 	}
+	if cfg.Azure != nil {
+		st, err := azure.New(ctx, cfg.Azure.options(true), false)
+		return st, Locks{Lock: Lock{Mode: NoLock}, Says: "Holdfast locks nothing in Azure: whoever can write to the container can delete the backups, unless it keeps versions itself"}, err
+	}
 	if err := checkFolder(cfg.Dir, cfg); err != nil {
 		return nil, Locks{}, err
 	}
@@ -101,27 +144,30 @@ func (cfg Config) storage(ctx context.Context) (blob.Storage, Locks, error) {
 // connection is what kopia opens the place by, without secrets.
 func (cfg Config) connection(st blob.Storage) blob.ConnectionInfo {
 	info := st.ConnectionInfo()
-	if cfg.Bucket != nil {
+	switch {
+	case cfg.Bucket != nil:
 		info.Config = cfg.Bucket.options(false)
+	case cfg.Azure != nil:
+		info.Config = cfg.Azure.options(false)
 	}
 	return info
 }
 
 // caching is what of the place is kept beside the state. Of a local folder nothing
-// is: a cache would be a second and slower copy of the packs. Of a bucket indexes,
+// is: a cache would be a second and slower copy of the packs. Of a store indexes,
 // folders and manifests are, which kopia looks at again and again. All of it is
 // sealed as in the vault.
 func (cfg Config) caching(state string) *content.CachingOptions {
-	if cfg.Bucket == nil {
+	if !cfg.Remote() {
 		return &content.CachingOptions{} // none at all would be caches in the user's home
 	}
 	return &content.CachingOptions{CacheDirectory: filepath.Join(state, "cache"), MetadataCacheSizeBytes: 1 << 30, ContentCacheSizeBytes: 64 << 20} // kopia cannot do without the latter
 }
 
 // alone returns when no other process of this machine makes a vault in the same
-// place. In a bucket its caller sees to it, who knows the other machines.
+// place. In a store its caller sees to it, who knows the other machines.
 func (cfg Config) alone() (done func() error, err error) {
-	if cfg.Bucket != nil {
+	if cfg.Remote() {
 		return func() error { return nil }, nil
 	}
 	lock := flock.New(filepath.Join(cfg.Dir, ".create"))
@@ -171,8 +217,8 @@ func guard(ctx context.Context, st blob.Storage) blob.Storage {
 	}
 	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, seen: new(atomic.Int64), copy: new(atomic.Bool)}
 	g.copy.Store(o.copy)
-	if o.cfg.Bucket != nil {
-		g.trust = bucketTrust
+	if o.cfg.Remote() {
+		g.trust = remoteTrust
 	}
 	return g
 }
@@ -196,28 +242,49 @@ func init() {
 		}
 		return guard(ctx, st), nil
 	})
+	blob.AddSupportedStorage("azureBlob", azure.Options{}, func(ctx context.Context, o *azure.Options, create bool) (blob.Storage, error) {
+		if of, ok := ctx.Value(openingKey{}).(opening); ok && of.cfg.Azure != nil {
+			o = of.cfg.Azure.options(true)
+		}
+		st, err := azure.New(ctx, o, create)
+		if err != nil {
+			return nil, err
+		}
+		return guard(ctx, st), nil
+	})
+}
+
+// kind is what the place is called.
+func (cfg Config) kind() string {
+	switch {
+	case cfg.Bucket != nil:
+		return "bucket"
+	case cfg.Azure != nil:
+		return "container"
+	}
+	return "folder"
 }
 
 // holdsNone says that the place holds no vault, and what to look for.
 func (cfg Config) holdsNone() string {
-	if cfg.Bucket != nil {
-		return "the bucket holds none below that prefix; check its name, its prefix and the store's address"
+	if cfg.Remote() {
+		return "the " + cfg.kind() + " holds none below that prefix; check its name, its prefix and the store's address"
 	}
 	return "the folder holds none; check that its volume is mounted"
 }
 
 // heldOne says what to look for where the vault was when it was opened, and is not.
 func (cfg Config) heldOne() string {
-	if cfg.Bucket != nil {
-		return "check that nothing was deleted from the bucket"
+	if cfg.Remote() {
+		return "check that nothing was deleted from the " + cfg.kind()
 	}
 	return "check that its volume is mounted"
 }
 
 // heldOther says what to look for where another vault is.
 func (cfg Config) heldOther() string {
-	if cfg.Bucket != nil {
-		return "check the bucket's name, its prefix and the store's address, and that no vaults were swapped"
+	if cfg.Remote() {
+		return "check the " + cfg.kind() + "'s name, its prefix and the store's address, and that no vaults were swapped"
 	}
 	return "check that the right volume is mounted and that no vaults were swapped"
 }

@@ -81,10 +81,11 @@ var (
 
 // Config says where a vault is and how it is opened.
 type Config struct {
-	// Dir is the repository's folder, and Bucket, where it is given, its place
-	// instead.
+	// Dir is the repository's folder, and Bucket or Azure, where one is given, its
+	// place instead.
 	Dir    string
 	Bucket *Bucket
+	Azure  *Container
 	// ID is the vault's id, where it is known: another vault in its place, or
 	// none, is refused. Empty is any.
 	ID string
