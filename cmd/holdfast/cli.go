@@ -62,7 +62,7 @@ func addClientCommands(root *cobra.Command) {
 	}
 	c := &cli{}
 	for _, cmd := range []*cobra.Command{
-		c.statusCommand(), c.policyCommand(), c.driveCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.browseCommand(), c.ruleCommand(),
+		c.statusCommand(), c.rpoCommand(), c.policyCommand(), c.driveCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.browseCommand(), c.ruleCommand(),
 	} {
 		cmd.GroupID = "client"
 		f := cmd.PersistentFlags()

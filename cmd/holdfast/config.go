@@ -59,6 +59,9 @@ type Config struct {
 	Audiences []string `json:"audiences"`
 	// Interval is how often a protected drive is backed up. Default: 10m.
 	Interval Duration `json:"interval"`
+	// RPO is how old the newest point of a drive may become before that is shown
+	// as missed. Default: twice the interval.
+	RPO Duration `json:"rpo"`
 	// RuleInterval is how often a dynamic inclusion rule is evaluated, besides
 	// whenever it is changed. Default: 24h.
 	RuleInterval Duration `json:"ruleInterval"`
@@ -624,6 +627,12 @@ func (c *Config) complete(dir string) error {
 		case *d.value < Duration(time.Second):
 			say(d.field, "%v is too short: give at least 1s, such as \"10m\"", time.Duration(*d.value))
 		}
+	}
+	switch {
+	case c.RPO == 0:
+		c.RPO = 2 * c.Interval
+	case c.RPO < c.Interval:
+		say("rpo", "%v cannot be kept: the interval is %v, and a point is older than that before the next is made", time.Duration(c.RPO), time.Duration(c.Interval))
 	}
 	switch {
 	case c.Workers == 0:

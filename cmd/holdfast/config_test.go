@@ -66,6 +66,7 @@ func TestReadConfigFillsIn(t *testing.T) {
 		{"authority", tenant.Authority, defaultAuthority},
 		{"secret", string(tenant.Secret), "s3cret"},
 		{"interval", time.Duration(cfg.Interval).String(), "10m0s"},
+		{"rpo", time.Duration(cfg.RPO).String(), "20m0s"},
 		{"ruleInterval", time.Duration(cfg.RuleInterval).String(), "24h0m0s"},
 		{"audience", cfg.Audiences[0], defaultAudiences[0]},
 	} {
@@ -90,6 +91,7 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		cfg["console"] = map[string]any{"authority": "login.example"}
 		cfg["interval"] = "5ms"
 		cfg["ruleInterval"] = "-1h"
+		cfg["rpo"] = "1ms"
 		cfg["workers"] = -1
 		cfg["colour"] = "blue"
 	})
@@ -119,6 +121,7 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		`console.authority: "login.example" is not a web address`,
 		"interval: 5ms is too short",
 		"ruleInterval: -1h0m0s is too short",
+		"rpo: 1ms cannot be kept: the interval is 5ms",
 		"workers: -1 is not possible",
 	} {
 		if !strings.Contains(err.Error(), want) {

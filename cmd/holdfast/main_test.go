@@ -197,7 +197,7 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 			t.Errorf("%s = %d %s", path, code, body)
 		}
 	}
-	if code, body := status("/metrics"); code != http.StatusOK || !strings.Contains(body, "holdfast_changes_found_total 0") {
+	if code, body := status("/metrics"); code != http.StatusOK || !strings.Contains(body, "holdfast_changes_found_total 0") || !strings.Contains(body, "\nholdfast_rpo_missed_drives 0\n") {
 		t.Errorf("/metrics = %d %s", code, body)
 	}
 	lookAgain := func() {

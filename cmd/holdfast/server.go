@@ -123,7 +123,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: tenants, Clock: time.Now, Log: log,
 		Sources:  func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
 		Vaults:   s.vaults.get,
-		Interval: time.Duration(cfg.Interval), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers,
+		Interval: time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers,
 	})
 
 	registry := prometheus.NewRegistry()

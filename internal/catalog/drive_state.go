@@ -90,6 +90,7 @@ type Commit struct {
 	State    DriveState      // as the run leaves it; a point leaves no checkpoint
 	WebURL   string          // of the drive; "" leaves what is known of it
 	Problem  *backup.Problem // what stands against the unit although the point was made, or nil
+	Promise  time.Duration   // how old the point may become before the next; 0 for no promise
 }
 
 // CommitPoint makes a run of a backup count, and returns its restore point: the
@@ -106,7 +107,7 @@ func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backu
 		if err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem); err != nil {
 			return err
 		}
-		return c.insertPoint(ctx, tx, &p)
+		return c.insertPoint(ctx, tx, &p, m.Promise)
 	})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("commit point of unit %s: %w", m.Unit, err)
@@ -124,7 +125,7 @@ func (c *Catalog) KeepPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.
 		if err != nil && !errors.Is(err, ErrNotWanted) {
 			return err
 		}
-		return c.insertPoint(ctx, tx, &p)
+		return c.insertPoint(ctx, tx, &p, m.Promise)
 	})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("keep point of unit %s: %w", m.Unit, err)
@@ -257,7 +258,10 @@ func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, no
 // those that are kept longer than most, for being the first of their week, and
 // the newest of each UTC day restore faster. A run that found nothing changed
 // has no row of its own, and p.ID is then another: see period.
-func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point) error {
+func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point, promise time.Duration) error {
+	if err := keepPromise(ctx, tx, p, promise); err != nil {
+		return err
+	}
 	policy, longer, err := c.keep(ctx, tx, p)
 	if err != nil {
 		return err

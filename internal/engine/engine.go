@@ -48,6 +48,7 @@ type Config struct {
 	Vaults func(context.Context, backup.TenantID) (*vault.Vault, error)
 
 	Interval        time.Duration // how often a drive is backed up; default 10 minutes
+	RPO             time.Duration // how old the newest point of a drive may become; default twice Interval
 	RuleInterval    time.Duration // how often a dynamic rule is evaluated; default 24 hours
 	Upkeep          time.Duration // how often points expire and vaults are maintained; default 1 hour
 	CheckpointEvery time.Duration // how often a long backup makes its progress safe; default 5 minutes
@@ -84,6 +85,7 @@ type lock struct {
 // New returns an engine.
 func New(cfg Config) *Engine {
 	setDefault(&cfg.Interval, 10*time.Minute)
+	setDefault(&cfg.RPO, 2*cfg.Interval)
 	setDefault(&cfg.RuleInterval, 24*time.Hour)
 	setDefault(&cfg.Upkeep, time.Hour)
 	setDefault(&cfg.CheckpointEvery, 5*time.Minute)

@@ -1,6 +1,13 @@
 package engine
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/internal/catalog"
+)
 
 // metrics count what this process has done since it started. They name no tenant,
 // person or file.
@@ -32,5 +39,43 @@ func newMetrics() metrics {
 // Collectors returns what the engine counts, for a Prometheus registry.
 func (e *Engine) Collectors() []prometheus.Collector {
 	m := e.metrics
-	return []prometheus.Collector{m.points, m.failures, m.unread, m.found, m.damaged, m.healed, m.verified}
+	return []prometheus.Collector{m.points, m.failures, m.unread, m.found, m.damaged, m.healed, m.verified, rpoCollector{e}}
+}
+
+// rpoCollector tells, whenever it is asked, how the drives of the process's
+// tenants do by what is promised of their newest points.
+type rpoCollector struct{ e *Engine }
+
+var (
+	protectedDrives = prometheus.NewDesc("holdfast_protected_drives", "Drives under protection.", nil, nil)
+	rpoMissed       = prometheus.NewDesc("holdfast_rpo_missed_drives", "Drives under protection whose newest restore point is older than promised.", nil, nil)
+	rpoWorst        = prometheus.NewDesc("holdfast_rpo_worst_seconds", "Age of the newest restore point of the drive that is the longest overdue, or will be next.", nil, nil)
+)
+
+func (c rpoCollector) Describe(all chan<- *prometheus.Desc) {
+	all <- protectedDrives
+	all <- rpoMissed
+	all <- rpoWorst
+}
+
+func (c rpoCollector) Collect(all chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var sum catalog.RPO
+	var worst time.Duration
+	for _, tenant := range c.e.Tenants {
+		r, err := c.e.Catalog.RPO(ctx, tenant, 1)
+		if err != nil {
+			all <- prometheus.NewInvalidMetric(rpoMissed, err)
+			return
+		}
+		sum.Units += r.Units
+		sum.Missed += r.Missed
+		for _, u := range r.Worst {
+			worst = max(worst, c.e.Clock().Sub(u.Newest))
+		}
+	}
+	all <- prometheus.MustNewConstMetric(protectedDrives, prometheus.GaugeValue, float64(sum.Units))
+	all <- prometheus.MustNewConstMetric(rpoMissed, prometheus.GaugeValue, float64(sum.Missed))
+	all <- prometheus.MustNewConstMetric(rpoWorst, prometheus.GaugeValue, worst.Seconds())
 }

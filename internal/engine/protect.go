@@ -238,6 +238,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		WebURL:   p.drive.WebURL,
 		State:    next,
 		Problem:  p.problem(unread),
+		Promise:  e.RPO,
 	})
 	if err != nil {
 		return protected{}, fmt.Errorf("commit: %w", err)

@@ -48,6 +48,7 @@ func routes() []route {
 	// The service itself.
 	table := []route{
 		{method: "GET", path: "", op: identity.GetService, handle: (*Server).getService, entity: serviceType, options: single},
+		{method: "GET", path: "holdfast.rpo", op: identity.ListUnits, handle: (*Server).getRPO},
 		{method: "POST", path: "enable", op: identity.EnableService, handle: (*Server).enableService, body: requiredBody, action: true},
 		{method: "GET", path: serviceAppSet, op: identity.ListServiceApps, handle: (*Server).listServiceApps, entity: serviceAppType, options: queried},
 		{method: "GET", path: serviceAppSet + "/$count", op: identity.ListServiceApps, handle: (*Server).countServiceApps, entity: serviceAppType, options: counted, plain: true},

@@ -457,10 +457,13 @@ func (w *world) work() (points []backup.Point) {
 		at := w.clock()
 		s.Drive, s.Root, s.Tree = backup.DriveID("drive-"+j.Key), backup.NewID[string](), at.Format(time.RFC3339Nano)
 		p, err := w.catalog.CommitPoint(ctx, j, catalog.Commit{Unit: backup.UnitID(j.Key), PrevRoot: prev, State: s,
-			Point: backup.Point{At: at, Tree: s.Tree, Files: 3, Folders: 2, Bytes: 1}})
+			Point: backup.Point{At: at, Tree: s.Tree, Files: 3, Folders: 2, Bytes: 1}, Promise: promise})
 		ok(err)
 		points = append(points, p)
 	}
 	ok(w.queue.Reclaim(ctx))
 	return points
 }
+
+// promise is how old the newest point of a unit may become.
+const promise = 20 * time.Minute

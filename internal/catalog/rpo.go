@@ -1,0 +1,74 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+)
+
+// An RPO is how well a tenant's drives do by what is promised of their newest
+// points: that none becomes older than a time. It is of the units that are
+// protected; one whose first point is awaited is not among them.
+type RPO struct {
+	Units  int64
+	Missed int64     // whose newest point is older than promised, now
+	Worst  []UnitRPO // those that are the longest overdue or will be next, in their order
+}
+
+// A UnitRPO is how a unit does.
+type UnitRPO struct {
+	Unit     backup.UnitID
+	Newest   time.Time     // when its newest point was made
+	Promised time.Duration // how old that may become
+	Points   int64         // that came since it was protected, but the first
+	Late     int64         // of these, those that came later than promised
+	Longest  time.Duration // between two points
+}
+
+// Overdue reports whether the newest point is older than promised at a time.
+func (u UnitRPO) Overdue(now time.Time) bool { return u.Newest.Add(u.Promised).Before(now) }
+
+// RPO tells how a tenant's units do, and names some of the worst.
+func (c *Catalog) RPO(ctx context.Context, tenant backup.TenantID, worst int) (r RPO, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `
+		SELECT CAST((SELECT coalesce(sum(n), 0) FROM unit_count WHERE tenant = $1 AND status = 'protected') AS BIGINT),
+			(SELECT count(*) FROM rpo WHERE tenant = $1 AND due < $2)`,
+		string(tenant), database.Micros(c.now())).Scan(&r.Units, &r.Missed)
+	if err != nil {
+		return r, fmt.Errorf("count late units: %w", err)
+	}
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT unit, newest, promised, points, late, longest FROM rpo WHERE tenant = $1 ORDER BY due, unit LIMIT $2`, string(tenant), worst)
+	r.Worst, err = collect(rows, err, func(r scanner) (u UnitRPO, err error) {
+		var promised, longest int64
+		err = r.Scan(&u.Unit, micros{&u.Newest}, &promised, &u.Points, &u.Late, &longest)
+		u.Promised, u.Longest = time.Duration(promised)*time.Microsecond, time.Duration(longest)*time.Microsecond
+		return u, err
+	})
+	if err != nil {
+		return r, fmt.Errorf("list late units: %w", err)
+	}
+	return r, nil
+}
+
+// keepPromise notes that a unit has a new point, and how old that may become. It
+// does nothing for a unit that is not protected.
+func keepPromise(ctx context.Context, tx *database.Tx, p *backup.Point, promise time.Duration) error {
+	if promise <= 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO rpo (unit, tenant, newest, promised, due, points, late, longest)
+		SELECT u.id, u.tenant, CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($2 AS BIGINT) + CAST($3 AS BIGINT), 0, 0, 0 FROM unit u WHERE u.id = $1 AND u.status = 'protected'
+		ON CONFLICT (unit) DO UPDATE SET newest = excluded.newest, promised = excluded.promised, due = excluded.due, points = rpo.points + 1,
+			late = rpo.late + CASE WHEN excluded.newest > rpo.due THEN 1 ELSE 0 END,
+			longest = CASE WHEN excluded.newest - rpo.newest > rpo.longest THEN excluded.newest - rpo.newest ELSE rpo.longest END`,
+		string(p.Unit), database.Micros(p.At), promise.Microseconds())
+	if err != nil {
+		return fmt.Errorf("note the newest point's age: %w", err)
+	}
+	return nil
+}
