@@ -436,7 +436,7 @@ func (c *copier) open(ctx context.Context, to Config) (needs map[blob.ID]int64, 
 	defer os.RemoveAll(to.State)
 	to.Create, to.Log = false, nil
 	v := unopened(to)
-	if v.rep, _, err = open(ctx, to, &v.index); err != nil {
+	if err = v.open(ctx); err != nil {
 		return nil, err
 	}
 	defer v.rep.Close(context.WithoutCancel(ctx))

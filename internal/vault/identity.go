@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -238,12 +239,33 @@ func create(ctx context.Context, st blob.Storage, cfg Config) error {
 
 // There returns nil if the vault is still in its place, else ErrMissing, ErrOther
 // or why that cannot be told.
-func (v *Vault) There(ctx context.Context) error { return v.there(ctx) }
+func (v *Vault) There(ctx context.Context) error {
+	v.seen.Store(0)
+	return v.there(ctx)
+}
 
 // there makes sure that the storage still holds this vault: its folder may have
 // been unmounted or exchanged while it was open.
 func (v *Vault) there(ctx context.Context) error {
-	return inPlace(ctx, v.rep.BlobReader(), v.ID(), v.place)
+	return seeing{&v.seen, v.place.trust()}.there(ctx, v.rep.BlobReader(), v.ID(), v.place)
+}
+
+// A seeing looks whether a vault is in its place, unless it was a moment ago.
+type seeing struct {
+	last  *atomic.Int64 // when it was last there, in Unix nanoseconds
+	trust time.Duration // how long a look is good for
+}
+
+func (s seeing) there(ctx context.Context, st blob.Reader, id string, place Config) error {
+	now := time.Now()
+	if now.UnixNano()-s.last.Load() < int64(s.trust) {
+		return nil
+	}
+	err := inPlace(ctx, st, id, place)
+	if err == nil {
+		s.last.Store(now.UnixNano())
+	}
+	return err
 }
 
 // inPlace makes sure that a storage holds the vault of an id, and says of its place
@@ -271,27 +293,13 @@ type guarded struct {
 	id    string
 	place Config
 	index *shortIndex
-	trust time.Duration // how long a look is good for
-	seen  *atomic.Int64 // when it was last there, in Unix nanoseconds
-	copy  *atomic.Bool  // it is a copy until it is written to
-}
-
-// there looks whether the storage holds the vault, unless it did a moment ago.
-func (g guarded) there(ctx context.Context) error {
-	now := time.Now()
-	if now.UnixNano()-g.seen.Load() < int64(g.trust) {
-		return nil
-	}
-	err := inPlace(ctx, g.Storage, g.id, g.place)
-	if err == nil {
-		g.seen.Store(now.UnixNano())
-	}
-	return err
+	seeing
+	copy *atomic.Bool // it is a copy until it is written to
 }
 
 // writable makes sure that the storage holds the vault, and that it is no copy any more.
 func (g guarded) writable(ctx context.Context) error {
-	if err := g.there(ctx); err != nil || !g.copy.Load() {
+	if err := g.there(ctx, g.Storage, g.id, g.place); err != nil || !g.copy.Load() {
 		return err
 	}
 	err := g.Storage.DeleteBlob(ctx, copyNote)
@@ -338,8 +346,13 @@ func (g guarded) GetBlob(ctx context.Context, id blob.ID, offset, length int64, 
 }
 
 func (g guarded) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {
-	if span, _, ok := spanOf(prefix); ok && span == prefix {
-		found, err := g.index.list(ctx, g.Storage, prefix)
+	list := g.index.listMarks
+	span, _, ok := spanOf(prefix)
+	if ok = ok && span == prefix; ok {
+		list = g.index.list
+	}
+	if ok || slices.Contains(markPrefixes, prefix) {
+		found, err := list(ctx, g.Storage, prefix)
 		if err != nil {
 			return tell(ctx, err, true)
 		}

@@ -26,6 +26,8 @@ type shortIndex struct {
 	mu       sync.Mutex
 	spans    map[blob.ID]*span   // by how the names of their blobs begin
 	inside   map[blob.ID]blob.ID // the larger blob that has all of another
+	marks    map[blob.ID]marks   // by how the names of kopia's marks begin
+	changes  int                 // of marks, by this process
 	listings int                 // under way
 	put      []blob.Metadata     // since the first of those began
 }
@@ -41,6 +43,18 @@ type span struct {
 	at     time.Time        // when it was listed last
 	listed []blob.Metadata  // what was visible then, and was written since
 }
+
+// Marks are kopia's of where its spans begin and end, and what it made of those that
+// are over, as they were listed.
+type marks struct {
+	at     time.Time
+	listed []blob.Metadata
+}
+
+// markPrefixes are how their names begin. Kopia waits for hours before it takes away
+// what a mark makes needless, so flushes believe a listing of them as they believe those
+// of spans.
+var markPrefixes = []blob.ID{"xe", "xr", "xs", "xw"}
 
 const (
 	// indexFan is of how many blobs of the index one is made.
@@ -115,10 +129,45 @@ func (s *span) add(level int, id blob.ID) {
 	s.levels[level] = append(s.levels[level], id)
 }
 
+// marked forgets the listing of marks of which one was written or deleted.
+func (x *shortIndex) marked(id blob.ID) {
+	for _, prefix := range markPrefixes {
+		if strings.HasPrefix(string(id), string(prefix)) {
+			delete(x.marks, prefix)
+			x.changes++
+		}
+	}
+}
+
+// listMarks lists the marks that begin with one of markPrefixes.
+func (x *shortIndex) listMarks(ctx context.Context, st blob.Reader, prefix blob.ID) ([]blob.Metadata, error) {
+	x.mu.Lock()
+	began, changes := time.Now(), x.changes
+	if known := x.marks[prefix]; ctx.Value(flushing{}) != nil && began.Sub(known.at) < listedFor {
+		defer x.mu.Unlock()
+		return slices.Clone(known.listed), nil
+	}
+	x.mu.Unlock()
+	all, err := blob.ListAllBlobs(ctx, st, prefix)
+	if err != nil {
+		return nil, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.changes == changes {
+		if x.marks == nil {
+			x.marks = map[blob.ID]marks{}
+		}
+		x.marks[prefix] = marks{began, slices.Clone(all)}
+	}
+	return all, nil
+}
+
 // wrote notes a blob that was written.
 func (x *shortIndex) wrote(ctx context.Context, m blob.Metadata) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.marked(m.BlobID)
 	s, ok := x.span(m.BlobID)
 	if !ok {
 		return
@@ -138,6 +187,7 @@ func (x *shortIndex) wrote(ctx context.Context, m blob.Metadata) {
 func (x *shortIndex) deleted(id blob.ID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.marked(id)
 	s, ok := x.span(id)
 	if !ok {
 		return

@@ -94,6 +94,14 @@ func (cfg Config) Remote() bool { return cfg.Bucket != nil || cfg.Azure != nil }
 // whether the vault is still there is looked at again after this time.
 const remoteTrust = time.Minute
 
+// trust is how long a look at the place is good for.
+func (cfg Config) trust() time.Duration {
+	if cfg.Remote() {
+		return remoteTrust
+	}
+	return 0
+}
+
 // place is where the vault is, for messages.
 func (cfg Config) place() string {
 	switch {
@@ -203,6 +211,7 @@ type opening struct {
 	id    string
 	cfg   Config
 	index *shortIndex
+	seen  *atomic.Int64
 	locks Locks
 	copy  bool // of a vault, and nobody has written to it yet
 }
@@ -215,11 +224,8 @@ func guard(ctx context.Context, st blob.Storage) blob.Storage {
 	if !ok {
 		return st
 	}
-	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, seen: new(atomic.Int64), copy: new(atomic.Bool)}
+	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, seeing: seeing{o.seen, o.cfg.trust()}, copy: new(atomic.Bool)}
 	g.copy.Store(o.copy)
-	if o.cfg.Remote() {
-		g.trust = remoteTrust
-	}
 	return g
 }
 

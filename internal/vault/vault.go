@@ -122,6 +122,7 @@ type Vault struct {
 	rep    repo.DirectRepository
 	place  Config
 	locks  Locks
+	seen   atomic.Int64 // when the vault was last in its place, in Unix nanoseconds
 	log    *slog.Logger
 	safety maintenance.SafetyParameters
 	state  string // Config.State
@@ -167,7 +168,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
 	v := unopened(cfg)
-	if v.rep, v.locks, err = open(ctx, cfg, &v.index); err != nil {
+	if err = v.open(ctx); err != nil {
 		err = fmt.Errorf("open vault in %s: %w", cfg.place(), storageError(err))
 		if errors.Is(err, ErrDamaged) && spare(err) != "" {
 			err = fmt.Errorf("%w; have it repaired by 'holdfast vault repair'", err)
@@ -210,17 +211,19 @@ func Make(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectRepository, Locks, error) {
+// open opens the repository in the vault's place.
+func (v *Vault) open(ctx context.Context) error {
+	cfg := v.place
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
-		return nil, Locks{}, err
+		return err
 	}
 	state, err := filepath.Abs(cfg.State)
 	if err != nil {
-		return nil, Locks{}, err
+		return err
 	}
 	st, locks, err := cfg.storage(ctx)
 	if err != nil {
-		return nil, Locks{}, err
+		return err
 	}
 	defer st.Close(ctx)
 	id, err := prepare(ctx, st, cfg)
@@ -228,7 +231,7 @@ func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectReposi
 		err = openError(ctx, st, string(cfg.Password), err)
 	}
 	if err != nil {
-		return nil, Locks{}, err
+		return err
 	}
 
 	// The connection file is written by hand: repo.Connect would open the
@@ -243,29 +246,30 @@ func open(ctx context.Context, cfg Config, index *shortIndex) (repo.DirectReposi
 	}
 	b, err := json.MarshalIndent(lc, "", "  ")
 	if err != nil {
-		return nil, Locks{}, err
+		return err
 	}
 	if err := replaceFile(connection, b); err != nil {
-		return nil, Locks{}, err
+		return err
 	}
 
 	isCopy, err := holdsBlob(ctx, st, copyNote)
 	if err != nil {
-		return nil, Locks{}, err
+		return err
 	}
-	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, index, locks, isCopy})), connection, string(cfg.Password), &repo.Options{
+	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, &v.index, &v.seen, locks, isCopy})), connection, string(cfg.Password), &repo.Options{
 		DisableRepositoryLog: true, // or each session would leave log blobs
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
 	})
 	if err != nil {
-		return nil, Locks{}, openError(ctx, st, string(cfg.Password), err)
+		return openError(ctx, st, string(cfg.Password), err)
 	}
 	if err := keepCopy(ctx, st); err != nil && cfg.Log != nil {
 		cfg.Log.WarnContext(ctx, "vault: its format blob has no copy", "err", err) // a full disk can still be read
 	}
 	locks.told(ctx, cfg)
-	return rep.(repo.DirectRepository), locks, nil
+	v.rep, v.locks = rep.(repo.DirectRepository), locks
+	return nil
 }
 
 // replaceFile writes a file that only its owner may read, in one step.
