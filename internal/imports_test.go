@@ -20,14 +20,15 @@ import (
 // what serves requests and does work, down to the vocabulary.
 var rooms = map[string][]string{
 	"internal/backup":          {},
+	"internal/jsonscan":        {},
 	"internal/quickxor":        {},
 	"internal/spill":           {},
 	"internal/database":        {"internal/backup"},
 	"internal/database/dbtest": {"internal/database"},
 	"internal/jobs":            {"internal/backup", "internal/database"},
 	"internal/catalog":         {"internal/backup", "internal/database", "internal/jobs", "internal/odata"},
-	"internal/drive":           {"internal/backup", "internal/quickxor"},
-	"internal/vault":           {"internal/backup", "internal/spill"},
+	"internal/drive":           {"internal/backup", "internal/jsonscan", "internal/quickxor"},
+	"internal/vault":           {"internal/backup", "internal/jsonscan", "internal/spill"},
 	"internal/engine":          {"internal/backup", "internal/catalog", "internal/database", "internal/drive", "internal/jobs", "internal/spill", "internal/vault"},
 	"internal/odata":           {"internal/backup"},
 	"internal/identity":        {"internal/backup"},

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/jsonscan"
 )
 
 // Changes is one pass over what changed since a cursor.
@@ -49,7 +50,7 @@ type entry interface {
 // else be many times as large once it is decoded. Of an entry with a member that
 // cannot be understood, only that entry suffers.
 func (p *page[T]) take(body []byte) error {
-	if q := (page[T]{}); scan(body, &q) {
+	if q := (page[T]{}); jsonscan.Scan(body, &q) {
 		*p = q
 		return nil
 	}

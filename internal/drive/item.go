@@ -13,6 +13,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/jsonscan"
 )
 
 type wireItem struct {
@@ -238,7 +239,7 @@ func (c *Client) look(ctx context.Context, k call) (w wireItem, err error) {
 
 // take decodes an answer that is an item: as much of it as can be understood.
 func (w *wireItem) take(body []byte) error {
-	if it := (wireItem{}); scan(body, &it) && it.ID != "" {
+	if it := (wireItem{}); jsonscan.Scan(body, &it) && it.ID != "" {
 		*w = it
 		return nil
 	}

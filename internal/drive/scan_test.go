@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"holdfast/internal/jsonscan"
 )
 
 // usualItem is an item as the source writes it.
@@ -33,13 +35,13 @@ func FuzzScan(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var it, want wireItem
-		if scan(b, &it) {
+		if jsonscan.Scan(b, &it) {
 			if err := json.Unmarshal(b, &want); err != nil || !reflect.DeepEqual(it, want) {
 				t.Errorf("%q is\n%+v, encoding/json has\n%+v, %v", b, it, want, err)
 			}
 		}
 		var p, slow page[wireItem]
-		if scan(b, &p) {
+		if jsonscan.Scan(b, &p) {
 			if err := json.Unmarshal(b, &slow); err != nil || !reflect.DeepEqual(p, slow) {
 				t.Errorf("%q is\n%+v, encoding/json has\n%+v, %v", b, p, slow, err)
 			}
@@ -56,14 +58,14 @@ func TestScanTakesWhatIsUsual(t *testing.T) {
 		`{"id":1}`:      false,
 		usualItem + ",": false,
 	} {
-		if got := scan([]byte(body), new(wireItem)); got != want {
+		if got := jsonscan.Scan([]byte(body), new(wireItem)); got != want {
 			t.Errorf("%s: %v", body, got)
 		}
-		if got := scan(fmt.Appendf(nil, `{"value":[%s]}`, body), new(page[wireItem])); got != want {
+		if got := jsonscan.Scan(fmt.Appendf(nil, `{"value":[%s]}`, body), new(page[wireItem])); got != want {
 			t.Errorf("a page of %s: %v", body, got)
 		}
 	}
-	if scan([]byte(`{"value":[]}`), new(page[wireUser])) {
+	if jsonscan.Scan([]byte(`{"value":[]}`), new(page[wireUser])) {
 		t.Error("a page of what cannot be scanned was")
 	}
 }

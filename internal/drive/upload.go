@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/jsonscan"
 	"holdfast/internal/quickxor"
 )
 
@@ -427,7 +428,7 @@ type wireFragment struct {
 }
 
 func (w *wireFragment) take(body []byte) error {
-	if it := (wireItem{}); scan(body, &it) {
+	if it := (wireItem{}); jsonscan.Scan(body, &it) {
 		*w = wireFragment{wireItem: it}
 		return nil
 	}

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/jsonscan"
 )
 
 // A record is an entry of a directory as it is stored: the members of kopia's
@@ -201,6 +202,97 @@ type dirManifest struct {
 	Summary *fs.DirectorySummary `json:"summary"`
 }
 
+// recordNames are the members of records.
+var recordNames = []string{
+	"name", "type", "mode", "size", "mtime", "obj", "summ", "id", "btime", "ctag", "hash", "stored", "trueName", "trueTime", "checkpoint",
+}
+
+// Scan reads a record as encoding/json does.
+func (r *record) Scan(s *jsonscan.Scanner) {
+	at := func(t *time.Time) {
+		if t.UnmarshalJSON(s.Raw()) != nil {
+			s.Off()
+		}
+	}
+	other := func(v any) { // what few records have
+		if json.Unmarshal(s.Raw(), v) != nil {
+			s.Off()
+		}
+	}
+	s.Object(func(key []byte) {
+		switch string(key) {
+		case "name":
+			s.Text(&r.Name)
+		case "type":
+			s.Text(&r.Type)
+		case "mode":
+			s.Text(&r.Mode)
+		case "size":
+			if s.Null() {
+				break
+			}
+			var err error
+			if r.Size, err = strconv.ParseInt(string(s.Raw()), 10, 64); err != nil {
+				s.Off()
+			}
+		case "mtime":
+			at(&r.Modified)
+		case "obj":
+			s.Text(&r.Object)
+		case "summ":
+			other(&r.Summary)
+		case "id":
+			s.Text((*string)(&r.ID))
+		case "btime":
+			at(&r.Created)
+		case "ctag":
+			s.Text(&r.CTag)
+		case "hash":
+			s.Text(&r.Hash)
+		case "stored":
+			s.Text(&r.Stored)
+		case "trueName":
+			other(&r.TrueName)
+		case "trueTime":
+			at(&r.TrueTime)
+		case "checkpoint":
+			other(&r.Checkpoint)
+		default:
+			s.Other(key, recordNames)
+		}
+	})
+}
+
+var dirNames = []string{"stream", "entries", "summary"}
+
+// Scan reads a directory as encoding/json does.
+func (m *dirManifest) Scan(s *jsonscan.Scanner) {
+	s.Object(func(key []byte) {
+		switch string(key) {
+		case "stream":
+			s.Text(&m.Stream)
+		case "entries":
+			if s.Null() {
+				break
+			}
+			if m.Entries != nil {
+				s.Off()
+			}
+			m.Entries = []record{}
+			s.Array(func() {
+				m.Entries = append(m.Entries, record{})
+				m.Entries[len(m.Entries)-1].Scan(s)
+			})
+		case "summary":
+			if json.Unmarshal(s.Raw(), &m.Summary) != nil {
+				s.Off()
+			}
+		default:
+			s.Other(key, dirNames)
+		}
+	})
+}
+
 // readDir reads a directory.
 func (v *Vault) readDir(ctx context.Context, oid string) (*dir, error) {
 	b, err := v.readObject(ctx, oid)
@@ -208,7 +300,11 @@ func (v *Vault) readDir(ctx context.Context, oid string) (*dir, error) {
 		return nil, err
 	}
 	var m dirManifest
-	if err := json.Unmarshal(b, &m); err != nil || m.Stream != dirStream {
+	if !jsonscan.Scan(b, &m) {
+		m = dirManifest{}
+		err = json.Unmarshal(b, &m)
+	}
+	if err != nil || m.Stream != dirStream {
 		return nil, &DamageError{Object: oid, Err: errors.New("it is not a directory")}
 	}
 	return &dir{object: oid, records: m.Entries}, nil

@@ -1,0 +1,73 @@
+package vault
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kopia/kopia/fs"
+
+	"holdfast/internal/jsonscan"
+)
+
+// usualDir is a directory as we write it.
+func usualDir(t testing.TB, files int) []byte {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+	records := []record{{Name: "a", Type: dirType, Mode: dirMode, Modified: at, Object: "k1", ID: "D", Checkpoint: true, TrueName: []byte("a\x00"), Summary: &fs.DirectorySummary{TotalFileCount: 3}}}
+	for range files {
+		records = append(records, record{
+			Name: "caf\u00e9 & <b>.txt", Type: fileType, Mode: fileMode, Size: 12, Modified: at, Object: "xb7b71aa60c5ba4d3c5bb9bbf1ed77ed0", ID: "01D6JQORV6Y2GOVW7725BZO354PWSELRRZ",
+			Created: at, TrueTime: at.AddDate(-900, 0, 0), CTag: `"c:{0B7CA48B-6C7C-4C0B-8D6F-5A4D8F0C7E11},2"`, Hash: "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", Stored: "s",
+		})
+	}
+	var b bytes.Buffer
+	if err := encodeDir(&b, records, &fs.DirectorySummary{TotalFileCount: 4}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// A directory is scanned as encoding/json would read it, or not at all.
+func FuzzScanDir(f *testing.F) {
+	usual := string(usualDir(f, 2))
+	if !jsonscan.Scan([]byte(usual), new(dirManifest)) {
+		f.Error("a usual directory is not scanned")
+	}
+	f.Add([]byte(usual))
+	for _, old := range []string{`"name"`, `"size":12`, `"mtime":"2026`, `"obj":"x`, `"checkpoint":true`, `"ctag":`, `"summ":`, `"entries":[`, `"stream":`} {
+		for _, now := range []string{`"NAME"`, `"size":null`, `"size":1e3`, `"size":-1`, `"mtime":"x`, `"mtime":null,"x":"`, `"Obj":"`, `"checkpoint":1`, `"entries":null,"entries":[`, `"entries":[],"entries":[`, `"x":{"y":[1,"z",null,false]},` + old} {
+			f.Add([]byte(strings.Replace(usual, old, now, 1)))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var got, want dirManifest
+		if !jsonscan.Scan(b, &got) {
+			return
+		}
+		if err := json.Unmarshal(b, &want); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q is\n%+v, encoding/json has\n%+v, %v", b, got, want, err)
+		}
+	})
+}
+
+// BenchmarkReadDir reads a folder of 1,000 files, beside encoding/json.
+func BenchmarkReadDir(b *testing.B) {
+	text := usualDir(b, 1000)
+	b.Run("scan", func(b *testing.B) {
+		for b.Loop() {
+			if !jsonscan.Scan(text, new(dirManifest)) {
+				b.Fatal("it is not scanned")
+			}
+		}
+	})
+	b.Run("json", func(b *testing.B) {
+		for b.Loop() {
+			if err := json.Unmarshal(text, new(dirManifest)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
