@@ -441,13 +441,16 @@ func timesOf(w *want) drive.Times { return drive.Times{Created: w.Created, Modif
 func (c *change) settled(w *want, item drive.Item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if item.ID != w.ID {
+		c.restoration.made[w.ID] = item.ID
+	}
+	if w.Kind == backup.File && !c.exact {
+		return // nothing else in this pass has to do with it
+	}
 	entry := entryOf(item, w.Kind)
 	entry.Parent = c.liveID(w.Parent)
 	w.live = &vault.Node{Entry: entry, Path: w.Path}
 	c.taken[item.ID] = w
-	if item.ID != w.ID {
-		c.restoration.made[w.ID] = item.ID
-	}
 }
 
 // move gives an item its name and its parent, and its times unless an upload

@@ -424,6 +424,9 @@ func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 		if err := last.apply(ctx); err != nil {
 			return nil, err
 		}
+		if len(r.aside) == 0 {
+			last.plan = newPlan() // it may be as large as the drive
+		}
 		if err := r.vaultAway(); err != nil {
 			return nil, err
 		}
