@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -33,6 +34,30 @@ func (t *tenant) app(id string) *App {
 	return nil
 }
 
+// api returns the application that a token for a resource is for, if it exposes
+// permissions of its own.
+func (t *tenant) api(resource string) *App {
+	for _, a := range t.apps {
+		if len(a.Exposes) > 0 && (strings.EqualFold(resource, a.AppID) || strings.EqualFold(resource, a.uri())) {
+			return a
+		}
+	}
+	return nil
+}
+
+func (a *App) uri() string { return cmp.Or(a.AppIDURI, "api://"+a.AppID) }
+
+// exposed are those of some permissions that a exposes.
+func (a *App) exposed(roles []string) []string {
+	var own []string
+	for _, role := range roles {
+		if slices.Contains(a.Exposes, role) {
+			own = append(own, role)
+		}
+	}
+	return own
+}
+
 // delegable are the permissions that another publisher's application may be
 // given: those that a route here asks for.
 var delegable = sync.OnceValue(func() map[string]bool {
@@ -52,6 +77,9 @@ var foreignDefault = []string{"User.Read", "Files.ReadWrite.All", "Sites.ReadWri
 // grants returns the permissions that a user's token for an application has.
 func (a *App) grants(asked scopes) ([]string, error) {
 	switch {
+	case asked.api != nil && (asked.all || len(asked.names) == 0):
+		return asked.api.exposed(a.Roles), nil
+	case asked.api != nil:
 	case strings.HasPrefix(asked.resource, "api://"), !strings.HasPrefix(asked.resource, "https://") && !strings.HasPrefix(asked.resource, "http://"):
 		if asked.all || len(asked.names) == 0 {
 			return []string{"access_as_user"}, nil

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -100,9 +101,9 @@ type claims struct {
 	Version         string   `json:"ver"`
 	Tenant          string   `json:"tid"`
 	Object          string   `json:"oid"`
-	AppID           string   `json:"appid"`
+	AppID           string   `json:"appid,omitempty"`
 	AppKind         string   `json:"appidacr"`
-	AuthorizedParty string   `json:"azp"`
+	AuthorizedParty string   `json:"azp,omitempty"`
 	AppDisplayName  string   `json:"app_displayname,omitempty"`
 	IDType          string   `json:"idtyp"`
 	Roles           []string `json:"roles,omitempty"`
@@ -377,11 +378,22 @@ func (s *Service) token(r *http.Request, name string) (map[string]any, error) {
 		return nil, err
 	}
 	c.Audience = jwt.ClaimStrings{scopes.resource}
+	switch old := strings.TrimSuffix(c.Issuer, "v2.0"); {
+	case scopes.api != nil && scopes.api.TokenVersion == 2:
+		c.Audience, c.Version, c.AppID = jwt.ClaimStrings{scopes.api.AppID}, "2.0", ""
+	case scopes.api != nil:
+		c.Audience, c.Issuer, c.AuthorizedParty = jwt.ClaimStrings{scopes.api.uri()}, old, ""
+	case scopes.resource == graphAudience && s.faults.options().SealGraph:
+		c.Issuer, c.AuthorizedParty = old, ""
+	}
 	if grant == byItself {
 		if !scopes.all || len(scopes.names) > 0 {
 			return nil, refuse(http.StatusBadRequest, "invalid_scope", 1002012, "An application asks for the scope '"+graphAudience+"/.default'.")
 		}
 		c.Roles = app.Roles
+		if scopes.api != nil {
+			c.Roles = scopes.api.exposed(app.Roles)
+		}
 	} else {
 		u := t.users[in.user]
 		if u == nil {
@@ -400,7 +412,49 @@ func (s *Service) token(r *http.Request, name string) (map[string]any, error) {
 		}
 	}
 	answer["access_token"], err = s.signed(c)
+	if scopes.resource == graphAudience && s.faults.options().SealGraph {
+		answer["access_token"], err = s.sealed(c)
+	}
 	return answer, err
+}
+
+// sealed is a token of claims that bears a nonce, and is signed as if it were the
+// nonce's hash: who does not know that, cannot verify it.
+func (s *Service) sealed(c jwt.Claims) (string, error) {
+	nonce := rand.Text()
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, c)
+	token.Header["kid"], token.Header["x5t"] = s.key().kid, s.key().kid
+	token.Header["nonce"] = nonceHash(nonce)
+	text, err := token.SignedString(s.key().key)
+	if err != nil {
+		return "", fmt.Errorf("sign a token: %w", err)
+	}
+	token.Header["nonce"] = nonce
+	shown, err := token.SigningString()
+	return shown + text[strings.LastIndex(text, "."):], err
+}
+
+// unsealed is the text of a token as it was signed.
+func unsealed(text string) string {
+	token, _, err := jwt.NewParser().ParseUnverified(text, jwt.MapClaims{})
+	if err != nil {
+		return text
+	}
+	nonce, ok := token.Header["nonce"].(string)
+	if !ok {
+		return text
+	}
+	token.Header["nonce"] = nonceHash(nonce)
+	header, err := json.Marshal(token.Header)
+	if err != nil {
+		return text
+	}
+	return base64.RawURLEncoding.EncodeToString(header) + text[strings.Index(text, "."):]
+}
+
+func nonceHash(nonce string) string {
+	sum := sha256.Sum256([]byte(nonce))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // tenantOf finds the tenant of a request that names none: that of who signed in.
@@ -457,6 +511,7 @@ func unescaped(s string) string {
 
 // scopes are what a token request asks for.
 type scopes struct {
+	api      *App     // the resource, if it is an application of the tenant with permissions of its own
 	resource string   // what the token is to be for
 	all      bool     // .default
 	names    []string // permissions by name
@@ -495,6 +550,7 @@ func (s *Service) parseScopes(q tokenRequest) (out scopes, err error) {
 	if out.resource == "" {
 		out.resource = graphAudience
 	}
+	out.api = q.tenant.api(out.resource)
 	return out, nil
 }
 
@@ -515,7 +571,7 @@ func (s *Service) resource(q tokenRequest, asked string) string {
 	if slices.Contains(q.tenant.sharePoint(), asked) || slices.Contains(ownOrigins(q.Request), asked) {
 		return asked
 	}
-	if id := strings.TrimPrefix(asked, "api://"); q.tenant.apps[id] != nil {
+	if id := strings.TrimPrefix(asked, "api://"); q.tenant.apps[id] != nil || q.tenant.api(asked) != nil {
 		return asked
 	}
 	return ""
@@ -649,7 +705,7 @@ func (s *Service) bearer(r *http.Request) (who caller, audience string, err erro
 
 // accessToken reads an access token that was given here. Other tokens are none.
 func (s *Service) accessToken(text string) (c claims, err error) {
-	_, err = jwt.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &s.key().key.PublicKey, nil },
+	_, err = jwt.ParseWithClaims(unsealed(text), &c, func(*jwt.Token) (any, error) { return &s.key().key.PublicKey, nil },
 		jwt.WithValidMethods([]string{"RS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(s.clock))
 	if err == nil && (c.IDType != "app" && c.IDType != "user" || len(c.Audience) != 1) {
 		err = errors.New("not an access token")

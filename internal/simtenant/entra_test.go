@@ -1,16 +1,17 @@
 package simtenant
 
 import (
+	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"crypto/rsa"
-	"encoding/base64"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -265,4 +266,51 @@ func TestTenantsAreApart(t *testing.T) {
 		"grant_type": {"client_credentials"}, "scope": {".default"}, "client_id": {w.cfg.Tenants[0].Apps[0].AppID}, "client_secret": {w.cfg.Tenants[0].Apps[0].Secret},
 	})
 	w.must(404, "GET", "/users/fay@fabrikam.com", nil)
+}
+
+// A token for an application of the tenant is of the version that it asks for, and
+// carries what it exposes; a sealed one for Graph is good at Graph only.
+func TestTokensAreAsEntraGivesThem(t *testing.T) {
+	const api = "5a1e0000-4f6b-4c55-8f0e-c0a7050a00aa"
+	w := newWorld(t)
+	w.stop()
+	tenant := &w.cfg.Tenants[0]
+	tenant.Apps = append(tenant.Apps, App{AppID: api, DisplayName: "An API", Secret: "s", Exposes: []string{"BackupRestore-Restore.Read.All", "Other.Read"}})
+	it := &tenant.Apps[len(tenant.Apps)-1]
+	for _, version := range []int{0, 1, 2} {
+		it.TokenVersion = version
+		w.start()
+		for _, scope := range []string{api + "/.default", "api://" + api + "/.default"} {
+			text := w.signIn(string(tenant.ID), url.Values{"grant_type": {"client_credentials"}, "scope": {scope},
+				"client_id": {tenant.Apps[0].AppID}, "client_secret": {tenant.Apps[0].Secret}})
+			claims := jwt.MapClaims{}
+			if _, err := jwt.ParseWithClaims(text, claims, func(*jwt.Token) (any, error) { return &w.svc.key().key.PublicKey, nil }); err != nil {
+				t.Fatal(err)
+			}
+			issuer, audience, id, other := w.srv.URL+"/"+string(tenant.ID)+"/", "api://"+api, "appid", "azp"
+			if version == 2 {
+				issuer, audience, id, other = issuer+"v2.0", api, "azp", "appid"
+			}
+			got, _ := claims.GetAudience()
+			if claims["iss"] != issuer || !slices.Equal(got, []string{audience}) || claims[id] != tenant.Apps[0].AppID || claims[other] != nil {
+				t.Errorf("version %d, %s: %v", version, scope, claims)
+			}
+			if roles, _ := json.Marshal(claims["roles"]); string(roles) != `["BackupRestore-Restore.Read.All"]` {
+				t.Errorf("version %d: roles %s", version, roles)
+			}
+		}
+		if version < 2 {
+			w.stop()
+		}
+	}
+
+	w.faults.Set(func(o *Options) { o.SealGraph = true })
+	text := w.signIn(string(tenant.ID), url.Values{"grant_type": {"client_credentials"}, "scope": {"https://graph.microsoft.com/.default"},
+		"client_id": {tenant.Apps[0].AppID}, "client_secret": {tenant.Apps[0].Secret}})
+	token, err := jwt.Parse(text, func(*jwt.Token) (any, error) { return &w.svc.key().key.PublicKey, nil })
+	if !errors.Is(err, jwt.ErrTokenSignatureInvalid) || token.Header["nonce"] == nil {
+		t.Errorf("a sealed token: %v, with header %v", err, token.Header)
+	}
+	w.must(200, "GET", w.srv.URL+"/v1.0/users", nil, "Authorization", "Bearer "+text)
+	w.must(401, "GET", w.srv.URL+"/v1.0/users", nil, "Authorization", "Bearer "+text[:len(text)-8]+"AAAAAAAA")
 }

@@ -47,6 +47,10 @@ type Options struct {
 	// open by themselves. "retired": as from April 2027, content comes from Graph,
 	// and uploads and monitors want a token of their host.
 	PreAuth string `json:"preAuth,omitempty"`
+	// SealGraph is whether tokens for Graph are as Entra gives them, of version 1 and
+	// signed over another header than they bear, so that nobody but Graph can verify
+	// one.
+	SealGraph bool `json:"sealGraph,omitempty"`
 	// NoSecrets is whether SharePoint refuses the tokens that applications got for
 	// themselves by a secret rather than a certificate.
 	NoSecrets   bool `json:"noSecrets,omitempty"`

@@ -53,6 +53,13 @@ type App struct {
 	Public       bool     `json:"public,omitempty"`       // it may sign people in without a proof
 	DisplayName  string   `json:"displayName"`
 	Roles        []string `json:"roles"`
+	// Exposes are the permissions of an application that is an API of its own. Others
+	// that have them among their roles get them in tokens for it, and no more.
+	Exposes []string `json:"exposes,omitempty"`
+	// AppIDURI is its name as an API, api:// and its id by default.
+	AppIDURI string `json:"appIdUri,omitempty"`
+	// TokenVersion is of the tokens for it: 2, or 1 as Entra has it by default.
+	TokenVersion int `json:"requestedAccessTokenVersion,omitempty"`
 
 	foreign bool // it is another publisher's
 }
