@@ -35,8 +35,8 @@ const environment = `Environment:
                           needed where an application may not act for itself
   HOLDFAST_AUTHORITY      who gives tokens (default the server itself if it is on
                           this machine, else https://login.microsoftonline.com)
-  HOLDFAST_SCOPE          of the token (default https://graph.microsoft.com/.default)
-  HOLDFAST_GRAPH          where users are looked up by address (default HOLDFAST_URL/v1.0)
+  HOLDFAST_SCOPE          of the token (default: of the application that the server is)
+  HOLDFAST_GRAPH          where users are looked up by address (default Graph, or HOLDFAST_URL/v1.0)
   HOLDFAST_CA_FILE        certificates to trust besides the system's
   HOLDFAST_ALLOW_HTTP     1 allows plain HTTP to another machine
 `

@@ -53,9 +53,16 @@ type Config struct {
 	PageTokenKeyEnv  string `json:"pageTokenKeyEnv"`
 	// Tenants are protected, each through its own Graph endpoint. At least one.
 	Tenants []TenantConfig `json:"tenants"`
-	// Issuers are trusted to say who is calling. At least one.
+	// API is the application that this server is at Entra ID: whose permissions
+	// callers are granted, and for which they get tokens. From it follow Issuers and
+	// Audiences, unless they are given.
+	API *APIConfig `json:"api"`
+	// Issuers are trusted to say who is calling. Default, with API: Entra ID, for
+	// each tenant.
 	Issuers []IssuerConfig `json:"issuers"`
-	// Audiences are what a token may be meant for. Default: Microsoft Graph.
+	// Audiences are what a token may be meant for. Default: API; without it Microsoft
+	// Graph, whose tokens only a simulated tenant gives in a form that others than
+	// Graph can verify.
 	Audiences []string `json:"audiences"`
 	// Interval is how often a protected drive is backed up. Default: 10m.
 	Interval Duration `json:"interval"`
@@ -371,6 +378,12 @@ type TenantConfig struct {
 	Secret drive.Secret `json:"-"` // what is read from there
 }
 
+// APIConfig is the registration of this server as an application at Entra ID.
+type APIConfig struct {
+	ClientID string `json:"clientId"` // its application id
+	AppIDURI string `json:"appIdUri"` // default api:// and the id
+}
+
 // ConsoleConfig is the application that people sign in to the web pages with. Its
 // redirect address is /console/signed-in on the origin by which they call it.
 type ConsoleConfig struct {
@@ -483,6 +496,31 @@ func readPlace(path string) (p Place, err error) {
 	return p, errors.Join(wrong...)
 }
 
+// entraIssuers are the issuers of the tokens that Entra ID gives for a tenant: those
+// of version 2, and those of version 1 that an application gets which did not ask
+// for the other.
+func entraIssuers(t TenantConfig) []IssuerConfig {
+	keys := t.Authority + "/" + t.ID + "/discovery/v2.0/keys"
+	old := t.Authority + "/" + t.ID + "/"
+	if u, err := url.Parse(t.Authority); err == nil && microsoft(t.Authority) {
+		old = "https://sts.windows.net/" + t.ID + "/"
+		if strings.HasSuffix(u.Hostname(), ".cn") {
+			old = "https://sts.chinacloudapi.cn/" + t.ID + "/"
+		}
+	}
+	return []IssuerConfig{
+		{Issuer: t.Authority + "/" + t.ID + "/v2.0", JWKS: keys, Tenant: t.ID},
+		{Issuer: old, JWKS: keys, Tenant: t.ID},
+	}
+}
+
+// microsoft reports whether an address is one of Microsoft's for signing in.
+func microsoft(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && slices.ContainsFunc([]string{"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn", "login.chinacloudapi.cn", "sts.windows.net", "login.windows.net"},
+		func(host string) bool { return strings.EqualFold(u.Hostname(), host) })
+}
+
 // complete fills in what was left out, and reads the tenants' secrets. The
 // error names every field that is wrong, and what to do.
 func (c *Config) complete(dir string) error {
@@ -573,8 +611,24 @@ func (c *Config) complete(dir string) error {
 		}
 	}
 
+	if api := c.API; api != nil {
+		id, ok := backup.ParseGUID(api.ClientID)
+		if !ok {
+			say("api.clientId", "%q is not an application's id: give the GUID of the application that this server is at Entra ID; docs/entra.md says how to register it", api.ClientID)
+		}
+		api.ClientID = id
+		fill(&api.AppIDURI, "api://"+id)
+		if len(c.Audiences) == 0 { // of tokens of version 2, and of version 1
+			c.Audiences = []string{api.ClientID, api.AppIDURI}
+		}
+		if len(c.Issuers) == 0 {
+			for _, t := range c.Tenants {
+				c.Issuers = append(c.Issuers, entraIssuers(t)...)
+			}
+		}
+	}
 	if len(c.Issuers) == 0 {
-		say("issuers", "is empty: name at least one issuer whose tokens are accepted")
+		say("issuers", "is empty: name as api the application that this server is at Entra ID, see docs/entra.md, or at least one issuer whose tokens are accepted")
 	}
 	for i := range c.Issuers {
 		s, field := &c.Issuers[i], fmt.Sprintf("issuers[%d]", i)
@@ -592,6 +646,12 @@ func (c *Config) complete(dir string) error {
 	}
 	if len(c.Audiences) == 0 {
 		c.Audiences = defaultAudiences
+	}
+	for _, i := range c.Issuers {
+		if c.Audiences[0] == defaultAudiences[0] && microsoft(i.JWKS) {
+			say("audiences", "tokens for Microsoft Graph cannot be verified by anybody but Microsoft Graph, so that every caller would be refused: register this server as an application of its own, as docs/entra.md says, and name it as api")
+			break
+		}
 	}
 	if console := c.Console; console != nil {
 		place(&console.SecretFile)

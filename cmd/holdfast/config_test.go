@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -302,5 +303,37 @@ func TestVaultInAContainerIsConfigured(t *testing.T) {
 		if _, err := ReadConfig(writeConfig(t, azure(row.azure))); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v, want %q", name, err, row.want)
 		}
+	}
+}
+
+func TestReadConfigAtEntra(t *testing.T) {
+	at := func(change func(cfg map[string]any)) (Config, error) {
+		return ReadConfig(writeConfig(t, func(cfg map[string]any) {
+			cfg["tenants"] = []any{map[string]any{"id": exampleTenant, "clientId": "an app", "secretFile": "app.secret"}}
+			delete(cfg, "issuers")
+			change(cfg)
+		}))
+	}
+	const api = "5a1e0000-4f6b-4c55-8f0e-c0a7050a00aa"
+	cfg, err := at(func(cfg map[string]any) { cfg["api"] = map[string]any{"clientId": strings.ToUpper(api)} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := "https://login.microsoftonline.com/" + exampleTenant + "/discovery/v2.0/keys"
+	want := []IssuerConfig{
+		{"https://login.microsoftonline.com/" + exampleTenant + "/v2.0", keys, exampleTenant},
+		{"https://sts.windows.net/" + exampleTenant + "/", keys, exampleTenant},
+	}
+	if !slices.Equal(cfg.Issuers, want) || !slices.Equal(cfg.Audiences, []string{api, "api://" + api}) {
+		t.Errorf("issuers %+v, audiences %q", cfg.Issuers, cfg.Audiences)
+	}
+	_, err = at(func(cfg map[string]any) {
+		cfg["issuers"] = []any{map[string]any{"issuer": "https://sts.windows.net/" + exampleTenant + "/", "jwks": keys, "tenant": exampleTenant}}
+	})
+	if err == nil || !strings.Contains(err.Error(), "docs/entra.md") {
+		t.Errorf("with Graph's own tokens: %v", err)
+	}
+	if _, err = at(func(cfg map[string]any) { cfg["api"] = map[string]any{"clientId": "holdfast"} }); err == nil || !strings.Contains(err.Error(), "api.clientId") {
+		t.Errorf("with an application by name: %v", err)
 	}
 }

@@ -103,7 +103,7 @@ below 'A client of a running server' use it.`,
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newDev(), newTenant(), newServe(), newDemo(), newAudit(), newRetention(), newVaultCommand(), newCatalogCommand(), newVersion())
+	root.AddCommand(newDev(), newTenant(), newServe(), newSetup(), newDemo(), newAudit(), newRetention(), newVaultCommand(), newCatalogCommand(), newVersion())
 	addClientCommands(root)
 	return root
 }

@@ -154,6 +154,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		BaseURL:          cfg.PublicURL,
 		TrustedProxies:   cfg.TrustedProxies,
 		AuthorizationURI: cfg.Tenants[0].Authority + "/common/oauth2/v2.0/authorize",
+		Resource:         cfg.resource(),
 		RequestsPer10s:   cfg.RequestsPer10s,
 		Vault: func(ctx context.Context, t backup.TenantID) string {
 			if err := s.vaults.trouble(ctx, t); err != nil {
@@ -201,6 +202,14 @@ func (s *server) vaultDir(t backup.TenantID) string {
 		return ""
 	}
 	return filepath.Join(s.cfg.Vault.Dir, string(t))
+}
+
+// resource is the application that callers get tokens for, "" for Microsoft Graph.
+func (c *Config) resource() string {
+	if c.API == nil {
+		return ""
+	}
+	return c.API.ClientID
 }
 
 // browseRole returns the directory role that users need to browse backups, or

@@ -43,16 +43,19 @@ type Client struct {
 	cfg  Config
 	http *http.Client
 
-	mu      sync.Mutex
-	token   Secret
-	expires time.Time // zero: not known
+	mu     sync.Mutex
+	scope  string // what the server's tokens are asked for, once it is known
+	tokens map[string]token
+}
+
+// A token is good for what was asked for with one scope.
+type token struct {
+	text    Secret
+	expires time.Time
 }
 
 // New returns a client of the server that cfg names. It calls nobody yet.
 func New(cfg Config) (*Client, error) {
-	if cfg.Scope == "" {
-		cfg.Scope = defaultScope
-	}
 	if cfg.Graph == "" {
 		cfg.Graph = cfg.URL + "/v1.0"
 	}
@@ -71,7 +74,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Transport == nil {
 		cfg.Transport = transport
 	}
-	return &Client{cfg: cfg, token: cfg.Token, http: &http.Client{
+	return &Client{cfg: cfg, scope: cfg.Scope, tokens: map[string]token{}, http: &http.Client{
 		Transport: cfg.Transport,
 		// A redirected POST would be sent as something else, and a token to
 		// somebody else.
@@ -113,7 +116,7 @@ func (c *Client) Delete(ctx context.Context, path string) error {
 // Open asks for the bytes at path, the whole or, if part is not empty, the part
 // that the header Range says. The answer's body must be closed.
 func (c *Client) Open(ctx context.Context, path, part string) (*http.Response, error) {
-	token, err := c.signedIn(ctx)
+	token, err := c.signedIn(ctx, c.cfg.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -301,7 +304,7 @@ func (c *Client) send(ctx context.Context, method, address string, body, answer 
 	id := backup.NewID[string]()
 	renewed := false
 	for attempt := 1; ; attempt++ {
-		token, err := c.signedIn(ctx)
+		token, err := c.signedIn(ctx, address)
 		if err != nil {
 			return err
 		}
@@ -399,6 +402,7 @@ type Error struct {
 	Target        string
 	Details       []backup.Detail
 	RequestID     string
+	Resource      string // the application that tokens are to be for, where the refusal names it
 	RetryAfter    time.Duration
 }
 
@@ -427,6 +431,9 @@ func refusal(req *http.Request, res *http.Response, data []byte) *Error {
 		} else if at, err := http.ParseTime(after); err == nil {
 			e.RetryAfter = time.Until(at)
 		}
+	}
+	if _, rest, ok := strings.Cut(res.Header.Get("WWW-Authenticate"), `client_id="`); ok {
+		e.Resource, _, _ = strings.Cut(rest, `"`)
 	}
 	var envelope struct {
 		Error       json.RawMessage `json:"error"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,12 +31,13 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // DefaultURL is where holdfast dev listens unless told otherwise.
 const DefaultURL = "http://127.0.0.1:8365"
 
-const defaultScope = "https://graph.microsoft.com/.default"
+// graphScope asks for all that was granted on Graph.
+const graphScope = "https://graph.microsoft.com/.default"
 
 // A Config says which server to call, and as whom.
 type Config struct {
 	URL   string // origin of the API, such as https://backup.example.com
-	Graph string // where users are looked up by address; empty: below URL
+	Graph string // where users are looked up by address; empty: below URL. It gets tokens of its own.
 
 	Token Secret // good as it is; else the rest gets one
 
@@ -45,7 +47,7 @@ type Config struct {
 	ClientSecret Secret
 	User         string // the user to act for; empty: the application acts for itself
 	Password     Secret
-	Scope        string // empty: all that was granted on Graph
+	Scope        string // empty: all that was granted on the application that the server says it is
 
 	CA        []byte            // certificates in PEM form to trust besides the system's
 	Transport http.RoundTripper // what requests travel by; nil: HTTP that trusts CA
@@ -86,6 +88,9 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		if loopback(u) {
 			cfg.Authority = cfg.URL
 		}
+	}
+	if cfg.Graph == "" && strings.HasSuffix(cfg.Authority, "//login.microsoftonline.com") {
+		cfg.Graph = "https://graph.microsoft.com/v1.0"
 	}
 	for _, other := range []struct{ name, address string }{{"HOLDFAST_GRAPH", cfg.Graph}, {"HOLDFAST_AUTHORITY", cfg.Authority}} {
 		o, err := url.Parse(other.address)
@@ -147,20 +152,74 @@ func loopback(u *url.URL) bool {
 
 // SignIn gets a token, so that a failure to do so shows now.
 func (c *Client) SignIn(ctx context.Context) error {
-	_, err := c.signedIn(ctx)
+	_, err := c.signedIn(ctx, c.cfg.URL)
 	return err
 }
 
-// signedIn returns a token, and gets one first if there is none that is good
-// for another minute.
-func (c *Client) signedIn(ctx context.Context) (Secret, error) {
+// scopeFor returns what a token for an address is asked for. Which application the
+// server is, it says itself when it refuses a request without a token.
+func (c *Client) scopeFor(ctx context.Context, address string) (string, error) {
+	if c.cfg.Graph != c.cfg.URL+"/v1.0" && strings.HasPrefix(address, c.cfg.Graph) {
+		if u, err := url.Parse(c.cfg.Graph); err == nil && !loopback(u) {
+			return "https://" + u.Host + "/.default", nil
+		}
+		return graphScope, nil
+	}
+	if c.scope != "" {
+		return c.scope, nil
+	}
+	err := c.patiently(ctx, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.URL+Root, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("User-Agent", "holdfast")
+		return c.once(req, nil)
+	})
+	e, refused := errors.AsType[*Error](err)
+	switch {
+	case err != nil && !refused:
+		return "", err
+	case !refused || e.Status != http.StatusUnauthorized || e.Resource == "":
+		return graphScope, nil // it does not say
+	}
+	c.scope = e.Resource + "/.default"
+	return c.scope, nil
+}
+
+// patiently does a request that may be sent again until it is not put off.
+func (c *Client) patiently(ctx context.Context, do func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := do()
+		wait, again := putOff(err, attempt, true)
+		if !again || attempt == attempts {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// signedIn returns a token for a request to an address, and gets one first if there
+// is none that is good for another minute.
+func (c *Client) signedIn(ctx context.Context, address string) (Secret, error) {
+	if c.cfg.Token != "" {
+		return c.cfg.Token, nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.token != "" && (c.expires.IsZero() || time.Until(c.expires) > time.Minute) {
-		return c.token, nil
+	scope, err := c.scopeFor(ctx, address)
+	if err != nil {
+		return "", err
+	}
+	if t := c.tokens[scope]; t.text != "" && time.Until(t.expires) > time.Minute {
+		return t.text, nil
 	}
 	form := url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {c.cfg.ClientID}, "client_secret": {string(c.cfg.ClientSecret)}, "scope": {c.cfg.Scope},
+		"grant_type": {"client_credentials"}, "client_id": {c.cfg.ClientID}, "client_secret": {string(c.cfg.ClientSecret)}, "scope": {scope},
 	}
 	if c.cfg.User != "" {
 		form.Set("grant_type", "password")
@@ -171,47 +230,36 @@ func (c *Client) signedIn(ctx context.Context) (Secret, error) {
 		Token   Secret `json:"access_token"`
 		Expires int    `json:"expires_in"`
 	}
-	for attempt := 1; ; attempt++ {
+	err = c.patiently(ctx, func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.Authority+"/"+url.PathEscape(c.cfg.Tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
 		if err != nil {
-			return "", err
+			return err
 		}
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		err = c.once(req, &answer)
-		wait, again := putOff(err, attempt, true)
-		if again && attempt < attempts {
-			select {
-			case <-ctx.Done():
-				return "", context.Cause(ctx)
-			case <-time.After(wait):
-			}
-			continue
-		}
-		if e, ok := errors.AsType[*Error](err); ok {
-			return "", &SignInError{e}
-		}
-		if err != nil {
-			return "", err
-		}
-		if answer.Token == "" {
-			return "", fmt.Errorf("%s answered without a token; check HOLDFAST_AUTHORITY", c.cfg.Authority)
-		}
-		c.token, c.expires = answer.Token, time.Now().Add(time.Duration(answer.Expires)*time.Second)
-		return c.token, nil
+		return c.once(req, &answer)
+	})
+	if e, ok := errors.AsType[*Error](err); ok {
+		return "", &SignInError{e}
 	}
+	if err != nil {
+		return "", err
+	}
+	if answer.Token == "" {
+		return "", fmt.Errorf("%s answered without a token; check HOLDFAST_AUTHORITY", c.cfg.Authority)
+	}
+	c.tokens[scope] = token{answer.Token, time.Now().Add(time.Duration(answer.Expires) * time.Second)}
+	return answer.Token, nil
 }
 
 // forget drops a token that was refused, and reports whether another can be
 // got.
-func (c *Client) forget(token Secret) bool {
+func (c *Client) forget(refused Secret) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cfg.Token != "" {
 		return false
 	}
-	if c.token == token {
-		c.token = ""
-	}
+	maps.DeleteFunc(c.tokens, func(_ string, t token) bool { return t.text == refused })
 	return true
 }
 

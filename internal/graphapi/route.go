@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -211,7 +212,7 @@ func (s *Server) admit(x *exchange) error {
 	}
 	// A personal account is of no tenant that could be served; May refuses it.
 	if x.caller.Tenant != identity.PersonalTenant && s.cfg.Tenants != nil && !s.cfg.Tenants(x.tenant()) {
-		return s.refuseToken(x, true)
+		return s.refuseToken(x, identity.ErrToken)
 	}
 	if x.route.access == anyToken { // each of its requests is asked and counted by itself
 		return nil
@@ -235,21 +236,27 @@ func (s *Server) authenticate(x *exchange) error {
 	scheme, token, _ := strings.Cut(strings.TrimSpace(x.r.Header.Get("Authorization")), " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return s.refuseToken(x, false)
+		return s.refuseToken(x, nil)
 	}
 	caller, err := s.cfg.Verifier.Verify(x.ctx(), token)
 	if err != nil {
 		s.log.DebugContext(x.ctx(), "token refused", "request_id", x.id, "err", err)
-		return s.refuseToken(x, true)
+		return s.refuseToken(x, err)
 	}
 	x.caller = caller
 	return nil
 }
 
-func (s *Server) refuseToken(x *exchange, given bool) error {
-	challenge := `Bearer realm="", authorization_uri="` + s.cfg.AuthorizationURI + `", client_id="00000003-0000-0000-c000-000000000000"`
+// refuseToken refuses a request for what is wrong with its token; nil is that it has
+// none.
+func (s *Server) refuseToken(x *exchange, wrong error) error {
+	challenge := `Bearer realm="", authorization_uri="` + s.cfg.AuthorizationURI + `", client_id="` + s.cfg.Resource + `"`
 	message := "The request has no access token. Send the header Authorization: Bearer with one."
-	if given {
+	switch {
+	case errors.Is(wrong, identity.ErrGraphToken):
+		challenge += `, error="invalid_token"`
+		message = "The access token is one for Microsoft Graph, which nobody but Microsoft Graph can verify. Get one for this server instead: ask for the scope " + s.cfg.Resource + "/.default."
+	case wrong != nil:
 		challenge += `, error="invalid_token"`
 		message = "The access token is not valid here: it is malformed, expired, or of another issuer, audience or tenant. Get a new one."
 	}

@@ -58,6 +58,9 @@ type Config struct {
 	// AuthorizationURI is where a client that was refused is told to get a token.
 	// Empty: Entra's common endpoint.
 	AuthorizationURI string
+	// Resource is the id of the application that this API is, for which tokens are
+	// asked with the scope "{id}/.default". Default: Microsoft Graph's.
+	Resource string
 
 	// RestoreSearchLimit is how many points one search returns. 0: 5, as
 	// Microsoft's.
@@ -105,6 +108,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.RestoreSearchLimit == 0 {
 		cfg.RestoreSearchLimit = 5
+	}
+	if cfg.Resource == "" {
+		cfg.Resource = identity.GraphAppID
 	}
 	if cfg.AuthorizationURI == "" {
 		cfg.AuthorizationURI = "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"

@@ -49,6 +49,18 @@ type Config struct {
 // ErrToken is what every refused token's error is.
 var ErrToken = errors.New("the access token is not valid")
 
+// ErrGraphToken is the error of a token that Microsoft Graph alone can verify: Entra
+// signs it over another header than the one that it bears.
+var ErrGraphToken = fmt.Errorf("%w: it is one for Microsoft Graph, which nobody else can verify", ErrToken)
+
+// GraphAppID is the id of Microsoft Graph as an application.
+const GraphAppID = "00000003-0000-0000-c000-000000000000"
+
+// graphAudiences are what tokens for Graph name as their audience, in all clouds.
+var graphAudiences = []string{
+	GraphAppID, "https://graph.microsoft.com", "https://graph.microsoft.us", "https://dod-graph.microsoft.us", "https://microsoftgraph.chinacloudapi.cn",
+}
+
 // A Verifier tells who a token speaks for. It is safe for concurrent use.
 type Verifier struct {
 	issuers   []issuer
@@ -136,6 +148,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 		if _, critical := t.Header["crit"]; critical {
 			return nil, errors.New("it has critical headers")
 		}
+		if _, sealed := t.Header["nonce"]; sealed || !v.accepts(c.Audience) && among(c.Audience, graphAudiences) {
+			return nil, ErrGraphToken
+		}
 		i, err := v.issuer(c)
 		if err != nil {
 			return nil, err
@@ -144,12 +159,13 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 		fresh = lately
 		return key, err
 	})
+	if errors.Is(err, ErrGraphToken) {
+		return Caller{}, ErrGraphToken
+	}
 	if err != nil || !t.Valid {
 		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	if !slices.ContainsFunc(c.Audience, func(a string) bool {
-		return slices.Contains(v.audiences, strings.TrimSuffix(a, "/"))
-	}) {
+	if !v.accepts(c.Audience) {
 		return Caller{}, fmt.Errorf("%w: it is meant for another audience", ErrToken)
 	}
 	caller, err := c.caller()
@@ -160,6 +176,14 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 		v.remember(hash, now, caller, c)
 	}
 	return caller, nil
+}
+
+// accepts reports whether a token of an audience is meant for us.
+func (v *Verifier) accepts(audience jwt.ClaimStrings) bool { return among(audience, v.audiences) }
+
+// among reports whether any of an audience is one of those known.
+func among(audience jwt.ClaimStrings, known []string) bool {
+	return slices.ContainsFunc(audience, func(a string) bool { return slices.Contains(known, strings.TrimSuffix(a, "/")) })
 }
 
 // issuer returns the trusted issuer of a token, by its claims, which are not

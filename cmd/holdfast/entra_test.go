@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/client"
+	"holdfast/internal/simtenant"
+)
+
+// A server at a directory that gives tokens as Entra ID does: it is an application
+// of its own, clients learn from it for which, and who comes with a token for Graph
+// is told what to do.
+func TestServeAtEntra(t *testing.T) {
+	const api = "5a1e0000-4f6b-4c55-8f0e-c0a7050a00aa"
+	for name, version := range map[string]int{"version 2": 2, "version 1": 0} {
+		t.Run(name, func(t *testing.T) {
+			tenants := simtenant.Sample()
+			tenant := &tenants[0]
+			app := tenant.Apps[0]
+			tenant.Apps = append(tenant.Apps, simtenant.App{AppID: api, DisplayName: "Holdfast", Secret: "its own", TokenVersion: version,
+				Exposes: []string{"BackupRestore-Configuration.Read.All", "BackupRestore-Configuration.ReadWrite.All", "BackupRestore-Restore.Read.All"}})
+			dir, faults := t.TempDir(), new(simtenant.Faults)
+			faults.Set(func(o *simtenant.Options) { o.SealGraph = true })
+			sim, err := simtenant.New(simtenant.Config{State: filepath.Join(dir, "sim"), Drives: filepath.Join(dir, "drives"), Tenants: tenants, Faults: faults, Log: testLog(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			entra := httptest.NewServer(sim.Handler())
+			t.Cleanup(func() {
+				entra.Close()
+				if err := sim.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			t.Setenv("HOLDFAST_TEST_APP", app.Secret)
+			cfg, err := ReadConfig(writeConfig(t, func(cfg map[string]any) {
+				cfg["listen"], cfg["api"] = "127.0.0.1:0", map[string]any{"clientId": api}
+				cfg["tenants"] = []any{map[string]any{
+					"id": string(tenant.ID), "graph": entra.URL + "/v1.0", "authority": entra.URL, "clientId": app.AppID, "secretEnv": "HOLDFAST_TEST_APP",
+				}}
+				delete(cfg, "issuers")
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			said, ended := make(lineWriter, 8), make(chan error, 1)
+			go func() { ended <- runServe(ctx, cfg, said, testLog(t)) }()
+			t.Cleanup(func() {
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+			var origin string
+			select {
+			case line := <-said:
+				origin = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "Holdfast listens on "), client.Root)
+			case <-time.After(time.Minute):
+				t.Fatal("the server does not start")
+			}
+
+			as := client.Config{URL: origin, Authority: entra.URL, Graph: entra.URL + "/v1.0", Tenant: string(tenant.ID), ClientID: app.AppID, ClientSecret: client.Secret(app.Secret)}
+			c, err := client.New(as)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Get(ctx, "/protectionPolicies", nil); err != nil {
+				t.Errorf("a client that asks the server for which application: %v", err)
+			}
+			if id, ok, err := c.User(ctx, tenant.Users[0].UserPrincipalName); err != nil || !ok || id != tenant.Users[0].ID {
+				t.Errorf("the same client looks a user up at Graph: %q, %v", id, err)
+			}
+			// Its token carries what the application exposes, and nothing of Graph's.
+			err = c.Ask(ctx, "/restorePoints/search", map[string]any{}, nil)
+			if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Status != http.StatusForbidden {
+				t.Errorf("with a permission that was granted on Graph only: %v", err)
+			}
+
+			as.Scope = "https://graph.microsoft.com/.default"
+			if c, err = client.New(as); err != nil {
+				t.Fatal(err)
+			}
+			err = c.Get(ctx, "/protectionPolicies", nil)
+			if refused, ok := errors.AsType[*client.Error](err); !ok || refused.Status != http.StatusUnauthorized || refused.Resource != api ||
+				!strings.Contains(refused.Message, "nobody but Microsoft Graph can verify") || !strings.Contains(refused.Message, api+"/.default") {
+				t.Errorf("with a token for Graph: %v", err)
+			}
+		})
+	}
+}
