@@ -72,7 +72,16 @@ func (s *Service) bin(p place) ([]binned, error) {
 
 // recycle moves an item to the recycle bin, where a person finds it under its
 // owner, the time and its name.
+//
+// What is made up from a seed is written to disk for that, unless there is much of
+// it: then it is gone.
 func (s *Service) recycle(d *drive, it *item) error {
+	if it.made > 0 {
+		if !d.realiseAll(it) {
+			d.drop(it)
+			return nil
+		}
+	}
 	bin := path.Join(recycleBin, d.place.folder(), s.clock().UTC().Format(binTime)+"-"+it.id)
 	if err := s.root.MkdirAll(bin, 0o755); err != nil {
 		return onDisk(fmt.Errorf("make recycle bin: %w", err))
@@ -118,6 +127,9 @@ func (s *Service) unbin(ctx context.Context, d *drive, b binned, parent *item, n
 		return nil, noItem()
 	}
 	if err := d.allows(parent, name, st.kind, st.size); err != nil {
+		return nil, err
+	}
+	if err := d.realise(parent); err != nil {
 		return nil, err
 	}
 	to, err := d.openFolder(parent.path())
@@ -187,7 +199,27 @@ func (d *drive) revive(was, parent *item, name string, st stat, dead map[string]
 			d.revive(dead[it.id][below], it, below, st, dead)
 		}
 	}
+	for name, below := range dead[it.id] {
+		if below.made > 0 && it.children[name] == nil { // in a real folder, and not on disk
+			d.reviveMade(below, it, dead)
+		}
+	}
 	return it
+}
+
+// reviveMade has what was made live again in a folder.
+func (d *drive) reviveMade(it, parent *item, dead map[string]map[string]*item) {
+	it.gone, it.binned, it.from = false, false, ""
+	d.dead--
+	it.etag++
+	if it.kind == isFolder {
+		it.size, it.children = 0, map[string]*item{}
+	}
+	d.attach(it, parent, it.name)
+	d.touch(it)
+	for _, below := range dead[it.id] {
+		d.reviveMade(below, it, dead)
+	}
 }
 
 // restoreItem takes an item out of the recycle bin: to where it was, or to where

@@ -135,6 +135,9 @@ func (d *drive) makeFolder(ctx context.Context, parent *item, name string, how b
 			if err := d.allows(parent, name, isFolder, 0); err != nil {
 				return nil, false, err
 			}
+			if err := d.realise(parent); err != nil {
+				return nil, false, err
+			}
 			err := d.top.Mkdir(path.Join(parent.path(), name), 0o777)
 			if errors.Is(err, fs.ErrExist) {
 				d.scanned = time.Time{}
@@ -215,6 +218,9 @@ func (d *drive) setTimes(it *item, times fileTimes) error {
 	if times.Modified != nil && it.kind == isFolder && !it.kept {
 		it.kept = true
 		d.write(it)
+	}
+	if times.Modified != nil && momentOf(*times.Modified) != it.mtime && it.made > 0 {
+		it.mtime, changed = momentOf(*times.Modified), true
 	}
 	if times.Modified != nil && momentOf(*times.Modified) != it.mtime {
 		if err := d.setTime(it, *times.Modified); err != nil {
@@ -341,6 +347,16 @@ func (s *Service) patchItem(r *request, p place, t target) error {
 	})
 }
 
+// rehang takes down that an item has another place or name.
+func (d *drive) rehang(it, parent *item, name string) {
+	old := it.parent
+	d.detach(it)
+	d.attach(it, parent, name)
+	it.etag++
+	d.touch(it)
+	d.touch(old)
+}
+
 // move gives an item another place or name.
 func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name string, how behaviour) error {
 	wanted := name
@@ -364,6 +380,13 @@ func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name str
 			return nameTaken()
 		}
 		if err := d.allows(parent, name, it.kind, 0); err != nil {
+			return err
+		}
+		if it.made > 0 {
+			d.rehang(it, parent, name)
+			return nil
+		}
+		if err := d.realise(parent); err != nil {
 			return err
 		}
 		from, err := d.openFolder(it.parent.path())
@@ -390,11 +413,7 @@ func (s *Service) move(ctx context.Context, d *drive, it, parent *item, name str
 			return onDisk(err)
 		}
 		old := it.parent
-		d.detach(it)
-		d.attach(it, parent, name)
-		it.etag++
-		d.touch(it)
-		d.touch(old)
+		d.rehang(it, parent, name)
 		if st, err := d.statSelf(it); err == nil && st.kind == it.kind {
 			if st.mtime != it.mtime || st.size != it.size {
 				d.look(it, st)
@@ -589,6 +608,9 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 				return nil, false, onDisk(err)
 			}
 		}
+		if err := d.realise(parent); err != nil {
+			return nil, false, err
+		}
 		dir, err := d.openFolder(parent.path())
 		if err != nil {
 			return nil, false, onDisk(err)
@@ -618,6 +640,7 @@ func (s *Service) put(ctx context.Context, d *drive, u wish, up staged) (it *ite
 			it = d.create(parent, name, st)
 		} else {
 			it.etag++
+			it.made = 0
 			d.touch(it)
 			it.stale = true // already told: know need not tell again
 			grow(it, st.size-it.size)

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -109,8 +110,30 @@ func (s *Service) certified(who caller) error {
 	return nil
 }
 
+// content is a file's bytes.
+type content interface {
+	io.ReadSeeker
+	io.Closer
+}
+
+// openContent opens a file for reading.
+func (d *drive) openContent(it *item) (content, error) {
+	if it.made > 0 {
+		return it.madeContent(), nil
+	}
+	f, err := d.top.OpenFile(it.path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := statOf(f); err != nil || st.kind != isFile { // something else is in its place by now
+		f.Close()
+		return nil, fs.ErrNotExist
+	}
+	return f, nil
+}
+
 // contentOf opens a file for reading, together with what is known of it.
-func (d *drive) contentOf(ctx context.Context, t target) (f *os.File, it item, err error) {
+func (d *drive) contentOf(ctx context.Context, t target) (f content, it item, err error) {
 	found, err := d.find(ctx, t)
 	if err != nil {
 		return nil, it, err
@@ -118,7 +141,7 @@ func (d *drive) contentOf(ctx context.Context, t target) (f *os.File, it item, e
 	if found.kind != isFile {
 		return nil, it, badRequest("A folder has no content: the item is not a file.")
 	}
-	f, err = d.top.OpenFile(found.path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err = d.openContent(found)
 	switch {
 	case vanished(err):
 		return nil, it, noItem()
@@ -126,10 +149,6 @@ func (d *drive) contentOf(ctx context.Context, t target) (f *os.File, it item, e
 		return nil, it, fail(http.StatusForbidden, "accessDenied", "The file cannot be read: its permissions do not allow it.")
 	case err != nil:
 		return nil, it, onDisk(fmt.Errorf("open file: %w", err))
-	}
-	if st, err := statOf(f); err != nil || st.kind != isFile { // something else is in its place by now
-		f.Close()
-		return nil, it, noItem()
 	}
 	return f, *found, nil
 }
@@ -145,7 +164,7 @@ func (s *Service) streamContent(r *request, p place, t target) error {
 }
 
 func (s *Service) serveContent(r *request, p place, t target, stream bool) error {
-	var f *os.File
+	var f content
 	var it item
 	err := s.with(p, func(d *drive) (err error) {
 		f, it, err = d.contentOf(r.Context(), t)
@@ -169,7 +188,7 @@ func (s *Service) serveContent(r *request, p place, t target, stream bool) error
 }
 
 // send writes a file's bytes, or the range that was asked for.
-func (s *Service) send(w http.ResponseWriter, r *http.Request, f *os.File, it *item) {
+func (s *Service) send(w http.ResponseWriter, r *http.Request, f io.ReadSeeker, it *item) {
 	w.Header().Set("Content-Type", mimeType(it.name))
 	w.Header().Set("ETag", it.eTag())
 	w.Header().Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape(it.name))
@@ -203,7 +222,7 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var f *os.File
+	var f content
 	var it item
 	err = s.with(p, func(d *drive) (err error) {
 		if old == "" {

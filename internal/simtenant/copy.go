@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"holdfast/internal/backup"
@@ -45,7 +43,7 @@ type node struct {
 func (d *drive) collect(ctx context.Context, it *item) (node, error) {
 	n := node{name: it.name}
 	if it.kind == isFile {
-		f, err := d.top.OpenFile(it.path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		f, err := d.openContent(it)
 		if err != nil {
 			return n, onDisk(err)
 		}

@@ -49,6 +49,9 @@ type item struct {
 	sharing  *sharing  // nil where it is as the folder above
 	versions []version // of a file, the oldest first
 	holder   string    // of a file: who has checked it out; see caller.key
+	made     int32     // of a population: how often its content was made; 0 is a real one. See Population
+	native   bool      // it was there at the population's beginning
+	pristine bool      // and is as it was: the journal need not know
 	gone     bool      // a tombstone
 	binned   bool      // of a tombstone: the item is in the recycle bin
 	from     string    // the parent's id, of a tombstone, and while a journal is read
@@ -242,6 +245,7 @@ func (d *drive) touch(it *item) {
 
 // write has it written to the journal at the end of the request.
 func (d *drive) write(it *item) {
+	it.pristine = false
 	if !it.dirty {
 		it.dirty = true
 		d.dirty = append(d.dirty, it)
@@ -401,6 +405,10 @@ func (r *reading) run(ctx context.Context, top *os.Root, buf []byte) {
 
 func (r *reading) once(ctx context.Context, top *os.Root, buf []byte) {
 	r.began = time.Now()
+	if r.it.made > 0 {
+		r.hash = r.it.madeHash()
+		return
+	}
 	// Without O_NONBLOCK, a pipe put in the file's place would hold us up.
 	f, err := top.OpenFile(r.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -444,6 +452,10 @@ func (r *reading) once(ctx context.Context, top *os.Root, buf []byte) {
 // learn takes down what a reading found.
 func (d *drive) learn(r *reading) error {
 	it := r.it
+	if it.made > 0 && r.err == nil {
+		it.hash, it.stale = r.hash, false // which anybody can compute again
+		return nil
+	}
 	switch {
 	case errors.Is(r.err, context.Canceled), errors.Is(r.err, context.DeadlineExceeded):
 		it.unsure = true

@@ -338,15 +338,19 @@ func (d *drive) spelt(ctx context.Context, folder *item, name string) (*item, er
 	return known, nil
 }
 
-func (d *drive) statChild(folder *item, name string) (stat, error) {
+// statChild looks at a name in a folder. Of what was made and is not on disk, it is
+// what was made.
+func (d *drive) statChild(folder *item, name string) (st stat, err error) {
 	dir, err := d.openFolder(folder.path())
-	if err != nil {
-		return stat{}, err
+	if err == nil {
+		defer dir.Close()
+		st, err = statAt(dir, name)
 	}
-	defer dir.Close()
-	st, err := statAt(dir, name)
 	if tooLong(err) {
 		return st, fs.ErrNotExist
+	}
+	if known := folder.children[name]; known != nil && known.made > 0 && vanished(err) {
+		return known.unreal(), nil
 	}
 	return st, err
 }
@@ -504,6 +508,9 @@ func (d *drive) recheck(ctx context.Context, folder *item, children []*item) (ag
 		return false, nil
 	}
 	dir, err := d.openFolder(folder.path())
+	if folder.made > 0 && vanished(err) {
+		return false, nil
+	}
 	if err != nil {
 		return true, d.scan(ctx)
 	}
@@ -511,6 +518,9 @@ func (d *drive) recheck(ctx context.Context, folder *item, children []*item) (ag
 	var unsure []*item
 	for _, it := range children {
 		st, err := statAt(dir, it.name)
+		if it.made > 0 && vanished(err) {
+			continue
+		}
 		if err != nil || st.kind != it.kind || st.kind == isFolder && (st.mtime != it.mtime || it.unsure) {
 			return true, d.scan(ctx)
 		}

@@ -59,6 +59,7 @@ type record struct {
 	Versions []version `json:"y,omitempty"`
 	Holder   string    `json:"r,omitempty"`
 	Binned   bool      `json:"j,omitempty"`
+	Made     int32     `json:"gn,omitempty"`
 }
 
 func (d *drive) journalPath() string {
@@ -116,6 +117,10 @@ func (d *drive) begin() error {
 	d.items = map[string]*item{}
 	d.root = d.create(nil, "", st)
 	d.root.name = "root"
+	if err := d.beginMade(); err != nil {
+		d.unload()
+		return err
+	}
 	if err := d.compact(); err != nil {
 		d.unload()
 		return err
@@ -144,6 +149,7 @@ func (d *drive) replay(data []byte) (good int, err error) {
 		return 0, fmt.Errorf("header: version %d is not known", h.Version)
 	}
 	d.generation, d.seq, d.floor = h.Generation, h.Seq, h.Floor
+	d.populate()
 	good += len(first) + 1
 	for l := line(); l != nil; l = line() {
 		var rec record
@@ -153,7 +159,11 @@ func (d *drive) replay(data []byte) (good int, err error) {
 			}
 			return 0, fmt.Errorf("line %d: %w", d.lines+2, err)
 		}
-		d.items[rec.ID] = rec.item()
+		it := rec.item()
+		if was := d.items[rec.ID]; was != nil {
+			it.native = was.native
+		}
+		d.items[rec.ID] = it
 		d.seq = max(d.seq, rec.Seq)
 		good += len(l) + 1
 		d.lines++
@@ -161,6 +171,11 @@ func (d *drive) replay(data []byte) (good int, err error) {
 	// If the machine crashed, the journal's end may be lost. What is found anew
 	// must not look, to a cursor from before, like what it has seen.
 	d.seq += 1 << 20
+	return good, d.link()
+}
+
+// link puts items that name the folder that they are in where they belong.
+func (d *drive) link() error {
 	d.log = make([]change, 0, len(d.items))
 	for _, it := range d.items {
 		d.log = append(d.log, change{it.seq, it})
@@ -169,13 +184,13 @@ func (d *drive) replay(data []byte) (good int, err error) {
 			d.dead++
 		case it.from != "":
 		case d.root != nil || it.kind != isFolder:
-			return 0, errors.New("there are two roots")
+			return errors.New("there are two roots")
 		default:
 			d.root = it
 		}
 	}
 	if d.root == nil {
-		return 0, errors.New("there is no root")
+		return errors.New("there is no root")
 	}
 	slices.SortFunc(d.log, func(a, b change) int { return cmp.Compare(a.seq, b.seq) })
 	for _, c := range d.log {
@@ -200,7 +215,7 @@ func (d *drive) replay(data []byte) (good int, err error) {
 			d.touch(it)
 		}
 	}
-	return good, nil
+	return nil
 }
 
 // weigh sums up sizes from below, and marks what it meets.
@@ -217,7 +232,7 @@ func (rec record) item() *item {
 		id: rec.ID, from: rec.Parent, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
 		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
 		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied, kept: rec.Kept,
-		sharing: rec.Sharing, versions: rec.Versions, holder: rec.Holder,
+		sharing: rec.Sharing, versions: rec.Versions, holder: rec.Holder, made: rec.Made,
 	}
 	copy(it.strong[:], rec.Strong)
 	switch rec.Kind {
@@ -249,7 +264,7 @@ func (d *drive) record(it *item) record {
 	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
 	rec.ETag, rec.CTag, rec.Kept, rec.Sharing, rec.Versions = it.etag, it.ctag, it.kept, it.sharing, it.versions
-	rec.Holder = it.holder
+	rec.Holder, rec.Made = it.holder, it.made
 	if it.gone {
 		rec.Size = it.size // of a folder too: what was in it is no longer counted up
 	}
@@ -332,6 +347,7 @@ func (rec record) line(b []byte) []byte {
 	seldom("y", rec.Versions, len(rec.Versions) > 0)
 	text("r", rec.Holder)
 	is("j", rec.Binned)
+	number("gn", int64(rec.Made))
 	return append(b, '}', '\n')
 }
 
@@ -379,12 +395,12 @@ func (d *drive) compact() error {
 	if most := max(keepTombstones, len(d.items)-d.dead); d.dead > most {
 		var dead []*item
 		for _, it := range d.items {
-			if it.gone {
+			if it.gone && !it.native { // else it would be made again
 				dead = append(dead, it)
 			}
 		}
 		slices.SortFunc(dead, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
-		for _, it := range dead[:len(dead)-most/2] {
+		for _, it := range dead[:max(0, len(dead)-most/2)] {
 			d.floor = max(d.floor, it.seq)
 			delete(d.items, it.id)
 			d.dropVersions(it)
@@ -402,11 +418,16 @@ func (d *drive) compact() error {
 	w := bufio.NewWriterSize(f, 1<<20)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
+	lines := 0
 	err = enc.Encode(header{journalVersion, d.generation, d.seq, d.floor})
 	for _, c := range d.log {
 		if err != nil {
 			break
 		}
+		if c.it.pristine {
+			continue
+		}
+		lines++
 		_, err = w.Write(d.record(c.it).line(w.AvailableBuffer()))
 	}
 	if err == nil {
@@ -419,7 +440,7 @@ func (d *drive) compact() error {
 		return errors.Join(fmt.Errorf("write journal anew: %w", err), f.Close())
 	}
 	d.close()
-	d.journal, d.lines = f, len(d.log)
+	d.journal, d.lines = f, lines
 	for _, it := range d.dirty {
 		it.dirty = false
 	}

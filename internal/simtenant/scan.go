@@ -157,7 +157,7 @@ func (sc *scan) list(folder *item) error {
 	if err := sc.ctx.Err(); err != nil {
 		return err
 	}
-	if folder.adrift() {
+	if folder.adrift() || folder.made > 0 {
 		return nil
 	}
 	where := folder.path()
@@ -238,7 +238,7 @@ func (sc *scan) list(folder *item) error {
 	}
 	if seen < len(folder.children) {
 		for _, child := range folder.children {
-			if child.mark != serial {
+			if child.mark != serial && child.made == 0 {
 				sc.lose(child)
 			}
 		}
@@ -250,6 +250,10 @@ func (sc *scan) list(folder *item) error {
 // reports whether the content may have changed without any visible sign, and so
 // must be read.
 func (d *drive) look(it *item, st stat) bool {
+	if it.made > 0 && st.inode != (inode{}) { // another program put one in its place
+		it.made = 0
+		d.write(it)
+	}
 	if it.kind == isFolder {
 		if it.inode != st.inode {
 			it.inode = st.inode
@@ -307,7 +311,7 @@ func (sc *scan) makeIndex() {
 	}
 	sc.index = make(map[inode]*item, len(sc.d.items))
 	for _, it := range sc.d.items {
-		if !it.gone && it != sc.d.root {
+		if !it.gone && it != sc.d.root && it.made == 0 {
 			if other := sc.index[it.inode]; other == nil || it.adrift() && !other.adrift() {
 				sc.index[it.inode] = it
 			}
@@ -408,6 +412,9 @@ func (d *drive) peek(ctx context.Context, it *item, inside bool) error {
 	st, err := d.statSelf(it)
 	if err != nil || st.kind != it.kind {
 		return d.scan(ctx)
+	}
+	if it.made > 0 && st.inode == (inode{}) {
+		return nil // as it was made
 	}
 	if it.kind == isFolder {
 		it.unsure = it.unsure || st.mtime != it.mtime || d.scanned.IsZero()

@@ -44,8 +44,11 @@ type Config struct {
 	Tenants []Tenant     // required
 	Issuer  string       // origin that tokens name as their issuer; default: that of the request
 	Log     *slog.Logger // default: none
-	Clock   backup.Clock // for tokens, sessions and what was noticed when; default: the real one
-	Faults  *Faults      // what goes wrong on purpose; default: nothing
+	// Population makes up the drives of the first tenant's users, which have to be
+	// its own; default: drives hold what is in their folders.
+	Population *Population
+	Clock      backup.Clock // for tokens, sessions and what was noticed when; default: the real one
+	Faults     *Faults      // what goes wrong on purpose; default: nothing
 }
 
 // A Service is the simulated tenants of one Config. Its Handler may be called
@@ -80,6 +83,10 @@ type Service struct {
 	signIns  signIns
 	subs     subscriptions
 
+	populated map[string]int // the population's users by folder: which of them each is
+	churning  sync.Mutex
+	churned   int64 // how often the population was changed
+
 	mailRoot   *os.Root        // Config.Mail; nil without
 	mailboxes  map[string]site // by the mailbox's GUID
 	mailLimits mailLimits
@@ -94,6 +101,15 @@ func New(cfg Config) (*Service, error) {
 	if err := validate(cfg.Tenants); err != nil {
 		return nil, err
 	}
+	populated := map[string]int{}
+	if p := cfg.Population; p != nil {
+		if err := p.Check(); err != nil {
+			return nil, fmt.Errorf("population: %w", err)
+		}
+		for i, u := range cfg.Tenants[0].Users {
+			populated[u.UserPrincipalName] = i
+		}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -106,7 +122,7 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{
 		cfg: cfg, log: cfg.Log, time: &movable{real: cfg.Clock}, faults: cfg.Faults,
 		tenants: map[string]*tenant{}, sites: map[string]site{}, folders: map[string]site{},
-		drives: map[string]*drive{}, known: map[string]place{},
+		drives: map[string]*drive{}, known: map[string]place{}, populated: populated,
 		uploads: uploads{byID: map[string]*upload{}}, monitors: monitors{byID: map[string]*monitor{}}, keepItems: keepItems, mailboxes: map[string]site{},
 	}
 	s.clock = s.time.now

@@ -10,7 +10,6 @@ import (
 	_ "image/png"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -77,8 +76,8 @@ func (s *Service) thumbnailAddress(r *request, p place, it *item, size string) s
 }
 
 // ofPicture runs fn on a file that is open.
-func (s *Service) ofPicture(ctx context.Context, p place, t target, fn func(f *os.File, it *item) error) error {
-	var f *os.File
+func (s *Service) ofPicture(ctx context.Context, p place, t target, fn func(f io.ReadSeeker, it *item) error) error {
+	var f content
 	var it item
 	err := s.with(p, func(d *drive) (err error) {
 		f, it, err = d.contentOf(ctx, t)
@@ -92,7 +91,7 @@ func (s *Service) ofPicture(ctx context.Context, p place, t target, fn func(f *o
 }
 
 // thumbnailSet describes the thumbnails of a file in the named sizes.
-func (s *Service) thumbnailSet(r *request, p place, f *os.File, it *item, sizes []string) (object, error) {
+func (s *Service) thumbnailSet(r *request, p place, f io.ReadSeeker, it *item, sizes []string) (object, error) {
 	w, h, _ := shape(f, it.size)
 	set := object{"id": "0"}
 	for _, size := range sizes {
@@ -123,7 +122,7 @@ func sizesAsked(r *request) []string {
 
 func (s *Service) listThumbnails(r *request, p place, t target) error {
 	list := []any{}
-	err := s.ofPicture(r.Context(), p, t, func(f *os.File, it *item) error {
+	err := s.ofPicture(r.Context(), p, t, func(f io.ReadSeeker, it *item) error {
 		set, err := s.thumbnailSet(r, p, f, it, sizesAsked(r))
 		list = append(list, set)
 		return err
@@ -145,7 +144,7 @@ func (s *Service) getThumbnailSet(r *request, p place, t target) error {
 	if err := onlySet(r); err != nil {
 		return err
 	}
-	return s.ofPicture(r.Context(), p, t, func(f *os.File, it *item) error {
+	return s.ofPicture(r.Context(), p, t, func(f io.ReadSeeker, it *item) error {
 		set, err := s.thumbnailSet(r, p, f, it, sizesAsked(r))
 		if err != nil {
 			return err
@@ -159,7 +158,7 @@ func (s *Service) getThumbnail(r *request, p place, t target) error {
 		return err
 	}
 	size := r.vars["size"]
-	return s.ofPicture(r.Context(), p, t, func(f *os.File, it *item) error {
+	return s.ofPicture(r.Context(), p, t, func(f io.ReadSeeker, it *item) error {
 		set, err := s.thumbnailSet(r, p, f, it, []string{size})
 		if err != nil {
 			return err
@@ -173,7 +172,7 @@ func (s *Service) getThumbnailContent(r *request, p place, t target) error {
 		return err
 	}
 	size := r.vars["size"]
-	return s.ofPicture(r.Context(), p, t, func(f *os.File, it *item) error {
+	return s.ofPicture(r.Context(), p, t, func(f io.ReadSeeker, it *item) error {
 		if !s.faults.options().retired() {
 			if _, _, err := thumbnailSize(size); err != nil {
 				return err
@@ -208,12 +207,12 @@ func (s *Service) thumbnail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.ofPicture(r.Context(), p, target{id: parts[1]}, func(f *os.File, it *item) error {
+	return s.ofPicture(r.Context(), p, target{id: parts[1]}, func(f io.ReadSeeker, it *item) error {
 		return sendThumbnail(w, r, f, it, parts[2])
 	})
 }
 
-func sendThumbnail(w http.ResponseWriter, r *http.Request, f *os.File, it *item, size string) error {
+func sendThumbnail(w http.ResponseWriter, r *http.Request, f io.ReadSeeker, it *item, size string) error {
 	frameW, frameH, err := thumbnailSize(size)
 	if err != nil {
 		return err

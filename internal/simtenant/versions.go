@@ -43,7 +43,10 @@ func (d *drive) keep(it *item, dir *os.File, name string) {
 	if err == nil {
 		to, err = os.Open(folder)
 	}
-	if err == nil {
+	if err == nil && it.made > 0 {
+		defer to.Close()
+		err = it.writeMade(filepath.Join(folder, versionID(it.ctag)))
+	} else if err == nil {
 		defer to.Close()
 		err = ignoringEINTR(func() error {
 			return unix.Linkat(int(dir.Fd()), name, int(to.Fd()), versionID(it.ctag), 0)
