@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,9 @@ type tenantOptions struct {
 	mail      string // empty: nobody has a mailbox
 	profile   string // path of a profile file, or empty
 	control   bool
+
+	population *simtenant.Population // or nil
+	churn      int                   // changes of it in a minute
 }
 
 // newTenant is the command that runs a simulated tenant and nothing else.
@@ -54,17 +58,58 @@ Anyone who can reach the address can get a token.`,
 			return runTenant(cmd.Context(), o, cmd.OutOrStdout(), newLog(cmd.ErrOrStderr()))
 		},
 	}
+	o.flags(cmd)
+	cmd.Flags().StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
+	cmd.Flags().StringVar(&o.mail, "mail", "", "folder of the users' mailboxes, named likewise: Maildir, or folders of .eml, .ics and .vcf files (default nobody has a mailbox)")
+	cmd.Flags().StringVar(&o.tenant, "tenant", "", "JSON file of tenants (default a built-in sample, Contoso)")
+	cmd.AddCommand(newGenerate())
+	return cmd
+}
+
+// newGenerate is the command that runs a tenant that is made up.
+func newGenerate() *cobra.Command {
+	o := tenantOptions{population: new(simtenant.Population)}
+	p := o.population
+	cmd := &cobra.Command{
+		Use:   "generate",
+		Short: "Run a simulated tenant of any size, made up from a seed",
+		Long: `Generate runs a simulated tenant whose users, folders and files are made up from
+a seed. The same seed makes the same ids, names, times and contents everywhere.
+They take no disk: contents are computed when they are read, and cannot be
+compressed. What is written to them becomes real.
+
+With --churn, things change as people change them; with --control, a test has
+things change when it wants: POST /_holdfast/churn {"changes":100}.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.Check(); err != nil {
+				return usageError{err}
+			}
+			if o.churn < 0 || o.churn > 60_000 {
+				return usageError{fmt.Errorf("--churn: %d is not between 0 and 60000", o.churn)}
+			}
+			return runTenant(cmd.Context(), o, cmd.OutOrStdout(), newLog(cmd.ErrOrStderr()))
+		},
+	}
+	o.flags(cmd)
+	f := cmd.Flags()
+	f.Uint64Var(&p.Seed, "seed", 1, "what all follows from")
+	f.IntVar(&p.Users, "users", 100, "how many people there are")
+	f.IntVar(&p.Files, "files", 10_000, "how many files they have together: some have many, most few")
+	f.Int64Var(&p.Size, "size", 16<<10, "bytes of a file, on average")
+	f.IntVar(&o.churn, "churn", 0, "how many things change in a minute")
+	return cmd
+}
+
+// flags are those that every tenant has.
+func (o *tenantOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "address of everything, in plain HTTP; port 0 is one that is free")
 	f.StringVar(&o.tlsListen, "tls-listen", "", "address of everything in HTTPS as well, with a certificate of a local authority")
 	f.StringVar(&o.proxy, "proxy-listen", "", "address of a proxy at which the service's own names, such as graph.microsoft.com, lead here; needs --tls-listen")
 	f.StringVar(&o.data, "data", "", "folder for ids, keys and saved states (default a scratch folder)")
-	f.StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
-	f.StringVar(&o.mail, "mail", "", "folder of the users' mailboxes, named likewise: Maildir, or folders of .eml, .ics and .vcf files (default nobody has a mailbox)")
-	f.StringVar(&o.tenant, "tenant", "", "JSON file of tenants (default a built-in sample, Contoso)")
 	f.StringVar(&o.profile, "profile", "", "JSON file of what goes wrong")
 	f.BoolVar(&o.control, "control", false, "serve /_holdfast/, by which programs on this machine control the tenant")
-	return cmd
 }
 
 // ready is the line by which tenant says that it serves.
@@ -89,6 +134,30 @@ type readyClient struct {
 	ID     string   `json:"clientId"`
 	Secret string   `json:"clientSecret"`
 	Roles  []string `json:"roles"`
+}
+
+// keepChanging has so many things change in a minute, until it is stopped.
+func keepChanging(ctx context.Context, sim *simtenant.Service, perMinute int, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		tick := time.NewTicker(time.Minute / time.Duration(perMinute))
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := sim.Churn(1); err != nil {
+				log.Warn("nothing could be changed", "err", err)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // runTenant serves until ctx ends.
@@ -120,8 +189,10 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 		}
 		trouble = &t
 	}
-	tenants, err := readTenants(o.tenant)
-	if err != nil {
+	var tenants []simtenant.Tenant
+	if o.population != nil {
+		tenants = []simtenant.Tenant{o.population.Tenant()}
+	} else if tenants, err = readTenants(o.tenant); err != nil {
 		return err
 	}
 	if o.data == "" {
@@ -142,11 +213,15 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 			return err
 		}
 	}
-	sim, err := simtenant.New(simtenant.Config{State: filepath.Join(o.data, "sim"), Drives: o.drives, Mail: o.mail, Tenants: tenants, Log: log})
+	sim, err := simtenant.New(simtenant.Config{State: filepath.Join(o.data, "sim"), Drives: o.drives, Mail: o.mail, Tenants: tenants, Population: o.population, Log: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sim.Close()) }()
+	if o.churn > 0 {
+		stop := keepChanging(ctx, sim, o.churn, log)
+		defer stop()
+	}
 	handler := sim.Handler()
 	if o.control || trouble != nil {
 		control, err := simtenant.NewControl(sim)

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"holdfast/internal/simtenant"
 )
 
 // startTenant runs tenant until the test ends, and returns what it says when it
@@ -194,5 +196,23 @@ func TestTenantUnderTheServicesNames(t *testing.T) {
 	}
 	if err := runTenant(t.Context(), tenantOptions{listen: "127.0.0.1:0", proxy: "127.0.0.1:0"}, io.Discard, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a proxy without HTTPS is taken")
+	}
+}
+
+// A made-up tenant serves its users, and changes when it is told to.
+func TestTenantOfAnySize(t *testing.T) {
+	p := &simtenant.Population{Seed: 5, Users: 2000, Files: 10_000, Size: 100}
+	said := startTenant(t, tenantOptions{population: p, control: true, churn: 60_000})
+	user := p.Tenant().Users[1999].UserPrincipalName
+	if status, body := said.graph(t, "GET", "/users/"+user+"/drive/root/delta", ""); status != 200 || !strings.Contains(body, "quickXorHash") {
+		t.Errorf("the last user's drive: %d %s", status, body)
+	}
+	resp, err := http.Post(said.Control+"churn", "application/json", strings.NewReader(`{"changes":10}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("churn = %s", resp.Status)
 	}
 }

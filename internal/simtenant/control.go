@@ -230,6 +230,7 @@ func ControlRoutes() []ControlRoute {
 		{"POST", "save", `Puts the tenant's state away: {"name":"seeded"}. Files, ids, delta tokens and the clock.`, named((*Control).Save)},
 		{"POST", "load", `Puts a saved state back: {"name":"seeded"}. What the drives held since is destroyed.`, named((*Control).Load)},
 		{"POST", "reset", "Puts the state back that was saved or loaded last, ends all that goes wrong and empties the request log.", named(func(c *Control, _ string) error { return c.Reset() })},
+		{"POST", "churn", `Changes so many things in a tenant that was made up from a seed: {"changes":100}.`, (*Control).churn},
 		{"GET", "requests", "Tells what was asked of the tenant, oldest first; of ?method=, ?path= (contained), ?status= and ?after= (a number) those that are given must fit.", (*Control).listRequests},
 		{"DELETE", "requests", "Empties the request log.", (*Control).forgetRequests},
 		{"POST", "replay", `Asks again what is logged, in order: {"from":1,"to":20} or all. The answer tells each status, then and now.`, (*Control).replayRequests},
@@ -327,6 +328,29 @@ func (c *Control) moveClock(w http.ResponseWriter, r *http.Request) error {
 			return badRequest(`Give how far to move the clock, as in {"advance":"90d"} or {"advance":"1h30m"}, or where to, as in {"set":"2027-04-01T00:00:00Z"}.`)
 		}
 		c.Advance(d)
+	}
+	return c.status(w, r)
+}
+
+// Churn changes n things in a tenant that was made up from a seed.
+func (c *Control) Churn(n int) error {
+	c.svc.gate.RLock()
+	defer c.svc.gate.RUnlock()
+	return c.svc.Churn(n)
+}
+
+func (c *Control) churn(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Changes int `json:"changes"`
+	}
+	if err := body(w, r, &in); err != nil {
+		return err
+	}
+	if in.Changes < 1 || in.Changes > 1_000_000 {
+		return badRequest("changes is a number between 1 and 1,000,000.")
+	}
+	if err := c.Churn(in.Changes); err != nil {
+		return err
 	}
 	return c.status(w, r)
 }

@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,9 +100,18 @@ func (p Population) share(i int) int {
 }
 
 // itemID is the id of the n-th thing of a drive.
-func (p Population) itemID(place place, n int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "population %d %s %d", p.Seed, place.id(), n))
-	return "01" + base32.StdEncoding.EncodeToString(sum[:20])
+func (p Population) itemID(place place, n int) string { return p.ids(place)(n) }
+
+// ids returns what makes the ids of a drive's things: there may be a million.
+func (p Population) ids(place place) func(n int) string {
+	prefix := fmt.Appendf(nil, "population %d %s ", p.Seed, place.id())
+	return func(n int) string {
+		sum := sha256.Sum256(strconv.AppendInt(prefix[:len(prefix):len(prefix)], int64(n), 10))
+		var text [34]byte
+		text[0], text[1] = '0', '1'
+		base32.StdEncoding.Encode(text[2:], sum[:20])
+		return string(text[:])
+	}
 }
 
 // fill makes what a drive holds at first: items that are not yet linked, each of
@@ -109,12 +120,13 @@ func (p Population) fill(place place, user int, add func(*item)) {
 	d := p.dice("drive", place.id())
 	files := p.share(user)
 	began := time.Date(2016, 1, 1, 8, 0, 0, 0, time.UTC)
-	folders := []string{p.itemID(place, 0)} // the root's
+	id := p.ids(place)
+	folders := []string{id(0)} // the root's
 	depth := []int{0}
 	n := 0
 	put := func(it item) *item {
 		n++
-		it.id, it.etag, it.made, it.native, it.pristine = p.itemID(place, n), 1, 1, true, true
+		it.id, it.etag, it.made, it.native, it.pristine = id(n), 1, 1, true, true
 		at := moment{began.Unix() + d.Int64N(10*365*24*3600), 0}
 		it.mtime, it.created, it.noticed = at, moment{at.sec - d.Int64N(90*24*3600), 0}, at.sec*1e9
 		add(&it)
@@ -149,7 +161,10 @@ func (p Population) someSize(d *rand.Rand) int64 {
 }
 
 // madeStrong stands for the hash of a made content.
-func (it *item) madeStrong() [16]byte { return derive("made", it.id, fmt.Sprint(it.made)) }
+func (it *item) madeStrong() [16]byte {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint32([]byte(it.id), uint32(it.made)))
+	return [16]byte(sum[:16])
+}
 
 // unreal is what the file system would say of a made item if it were there.
 func (it *item) unreal() stat {
@@ -375,18 +390,40 @@ func (s *Service) Churn(n int) error {
 	}
 	s.churning.Lock()
 	defer s.churning.Unlock()
+	done, err := s.churned()
+	if err != nil {
+		return err
+	}
 	for range n {
-		s.churned++
-		dice := p.dice("churn", fmt.Sprint(s.churned))
+		done++
+		dice := p.dice("churn", fmt.Sprint(done))
 		t := s.byOrder[0]
 		u := &t.Users[dice.IntN(len(t.Users))]
 		here := place{s.folders[u.UserPrincipalName], documents}
-		err := s.with(here, func(d *drive) error { return d.churn(*p, dice, s.churned) })
+		err := s.with(here, func(d *drive) error { return d.churn(*p, dice, done) })
 		if err != nil && !notFound(err) {
 			return err
 		}
 	}
-	return nil
+	return os.WriteFile(filepath.Join(s.cfg.State, churnedFile), strconv.AppendInt(nil, done, 10), 0o600)
+}
+
+// churnedFile says how many changes were made. It is part of the tenant's state.
+const churnedFile = "churned"
+
+func (s *Service) churned() (int64, error) {
+	data, err := os.ReadFile(filepath.Join(s.cfg.State, churnedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read how much changed: %w", err)
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read how much changed: %w", err)
+	}
+	return n, nil
 }
 
 // pick chooses a made item, or nothing if there is none at hand.

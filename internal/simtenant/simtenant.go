@@ -85,7 +85,6 @@ type Service struct {
 
 	populated map[string]int // the population's users by folder: which of them each is
 	churning  sync.Mutex
-	churned   int64 // how often the population was changed
 
 	mailRoot   *os.Root        // Config.Mail; nil without
 	mailboxes  map[string]site // by the mailbox's GUID
