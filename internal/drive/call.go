@@ -37,6 +37,8 @@ type Client struct {
 	patience struct{ reading, writing *rate.Limiter }
 	budget   *rate.Limiter
 
+	addresses addresses
+
 	gate   sync.Mutex
 	closed time.Time // until when the source asked us to be still
 	busy   struct {  // what the source was too busy for, and has answered nothing since
@@ -150,8 +152,9 @@ type call struct {
 	// itemOf is given when the call is about a single item of that drive: its
 	// failing says nothing of the rest.
 	itemOf backup.DriveID
-	tries  int    // of a single item; default itemTries
-	about  string // tells what is asked for from all else, where neither op nor url does; see thing
+	tries  int     // of a single item; default itemTries
+	direct address // where a listing said that the answer is, tried once, before url
+	about  string  // tells what is asked for from all else, where neither op nor url does; see thing
 
 	anonymous bool // not to Graph: never carries a token, and Graph's pauses are not for it
 	single    bool // is not tried again here
@@ -188,6 +191,16 @@ func (c *Client) do(ctx context.Context, k *call, out any) (*http.Response, erro
 			return nil, during(ctx, k.op)
 		}
 		e, ok := errors.AsType[*Error](err)
+		if ok && k.direct.url != "" {
+			if e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden {
+				c.addresses.bar(k.direct.given)
+			}
+			k.direct = address{}
+			if e.Status != http.StatusTooManyRequests {
+				try = 0 // it says nothing of url
+				continue
+			}
+		}
 		if !ok || !e.again {
 			return nil, err
 		}
@@ -439,6 +452,14 @@ func (c *Client) elsewhere(ctx context.Context, k *call) bool {
 	return hasty && d != "" && c.alive(ctx, d, now)
 }
 
+// charge takes from the budget what a redirection costs, which was not known
+// before. Whoever comes next waits for it.
+func (c *Client) charge(cost int) {
+	if c.budget != nil && cost > 0 {
+		c.budget.ReserveN(c.cfg.Clock(), cost)
+	}
+}
+
 // enter waits until the source may be asked again, and takes cost from the
 // budget.
 func (c *Client) enter(ctx context.Context, op string, cost int) error {
@@ -490,7 +511,7 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 	}
 	defer cancel()
 
-	target, err := url.Parse(k.url)
+	target, err := url.Parse(cmp.Or(k.direct.url, k.url))
 	if err != nil || target.Host == "" {
 		return nil, &Error{Op: k.op, Err: errors.New("the address is not a URL")}
 	}
@@ -534,6 +555,9 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 			}
 			target = next
 			hops++
+			if !k.anonymous {
+				c.charge(k.cost)
+			}
 			continue
 		}
 		e := refusal(k.op, resp, body, c.cfg.Clock())

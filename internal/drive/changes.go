@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/jsonscan"
@@ -262,8 +263,12 @@ func failed[T any](err error) *Changes[T] {
 }
 
 // itemFields is what is asked of items: the answer would else be several times
-// as long, and hold an address that speaks for itself for each file.
+// as long.
 const itemFields = "$select=id,name,size,eTag,cTag,createdDateTime,lastModifiedDateTime,fileSystemInfo,parentReference,file,folder,package,remoteItem,root,malware,deleted"
+
+// fileFields is itemFields with the address of a file's content, for where that
+// is going to be read. From April 2027 it may be missing.
+const fileFields = itemFields + ",@microsoft.graph.downloadUrl"
 
 // Delta returns what changed in a drive since cursor, or all that is in it for
 // an empty one. A moved folder does not bring what it holds, and deleted items
@@ -277,11 +282,16 @@ func (c *Client) Delta(ctx context.Context, d backup.DriveID, cursor string) *Ch
 		out := make([]Item, len(in))
 		for i := range in {
 			out[i] = in[i].item()
+			if out[i].provable() {
+				if where := c.direct(&in[i]); where != "" {
+					c.addresses.give(d, out[i].ID, where, c.cfg.Clock())
+				}
+			}
 		}
 		return out, nil
 	}
 	if cursor == "" {
-		return delta(ctx, c, op, c.at("drives", string(d), "root", "delta", "?"+itemFields), costList, convert)
+		return delta(ctx, c, op, c.at("drives", string(d), "root", "delta", "?"+fileFields), costList, convert)
 	}
 	address, ok := c.resume(cursor)
 	if ok {
@@ -343,6 +353,10 @@ type maybe struct {
 }
 
 func (m *maybe) UnmarshalJSON(b []byte) error {
+	if n := len(b); n > 1 && b[0] == '"' && bytes.IndexByte(b, '\\') < 0 && utf8.Valid(b) { // as most are
+		m.text, m.given = string(b[1:n-1]), true
+		return nil
+	}
 	m.given = json.Unmarshal(b, &m.text) == nil
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -26,12 +27,13 @@ type Download struct {
 	// compared with it.
 	Item Item
 
-	c    *Client
-	ctx  context.Context
-	d    backup.DriveID
-	op   string
-	mime string // what the source says that the file is
-	hash hash.Hash
+	c      *Client
+	ctx    context.Context
+	d      backup.DriveID
+	op     string
+	mime   string  // what the source says that the file is
+	direct address // where a listing said that the content is; none once it was tried
+	hash   hash.Hash
 
 	body   io.ReadCloser
 	stop   context.CancelFunc
@@ -116,7 +118,7 @@ func (d doubt) Error() string { return string(d) }
 // web page, an error of the source that calls itself a success, an answer that
 // is encoded or of another range or length than it says.
 func (c *Client) Download(ctx context.Context, d backup.DriveID, id backup.ItemID) (*Download, error) {
-	w, err := c.lookAt(ctx, d, id)
+	w, err := c.lookAt(ctx, d, id, fileFields)
 	if err != nil {
 		return nil, err
 	}
@@ -131,21 +133,45 @@ func (c *Client) Download(ctx context.Context, d backup.DriveID, id backup.ItemI
 	case w.item().Kind != backup.File, w.RemoteItem != nil:
 		return nil, &Error{Op: op, kind: ErrNotFile}
 	}
-	return c.download(ctx, d, w.item(), op, mimeType)
+	return c.download(&Download{Item: w.item(), ctx: ctx, d: d, op: op, mime: mimeType, direct: address{c.direct(&w), c.cfg.Clock()}})
 }
 
 // DownloadListed is Download of a file as it was listed, and saves a look at it.
 // Its hash proves the content, and it is looked at only where it does not, or where
 // none was listed. A file that has changed since it was listed is ErrChanged.
+//
+// Where the listing said where the content is, it is read from there, in one call
+// of the source's instead of two; what does not come from there, whatever the
+// reason, is asked for by the item's id.
 func (c *Client) DownloadListed(ctx context.Context, d backup.DriveID, listed Item) (*Download, error) {
-	if listed.Hash == "" || listed.Kind != backup.File || listed.Unreadable != "" {
+	if !listed.provable() {
 		return c.Download(ctx, d, listed.ID)
 	}
-	return c.download(ctx, d, listed, onItem("download item", d, listed.ID), "")
+	return c.download(&Download{
+		Item: listed, ctx: ctx, d: d, op: onItem("download item", d, listed.ID),
+		direct: c.addresses.take(d, listed.ID, c.cfg.Clock()),
+	})
 }
 
-func (c *Client) download(ctx context.Context, d backup.DriveID, it Item, op, mimeType string) (*Download, error) {
-	x := &Download{Item: it, c: c, ctx: ctx, d: d, op: op, mime: mimeType, hash: quickxor.New(), ends: -1, total: -1}
+// provable reports whether a file's content can be told from any other by what
+// was listed of the file.
+func (it Item) provable() bool {
+	return it.Hash != "" && it.Kind == backup.File && it.Unreadable == "" && !it.Deleted
+}
+
+// direct returns where the content of a file is, as far as the source said so: an
+// address that needs no other call first, and is no less private than the rest.
+func (c *Client) direct(w *wireItem) string {
+	where := w.DownloadURL.text
+	u, err := url.Parse(where)
+	if err != nil || len(where) > maxAddress || u.Host == "" || c.graph == nil || u.Scheme != "https" && u.Scheme != c.graph.Scheme {
+		return ""
+	}
+	return where
+}
+
+func (c *Client) download(x *Download) (*Download, error) {
+	x.c, x.hash, x.ends, x.total = c, quickxor.New(), -1, -1
 	for x.body == nil && x.err == nil {
 		x.open()
 	}
@@ -235,6 +261,7 @@ func (x *Download) ask() error {
 		stop:   cancel,
 		itemOf: x.d,
 	}
+	k.direct, x.direct = x.direct, address{}
 	from := x.read
 	if x.whole {
 		from = 0

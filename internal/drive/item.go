@@ -41,6 +41,8 @@ type wireItem struct {
 	Malware       *struct{}
 	Deleted       *struct{}
 
+	DownloadURL maybe `json:"@microsoft.graph.downloadUrl"`
+
 	wrong bool // some members are of a type that they cannot have
 }
 
@@ -206,13 +208,13 @@ func (c *Client) Root(ctx context.Context, d backup.DriveID) (Item, error) {
 
 // Item returns an item as it is now. A vanished one is ErrNotFound.
 func (c *Client) Item(ctx context.Context, d backup.DriveID, id backup.ItemID) (Item, error) {
-	w, err := c.lookAt(ctx, d, id)
+	w, err := c.lookAt(ctx, d, id, itemFields)
 	return w.item(), err
 }
 
-func (c *Client) lookAt(ctx context.Context, d backup.DriveID, id backup.ItemID) (wireItem, error) {
+func (c *Client) lookAt(ctx context.Context, d backup.DriveID, id backup.ItemID, fields string) (wireItem, error) {
 	op := onItem("look at item", d, id)
-	w, err := c.look(ctx, call{op: op, url: c.at("drives", string(d), "items", string(id), "?"+itemFields), itemOf: d})
+	w, err := c.look(ctx, call{op: op, url: c.at("drives", string(d), "items", string(id), "?"+fields), itemOf: d})
 	if err == nil && !strings.EqualFold(w.ID, string(id)) {
 		return wireItem{}, &Error{Op: op, Err: errOtherItem, kind: ErrUnavailable}
 	}

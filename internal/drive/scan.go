@@ -16,7 +16,7 @@ func facet(s *jsonscan.Scanner, to **struct{}) {
 var itemNames = []string{
 	"id", "name", "size", "cTag", "eTag", "createdDateTime", "lastModifiedDateTime", "fileSystemInfo", "parentReference", "sharepointIds",
 	"file", "folder", "package", "remoteItem", "root", "malware", "deleted", "siteId", "mimeType", "hashes", "quickXorHash", "childCount",
-	"uploadUrl", "nextExpectedRanges",
+	"uploadUrl", "nextExpectedRanges", "@microsoft.graph.downloadUrl",
 }
 
 func (w *wireItem) Scan(s *jsonscan.Scanner) {
@@ -82,6 +82,8 @@ func (w *wireItem) Scan(s *jsonscan.Scanner) {
 			facet(s, &w.Malware)
 		case "deleted":
 			facet(s, &w.Deleted)
+		case "@microsoft.graph.downloadUrl":
+			w.DownloadURL.UnmarshalJSON(s.Raw())
 		default:
 			s.Other(key, itemNames)
 		}

@@ -25,6 +25,7 @@ var oddItems = []string{
 	`{"id":"1","name":"\ud800"}`, "{\"id\":\"\xff\"}", `{"id":"1",}`, `{"id":"1"`, `{"id":"1"} x`, `{"id":"1","x":01}`, `{"id":"1","x":tru}`, `{"id":"1","x":"\q"}`, "{\"id\":\"1\",\"x\":\"\n\"}",
 	`{"id":"1","x":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`, `null`, `[]`, ``, `{}`, ` { } `, `{"id":null,"file":{"hashes":null},"fileSystemInfo":null,"sharepointIds":{"siteId":"s"}}`,
 	`{"createdDateTime":"0001-01-01T00:00:00Z","lastModifiedDateTime":"yesterday","fileSystemInfo":{"createdDateTime":5}}`, "{\"\u017fize\":1}", `{"uploadUrl":"x","id":"1"}`,
+	`{"@microsoft.graph.downloadUrl":7,"id":"1"}`, `{"@microsoft.graph.downloadUrl":"x","@microsoft.graph.downloadUrl":null}`, `{"@microsoft.graph.downloadURL":{"a":"x"}}`, `{"@microsoft.graph.downloadUrl":{"a":"x"}}`,
 }
 
 // What is scanned is what encoding/json makes of it.
