@@ -180,12 +180,12 @@ func BenchmarkBadItems(b *testing.B) {
 				ids := map[string]bool{}
 				for name, id := range w.ids(0) {
 					if name < "f200" && strings.HasPrefix(name, "f") {
-						ids["/items/"+string(id)+"/content"] = true
+						ids[string(id)] = true
 					}
 				}
 				w.faults.Add(simtenant.Fault{Status: 503, Match: func(r *http.Request) bool {
-					i := strings.Index(r.URL.Path, "/items/")
-					return i >= 0 && ids[strings.TrimRight(r.URL.Path[i:], "/")]
+					id, ok := contentAt(r.URL.Path)
+					return ok && ids[id]
 				}})
 			}
 			began := time.Now()

@@ -394,8 +394,8 @@ func (w *world) infected(names ...string) {
 		}
 	}
 	w.faults.Add(simtenant.Fault{Status: 403, Body: `{"error":{"code":"malwareDetected","message":"infected"}}`, Match: func(r *http.Request) bool {
-		rest, ok := strings.CutSuffix(r.URL.Path, "/content")
-		return ok && r.Method == http.MethodGet && ids[rest[strings.LastIndex(rest, "/")+1:]]
+		id, ok := contentAt(r.URL.Path)
+		return ok && r.Method == http.MethodGet && ids[id]
 	}})
 }
 

@@ -35,7 +35,7 @@ func TestAPanicInOneDriveStopsOnlyItself(t *testing.T) {
 	w.engine.Transfers = 1
 	var downloading atomic.Bool
 	w.onRequest(func(r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/content") {
+		if _, ok := contentAt(r.URL.Path); ok {
 			downloading.Store(true)
 		}
 	})

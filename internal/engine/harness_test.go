@@ -186,7 +186,7 @@ func (w *world) watch(next http.Handler) http.Handler {
 		kind := ""
 		path := strings.TrimRight(r.URL.Path, "/")
 		switch {
-		case strings.HasPrefix(path, "/v1.0/") && strings.HasSuffix(path, "/content") && r.Method == http.MethodGet:
+		case strings.HasPrefix(path, "/_sharepoint/download/"):
 			kind = "download"
 		case strings.HasSuffix(path, "/createUploadSession"), strings.HasSuffix(path, "/content") && r.Method == http.MethodPut:
 			kind = "upload"
@@ -198,6 +198,8 @@ func (w *world) watch(next http.Handler) http.Handler {
 			kind = "create"
 		case strings.HasSuffix(path, "/delta"):
 			kind = "delta"
+		case strings.HasSuffix(path, "/drive"):
+			kind = "drive"
 		}
 		w.mu.Lock()
 		w.requests[kind]++
@@ -209,6 +211,17 @@ func (w *world) watch(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(rw, r)
 	})
+}
+
+// contentAt returns which item's content a path is of: by the item's id, or where
+// the source says that it is.
+func contentAt(path string) (id string, ok bool) {
+	path = strings.TrimRight(path, "/")
+	rest, ok := strings.CutSuffix(path, "/content")
+	if !ok {
+		rest, ok = path, strings.HasPrefix(path, "/_sharepoint/download/")
+	}
+	return rest[strings.LastIndexByte(rest, '/')+1:], ok
 }
 
 // asked returns how many requests of a kind there were since the last reset.

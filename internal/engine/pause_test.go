@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -110,7 +109,7 @@ func TestAPauseKeepsWhatHasCome(t *testing.T) {
 	unit := w.protectAll()[0]
 	w.engine.Transfers = 1
 	w.faults.Add(simtenant.Fault{
-		Match:  func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/content") },
+		Match:  func(r *http.Request) bool { _, ok := contentAt(r.URL.Path); return ok },
 		Skip:   2,
 		Times:  1,
 		Status: http.StatusTooManyRequests,

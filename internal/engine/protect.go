@@ -37,6 +37,9 @@ const (
 	maxSaid = 20
 	// maxMoved is how often a run starts over because another was faster.
 	maxMoved = 5
+	// askEvery is after how many intervals a run asks again which drive the owner
+	// has. Until then it is taken to be the one that it was, as long as that answers.
+	askEvery = 6
 )
 
 var (
@@ -145,6 +148,7 @@ type protection struct {
 	unit   backup.Unit
 	source *drive.Client
 	drive  drive.Drive
+	asked  time.Time // when the source said that it is the owner's
 	vault  *vault.Vault
 	state  catalog.DriveState // as the catalog has it
 	update *vault.Update
@@ -194,8 +198,12 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	if p.source, err = e.Sources(j.Tenant); err != nil {
 		return protected{}, fmt.Errorf("reach the source: %w", err)
 	}
-	if p.drive, err = findDrive(ctx, p.source, unit); err != nil {
-		return protected{}, err
+	p.drive, p.asked = drive.Drive{ID: state.Drive}, state.Asked
+	remembered := e.remembers(j, state)
+	if !remembered {
+		if err := p.ask(ctx); err != nil {
+			return protected{}, err
+		}
 	}
 	if p.vault, err = e.Vaults(ctx, j.Tenant); err != nil {
 		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
@@ -214,6 +222,17 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	}
 	defer func() { p.close() }()
 	sealed, unread, err := p.run(ctx)
+	if err != nil && remembered && !stopped(ctx, err) && !isDamage(err) && !errors.Is(err, catalog.ErrMoved) {
+		// The owner may have another drive by now, or none.
+		if asked := p.ask(ctx); asked != nil {
+			return protected{}, asked
+		}
+		if p.drive.ID != state.Drive {
+			p.close()
+			state.Asked = time.Time{}
+			return e.protect(ctx, j, unit, state, seeds)
+		}
+	}
 	if isDamage(err) && ctx.Err() == nil {
 		sealed, unread, err = p.runAnew(ctx, err)
 	}
@@ -226,7 +245,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	}
 	next := catalog.DriveState{
 		Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree,
-		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(),
+		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked,
 	}
 	point, err := commit(ctx, j, catalog.Commit{
 		Unit: unit.ID,
@@ -248,6 +267,21 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	p.healed(ctx)
 	p.log(unread)
 	return protected{Point: point, Drive: p.drive, Pending: unread}, nil
+}
+
+// remembers reports whether a run may take the owner's drive to be the one that
+// it was: to ask is half of what a visit to a drive without changes costs. A run
+// that goes on with that drive would fail where it is not there any more.
+func (e *Engine) remembers(j *jobs.Job, state catalog.DriveState) bool {
+	since := e.Clock().Sub(state.Asked)
+	return j.Kind == jobs.Backup && state.Cursor != "" && since >= 0 && since < askEvery*e.Interval
+}
+
+// ask finds out which drive the owner has.
+func (p *protection) ask(ctx context.Context) (err error) {
+	p.drive, err = findDrive(ctx, p.source, p.unit)
+	p.asked = p.e.Clock()
+	return err
 }
 
 // run makes the drive as it is now durable in the vault.
@@ -308,6 +342,7 @@ func (p *protection) close() {
 	if p.stage != nil {
 		p.stage.close()
 	}
+	p.source.Forget(p.drive.ID)
 }
 
 // findDrive returns the drive of a unit's owner.

@@ -272,12 +272,8 @@ func (w *world) faultsOnContentOf(text string) func(*http.Request) bool {
 		}
 	}
 	return func(r *http.Request) bool {
-		for id := range bad {
-			if strings.Contains(r.URL.Path, id) && strings.HasSuffix(r.URL.Path, "/content") {
-				return true
-			}
-		}
-		return false
+		id, ok := contentAt(r.URL.Path)
+		return ok && bad[id]
 	}
 }
 
@@ -288,7 +284,7 @@ func TestFileThatVanishesMidRun(t *testing.T) {
 	unit := w.protectAll()[0]
 	var once sync.Once
 	w.onRequest(func(r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/content") {
+		if _, ok := contentAt(r.URL.Path); ok {
 			once.Do(func() {
 				for _, name := range []string{"a.txt", "b.txt", "c.txt"} {
 					os.Remove(filepath.Join(home, name))

@@ -189,6 +189,7 @@ func TestDriveThatWasReplaced(t *testing.T) {
 	w.faults.Add(simtenant.Fault{Status: 200, Body: fmt.Sprintf(`{"id":%q,"name":"OneDrive"}`, other.ID), Match: func(r *http.Request) bool {
 		return strings.HasSuffix(r.URL.Path, "/"+string(unit.Directory)+"/drive")
 	}})
+	w.skew.Add(int64(askEvery * w.engine.Interval)) // until then the drive is remembered
 	w.same("the new drive's point", w.look(w.home(1)), w.kept(w.backUp(unit).Tree))
 	w.same("the old drive's point", w.look(w.home(0)), w.kept(point.Tree))
 
@@ -203,6 +204,7 @@ func TestDriveThatWasReplaced(t *testing.T) {
 	w.same("the new place", w.look(w.home(0)), w.library(backup.Unit{Directory: w.users[1].ID}, a.RestoredSiteName))
 
 	w.faults.Clear() // back to the drive that we once knew
+	w.skew.Add(int64(askEvery * w.engine.Interval))
 	w.put(w.home(0), map[string]string{"a.txt": "old drive, edited"})
 	w.same("the old drive's next point", w.look(w.home(0)), w.kept(w.backUp(unit).Tree))
 	w.same("the one after it", w.look(w.home(0)), w.kept(w.backUp(unit).Tree))

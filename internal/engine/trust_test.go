@@ -24,6 +24,9 @@ const notFound = `{"error":{"code":"itemNotFound","message":"The resource could 
 // ofItem matches requests that name an item by its id and end so.
 func ofItem(id backup.ItemID, suffix string) func(*http.Request) bool {
 	return func(r *http.Request) bool {
+		if at, ok := contentAt(r.URL.Path); suffix == "/content" && ok && r.Method == http.MethodGet {
+			return at == string(id)
+		}
 		return strings.HasSuffix(strings.TrimRight(r.URL.Path, "/"), "/items/"+string(id)+suffix)
 	}
 }
@@ -243,8 +246,8 @@ func TestItemsThatFailForEverCostLittle(t *testing.T) {
 		}
 	}
 	w.faults.Add(simtenant.Fault{Status: 503, Match: func(r *http.Request) bool {
-		rest, ok := strings.CutSuffix(strings.TrimRight(r.URL.Path, "/"), "/content")
-		return ok && bad[rest[strings.LastIndexByte(rest, '/')+1:]]
+		id, ok := contentAt(r.URL.Path)
+		return ok && bad[id]
 	}})
 	w.reset()
 	slept := w.wait.Load()

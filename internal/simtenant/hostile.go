@@ -35,13 +35,14 @@ type Hostile struct {
 	drives   map[string][]byte // answers that describe a user's drive, by path
 	links    map[string]string // where deltas went on before Play, by drive
 	pages    map[string]object // the first page of each drive's delta before Play
+	sent     map[string]int    // to where a content is, by its path, and not come there yet
 }
 
 // NewHostile returns a Hostile before a service, with no profile playing.
 func NewHostile(next http.Handler) *Hostile {
 	return &Hostile{
 		next: next, names: map[string]string{}, items: map[string]object{}, contents: map[string][]byte{},
-		drives: map[string][]byte{}, links: map[string]string{}, pages: map[string]object{},
+		drives: map[string][]byte{}, links: map[string]string{}, pages: map[string]object{}, sent: map[string]int{},
 	}
 }
 
@@ -100,6 +101,9 @@ type exchange struct {
 	ask  ask
 	id   string // of the item it is about, or empty
 	name string // of that item, as far as it is known
+	// listed says that a content is read where a listing said that it is, so that
+	// it was not asked for by its id: this is all there is to be spoiled of it.
+	listed bool
 
 	answered bool
 	status   int
@@ -190,6 +194,11 @@ func (h *Hostile) exchange(r *http.Request) *exchange {
 	if x.name == "" {
 		x.name = h.names[x.id]
 	}
+	if x.ask == someBytes {
+		if x.listed = h.sent[path] == 0; !x.listed {
+			h.sent[path]--
+		}
+	}
 	return x
 }
 
@@ -257,6 +266,13 @@ func (x *exchange) pass() {
 	x.h.next.ServeHTTP(rec, x.r)
 	x.answered, x.status, x.header, x.body = true, rec.Code, rec.Header(), rec.Body.Bytes()
 	x.header.Del("Content-Length")
+	if x.ask == aContent && x.status == http.StatusFound {
+		if u, err := url.Parse(x.header.Get("Location")); err == nil {
+			x.h.mu.Lock()
+			x.h.sent[u.Path]++
+			x.h.mu.Unlock()
+		}
+	}
 	x.h.hear(x)
 }
 

@@ -22,7 +22,7 @@ import (
 func on(do spoiler, asks ...ask) spoiler {
 	return func(x *exchange) bool {
 		for _, a := range asks {
-			if x.ask == a {
+			if x.ask == a || x.listed && a == aContent {
 				return do(x)
 			}
 		}
