@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -50,9 +51,13 @@ func TestServeAtEntra(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var said strings.Builder
+			if err := checkOnline(t.Context(), cfg, &said); err != nil {
+				t.Errorf("the check before the start: %v\n%s", err, said.String())
+			}
 			ctx, stop := context.WithCancel(t.Context())
-			said, ended := make(lineWriter, 8), make(chan error, 1)
-			go func() { ended <- runServe(ctx, cfg, said, testLog(t)) }()
+			lines, ended := make(lineWriter, 8), make(chan error, 1)
+			go func() { ended <- runServe(ctx, cfg, lines, testLog(t)) }()
 			t.Cleanup(func() {
 				stop()
 				if err := <-ended; err != nil {
@@ -61,7 +66,7 @@ func TestServeAtEntra(t *testing.T) {
 			})
 			var origin string
 			select {
-			case line := <-said:
+			case line := <-lines:
 				origin = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "Holdfast listens on "), client.Root)
 			case <-time.After(time.Minute):
 				t.Fatal("the server does not start")
@@ -94,5 +99,48 @@ func TestServeAtEntra(t *testing.T) {
 				t.Errorf("with a token for Graph: %v", err)
 			}
 		})
+	}
+}
+
+// What a server depends on and cannot reach is said by its check, in its log, once,
+// and where its balancer asks.
+func TestServeSaysWhatItCannotReach(t *testing.T) {
+	d := startTestDev(t, nil)
+	tenant, app := d.tenants[0], d.tenants[0].Apps[0]
+	t.Setenv("HOLDFAST_TEST_APP", "a secret of yesterday")
+	cfg, err := ReadConfig(writeConfig(t, func(cfg map[string]any) {
+		cfg["listen"] = "127.0.0.1:0"
+		cfg["tenants"] = []any{map[string]any{"id": string(tenant.ID), "graph": d.origin + "/v1.0", "authority": d.origin, "clientId": app.AppID, "secretEnv": "HOLDFAST_TEST_APP"}}
+		cfg["issuers"] = []any{map[string]any{"issuer": d.origin, "jwks": d.origin + "/nowhere", "tenant": string(tenant.ID)}}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	err = checkOnline(t.Context(), cfg, &said)
+	if err == nil || !strings.Contains(said.String(), "cannot sign in; check clientId") || !strings.Contains(said.String(), "check jwks") || strings.Contains(said.String(), "yesterday") {
+		t.Errorf("the check says %v:\n%s", err, said.String())
+	}
+	var log logBuffer
+	s, err := startServe(t.Context(), cfg, io.Discard, newLog(&log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	var lines []string
+	for range 1000 {
+		if lines = s.outlook.lines(); len(lines) == 2 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	answer := httptest.NewRecorder()
+	s.ready(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if body := answer.Body.String(); answer.Code != http.StatusOK || !strings.HasPrefix(body, "ready\n") || !strings.Contains(body, "the source of tenant "+string(tenant.ID)+" cannot be used") || !strings.Contains(body, "the issuers of tokens cannot be used") {
+		t.Errorf("readyz answers %d %s", answer.Code, body)
+	}
+	s.outlook.note("the issuers of tokens", nil)
+	if text := log.String(); strings.Count(text, "something is not in order") != 2 || !strings.Contains(text, "cannot sign in") || !strings.Contains(text, "in order again") || strings.Contains(text, "yesterday") {
+		t.Errorf("the log says:\n%s", text)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // newServe is the command that runs the server against tenants elsewhere.
 func newServe() *cobra.Command {
 	var path, role, address string
-	var check bool
+	var check, online bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run the server for the tenants of a configuration file",
@@ -50,6 +50,12 @@ may come and go.`,
 				}
 				cfg.Listen, cfg.TLSListen = address, nil
 			}
+			if check && online {
+				return checkOnline(cmd.Context(), cfg, cmd.OutOrStdout())
+			}
+			if online {
+				return usageError{errors.New("--online goes with --check")}
+			}
 			if check {
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is in order.\n", path)
 				return err
@@ -58,6 +64,7 @@ may come and go.`,
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "the configuration file, JSON")
+	cmd.Flags().BoolVar(&online, "online", false, "with --check, also ask each tenant's Graph and each issuer whether all is well")
 	cmd.Flags().StringVar(&role, "role", string(RoleAll), "which part of the work is done: all, api or worker")
 	cmd.Flags().StringVar(&address, "listen", "", "listen in plain HTTP at this `ADDRESS` instead of those of the file")
 	cmd.Flags().BoolVar(&check, "check", false, "say whether the file is in order, and start nothing")
@@ -154,5 +161,6 @@ func startServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	go s.lookOut(ctx)
 	return s, nil
 }

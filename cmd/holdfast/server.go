@@ -38,18 +38,20 @@ import (
 // on. The commands differ in how they come by its Config and in what else they
 // serve beside it.
 type server struct {
-	cfg     Config
-	log     *slog.Logger
-	lock    *flock.Flock // of the SQLite file; nil with PostgreSQL
-	db      *database.DB
-	queue   *jobs.Queue
-	catalog *catalog.Catalog
-	api     http.Handler
-	console http.Handler // nil for none
-	vaults  *vaults
-	sources map[backup.TenantID]*drive.Client
-	engine  *engine.Engine
-	metrics http.Handler // Prometheus's text
+	cfg      Config
+	log      *slog.Logger
+	lock     *flock.Flock // of the SQLite file; nil with PostgreSQL
+	db       *database.DB
+	queue    *jobs.Queue
+	catalog  *catalog.Catalog
+	api      http.Handler
+	console  http.Handler // nil for none
+	vaults   *vaults
+	sources  map[backup.TenantID]*drive.Client
+	verifier *identity.Verifier
+	outlook  outlook
+	engine   *engine.Engine
+	metrics  http.Handler // Prometheus's text
 
 	retention struct { // of this process, where it is not the one in force
 		sync.Mutex
@@ -67,7 +69,7 @@ type server struct {
 // served until start and serve. A tenant whose vault cannot be opened is named
 // in the log, and served as far as that goes without one.
 func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, sources: map[backup.TenantID]*drive.Client{}}
+	s := &server{cfg: cfg, log: log, sources: map[backup.TenantID]*drive.Client{}, outlook: outlook{log: log}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -106,9 +108,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		if err := s.catalog.AdoptRetention(ctx, id); err != nil {
 			return nil, err
 		}
-		s.sources[id] = drive.New(drive.Config{
-			Graph: t.Graph, Authority: t.Authority, Tenant: id, ClientID: t.ClientID, Secret: t.Secret, Log: log,
-		})
+		s.sources[id] = newSource(t, 0, log)
 	}
 	s.vaults = newVaults(tenants, s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
 		where, err := cfg.vaultOf(t, log)
@@ -134,10 +134,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 
-	var issuers []identity.Issuer
-	for _, i := range cfg.Issuers {
-		issuers = append(issuers, identity.Issuer{Issuer: i.Issuer, JWKS: i.JWKS, Tenant: backup.TenantID(i.Tenant)})
-	}
+	s.verifier = newVerifier(cfg)
 	key, err := cfg.pageTokenKey()
 	if err != nil {
 		return nil, err
@@ -146,7 +143,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Catalog:          s.catalog,
 		Browser:          s.engine,
 		BrowseRole:       cfg.browseRole(),
-		Verifier:         identity.NewVerifier(identity.Config{Issuers: issuers, Audiences: cfg.Audiences}),
+		Verifier:         s.verifier,
 		Tenants:          func(t backup.TenantID) bool { return s.sources[t] != nil },
 		PageKey:          key,
 		Clock:            time.Now,
@@ -338,6 +335,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	if len(tenants) == len(s.cfg.Tenants) {
 		wrong = append(wrong, "no tenant's vault can be used")
 	}
+	tenants = append(tenants, s.outlook.lines()...)
 	for _, t := range s.disagreeing(ctx) {
 		tenants = append(tenants, fmt.Sprintf("tenant %s keeps what has expired: the retention in this server's configuration is not the one that is in force; 'holdfast status' says in what", t))
 	}

@@ -113,6 +113,24 @@ func NewVerifier(cfg Config) *Verifier {
 	return v
 }
 
+// Check asks each issuer for its keys and returns what stands in the way of verifying
+// tokens, in sentences for whoever runs the server: nothing if all is well.
+func (v *Verifier) Check(ctx context.Context) (wrong []error) {
+	asked := map[*keySet]bool{}
+	for _, i := range v.issuers {
+		if asked[i.keys] {
+			continue
+		}
+		asked[i.keys] = true
+		ctx, cancel := context.WithTimeout(ctx, keysTimeout)
+		if _, err := i.keys.read(ctx); err != nil {
+			wrong = append(wrong, fmt.Errorf("the keys of the issuer %s cannot be read, so that no token of its can be verified; check jwks and the network: %w", i.Issuer.Issuer, err))
+		}
+		cancel()
+	}
+	return wrong
+}
+
 type claims struct {
 	jwt.RegisteredClaims
 	Tenant            string   `json:"tid"`

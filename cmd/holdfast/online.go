@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/drive"
+	"holdfast/internal/identity"
+)
+
+const (
+	// lookAgain is how often a server looks whether its tenants' sources and the
+	// issuers can be reached.
+	lookAgain = 10 * time.Minute
+	// lookTime is how long each has for its answer.
+	lookTime = 30 * time.Second
+)
+
+// checkOnline asks all that a server would depend on whether it can be used, and
+// says so, a line for each.
+func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
+	failed := 0
+	say := func(what string, wrong []error) {
+		if len(wrong) == 0 {
+			fmt.Fprintf(out, "%s: in order\n", what)
+		}
+		for _, err := range wrong {
+			failed++
+			fmt.Fprintf(out, "%s: %v\n", what, err)
+		}
+	}
+	for _, t := range cfg.Tenants {
+		limited, cancel := context.WithTimeout(ctx, lookTime)
+		say("tenant "+t.ID, newSource(t, 2, nil).Check(limited))
+		cancel()
+	}
+	say("issuers", newVerifier(cfg).Check(ctx))
+	if failed > 0 {
+		return fmt.Errorf("%d things are not in order", failed)
+	}
+	_, err := fmt.Fprintln(out, "What was asked is in order. The database and the vaults are not asked: the server says at its start what is wrong with them.")
+	return err
+}
+
+// newSource is the client of a tenant's Graph. tries is how often each call is made,
+// 0 for as often as is worth it.
+func newSource(t TenantConfig, tries int, log *slog.Logger) *drive.Client {
+	return drive.New(drive.Config{
+		Graph: t.Graph, Authority: t.Authority, Tenant: backup.TenantID(t.ID), ClientID: t.ClientID, Secret: t.Secret, Log: log, Tries: tries,
+	})
+}
+
+// newVerifier trusts the issuers of a configuration.
+func newVerifier(cfg Config) *identity.Verifier {
+	var issuers []identity.Issuer
+	for _, i := range cfg.Issuers {
+		issuers = append(issuers, identity.Issuer{Issuer: i.Issuer, JWKS: i.JWKS, Tenant: backup.TenantID(i.Tenant)})
+	}
+	return identity.NewVerifier(identity.Config{Issuers: issuers, Audiences: cfg.Audiences})
+}
+
+// outlook is what a server knows of what it depends on and does not hold: the
+// tenants' sources, and the issuers of tokens.
+type outlook struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	wrong map[string]error // by what it is
+}
+
+// note notes what is wrong with something, nil if nothing, and logs it when it is
+// another thing than before.
+func (o *outlook) note(what string, wrong []error) {
+	err := errors.Join(wrong...)
+	o.mu.Lock()
+	before := o.wrong[what]
+	if o.wrong == nil {
+		o.wrong = map[string]error{}
+	}
+	delete(o.wrong, what)
+	if err != nil {
+		o.wrong[what] = err
+	}
+	o.mu.Unlock()
+	switch {
+	case err == nil && before != nil:
+		o.log.Info("all is in order again with " + what)
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		o.log.Error("something is not in order with "+what, "err", err)
+	}
+}
+
+// lines say what is not in order, without what only the log may say.
+func (o *outlook) lines() (lines []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for what := range o.wrong {
+		lines = append(lines, what+" cannot be used as it is configured; the log says why")
+	}
+	return lines
+}
+
+// lookOut looks at all that the server depends on, now and from time to time, until
+// ctx ends.
+func (s *server) lookOut(ctx context.Context) {
+	for {
+		for _, t := range s.cfg.Tenants {
+			limited, cancel := context.WithTimeout(ctx, lookTime)
+			wrong := s.sources[backup.TenantID(t.ID)].Check(limited)
+			cancel()
+			if ctx.Err() != nil {
+				return
+			}
+			s.outlook.note("the source of tenant "+t.ID, wrong)
+		}
+		wrong := s.verifier.Check(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.outlook.note("the issuers of tokens", wrong)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(lookAgain):
+		}
+	}
+}
