@@ -24,8 +24,9 @@ import (
 	"holdfast/internal/simtenant"
 )
 
-// environment is part of the help of each command that calls a server.
-const environment = `Environment:
+// environment is the help on which server a command calls, and as whom.
+const environment = `The environment says which server a command calls, and as whom:
+
   HOLDFAST_URL            the server (default ` + client.DefaultURL + `)
   HOLDFAST_TOKEN          a token; or what it takes to get one:
   HOLDFAST_TENANT         the tenant's id or domain
@@ -70,9 +71,10 @@ func addClientCommands(root *cobra.Command) {
 		f.BoolVarP(&c.quiet, "quiet", "q", false, "print ids only, and no progress")
 		f.DurationVar(&c.timeout, "timeout", 0, "how long to wait at most for what takes its time (default no limit)")
 		noFiles(cmd)
-		cmd.SetUsageTemplate(cmd.UsageTemplate() + "\n" + environment + "\n" + exitTable)
+		cmd.SetUsageTemplate(cmd.UsageTemplate() + "\n'holdfast help environment' says which server is called, and as whom; 'holdfast help\nexit-codes' what scripts may build on.\n")
 		root.AddCommand(cmd)
 	}
+	root.AddCommand(topic("environment", "Which server is called, and as whom", environment), topic("exit-codes", "What scripts may build on", exitTable))
 }
 
 // noFiles has shells offer no files where ids belong.
@@ -89,7 +91,7 @@ func noFiles(cmd *cobra.Command) {
 func group(use, short, long string, cmds ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usageError{fmt.Errorf("there is no command '%s %s'", cmd.CommandPath(), args[0])}
+			return unknown(cmd, args[0])
 		}
 		return cmd.Help()
 	}}

@@ -166,7 +166,12 @@ func (c *cli) policyMove(ctx context.Context, name, action string, wait bool) er
 		return err
 	}
 	var value json.RawMessage
-	if err := c.api.Act(ctx, "/protectionPolicies/"+p.ID+"/"+action, nil, &value); err != nil {
+	if isSo(p, action) { // whoever says it twice means it once
+		p, value, err = get[policyAnswer](ctx, c, policySet+"/"+p.ID)
+	} else {
+		err = c.api.Act(ctx, "/protectionPolicies/"+p.ID+"/"+action, nil, &value)
+	}
+	if err != nil {
 		return err
 	}
 	if wait {
@@ -178,8 +183,23 @@ func (c *cli) policyMove(ctx context.Context, name, action string, wait bool) er
 	if c.json || c.quiet {
 		return c.printOne(value, p.ID)
 	}
+	if p.Status != string(backup.PolicyUpdating) {
+		c.say("%s is %s.", p.DisplayName, p.Status)
+		return nil
+	}
 	c.say("%s is %s. 'holdfast policy wait %s' waits until that is done.", p.DisplayName, p.Status, p.ID)
 	return nil
+}
+
+// isSo reports whether a policy is already what an action makes of it.
+func isSo(p policyAnswer, action string) bool {
+	switch backup.PolicyStatus(p.Status) {
+	case backup.PolicyActive, backup.PolicyActiveWithErrors:
+		return action == "activate"
+	case backup.PolicyInactive:
+		return action == "deactivate"
+	}
+	return false
 }
 
 func (c *cli) policyWait(ctx context.Context, p policyAnswer) error {

@@ -443,3 +443,21 @@ func TestBulkRestoresInPart(t *testing.T) {
 		t.Errorf("exit %d: %s", code, &stderr)
 	}
 }
+
+// To ask for what is so already changes nothing and is no failure.
+func TestActivateTwice(t *testing.T) {
+	status := ""
+	fakeServer(t, map[string]func([]byte) any{ // which knows no action
+		"GET " + policySet + "/" + fakePolicy: func([]byte) any { return object{"id": fakePolicy, "displayName": "P", "status": status} },
+	})
+	for _, row := range []struct{ status, command string }{
+		{"active", "activate"}, {"activeWithErrors", "activate"}, {"active", "activate --wait"}, {"inactive", "deactivate"},
+	} {
+		status = row.status
+		var stdout, stderr bytes.Buffer
+		args := append(strings.Fields("policy "+row.command), fakePolicy)
+		if code := execute(t.Context(), args, &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), row.status) {
+			t.Errorf("%s of a policy that is %s exits with %d: %s%s", row.command, row.status, code, &stdout, &stderr)
+		}
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -43,8 +44,9 @@ const (
 	exitUnreachable = 7
 )
 
-// exitTable is part of the help of each command that calls a server.
-const exitTable = `Exit codes:
+// exitTable is the help on exit codes.
+const exitTable = `Each command exits with a code that scripts may build on:
+
   0  done
   1  tried, and failed
   2  not asked for in a form that can be tried
@@ -97,15 +99,33 @@ below 'A client of a running server' use it.`,
 		Args:          cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q", args[0])}
+				return unknown(cmd, args[0])
 			}
 			return cmd.Help()
 		},
 	}
+	root.Version = version()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newDev(), newTenant(), newServe(), newSetup(), newDemo(), newAudit(), newRetention(), newVaultCommand(), newCatalogCommand(), newVersion())
 	addClientCommands(root)
 	return root
+}
+
+// unknown is the error of a command that cmd does not have, with those that may have
+// been meant.
+func unknown(cmd *cobra.Command, name string) error {
+	cmd.SuggestionsMinimumDistance = 2
+	text := fmt.Sprintf("there is no command '%s %s'", cmd.CommandPath(), name)
+	if meant := cmd.SuggestionsFor(name); len(meant) > 0 {
+		text += "; perhaps '" + cmd.CommandPath() + " " + strings.Join(meant, "' or '"+cmd.CommandPath()+" ") + "' was meant"
+	}
+	return usageError{errors.New(text)}
+}
+
+// topic is a text for 'holdfast help'.
+func topic(name, short, text string) *cobra.Command {
+	return &cobra.Command{Use: name, Short: short, Long: text}
 }
 
 // noArgs refuses what stands after a command and its flags.
@@ -114,7 +134,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	case len(args) == 0:
 		return nil
 	case cmd.HasSubCommands():
-		return usageError{fmt.Errorf("there is no command '%s %s'", cmd.CommandPath(), args[0])}
+		return unknown(cmd, args[0])
 	}
 	return usageError{fmt.Errorf("'%s' takes flags only, not %q", cmd.CommandPath(), args[0])}
 }
