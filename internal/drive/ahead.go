@@ -48,20 +48,23 @@ type NewFile struct {
 // the sessions may have been opened all the same, and be in the way for a while.
 func (c *Client) OpenAhead(ctx context.Context, d backup.DriveID, files []NewFile) (sessions []*Session, ok bool) {
 	type request struct {
-		ID      string            `json:"id"`
-		Method  string            `json:"method"`
-		URL     string            `json:"url"`
-		Headers map[string]string `json:"headers"`
-		Body    wireOpening       `json:"body"`
+		ID      string `json:"id"`
+		Method  string `json:"method"`
+		URL     string `json:"url"`
+		Headers struct {
+			Type string `json:"Content-Type"`
+		} `json:"headers"`
+		Body wireOpening `json:"body"`
 	}
 	var in struct {
 		Requests []request `json:"requests"`
 	}
 	sessions = make([]*Session, len(files))
-	asJSON := map[string]string{"Content-Type": "application/json"}
 	for i, f := range files {
 		u := &upload{c: c, d: d, to: Target{Parent: f.Parent, Name: f.Name}, times: f.Times}
-		in.Requests = append(in.Requests, request{strconv.Itoa(i), http.MethodPost, u.address("createUploadSession")[len(c.cfg.Graph):], asJSON, u.opening()})
+		r := request{ID: strconv.Itoa(i), Method: http.MethodPost, URL: u.address("createUploadSession")[len(c.cfg.Graph):], Body: u.opening()}
+		r.Headers.Type = "application/json"
+		in.Requests = append(in.Requests, r)
 	}
 	var out struct {
 		Responses []struct {

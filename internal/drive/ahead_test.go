@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -118,5 +119,40 @@ func TestNothingIsOpenedAhead(t *testing.T) {
 				t.Errorf("opened %v, %v, asked %d times", sessions, ok, count(s, batchPath))
 			}
 		})
+	}
+}
+
+// A holding reader has all it reads in memory, or only says so.
+type holding struct {
+	*bytes.Reader
+	all   []byte
+	asked *int
+}
+
+func (h holding) Held(off, n int64) []byte {
+	*h.asked++
+	if *h.asked%2 == 0 {
+		return nil
+	}
+	return h.all[off:][:n]
+}
+
+// What is in memory is sent from there, and again after it did not arrive.
+func TestUploadOfWhatIsInMemory(t *testing.T) {
+	content := bytes.Repeat([]byte("large "), 4<<20)
+	s := newSource(t)
+	u := newSession(s, len(content))
+	lost := 0
+	s.on("PUT /up", func(w http.ResponseWriter, r *http.Request) {
+		if lost++; lost%3 == 1 {
+			io.CopyN(io.Discard, r.Body, 1<<20)
+			panic(http.ErrAbortHandler)
+		}
+		u.put(w, r)
+	})
+	asked := 0
+	item, err := s.client(newClock()).Upload(t.Context(), "D", target, holding{bytes.NewReader(content), content, &asked}, int64(len(content)), times)
+	if err != nil || item.ID != "N" || !bytes.Equal(u.got, content) || asked == 0 {
+		t.Fatalf("%+v, %v, asked %d times", item, err, asked)
 	}
 }

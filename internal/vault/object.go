@@ -18,6 +18,9 @@ type Reader interface {
 	io.ReadSeekCloser
 	io.ReaderAt
 	Size() int64
+	// Held returns a part that is in memory as a whole, or nil. It is not to be
+	// changed, and stays as it is when the reader is closed.
+	Held(off, n int64) []byte
 }
 
 // Open opens a content for reading, by the id that its entry has. It must be
@@ -146,6 +149,17 @@ func (r *objectReader) whole() ([]byte, error) {
 		err = nil
 	}
 	return b, err
+}
+
+func (r *objectReader) Held(off, n int64) []byte {
+	if off < 0 || n < 1 || off+n > r.size {
+		return nil
+	}
+	some, err := r.piece(off)
+	if err != nil || int64(len(some)) < n {
+		return nil // who reads it is told
+	}
+	return some[:n]
 }
 
 func (r *objectReader) Size() int64  { return r.size }

@@ -139,3 +139,42 @@ func TestSequence(t *testing.T) {
 		t.Errorf("%d contents are noted as damaged", len(v.damage.contents))
 	}
 }
+
+// What a reader holds is a piece, or a part of one.
+func TestReaderHolds(t *testing.T) {
+	v, _ := newVault(t)
+	u := begin(t, v, Sealed{})
+	random := rand.New(rand.NewPCG(1, 2))
+	long := make([]byte, 9<<20)
+	for k := range long {
+		long[k] = byte(random.Uint32())
+	}
+	small := file(t, u, "1", "root", "1", "small")
+	large := file(t, u, "2", "root", "2", string(long))
+	if err := v.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := v.Open(t.Context(), small.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil || string(r.Held(0, 5)) != "small" || string(r.Held(2, 2)) != "al" {
+		t.Errorf("%q is held, %v", r.Held(0, 5), err)
+	}
+	for _, at := range [][2]int64{{-1, 2}, {0, 6}, {5, 1}, {0, 0}} {
+		if b := r.Held(at[0], at[1]); b != nil {
+			t.Errorf("%d bytes at %d: %q is held", at[1], at[0], b)
+		}
+	}
+	if r, err = v.Open(t.Context(), large.Content); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if b := r.Held(0, r.Size()); b != nil {
+		t.Error("all pieces are held")
+	}
+	const at = 1 << 20
+	if b := r.Held(at, 1000); string(b) != string(long[at:at+1000]) {
+		t.Errorf("%d bytes in the middle are held, or others", len(b))
+	}
+}
