@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/drive"
 	"holdfast/internal/simtenant"
 )
 
@@ -62,4 +65,33 @@ func TestRestoreOpensSessionsAhead(t *testing.T) {
 		w.same("the drive", want, w.look(w.home(0)))
 		w.wantAsked("upload", 2)
 	})
+}
+
+// A folder whose time moves after it was made has its own in the end.
+func TestRestoreSetsTimesOfFoldersThatMoved(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, map[string]string{"a/b/c.txt": "c", "a/d.txt": "d"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	want := w.look(home)
+	damages["emptied"](w, home)
+	var written, moved atomic.Bool
+	w.onRequest(func(r *http.Request) {
+		if r.Method == http.MethodPut {
+			written.Store(true)
+		}
+		if written.Load() && strings.HasSuffix(r.URL.Path, "/delta") && !moved.Swap(true) {
+			for _, name := range []string{"a", "b"} {
+				_, err := w.source.Patch(w.ctx, point.Drive, w.ids(0)[name], drive.Patch{Times: &drive.Times{Modified: time.Now()}})
+				w.must(err)
+			}
+		}
+	})
+	a := w.restored(point, backup.DestinationInPlace)
+	w.onRequest(nil)
+	if a.Problem != nil || !moved.Load() {
+		t.Errorf("moved %v, the artifact says %+v", moved.Load(), a.Problem)
+	}
+	w.same("the drive", want, w.look(home))
 }

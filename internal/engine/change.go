@@ -31,6 +31,7 @@ type change struct {
 	// Guarded by the restoration's mu.
 	failures map[string]error                // by path
 	touched  map[backup.ItemID]bool          // live folders whose times the writes below them may have moved
+	fresh    map[backup.ItemID]bool          // those that this pass has made, with their times
 	stays    map[backup.ItemID]backup.Detail // what was found in folders that were to go, and stays
 	holds    map[backup.ItemID]bool          // those folders
 	left     map[string]bool                 // paths that are not done yet
@@ -41,7 +42,7 @@ type change struct {
 
 func newChange(r *restoration, p *plan, left []difference) *change {
 	c := &change{
-		restoration: r, plan: p, failures: map[string]error{}, touched: map[backup.ItemID]bool{},
+		restoration: r, plan: p, failures: map[string]error{}, touched: map[backup.ItemID]bool{}, fresh: map[backup.ItemID]bool{},
 		stays: map[backup.ItemID]backup.Detail{}, holds: map[backup.ItemID]bool{}, left: make(map[string]bool, len(left)),
 	}
 	for _, d := range left {
@@ -431,6 +432,9 @@ func (c *change) folder(ctx context.Context, w *want) error {
 		}
 		c.touch(parent)
 		c.settled(w, item)
+		c.mu.Lock()
+		c.fresh[item.ID] = true
+		c.mu.Unlock()
 		return nil
 	})
 }
@@ -896,7 +900,9 @@ func (c *change) remove(ctx context.Context, live *vault.Node) error {
 	return nil
 }
 
-// folderTimes sets the times of folders that are in place, the deepest first.
+// folderTimes sets the times of folders that are in place, the deepest first. Those
+// that were made have theirs; a source that has them move when something is written
+// below them says so when all is listed, and the next pass sets them.
 func (c *change) folderTimes(ctx context.Context) error {
 	var stale []*want
 	tree, err := c.vault.Tree(ctx, c.point.Tree)
@@ -919,7 +925,7 @@ func (c *change) folderTimes(ctx context.Context) error {
 		}
 	}
 	for _, w := range c.wants {
-		if w.Kind == backup.Folder && w.live != nil && (w.aged() || c.touched[w.live.ID]) {
+		if w.Kind == backup.Folder && w.live != nil && (w.aged() || c.touched[w.live.ID] && !c.fresh[w.live.ID]) {
 			stale = append(stale, w)
 		}
 	}
