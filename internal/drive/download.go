@@ -434,6 +434,9 @@ func (x *Download) isPage(kind string) bool {
 // of Graph, of SharePoint and of its storage.
 func pageLike(head []byte) bool {
 	head = bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
+	if first := bytes.TrimSpace(head); len(first) == 0 || first[0] != '<' && first[0] != '{' {
+		return false // as of most files, which need not be looked at more closely
+	}
 	if strings.HasPrefix(http.DetectContentType(head), "text/html") {
 		return true
 	}
