@@ -218,6 +218,9 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 	if of == nil {
 		of = s.sites[siteID].tenant
 	}
+	if err := s.limits.enter(w, s, of.ID, 1); err != nil {
+		return err
+	}
 	p, err := s.placeByID(caller{tenant: of}, driveID)
 	if err != nil {
 		return err
@@ -249,6 +252,7 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer f.Close()
+	s.limits.handed(s, of.ID, it.size)
 	s.send(w, r, f, &it)
 	return nil
 }

@@ -70,6 +70,9 @@ type Options struct {
 	// Misstate is the end of the names of files whose size and hash are stated
 	// wrong for good, as those of HEIC photos are.
 	Misstate string `json:"misstate,omitempty"`
+	// Limits are Microsoft's published limits of what an application may ask for: by
+	// licences, or by perMinute, perDay and gbPerHour.
+	Limits LimitOptions `json:"limits,omitzero"`
 	// Mail is the habits of mailboxes, and their limits.
 	Mail MailOptions `json:"mail,omitzero"`
 }

@@ -116,6 +116,9 @@ func (s *Service) graph(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.limits.enter(w, s, who.tenant.ID, unitsOf(r, rest)); err != nil {
+		return err
+	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return badRequest("The query is not well formed.")

@@ -78,6 +78,7 @@ type Service struct {
 
 	keepItems int // how many of them may be idle
 
+	limits   limits
 	uploads  uploads
 	monitors monitors
 	signIns  signIns
