@@ -374,6 +374,12 @@ type TenantConfig struct {
 	ClientID    string `json:"clientId"`
 	SecretFile  string `json:"secretFile"`
 	SecretEnv   string `json:"secretEnv"`
+	// Licences is how many licences the tenant has bought, by which Microsoft
+	// limits how much may be asked. Default: as many as drives are protected.
+	Licences int `json:"licences"`
+	// UnitsPerMinute is how much may be asked in Microsoft's resource units,
+	// whatever the licences. A Graph of this machine is limited by these two only.
+	UnitsPerMinute int `json:"unitsPerMinute"`
 
 	Secret drive.Secret `json:"-"` // what is read from there
 }
@@ -601,6 +607,12 @@ func (c *Config) complete(dir string) error {
 		t.Graph, t.Authority = strings.TrimRight(t.Graph, "/"), strings.TrimRight(t.Authority, "/")
 		if t.ClientID == "" {
 			say(field+".clientId", "is missing: give the id of the application that reads and writes the tenant's drives")
+		}
+		if t.Licences < 0 {
+			say(field+".licences", "%d is not possible: give how many licences the tenant has bought", t.Licences)
+		}
+		if t.UnitsPerMinute < 0 || t.UnitsPerMinute > 1_000_000 {
+			say(field+".unitsPerMinute", "%d is not possible: give a number from 1, such as 1250", t.UnitsPerMinute)
 		}
 		place(&t.SecretFile)
 		if t.Secret == "" {

@@ -86,7 +86,7 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		cfg["tenants"] = []any{
 			map[string]any{"id": "contoso.com", "graph": "graph.microsoft.com", "authority": "http://login.example", "secretFile": "none"},
 			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret", "secretEnv": "TOO"},
-			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret"},
+			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret", "licences": -5, "unitsPerMinute": -1},
 		}
 		cfg["issuers"] = []any{map[string]any{"tenant": "11111111-1111-1111-1111-111111111111"}}
 		cfg["console"] = map[string]any{"authority": "login.example"}
@@ -114,6 +114,8 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		"tenants[0].secretFile: cannot be read",
 		"tenants[1].secretFile: is given both",
 		"tenants[2].id: " + exampleTenant + " is named twice",
+		"tenants[2].licences: -5 is not possible",
+		"tenants[2].unitsPerMinute: -1 is not possible",
 		"issuers[0].issuer: is missing",
 		"issuers[0].jwks: ",
 		"issuers[0].tenant: ",

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/budget"
 	"holdfast/internal/drive"
 	"holdfast/internal/identity"
 )
@@ -37,7 +38,7 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	for _, t := range cfg.Tenants {
 		limited, cancel := context.WithTimeout(ctx, lookTime)
-		say("tenant "+t.ID, newSource(t, 2, nil).Check(limited))
+		say("tenant "+t.ID, newSource(t, 2, nil, nil).Check(limited))
 		cancel()
 	}
 	say("issuers", newVerifier(cfg).Check(ctx))
@@ -49,10 +50,10 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 }
 
 // newSource is the client of a tenant's Graph. tries is how often each call is made,
-// 0 for as often as is worth it.
-func newSource(t TenantConfig, tries int, log *slog.Logger) *drive.Client {
+// 0 for as often as is worth it; without a budget nothing but the source limits it.
+func newSource(t TenantConfig, tries int, shared *budget.Budget, log *slog.Logger) *drive.Client {
 	return drive.New(drive.Config{
-		Graph: t.Graph, Authority: t.Authority, Tenant: backup.TenantID(t.ID), ClientID: t.ClientID, Secret: t.Secret, Log: log, Tries: tries,
+		Graph: t.Graph, Authority: t.Authority, Tenant: backup.TenantID(t.ID), ClientID: t.ClientID, Secret: t.Secret, Log: log, Tries: tries, Budget: shared,
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/budget"
 	"holdfast/internal/catalog"
 	"holdfast/internal/console"
 	"holdfast/internal/database"
@@ -108,7 +109,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		if err := s.catalog.AdoptRetention(ctx, id); err != nil {
 			return nil, err
 		}
-		s.sources[id] = newSource(t, 0, log)
+		s.sources[id] = newSource(t, 0, budget.New(budget.Config{Tenant: id, Store: s.catalog, Limits: s.limits(t)}), log)
 	}
 	s.vaults = newVaults(tenants, s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
 		where, err := cfg.vaultOf(t, log)
@@ -131,6 +132,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "holdfast_database_statements_total", Help: "Statements sent to the database.",
 	}, func() float64 { return float64(s.db.Statements()) }))
+	registry.MustRegister(budgets{s.catalog})
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 
@@ -181,6 +183,27 @@ func graphScope(graph string) string {
 		return "https://graph.microsoft.com/.default"
 	}
 	return "https://" + u.Host + "/.default"
+}
+
+// limits returns how much may be asked of a tenant's source. Nobody but Microsoft
+// is taken to have Microsoft's limits.
+func (s *server) limits(t TenantConfig) func(context.Context) (budget.Limits, error) {
+	return func(ctx context.Context) (budget.Limits, error) {
+		u, err := url.Parse(t.Graph)
+		switch {
+		case t.UnitsPerMinute > 0:
+			l := budget.PerMinute(t.UnitsPerMinute)
+			l.Fixed = true
+			return l, nil
+		case t.Licences > 0:
+			return budget.ForLicences(t.Licences), nil
+		case err == nil && loopback(u.Hostname()):
+			return budget.Limits{}, nil
+		}
+		// Each drive that could be backed up has a licence; there may be more.
+		n, err := s.catalog.ProtectedUnits(ctx, backup.TenantID(t.ID), budget.MostLicences)
+		return budget.ForLicences(n), err
+	}
 }
 
 // known returns what m has for a tenant. A tenant that was taken out of the

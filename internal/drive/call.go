@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/budget"
 )
 
 // A Client speaks to one tenant's source. It may be used by many goroutines.
@@ -35,7 +37,6 @@ type Client struct {
 	// How long single items may be waited for, in units of patienceUnit: those
 	// that are read, and those that are written.
 	patience struct{ reading, writing *rate.Limiter }
-	budget   *rate.Limiter
 
 	addresses addresses
 
@@ -94,6 +95,9 @@ func New(cfg Config) *Client {
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
 	}
+	if cfg.Budget == nil {
+		cfg.Budget = budget.New(budget.Config{Tenant: cfg.Tenant, Clock: cfg.Clock, Sleep: cfg.Sleep})
+	}
 	c := &Client{
 		cfg: cfg, http: new(*cfg.HTTP), probing: make(chan struct{}, 1),
 	}
@@ -102,11 +106,6 @@ func New(cfg Config) *Client {
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http.Jar = nil
 	c.graph, _ = url.Parse(cfg.Graph)
-	if n := cfg.UnitsPerMinute; n > 0 {
-		// What may come at once is ten seconds' worth, but never less than the
-		// dearest call costs.
-		c.budget = rate.NewLimiter(rate.Limit(float64(n)/60), max(n/6, 5))
-	}
 	return c
 }
 
@@ -324,11 +323,7 @@ func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since ui
 		}
 	}
 	if everyone {
-		c.gate.Lock()
-		if until := c.cfg.Clock().Add(all); until.After(c.closed) {
-			c.closed = until
-		}
-		c.gate.Unlock()
+		c.pause(ctx, c.cfg.Clock().Add(all))
 	}
 	switch {
 	case d > c.cfg.MaxPause:
@@ -452,27 +447,28 @@ func (c *Client) elsewhere(ctx context.Context, k *call) bool {
 	return hasty && d != "" && c.alive(ctx, d, now)
 }
 
-// charge takes from the budget what a redirection costs, which was not known
-// before. Whoever comes next waits for it.
-func (c *Client) charge(cost int) {
-	if c.budget != nil && cost > 0 {
-		c.budget.ReserveN(c.cfg.Clock(), cost)
-	}
-}
-
 // enter waits until the source may be asked again, and takes cost from the
 // budget.
 func (c *Client) enter(ctx context.Context, op string, cost int) error {
-	if c.budget != nil && cost > 0 {
-		now := c.cfg.Clock()
-		r := c.budget.ReserveN(now, cost)
-		if d := r.DelayFrom(now); d > 0 {
-			if err := c.sleep(ctx, op, d); err != nil {
-				r.CancelAt(c.cfg.Clock())
-				return err
-			}
+	for cost > 0 {
+		paused, err := c.cfg.Budget.Take(ctx, cost)
+		if err != nil {
+			return c.broke(ctx, op, err)
+		}
+		if paused.IsZero() {
+			break
+		}
+		// Another process was asked for a pause.
+		c.close(paused)
+		if err := c.pass(ctx, op); err != nil {
+			return err
 		}
 	}
+	return c.pass(ctx, op)
+}
+
+// pass waits until the source no longer asks to be left alone.
+func (c *Client) pass(ctx context.Context, op string) error {
 	for {
 		c.gate.Lock()
 		d := c.closed.Sub(c.cfg.Clock())
@@ -486,6 +482,68 @@ func (c *Client) enter(ctx context.Context, op string, cost int) error {
 		if err := c.sleep(ctx, op, d); err != nil {
 			return err
 		}
+	}
+}
+
+// close has all calls of this client wait until a time.
+func (c *Client) close(until time.Time) {
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	if until.After(c.closed) {
+		c.closed = until
+	}
+}
+
+// pause has all calls of all processes wait until a time.
+func (c *Client) pause(ctx context.Context, until time.Time) {
+	c.close(until)
+	if err := c.cfg.Budget.Pause(ctx, until); err != nil && ctx.Err() == nil {
+		c.cfg.Log.WarnContext(ctx, "other processes do not know that the source asks for a pause", "err", err)
+	}
+}
+
+// broke is what it comes to when the budget gives nothing.
+func (c *Client) broke(ctx context.Context, op string, err error) error {
+	if ctx.Err() != nil {
+		return during(ctx, op)
+	}
+	if e, ok := errors.AsType[*budget.Exhausted](err); ok {
+		return &Error{Op: op, RetryAfter: max(e.Until.Sub(c.cfg.Clock()), time.Second), Err: e, kind: ErrPaused}
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+// moved counts bytes that were read and written, and waits where an hour allows no
+// more.
+func (c *Client) moved(ctx context.Context, op string, read, written int64) error {
+	if err := c.cfg.Budget.Move(ctx, read, written); err != nil {
+		return c.broke(ctx, op, err)
+	}
+	return nil
+}
+
+// leastLimit is less than any limit of a minute.
+const leastLimit = 60
+
+// told obeys what an answer says of how much of the limit is left: where that is
+// less than the pace would take until there is more, all wait.
+func (c *Client) told(ctx context.Context, h http.Header) {
+	limit, _ := strconv.Atoi(h.Get("RateLimit-Limit"))
+	left, err := strconv.Atoi(h.Get("RateLimit-Remaining"))
+	reset, _ := strconv.Atoi(h.Get("RateLimit-Reset"))
+	if err != nil || limit < leastLimit || left < 0 || left > limit || reset <= 0 || reset > 60 {
+		return
+	}
+	if err := c.cfg.Budget.Told(ctx, limit); err != nil && ctx.Err() == nil {
+		c.cfg.Log.WarnContext(ctx, "the source's word on its limit is not kept", "err", err)
+	}
+	wait := time.Duration(reset)*time.Second - time.Duration(left)*time.Minute/time.Duration(limit)
+	until := c.cfg.Clock().Add(wait)
+	c.gate.Lock()
+	known := !until.After(c.closed.Add(time.Second))
+	c.gate.Unlock()
+	if wait >= time.Second && !known {
+		c.pause(ctx, until)
 	}
 }
 
@@ -531,6 +589,9 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 			}
 			return nil, noAnswer(k.op, err)
 		}
+		if c.graph != nil && sameOrigin(target, c.graph) {
+			c.told(ctx, resp.Header)
+		}
 		if resp.StatusCode < 300 {
 			if k.stop == nil {
 				err = c.receive(k, resp, out)
@@ -556,7 +617,7 @@ func (c *Client) try(ctx context.Context, k *call, out any) (*http.Response, err
 			target = next
 			hops++
 			if !k.anonymous {
-				c.charge(k.cost)
+				c.cfg.Budget.Charge(k.cost) // a call more than was known
 			}
 			continue
 		}

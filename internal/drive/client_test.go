@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/budget"
 	"holdfast/internal/drive"
 )
 
@@ -234,15 +235,52 @@ func TestAWaitEndsWithItsContext(t *testing.T) {
 func TestCallsStayWithinTheBudget(t *testing.T) {
 	s, clk := newSource(t), newClock()
 	s.on(rootPath, rootJSON)
-	c := s.client(clk, func(cfg *drive.Config) { cfg.UnitsPerMinute = 60 })
+	c := s.client(clk, func(cfg *drive.Config) {
+		cfg.Budget = budget.New(budget.Config{Clock: clk.Now, Sleep: clk.Sleep, Limits: func(context.Context) (budget.Limits, error) { return budget.PerMinute(60), nil }})
+	})
 	for range 70 {
 		if _, err := c.Root(t.Context(), "D"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Ten units come at once, the other sixty take a second each.
-	if got := clk.total(); got < 59*time.Second || got > 61*time.Second {
-		t.Errorf("70 units at 60 a minute took %v, want about a minute", got)
+	if got := clk.total(); got < 65*time.Second || got > 80*time.Second {
+		t.Errorf("70 units at 60 a minute took %v, want a little more than a minute", got)
+	}
+}
+
+// What an answer says of how much is left of a minute is obeyed by all.
+func TestWhatIsLeftOfTheLimitIsNotExceeded(t *testing.T) {
+	for _, tt := range []struct {
+		limit, left, reset string
+		want               time.Duration
+	}{
+		{"1200", "120", "5", 0}, // the pace takes longer to spend it
+		{"1200", "0", "20", 20 * time.Second},
+		{"1200", "200", "20", 10 * time.Second},
+		{"1200", "0", "45", 45 * time.Second}, // longer than anybody waits
+		{"1200", "x", "20", 0}, {"1200", "-1", "20", 0}, {"0", "0", "20", 0}, {"1200", "0", "86400", 0}, {"10", "20", "20", 0},
+	} {
+		s, clk := newSource(t), newClock()
+		s.on(rootPath, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("RateLimit-Limit", tt.limit)
+			w.Header().Set("RateLimit-Remaining", tt.left)
+			w.Header().Set("RateLimit-Reset", tt.reset)
+			rootJSON(w, r)
+		})
+		shared := budget.New(budget.Config{Clock: clk.Now, Sleep: clk.Sleep})
+		one, other := s.client(clk, func(cfg *drive.Config) { cfg.Budget = shared }), s.client(clk, func(cfg *drive.Config) { cfg.Budget = shared })
+		if _, err := one.Root(t.Context(), "D"); err != nil {
+			t.Fatal(err)
+		}
+		before := clk.total()
+		_, err := other.Root(t.Context(), "D")
+		waited := clk.total() - before
+		if e, ok := errors.AsType[*drive.Error](err); ok && errors.Is(err, drive.ErrPaused) {
+			waited, err = e.RetryAfter, nil
+		}
+		if err != nil || waited != tt.want {
+			t.Errorf("%s/%s/%s: another client waited %v, %v; want %v", tt.limit, tt.left, tt.reset, waited, err, tt.want)
+		}
 	}
 }
 

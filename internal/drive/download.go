@@ -215,6 +215,10 @@ func (x *Download) Read(p []byte) (int, error) {
 			x.verify()
 		}
 		if n > 0 {
+			if err := x.c.moved(x.ctx, x.op, int64(n), 0); err != nil && x.err == nil {
+				x.drop()
+				x.err = err
+			}
 			return n, nil
 		}
 	}

@@ -7,7 +7,8 @@
 // a drive since a cursor; Users tells it of the directory.
 //
 // One Client serves one tenant, for the source counts an application's requests
-// by tenant: all of a Client's calls share one budget. Failures that pass by
+// by tenant: all of a Client's calls share one budget, with those of other
+// processes if it is told so. Failures that pass by
 // themselves are tried again before anyone hears of them. Every error is an
 // *Error, or the context's; each says what was being done, on which drive or
 // item, and the source's request id.
@@ -40,6 +41,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/budget"
 )
 
 // A Secret is text that must not be shown. It prints as redacted.
@@ -66,8 +68,9 @@ type Config struct {
 	Log       *slog.Logger // default: none
 	UserAgent string       // default names Holdfast in the form the source asks for
 
-	UnitsPerMinute int // the budget, in the source's resource units; 0 is unlimited
-	Tries          int // how often one call is tried; default 8
+	// Budget is what may be asked. Default: one without limits, of this client alone.
+	Budget *budget.Budget
+	Tries  int // how often one call is tried; default 8
 	// MaxPause is how long a call waits when the source asks for a pause. A
 	// longer one is ErrPaused, so that no worker is held by it. Default 30 s.
 	MaxPause time.Duration

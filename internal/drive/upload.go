@@ -443,6 +443,9 @@ func (w *wireFragment) take(body []byte) error {
 
 // send sends a part of the file.
 func (u *upload) send(ctx context.Context, address string, part span) (uploadAnswer, error) {
+	if err := u.c.moved(ctx, u.op, 0, part.to-part.from); err != nil {
+		return uploadAnswer{}, err
+	}
 	body := &section{r: u.r, at: part.from, n: part.to - part.from}
 	defer body.release()
 	var w wireFragment

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/budget"
 	"holdfast/internal/catalog"
 	"holdfast/internal/database"
 	"holdfast/internal/drive"
@@ -123,8 +124,8 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.BulkAdd:     {Handler: e.bulkAdd, Workers: 2},
 		jobs.Rule:        {Handler: e.rule, Workers: 2},
 		jobs.Backup:      {Handler: e.backup, Workers: e.Workers},
-		jobs.Restore:     {Handler: e.restore, Workers: e.Workers},
-		jobs.RestoreItem: {Handler: e.restoreItem, Workers: e.Workers},
+		jobs.Restore:     {Handler: asking(budget.Restores, e.restore), Workers: e.Workers},
+		jobs.RestoreItem: {Handler: asking(budget.Restores, e.restoreItem), Workers: e.Workers},
 		jobs.BulkRestore: {Handler: e.bulkRestore, Workers: 2},
 		// Several, so that a vault that is slow, or hangs, keeps no other waiting.
 		jobs.Expire:   {Handler: e.expire, Workers: 4},
@@ -138,6 +139,11 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		work[kind] = w
 	}
 	return work
+}
+
+// asking is a handler that asks the source for a purpose.
+func asking(p budget.Purpose, h jobs.Handler) jobs.Handler {
+	return func(ctx context.Context, j *jobs.Job) (jobs.Result, error) { return h(budget.For(ctx, p), j) }
 }
 
 // Start makes sure that each tenant's recurring duties are enqueued. It may be

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/budget"
 	"holdfast/internal/catalog"
 	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
@@ -62,7 +63,11 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		if unit, state, err = e.Catalog.UnitForBackup(ctx, j.Tenant, id); err != nil {
 			return err
 		}
-		_, err = e.protect(ctx, j, unit, state, nil)
+		asks := ctx
+		if state.Drive == "" {
+			asks = budget.For(ctx, budget.FirstBackups)
+		}
+		_, err = e.protect(asks, j, unit, state, nil)
 		return err
 	})
 	switch {
@@ -387,9 +392,14 @@ func (e *Engine) isOwners(ctx context.Context, tenant backup.TenantID, unit back
 // or, when it is time for that, all there is.
 func (p *protection) read(ctx context.Context) error {
 	var err error
-	if p.state.Cursor != "" && p.reconciles() {
-		err = p.stage.reconcile(ctx, p.state.Cursor)
-	} else {
+	reconciles := p.state.Cursor != "" && p.reconciles()
+	if reconciles {
+		err = p.stage.reconcile(p.asking(ctx, budget.Reconciliation), p.state.Cursor)
+		// What is left of the day's budget may be for the changes only.
+		_, exhausted := errors.AsType[*budget.Exhausted](err)
+		reconciles = !exhausted
+	}
+	if !reconciles {
 		err = p.stage.read(ctx, p.state.Cursor)
 	}
 	if err != nil {
@@ -402,6 +412,15 @@ func (p *protection) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// asking returns a context for what of a backup is less urgent than the rest. Of
+// the backup before a restore nothing is.
+func (p *protection) asking(ctx context.Context, purpose budget.Purpose) context.Context {
+	if p.job.Kind != jobs.Backup {
+		return ctx
+	}
+	return budget.For(ctx, purpose)
 }
 
 // reconciles reports whether it is time to enumerate the whole drive and to
@@ -813,7 +832,11 @@ func (p *protection) downloadAll(ctx context.Context) error {
 					if i < 0 || err != nil {
 						return err
 					}
-					got, err := p.fetch(inGroup, item)
+					asks := inGroup
+					if p.again[item.ID] {
+						asks = p.asking(inGroup, budget.Verification)
+					}
+					got, err := p.fetch(asks, item)
 					if err := p.keep(inGroup, i, item, got, err); err != nil {
 						return err
 					}
