@@ -172,9 +172,9 @@ func startDev(ctx context.Context, o devOptions, log *slog.Logger) (_ *devServer
 		}
 	}
 	handler := wholeBatches(d.handler(d.asKnown(d.sim.Handler())))
-	d.serve(plain, nil, handler)
+	d.serve(plain, nil, onlyHere(plain, handler))
 	if tls != nil {
-		d.serve(tls, d.ca.config(), handler)
+		d.serve(tls, d.ca.config(), onlyHere(tls, handler))
 	}
 	return d, d.start(ctx)
 }
@@ -437,6 +437,26 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// onlyHere refuses what reaches a listener of this machine by the name of another:
+// a page of anybody's, whose name was made to lead here, could get tokens else.
+func onlyHere(l net.Listener, next http.Handler) http.Handler {
+	if at, ok := l.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.Trim(strings.ToLower(host), "[]")
+		if !loopback(host) && !strings.HasSuffix(host, ".localhost") {
+			http.Error(w, "This is a simulated tenant for this machine only. Call it as 127.0.0.1 or localhost.", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // wholeBatches has batches reach every route of the origin. One that is all the

@@ -67,3 +67,25 @@ func TestBatchesReachTheWholeOrigin(t *testing.T) {
 		}
 	}
 }
+
+// A page whose name was made to lead to this machine gets no token.
+func TestDevAnswersForItsOwnNames(t *testing.T) {
+	d := startTestDev(t, nil)
+	for host, want := range map[string]int{"": 200, "localhost:80": 200, "127.0.0.1": 200, "[::1]:8365": 200, "Contoso.localhost": 200, "attacker.example": 403, "127.0.0.1.example:80": 403} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.origin+"/healthz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if host != "" {
+			req.Host = host
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("as %q it answers %s, want %d", host, resp.Status, want)
+		}
+	}
+}

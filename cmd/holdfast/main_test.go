@@ -257,10 +257,10 @@ func TestDevOverHTTPS(t *testing.T) {
 	}
 }
 
-// Under a name that the server does not know as its own, a container's say,
-// tokens can be got and used all the same.
+// Where it listens for others too, tokens can be got and used under a name that the
+// server does not know as its own, a container's say.
 func TestDevUnderAnotherName(t *testing.T) {
-	d := startTestDev(t, nil)
+	d := startTestDev(t, func(o *devOptions) { o.listen = "0.0.0.0:0" })
 	c := clientOf(t, d, client.Config{URL: d.origin, Authority: d.origin, Transport: hostNamed("holdfast.example:1234")})
 	if _, err := list[policyAnswer](t.Context(), c, "/protectionPolicies"); err != nil {
 		t.Error(err)
