@@ -2,7 +2,7 @@
 //
 // A [Table] holds what was said last under each key: the first half a megabyte in
 // memory, and the rest in a temporary file that has no name where the system allows
-// that. What stays in memory is where each record is, some 25 bytes of it. So a
+// that. What stays in memory is where each record is, some 17 bytes of it. So a
 // drive of a million items costs as much memory as twenty thousand of them would,
 // and a small one never touches the disk.
 //
@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"hash/maphash"
+	"math"
 	"os"
 )
 
@@ -27,6 +28,8 @@ const (
 	// near and far are how much is read of the file at once: where records are
 	// read in any order, and where one is read after the other.
 	near, far = 1 << 10, 32 << 10
+	// word is what records begin at multiples of, so that 32 bits tell where.
+	word = 8
 	// recent is how many records are remembered that were read or written last.
 	recent = 256
 )
@@ -37,10 +40,11 @@ const (
 // A table whose file fails has nothing in it any more. Err says so, and has to be
 // asked before anybody relies on what a table did not have.
 type Table struct {
-	dir   string
-	seed  maphash.Seed
-	slots []uint64 // open addressing: 32 bits of a key's hash, and its number + 1; 0 is free
-	at    []int64  // by number: where the last record is
+	dir    string
+	seed   maphash.Seed
+	slots  []uint32 // open addressing: the number of a key + 1; 0 is free
+	hashes []uint32 // by number: half the key's hash
+	at     []uint32 // by number: where the last record is, in words
 
 	file    *os.File
 	written int64  // how much of the records is in the file
@@ -76,18 +80,25 @@ func (t *Table) Put(key, value string) int {
 	if t.err != nil {
 		return i
 	}
+	at := (t.written + int64(len(t.held))) / word
+	if at > math.MaxUint32 {
+		t.fail(errors.New("there is too much of it"))
+		return i
+	}
 	if !found {
 		i = len(t.at)
-		t.at = append(t.at, 0)
-		t.insert(t.hash(key), i)
+		t.at, t.hashes = append(t.at, 0), append(t.hashes, t.hash(key))
+		t.insert(i)
 	}
-	at := t.written + int64(len(t.held))
-	t.at[i] = at
+	t.at[i] = uint32(at)
 	t.held = binary.AppendUvarint(t.held, uint64(len(key)))
 	t.held = binary.AppendUvarint(t.held, uint64(len(value)))
 	begin := len(t.held)
 	t.held = append(append(t.held, key...), value...)
 	t.held = binary.LittleEndian.AppendUint32(t.held, crc32.Checksum(t.held[begin:], castagnoli))
+	for len(t.held)%word != 0 {
+		t.held = append(t.held, 0)
+	}
 	if len(t.held) >= maxHeld {
 		t.write()
 	}
@@ -105,8 +116,7 @@ func (t *Table) Find(key string) (int, bool) {
 		if slot == 0 {
 			return 0, false
 		}
-		if uint32(slot>>32) == hash {
-			i := int(uint32(slot)) - 1
+		if i := int(slot) - 1; t.hashes[i] == hash {
 			if is, _ := t.Get(i); is == key && t.err == nil {
 				return i, true
 			}
@@ -119,7 +129,7 @@ func (t *Table) Get(i int) (key, value string) {
 	if t.err != nil || i < 0 || i >= len(t.at) {
 		return "", ""
 	}
-	at := t.at[i]
+	at := int64(t.at[i]) * word
 	memory := &t.last[i%recent]
 	if memory.at != at+1 {
 		memory.at = 0
@@ -134,7 +144,7 @@ func (t *Table) Get(i int) (key, value string) {
 
 // Order tells of two keys by their numbers which was put last: the one with the
 // larger order.
-func (t *Table) Order(i int) int64 { return t.at[i] }
+func (t *Table) Order(i int) int64 { return int64(t.at[i]) }
 
 // Close gives the table's file back. The table then has failed.
 func (t *Table) Close() {
@@ -149,23 +159,21 @@ var errClosed = errors.New("the table is closed")
 
 func (t *Table) hash(key string) uint32 { return uint32(maphash.String(t.seed, key)) }
 
-func (t *Table) insert(hash uint32, i int) {
-	if len(t.at)*4 > len(t.slots)*3 {
-		old := t.slots
-		t.slots = make([]uint64, max(64, 2*len(old)))
-		for _, slot := range old {
-			if slot != 0 {
-				t.place(slot)
-			}
-		}
+func (t *Table) insert(i int) {
+	if len(t.at)*4 <= len(t.slots)*3 {
+		t.place(i)
+		return
 	}
-	t.place(uint64(hash)<<32 | uint64(i+1))
+	t.slots = make([]uint32, max(64, 2*len(t.slots)))
+	for i := range t.at {
+		t.place(i)
+	}
 }
 
-func (t *Table) place(slot uint64) {
-	for at := uint32(slot >> 32); ; at++ {
+func (t *Table) place(i int) {
+	for at := t.hashes[i]; ; at++ {
 		if s := &t.slots[int(at)&(len(t.slots)-1)]; *s == 0 {
-			*s = slot
+			*s = uint32(i + 1)
 			return
 		}
 	}
