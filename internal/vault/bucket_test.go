@@ -14,8 +14,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -380,5 +382,177 @@ func TestAStoreThatRots(t *testing.T) {
 		t.Error("content whose every bit was flipped reads")
 	} else if !errors.Is(err, ErrDamaged) {
 		t.Errorf("it reads with %v, want ErrDamaged", err)
+	}
+}
+
+// behind has f answer in the store's place, where it returns true, until the test ends
+// or front is called.
+func (s *store) behind(f func(http.ResponseWriter, *http.Request) bool) (front func()) {
+	s.door.Store(&f)
+	return func() { s.door.Store(nil) }
+}
+
+// A store of which every third request fails, in one way or another, loses nothing: all
+// is tried again.
+func TestAStoreThatIsFlaky(t *testing.T) {
+	s := newStore(t)
+	cfg := s.config()
+	v := openVault(t, cfg)
+	last := sample(t, v)
+	var n atomic.Int64
+	front := s.behind(func(w http.ResponseWriter, r *http.Request) bool {
+		switch i := n.Add(1); i % 9 {
+		case 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 5:
+			w.WriteHeader(http.StatusInternalServerError)
+		case 8: // no answer at all
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return false
+			}
+			c.Close()
+		default:
+			return false
+		}
+		return true
+	})
+	for i := range 2 {
+		u := begin(t, v, last)
+		u.Put(file(t, u, "f5", "root", "flaky.txt", fmt.Sprint("flaky ", i)))
+		last = seal(t, u, noon.Add(time.Duration(i+1)*time.Hour))
+		u.Close()
+	}
+	cfg.Create, cfg.ID, cfg.State = false, v.ID(), t.TempDir()
+	if err := verify(t, openVault(t, cfg), last.Tree); err != nil {
+		t.Error(err)
+	}
+	front()
+	if n.Load() < 18 {
+		t.Errorf("there were %d requests", n.Load())
+	}
+	if err := verify(t, v, last.Tree); err != nil {
+		t.Error(err)
+	}
+}
+
+// A store that does not answer holds up nobody for longer than they will wait; one that
+// takes nothing more keeps what it has, and says why.
+func TestAStoreThatHangsOrIsFull(t *testing.T) {
+	s := newStore(t)
+	v := openVault(t, s.config())
+	last := sample(t, v)
+	hang := make(chan struct{})
+	for name, row := range map[string]struct {
+		door func(http.ResponseWriter, *http.Request) bool
+		end  func()
+	}{
+		"does not answer": {func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPut {
+				<-hang
+			}
+			return false
+		}, func() { close(hang) }},
+		"is full": {func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPut {
+				return false
+			}
+			w.WriteHeader(http.StatusInsufficientStorage)
+			fmt.Fprint(w, "<Error><Code>XMinioStorageFull</Code><Message>no space is left</Message></Error>")
+			return true
+		}, func() {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := begin(t, v, last)
+			u.Put(file(t, u, "f6", "root", "late.txt", name))
+			front := s.behind(row.door)
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			if got, err := u.Seal(ctx, noon.Add(time.Hour), PointInfo{}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("it took a point, or somebody waited for it: %+v, %v", got, err)
+			}
+			cancel()
+			u.Close()
+			front()
+			row.end()
+			if err := verify(t, v, last.Tree); err != nil {
+				t.Errorf("what was there before: %v", err)
+			}
+			u = begin(t, v, last)
+			u.Put(file(t, u, "f6", "root", "late.txt", name))
+			next := seal(t, u, noon.Add(time.Hour))
+			u.Close()
+			if got := read(t, v, paths(t, v, next.Tree)["late.txt"].Content); got != name {
+				t.Errorf("afterwards the file is %q", got)
+			}
+		})
+	}
+}
+
+// A store that answers as if it had taken what it drops, or gives less than it has, is
+// found out by who reads: no other content is ever given, what is damaged is named, and
+// it is whole again once the same is written to a store that keeps it.
+func TestAStoreThatLies(t *testing.T) {
+	for name, row := range map[string]struct {
+		method, prefix string
+		lie            func(w http.ResponseWriter, r *http.Request)
+		heals          bool
+	}{
+		"it drops contents": {http.MethodPut, "p", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("ETag", `"0"`) }, true},
+		"it gives nothing": {http.MethodGet, "p", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+			w.Header().Set("ETag", `"0"`)
+			w.WriteHeader(http.StatusPartialContent)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			cfg := s.config()
+			v := openVault(t, cfg)
+			first := sample(t, v)
+			front := s.behind(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method != row.method || !strings.HasPrefix(path.Base(r.URL.Path), row.prefix) {
+					return false
+				}
+				row.lie(w, r)
+				return true
+			})
+			u := begin(t, v, first)
+			u.Put(file(t, u, "f7", "root", "lied.txt", "of this nothing is kept"))
+			second := seal(t, u, noon.Add(time.Hour))
+			u.Close()
+			cfg.Create, cfg.ID, cfg.State = false, v.ID(), t.TempDir()
+			w := openVault(t, cfg)
+			content := paths(t, w, second.Tree)["lied.txt"].Content
+			r, err := w.Open(t.Context(), content)
+			if err == nil {
+				var b []byte
+				b, err = io.ReadAll(r)
+				r.Close()
+				if err == nil {
+					t.Errorf("a file reads back as %q", b)
+				}
+			}
+			if !errors.Is(err, ErrDamaged) {
+				t.Errorf("it reads with %v, want ErrDamaged", err)
+			}
+			report, err := w.Verify(t.Context(), []string{second.Tree}, VerifyOptions{Share: 1})
+			if err != nil || !slices.ContainsFunc(report.Damage, func(d Damage) bool { return strings.Contains(d.Path, "lied.txt") }) {
+				t.Errorf("verification found %+v, %v", report.Damage, err)
+			}
+			front()
+			if row.heals {
+				u := begin(t, w, second)
+				u.Put(file(t, u, "f7", "root", "lied.txt", "of this nothing is kept"))
+				seal(t, u, noon.Add(2*time.Hour))
+				u.Close()
+				if err := w.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := verify(t, w, second.Tree); err != nil {
+				t.Errorf("of a store that keeps what it takes: %v", err)
+			}
+		})
 	}
 }

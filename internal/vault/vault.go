@@ -120,6 +120,8 @@ type Counters struct {
 // same time.
 type Vault struct {
 	rep    repo.DirectRepository
+	life   context.Context // ends when the vault is closed
+	end    context.CancelFunc
 	place  Config
 	locks  Locks
 	seen   atomic.Int64 // when the vault was last in its place, in Unix nanoseconds
@@ -186,6 +188,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 
 func unopened(cfg Config) *Vault {
 	v := &Vault{place: cfg, log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State}
+	v.life, v.end = context.WithCancel(context.Background())
 	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
@@ -291,6 +294,9 @@ func replaceFile(name string, b []byte) error {
 // Close closes the vault. Updates must not be used any more.
 func (v *Vault) Close(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
+	v.end()
+	v.flushes.turn.Lock() // one whose callers have gone
+	defer v.flushes.turn.Unlock()
 	if err := errors.Join(v.updates.Close(ctx), v.rep.Close(ctx)); err != nil {
 		return fmt.Errorf("close vault: %w", storageError(err))
 	}
@@ -373,25 +379,39 @@ func (v *Vault) flush(ctx context.Context) error {
 		close(f.all)
 	}
 	v.flushes.Unlock()
+	over := f.done
 	if first {
-		enough := time.After(patience)
-		v.flushes.turn.Lock()
-		select {
-		case <-f.all:
-		case <-enough:
-		}
-		v.flushes.Lock()
-		v.flushes.next = nil
-		v.flushes.Unlock()
-		f.err = v.flushNow(context.WithoutCancel(ctx)) // it is not only this caller's
-		close(f.done)
-		v.shorten(context.WithoutCancel(ctx))
-		v.flushes.turn.Unlock()
+		over = make(chan struct{})
+		go func() {
+			defer close(over)
+			v.run(ctx, f)
+		}()
 	}
 	select {
-	case <-f.done:
+	case <-over:
 		return f.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// run runs a flush when it is its turn, and makes the index shorter after it. It is
+// not only its caller's, who may have gone meanwhile: it ends with the vault.
+func (v *Vault) run(ctx context.Context, f *flush) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(v.life, cancel)()
+	enough := time.After(patience)
+	v.flushes.turn.Lock()
+	defer v.flushes.turn.Unlock()
+	select {
+	case <-f.all:
+	case <-enough:
+	}
+	v.flushes.Lock()
+	v.flushes.next = nil
+	v.flushes.Unlock()
+	f.err = v.flushNow(ctx)
+	close(f.done)
+	v.shorten(ctx)
 }
