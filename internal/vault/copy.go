@@ -122,9 +122,6 @@ func copyVault(ctx context.Context, from, to Config, opts CopyOptions) (done Cop
 	if err == nil {
 		err = c.finish(ctx, to, note, opts)
 	}
-	if err == nil {
-		_, err = locks.extend(ctx, dst, opts.Now())
-	}
 	return done, storageError(err)
 }
 
@@ -357,7 +354,8 @@ func (c *comparison) Length() int { return c.n }
 // finish opens the copy, compares it with its index, takes away what the vault has had
 // no more for long enough, and notes that it is whole.
 func (c *copier) finish(ctx context.Context, to Config, note copied, opts CopyOptions) error {
-	needs, err := c.open(ctx, to)
+	now := opts.Now()
+	needs, err := c.open(ctx, to, now)
 	if err != nil {
 		return err
 	}
@@ -383,7 +381,6 @@ func (c *copier) finish(ctx context.Context, to Config, note copied, opts CopyOp
 	for id := range c.unread {
 		c.done.Unread = append(c.done.Unread, string(id))
 	}
-	now := opts.Now()
 	gone := map[blob.ID]time.Time{}
 	for _, prefix := range slices.Concat(indexPrefixes, packPrefixes) {
 		for id := range c.left {
@@ -427,9 +424,10 @@ func (c *copier) finish(ctx context.Context, to Config, note copied, opts CopyOp
 	return nil
 }
 
-// open opens the copy as a vault is opened, without writing to it. It counts the drives,
-// and returns how much of which packs the index needs.
-func (c *copier) open(ctx context.Context, to Config) (needs map[blob.ID]int64, err error) {
+// open opens the copy as a vault is opened, without writing to it but for its locks,
+// which it extends. It counts the drives, and returns how much of which packs the index
+// needs.
+func (c *copier) open(ctx context.Context, to Config, now time.Time) (needs map[blob.ID]int64, err error) {
 	if to.State, err = os.MkdirTemp("", "holdfast-copy-*"); err != nil {
 		return nil, err
 	}
@@ -445,6 +443,9 @@ func (c *copier) open(ctx context.Context, to Config) (needs map[blob.ID]int64, 
 			return nil, err
 		}
 		c.done.Drives++
+	}
+	if _, err := v.locks.extend(ctx, v.rep, c.dst, now); err != nil {
+		return nil, err
 	}
 	needs = map[blob.ID]int64{}
 	err = v.rep.ContentReader().IterateContents(ctx, content.IterateOptions{}, func(i content.Info) error {

@@ -3,7 +3,9 @@ package vault
 import (
 	"cmp"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -113,13 +115,33 @@ func (l Locks) locked(st blob.Storage) blob.Storage {
 	return locking{st, l.Lock}
 }
 
-// lockNote is the blob that says when the locks of a place were extended last.
+// lockNote is the blob that says when the locks of a place were extended last. It is
+// sealed with a key of the vault's: whoever has the bucket's must not have the locks run
+// out by saying that they were extended.
 const lockNote = "holdfast.locks"
 
 type extension struct {
 	Extended time.Time     `json:"extended"`
 	Mode     LockMode      `json:"mode"`
 	Period   time.Duration `json:"period"`
+	Seal     []byte        `json:"seal"`
+}
+
+// sealed is e with its seal.
+func (e extension) sealed(rep repo.DirectRepository) (extension, error) {
+	e.Seal = nil
+	key, err := rep.DeriveKey(lockNote, sha256.Size)
+	if err != nil {
+		return e, err
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return e, err
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(b)
+	e.Seal = mac.Sum(nil)
+	return e, nil
 }
 
 // extenders is how many locks are extended at a time.
@@ -128,7 +150,7 @@ const extenders = 16
 // extend extends the locks of all that is in a place, if it is time to, or if they were
 // of another kind until now. A lock that could not be extended stops no other, and is
 // tried again a day later. It returns how many were extended.
-func (l Locks) extend(ctx context.Context, st blob.Storage, now time.Time) (int, error) {
+func (l Locks) extend(ctx context.Context, rep repo.DirectRepository, st blob.Storage, now time.Time) (int, error) {
 	if !l.On {
 		return 0, nil
 	}
@@ -139,6 +161,13 @@ func (l Locks) extend(ctx context.Context, st blob.Storage, now time.Time) (int,
 	}
 	if json.Unmarshal(b, &last) != nil {
 		last = extension{} // then it is time to
+	}
+	own, err := last.sealed(rep)
+	if err != nil {
+		return 0, err
+	}
+	if !hmac.Equal(own.Seal, last.Seal) {
+		last = extension{}
 	}
 	if age := now.Sub(last.Extended); last.Mode == l.Mode && last.Period == l.Period && age >= 0 && age < l.interval() {
 		return 0, nil
@@ -169,14 +198,17 @@ func (l Locks) extend(ctx context.Context, st blob.Storage, now time.Time) (int,
 	if err := ctx.Err(); err != nil {
 		return int(done.Load()), err
 	}
-	note := extension{Extended: now, Mode: l.Mode, Period: l.Period}
+	note := extension{Extended: now.UTC(), Mode: l.Mode, Period: l.Period}
 	if failed.Load() > 0 {
 		err = fmt.Errorf("%w: the locks of %d blobs could not be extended: %w", ErrStorage, failed.Load(), *first.Load())
-		note.Extended = now.Add(min(24*time.Hour, l.interval()) - l.interval())
+		note.Extended = note.Extended.Add(min(24*time.Hour, l.interval()) - l.interval())
 	} else {
 		err = nil
 	}
-	b, noteErr := json.Marshal(note)
+	note, noteErr := note.sealed(rep)
+	if noteErr == nil {
+		b, noteErr = json.Marshal(note)
+	}
 	if noteErr == nil {
 		noteErr = putBlob(ctx, st, lockNote, b)
 	}

@@ -3,6 +3,7 @@ package vault
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -161,7 +162,7 @@ func TestLocksHold(t *testing.T) {
 	again := openVault(t, cfg)
 	now := again.rep.Time()
 	st := again.updates.BlobStorage()
-	if n, err := again.locks.extend(t.Context(), st, now); err != nil || n < 5 {
+	if n, err := again.locks.extend(t.Context(), again.rep, st, now); err != nil || n < 5 {
 		t.Errorf("of another period %d locks were extended: %v", n, err)
 	}
 	for name, versions := range s.versions(cfg) {
@@ -175,12 +176,33 @@ func TestLocksHold(t *testing.T) {
 		after time.Duration
 		want  bool
 	}{{0, false}, {10*24*time.Hour - 1, false}, {10 * 24 * time.Hour, true}, {11 * 24 * time.Hour, false}, {-time.Hour, true}} {
-		if n, err := again.locks.extend(t.Context(), st, now.Add(row.after)); err != nil || n > 0 != row.want {
+		if n, err := again.locks.extend(t.Context(), again.rep, st, now.Add(row.after)); err != nil || n > 0 != row.want {
 			t.Errorf("after %v %d locks were extended: %v", row.after, n, err)
 		}
 	}
 	if err := verify(t, again, first.Tree); err != nil {
 		t.Error(err)
+	}
+
+	// Nobody has locks run out by saying that they were extended.
+	b, err := readBlob(t.Context(), st, lockNote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var note extension
+	if err := json.Unmarshal(b, &note); err != nil {
+		t.Fatal(err)
+	}
+	later := now.Add(100 * 24 * time.Hour)
+	note.Extended = later
+	if b, err = json.Marshal(note); err == nil {
+		err = putBlob(t.Context(), st, lockNote, b)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := again.locks.extend(t.Context(), again.rep, st, later); err != nil || n == 0 {
+		t.Errorf("of a false note %d locks were extended: %v", n, err)
 	}
 }
 

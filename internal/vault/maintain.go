@@ -59,7 +59,7 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 	}
 	defer w.Close(context.WithoutCancel(ctx))
 	// Before anything else, which may fail and be put off: locks run out.
-	if _, unlocked := v.locks.extend(ctx, w.BlobStorage(), v.rep.Time()); unlocked != nil {
+	if _, unlocked := v.locks.extend(ctx, v.rep, w.BlobStorage(), v.rep.Time()); unlocked != nil {
 		defer func() { err = errors.Join(err, storageError(unlocked)) }()
 	}
 	found, err := v.manifestsBySource(ctx, w, snapshots)
