@@ -143,13 +143,16 @@ func tellCopy(out io.Writer, t backup.TenantID, done vault.Copied, keep time.Dur
 	if done.Kept+done.Removed > 0 {
 		fmt.Fprintf(out, "  Of what the vault has no more, the copy keeps %s for %v at most; %d have gone.\n", number(done.Kept, "blob"), keep, done.Removed)
 	}
-	for what, names := range map[string][]string{
-		"The vault has lost what it needs, and the copy has it": done.Lost,
-		"The vault could not give":                              done.Unread,
-		"Neither vault nor copy has whole":                      done.Missing,
+	for _, row := range []struct {
+		what  string
+		names []string
+	}{
+		{"The vault has lost what it needs, and the copy has it", done.Lost},
+		{"The vault could not give", done.Unread},
+		{"Neither vault nor copy has whole", done.Missing},
 	} {
-		if len(names) > 0 {
-			fmt.Fprintf(out, "  %s: %s\n", what, strings.Join(names, ", "))
+		if len(row.names) > 0 {
+			fmt.Fprintf(out, "  %s: %s\n", row.what, strings.Join(row.names, ", "))
 		}
 	}
 }

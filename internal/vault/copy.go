@@ -139,7 +139,7 @@ type copier struct {
 // from now on, and returns its note.
 func (c *copier) begin(ctx context.Context, id string, to Config, anew bool) (note copied, err error) {
 	there, err := storedID(ctx, c.dst)
-	if err != nil && !errors.Is(err, blob.ErrBlobNotFound) {
+	if err != nil && !errors.Is(err, blob.ErrBlobNotFound) && !errors.Is(err, errFormatBlob) { // which is copied anew
 		return note, err
 	}
 	b, err := readBlob(ctx, c.dst, copyNote)
@@ -245,7 +245,7 @@ func (c *copier) pass(ctx context.Context) error {
 			return all.Err()
 		})
 		if err != nil {
-			return errors.Join(group.Wait(), err)
+			return cmp.Or(group.Wait(), err) // which may be but an echo of the other
 		}
 	}
 	if err := group.Wait(); err != nil {
