@@ -75,7 +75,12 @@ func (c *Client) OpenAhead(ctx context.Context, d backup.DriveID, files []NewFil
 	}
 	k := &call{
 		op: "open upload sessions in drive " + string(d), method: http.MethodPost, url: c.at("$batch"),
-		cost: costWrite * len(files), json: &in, single: true,
+		json: &in, single: true,
+	}
+	for range files { // each counts as a call, and so much at once may never be there
+		if c.enter(ctx, k.op, costWrite) != nil {
+			return sessions, true
+		}
 	}
 	if _, err := c.do(ctx, k, &out); err != nil {
 		return sessions, false
