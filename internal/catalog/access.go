@@ -37,6 +37,7 @@ import (
 const (
 	fewRanges = 16 // of one index that are merged
 	fewProbes = 4  // indexes that are tried
+	groupsOf  = 10 // times as many items are sorted where the other way is to look through the list for them
 )
 
 // An effort is how much is read for a page that no index has as it is asked for.
@@ -136,6 +137,33 @@ func (r *reading) accesses() (all []access) {
 		}
 	}
 	return all
+}
+
+// followFilter orders a list of which no order was asked by the index that finds
+// all that the filter asks for, if none does that has the list's own order. It
+// follows from the words of the filter alone, and is the same for each page.
+func (r *reading) followFilter() {
+	all := r.accesses()
+	if len(r.terms) == len(r.q.terms) || slices.ContainsFunc(all, func(a access) bool { return a.orders && a.whole() }) {
+		return
+	}
+	for _, a := range all {
+		columns := a.index.columns[len(a.equal[0]):]
+		if !a.whole() || len(a.equal) > 1 {
+			continue
+		}
+		var keys []sortKey
+		for _, column := range columns {
+			i := slices.IndexFunc(r.q.fields, func(f field) bool { return f.expr == column || f.column == column })
+			if column != r.q.id && column != r.q.time && i < 0 {
+				return
+			}
+			text := column == r.q.id || column != r.q.time && r.q.fields[i].column == "" && r.q.fields[i].Type != odata.Time
+			keys = append(keys, sortKey{column, text, r.q.newest})
+		}
+		r.keys = keys
+		return
+	}
 }
 
 // A reading is a list that is being read.
@@ -550,6 +578,8 @@ func (r *reading) groups(ctx context.Context) (f found, err error) {
 	if a.index.name == "" {
 		return f, fmt.Errorf("no index reads %s by %s", r.q.table, k.expr)
 	}
+	// A filter may leave one group only, within which the index is in another order.
+	constant := slices.Contains(a.index.columns[:len(a.equal[0])], k.expr)
 	after := r.from.after
 	var begin *bound // the group that comes next, or the one before it
 	if after != nil {
@@ -557,9 +587,11 @@ func (r *reading) groups(ctx context.Context) (f found, err error) {
 	}
 	for {
 		part := a
-		if k.desc {
+		switch {
+		case constant:
+		case k.desc:
 			part.high = tighter(a.high, begin, -1)
-		} else {
+		default:
 			part.low = tighter(a.low, begin, 1)
 		}
 		var places, meeting []place
@@ -581,7 +613,37 @@ func (r *reading) groups(ctx context.Context) (f found, err error) {
 			places = slices.DeleteFunc(places, isNext)
 			begin = &bound{value: next}
 		}
-		if !last && len(places) == 0 {
+		if !last && len(places) == 0 { // one group, which is sorted if it can be
+			one := part
+			if !constant {
+				one.low, one.high = begin, begin
+			}
+			err := r.flagged(ctx, one, 0, span{desc: k.desc}, groupsOf*r.few+1, func(at place, meets bool) {
+				places = append(places, at)
+				if meets && (after == nil || at.compare(after, r.keys) > 0) {
+					meeting = append(meeting, at)
+				}
+			})
+			if err != nil {
+				return f, err
+			}
+			if len(places) <= groupsOf*r.few {
+				r.budget -= len(places)
+				slices.SortFunc(meeting, func(a, b place) int { return a.compare(b, r.keys) })
+				if r.add(&f, meeting); constant || len(f.places) > r.limit {
+					return f, nil
+				}
+				begin, after = &bound{begin.value, true}, nil
+				if len(places) == 0 { // they changed meanwhile
+					continue
+				}
+				far := slices.MaxFunc(places, func(a, b place) int { return a.compare(b, r.keys) })
+				if r.budget <= 0 && (r.from.after == nil || far.compare(r.from.after, r.keys) > 0) {
+					f.next = &cursor{far, r.from.skip}
+					return f, nil
+				}
+				continue
+			}
 			inner := *r
 			inner.keys, inner.fixed = r.keys[1:], append(slices.Clip(r.fixed), equal{k.expr, begin.value})
 			inner.limit -= len(f.places)
@@ -600,7 +662,7 @@ func (r *reading) groups(ctx context.Context) (f found, err error) {
 			if group.next != nil {
 				f.next = &cursor{append(place{begin.value}, group.next.after...), group.next.skip}
 			}
-			if group.next != nil || len(f.places) > r.limit {
+			if constant || group.next != nil || len(f.places) > r.limit {
 				return f, nil
 			}
 			begin.open, after = true, nil
@@ -647,9 +709,13 @@ func (c *counts) answer(e odata.Expr) bool {
 	return false
 }
 
+// manyEntries is how many times as many entries of an index are counted as rows
+// are looked at.
+const manyEntries = 20
+
 // errUncounted is what a count is answered with that would take too long.
 var errUncounted = backup.Fail(backup.InvalidRequest,
-	"How many these are is told by no index, and there are too many to look at each. Count with another $filter, or leave the count out and read the pages.").On("$count")
+	"How many these are is kept nowhere, and there are too many to look at each. Count with another $filter, or leave the count out and read the pages.").On("$count")
 
 // count returns how many items the list has.
 func (r *reading) count(ctx context.Context) (total int64, err error) {
@@ -670,7 +736,10 @@ func (r *reading) count(ctx context.Context) (total int64, err error) {
 	}
 	all := r.accesses()
 	if i := slices.IndexFunc(all, access.whole); i >= 0 {
-		return r.entries(ctx, all[i], math.MaxInt)
+		if total, err = r.entries(ctx, all[i], manyEntries*r.c.effort.count+1); total > int64(manyEntries*r.c.effort.count) {
+			return 0, errUncounted
+		}
+		return total, err
 	}
 	places, ok, err := r.probe(ctx, all)
 	if ok || err != nil {

@@ -2,6 +2,7 @@ package catalog_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -309,4 +310,143 @@ func pointBytes(w *world) (n int64) {
 	}
 	ok(w.t, w.db.Read().QueryRowContext(w.t.Context(), `SELECT sum(s.pgsize) FROM dbstat s JOIN sqlite_master m ON m.name = s.name WHERE m.tbl_name = 'restore_point'`).Scan(&n))
 	return n
+}
+
+// BenchmarkLists reads each list as it may be asked for, of a catalog of 1,000
+// units, points and log entries and of one of 1,000,000, and tells how many times
+// as long the large one takes: the worst is reported, all are logged. What no
+// index has, such as contains, has a bound in place of that: see effort.
+func BenchmarkLists(b *testing.B) {
+	const small, large = 1_000, 1_000_000
+	benchEach(b, "", func(b *testing.B, d database.Dialect) {
+		for range b.N {
+			b.StopTimer()
+			var worlds [2]*world
+			var policies [2]backup.PolicyID
+			for i, n := range []int{small, large} {
+				worlds[i] = newWorld(b, dbtest.Open(b, d), 0)
+				policies[i] = fill(worlds[i], n, n)
+				fillLog(worlds[i], n)
+				settleDown(worlds[i])
+			}
+			b.StartTimer()
+			var worst [2]float64
+			for _, q := range listQueries(b) {
+				var best [2]time.Duration
+				for i, w := range worlds {
+					for range 12 {
+						began := time.Now()
+						err := q.ask(w, policies[i])
+						took := time.Since(began)
+						if !errors.Is(err, backup.InvalidRequest) { // too many to count
+							ok(b, err)
+						}
+						if best[i] == 0 || took < best[i] {
+							best[i] = took
+						}
+					}
+				}
+				// What takes less than this is the machine's own.
+				ratio := float64(best[1]) / float64(max(best[0], 300*time.Microsecond))
+				b.Logf("%6.1f %-10v %-10v %s", ratio, best[0].Round(time.Microsecond), best[1].Round(time.Microsecond), q.what)
+				worst[bit(q.bounded)] = max(worst[bit(q.bounded)], ratio)
+			}
+			b.ReportMetric(worst[0], "x-small")
+			b.ReportMetric(worst[1], "x-small-no-index")
+		}
+	})
+}
+
+func bit(v bool) int {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+// fillLog puts many activities into the log, one of which failed.
+func fillLog(w *world, n int) {
+	w.t.Helper()
+	many(w.t, w.db, n, `INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request)`,
+		fmt.Sprintf(`SELECT `+sqlID("d")+`, '%s', %d + n.i, '{}', 'o', 't', 'o', CASE WHEN n.i = %d THEN 'failed' ELSE 'succeeded' END, NULL, '' FROM n`,
+			contoso, database.Micros(w.clock()), n/2))
+}
+
+// A listQuery is one way to ask for a list.
+type listQuery struct {
+	what    string
+	bounded bool // no index answers it
+	ask     func(*world, backup.PolicyID) error
+}
+
+func listQueries(t testing.TB) (all []listQuery) {
+	filters := []string{"", "id eq '" + manyID("b", 7) + "'", "directoryObjectId eq '" + manyID("a", 7) + "'", "policyId eq null", "status eq 'protected'",
+		"status eq 'unprotected'", "status eq 'offboardRequested'", "error ne null", "email eq 'User7@contoso.com'", "email eq 'nobody'", "startswith(email,'user77')",
+		"displayName eq 'name 7'", "startswith(displayName,'Name 77')", "createdDateTime ge 2026-11-18T09:00:00.0005Z", "lastModifiedDateTime gt 2026-11-18T09:00:00.0001Z",
+		"offboardRequestedDateTime gt 2020-01-01T00:00:00Z", "contains(email,'nobody')", "endswith(displayName,'x')"}
+	orders := []string{"", "createdDateTime desc", "lastModifiedDateTime", "displayName desc", "lastModifiedDateTime,displayName", "displayName,createdDateTime"}
+	units := func(filter, order string, inPolicy, count bool) listQuery {
+		page := catalog.Page{Limit: 100, Count: count, Bare: count}
+		if filter != "" {
+			page.Filter = must[odata.Expr](t)(odata.ParseFilter(filter, catalog.UnitProperties))
+		}
+		if order != "" {
+			page.Order = must[[]odata.Order](t)(odata.ParseOrder(order, catalog.UnitProperties))
+		}
+		what := fmt.Sprintf("units %q by %q", filter, order)
+		if inPolicy {
+			what += " of a policy"
+		}
+		if count {
+			what += ", counted"
+		}
+		return listQuery{what, strings.HasPrefix(filter, "contains") || strings.HasPrefix(filter, "endswith"),
+			func(w *world, p backup.PolicyID) error {
+				q := catalog.UnitQuery{Page: page}
+				if inPolicy {
+					q.Policy = p
+				}
+				_, err := w.Units(w.t.Context(), contoso, q)
+				return err
+			}}
+	}
+	for _, filter := range filters {
+		all = append(all, units(filter, "", false, false), units(filter, "", true, false), units(filter, "", false, true))
+	}
+	for _, order := range orders {
+		all = append(all, units("", order, false, false), units("status eq 'protected'", order, true, false), units("email ne null", order, false, false))
+	}
+	ids := make([]backup.UnitID, 20)
+	for i := range ids {
+		ids[i] = backup.UnitID(manyID("b", i))
+	}
+	for _, oldest := range []bool{false, true} {
+		all = append(all, listQuery{fmt.Sprint("points of a unit, oldest ", oldest), false, func(w *world, _ backup.PolicyID) error {
+			_, err := w.Points(w.t.Context(), contoso, catalog.PointQuery{Unit: ids[3], To: w.clock(), ToIncl: true, Oldest: oldest, Page: catalog.Page{Limit: 5, Count: true}})
+			return err
+		}}, listQuery{fmt.Sprint("search of 20 units, oldest ", oldest), false, func(w *world, _ backup.PolicyID) error {
+			_, err := w.SearchPoints(w.t.Context(), contoso, catalog.PointSearch{Units: ids, From: w.clock().Add(-time.Hour), Oldest: oldest})
+			return err
+		}})
+	}
+	all = append(all, listQuery{"a point", false, func(w *world, _ backup.PolicyID) error {
+		_, err := w.Point(w.t.Context(), contoso, backup.PointID(manyID("c", 3)))
+		return err
+	}}, listQuery{"rpo", false, func(w *world, _ backup.PolicyID) error {
+		_, err := w.RPO(w.t.Context(), contoso, 20)
+		return err
+	}})
+	for _, filter := range []string{"", "resultStatus eq 'failed'", "resultStatus eq 'partiallySucceeded'", "eventDateTime ge 2030-01-01T00:00:00Z", "eventDateTime ge 2026-11-18T09:00:00.0005Z", "resultStatus ne 'succeeded' and eventDateTime lt 2026-11-18T09:00:00Z"} {
+		for _, count := range []bool{false, true} {
+			page := catalog.Page{Limit: 100, Count: count, Bare: count}
+			if filter != "" {
+				page.Filter = must[odata.Expr](t)(odata.ParseFilter(filter, catalog.ActivityProperties))
+			}
+			all = append(all, listQuery{fmt.Sprintf("log %q, counted %v", filter, count), false, func(w *world, _ backup.PolicyID) error {
+				_, err := w.Activities(w.t.Context(), contoso, page)
+				return err
+			}})
+		}
+	}
+	return all
 }

@@ -92,3 +92,31 @@ func TestCountsAreKept(t *testing.T) {
 		check("recorded")
 	})
 }
+
+// Where a filter asks for a range and nobody for an order, the list is in the
+// order of what the range is of, whatever the page.
+func TestRangesAreInTheirOwnOrder(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		fill(w, 1200, 1)
+		page := catalog.Page{Limit: 60, Filter: must[odata.Expr](t)(odata.ParseFilter("startswith(displayName,'Name 11')", catalog.UnitProperties))}
+		var got, want []string
+		for {
+			l := must[catalog.List[backup.Unit]](t)(w.Units(t.Context(), contoso, catalog.UnitQuery{Page: page}))
+			for _, u := range l.Items {
+				got = append(got, u.DisplayName)
+			}
+			if page.After = l.Next; l.Next == "" {
+				break
+			}
+		}
+		for i := range 1199 { // the last has no name
+			if name := fmt.Sprint("Name ", i); strings.HasPrefix(name, "Name 11") {
+				want = append(want, name)
+			}
+		}
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}

@@ -24,7 +24,9 @@ type Page struct {
 }
 
 // A List is one page of a list. Unless a method says otherwise its order is
-// that of creation. Whatever the order, it holds still while things are added.
+// that of creation; where a filter asks for a range of something else, and nobody
+// for an order, it is the order of that. Whatever the order, it holds still while
+// things are added.
 //
 // A page may have fewer items than were asked for, and even none, although
 // others follow: so it is where no index finds what a filter asks for, and the
@@ -211,16 +213,20 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 		return l, err
 	}
 	r := &reading{c: c, q: &q, d: c.db.Dialect(), keys: keys, limit: p.Limit, few: c.effort.few, budget: c.effort.walk}
+	never := false
+	if r.terms, never, err = q.asked(p.Filter); err != nil {
+		return l, err
+	}
+	if len(p.Order) == 0 {
+		r.followFilter()
+		keys = r.keys
+	}
 	if p.After != "" {
 		if r.from, err = parseCursor(p.After, keys); err != nil {
 			return l, err
 		}
 	}
 	r.from.skip += p.Skip
-	never := false
-	if r.terms, never, err = q.asked(p.Filter); err != nil {
-		return l, err
-	}
 	if p.Count && !never {
 		if l.Total, err = r.count(ctx); err != nil {
 			return l, err

@@ -76,6 +76,25 @@ func (j fromJSON) Scan(v any) error {
 	return fmt.Errorf("a structure is stored as %T", v)
 }
 
+// A remembered reads a stored structure that holds no pointers, and does not do so
+// again where the same text follows.
+type remembered[T any] struct {
+	to   *T
+	text string
+	last T
+}
+
+func (m *remembered[T]) Scan(v any) error {
+	text, ok := v.(string)
+	if ok && m.text != "" && text == m.text {
+		*m.to = m.last
+		return nil
+	}
+	err := fromJSON{m.to}.Scan(v)
+	m.text, m.last = text, *m.to
+	return err
+}
+
 // toJSON returns v as it is stored. It is for our own plain types, which
 // always have a JSON form.
 func toJSON(v any) string {

@@ -33,16 +33,7 @@ var (
 var readOnly = []string{"id", "status", "error", "createdBy", "createdDateTime", "lastModifiedBy", "lastModifiedDateTime"}
 
 // identities is an identitySet.
-func identities(by backup.IdentitySet) any {
-	set := map[string]backup.Identity{}
-	if by.Application != (backup.Identity{}) {
-		set["application"] = by.Application
-	}
-	if by.User != (backup.Identity{}) {
-		set["user"] = by.User
-	}
-	return set
-}
+func identities(by backup.IdentitySet) any { return by }
 
 // bareIdentities is an identitySet of ids alone, as bulk addition jobs have it.
 func bareIdentities(by backup.IdentitySet) any {

@@ -2,9 +2,10 @@ package odata
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
+	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -104,7 +105,8 @@ func (w *writer) name(name string) {
 		w.WriteByte(',')
 	}
 	w.first = false
-	w.WriteString(strconv.Quote(name) + ":")
+	w.text(name)
+	w.WriteByte(':')
 }
 
 func (w *writer) member(name string, value any) {
@@ -119,7 +121,46 @@ func (w *writer) member(name string, value any) {
 	}
 }
 
+// value writes what is not an entity. Most of it is text, for which an encoder
+// would be as much work as all the rest of an answer.
 func (w *writer) value(v any) {
+	switch v := v.(type) {
+	case string:
+		w.text(v)
+		return
+	case json.Marshaler, encoding.TextMarshaler:
+	default:
+		switch r := reflect.ValueOf(v); r.Kind() {
+		case reflect.String:
+			w.text(r.String())
+			return
+		case reflect.Invalid:
+			w.WriteString("null")
+			return
+		case reflect.Pointer:
+			if r.IsNil() {
+				w.WriteString("null")
+				return
+			}
+		}
+	}
+	w.encode(v)
+}
+
+// text writes a text.
+func (w *writer) text(s string) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			w.encode(s)
+			return
+		}
+	}
+	w.WriteByte('"')
+	w.WriteString(s)
+	w.WriteByte('"')
+}
+
+func (w *writer) encode(v any) {
 	enc := json.NewEncoder(&w.Buffer)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil && w.err == nil {
