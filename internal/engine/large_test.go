@@ -18,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
 	"holdfast/internal/quickxor"
 	"holdfast/internal/vault"
 )
@@ -59,10 +62,15 @@ func BenchmarkLargeDrive(b *testing.B) {
 			heap := watchHeap(phase)
 			before := cpu(b)
 			m.phase(phase, func() {
+				claimed := w.claimAll(units)
 				var all sync.WaitGroup
 				for _, u := range units {
 					all.Go(func() {
-						if p := w.backUp(u); p.Unread != 0 || p.Files+p.Folders != int64(items) {
+						if _, err := w.engine.backup(w.ctx, claimed[string(u.ID)]); err != nil {
+							b.Error(err)
+							return
+						}
+						if p := w.latest(u); p.Unread != 0 || p.Files+p.Folders != int64(items) {
 							b.Errorf("the point has %d files, %d folders, and lacks %d", p.Files, p.Folders, p.Unread)
 						}
 					})
@@ -76,6 +84,30 @@ func BenchmarkLargeDrive(b *testing.B) {
 		}
 		w.must(v.Close(w.ctx))
 	}
+}
+
+// claimAll claims the backups of units together: a claim of one would take the others
+// away from who is at work on them.
+func (w *world) claimAll(units []backup.Unit) map[string]*jobs.Job {
+	w.t.Helper()
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+		for _, u := range units {
+			if err := w.queue.Enqueue(w.ctx, tx, jobs.Spec{Kind: jobs.Backup, Key: string(u.ID), Tenant: w.tenant}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	claimed, err := w.queue.Claim(w.ctx, jobs.Backup, len(units), 0, "test")
+	w.must(err)
+	byKey := map[string]*jobs.Job{}
+	for _, j := range claimed {
+		byKey[j.Key] = j
+	}
+	if len(byKey) != len(units) {
+		w.t.Fatalf("%d jobs were claimed, want %d", len(byKey), len(units))
+	}
+	return byKey
 }
 
 // watchHeap returns a function that returns the most memory that was live until
