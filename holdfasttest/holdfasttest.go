@@ -56,9 +56,18 @@ type Tenant struct {
 type Option func(*config)
 
 type config struct {
-	tenants []byte
-	secure  bool
+	tenants    []byte
+	secure     bool
+	population *Population
 }
+
+// A Population is what a tenant is made up from: a seed, and how much there is to
+// be.
+type Population = simtenant.Population
+
+// WithPopulation has the tenant be made up from a seed, of any size: users, folders
+// and files, which take no disk. It takes the place of WithTenant.
+func WithPopulation(p Population) Option { return func(c *config) { c.population = &p } }
 
 // WithTenant has the tenant be one of a tenant file, which is JSON, in place of
 // the built-in Contoso. The first tenant of the file and its first application
@@ -82,13 +91,19 @@ func Start(t testing.TB, options ...Option) *Tenant {
 			t.Fatal(err)
 		}
 	}
+	if cfg.population != nil {
+		if err := cfg.population.Check(); err != nil {
+			t.Fatal(err)
+		}
+		tenants = []simtenant.Tenant{cfg.population.Tenant()}
+	}
 	if len(tenants[0].Apps) == 0 {
 		t.Fatal("holdfasttest: the first tenant has no application, so nobody can get a token")
 	}
 	dir := t.TempDir()
 	drives := filepath.Join(dir, "drives")
 	svc, err := simtenant.New(simtenant.Config{
-		State: filepath.Join(dir, "state"), Drives: drives, Tenants: tenants, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		State: filepath.Join(dir, "state"), Drives: drives, Tenants: tenants, Population: cfg.population, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +279,15 @@ func (x *Tenant) Now() time.Time { return x.control.Now() }
 // Advance moves the tenant's clock. Tokens, upload sessions and URLs expire by
 // it.
 func (x *Tenant) Advance(d time.Duration) { x.control.Advance(d) }
+
+// Churn changes n things in a tenant that is made up from a seed, as people do:
+// always the same after the same.
+func (x *Tenant) Churn(n int) {
+	x.t.Helper()
+	if err := x.control.Churn(n); err != nil {
+		x.t.Fatal(err)
+	}
+}
 
 // Save puts the tenant's state away under a name: files, ids, delta tokens and
 // clock.
