@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -193,7 +194,25 @@ type statement struct {
 	*reading
 	join  string
 	where []string
+	until []string // what ends the range, where a database does not stop there
 	args  []any
+}
+
+// errPast is a row past the end of a range.
+var errPast = errors.New("past the end")
+
+// A pastRow is a row that says first whether it is in the range.
+type pastRow struct{ scanner }
+
+func (r pastRow) Scan(dest ...any) error {
+	var inside bool
+	if err := r.scanner.Scan(append([]any{&inside}, dest...)...); err != nil {
+		return err
+	}
+	if !inside {
+		return errPast
+	}
+	return nil
 }
 
 func (r *reading) statement() *statement {
@@ -206,12 +225,12 @@ func (s *statement) arg(v any) string {
 }
 
 // tuple compares the first columns of an index with values, as one.
-func (s *statement) tuple(columns []string, operator string, values []any) {
+func (s *statement) tuple(columns []string, operator string, values []any) string {
 	params := make([]string, len(values))
 	for i, v := range values {
 		params[i] = s.arg(v)
 	}
-	s.where = append(s.where, "("+strings.Join(columns[:len(values)], ", ")+") "+operator+" ("+strings.Join(params, ", ")+")")
+	return "(" + strings.Join(columns[:len(values)], ", ") + ") " + operator + " (" + strings.Join(params, ", ") + ")"
 }
 
 // A span is a part of a range: behind the one place, up to the other.
@@ -221,6 +240,11 @@ type span struct {
 }
 
 // in limits the statement to a range of an index.
+//
+// PostgreSQL begins at the lower end of a range that is told like this, and goes on
+// to the end of the index, unless a limit stops it: a comparison of several columns
+// ends a scan by its first. So there it is not told of the upper end, which each
+// row that it reads is held against.
 func (s *statement) in(a access, n int, in span) {
 	equal, columns := a.equal[n], a.index.columns
 	begin, end := a.low, a.high
@@ -229,25 +253,46 @@ func (s *statement) in(a access, n int, in span) {
 		begin, end = end, begin
 		after, upTo, over, under = "<", ">=", "<", ">"
 	}
-	bounded := func(operator string, b *bound) {
+	bounded := func(operator string, b *bound) string {
 		switch {
 		case b == nil:
-			s.tuple(columns, operator+"=", equal)
+			return s.tuple(columns, operator+"=", equal)
 		case b.open:
-			s.tuple(columns, operator, append(slices.Clip(equal), b.value))
-		default:
-			s.tuple(columns, operator+"=", append(slices.Clip(equal), b.value))
+			return s.tuple(columns, operator, append(slices.Clip(equal), b.value))
 		}
+		return s.tuple(columns, operator+"=", append(slices.Clip(equal), b.value))
 	}
 	if in.after != nil {
-		s.tuple(columns, after, in.after)
+		s.where = append(s.where, s.tuple(columns, after, in.after))
 	} else {
-		bounded(over, begin)
+		s.where = append(s.where, bounded(over, begin))
 	}
+	until := ""
 	if in.upTo != nil {
-		s.tuple(columns, upTo, in.upTo)
+		until = s.tuple(columns, upTo, in.upTo)
 	} else {
-		bounded(under, end)
+		until = bounded(under, end)
+	}
+	if s.d == database.Postgres {
+		s.until = append(s.until, until)
+	} else {
+		s.where = append(s.where, until)
+	}
+}
+
+// within limits the statement to a range of an index whose order does not matter.
+func (s *statement) within(a access, n int) {
+	for i, v := range a.equal[n] {
+		s.where = append(s.where, a.index.columns[i]+" = "+s.arg(v))
+	}
+	next := a.index.columns[len(a.equal[n])]
+	for operator, b := range map[string]*bound{">": a.low, "<": a.high} {
+		if b != nil && !b.open {
+			operator += "="
+		}
+		if b != nil {
+			s.where = append(s.where, next+" "+operator+" "+s.arg(b.value))
+		}
 	}
 }
 
@@ -289,9 +334,23 @@ func (s *statement) from(a access) string {
 	return ` FROM ` + s.q.table + s.d.IndexedBy(a.index.name) + s.join + ` WHERE ` + strings.Join(s.where, " AND ")
 }
 
-func (s *statement) query(ctx context.Context, text string, row func(scanner) error) error {
+// query reads what a statement selects. The rows are in the order of the range, if
+// they are of one.
+func (s *statement) query(ctx context.Context, selected string, row func(scanner) error) error {
+	text := `SELECT ` + selected
+	if s.until != nil {
+		text = `SELECT (` + strings.Join(s.until, " AND ") + `), ` + selected
+	}
 	rows, err := s.c.db.Read().QueryContext(ctx, text, s.args...)
-	_, err = collect(rows, err, func(r scanner) (none struct{}, err error) { return none, row(r) })
+	_, err = collect(rows, err, func(r scanner) (none struct{}, err error) {
+		if s.until != nil {
+			r = pastRow{r}
+		}
+		return none, row(r)
+	})
+	if errors.Is(err, errPast) {
+		return nil
+	}
 	return err
 }
 
@@ -411,15 +470,18 @@ func (r *reading) byID(ctx context.Context, ids []string, row func(scanner) erro
 	if err := s.meets(nil, r.terms); err != nil {
 		return err
 	}
-	return s.query(ctx, `SELECT `+r.q.columns+`, `+r.exprs()+from+r.q.join+` WHERE `+strings.Join(s.where, " AND "), row)
+	return s.query(ctx, r.q.columns+`, `+r.exprs()+from+r.q.join+` WHERE `+strings.Join(s.where, " AND "), row)
 }
 
 // places reads the places that the rest of a statement is of.
 func (s *statement) places(ctx context.Context, from string) (places []place, err error) {
-	err = s.query(ctx, `SELECT `+s.exprs()+from, func(sc scanner) error {
+	err = s.query(ctx, s.exprs()+from, func(sc scanner) error {
 		at := make(place, len(s.keys))
-		places = append(places, at)
-		return keyedRow{sc, at}.Scan()
+		err := keyedRow{sc, at}.Scan()
+		if err == nil {
+			places = append(places, at)
+		}
+		return err
 	})
 	return places, err
 }
@@ -442,10 +504,13 @@ func (r *reading) exact(ctx context.Context, a access, row func(scanner, place) 
 		s.in(a, 0, span{after: r.values(a, 0, r.from.after), desc: desc})
 		s.join = r.q.join
 		text := s.some(a, desc, r.limit+1, r.from.skip) // one more tells whether there is a next page
-		err = s.query(ctx, `SELECT `+r.q.columns+`, `+r.exprs()+text, func(sc scanner) error {
+		err = s.query(ctx, r.q.columns+`, `+r.exprs()+text, func(sc scanner) error {
 			at := make(place, len(r.keys))
-			f.places = append(f.places, at)
-			return row(sc, at)
+			err := row(sc, at)
+			if err == nil {
+				f.places = append(f.places, at)
+			}
+			return err
 		})
 		return f, err
 	}
@@ -476,7 +541,7 @@ func (r *reading) flagged(ctx context.Context, a access, n int, in span, limit i
 	if c != "" {
 		flag = "CASE WHEN " + c + " THEN 1 ELSE 0 END"
 	}
-	return s.query(ctx, `SELECT `+flag+`, `+r.exprs()+s.some(a, in.desc, limit, 0), func(sc scanner) error {
+	return s.query(ctx, flag+`, `+r.exprs()+s.some(a, in.desc, limit, 0), func(sc scanner) error {
 		var meets int
 		at := make(place, len(r.keys))
 		if err := (keyedRow{sc, at}).Scan(&meets); err != nil {
@@ -527,6 +592,24 @@ func (r *reading) add(f *found, places []place) {
 	f.places = append(f.places, places[:min(len(places), r.limit+1-len(f.places))]...)
 }
 
+// filtered returns the first places of a range that meet the rest of the filter,
+// where the range has no more rows than a window.
+func (s *statement) filtered(ctx context.Context, a access, desc bool, window, limit int) ([]place, error) {
+	if s.until != nil { // it would look behind the range for what is not in it
+		alias := s.q.table[strings.LastIndex(s.q.table, " ")+1:]
+		rows := `(SELECT ` + alias + `.*` + s.some(a, desc, window, 0) + `) AS ` + alias
+		s.where, s.until = s.until, nil
+		if err := s.meets(a.also, a.rest); err != nil {
+			return nil, err
+		}
+		return s.places(ctx, ` FROM `+rows+` WHERE `+strings.Join(s.where, " AND ")+` ORDER BY `+order(a, desc)+` LIMIT `+s.arg(limit))
+	}
+	if err := s.meets(a.also, a.rest); err != nil {
+		return nil, err
+	}
+	return s.places(ctx, s.some(a, desc, limit, 0))
+}
+
 // walk reads an index that has the order, in windows, and passes over what does
 // not meet the rest of the filter.
 func (r *reading) walk(ctx context.Context, a access) (f found, err error) {
@@ -545,10 +628,7 @@ func (r *reading) walk(ctx context.Context, a access) (f found, err error) {
 		}
 		s = r.statement()
 		s.in(a, 0, in)
-		if err := s.meets(a.also, a.rest); err != nil {
-			return f, err
-		}
-		places, err := s.places(ctx, s.some(a, in.desc, r.from.skip+r.limit+1-len(f.places), 0))
+		places, err := s.filtered(ctx, a, in.desc, window, r.from.skip+r.limit+1-len(f.places))
 		if err != nil {
 			return f, err
 		}
@@ -724,7 +804,7 @@ func (r *reading) count(ctx context.Context) (total int64, err error) {
 		if err := s.meets(r.q.within, r.terms); err != nil {
 			return 0, err
 		}
-		err := s.query(ctx, `SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM `+r.q.counts.table+` WHERE `+strings.Join(s.where, " AND "),
+		err := s.query(ctx, `CAST(coalesce(sum(n), 0) AS BIGINT) FROM `+r.q.counts.table+` WHERE `+strings.Join(s.where, " AND "),
 			func(sc scanner) error { return sc.Scan(&total) })
 		return total, err
 	}
@@ -762,11 +842,16 @@ func (r *reading) count(ctx context.Context) (total int64, err error) {
 func (r *reading) entries(ctx context.Context, a access, limit int) (total int64, err error) {
 	for n := range a.equal {
 		s := r.statement()
-		s.in(a, n, span{})
+		if r.d == database.Postgres && (len(a.equal[n]) > 1 || a.high != nil) {
+			s.within(a, n)
+		} else { // what ends with the first column ends there
+			s.in(a, n, span{})
+			s.where, s.until = append(s.where, s.until...), nil
+		}
 		if err := s.meets(a.also, a.rest); err != nil {
 			return 0, err
 		}
-		err := s.query(ctx, `SELECT count(*) FROM (SELECT 1`+s.some(a, false, limit-int(total), 0)+`) AS c`, func(sc scanner) error {
+		err := s.query(ctx, `count(*) FROM (SELECT 1`+s.some(a, false, limit-int(total), 0)+`) AS c`, func(sc scanner) error {
 			var n int64
 			err := sc.Scan(&n)
 			total += n

@@ -239,7 +239,9 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 	var rows []T
 	scanRow := func(s scanner, at place) error {
 		v, err := scan(keyedRow{s, at})
-		rows = append(rows, v)
+		if err == nil {
+			rows = append(rows, v)
+		}
 		return err
 	}
 	found, err := r.page(ctx, scanRow)
