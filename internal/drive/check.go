@@ -27,7 +27,7 @@ func (c *Client) Check(ctx context.Context) (wrong []error) {
 		case e.Op != k.op:
 			wrong = append(wrong, fmt.Errorf("the application cannot sign in; check clientId, its secret and the tenant's id: %w", e))
 		case e.Status == 0:
-			wrong = append(wrong, fmt.Errorf("Graph at %s gives no answer; check its address and the network: %w", c.cfg.Graph, e))
+			wrong = append(wrong, fmt.Errorf("there is no answer from Graph at %s; check its address and the network: %w", c.cfg.Graph, e))
 		case e.Status == http.StatusForbidden:
 			wrong = append(wrong, fmt.Errorf("the application may not read %s; grant it the application permission %s on Microsoft Graph, with an administrator's consent: %w", what, permission, e))
 			return true

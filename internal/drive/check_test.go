@@ -30,7 +30,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		"all is well":      {},
 		"a wrong secret":   {change: func(c *drive.Config) { c.Secret = "of yesterday" }, want: []string{"cannot sign in"}},
 		"no /v1.0":         {change: func(c *drive.Config) { c.Graph = strings.TrimSuffix(c.Graph, "/v1.0") }, want: []string{"ends in /v1.0"}},
-		"no Graph":         {change: func(c *drive.Config) { c.Graph = "http://127.0.0.1:1/v1.0" }, want: []string{"Graph at http://127.0.0.1:1/v1.0 gives no answer"}},
+		"no Graph":         {change: func(c *drive.Config) { c.Graph = "http://127.0.0.1:1/v1.0" }, want: []string{"no answer from Graph at http://127.0.0.1:1/v1.0"}},
 		"no authority":     {change: func(c *drive.Config) { c.Authority = "http://127.0.0.1:1" }, want: []string{"the authority http://127.0.0.1:1 gives no answer"}},
 		"no permissions":   {roles: []string{"Mail.Read"}, want: []string{"User.Read.All", "GroupMember.Read.All"}},
 		"no files":         {roles: without("Files.ReadWrite.All", "Files.Read.All", "Sites.ReadWrite.All", "Sites.Read.All", "Sites.Manage.All", "Sites.FullControl.All", "Files.ReadWrite", "Files.Read"), want: []string{"Files.ReadWrite.All"}},
