@@ -252,7 +252,7 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 	}
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	served := make(chan error, 3)
-	go func() { served <- srv.Serve(l) }()
+	defer l.Close()
 	if o.tlsListen != "" {
 		secure, err := listen(o.tlsListen)
 		if err != nil {
@@ -282,6 +282,7 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 			defer func() { err = errors.Join(err, proxy.Close(), p.close()) }()
 		}
 	}
+	go func() { served <- srv.Serve(l) }()
 	for _, t := range tenants {
 		one := readyTenant{ID: string(t.ID), Domain: t.Domain, Clients: []readyClient{}}
 		for _, a := range t.Apps {
