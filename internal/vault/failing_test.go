@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/maintenance"
 
 	"holdfast/internal/backup"
 )
@@ -651,16 +652,46 @@ func TestACollectionThatMayNotDelete(t *testing.T) {
 	}
 }
 
+// One whose context ends while it deletes ends too, however much there is to delete.
+func TestACollectionThatIsStopped(t *testing.T) {
+	dir := t.TempDir()
+	cfg := Config{Create: true, Dir: filepath.Join(dir, "vault"), State: filepath.Join(dir, "state"), Password: password}
+	ctx, stop := context.WithCancel(t.Context())
+	s := &frozen{then: stop}
+	underneath(t, cfg.Dir, func(st blob.Storage) blob.Storage { s.Storage = st; return s })
+	v := openVault(t, cfg)
+	last := sample(t, v)
+	for i := range 300 {
+		if err := putBlob(t.Context(), s.Storage, blob.ID(fmt.Sprintf("p%032x-s%017x", i, i)), []byte("a pack of nobody's")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.set(true)
+	v.safety = maintenance.SafetyNone
+	if _, err := v.maintain(ctx, map[DriveKey]string{key: last.Root}, maintenance.ModeFull); !errors.Is(err, context.Canceled) {
+		t.Errorf("the collection ended with %v, want that it was cancelled", err)
+	}
+	s.set(false)
+	if err := collect(t, v, map[DriveKey]string{key: last.Root}); err != nil {
+		t.Error(err)
+	}
+	has(t, v, key, last.Tree)
+}
+
 // A frozen storage lets no pack be deleted, while it is.
 type frozen struct {
 	blob.Storage
-	is atomic.Bool
+	is   atomic.Bool
+	then func() // is done at each attempt; may be nil
 }
 
 func (f *frozen) set(is bool) { f.is.Store(is) }
 
 func (f *frozen) DeleteBlob(ctx context.Context, id blob.ID) error {
 	if f.is.Load() && id[0] == 'p' {
+		if f.then != nil {
+			f.then()
+		}
 		return &fs.PathError{Op: "unlink", Path: string(id), Err: syscall.EROFS}
 	}
 	return f.Storage.DeleteBlob(ctx, id)

@@ -330,11 +330,6 @@ func (g guarded) DeleteBlob(ctx context.Context, id blob.ID) error {
 		g.index.deleted(id)
 		return nil
 	}
-	if kept, ok := ctx.Value(collecting{}).(*undeleted); ok && ctx.Err() == nil {
-		why := storageError(err)
-		kept.CompareAndSwap(nil, &why)
-		return nil
-	}
 	return tell(ctx, err, false)
 }
 

@@ -110,9 +110,9 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 	if err := os.Setenv("KOPIA_IGNORE_MAINTENANCE_REWRITE_ERROR", "1"); err != nil {
 		return unread, err
 	}
-	var kept undeleted
-	err = snapshotmaintenance.Run(context.WithValue(ctx, collecting{}, &kept), w, mode, false, v.safety)
-	if why := kept.Load(); why != nil {
+	c := collector{DirectRepositoryWriter: w, kept: new(atomic.Pointer[error])}
+	err = snapshotmaintenance.Run(ctx, c, mode, false, v.safety)
+	if why := c.kept.Load(); why != nil {
 		err = errors.Join(err, *why)
 	}
 	if failed := whole.failure(); err != nil && failed != nil {
@@ -124,13 +124,36 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 	return unread, storageError(errors.Join(err, w.Flush(ctx)))
 }
 
-// An undeleted is why a blob could not be deleted that is to go: the first of them.
-// Kopia's collection gives up those who delete at the first failure, and then waits
-// for them for ever; so it is not told, but in the context by this.
-type (
-	undeleted  struct{ atomic.Pointer[error] }
-	collecting struct{}
-)
+// A collector is what kopia collects with. Its collection gives up those who delete at
+// the first failure, whatever that is: the storage's, of kopia's own look at the format
+// blob before, or the end of the context. Then it waits for them for ever. So it is not
+// told of any, and kept is why the first blob could not be deleted that is to go.
+type collector struct {
+	repo.DirectRepositoryWriter
+	kept *atomic.Pointer[error]
+}
+
+func (c collector) BlobStorage() blob.Storage {
+	return collectedFrom{c.DirectRepositoryWriter.BlobStorage(), c.kept}
+}
+
+// collectedFrom is the storage of a collector.
+type collectedFrom struct {
+	blob.Storage
+	kept *atomic.Pointer[error]
+}
+
+func (c collectedFrom) DeleteBlob(ctx context.Context, id blob.ID) error {
+	err := ctx.Err()
+	if err == nil {
+		err = c.Storage.DeleteBlob(ctx, id)
+	}
+	if err != nil {
+		why := storageError(err)
+		c.kept.CompareAndSwap(nil, &why)
+	}
+	return nil
+}
 
 // collects reports whether maintenance of a mode would collect now.
 func (v *Vault) collects(ctx context.Context, w repo.DirectRepositoryWriter, mode maintenance.Mode) (bool, error) {
