@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -250,13 +251,29 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 	if host, _, _ := net.SplitHostPort(l.Addr().String()); !loopback(host) {
 		log.Warn("this address is open to others, in plain HTTP, and gives a token to anyone who asks; keep it to a network that you trust", "address", l.Addr())
 	}
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	// One for each listener: what of HTTP/2 is set up for the one is not for the other.
+	var servers []*http.Server
+	serve := func(handler http.Handler, secure *tls.Config) *http.Server {
+		srv := &http.Server{Handler: handler, TLSConfig: secure, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+		servers = append(servers, srv)
+		return srv
+	}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		for _, srv := range servers {
+			if srv.Shutdown(stop) != nil {
+				srv.Close() // who is still being answered has had time
+			}
+		}
+	}()
 	served := make(chan error, 3)
-	defer l.Close()
+	plain := serve(handler, nil)
+	go func() { served <- plain.Serve(l) }()
 	if o.tlsListen != "" {
 		secure, err := listen(o.tlsListen)
 		if err != nil {
-			return errors.Join(err, srv.Close())
+			return err
 		}
 		host, _, _ := net.SplitHostPort(o.tlsListen)
 		names := []string{host}
@@ -265,24 +282,23 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 		}
 		ca, err := openLocalCA(filepath.Join(o.data, "tls"), time.Now(), names...)
 		if err != nil {
-			return errors.Join(err, secure.Close(), srv.Close())
+			return errors.Join(err, secure.Close())
 		}
 		said.Secure, said.Authority = origin("https", secure), ca.root
-		srv.TLSConfig = ca.config()
-		go func() { served <- srv.ServeTLS(secure, "", "") }()
+		private := serve(handler, ca.config())
+		go func() { served <- private.ServeTLS(secure, "", "") }()
 		if o.proxy != "" {
 			l, err := listen(o.proxy)
 			if err != nil {
-				return errors.Join(err, srv.Close())
+				return err
 			}
 			said.Proxy = origin("http", l)
 			p := &tunnels{to: secure.Addr().String()}
-			proxy := &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second, ErrorLog: srv.ErrorLog}
+			proxy := serve(p, nil)
 			go func() { served <- proxy.Serve(l) }()
 			defer func() { err = errors.Join(err, proxy.Close(), p.close()) }()
 		}
 	}
-	go func() { served <- srv.Serve(l) }()
 	for _, t := range tenants {
 		one := readyTenant{ID: string(t.ID), Domain: t.Domain, Clients: []readyClient{}}
 		for _, a := range t.Apps {
@@ -295,16 +311,11 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 		_, err = fmt.Fprintf(out, "%s\n", line)
 	}
 	if err != nil {
-		return errors.Join(err, srv.Close())
+		return err
 	}
 	select {
 	case <-ctx.Done():
 	case err = <-served:
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if srv.Shutdown(stop) != nil {
-		srv.Close() // who is still being answered has had time
 	}
 	return err
 }
