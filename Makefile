@@ -16,9 +16,9 @@ RACE += $(foreach lib,modernc.org golang.org/x/crypto github.com/klauspost githu
 endif
 FUZZTIME ?= 1m
 SOAK ?= 1000000
-# These count allocations, or play hundreds of worlds, or open hundreds of vaults, to find what is
-# wrong, not what races: the race detector would make minutes of each of their
-# seconds.
+# These count allocations, or play hundreds of worlds, or open hundreds of vaults,
+# to find what is wrong, not what races: the race detector would make minutes of
+# each of their seconds.
 PLAYS := ^(TestCosts|TestHostileSource|TestHostileDestination|TestModel|TestEndAtAnyEdge|TestWhatIsRefusedIsNotTouched|TestOneDamagedBlob|TestErrorsSayWhoseTheyAre|TestAnyBitOfTheFormatBlob|TestCollectionEndsAtAnyEdge|TestAFailingStorageIsNoDamage|TestWhatIsInAVaultsPlace|TestNoPointLeavesThatNobodyGaveUp|TestModelOfLosses)$$
 
 help: ## show this list

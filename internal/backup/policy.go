@@ -1,6 +1,9 @@
 package backup
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // A PolicyStatus says whether a policy is in force and how its units fare. It
 // is never stored: it follows from Policy.Enabled and the states of the units.
@@ -138,3 +141,15 @@ type User struct {
 // Clock tells the time. Every part that needs it is given one, so that tests
 // move it.
 type Clock func() time.Time
+
+// Sleep waits for a while, and not at all once ctx has ended, which is then its error.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

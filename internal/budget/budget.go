@@ -104,20 +104,9 @@ func New(cfg Config) *Budget {
 		cfg.Clock = time.Now
 	}
 	if cfg.Sleep == nil {
-		cfg.Sleep = sleep
+		cfg.Sleep = backup.Sleep
 	}
 	return &Budget{cfg: cfg, turn: make(chan struct{}, 1)}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // memory is the store of who is alone.

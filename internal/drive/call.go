@@ -93,7 +93,7 @@ func New(cfg Config) *Client {
 		cfg.Clock = time.Now
 	}
 	if cfg.Sleep == nil {
-		cfg.Sleep = sleep
+		cfg.Sleep = backup.Sleep
 	}
 	if cfg.Budget == nil {
 		cfg.Budget = budget.New(budget.Config{Tenant: cfg.Tenant, Clock: cfg.Clock, Sleep: cfg.Sleep})
@@ -107,17 +107,6 @@ func New(cfg Config) *Client {
 	c.http.Jar = nil
 	c.graph, _ = url.Parse(cfg.Graph)
 	return c
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // What calls cost, in the source's resource units.

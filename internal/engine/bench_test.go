@@ -169,7 +169,7 @@ func BenchmarkBadItems(b *testing.B) {
 		for _, bad := range []bool{false, true} {
 			w := newWorld(b, "ann")
 			w.source = drive.New(drive.Config{Graph: w.url + "/v1.0", Authority: w.url, Tenant: w.tenant, ClientID: testApp, Secret: testSecret})
-			w.engine.Sleep = sleep
+			w.engine.Sleep = backup.Sleep
 			files := map[string]string{}
 			for i := range 1000 {
 				files[fmt.Sprintf("%02d/f%03d.txt", i%20, i)] = strings.Repeat(fmt.Sprint("content ", i), 500)

@@ -96,18 +96,9 @@ func New(cfg Config) *Engine {
 	setDefault(&cfg.Reconcile, 7*24*time.Hour)
 	setDefault(&cfg.VerifyEvery, 30*24*time.Hour)
 	if cfg.Sleep == nil {
-		cfg.Sleep = sleep
+		cfg.Sleep = backup.Sleep
 	}
 	return &Engine{Config: cfg, metrics: newMetrics(), locks: map[string]*lock{}, recorded: map[backup.TenantID]time.Time{}}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func setDefault[T comparable](v *T, to T) {

@@ -49,7 +49,7 @@ func BenchmarkManyDrives(b *testing.B) {
 		w.must(err)
 		w.vault = v
 		w.engine.Interval, w.engine.Workers = 1000*time.Hour, 8 // as many as the server usually has
-		w.engine.Sleep = sleep
+		w.engine.Sleep = backup.Sleep
 
 		var owners []backup.ObjectID
 		for _, u := range w.users {
