@@ -58,6 +58,16 @@ func flipBit(t *testing.T, cfg Config, id blob.ID, at int) {
 	}
 }
 
+// flippable returns the first place from at on where flipBit leaves a byte of Base64
+// one of Base64, so that what is flipped still parses.
+func flippable(b []byte, at int) int {
+	for ; ; at++ {
+		if c := b[at] ^ 1; c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
+			return at
+		}
+	}
+}
+
 func dropBlob(t *testing.T, cfg Config, id blob.ID) {
 	t.Helper()
 	if err := openStorage(t, cfg).DeleteBlob(t.Context(), id); err != nil {
@@ -435,7 +445,7 @@ func flipJSON(t *testing.T, cfg Config, member string) {
 		t.Fatal(err)
 	}
 	at := strings.Index(string(b), `"`+member+`"`) + len(member) + 4
-	flipBit(t, cfg, formatBlob, at+10)
+	flipBit(t, cfg, formatBlob, flippable(b, at+10))
 }
 
 // One flipped bit in what kopia keeps its manifests in, and it reads none. Points

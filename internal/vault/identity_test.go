@@ -417,7 +417,8 @@ func TestBothFormatBlobsAreDamaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed := bytes.Index(whole, []byte(`"encryptedBlockFormat"`)) + 60
+	sealed := flippable(whole, bytes.Index(whole, []byte(`"encryptedBlockFormat"`))+60)
+	other := flippable(whole, sealed+8)
 	for _, tt := range []struct {
 		name          string
 		now, copied   int // the byte in which a bit flips; 0 empties it, -1 takes it away
@@ -425,13 +426,14 @@ func TestBothFormatBlobsAreDamaged(t *testing.T) {
 		want, wantNot error
 		words         string
 	}{
-		{"both", sealed, sealed + 8, password, ErrDamaged, ErrPassword, "neither"},
+		{"both", sealed, other, password, ErrDamaged, ErrPassword, "neither"},
 		{"the same bit of both", sealed, sealed, password, ErrDamaged, ErrPassword, "neither"},
 		{"one, and the other is gone", sealed, -1, password, ErrDamaged, ErrPassword, "neither"},
 		{"one is empty", 0, sealed, password, ErrDamaged, ErrPassword, "the password is the right one"},
 		{"one is gone", -1, sealed, password, ErrDamaged, ErrPassword, "the password is the right one"},
+		{"both, and neither is JSON", 1, 1, password, ErrDamaged, ErrPassword, "check the password"},
 		{"both are empty", 0, 0, password, ErrDamaged, ErrPassword, "is gone too"},
-		{"both, and the password is another", sealed, sealed + 8, "another", ErrPassword, ErrDamaged, "both damaged"},
+		{"both, and the password is another", sealed, other, "another", ErrPassword, ErrDamaged, "both damaged"},
 		{"one is empty, and the password is another", 0, sealed, "another", ErrDamaged, ErrPassword, "check the password"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
