@@ -93,12 +93,16 @@ func (r *reading) access(ix index) (access, bool) {
 		}
 		a.equal, answered[i] = product, true
 	}
+	mine, known := 0, slices.Contains(ix.columns[:at], r.q.owner)
 	for _, e := range r.q.within {
-		if !slices.Contains(ix.columns[:at], e.column) {
+		switch {
+		case slices.Contains(ix.columns[:at], e.column):
+			mine++
+		case !known:
 			a.also = append(a.also, e)
 		}
 	}
-	if len(a.also) == len(r.q.within) {
+	if mine == 0 {
 		return a, false
 	}
 	for i, t := range r.terms {

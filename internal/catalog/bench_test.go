@@ -364,14 +364,6 @@ func bit(v bool) int {
 	return 0
 }
 
-// fillLog puts many activities into the log, one of which failed.
-func fillLog(w *world, n int) {
-	w.t.Helper()
-	many(w.t, w.db, n, `INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request)`,
-		fmt.Sprintf(`SELECT `+sqlID("d")+`, '%s', %d + n.i, '{}', 'o', 't', 'o', CASE WHEN n.i = %d THEN 'failed' ELSE 'succeeded' END, NULL, '' FROM n`,
-			contoso, database.Micros(w.clock()), n/2))
-}
-
 // A listQuery is one way to ask for a list.
 type listQuery struct {
 	what    string

@@ -44,6 +44,7 @@ type query struct {
 	table   string  // and its alias
 	join    string  // what else the columns are of; not one row more or less comes of it
 	within  []equal // whose the list is
+	owner   string  // the column of within that says all that the others say; "" if none does
 	indexes []index // that read it; none of a list that is always short
 	counts  *counts // nil: none are kept
 	terms   []term  // what else is true of the items, and is for an index to find

@@ -28,10 +28,13 @@ func sqlID(kind string) string {
 }
 
 // many runs an INSERT whose rows are selected from n, the numbers i from 0 to
-// count-1.
+// count-1, in parts that a transaction has room for.
 func many(t testing.TB, db *database.DB, count int, insert, selected string) {
 	t.Helper()
-	exec(t, db, insert+` WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < `+fmt.Sprint(count)+`) `+selected)
+	const part = 250_000
+	for from := 0; from < count; from += part {
+		exec(t, db, insert+fmt.Sprintf(` WITH RECURSIVE n (i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i + 1 < %d) `, from, min(from+part, count))+selected)
+	}
 }
 
 // fill puts many units with their owners and points into a catalog of which

@@ -13,42 +13,38 @@ import (
 	"holdfast/internal/jobs"
 )
 
-// A policy is read with its tally: some questions whether a unit exists that is
-// in some state, each answered by one look into an index that holds only units
-// that are not well. Each asks for the first in the index's own order: of an
-// EXISTS alone, PostgreSQL may think that reading the table is as good, and
-// reads all of it when there is none. SQLite takes a partial index only if its
-// condition is repeated word for word, and knows no alias of a table whose
+// A policy is read with its tally: which states occur among its units, as bits,
+// from the numbers of units that are kept by policy and status. These are a few
+// rows, however many units there are. SQLite knows no alias of a table whose
 // changed rows are returned.
 const (
-	firstUnit = `(SELECT 1 FROM unit u WHERE u.policy = policy.id AND `
-	isFirst   = ` ORDER BY u.created LIMIT 1) IS NOT NULL`
+	isUnprotecting = 1 // a unit is unprotectRequested
+	isRequested    = 2 // one is protectRequested or removeRequested
+	isFailing      = 4 // one has an error, or is unprotected
 
-	protecting   = firstUnit + `u.status <> 'protected' AND u.status = 'protectRequested'` + isFirst
-	unprotecting = firstUnit + `u.status <> 'protected' AND u.status = 'unprotectRequested'` + isFirst
-	removing     = firstUnit + `u.status <> 'protected' AND u.status = 'removeRequested'` + isFirst
-	unprotected  = firstUnit + `u.status <> 'protected' AND u.status = 'unprotected'` + isFirst
-	withProblem  = firstUnit + `u.problem IS NOT NULL` + isFirst
+	tally = `coalesce((SELECT max(CASE k.status WHEN 'unprotectRequested' THEN 1 ELSE 0 END)
+			+ 2 * max(CASE k.status WHEN 'protectRequested' THEN 1 WHEN 'removeRequested' THEN 1 ELSE 0 END)
+			+ 4 * max(CASE k.status WHEN 'unprotected' THEN 1 ELSE k.failing END)
+		FROM unit_count k WHERE k.tenant = policy.tenant AND k.policy = policy.id AND k.n > 0), 0)`
 
 	policyColumns = `policy.id, policy.tenant, policy.workload, policy.display_name, policy.enabled,
-		policy.created, policy.created_by, policy.modified, policy.modified_by,
-		` + protecting + ` OR ` + unprotecting + ` OR ` + removing + `, ` + unprotecting + `, ` + unprotected + ` OR ` + withProblem + `,
+		policy.created, policy.created_by, policy.modified, policy.modified_by, ` + tally + `,
 		(SELECT t.kept FROM retention t WHERE t.tenant = policy.tenant AND t.policy = ''),
 		(SELECT t.kept FROM retention t WHERE t.tenant = policy.tenant AND t.policy = policy.id)`
 
 	// policyStatus is backup.StatusOf for filters.
-	policyStatus = `CASE WHEN policy.enabled = 0 AND ` + unprotecting + ` THEN 'updating'
+	policyStatus = `CASE WHEN policy.enabled = 0 AND ` + tally + ` % 2 = 1 THEN 'updating'
 		WHEN policy.enabled = 0 THEN 'inactive'
-		WHEN ` + protecting + ` OR ` + unprotecting + ` OR ` + removing + ` THEN 'updating'
-		WHEN ` + unprotected + ` OR ` + withProblem + ` THEN 'activeWithErrors'
+		WHEN ` + tally + ` % 4 > 0 THEN 'updating'
+		WHEN ` + tally + ` > 0 THEN 'activeWithErrors'
 		ELSE 'active' END`
 )
 
 func scanPolicy(r scanner) (p backup.Policy, err error) {
-	var t backup.UnitTally
+	var bits int
 	var tenant, own *backup.Retention
 	err = r.Scan(&p.ID, &p.Tenant, &p.Workload, &p.DisplayName, &p.Enabled, micros{&p.Created.At}, fromJSON{&p.Created.By},
-		micros{&p.Modified.At}, fromJSON{&p.Modified.By}, &t.Requested, &t.Unprotecting, &t.Failing,
+		micros{&p.Modified.At}, fromJSON{&p.Modified.By}, &bits,
 		fromJSON{&tenant}, fromJSON{&own})
 	all := retentions{}
 	if tenant != nil {
@@ -58,7 +54,7 @@ func scanPolicy(r scanner) (p backup.Policy, err error) {
 		all[p.ID] = Retention{Kept: *own}
 	}
 	p.Retention, _ = all.of(p.ID)
-	p.Status = backup.StatusOf(p.Enabled, t)
+	p.Status = backup.StatusOf(p.Enabled, backup.UnitTally{Requested: bits&(isUnprotecting|isRequested) != 0, Unprotecting: bits&isUnprotecting != 0, Failing: bits&isFailing != 0})
 	return p, err
 }
 
@@ -103,18 +99,18 @@ type PolicyUnitCounts struct {
 	Total, Completed, InProgress, Failed int64
 }
 
-// PolicyUnitCounts counts a policy's units. It looks at all of them.
+// PolicyUnitCounts tells how many units a policy has, from what is kept of it.
 func (c *Catalog) PolicyUnitCounts(ctx context.Context, tenant backup.TenantID, id backup.PolicyID) (PolicyUnitCounts, error) {
 	var n PolicyUnitCounts
 	if _, err := c.Policy(ctx, tenant, id); err != nil {
 		return n, err
 	}
 	err := c.db.Read().QueryRowContext(ctx, `
-		SELECT count(*),
-			coalesce(sum(CASE WHEN status = 'protected' AND problem IS NULL THEN 1 ELSE 0 END), 0),
-			coalesce(sum(CASE WHEN status IN ('protectRequested', 'unprotectRequested', 'removeRequested') THEN 1 ELSE 0 END), 0),
-			coalesce(sum(CASE WHEN status IN ('protected', 'unprotected') AND problem IS NOT NULL THEN 1 ELSE 0 END), 0)
-		FROM unit WHERE policy = $1 AND policy <> ''`, string(id)).Scan(&n.Total, &n.Completed, &n.InProgress, &n.Failed)
+		SELECT CAST(coalesce(sum(n), 0) AS BIGINT),
+			CAST(coalesce(sum(CASE WHEN status = 'protected' AND failing = 0 THEN n ELSE 0 END), 0) AS BIGINT),
+			CAST(coalesce(sum(CASE WHEN status IN ('protectRequested', 'unprotectRequested', 'removeRequested') THEN n ELSE 0 END), 0) AS BIGINT),
+			CAST(coalesce(sum(CASE WHEN status IN ('protected', 'unprotected') AND failing = 1 THEN n ELSE 0 END), 0) AS BIGINT)
+		FROM unit_count WHERE tenant = $1 AND policy = $2`, string(tenant), string(id)).Scan(&n.Total, &n.Completed, &n.InProgress, &n.Failed)
 	if err != nil {
 		return n, fmt.Errorf("count units of policy %s: %w", id, err)
 	}
@@ -198,7 +194,7 @@ func (c *Catalog) mayEnforce(ctx context.Context, tx *database.Tx, p *backup.Pol
 	var n int
 	err := tx.QueryRowContext(ctx, `
 		SELECT count(*) FROM policy
-		WHERE tenant = $1 AND workload = $2 AND id <> $3 AND (enabled = 1 OR `+unprotecting+`)`,
+		WHERE tenant = $1 AND workload = $2 AND id <> $3 AND (enabled = 1 OR `+tally+` % 2 = 1)`,
 		string(p.Tenant), string(p.Workload), string(p.ID)).Scan(&n)
 	if err != nil {
 		return fmt.Errorf("count policies in force: %w", err)

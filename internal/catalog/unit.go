@@ -74,6 +74,7 @@ var (
 	}
 	policyUnitIndexes = []index{
 		{"unit_policy_page", []string{"u.policy", "u.created", "u.id"}},
+		{"unit_policy_email", []string{"u.policy", "u.email_key", "u.id"}},
 		{"unit_policy_name", []string{"u.policy", "u.name_key", "u.id"}},
 		{"unit_policy_modified", []string{"u.policy", "u.modified", "u.id"}},
 		{"unit_policy_failing", []string{"u.policy", "u.failing", "u.created", "u.id"}},
@@ -90,7 +91,7 @@ func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery
 			return List[backup.Unit]{}, err
 		}
 		l.and("u.policy <> ''")
-		l.within = append(l.within, equal{"u.policy", string(q.Policy)})
+		l.within, l.owner = append(l.within, equal{"u.policy", string(q.Policy)}), "u.policy"
 		l.indexes = slices.Concat(policyUnitIndexes, unitIndexes)
 	}
 	page, err := list(ctx, c, l, q.Page, scanUnits())
