@@ -29,6 +29,7 @@ type tenantOptions struct {
 	tenant    string // path of a tenant file; empty for the built-in tenant
 	drives    string // empty for the folder drives in data
 	mail      string // empty: nobody has a mailbox
+	sites     string // empty for the folder sites in data
 	profile   string // path of a profile file, or empty
 	control   bool
 
@@ -62,6 +63,7 @@ Anyone who can reach the address can get a token.`,
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
 	cmd.Flags().StringVar(&o.mail, "mail", "", "folder of the users' mailboxes, named likewise: Maildir, or folders of .eml, .ics and .vcf files (default nobody has a mailbox)")
+	cmd.Flags().StringVar(&o.sites, "sites", "", "folder of the team sites, a folder each (default DATA/sites)")
 	cmd.Flags().StringVar(&o.tenant, "tenant", "", "JSON file of tenants (default a built-in sample, Contoso)")
 	cmd.AddCommand(newGenerate())
 	return cmd
@@ -122,6 +124,7 @@ type ready struct {
 	Graph     string        `json:"graph"`
 	Control   string        `json:"control,omitempty"`
 	Drives    string        `json:"drives"`
+	Sites     string        `json:"sites"`
 	Tenants   []readyTenant `json:"tenants"`
 }
 
@@ -209,12 +212,18 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 	if o.drives, err = filepath.Abs(o.drives); err != nil {
 		return err
 	}
+	if o.sites == "" {
+		o.sites = filepath.Join(o.data, "sites")
+	}
+	if o.sites, err = filepath.Abs(o.sites); err != nil {
+		return err
+	}
 	if o.mail != "" {
 		if o.mail, err = filepath.Abs(o.mail); err != nil {
 			return err
 		}
 	}
-	sim, err := simtenant.New(simtenant.Config{State: filepath.Join(o.data, "sim"), Drives: o.drives, Mail: o.mail, Tenants: tenants, Population: o.population, Log: log})
+	sim, err := simtenant.New(simtenant.Config{State: filepath.Join(o.data, "sim"), Drives: o.drives, Mail: o.mail, Sites: o.sites, Tenants: tenants, Population: o.population, Log: log})
 	if err != nil {
 		return err
 	}
@@ -244,7 +253,7 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	said := ready{URL: origin("http", l), Graph: origin("http", l) + "/v1.0", Drives: o.drives}
+	said := ready{URL: origin("http", l), Graph: origin("http", l) + "/v1.0", Drives: o.drives, Sites: o.sites}
 	if o.control {
 		said.Control = said.URL + "/_holdfast/"
 	}

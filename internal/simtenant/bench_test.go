@@ -27,7 +27,7 @@ func manyFiles(tb testing.TB, n int) (*Service, place) {
 			tb.Fatal(err)
 		}
 	}
-	return s, place{s.folders[amala], documents}
+	return s, place{site: s.folders[amala], library: documents}
 }
 
 // cpu is the processor time used so far, in milliseconds.

@@ -35,7 +35,7 @@ type binned struct {
 // of our making is not listed.
 func (s *Service) bin(p place) ([]binned, error) {
 	root := path.Join(recycleBin, p.folder())
-	dir, err := s.root.Open(root)
+	dir, err := s.rootOf(p).Open(root)
 	if vanished(err) {
 		return nil, nil
 	}
@@ -56,7 +56,7 @@ func (s *Service) bin(p place) ([]binned, error) {
 		if err != nil {
 			continue
 		}
-		inside, err := s.root.Open(path.Join(root, name))
+		inside, err := s.rootOf(p).Open(path.Join(root, name))
 		if err != nil {
 			continue // taken out meanwhile
 		}
@@ -83,10 +83,10 @@ func (s *Service) recycle(d *drive, it *item) error {
 		}
 	}
 	bin := path.Join(recycleBin, d.place.folder(), s.clock().UTC().Format(binTime)+"-"+it.id)
-	if err := s.root.MkdirAll(bin, 0o755); err != nil {
+	if err := s.rootOf(d.place).MkdirAll(bin, 0o755); err != nil {
 		return onDisk(fmt.Errorf("make recycle bin: %w", err))
 	}
-	to, err := s.root.Open(bin)
+	to, err := s.rootOf(d.place).Open(bin)
 	if err != nil {
 		return onDisk(fmt.Errorf("open recycle bin: %w", err))
 	}
@@ -114,7 +114,7 @@ func (s *Service) unbin(ctx context.Context, d *drive, b binned, parent *item, n
 	if there != nil {
 		return nil, nameTaken()
 	}
-	from, err := s.root.Open(b.folder)
+	from, err := s.rootOf(d.place).Open(b.folder)
 	if err != nil {
 		return nil, onDisk(fmt.Errorf("open the recycle bin: %w", err))
 	}
@@ -143,7 +143,7 @@ func (s *Service) unbin(ctx context.Context, d *drive, b binned, parent *item, n
 		}
 		return nil, onDisk(err)
 	}
-	s.root.Remove(b.folder)
+	s.rootOf(d.place).Remove(b.folder)
 	if st, err = statAt(to, name); err != nil {
 		return nil, onDisk(err)
 	}
@@ -314,7 +314,7 @@ func (s *Service) listBin(r *request, here site) error {
 				}
 				list = append(list, project(object{
 					"id": strings.ToLower(was.guid()), "name": b.name, "size": size, "deletedDateTime": b.at.Format(time.RFC3339),
-					"deletedFromLocation": from, "deletedBy": identityOf(p.user), "driveItemId": b.id, "driveId": p.id(),
+					"deletedFromLocation": from, "deletedBy": p.owner(), "driveItemId": b.id, "driveId": p.id(),
 				}, selected(r.query)))
 			}
 			return nil
@@ -381,7 +381,7 @@ func (s *Service) deleteFromBin(r *request, here site) error {
 		if it := d.items[b.id]; it != nil && it.gone {
 			d.dropBinned(it)
 		}
-		err := s.root.RemoveAll(b.folder)
+		err := s.rootOf(d.place).RemoveAll(b.folder)
 		if errors.Is(err, os.ErrNotExist) {
 			err = nil
 		}

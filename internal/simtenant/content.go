@@ -211,12 +211,13 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) error {
 	}
 	driveID, itemID, ok := strings.Cut(what, "/")
 	itemID, old, _ := strings.Cut(itemID, "/")
-	siteID, good := siteOf(driveID)
-	if !ok || !good {
+	if !ok {
 		return noRoute()
 	}
 	if of == nil {
-		of = s.sites[siteID].tenant
+		if of = s.tenantOfDrive(driveID); of == nil {
+			return noRoute()
+		}
 	}
 	if err := s.limits.enter(w, s, of.ID, 1); err != nil {
 		return err

@@ -125,6 +125,7 @@ func (s *Service) with(p place, fn func(*drive) error) error {
 	defer s.release(d)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.place = p // whose folder may have another name than it had
 	return d.run(fn)
 }
 
@@ -165,15 +166,15 @@ func (d *drive) run(fn func(*drive) error) error {
 	// A link in place of the folder is no drive: it may lead anywhere.
 	root := d.svc.rootOf(d.place)
 	info, err := root.Lstat(folder)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-		return noDrive()
+	if vanished(err) || err == nil && !info.IsDir() {
+		return d.place.noDrive()
 	}
 	if err != nil {
 		return onDisk(fmt.Errorf("look at drive folder: %w", err))
 	}
 	d.top, err = root.OpenRoot(folder)
 	if vanished(err) {
-		return noDrive()
+		return d.place.noDrive()
 	}
 	if err != nil {
 		return onDisk(fmt.Errorf("open drive folder: %w", err))

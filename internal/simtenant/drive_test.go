@@ -230,7 +230,7 @@ func TestTombstonesAreForgottenAtLast(t *testing.T) {
 	w.write(amala+"/x", "x")
 	c := newReplica(w, amala)
 	c.follow()
-	p := place{w.svc.folders[amala], documents}
+	p := place{site: w.svc.folders[amala], library: documents}
 	err := w.svc.with(p, func(d *drive) error {
 		st, err := d.statSelf(d.root)
 		if err != nil {
@@ -350,7 +350,7 @@ func TestWhatIsNotShown(t *testing.T) {
 func TestUnreadableFilesAreShown(t *testing.T) {
 	w := newWorld(t)
 	w.write(amala+"/locked.txt", "x")
-	p := place{w.svc.folders[amala], documents}
+	p := place{site: w.svc.folders[amala], library: documents}
 	err := w.svc.with(p, func(d *drive) error {
 		if err := d.scan(t.Context()); err != nil {
 			return err
@@ -947,7 +947,7 @@ func TestLibrariesOfUsersWithLikeNames(t *testing.T) {
 	if got := values(w.must(200, "GET", "/users/"+amala+"/drives", nil), "name"); !slices.Equal(got, []string{"OneDrive"}) {
 		t.Errorf("drives = %v", got)
 	}
-	site := site{w.svc.byOrder[0], w.svc.byOrder[0].users[amala]}
+	site := site{tenant: w.svc.byOrder[0], user: w.svc.byOrder[0].users[amala]}
 	for _, name := range []string{"au", "au.x"} {
 		if a := w.do("POST", "/sites/"+site.id()+"/lists", map[string]any{"displayName": name, "list": map[string]any{"template": "documentLibrary"}}); a.status != 409 {
 			t.Errorf("library %q = %d %s", name, a.status, a.raw)

@@ -209,7 +209,7 @@ func TestWhoMayCall(t *testing.T) {
 		{"reader writes", reader, "DELETE", drive + "/root:/x", 403, "accessDenied"},
 		{"reader lists users", reader, "GET", "/users", 403, "Authorization_RequestDenied"},
 		{"reader lists groups", reader, "GET", "/groups", 403, "Authorization_RequestDenied"},
-		{"reader makes a library", reader, "POST", "/sites/" + site{w.svc.byOrder[0], &tenant.Users[0]}.id() + "/lists", 403, "accessDenied"},
+		{"reader makes a library", reader, "POST", "/sites/" + site{tenant: w.svc.byOrder[0], user: &tenant.Users[0]}.id() + "/lists", 403, "accessDenied"},
 		{"nobody reads", nobody, "GET", drive, 403, "accessDenied"},
 		{"nobody reads users", nobody, "GET", "/users/" + amala, 403, "Authorization_RequestDenied"},
 		{"nobody probes users", nobody, "GET", "/users/nobody@contoso.com", 403, "Authorization_RequestDenied"},

@@ -180,7 +180,13 @@ func (s *Service) route(r *request, rest string) error {
 			return s.routeGroups(r, below)
 		}
 	case "sites":
-		return s.routeSites(r, below)
+		switch name, _ := word(below); name {
+		case "", "delta", "getallsites":
+		default:
+			if !strings.HasPrefix(name, "delta(") {
+				return s.routeSites(r, below)
+			}
+		}
 	case "drives":
 		id, below, err := value(below)
 		if err != nil || id == "" {
@@ -217,10 +223,10 @@ func (s *Service) routeUsers(r *request, rest string) error {
 }
 
 func (s *Service) routeUser(r *request, u *User, rest string) error {
-	r.user, r.site = u, site{r.who.tenant, u}
+	r.user, r.site = u, site{tenant: r.who.tenant, user: u}
 	switch first, below := word(rest); first {
 	case "drive":
-		r.place = place{r.site, documents}
+		r.place = place{site: r.site, library: documents}
 		return s.routeDrive(r, below)
 	case "drives":
 		if below != "" {
@@ -253,42 +259,32 @@ func (s *Service) routeGroups(r *request, rest string) error {
 	if r.group = r.who.tenant.groups[strings.ToLower(id)]; r.group == nil {
 		return fail(http.StatusNotFound, "Request_ResourceNotFound", "There is no group "+quoted(id)+" in the directory.")
 	}
+	switch first, below := word(rest); first {
+	case "drive", "drives", "sites":
+		return s.routeGroupSite(r, first, below)
+	}
 	return s.dispatch(r, "{group}", rest)
 }
 
-func (s *Service) routeSites(r *request, rest string) error {
-	name, rest, err := value(rest)
+// routeGroupSite serves what is of a group's site.
+func (s *Service) routeGroupSite(r *request, first, below string) error {
+	if !r.group.unified() {
+		return fail(http.StatusNotFound, "ResourceNotFound", "The group has no site: it is a security group.")
+	}
+	here, ok, err := s.siteByNames(r.who.tenant, r.group.MailNickname)
 	if err != nil {
 		return err
 	}
-	id := name
-	if parts := strings.Split(name, ","); len(parts) == 3 {
-		id = parts[1]
+	if !ok {
+		return noSite()
 	}
-	here, ok := s.sites[strings.ToLower(id)]
-	if !ok || here.tenant != r.who.tenant {
-		return noItem()
+	switch next, rest := word(below); {
+	case first != "sites":
+		return s.routeSite(r, here, strings.TrimSuffix(first+"/"+below, "/"))
+	case next == "root":
+		return s.routeSite(r, here, rest)
 	}
-	r.site = here
-	switch first, below := word(rest); {
-	case first == "drive":
-		r.place = place{here, documents}
-		return s.routeDrive(r, below)
-	case first == "drives" && below != "":
-		return s.routeDrives(r, below)
-	case first == "lists" && below != "":
-		id, below, err := value(below)
-		if err != nil {
-			return err
-		}
-		if r.place, err = s.placeByList(here, id); err != nil {
-			return err
-		}
-		if first, below := word(below); first == "drive" {
-			return s.routeDrive(r, below)
-		}
-	}
-	return s.dispatch(r, "{site}", rest)
+	return noRoute()
 }
 
 // routeDrive serves r.place and what is in it.

@@ -86,7 +86,7 @@ type viewer struct {
 
 func (s *Service) viewer(r *request, d *drive) *viewer {
 	id := d.place.id()
-	owner := identityOf(d.place.user)
+	owner := d.place.owner()
 	return &viewer{
 		d: d, driveID: id, siteID: d.place.fullID(), url: d.place.url(), owner: &owner,
 		names: selected(r.query), opts: s.faults.options(),

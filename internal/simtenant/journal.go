@@ -102,7 +102,7 @@ func (d *drive) load() error {
 func (d *drive) begin() error {
 	top, err := d.openFolder(".")
 	if vanished(err) {
-		return noDrive()
+		return d.place.noDrive()
 	}
 	if err != nil {
 		return fmt.Errorf("open drive folder: %w", err)

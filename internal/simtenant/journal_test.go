@@ -55,7 +55,7 @@ func TestLargeDrivesStayWhileTheyAreRead(t *testing.T) {
 			links[user] = a.text("@odata.nextLink")
 			id := w.svc.folders[user]
 			w.svc.mu.Lock()
-			d := w.svc.drives[place{id, documents}.id()]
+			d := w.svc.drives[place{site: id, library: documents}.id()]
 			w.svc.mu.Unlock()
 			if loaded[user] != nil && loaded[user] != d {
 				t.Fatalf("page %d: the drive of %s was let go and read anew", page, user)

@@ -17,14 +17,14 @@ import (
 // fits is the owner.
 func (s *Service) owner(folder string) (place, bool) {
 	if here, ok := s.folders[folder]; ok {
-		return place{here, documents}, true
+		return place{site: here, library: documents}, true
 	}
 	for i := len(folder) - 1; i > 0; i-- {
 		if folder[i] != '.' {
 			continue
 		}
 		if here, ok := s.folders[folder[:i]]; ok {
-			return place{here, folder[i+1:]}, folder[i+1:] != ""
+			return place{site: here, library: folder[i+1:]}, folder[i+1:] != ""
 		}
 	}
 	return place{}, false
@@ -33,6 +33,9 @@ func (s *Service) owner(folder string) (place, bool) {
 // libraries returns the drives that a site has: the user's own first, where its
 // folder is there, and then the libraries beside it, by name.
 func (s *Service) libraries(here site) ([]place, error) {
+	if here.user == nil {
+		return s.teamPlaces(here, librariesPart)
+	}
 	dir, err := s.root.Open(".")
 	if err != nil {
 		return nil, fmt.Errorf("open the folder of drives: %w", err)
@@ -66,15 +69,28 @@ func (s *Service) libraries(here site) ([]place, error) {
 // placeByID returns the drive of an id, if the caller's tenant has it.
 func (s *Service) placeByID(who caller, id string) (place, error) {
 	unknown := fail(http.StatusNotFound, "itemNotFound", "There is no such drive.")
-	siteID, ok := siteOf(id)
+	parts, ok := driveParts(id)
 	if !ok {
 		return place{}, unknown
 	}
-	here, ok := s.sites[siteID]
-	if !ok || here.tenant != who.tenant {
+	here, ok := s.sites[guidText(parts[0])]
+	if !ok {
+		here, ok, err := s.teamSite(who.tenant, parts[1])
+		if err != nil {
+			return place{}, err
+		}
+		if ok {
+			p, ok, err := s.teamPlace(here, parts[2])
+			if err != nil || ok && p.in != listsPart && p.id() == id {
+				return p, err
+			}
+		}
 		return place{}, unknown
 	}
-	if p := (place{here, documents}); p.id() == id {
+	if here.tenant != who.tenant {
+		return place{}, unknown
+	}
+	if p := (place{site: here, library: documents}); p.id() == id {
 		return p, nil
 	}
 	s.mu.Lock()
@@ -98,9 +114,28 @@ func (s *Service) placeByID(who caller, id string) (place, error) {
 	return place{}, unknown
 }
 
-// placeByList returns the library that a list's id or name means.
+// tenantOfDrive returns the tenant that a drive is of, or nil.
+func (s *Service) tenantOfDrive(driveID string) *tenant {
+	parts, _ := driveParts(driveID)
+	if here, ok := s.sites[guidText(parts[0])]; ok {
+		return here.tenant
+	}
+	for _, t := range s.byOrder {
+		if _, ok, err := s.teamSite(t, parts[1]); ok && err == nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// placeByList returns the library or list that a list's id or name means.
 func (s *Service) placeByList(here site, id string) (place, error) {
-	all, err := s.libraries(here)
+	if key, ok := guidBytes(id); ok && here.user == nil {
+		if p, ok, err := s.teamPlace(here, key); err != nil || ok {
+			return p, err
+		}
+	}
+	all, err := s.lists(here)
 	if err != nil {
 		return place{}, err
 	}
@@ -109,7 +144,36 @@ func (s *Service) placeByList(here site, id string) (place, error) {
 			return p, nil
 		}
 	}
-	return place{}, noItem()
+	return place{}, noList()
+}
+
+func noList() error {
+	return fail(http.StatusNotFound, "itemNotFound", "There is no such list in the site.")
+}
+
+// lists returns the lists of a site, its libraries first.
+func (s *Service) lists(here site) ([]place, error) {
+	all, err := s.libraries(here)
+	if err != nil || here.user != nil {
+		return all, err
+	}
+	others, err := s.teamPlaces(here, listsPart)
+	return append(all, others...), err
+}
+
+// drive is a site's drive: the user's own, or the first of a team site's libraries.
+func (s *Service) drive(here site) (place, error) {
+	if here.user != nil {
+		return place{site: here, library: documents}, nil
+	}
+	all, err := s.libraries(here)
+	if err != nil {
+		return place{}, err
+	}
+	if len(all) == 0 || all[0].in != librariesPart {
+		return place{}, fail(http.StatusNotFound, "itemNotFound", "The site has no document library.")
+	}
+	return all[0], nil
 }
 
 // totalQuota is what a drive is said to hold where the habits set no limit; nothing
@@ -119,10 +183,34 @@ const totalQuota = 1 << 40
 type identityView struct {
 	User        map[string]any `json:"user,omitempty"`
 	Application map[string]any `json:"application,omitempty"`
+	Group       map[string]any `json:"group,omitempty"`
 }
 
 func identityOf(u *User) identityView {
 	return identityView{User: map[string]any{"id": u.ID, "displayName": u.DisplayName, "email": u.Mail}}
+}
+
+// owner is the user whose site it is, or a team site's group of owners.
+func (s site) owner() identityView {
+	if s.user != nil {
+		return identityOf(s.user)
+	}
+	if g := s.group(); g != nil {
+		return identityView{Group: map[string]any{"id": g.ID, "displayName": g.DisplayName + " Owners", "email": g.mail(s.tenant)}}
+	}
+	return identityView{Group: map[string]any{"id": guidText(derive("owners", string(s.tenant.ID), s.id())), "displayName": s.team.name() + " Owners"}}
+}
+
+// group is the group whose site it is, or nil.
+func (s site) group() *Group {
+	if s.user == nil {
+		for i := range s.tenant.Groups {
+			if g := &s.tenant.Groups[i]; g.unified() && g.MailNickname == s.team.names {
+				return g
+			}
+		}
+	}
+	return nil
 }
 
 type sharepointIDs struct {
@@ -142,7 +230,7 @@ func (p place) sharepointIDs() sharepointIDs {
 }
 
 func (p place) driveType() string {
-	if p.library == documents {
+	if p.library == documents && p.user != nil {
 		return "business"
 	}
 	return "documentLibrary"
@@ -152,17 +240,20 @@ func (p place) driveType() string {
 func (d *drive) driveView(names map[string]bool) map[string]any {
 	p := d.place
 	name := p.library
-	if name == documents {
+	if p.driveType() == "business" {
 		name = "OneDrive"
 	}
 	v := map[string]any{
 		"id": p.id(), "driveType": p.driveType(), "name": name, "description": "", "webUrl": p.url(),
 		"createdDateTime": d.root.created.stamp(), "lastModifiedDateTime": stamp(d.root.noticed),
-		"owner": identityOf(p.user), "createdBy": identityOf(p.user), "lastModifiedBy": identityOf(p.user),
+		"owner": p.owner(), "createdBy": p.owner(), "lastModifiedBy": p.owner(),
 		"quota": d.quotaView(),
 	}
 	if names["sharepointids"] {
 		v["sharePointIds"] = p.sharepointIDs()
+	}
+	if names["system"] && p.in == pagesPart {
+		v["system"] = object{}
 	}
 	return v
 }
@@ -200,10 +291,13 @@ func (s *Service) listDrives(r *request, here site) error {
 	if err != nil {
 		return err
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && here.user != nil {
 		return noDrive()
 	}
 	names := selected(r.query)
+	if !names["system"] { // what belongs to the site itself is told on demand
+		all = slices.DeleteFunc(all, func(p place) bool { return p.in == pagesPart })
+	}
 	list := []any{}
 	for _, p := range all {
 		v, err := s.describe(r.Context(), p, names)
@@ -216,14 +310,6 @@ func (s *Service) listDrives(r *request, here site) error {
 		list = append(list, project(v, names))
 	}
 	return replyGraph(r.w, http.StatusOK, map[string]any{"@odata.context": r.base + "/$metadata#drives", "value": list})
-}
-
-func (s *Service) getSite(r *request, here site) error {
-	return replyGraph(r.w, http.StatusOK, project(map[string]any{
-		"@odata.context": r.base + "/$metadata#sites/$entity",
-		"id":             here.fullID(), "displayName": here.user.DisplayName, "name": here.user.UserPrincipalName, "webUrl": here.url(),
-		"siteCollection": map[string]any{"hostname": here.host()},
-	}, selected(r.query)))
 }
 
 func listView(p place) map[string]any {
@@ -239,7 +325,7 @@ func (s *Service) getList(r *request, p place) error {
 }
 
 func (s *Service) listLists(r *request, here site) error {
-	all, err := s.libraries(here)
+	all, err := s.lists(here)
 	if err != nil {
 		return err
 	}
@@ -266,11 +352,14 @@ func (s *Service) createList(r *request, here site) error {
 	if in.List.Template != "documentLibrary" {
 		return notSupported("lists other than document libraries")
 	}
-	p := place{here, in.DisplayName}
+	p := place{site: here, library: in.DisplayName}
 	if !safeName(in.DisplayName) || len(p.folder()) > 255 {
 		return badRequest("A library's displayName is also a folder's name here: it must not be empty, begin with a dot, or hold a slash, a backslash or a colon.").because("badArgument")
 	}
 	taken := fail(http.StatusConflict, "nameAlreadyExists", "There is a library of that name already.")
+	if here.user == nil {
+		return s.createTeamList(r, place{site: here, library: in.DisplayName, in: librariesPart}, taken)
+	}
 	if owned, ok := s.owner(p.folder()); !ok || owned != p {
 		return taken // the folder would be another user's
 	}
@@ -278,7 +367,7 @@ func (s *Service) createList(r *request, here site) error {
 	if err != nil {
 		return err
 	}
-	for _, other := range append(all, place{here, documents}) {
+	for _, other := range append(all, place{site: here, library: documents}) {
 		if strings.EqualFold(other.library, p.library) {
 			return taken
 		}

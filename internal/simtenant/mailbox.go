@@ -32,7 +32,7 @@ const mailboxLibrary = "\x00mailbox"
 func (p place) isMailbox() bool { return p.library == mailboxLibrary }
 
 // mailboxOf returns the mailbox of a site's user.
-func mailboxOf(s site) place { return place{s, mailboxLibrary} }
+func mailboxOf(s site) place { return place{site: s, library: mailboxLibrary} }
 
 // mailboxGUID is the first half of a mailbox's id.
 func (p place) mailboxGUID() string { return guidText(p.list()) }

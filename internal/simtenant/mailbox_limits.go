@@ -230,8 +230,11 @@ func (s *Service) makeMailboxes() error {
 
 // rootOf is the folder in which a place's folder is.
 func (s *Service) rootOf(p place) *os.Root {
-	if p.isMailbox() {
+	switch {
+	case p.isMailbox():
 		return s.mailRoot
+	case p.user == nil:
+		return s.teams.root
 	}
 	return s.root
 }

@@ -399,7 +399,7 @@ func (s *Service) Churn(n int) error {
 		dice := p.dice("churn", fmt.Sprint(done))
 		t := s.byOrder[0]
 		u := &t.Users[dice.IntN(len(t.Users))]
-		here := place{s.folders[u.UserPrincipalName], documents}
+		here := place{site: s.folders[u.UserPrincipalName], library: documents}
 		err := s.with(here, func(d *drive) error { return d.churn(*p, dice, done) })
 		if err != nil && !notFound(err) {
 			return err

@@ -52,11 +52,10 @@ func init() {
 		{"GET", "{group}/members/microsoft.graph.user", "The same.", "", ofList, readGroups, members("members/microsoft.graph.user", true)},
 		{"GET", "{group}/transitiveMembers", "A group's users.", "Groups hold no groups.", ofList, readGroups, members("transitiveMembers", false)},
 		{"GET", "{group}/transitiveMembers/microsoft.graph.user", "The same.", "", ofList, readGroups, members("transitiveMembers/microsoft.graph.user", true)},
-		{"GET", "{site}", "A user's site.", "Team sites.", ofOne, readFiles, onSite((*Service).getSite)},
 		{"GET", "{site}/drives", "The site's document libraries.", "", ofOne, readFiles, onSite((*Service).listDrives)},
 		{"GET", "{site}/lists", "The site's lists, which are its document libraries.", "", ofOne, readFiles, onSite((*Service).listLists)},
 		{"POST", "{site}/lists", "Makes a document library: a folder beside the user's.", "Other lists.", "", manageSites, onSite((*Service).createList)},
-		{"GET", "{site}/lists/{list}", "A list.", "Its items.", ofOne, readFiles, onDrive((*Service).getList)},
+		{"GET", "{list}", "A list.", "", ofOne, readFiles, onDrive((*Service).getList)},
 		{"GET", "{site}/recycleBin/items", "What is in the recycle bins of the site's libraries.", "The second stage; nothing leaves after 93 days.", ofOne, readFiles, onSite((*Service).listBin)},
 		{"POST", "{site}/recycleBin/items/restore", "Restores what ids names to where it was; each with an outcome of its own.", "", "", writeFiles, onSite((*Service).restoreFromBin)},
 		{"POST", "{site}/recycleBin/items/delete", "Destroys what ids names.", "", "", writeFiles, onSite((*Service).deleteFromBin)},
@@ -109,6 +108,7 @@ func init() {
 		Route{"POST", "/subscriptions/{subscription}/reauthorize", "Answers a reauthorizationRequired.", "", "", readFiles, (*Service).reauthorize},
 		Route{"DELETE", "/subscriptions/{subscription}", "Ends it.", "", "", readFiles, (*Service).unsubscribe},
 	)
+	routes = append(routes, siteRoutes()...)
 	routes = append(routes, mailRoutes()...)
 	for i := range routes {
 		routes[i].index()
@@ -197,7 +197,7 @@ func (s *Service) dispatch(r *request, prefix, rest string) error {
 		if route.Method == method {
 			// Who signed in may always know who they are.
 			if self := route.Path == "{user}" && r.who.user != nil && r.user == r.who.user; !self {
-				if err := r.who.need(route.need); err != nil {
+				if err := s.allowed(r, route); err != nil {
 					return err
 				}
 			}

@@ -165,7 +165,7 @@ func (sc *scan) list(folder *item) error {
 	switch {
 	case vanished(err):
 		if folder == d.root {
-			return noDrive()
+			return d.place.noDrive()
 		}
 		sc.lose(folder)
 		return nil
@@ -184,7 +184,7 @@ func (sc *scan) list(folder *item) error {
 	switch {
 	case vanished(err): // removed while it was open
 		if folder == d.root {
-			return noDrive()
+			return d.place.noDrive()
 		}
 		sc.lose(folder)
 		return nil

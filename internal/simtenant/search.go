@@ -147,6 +147,9 @@ func (s *Service) recent(r *request, p place) error {
 // sharedWithMe lists what others shared with the owner of a drive. Only drives
 // that somebody looked at have anything shared.
 func (s *Service) sharedWithMe(r *request, p place) error {
+	if p.user == nil {
+		return badRequest("A team site's drive is nobody's: nothing is shared with it.")
+	}
 	entries, err := os.ReadDir(s.cfg.Drives)
 	if err != nil {
 		return fmt.Errorf("list the folder of drives: %w", err)

@@ -111,12 +111,21 @@ func grantedTo(u *User) object {
 	}}
 }
 
+// grantedToOwner names who owns a site: its user, or its group of owners.
+func grantedToOwner(s site) object {
+	if s.user != nil {
+		return grantedTo(s.user)
+	}
+	group := object{"id": guidText(derive("owners", string(s.tenant.ID), s.id())), "displayName": s.team.name() + " Owners"}
+	return object{"group": group, "siteGroup": object{"id": "3", "displayName": s.team.name() + " Owners", "loginName": s.team.name() + " Owners"}}
+}
+
 // permissionViews are all the permissions of an item, as the service lists them:
 // the owner's, then those of its own and those inherited, which look alike.
 func permissionViews(p place, it *item) []any {
 	list := []any{object{
-		"id": ownerShare, "roles": []string{"owner"}, "grantedToV2": grantedTo(p.user),
-		"grantedTo": object{"user": grantedTo(p.user)["user"]}, "shareId": shareID(p, it, ownerShare),
+		"id": ownerShare, "roles": []string{"owner"}, "grantedToV2": grantedToOwner(p.site),
+		"grantedTo": object{"user": grantedToOwner(p.site)["user"]}, "shareId": shareID(p, it, ownerShare),
 	}}
 	all, _ := it.shared()
 	for _, s := range all {
@@ -149,7 +158,7 @@ func (s share) view(p place, it *item) object {
 	}
 	v["link"] = object{
 		"type": s.Link, "scope": s.Scope, "preventsDownload": s.Link == "blocksDownload",
-		"webUrl": "https://" + p.host() + "/:" + kind + ":/g/personal/" + strings.TrimPrefix(p.site.url(), "https://"+p.host()+"/personal/") + "/" + base64.RawURLEncoding.EncodeToString([]byte(s.ID)),
+		"webUrl": "https://" + p.host() + "/:" + kind + ":/g" + strings.TrimPrefix(p.site.url(), "https://"+p.host()) + "/" + base64.RawURLEncoding.EncodeToString([]byte(s.ID)),
 	}
 	v["grantedToIdentitiesV2"], v["grantedToIdentities"] = []any{}, []any{}
 	if s.Email != "" {
@@ -379,7 +388,7 @@ func (s *Service) invite(r *request, p place, t target) error {
 				own.Alone = true
 			}
 			for _, one := range wanted {
-				if one.User == string(p.user.ID) { // who may do everything as it is
+				if p.user != nil && one.User == string(p.user.ID) { // who may do everything as it is
 					list = append(list, permissionViews(p, it)[0])
 					continue
 				}

@@ -30,7 +30,7 @@ func newWorld(t *testing.T) *world {
 	dir := t.TempDir()
 	w := &world{t: t, faults: new(Faults)}
 	w.cfg = Config{
-		State: filepath.Join(dir, "state"), Drives: filepath.Join(dir, "drives"), Mail: filepath.Join(dir, "mail"), Tenants: Sample(), Faults: w.faults,
+		State: filepath.Join(dir, "state"), Drives: filepath.Join(dir, "drives"), Mail: filepath.Join(dir, "mail"), Sites: filepath.Join(dir, "sites"), Tenants: Sample(), Faults: w.faults,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	w.start()

@@ -41,6 +41,7 @@ type Config struct {
 	State   string       // folder for keys, journals and upload staging; required; made when missing
 	Drives  string       // folder of the users' folders, named by userPrincipalName; required; made when missing
 	Mail    string       // folder of the users' mailboxes, named likewise; made when missing; empty: nobody has one
+	Sites   string       // folder of the team sites, a folder each; made when missing; empty: there are none
 	Tenants []Tenant     // required
 	Issuer  string       // origin that tokens name as their issuer; default: that of the request
 	Log     *slog.Logger // default: none
@@ -86,6 +87,8 @@ type Service struct {
 
 	populated map[string]int // the population's users by folder: which of them each is
 	churning  sync.Mutex
+
+	teams teams // Config.Sites
 
 	mailRoot   *os.Root        // Config.Mail; nil without
 	mailboxes  map[string]site // by the mailbox's GUID
@@ -133,6 +136,11 @@ func New(cfg Config) (*Service, error) {
 	if err := os.MkdirAll(cfg.Drives, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of drives: %w", err)
 	}
+	if cfg.Sites != "" {
+		if err := os.MkdirAll(cfg.Sites, 0o755); err != nil {
+			return nil, fmt.Errorf("make the folder of sites: %w", err)
+		}
+	}
 	if err := s.makeMail(); err != nil {
 		return nil, err
 	}
@@ -144,9 +152,9 @@ func New(cfg Config) (*Service, error) {
 
 // open takes hold of the folders and brings them into order.
 func (s *Service) open() (err error) {
-	for _, folder := range []string{s.cfg.State, s.cfg.Drives, s.cfg.Mail} {
+	for _, folder := range []string{s.cfg.State, s.cfg.Drives, s.cfg.Mail, s.cfg.Sites} {
 		if folder == "" {
-			continue // nobody has a mailbox
+			continue // there are no mailboxes, or no sites
 		}
 		if err := s.hold(folder); err != nil {
 			return err
@@ -168,6 +176,9 @@ func (s *Service) open() (err error) {
 		s.addTenant(t)
 	}
 	if err := s.openMail(); err != nil {
+		return err
+	}
+	if err := s.openTeams(false); err != nil {
 		return err
 	}
 	return s.makeFolders()
@@ -198,6 +209,7 @@ func (s *Service) letFolders() error {
 	if s.mailRoot != nil {
 		errs = append(errs, s.mailRoot.Close())
 	}
+	errs = append(errs, s.teams.close())
 	for _, lock := range s.locks {
 		errs = append(errs, lock.Close())
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // A state that is put away is a folder below State/saved: a copy of the drives'
-// folder and that of the mailboxes, of what State holds beside them, and of how far the clock was moved.
+// folder and those of the mailboxes and of the sites, of what State holds beside them, and of how far the clock was moved.
 
 const savedFolder = "saved"
 
@@ -42,16 +42,21 @@ func (s *Service) empty() (bool, error) {
 			return false, err
 		}
 	}
-	return s.noMail()
+	for _, folder := range []string{s.cfg.Mail, s.cfg.Sites} {
+		if none, err := noFiles(folder); !none || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
-// noMail reports whether the mailboxes hold nothing but their folders.
-func (s *Service) noMail() (bool, error) {
-	if s.cfg.Mail == "" {
+// noFiles reports whether a folder holds nothing but folders.
+func noFiles(folder string) (bool, error) {
+	if folder == "" {
 		return true, nil
 	}
 	none := true
-	err := filepath.WalkDir(s.cfg.Mail, func(_ string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(folder, func(_ string, e fs.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {
 			none = false
 			return fs.SkipAll
@@ -96,6 +101,11 @@ func (c *Control) Save(name string) error {
 	if s.cfg.Mail != "" {
 		if err := copyEntries(s.cfg.Mail, filepath.Join(tmp, "mail"), passing); err != nil {
 			return fmt.Errorf("save the mailboxes: %w", err)
+		}
+	}
+	if s.cfg.Sites != "" {
+		if err := copyEntries(s.cfg.Sites, filepath.Join(tmp, "sites"), passing); err != nil {
+			return fmt.Errorf("save the sites: %w", err)
 		}
 	}
 	if err := copyEntries(s.cfg.State, filepath.Join(tmp, "state"), passing, keys); err != nil {
@@ -155,8 +165,19 @@ func (c *Control) Load(name string) error {
 			return fmt.Errorf("put the mailboxes back: %w", err)
 		}
 	}
+	if s.cfg.Sites != "" {
+		if err := os.MkdirAll(filepath.Join(from, "sites"), 0o700); err != nil { // it was saved without any
+			return fmt.Errorf("read the saved state: %w", err)
+		}
+		if err := replaceEntries(filepath.Join(from, "sites"), s.cfg.Sites, passing); err != nil {
+			return fmt.Errorf("put the sites back: %w", err)
+		}
+	}
 	if err := replaceEntries(filepath.Join(from, "state"), s.cfg.State, passing, keys); err != nil {
 		return fmt.Errorf("put the state back: %w", err)
+	}
+	if err := s.openTeams(true); err != nil {
+		return err
 	}
 	if err := s.makeFolders(); err != nil {
 		return err

@@ -151,10 +151,10 @@ func (s *Service) subscribable(who caller, resource string) (p place, err error)
 	case first == "drives" && len(parts) == 2:
 		return s.placeByID(who, parts[1])
 	case first == "me" && len(parts) == 2 && drive && who.user != nil:
-		return place{site{who.tenant, who.user}, documents}, nil
+		return place{site: site{tenant: who.tenant, user: who.user}, library: documents}, nil
 	case first == "users" && len(parts) == 3 && drive:
 		if u := who.tenant.users[strings.ToLower(parts[1])]; u != nil {
-			return place{site{who.tenant, u}, documents}, nil
+			return place{site: site{tenant: who.tenant, user: u}, library: documents}, nil
 		}
 		return p, noItem()
 	}

@@ -113,7 +113,7 @@ func TestSubscriptions(t *testing.T) {
 		t.Errorf("the notification is %v", one)
 	}
 	w.write(amala+"/b", "x")
-	w.svc.lookAt(place{w.svc.folders[amala], documents})
+	w.svc.lookAt(place{site: w.svc.folders[amala], library: documents})
 	next(l)
 	if len(l.came) > 0 {
 		t.Errorf("there is more: %v", <-l.came)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -36,11 +37,25 @@ type User struct {
 	DisplayName       string          `json:"displayName"`
 }
 
-// A Group is a set of users.
+// A Group is a set of users and of other groups.
 type Group struct {
 	ID          backup.ObjectID   `json:"id"`
 	DisplayName string            `json:"displayName"`
-	Members     []backup.ObjectID `json:"members"`
+	Members     []backup.ObjectID `json:"members"` // users, and groups
+	// MailNickname is the name of a Microsoft 365 group's site. A group without one is
+	// a security group, and has none.
+	MailNickname string `json:"mailNickname,omitempty"`
+}
+
+// unified reports whether g is a Microsoft 365 group.
+func (g *Group) unified() bool { return g.MailNickname != "" }
+
+// mail is the address of a Microsoft 365 group.
+func (g *Group) mail(t *tenant) string {
+	if !g.unified() {
+		return ""
+	}
+	return g.MailNickname + "@" + t.Domain
 }
 
 // An App is an application with the permissions it was granted, and what it
@@ -210,11 +225,12 @@ type tenant struct {
 	generation string // of the directory: changes when the file does
 }
 
-// site is where a user's drives are: each user has one, and a site holds
-// document libraries.
+// site holds document libraries. Each user has a personal one, where the user's
+// drive is; all others are team sites.
 type site struct {
 	tenant *tenant
-	user   *User
+	user   *User // of a personal site
+	team   team  // of a team site
 }
 
 func (s *Service) addTenant(in Tenant) {
@@ -225,7 +241,7 @@ func (s *Service) addTenant(in Tenant) {
 		u := &t.Users[i]
 		t.users[string(u.ID)] = u
 		t.users[strings.ToLower(u.UserPrincipalName)] = u
-		here := site{t, u}
+		here := site{tenant: t, user: u}
 		s.sites[here.id()] = here
 		s.folders[u.UserPrincipalName] = here
 		fmt.Fprintf(sum, "%q %q %q %q\n", u.ID, u.UserPrincipalName, u.Mail, u.DisplayName)
@@ -258,17 +274,39 @@ func guidText(g [16]byte) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", g[0:4], g[4:6], g[6:8], g[8:10], g[10:16])
 }
 
-func (s site) guid() [16]byte { return derive("site", string(s.tenant.ID), string(s.user.ID)) }
-func (s site) id() string     { return guidText(s.guid()) }
-func (s site) web() [16]byte  { return derive("web", string(s.tenant.ID), string(s.user.ID)) }
+// guid is that of the site collection that s is, or is in.
+func (s site) guid() [16]byte {
+	if s.user == nil {
+		return s.team.top
+	}
+	return derive("site", string(s.tenant.ID), string(s.user.ID))
+}
 
-// host is that of the tenant's personal sites.
-func (s site) host() string { return s.tenant.name + "-my.sharepoint.com" }
+func (s site) id() string { return guidText(s.guid()) }
+
+// web tells a site from the others of its site collection.
+func (s site) web() [16]byte {
+	if s.user == nil {
+		return s.team.key
+	}
+	return derive("web", string(s.tenant.ID), string(s.user.ID))
+}
+
+// host is that of the tenant's sites, or of its personal ones.
+func (s site) host() string {
+	if s.user == nil {
+		return s.tenant.name + ".sharepoint.com"
+	}
+	return s.tenant.name + "-my.sharepoint.com"
+}
 
 // fullID is how Graph names a site.
 func (s site) fullID() string { return s.host() + "," + s.id() + "," + guidText(s.web()) }
 
 func (s site) url() string {
+	if s.user == nil {
+		return "https://" + s.host() + escapePath(s.team.address())
+	}
 	name := strings.Map(func(r rune) rune {
 		if r == '@' || r == '.' || r == '#' {
 			return '_'
@@ -285,9 +323,14 @@ const documents = "Documents"
 type place struct {
 	site
 	library string
+	in      string   // of a team site: the folder that it is in, one of its parts
+	key     [16]byte // of a team site: the list's GUID
 }
 
 func (p place) list() [16]byte {
+	if p.user == nil {
+		return p.key
+	}
 	return derive("list", string(p.tenant.ID), string(p.user.ID), p.library)
 }
 
@@ -298,28 +341,47 @@ func (p place) id() string {
 	return "b!" + base64.RawURLEncoding.EncodeToString(b)
 }
 
-// siteOf returns the GUID of the site that a drive id names.
-func siteOf(driveID string) (string, bool) {
+// driveParts are the GUIDs that a drive id is made of: the site collection's, the
+// web's and the list's.
+func driveParts(driveID string) (parts [3][16]byte, ok bool) {
 	rest, ok := strings.CutPrefix(driveID, "b!")
 	if !ok {
-		return "", false
+		return parts, false
 	}
 	b, err := base64.RawURLEncoding.DecodeString(rest)
 	if err != nil || len(b) != 48 {
-		return "", false
+		return parts, false
 	}
-	return guidText([16]byte(b[:16])), true
+	for i := range parts {
+		parts[i] = [16]byte(b[16*i:])
+	}
+	return parts, true
 }
 
-// folder is the name of the place's folder below Config.Drives.
+// folder is the path of the place's folder below Config.Drives, or below
+// Config.Sites.
 func (p place) folder() string {
+	switch {
+	case p.user == nil && p.in == pagesPart:
+		return path.Join(p.team.path, p.in)
+	case p.user == nil:
+		return path.Join(p.team.path, p.in, p.library)
+	}
 	if p.library == documents || p.isMailbox() {
 		return p.user.UserPrincipalName
 	}
 	return p.user.UserPrincipalName + "." + p.library
 }
 
-func (p place) url() string { return p.site.url() + "/" + escapePath(p.library) }
+func (p place) url() string {
+	switch p.in {
+	case pagesPart:
+		return p.site.url() + "/SitePages"
+	case listsPart:
+		return p.site.url() + "/Lists/" + escapePath(p.library)
+	}
+	return p.site.url() + "/" + escapePath(p.library)
+}
 
 // Sample returns the built-in tenant, Contoso. Its application, owners and
 // object ids are those in the examples of Microsoft's pages, so that their
@@ -345,7 +407,7 @@ func Sample() []Tenant {
 			AppID:       "1fec8e78-bce4-4aaf-ab1b-5451cc387264",
 			Secret:      "holdfast-dev-secret",
 			DisplayName: "Microsoft Enhanced Restore",
-			Roles:       slices.Concat(backupRoles(), []string{"Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All"}, MailRoles()),
+			Roles:       slices.Concat(backupRoles(), []string{"Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All", "Sites.FullControl.All"}, MailRoles()),
 		}},
 	}
 	t.Groups = []Group{{

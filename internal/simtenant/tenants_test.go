@@ -93,7 +93,7 @@ func TestManyUsersStartQuickly(t *testing.T) {
 		}
 		// Every drive can be asked for; few stay in memory.
 		for i := range 150 {
-			p := place{s.folders[tenant.Users[i].UserPrincipalName], documents}
+			p := place{site: s.folders[tenant.Users[i].UserPrincipalName], library: documents}
 			if err := s.with(p, func(d *drive) error { return d.scan(t.Context()) }); err != nil {
 				t.Fatal(err)
 			}

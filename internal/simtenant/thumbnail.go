@@ -196,12 +196,13 @@ func (s *Service) thumbnail(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	parts := strings.Split(what, "/")
-	siteID, good := siteOf(parts[0])
-	if len(parts) != 3 || !good {
+	if len(parts) != 3 {
 		return noRoute()
 	}
 	if of == nil {
-		of = s.sites[siteID].tenant
+		if of = s.tenantOfDrive(parts[0]); of == nil {
+			return noRoute()
+		}
 	}
 	p, err := s.placeByID(caller{tenant: of}, parts[0])
 	if err != nil {

@@ -58,7 +58,7 @@ func TestVersions(t *testing.T) {
 	}
 	w.must(400, "GET", drive+"/root/versions", nil)
 	// They go with the file.
-	d := w.svc.drives[place{w.svc.folders[amala], documents}.id()]
+	d := w.svc.drives[place{site: w.svc.folders[amala], library: documents}.id()]
 	folder := d.versionsOf(&item{id: strings.TrimPrefix(file, drive+"/items/")})
 	if _, err := os.Stat(folder); err != nil {
 		t.Fatal(err)

@@ -49,6 +49,14 @@ func noDrive() error {
 	return fail(http.StatusNotFound, "ResourceNotFound", "User's mysite not found.")
 }
 
+// noDrive says that p's folder is not there.
+func (p place) noDrive() error {
+	if p.user == nil {
+		return noItem()
+	}
+	return noDrive()
+}
+
 func noRoute() error {
 	return fail(http.StatusNotFound, "itemNotFound", "There is nothing at this address.")
 }
