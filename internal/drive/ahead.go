@@ -66,13 +66,7 @@ func (c *Client) OpenAhead(ctx context.Context, d backup.DriveID, files []NewFil
 		r.Headers.Type = "application/json"
 		in.Requests = append(in.Requests, r)
 	}
-	var out struct {
-		Responses []struct {
-			ID     string
-			Status int
-			Body   json.RawMessage // of any form, where it is refused
-		}
-	}
+	var out batchAnswers
 	k := &call{
 		op: "open upload sessions in drive " + string(d), method: http.MethodPost, url: c.at("$batch"),
 		json: &in, single: true,

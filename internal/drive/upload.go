@@ -27,6 +27,7 @@ type Target struct {
 	Name    string        // by this name; if it is taken, ErrExists
 	IfMatch string        // with Item: an eTag or cTag; if the item's is another, ErrChanged
 	Session *Session      // with Parent: one that was opened ahead for this file, or nil
+	Unclear bool          // with Parent: an earlier try may have written it, of which nothing is known
 }
 
 func (to Target) String() string {
@@ -74,6 +75,13 @@ func (c *Client) Upload(ctx context.Context, d backup.DriveID, to Target, r io.R
 		if u.before, err = c.Item(ctx, d, to.Item); err != nil {
 			return Item{}, err
 		}
+	}
+	if to.Unclear {
+		u.sent = true
+		if it, ok := u.arrived(ctx); ok {
+			return u.dated(ctx, it)
+		}
+		u.sent = false
 	}
 	if size == 0 {
 		return u.empty(ctx)

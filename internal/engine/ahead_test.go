@@ -13,17 +13,22 @@ import (
 	"holdfast/internal/simtenant"
 )
 
-// Many small files come back by sessions that are opened together, and by sessions
-// of their own where the source does not open them so.
+// Many small files come back together, larger ones by sessions that are opened
+// together, and all by sessions of their own where the source does neither.
 func TestRestoreOpensSessionsAhead(t *testing.T) {
 	isBatch := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }
 	some := func(r *http.Request) bool {
-		return strings.HasSuffix(r.URL.Path, "/createUploadSession") && strings.Contains(r.URL.Path, "7.txt")
+		return strings.HasSuffix(r.URL.Path, "/content") && strings.Contains(r.URL.Path, "7.txt")
 	}
+	versions := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/versions") }
+	dates := func(r *http.Request) bool { return r.Method == http.MethodPatch }
 	w := newWorld(t, "ann")
 	files := map[string]string{"empty.txt": "", "big.bin": strings.Repeat("large ", bunchBytes/5)}
 	for i := range aheadFrom + 20 {
 		files[fmt.Sprintf("%d/file %d.txt", i%7, i)] = strings.Repeat(fmt.Sprint("content ", i), 50)
+	}
+	for i := range 3 {
+		files[fmt.Sprintf("larger %d.bin", i)] = strings.Repeat(fmt.Sprint("larger ", i), drive.MaxSmall/6)
 	}
 	w.put(w.home(0), files)
 	unit := w.protectAll()[0]
@@ -33,12 +38,17 @@ func TestRestoreOpensSessionsAhead(t *testing.T) {
 		faults []simtenant.Fault
 		asked  int // for uploads one at a time
 	}{
-		"as usual":        {nil, 2}, // those of the empty file, and of the large one
-		"no batches":      {[]simtenant.Fault{{Status: 404, Match: isBatch}}, len(files)},
-		"broken off":      {[]simtenant.Fault{{Truncate: 100, Times: 1, Match: isBatch}}, -1},
-		"some are busy":   {[]simtenant.Fault{{Status: 503, Times: 5, Match: some}}, 7},
-		"throttled":       {[]simtenant.Fault{{Status: 429, Times: 20, Header: http.Header{"Retry-After": {"2"}}, Match: some}}, -1},
-		"gone before use": {[]simtenant.Fault{{Status: 404, Body: `{"error":{"code":"itemNotFound"}}`, Times: 9, Match: func(r *http.Request) bool { return r.Method == http.MethodPut && r.URL.Query().Has("tempauth") }}}, 11},
+		"as usual":       {nil, 2}, // those of the empty file, and of the large one
+		"no batches":     {[]simtenant.Fault{{Status: 404, Match: isBatch}}, len(files)},
+		"broken off":     {[]simtenant.Fault{{Truncate: 100, Times: 1, Match: isBatch}}, -1},
+		"some are busy":  {[]simtenant.Fault{{Status: 503, Times: 5, Match: some}}, 7},
+		"throttled":      {[]simtenant.Fault{{Status: 429, Times: 20, Header: http.Header{"Retry-After": {"2"}}, Match: some}}, -1},
+		"some not dated": {[]simtenant.Fault{{Status: 503, Times: 5, Match: dates}}, 2}, // they are there
+		"none dated":     {[]simtenant.Fault{{Status: 403, Times: 130, Match: dates}}, -1},
+		"two versions":   {[]simtenant.Fault{{Status: 200, Body: `{"value":[{"id":"2.0"},{"id":"1.0"}]}`, Match: versions}}, 2},
+		"gone before use": {[]simtenant.Fault{{Status: 404, Body: `{"error":{"code":"itemNotFound"}}`, Times: 2, Match: func(r *http.Request) bool {
+			return r.Method == http.MethodPut && r.URL.Query().Has("tempauth") && r.ContentLength < 1<<20
+		}}}, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, f := range row.faults {

@@ -537,38 +537,50 @@ func (c *change) inOrder(ctx context.Context, files []*want) (context.Context, [
 }
 
 const (
-	// aheadFrom is from how many files on sessions for them are opened in bunches.
-	// For few it is no gain, and a bunch is brought back by one worker.
+	// aheadFrom is from how many files on they are brought back in bunches. For few it
+	// is no gain, and a bunch is brought back by one worker.
 	aheadFrom = 100
-	// bunchBytes is how much the files of a bunch hold together: a session has a
-	// quarter of an hour until its upload begins.
+	// bunchBytes is how much the files of a bunch hold together whose sessions are
+	// opened at once: a session has a quarter of an hour until its upload begins.
 	bunchBytes = 4 << 20
 )
 
-// bunches puts files together whose upload sessions are opened in one request: small
-// ones that are to be made. All others are alone.
+// bunches puts files together that are to be made: small ones, which are written in one
+// request, and others whose upload sessions are opened in one. All else is alone.
 func bunches(files []*want) (all [][]*want) {
-	var bunch []*want
-	size := int64(0)
+	var small, larger struct {
+		files []*want
+		size  int64
+	}
 	for _, w := range files {
-		if len(files) < aheadFrom || w.live != nil || w.Size == 0 || w.Size > bunchBytes {
+		bunch, most := &larger, int64(bunchBytes)
+		if w.Size <= drive.MaxSmall {
+			bunch, most = &small, drive.MaxTogether
+		}
+		if len(files) < aheadFrom || w.live != nil || w.Size == 0 || w.Size > most {
 			all = append(all, []*want{w})
 			continue
 		}
-		if size += w.Size; size > bunchBytes || len(bunch) == drive.MaxAhead {
-			all, bunch, size = append(all, bunch), nil, w.Size
+		if bunch.size += w.Size; bunch.size > most || len(bunch.files) == drive.MaxAhead {
+			all, bunch.files, bunch.size = append(all, bunch.files), nil, w.Size
 		}
-		bunch = append(bunch, w)
+		bunch.files = append(bunch.files, w)
 	}
-	if len(bunch) > 0 {
-		all = append(all, bunch)
+	for _, last := range [][]*want{small.files, larger.files} {
+		if len(last) > 0 {
+			all = append(all, last)
+		}
 	}
 	return all
 }
 
-// bunch brings back the files of a bunch, one after the other.
+// bunch brings back the files of a bunch.
 func (c *change) bunch(ctx context.Context, files []*want) error {
 	if len(files) > 1 {
+		var err error
+		if files, err = c.together(ctx, files); err != nil {
+			return err
+		}
 		defer c.openAhead(ctx, files)()
 	}
 	for _, w := range files {
@@ -577,6 +589,93 @@ func (c *change) bunch(ctx context.Context, files []*want) error {
 		}
 	}
 	return nil
+}
+
+// together writes the small ones of some files together, as far as the source does
+// so, and returns those that are left.
+func (c *change) together(ctx context.Context, files []*want) (left []*want, err error) {
+	if c.mu.Lock(); c.room.known {
+		c.mu.Unlock()
+		return files, nil
+	}
+	c.mu.Unlock()
+	var small []*want
+	var asked []drive.SmallFile
+	for _, w := range files {
+		parent := c.liveID(w.Parent)
+		if w.live == nil && parent != "" && w.Size <= drive.MaxSmall {
+			if b := c.held(ctx, w); b != nil {
+				small = append(small, w)
+				asked = append(asked, drive.SmallFile{NewFile: drive.NewFile{Parent: parent, Name: w.name(), Times: timesOf(w)}, Content: b})
+				c.touch(parent)
+				continue
+			}
+		}
+		left = append(left, w)
+	}
+	if len(small) < 2 {
+		return files, nil
+	}
+	written := c.writeTogether(ctx, asked)
+	if written == nil {
+		return files, nil
+	}
+	for i, w := range small {
+		if w.unclear = written[i].Unclear; !written[i].OK {
+			left = append(left, w)
+			continue
+		}
+		c.landed(w, written[i].Item)
+		if err := c.outcome(ctx, w.Node, nil); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// writeTogether writes small files together, or returns nil where the source does not
+// do so well. That is found out with the first of them, while others wait.
+func (c *change) writeTogether(ctx context.Context, files []drive.SmallFile) []drive.Written {
+	trial := &c.restoration.trial
+	trial.Lock()
+	if trial.made {
+		trial.Unlock()
+		if trial.failed {
+			return nil
+		}
+		written, _ := c.source.WriteTogether(ctx, c.drive.ID, files)
+		return written
+	}
+	defer trial.Unlock()
+	written, ok := c.source.WriteTogether(ctx, c.drive.ID, files)
+	if ctx.Err() != nil {
+		return written
+	}
+	trial.made, trial.failed = true, !ok
+	if i := slices.IndexFunc(written, func(w drive.Written) bool { return w.OK }); i >= 0 {
+		trial.failed = !c.source.KeepsTimes(ctx, c.drive.ID, written[i].Item.ID)
+	}
+	return written
+}
+
+// held returns a small file's content, or nil: who brings it back by itself finds out
+// why it cannot be read.
+func (c *change) held(ctx context.Context, w *want) []byte {
+	c.mu.Lock()
+	_, bad := c.damaged[w.Content]
+	c.mu.Unlock()
+	if bad || w.Size <= 0 {
+		return nil
+	}
+	content, err := c.vault.Open(ctx, w.Content)
+	if err != nil {
+		return nil
+	}
+	defer content.Close()
+	if content.Size() != w.Size {
+		return nil
+	}
+	return content.Held(0, w.Size)
 }
 
 // openAhead opens upload sessions for files, as far as the source does so. Those that
@@ -588,7 +687,7 @@ func (c *change) openAhead(ctx context.Context, files []*want) (done func()) {
 	alone := c.alone
 	c.mu.Unlock()
 	for _, w := range files {
-		if parent := c.liveID(w.Parent); !alone && parent != "" && w.live == nil {
+		if parent := c.liveID(w.Parent); !alone && parent != "" && w.live == nil && !w.unclear {
 			some = append(some, w)
 			asked = append(asked, drive.NewFile{Parent: parent, Name: w.name(), Times: timesOf(w)})
 		}
@@ -631,7 +730,7 @@ func (c *change) file(ctx context.Context, w *want) error {
 	}
 	if w.live == nil {
 		return c.named(w, func(name string) error {
-			return c.upload(ctx, w, drive.Target{Parent: c.liveID(w.Parent), Name: name, Session: w.ahead})
+			return c.upload(ctx, w, drive.Target{Parent: c.liveID(w.Parent), Name: name, Session: w.ahead, Unclear: w.unclear})
 		})
 	}
 	stale, seen := w.stale(), *w.live
@@ -696,6 +795,12 @@ func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
 	if err != nil {
 		return err
 	}
+	c.landed(w, item)
+	return nil
+}
+
+// landed notes that a file's content was written.
+func (c *change) landed(w *want, item drive.Item) {
 	c.settled(w, item)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -708,7 +813,6 @@ func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
 		seed.Content = w.Content
 		c.seeds[item.ID] = seed
 	}
-	return nil
 }
 
 // deletes moves what shall not be to the recycle bin. A folder takes with it

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,8 @@ import (
 // restic and kopia, where they are installed, on the same files in the same run. It
 // reports processor seconds and peaks of resident memory of whole processes; the
 // source, which the peers do without, has a process of its own. HOLDFAST_CORPUS
-// names the files; usually they are Go's own sources.
+// names the files; usually they are Go's own sources. HOLDFAST_PROFILE says where to
+// leave a profile of each phase.
 func BenchmarkCorpus(b *testing.B) {
 	from := os.Getenv("HOLDFAST_CORPUS")
 	if from == "" {
@@ -117,10 +119,31 @@ func (m measures) phase(name string, do func()) {
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0o200); err != nil {
 		m.b.Log(err) // the peak is then that of the phases before, too
 	}
+	stop := profile(m.b, name)
 	before := cpu(m.b)
 	do()
 	used := cpu(m.b) - before
+	stop()
 	m.set("holdfast "+name, used, peak(m.b))
+}
+
+// profile leaves a profile of the processor in HOLDFAST_PROFILE, until it is stopped.
+func profile(b *testing.B, phase string) (stop func()) {
+	dir := os.Getenv("HOLDFAST_PROFILE")
+	if dir == "" {
+		return func() {}
+	}
+	f, err := os.Create(filepath.Join(dir, phase+".cpu"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		b.Fatal(err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}
 }
 
 func (m measures) set(name string, used time.Duration, kib int64) {

@@ -57,7 +57,9 @@ type want struct {
 	proven bool
 	broken bool           // the live content is known to be wrong, whatever is stated of it
 	ahead  *drive.Session // for its upload, or nil
-	remark string         // what a person should know of how it came back, or ""
+	// unclear says that it may have been written, though nothing is known of it.
+	unclear bool
+	remark  string // what a person should know of how it came back, or ""
 }
 
 // id is the item's id in the live drive, or "" as long as it has none.

@@ -361,6 +361,14 @@ type restoration struct {
 	last    *change       // the pass that was begun last, or nil
 	byDelta bool          // the last survey did not enumerate the drive
 	doubts  bool          // and found what was not as it shall be; none will again
+	trial   trial
+}
+
+// A trial is whether the source writes small files together, and has one version of
+// each then.
+type trial struct {
+	sync.Mutex
+	made, failed bool
 }
 
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {

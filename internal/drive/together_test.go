@@ -1,0 +1,188 @@
+package drive_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/drive"
+)
+
+// Small files are written in one request and dated in another, and of each it is said
+// whether it was written, was refused, or may be there.
+func TestWriteTogether(t *testing.T) {
+	names := []string{"a.txt", `b"#\\.txt`, "refused", "busy", "other", "not dated", "silent"}
+	const item = `{"id":"%s","name":%s,"file":{},"parentReference":{"id":"%s"},"fileSystemInfo":{"createdDateTime":"%s","lastModifiedDateTime":"%s"}}`
+	s := newSource(t)
+	var puts, patches []string
+	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Requests []struct {
+				ID, Method, URL string
+				Headers         map[string]string
+				Body            json.RawMessage
+			}
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		var answers []string
+		answer := func(id, status, body string) {
+			answers = append(answers, fmt.Sprintf(`{"id":%q,"status":%s,"headers":{"Content-Type":"application/json"},"body":%s}`, id, status, body))
+		}
+		for i, q := range in.Requests {
+			if q.ID != fmt.Sprint(i) {
+				t.Errorf("request %d has the id %q", i, q.ID)
+			}
+			created := times.Created.Format(time.RFC3339)
+			if q.Method == http.MethodPatch {
+				patches = append(patches, q.URL+" "+string(q.Body))
+				id := q.URL[strings.LastIndex(q.URL, "/")+1:]
+				if id == "5" {
+					answer(q.ID, "503", `{"error":{"code":"serviceNotAvailable"}}`)
+					continue
+				}
+				answer(q.ID, "200", fmt.Sprintf(item, id, `"dated"`, "P", created, times.Modified.Format(time.RFC3339)))
+				continue
+			}
+			var text string
+			json.Unmarshal(q.Body, &text)
+			content, err := base64.URLEncoding.DecodeString(text)
+			puts = append(puts, q.Method+" "+q.URL+" "+string(content))
+			if err != nil || q.Headers["Content-Type"] != "application/octet-stream" {
+				t.Errorf("%v: asked for %+v", err, q)
+			}
+			name, _ := json.Marshal(names[i])
+			switch names[i] {
+			case "refused":
+				answer(q.ID, "409", `{"error":{"code":"nameAlreadyExists"}}`)
+			case "busy":
+				answer(q.ID, "503", `"bm8="`)
+			case "other":
+				answer(q.ID, "201", fmt.Sprintf(item, "9", `"something else"`, "P", created, created))
+			case "silent":
+			default:
+				answer(q.ID, "201", fmt.Sprintf(item, fmt.Sprint(i), name, "P", created, created))
+			}
+		}
+		fmt.Fprintf(w, `{"responses":[%s]}`, strings.Join(answers, ","))
+	})
+	var files []drive.SmallFile
+	for i, name := range names {
+		files = append(files, drive.SmallFile{NewFile: drive.NewFile{Parent: "P", Name: name, Times: times}, Content: fmt.Append(nil, "content ", i)})
+	}
+	written, ok := s.client(newClock()).WriteTogether(t.Context(), "D", files)
+	if !ok {
+		t.Error("it says that nothing is written so")
+	}
+	for i, want := range []drive.Written{{OK: true}, {OK: true}, {}, {Unclear: true}, {Unclear: true}, {Unclear: true}, {Unclear: true}} {
+		is := written[i]
+		if is.OK && (string(is.Item.ID) != fmt.Sprint(i) || !is.Item.Modified.Equal(times.Modified)) {
+			t.Errorf("%q was written as %+v", names[i], is.Item)
+		}
+		if is.Item = (drive.Item{}); is != want {
+			t.Errorf("%q: %+v, want %+v", names[i], is, want)
+		}
+	}
+	if want := "PUT /drives/D/items/P:/b%22%23%5C%5C.txt:/content?@microsoft.graph.conflictBehavior=fail content 1"; len(puts) != len(files) || puts[1] != want {
+		t.Errorf("asked for %q, want %q", puts, want)
+	}
+	if len(patches) != 3 || !strings.HasPrefix(patches[0], `/drives/D/items/0 {"fileSystemInfo":{"createdDateTime":`) {
+		t.Errorf("dated by %q", patches)
+	}
+}
+
+// Where batches are refused nothing is written, and where no answer comes all may be.
+func TestNothingIsWrittenTogether(t *testing.T) {
+	for name, row := range map[string]struct {
+		handler http.HandlerFunc
+		unclear bool
+	}{
+		"refused":                   {refuse(400, "invalidRequest", "", ""), false},
+		"too large":                 {refuse(413, "", "", ""), false},
+		"throttled":                 {refuse(429, "activityLimitReached", "", ""), false},
+		"busy":                      {refuse(503, "serviceNotAvailable", "", ""), true},
+		"no answer":                 {func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); panic(http.ErrAbortHandler) }, true},
+		"a page":                    {reply(`<html>`), true},
+		"nothing":                   {reply(`{}`), true},
+		"an answer of another form": {reply(`{"responses":[{"id":"0","status":201.5,"body":[]}]}`), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSource(t)
+			s.on(batchPath, row.handler)
+			file := drive.SmallFile{NewFile: drive.NewFile{Parent: "P", Name: "a", Times: times}, Content: []byte("a")}
+			written, ok := s.client(newClock()).WriteTogether(t.Context(), "D", []drive.SmallFile{file, file})
+			for _, is := range written {
+				if is.OK || is.Unclear != row.unclear {
+					t.Errorf("%+v, want unclear %v", is, row.unclear)
+				}
+			}
+			if len(written) != 2 || ok {
+				t.Errorf("%d files, %v", len(written), ok)
+			}
+		})
+	}
+}
+
+// A source that makes a second version of what is dated does not keep times, nor does
+// one that does not say.
+func TestWhetherASourceKeepsTimes(t *testing.T) {
+	for name, row := range map[string]struct {
+		handler http.HandlerFunc
+		keeps   bool
+	}{
+		"one":     {reply(`{"value":[{"id":"1.0","size":3}]}`), true},
+		"two":     {reply(`{"value":[{"id":"2.0"},{"id":"1.0"}]}`), false},
+		"more":    {reply(`{"value":[{"id":"2.0"}],"@odata.nextLink":"https://x/y"}`), false},
+		"none":    {reply(`{}`), false},
+		"denied":  {refuse(403, "accessDenied", "", ""), false},
+		"a page":  {reply(`<html>`), false},
+		"unknown": {refuse(404, "itemNotFound", "", ""), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSource(t)
+			s.on("GET /v1.0/drives/D/items/N/versions", row.handler)
+			if got := s.client(newClock()).KeepsTimes(t.Context(), "D", "N"); got != row.keeps {
+				t.Errorf("it keeps times: %v", got)
+			}
+		})
+	}
+}
+
+// What may have been written before is looked for, and not written again.
+func TestUploadOfWhatMayBeThere(t *testing.T) {
+	content := []byte("what is in the file")
+	for name, row := range map[string]struct {
+		there    string
+		sessions int
+	}{
+		"there":     {named("N", "c1", content), 0},
+		"not there": {"", 1},
+		"another":   {named("M", "c2", []byte("something else by that name")), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSource(t)
+			newSession(s, len(content))
+			s.on(namedPath, func(w http.ResponseWriter, r *http.Request) {
+				if row.there == "" {
+					refuse(404, "itemNotFound", "", "")(w, r)
+					return
+				}
+				io.WriteString(w, row.there)
+			})
+			s.on("PATCH /v1.0/drives/D/items/N", reply("%s", named("N", "c1", content))) // its times
+			to := target
+			to.Unclear = true
+			item, err := s.client(newClock()).Upload(t.Context(), "D", to, bytes.NewReader(content), int64(len(content)), times)
+			if err != nil || item.ID != "N" || count(s, sessionPath) != row.sessions {
+				t.Errorf("%+v, %v, %d sessions", item, err, count(s, sessionPath))
+			}
+		})
+	}
+}
