@@ -45,6 +45,7 @@ var rooms = map[string][]string{
 var doors = map[string][]string{
 	"github.com/kopia/kopia":        {"internal/vault"},
 	"github.com/minio/minio-go":     {"internal/vault"},
+	"github.com/klauspost/compress": {"internal/vault"},
 	"database/sql":                  {"internal/database", "internal/database/dbtest", "internal/jobs", "internal/catalog"},
 	"modernc.org/sqlite":            {"internal/database"},
 	"github.com/jackc/pgx":          {"internal/database", "internal/database/dbtest"},

@@ -77,6 +77,7 @@ func New(cfg Config) *Client {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConnsPerHost = 32
 		t.WriteBufferSize = 64 << 10 // a small file goes out with its header
+		t.ReadBufferSize = 16 << 10  // and comes in with it
 		t.ResponseHeaderTimeout = 2 * time.Minute
 		cfg.HTTP = &http.Client{Transport: t}
 	}

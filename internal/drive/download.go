@@ -382,15 +382,22 @@ func place(resp *http.Response) (begin, ends, total int64, err error) {
 // place is held back until it is known whether it has the file's hash, if it is
 // not too long for that.
 func (x *Download) sniff(resp *http.Response) error {
-	var held bytes.Buffer
-	_, err := io.CopyN(&held, x.body, 512)
+	head, n := make([]byte, 512), 0
+	var err error
+	for n < len(head) && err == nil { // as io.ReadFull, but an answer that broke off is not one that ended
+		var some int
+		some, err = x.body.Read(head[n:])
+		n += some
+	}
 	if err != nil && err != io.EOF {
 		return err
 	}
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	held := bytes.NewBuffer(head[:n])
+	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
 	x.posing = pageLike(held.Bytes()) || (kind == "text/html" || kind == "application/json") && !x.isPage(kind)
 	if x.posing && err == nil {
-		if _, err = io.CopyN(&held, x.body, maxHeld); err != nil && err != io.EOF {
+		if _, err = io.CopyN(held, x.body, maxHeld); err != nil && err != io.EOF {
 			return err
 		}
 	}
@@ -403,7 +410,7 @@ func (x *Download) sniff(resp *http.Response) error {
 	x.body = struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(&held, x.body), x.body}
+	}{io.MultiReader(held, x.body), x.body}
 	return nil
 }
 

@@ -1,21 +1,17 @@
 package vault
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
-	"github.com/kopia/kopia/repo/compression"
 	"github.com/kopia/kopia/repo/object"
 
 	"holdfast/internal/backup"
@@ -388,12 +384,10 @@ func (u *Update) Delete(id backup.ItemID) {
 	u.staged.drop(id)
 }
 
-const fastest compression.Name = "zstd-fastest"
+// A file is read and written in parts of partSize.
+const partSize = 128 << 10
 
-// sampleSize is how much of a file decides whether it is compressed.
-const sampleSize = 32 << 10
-
-var samples = sync.Pool{New: func() any { return new([sampleSize]byte) }}
+var parts = sync.Pool{New: func() any { return new([partSize]byte) }}
 
 // Write stores a file's content and returns what an Entry needs of it. It is
 // in the vault for good once the update is sealed with an entry that names it. That
@@ -401,26 +395,25 @@ var samples = sync.Pool{New: func() any { return new([sampleSize]byte) }}
 // by Seal. An error of r is returned as it is. What the vault has of the content and
 // cannot read any more is stored anew.
 func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, error) {
-	buf := samples.Get().(*[sampleSize]byte)
-	defer samples.Put(buf)
-	sample := buf[:]
-	n, err := io.ReadFull(r, sample)
+	buf := parts.Get().(*[partSize]byte)
+	defer parts.Put(buf)
+	n, err := io.ReadFull(r, buf[:])
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return Content{}, err
 	}
-	sample, more := sample[:n], err == nil
+	begin, more := buf[:n], err == nil
 
 	ow := u.v.newWriter(u.context(ctx), u.v.updates, object.WriterOptions{
-		Description: "FILE:" + name, Compressor: compressor(name, sample, more), MetadataCompressor: fastest,
+		Description: "FILE:" + name, Compressor: compressor(name, begin), MetadataCompressor: fastest,
 	})
 	defer ow.Close()
-	if _, err := ow.Write(sample); err != nil {
+	if _, err := ow.Write(begin); err != nil {
 		return Content{}, fmt.Errorf("write content: %w", storageError(err))
 	}
 	size := int64(n)
 	if more {
 		dst := &markedWriter{w: ow}
-		rest, err := io.CopyBuffer(dst, struct{ io.Reader }{r}, buf[:]) // the sample is written
+		rest, err := io.CopyBuffer(dst, struct{ io.Reader }{r}, buf[:]) // the beginning is written
 		size += rest
 		if dst.err != nil {
 			return Content{}, fmt.Errorf("write content: %w", storageError(dst.err))
@@ -456,38 +449,6 @@ func (m *markedWriter) Write(b []byte) (int, error) {
 	n, err := m.w.Write(b)
 	m.err = errors.Join(m.err, err)
 	return n, err
-}
-
-// packed are the endings of names whose files hold what is compressed already. Where
-// a name is wrong that costs room only, or time.
-var packed = func() map[string]bool {
-	m := map[string]bool{}
-	for ending := range strings.FieldsSeq(`7z aac apk avi avif bz2 cab docm docx dotx epub flac gif gz heic heif jar jfif
-		jpeg jpg lz4 m4a m4v mkv mov mp3 mp4 mpeg mpg odp ods odt ogg one opus png potx ppsx pptm pptx rar tgz vsdx
-		webm webp wma wmv xlsb xlsm xlsx xltx xz zip zipx zst`) {
-		m["."+ending] = true
-	}
-	return m
-}()
-
-// compressor chooses by a file's name and its first bytes. Kopia keeps a chunk as it
-// is when compression does not make it smaller, so that a file which is all sample
-// need not be tried twice.
-func compressor(name string, sample []byte, more bool) compression.Name {
-	if packed[strings.ToLower(path.Ext(name))] {
-		return ""
-	}
-	if !more {
-		return fastest
-	}
-	var packed bytes.Buffer
-	if err := compression.ByName[fastest].Compress(&packed, bytes.NewReader(sample)); err != nil {
-		return ""
-	}
-	if packed.Len() > len(sample)*9/10 {
-		return ""
-	}
-	return fastest
 }
 
 // Close ends the update and forgets what was not sealed. Contents that it wrote
