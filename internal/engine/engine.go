@@ -55,7 +55,10 @@ type Config struct {
 	CheckpointEvery time.Duration // how often a long backup makes its progress safe; default 5 minutes
 	CheckpointBytes int64         // the same by what was downloaded; default 2 GiB
 	Transfers       int           // files of one drive that are moved at a time; default 4
-	Workers         int           // drives that are backed up at a time; default 4
+	// Workers is how many drives are backed up at a time; default 4. A quarter of
+	// them, one at least, does no first backups and no enumerations of drives that
+	// have points, so that changes get past those.
+	Workers int
 	// Reconcile is how often a drive is enumerated as a whole, to find what the
 	// source's deltas left out; default one week.
 	Reconcile time.Duration
@@ -114,7 +117,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Settle:      {Handler: e.settle, Workers: 1},
 		jobs.BulkAdd:     {Handler: e.bulkAdd, Workers: 2},
 		jobs.Rule:        {Handler: e.rule, Workers: 2},
-		jobs.Backup:      {Handler: e.backup, Workers: e.Workers},
+		jobs.Backup:      {Handler: e.backup, Workers: e.Workers, Patient: max(1, e.Workers-max(1, e.Workers/4))},
 		jobs.Restore:     {Handler: asking(budget.Restores, e.restore), Workers: e.Workers},
 		jobs.RestoreItem: {Handler: asking(budget.Restores, e.restoreItem), Workers: e.Workers},
 		jobs.BulkRestore: {Handler: e.bulkRestore, Workers: 2},

@@ -93,7 +93,7 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Result{}, err // tried again soon, and then less and less often
 	}
 	e.Log.Warn("drive not backed up", "tenant", j.Tenant, "unit", id, "owner", who(unit), "code", problem.Code, "err", err)
-	return jobs.Again(e.next(e.Interval, j.Key)), nil
+	return jobs.Again(e.next(e.Interval, j.Key)).Patiently(), nil
 }
 
 // maxQuiet is how long a unit may have no new point for the source's pauses alone
@@ -392,7 +392,7 @@ func (e *Engine) isOwners(ctx context.Context, tenant backup.TenantID, unit back
 // or, when it is time for that, all there is.
 func (p *protection) read(ctx context.Context) error {
 	var err error
-	reconciles := p.state.Cursor != "" && p.reconciles()
+	reconciles := p.state.Cursor != "" && p.reconciles() && (p.job.Kind != jobs.Backup || p.job.Wait(p.patience()))
 	if reconciles {
 		err = p.stage.reconcile(p.asking(ctx, budget.Reconciliation), p.state.Cursor)
 		// What is left of the day's budget may be for the changes only.
@@ -438,6 +438,15 @@ func (p *protection) reconciles() bool {
 		}
 	}
 	return since >= p.e.Reconcile-p.share(p.e.Reconcile/7)
+}
+
+// patience is how long a place is to be kept for an enumeration that finds none:
+// first backups go before it, until it is late.
+func (p *protection) patience() time.Duration {
+	if p.e.Clock().Sub(p.state.Full) < p.e.Reconcile+p.e.Reconcile/7 {
+		return 0
+	}
+	return 2 * p.e.Interval
 }
 
 // fullAt returns when the drive was last enumerated as a whole. Where nobody

@@ -13,11 +13,31 @@ func (r *Runner) ClaimFair(ctx context.Context, kind Kind, idle int, held map[ba
 	err = r.queue.db.Tx(ctx, func(tx *database.Tx) error {
 		now := map[backup.TenantID]int{}
 		maps.Copy(now, held)
-		claimed, _, err = r.claimFair(ctx, tx, kind, idle, now)
+		claimed, _, err = r.claimFair(ctx, tx, class{kind, false}, idle, now)
 		return err
 	})
 	for _, j := range claimed {
-		r.turns[kind].served(j.Tenant)
+		r.turns[class{kind, false}].served(j.Tenant)
 	}
 	return claimed, err
+}
+
+// ClaimInOrder claims jobs as a turn does when so many of the kind run for one
+// tenant, some of them patient.
+func (r *Runner) ClaimInOrder(ctx context.Context, kind Kind, tenant backup.TenantID, urgent, patient int) (claimed, patiently int, err error) {
+	err = r.queue.db.Tx(ctx, func(tx *database.Tx) error {
+		claimed, patiently = 0, 0
+		o := &offer{idle: r.work[kind].Workers, room: r.work[kind].Patient, held: map[backup.TenantID]int{}, patient: map[backup.TenantID]int{}}
+		for i := range urgent + patient {
+			o.take(tenant, i >= urgent)
+		}
+		all, _, err := r.claimInOrder(ctx, tx, kind, o)
+		for _, j := range all {
+			claimed++
+			patiently += patience(j.patient)
+			r.alone[kind] = j.patient
+		}
+		return err
+	})
+	return claimed - patiently, patiently, err
 }

@@ -41,3 +41,7 @@ const (
 	// unit's id.
 	Offboard Kind = "offboard"
 )
+
+// patientAtFirst are the kinds whose jobs come again and again, and of which the
+// first run may take very much longer than the others.
+var patientAtFirst = map[Kind]bool{Backup: true}

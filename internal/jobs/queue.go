@@ -12,6 +12,9 @@
 //   - A worker that has lost its lease can write nothing more: every
 //     transaction of a handler begins with Job.Hold.
 //   - Each kind has its own workers, so none starves another.
+//   - Of a kind whose jobs are patient at first, such as backups, those that have
+//     not yet done what they are for let the others go first, and never hold the
+//     workers that are kept for these. They have one all the same, if there are two.
 //   - Nor does a tenant: a runner that is told whom it serves gives an idle
 //     worker to the tenant that holds the fewest of the kind, and of several to
 //     the one that was served longest ago, however many jobs the others have
@@ -87,11 +90,12 @@ const onConflict = `
 // time after the present run, whatever the run's result.
 func (q *Queue) Enqueue(ctx context.Context, tx *database.Tx, specs ...Spec) error {
 	type row struct {
-		Kind   Kind            `json:"kind"`
-		Key    string          `json:"key"`
-		Tenant backup.TenantID `json:"tenant"`
-		Args   string          `json:"args"`
-		RunAt  int64           `json:"runAt"`
+		Kind    Kind            `json:"kind"`
+		Key     string          `json:"key"`
+		Tenant  backup.TenantID `json:"tenant"`
+		Args    string          `json:"args"`
+		RunAt   int64           `json:"runAt"`
+		Patient int             `json:"patient"`
 	}
 	now := q.clock()
 	rows := make([]row, 0, len(specs))
@@ -107,7 +111,7 @@ func (q *Queue) Enqueue(ctx context.Context, tx *database.Tx, specs ...Spec) err
 		if !s.RunAt.After(now) {
 			due = append(due, s.Kind)
 		}
-		rows = append(rows, row{s.Kind, s.Key, s.Tenant, string(args), database.Micros(s.RunAt)})
+		rows = append(rows, row{s.Kind, s.Key, s.Tenant, string(args), database.Micros(s.RunAt), patience(patientAtFirst[s.Kind])})
 	}
 	if len(rows) == 0 {
 		return nil
@@ -129,8 +133,9 @@ func (q *Queue) Enqueue(ctx context.Context, tx *database.Tx, specs ...Spec) err
 		return fmt.Errorf("enqueue: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO job (kind, key, tenant, args, run_at)
-		SELECT e.value->>'kind', e.value->>'key', e.value->>'tenant', e.value->>'args', CAST(e.value->>'runAt' AS BIGINT)
+		INSERT INTO job (kind, key, tenant, args, run_at, patient)
+		SELECT e.value->>'kind', e.value->>'key', e.value->>'tenant', e.value->>'args', CAST(e.value->>'runAt' AS BIGINT),
+			CAST(e.value->>'patient' AS SMALLINT)
 		FROM `+tx.Dialect().JSONRows("$1")+` AS e
 		WHERE true ORDER BY e.n`+onConflict, string(list))
 	if err != nil {
@@ -153,10 +158,10 @@ func (q *Queue) EnqueueSelect(ctx context.Context, tx *database.Tx, kind Kind, t
 	n := len(args)
 	_, err := tx.ExecContext(ctx, fmt.Sprintf(`
 		WITH chosen(key) AS (%s)
-		INSERT INTO job (kind, key, tenant, run_at)
-		SELECT DISTINCT CAST($%d AS TEXT), key, CAST($%d AS TEXT), CAST($%d AS BIGINT)
-		FROM chosen WHERE true ORDER BY key`, query, n+1, n+2, n+3)+onConflict,
-		append(slices.Clip(args), string(kind), string(tenant), database.Micros(runAt))...)
+		INSERT INTO job (kind, key, tenant, run_at, patient)
+		SELECT DISTINCT CAST($%d AS TEXT), key, CAST($%d AS TEXT), CAST($%d AS BIGINT), CAST($%d AS SMALLINT)
+		FROM chosen WHERE true ORDER BY key`, query, n+1, n+2, n+3, n+4)+onConflict,
+		append(slices.Clip(args), string(kind), string(tenant), database.Micros(runAt), patience(patientAtFirst[kind]))...)
 	if err != nil {
 		return fmt.Errorf("enqueue %s: %w", kind, err)
 	}
@@ -249,7 +254,23 @@ type Job struct {
 	args      string
 	lease     string
 	lastError string
+	patient   bool
+	wait      func(within time.Duration) bool // nil where no runner claimed it
 }
+
+// patience is how it is stored whether a job is patient.
+func patience(patient bool) int {
+	if patient {
+		return 1
+	}
+	return 0
+}
+
+// Wait asks whether the job's run may take long with what is in no hurry: it then
+// counts among the patient ones of its kind, until it ends. If they have as many
+// workers as they may have, the answer is no, and the next place that they leave
+// is kept free so long for a run of the kind that asks again.
+func (j *Job) Wait(within time.Duration) bool { return j.wait == nil || j.wait(within) }
 
 // Decode reads the job's arguments into v.
 func (j *Job) Decode(v any) error {
@@ -277,49 +298,56 @@ func (j *Job) Hold(ctx context.Context, tx *database.Tx) error {
 }
 
 // Claim takes up to n due jobs of kind for a worker, each leased for the given
-// time, those due first, whoever's they are. A Runner does it for its workers; a
+// time, those due first and the patient ones last, whoever's they are. A Runner does it for its workers; a
 // program that has none, such as a test of a handler, may do it by hand.
 func (q *Queue) Claim(ctx context.Context, kind Kind, n int, lease time.Duration, worker string) (claimed []*Job, err error) {
 	err = q.db.Tx(ctx, func(tx *database.Tx) error {
-		claimed, err = q.claim(ctx, tx, kind, nil, n, lease, worker)
-		return err
+		claimed = nil
+		for _, patient := range []bool{false, true} {
+			some, err := q.claim(ctx, tx, class{kind, patient}, nil, n-len(claimed), lease, worker)
+			if err != nil {
+				return err
+			}
+			claimed = append(claimed, some...)
+		}
+		return nil
 	})
 	return claimed, err
 }
 
-// claim is Claim in a transaction, of one tenant's jobs if one is given.
-func (q *Queue) claim(ctx context.Context, tx *database.Tx, kind Kind, of *backup.TenantID, n int, lease time.Duration, worker string) ([]*Job, error) {
+// claim is Claim in a transaction for one class, of one tenant's jobs if one is given.
+func (q *Queue) claim(ctx context.Context, tx *database.Tx, of class, tenant *backup.TenantID, n int, lease time.Duration, worker string) ([]*Job, error) {
 	now := q.clock()
 	token := rand.Text()
-	args := []any{string(kind), database.Micros(now), n, token, worker, database.Micros(now.Add(lease))}
+	args := []any{string(of.kind), database.Micros(now), n, token, worker, database.Micros(now.Add(lease)), patience(of.patient)}
 	whose := ""
-	if of != nil {
-		whose = ` AND tenant = $7`
-		args = append(args, string(*of))
+	if tenant != nil {
+		whose = ` AND tenant = $8`
+		args = append(args, string(*tenant))
 	}
 	// The choice is a materialized table so that it is made once: PostgreSQL
 	// may otherwise run it again for each row, and take more than n.
 	rows, err := tx.QueryContext(ctx, `
 		WITH chosen AS MATERIALIZED (
-			SELECT key FROM job WHERE kind = $1`+whose+` AND run_at <= $2 ORDER BY run_at LIMIT $3`+tx.Dialect().SkipLocked()+`
+			SELECT key FROM job WHERE kind = $1`+whose+` AND patient = $7 AND run_at <= $2 ORDER BY run_at LIMIT $3`+tx.Dialect().SkipLocked()+`
 		)
 		UPDATE job SET lease = $4, worker = $5, run_at = $6, wake_at = 0, attempts = attempts + 1
 		FROM chosen WHERE job.kind = $1 AND job.key = chosen.key
 		RETURNING job.key, job.tenant, job.args, job.attempts, job.failures, job.last_error`, args...)
 	if err != nil {
-		return nil, fmt.Errorf("claim %s: %w", kind, err)
+		return nil, fmt.Errorf("claim %s: %w", of.kind, err)
 	}
 	defer rows.Close()
 	var claimed []*Job
 	for rows.Next() {
-		j := &Job{Kind: kind, lease: token}
+		j := &Job{Kind: of.kind, lease: token, patient: of.patient}
 		if err := rows.Scan(&j.Key, &j.Tenant, &j.args, &j.Attempts, &j.Failures, &j.lastError); err != nil {
-			return nil, fmt.Errorf("claim %s: %w", kind, err)
+			return nil, fmt.Errorf("claim %s: %w", of.kind, err)
 		}
 		claimed = append(claimed, j)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("claim %s: %w", kind, err)
+		return nil, fmt.Errorf("claim %s: %w", of.kind, err)
 	}
 	return claimed, nil
 }

@@ -23,9 +23,10 @@ import (
 
 // A Result is what a handler that succeeded wants of its job.
 type Result struct {
-	again  bool
-	at     time.Time
-	reason error // why the job has to wait; nil if it does not
+	again   bool
+	at      time.Time
+	reason  error // why the job has to wait; nil if it does not
+	patient bool
 }
 
 // Done is the result of a job that has nothing left to do: its row is deleted,
@@ -36,6 +37,13 @@ var Done Result
 // that has passed. If it was enqueued during the run, it runs at the earlier
 // of the two times.
 func Again(at time.Time) Result { return Result{again: true, at: at} }
+
+// Patiently is the result r of a job that has not done what it is for: of a kind
+// whose jobs are patient at first, it stays patient.
+func (r Result) Patiently() Result {
+	r.patient = true
+	return r
+}
 
 // Paused is the result of a job that can go on only at a time, for a reason
 // that is not its failure: somebody asked to be left alone until then. It is
@@ -57,6 +65,9 @@ type Handler func(ctx context.Context, j *Job) (Result, error)
 type Work struct {
 	Handler Handler
 	Workers int // how many jobs of the kind run at a time in this runner
+	// Patient is how many of them may do patient jobs, of a kind that has such;
+	// the others are kept for those that are not. Zero is all.
+	Patient int
 }
 
 // A RunnerConfig is what a Runner needs. Only Queue and Work must be given.
@@ -86,29 +97,34 @@ type Runner struct {
 	name        string
 	log         *slog.Logger
 
-	turns map[Kind]turnList // only turn uses it
+	turns map[class]turnList // only turn uses it
+	alone map[Kind]bool      // likewise: the last claim of the kind's only worker was a patient job
 
 	wake  chan struct{} // asks for a turn
 	renew chan struct{} // asks for the leases to be renewed
 
 	mu      sync.Mutex
 	running map[*run]bool
-	busy    map[Kind]int  // how many of running are of each kind
-	due     map[Kind]bool // kinds of which there may be jobs to claim
-	ended   []*run        // of running, those whose handler has returned
+	busy    map[Kind]int       // how many of running are of each kind
+	offered map[Kind]int       // workers that the present turn may give to patient jobs
+	wished  map[Kind]time.Time // until when a place for a patient job is kept for one that runs
+	due     map[Kind]bool      // kinds of which there may be jobs to claim
+	ended   []*run             // of running, those whose handler has returned
 }
 
 // A run is one attempt at a job.
 type run struct {
 	*Job
-	cancel context.CancelCauseFunc
-	until  time.Time // when the lease lapses, as last renewed
+	cancel  context.CancelCauseFunc
+	until   time.Time // when the lease lapses, as last renewed
+	patient bool      // it counts as a patient job; guarded by Runner.mu
 
 	// What becomes of the job, once the handler has returned.
 	lost      bool // nothing: it is another's
 	done      bool
 	at        time.Time // when it is due again
 	failures  int
+	stays     bool // patient
 	lastError string
 	err       error // why it failed
 }
@@ -117,21 +133,30 @@ type run struct {
 func NewRunner(config RunnerConfig) *Runner {
 	r := &Runner{
 		queue:   config.Queue,
-		work:    config.Work,
+		work:    maps.Clone(config.Work),
 		tenants: config.Tenants,
 		lease:   cmp.Or(config.Lease, 30*time.Second),
 		poll:    cmp.Or(config.Poll, 250*time.Millisecond),
 		name:    config.Name,
 		log:     cmp.Or(config.Log, slog.Default()),
-		turns:   map[Kind]turnList{},
+		turns:   map[class]turnList{},
+		alone:   map[Kind]bool{},
 		wake:    make(chan struct{}, 1),
 		renew:   make(chan struct{}, 1),
 		running: map[*run]bool{},
 		busy:    map[Kind]int{},
 		due:     map[Kind]bool{},
+		offered: map[Kind]int{},
+		wished:  map[Kind]time.Time{},
 	}
-	for kind := range r.work {
-		r.turns[kind] = slices.Clone(r.tenants)
+	for kind, work := range r.work {
+		r.turns[class{kind, false}] = slices.Clone(r.tenants)
+		if !patientAtFirst[kind] {
+			continue
+		}
+		r.turns[class{kind, true}] = slices.Clone(r.tenants)
+		work.Patient = min(cmp.Or(work.Patient, work.Workers), work.Workers)
+		r.work[kind] = work
 	}
 	return r
 }
@@ -241,26 +266,35 @@ func signal(c chan struct{}) {
 func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) error {
 	r.mu.Lock()
 	ended := r.ended[:len(r.ended):len(r.ended)]
-	idle, look := map[Kind]int{}, map[Kind]bool{}
-	held := map[Kind]map[backup.TenantID]int{}
+	over := map[*run]bool{}
+	for _, e := range ended {
+		over[e] = true
+	}
+	offers, look := map[Kind]*offer{}, map[Kind]bool{}
 	for kind, work := range r.work {
-		idle[kind] = work.Workers - r.busy[kind]
-		held[kind] = map[backup.TenantID]int{}
+		offers[kind] = &offer{idle: work.Workers, room: work.Patient, held: map[backup.TenantID]int{}, patient: map[backup.TenantID]int{}}
 	}
 	for c := range r.running {
-		held[c.Kind][c.Tenant]++
+		if !over[c] {
+			offers[c.Kind].take(c.Tenant, c.patient)
+		}
 	}
-	for _, e := range ended {
-		idle[e.Kind]++
-		held[e.Kind][e.Tenant]--
-	}
-	for kind := range r.work {
-		if ctx.Err() == nil && idle[kind] > 0 && r.due[kind] {
+	for kind, o := range offers {
+		if r.queue.clock().Before(r.wished[kind]) {
+			o.room--
+		}
+		if ctx.Err() == nil && o.idle > 0 && r.due[kind] {
 			look[kind] = true
 			r.due[kind] = false // from here on, whoever enqueues sets it anew
 		}
+		r.offered[kind] = max(min(o.room, o.idle), 0)
 	}
 	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		clear(r.offered)
+		r.mu.Unlock()
+	}()
 	if len(ended) == 0 && len(look) == 0 {
 		return nil
 	}
@@ -288,15 +322,17 @@ func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) er
 			}
 		}
 		for kind := range r.work {
-			if ctx.Err() != nil || idle[kind] <= 0 || !look[kind] && !dueNow[kind] {
+			if ctx.Err() != nil || offers[kind].idle <= 0 || !look[kind] && !dueNow[kind] {
 				continue
 			}
-			jobs, more, err := r.claimFair(limited, tx, kind, idle[kind], maps.Clone(held[kind]))
+			jobs, more, err := r.claimInOrder(limited, tx, kind, offers[kind].clone())
 			if err != nil {
 				return err
 			}
 			for _, j := range jobs {
-				claimed = append(claimed, &run{Job: j, until: until})
+				c := &run{Job: j, until: until, patient: j.patient}
+				j.wait = func(within time.Duration) bool { return r.wait(c, within) }
+				claimed = append(claimed, c)
 			}
 			full[kind] = more
 		}
@@ -322,7 +358,8 @@ func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) er
 	for _, c := range claimed {
 		r.running[c] = true
 		r.busy[c.Kind]++
-		r.turns[c.Kind].served(c.Tenant)
+		r.turns[class{c.Kind, c.patient}].served(c.Tenant)
+		r.alone[c.Kind] = c.patient
 		var jobctx context.Context
 		jobctx, c.cancel = context.WithCancelCause(ctx)
 		go r.run(ctx, jobctx, c)
@@ -339,6 +376,30 @@ func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) er
 	return nil
 }
 
+// wait is Job.Wait.
+func (r *Runner) wait(c *run, within time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.patient {
+		return true
+	}
+	busy := 0
+	for other := range r.running {
+		if other.Kind == c.Kind && other.patient {
+			busy++
+		}
+	}
+	if busy+r.offered[c.Kind] >= r.work[c.Kind].Patient {
+		if within > 0 {
+			r.wished[c.Kind] = r.queue.clock().Add(within)
+		}
+		return false
+	}
+	c.patient = true
+	delete(r.wished, c.Kind)
+	return true
+}
+
 // settle writes what becomes of the jobs that have ended. It returns those that
 // still exist and were ours to write, with the time each is due.
 func settle(ctx context.Context, tx *database.Tx, ended []*run) (map[*run]time.Time, error) {
@@ -347,7 +408,9 @@ func settle(ctx context.Context, tx *database.Tx, ended []*run) (map[*run]time.T
 		At       int64  `json:"at"`
 		Failures int    `json:"failures"`
 		Error    string `json:"error"`
+		Patient  int    `json:"patient"`
 	}
+
 	var done []lease
 	var rest, woken []row
 	type name struct {
@@ -364,9 +427,9 @@ func settle(ctx context.Context, tx *database.Tx, ended []*run) (map[*run]time.T
 		case e.lost:
 		case e.done:
 			done = append(done, id)
-			woken = append(woken, row{id, math.MaxInt64, 0, ""})
+			woken = append(woken, row{id, math.MaxInt64, 0, "", patience(e.Job.patient)})
 		default:
-			rest = append(rest, row{id, database.Micros(e.at), e.failures, e.lastError})
+			rest = append(rest, row{id, database.Micros(e.at), e.failures, e.lastError, patience(e.stays)})
 		}
 	}
 	if len(done) > 0 {
@@ -394,10 +457,11 @@ func settle(ctx context.Context, tx *database.Tx, ended []*run) (map[*run]time.T
 	rows, err := tx.QueryContext(ctx, `
 		UPDATE job SET lease = '', worker = '', wake_at = 0,
 			run_at = CASE WHEN wake_at <> 0 AND wake_at < e.at THEN wake_at ELSE e.at END,
-			failures = e.failures, last_error = e.error
+			failures = e.failures, last_error = e.error, patient = e.patient
 		FROM (
 			SELECT value->>'kind' AS kind, value->>'key' AS key, value->>'lease' AS lease,
-				CAST(value->>'at' AS BIGINT) AS at, CAST(value->>'failures' AS BIGINT) AS failures, value->>'error' AS error
+				CAST(value->>'at' AS BIGINT) AS at, CAST(value->>'failures' AS BIGINT) AS failures, value->>'error' AS error,
+				CAST(value->>'patient' AS SMALLINT) AS patient
 			FROM `+tx.Dialect().JSONRows("$1")+` AS j
 		) AS e
 		WHERE job.kind = e.kind AND job.key = e.key AND job.lease = e.lease
@@ -460,7 +524,7 @@ func (r *Runner) decide(ctx, jobctx context.Context, c *run, result Result, err 
 	case err == nil && !result.again:
 		c.done = true
 	case err == nil:
-		c.at = result.at
+		c.at, c.stays = result.at, c.Job.patient && (result.patient || result.reason != nil)
 		if c.at.Before(now) {
 			c.at = now // not before those that have waited since
 		}
@@ -468,9 +532,9 @@ func (r *Runner) decide(ctx, jobctx context.Context, c *run, result Result, err 
 			c.failures, c.lastError = c.Failures, legible(result.reason)
 		}
 	case ctx.Err() != nil && !panicked:
-		c.at, c.failures, c.lastError = now, c.Failures, c.Job.lastError
+		c.at, c.failures, c.lastError, c.stays = now, c.Failures, c.Job.lastError, c.Job.patient
 	default:
-		c.err, c.failures, c.lastError = err, c.Failures+1, legible(err)
+		c.err, c.failures, c.lastError, c.stays = err, c.Failures+1, legible(err), c.Job.patient
 		c.at = now.Add(backOff(c.Failures))
 	}
 }
