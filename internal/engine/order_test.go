@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/database"
 	"holdfast/internal/jobs"
 )
 
@@ -21,7 +22,11 @@ func TestFirstBackupsHoldUpNoChanges(t *testing.T) {
 	units := w.protectAll()
 	w.put(w.home(0), map[string]string{"a.txt": "one"})
 	w.backUp(units[0])
-	w.skew.Store(int64(8 * 24 * time.Hour)) // it is time to enumerate
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error { // as a runner does when it succeeded
+		_, err := tx.ExecContext(w.ctx, `UPDATE job SET patient = 0 WHERE key = $1`, string(units[0].ID))
+		return err
+	}))
+	w.skew.Store(int64(9 * 24 * time.Hour)) // it is late for an enumeration
 	w.must(os.WriteFile(filepath.Join(w.home(0), "a.txt"), []byte("two"), 0o644))
 
 	held, let := make(chan bool, 9), make(chan bool)
@@ -60,15 +65,20 @@ func TestFirstBackupsHoldUpNoChanges(t *testing.T) {
 	if got := strings.Count(w.log.String(), "enumerated=true"); got != enumerated {
 		t.Error("the drive was enumerated although first backups had all the room for that")
 	}
+	// It is late by now: the place of the first that ends is kept for it.
 	close(let)
 	<-ended
+	for full := false; !full; { // the runner may learn a little later that the first has ended
+		w.must(w.catalog.BackUpNow(w.ctx, w.tenant, units[0].ID))
+		held <- true
+		if next := <-ended; next != string(units[0].ID) {
+			t.Fatal("another first backup had the place that was kept")
+		}
+		_, state, err := w.catalog.UnitForBackup(w.ctx, w.tenant, units[0].ID)
+		w.must(err)
+		full = w.engine.Clock().Sub(state.Full) < time.Hour
+	}
 	<-ended
 	cancel()
 	w.must(<-done)
-	w.backUp(units[0])
-	_, state, err := w.catalog.UnitForBackup(w.ctx, w.tenant, units[0].ID)
-	w.must(err)
-	if age := w.engine.Clock().Sub(state.Full); age > time.Hour {
-		t.Errorf("with room, the drive is not enumerated: it was %v ago", age)
-	}
 }
