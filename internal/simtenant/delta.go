@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -85,56 +86,13 @@ func (s *Service) delta(r *request, p place, t target) error {
 			return fail(http.StatusNotImplemented, "notSupported", "view.delta can only be called on the root.")
 		}
 		here := "/drives/" + p.id() + "/root/delta"
-		c, paging := cursor{}, false
-		instant, timeErr := time.Parse(time.RFC3339, token)
-		switch {
-		case token == "" || token == "latest" || timeErr == nil:
-			if err := d.fresh(ctx, r.arrived); err != nil {
-				return err
-			}
-			c = cursor{generation: d.generation, since: d.seq}
-			switch {
-			case token == "":
-				c.full = true
-			case token == "latest":
-				c.after = d.seq
-			default:
-				c.after = d.before(instant.UnixNano())
-			}
-		default:
-			var ok bool
-			if c, ok = parseCursor(token); !ok {
-				return badRequest("The token is not one that this drive gave. Start anew without one.").because("syncStateInvalid")
-			}
-			oldest := c.after
-			if c.full {
-				oldest = c.since
-			}
-			if c.generation != d.generation || c.after > d.seq || oldest < d.floor {
-				e := fail(http.StatusGone, "resyncRequired", "The changes since this token are no longer known. Enumerate the drive anew and compare.")
-				e.header = http.Header{"Location": {r.base + here}}
-				return e.because("resyncChangesApplyDifferences")
-			}
-			paging = c.full || c.blank || c.since > 0
-			if !paging {
-				if err := d.fresh(ctx, r.arrived); err != nil {
-					return err
-				}
-			}
+		c, err := d.cursor(ctx, r, token, here)
+		if err != nil {
+			return err
 		}
-		var page []*item
-		more := false
-		if c.blank {
-			c.blank, more = false, true
-		} else {
-			page, more = d.changes(&c, size)
-			if err := d.settle(ctx, page...); err != nil {
-				return err
-			}
-			if !more {
-				// Reading contents may have shown further changes.
-				_, more = d.changes(new(c), 1)
-			}
+		page, more, err := d.nextPage(ctx, &c, size)
+		if err != nil {
+			return err
 		}
 		v := s.viewer(r, d)
 		v.hierarchical = strings.Contains(strings.ToLower(r.Header.Get("Prefer")), "hierarchicalsharing")
@@ -143,16 +101,76 @@ func (s *Service) delta(r *request, p place, t target) error {
 			s.faults.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		}
 		out := map[string]any{"@odata.context": r.base + "/$metadata#Collection(driveItem)", "value": list}
-		if more {
-			c.since = max(c.since, 1) // says that pages follow one another
-			c.blank = opts.EmptyPages && len(page) > 0
-			out["@odata.nextLink"] = r.link(here, "token", c.String())
-		} else {
-			out["@odata.deltaLink"] = r.link(here, "token", cursor{generation: c.generation, after: c.after}.String())
-		}
+		c.link(r, out, here, more, opts.EmptyPages && len(page) > 0)
 		r.status, r.answer = http.StatusOK, out
 		return nil
 	})
+}
+
+// cursor reads the token of a delta that is at an address, and has the drive be
+// looked at where the token asks for the present state.
+func (d *drive) cursor(ctx context.Context, r *request, token, here string) (c cursor, err error) {
+	instant, timeErr := time.Parse(time.RFC3339, token)
+	if token == "" || token == "latest" || timeErr == nil {
+		if err := d.fresh(ctx, r.arrived); err != nil {
+			return c, err
+		}
+		c = cursor{generation: d.generation, since: d.seq}
+		switch {
+		case token == "":
+			c.full = true
+		case token == "latest":
+			c.after = d.seq
+		default:
+			c.after = d.before(instant.UnixNano())
+		}
+		return c, nil
+	}
+	c, ok := parseCursor(token)
+	if !ok {
+		return c, badRequest("The token is not one that this drive gave. Start anew without one.").because("syncStateInvalid")
+	}
+	oldest := c.after
+	if c.full {
+		oldest = c.since
+	}
+	if c.generation != d.generation || c.after > d.seq || oldest < d.floor {
+		e := fail(http.StatusGone, "resyncRequired", "The changes since this token are no longer known. Enumerate the drive anew and compare.")
+		e.header = http.Header{"Location": {r.base + here}}
+		return c, e.because("resyncChangesApplyDifferences")
+	}
+	if paging := c.full || c.blank || c.since > 0; !paging {
+		err = d.fresh(ctx, r.arrived)
+	}
+	return c, err
+}
+
+// nextPage returns what changed after c, at most size items, and moves c behind it.
+func (d *drive) nextPage(ctx context.Context, c *cursor, size int) (page []*item, more bool, err error) {
+	if c.blank {
+		c.blank = false
+		return nil, true, nil
+	}
+	page, more = d.changes(c, size)
+	if err := d.settle(ctx, page...); err != nil {
+		return nil, false, err
+	}
+	if !more {
+		// Reading contents may have shown further changes.
+		_, more = d.changes(new(*c), 1)
+	}
+	return page, more, nil
+}
+
+// link says in an answer where the next page is, or the next changes.
+func (c cursor) link(r *request, out map[string]any, here string, more, blank bool) {
+	if more {
+		c.since = max(c.since, 1) // says that pages follow one another
+		c.blank = blank
+		out["@odata.nextLink"] = r.link(here, "token", c.String())
+	} else {
+		out["@odata.deltaLink"] = r.link(here, "token", cursor{generation: c.generation, after: c.after}.String())
+	}
 }
 
 // before returns the last change noticed before an instant.

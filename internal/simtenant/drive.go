@@ -39,6 +39,7 @@ type item struct {
 	strong [16]byte // of the content, to tell whether it changed
 	etag   int32
 	ctag   int32
+	num    int32 // of a list's or a team site's library's: the list item's id; 0 is none
 	seq    int64 // of the last change
 
 	stale  bool // the content must be read before the item is shown
@@ -47,6 +48,7 @@ type item struct {
 	kept   bool // of a folder: its mtime is one that a client set
 
 	sharing  *sharing  // nil where it is as the folder above
+	columns  object    // of a library's: what clients put into its columns
 	versions []version // of a file, the oldest first
 	holder   string    // of a file: who has checked it out; see caller.key
 	made     int32     // of a population: how often its content was made; 0 is a real one. See Population
@@ -87,6 +89,8 @@ type drive struct {
 	floor      int64  // tombstones up to here may be missing
 	root       *item
 	items      map[string]*item
+	numbers    map[int32]*item // by num; nil where nothing has any
+	last       int32           // the last num
 	log        []change
 	dead       int // tombstones
 	journal    *os.File
@@ -221,7 +225,7 @@ func (d *drive) close() error {
 
 func (d *drive) unload() {
 	d.close()
-	d.loaded, d.root, d.items, d.log, d.dirty = false, nil, nil, nil, nil
+	d.loaded, d.root, d.items, d.log, d.dirty, d.numbers = false, nil, nil, nil, nil, nil
 	d.scanned = time.Time{}
 }
 
@@ -255,8 +259,24 @@ func (d *drive) write(it *item) {
 
 func (d *drive) attach(it, parent *item, name string) {
 	it.parent, it.name = parent, name
+	d.number(it)
 	parent.children[name] = it
 	grow(parent, it.size)
+}
+
+// number gives it the id of a list item, if it is to have one.
+func (d *drive) number(it *item) {
+	if d.place.user != nil || !d.place.isListItem(it) {
+		return
+	}
+	if it.num == 0 {
+		d.last++
+		it.num = d.last
+	}
+	if d.numbers == nil {
+		d.numbers = map[int32]*item{}
+	}
+	d.numbers[it.num] = it
 }
 
 // detach takes it out of its parent, which it still names.

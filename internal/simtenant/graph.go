@@ -290,10 +290,13 @@ func (s *Service) routeGroupSite(r *request, first, below string) error {
 // routeDrive serves r.place and what is in it.
 func (s *Service) routeDrive(r *request, rest string) (err error) {
 	rest = strings.TrimSuffix(rest, "/")
-	if first, below := word(rest); first == "special" {
+	switch first, below := word(rest); first {
+	case "special":
 		if rest, err = r.special(below); err != nil {
 			return err
 		}
+	case "list":
+		return s.dispatch(r, "{list}", segments(below))
 	}
 	first, _, _ := strings.Cut(strings.ToLower(rest), "/")
 	if !strings.HasPrefix(first, "root") && !strings.HasPrefix(first, "items") {
@@ -321,7 +324,7 @@ type target struct {
 // actions are what may follow an item in an address: what is served, and what
 // Microsoft documents beyond that.
 var actions = map[string]bool{
-	"retentionlabel": true, "listitem": true, "follow": true, "unfollow": true, "preview": true,
+	"retentionlabel": true, "follow": true, "unfollow": true, "preview": true,
 	"analytics": true, "subscriptions": true, "workbook": true, "assignsensitivitylabel": true,
 	"extractsensitivitylabels": true, "validatepermission": true, "getactivitiesbyinterval": true,
 	"copy": true, "versions": true, "permissions": true, "invite": true, "createlink": true,

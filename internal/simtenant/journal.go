@@ -29,6 +29,7 @@ type header struct {
 	Generation string `json:"generation"`
 	Seq        int64  `json:"seq"`
 	Floor      int64  `json:"floor"`
+	Last       int32  `json:"last,omitempty"` // list item's id
 }
 
 type record struct {
@@ -60,6 +61,8 @@ type record struct {
 	Holder   string    `json:"r,omitempty"`
 	Binned   bool      `json:"j,omitempty"`
 	Made     int32     `json:"gn,omitempty"`
+	Num      int32     `json:"nu,omitempty"`
+	Columns  object    `json:"fl,omitempty"`
 }
 
 func (d *drive) journalPath() string {
@@ -114,6 +117,7 @@ func (d *drive) begin() error {
 	}
 	d.generation = backup.NewID[string]()
 	d.seq, d.floor, d.dead, d.log, d.dirty = 0, 0, 0, nil, nil
+	d.numbers, d.last = nil, 0
 	d.items = map[string]*item{}
 	d.root = d.create(nil, "", st)
 	d.root.name = "root"
@@ -148,7 +152,7 @@ func (d *drive) replay(data []byte) (good int, err error) {
 	if h.Version != journalVersion || h.Generation == "" {
 		return 0, fmt.Errorf("header: version %d is not known", h.Version)
 	}
-	d.generation, d.seq, d.floor = h.Generation, h.Seq, h.Floor
+	d.generation, d.seq, d.floor, d.last, d.numbers = h.Generation, h.Seq, h.Floor, h.Last, nil
 	d.populate()
 	good += len(first) + 1
 	for l := line(); l != nil; l = line() {
@@ -164,7 +168,7 @@ func (d *drive) replay(data []byte) (good int, err error) {
 			it.native = was.native
 		}
 		d.items[rec.ID] = it
-		d.seq = max(d.seq, rec.Seq)
+		d.seq, d.last = max(d.seq, rec.Seq), max(d.last, rec.Num)
 		good += len(l) + 1
 		d.lines++
 	}
@@ -198,6 +202,7 @@ func (d *drive) link() error {
 		if !c.it.gone && parent != nil && parent.kind == isFolder && !parent.gone && parent.children[c.it.name] == nil {
 			c.it.parent = parent
 			parent.children[c.it.name] = c.it
+			d.number(c.it)
 		}
 	}
 	// A crash may have lost a parent, or what made room for a name. What has no
@@ -232,7 +237,7 @@ func (rec record) item() *item {
 		id: rec.ID, from: rec.Parent, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
 		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
 		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied, kept: rec.Kept,
-		sharing: rec.Sharing, versions: rec.Versions, holder: rec.Holder, made: rec.Made,
+		sharing: rec.Sharing, versions: rec.Versions, holder: rec.Holder, made: rec.Made, num: rec.Num, columns: rec.Columns,
 	}
 	copy(it.strong[:], rec.Strong)
 	switch rec.Kind {
@@ -247,7 +252,7 @@ func (rec record) item() *item {
 }
 
 func (d *drive) record(it *item) record {
-	rec := record{Seq: it.seq, ID: it.id, Noticed: it.noticed}
+	rec := record{Seq: it.seq, ID: it.id, Noticed: it.noticed, Num: it.num}
 	switch {
 	case it.gone && !it.binned:
 		rec.Parent, rec.Was = it.from, it.kind
@@ -264,7 +269,7 @@ func (d *drive) record(it *item) record {
 	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
 	rec.ETag, rec.CTag, rec.Kept, rec.Sharing, rec.Versions = it.etag, it.ctag, it.kept, it.sharing, it.versions
-	rec.Holder, rec.Made = it.holder, it.made
+	rec.Holder, rec.Made, rec.Columns = it.holder, it.made, it.columns
 	if it.gone {
 		rec.Size = it.size // of a folder too: what was in it is no longer counted up
 	}
@@ -348,6 +353,8 @@ func (rec record) line(b []byte) []byte {
 	text("r", rec.Holder)
 	is("j", rec.Binned)
 	number("gn", int64(rec.Made))
+	number("nu", int64(rec.Num))
+	seldom("fl", rec.Columns, len(rec.Columns) > 0)
 	return append(b, '}', '\n')
 }
 
@@ -419,7 +426,7 @@ func (d *drive) compact() error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	lines := 0
-	err = enc.Encode(header{journalVersion, d.generation, d.seq, d.floor})
+	err = enc.Encode(header{journalVersion, d.generation, d.seq, d.floor, d.last})
 	for _, c := range d.log {
 		if err != nil {
 			break

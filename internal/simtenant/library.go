@@ -312,18 +312,6 @@ func (s *Service) listDrives(r *request, here site) error {
 	return replyGraph(r.w, http.StatusOK, map[string]any{"@odata.context": r.base + "/$metadata#drives", "value": list})
 }
 
-func listView(p place) map[string]any {
-	return map[string]any{
-		"id": guidText(p.list()), "name": p.library, "displayName": p.library, "webUrl": p.url(),
-		"list":            map[string]any{"template": "documentLibrary", "hidden": false, "contentTypesEnabled": false},
-		"parentReference": map[string]any{"siteId": p.fullID()},
-	}
-}
-
-func (s *Service) getList(r *request, p place) error {
-	return replyGraph(r.w, http.StatusOK, project(listView(p), selected(r.query)))
-}
-
 func (s *Service) listLists(r *request, here site) error {
 	all, err := s.lists(here)
 	if err != nil {
@@ -332,7 +320,10 @@ func (s *Service) listLists(r *request, here site) error {
 	names := selected(r.query)
 	list := []any{}
 	for _, p := range all {
-		list = append(list, project(listView(p), names))
+		x := s.schemaOf(p)
+		if !x.Hidden || names["system"] {
+			list = append(list, project(s.listView(p, x), names))
+		}
 	}
 	return replyGraph(r.w, http.StatusOK, map[string]any{"@odata.context": r.base + "/$metadata#lists", "value": list})
 }
@@ -341,7 +332,9 @@ func (s *Service) listLists(r *request, here site) error {
 // and a folder beside the user's folder.
 func (s *Service) createList(r *request, here site) error {
 	var in struct {
-		DisplayName string `json:"displayName"`
+		DisplayName string   `json:"displayName"`
+		Description string   `json:"description"`
+		Columns     []object `json:"columns"`
 		List        struct {
 			Template string `json:"template"`
 		} `json:"list"`
@@ -349,16 +342,19 @@ func (s *Service) createList(r *request, here site) error {
 	if err := body(r.w, r.Request, &in); err != nil {
 		return err
 	}
-	if in.List.Template != "documentLibrary" {
-		return notSupported("lists other than document libraries")
+	p := place{site: here, library: in.DisplayName, in: librariesPart}
+	if here.user != nil {
+		p.in = ""
+		if in.List.Template != "documentLibrary" {
+			return notSupported("lists of personal sites other than document libraries")
+		}
 	}
-	p := place{site: here, library: in.DisplayName}
 	if !safeName(in.DisplayName) || len(p.folder()) > 255 {
 		return badRequest("A library's displayName is also a folder's name here: it must not be empty, begin with a dot, or hold a slash, a backslash or a colon.").because("badArgument")
 	}
 	taken := fail(http.StatusConflict, "nameAlreadyExists", "There is a library of that name already.")
 	if here.user == nil {
-		return s.createTeamList(r, place{site: here, library: in.DisplayName, in: librariesPart}, taken)
+		return s.createTeamList(r, p, listFile{Description: in.Description, Template: cmp.Or(in.List.Template, "genericList"), Columns: in.Columns})
 	}
 	if owned, ok := s.owner(p.folder()); !ok || owned != p {
 		return taken // the folder would be another user's
@@ -379,7 +375,7 @@ func (s *Service) createList(r *request, here site) error {
 	if err != nil {
 		return fmt.Errorf("make library: %w", err)
 	}
-	v := listView(p)
+	v := s.listView(p, schema{})
 	v["@odata.context"] = r.base + "/$metadata#sites('" + p.fullID() + "')/lists/$entity"
 	return replyGraph(r.w, http.StatusCreated, v)
 }

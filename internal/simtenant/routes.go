@@ -53,15 +53,13 @@ func init() {
 		{"GET", "{group}/transitiveMembers", "A group's users.", "Groups hold no groups.", ofList, readGroups, members("transitiveMembers", false)},
 		{"GET", "{group}/transitiveMembers/microsoft.graph.user", "The same.", "", ofList, readGroups, members("transitiveMembers/microsoft.graph.user", true)},
 		{"GET", "{site}/drives", "The site's document libraries.", "", ofOne, readFiles, onSite((*Service).listDrives)},
-		{"GET", "{site}/lists", "The site's lists, which are its document libraries.", "", ofOne, readFiles, onSite((*Service).listLists)},
-		{"POST", "{site}/lists", "Makes a document library: a folder beside the user's.", "Other lists.", "", manageSites, onSite((*Service).createList)},
-		{"GET", "{list}", "A list.", "", ofOne, readFiles, onDrive((*Service).getList)},
+		{"GET", "{site}/lists", "The site's lists, its document libraries first; hidden ones if $select names system.", "Lists of personal sites other than their libraries.", ofOne, readFiles, onSite((*Service).listLists)},
+		{"POST", "{site}/lists", "Makes a list or a document library, with columns: a folder.", "Lists of personal sites other than libraries.", "", manageSites, onSite((*Service).createList)},
 		{"GET", "{site}/recycleBin/items", "What is in the recycle bins of the site's libraries.", "The second stage; nothing leaves after 93 days.", ofOne, readFiles, onSite((*Service).listBin)},
 		{"POST", "{site}/recycleBin/items/restore", "Restores what ids names to where it was; each with an outcome of its own.", "", "", writeFiles, onSite((*Service).restoreFromBin)},
 		{"POST", "{site}/recycleBin/items/delete", "Destroys what ids names.", "", "", writeFiles, onSite((*Service).deleteFromBin)},
 
 		{"GET", "{drive}", "A drive, with its quota.", "", ofOne, readFiles, onDrive((*Service).getDrive)},
-		{"GET", "{drive}/list", "The list that a drive is.", "", ofOne, readFiles, onDrive((*Service).getList)},
 		{"GET", "{item}", "An item.", "", ofOne, readFiles, item((*Service).getItem)},
 		{"PATCH", "{item}", "Renames, moves or dates an item.", "", ofOne, writeFiles, item((*Service).patchItem)},
 		{"DELETE", "{item}", "Puts an item into the recycle bin.", "", "", writeFiles, func(s *Service, r *request) error { return s.deleteItem(r, r.place, r.target, false) }},
@@ -109,6 +107,7 @@ func init() {
 		Route{"DELETE", "/subscriptions/{subscription}", "Ends it.", "", "", readFiles, (*Service).unsubscribe},
 	)
 	routes = append(routes, siteRoutes()...)
+	routes = append(routes, listRoutes()...)
 	routes = append(routes, mailRoutes()...)
 	for i := range routes {
 		routes[i].index()

@@ -13,6 +13,7 @@ import (
 // The permissions that sites ask for beyond those that their drives do.
 var (
 	readSites    = permission{"accessDenied", []string{"Sites.Read.All", "Sites.ReadWrite.All", "Sites.Manage.All", "Sites.FullControl.All"}}
+	writeSites   = permission{"accessDenied", []string{"Sites.ReadWrite.All", "Sites.Manage.All", "Sites.FullControl.All"}}
 	controlSites = permission{"accessDenied", []string{"Sites.FullControl.All"}}
 )
 
