@@ -35,14 +35,14 @@ type rpoAnswer struct {
 type lateAnswer struct {
 	ProtectionUnitID, DirectoryObjectID string
 	NewestDateTime                      time.Time
-	Age, Promised, Longest              isoSpan
+	Age, Promised, Every, Longest       isoSpan
 	IsMissed                            bool
 	PointCount, LatePointCount          int64
 }
 
 func (c *cli) rpoCommand() *cobra.Command {
 	return &cobra.Command{Use: "rpo", Short: "Show how old the newest restore points are, against what is promised", Args: args(0, 0),
-		Long: "Show how many of the protected drives have a newest restore point that is as new as\npromised, and those that are the longest overdue, or will be next. A drive whose\nfirst point is awaited is not counted.",
+		Long: "Show how many of the protected drives have a newest restore point that is as new as\npromised, and those that are the longest overdue, or will be next. A drive whose\nfirst point is awaited is not counted. EVERY is how often a drive is visited: one in\nwhich nothing has changed for long as seldom as what is promised allows.",
 		RunE: c.run(func(ctx context.Context, _ []string) error {
 			r, value, err := get[rpoAnswer](ctx, c, "/holdfast.rpo")
 			if err != nil {
@@ -66,9 +66,9 @@ func (c *cli) rpoCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintln(c.out)
-			return printList(c, nil, r.Worst, func(w lateAnswer) string { return w.ProtectionUnitID }, []string{"UNIT", "OWNER", "NEWEST", "AGE", "PROMISED", "MISSED", "LATE", "LONGEST"},
+			return printList(c, nil, r.Worst, func(w lateAnswer) string { return w.ProtectionUnitID }, []string{"UNIT", "OWNER", "NEWEST", "AGE", "PROMISED", "EVERY", "MISSED", "LATE", "LONGEST"},
 				func(w lateAnswer) []string {
-					return []string{w.ProtectionUnitID, c.ownerOf(ctx, unitAnswer{DirectoryObjectID: w.DirectoryObjectID}), clock(w.NewestDateTime), w.Age.String(), w.Promised.String(),
+					return []string{w.ProtectionUnitID, c.ownerOf(ctx, unitAnswer{DirectoryObjectID: w.DirectoryObjectID}), clock(w.NewestDateTime), w.Age.String(), w.Promised.String(), w.Every.String(),
 						map[bool]string{true: "yes", false: "no"}[w.IsMissed], fmt.Sprintf("%d of %d", w.LatePointCount, w.PointCount), w.Longest.String()}
 				}, "")
 		})}

@@ -21,6 +21,7 @@ type DriveState struct {
 	Pending []backup.Unread // what is to be tried again, and what the newest point lacks
 	Full    time.Time       // when the drive was last listed in full
 	Asked   time.Time       // when the source last said that this is the owner's drive
+	Changed time.Time       // when something was last found changed
 
 	// Checkpoint is the tree of a run that has not come to its end, "" if there
 	// is none. It holds contents that need not be read again, and says nothing of
@@ -28,10 +29,10 @@ type DriveState struct {
 	Checkpoint string
 }
 
-const driveStateColumns = `drive, root, tree, cursor, pending, enumerated, asked, checkpoint`
+const driveStateColumns = `drive, root, tree, cursor, pending, enumerated, asked, changed, checkpoint`
 
 func scanDriveState(r scanner) (s DriveState, err error) {
-	return s, r.Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, &s.Checkpoint)
+	return s, r.Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Checkpoint)
 }
 
 // UnitForBackup returns a unit that is to be backed up, and where its drive
@@ -92,6 +93,7 @@ type Commit struct {
 	WebURL   string          // of the drive; "" leaves what is known of it
 	Problem  *backup.Problem // what stands against the unit although the point was made, or nil
 	Promise  time.Duration   // how old the point may become before the next; 0 for no promise
+	Every    time.Duration   // after how long the drive is visited next
 }
 
 // CommitPoint makes a run of a backup count, and returns its restore point: the
@@ -108,7 +110,7 @@ func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backu
 		if err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem); err != nil {
 			return err
 		}
-		return c.insertPoint(ctx, tx, &p, m.Promise)
+		return c.insertPoint(ctx, tx, &p, m)
 	})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("commit point of unit %s: %w", m.Unit, err)
@@ -126,7 +128,7 @@ func (c *Catalog) KeepPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.
 		if err != nil && !errors.Is(err, ErrNotWanted) {
 			return err
 		}
-		return c.insertPoint(ctx, tx, &p, m.Promise)
+		return c.insertPoint(ctx, tx, &p, m)
 	})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("keep point of unit %s: %w", m.Unit, err)
@@ -231,17 +233,17 @@ func settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id
 // moveRoot stores a drive's state, if its root is still m.PrevRoot.
 func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, now int64) error {
 	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot, m.WebURL,
-		m.State.Checkpoint, database.Micros(m.State.Full), database.Micros(m.State.Asked)}
+		m.State.Checkpoint, database.Micros(m.State.Full), database.Micros(m.State.Asked), database.Micros(m.State.Changed)}
 	text := `
-		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8, checkpoint = $11, enumerated = $12, asked = $13,
+		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8, checkpoint = $11, enumerated = $12, asked = $13, changed = $14,
 			web_url = CASE WHEN $10 = '' THEN web_url ELSE $10 END
 		WHERE unit = $1 AND drive = $2 AND tenant = $3 AND root = $9`
 	if m.PrevRoot == "" {
 		text = `
-		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url, checkpoint, enumerated, asked)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10, $11, $12, $13)
+		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url, checkpoint, enumerated, asked, changed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10, $11, $12, $13, $14)
 		ON CONFLICT (unit, drive) DO UPDATE SET root = excluded.root, tree = excluded.tree, cursor = excluded.cursor,
-			pending = excluded.pending, committed = excluded.committed, checkpoint = excluded.checkpoint, enumerated = excluded.enumerated, asked = excluded.asked,
+			pending = excluded.pending, committed = excluded.committed, checkpoint = excluded.checkpoint, enumerated = excluded.enumerated, asked = excluded.asked, changed = excluded.changed,
 			web_url = CASE WHEN excluded.web_url = '' THEN drive_state.web_url ELSE excluded.web_url END
 		WHERE drive_state.root = $9 AND drive_state.tenant = excluded.tenant`
 	}
@@ -259,8 +261,8 @@ func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, no
 // those that are kept longer than most, for being the first of their week, and
 // the newest of each UTC day restore faster. A run that found nothing changed
 // has no row of its own, and p.ID is then another: see period.
-func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point, promise time.Duration) error {
-	if err := keepPromise(ctx, tx, p, promise); err != nil {
+func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point, m Commit) error {
+	if err := keepPromise(ctx, tx, p, m); err != nil {
 		return err
 	}
 	policy, longer, err := c.keep(ctx, tx, p)

@@ -23,6 +23,7 @@ type UnitRPO struct {
 	Unit     backup.UnitID
 	Newest   time.Time     // when its newest point was made
 	Promised time.Duration // how old that may become
+	Every    time.Duration // after how long it is visited: quiet drives less often; 0 where nobody said
 	Points   int64         // that came since it was protected, but the first
 	Late     int64         // of these, those that came later than promised
 	Longest  time.Duration // between two points
@@ -41,10 +42,11 @@ func (c *Catalog) RPO(ctx context.Context, tenant backup.TenantID, worst int) (r
 		return r, fmt.Errorf("count late units: %w", err)
 	}
 	rows, err := c.db.Read().QueryContext(ctx, `
-		SELECT unit, newest, promised, points, late, longest FROM rpo WHERE tenant = $1 ORDER BY due, unit LIMIT $2`, string(tenant), worst)
+		SELECT unit, newest, promised, every, points, late, longest FROM rpo WHERE tenant = $1 ORDER BY due, unit LIMIT $2`, string(tenant), worst)
 	r.Worst, err = collect(rows, err, func(r scanner) (u UnitRPO, err error) {
-		var promised, longest int64
-		err = r.Scan(&u.Unit, micros{&u.Newest}, &promised, &u.Points, &u.Late, &longest)
+		var promised, every, longest int64
+		err = r.Scan(&u.Unit, micros{&u.Newest}, &promised, &every, &u.Points, &u.Late, &longest)
+		u.Every = time.Duration(every) * time.Microsecond
 		u.Promised, u.Longest = time.Duration(promised)*time.Microsecond, time.Duration(longest)*time.Microsecond
 		return u, err
 	})
@@ -56,17 +58,17 @@ func (c *Catalog) RPO(ctx context.Context, tenant backup.TenantID, worst int) (r
 
 // keepPromise notes that a unit has a new point, and how old that may become. It
 // does nothing for a unit that is not protected.
-func keepPromise(ctx context.Context, tx *database.Tx, p *backup.Point, promise time.Duration) error {
-	if promise <= 0 {
+func keepPromise(ctx context.Context, tx *database.Tx, p *backup.Point, m Commit) error {
+	if m.Promise <= 0 {
 		return nil
 	}
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO rpo (unit, tenant, newest, promised, due, points, late, longest)
-		SELECT u.id, u.tenant, CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($2 AS BIGINT) + CAST($3 AS BIGINT), 0, 0, 0 FROM unit u WHERE u.id = $1 AND u.status = 'protected'
-		ON CONFLICT (unit) DO UPDATE SET newest = excluded.newest, promised = excluded.promised, due = excluded.due, points = rpo.points + 1,
+		INSERT INTO rpo (unit, tenant, newest, promised, due, every, points, late, longest)
+		SELECT u.id, u.tenant, CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($2 AS BIGINT) + CAST($3 AS BIGINT), CAST($4 AS BIGINT), 0, 0, 0 FROM unit u WHERE u.id = $1 AND u.status = 'protected'
+		ON CONFLICT (unit) DO UPDATE SET newest = excluded.newest, promised = excluded.promised, due = excluded.due, every = excluded.every, points = rpo.points + 1,
 			late = rpo.late + CASE WHEN excluded.newest > rpo.due THEN 1 ELSE 0 END,
 			longest = CASE WHEN excluded.newest - rpo.newest > rpo.longest THEN excluded.newest - rpo.newest ELSE rpo.longest END`,
-		string(p.Unit), database.Micros(p.At), promise.Microseconds())
+		string(p.Unit), database.Micros(p.At), m.Promise.Microseconds(), m.Every.Microseconds())
 	if err != nil {
 		return fmt.Errorf("note the newest point's age: %w", err)
 	}

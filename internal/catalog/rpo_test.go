@@ -28,7 +28,7 @@ func TestRPO(t *testing.T) {
 			ok(t, err)
 			prev := s.Root
 			s.Drive, s.Root, s.Tree = backup.DriveID("d"+id), "r", "t"
-			must[backup.Point](t)(w.CommitPoint(ctx, j, catalog.Commit{Unit: id, PrevRoot: prev, State: s, Point: backup.Point{At: w.clock(), Tree: "t"}, Promise: promise}))
+			must[backup.Point](t)(w.CommitPoint(ctx, j, catalog.Commit{Unit: id, PrevRoot: prev, State: s, Point: backup.Point{At: w.clock(), Tree: "t"}, Promise: promise, Every: promise / 2}))
 			return id
 		}
 		expect := func(what string, want catalog.RPO) {
@@ -47,15 +47,15 @@ func TestRPO(t *testing.T) {
 		run(owner(1))
 		w.pass(10 * time.Minute)
 		expect("one is late", catalog.RPO{Units: 2, Missed: 1, Worst: []catalog.UnitRPO{
-			{Unit: second, Newest: begin.Add(10 * time.Minute), Promised: promise},
-			{Unit: first, Newest: begin.Add(25 * time.Minute), Promised: promise, Points: 2, Longest: 15 * time.Minute},
+			{Unit: second, Newest: begin.Add(10 * time.Minute), Promised: promise, Every: promise / 2},
+			{Unit: first, Newest: begin.Add(25 * time.Minute), Promised: promise, Every: promise / 2, Points: 2, Longest: 15 * time.Minute},
 		}})
 		run(owner(2))
 		w.pass(time.Second)
 		run(owner(3))
 		expect("all have new ones", catalog.RPO{Units: 3, Worst: []catalog.UnitRPO{
-			{Unit: first, Newest: begin.Add(25 * time.Minute), Promised: promise, Points: 2, Longest: 15 * time.Minute},
-			{Unit: second, Newest: begin.Add(35 * time.Minute), Promised: promise, Points: 1, Late: 1, Longest: 25 * time.Minute},
+			{Unit: first, Newest: begin.Add(25 * time.Minute), Promised: promise, Every: promise / 2, Points: 2, Longest: 15 * time.Minute},
+			{Unit: second, Newest: begin.Add(35 * time.Minute), Promised: promise, Every: promise / 2, Points: 1, Late: 1, Longest: 25 * time.Minute},
 		}})
 		checkPlans(t, w.db, "rpo", func(ctx context.Context) error { _, err := w.RPO(ctx, contoso, 2); return err }, 2)
 

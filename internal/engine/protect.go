@@ -56,6 +56,7 @@ var (
 func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	id := backup.UnitID(j.Key)
 	var unit backup.Unit
+	var made protected
 	err := retryMoved(func() error {
 		defer e.lock("unit " + j.Key)()
 		var state catalog.DriveState
@@ -67,13 +68,13 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		if state.Drive == "" {
 			asks = budget.For(ctx, budget.FirstBackups)
 		}
-		_, err = e.protect(asks, j, unit, state, nil)
+		made, err = e.protect(asks, j, unit, state, nil)
 		return err
 	})
 	switch {
 	case err == nil:
 		e.learnOwner(ctx, unit)
-		return jobs.Again(e.next(e.Interval, j.Key)), nil
+		return jobs.Again(e.nextVisit(made, j.Key)), nil
 	case errors.Is(err, catalog.ErrNotWanted):
 		return jobs.Done, nil
 	case paused(err) && ctx.Err() == nil && (unit.Status != backup.UnitProtected || e.waitsLong(ctx, unit)):
@@ -191,6 +192,7 @@ type protected struct {
 	Point   backup.Point
 	Drive   drive.Drive
 	Pending []backup.Unread
+	Every   time.Duration // after how long the drive is visited next
 }
 
 // protect backs a unit up and returns the point it made. Files that seeds
@@ -250,8 +252,10 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	}
 	next := catalog.DriveState{
 		Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree,
-		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked,
+		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked, Changed: p.changedAt(sealed.Tree),
 	}
+	problem := p.problem(unread)
+	every := e.pace(p.at.Sub(next.Changed), problem)
 	point, err := commit(ctx, j, catalog.Commit{
 		Unit: unit.ID,
 		Point: backup.Point{
@@ -261,8 +265,9 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		PrevRoot: p.state.Root,
 		WebURL:   p.drive.WebURL,
 		State:    next,
-		Problem:  p.problem(unread),
+		Problem:  problem,
 		Promise:  e.RPO,
+		Every:    every,
 	})
 	if err != nil {
 		return protected{}, fmt.Errorf("commit: %w", err)
@@ -271,7 +276,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	e.metrics.unread.Add(float64(len(unread)))
 	p.healed(ctx)
 	p.log(unread)
-	return protected{Point: point, Drive: p.drive, Pending: unread}, nil
+	return protected{Point: point, Drive: p.drive, Pending: unread, Every: every}, nil
 }
 
 // remembers reports whether a run may take the owner's drive to be the one that

@@ -36,6 +36,7 @@ func (s *Server) getRPO(x *exchange) (reply, error) {
 		e.Add("newestDateTime", odata.FormatTime(w.Newest))
 		e.Add("age", isoDuration(now.Sub(w.Newest)))
 		e.Add("promised", isoDuration(w.Promised))
+		e.Add("every", isoDuration(w.Every))
 		e.Add("isMissed", w.Overdue(now))
 		e.Add("pointCount", w.Points)
 		e.Add("latePointCount", w.Late)
