@@ -108,6 +108,7 @@ func init() {
 	)
 	routes = append(routes, siteRoutes()...)
 	routes = append(routes, listRoutes()...)
+	routes = append(routes, pageRoutes()...)
 	routes = append(routes, mailRoutes()...)
 	for i := range routes {
 		routes[i].index()
