@@ -39,6 +39,7 @@ type Client struct {
 	patience struct{ reading, writing *rate.Limiter }
 
 	addresses addresses
+	ranges    chan struct{} // one in it for each range of a content that is held
 
 	gate   sync.Mutex
 	closed time.Time // until when the source asked us to be still
@@ -100,7 +101,7 @@ func New(cfg Config) *Client {
 		cfg.Budget = budget.New(budget.Config{Tenant: cfg.Tenant, Clock: cfg.Clock, Sleep: cfg.Sleep})
 	}
 	c := &Client{
-		cfg: cfg, http: new(*cfg.HTTP), probing: make(chan struct{}, 1),
+		cfg: cfg, http: new(*cfg.HTTP), probing: make(chan struct{}, 1), ranges: make(chan struct{}, rangesHeld),
 	}
 	c.patience.reading = rate.NewLimiter(rate.Every(10*patienceUnit), int(time.Second/patienceUnit))
 	c.patience.writing = rate.NewLimiter(rate.Every(10*patienceUnit), int(30*time.Second/patienceUnit))

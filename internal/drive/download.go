@@ -34,6 +34,7 @@ type Download struct {
 	mime   string  // what the source says that the file is
 	direct address // where a listing said that the content is; none once it was tried
 	hash   hash.Hash
+	ranges ranges
 
 	body   io.ReadCloser
 	stop   context.CancelFunc
@@ -149,7 +150,7 @@ func (c *Client) DownloadListed(ctx context.Context, d backup.DriveID, listed It
 	}
 	return c.download(&Download{
 		Item: listed, ctx: ctx, d: d, op: onItem("download item", d, listed.ID),
-		direct: c.addresses.take(d, listed.ID, c.cfg.Clock()),
+		direct: c.addresses.take(d, listed.ID, c.cfg.Clock()), ranges: ranges{may: true},
 	})
 }
 
@@ -254,23 +255,21 @@ func (x *Download) open() {
 var errEnd = errors.New("no more content")
 
 func (x *Download) ask() error {
-	ctx, cancel := context.WithCancel(x.ctx)
-	k := &call{
-		op:     x.op,
-		method: http.MethodGet,
-		url:    x.c.at("drives", string(x.d), "items", string(x.Item.ID), "content"),
-		// Anything else than the bytes as they are would break ranges and hash.
-		header: http.Header{"Accept": {"*/*"}, "Accept-Encoding": {"identity"}},
-		cost:   costGet,
-		stop:   cancel,
-		itemOf: x.d,
+	if x.next() {
+		return nil
 	}
+	ctx, cancel := context.WithCancel(x.ctx)
+	k := x.call(cancel)
 	k.direct, x.direct = x.direct, address{}
 	from := x.read
 	if x.whole {
 		from = 0
 	}
-	if from > 0 {
+	part := x.begin()
+	switch {
+	case part != "":
+		k.header.Set("Range", part)
+	case from > 0:
 		k.header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
 	resp, err := x.c.do(ctx, k, nil)
@@ -283,6 +282,9 @@ func (x *Download) ask() error {
 		e, ok := errors.AsType[*Error](err)
 		switch {
 		case !ok:
+		case part != "" && noRanges[e.Status]:
+			x.ranges.may = false
+			return x.ask()
 		case e.Status != http.StatusRequestedRangeNotSatisfiable:
 			e.again = false // it was tried often enough
 		case from > 0:
@@ -306,6 +308,9 @@ func (x *Download) ask() error {
 	if total >= 0 {
 		x.total = total
 	}
+	if part != "" {
+		x.began(resp, ends)
+	}
 	if begin < x.read {
 		// All of it came although part was asked for, or because it was asked
 		// for to see whether what came before is the beginning of it.
@@ -325,6 +330,20 @@ func (x *Download) ask() error {
 	}
 	x.whole = false
 	return nil
+}
+
+// call is what asks for the content.
+func (x *Download) call(stop context.CancelFunc) *call {
+	return &call{
+		op:     x.op,
+		method: http.MethodGet,
+		url:    x.c.at("drives", string(x.d), "items", string(x.Item.ID), "content"),
+		// Anything else than the bytes as they are would break ranges and hash.
+		header: http.Header{"Accept": {"*/*"}, "Accept-Encoding": {"identity"}},
+		cost:   costGet,
+		stop:   stop,
+		itemOf: x.d,
+	}
 }
 
 // A patient body waits for each part, but not for ever, and not if all that
@@ -464,6 +483,7 @@ func pageLike(head []byte) bool {
 // request.
 func (x *Download) fail(err error) {
 	x.drop()
+	x.alone()
 	if x.ctx.Err() != nil {
 		x.err = during(x.ctx, x.op)
 		return
@@ -571,6 +591,7 @@ func (x *Download) drop() {
 // Close ends the download. It may be called at any time, and twice.
 func (x *Download) Close() error {
 	x.drop()
+	x.alone()
 	if x.err == nil {
 		x.err = errors.New("download: read after close")
 	}
