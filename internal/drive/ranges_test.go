@@ -26,7 +26,9 @@ func TestRanges(t *testing.T) {
 	other := noisy(len(body), 2)
 	whole := serveTagged(body, "v1")
 	first := func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") }
-	second := func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Range"), fmt.Sprintf("bytes=%d-", rangeSize)) }
+	second := func(r *http.Request) bool {
+		return strings.HasPrefix(r.Header.Get("Range"), fmt.Sprintf("bytes=%d-", rangeSize))
+	}
 	closed := func(r *http.Request) bool { return !strings.HasSuffix(r.Header.Get("Range"), "-") }
 	// to has ranges that are asked for ahead answered otherwise, but not what is
 	// asked for when they did not come.

@@ -957,7 +957,7 @@ func (p *protection) fetchOnce(ctx context.Context, item drive.Item, listed bool
 		return fetched{}, err
 	}
 	defer body.Close()
-	reader := &markedReader{r: body}
+	reader := &markedReader{r: body, size: body.Item.Size}
 	content, err := p.update.Write(ctx, item.Name, reader)
 	if reader.err != nil {
 		return fetched{}, reader.err // the source's failure, whatever the vault made of it
@@ -986,11 +986,15 @@ func setTime(t *time.Time, to time.Time) {
 	}
 }
 
-// A markedReader remembers the error that ended it.
+// A markedReader remembers the error that ended it, and says how long it is said to
+// be.
 type markedReader struct {
-	r   io.Reader
-	err error
+	r    io.Reader
+	size int64
+	err  error
 }
+
+func (m *markedReader) Size() int64 { return m.size }
 
 func (m *markedReader) Read(b []byte) (int, error) {
 	n, err := m.r.Read(b)

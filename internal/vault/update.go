@@ -394,6 +394,10 @@ var parts = sync.Pool{New: func() any { return new([partSize]byte) }}
 // the vault is no longer in its place may be found out only when a pack is full, or
 // by Seal. An error of r is returned as it is. What the vault has of the content and
 // cannot read any more is stored anew.
+//
+// Where r has a method Size, as bytes.Reader has, and says that the content is long,
+// its chunks are hashed, compressed and stored side by side, as far as other contents
+// leave cores for that.
 func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, error) {
 	buf := parts.Get().(*[partSize]byte)
 	defer parts.Put(buf)
@@ -403,8 +407,10 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	}
 	begin, more := buf[:n], err == nil
 
+	lanes := u.v.takeLanes(r)
+	defer u.v.leaveLanes(lanes) // when the writer is closed, and nobody writes any more
 	ow := u.v.newWriter(u.context(ctx), u.v.updates, object.WriterOptions{
-		Description: "FILE:" + name, Compressor: compressor(name, begin), MetadataCompressor: fastest,
+		Description: "FILE:" + name, Compressor: compressor(name, begin), MetadataCompressor: fastest, AsyncWrites: lanes,
 	})
 	defer ow.Close()
 	if _, err := ow.Write(begin); err != nil {
@@ -433,6 +439,31 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 		}
 	}
 	return Content{ID: id.String(), Size: size}, nil
+}
+
+// long is how long a content is whose chunks are stored side by side.
+const long = 4 << 20
+
+// takeLanes returns how many chunks of a content may be under way beside what reads
+// it. They must be given back.
+func (v *Vault) takeLanes(r io.Reader) (n int) {
+	if sized, ok := r.(interface{ Size() int64 }); !ok || sized.Size() < long {
+		return 0
+	}
+	for {
+		select {
+		case v.lanes <- struct{}{}:
+			n++
+		default:
+			return n
+		}
+	}
+}
+
+func (v *Vault) leaveLanes(n int) {
+	for range n {
+		<-v.lanes
+	}
 }
 
 // maxUnflushed is of how many contents kopia may have to know until a flush where

@@ -35,6 +35,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,6 +151,7 @@ type Vault struct {
 	// All updates write through one session, so that one flush serves all that
 	// wait for one.
 	updates repo.DirectRepositoryWriter
+	lanes   chan struct{} // one in it for each chunk that may be stored beside its content's reader
 	flushes struct {
 		turn sync.Mutex // held by the flush that runs
 		sync.Mutex
@@ -187,7 +189,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 }
 
 func unopened(cfg Config) *Vault {
-	v := &Vault{place: cfg, log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State}
+	v := &Vault{place: cfg, log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State, lanes: make(chan struct{}, lanes())}
 	v.life, v.end = context.WithCancel(context.Background())
 	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
 	if v.log == nil {
@@ -195,6 +197,11 @@ func unopened(cfg Config) *Vault {
 	}
 	return v
 }
+
+// lanes is how many chunks may be stored beside their contents' readers: as many as
+// there are cores besides the one that reads, and one where there is but one, which
+// may wait for the storage.
+func lanes() int { return max(1, runtime.GOMAXPROCS(0)-1) }
 
 // Make makes the vault that cfg names, if there is none and cfg allows it. In a
 // bucket nobody else may do so at the same time.
