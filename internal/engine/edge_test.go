@@ -73,10 +73,13 @@ var fuses sync.Map
 func init() {
 	blob.AddSupportedStorage("filesystem", filesystem.Options{}, func(ctx context.Context, o *filesystem.Options, create bool) (blob.Storage, error) {
 		st, err := filesystem.New(ctx, o, create)
-		if f, ok := fuses.Load(filepath.Dir(o.Path)); ok && err == nil {
-			return &fusedStorage{st, f.(*fuse)}, nil
+		if err != nil {
+			return nil, err
 		}
-		return st, err
+		if f, ok := fuses.Load(filepath.Dir(o.Path)); ok {
+			st = &fusedStorage{st, f.(*fuse)}
+		}
+		return vault.Guard(ctx, st), nil
 	})
 	sqlite.RegisterConnectionHook(func(c sqlite.ExecQuerierContext, dsn string) error {
 		name, _, _ := strings.Cut(strings.TrimPrefix(dsn, "file://"), "?")

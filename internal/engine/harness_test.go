@@ -49,8 +49,9 @@ type world struct {
 	engine  *Engine
 	log     *syncBuffer
 
-	skew atomic.Int64 // of the engine's and the catalog's clock
-	wait atomic.Int64 // what the source's client slept
+	now  func() time.Time // the engine's and the catalog's clock; nil is the real one
+	skew atomic.Int64     // of that
+	wait atomic.Int64     // what the source's client slept
 
 	mu       sync.Mutex
 	requests map[string]int // by kind of request
@@ -148,7 +149,11 @@ func (w *world) connect(url string) {
 	w.db, err = database.Open(w.ctx, "sqlite:"+w.dir+"/catalog.db")
 	w.must(err)
 	t.Cleanup(func() { w.db.Close() })
-	clock := func() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
+	now := w.now
+	if now == nil {
+		now = time.Now
+	}
+	clock := func() time.Time { return now().Add(time.Duration(w.skew.Load())) }
 	w.queue = jobs.New(w.db, clock)
 	w.catalog = catalog.New(w.db, w.queue, catalog.Config{Clock: clock})
 	w.vault, err = sharedVault()

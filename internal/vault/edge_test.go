@@ -75,7 +75,7 @@ var registerWrapped = sync.OnceFunc(func() {
 		if wrap, ok := wrapped.Load(o.Path); ok {
 			st = wrap.(func(blob.Storage) blob.Storage)(st)
 		}
-		return guard(ctx, st), nil
+		return Guard(ctx, st), nil
 	})
 })
 

@@ -218,8 +218,11 @@ type opening struct {
 
 type openingKey struct{}
 
-// guard guards a storage that is opened for the vault of an id.
-func guard(ctx context.Context, st blob.Storage) blob.Storage {
+// Guard returns a storage that kopia opens for a vault, in the context in which it
+// does, as the vault has to have it. It is for tests that register a storage of their
+// own with kopia: a vault on one that is not guarded neither knows when another is in
+// its place, nor keeps its index short.
+func Guard(ctx context.Context, st blob.Storage) blob.Storage {
 	o, ok := ctx.Value(openingKey{}).(opening)
 	if !ok {
 		return st
@@ -236,7 +239,7 @@ func init() {
 		if err != nil {
 			return nil, err
 		}
-		return guard(ctx, st), nil
+		return Guard(ctx, st), nil
 	})
 	blob.AddSupportedStorage("s3", s3.Options{}, func(ctx context.Context, o *s3.Options, create bool) (blob.Storage, error) {
 		if of, ok := ctx.Value(openingKey{}).(opening); ok && of.cfg.Bucket != nil {
@@ -246,7 +249,7 @@ func init() {
 		if err != nil {
 			return nil, err
 		}
-		return guard(ctx, st), nil
+		return Guard(ctx, st), nil
 	})
 	blob.AddSupportedStorage("azureBlob", azure.Options{}, func(ctx context.Context, o *azure.Options, create bool) (blob.Storage, error) {
 		if of, ok := ctx.Value(openingKey{}).(opening); ok && of.cfg.Azure != nil {
@@ -256,7 +259,7 @@ func init() {
 		if err != nil {
 			return nil, err
 		}
-		return guard(ctx, st), nil
+		return Guard(ctx, st), nil
 	})
 }
 
