@@ -340,10 +340,10 @@ func (d *devServer) consoleApp(cfg *Config) simtenant.App {
 
 // The policies of Microsoft's pages, and the unit that one of them removes.
 const (
-	bulkPolicy  backup.PolicyID = "71633878-8321-4950-bfaf-ed285bdd1461"
-	patchPolicy backup.PolicyID = "845457dc-4bb2-4815-bef3-8628ebd1952e"
-	patchUnit   backup.UnitID   = "3667e382-71a9-4c07-bef7-bda97e09c0d2"
-	patchOwner  backup.ObjectID = "5767e382-71a9-4c07-bef7-bda97e09c0d2"
+	bulkPolicy  backup.PolicyID  = "71633878-8321-4950-bfaf-ed285bdd1461"
+	patchPolicy backup.PolicyID  = "845457dc-4bb2-4815-bef3-8628ebd1952e"
+	patchUnit   backup.UnitID    = "3667e382-71a9-4c07-bef7-bda97e09c0d2"
+	patchOwner  backup.SubjectID = "5767e382-71a9-4c07-bef7-bda97e09c0d2"
 )
 
 // seed puts what the pages' requests speak of into an empty catalog.
@@ -354,7 +354,7 @@ func (d *devServer) seed(ctx context.Context) error {
 	}}
 	return d.catalog.Seed(ctx, t.ID, []catalog.SeedPolicy{
 		{ID: bulkPolicy, DisplayName: "OneDrive Policy"},
-		{ID: patchPolicy, DisplayName: "OneDrive Policy - Inadvertent data loss", Units: []catalog.SeedUnit{{ID: patchUnit, Directory: patchOwner}}},
+		{ID: patchPolicy, DisplayName: "OneDrive Policy - Inadvertent data loss", Units: []catalog.SeedUnit{{ID: patchUnit, Subject: patchOwner}}},
 	}, by)
 }
 

@@ -28,7 +28,7 @@ func TestRetentionCommand(t *testing.T) {
 	c := catalog.New(db, queue, catalog.Config{Clock: time.Now})
 	const tenant = backup.TenantID(exampleTenant)
 	by := backup.Stamp{At: time.Now()}
-	p, err := c.CreatePolicy(ctx, tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "Sales", Units: []backup.ObjectID{exampleTenant}, By: by})
+	p, err := c.CreatePolicy(ctx, tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "Sales", Units: []backup.SubjectID{exampleTenant}, By: by})
 	if err == nil {
 		_, err = c.ActivatePolicy(ctx, tenant, p.ID, by)
 	}

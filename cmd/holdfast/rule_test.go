@@ -56,17 +56,17 @@ func TestDevFollowsTheTenantFile(t *testing.T) {
 	}
 	holds := func(c *client.Client, numbers ...int) {
 		t.Helper()
-		var want []backup.ObjectID
+		var want []backup.SubjectID
 		for _, n := range numbers {
-			want = append(want, users[n].ID)
+			want = append(want, backup.SubjectID(users[n].ID))
 		}
 		slices.Sort(want)
 		type unit struct {
-			Owner backup.ObjectID `json:"directoryObjectId"`
+			Owner backup.SubjectID `json:"directoryObjectId"`
 		}
 		if err := poll(t.Context(), 20*time.Millisecond, func() (bool, error) {
 			units, err := list[unit](t.Context(), c, at+"/driveProtectionUnits")
-			var got []backup.ObjectID
+			var got []backup.SubjectID
 			for _, u := range units {
 				got = append(got, u.Owner)
 			}

@@ -512,8 +512,8 @@ func (b *toolbox) tellDamage(ctx context.Context, out io.Writer, t backup.Tenant
 		q.After, more = points.Next, points.Next != ""
 	}
 	owner := string(d.Unit)
-	if u, err := b.catalog.Unit(ctx, t, d.Unit); err == nil && u.Email != "" {
-		owner = u.Email
+	if u, err := b.catalog.Unit(ctx, t, d.Unit); err == nil && u.Address != "" {
+		owner = u.Address
 	}
 	fmt.Fprintf(out, "%s (drive %s):\n", owner, d.Drive)
 	for _, x := range damage {

@@ -86,7 +86,7 @@ func TestAUnitIsAddedWhileAnotherVaultIsInPlace(t *testing.T) {
 					}
 					all := map[string]backup.Unit{}
 					for _, u := range list.Items {
-						all[string(u.Directory)] = u
+						all[string(u.Subject)] = u
 					}
 					return all
 				}
@@ -124,8 +124,8 @@ func TestAUnitIsAddedWhileAnotherVaultIsInPlace(t *testing.T) {
 				write("eve@one.example", "three")
 				write("bob@two.example", "two")
 				policy := map[backup.TenantID]backup.PolicyID{}
-				for id, owner := range map[backup.TenantID]backup.ObjectID{one: ann, two: bob} {
-					p, err := d.catalog.CreatePolicy(t.Context(), id, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: []backup.ObjectID{owner}})
+				for id, owner := range map[backup.TenantID]backup.SubjectID{one: ann, two: bob} {
+					p, err := d.catalog.CreatePolicy(t.Context(), id, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: []backup.SubjectID{owner}})
 					if err == nil {
 						_, err = d.catalog.ActivatePolicy(t.Context(), id, p.ID, backup.Stamp{})
 					}

@@ -115,7 +115,7 @@ func TestOneBadVaultStopsOnlyItsTenant(t *testing.T) {
 
 			unit := map[backup.TenantID]backup.PolicyID{}
 			for _, id := range []backup.TenantID{bad, good} {
-				p, err := d.catalog.CreatePolicy(t.Context(), id, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: []backup.ObjectID{backup.ObjectID(id)}})
+				p, err := d.catalog.CreatePolicy(t.Context(), id, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: []backup.SubjectID{backup.SubjectID(id)}})
 				if err == nil {
 					_, err = d.catalog.ActivatePolicy(t.Context(), id, p.ID, backup.Stamp{})
 				}

@@ -27,7 +27,8 @@ import (
 // which. Ids that the server makes are lower-case GUIDs.
 type (
 	TenantID        string // the Entra tenant, a lower-case GUID
-	ObjectID        string // a directory object, a lower-case GUID
+	ObjectID        string // a user or group of the directory, a lower-case GUID
+	SubjectID       string // what a unit is of: an owner's object id, or a site's id
 	PolicyID        string
 	UnitID          string
 	BulkJobID       string

@@ -162,3 +162,44 @@ func TestSessionMoves(t *testing.T) {
 		}
 	}
 }
+
+func TestParseSubject(t *testing.T) {
+	const id, web = "ABCDEF01-0000-4000-8000-000000000001", "abcdef02-0000-4000-8000-000000000002"
+	for _, tt := range []struct {
+		workload Workload
+		text     string
+		ok       bool
+	}{
+		{OneDrive, id, true}, {Exchange, id, true}, {SharePoint, id, true},
+		{SharePoint, "contoso.sharepoint.com," + id + "," + web, true},
+		{OneDrive, "contoso.sharepoint.com," + id + "," + web, false},
+		{SharePoint, "," + id + "," + web, false},
+		{SharePoint, "contoso.sharepoint.com," + id + ",x", false},
+		{SharePoint, "contoso.sharepoint.com,x," + web, false},
+		{SharePoint, "contoso.sharepoint.com," + id, false},
+		{OneDrive, "", false}, {SharePoint, "", false}, {Exchange, "x", false},
+	} {
+		got, ok := tt.workload.ParseSubject(tt.text)
+		if ok != tt.ok || ok && got != SubjectID(strings.ToLower(id)) {
+			t.Errorf("%s: ParseSubject(%q) = %q, %v", tt.workload, tt.text, got, ok)
+		}
+	}
+}
+
+func TestParseAddress(t *testing.T) {
+	for _, tt := range []struct {
+		workload   Workload
+		text, want string
+		ok         bool
+	}{
+		{OneDrive, " Ann@Contoso.com ", "ann@contoso.com", true}, {Exchange, "ann@contoso.com", "ann@contoso.com", true},
+		{SharePoint, "https://Contoso.sharepoint.com/sites/Sales/", "https://contoso.sharepoint.com/sites/sales", true},
+		{OneDrive, "ann", "", false}, {OneDrive, "@contoso.com", "", false}, {OneDrive, "ann@", "", false}, {OneDrive, "a nn@contoso.com", "", false},
+		{SharePoint, "ann@contoso.com", "", false}, {SharePoint, "https://", "", false}, {OneDrive, "", "", false}, {OneDrive, "a@\x00", "", false},
+	} {
+		got, ok := tt.workload.ParseAddress(tt.text)
+		if ok != tt.ok || got != tt.want {
+			t.Errorf("%s: ParseAddress(%q) = %q, %v", tt.workload, tt.text, got, ok)
+		}
+	}
+}

@@ -45,7 +45,7 @@ type BrowseSession struct {
 	ID       BrowseSessionID
 	Tenant   TenantID
 	Workload Workload
-	Owner    ObjectID // of the drive
+	Owner    SubjectID // of the drive
 	Point    Point
 	WebURL   string // of the drive, where it is known
 	Status   BrowseStatus

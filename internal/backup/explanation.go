@@ -4,7 +4,7 @@ package backup
 // what the catalog knows: memberships are those of a rule's last evaluation.
 type Explanation struct {
 	Policy   PolicyID
-	Owner    ObjectID
+	Owner    SubjectID
 	Included bool // whether the policy holds the drive, and means to keep it
 	Unit     *Unit
 	Reasons  []Reason

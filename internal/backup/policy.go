@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -19,8 +20,49 @@ const (
 // A Workload is the kind of thing a policy protects.
 type Workload string
 
-// OneDrive is the workload of users' drives.
-const OneDrive Workload = "oneDriveForBusiness"
+// The workloads. What a unit is of, its subject, is the owner of a drive or a
+// mailbox, by the owner's object id, or a site, by the id of its collection.
+const (
+	OneDrive   Workload = "oneDriveForBusiness" // users' drives
+	SharePoint Workload = "sharePoint"          // sites
+	Exchange   Workload = "exchange"            // users' mailboxes
+)
+
+// ParseSubject returns what a unit of w is of in its canonical form, a lower-case
+// GUID, and whether s is one. A site may be named as Graph names it, by its host,
+// its collection and its web: what is protected is the collection, with all its
+// webs.
+func (w Workload) ParseSubject(s string) (SubjectID, bool) {
+	if parts := strings.Split(s, ","); w == SharePoint && len(parts) == 3 {
+		_, web := ParseGUID(parts[2])
+		id, collection := ParseGUID(parts[1])
+		return SubjectID(id), collection && web && parts[0] != ""
+	}
+	id, ok := ParseGUID(s)
+	return SubjectID(id), ok
+}
+
+// ParseAddress returns an address of a subject of w in the form in which addresses
+// are compared, and whether s can be one: that of a user for mail or to sign in
+// with, or a site's URL. It is generous: the directory decides.
+func (w Workload) ParseAddress(s string) (string, bool) {
+	key := FoldAddress(s)
+	sign := "@"
+	if w == SharePoint {
+		sign = "://"
+	}
+	before, after, ok := strings.Cut(key, sign)
+	if !ok || before == "" || after == "" || strings.ContainsAny(key, " \t\r\n\x00") {
+		return "", false
+	}
+	return key, true
+}
+
+// FoldAddress returns an address of a subject in the form in which addresses are
+// compared.
+func FoldAddress(s string) string {
+	return strings.TrimRight(strings.ToLower(strings.TrimSpace(s)), "/")
+}
 
 // A Policy is a rule under which units are protected.
 type Policy struct {
@@ -115,27 +157,28 @@ const (
 	BulkJobCompletedWithErrors BulkJobStatus = "completedWithErrors"
 )
 
-// A BulkJob adds the owners it names to a policy. Its lists stay as they were
+// A BulkJob adds the subjects it names to a policy. Its lists stay as they were
 // sent, in order and case.
 type BulkJob struct {
 	ID          BulkJobID
 	Tenant      TenantID
+	Workload    Workload
 	Policy      PolicyID
 	DisplayName string
 	Status      BulkJobStatus
-	Drives      []string // e-mail addresses; nil where a listing leaves them out
-	ObjectIDs   []string // directory object ids; nil where a listing leaves them out
+	Addresses   []string // nil where a listing leaves them out
+	IDs         []string // nil where a listing leaves them out
 	Problem     *Problem // one detail for each entry that failed
 	Created     Stamp
 	Modified    Stamp
 }
 
-// A User is an entry of a tenant's directory: the owner of a drive.
-type User struct {
-	ID                ObjectID
-	UserPrincipalName string
-	Mail              string
-	DisplayName       string
+// A Subject is what a unit may be of, as the source's directory knows it.
+type Subject struct {
+	ID          SubjectID
+	Address     string // a user's name to sign in with, a site's URL
+	Mail        string // a user's address for mail
+	DisplayName string
 }
 
 // Clock tells the time. Every part that needs it is given one, so that tests

@@ -192,7 +192,7 @@ type GranularArtifact struct {
 	Key      ItemKey
 	Item     ItemID
 	Name     string // in the new folder
-	Owner    ObjectID
+	Owner    SubjectID
 	Point    Point // its ID, Tenant, Unit, Drive, At and Tree
 	WebURL   string
 	Status   ArtifactStatus
@@ -222,10 +222,11 @@ const MaxBulkRestoreEntries = 10_000
 type BulkRequest struct {
 	ID          BulkRequestID
 	Tenant      TenantID
+	Workload    Workload
 	Session     SessionID
 	DisplayName string
-	Drives      []string // addresses, as they were sent
-	ObjectIDs   []string // directory object ids, as they were sent
+	Addresses   []string // as they were sent
+	IDs         []string // as they were sent
 	Destination Destination
 	From, To    time.Time // of the points that fit, both inclusive; zero = open
 	Tags        PointTags // "" = any

@@ -30,10 +30,10 @@ type Unit struct {
 	ID                UnitID
 	Tenant            TenantID
 	Workload          Workload
-	Policy            PolicyID // empty when the unit is in no policy
-	Directory         ObjectID // the owner
-	DisplayName       string   // the owner's, where the directory mirror knows it
-	Email             string   // the owner's, where the directory mirror knows it
+	Policy            PolicyID  // empty when the unit is in no policy
+	Subject           SubjectID // the owner
+	Name              string    // the owner's, where the directory mirror knows it
+	Address           string    // the owner's, where the directory mirror knows it
 	Status            UnitStatus
 	Sources           ProtectionSources
 	Problem           *Problem  // the last failure that still stands, or nil

@@ -28,7 +28,7 @@ func TestAuditGoesWithTheChange(t *testing.T) {
 			return catalog.WithAudit(t.Context(), a), a
 		}
 		ctx, a := doing("CreatePolicy")
-		p := must[backup.Policy](t)(w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "p", Units: []backup.ObjectID{owner(1)}, By: w.by()}))
+		p := must[backup.Policy](t)(w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "p", Units: []backup.SubjectID{owner(1)}, By: w.by()}))
 		if !a.Written() {
 			t.Error("a policy was made without a trace")
 		}

@@ -47,7 +47,7 @@ func bareInsert(w *world, p backup.PolicyID, from, n int, more ...string) {
 	ok(w.t, err)
 	ok(w.t, w.db.Tx(ctx, func(tx *database.Tx) error {
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by)
+			INSERT INTO unit (id, tenant, policy, subject, status, sources, offboard_requested, created, created_by, modified, modified_by)
 			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, 'unprotected', 1, 0,
 				CAST($4 AS BIGINT) + e.n, CAST($5 AS TEXT), CAST($4 AS BIGINT) + e.n, CAST($5 AS TEXT)
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e`,
@@ -68,7 +68,7 @@ func BenchmarkBulkJob50k(b *testing.B) {
 	const n, batch = 50_000, 10_000
 	var drives []string
 	for i := range n {
-		drives = append(drives, user(i).UserPrincipalName)
+		drives = append(drives, user(i).Address)
 	}
 	for _, enabled := range []bool{false, true} {
 		name := "inactive"
@@ -103,7 +103,7 @@ func BenchmarkBulkJob50k(b *testing.B) {
 
 				b.StartTimer()
 				began = time.Now()
-				j := must[backup.BulkJob](b)(w.CreateBulkJob(b.Context(), contoso, p.ID, catalog.NewBulkJob{Drives: drives, By: w.by()}))
+				j := must[backup.BulkJob](b)(w.CreateBulkJob(b.Context(), contoso, p.ID, catalog.NewBulkJob{Addresses: drives, By: w.by()}))
 				unknown := must[[]string](b)(w.UnresolvedBulk(b.Context(), j))
 				ok(b, w.EnrollBulk(b.Context(), w.claim(jobs.BulkAdd)[string(j.ID)], j))
 				job += time.Since(began)
@@ -202,7 +202,7 @@ func pageWorld(b *testing.B, d database.Dialect, n int) (*world, func(orderBy st
 	settleDown(w)
 	var created, modified int64
 	var id string
-	ok(b, w.db.Read().QueryRowContext(b.Context(), `SELECT created, modified, id FROM unit WHERE directory = $1`, string(owner(n/2))).Scan(&created, &modified, &id))
+	ok(b, w.db.Read().QueryRowContext(b.Context(), `SELECT created, modified, id FROM unit WHERE subject = $1`, string(owner(n/2))).Scan(&created, &modified, &id))
 	return w, func(orderBy string) catalog.UnitQuery {
 		q := catalog.UnitQuery{Policy: p.ID, Page: catalog.Page{Limit: 100, After: fmt.Sprintf(`[%d,%q]`, created, id)}}
 		if orderBy != "" {
@@ -241,7 +241,7 @@ func BenchmarkTwoWeeks(b *testing.B) {
 			ctx := b.Context()
 			db := dbtest.Open(b, d)
 			w := newWorld(b, db, 0)
-			var owners []backup.ObjectID
+			var owners []backup.SubjectID
 			for n := range drives {
 				owners = append(owners, owner(n))
 			}

@@ -41,7 +41,7 @@ func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantI
 			return err
 		}
 		err = tx.QueryRowContext(ctx, `
-			SELECT u.directory, u.workload, coalesce((SELECT s.web_url FROM drive_state s WHERE s.unit = u.id AND s.drive = $3), '')
+			SELECT u.subject, u.workload, coalesce((SELECT s.web_url FROM drive_state s WHERE s.unit = u.id AND s.drive = $3), '')
 			FROM unit u WHERE u.tenant = $1 AND u.id = $2`,
 			string(tenant), string(b.Point.Unit), string(b.Point.Drive)).Scan(&b.Owner, &b.Workload, &b.WebURL)
 		if err != nil {

@@ -218,7 +218,7 @@ func TestProtectedUnitsAreCountedUpToALimit(t *testing.T) {
 			if n := must[int](t)(w.ProtectedUnits(t.Context(), contoso, 10)); n != i {
 				t.Errorf("%d units are protected, want %d", n, i)
 			}
-			w.protect(backup.ObjectID(fmt.Sprintf("20000000-0000-4000-8000-%012d", i)))
+			w.protect(backup.SubjectID(fmt.Sprintf("20000000-0000-4000-8000-%012d", i)))
 		}
 		w.policy("not in force", "20000000-0000-4000-8000-000000000009")
 		if n := must[int](t)(w.ProtectedUnits(t.Context(), contoso, 2)); n != 2 {

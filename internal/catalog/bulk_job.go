@@ -15,16 +15,16 @@ import (
 // NewBulkJob is a bulk addition job to be made.
 type NewBulkJob struct {
 	DisplayName string
-	Drives      []string // e-mail addresses, as they were sent
-	ObjectIDs   []string // directory object ids, as they were sent
+	Addresses   []string // as they were sent
+	IDs         []string // as they were sent
 	By          backup.Stamp
 }
 
-const bulkColumns = `b.id, b.tenant, b.policy, b.display_name, b.status,
+const bulkColumns = `b.id, b.tenant, (SELECT p.workload FROM policy p WHERE p.id = b.policy), b.policy, b.display_name, b.status,
 	CASE WHEN b.status <> 'active' THEN b.problem END, b.created, b.created_by, b.modified, b.modified_by`
 
 func bulkFields(b *backup.BulkJob) []any {
-	return []any{&b.ID, &b.Tenant, &b.Policy, &b.DisplayName, &b.Status, fromJSON{&b.Problem},
+	return []any{&b.ID, &b.Tenant, &b.Workload, &b.Policy, &b.DisplayName, &b.Status, fromJSON{&b.Problem},
 		micros{&b.Created.At}, fromJSON{&b.Created.By}, micros{&b.Modified.At}, fromJSON{&b.Modified.By}}
 }
 
@@ -41,16 +41,18 @@ func (c *Catalog) CreateBulkJob(ctx context.Context, tenant backup.TenantID, pol
 	n.By = asStored(n.By)
 	b := backup.BulkJob{
 		ID: backup.NewID[backup.BulkJobID](), Tenant: tenant, Policy: policy, DisplayName: n.DisplayName,
-		Status: backup.BulkJobActive, Drives: n.Drives, ObjectIDs: n.ObjectIDs, Created: n.By, Modified: n.By,
+		Status: backup.BulkJobActive, Addresses: n.Addresses, IDs: n.IDs, Created: n.By, Modified: n.By,
 	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		if _, err := readPolicy(ctx, tx, tenant, policy); err != nil {
+		p, err := readPolicy(ctx, tx, tenant, policy)
+		if err != nil {
 			return err
 		}
+		b.Workload = p.Workload
 		if err := c.queue.Enqueue(ctx, tx, jobs.Spec{Kind: jobs.BulkAdd, Key: string(b.ID), Tenant: tenant}); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `
+		_, err = tx.ExecContext(ctx, `
 			INSERT INTO bulk_job (id, tenant, policy, display_name, status, done, created, created_by, modified, modified_by)
 			VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9)`,
 			string(b.ID), string(tenant), string(policy), b.DisplayName, string(b.Status),
@@ -58,8 +60,8 @@ func (c *Catalog) CreateBulkJob(ctx context.Context, tenant backup.TenantID, pol
 		if err != nil {
 			return fmt.Errorf("insert bulk job: %w", err)
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO bulk_list (job, drives, object_ids) VALUES ($1, $2, $3)`,
-			string(b.ID), jsonList(b.Drives), jsonList(b.ObjectIDs))
+		_, err = tx.ExecContext(ctx, `INSERT INTO bulk_list (job, addresses, ids) VALUES ($1, $2, $3)`,
+			string(b.ID), jsonList(b.Addresses), jsonList(b.IDs))
 		if err != nil {
 			return fmt.Errorf("insert bulk job's lists: %w", err)
 		}
@@ -82,9 +84,9 @@ func (c *Catalog) BulkJob(ctx context.Context, tenant backup.TenantID, policy ba
 	}
 	var b backup.BulkJob
 	err := c.db.Read().QueryRowContext(ctx, `
-		SELECT `+bulkColumns+`, l.drives, l.object_ids FROM bulk_job b JOIN bulk_list l ON l.job = b.id
+		SELECT `+bulkColumns+`, l.addresses, l.ids FROM bulk_job b JOIN bulk_list l ON l.job = b.id
 		WHERE b.tenant = $1 AND b.id = $2`,
-		string(tenant), string(id)).Scan(append(bulkFields(&b), fromJSON{&b.Drives}, fromJSON{&b.ObjectIDs})...)
+		string(tenant), string(id)).Scan(append(bulkFields(&b), fromJSON{&b.Addresses}, fromJSON{&b.IDs})...)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && policy != "" && b.Policy != policy {
 		return backup.BulkJob{}, backup.Fail(backup.ItemNotFound, "There is no such bulk addition job.").On("id")
 	}
@@ -121,32 +123,25 @@ func (c *Catalog) BulkJobForWork(ctx context.Context, tenant backup.TenantID, id
 // An entry is one of a bulk job's, addresses first, then ids.
 type entry struct {
 	sent    string
-	key     string // what the mirror knows it by; "" if it cannot be that of an owner
+	key     string // what the mirror knows it by; "" if it cannot be that of a subject
 	address bool
 }
 
 func entriesOf(b backup.BulkJob) []entry {
-	entries := make([]entry, 0, len(b.Drives)+len(b.ObjectIDs))
-	for _, sent := range b.Drives {
+	entries := make([]entry, 0, len(b.Addresses)+len(b.IDs))
+	for _, sent := range b.Addresses {
 		e := entry{sent: sent, address: true}
-		if key := fold(sent); isAddress(key) {
-			e.key = key
+		e.key, _ = b.Workload.ParseAddress(sent)
+		entries = append(entries, e)
+	}
+	for _, sent := range b.IDs {
+		e := entry{sent: sent}
+		if id, ok := b.Workload.ParseSubject(strings.TrimSpace(sent)); ok {
+			e.key = string(id)
 		}
 		entries = append(entries, e)
 	}
-	for _, sent := range b.ObjectIDs {
-		e := entry{sent: sent}
-		e.key, _ = backup.ParseGUID(strings.TrimSpace(sent))
-		entries = append(entries, e)
-	}
 	return entries
-}
-
-// isAddress reports whether a directory may hold key as an address. It is
-// generous: the directory decides.
-func isAddress(key string) bool {
-	name, domain, ok := strings.Cut(key, "@")
-	return ok && name != "" && domain != "" && !strings.ContainsAny(key, " \t\r\n\x00")
 }
 
 // keyLists returns entries as two lists, one of addresses and one of ids. An
@@ -173,21 +168,21 @@ func keyLists(entries []entry) (addresses, ids []string) {
 // to sign in with goes before the address for mail, should they be two users'.
 const (
 	ownerOfAddress = `coalesce(
-		(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.upn_key = e.value ORDER BY a.id LIMIT 1),
-		(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.mail_key <> '' AND a.mail_key = e.value ORDER BY a.id LIMIT 1))`
-	ownerOfID = `(SELECT a.id FROM directory_user a WHERE a.tenant = $1 AND a.id = e.value)`
+		(SELECT a.id FROM subject a WHERE a.tenant = $1 AND a.address_key = e.value ORDER BY a.id LIMIT 1),
+		(SELECT a.id FROM subject a WHERE a.tenant = $1 AND a.mail_key <> '' AND a.mail_key = e.value ORDER BY a.id LIMIT 1))`
+	ownerOfID = `(SELECT a.id FROM subject a WHERE a.tenant = $1 AND a.id = e.value)`
 )
 
 // resolved is what the mirror and the policies say about one entry.
 type resolved struct {
 	n     int // the entry
-	owner backup.ObjectID
+	owner backup.SubjectID
 	unit  *backup.Unit // the owner's, or nil
 }
 
-// resolve asks the mirror for the owners of entries, and for the units that
-// these have. Entries it does not know are left out.
-func resolve(ctx context.Context, tx *database.Tx, tenant backup.TenantID, entries []entry) ([]resolved, error) {
+// resolve asks the mirror for the owners of entries, and for the units of a
+// workload that these have. Entries it does not know are left out.
+func resolve(ctx context.Context, tx *database.Tx, tenant backup.TenantID, workload backup.Workload, entries []entry) ([]resolved, error) {
 	var all []resolved
 	ask := func(owner string, keys []string) error {
 		if keys == nil {
@@ -196,8 +191,8 @@ func resolve(ctx context.Context, tx *database.Tx, tenant backup.TenantID, entri
 		rows, err := tx.QueryContext(ctx, `
 			WITH r AS MATERIALIZED (SELECT e.n, `+owner+` AS owner FROM `+tx.Dialect().JSONEach("$2")+` AS e WHERE e.value <> '')
 			SELECT r.n, r.owner, u.id, u.policy, u.status, u.sources
-			FROM r LEFT JOIN unit u ON u.tenant = $1 AND u.directory = r.owner AND u.status <> 'offboarded'
-			WHERE r.owner IS NOT NULL ORDER BY r.n`, string(tenant), jsonList(keys))
+			FROM r LEFT JOIN unit u ON u.tenant = $1 AND u.workload = $3 AND u.subject = r.owner AND u.status <> 'offboarded'
+			WHERE r.owner IS NOT NULL ORDER BY r.n`, string(tenant), jsonList(keys), string(workload))
 		found, err := collect(rows, err, func(s scanner) (r resolved, err error) {
 			var id, policy, status sql.NullString
 			var sources sql.NullInt64
@@ -206,7 +201,7 @@ func resolve(ctx context.Context, tx *database.Tx, tenant backup.TenantID, entri
 			}
 			if id.Valid {
 				r.unit = &backup.Unit{
-					ID: backup.UnitID(id.String), Tenant: tenant, Policy: backup.PolicyID(policy.String), Directory: r.owner,
+					ID: backup.UnitID(id.String), Tenant: tenant, Workload: workload, Policy: backup.PolicyID(policy.String), Subject: r.owner,
 					Status: backup.UnitStatus(status.String), Sources: backup.ProtectionSources(sources.Int64),
 				}
 			}
@@ -299,13 +294,13 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 	}
 
 	chunk := entries[done:min(done+c.batch, len(entries))]
-	found, err := resolve(ctx, tx, b.Tenant, chunk)
+	found, err := resolve(ctx, tx, b.Tenant, p.Workload, chunk)
 	if err != nil {
 		return false, fmt.Errorf("resolve entries: %w", err)
 	}
 	m := &membership{
 		policy: &p, by: asStored(backup.Stamp{By: b.Created.By, At: c.now()}),
-		byOwner: make(map[backup.ObjectID]*backup.Unit, len(chunk)),
+		byOwner: make(map[backup.SubjectID]*backup.Unit, len(chunk)),
 		byID:    make(map[backup.UnitID]*backup.Unit, len(chunk)),
 	}
 	details := make([]*backup.Detail, len(chunk))

@@ -15,15 +15,15 @@ import (
 )
 
 // user is the directory's entry of an owner.
-func user(n int) backup.User {
-	return backup.User{ID: owner(n), DisplayName: fmt.Sprint("User ", n),
-		UserPrincipalName: fmt.Sprintf("User%d@Contoso.com", n), Mail: fmt.Sprintf("mail%d@contoso.com", n)}
+func user(n int) backup.Subject {
+	return backup.Subject{ID: owner(n), DisplayName: fmt.Sprint("User ", n),
+		Address: fmt.Sprintf("User%d@Contoso.com", n), Mail: fmt.Sprintf("mail%d@contoso.com", n)}
 }
 
 // people puts users from to and on into the mirror.
 func (w *world) people(from, to int) {
 	w.t.Helper()
-	var users []backup.User
+	var users []backup.Subject
 	for n := from; n <= to; n++ {
 		users = append(users, user(n))
 	}
@@ -33,7 +33,7 @@ func (w *world) people(from, to int) {
 // bulk makes a bulk job and its work, and does it.
 func (w *world) bulk(p backup.PolicyID, drives, ids []string) backup.BulkJob {
 	w.t.Helper()
-	b := must[backup.BulkJob](w.t)(w.CreateBulkJob(w.t.Context(), contoso, p, catalog.NewBulkJob{DisplayName: "j", Drives: drives, ObjectIDs: ids, By: w.by()}))
+	b := must[backup.BulkJob](w.t)(w.CreateBulkJob(w.t.Context(), contoso, p, catalog.NewBulkJob{DisplayName: "j", Addresses: drives, IDs: ids, By: w.by()}))
 	ok(w.t, w.EnrollBulk(w.t.Context(), w.claim(jobs.BulkAdd)[string(b.ID)], b))
 	return must[backup.BulkJob](w.t)(w.BulkJob(w.t.Context(), contoso, p, b.ID))
 }
@@ -51,7 +51,7 @@ func TestBulkJob(t *testing.T) {
 
 		drives := []string{"USER1@contoso.COM", "nobody@contoso.com", "user1@contoso.com", "Mail2@contoso.com", "no address", "user8@contoso.com", "user9@contoso.com", "", "x@\x00"}
 		ids := []string{strings.ToUpper(string(owner(1))), string(owner(3)), string(owner(99)), "not-an-id", string(owner(7)), string(owner(8)), ""}
-		created := must[backup.BulkJob](t)(w.CreateBulkJob(ctx, contoso, p.ID, catalog.NewBulkJob{DisplayName: "drives-I", Drives: drives, ObjectIDs: ids, By: w.by()}))
+		created := must[backup.BulkJob](t)(w.CreateBulkJob(ctx, contoso, p.ID, catalog.NewBulkJob{DisplayName: "drives-I", Addresses: drives, IDs: ids, By: w.by()}))
 		if diff := cmp.Diff(created, must[backup.BulkJob](t)(w.BulkJobForWork(ctx, contoso, created.ID))); diff != "" {
 			t.Errorf("bulk job (-created +read):\n%s", diff)
 		}
@@ -66,7 +66,7 @@ func TestBulkJob(t *testing.T) {
 		ok(t, w.EnrollBulk(ctx, j, created)) // again, as after a crash before the job was done
 
 		got := must[backup.BulkJob](t)(w.BulkJob(ctx, contoso, p.ID, created.ID))
-		if got.Status != backup.BulkJobCompletedWithErrors || !cmp.Equal(got.Drives, drives) || !cmp.Equal(got.ObjectIDs, ids) {
+		if got.Status != backup.BulkJobCompletedWithErrors || !cmp.Equal(got.Addresses, drives) || !cmp.Equal(got.IDs, ids) {
 			t.Errorf("bulk job = %+v", got)
 		}
 		if got.Problem == nil || got.Problem.Code != backup.ProtectionResourcesNotFound || got.Problem.Message == "" {
@@ -100,7 +100,7 @@ func TestBulkJob(t *testing.T) {
 			t.Errorf("a detached owner got unit %q, want its own, %s", u.ID, detached)
 		}
 		u := units[owner(2)]
-		if u.Status != backup.UnitUnprotected || u.Sources != backup.SourceManual || u.DisplayName != "User 2" || u.Email != "mail2@contoso.com" {
+		if u.Status != backup.UnitUnprotected || u.Sources != backup.SourceManual || u.Name != "User 2" || u.Address != "mail2@contoso.com" {
 			t.Errorf("unit = %+v", u)
 		}
 
@@ -113,7 +113,7 @@ func TestBulkJob(t *testing.T) {
 		}
 		units = w.units(p.ID)
 		work := w.claim(jobs.Backup)
-		for _, o := range []backup.ObjectID{owner(10), owner(11)} {
+		for _, o := range []backup.SubjectID{owner(10), owner(11)} {
 			if u := units[o]; u.Status != backup.UnitProtectRequested || work[string(u.ID)] == nil {
 				t.Errorf("owner %s = %s, job %v", o, u.Status, work[string(u.ID)])
 			}
@@ -124,14 +124,14 @@ func TestBulkJob(t *testing.T) {
 
 		// Listings leave the lists out; a job of another policy is unknown.
 		l := must[catalog.List[backup.BulkJob]](t)(w.BulkJobs(ctx, contoso, p.ID, catalog.Page{Limit: 1}))
-		if len(l.Items) != 1 || l.Items[0].ID != created.ID || l.Items[0].Drives != nil || l.Items[0].Problem == nil || l.Next == "" {
+		if len(l.Items) != 1 || l.Items[0].ID != created.ID || l.Items[0].Addresses != nil || l.Items[0].Problem == nil || l.Next == "" {
 			t.Errorf("bulk jobs = %+v", l)
 		}
 		_, err = w.BulkJob(ctx, contoso, other.ID, created.ID)
 		fails(t, "bulk job of another policy", err, backup.ItemNotFound)
 
 		// They go with their policy, also while at work.
-		b := must[backup.BulkJob](t)(w.CreateBulkJob(ctx, contoso, p.ID, catalog.NewBulkJob{Drives: []string{"user12@contoso.com"}, By: w.by()}))
+		b := must[backup.BulkJob](t)(w.CreateBulkJob(ctx, contoso, p.ID, catalog.NewBulkJob{Addresses: []string{"user12@contoso.com"}, By: w.by()}))
 		j = w.claim(jobs.BulkAdd)[string(b.ID)]
 		w.free()
 		w.backUp()
@@ -159,7 +159,7 @@ func TestBulkJobResumes(t *testing.T) {
 		for i := range n {
 			drives = append(drives, fmt.Sprintf("user%d@contoso.com", i+1))
 		}
-		b := must[backup.BulkJob](t)(w.CreateBulkJob(ctx, contoso, p.ID, catalog.NewBulkJob{Drives: drives, ObjectIDs: []string{string(owner(1))}, By: w.by()}))
+		b := must[backup.BulkJob](t)(w.CreateBulkJob(ctx, contoso, p.ID, catalog.NewBulkJob{Addresses: drives, IDs: []string{string(owner(1))}, By: w.by()}))
 		for _, want := range []int{batch, 2 * batch} {
 			j := w.claim(jobs.BulkAdd)[string(b.ID)]
 			dying, kill := context.WithCancel(ctx)

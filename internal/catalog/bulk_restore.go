@@ -11,11 +11,11 @@ import (
 	"holdfast/internal/jobs"
 )
 
-const bulkRestoreColumns = `b.id, b.tenant, b.session, b.display_name, b.destination, b.from_at, b.to_at, b.tags, b.oldest, b.status, b.problem,
+const bulkRestoreColumns = `b.id, b.tenant, (SELECT s.workload FROM restore_session s WHERE s.id = b.session), b.session, b.display_name, b.destination, b.from_at, b.to_at, b.tags, b.oldest, b.status, b.problem,
 	b.created, b.created_by, b.modified, b.modified_by`
 
 func bulkRestoreFields(b *backup.BulkRequest) []any {
-	return []any{&b.ID, &b.Tenant, &b.Session, &b.DisplayName, &b.Destination, micros{&b.From}, micros{&b.To}, &b.Tags, &b.Oldest, &b.Status,
+	return []any{&b.ID, &b.Tenant, &b.Workload, &b.Session, &b.DisplayName, &b.Destination, micros{&b.From}, micros{&b.To}, &b.Tags, &b.Oldest, &b.Status,
 		fromJSON{&b.Problem}, micros{&b.Created.At}, fromJSON{&b.Created.By}, micros{&b.Modified.At}, fromJSON{&b.Modified.By}}
 }
 
@@ -38,6 +38,7 @@ func (c *Catalog) CreateBulkRestore(ctx context.Context, tenant backup.TenantID,
 		if err != nil {
 			return err
 		}
+		n.Workload = s.Workload
 		if err := s.TakeBulk(); err != nil {
 			return err
 		}
@@ -53,8 +54,8 @@ func (c *Catalog) CreateBulkRestore(ctx context.Context, tenant backup.TenantID,
 		if err != nil {
 			return fmt.Errorf("insert request: %w", err)
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO bulk_restore_list (request, drives, object_ids) VALUES ($1, $2, $3)`,
-			string(n.ID), jsonList(n.Drives), jsonList(n.ObjectIDs))
+		_, err = tx.ExecContext(ctx, `INSERT INTO bulk_restore_list (request, addresses, ids) VALUES ($1, $2, $3)`,
+			string(n.ID), jsonList(n.Addresses), jsonList(n.IDs))
 		if err != nil {
 			return fmt.Errorf("insert request's lists: %w", err)
 		}
@@ -136,9 +137,9 @@ func (c *Catalog) DeleteBulkRestore(ctx context.Context, tenant backup.TenantID,
 func (c *Catalog) BulkRestoreForWork(ctx context.Context, tenant backup.TenantID, id backup.BulkRequestID) (backup.BulkRequest, error) {
 	var b backup.BulkRequest
 	err := c.db.Read().QueryRowContext(ctx, `
-		SELECT `+bulkRestoreColumns+`, l.drives, l.object_ids FROM bulk_restore b JOIN bulk_restore_list l ON l.request = b.id
+		SELECT `+bulkRestoreColumns+`, l.addresses, l.ids FROM bulk_restore b JOIN bulk_restore_list l ON l.request = b.id
 		WHERE b.tenant = $1 AND b.id = $2`,
-		string(tenant), string(id)).Scan(append(bulkRestoreFields(&b), fromJSON{&b.Drives}, fromJSON{&b.ObjectIDs})...)
+		string(tenant), string(id)).Scan(append(bulkRestoreFields(&b), fromJSON{&b.Addresses}, fromJSON{&b.IDs})...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return b, bulkRestoreNotFound()
 	}
@@ -209,7 +210,7 @@ func (c *Catalog) ResolveBulkRestore(ctx context.Context, j *jobs.Job, b backup.
 // asJob is a request's lists as those of a bulk addition job, by which owners
 // are named in the same way.
 func asJob(b backup.BulkRequest) backup.BulkJob {
-	return backup.BulkJob{Tenant: b.Tenant, Drives: b.Drives, ObjectIDs: b.ObjectIDs}
+	return backup.BulkJob{Tenant: b.Tenant, Workload: b.Workload, Addresses: b.Addresses, IDs: b.IDs}
 }
 
 // UnresolvedBulkRestore is UnresolvedBulk for a bulk restore request.
@@ -263,8 +264,8 @@ func (c *Catalog) pointsOf(ctx context.Context, tx *database.Tx, b backup.BulkRe
 		rows, err := tx.QueryContext(ctx, `
 			WITH o AS MATERIALIZED (SELECT e.n, `+owner+` AS owner FROM `+tx.Dialect().JSONEach("$2")+` AS e WHERE e.value <> '')
 			SELECT o.n, u.id FROM o CROSS JOIN unit u
-			WHERE u.tenant = $1 AND u.directory = o.owner AND u.status <> 'offboarded' ORDER BY o.n`,
-			string(b.Tenant), jsonList(keys))
+			WHERE u.tenant = $1 AND u.workload = $3 AND u.subject = o.owner AND u.status <> 'offboarded' ORDER BY o.n`,
+			string(b.Tenant), jsonList(keys), string(b.Workload))
 		more, err := collect(rows, err, func(r scanner) (f found, err error) { return f, r.Scan(&f.n, &f.unit) })
 		all = append(all, more...)
 		return err

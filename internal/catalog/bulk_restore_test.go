@@ -54,7 +54,7 @@ func TestBulkRestorePicksPoints(t *testing.T) {
 		}{
 			{0, 0, false, "-0"}, {0, 0, true, "-3"}, {2, 1, false, "-1"}, {2, 1, true, "-2"}, {0, 2, false, "-2"}, {9, 5, false, ""},
 		} {
-			b := backup.BulkRequest{Oldest: row.oldest, ObjectIDs: []string{string(owner(1)), string(owner(3)), string(owner(1)), string(owner(99))}}
+			b := backup.BulkRequest{Oldest: row.oldest, IDs: []string{string(owner(1)), string(owner(3)), string(owner(1)), string(owner(99))}}
 			if row.from > 0 {
 				b.From = now.Add(-time.Duration(row.from) * time.Hour)
 			}
@@ -101,7 +101,7 @@ func BenchmarkBulkRestore10k(b *testing.B) {
 		for i := range backup.MaxBulkRestoreEntries {
 			ids = append(ids, string(owner(i)))
 		}
-		request, j := w.bulkRestore(backup.BulkRequest{ObjectIDs: ids})
+		request, j := w.bulkRestore(backup.BulkRequest{IDs: ids})
 		began := time.Now()
 		ok(b, w.ResolveBulkRestore(b.Context(), j, request))
 		took := time.Since(began)

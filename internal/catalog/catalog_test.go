@@ -93,19 +93,19 @@ func fails(t testing.TB, what string, err, want error) {
 	}
 }
 
-func owner(n int) backup.ObjectID {
-	return backup.ObjectID(fmt.Sprintf("aaaaaaaa-0000-4000-8000-%012d", n))
+func owner(n int) backup.SubjectID {
+	return backup.SubjectID(fmt.Sprintf("aaaaaaaa-0000-4000-8000-%012d", n))
 }
 
 // policy makes a policy with units for owners from and on.
-func (w *world) policy(name string, owners ...backup.ObjectID) backup.Policy {
+func (w *world) policy(name string, owners ...backup.SubjectID) backup.Policy {
 	w.t.Helper()
 	return must[backup.Policy](w.t)(w.CreatePolicy(w.t.Context(), contoso, catalog.NewPolicy{
 		Workload: backup.OneDrive, DisplayName: name, Units: owners, By: w.by()}))
 }
 
 // add brings owners into a policy and returns their units.
-func (w *world) add(p backup.PolicyID, owners ...backup.ObjectID) []catalog.UnitResult {
+func (w *world) add(p backup.PolicyID, owners ...backup.SubjectID) []catalog.UnitResult {
 	w.t.Helper()
 	var changes []catalog.UnitChange
 	for _, o := range owners {
@@ -117,15 +117,15 @@ func (w *world) add(p backup.PolicyID, owners ...backup.ObjectID) []catalog.Unit
 }
 
 // units returns a policy's units by owner; "" for all of the tenant.
-func (w *world) units(p backup.PolicyID) map[backup.ObjectID]backup.Unit {
+func (w *world) units(p backup.PolicyID) map[backup.SubjectID]backup.Unit {
 	w.t.Helper()
 	l := must[catalog.List[backup.Unit]](w.t)(w.Units(w.t.Context(), contoso, catalog.UnitQuery{Policy: p, Page: catalog.Page{Limit: 100_000}}))
-	byOwner := map[backup.ObjectID]backup.Unit{}
+	byOwner := map[backup.SubjectID]backup.Unit{}
 	for _, u := range l.Items {
-		if _, twice := byOwner[u.Directory]; twice {
-			w.t.Errorf("owner %s has two units", u.Directory)
+		if _, twice := byOwner[u.Subject]; twice {
+			w.t.Errorf("owner %s has two units", u.Subject)
 		}
-		byOwner[u.Directory] = u
+		byOwner[u.Subject] = u
 	}
 	return byOwner
 }

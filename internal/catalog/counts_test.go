@@ -103,7 +103,7 @@ func TestRangesAreInTheirOwnOrder(t *testing.T) {
 		for {
 			l := must[catalog.List[backup.Unit]](t)(w.Units(t.Context(), contoso, catalog.UnitQuery{Page: page}))
 			for _, u := range l.Items {
-				got = append(got, u.DisplayName)
+				got = append(got, u.Name)
 			}
 			if page.After = l.Next; l.Next == "" {
 				break

@@ -13,9 +13,6 @@ import (
 	"holdfast/internal/database"
 )
 
-// fold returns an address in the form in which addresses are compared.
-func fold(address string) string { return strings.ToLower(strings.TrimSpace(address)) }
-
 // DirectoryCursor returns where the next read of the source's directory goes
 // on, and when the last one ended: "" and the zero time before the first.
 func (c *Catalog) DirectoryCursor(ctx context.Context, tenant backup.TenantID) (cursor string, at time.Time, err error) {
@@ -32,9 +29,9 @@ func (c *Catalog) DirectoryCursor(ctx context.Context, tenant backup.TenantID) (
 
 // A DirectoryChange is what was learned of a tenant's directory.
 type DirectoryChange struct {
-	Users   []backup.User     // as they are now, new or known
-	Removed []backup.ObjectID // gone
-	Cursor  string            // where the next read of the source goes on; "" leaves that as it is
+	Users   []backup.Subject   // as they are now, new or known
+	Removed []backup.SubjectID // gone
+	Cursor  string             // where the next read of the source goes on; "" leaves that as it is
 
 	// Since, if it is not zero, says that this ends a full enumeration which
 	// began at that time: users that were not written since then are gone.
@@ -47,10 +44,10 @@ type DirectoryChange struct {
 func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch DirectoryChange) error {
 	seen := database.Micros(c.now())
 	users := slices.Clone(ch.Users)
-	slices.SortStableFunc(users, func(a, b backup.User) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	slices.SortStableFunc(users, func(a, b backup.Subject) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	// A user may come twice; the last counts.
 	slices.Reverse(users)
-	users = slices.CompactFunc(users, func(a, b backup.User) bool { return a.ID == b.ID })
+	users = slices.CompactFunc(users, func(a, b backup.Subject) bool { return a.ID == b.ID })
 	for chunk := range slices.Chunk(users, c.batch) {
 		err := c.db.Tx(ctx, func(tx *database.Tx) error { return putUsers(ctx, tx, tenant, chunk, seen) })
 		if err != nil {
@@ -64,18 +61,18 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 				return err
 			}
 			_, err := tx.ExecContext(ctx, `
-				DELETE FROM directory_user WHERE tenant = $1 AND id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$2")+` AS e)`,
+				DELETE FROM subject WHERE tenant = $1 AND id IN (SELECT e.value FROM `+tx.Dialect().JSONEach("$2")+` AS e)`,
 				string(tenant), jsonList(ch.Removed))
 			if err != nil {
 				return fmt.Errorf("remove users: %w", err)
 			}
 		}
 		if !ch.Since.IsZero() {
-			gone := `SELECT d.id FROM directory_user d WHERE d.tenant = $1 AND d.seen < $2`
+			gone := `SELECT d.id FROM subject d WHERE d.tenant = $1 AND d.seen < $2`
 			if err := nameUnits(ctx, tx, gone, noKeys, string(tenant), database.Micros(ch.Since)); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, `DELETE FROM directory_user WHERE tenant = $1 AND seen < $2`,
+			_, err := tx.ExecContext(ctx, `DELETE FROM subject WHERE tenant = $1 AND seen < $2`,
 				string(tenant), database.Micros(ch.Since))
 			if err != nil {
 				return fmt.Errorf("remove users: %w", err)
@@ -94,23 +91,23 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 	return nil
 }
 
-func putUsers(ctx context.Context, tx *database.Tx, tenant backup.TenantID, users []backup.User, seen int64) error {
+func putUsers(ctx context.Context, tx *database.Tx, tenant backup.TenantID, users []backup.Subject, seen int64) error {
 	rows := make([][7]string, len(users))
 	for i, u := range users {
-		rows[i] = [7]string{string(u.ID), u.UserPrincipalName, u.Mail, u.DisplayName, fold(u.UserPrincipalName), fold(u.Mail), strings.ToLower(u.DisplayName)}
+		rows[i] = [7]string{string(u.ID), u.Address, u.Mail, u.DisplayName, backup.FoldAddress(u.Address), backup.FoldAddress(u.Mail), strings.ToLower(u.DisplayName)}
 	}
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO directory_user (tenant, id, upn, mail, display_name, upn_key, mail_key, name_key, seen)
+		INSERT INTO subject (tenant, id, address, mail, display_name, address_key, mail_key, name_key, seen)
 		SELECT CAST($2 AS TEXT), e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, CAST($3 AS BIGINT)
 		FROM `+tx.Dialect().JSONRows("$1")+` AS e WHERE true
-		ON CONFLICT (tenant, id) DO UPDATE SET upn = excluded.upn, mail = excluded.mail, display_name = excluded.display_name,
-			upn_key = excluded.upn_key, mail_key = excluded.mail_key, name_key = excluded.name_key, seen = excluded.seen`,
+		ON CONFLICT (tenant, id) DO UPDATE SET address = excluded.address, mail = excluded.mail, display_name = excluded.display_name,
+			address_key = excluded.address_key, mail_key = excluded.mail_key, name_key = excluded.name_key, seen = excluded.seen`,
 		jsonList(rows), string(tenant), seen)
 	if err != nil {
 		return fmt.Errorf("write users: %w", err)
 	}
 	return nameUnits(ctx, tx, `SELECT e.value->>0 FROM `+tx.Dialect().JSONRows("$2")+` AS e`,
-		ownerKeys("unit.tenant", "unit.directory"), string(tenant), jsonList(rows))
+		ownerKeys("unit.tenant", "unit.subject"), string(tenant), jsonList(rows))
 }
 
 // noKeys are the keys of a unit whose owner the directory does not know, and
@@ -119,17 +116,17 @@ var noKeys = [2]string{`''`, `''`}
 
 func ownerKeys(tenant, owner string) [2]string {
 	key := func(expr string) string {
-		return `coalesce((SELECT ` + expr + ` FROM directory_user d WHERE d.tenant = ` + tenant + ` AND d.id = ` + owner + `), '')`
+		return `coalesce((SELECT ` + expr + ` FROM subject d WHERE d.tenant = ` + tenant + ` AND d.id = ` + owner + `), '')`
 	}
-	return [2]string{key(`d.name_key`), key(`coalesce(nullif(d.mail_key, ''), d.upn_key)`)}
+	return [2]string{key(`d.name_key`), key(`coalesce(nullif(d.mail_key, ''), d.address_key)`)}
 }
 
 // nameUnits gives the units of owners the name and the address that they have
 // now: owners is a query of the tenant $1, keys are expressions.
 func nameUnits(ctx context.Context, tx *database.Tx, owners string, keys [2]string, args ...any) error {
 	_, err := tx.ExecContext(ctx, `
-		UPDATE unit`+tx.Dialect().IndexedBy("unit_directory")+` SET name_key = `+keys[0]+`, email_key = `+keys[1]+`
-		WHERE tenant = $1 AND directory IN (`+owners+`) AND (name_key <> `+keys[0]+` OR email_key <> `+keys[1]+`)`, args...)
+		UPDATE unit`+tx.Dialect().IndexedBy("unit_subject")+` SET name_key = `+keys[0]+`, address_key = `+keys[1]+`
+		WHERE tenant = $1 AND subject IN (`+owners+`) AND (name_key <> `+keys[0]+` OR address_key <> `+keys[1]+`)`, args...)
 	if err != nil {
 		return fmt.Errorf("name units: %w", err)
 	}
@@ -137,10 +134,10 @@ func nameUnits(ctx context.Context, tx *database.Tx, owners string, keys [2]stri
 }
 
 // DirectoryUser returns a user as the mirror knows it, and whether it does.
-func (c *Catalog) DirectoryUser(ctx context.Context, tenant backup.TenantID, id backup.ObjectID) (backup.User, bool, error) {
-	var u backup.User
-	err := c.db.Read().QueryRowContext(ctx, `SELECT id, upn, mail, display_name FROM directory_user WHERE tenant = $1 AND id = $2`,
-		string(tenant), string(id)).Scan(&u.ID, &u.UserPrincipalName, &u.Mail, &u.DisplayName)
+func (c *Catalog) DirectoryUser(ctx context.Context, tenant backup.TenantID, id backup.SubjectID) (backup.Subject, bool, error) {
+	var u backup.Subject
+	err := c.db.Read().QueryRowContext(ctx, `SELECT id, address, mail, display_name FROM subject WHERE tenant = $1 AND id = $2`,
+		string(tenant), string(id)).Scan(&u.ID, &u.Address, &u.Mail, &u.DisplayName)
 	if errors.Is(err, sql.ErrNoRows) {
 		return u, false, nil
 	}

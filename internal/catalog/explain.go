@@ -12,15 +12,15 @@ import (
 )
 
 // Explain says why an owner's drive is in a policy, or is not. PolicyNotFound.
-func (c *Catalog) Explain(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, owner backup.ObjectID) (backup.Explanation, error) {
+func (c *Catalog) Explain(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, owner backup.SubjectID) (backup.Explanation, error) {
 	e := backup.Explanation{Policy: policy, Owner: owner}
 	p, err := c.Policy(ctx, tenant, policy)
 	if err != nil {
 		return e, err
 	}
 	u, err := scanUnitWithOwner(c.db.Read().QueryRowContext(ctx,
-		`SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+` WHERE u.tenant = $1 AND u.directory = $2 AND u.status <> 'offboarded'`,
-		string(tenant), string(owner)))
+		`SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+` WHERE u.tenant = $1 AND u.workload = $3 AND u.subject = $2 AND u.status <> 'offboarded'`,
+		string(tenant), string(owner), string(p.Workload)))
 	switch {
 	case err == nil:
 		e.Unit = &u
@@ -60,7 +60,7 @@ type ruleOn struct {
 	missing time.Time // since when the owner was not found in the group; zero if it was
 }
 
-func (c *Catalog) rulesOn(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, owner backup.ObjectID) ([]ruleOn, error) {
+func (c *Catalog) rulesOn(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, owner backup.SubjectID) ([]ruleOn, error) {
 	l, err := c.Rules(ctx, tenant, policy, Page{Limit: 1000})
 	if err != nil {
 		return nil, err

@@ -74,10 +74,10 @@ var (
 		absent(filterID("policyId", "u.policy", backup.InvalidPolicyID)),
 		filterEnum("status", "u.status", "protectRequested", "protected", "unprotectRequested", "unprotected", "removeRequested",
 			"offboardRequested", "offboarded", "cancelOffboardRequested"),
-		filterID("directoryObjectId", "u.directory", ""),
+		filterID("directoryObjectId", "u.subject", ""),
 		{Property: odata.Property{Name: "siteId", Nullable: true, Filters: true}, expr: nowhere}, // drives have none
 		{Property: odata.Property{Name: "error", Type: odata.Enum, Nullable: true, Filters: true}, expr: "u.problem", null: true, column: "u.failing"},
-		filterName("email", "u.email_key", false, true),
+		filterName("email", "u.address_key", false, true),
 		filterName("displayName", "u.name_key", true, true),
 		filterTime("createdDateTime", "u.created", true),
 		filterTime("lastModifiedDateTime", "u.modified", true),

@@ -88,8 +88,8 @@ func unitRow(u backup.Unit) modelRow {
 	if u.Problem != nil {
 		problem = string(u.Problem.Code)
 	}
-	return modelRow{"error": orNil(problem), "id": string(u.ID), "policyId": orNil(string(u.Policy)), "status": string(u.Status), "directoryObjectId": string(u.Directory),
-		"email": orNil(u.Email), "displayName": orNil(u.DisplayName), "createdDateTime": u.Created.At, "lastModifiedDateTime": u.Modified.At,
+	return modelRow{"error": orNil(problem), "id": string(u.ID), "policyId": orNil(string(u.Policy)), "status": string(u.Status), "directoryObjectId": string(u.Subject),
+		"email": orNil(u.Address), "displayName": orNil(u.Name), "createdDateTime": u.Created.At, "lastModifiedDateTime": u.Modified.At,
 		"offboardRequestedDateTime": u.OffboardRequested}
 }
 
@@ -97,12 +97,12 @@ func unitRow(u backup.Unit) modelRow {
 func filterWorld(t testing.TB, db *database.DB) (*world, []backup.Unit) {
 	w := newWorld(t, db, 0)
 	names := []string{"", "Ann", "ann", "ÄNNE", "änne", "it's", "100%", "a_b", "zoë ZOË", "Ω", "x y"}
-	var users []backup.User
+	var users []backup.Subject
 	for i := range 24 {
 		if i%5 == 4 {
 			continue // an owner that the directory does not know
 		}
-		u := backup.User{ID: owner(i), UserPrincipalName: fmt.Sprintf("User%d@contoso.com", i), DisplayName: names[i%len(names)]}
+		u := backup.Subject{ID: owner(i), Address: fmt.Sprintf("User%d@contoso.com", i), DisplayName: names[i%len(names)]}
 		if i%3 == 0 {
 			u.Mail = fmt.Sprintf("Mail%d@Contoso.COM", i)
 		}
@@ -125,7 +125,7 @@ func filterWorld(t testing.TB, db *database.DB) (*world, []backup.Unit) {
 	}
 	// Units keep up with the directory: names change, owners leave and come back.
 	users[0].DisplayName, users[7].DisplayName = "Renamed", ""
-	ok(t, w.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Users: users[:12], Removed: []backup.ObjectID{users[12].ID, users[13].ID}}))
+	ok(t, w.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Users: users[:12], Removed: []backup.SubjectID{users[12].ID, users[13].ID}}))
 	w.pass(time.Second)
 	ok(t, w.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Users: users[:14], Since: w.now}))
 	ok(t, db.Tx(t.Context(), func(tx *database.Tx) error {
@@ -139,7 +139,7 @@ func filterWorld(t testing.TB, db *database.DB) (*world, []backup.Unit) {
 			if i%5 == 2 {
 				problem = `{"code":"x"}`
 			}
-			_, err := tx.ExecContext(t.Context(), `UPDATE unit SET status = $1, modified = $2, offboard_requested = $3, problem = $4 WHERE directory = $5`,
+			_, err := tx.ExecContext(t.Context(), `UPDATE unit SET status = $1, modified = $2, offboard_requested = $3, problem = $4 WHERE subject = $5`,
 				states[i%len(states)], database.Micros(modified), database.Micros(offboard), problem, string(owner(i)))
 			if err != nil {
 				return err

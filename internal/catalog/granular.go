@@ -131,7 +131,7 @@ func (c *Catalog) changeGranular(ctx context.Context, tx *database.Tx, s *backup
 		d.removed = append(d.removed, a.ID)
 		results[i].Artifact = a
 	}
-	var owner backup.ObjectID
+	var owner backup.SubjectID
 	names := map[string]bool{}
 	for _, a := range byKey {
 		owner = a.Owner

@@ -45,9 +45,9 @@ func fill(w *world, units, points int) backup.PolicyID {
 	p := w.policy("p")
 	now := database.Micros(w.clock())
 	tenant := `'` + string(contoso) + `'`
-	many(w.t, w.db, units, `INSERT INTO directory_user (tenant, id, upn, mail, display_name, upn_key, mail_key, name_key, seen)`,
+	many(w.t, w.db, units, `INSERT INTO subject (tenant, id, address, mail, display_name, address_key, mail_key, name_key, seen)`,
 		`SELECT `+tenant+`, `+sqlID("a")+`, 'User' || n.i || '@contoso.com', '', 'Name ' || n.i, 'user' || n.i || '@contoso.com', '', 'name ' || n.i, 1 FROM n`)
-	many(w.t, w.db, units, `INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key, email_key)`,
+	many(w.t, w.db, units, `INSERT INTO unit (id, tenant, policy, subject, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key, address_key)`,
 		fmt.Sprintf(`SELECT `+sqlID("b")+`, `+tenant+`, CASE WHEN n.i = %[1]d THEN '' ELSE '%[2]s' END, `+sqlID("a")+`,
 			CASE WHEN n.i = %[1]d THEN 'offboardRequested' ELSE 'protected' END, CASE WHEN n.i = %[1]d THEN 0 ELSE 1 END, CASE WHEN n.i = %[1]d THEN %[3]d ELSE 0 END,
 			%[3]d + n.i, '{}', %[3]d + n.i / 1000, '{}', CASE WHEN n.i = %[1]d THEN '' ELSE 'name ' || n.i END, 'user' || n.i || '@contoso.com' FROM n`,
@@ -149,7 +149,7 @@ func TestListsReadAnIndex(t *testing.T) {
 	const units = 20_000
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		if db.Dialect() == database.Postgres { // let it stay ignorant
-			for _, table := range []string{"unit", "restore_point", "directory_user"} {
+			for _, table := range []string{"unit", "restore_point", "subject"} {
 				exec(t, db, `ALTER TABLE `+table+` SET (autovacuum_enabled = false)`)
 			}
 		}

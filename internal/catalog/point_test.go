@@ -14,7 +14,7 @@ import (
 )
 
 // protect makes a policy in force with one unit, backed up once.
-func (w *world) protect(o backup.ObjectID) backup.Unit {
+func (w *world) protect(o backup.SubjectID) backup.Unit {
 	w.t.Helper()
 	p := w.policy("p", o)
 	must[backup.Policy](w.t)(w.ActivatePolicy(w.t.Context(), contoso, p.ID, w.by()))
@@ -283,7 +283,7 @@ func TestDirectory(t *testing.T) {
 		begin := w.clock()
 		renamed := user(1)
 		renamed.DisplayName = "Renamed"
-		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.User{user(1), user(2), user(3), renamed}}))
+		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.Subject{user(1), user(2), user(3), renamed}}))
 		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Cursor: "c1", Since: begin}))
 		if cursor, at, err = w.DirectoryCursor(ctx, contoso); cursor != "c1" || !at.Equal(begin) || err != nil {
 			t.Errorf("cursor = %q, %v, %v", cursor, at, err)
@@ -294,9 +294,9 @@ func TestDirectory(t *testing.T) {
 		// Another full enumeration does not meet user 2; user 3 is removed.
 		w.pass(time.Hour)
 		begin = w.clock()
-		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.User{user(1), user(3)}}))
+		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.Subject{user(1), user(3)}}))
 		w.pass(time.Minute)
-		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Removed: []backup.ObjectID{owner(3)}, Since: begin}))
+		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Removed: []backup.SubjectID{owner(3)}, Since: begin}))
 		var there []int
 		for n := range 4 {
 			if _, found, err := w.DirectoryUser(ctx, contoso, owner(n)); err != nil {

@@ -121,7 +121,7 @@ func (c *Catalog) PolicyUnitCounts(ctx context.Context, tenant backup.TenantID, 
 type NewPolicy struct {
 	Workload    backup.Workload
 	DisplayName string
-	Units       []backup.ObjectID // owners
+	Units       []backup.SubjectID // owners
 	By          backup.Stamp
 }
 
@@ -138,7 +138,7 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 		ID: backup.NewID[backup.PolicyID](), Tenant: tenant, Workload: n.Workload, DisplayName: n.DisplayName,
 		Status: backup.PolicyInactive, Created: n.By, Modified: n.By,
 	}
-	seen := map[backup.ObjectID]bool{}
+	seen := map[backup.SubjectID]bool{}
 	for _, owner := range n.Units {
 		if seen[owner] {
 			return p, duplicateUnit(string(owner))
@@ -208,7 +208,7 @@ func (c *Catalog) mayEnforce(ctx context.Context, tx *database.Tx, p *backup.Pol
 
 // A UnitChange is one item of a policy's delta. Exactly one field is set.
 type UnitChange struct {
-	Add    backup.ObjectID // the owner
+	Add    backup.SubjectID // the owner
 	Remove backup.UnitID
 }
 
@@ -279,7 +279,7 @@ func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id b
 // changeUnits applies the items of patch to what it returns; nothing is
 // written yet.
 func changeUnits(ctx context.Context, tx *database.Tx, p *backup.Policy, patch PolicyPatch) ([]UnitResult, *membership, error) {
-	var owners []backup.ObjectID
+	var owners []backup.SubjectID
 	var ids []backup.UnitID
 	for _, ch := range patch.Units {
 		if ch.Add != "" {

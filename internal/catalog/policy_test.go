@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/database"
 	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
+	"holdfast/internal/odata"
 )
 
 func TestCreatePolicy(t *testing.T) {
@@ -31,19 +32,19 @@ func TestCreatePolicy(t *testing.T) {
 		if len(units) != 2 {
 			t.Fatalf("units = %v, want 2", units)
 		}
-		want := backup.Unit{Tenant: contoso, Workload: backup.OneDrive, Policy: p.ID, Directory: owner(1), Status: backup.UnitUnprotected, Sources: backup.SourceManual,
+		want := backup.Unit{Tenant: contoso, Workload: backup.OneDrive, Policy: p.ID, Subject: owner(1), Status: backup.UnitUnprotected, Sources: backup.SourceManual,
 			ID: units[owner(1)].ID, Created: w.by(), Modified: w.by()}
 		if diff := cmp.Diff(want, units[owner(1)]); diff != "" {
 			t.Errorf("unit (-want +got):\n%s", diff)
 		}
 
 		// All or nothing.
-		_, err := w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "b", Units: []backup.ObjectID{owner(3), owner(2)}, By: w.by()})
+		_, err := w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "b", Units: []backup.SubjectID{owner(3), owner(2)}, By: w.by()})
 		fails(t, "create with an owner of another policy", err, backup.ProtectionUnitAlreadyExists)
 		if e, _ := errors.AsType[*backup.Error](err); e == nil || e.Target != string(owner(2)) {
 			t.Errorf("target = %+v, want the owner", e)
 		}
-		_, err = w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "b", Units: []backup.ObjectID{owner(3), owner(3)}, By: w.by()})
+		_, err = w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "b", Units: []backup.SubjectID{owner(3), owner(3)}, By: w.by()})
 		fails(t, "create with an owner twice", err, backup.DuplicateProtectionUnitInList)
 		_, err = w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "a\x00b", By: w.by()})
 		fails(t, "create with a null character", err, backup.InvalidDisplayName)
@@ -186,7 +187,7 @@ func TestUpdatePolicy(t *testing.T) {
 		}
 		for i, want := range []struct {
 			status backup.UnitStatus
-			owner  backup.ObjectID
+			owner  backup.SubjectID
 			err    backup.Code
 		}{
 			{backup.UnitProtectRequested, owner(5), ""},
@@ -205,7 +206,7 @@ func TestUpdatePolicy(t *testing.T) {
 				} else if want.err == backup.InvalidUnit && (len(r.Err.Details) != 1 || r.Err.Details[0].Code != backup.ProtectionUnitNotFound) {
 					t.Errorf("result %d has details %+v", i, r.Err.Details)
 				}
-			case r.Err != nil || r.Unit.Status != want.status || r.Unit.Directory != want.owner || r.Unit.Policy != p.ID:
+			case r.Err != nil || r.Unit.Status != want.status || r.Unit.Subject != want.owner || r.Unit.Policy != p.ID:
 				t.Errorf("result %d = %+v (%v), want %+v", i, r.Unit, r.Err, want)
 			}
 		}
@@ -403,9 +404,9 @@ func TestPatchesAtOnce(t *testing.T) {
 
 		// The same owners to two policies, in opposite orders: one wins each.
 		var mu sync.Mutex
-		won := map[backup.ObjectID]int{}
+		won := map[backup.SubjectID]int{}
 		errs := together(8, func(i int) error {
-			p, owners := a.ID, []backup.ObjectID{owner(1), owner(2), owner(3)}
+			p, owners := a.ID, []backup.SubjectID{owner(1), owner(2), owner(3)}
 			if i%2 == 1 {
 				p = b.ID
 				slices.Reverse(owners)
@@ -453,10 +454,60 @@ func TestPatchesAtOnce(t *testing.T) {
 		w.free()
 		w.settle()
 		for i := range 8 {
-			for _, o := range []backup.ObjectID{owner(10 + i), owner(20 + i)} {
+			for _, o := range []backup.SubjectID{owner(10 + i), owner(20 + i)} {
 				if u := w.units(b.ID)[o]; u.Status != backup.UnitUnprotected {
 					t.Errorf("owner %s is %q in the policy, want unprotected", o, u.Status)
 				}
+			}
+		}
+	})
+}
+
+// An owner has a unit of each workload, and none of them gets in the others' way.
+func TestWorkloadsAreApart(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		w.people(1, 3)
+		policies := map[backup.Workload]backup.PolicyID{}
+		for _, workload := range []backup.Workload{backup.OneDrive, backup.Exchange} {
+			p := must[backup.Policy](t)(w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: workload, DisplayName: string(workload), Units: []backup.SubjectID{owner(1)}, By: w.by()}))
+			policies[workload] = p.ID
+			_, results, err := w.UpdatePolicy(ctx, contoso, p.ID, catalog.PolicyPatch{By: w.by(), Units: []catalog.UnitChange{{Add: owner(2)}}})
+			ok(t, err)
+			if r := results[0]; r.Err != nil || r.Unit.Workload != workload {
+				t.Errorf("%s: added %+v, %v", workload, r.Unit, r.Err)
+			}
+			if b := w.bulk(p.ID, []string{user(1).Address}, []string{string(owner(3))}); b.Problem != nil {
+				t.Errorf("%s: bulk job: %+v", workload, b.Problem)
+			}
+		}
+		for workload, p := range policies {
+			units := w.units(p)
+			if len(units) != 3 {
+				t.Errorf("%s: %d units, want 3", workload, len(units))
+			}
+			for _, u := range units {
+				if u.Workload != workload || u.Address == "" {
+					t.Errorf("%s: unit %+v", workload, u)
+				}
+			}
+			if e := must[backup.Explanation](t)(w.Explain(ctx, contoso, p, owner(3))); !e.Included || e.Unit == nil || e.Unit.Policy != p {
+				t.Errorf("%s: explanation %+v", workload, e)
+			}
+		}
+		// Another policy of the workload is refused its units all the same.
+		_, err := w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.Exchange, DisplayName: "second", Units: []backup.SubjectID{owner(1)}, By: w.by()})
+		if !errors.Is(err, backup.ProtectionUnitAlreadyExists) {
+			t.Errorf("a second policy of mailboxes: %v, want %s", err, backup.ProtectionUnitAlreadyExists)
+		}
+		// Whoever is called anew is, in each.
+		renamed := user(1)
+		renamed.DisplayName = "Zoe"
+		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.Subject{renamed}}))
+		for workload, p := range policies {
+			l := must[catalog.List[backup.Unit]](t)(w.Units(ctx, contoso, catalog.UnitQuery{Policy: p, Page: catalog.Page{Filter: must[odata.Expr](t)(odata.ParseFilter("displayName eq 'zoe'", catalog.UnitProperties))}}))
+			if len(l.Items) != 1 || l.Items[0].Name != "Zoe" {
+				t.Errorf("%s: units of Zoe: %+v", workload, l.Items)
 			}
 		}
 	})

@@ -58,7 +58,7 @@ var recordFiles = []recordFile{
 		{"id", recordID}, {"workload", recordText}, {"display_name", recordText}, {"enabled", recordInt}, {"created", recordInt},
 		{"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}, {"name_key", recordText}}, ""},
 	{"units", "unit", "id", []recordColumn{
-		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordText}, {"directory", recordID}, {"status", recordText}, {"sources", recordInt}, {"problem", recordNull},
+		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordText}, {"subject", recordID}, {"status", recordText}, {"sources", recordInt}, {"problem", recordNull},
 		{"offboard_requested", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON},
 		{"offboarded", recordInt}, {"name_key", recordText}}, ""},
 	{"rules", "inclusion_rule", "id", []recordColumn{
@@ -284,6 +284,10 @@ func (c *Catalog) importFile(ctx context.Context, tenant backup.TenantID, f reco
 // check says what is wrong with a line of a record, and fills in what a record
 // of before did not have.
 func (f *recordFile) check(row map[string]any) error {
+	if old, there := row["directory"]; there && f.table == "unit" { // so units' subjects were called before there were several workloads
+		row["subject"] = old
+		delete(row, "directory")
+	}
 	for name := range row {
 		if !slices.ContainsFunc(f.columns, func(c recordColumn) bool { return c.name == name }) {
 			return fmt.Errorf("%q is not known; the record may be of a newer Holdfast", name)

@@ -20,7 +20,7 @@ func TestRPO(t *testing.T) {
 		p := w.policy("p", owner(1), owner(2), owner(3))
 		must[backup.Policy](t)(w.ActivatePolicy(ctx, contoso, p.ID, w.by()))
 		u := w.units(p.ID)
-		run := func(o backup.ObjectID) backup.UnitID {
+		run := func(o backup.SubjectID) backup.UnitID {
 			t.Helper()
 			id := u[o].ID
 			j := w.backupJob(id)

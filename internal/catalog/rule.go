@@ -246,7 +246,7 @@ type Evaluation struct {
 
 // A Member is an owner and a group that it is in.
 type Member struct {
-	Owner backup.ObjectID
+	Owner backup.SubjectID
 	Group backup.ObjectID
 }
 
@@ -334,7 +334,7 @@ func (c *Catalog) includeMembers(ctx context.Context, tx *database.Tx, p *backup
 	if len(members) == 0 {
 		return nil, nil
 	}
-	owners := make([]backup.ObjectID, len(members))
+	owners := make([]backup.SubjectID, len(members))
 	rows := make([][2]string, len(members))
 	for i, m := range members {
 		owners[i], rows[i] = m.Owner, [2]string{string(m.Owner), string(m.Group)}
@@ -407,9 +407,9 @@ func (c *Catalog) excludeOthers(ctx context.Context, tx *database.Tx, r backup.R
 	// was made anew from the vault, may have been in any of its groups.
 	do("note whom the rule holds", `
 		INSERT INTO rule_match (rule, owner, group_id, seen)
-		SELECT CAST($1 AS TEXT), u.directory, CAST($3 AS TEXT), '' FROM unit u
+		SELECT CAST($1 AS TEXT), u.subject, CAST($3 AS TEXT), '' FROM unit u
 		WHERE u.policy = $2 AND u.sources >= 2 AND u.status <> 'removeRequested'
-			AND NOT EXISTS (SELECT 1 FROM rule_match m WHERE m.rule = $1 AND m.owner = u.directory)`,
+			AND NOT EXISTS (SELECT 1 FROM rule_match m WHERE m.rule = $1 AND m.owner = u.subject)`,
 		string(r.Policy), cmp.Or(slices.Concat(unread, stays)...))
 	do("forget members", `
 		DELETE FROM rule_match WHERE rule = $1 AND seen <> $2 AND (group_id NOT IN `+among("$3")+`
@@ -424,7 +424,7 @@ func (c *Catalog) excludeOthers(ctx context.Context, tx *database.Tx, r backup.R
 		string(r.ID), jsonList(unread)).Scan(&missing); err != nil {
 		return 0, fmt.Errorf("count who is missing: %w", err)
 	}
-	return missing, c.letGo(ctx, tx, r, `AND NOT EXISTS (SELECT 1 FROM rule_match m WHERE m.rule = $4 AND m.owner = unit.directory)`, string(r.ID))
+	return missing, c.letGo(ctx, tx, r, `AND NOT EXISTS (SELECT 1 FROM rule_match m WHERE m.rule = $4 AND m.owner = unit.subject)`, string(r.ID))
 }
 
 // letGo drops a dynamic rule's hold on its units, or on those of them that and

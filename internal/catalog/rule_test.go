@@ -141,8 +141,8 @@ func TestApplyRule(t *testing.T) {
 		if err != nil || results[0].Err != nil {
 			t.Errorf("removal of one on the way out = %v, %v", results, err)
 		}
-		w.add(p.ID, some.Directory)
-		if u := w.units(p.ID)[some.Directory]; u.Sources != backup.SourceManual || u.Status != backup.UnitProtectRequested {
+		w.add(p.ID, some.Subject)
+		if u := w.units(p.ID)[some.Subject]; u.Sources != backup.SourceManual || u.Status != backup.UnitProtectRequested {
 			t.Errorf("one that came back is %+v", u)
 		}
 	})

@@ -18,8 +18,8 @@ type SeedPolicy struct {
 
 // A SeedUnit is a unit of a sample policy.
 type SeedUnit struct {
-	ID        backup.UnitID
-	Directory backup.ObjectID
+	ID      backup.UnitID
+	Subject backup.SubjectID
 }
 
 // Seed puts sample policies, which are not in force, into an empty catalog. In
@@ -40,7 +40,7 @@ func (c *Catalog) Seed(ctx context.Context, tenant backup.TenantID, policies []S
 			}
 			m := &membership{policy: &p, by: made}
 			for _, u := range s.Units {
-				m.fresh = append(m.fresh, &backup.Unit{ID: u.ID, Directory: u.Directory})
+				m.fresh = append(m.fresh, &backup.Unit{ID: u.ID, Subject: u.Subject})
 			}
 			if err := m.write(ctx, tx, backup.UnitUnprotected); err != nil {
 				return err

@@ -20,7 +20,7 @@ func enqueue(w *world, specs ...jobs.Spec) error {
 // points makes n units with one point each.
 func (w *world) points(n int) []backup.Point {
 	w.t.Helper()
-	var owners []backup.ObjectID
+	var owners []backup.SubjectID
 	for i := range n {
 		owners = append(owners, owner(i+1))
 	}
@@ -312,7 +312,7 @@ func TestTenants(t *testing.T) {
 			"LiveTrees":    int64(len(must[[]string](t)(w.LiveTrees(ctx, fabrikam, u.ID, points[0].Drive)))),
 			"DrivesToTrim": int64(len(must[[]catalog.DriveRoot](t)(w.DrivesToTrim(ctx, fabrikam)))),
 			"UnresolvedBulk": 1 - int64(len(must[[]string](t)(w.UnresolvedBulk(ctx,
-				backup.BulkJob{Tenant: fabrikam, Drives: []string{"user1@contoso.com"}})))),
+				backup.BulkJob{Tenant: fabrikam, Addresses: []string{"user1@contoso.com"}})))),
 		}
 		for name, n := range empty {
 			if n != 0 {
@@ -352,7 +352,7 @@ func TestTenants(t *testing.T) {
 		fails(t, "StartArtifact", w.StartArtifact(ctx, j, a.ID), backup.ItemNotFound)
 		ok(t, w.FinishArtifact(ctx, j, a.ID, catalog.Restored{}, nil))
 		ok(t, w.SettlePolicy(ctx, w.claim(jobs.Settle)[string(p)]))
-		ok(t, w.ApplyDirectory(ctx, fabrikam, catalog.DirectoryChange{Removed: []backup.ObjectID{owner(1)}, Since: w.clock()}))
+		ok(t, w.ApplyDirectory(ctx, fabrikam, catalog.DirectoryChange{Removed: []backup.SubjectID{owner(1)}, Since: w.clock()}))
 		if diff := cmp.Diff(before, w.everything()); diff != "" {
 			t.Errorf("another tenant changed what is Contoso's:\n%s", diff)
 		}
@@ -404,7 +404,7 @@ func TestReserveLibrary(t *testing.T) {
 func (w *world) everything() map[string]string {
 	w.t.Helper()
 	all := map[string]string{}
-	for _, column := range []string{"directory_user.id", "policy.display_name", "policy.enabled", "unit.status", "unit.policy", "bulk_job.status",
+	for _, column := range []string{"subject.id", "policy.display_name", "policy.enabled", "unit.status", "unit.policy", "bulk_job.status",
 		"drive_state.root", "restore_point.tree", "restore_session.status", "restore_session.total", "restore_artifact.status", "restore_artifact.site_name"} {
 		table, name, _ := strings.Cut(column, ".")
 		rows, err := w.db.Read().QueryContext(w.t.Context(), `SELECT CAST(`+name+` AS TEXT) FROM `+table+` WHERE tenant = $1 ORDER BY 1`, string(contoso))
@@ -424,7 +424,7 @@ func TestSeed(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
 		seed := []catalog.SeedPolicy{
-			{ID: "61633878-8321-4950-bfaf-ed285bdd1461", DisplayName: "first", Units: []catalog.SeedUnit{{ID: "70fe0001-0000-4000-8000-000000000001", Directory: owner(1)}}},
+			{ID: "61633878-8321-4950-bfaf-ed285bdd1461", DisplayName: "first", Units: []catalog.SeedUnit{{ID: "70fe0001-0000-4000-8000-000000000001", Subject: owner(1)}}},
 			{ID: "61633878-8321-4950-bfaf-ed285bdd1462", DisplayName: "second"},
 		}
 		ok(t, w.Seed(ctx, contoso, seed, w.by()))
@@ -442,21 +442,21 @@ func TestSeed(t *testing.T) {
 func TestPages(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		var owners []backup.ObjectID
+		var owners []backup.SubjectID
 		for i := range 7 {
 			owners = append(owners, owner(i))
 		}
 		p := w.policy("p", owners...)
 		for _, of := range []backup.PolicyID{"", p.ID} {
 			q := catalog.UnitQuery{Policy: of, Page: catalog.Page{Limit: 3, Count: true}}
-			var got []backup.ObjectID
+			var got []backup.SubjectID
 			for {
 				l := must[catalog.List[backup.Unit]](t)(w.Units(ctx, contoso, q))
 				if l.Total != 7 {
 					t.Errorf("total = %d, want 7", l.Total)
 				}
 				for _, u := range l.Items {
-					got = append(got, u.Directory)
+					got = append(got, u.Subject)
 				}
 				if q.After = l.Next; l.Next == "" {
 					break
@@ -468,7 +468,7 @@ func TestPages(t *testing.T) {
 				t.Errorf("pages of %q (-want +got):\n%s", of, diff)
 			}
 			l := must[catalog.List[backup.Unit]](t)(w.Units(ctx, contoso, catalog.UnitQuery{Policy: of, Page: catalog.Page{Limit: 2, Skip: 4}}))
-			if len(l.Items) != 2 || l.Items[0].Directory != owner(4) || l.Next == "" {
+			if len(l.Items) != 2 || l.Items[0].Subject != owner(4) || l.Next == "" {
 				t.Errorf("after skipping 4: %+v", l)
 			}
 		}

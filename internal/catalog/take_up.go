@@ -19,8 +19,9 @@ type TakenUp struct {
 	// Unit and Owner are whose drive it is, as the drive's newest point that says
 	// so has it. A unit that is unknown is made. Owner.ID is required where it is
 	// not one of the catalog's.
-	Unit  backup.UnitID
-	Owner backup.User
+	Unit     backup.UnitID
+	Workload backup.Workload
+	Owner    backup.Subject
 	// Policy is that of the newest point: a unit that is made joins it, if there
 	// is such a policy.
 	Policy backup.PolicyID
@@ -97,8 +98,8 @@ func (c *Catalog) unitOfTaken(ctx context.Context, tx *database.Tx, tenant backu
 		err = tx.QueryRowContext(ctx, `SELECT id, status FROM unit WHERE tenant = $1 AND id = $2`, string(tenant), string(t.Unit)).Scan(&id, &status)
 	}
 	if errors.Is(err, sql.ErrNoRows) && t.Owner.ID != "" {
-		err = tx.QueryRowContext(ctx, `SELECT id, status FROM unit WHERE tenant = $1 AND directory = $2 AND status <> 'offboarded'`,
-			string(tenant), string(t.Owner.ID)).Scan(&id, &status)
+		err = tx.QueryRowContext(ctx, `SELECT id, status FROM unit WHERE tenant = $1 AND workload = $3 AND subject = $2 AND status <> 'offboarded'`,
+			string(tenant), string(t.Owner.ID), string(t.Workload)).Scan(&id, &status)
 	}
 	switch {
 	case err == nil && status == backup.UnitOffboarded:
@@ -113,12 +114,12 @@ func (c *Catalog) unitOfTaken(ctx context.Context, tx *database.Tx, tenant backu
 
 	now := c.now()
 	var known bool
-	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM directory_user WHERE tenant = $1 AND id = $2)`, string(tenant), string(t.Owner.ID)).Scan(&known)
+	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM subject WHERE tenant = $1 AND id = $2)`, string(tenant), string(t.Owner.ID)).Scan(&known)
 	if err != nil {
 		return "", fmt.Errorf("look for the owner: %w", err)
 	}
 	if !known {
-		if err := putUsers(ctx, tx, tenant, []backup.User{t.Owner}, database.Micros(now)); err != nil {
+		if err := putUsers(ctx, tx, tenant, []backup.Subject{t.Owner}, database.Micros(now)); err != nil {
 			return "", err
 		}
 	}
@@ -136,6 +137,9 @@ func (c *Catalog) unitOfTaken(ctx context.Context, tx *database.Tx, tenant backu
 	if err != nil && !errors.Is(err, backup.PolicyNotFound) {
 		return "", err
 	}
+	if p.Workload != t.Workload {
+		p = backup.Policy{} // it is that of something else
+	}
 	sources, requested := backup.SourceManual, backup.UnitUnprotected
 	switch {
 	case p.ID == "":
@@ -148,9 +152,9 @@ func (c *Catalog) unitOfTaken(ctx context.Context, tx *database.Tx, tenant backu
 	}
 	keys := ownerKeys("$2", "$4")
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key, email_key)
-		VALUES ($1, $2, $3, $4, $5, $6, 0, $7, '{}', $7, '{}', `+keys[0]+`, `+keys[1]+`)`,
-		string(id), string(tenant), string(p.ID), string(t.Owner.ID), string(requested), int(sources), database.Micros(now))
+		INSERT INTO unit (id, tenant, policy, subject, status, sources, offboard_requested, created, created_by, modified, modified_by, workload, name_key, address_key)
+		VALUES ($1, $2, $3, $4, $5, $6, 0, $7, '{}', $7, '{}', $8, `+keys[0]+`, `+keys[1]+`)`,
+		string(id), string(tenant), string(p.ID), string(t.Owner.ID), string(requested), int(sources), database.Micros(now), string(t.Workload))
 	if err != nil {
 		return "", fmt.Errorf("make the unit: %w", err)
 	}

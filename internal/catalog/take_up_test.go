@@ -27,7 +27,7 @@ func TestTakeUp(t *testing.T) {
 		now := w.clock() // Wednesday
 		at := func(days int) time.Time { return now.AddDate(0, 0, -days) }
 		found := catalog.TakenUp{
-			Unit: unit, Owner: user(1), Policy: "gone", Drive: "d", Root: "r1", Tree: "t4", Pending: []backup.Unread{{Item: "i", Path: "/i", Code: backup.ItemIncomplete}},
+			Workload: backup.OneDrive, Unit: unit, Owner: user(1), Policy: "gone", Drive: "d", Root: "r1", Tree: "t4", Pending: []backup.Unread{{Item: "i", Path: "/i", Code: backup.ItemIncomplete}},
 			Points: []catalog.TakenPoint{held(at(1), "t4"), held(at(300), "t0"), held(at(289), "t1"), held(at(288), "t2"), held(at(287), "t3")},
 		}
 		u, n, err := w.TakeUp(ctx, contoso, found)
@@ -36,7 +36,7 @@ func TestTakeUp(t *testing.T) {
 			t.Errorf("took up %d points of unit %s, want 5 of %s", n, u, unit)
 		}
 		got := must[backup.Unit](t)(w.Unit(ctx, contoso, u))
-		if got.Directory != owner(1) || got.Status != backup.UnitUnprotected || got.Policy != "" || got.DisplayName != user(1).DisplayName {
+		if got.Subject != owner(1) || got.Status != backup.UnitUnprotected || got.Policy != "" || got.Name != user(1).DisplayName {
 			t.Errorf("unit = %+v", got)
 		}
 		_, s, err := w.UnitForRestore(ctx, contoso, u)
@@ -116,7 +116,7 @@ func TestTakeUpOfAnOlderCatalog(t *testing.T) {
 		ok(t, err)
 		w.pass(10 * aDay)
 		found := catalog.TakenUp{
-			Unit: u.ID, Drive: "d", PrevRoot: s.Root, Root: "newer", Tree: "t1",
+			Workload: backup.OneDrive, Unit: u.ID, Drive: "d", PrevRoot: s.Root, Root: "newer", Tree: "t1",
 			Points: []catalog.TakenPoint{held(p.At.Truncate(time.Millisecond), "t1"), held(last.Add(8*aDay), "t2"), held(last.Add(9*aDay), "t1")},
 		}
 		if _, n, err := w.TakeUp(ctx, contoso, found); n != 2 || err != nil {
@@ -147,10 +147,10 @@ func TestTakeUpFindsTheUnit(t *testing.T) {
 		in := w.policy("in force")
 		must[backup.Policy](t)(w.ActivatePolicy(ctx, contoso, in.ID, w.by()))
 		var drive backup.DriveID
-		take := func(u backup.UnitID, o backup.User, p backup.PolicyID) (backup.UnitID, error) {
+		take := func(u backup.UnitID, o backup.Subject, p backup.PolicyID) (backup.UnitID, error) {
 			t.Helper()
 			drive = backup.NewID[backup.DriveID]()
-			got, _, err := w.TakeUp(ctx, contoso, catalog.TakenUp{Unit: u, Owner: o, Policy: p, Drive: drive, Root: "r", Tree: "t",
+			got, _, err := w.TakeUp(ctx, contoso, catalog.TakenUp{Workload: backup.OneDrive, Unit: u, Owner: o, Policy: p, Drive: drive, Root: "r", Tree: "t",
 				Points: []catalog.TakenPoint{held(w.clock(), "t")}})
 			return got, err
 		}
@@ -164,20 +164,26 @@ func TestTakeUpFindsTheUnit(t *testing.T) {
 		if u := must[backup.UnitID](t)(take(backup.NewID[backup.UnitID](), user(1), "")); u != named {
 			t.Errorf("another unit of the same owner: %s, want the one there is, %s", u, named)
 		}
-		if u := must[backup.UnitID](t)(take(named, backup.User{}, "")); u != named {
+		mailbox, _, err := w.TakeUp(ctx, contoso, catalog.TakenUp{Workload: backup.Exchange, Owner: user(1), Policy: in.ID, Drive: "mailbox", Root: "r", Tree: "t",
+			Points: []catalog.TakenPoint{held(w.clock(), "t")}})
+		ok(t, err)
+		if got := must[backup.Unit](t)(w.Unit(ctx, contoso, mailbox)); got.ID == named || got.Workload != backup.Exchange || got.Subject != owner(1) || got.Policy != "" {
+			t.Errorf("a mailbox's unit = %+v, want one of its own, not in a policy of drives", got)
+		}
+		if u := must[backup.UnitID](t)(take(named, backup.Subject{}, "")); u != named {
 			t.Errorf("unit %s, want %s", u, named)
 		}
 		if u := must[backup.UnitID](t)(take("", user(2), "")); u == named || u == "" {
 			t.Errorf("unit %q of an owner without one", u)
 		}
-		if u, _, err := w.TakeUp(ctx, contoso, catalog.TakenUp{Unit: named, Owner: user(1), Drive: drive, PrevRoot: "r", Root: "r2"}); u == named || err != nil {
+		if u, _, err := w.TakeUp(ctx, contoso, catalog.TakenUp{Workload: backup.OneDrive, Unit: named, Owner: user(1), Drive: drive, PrevRoot: "r", Root: "r2"}); u == named || err != nil {
 			t.Errorf("unit %s, %v, want the one that the catalog has the drive of", u, err)
 		}
-		if _, err := take("", backup.User{}, ""); err == nil {
+		if _, err := take("", backup.Subject{}, ""); err == nil {
 			t.Error("a drive of nobody was taken up")
 		}
 		exec(t, w.db, `UPDATE unit SET status = 'offboarded' WHERE id = $1`, string(named))
-		_, err := take(named, user(1), "")
+		_, err = take(named, user(1), "")
 		fails(t, "a unit whose backups were given up", err, catalog.ErrNotWanted)
 	})
 }

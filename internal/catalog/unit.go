@@ -17,20 +17,20 @@ type UnitQuery struct {
 	Page
 }
 
-const unitColumns = `u.id, u.tenant, u.policy, u.directory, u.status, u.sources, u.problem, u.offboard_requested,
+const unitColumns = `u.id, u.tenant, u.policy, u.subject, u.status, u.sources, u.problem, u.offboard_requested,
 	u.created, u.created_by, u.modified, u.modified_by, u.offboarded, u.workload`
 
 // unitsWithOwners is what a unit is read from when its owner's names are
 // wanted with it; ownerColumns are those names.
 const (
 	unitsWithOwners = `unit u` + ownersOfUnits
-	ownersOfUnits   = ` LEFT JOIN directory_user d ON d.tenant = u.tenant AND d.id = u.directory`
-	ownerColumns    = `coalesce(d.display_name, ''), coalesce(nullif(d.mail, ''), d.upn, '')`
+	ownersOfUnits   = ` LEFT JOIN subject d ON d.tenant = u.tenant AND d.id = u.subject`
+	ownerColumns    = `coalesce(d.display_name, ''), coalesce(nullif(d.mail, ''), d.address, '')`
 )
 
 // unitFields is where unitColumns are read to.
 func unitFields(u *backup.Unit) []any {
-	return []any{&u.ID, &u.Tenant, &u.Policy, &u.Directory, &u.Status, &u.Sources, fromJSON{&u.Problem}, micros{&u.OffboardRequested},
+	return []any{&u.ID, &u.Tenant, &u.Policy, &u.Subject, &u.Status, &u.Sources, fromJSON{&u.Problem}, micros{&u.OffboardRequested},
 		micros{&u.Created.At}, fromJSON{&u.Created.By}, micros{&u.Modified.At}, fromJSON{&u.Modified.By}, micros{&u.Offboarded}, &u.Workload}
 }
 
@@ -39,7 +39,7 @@ func scanUnit(r scanner) (u backup.Unit, err error) {
 }
 
 func scanUnitWithOwner(r scanner) (u backup.Unit, err error) {
-	return u, r.Scan(append(unitFields(&u), &u.DisplayName, &u.Email)...)
+	return u, r.Scan(append(unitFields(&u), &u.Name, &u.Address)...)
 }
 
 // scanUnits returns what scanUnitWithOwner is, for many units: most were made and
@@ -47,7 +47,7 @@ func scanUnitWithOwner(r scanner) (u backup.Unit, err error) {
 func scanUnits() func(scanner) (backup.Unit, error) {
 	var created, modified remembered[backup.IdentitySet]
 	return func(r scanner) (u backup.Unit, err error) {
-		fields := append(unitFields(&u), &u.DisplayName, &u.Email)
+		fields := append(unitFields(&u), &u.Name, &u.Address)
 		created.to, modified.to = &u.Created.By, &u.Modified.By
 		fields[9], fields[11] = &created, &modified
 		return u, r.Scan(fields...)
@@ -63,8 +63,8 @@ func unitNotFound() error {
 var (
 	unitIndexes = []index{
 		{"unit_page", []string{"u.tenant", "u.created", "u.id"}},
-		{"unit_directory", []string{"u.tenant", "u.directory", "u.id"}},
-		{"unit_email", []string{"u.tenant", "u.email_key", "u.id"}},
+		{"unit_subject", []string{"u.tenant", "u.subject", "u.id"}},
+		{"unit_address", []string{"u.tenant", "u.address_key", "u.id"}},
 		{"unit_name", []string{"u.tenant", "u.name_key", "u.id"}},
 		{"unit_offboard", []string{"u.tenant", "u.offboard_requested", "u.id"}},
 		{"unit_modified", []string{"u.tenant", "u.modified", "u.id"}},
@@ -139,8 +139,8 @@ func (c *Catalog) UnitsByID(ctx context.Context, tenant backup.TenantID, ids []b
 type membership struct {
 	policy  *backup.Policy
 	by      backup.Stamp
-	source  backup.ProtectionSources // for the sake of which units join; 0 is by hand
-	byOwner map[backup.ObjectID]*backup.Unit
+	source  backup.ProtectionSources          // for the sake of which units join; 0 is by hand
+	byOwner map[backup.SubjectID]*backup.Unit // of the policy's workload
 	byID    map[backup.UnitID]*backup.Unit
 	fresh   []*backup.Unit // to be inserted
 	changed []*backup.Unit // to be updated
@@ -149,10 +149,10 @@ type membership struct {
 
 // readMembership reads the units that the owners have, and the units named by
 // their ids.
-func readMembership(ctx context.Context, tx *database.Tx, p *backup.Policy, by backup.Stamp, owners []backup.ObjectID, ids []backup.UnitID) (*membership, error) {
+func readMembership(ctx context.Context, tx *database.Tx, p *backup.Policy, by backup.Stamp, owners []backup.SubjectID, ids []backup.UnitID) (*membership, error) {
 	m := &membership{
 		policy: p, by: by,
-		byOwner: make(map[backup.ObjectID]*backup.Unit, len(owners)),
+		byOwner: make(map[backup.SubjectID]*backup.Unit, len(owners)),
 		byID:    make(map[backup.UnitID]*backup.Unit, len(owners)+len(ids)),
 	}
 	// An owner's unit is looked up alone, and the tenant of a unit is compared in
@@ -161,12 +161,12 @@ func readMembership(ctx context.Context, tx *database.Tx, p *backup.Policy, by b
 	// reads all of them.
 	rows, err := tx.QueryContext(ctx, `
 		SELECT `+unitColumns+` FROM (
-			SELECT (SELECT o.id FROM unit o WHERE o.tenant = $1 AND o.directory = e.value AND o.status <> 'offboarded') AS id
+			SELECT (SELECT o.id FROM unit o WHERE o.tenant = $1 AND o.workload = $4 AND o.subject = e.value AND o.status <> 'offboarded') AS id
 			FROM `+tx.Dialect().JSONEach("$2")+` AS e
 			UNION ALL
 			SELECT e.value FROM `+tx.Dialect().JSONEach("$3")+` AS e
 		) AS named CROSS JOIN unit u WHERE u.id = named.id AND coalesce(u.tenant, '') = $1`,
-		string(p.Tenant), jsonList(owners), jsonList(ids))
+		string(p.Tenant), jsonList(owners), jsonList(ids), string(p.Workload))
 	units, err := collect(rows, err, scanUnit)
 	if err != nil {
 		return nil, fmt.Errorf("read units: %w", err)
@@ -183,13 +183,13 @@ func (m *membership) know(u *backup.Unit) {
 		return // it was found by its owner and by its id
 	}
 	m.byID[u.ID] = u
-	if u.Status != backup.UnitOffboarded {
-		m.byOwner[u.Directory] = u
+	if u.Status != backup.UnitOffboarded && u.Workload == m.policy.Workload {
+		m.byOwner[u.Subject] = u
 	}
 }
 
 // add brings an owner into the policy and returns its unit.
-func (m *membership) add(owner backup.ObjectID) (*backup.Unit, *backup.Error) {
+func (m *membership) add(owner backup.SubjectID) (*backup.Unit, *backup.Error) {
 	source := cmp.Or(m.source, backup.SourceManual)
 	u := m.byOwner[owner]
 	if u == nil {
@@ -198,7 +198,7 @@ func (m *membership) add(owner backup.ObjectID) (*backup.Unit, *backup.Error) {
 		made := m.by
 		made.At = made.At.Add(time.Duration(len(m.fresh)) * time.Microsecond)
 		u = &backup.Unit{
-			ID: backup.NewID[backup.UnitID](), Tenant: m.policy.Tenant, Workload: m.policy.Workload, Policy: m.policy.ID, Directory: owner,
+			ID: backup.NewID[backup.UnitID](), Tenant: m.policy.Tenant, Workload: m.policy.Workload, Policy: m.policy.ID, Subject: owner,
 			Status: backup.UnitProtectRequested, Sources: source, Created: made, Modified: made,
 		}
 		m.fresh = append(m.fresh, u)
@@ -249,11 +249,11 @@ func (m *membership) write(ctx context.Context, tx *database.Tx, requested backu
 	if len(m.fresh) > 0 {
 		rows := make([][2]string, len(m.fresh))
 		for i, u := range m.fresh {
-			rows[i] = [2]string{string(u.ID), string(u.Directory)}
+			rows[i] = [2]string{string(u.ID), string(u.Subject)}
 		}
 		keys := ownerKeys("CAST($2 AS TEXT)", "e.value->>1")
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by, workload, name_key, email_key)
+			INSERT INTO unit (id, tenant, policy, subject, status, sources, offboard_requested, created, created_by, modified, modified_by, workload, name_key, address_key)
 			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, CAST($4 AS TEXT), CAST($7 AS SMALLINT), 0,
 				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($8 AS TEXT),
 				`+keys[0]+`, `+keys[1]+`

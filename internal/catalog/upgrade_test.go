@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"cmp"
 	"compress/gzip"
 	"fmt"
 	"io"
@@ -11,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -62,17 +63,29 @@ func tables(t *testing.T, db *database.DB) (names []string) {
 	return sorted(names)
 }
 
-// dump returns the rows of tables, each with the columns named; nil for all
-// that there are, which it then names.
+// renamed is what tables and columns are called that had other names once.
+var renamed = map[string]string{
+	"directory_user": "subject", "directory_user.upn": "address", "directory_user.upn_key": "address_key",
+	"unit.directory": "subject", "unit.email_key": "address_key",
+	"bulk_list.drives": "addresses", "bulk_list.object_ids": "ids", "bulk_restore_list.drives": "addresses", "bulk_restore_list.object_ids": "ids",
+}
+
+// dump returns the rows of tables, each with the columns named, by the names that
+// they had; nil for all that there are, which it then names.
 func dump(t *testing.T, db *database.DB, names []string, columns map[string][]string) (map[string][]string, map[string][]string) {
 	t.Helper()
 	all, of := map[string][]string{}, map[string][]string{}
 	for _, table := range names {
-		what := "*"
+		what, from := "*", table
 		if columns != nil {
-			what = strings.Join(columns[table], ", ")
+			from = cmp.Or(renamed[table], table)
+			var now []string
+			for _, column := range columns[table] {
+				now = append(now, cmp.Or(renamed[table+"."+column], column)+" AS "+column)
+			}
+			what = strings.Join(now, ", ")
 		}
-		rows, err := db.Read().QueryContext(t.Context(), `SELECT `+what+` FROM `+table)
+		rows, err := db.Read().QueryContext(t.Context(), `SELECT `+what+` FROM `+from)
 		ok(t, err)
 		of[table], err = rows.Columns()
 		ok(t, err)
@@ -138,7 +151,7 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 				if r, ok := before["retention"]; ok {
 					after["retention"] = slices.DeleteFunc(after["retention"], func(line string) bool { return !slices.Contains(r, line) })
 				}
-				if diff := cmp.Diff(before, after); diff != "" {
+				if diff := gocmp.Diff(before, after); diff != "" {
 					t.Errorf("rows (-before +after):\n%s", diff)
 				}
 				if version >= 2 {
@@ -179,7 +192,7 @@ func readUpgraded(t *testing.T, db *database.DB, version int64) {
 		t.Errorf("point = %+v", p)
 	}
 	job := must[backup.BulkJob](t)(w.BulkJob(ctx, contoso, sales, "d0000000-0000-4000-8000-000000000001"))
-	count("entries of a bulk job", len(job.Drives)+len(job.ObjectIDs), 2)
+	count("entries of a bulk job", len(job.Addresses)+len(job.IDs), 2)
 	count("sessions", len(must[catalog.List[backup.Session]](t)(w.Sessions(ctx, contoso, catalog.Page{})).Items), 3)
 	artifacts := w.artifacts("f0000000-0000-4000-8000-000000000001")
 	if len(artifacts) != 1 || artifacts[0].Problem == nil || artifacts[0].RestoredSiteName != "DocumentsR0" {

@@ -27,7 +27,7 @@ func (w *world) backupJob(u backup.UnitID) *jobs.Job {
 }
 
 // unbacked returns a unit of a policy in force that was not backed up yet.
-func (w *world) unbacked(o backup.ObjectID) backup.UnitID {
+func (w *world) unbacked(o backup.SubjectID) backup.UnitID {
 	w.t.Helper()
 	p := w.policy("p", o)
 	must[backup.Policy](w.t)(w.ActivatePolicy(w.t.Context(), contoso, p.ID, w.by()))

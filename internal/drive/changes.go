@@ -372,12 +372,12 @@ func (c *Client) identified(ctx context.Context, op string, in []wireUser) []wir
 	})
 }
 
-func (w *wireUser) user() backup.User {
-	return backup.User{
-		ID:                backup.ObjectID(strings.ToLower(w.ID)),
-		UserPrincipalName: w.UserPrincipalName.text,
-		Mail:              w.Mail.text,
-		DisplayName:       w.DisplayName.text,
+func (w *wireUser) user() backup.Subject {
+	return backup.Subject{
+		ID:          backup.SubjectID(strings.ToLower(w.ID)),
+		Address:     w.UserPrincipalName.text,
+		Mail:        w.Mail.text,
+		DisplayName: w.DisplayName.text,
 	}
 }
 
@@ -445,8 +445,8 @@ const maxClauses = 15
 // FindUsers asks the directory for the users with the given object ids, user
 // principal names or mail addresses. The result holds those that exist, by the
 // entry as it was given.
-func (c *Client) FindUsers(ctx context.Context, entries []string) (map[string]backup.User, error) {
-	found := make(map[string]backup.User, len(entries))
+func (c *Client) FindUsers(ctx context.Context, entries []string) (map[string]backup.Subject, error) {
+	found := make(map[string]backup.Subject, len(entries))
 	var filters []string
 	var ids, clauses []string
 	flushIDs := func() {
@@ -477,7 +477,7 @@ func (c *Client) FindUsers(ctx context.Context, entries []string) (map[string]ba
 	flushIDs()
 	flushClauses()
 
-	byName := make(map[string]backup.User)
+	byName := make(map[string]backup.Subject)
 	for _, f := range filters {
 		address := c.at("users", "?"+userFields+"&$top=999&$filter="+strings.ReplaceAll(url.QueryEscape(f), "+", "%20"))
 		for p, err := range pages[wireUser](ctx, c, call{op: "look up users", url: address}) {
@@ -489,11 +489,11 @@ func (c *Client) FindUsers(ctx context.Context, entries []string) (map[string]ba
 				byName[string(u.ID)] = u
 				// Someone's principal name goes before someone else's mail.
 				if mail := strings.ToLower(u.Mail); mail != "" {
-					if old, ok := byName[mail]; !ok || !strings.EqualFold(old.UserPrincipalName, mail) {
+					if old, ok := byName[mail]; !ok || !strings.EqualFold(old.Address, mail) {
 						byName[mail] = u
 					}
 				}
-				byName[strings.ToLower(u.UserPrincipalName)] = u
+				byName[strings.ToLower(u.Address)] = u
 			}
 		}
 	}
@@ -510,14 +510,14 @@ func (c *Client) FindUsers(ctx context.Context, entries []string) (map[string]ba
 // end, and the group was there still: one that the directory does not know is
 // ErrNotFound, and a list that names somebody without saying who is
 // ErrUnavailable, behind all others.
-func (c *Client) GroupMembers(ctx context.Context, group backup.ObjectID) iter.Seq2[backup.User, error] {
+func (c *Client) GroupMembers(ctx context.Context, group backup.ObjectID) iter.Seq2[backup.Subject, error] {
 	op := "read the members of group " + string(group)
 	address := c.at("groups", string(group), "members", "microsoft.graph.user", "?"+userFields+"&$top=999")
-	return func(yield func(backup.User, error) bool) {
+	return func(yield func(backup.Subject, error) bool) {
 		unnamed := 0
 		for p, err := range pages[wireUser](ctx, c, call{op: op, url: address}) {
 			if err != nil {
-				yield(backup.User{}, err)
+				yield(backup.Subject{}, err)
 				return
 			}
 			known := c.identified(ctx, op, p.Value)
@@ -529,9 +529,9 @@ func (c *Client) GroupMembers(ctx context.Context, group backup.ObjectID) iter.S
 			}
 		}
 		if err := c.groupIsThere(ctx, group); err != nil {
-			yield(backup.User{}, err)
+			yield(backup.Subject{}, err)
 		} else if unnamed > 0 {
-			yield(backup.User{}, &Error{Op: op, Err: fmt.Errorf("the list has %d entries that do not say who they are", unnamed), kind: ErrUnavailable})
+			yield(backup.Subject{}, &Error{Op: op, Err: fmt.Errorf("the list has %d entries that do not say who they are", unnamed), kind: ErrUnavailable})
 		}
 	}
 }

@@ -413,14 +413,14 @@ func TestUserChangesHoldWholeUsers(t *testing.T) {
 		return got, x.Cursor()
 	}
 	first, cursor := pass("")
-	if len(first) != 1 || first[0].User != (backup.User{ID: "00000000-0000-0000-0000-00000000000a", UserPrincipalName: "a@x", DisplayName: "A"}) {
+	if len(first) != 1 || first[0].User != (backup.Subject{ID: "00000000-0000-0000-0000-00000000000a", Address: "a@x", DisplayName: "A"}) {
 		t.Errorf("first pass = %+v", first)
 	}
 	second, _ := pass(cursor)
 	want := []drive.UserChange{
-		{User: backup.User{ID: "00000000-0000-0000-0000-00000000000a", UserPrincipalName: "a@x", Mail: "m@x", DisplayName: "A2"}},
-		{User: backup.User{ID: "00000000-0000-0000-0000-00000000000b"}, Removed: true},
-		{User: backup.User{ID: gone}, Removed: true},
+		{User: backup.Subject{ID: "00000000-0000-0000-0000-00000000000a", Address: "a@x", Mail: "m@x", DisplayName: "A2"}},
+		{User: backup.Subject{ID: "00000000-0000-0000-0000-00000000000b"}, Removed: true},
+		{User: backup.Subject{ID: gone}, Removed: true},
 	}
 	if !slices.Equal(second, want) {
 		t.Errorf("second pass = %+v, want %+v", second, want)

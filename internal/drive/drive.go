@@ -87,8 +87,8 @@ type Drive struct {
 	ID     backup.DriveID
 	Name   string
 	WebURL string
-	SiteID string          // empty where the source does not say
-	Owner  backup.ObjectID // empty where the source does not say
+	SiteID string           // empty where the source does not say
+	Owner  backup.SubjectID // empty where the source does not say
 	Quota  Quota
 }
 
@@ -138,6 +138,6 @@ type Times struct {
 // A UserChange is a user as the directory now has it. Of a removed one, only
 // the id is known.
 type UserChange struct {
-	User    backup.User
+	User    backup.Subject
 	Removed bool
 }

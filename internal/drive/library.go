@@ -44,7 +44,7 @@ func (w *wireDrive) drive() Drive {
 		Name:   w.Name,
 		WebURL: w.WebURL,
 		SiteID: w.SharepointIDs.SiteID,
-		Owner:  backup.ObjectID(strings.ToLower(w.Owner.User.ID)),
+		Owner:  backup.SubjectID(strings.ToLower(w.Owner.User.ID)),
 		Quota:  Quota(w.Quota),
 	}
 }

@@ -384,13 +384,14 @@ func TestSimTenantChangesItems(t *testing.T) {
 func TestSimTenantDirectory(t *testing.T) {
 	x := newTenancy(t, simtenant.Options{PageSize: 2})
 	ctx := t.Context()
-	want := map[backup.ObjectID]backup.User{}
+	want := map[backup.SubjectID]backup.Subject{}
 	for _, u := range simtenant.Sample()[0].Users {
-		want[u.ID] = backup.User{ID: u.ID, UserPrincipalName: u.UserPrincipalName, Mail: u.Mail, DisplayName: u.DisplayName}
+		id := backup.SubjectID(u.ID)
+		want[id] = backup.Subject{ID: id, Address: u.UserPrincipalName, Mail: u.Mail, DisplayName: u.DisplayName}
 	}
-	pass := func(cursor string) (map[backup.ObjectID]backup.User, string) {
+	pass := func(cursor string) (map[backup.SubjectID]backup.Subject, string) {
 		t.Helper()
-		got := map[backup.ObjectID]backup.User{}
+		got := map[backup.SubjectID]backup.Subject{}
 		changes := x.Users(ctx, cursor)
 		for u, err := range changes.All() {
 			if err != nil {
@@ -420,7 +421,7 @@ func TestSimTenantDirectory(t *testing.T) {
 		if u != want[u.ID] {
 			t.Errorf("member %+v, want %+v", u, want[u.ID])
 		}
-		members = append(members, u.ID)
+		members = append(members, backup.ObjectID(u.ID))
 	}
 	if d := cmp.Diff(research.Members, members); d != "" {
 		t.Error(d)

@@ -117,7 +117,7 @@ func (e *Engine) bulkRestore(ctx context.Context, j *jobs.Job) (jobs.Result, err
 	if err := e.Catalog.ResolveBulkRestore(ctx, j, b); err != nil {
 		return jobs.Result{}, err
 	}
-	e.Log.Info("bulk restore resolved", "tenant", j.Tenant, "request", b.ID, "session", b.Session, "entries", len(b.Drives)+len(b.ObjectIDs))
+	e.Log.Info("bulk restore resolved", "tenant", j.Tenant, "request", b.ID, "session", b.Session, "entries", len(b.Addresses)+len(b.IDs))
 	return jobs.Done, nil
 }
 

@@ -377,7 +377,7 @@ func TestBulkRestore(t *testing.T) {
 	s, err := w.catalog.CreateSession(w.ctx, w.tenant, backup.OneDrive, backup.RestoreStandard, nil, backup.Stamp{})
 	w.must(err)
 	b, err := w.catalog.CreateBulkRestore(w.ctx, w.tenant, backup.BulkRequest{Session: s.ID, Destination: backup.DestinationInPlace,
-		Drives: []string{"ANN@example.com", "eve@example.com", "nobody@example.com"}, ObjectIDs: []string{string(units[1].Directory), string(units[0].Directory)}}, backup.Stamp{})
+		Addresses: []string{"ANN@example.com", "eve@example.com", "nobody@example.com"}, IDs: []string{string(units[1].Subject), string(units[0].Subject)}}, backup.Stamp{})
 	w.must(err)
 	_, err = w.catalog.ActivateSession(w.ctx, w.tenant, s.ID, backup.Stamp{})
 	w.must(err)

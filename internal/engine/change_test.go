@@ -598,7 +598,7 @@ func TestRestoreInPlaceListsFoldersBeforeTheyGo(t *testing.T) {
 	unit := w.protectAll()[0]
 	point := w.backUp(unit)
 	w.put(home, map[string]string{"extra/known.txt": "known", "broken/known.txt": "known"})
-	drive, err := w.source.UserDrive(w.ctx, unit.Directory)
+	drive, err := w.source.UserDrive(w.ctx, backup.ObjectID(unit.Subject))
 	w.must(err)
 	ids := map[string]string{}
 	for item, err := range w.source.Delta(w.ctx, drive.ID, "").All() {

@@ -141,14 +141,14 @@ func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey,
 	if err != nil {
 		return 0, err
 	}
-	t := catalog.TakenUp{Drive: key.Drive, PrevRoot: root}
+	t := catalog.TakenUp{Workload: backup.OneDrive, Drive: key.Drive, PrevRoot: root} // unless a point says another
 	for _, p := range points {
 		if p.Err != nil {
 			e.Log.Error("a restore point in the vault cannot be read", "tenant", key.Tenant, "drive", key.Drive, "tree", p.Tree, "err", p.Err)
 			continue
 		}
 		if p.Info.Unit != "" {
-			t.Unit = p.Info.Unit
+			t.Unit, t.Workload = p.Info.Unit, p.Info.Workload
 		}
 		if p.Info.Owner.ID != "" {
 			t.Owner = p.Info.Owner

@@ -65,7 +65,7 @@ func TestARememberedDriveThatIsGoneIsLookedFor(t *testing.T) {
 	w.faults.Add(simtenant.Fault{Status: 404, Body: notFound, Match: func(r *http.Request) bool {
 		return strings.Contains(r.URL.Path, "/drives/"+string(drives[0].ID))
 	}})
-	isUsers := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/"+string(unit.Directory)+"/drive") }
+	isUsers := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/"+string(unit.Subject)+"/drive") }
 
 	none := simtenant.Fault{Times: 1, Status: 404, Body: `{"error":{"code":"ResourceNotFound","message":"User's mysite not found."}}`, Match: isUsers}
 	w.faults.Add(none)

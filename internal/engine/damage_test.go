@@ -303,7 +303,7 @@ func TestCatalogIsMadeAgainFromTheVault(t *testing.T) {
 	}
 	for i, u := range units {
 		now := w.unit(u.ID)
-		if now.Status != backup.UnitProtected || now.Policy != u.Policy || now.Directory != u.Directory {
+		if now.Status != backup.UnitProtected || now.Policy != u.Policy || now.Subject != u.Subject {
 			t.Errorf("unit %d is %+v", i, now)
 		}
 	}

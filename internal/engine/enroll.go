@@ -40,7 +40,7 @@ func (e *Engine) bulkAdd(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 		return jobs.Result{}, err
 	}
 	e.Log.Info("bulk addition finished", "tenant", j.Tenant, "job", job.ID, "policy", job.Policy,
-		"entries", len(job.Drives)+len(job.ObjectIDs))
+		"entries", len(job.Addresses)+len(job.IDs))
 	return jobs.Done, nil
 }
 

@@ -17,7 +17,7 @@ func TestBulkAdditionResolvesAgainstTheDirectory(t *testing.T) {
 	w.must(err)
 	add := func(drives, ids []string) backup.BulkJob {
 		t.Helper()
-		job, err := w.catalog.CreateBulkJob(w.ctx, w.tenant, p.ID, catalog.NewBulkJob{DisplayName: "Bulk", Drives: drives, ObjectIDs: ids})
+		job, err := w.catalog.CreateBulkJob(w.ctx, w.tenant, p.ID, catalog.NewBulkJob{DisplayName: "Bulk", Addresses: drives, IDs: ids})
 		w.must(err)
 		w.run(jobs.BulkAdd, string(job.ID), w.engine.bulkAdd)
 		w.run(jobs.BulkAdd, string(job.ID), w.engine.bulkAdd) // begun anew after its end
@@ -44,8 +44,8 @@ func TestBulkAdditionResolvesAgainstTheDirectory(t *testing.T) {
 		t.Errorf("%d units, want one for each owner", len(units.Items))
 	}
 	for _, u := range units.Items {
-		if !strings.HasSuffix(u.Email, "@example.com") {
-			t.Errorf("unit of %s has the address %q", u.Directory, u.Email)
+		if !strings.HasSuffix(u.Address, "@example.com") {
+			t.Errorf("unit of %s has the address %q", u.Subject, u.Address)
 		}
 	}
 }

@@ -251,9 +251,9 @@ func (w *world) onRequest(hook func(*http.Request)) {
 // protectAll brings all owners into an active policy and returns their units.
 func (w *world) protectAll() []backup.Unit {
 	w.t.Helper()
-	var owners []backup.ObjectID
+	var owners []backup.SubjectID
 	for _, u := range w.users {
-		owners = append(owners, u.ID)
+		owners = append(owners, backup.SubjectID(u.ID))
 	}
 	p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
 	w.must(err)
@@ -268,7 +268,7 @@ func (w *world) protectAll() []backup.Unit {
 	units := make([]backup.Unit, len(owners))
 	for _, u := range list.Items {
 		for i, owner := range owners {
-			if u.Directory == owner {
+			if u.Subject == owner {
 				units[i] = u
 			}
 		}

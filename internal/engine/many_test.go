@@ -51,9 +51,9 @@ func BenchmarkManyDrives(b *testing.B) {
 		w.engine.Interval, w.engine.Workers = 1000*time.Hour, 8 // as many as the server usually has
 		w.engine.Sleep = backup.Sleep
 
-		var owners []backup.ObjectID
+		var owners []backup.SubjectID
 		for _, u := range w.users {
-			owners = append(owners, u.ID)
+			owners = append(owners, backup.SubjectID(u.ID))
 		}
 		p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
 		w.must(err)

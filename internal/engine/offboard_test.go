@@ -40,7 +40,7 @@ func TestOffboardingDestroysTheBackups(t *testing.T) {
 	w.run(jobs.Maintain, string(w.tenant), w.engine.maintain)
 
 	// Protected again, it is another unit, and its points hold.
-	_, results, err := w.catalog.UpdatePolicy(w.ctx, w.tenant, unit.Policy, catalog.PolicyPatch{Units: []catalog.UnitChange{{Add: unit.Directory}}, By: by})
+	_, results, err := w.catalog.UpdatePolicy(w.ctx, w.tenant, unit.Policy, catalog.PolicyPatch{Units: []catalog.UnitChange{{Add: unit.Subject}}, By: by})
 	w.must(err)
 	again := results[0].Unit
 	if again.ID == unit.ID {

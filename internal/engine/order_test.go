@@ -31,7 +31,7 @@ func TestFirstBackupsHoldUpNoChanges(t *testing.T) {
 
 	held, let := make(chan bool, 9), make(chan bool)
 	w.onRequest(func(r *http.Request) {
-		if strings.Contains(r.URL.Path, string(units[1].Directory)) || strings.Contains(r.URL.Path, string(units[2].Directory)) {
+		if strings.Contains(r.URL.Path, string(units[1].Subject)) || strings.Contains(r.URL.Path, string(units[2].Subject)) {
 			held <- true
 			select {
 			case <-let:

@@ -256,9 +256,9 @@ func TestRestoreToNewPlaceRefusesAnotherDrive(t *testing.T) {
 	units := w.protectAll()
 	point := w.backUp(units[0])
 	w.backUp(units[1])
-	live, err := w.source.UserDrive(w.ctx, units[0].Directory)
+	live, err := w.source.UserDrive(w.ctx, backup.ObjectID(units[0].Subject))
 	w.must(err)
-	other, err := w.source.UserDrive(w.ctx, units[1].Directory)
+	other, err := w.source.UserDrive(w.ctx, backup.ObjectID(units[1].Subject))
 	w.must(err)
 	w.put(w.home(0), map[string]string{"a.txt": "edited"})
 	for name, lie := range map[string]map[string]string{
@@ -320,7 +320,7 @@ func TestRestoreTouchesNoOtherOwnersDrive(t *testing.T) {
 	other, err := w.source.UserDrive(w.ctx, w.users[1].ID)
 	w.must(err)
 	w.faults.Add(simtenant.Fault{Status: 200, Body: fmt.Sprintf(`{"id":%q,"name":"OneDrive"}`, other.ID), Match: func(r *http.Request) bool {
-		return strings.HasSuffix(r.URL.Path, "/"+string(units[0].Directory)+"/drive")
+		return strings.HasSuffix(r.URL.Path, "/"+string(units[0].Subject)+"/drive")
 	}})
 	was := w.look(w.home(1))
 	a := w.activate(point, backup.DestinationNew)

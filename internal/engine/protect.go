@@ -111,10 +111,10 @@ func (e *Engine) waitsLong(ctx context.Context, u backup.Unit) bool {
 // people see; the unit may have been added by id alone. It is no part of the
 // backup, and may fail.
 func (e *Engine) learnOwner(ctx context.Context, u backup.Unit) {
-	if u.DisplayName != "" || u.Email != "" {
+	if u.Name != "" || u.Address != "" {
 		return
 	}
-	if err := e.lookUp(ctx, u.Tenant, []string{string(u.Directory)}); err != nil {
+	if err := e.lookUp(ctx, u.Tenant, []string{string(u.Subject)}); err != nil {
 		e.Log.Debug("owner not looked up", "tenant", u.Tenant, "unit", u.ID, "err", err)
 	}
 }
@@ -132,12 +132,12 @@ func retryMoved(try func() error) error {
 // who names a unit's owner for the log.
 func who(u backup.Unit) string {
 	switch {
-	case u.Email != "":
-		return u.Email
-	case u.DisplayName != "":
-		return u.DisplayName
+	case u.Address != "":
+		return u.Address
+	case u.Name != "":
+		return u.Name
 	}
-	return string(u.Directory)
+	return string(u.Subject)
 }
 
 // A protection is one run over one drive: what is there now becomes a point.
@@ -357,15 +357,15 @@ func (p *protection) close() {
 
 // findDrive returns the drive of a unit's owner.
 func findDrive(ctx context.Context, source *drive.Client, unit backup.Unit) (drive.Drive, error) {
-	d, err := source.UserDrive(ctx, unit.Directory)
+	d, err := source.UserDrive(ctx, backup.ObjectID(unit.Subject))
 	if errors.Is(err, drive.ErrNotFound) && !errors.Is(err, drive.ErrNoDrive) {
 		return d, fmt.Errorf("%w: %w", errNoOwner, err)
 	}
 	if err != nil {
 		return d, fmt.Errorf("find the drive: %w", err)
 	}
-	if d.Owner != "" && !strings.EqualFold(string(d.Owner), string(unit.Directory)) {
-		return d, fmt.Errorf("find the drive: %w: asked for that of %s, it answered with that of %s", errOtherOwner, unit.Directory, d.Owner)
+	if d.Owner != "" && !strings.EqualFold(string(d.Owner), string(unit.Subject)) {
+		return d, fmt.Errorf("find the drive: %w: asked for that of %s, it answered with that of %s", errOtherOwner, unit.Subject, d.Owner)
 	}
 	return d, nil
 }
@@ -386,8 +386,8 @@ func (e *Engine) isOwners(ctx context.Context, tenant backup.TenantID, unit back
 		return err
 	}
 	for _, u := range units {
-		if u.Directory != unit.Directory {
-			return fmt.Errorf("find the drive: %w: asked for that of %s, it answered with that of %s", errOtherOwner, unit.Directory, u.Directory)
+		if u.Subject != unit.Subject {
+			return fmt.Errorf("find the drive: %w: asked for that of %s, it answered with that of %s", errOtherOwner, unit.Subject, u.Subject)
 		}
 	}
 	return nil
@@ -1231,8 +1231,8 @@ func (p *protection) unreadItems(ctx context.Context) []backup.Unread {
 // was held before would leave the point in silence, so then there is none.
 func (p *protection) seal(ctx context.Context, unread []backup.Unread) (vault.Sealed, error) {
 	info := vault.PointInfo{
-		Unit: p.unit.ID, Policy: p.unit.Policy, Unread: unread,
-		Owner: backup.User{ID: p.unit.Directory, Mail: p.unit.Email, DisplayName: p.unit.DisplayName},
+		Unit: p.unit.ID, Workload: p.unit.Workload, Policy: p.unit.Policy, Unread: unread,
+		Owner: backup.Subject{ID: p.unit.Subject, Mail: p.unit.Address, DisplayName: p.unit.Name},
 	}
 	sealed, err := p.update.Seal(ctx, p.at, info)
 	if err == nil && sealed.Changed {

@@ -195,11 +195,11 @@ func TestOwnerWithoutDrive(t *testing.T) {
 	units := w.protectAll()
 	w.faults.Add(simtenant.Fault{Status: 404, Body: `{"error":{"code":"ResourceNotFound","message":"User's mysite not found."}}`,
 		Match: func(r *http.Request) bool {
-			return strings.HasSuffix(r.URL.Path, "/"+string(units[0].Directory)+"/drive")
+			return strings.HasSuffix(r.URL.Path, "/"+string(units[0].Subject)+"/drive")
 		}})
 	w.faults.Add(simtenant.Fault{Status: 404, Body: `{"error":{"code":"Request_ResourceNotFound","message":"No such user."}}`,
 		Match: func(r *http.Request) bool {
-			return strings.HasSuffix(r.URL.Path, "/"+string(units[1].Directory)+"/drive")
+			return strings.HasSuffix(r.URL.Path, "/"+string(units[1].Subject)+"/drive")
 		}})
 	for i, want := range []backup.Code{backup.DriveNotFound, backup.ProtectionUnitNotFound} {
 		w.run(jobs.Backup, string(units[i].ID), w.engine.backup)

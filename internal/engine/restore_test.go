@@ -187,7 +187,7 @@ func TestDriveThatWasReplaced(t *testing.T) {
 	other, err := w.source.UserDrive(w.ctx, w.users[1].ID)
 	w.must(err)
 	w.faults.Add(simtenant.Fault{Status: 200, Body: fmt.Sprintf(`{"id":%q,"name":"OneDrive"}`, other.ID), Match: func(r *http.Request) bool {
-		return strings.HasSuffix(r.URL.Path, "/"+string(unit.Directory)+"/drive")
+		return strings.HasSuffix(r.URL.Path, "/"+string(unit.Subject)+"/drive")
 	}})
 	w.skew.Add(int64(askEvery * w.engine.Interval)) // until then the drive is remembered
 	w.same("the new drive's point", w.look(w.home(1)), w.kept(w.backUp(unit).Tree))
@@ -201,7 +201,7 @@ func TestDriveThatWasReplaced(t *testing.T) {
 		t.Errorf("restore in place of the old drive's point: %s, %+v", a.Status, a.Problem)
 	}
 	a = w.restored(point, backup.DestinationNew)
-	w.same("the new place", w.look(w.home(0)), w.library(backup.Unit{Directory: w.users[1].ID}, a.RestoredSiteName))
+	w.same("the new place", w.look(w.home(0)), w.library(backup.Unit{Subject: backup.SubjectID(w.users[1].ID)}, a.RestoredSiteName))
 
 	w.faults.Clear() // back to the drive that we once knew
 	w.skew.Add(int64(askEvery * w.engine.Interval))
@@ -237,7 +237,7 @@ func TestRestoreToNewPlace(t *testing.T) {
 	want := w.look(home)
 	damages["encrypted"](w, home)
 	live := w.look(home)
-	original, err := w.source.UserDrive(w.ctx, unit.Directory)
+	original, err := w.source.UserDrive(w.ctx, backup.ObjectID(unit.Subject))
 	w.must(err)
 	for n := range 2 {
 		a := w.restored(point, backup.DestinationNew)
@@ -253,7 +253,7 @@ func TestRestoreToNewPlace(t *testing.T) {
 // tells it.
 func (w *world) library(u backup.Unit, name string) state {
 	w.t.Helper()
-	home, err := w.source.UserDrive(w.ctx, u.Directory)
+	home, err := w.source.UserDrive(w.ctx, backup.ObjectID(u.Subject))
 	w.must(err)
 	d, ok, err := w.source.FindLibrary(w.ctx, home.ID, name)
 	w.must(err)

@@ -153,9 +153,9 @@ func (p *manyPromises) measure() {
 	}
 	work[jobs.Backup] = visit
 
-	var owners []backup.ObjectID
+	var owners []backup.SubjectID
 	for _, u := range p.users {
-		owners = append(owners, u.ID)
+		owners = append(owners, backup.SubjectID(u.ID))
 	}
 	policy, err := p.catalog.CreatePolicy(p.ctx, p.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
 	p.must(err)

@@ -73,7 +73,7 @@ func (e *Engine) evaluate(ctx context.Context, j *jobs.Job, r backup.Rule) (cata
 	if err != nil {
 		return found, err
 	}
-	users := map[backup.ObjectID]backup.User{}
+	users := map[backup.SubjectID]backup.Subject{}
 	for _, group := range r.Groups() {
 		for user, err := range source.GroupMembers(ctx, group) {
 			if err == nil {
@@ -102,7 +102,7 @@ func (e *Engine) evaluate(ctx context.Context, j *jobs.Job, r backup.Rule) (cata
 	}
 	var change catalog.DirectoryChange
 	for _, user := range users {
-		if user.UserPrincipalName != "" { // else the list does not tell what users are called
+		if user.Address != "" { // else the list does not tell what users are called
 			change.Users = append(change.Users, user)
 		}
 	}

@@ -99,7 +99,7 @@ func (w *ruled) wantIn(what string, want ...string) {
 	w.must(err)
 	var got []string
 	for _, u := range units.Items {
-		name, _, _ := strings.Cut(u.Email, "@")
+		name, _, _ := strings.Cut(u.Address, "@")
 		got = append(got, name)
 	}
 	slices.Sort(got)
@@ -148,7 +148,7 @@ func TestDynamicRuleFollowsTheDirectory(t *testing.T) {
 	r := w.rule(true, team)
 	w.wantEvaluated(backup.RuleCompleted)
 	w.wantIn("at first", "ann", "bob")
-	unit, err := w.catalog.Explain(w.ctx, w.tenant, w.policy.ID, w.users[0].ID)
+	unit, err := w.catalog.Explain(w.ctx, w.tenant, w.policy.ID, backup.SubjectID(w.users[0].ID))
 	w.must(err)
 	if ann := unit.Unit; !unit.Included || ann.Status != backup.UnitProtectRequested || ann.Sources != backup.SourceDynamicRule {
 		t.Errorf("ann is %+v", ann)

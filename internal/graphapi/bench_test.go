@@ -78,7 +78,7 @@ func bareInsert(b *testing.B, w *world, policy string, from int) {
 	now := database.Micros(w.clock())
 	err = w.db.Tx(b.Context(), func(tx *database.Tx) error {
 		_, err := tx.ExecContext(b.Context(), `
-			INSERT INTO unit (id, tenant, policy, directory, status, sources, offboard_requested, created, created_by, modified, modified_by)
+			INSERT INTO unit (id, tenant, policy, subject, status, sources, offboard_requested, created, created_by, modified, modified_by)
 			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, 'protectRequested', 1, 0,
 				CAST($4 AS BIGINT) + e.n, CAST($5 AS TEXT), CAST($4 AS BIGINT) + e.n, CAST($5 AS TEXT)
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e`, string(list), string(contoso), policy, now, by)
@@ -129,8 +129,8 @@ func BenchmarkUnitsOverHTTP(b *testing.B) {
 				if err := json.Unmarshal([]byte(answer), &want); err != nil {
 					b.Fatal(err)
 				}
-				text := `SELECT u.id, u.policy, u.directory, u.status, u.created, u.created_by, u.modified, u.modified_by, u.offboard_requested, coalesce(d.display_name, ''), coalesce(d.mail, '')
-					FROM unit u LEFT JOIN directory_user d ON d.tenant = u.tenant AND d.id = u.directory WHERE u.tenant = $1 AND $2 <> '' ORDER BY u.created, u.id LIMIT 101`
+				text := `SELECT u.id, u.policy, u.subject, u.status, u.created, u.created_by, u.modified, u.modified_by, u.offboard_requested, coalesce(d.display_name, ''), coalesce(d.mail, '')
+					FROM unit u LEFT JOIN subject d ON d.tenant = u.tenant AND d.id = u.subject WHERE u.tenant = $1 AND $2 <> '' ORDER BY u.created, u.id LIMIT 101`
 				if !strings.Contains(path, "$top") {
 					text = `SELECT id, display_name, '', '', created, created_by, modified, modified_by, enabled, '', '' FROM policy WHERE tenant = $1 AND id = $2`
 				}

@@ -18,8 +18,8 @@ func bulkJobView(w *workload, j backup.BulkJob, listed bool) odata.Entity {
 	e.Add("displayName", j.DisplayName)
 	e.Add("status", j.Status)
 	if !listed {
-		e.Add(w.addresses, orEmpty(j.Drives))
-		e.Add(w.ids, orEmpty(j.ObjectIDs))
+		e.Add(w.addresses, orEmpty(j.Addresses))
+		e.Add(w.ids, orEmpty(j.IDs))
 	}
 	addStamps(&e, j.Created, j.Modified, bareIdentities)
 	if j.Problem != nil {
@@ -48,10 +48,10 @@ func (s *Server) createBulkJob(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if n.Drives, _, err = b.Strings(w.addresses); err != nil {
+	if n.Addresses, _, err = b.Strings(w.addresses); err != nil {
 		return reply{}, err
 	}
-	if n.ObjectIDs, _, err = b.Strings(w.ids); err != nil {
+	if n.IDs, _, err = b.Strings(w.ids); err != nil {
 		return reply{}, err
 	}
 	n.DisplayName = name
@@ -70,7 +70,7 @@ func (s *Server) createBulkJob(x *exchange) (reply, error) {
 }
 
 func (w *workload) checkBulkJob(n catalog.NewBulkJob, named bool) error {
-	entries := len(n.Drives) + len(n.ObjectIDs)
+	entries := len(n.Addresses) + len(n.IDs)
 	switch {
 	case entries > backup.MaxBulkEntries:
 		return backup.Fail(backup.ProtectionUnitsLimitBreached, "One job may name at most 50,000 "+w.things+" in both of its lists together. Send several jobs.")

@@ -15,9 +15,9 @@ import (
 
 func TestBulkJobStory(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		if err := w.catalog.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Users: []backup.User{
-			{ID: backup.ObjectID(ownerN(1)), UserPrincipalName: "amala@contoso.com", Mail: "amala@contoso.com", DisplayName: "Amala"},
-			{ID: backup.ObjectID(ownerN(2)), UserPrincipalName: "conrad@contoso.com", DisplayName: "Conrad"},
+		if err := w.catalog.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Users: []backup.Subject{
+			{ID: backup.SubjectID(ownerN(1)), Address: "amala@contoso.com", Mail: "amala@contoso.com", DisplayName: "Amala"},
+			{ID: backup.SubjectID(ownerN(2)), Address: "conrad@contoso.com", DisplayName: "Conrad"},
 		}}); err != nil {
 			t.Fatal(err)
 		}

@@ -78,10 +78,10 @@ func (w *workload) parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err 
 	if n.DisplayName = name; named && checkDisplayName(name) != nil {
 		return n, wrong("The displayName must have 1 to 1,024 characters.", "displayName")
 	}
-	if n.Drives, _, err = o.Strings(w.addresses); err != nil {
+	if n.Addresses, _, err = o.Strings(w.addresses); err != nil {
 		return n, err
 	}
-	if n.ObjectIDs, _, err = o.Strings(w.ids); err != nil {
+	if n.IDs, _, err = o.Strings(w.ids); err != nil {
 		return n, err
 	}
 	units, _, err := o.Strings("protectionUnitIds")
@@ -92,7 +92,7 @@ func (w *workload) parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err 
 	if err != nil {
 		return n, err
 	}
-	entries := len(n.Drives) + len(n.ObjectIDs)
+	entries := len(n.Addresses) + len(n.IDs)
 	switch {
 	case len(units) > 0:
 		return n, wrong(upperFirst(w.owner)+"s are named by "+w.addresses+" and "+w.ids+"; protectionUnitIds is not implemented.", "protectionUnitIds")
@@ -103,13 +103,13 @@ func (w *workload) parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err 
 	case !given:
 		return n, wrong("Say of which time to restore: protectionTimePeriod, with startDateTime, endDateTime or both.", "protectionTimePeriod")
 	}
-	for _, address := range n.Drives {
+	for _, address := range n.Addresses {
 		if !w.isAddress(address) {
 			return n, backup.Fail(w.badAddress, "An entry of "+w.addresses+" is not "+w.address+". Correct it; nothing was created.").On(w.addresses)
 		}
 	}
-	for _, id := range n.ObjectIDs {
-		if _, ok := backup.ParseGUID(id); !ok {
+	for _, id := range n.IDs {
+		if _, ok := w.kind.ParseSubject(id); !ok {
 			return n, wrong("An entry of "+w.ids+" is not a GUID. Correct it; nothing was created.", w.ids)
 		}
 	}

@@ -45,7 +45,7 @@ func TestGolden(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			w := sqlite(t)
 			w.seedPages()
-			w.groups = map[backup.ObjectID][]backup.ObjectID{
+			w.groups = map[backup.ObjectID][]backup.SubjectID{
 				research: {"1b014d8c-71fe-4d00-a01a-31850bc5b32c", "2b014d8c-71fe-4d00-a01a-31850bc5b32c"},
 				sales:    {pageLotharID},
 			}
@@ -72,16 +72,16 @@ func (w *world) seedPages() {
 	w.t.Helper()
 	ctx := w.t.Context()
 	by := backup.Stamp{By: backup.IdentitySet{Application: backup.Identity{ID: appID}}, At: w.clock()}
-	users := []backup.User{
-		{ID: "1b014d8c-71fe-4d00-a01a-31850bc5b32c", UserPrincipalName: "amala@contoso.com", Mail: "amala@contoso.com", DisplayName: "Amala"},
-		{ID: "2b014d8c-71fe-4d00-a01a-31850bc5b32c", UserPrincipalName: "conrad@contoso.com", Mail: "conrad@contoso.com", DisplayName: "Conrad"},
-		{ID: pageLotharID, UserPrincipalName: "lothar@contoso.com", Mail: "lothar@contoso.com", DisplayName: "Lothar"},
+	users := []backup.Subject{
+		{ID: "1b014d8c-71fe-4d00-a01a-31850bc5b32c", Address: "amala@contoso.com", Mail: "amala@contoso.com", DisplayName: "Amala"},
+		{ID: "2b014d8c-71fe-4d00-a01a-31850bc5b32c", Address: "conrad@contoso.com", Mail: "conrad@contoso.com", DisplayName: "Conrad"},
+		{ID: pageLotharID, Address: "lothar@contoso.com", Mail: "lothar@contoso.com", DisplayName: "Lothar"},
 	}
 	if err := w.catalog.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: users}); err != nil {
 		w.t.Fatal(err)
 	}
 	err := w.catalog.Seed(ctx, contoso, []catalog.SeedPolicy{
-		{ID: pagePolicy, DisplayName: "OneDrive Policy", Units: []catalog.SeedUnit{{ID: pageUnit, Directory: pageOwner}}},
+		{ID: pagePolicy, DisplayName: "OneDrive Policy", Units: []catalog.SeedUnit{{ID: pageUnit, Subject: pageOwner}}},
 		{ID: pageBulk, DisplayName: "Bulk"},
 	}, by)
 	if err != nil {

@@ -41,7 +41,7 @@ func pointView(p backup.Point, unit *backup.Unit) odata.Entity {
 		w := wordsOf(unit.Workload)
 		u := odata.Entity{Type: w.units.name, Path: root + "/" + unitSet + "('" + string(unit.ID) + "')"}
 		u.Add("id", unit.ID)
-		u.Add(w.subject, unit.Directory)
+		u.Add(w.subject, unit.Subject)
 		addText(&u, "policyId", string(unit.Policy))
 		e.Add("protectionUnit", u)
 	}

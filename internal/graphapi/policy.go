@@ -153,11 +153,11 @@ func (s *Server) createPolicy(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	for _, o := range owners {
-		id, ok := backup.ParseGUID(o)
+		id, ok := w.kind.ParseSubject(o)
 		if !ok {
 			return reply{}, w.invalidOwner()
 		}
-		n.Units = append(n.Units, backup.ObjectID(id))
+		n.Units = append(n.Units, id)
 	}
 	p, err := s.catalog.CreatePolicy(x.ctx(), x.tenant(), n)
 	if err != nil {
@@ -346,11 +346,11 @@ func (s *Server) resolve(x *exchange, w *workload, edit *policyEdit) error {
 				attached = append(attached, c.unit.Remove)
 			}
 		default:
-			id, ok := backup.ParseGUID(c.owner)
+			id, ok := w.kind.ParseSubject(c.owner)
 			if !ok {
 				return w.invalidOwner()
 			}
-			c.unit.Add = backup.ObjectID(id)
+			c.unit.Add = id
 		}
 	}
 	if len(attached) == 0 {
@@ -370,7 +370,7 @@ func (s *Server) resolve(x *exchange, w *workload, edit *policyEdit) error {
 			c.refused = backup.Fail(backup.InvalidUnit, "There is no such unit to add. Name its "+w.owner+" by "+w.subject+".")
 			c.refused.Details = []backup.Detail{{Code: backup.ProtectionUnitNotFound, Message: "There is no unit with this id."}}
 		}
-		c.unit = catalog.UnitChange{Add: u.Directory}
+		c.unit = catalog.UnitChange{Add: u.Subject}
 	}
 	return nil
 }

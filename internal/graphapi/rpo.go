@@ -32,7 +32,7 @@ func (s *Server) getRPO(x *exchange) (reply, error) {
 	for i, w := range r.Worst {
 		e := &worst[i]
 		e.Add("protectionUnitId", w.Unit)
-		e.Add("directoryObjectId", units[w.Unit].Directory)
+		e.Add("directoryObjectId", units[w.Unit].Subject)
 		e.Add("newestDateTime", odata.FormatTime(w.Newest))
 		e.Add("age", isoDuration(now.Sub(w.Newest)))
 		e.Add("promised", isoDuration(w.Promised))

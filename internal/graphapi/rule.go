@@ -188,7 +188,7 @@ func (s *Server) getRule(x *exchange) (reply, error) {
 // explain serves holdfast.explain, a function of ours on a policy: why an
 // owner's drive is in the policy, or is not.
 func (s *Server) explain(x *exchange) (reply, error) {
-	got, err := s.catalog.Explain(x.ctx(), x.tenant(), guid[policyID](x, "id"), guid[backup.ObjectID](x, "directoryObjectId"))
+	got, err := s.catalog.Explain(x.ctx(), x.tenant(), guid[policyID](x, "id"), guid[backup.SubjectID](x, "directoryObjectId"))
 	if err != nil {
 		return reply{}, err
 	}

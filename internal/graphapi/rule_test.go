@@ -53,9 +53,9 @@ func (w *world) wantSources(what string, got, want map[string]string) {
 	}
 }
 
-func owners(numbers ...int) (list []backup.ObjectID) {
+func owners(numbers ...int) (list []backup.SubjectID) {
 	for _, n := range numbers {
-		list = append(list, backup.ObjectID(ownerN(n)))
+		list = append(list, backup.SubjectID(ownerN(n)))
 	}
 	return list
 }
@@ -64,7 +64,7 @@ type held = map[string]string
 
 func TestStaticRule(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		w.groups = map[backup.ObjectID][]backup.ObjectID{research: owners(1, 2), sales: owners(2, 3)}
+		w.groups = map[backup.ObjectID][]backup.SubjectID{research: owners(1, 2), sales: owners(2, 3)}
 		c := w.user(contoso)
 		policy := c.policy("A", ownerN(1))
 		made := c.do("POST", rulesOf(policy), obj{"driveExpression": expression(research)}).want(201)
@@ -114,7 +114,7 @@ func TestStaticRule(t *testing.T) {
 
 func TestDynamicRule(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		w.groups = map[backup.ObjectID][]backup.ObjectID{research: owners(1, 2), sales: owners(2, 3)}
+		w.groups = map[backup.ObjectID][]backup.SubjectID{research: owners(1, 2), sales: owners(2, 3)}
 		c := w.app(contoso)
 		know := []string{"Prefer", "include-unknown-enum-members"}
 		policy := c.policy("A", ownerN(1))
@@ -214,7 +214,7 @@ func TestDynamicRule(t *testing.T) {
 
 func TestRuleRequests(t *testing.T) {
 	w := sqlite(t)
-	w.groups = map[backup.ObjectID][]backup.ObjectID{research: owners(1)}
+	w.groups = map[backup.ObjectID][]backup.SubjectID{research: owners(1)}
 	c := w.app(contoso)
 	policy, other := c.policy("A"), c.policy("B")
 	at := c.rule(policy, true, research)
@@ -301,7 +301,7 @@ func TestRulesAreOfTheConfiguration(t *testing.T) {
 
 func TestRuleMeetsOwnersWhoCannotJoin(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		w.groups = map[backup.ObjectID][]backup.ObjectID{research: owners(1, 2, 3)}
+		w.groups = map[backup.ObjectID][]backup.SubjectID{research: owners(1, 2, 3)}
 		c := w.app(contoso)
 		policy := c.policy("A")
 		c.policy("B", ownerN(2))
@@ -324,9 +324,9 @@ func TestRuleMeetsOwnersWhoCannotJoin(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		w.groups = map[backup.ObjectID][]backup.ObjectID{research: owners(1, 2, 5), sales: owners(3)}
-		if err := w.catalog.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Cursor: "c", Users: []backup.User{
-			{ID: backup.ObjectID(ownerN(1))}, {ID: backup.ObjectID(ownerN(4))}}}); err != nil {
+		w.groups = map[backup.ObjectID][]backup.SubjectID{research: owners(1, 2, 5), sales: owners(3)}
+		if err := w.catalog.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Cursor: "c", Users: []backup.Subject{
+			{ID: backup.SubjectID(ownerN(1))}, {ID: backup.SubjectID(ownerN(4))}}}); err != nil {
 			t.Fatal(err)
 		}
 		c := w.app(contoso)

@@ -278,7 +278,7 @@ func TestMalformedBodies(t *testing.T) {
 	c := w.app(contoso)
 	id := c.policy("A")
 	rule := c.rule(id, true, research)
-	w.groups = map[backup.ObjectID][]backup.ObjectID{research: nil}
+	w.groups = map[backup.ObjectID][]backup.SubjectID{research: nil}
 	w.work()
 	zip := func(s string) string {
 		var b bytes.Buffer

@@ -20,10 +20,10 @@ func (s *Server) unitView(x *exchange, u backup.Unit, contentID string) odata.En
 	addContentID(&e, contentID)
 	e.Add("id", u.ID)
 	addText(&e, "policyId", string(u.Policy))
-	e.Add(w.subject, u.Directory)
+	e.Add(w.subject, u.Subject)
 	if x.caller.Delegated {
-		addText(&e, w.called[0], u.DisplayName)
-		addText(&e, w.called[1], u.Email)
+		addText(&e, w.called[0], u.Name)
+		addText(&e, w.called[1], u.Address)
 	}
 	e.Add("status", evolved(s, x, u.Status, backup.UnitOffboardRequested, backup.UnitOffboarded, backup.UnitCancelOffboardRequested))
 	e.Add("protectionSources", sources(u.Sources))

@@ -61,7 +61,7 @@ type world struct {
 	server  *Server
 	issuer  string
 	log     *bytes.Buffer
-	groups  map[backup.ObjectID][]backup.ObjectID // who is in which, for rules
+	groups  map[backup.ObjectID][]backup.SubjectID // who is in which, for rules
 
 	mu   sync.Mutex
 	time time.Time

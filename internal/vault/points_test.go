@@ -21,7 +21,7 @@ import (
 
 // kept is what a point was sealed with.
 var kept = PointInfo{
-	Unit: "unit", Owner: backup.User{ID: "ann", UserPrincipalName: "ann@example.com", Mail: "ann@example.com", DisplayName: "Ann"}, Policy: "policy",
+	Unit: "unit", Workload: backup.Exchange, Owner: backup.Subject{ID: "ann", Address: "ann@example.com", Mail: "ann@example.com", DisplayName: "Ann"}, Policy: "policy",
 	Unread: []backup.Unread{{Item: "f9", Path: "A/nine.txt", Code: "accessDenied", Message: "It is locked.", Since: noon, Held: true}},
 }
 
@@ -59,7 +59,7 @@ func TestAPointSaysWhoseItIsAndWhatItLacks(t *testing.T) {
 	}
 	// Nor do the names of its owner.
 	renamed := kept
-	renamed.Owner.DisplayName, renamed.Owner.Mail, renamed.Owner.UserPrincipalName = "Ann Other", "", "ann.other@example.com"
+	renamed.Owner.DisplayName, renamed.Owner.Mail, renamed.Owner.Address = "Ann Other", "", "ann.other@example.com"
 	before := v.Counters()
 	if again, err := u.Seal(t.Context(), noon.Add(time.Hour), renamed); err != nil || again.Changed || again.Tree != s.Tree || again.Root != s.Root {
 		t.Errorf("Seal after the owner's new name = %+v, %v", again, err)
@@ -68,11 +68,12 @@ func TestAPointSaysWhoseItIsAndWhatItLacks(t *testing.T) {
 		t.Errorf("the owner's new name is written: %+v, before %+v", after, before)
 	}
 	for name, change := range map[string]func(*PointInfo){
-		"unit":   func(i *PointInfo) { i.Unit = "other" },
-		"policy": func(i *PointInfo) { i.Policy = "other" },
-		"owner":  func(i *PointInfo) { i.Owner.ID = "bob" },
-		"unread": func(i *PointInfo) { i.Unread = nil },
-		"reason": func(i *PointInfo) { i.Unread = slices.Clone(i.Unread); i.Unread[0].Code = "malwareDetected" },
+		"unit":     func(i *PointInfo) { i.Unit = "other" },
+		"policy":   func(i *PointInfo) { i.Policy = "other" },
+		"owner":    func(i *PointInfo) { i.Owner.ID = "bob" },
+		"unread":   func(i *PointInfo) { i.Unread = nil },
+		"workload": func(i *PointInfo) { i.Workload = backup.OneDrive },
+		"reason":   func(i *PointInfo) { i.Unread = slices.Clone(i.Unread); i.Unread[0].Code = "malwareDetected" },
 	} {
 		u := begin(t, v, s)
 		other := kept

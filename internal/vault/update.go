@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,9 +55,10 @@ type PointInfo struct {
 	Incomplete bool
 	// Whose drive it is and under which policy, so that a catalog can be made
 	// again from the vault alone.
-	Unit   backup.UnitID
-	Owner  backup.User
-	Policy backup.PolicyID
+	Unit     backup.UnitID
+	Workload backup.Workload
+	Owner    backup.Subject
+	Policy   backup.PolicyID
 	// Unread are the items that the point does not hold as they were.
 	Unread []backup.Unread
 }
@@ -118,24 +120,28 @@ type pointFile struct {
 	Bytes      int64           `json:"bytes"`
 	Incomplete bool            `json:"incomplete,omitempty"`
 	Unit       backup.UnitID   `json:"unit,omitempty"`
+	Workload   backup.Workload `json:"workload,omitempty"` // "" is OneDrive, as in points of before there were others
 	Owner      *ownerFile      `json:"owner,omitempty"`
 	Policy     backup.PolicyID `json:"policy,omitempty"`
 	Unread     int             `json:"unread,omitempty"` // entries of meta/unread.json
 }
 
 type ownerFile struct {
-	ID                backup.ObjectID `json:"id"`
-	UserPrincipalName string          `json:"userPrincipalName,omitempty"`
-	Mail              string          `json:"mail,omitempty"`
-	DisplayName       string          `json:"displayName,omitempty"`
+	ID                backup.SubjectID `json:"id"`
+	UserPrincipalName string           `json:"userPrincipalName,omitempty"`
+	Mail              string           `json:"mail,omitempty"`
+	DisplayName       string           `json:"displayName,omitempty"`
 }
 
 // pointFileOf returns what is kept of a point beside its tree, and the form of
 // meta/unread.json, which is empty when the point lacks nothing.
 func pointFileOf(info PointInfo) (p pointFile, unread []byte, err error) {
 	p = pointFile{Incomplete: info.Incomplete, Unit: info.Unit, Policy: info.Policy, Unread: len(info.Unread)}
-	if o := info.Owner; o != (backup.User{}) {
-		p.Owner = &ownerFile{o.ID, o.UserPrincipalName, o.Mail, o.DisplayName}
+	if info.Workload != backup.OneDrive {
+		p.Workload = info.Workload
+	}
+	if o := info.Owner; o != (backup.Subject{}) {
+		p.Owner = &ownerFile{o.ID, o.Address, o.Mail, o.DisplayName}
 	}
 	if len(info.Unread) == 0 {
 		return p, nil, nil
@@ -153,9 +159,9 @@ func pointFileOf(info PointInfo) (p pointFile, unread []byte, err error) {
 
 // info returns what a point's files say of it, but for what it lacks.
 func (p *pointFile) info() PointInfo {
-	info := PointInfo{Incomplete: p.Incomplete, Unit: p.Unit, Policy: p.Policy}
+	info := PointInfo{Incomplete: p.Incomplete, Unit: p.Unit, Workload: cmp.Or(p.Workload, backup.OneDrive), Policy: p.Policy}
 	if o := p.Owner; o != nil {
-		info.Owner = backup.User{ID: o.ID, UserPrincipalName: o.UserPrincipalName, Mail: o.Mail, DisplayName: o.DisplayName}
+		info.Owner = backup.Subject{ID: o.ID, Address: o.UserPrincipalName, Mail: o.Mail, DisplayName: o.DisplayName}
 	}
 	return info
 }
@@ -163,7 +169,7 @@ func (p *pointFile) info() PointInfo {
 // same reports whether two points' files say the same of anything but the time
 // and the owner's names.
 func (p *pointFile) same(q *pointFile) bool {
-	return p.Incomplete == q.Incomplete && p.Unit == q.Unit && p.Policy == q.Policy && p.Unread == q.Unread && p.info().Owner.ID == q.info().Owner.ID
+	return p.Incomplete == q.Incomplete && p.Unit == q.Unit && p.Workload == q.Workload && p.Policy == q.Policy && p.Unread == q.Unread && p.info().Owner.ID == q.info().Owner.ID
 }
 
 // Begin starts an update of a drive whose root and latest tree are those
