@@ -78,6 +78,9 @@ type Config struct {
 	// PublicURL is the origin of the links in answers, such as
 	// https://backup.example.com. Default: that of the request.
 	PublicURL string `json:"publicUrl"`
+	// Notifications has the source tell of changes, so that drives are visited
+	// soon after, and not only at the interval. Default: none.
+	Notifications *NotificationsConfig `json:"notifications"`
 	// TrustedProxies are the networks of proxies that are believed when they say,
 	// by X-Forwarded-Host and X-Forwarded-Proto, what the client asked for.
 	TrustedProxies []netip.Prefix `json:"trustedProxies"`
@@ -124,6 +127,13 @@ const (
 	RoleAPI    Role = "api"    // answers requests; backs up and restores nothing
 	RoleWorker Role = "worker" // backs up and restores; answers probes only
 )
+
+// NotificationsConfig says how the source reaches this server.
+type NotificationsConfig struct {
+	// URL is the origin that the source calls, such as https://backup.example.com.
+	// What comes there below /notifications/ has to reach an API process. Required.
+	URL string `json:"url"`
+}
 
 // TLSListen is an HTTPS listener.
 type TLSListen struct {
@@ -722,6 +732,15 @@ func (c *Config) complete(dir string) error {
 	}
 	if c.OffboardGrace < 0 {
 		say("offboardGrace", "%v is not possible: give a duration such as \"2160h\"", time.Duration(c.OffboardGrace))
+	}
+	if n := c.Notifications; n != nil {
+		if u, err := url.Parse(n.URL); err != nil || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil ||
+			u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+			say("notifications.url", "is %q: give the origin at which the source reaches this server by HTTPS, such as https://backup.example.com", n.URL)
+		}
+		if strings.HasPrefix(c.Database, "postgres") && c.PageTokenKeyFile == "" && c.PageTokenKeyEnv == "" {
+			say("notifications", "needs pageTokenKeyFile or pageTokenKeyEnv, the same for all processes: from it follow the secrets that notifications are known by")
+		}
 	}
 	if c.PublicURL != "" {
 		if err := checkURL(c.PublicURL); err != nil {

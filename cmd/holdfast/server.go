@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -39,20 +40,21 @@ import (
 // on. The commands differ in how they come by its Config and in what else they
 // serve beside it.
 type server struct {
-	cfg      Config
-	log      *slog.Logger
-	lock     *flock.Flock // of the SQLite file; nil with PostgreSQL
-	db       *database.DB
-	queue    *jobs.Queue
-	catalog  *catalog.Catalog
-	api      http.Handler
-	console  http.Handler // nil for none
-	vaults   *vaults
-	sources  map[backup.TenantID]*drive.Client
-	verifier *identity.Verifier
-	outlook  outlook
-	engine   *engine.Engine
-	metrics  http.Handler // Prometheus's text
+	cfg           Config
+	log           *slog.Logger
+	lock          *flock.Flock // of the SQLite file; nil with PostgreSQL
+	db            *database.DB
+	queue         *jobs.Queue
+	catalog       *catalog.Catalog
+	api           http.Handler
+	console       http.Handler // nil for none
+	notifications http.Handler
+	vaults        *vaults
+	sources       map[backup.TenantID]*drive.Client
+	verifier      *identity.Verifier
+	outlook       outlook
+	engine        *engine.Engine
+	metrics       http.Handler // Prometheus's text
 
 	retention struct { // of this process, where it is not the one in force
 		sync.Mutex
@@ -120,12 +122,23 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	})
 	s.vaults.known, s.vaults.there = s.catalog.VaultID, (*vault.Vault).There
 	s.vaults.openAll(ctx)
+	key, err := cfg.pageTokenKey()
+	if err != nil {
+		return nil, err
+	}
+	var notify engine.Notifications
+	if n := cfg.Notifications; n != nil {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte("change notifications"))
+		notify = engine.Notifications{URL: n.URL, Key: mac.Sum(nil)}
+	}
 	s.engine = engine.New(engine.Config{
 		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: tenants, Clock: time.Now, Log: log,
 		Sources:  func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
 		Vaults:   s.vaults.get,
-		Interval: time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers,
+		Interval: time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
 	})
+	s.notifications = s.engine.ServeNotifications()
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s.engine.Collectors()...)
@@ -137,10 +150,6 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 
 	s.verifier = newVerifier(cfg)
-	key, err := cfg.pageTokenKey()
-	if err != nil {
-		return nil, err
-	}
 	s.api, err = graphapi.New(graphapi.Config{
 		Catalog:          s.catalog,
 		Browser:          s.engine,
@@ -324,6 +333,8 @@ func (s *server) handler(rest http.Handler) http.Handler {
 			s.metrics.ServeHTTP(w, r)
 		case s.cfg.Role == RoleWorker:
 			http.Error(w, "this process is a worker: the API is served by others", http.StatusNotFound)
+		case s.cfg.Notifications != nil && strings.HasPrefix(r.URL.Path, engine.NotifyPath):
+			s.notifications.ServeHTTP(w, r)
 		case s.console != nil && console.Serves(r.URL.Path):
 			s.console.ServeHTTP(w, r)
 		case rest != nil && !isAPI(r.URL.Path):

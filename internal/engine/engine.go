@@ -65,6 +65,7 @@ type Config struct {
 	// VerifyEvery is how long it may take until all that a vault holds was read
 	// back; default 30 days.
 	VerifyEvery time.Duration
+	Notify      Notifications
 	// Sleep waits, for tests to do otherwise; it ends early with its context.
 	Sleep func(context.Context, time.Duration) error
 }
@@ -98,6 +99,7 @@ func New(cfg Config) *Engine {
 	setDefault(&cfg.Workers, 4)
 	setDefault(&cfg.Reconcile, 7*24*time.Hour)
 	setDefault(&cfg.VerifyEvery, 30*24*time.Hour)
+	setDefault(&cfg.Notify.Moment, 2*time.Second)
 	if cfg.Sleep == nil {
 		cfg.Sleep = backup.Sleep
 	}
@@ -127,6 +129,8 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Record:   {Handler: e.record, Workers: 2},
 		jobs.Verify:   {Handler: e.verify, Workers: 1}, // it is in no hurry
 		jobs.Offboard: {Handler: e.offboard, Workers: 4},
+		// Several, so that a source that answers slowly keeps no other waiting.
+		jobs.Subscribe: {Handler: e.subscribe, Workers: 4},
 	}
 	for kind, w := range work {
 		w.Handler = e.pausing(w.Handler)
@@ -152,6 +156,9 @@ func (e *Engine) Start(ctx context.Context) error {
 			jobs.Spec{Kind: jobs.Maintain, Key: string(tenant), Tenant: tenant},
 			jobs.Spec{Kind: jobs.Record, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(recordEvery)},
 			jobs.Spec{Kind: jobs.Verify, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
+		if e.Notify.URL != "" {
+			specs = append(specs, jobs.Spec{Kind: jobs.Subscribe, Key: string(tenant), Tenant: tenant})
+		}
 	}
 	err := e.DB.Tx(ctx, func(tx *database.Tx) error { return e.Queue.Enqueue(ctx, tx, specs...) })
 	if err != nil {

@@ -29,7 +29,7 @@ func TestQuietDrivesAreVisitedLessOften(t *testing.T) {
 		if late := p.At.Add(w.engine.RPO - w.engine.Interval); every > w.engine.Interval && next.After(late) {
 			t.Errorf("the next visit is due at %v, and the point is too old soon after %v", next, late)
 		}
-		w.skew.Store(int64(next.Sub(time.Now())))
+		w.skew.Store(int64(time.Until(next)))
 		return every
 	}
 	if got := visit(); got != 10*time.Minute {

@@ -40,6 +40,9 @@ const (
 	// period is over and forgets the unit later, or calls it off. Key: the
 	// unit's id.
 	Offboard Kind = "offboard"
+	// Subscribe has the source tell of changes in a tenant's drives, and looks after
+	// that again and again. Key: the tenant's id.
+	Subscribe Kind = "subscribe"
 )
 
 // patientAtFirst are the kinds whose jobs come again and again, and of which the
