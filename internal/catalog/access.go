@@ -481,7 +481,7 @@ func (r *reading) byID(ctx context.Context, ids []string, row func(scanner) erro
 func (s *statement) places(ctx context.Context, from string) (places []place, err error) {
 	err = s.query(ctx, s.exprs()+from, func(sc scanner) error {
 		at := make(place, len(s.keys))
-		err := keyedRow{sc, at}.Scan()
+		err := keyedRow{sc, at, nil}.Scan()
 		if err == nil {
 			places = append(places, at)
 		}
@@ -548,7 +548,7 @@ func (r *reading) flagged(ctx context.Context, a access, n int, in span, limit i
 	return s.query(ctx, flag+`, `+r.exprs()+s.some(a, in.desc, limit, 0), func(sc scanner) error {
 		var meets int
 		at := make(place, len(r.keys))
-		if err := (keyedRow{sc, at}).Scan(&meets); err != nil {
+		if err := (keyedRow{sc, at, nil}).Scan(&meets); err != nil {
 			return err
 		}
 		row(at, meets == 1)

@@ -185,14 +185,19 @@ func parseCursor(text string, keys []sortKey) (c cursor, err error) {
 type keyedRow struct {
 	scanner
 	place place
+	room  *[]any // to be used again by the next row; nil: there is none
 }
 
 func (r keyedRow) Scan(dest ...any) error {
-	dest = slices.Clip(dest)
-	for i := range r.place {
-		dest = append(dest, &r.place[i])
+	if r.room == nil {
+		r.room = new([]any)
 	}
-	if err := r.scanner.Scan(dest...); err != nil {
+	all := append((*r.room)[:0], dest...)
+	for i := range r.place {
+		all = append(all, &r.place[i])
+	}
+	*r.room = all
+	if err := r.scanner.Scan(all...); err != nil {
 		return err
 	}
 	for i, v := range r.place {
@@ -238,8 +243,12 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 	}
 	// Either rows were read at once, or places are known whose rows are to be.
 	var rows []T
+	var room []any
 	scanRow := func(s scanner, at place) error {
-		v, err := scan(keyedRow{s, at})
+		if rows == nil {
+			rows = make([]T, 0, min(p.Limit, 1000)+1)
+		}
+		v, err := scan(keyedRow{s, at, &room})
 		if err == nil {
 			rows = append(rows, v)
 		}

@@ -45,12 +45,14 @@ func scanUnitWithOwner(r scanner) (u backup.Unit, err error) {
 // scanUnits returns what scanUnitWithOwner is, for many units: most were made and
 // changed by the same.
 func scanUnits() func(scanner) (backup.Unit, error) {
-	var created, modified remembered[backup.IdentitySet]
-	return func(r scanner) (u backup.Unit, err error) {
-		fields := append(unitFields(&u), &u.Name, &u.Address)
-		created.to, modified.to = &u.Created.By, &u.Modified.By
-		fields[9], fields[11] = &created, &modified
-		return u, r.Scan(fields...)
+	var u backup.Unit // each is read to the same place
+	fields := append(unitFields(&u), &u.Name, &u.Address)
+	fields[9] = &remembered[backup.IdentitySet]{to: &u.Created.By}
+	fields[11] = &remembered[backup.IdentitySet]{to: &u.Modified.By}
+	return func(r scanner) (backup.Unit, error) {
+		u = backup.Unit{}
+		err := r.Scan(fields...)
+		return u, err
 	}
 }
 

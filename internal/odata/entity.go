@@ -27,8 +27,13 @@ type Entity struct {
 	Members []Member
 }
 
-// Add appends a member.
-func (e *Entity) Add(name string, value any) { e.Members = append(e.Members, Member{name, value}) }
+// Add appends a member. Its name needs no escapes in JSON.
+func (e *Entity) Add(name string, value any) {
+	if e.Members == nil {
+		e.Members = make([]Member, 0, 16)
+	}
+	e.Members = append(e.Members, Member{name, value})
+}
 
 // A Form is how a response is written.
 type Form struct {
@@ -72,6 +77,7 @@ func (f Form) Entity(context string, e Entity) ([]byte, error) {
 // written when it is not negative, next when it is not empty.
 func (f Form) Collection(context string, total int64, next string, items []Entity) ([]byte, error) {
 	w := writer{form: f}
+	w.Grow(512 + 640*len(items)) // which is about what they are
 	w.open()
 	if f.Level != MetadataNone {
 		w.member("@odata.context", context)
@@ -95,6 +101,9 @@ type writer struct {
 	form  Form
 	first bool
 	err   error
+
+	who     backup.IdentitySet // was written last,
+	whoText []byte             // as this
 }
 
 func (w *writer) open()  { w.WriteByte('{'); w.first = true }
@@ -105,8 +114,9 @@ func (w *writer) name(name string) {
 		w.WriteByte(',')
 	}
 	w.first = false
-	w.text(name)
-	w.WriteByte(':')
+	w.WriteByte('"')
+	w.WriteString(name)
+	w.WriteString(`":`)
 }
 
 func (w *writer) member(name string, value any) {
@@ -128,6 +138,15 @@ func (w *writer) value(v any) {
 	case string:
 		w.text(v)
 		return
+	case backup.IdentitySet: // most of a page was done by the same
+		if w.whoText == nil || v != w.who {
+			from := w.Len()
+			w.encode(v)
+			w.who, w.whoText = v, bytes.Clone(w.Bytes()[from:])
+			return
+		}
+		w.Write(w.whoText)
+		return
 	case json.Marshaler, encoding.TextMarshaler:
 	default:
 		switch r := reflect.ValueOf(v); r.Kind() {
@@ -147,10 +166,18 @@ func (w *writer) value(v any) {
 	w.encode(v)
 }
 
+// plain are the bytes that stand for themselves in the JSON of a text.
+var plain = func() (is [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		is[c] = c != '"' && c != '\\'
+	}
+	return is
+}()
+
 // text writes a text.
 func (w *writer) text(s string) {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+		if !plain[s[i]] {
 			w.encode(s)
 			return
 		}
@@ -207,7 +234,36 @@ const UnsetTime = "0001-01-01T00:00:00Z"
 
 // FormatTime writes a time as the wire has it: UTC, with as many digits behind
 // the second as it needs.
-func FormatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.9999999Z07:00") }
+func FormatTime(t time.Time) string {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	if year < 0 || year > 9999 {
+		return t.Format("2006-01-02T15:04:05.9999999Z07:00")
+	}
+	b := make([]byte, 0, len("2006-01-02T15:04:05.9999999Z"))
+	pair := func(n int) { b = append(b, byte('0'+n/10), byte('0'+n%10)) }
+	pair(year / 100)
+	pair(year % 100)
+	b = append(b, '-')
+	pair(int(month))
+	b = append(b, '-')
+	pair(day)
+	b = append(b, 'T')
+	pair(hour)
+	b = append(b, ':')
+	pair(minute)
+	b = append(b, ':')
+	pair(second)
+	if n := t.Nanosecond() / 100; n > 0 {
+		b = append(b, '.')
+		for unit := 1_000_000; n > 0; unit /= 10 {
+			b = append(b, byte('0'+n/unit))
+			n %= unit
+		}
+	}
+	return string(append(b, 'Z'))
+}
 
 // An ErrorInfo identifies the request that failed.
 type ErrorInfo struct {

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -421,4 +422,20 @@ func FuzzOptions(f *testing.F) {
 			t.Errorf("%q: %v", s, err)
 		}
 	})
+}
+
+func TestFormatTime(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	all := []time.Time{{}, time.Unix(0, 0), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}
+	for range 2000 {
+		at := time.Unix(random.Int64N(4_000_000_000), 0).In(time.FixedZone("", random.IntN(80_000)-40_000))
+		for digits := int64(1); digits <= 1_000_000_000; digits *= 10 {
+			all = append(all, at.Add(time.Duration(random.Int64N(digits)*(1_000_000_000/digits))))
+		}
+	}
+	for _, at := range all {
+		if got, want := FormatTime(at), at.UTC().Format("2006-01-02T15:04:05.9999999Z07:00"); got != want {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
 }
