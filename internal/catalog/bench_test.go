@@ -1,10 +1,13 @@
 package catalog_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -312,69 +315,90 @@ func pointBytes(w *world) (n int64) {
 	return n
 }
 
+// benchRows is how many units the large catalog of BenchmarkLists has:
+// HOLDFAST_BENCH_ROWS, or 100,000.
+func benchRows(b *testing.B) int {
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("HOLDFAST_BENCH_ROWS"), "100000"))
+	if err != nil || n < 1000 {
+		b.Fatal("HOLDFAST_BENCH_ROWS is no number of units, of which there are 1000 at least")
+	}
+	return n
+}
+
 // BenchmarkLists reads each list as it may be asked for, of a catalog of 1,000
-// units, points and log entries and of one of 1,000,000, and tells how many times
-// as long the large one takes: the worst is reported, all are logged. What no
-// index has, such as contains, has a bound in place of that: see effort.
+// units, artifacts and restore sessions and ten times as many points and log
+// entries, and of one with HOLDFAST_BENCH_ROWS units and so on, and tells how many
+// times as long the large one takes: the worst is reported, all are logged. What
+// no index has, such as contains, has a bound in place of that: see effort.
 func BenchmarkLists(b *testing.B) {
-	const small, large = 1_000, 1_000_000
+	const small = 1_000
+	large := benchRows(b)
 	benchEach(b, "", func(b *testing.B, d database.Dialect) {
 		for range b.N {
 			b.StopTimer()
 			var worlds [2]*world
 			var policies [2]backup.PolicyID
 			for i, n := range []int{small, large} {
+				began := time.Now()
 				worlds[i] = newWorld(b, dbtest.Open(b, d), 0)
-				policies[i] = fill(worlds[i], n, n)
-				fillLog(worlds[i], n)
+				policies[i] = fill(worlds[i], n, 10*n)
+				fillLog(worlds[i], 10*n)
+				fillRestores(worlds[i], n, n)
 				settleDown(worlds[i])
+				b.Logf("%d units are there after %v", n, time.Since(began).Round(time.Second))
 			}
 			b.StartTimer()
-			var worst [2]float64
+			var worst [3]float64
 			for _, q := range listQueries(b) {
 				var best [2]time.Duration
-				for i, w := range worlds {
-					for range 12 {
-						began := time.Now()
-						err := q.ask(w, policies[i])
-						took := time.Since(began)
-						if !errors.Is(err, backup.InvalidRequest) { // too many to count
-							ok(b, err)
-						}
-						if best[i] == 0 || took < best[i] {
-							best[i] = took
+				ratio := 0.0
+				for again := 0; again == 0 || again < 5 && ratio > 1.5; again++ { // others use the machine, too
+					for i, w := range worlds {
+						for range 12 {
+							began := time.Now()
+							err := q.ask(w, policies[i])
+							took := time.Since(began)
+							if !errors.Is(err, backup.InvalidRequest) { // too many to count
+								ok(b, err)
+							}
+							if best[i] == 0 || took < best[i] {
+								best[i] = took
+							}
 						}
 					}
+					// What takes less than this is the machine's own.
+					ratio = float64(best[1]) / float64(max(best[0], 300*time.Microsecond))
 				}
-				// What takes less than this is the machine's own.
-				ratio := float64(best[1]) / float64(max(best[0], 300*time.Microsecond))
 				b.Logf("%6.1f %-10v %-10v %s", ratio, best[0].Round(time.Microsecond), best[1].Round(time.Microsecond), q.what)
-				worst[bit(q.bounded)] = max(worst[bit(q.bounded)], ratio)
+				worst[q.kind] = max(worst[q.kind], ratio)
 			}
-			b.ReportMetric(worst[0], "x-small")
-			b.ReportMetric(worst[1], "x-small-no-index")
+			b.ReportMetric(worst[answered], "x-small")
+			b.ReportMetric(worst[noIndex], "x-small-no-index")
+			b.ReportMetric(worst[rangeCount], "x-small-ranges-counted")
 		}
 	})
 }
 
-func bit(v bool) int {
-	if v {
-		return 1
-	}
-	return 0
-}
+// A kind is what answers a list.
+type kind int
+
+const (
+	answered   kind = iota
+	noIndex         // nothing: a bounded number of rows is looked at
+	rangeCount      // an index, whose entries are counted, up to a bound
+)
 
 // A listQuery is one way to ask for a list.
 type listQuery struct {
-	what    string
-	bounded bool // no index answers it
-	ask     func(*world, backup.PolicyID) error
+	what string
+	kind kind
+	ask  func(*world, backup.PolicyID) error
 }
 
 func listQueries(t testing.TB) (all []listQuery) {
 	filters := []string{"", "id eq '" + manyID("b", 7) + "'", "directoryObjectId eq '" + manyID("a", 7) + "'", "policyId eq null", "status eq 'protected'",
-		"status eq 'unprotected'", "status eq 'offboardRequested'", "error ne null", "email eq 'User7@contoso.com'", "email eq 'nobody'", "startswith(email,'user77')",
-		"displayName eq 'name 7'", "startswith(displayName,'Name 77')", "createdDateTime ge 2026-11-18T09:00:00.0005Z", "lastModifiedDateTime gt 2026-11-18T09:00:00.0001Z",
+		"status eq 'unprotected'", "status eq 'offboardRequested'", "error ne null", "email eq 'User7@contoso.com'", "email eq 'nobody'", "startswith(email,'user7')",
+		"displayName eq 'name 7'", "startswith(displayName,'Name 7')", "createdDateTime ge 2026-11-18T09:00:00.0005Z", "lastModifiedDateTime lt 2026-11-18T09:00:00.0001Z",
 		"offboardRequestedDateTime gt 2020-01-01T00:00:00Z", "contains(email,'nobody')", "endswith(displayName,'x')"}
 	orders := []string{"", "createdDateTime desc", "lastModifiedDateTime", "displayName desc", "lastModifiedDateTime,displayName", "displayName,createdDateTime"}
 	units := func(filter, order string, inPolicy, count bool) listQuery {
@@ -392,7 +416,14 @@ func listQueries(t testing.TB) (all []listQuery) {
 		if count {
 			what += ", counted"
 		}
-		return listQuery{what, strings.HasPrefix(filter, "contains") || strings.HasPrefix(filter, "endswith"),
+		of := answered
+		switch {
+		case strings.HasPrefix(filter, "contains"), strings.HasPrefix(filter, "endswith"):
+			of = noIndex
+		case count && (strings.Contains(filter, "DateTime") || strings.HasPrefix(filter, "startswith")):
+			of = rangeCount
+		}
+		return listQuery{what, of,
 			func(w *world, p backup.PolicyID) error {
 				q := catalog.UnitQuery{Page: page}
 				if inPolicy {
@@ -413,18 +444,18 @@ func listQueries(t testing.TB) (all []listQuery) {
 		ids[i] = backup.UnitID(manyID("b", i))
 	}
 	for _, oldest := range []bool{false, true} {
-		all = append(all, listQuery{fmt.Sprint("points of a unit, oldest ", oldest), false, func(w *world, _ backup.PolicyID) error {
+		all = append(all, listQuery{fmt.Sprint("points of a unit, oldest ", oldest), answered, func(w *world, _ backup.PolicyID) error {
 			_, err := w.Points(w.t.Context(), contoso, catalog.PointQuery{Unit: ids[3], To: w.clock(), ToIncl: true, Oldest: oldest, Page: catalog.Page{Limit: 5, Count: true}})
 			return err
-		}}, listQuery{fmt.Sprint("search of 20 units, oldest ", oldest), false, func(w *world, _ backup.PolicyID) error {
+		}}, listQuery{fmt.Sprint("search of 20 units, oldest ", oldest), answered, func(w *world, _ backup.PolicyID) error {
 			_, err := w.SearchPoints(w.t.Context(), contoso, catalog.PointSearch{Units: ids, From: w.clock().Add(-time.Hour), Oldest: oldest})
 			return err
 		}})
 	}
-	all = append(all, listQuery{"a point", false, func(w *world, _ backup.PolicyID) error {
+	all = append(all, listQuery{"a point", answered, func(w *world, _ backup.PolicyID) error {
 		_, err := w.Point(w.t.Context(), contoso, backup.PointID(manyID("c", 3)))
 		return err
-	}}, listQuery{"rpo", false, func(w *world, _ backup.PolicyID) error {
+	}}, listQuery{"rpo", answered, func(w *world, _ backup.PolicyID) error {
 		_, err := w.RPO(w.t.Context(), contoso, 20)
 		return err
 	}})
@@ -434,11 +465,42 @@ func listQueries(t testing.TB) (all []listQuery) {
 			if filter != "" {
 				page.Filter = must[odata.Expr](t)(odata.ParseFilter(filter, catalog.ActivityProperties))
 			}
-			all = append(all, listQuery{fmt.Sprintf("log %q, counted %v", filter, count), false, func(w *world, _ backup.PolicyID) error {
+			of := answered
+			if count && strings.Contains(filter, "DateTime") {
+				of = rangeCount
+			}
+			all = append(all, listQuery{fmt.Sprintf("log %q, counted %v", filter, count), of, func(w *world, _ backup.PolicyID) error {
 				_, err := w.Activities(w.t.Context(), contoso, page)
 				return err
 			}})
 		}
 	}
+	middle := time.Date(2026, 11, 18, 9, 0, 0, 500_000, time.UTC)
+	for _, filter := range filtersOf(catalog.SessionProperties, middle) {
+		all = append(all, restores(t, "sessions", catalog.SessionProperties, filter, "", func(w *world, page catalog.Page) error {
+			_, err := w.Sessions(w.t.Context(), contoso, page)
+			return err
+		}))
+	}
+	for _, filter := range filtersOf(catalog.ArtifactProperties, middle) {
+		for _, order := range ordersOf(catalog.ArtifactProperties) {
+			all = append(all, restores(t, "artifacts", catalog.ArtifactProperties, filter, order, func(w *world, page catalog.Page) error {
+				_, err := w.Artifacts(w.t.Context(), contoso, backup.SessionID(manyID("e", 0)), page)
+				return err
+			}))
+		}
+	}
 	return all
+}
+
+// restores asks for a list of what is restored.
+func restores(t testing.TB, name string, properties []odata.Property, filter, order string, ask func(*world, catalog.Page) error) listQuery {
+	page := catalog.Page{Limit: 100}
+	if filter != "" {
+		page.Filter = must[odata.Expr](t)(odata.ParseFilter(filter, properties))
+	}
+	if order != "" {
+		page.Order = must[[]odata.Order](t)(odata.ParseOrder(order, properties))
+	}
+	return listQuery{fmt.Sprintf("%s %q by %q", name, filter, order), answered, func(w *world, _ backup.PolicyID) error { return ask(w, page) }}
 }

@@ -54,6 +54,7 @@ func BenchmarkCorpus(b *testing.B) {
 		unit := w.protectAll()[0]
 		var point backup.Point
 		m.phase("first", func() { point = w.backUp(unit) })
+		m.size("holdfast", scratch+"/vault")
 		m.phase("unchanged", func() { w.backUp(unit) })
 		for i := range 10 {
 			w.must(os.WriteFile(files[(i*7919)%len(files)], fmt.Appendf(nil, "changed %d", i), 0o644))
@@ -106,6 +107,7 @@ func (m measures) peer(p peer, dir, home string) {
 		run("", args...)
 	}
 	run("first", p.backup...)
+	m.size(p.name, dir+"/"+p.name)
 	run("unchanged", p.backup...)
 	target := dir + "/restored-" + p.name
 	run("new place", append(p.restore, target)...)
@@ -149,6 +151,30 @@ func profile(b *testing.B, phase string) (stop func()) {
 func (m measures) set(name string, used time.Duration, kib int64) {
 	fmt.Fprintf(os.Stderr, "%-32s %8.2f CPU s %6d MiB\n", name, used.Seconds(), kib>>10) // a benchmark's log is cut
 	m.got[name] = used.Seconds()
+	m.b.ReportMetric(used.Seconds(), metric(name)+"-CPU-s")
+	m.b.ReportMetric(float64(kib>>10), metric(name)+"-MiB")
+}
+
+// metric is a name as benchmarks have it.
+func metric(name string) string { return strings.NewReplacer(" ", "-", ",", "").Replace(name) }
+
+// size reports how large a repository is.
+func (m measures) size(name, dir string) {
+	var all int64
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			all += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		m.b.Fatal(err)
+	}
+	m.b.ReportMetric(float64(all)/1e6, name+"-MB")
 }
 
 // report gives each phase beside the better of the peers.
