@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -189,17 +190,40 @@ type AzureConfig struct {
 	SecretFile    string `json:"secretFile"`
 	SecretEnv     string `json:"secretEnv"`
 	InsecureHTTP  bool   `json:"insecureHttp"` // for a store on the same machine
+	// Lock is how backups are locked where the container has version-level
+	// immutability.
+	Lock LockConfig `json:"lock"`
 }
 
 // LockConfig is how long what is written cannot be deleted from a bucket that has
-// object lock.
+// object lock, or a container that has version-level immutability.
 type LockConfig struct {
-	Mode vault.LockMode `json:"mode"` // "governance", "compliance" or "off"; default governance
+	Mode vault.LockMode `json:"mode"` // "governance", "compliance" or "off"; default governance, in Azure, which has none, compliance
 	Days int            `json:"days"` // default 30
 }
 
 // maxLockDays bounds what cannot be taken back: nobody lifts a lock for compliance.
 const maxLockDays = 3650
+
+func (l LockConfig) lock() vault.Lock {
+	return vault.Lock{Mode: l.Mode, Period: time.Duration(l.Days) * 24 * time.Hour}
+}
+
+// check says what is wrong with locks, which may be of these modes.
+func (l LockConfig) check(modes ...vault.LockMode) error {
+	if l.Mode != "" && !slices.Contains(modes, l.Mode) {
+		var names []string
+		for _, m := range modes {
+			names = append(names, strconv.Quote(string(m)))
+		}
+		last := len(names) - 1
+		return fmt.Errorf("lock.mode is %s or %s, not %q", strings.Join(names[:last], ", "), names[last], l.Mode)
+	}
+	if l.Days < 0 || l.Days > maxLockDays {
+		return fmt.Errorf("lock.days is between 1 and %d", maxLockDays)
+	}
+	return nil
+}
 
 // vaultOf says where a tenant's vault is, and how it is opened.
 func (c *Config) vaultOf(t backup.TenantID, log *slog.Logger) (vault.Config, error) {
@@ -228,6 +252,17 @@ func (p *Place) of(t backup.TenantID, cfg *vault.Config) (err error) {
 		cfg.Dir = filepath.Join(p.Dir, string(t))
 	}
 	return nil
+}
+
+// holdsNone says that no tenant has a vault in the place, and what to look for.
+func (p *Place) holdsNone() string {
+	switch {
+	case p.S3 != nil:
+		return "the bucket " + p.S3.Bucket + " holds no vault below its prefix; check that the bucket, the prefix and the store's address are the right ones"
+	case p.Azure != nil:
+		return "the container " + p.Azure.Container + " holds no vault below its prefix; check that the account, the container and the prefix are the right ones"
+	}
+	return p.Dir + " holds no vault; check that its volume is mounted and that the folder is the right one"
 }
 
 // complete makes the place's paths relative to a folder's, and says what is wrong.
@@ -263,7 +298,7 @@ func (p *Place) complete(path func(*string), say func(field, format string, args
 // bucket is s with what its files and variables hold.
 func (s *S3Config) bucket() (*vault.Bucket, error) {
 	b := &vault.Bucket{Endpoint: s.Endpoint, Region: s.Region, Name: s.Bucket, Prefix: s.Prefix, Key: s.AccessKeyID, Plain: s.InsecureHTTP,
-		Lock: vault.Lock{Mode: s.Lock.Mode, Period: time.Duration(s.Lock.Days) * 24 * time.Hour}}
+		Lock: s.Lock.lock()}
 	if s.AccessKeyID != "" || s.SecretFile != "" || s.SecretEnv != "" {
 		secret, err := readSecret(s.SecretFile, s.SecretEnv)
 		if err != nil {
@@ -290,10 +325,9 @@ func (s *S3Config) check() error {
 		return fmt.Errorf("the endpoint is a host, or host:port, without scheme and path, not %q", s.Endpoint)
 	case s.AccessKeyID == "" && (s.SecretFile != "" || s.SecretEnv != ""):
 		return errors.New("has a secret and no accessKeyId")
-	case !slices.Contains([]vault.LockMode{"", vault.NoLock, vault.Governance, vault.Compliance}, s.Lock.Mode):
-		return fmt.Errorf("lock.mode is %q, %q or %q, not %q", vault.Governance, vault.Compliance, vault.NoLock, s.Lock.Mode)
-	case s.Lock.Days < 0 || s.Lock.Days > maxLockDays:
-		return fmt.Errorf("lock.days is between 1 and %d", maxLockDays)
+	}
+	if err := s.Lock.check(vault.Governance, vault.Compliance, vault.NoLock); err != nil {
+		return err
 	}
 	if err := checkPrefix(s.Prefix); err != nil {
 		return err
@@ -324,7 +358,8 @@ func isLocal(host string) bool {
 
 // container is a with what its files and variables hold.
 func (a *AzureConfig) container() (*vault.Container, error) {
-	c := &vault.Container{Account: a.Account, Name: a.Container, Prefix: a.Prefix, Domain: a.Domain, Tenant: a.TenantID, Client: a.ClientID, Plain: a.InsecureHTTP}
+	c := &vault.Container{Account: a.Account, Name: a.Container, Prefix: a.Prefix, Domain: a.Domain, Tenant: a.TenantID, Client: a.ClientID, Plain: a.InsecureHTTP,
+		Lock: a.Lock.lock()}
 	for _, secret := range []struct {
 		what, file, env string
 		to              *vault.Secret
@@ -349,6 +384,9 @@ func (a *AzureConfig) container() (*vault.Container, error) {
 func (a *AzureConfig) check() error {
 	if a.Account == "" || a.Container == "" {
 		return errors.New("needs account and container: name those to keep backups in")
+	}
+	if err := a.Lock.check(vault.Compliance, vault.NoLock); err != nil {
+		return err
 	}
 	if err := checkPrefix(a.Prefix); err != nil {
 		return err

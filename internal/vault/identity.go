@@ -274,11 +274,11 @@ func inPlace(ctx context.Context, st blob.Reader, opened string, place Config) e
 	id, err := storedID(ctx, st)
 	switch {
 	case errors.Is(err, blob.ErrBlobNotFound):
-		return fmt.Errorf("%w: it was there when it was opened; %s", ErrMissing, place.heldOne())
+		return place.in(fmt.Errorf("%w: it was there when it was opened; %s", ErrMissing, place.heldOne()))
 	case err != nil:
-		return storageError(err)
+		return place.in(storageError(err))
 	case id != opened:
-		return fmt.Errorf("%w: it has the id %s, and %s was opened; %s", ErrOther, id, opened, place.heldOther())
+		return place.in(fmt.Errorf("%w: it has the id %s, and %s was opened; %s", ErrOther, id, opened, place.heldOther()))
 	}
 	return nil
 }

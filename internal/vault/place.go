@@ -69,6 +69,7 @@ type Container struct {
 	ClientSecret   Secret
 	Plain          bool      // HTTP without TLS, to a store on the same machine
 	At             time.Time // as a Bucket's
+	Lock           Lock      // where the container has version-level immutability; Compliance or NoLock
 }
 
 // String names the container as its tools do.
@@ -140,7 +141,17 @@ func (cfg Config) storage(ctx context.Context) (blob.Storage, Locks, error) {
 	}
 	if cfg.Azure != nil {
 		st, err := azure.New(ctx, cfg.Azure.options(true), false)
-		return st, Locks{Lock: Lock{Mode: NoLock}, Says: "Holdfast locks nothing in Azure: whoever can write to the container can delete the backups, unless it keeps versions itself"}, err
+		if err != nil {
+			return nil, Locks{}, err
+		}
+		if cfg.locks == nil {
+			locks, err := cfg.Azure.prove(ctx)
+			if err != nil {
+				return nil, Locks{}, errors.Join(err, st.Close(ctx))
+			}
+			cfg.locks = &locks
+		}
+		return cfg.locks.locked(st), *cfg.locks, nil
 	}
 	if err := checkFolder(cfg.Dir, cfg); err != nil {
 		return nil, Locks{}, err
@@ -261,6 +272,29 @@ func init() {
 		}
 		return Guard(ctx, st), nil
 	})
+}
+
+// An inStore is a failure of a vault that is in a store.
+type inStore struct {
+	error
+	kind string
+}
+
+func (e inStore) Unwrap() error { return e.error }
+
+// in has a failure say where the vault is, for people who are told what to check.
+func (cfg Config) in(err error) error {
+	if err == nil || !cfg.Remote() {
+		return err
+	}
+	return inStore{err, cfg.kind()}
+}
+
+// StoreOf returns what the vault's place is called that failed: "bucket" or
+// "container", and "" of a folder.
+func StoreOf(err error) string {
+	e, _ := errors.AsType[inStore](err)
+	return e.kind
 }
 
 // kind is what the place is called.

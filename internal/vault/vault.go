@@ -173,7 +173,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	}
 	v := unopened(cfg)
 	if err = v.open(ctx); err != nil {
-		err = fmt.Errorf("open vault in %s: %w", cfg.place(), storageError(err))
+		err = fmt.Errorf("open vault in %s: %w", cfg.place(), cfg.in(storageError(err)))
 		if errors.Is(err, ErrDamaged) && spare(err) != "" {
 			err = fmt.Errorf("%w; have it repaired by 'holdfast vault repair'", err)
 		}
