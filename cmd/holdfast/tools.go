@@ -123,7 +123,7 @@ func (b *toolbox) choose(ctx context.Context, one bool) error {
 		b.tenants = []backup.TenantID{backup.TenantID(id)}
 	}
 	if len(b.tenants) == 0 {
-		return fail(exitNotFound, "there is no tenant: the catalog knows none, and %s holds no vault; check that its volume is mounted and that the folder is the right one", b.cfg.Vault.Dir)
+		return fail(exitNotFound, "there is no tenant: the catalog knows none, and %s", b.cfg.Vault.Place.holdsNone())
 	}
 	if one && len(b.tenants) != 1 {
 		return usageError{fmt.Errorf("there are %d tenants: name one with --tenant", len(b.tenants))}
@@ -230,7 +230,7 @@ func (b *toolbox) vault(ctx context.Context, t backup.TenantID) (*vault.Vault, e
 func advised(err error) error {
 	switch {
 	case errors.Is(err, vault.ErrPassword):
-		return fmt.Errorf("%w; check the file or variable that holds the password, and that the folder is this tenant's", err)
+		return fmt.Errorf("%w; check the file or variable that holds the password, and that the %s is this tenant's", err, cmp.Or(vault.StoreOf(err), "folder"))
 	case errors.Is(err, vault.ErrStorage):
 		return fmt.Errorf("%w; check that the storage can be read and written by this user, and is not full", err)
 	}

@@ -77,16 +77,22 @@ func VaultProblem(err error) backup.Problem {
 // vaultProblem says in words for people why a vault cannot be used, what to check,
 // and what happens then.
 func vaultProblem(err error, then string) backup.Problem {
+	place, missing, other := "folder", "its volume is mounted and that the configuration names the right folder", "the right volume is mounted and that the configuration names the right folder"
+	if store := vault.StoreOf(err); store != "" {
+		place = "prefix in the " + store
+		missing = "the configuration names the right " + store + " and prefix, and that nothing was deleted there"
+		other = "the configuration names the right " + store + " and prefix, and that no vaults were swapped"
+	}
 	switch {
 	case errors.Is(err, vault.ErrPassword):
 		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault does not open with the password that the server has for it. Nothing in it was changed. " +
-			"Check the vault's password in the server's configuration, and that the folder is this tenant's; " + then + "."}
+			"Check the vault's password in the server's configuration, and that the " + place + " is this tenant's; " + then + "."}
 	case errors.Is(err, vault.ErrMissing):
 		return backup.Problem{Code: backup.VaultUnavailable, Message: "There is no vault where the tenant's should be, and none is made in its place. " +
-			"Check that its volume is mounted and that the configuration names the right folder; " + then + "."}
+			"Check that " + missing + "; " + then + "."}
 	case errors.Is(err, vault.ErrOther):
 		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault in the tenant's place is not the one that the catalog knows. Nothing in it was changed. " +
-			"Check that the right volume is mounted and that the configuration names the right folder; " + then + "."}
+			"Check that " + other + "; " + then + "."}
 	case errors.Is(err, vault.ErrNewer):
 		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault was written by a newer Holdfast than this server. Nothing in it was changed. " +
 			"Run the newer version; " + then + "."}

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -30,5 +32,29 @@ func TestWhyAVaultCannotBeUsed(t *testing.T) {
 			t.Errorf("%v is told as %+v, lasting %v; want %s with %q", row.err, p, lasting, row.code, row.says)
 		}
 		said[p.Message] = true
+	}
+}
+
+// Of a vault in a store nobody is told to look at folders and volumes.
+func TestWhyAVaultInAStoreCannotBeUsed(t *testing.T) {
+	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("comp") == "list" {
+			fmt.Fprint(w, `<?xml version="1.0"?><EnumerationResults><Blobs></Blobs></EnumerationResults>`)
+			return
+		}
+		w.Header().Set("x-ms-error-code", "BlobNotFound")
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer empty.Close()
+	_, err := vault.Open(t.Context(), vault.Config{State: t.TempDir(), Password: "p", ID: strings.Repeat("ab", 32), Azure: &vault.Container{
+		Account: "127", Domain: strings.TrimPrefix(empty.URL, "http://127."), Name: "backups", Prefix: "a/", Plain: true, Key: "a2V5"}})
+	p, _ := explain(err)
+	if says := "Check that the configuration names the right container and prefix"; p.Code != backup.VaultUnavailable || !strings.Contains(p.Message, "There is no vault") || !strings.Contains(p.Message, says) {
+		t.Errorf("%v is told as %+v", err, p)
+	}
+	for _, word := range []string{"volume", "folder"} {
+		if strings.Contains(p.Message, word) {
+			t.Errorf("%q speaks of a %s", p.Message, word)
+		}
 	}
 }
