@@ -185,6 +185,7 @@ func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.Granula
 		return catalog.RestoredItem{}, nil, err
 	}
 	r := e.restoration(j, to, a.Point)
+	defer r.deeds.close()
 	var made backup.ItemID
 	r.survey = func(ctx context.Context) (*plan, error) {
 		p, err := r.surveyFolder(ctx, folder, a)
@@ -194,7 +195,7 @@ func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.Granula
 		return p, err
 	}
 	problem, err := r.run(ctx)
-	if made = cmp.Or(made, r.made[a.Item]); made == "" {
+	if made = cmp.Or(made, r.deeds.live(a.Item)); made == "" {
 		return catalog.RestoredItem{}, problem, err
 	}
 	at := path.Join(folder.Name, a.Name)
@@ -254,8 +255,8 @@ func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.
 // surveyFolder compares what an artifact shall bring back with what is already
 // in the folder it goes into.
 func (r *restoration) surveyFolder(ctx context.Context, into drive.Item, a backup.GranularArtifact) (*plan, error) {
-	p := newPlan()
-	p.elsewhere = true
+	p := r.newPlan()
+	p.elsewhere, p.pinned = true, a.Item
 	var top string
 	for node, err := range r.vault.WalkBelow(ctx, a.Point.Tree, a.Item) {
 		if node.ID == a.Item {
@@ -282,14 +283,14 @@ func (r *restoration) surveyFolder(ctx context.Context, into drive.Item, a backu
 // listBelow adds what a live folder holds, and all below it, to a plan; only
 // what has the name, if one is given.
 func (r *restoration) listBelow(ctx context.Context, p *plan, folder backup.ItemID, above, only string) error {
-	if depth(above) > maxDepth || len(p.lives) > 1_000_000+2*len(p.wants) {
+	if depth(above) > maxDepth || len(p.lives)+p.files.lives.Len() > 1_000_000+2*(len(p.wants)+p.files.wants.Len()) {
 		return fmt.Errorf("list the folder restored into: %w: there is no end of them", errTangled)
 	}
 	for item, err := range r.source.Children(ctx, r.drive.ID, folder) {
 		if err != nil {
 			return fmt.Errorf("list the folder restored into: %w", err)
 		}
-		if only != "" && fold(item.Name) != fold(only) || p.lives[item.ID] != nil || item.Parent != "" && item.Parent != folder {
+		if only != "" && fold(item.Name) != fold(only) || p.hasLive(item.ID) || item.Parent != "" && item.Parent != folder {
 			continue // it came before, or is told in a folder that it is not in
 		}
 		kind := backup.File

@@ -35,12 +35,13 @@ type change struct {
 	stays    map[backup.ItemID]backup.Detail // what was found in folders that were to go, and stays
 	holds    map[backup.ItemID]bool          // those folders
 	left     map[string]bool                 // paths that are not done yet
+	simple   int                             // how many simple files are not done yet
 	total    int
 	said     time.Time
 	alone    bool // the source opens no sessions ahead
 }
 
-func newChange(r *restoration, p *plan, left []difference) *change {
+func newChange(r *restoration, p *plan, left []difference, more int) *change {
 	c := &change{
 		restoration: r, plan: p, failures: map[string]error{}, touched: map[backup.ItemID]bool{}, fresh: map[backup.ItemID]bool{},
 		stays: map[backup.ItemID]backup.Detail{}, holds: map[backup.ItemID]bool{}, left: make(map[string]bool, len(left)),
@@ -48,7 +49,8 @@ func newChange(r *restoration, p *plan, left []difference) *change {
 	for _, d := range left {
 		c.left[d.path] = true
 	}
-	c.total = len(c.left)
+	c.simple = len(p.files.missing)
+	c.total = len(c.left) + more
 	return c
 }
 
@@ -142,7 +144,7 @@ func (c *change) did(path string) {
 	delete(c.left, path)
 	if now := c.e.Clock(); now.Sub(c.said) >= progressEvery {
 		c.said = now
-		c.e.Log.Info("restore under way", "tenant", c.job.Tenant, "owner", who(c.unit), "done", c.total-len(c.left), "of", c.total)
+		c.e.Log.Info("restore under way", "tenant", c.job.Tenant, "owner", who(c.unit), "done", max(c.total-len(c.left)-c.simple, 0), "of", c.total)
 	}
 }
 
@@ -446,9 +448,9 @@ func (c *change) settled(w *want, item drive.Item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if item.ID != w.ID {
-		c.restoration.made[w.ID] = item.ID
+		c.deeds.makes(w.ID, item.ID)
 	}
-	if w.Kind == backup.File && !c.exact {
+	if w.Kind == backup.File && !c.exact || w.simple {
 		return // nothing else in this pass has to do with it
 	}
 	entry := entryOf(item, w.Kind)
@@ -493,8 +495,19 @@ func (c *change) files(ctx context.Context) error {
 			files = append(files, w)
 		}
 	}
-	return twinsLast(files, func(ws []*want) error { return c.bring(ctx, ws) })
+	if err := twinsLast(files, func(ws []*want) error { return c.bring(ctx, ws) }); err != nil {
+		return err
+	}
+	return c.eachMissing(filesAtOnce, func(ws []*want) error {
+		err := c.bring(ctx, ws)
+		c.simple -= len(ws)
+		return err
+	})
 }
+
+// filesAtOnce is how many simple files are in memory, and brought back in the order in
+// which their contents lie.
+const filesAtOnce = 20_000
 
 // bring brings files back. Those whose earlier upload is still open at the source,
 // as a killed process leaves it, are tried again when all others have had their
@@ -806,13 +819,13 @@ func (c *change) landed(w *want, item drive.Item) {
 	defer c.mu.Unlock()
 	c.read++
 	c.room.took(w.Size)
-	c.sent[item.ID] = true
 	delete(c.proven, item.ID)
+	var seed *vault.Entry
 	if c.exact && item.Size == w.Size && item.Hash != "" && item.Hash == w.StoredHash() { // else no backup follows
-		seed := entryOf(item, backup.File)
+		seed = new(entryOf(item, backup.File))
 		seed.Content = w.Content
-		c.seeds[item.ID] = seed
 	}
+	c.deeds.sends(item.ID, seed)
 }
 
 // deletes moves what shall not be to the recycle bin. A folder takes with it

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,7 +10,6 @@ import (
 	runmetrics "runtime/metrics"
 	"runtime/pprof"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +18,6 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
 	"holdfast/internal/jobs"
-	"holdfast/internal/quickxor"
 	"holdfast/internal/vault"
 )
 
@@ -86,6 +82,42 @@ func BenchmarkLargeDrive(b *testing.B) {
 	}
 }
 
+// BenchmarkLargeRestore brings a drive of very many tiny files back: to a new place,
+// and in place once all of it is gone. It takes and reports what BenchmarkLargeDrive
+// does.
+func BenchmarkLargeRestore(b *testing.B) {
+	items := 30_000
+	if text := os.Getenv("HOLDFAST_ITEMS"); text != "" {
+		var err error
+		if items, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		w := prepare(b, "ann")
+		w.startChild("ENGINE_TEST_ITEMS=" + strconv.Itoa(items))
+		w.ownVault()
+		point := w.backUp(w.protectAll()[0])
+		m := measures{b: b, got: map[string]float64{}}
+		for _, row := range []struct {
+			phase string
+			to    backup.Destination
+		}{{"new", backup.DestinationNew}, {"emptied", backup.DestinationInPlace}} {
+			if row.phase == "emptied" {
+				_, err := http.Post(w.url+"/empty", "", nil)
+				w.must(err)
+			}
+			heap := watchHeap(row.phase)
+			before := cpu(b)
+			m.phase(row.phase, func() { w.restored(point, row.to) })
+			used, live := cpu(b)-before, heap()
+			b.ReportMetric(used.Seconds()*1e6/float64(items), row.phase+"-cpu-µs/item")
+			b.ReportMetric(float64(live)/float64(items), row.phase+"-live-B/item")
+			b.ReportMetric(float64(peak(b)>>10), row.phase+"-MiB")
+		}
+	}
+}
+
 // claimAll claims the backups of units together: a claim of one would take the others
 // away from who is at work on them.
 func (w *world) claimAll(units []backup.Unit) map[string]*jobs.Job {
@@ -140,120 +172,4 @@ func watchHeap(phase string) func() uint64 {
 		<-done
 		return most.Load()
 	}
-}
-
-// A generated source serves drives of n items each: folders of a hundred files,
-// twenty folders in each.
-type generated struct {
-	n       int
-	expired atomic.Bool
-}
-
-const inFolder = 101 // with the folder itself
-
-func serveGenerated(items string) error {
-	n, err := strconv.Atoi(items)
-	if err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Println("http://" + l.Addr().String())
-	go http.Serve(l, &generated{n: n})
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
-}
-
-func (g *generated) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	const base = "/v1.0/drives/"
-	rest, ofDrive := strings.CutPrefix(r.URL.Path, base)
-	number, rest, _ := strings.Cut(rest, "/")
-	id, content := strings.CutSuffix(strings.TrimPrefix(rest, "items/"), "/content")
-	i, _ := strconv.Atoi(id[max(0, len(id)-11):])
-	switch {
-	case strings.HasSuffix(r.URL.Path, "/token"):
-		fmt.Fprint(rw, `{"token_type":"Bearer","expires_in":36000,"access_token":"x"}`)
-	case r.URL.Path == "/expire":
-		g.expired.Store(true)
-	case strings.HasSuffix(r.URL.Path, "/drive"):
-		user := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/v1.0/users/"), "/drive")
-		fmt.Fprintf(rw, `{"id":"drive%s","driveType":"business","owner":{"user":{"id":%q}}}`, user[len(user)-4:], user)
-	case ofDrive && rest == "root/delta":
-		g.delta(rw, r, number)
-	case ofDrive && content:
-		fmt.Fprint(rw, g.content(number, i))
-	case ofDrive && rest == "root":
-		fmt.Fprint(rw, g.item(number, -1))
-	case ofDrive && strings.HasPrefix(rest, "items/"):
-		fmt.Fprint(rw, g.item(number, i))
-	default:
-		http.Error(rw, `{"error":{"code":"itemNotFound"}}`, http.StatusNotFound)
-	}
-}
-
-// delta serves a page. A token is the number of the first item, and a text before
-// it.
-func (g *generated) delta(rw http.ResponseWriter, r *http.Request, number string) {
-	const size = 200
-	token := r.URL.Query().Get("token")
-	if token == "end" && g.expired.Load() {
-		rw.WriteHeader(http.StatusGone)
-		fmt.Fprint(rw, `{"error":{"code":"resyncChangesApplyDifferences"}}`)
-		return
-	}
-	link := "http://" + r.Host + r.URL.Path + "?token="
-	if strings.HasSuffix(token, "end") {
-		fmt.Fprintf(rw, `{"value":[%s],"@odata.deltaLink":"%s%s"}`, g.item(number, -1), link, token)
-		return
-	}
-	from, _ := strconv.Atoi(token)
-	var page []string
-	if from == 0 {
-		page = append(page, g.item(number, -1))
-	}
-	for i := from; i < min(from+size, g.n); i++ {
-		page = append(page, g.item(number, i))
-	}
-	next := fmt.Sprintf(`"@odata.nextLink":"%s%d"`, link, from+size)
-	if from+size >= g.n {
-		next = fmt.Sprintf(`"@odata.deltaLink":"%s%s"`, link, map[bool]string{false: "end", true: "later-end"}[g.expired.Load()])
-	}
-	fmt.Fprintf(rw, `{"value":[%s],%s}`, strings.Join(page, ","), next)
-}
-
-func (g *generated) content(number string, i int) string {
-	return strings.Repeat(fmt.Sprintf("file %d of %s\n", i, number), 5)
-}
-
-func (g *generated) id(number string, i int) string {
-	if i < 0 {
-		return "01" + number + "ROOT"
-	}
-	return fmt.Sprintf("01ABCDEFGHIJKL%s%011d", number, i)
-}
-
-// item describes the root, for -1, or an item.
-func (g *generated) item(number string, i int) string {
-	const times = `"fileSystemInfo":{"createdDateTime":"2024-03-01T10:00:00Z","lastModifiedDateTime":"2025-04-02T11:12:13Z"}`
-	folders := (g.n + inFolder - 1) / inFolder
-	if i < 0 {
-		return fmt.Sprintf(`{"id":%q,"name":"root",%s,"root":{},"folder":{"childCount":1}}`, g.id(number, i), times)
-	}
-	k, at := i/inFolder, i%inFolder
-	if at == 0 {
-		parent := -1
-		if k > 0 {
-			parent = (k - 1) / 20 * inFolder
-		}
-		children := min(g.n-i, inFolder) - 1 + max(0, min(20*k+21, folders)-(20*k+1))
-		return fmt.Sprintf(`{"id":%q,"name":"folder %d","eTag":"\"{e%d},1\"","cTag":"\"c:{%d},1\"",%s,"parentReference":{"id":%q},"folder":{"childCount":%d}}`,
-			g.id(number, i), k, i, i, times, g.id(number, parent), children)
-	}
-	content := g.content(number, i)
-	sum := quickxor.New()
-	io.WriteString(sum, content)
-	return fmt.Sprintf(`{"id":%q,"name":"file %06d of a drive.txt","size":%d,"eTag":"\"{AF3B1D7A-0000-4E5F-%012d},2\"","cTag":"\"c:{AF3B1D7A-0000-4E5F-%012d},1\"",%s,"parentReference":{"id":%q},"file":{"mimeType":"text/plain","hashes":{"quickXorHash":%q}}}`,
-		g.id(number, i), i, len(content), i, i, times, g.id(number, k*inFolder), quickxor.Encode(sum.Sum(nil)))
 }

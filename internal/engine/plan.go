@@ -22,8 +22,11 @@ type plan struct {
 	taken map[backup.ItemID]*want // by the live id
 	lives map[backup.ItemID]*vault.Node
 	extra map[backup.ItemID]*vault.Node // live, and not in the point
-	// made are the live ids of what the restore made, by the ids in the point.
-	made map[backup.ItemID]backup.ItemID
+	files *files                        // those of the point, and live, that may differ: the plan has some of them
+	// made are what the restore has made, or nil.
+	made *deeds
+	// pinned is an item of the point that the plan has, whatever it is.
+	pinned backup.ItemID
 	// elsewhere says that the place is not the one that the point was taken of.
 	// Whatever has the id of an item there was moved in, and is not that item.
 	elsewhere bool
@@ -59,6 +62,7 @@ type want struct {
 	ahead  *drive.Session // for its upload, or nil
 	// unclear says that it may have been written, though nothing is known of it.
 	unclear bool
+	simple  bool   // it is missing, and nothing else has to do with it: the plan forgets it
 	remark  string // what a person should know of how it came back, or ""
 }
 
@@ -77,26 +81,69 @@ type place struct {
 
 func placeOf(e vault.Entry) place { return place{e.Parent, fold(e.Name)} }
 
-func newPlan() *plan {
+func newPlan(dir string) *plan {
 	return &plan{
-		byID: map[backup.ItemID]*want{}, taken: map[backup.ItemID]*want{},
+		byID: map[backup.ItemID]*want{}, taken: map[backup.ItemID]*want{}, files: newFiles(dir),
 		lives: map[backup.ItemID]*vault.Node{}, extra: map[backup.ItemID]*vault.Node{},
 		unsaved: map[backup.ItemID]string{}, kept: map[backup.ItemID]string{}, holding: map[backup.ItemID]bool{},
 	}
 }
 
-func (p *plan) addLive(n vault.Node) {
-	if n.Parent != "" {
-		p.lives[n.ID] = &n
+// close gives back what the plan has on disk. What it has loaded stays.
+func (p *plan) close() {
+	if p != nil {
+		p.files.close()
 	}
 }
 
+func (p *plan) addLive(n vault.Node) {
+	if n.Parent == "" {
+		return
+	}
+	p.dropLive(n.ID)
+	if n.Kind == backup.File {
+		p.files.lives.Put(string(n.ID), encodeNode(&n))
+		return
+	}
+	p.lives[n.ID] = &n
+}
+
+// dropLive takes a live item back.
+func (p *plan) dropLive(id backup.ItemID) {
+	delete(p.lives, id)
+	if live, _ := find(p.files.lives, id); live != nil {
+		p.files.lives.Put(string(id), "")
+	}
+}
+
+func (p *plan) hasLive(id backup.ItemID) bool {
+	live, _ := find(p.files.lives, id)
+	return live != nil || p.lives[id] != nil
+}
+
 func (p *plan) addWant(n vault.Node) {
-	if n.Parent != "" {
+	switch {
+	case n.Parent == "":
+	case n.Kind == backup.File:
+		p.files.wants.Put(string(n.ID), encodeNode(&n))
+	default:
 		w := &want{Node: n}
 		p.wants = append(p.wants, w)
 		p.byID[n.ID] = w
 	}
+}
+
+func (p *plan) hasWant(id backup.ItemID) bool {
+	w, _ := find(p.files.wants, id)
+	return w != nil || p.byID[id] != nil
+}
+
+// liveOf returns the live id of what was made of an item of the point, or "".
+func (p *plan) liveOf(id backup.ItemID) backup.ItemID {
+	if p.made == nil {
+		return ""
+	}
+	return p.made.live(id)
 }
 
 // addRoot says that the point's root is another drive's root here.
@@ -104,16 +151,27 @@ func (p *plan) addRoot(wanted vault.Node, live vault.Entry) {
 	p.byID[wanted.ID] = &want{Node: wanted, live: &vault.Node{Entry: live}}
 }
 
-// match pairs what shall be with what is: by what was made of it, by id, then by
-// place. Of items whose
-// names are one to the source, each is paired by its very name first, so that
-// no two are taken for one.
-func (p *plan) match() {
+// match pairs what shall be with what is, and loads those files that are not simple.
+func (p *plan) match(look func(w *vault.Node, live backup.ItemID) error) error {
+	p.twinFiles()
+	p.matchLoaded()
+	if err := p.sieve(look); err != nil {
+		return err
+	}
+	p.matchLoaded()
+	p.files.places = nil
+	return p.files.err()
+}
+
+// matchLoaded pairs what the plan has: by what was made of it, by id, then by place.
+// Of items whose names are one to the source, each is paired by its very name first, so
+// that no two are taken for one.
+func (p *plan) matchLoaded() {
 	slices.SortFunc(p.wants, func(a, b *want) int {
 		return cmp.Or(cmp.Compare(depth(a.Path), depth(b.Path)), strings.Compare(a.Path, b.Path))
 	})
 	for _, w := range p.wants {
-		for _, id := range []backup.ItemID{p.made[w.ID], w.ID} {
+		for _, id := range []backup.ItemID{p.liveOf(w.ID), w.ID} {
 			live := p.lives[id]
 			if w.live == nil && live != nil && live.Kind == w.Kind && p.taken[id] == nil && p.apart[id] == "" && (id != w.ID || !p.elsewhere) {
 				p.pair(w, live)
@@ -192,7 +250,7 @@ func (p *plan) twins() map[*want]bool {
 		}
 		for n := 2; ; n++ {
 			name := numbered(w.Name, n, w.Kind)
-			if here := (place{w.Parent, fold(name)}); at[here] == nil {
+			if here := (place{w.Parent, fold(name)}); at[here] == nil && len(p.files.at(p.files.places, here)) == 0 {
 				w.other, at[here] = name, []*want{w}
 				break
 			}
@@ -293,15 +351,21 @@ type difference struct {
 	lost bool          // the vault cannot tell what it is
 }
 
+func missing(w *want) difference {
+	return difference{path: w.Path, what: "It is missing.", want: w}
+}
+
 // differences lists what is not as it shall be; with exact, also what shall
-// not be at all and does not stay for a reason.
+// not be at all and does not stay for a reason. Files that are missing and simple are
+// not among them.
 func (p *plan) differences(exact bool) []difference {
 	var all []difference
 	for _, w := range p.wants {
 		what := ""
 		switch {
 		case w.live == nil:
-			what = "It is missing."
+			all = append(all, missing(w))
+			continue
 		case p.misplaced(w):
 			what = fmt.Sprintf("It has another name or place, as %q.", w.live.Name)
 		case w.stale():

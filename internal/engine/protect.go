@@ -160,8 +160,8 @@ type protection struct {
 	update *vault.Update
 	base   *vault.Update // what was backed up before: update, but in a drive that begins anew
 	stage  *stage
-	seeds  map[backup.ItemID]vault.Entry // contents that are known without reading them
-	saved  *vault.Update                 // what a run that was killed had brought; nil if nothing
+	seeds  *deeds        // contents that are known without reading them
+	saved  *vault.Update // what a run that was killed had brought; nil if nothing
 	old    map[backup.ItemID]backup.Unread
 	again  map[backup.ItemID]bool // whose content is read anew although nothing says that it changed
 	began  time.Time
@@ -198,7 +198,7 @@ type protected struct {
 // protect backs a unit up and returns the point it made. Files that seeds
 // knows, by the id under which they are found, are not downloaded as long as
 // they still are what seeds says.
-func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds map[backup.ItemID]vault.Entry) (protected, error) {
+func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds *deeds) (protected, error) {
 	p := &protection{e: e, job: j, began: e.Clock(), unit: unit, state: state, seeds: seeds,
 		old: map[backup.ItemID]backup.Unread{}, again: map[backup.ItemID]bool{}, reread: map[backup.ItemID]bool{}, unread: map[backup.ItemID]backup.Unread{}}
 	var err error
@@ -671,7 +671,7 @@ func (p *protection) decideFile(ctx context.Context, i number, item drive.Item, 
 		old.Name, old.Parent = entry.Name, entry.Parent
 		p.stagePut(old, base, known)
 	}
-	if seed, ok := p.seeds[item.ID]; ok && sameContent(entry, seed) && !p.stage.torn {
+	if seed, ok := p.seeds.seed(item.ID); ok && sameContent(entry, seed) && !p.stage.torn {
 		entry.Content, entry.Size, entry.Stored = seed.Content, seed.Size, seed.Stored
 		p.stagePut(entry, base, known)
 		return nil

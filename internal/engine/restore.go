@@ -164,6 +164,7 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 	}
 	live := to.live
 	r := e.restoration(j, to, a.Point)
+	defer r.deeds.close()
 	r.since = a.Started
 	if a.Destination == backup.DestinationInPlace {
 		if live.ID != a.Point.Drive {
@@ -344,12 +345,10 @@ type restoration struct {
 
 	// What this run has done and found, in all its passes.
 	mu      sync.Mutex
-	read    int                             // contents that the vault gave
-	seeds   map[backup.ItemID]vault.Entry   // what was uploaded, by live id: the backup that follows need not download it
-	sent    map[backup.ItemID]bool          // live ids that were written to
-	made    map[backup.ItemID]backup.ItemID // live ids of what was made, by the ids in the point
-	proven  map[backup.ItemID]vault.Entry   // live files as they were when their contents were read and found right
-	refused map[backup.ItemID]bool          // whose names the source takes for another's, by the id in the point
+	read    int                           // contents that the vault gave
+	deeds   *deeds                        // what was made and written: the backup that follows need not download it
+	proven  map[backup.ItemID]vault.Entry // live files as they were when their contents were read and found right
+	refused map[backup.ItemID]bool        // whose names the source takes for another's, by the id in the point
 	// apart are live items whose present content the vault holds as it was
 	// handed out, which is not what the source states, and why: they stay,
 	// beside what shall be.
@@ -362,6 +361,7 @@ type restoration struct {
 	byDelta bool          // the last survey did not enumerate the drive
 	doubts  bool          // and found what was not as it shall be; none will again
 	trial   trial
+	plans   []*plan // that are not closed
 }
 
 // A trial is whether the source writes small files together, and has one version of
@@ -374,8 +374,7 @@ type trial struct {
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
 	return &restoration{
 		e: e, job: j, unit: to.unit, point: p, source: to.source, vault: to.vault, drive: to.live,
-		seeds: map[backup.ItemID]vault.Entry{}, sent: map[backup.ItemID]bool{},
-		made: map[backup.ItemID]backup.ItemID{}, proven: map[backup.ItemID]vault.Entry{}, refused: map[backup.ItemID]bool{}, apart: map[backup.ItemID]string{}, aside: map[backup.ItemID]string{}, damaged: map[string]damaged{},
+		deeds: newDeeds(to.vault.Scratch()), proven: map[backup.ItemID]vault.Entry{}, refused: map[backup.ItemID]bool{}, apart: map[backup.ItemID]string{}, aside: map[backup.ItemID]string{}, damaged: map[string]damaged{},
 	}
 }
 
@@ -390,10 +389,29 @@ func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
 	return problem, err
 }
 
+func (r *restoration) newPlan() *plan {
+	p := newPlan(r.vault.Scratch())
+	r.plans = append(r.plans, p)
+	return p
+}
+
+// closePlans gives back what the plans of passes that are over have on disk.
+func (r *restoration) closePlans() {
+	for _, p := range r.plans {
+		p.close()
+	}
+	r.plans = nil
+}
+
 func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
+	defer r.closePlans()
 	var last *change // the pass before
 	for pass := 1; ; pass++ {
+		r.closePlans()
 		plan, err := r.survey(ctx)
+		if err == nil {
+			err = r.deeds.err()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -403,42 +421,72 @@ func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 		if err := r.prove(ctx, plan); err != nil {
 			return nil, err
 		}
-		left := plan.differences(r.exact)
-		if r.byDelta && len(left) > 0 {
+		left, more, err := r.left(plan, last)
+		if err != nil {
+			return nil, err
+		}
+		if r.byDelta && len(left)+more > 0 {
 			r.doubts = true
 			pass--
 			continue
 		}
 		left = slices.DeleteFunc(left, last.leftAlone)
 		hopeful := slices.ContainsFunc(left, func(d difference) bool { return !r.hopeless(plan, d, last.failure(d)) })
-		if last != nil && !hopeful || len(left) == 0 || pass > maxPasses {
+		if last == nil {
+			hopeful = len(left)+more > 0
+		}
+		if !hopeful || pass > maxPasses {
 			if err := r.noteDamage(ctx); err != nil {
 				return nil, err
 			}
 			if last == nil { // an earlier run may have been killed before it gave names back
-				if err := newChange(r, plan, left).namesBack(ctx); err != nil {
+				if err := newChange(r, plan, left, more).namesBack(ctx); err != nil {
 					return nil, err
 				}
 			}
-			return r.outcome(plan, left, last), nil
+			return r.outcome(plan, left, more, last), nil
 		}
 		if last == nil && r.begin != nil {
 			if err := r.begin(ctx); err != nil {
 				return nil, err
 			}
 		}
-		last, r.room = newChange(r, plan, left), room{}
+		last, r.room = newChange(r, plan, left, more), room{}
 		r.last = last
 		if err := last.apply(ctx); err != nil {
 			return nil, err
 		}
 		if len(r.aside) == 0 {
-			last.plan = newPlan() // it may be as large as the drive
+			last.plan = r.newPlan() // it may be as large as the drive
 		}
 		if err := r.vaultAway(); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// left lists the differences of a plan; of the files that are but missing only those
+// whose failures in the last pass, if there was one, are news, and how many more there
+// are.
+func (r *restoration) left(p *plan, last *change) (left []difference, more int, err error) {
+	left = p.differences(r.exact)
+	if last == nil {
+		return left, len(p.files.missing), nil
+	}
+	told, hopeful := 0, false
+	err = p.eachMissing(1, func(ws []*want) error {
+		d := missing(ws[0])
+		hope := !hopeful && !r.hopeless(p, d, last.failure(d))
+		if told == maxDetails && !hope {
+			more++
+			return nil
+		}
+		told, hopeful = min(told+1, maxDetails), hopeful || hope
+		left = append(left, d)
+		return nil
+	})
+	slices.SortFunc(left, func(a, b difference) int { return strings.Compare(a.path, b.path) })
+	return left, more, err
 }
 
 // maxUnreadable is how many contents may fail one after the other, before any
@@ -519,7 +567,7 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 		if !r.byDelta && !state.Full.IsZero() {
 			state.Full = time.UnixMicro(1)
 		}
-		now, err = r.e.protect(ctx, r.job, unit, state, r.seeds)
+		now, err = r.e.protect(ctx, r.job, unit, state, r.deeds)
 		return err
 	})
 	if err != nil {
@@ -552,7 +600,7 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 // compareTrees plans how to come from one tree to the point. A point of which
 // the vault cannot tell all is compared item by item.
 func (r *restoration) compareTrees(ctx context.Context, now string) (*plan, error) {
-	p := newPlan()
+	p := r.newPlan()
 	for change, err := range r.vault.Diff(ctx, now, r.point.Tree) {
 		if isDamage(err) {
 			return r.compareAll(ctx, now)
@@ -571,7 +619,7 @@ func (r *restoration) compareTrees(ctx context.Context, now string) (*plan, erro
 }
 
 func (r *restoration) compareAll(ctx context.Context, now string) (*plan, error) {
-	p := newPlan()
+	p := r.newPlan()
 	for node, err := range r.vault.Walk(ctx, now) {
 		if err != nil {
 			return nil, err
@@ -637,7 +685,7 @@ func (r *restoration) surveyPending(ctx context.Context, p *plan, tree string, p
 	item, err := r.source.Item(ctx, r.drive.ID, pending.Item)
 	switch {
 	case errors.Is(err, drive.ErrNotFound):
-		delete(p.lives, pending.Item)
+		p.dropLive(pending.Item)
 	case err != nil:
 		if err := r.sourceAway(ctx, err); err != nil {
 			return fmt.Errorf("read item %s: %w", pending.Item, err)
@@ -659,7 +707,7 @@ func (r *restoration) surveyPending(ctx context.Context, p *plan, tree string, p
 		}
 		now := entryOf(item, kind)
 		if known && kept.Kind == kind && kind == backup.File && stillHolds(item, kept) {
-			if pending.Code == backup.ContentNotConfirmed && !r.sent[pending.Item] && (!wants || wanted.Content != kept.Content) {
+			if pending.Code == backup.ContentNotConfirmed && !r.deeds.wasSent(pending.Item) && (!wants || wanted.Content != kept.Content) {
 				r.apart[pending.Item] = pending.Message
 			}
 			return nil
@@ -667,7 +715,7 @@ func (r *restoration) surveyPending(ctx context.Context, p *plan, tree string, p
 		p.addLive(vault.Node{Entry: now, Path: pending.Path})
 		p.unsaved[pending.Item] = why
 	}
-	if !wants || p.byID[pending.Item] != nil {
+	if !wants || p.hasWant(pending.Item) {
 		return nil
 	}
 	path, _, err := r.vault.Path(ctx, r.point.Tree, pending.Item)
@@ -701,7 +749,7 @@ func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
 		return err
 	}
 	for _, w := range p.wants {
-		if w.live == nil || w.live.ID == w.ID || !w.stale() || r.sent[w.live.ID] || sameSecond(w.live.Modified, w.Modified) {
+		if w.live == nil || w.live.ID == w.ID || !w.stale() || r.deeds.wasSent(w.live.ID) || sameSecond(w.live.Modified, w.Modified) {
 			continue
 		}
 		// It only has the place of what shall be there.
@@ -790,10 +838,10 @@ func (r *restoration) prove(ctx context.Context, p *plan) error {
 			w.proven = true
 			continue
 		}
-		if !r.exact && r.made[w.ID] != w.live.ID && !r.ours(w) {
+		if !r.exact && r.deeds.live(w.ID) != w.live.ID && !r.ours(w) {
 			continue // it only has the name of what shall be there
 		}
-		if !r.sent[w.live.ID] && r.exact {
+		if !r.deeds.wasSent(w.live.ID) && r.exact {
 			// An earlier run may have sent it, and been killed.
 			if r.before == "" || !sameSecond(w.live.Modified, w.Modified) {
 				continue
@@ -900,7 +948,7 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 	if err := listed.read(ctx, ""); err != nil {
 		return nil, err
 	}
-	p := newPlan()
+	p := r.newPlan()
 	p.elsewhere = true
 	var root vault.Entry
 	for _, item := range listed.items.all() {
@@ -940,35 +988,43 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 // and the source's list leaves out is asked for by its id: an index may lag
 // behind.
 func (r *restoration) match(ctx context.Context, p *plan) error {
-	for id, live := range r.made {
-		if p.byID[id] == nil || p.lives[live] != nil || p.unsaved[live] != "" {
-			continue
-		}
+	look := func(w *vault.Node, live backup.ItemID) error {
 		item, err := r.source.Item(ctx, r.drive.ID, live)
 		switch {
-		case err == nil && !item.Deleted && item.Kind == p.byID[id].Kind:
-			p.addLive(vault.Node{Entry: entryOf(item, item.Kind), Path: p.byID[id].Path})
+		case err == nil && !item.Deleted && item.Kind == w.Kind:
+			p.addLive(vault.Node{Entry: entryOf(item, item.Kind), Path: w.Path})
 		case err != nil && !errors.Is(err, drive.ErrNotFound):
 			if err := r.sourceAway(ctx, err); err != nil {
 				return fmt.Errorf("read item %s: %w", live, err)
 			}
 		}
+		return nil
 	}
-	p.made = r.made
-	p.match()
-	return nil
+	for i := 0; ; i++ {
+		id, live, ok := r.deeds.at(i)
+		if !ok {
+			break
+		}
+		if w := p.byID[id]; w != nil && !p.hasLive(live) && p.unsaved[live] == "" {
+			if err := look(&w.Node, live); err != nil {
+				return err
+			}
+		}
+	}
+	p.made = r.deeds
+	return p.match(look)
 }
 
 // ours reports whether a live file in a place that is not the point's own is
 // one that the restore, or an earlier run of it, wrote and nobody has touched
 // since: whatever else changes a content sets another time.
 func (r *restoration) ours(w *want) bool {
-	return sameSecond(w.live.Modified, w.Modified) || w.Modified.IsZero() && r.made[w.ID] == w.live.ID
+	return sameSecond(w.live.Modified, w.Modified) || w.Modified.IsZero() && r.deeds.live(w.ID) == w.live.ID
 }
 
 // outcome is what an artifact's error says: what of left could not be done, and
 // what there is to know of the rest. last is the last pass, or nil.
-func (r *restoration) outcome(p *plan, left []difference, last *change) *backup.Problem {
+func (r *restoration) outcome(p *plan, left []difference, more int, last *change) *backup.Problem {
 	remarks := last.found(p)
 	for id, why := range p.kept {
 		remarks = append(remarks, r.stays(p.extra[id], why))
@@ -983,13 +1039,13 @@ func (r *restoration) outcome(p *plan, left []difference, last *change) *backup.
 		}
 	}
 	slices.SortFunc(remarks, func(a, b backup.Detail) int { return strings.Compare(a.Target, b.Target) })
-	if len(left)+len(remarks) == 0 {
+	if len(left)+more+len(remarks) == 0 {
 		return nil
 	}
 	problem := &backup.Problem{Code: backup.RestoredWithRemarks, Message: "All is as it was at the restore point. " + remarked(len(remarks))}
-	if len(left) > 0 {
+	if len(left)+more > 0 {
 		problem.Code = backup.ArtifactCannotBeRestored
-		problem.Message = notWhole(left, max(int(r.point.Files+r.point.Folders), len(p.wants)))
+		problem.Message = notWhole(left, more, max(int(r.point.Files+r.point.Folders), len(p.wants)))
 		if len(remarks) > 0 {
 			problem.Message += " " + remarked(len(remarks))
 		}
@@ -1001,10 +1057,10 @@ func (r *restoration) outcome(p *plan, left []difference, last *change) *backup.
 	return problem
 }
 
-// notWhole counts, for people, what is left of a point of so many items: those
-// of the point apart from what is beside them.
-func notWhole(left []difference, of int) string {
-	items, beside, lost := 0, 0, 0
+// notWhole counts, for people, what is left of a point of so many items, with those
+// that are more: those of the point apart from what is beside them.
+func notWhole(left []difference, more, of int) string {
+	items, beside, lost := more, 0, 0
 	for _, d := range left {
 		switch {
 		case d.lost:

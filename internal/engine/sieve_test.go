@@ -1,0 +1,205 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/spill"
+	"holdfast/internal/vault"
+)
+
+// What a plan passes over, and what it only notes as missing, is what it would find so
+// if it had all in memory.
+func TestAPlanSievesWhatIsSimple(t *testing.T) {
+	simple := 0
+	for seed := range uint64(400) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		sieved, whole := newPlan(t.TempDir()), newPlan(t.TempDir())
+		made := newDeeds(t.TempDir())
+		for _, p := range []*plan{sieved, whole} {
+			p.elsewhere, p.made = seed%3 == 0, made
+			p.unsaved, p.apart = map[backup.ItemID]string{}, map[backup.ItemID]string{}
+		}
+		at := time.Unix(1_700_000_000, 0)
+		node := func(id string, side string, folders []string, kind backup.ItemKind) vault.Node {
+			n := vault.Node{Entry: vault.Entry{ID: backup.ItemID(id), Kind: kind, Modified: at}}
+			parent := folders[random.IntN(len(folders))]
+			n.Parent = backup.ItemID(side + "root")
+			if parent != "" {
+				n.Parent = backup.ItemID(side + parent)
+			}
+			n.Name = []string{"a", "A", "b", "c", "c (2)", "d", "e"}[random.IntN(7)]
+			n.Path = parent + "/" + n.Name + "/" + id
+			if kind == backup.File {
+				n.Size = 3
+				n.Hash = []string{"one", "one", "one", "two", ""}[random.IntN(5)]
+				n.Modified = at.Add(time.Duration(random.IntN(5)/4) * time.Hour)
+			}
+			return n
+		}
+		side := ""
+		if sieved.elsewhere {
+			side = "live "
+		}
+		root := vault.Entry{ID: backup.ItemID(side + "root"), Kind: backup.Folder}
+		for _, p := range []*plan{sieved, whole} {
+			p.addRoot(vault.Node{Entry: vault.Entry{ID: "root", Kind: backup.Folder}}, root)
+		}
+		wants, taken := map[backup.ItemID]bool{}, map[string]bool{}
+		free := func(side string, n vault.Node) bool { // no folder holds two of one name
+			at := fmt.Sprint(side, "/", n.Parent, "/", n.Name)
+			was := taken[at]
+			taken[at] = true
+			return !was
+		}
+		folders := []string{""}
+		for i := range 3 {
+			name := fmt.Sprint("folder", i)
+			w := node(name, "", folders, backup.Folder)
+			live := w
+			live.ID, live.Parent = backup.ItemID(side)+w.ID, backup.ItemID(side)+w.Parent
+			if !free("point", w) || !free("live", live) {
+				continue
+			}
+			for _, p := range []*plan{sieved, whole} {
+				p.addWant(w)
+				if i < 2 {
+					p.addLive(live)
+				}
+			}
+			folders = append(folders, name)
+		}
+		for i := range 12 {
+			w := node(fmt.Sprint("file", i), "", folders, backup.File)
+			if !free("point", w) {
+				continue
+			}
+			wants[w.ID] = true
+			sieved.addWant(w)
+			addWhole(whole, w)
+			live := node(fmt.Sprint(side, "file", i+random.IntN(2)*20), side, folders, backup.File)
+			switch random.IntN(4) {
+			case 0, 1: // as it shall be
+				id := live.ID
+				live = w
+				live.ID, live.Parent = id, backup.ItemID(side)+w.Parent
+				if random.IntN(2) == 0 {
+					made.makes(w.ID, id)
+				}
+			case 2:
+				continue
+			}
+			if !free("live", live) {
+				continue
+			}
+			sieved.addLive(live)
+			whole.lives[live.ID] = &live
+			if random.IntN(12) == 0 {
+				sieved.unsaved[live.ID], whole.unsaved[live.ID] = "for a reason", "for a reason"
+			}
+			if random.IntN(12) == 0 {
+				sieved.apart[live.ID], whole.apart[live.ID] = "for a reason", "for a reason"
+			}
+		}
+		whole.matchLoaded()
+		if err := sieved.match(func(*vault.Node, backup.ItemID) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		missing := map[backup.ItemID]bool{}
+		for _, i := range sieved.files.missing {
+			missing[nodeAt(sieved.files.wants, int(i)).ID] = true
+		}
+		for id := range wants {
+			is, should := sieved.byID[id], whole.byID[id]
+			switch {
+			case is != nil && is.id() == should.id() && is.other == should.other:
+			case is == nil && missing[id] && should.live == nil && should.other == "":
+				simple++
+			case is == nil && !missing[id] && should.live != nil && whole.asItShallBe(&should.Node, should.live):
+				simple++
+			default:
+				t.Errorf("seed %d: %s is %+v, missing %v, and should be %+v, live %+v", seed, id, is, missing[id], should, should.live)
+			}
+		}
+		if is, should := slices.Sorted(maps.Keys(sieved.extra)), slices.Sorted(maps.Keys(whole.extra)); !slices.Equal(is, should) {
+			t.Errorf("seed %d: beside the point are %q, and not %q", seed, is, should)
+		}
+		sieved.close()
+		made.close()
+	}
+	if simple < 1000 {
+		t.Errorf("only %d files were simple", simple)
+	}
+}
+
+// addWhole adds a file of the point to what a plan has in memory.
+func addWhole(p *plan, n vault.Node) {
+	w := &want{Node: n}
+	p.wants = append(p.wants, w)
+	p.byID[n.ID] = w
+}
+
+// Files that are but missing come in runs, each once, and none stays in the plan.
+func TestAPlanGivesWhatIsMissingInRuns(t *testing.T) {
+	p := newPlan(t.TempDir())
+	p.addRoot(vault.Node{Entry: vault.Entry{ID: "root", Kind: backup.Folder}}, vault.Entry{ID: "live root", Kind: backup.Folder})
+	p.elsewhere = true
+	for i := range 2500 {
+		p.addWant(vault.Node{Entry: vault.Entry{ID: backup.ItemID(fmt.Sprint(i)), Parent: "root", Kind: backup.File, Name: fmt.Sprint(i)}, Path: fmt.Sprint(i)})
+	}
+	if err := p.match(nil); err != nil || len(p.wants)+len(p.byID) != 1 {
+		t.Fatalf("%v; %d files are in memory", err, len(p.wants))
+	}
+	var runs []int
+	seen := map[backup.ItemID]bool{}
+	err := p.eachMissing(1000, func(ws []*want) error {
+		runs = append(runs, len(ws))
+		for _, w := range ws {
+			seen[w.ID] = true
+		}
+		return nil
+	})
+	if err != nil || len(seen) != 2500 || !slices.Equal(runs, []int{1000, 1000, 500}) {
+		t.Errorf("%v; %d files in runs of %d", err, len(seen), runs)
+	}
+	p.close()
+	if err := p.eachMissing(1000, func([]*want) error { return nil }); err == nil {
+		t.Error("the files are lost, and nobody said so")
+	}
+}
+
+// A plan whose files cannot be read back says so, and is not taken for one of less.
+func TestAPlanThatIsLostSaysSo(t *testing.T) {
+	for name, lose := range map[string]func(*files){
+		"what shall be": func(f *files) { f.wants.Close() },
+		"what is":       func(f *files) { f.lives.Close() },
+	} {
+		p := newPlan(t.TempDir())
+		p.made = newDeeds(t.TempDir())
+		for i := range 100 {
+			n := vault.Node{Entry: vault.Entry{ID: backup.ItemID(fmt.Sprint(i)), Parent: "root", Kind: backup.File, Name: fmt.Sprint(i)}, Path: fmt.Sprint(i)}
+			p.addWant(n)
+			p.addLive(n)
+		}
+		lose(p.files)
+		if err := p.match(func(*vault.Node, backup.ItemID) error { return nil }); err == nil {
+			t.Errorf("%s was lost, and nobody said so", name)
+		}
+	}
+	d := newDeeds(t.TempDir())
+	d.makes("a", "b")
+	d.sends("b", nil)
+	if d.live("a") != "b" || !d.wasSent("b") || d.wasSent("a") || d.err() != nil {
+		t.Errorf("what was done is not what was noted: %v", d.err())
+	}
+	d.made = spill.New("")
+	d.made.Close()
+	if d.err() == nil {
+		t.Error("what was done is lost, and nobody said so")
+	}
+}
