@@ -44,6 +44,7 @@ type Tenant struct {
 
 	t       testing.TB
 	drives  string
+	sites   string
 	control *simtenant.Control
 	client  func() *http.Client // that trusts the server
 
@@ -101,9 +102,9 @@ func Start(t testing.TB, options ...Option) *Tenant {
 		t.Fatal("holdfasttest: the first tenant has no application, so nobody can get a token")
 	}
 	dir := t.TempDir()
-	drives := filepath.Join(dir, "drives")
+	drives, sites := filepath.Join(dir, "drives"), filepath.Join(dir, "sites")
 	svc, err := simtenant.New(simtenant.Config{
-		State: filepath.Join(dir, "state"), Drives: drives, Tenants: tenants, Population: cfg.population, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		State: filepath.Join(dir, "state"), Drives: drives, Sites: sites, Tenants: tenants, Population: cfg.population, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +129,7 @@ func Start(t testing.TB, options ...Option) *Tenant {
 	first := tenants[0]
 	tenant := &Tenant{
 		URL: srv.URL, Graph: srv.URL + "/v1.0", ID: string(first.ID), Domain: first.Domain,
-		ClientID: first.Apps[0].AppID, ClientSecret: first.Apps[0].Secret, t: t, drives: drives, control: control,
+		ClientID: first.Apps[0].AppID, ClientSecret: first.Apps[0].Secret, t: t, drives: drives, sites: sites, control: control,
 	}
 	for _, u := range first.Users {
 		tenant.Users = append(tenant.Users, u.UserPrincipalName)
@@ -202,6 +203,10 @@ func (s signed) RoundTrip(r *http.Request) (*http.Response, error) {
 // Folder returns the folder that a user's drive is. Whatever a test does there
 // happens in the drive.
 func (x *Tenant) Folder(user string) string { return filepath.Join(x.drives, user) }
+
+// Site is the folder of the team site at /sites/{name}, which is there as soon as
+// the folder is; that of the name root is at the top of the host.
+func (x *Tenant) Site(name string) string { return filepath.Join(x.sites, name) }
 
 // Write puts a file into a user's drive, making the folders on the way.
 func (x *Tenant) Write(user, path string, content []byte) {

@@ -76,8 +76,8 @@ func newGenerate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Run a simulated tenant of any size, made up from a seed",
-		Long: `Generate runs a simulated tenant whose users, folders and files are made up from
-a seed. The same seed makes the same ids, names, times and contents everywhere.
+		Long: `Generate runs a simulated tenant whose users, sites, folders, files and lists are
+made up from a seed. The same seed makes the same ids, names, times and contents everywhere.
 They take no disk: contents are computed when they are read, and cannot be
 compressed. What is written to them becomes real.
 
@@ -99,6 +99,8 @@ things change when it wants: POST /_holdfast/churn {"changes":100}.`,
 	f.Uint64Var(&p.Seed, "seed", 1, "what all follows from")
 	f.IntVar(&p.Users, "users", 100, "how many people there are")
 	f.IntVar(&p.Files, "files", 10_000, "how many files they have together: some have many, most few")
+	f.IntVar(&p.Sites, "sites", 0, "how many team sites there are, each with a library, a list and pages; half of the files are theirs")
+	f.IntVar(&p.Items, "items", 1000, "how many items their lists have together")
 	f.Int64Var(&p.Size, "size", 16<<10, "bytes of a file, on average")
 	f.IntVar(&o.churn, "churn", 0, "how many things change in a minute")
 	return cmd

@@ -119,7 +119,7 @@ type content interface {
 // openContent opens a file for reading.
 func (d *drive) openContent(it *item) (content, error) {
 	if it.made > 0 {
-		return it.madeContent(), nil
+		return d.madeContent(it), nil
 	}
 	f, err := d.top.OpenFile(it.path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {

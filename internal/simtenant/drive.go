@@ -277,6 +277,7 @@ func (d *drive) number(it *item) {
 		d.numbers = map[int32]*item{}
 	}
 	d.numbers[it.num] = it
+	d.last = max(d.last, it.num)
 }
 
 // detach takes it out of its parent, which it still names.
@@ -365,6 +366,8 @@ type reading struct {
 	hash   string
 	strong [16]byte
 	err    error
+
+	hashMade func(*item) string // of a made file
 }
 
 // read reads the contents of items and takes down what it finds. Two are read
@@ -389,7 +392,7 @@ func (d *drive) read(ctx context.Context, items []*item) error {
 		for _, it := range items {
 			if !seen[it] && ctx.Err() == nil {
 				seen[it] = true
-				work <- &reading{it: it, path: it.path()}
+				work <- &reading{it: it, path: it.path(), hashMade: d.madeHash}
 			}
 		}
 		close(work)
@@ -427,7 +430,7 @@ func (r *reading) run(ctx context.Context, top *os.Root, buf []byte) {
 func (r *reading) once(ctx context.Context, top *os.Root, buf []byte) {
 	r.began = time.Now()
 	if r.it.made > 0 {
-		r.hash = r.it.madeHash()
+		r.hash = r.hashMade(r.it)
 		return
 	}
 	// Without O_NONBLOCK, a pipe put in the file's place would hold us up.

@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
@@ -32,13 +33,16 @@ import (
 type Population struct {
 	Seed  uint64 `json:"seed"`
 	Users int    `json:"users"`
-	Files int    `json:"files"` // in all drives together
+	Files int    `json:"files"` // in all drives together; if there are sites, half of them in theirs
 	Size  int64  `json:"size"`  // of a file, on average
+	Sites int    `json:"sites"` // team sites, each with a library, a list and a few pages
+	Items int    `json:"items"` // in all their lists together
 }
 
 const (
 	maxUsers = 1_000_000
 	maxFiles = 100_000_000
+	maxSites = 100_000
 	maxMade  = 1 << 30 // bytes of one made file
 	// averageSize is how large a made file is, unless the population says.
 	averageSize = 16 << 10
@@ -51,6 +55,10 @@ func (p Population) Check() error {
 		return fmt.Errorf("users: %d is not between 1 and %d", p.Users, maxUsers)
 	case p.Files < 0 || p.Files > maxFiles:
 		return fmt.Errorf("files: %d is not between 0 and %d", p.Files, maxFiles)
+	case p.Sites < 0 || p.Sites > maxSites:
+		return fmt.Errorf("sites: %d is not between 0 and %d", p.Sites, maxSites)
+	case p.Items < 0 || p.Items > maxFiles:
+		return fmt.Errorf("items: %d is not between 0 and %d", p.Items, maxFiles)
 	case p.Size < 0 || p.Size > maxMade/16:
 		return fmt.Errorf("size: %d is not between 0 and %d", p.Size, maxMade/16)
 	}
@@ -93,10 +101,19 @@ func (p Population) Tenant() Tenant {
 	return t
 }
 
-// share is how many of n things are the i-th user's: some have much, most little.
-func (p Population) share(i int) int {
-	upTo := func(i int) int { return int(float64(p.Files) * math.Sqrt(float64(i)/float64(p.Users))) }
+// portion is how many of n things are the i-th of several: some have much, most
+// little.
+func portion(n, i, several int) int {
+	upTo := func(i int) int { return int(float64(n) * math.Sqrt(float64(i)/float64(several))) }
 	return upTo(i+1) - upTo(i)
+}
+
+// siteFiles is how many files are in sites' libraries.
+func (p Population) siteFiles() int {
+	if p.Sites == 0 {
+		return 0
+	}
+	return p.Files / 2
 }
 
 // itemID is the id of the n-th thing of a drive.
@@ -116,9 +133,8 @@ func (p Population) ids(place place) func(n int) string {
 
 // fill makes what a drive holds at first: items that are not yet linked, each of
 // which names the folder that it is in.
-func (p Population) fill(place place, user int, add func(*item)) {
+func (p Population) fill(place place, files int, add func(*item)) {
 	d := p.dice("drive", place.id())
-	files := p.share(user)
 	began := time.Date(2016, 1, 1, 8, 0, 0, 0, time.UTC)
 	id := p.ids(place)
 	folders := []string{id(0)} // the root's
@@ -127,6 +143,9 @@ func (p Population) fill(place place, user int, add func(*item)) {
 	put := func(it item) *item {
 		n++
 		it.id, it.etag, it.made, it.native, it.pristine = id(n), 1, 1, true, true
+		if place.user == nil {
+			it.num = int32(n)
+		}
 		at := moment{began.Unix() + d.Int64N(10*365*24*3600), 0}
 		it.mtime, it.created, it.noticed = at, moment{at.sec - d.Int64N(90*24*3600), 0}, at.sec*1e9
 		add(&it)
@@ -225,20 +244,37 @@ func (c *madeContent) Seek(offset int64, whence int) (int64, error) {
 
 func (c *madeContent) Close() error { return nil }
 
+// madeText is a content that is made at once.
+type madeText struct{ *bytes.Reader }
+
+func (madeText) Close() error { return nil }
+
+// madeContent is what a made file of d holds.
+func (d *drive) madeContent(it *item) content {
+	if data := d.madeText(it); data != nil {
+		return madeText{bytes.NewReader(data)}
+	}
+	return it.madeContent()
+}
+
 // madeHash computes the hash of a made content.
-func (it *item) madeHash() string {
+func (d *drive) madeHash(it *item) string {
 	quick := quickxor.New()
+	if data := d.madeText(it); data != nil {
+		quick.Write(data)
+		return quickxor.Encode(quick.Sum(nil))
+	}
 	io.CopyBuffer(struct{ io.Writer }{quick}, struct{ io.Reader }{it.madeContent()}, make([]byte, 64<<10))
 	return quickxor.Encode(quick.Sum(nil))
 }
 
 // writeMade writes a made content to a file that is not there yet.
-func (it *item) writeMade(name string) error {
+func (d *drive) writeMade(it *item, name string) error {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, it.madeContent())
+	_, err = io.Copy(f, d.madeContent(it))
 	return errors.Join(err, f.Close())
 }
 
@@ -246,16 +282,34 @@ func (it *item) writeMade(name string) error {
 // a drive that is none of its.
 func (d *drive) populate() bool {
 	p := d.svc.cfg.Population
-	user, ok := d.svc.populated[d.place.folder()]
-	if p == nil || !ok || d.place.library != documents {
+	if p == nil {
 		return false
 	}
 	seq := int64(1) // the root's
-	p.fill(d.place, user, func(it *item) {
+	add := func(it *item) {
 		seq++
 		it.seq = seq
 		d.items[it.id] = it
-	})
+	}
+	if d.place.user == nil {
+		i, ok := d.svc.madeSites[d.place.key]
+		switch {
+		case !ok:
+			return false
+		case d.place.in == librariesPart:
+			p.fill(d.place, portion(p.siteFiles(), i, p.Sites), add)
+		case d.place.in == listsPart:
+			p.fillTexts(d.place, portion(p.Items, i, p.Sites), func(n int) string { return fmt.Sprintf("%d.json", n) }, add)
+		default:
+			p.fillTexts(d.place, len(madePages), func(n int) string { return madePages[n-1] + ".json" }, add)
+		}
+	} else {
+		user, ok := d.svc.populated[d.place.folder()]
+		if !ok || d.place.library != documents {
+			return false
+		}
+		p.fill(d.place, portion(p.Files-p.siteFiles(), user, p.Users), add)
+	}
 	d.seq = max(d.seq, seq)
 	return true
 }
@@ -369,7 +423,7 @@ func (d *drive) realiseFile(it *item) error {
 	if err != nil {
 		return onDisk(err)
 	}
-	_, err = io.Copy(f, it.madeContent())
+	_, err = io.Copy(f, d.madeContent(it))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return onDisk(err)
 	}
@@ -397,10 +451,10 @@ func (s *Service) Churn(n int) error {
 	for range n {
 		done++
 		dice := p.dice("churn", fmt.Sprint(done))
-		t := s.byOrder[0]
-		u := &t.Users[dice.IntN(len(t.Users))]
-		here := place{site: s.folders[u.UserPrincipalName], library: documents}
-		err := s.with(here, func(d *drive) error { return d.churn(*p, dice, done) })
+		here, err := s.somewhere(*p, dice)
+		if err == nil {
+			err = s.with(here, func(d *drive) error { return d.churn(*p, dice, done) })
+		}
 		if err != nil && !notFound(err) {
 			return err
 		}
@@ -445,6 +499,10 @@ func (d *drive) churn(p Population, dice *rand.Rand, count int64) error {
 	}
 	now := momentOf(d.svc.clock())
 	now.nsec = 0
+	if d.place.in == listsPart || d.place.in == pagesPart {
+		d.churnTexts(p, dice, count, file, now)
+		return nil
+	}
 	free := func(name string) bool { return folder.children[name] == nil }
 	named := fmt.Sprintf("%s %s c%d", firstWords[dice.IntN(len(firstWords))], lastWords[dice.IntN(len(lastWords))], count)
 	what := dice.IntN(100)

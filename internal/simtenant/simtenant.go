@@ -85,7 +85,8 @@ type Service struct {
 	signIns  signIns
 	subs     subscriptions
 
-	populated map[string]int // the population's users by folder: which of them each is
+	populated map[string]int   // the population's users by folder: which of them each is
+	madeSites map[[16]byte]int // which of the population's sites the libraries, lists and pages are of, by their GUIDs
 	churning  sync.Mutex
 
 	teams teams // Config.Sites
@@ -105,6 +106,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	populated := map[string]int{}
+	if p := cfg.Population; p != nil && p.Sites > 0 && cfg.Sites == "" {
+		return nil, errors.New("simtenant: a population with sites needs a folder of sites")
+	}
 	if p := cfg.Population; p != nil {
 		if err := p.Check(); err != nil {
 			return nil, fmt.Errorf("population: %w", err)

@@ -138,7 +138,10 @@ func (s *Service) openTeams(adopt bool) (err error) {
 	if err := g.rewrite(s.teamsJournal()); err != nil {
 		return fmt.Errorf("write the journal of sites: %w", err)
 	}
-	return s.makeTeams()
+	if err := s.makeTeams(); err != nil {
+		return err
+	}
+	return s.makeMadeSites()
 }
 
 // makeTeams makes the folders of the sites that every tenant has: the root's, and

@@ -45,7 +45,7 @@ func (d *drive) keep(it *item, dir *os.File, name string) {
 	}
 	if err == nil && it.made > 0 {
 		defer to.Close()
-		err = it.writeMade(filepath.Join(folder, versionID(it.ctag)))
+		err = d.writeMade(it, filepath.Join(folder, versionID(it.ctag)))
 	} else if err == nil {
 		defer to.Close()
 		err = ignoringEINTR(func() error {
