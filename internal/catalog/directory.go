@@ -54,6 +54,9 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 			return fmt.Errorf("mirror directory: %w", err)
 		}
 	}
+	if len(ch.Removed) == 0 && ch.Since.IsZero() && ch.Cursor == "" {
+		return nil
+	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
 		if len(ch.Removed) > 0 {
 			gone := `SELECT e.value FROM ` + tx.Dialect().JSONEach("$2") + ` AS e`
