@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"holdfast/internal/backup"
 )
 
 // How many directory objects a page holds.
@@ -37,7 +40,7 @@ func selectedUser(u *User, names map[string]bool) any {
 	if names == nil {
 		return v
 	}
-	v["accountEnabled"], v["userType"] = true, "Member"
+	v["accountEnabled"], v["userType"] = u.enabled(), "Member"
 	return project(v, names)
 }
 
@@ -88,7 +91,7 @@ func (r *request) link(path string, set ...string) string {
 
 func (s *Service) listUsers(r *request) error {
 	t := r.who.tenant
-	users := make([]*User, 0, len(t.Users))
+	users := make([]*User, 0, len(t.present))
 	keep := func(*User) bool { return true }
 	if text := option(r.query, "filter"); text != "" {
 		var err error
@@ -96,9 +99,9 @@ func (s *Service) listUsers(r *request) error {
 			return err
 		}
 	}
-	for i := range t.Users {
-		if keep(&t.Users[i]) {
-			users = append(users, &t.Users[i])
+	for _, u := range t.present {
+		if keep(u) {
+			users = append(users, u)
 		}
 	}
 	from, to, next, err := s.page(r, len(users))
@@ -124,20 +127,45 @@ func (s *Service) listUsers(r *request) error {
 // tenant's file is read at the start. A token of another file must start anew.
 func (s *Service) usersDelta(r *request) error {
 	t := r.who.tenant
-	out := map[string]any{"@odata.context": r.base + "/$metadata#users"}
+	names := selected(r.query)
+	return s.directoryDelta(r, "users", t.generation, len(t.present), func(i int) any { return selectedUser(t.present[i], names) })
+}
+
+// groupsDelta is the same of the groups, each with its members.
+func (s *Service) groupsDelta(r *request) error {
+	t := r.who.tenant
+	names := selected(r.query)
+	if names["members"] {
+		names["members@delta"] = true
+	}
+	return s.directoryDelta(r, "groups", t.groupsGeneration, len(t.Groups), func(i int) any {
+		g := &t.Groups[i]
+		v := groupView(t, g)
+		members := []any{}
+		for _, m := range t.members(g, false) {
+			members = append(members, object{"@odata.type": m.kind(), "id": m.id()})
+		}
+		v["members@delta"] = members
+		return project(v, names)
+	})
+}
+
+func (s *Service) directoryDelta(r *request, what, current string, n int, view func(i int) any) error {
+	out := map[string]any{"@odata.context": r.base + "/$metadata#" + what}
+	here := "/" + what + "/delta"
 	token := option(r.query, "deltatoken")
 	generation, at, paging := strings.Cut(option(r.query, "skiptoken"), "_")
 	if token == "" && paging {
 		token = generation
 	}
-	if token != "" && token != "latest" && token != t.generation {
+	if token != "" && token != "latest" && token != current {
 		e := fail(http.StatusGone, "resyncRequired", "The directory was replaced since this token was given. Start anew without one.")
-		e.header = http.Header{"Location": {r.base + "/users/delta"}}
+		e.header = http.Header{"Location": {r.base + here}}
 		return e.because("syncStateNotFound")
 	}
 	if token != "" && !paging {
 		out["value"] = []any{}
-		out["@odata.deltaLink"] = r.link("/users/delta", "$deltatoken", t.generation)
+		out["@odata.deltaLink"] = r.link(here, "$deltatoken", current)
 		return replyGraph(r.w, http.StatusOK, out)
 	}
 	size, err := s.pageSize(r.query, usersPage, usersPageMax)
@@ -150,31 +178,108 @@ func (s *Service) usersDelta(r *request) error {
 			return badRequest("Invalid paging token.")
 		}
 	}
-	from = min(from, len(t.Users))
-	to := min(from+size, len(t.Users))
-	names := selected(r.query)
+	from = min(from, n)
+	to := min(from+size, n)
 	list := make([]any, 0, to-from)
-	for i := range t.Users[from:to] {
-		list = append(list, selectedUser(&t.Users[from+i], names))
+	for i := from; i < to; i++ {
+		list = append(list, view(i))
 	}
 	out["value"] = list
-	if to < len(t.Users) {
-		out["@odata.nextLink"] = r.link("/users/delta", "$skiptoken", t.generation+"_"+strconv.Itoa(to))
+	if to < n {
+		out["@odata.nextLink"] = r.link(here, "$skiptoken", current+"_"+strconv.Itoa(to))
 	} else {
-		out["@odata.deltaLink"] = r.link("/users/delta", "$deltatoken", t.generation)
+		out["@odata.deltaLink"] = r.link(here, "$deltatoken", current)
 	}
 	return replyGraph(r.w, http.StatusOK, out)
 }
 
-func groupView(g *Group) map[string]any {
+// member is a user or a group.
+type member struct {
+	user  *User
+	group *Group
+}
+
+func (m member) kind() string {
+	if m.user != nil {
+		return "#microsoft.graph.user"
+	}
+	return "#microsoft.graph.group"
+}
+
+func (m member) id() backup.ObjectID {
+	if m.user != nil {
+		return m.user.ID
+	}
+	return m.group.ID
+}
+
+func (m member) view(t *tenant) object {
+	if m.user == nil {
+		return groupView(t, m.group)
+	}
+	v := userView(m.user)
+	v["accountEnabled"] = m.user.enabled()
+	return v
+}
+
+// members returns who is in a group, or also who is in the groups that are in it,
+// each once. Groups may be in each other.
+func (t *tenant) members(g *Group, all bool) (out []member) {
+	seen := map[backup.ObjectID]bool{g.ID: true}
+	var add func(g *Group)
+	add = func(g *Group) {
+		for _, id := range g.Members {
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
+			if u := t.users[string(id)]; u != nil {
+				out = append(out, member{user: u})
+			} else if below := t.groups[string(id)]; below != nil {
+				out = append(out, member{group: below})
+				if all {
+					add(below)
+				}
+			}
+		}
+	}
+	add(g)
+	return out
+}
+
+// memberOf returns the groups that a user or group is in, or also those that they
+// are in.
+func (t *tenant) memberOf(id backup.ObjectID, all bool) (out []member) {
+	seen := map[backup.ObjectID]bool{id: true}
+	wanted := []backup.ObjectID{id}
+	for len(wanted) > 0 {
+		id, wanted = wanted[0], wanted[1:]
+		for i := range t.Groups {
+			if g := &t.Groups[i]; !seen[g.ID] && slices.Contains(g.Members, id) {
+				seen[g.ID] = true
+				out = append(out, member{group: g})
+				if all {
+					wanted = append(wanted, g.ID)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func groupView(t *tenant, g *Group) map[string]any {
+	types := []string{}
+	if g.unified() {
+		types = append(types, "Unified")
+	}
 	return map[string]any{
-		"id": g.ID, "displayName": g.DisplayName, "mail": nil, "mailEnabled": false,
-		"securityEnabled": true, "groupTypes": []string{}, "membershipRule": nil,
+		"id": g.ID, "displayName": g.DisplayName, "mail": orNull(g.mail(t)), "mailEnabled": g.unified(), "mailNickname": orNull(g.MailNickname),
+		"securityEnabled": !g.unified(), "groupTypes": types, "membershipRule": nil,
 	}
 }
 
 func (s *Service) getGroup(r *request, g *Group) error {
-	return replyGraph(r.w, http.StatusOK, project(groupView(g), selected(r.query)))
+	return replyGraph(r.w, http.StatusOK, project(groupView(r.who.tenant, g), selected(r.query)))
 }
 
 func (s *Service) listGroups(r *request) error {
@@ -198,7 +303,7 @@ func (s *Service) listGroups(r *request) error {
 	names := selected(r.query)
 	list := make([]any, 0, to-from)
 	for _, g := range groups[from:to] {
-		list = append(list, project(groupView(g), names))
+		list = append(list, project(groupView(r.who.tenant, g), names))
 	}
 	out := map[string]any{"@odata.context": r.base + "/$metadata#groups", "value": list}
 	if next != "" {
@@ -207,28 +312,70 @@ func (s *Service) listGroups(r *request) error {
 	return replyGraph(r.w, http.StatusOK, out)
 }
 
-// listMembers lists a group's users. Groups hold no groups here, so direct and
-// transitive members are the same.
-func (s *Service) listMembers(r *request, g *Group, path string, cast bool) error {
-	from, to, next, err := s.page(r, len(g.Members))
+// listMembers lists users and groups, of which a cast leaves one kind.
+func (s *Service) listMembers(r *request, all []member, path, cast string) error {
+	if cast != "" {
+		all = slices.DeleteFunc(all, func(m member) bool { return m.kind() != cast })
+	}
+	from, to, next, err := s.page(r, len(all))
 	if err != nil {
 		return err
 	}
 	names := selected(r.query)
 	list := make([]any, 0, to-from)
-	for _, id := range g.Members[from:to] {
-		v := userView(r.who.tenant.users[string(id)])
-		v["accountEnabled"] = true
-		if !cast {
-			v["@odata.type"] = "#microsoft.graph.user"
+	for _, m := range all[from:to] {
+		v := m.view(r.who.tenant)
+		if cast == "" {
+			v["@odata.type"] = m.kind()
 		}
 		list = append(list, project(v, names))
 	}
 	out := map[string]any{"@odata.context": r.base + "/$metadata#directoryObjects", "value": list}
 	if next != "" {
-		out["@odata.nextLink"] = r.link("/groups/"+string(g.ID)+"/"+path, "$skiptoken", next)
+		out["@odata.nextLink"] = r.link(path, "$skiptoken", next)
 	}
 	return replyGraph(r.w, http.StatusOK, out)
+}
+
+// deletedUsers lists who is deleted.
+func (s *Service) deletedUsers(r *request) error {
+	var gone []*User
+	for i := range r.who.tenant.Users {
+		if u := &r.who.tenant.Users[i]; u.Deleted != nil {
+			gone = append(gone, u)
+		}
+	}
+	from, to, next, err := s.page(r, len(gone))
+	if err != nil {
+		return err
+	}
+	list := []any{}
+	for _, u := range gone[from:to] {
+		v := userView(u)
+		v["deletedDateTime"] = u.Deleted.UTC().Format(time.RFC3339)
+		list = append(list, project(v, selected(r.query)))
+	}
+	out := object{"@odata.context": r.base + "/$metadata#users", "value": list}
+	if next != "" {
+		out["@odata.nextLink"] = r.link("/directory/deletedItems/microsoft.graph.user", "$skiptoken", next)
+	}
+	return replyGraph(r.w, http.StatusOK, out)
+}
+
+// organization is the tenant.
+func (s *Service) organization(r *request) error {
+	t := r.who.tenant
+	v := project(object{
+		"id": t.ID, "displayName": t.DisplayName, "tenantType": "AAD", "countryLetterCode": nil, "preferredLanguage": "en", "createdDateTime": "2016-01-01T00:00:00Z",
+		"verifiedDomains": []any{object{"name": t.Domain, "isDefault": true, "isInitial": true, "capabilities": "Email, OfficeCommunicationsOnline", "type": "Managed"}},
+	}, selected(r.query))
+	if id := r.vars["organization"]; id != "" {
+		if !strings.EqualFold(id, string(t.ID)) {
+			return fail(http.StatusNotFound, "Request_ResourceNotFound", "There is no organization "+quoted(id)+" in the directory.")
+		}
+		return replyGraph(r.w, http.StatusOK, v)
+	}
+	return replyGraph(r.w, http.StatusOK, object{"@odata.context": r.base + "/$metadata#organization", "value": []any{v}})
 }
 
 // parseFilter compiles the filters that are needed to find users and groups: terms
@@ -253,6 +400,8 @@ var userProperties = map[string]func(*User) string{
 	"userprincipalname": func(u *User) string { return u.UserPrincipalName },
 	"displayname":       func(u *User) string { return u.DisplayName },
 	"mail":              func(u *User) string { return u.Mail },
+	"accountenabled":    func(u *User) string { return strconv.FormatBool(u.enabled()) },
+	"usertype":          func(*User) string { return "Member" },
 	"id":                func(u *User) string { return string(u.ID) },
 }
 
@@ -347,6 +496,12 @@ func (p *filterParser[T]) term() bool {
 		p.equal[name] = map[string]bool{}
 	}
 	if p.keyword("eq") {
+		for _, word := range []string{"true", "false"} {
+			if p.keyword(word) {
+				p.equal[name][word] = true
+				return true
+			}
+		}
 		want, ok := p.text()
 		p.equal[name][want] = true
 		return ok

@@ -399,6 +399,9 @@ func (s *Service) token(r *http.Request, name string) (map[string]any, error) {
 		if u == nil {
 			return nil, invalidGrant(50034, "The user is gone.")
 		}
+		if !u.enabled() {
+			return nil, invalidGrant(50057, "The user account is disabled.")
+		}
 		granted, err := app.grants(scopes)
 		if err != nil {
 			return nil, err

@@ -176,7 +176,7 @@ func (s *Service) route(r *request, rest string) error {
 			return s.routeUsers(r, below)
 		}
 	case "groups":
-		if below != "" {
+		if name, _, _ := strings.Cut(below, "("); below != "" && literal(name) != "delta" {
 			return s.routeGroups(r, below)
 		}
 	case "sites":

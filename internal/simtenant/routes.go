@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"holdfast/internal/backup"
 )
 
 // A Route is something that Graph serves here: a method and a path, and what
@@ -42,16 +44,26 @@ func init() {
 		return func(s *Service, r *request) error { return serve(s, r, r.site) }
 	}
 	routes = []Route{
-		{"GET", "/users", "The users, page by page.", "Of $filter only eq, in, startswith and or; no $orderby.", ofList + " filter count", readUsers, (*Service).listUsers},
+		{"GET", "/users", "The users, page by page.", "Of $filter only eq, in, startswith and or; no $orderby. Who is deleted.", ofList + " filter count", readUsers, (*Service).listUsers},
 		{"GET", "/users/delta", "The users, and afterwards that none has changed: a tenant file is read at the start.", "", ofList + " deltatoken", readUsers, (*Service).usersDelta},
 		{"GET", "{user}", "A user.", "", ofOne, readUsers, func(s *Service, r *request) error { return s.getUser(r, r.user) }},
 		{"GET", "{user}/drives", "A user's drive and the libraries beside it.", "", ofOne, readFiles, onSite((*Service).listDrives)},
 		{"GET", "/groups", "The groups, page by page.", "Of $filter only eq, in, startswith and or.", ofList + " filter", readGroups, (*Service).listGroups},
 		{"GET", "{group}", "A group.", "", ofOne, readGroups, func(s *Service, r *request) error { return s.getGroup(r, r.group) }},
-		{"GET", "{group}/members", "A group's users.", "Groups hold no groups.", ofList, readGroups, members("members", false)},
-		{"GET", "{group}/members/microsoft.graph.user", "The same.", "", ofList, readGroups, members("members/microsoft.graph.user", true)},
-		{"GET", "{group}/transitiveMembers", "A group's users.", "Groups hold no groups.", ofList, readGroups, members("transitiveMembers", false)},
-		{"GET", "{group}/transitiveMembers/microsoft.graph.user", "The same.", "", ofList, readGroups, members("transitiveMembers/microsoft.graph.user", true)},
+		{"GET", "/groups/delta", "The groups with their members, and afterwards that none has changed.", "", ofList + " deltatoken", readGroups, (*Service).groupsDelta},
+		{"GET", "{group}/members", "A group's users and groups.", "Devices, contacts and applications.", ofList, readGroups, members("members", "")},
+		{"GET", "{group}/members/microsoft.graph.user", "Its users.", "", ofList, readGroups, members("members", "#microsoft.graph.user")},
+		{"GET", "{group}/members/microsoft.graph.group", "Its groups.", "", ofList, readGroups, members("members", "#microsoft.graph.group")},
+		{"GET", "{group}/transitiveMembers", "The same, and who is in the groups that are in it.", "", ofList, readGroups, members("transitiveMembers", "")},
+		{"GET", "{group}/transitiveMembers/microsoft.graph.user", "Of these the users.", "", ofList, readGroups, members("transitiveMembers", "#microsoft.graph.user")},
+		{"GET", "{group}/transitiveMembers/microsoft.graph.group", "Of these the groups.", "", ofList, readGroups, members("transitiveMembers", "#microsoft.graph.group")},
+		{"GET", "{group}/memberOf", "The groups that a group is in.", "", ofList, readGroups, memberOf("memberOf")},
+		{"GET", "{group}/transitiveMemberOf", "The same, and those that they are in.", "", ofList, readGroups, memberOf("transitiveMemberOf")},
+		{"GET", "{user}/memberOf", "The groups that a user is in.", "Roles.", ofList, readGroups, memberOf("memberOf")},
+		{"GET", "{user}/transitiveMemberOf", "The same, and those that they are in.", "Roles.", ofList, readGroups, memberOf("transitiveMemberOf")},
+		{"GET", "/directory/deletedItems/microsoft.graph.user", "Who is deleted.", "Groups; nobody is restored.", ofList, readUsers, (*Service).deletedUsers},
+		{"GET", "/organization", "The tenant.", "Plans.", ofOne, readUsers, (*Service).organization},
+		{"GET", "/organization/{organization}", "The same.", "", ofOne, readUsers, (*Service).organization},
 		{"GET", "{site}/drives", "The site's document libraries.", "", ofOne, readFiles, onSite((*Service).listDrives)},
 		{"GET", "{site}/lists", "The site's lists, its document libraries first; hidden ones if $select names system.", "Lists of personal sites other than their libraries.", ofOne, readFiles, onSite((*Service).listLists)},
 		{"POST", "{site}/lists", "Makes a list or a document library, with columns: a folder.", "Lists of personal sites other than libraries.", "", manageSites, onSite((*Service).createList)},
@@ -115,8 +127,26 @@ func init() {
 	}
 }
 
-func members(path string, cast bool) func(*Service, *request) error {
-	return func(s *Service, r *request) error { return s.listMembers(r, r.group, path, cast) }
+func members(path, cast string) func(*Service, *request) error {
+	return func(s *Service, r *request) error {
+		at := "/groups/" + string(r.group.ID) + "/" + path
+		if cast != "" {
+			at += "/" + strings.TrimPrefix(cast, "#")
+		}
+		return s.listMembers(r, r.who.tenant.members(r.group, path == "transitiveMembers"), at, cast)
+	}
+}
+
+func memberOf(path string) func(*Service, *request) error {
+	return func(s *Service, r *request) error {
+		at, id := "/users/", backup.ObjectID("")
+		if r.user != nil {
+			id = r.user.ID
+		} else {
+			at, id = "/groups/", r.group.ID
+		}
+		return s.listMembers(r, r.who.tenant.memberOf(id, path == "transitiveMemberOf"), at+string(id)+"/"+path, "")
+	}
 }
 
 // byPrefix finds routes by the resource that they begin at.

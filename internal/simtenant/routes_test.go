@@ -12,7 +12,7 @@ func (w *world) example(path string) string {
 	at := strings.NewReplacer(
 		"{user}", "/users/"+amala, "{group}", "/groups/6a0de200-4f6b-4c55-8f0e-c0a7050a0100",
 		"{site}", "/sites/"+w.svc.folders[amala].id(), "{list}", "/sites/"+w.svc.folders[amala].id()+"/lists/Documents", "{permission}", "owner", "{subscription}", "none", "{version}", "1.0",
-		"{listItem}", "1", "{page}", "1", "{mailbox}", w.mailbox(amala), "{folder}", "inbox",
+		"{organization}", "c0ffee00-5a3e-4d7b-9c1f-365365365365", "{listItem}", "1", "{page}", "1", "{mailbox}", w.mailbox(amala), "{folder}", "inbox",
 		"{drive}", drive, "{item}", drive+"/root",
 	)
 	return at.Replace(path)

@@ -126,8 +126,10 @@ func asking(tenants []*tenant, app string, asked url.Values) page {
 	x := page{Title: "Sign in to " + tenants[0].DisplayName, Domain: tenants[0].Domain, Asked: asked}
 	x.Text = app + " asks who you are. This tenant is simulated: a click on a name is enough."
 	for _, t := range tenants {
-		x.Users = append(x.Users, t.Users[:min(len(t.Users), shownUsers-len(x.Users))]...)
-		x.More = x.More || len(t.Users) > shownUsers
+		for _, u := range t.present[:min(len(t.present), shownUsers-len(x.Users))] {
+			x.Users = append(x.Users, *u)
+		}
+		x.More = x.More || len(t.present) > shownUsers
 	}
 	x.Asked.Del("user")
 	return x

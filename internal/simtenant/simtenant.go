@@ -262,8 +262,8 @@ func (s *Service) makeFolders() error {
 	for _, name := range names {
 		have[name] = true
 	}
-	for folder := range s.folders {
-		if have[folder] {
+	for folder, here := range s.folders {
+		if have[folder] || here.user.NoDrive {
 			continue
 		}
 		if err := s.root.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"holdfast/internal/backup"
@@ -35,7 +36,13 @@ type User struct {
 	UserPrincipalName string          `json:"userPrincipalName"`
 	Mail              string          `json:"mail"`
 	DisplayName       string          `json:"displayName"`
+
+	AccountEnabled *bool      `json:"accountEnabled,omitempty"`  // if it is false, the user cannot sign in
+	Deleted        *time.Time `json:"deletedDateTime,omitempty"` // the user is gone from the directory; the drive is there
+	NoDrive        bool       `json:"noDrive,omitempty"`         // there is no drive until somebody makes its folder
 }
+
+func (u *User) enabled() bool { return u.AccountEnabled == nil || *u.AccountEnabled }
 
 // A Group is a set of users and of other groups.
 type Group struct {
@@ -167,11 +174,11 @@ func validate(tenants []Tenant) error {
 		} else {
 			domains[d] = what
 		}
-		objects, users := map[string]string{}, map[backup.ObjectID]bool{}
+		objects, members, nicknames := map[string]string{}, map[backup.ObjectID]bool{}, map[string]string{}
 		for j, u := range t.Users {
 			what := fmt.Sprintf("%s.users[%d]", what, j)
 			guid(objects, string(u.ID), what)
-			users[u.ID] = true
+			members[u.ID] = true
 			switch upn := strings.ToLower(u.UserPrincipalName); {
 			case !safeName(upn) || !strings.Contains(upn, "@"):
 				wrong("%s: userPrincipalName %q cannot name a folder: it needs the form name@domain, without slashes, and not beginning with a dot", what, u.UserPrincipalName)
@@ -184,9 +191,21 @@ func validate(tenants []Tenant) error {
 		for j, g := range t.Groups {
 			what := fmt.Sprintf("%s.groups[%d]", what, j)
 			guid(objects, string(g.ID), what)
+			members[g.ID] = true
+			switch nick := strings.ToLower(g.MailNickname); {
+			case !g.unified():
+			case !safeName(nick) || nick == rootSite:
+				wrong("%s: mailNickname %q cannot name a site's folder", what, g.MailNickname)
+			case nicknames[nick] != "":
+				wrong("%s: mailNickname %s is already that of %s", what, g.MailNickname, nicknames[nick])
+			default:
+				nicknames[nick] = what
+			}
+		}
+		for j, g := range t.Groups {
 			for k, m := range g.Members {
-				if !users[m] {
-					wrong("%s.members[%d]: %q is no user of the tenant", what, k, m)
+				if !members[m] {
+					wrong("%s.groups[%d].members[%d]: %q is no user or group of the tenant", what, j, k, m)
 				}
 			}
 		}
@@ -219,10 +238,13 @@ func safeName(s string) bool {
 type tenant struct {
 	Tenant
 	name       string           // the first label of the domain, as SharePoint's host begins
-	users      map[string]*User // by id and by userPrincipalName, lower case
+	present    []*User          // who is not deleted
+	users      map[string]*User // they, by id and by userPrincipalName, lower case
 	groups     map[string]*Group
 	apps       map[string]*App
-	generation string // of the directory: changes when the file does
+	generation string // of the users: changes when the file does
+
+	groupsGeneration string // the same of the groups
 }
 
 // site holds document libraries. Each user has a personal one, where the user's
@@ -236,19 +258,28 @@ type site struct {
 func (s *Service) addTenant(in Tenant) {
 	t := &tenant{Tenant: in, users: map[string]*User{}, groups: map[string]*Group{}, apps: map[string]*App{}}
 	t.name, _, _ = strings.Cut(strings.ToLower(in.Domain), ".")
-	sum := sha256.New()
+	sum, groups := sha256.New(), sha256.New()
 	for i := range t.Users {
 		u := &t.Users[i]
-		t.users[string(u.ID)] = u
-		t.users[strings.ToLower(u.UserPrincipalName)] = u
+		if u.Deleted == nil {
+			t.present = append(t.present, u)
+			t.users[string(u.ID)] = u
+			t.users[strings.ToLower(u.UserPrincipalName)] = u
+		}
 		here := site{tenant: t, user: u}
 		s.sites[here.id()] = here
 		s.folders[u.UserPrincipalName] = here
 		fmt.Fprintf(sum, "%q %q %q %q\n", u.ID, u.UserPrincipalName, u.Mail, u.DisplayName)
+		if !u.enabled() || u.Deleted != nil {
+			fmt.Fprintf(sum, "%v %v\n", u.enabled(), u.Deleted)
+		}
 	}
 	for i := range t.Groups {
-		t.groups[string(t.Groups[i].ID)] = &t.Groups[i]
+		g := &t.Groups[i]
+		t.groups[string(g.ID)] = g
+		fmt.Fprintf(groups, "%q %q %q %q\n", g.ID, g.DisplayName, g.MailNickname, g.Members)
 	}
+	t.groupsGeneration = hex.EncodeToString(groups.Sum(nil)[:12])
 	for i := range t.Apps {
 		t.apps[t.Apps[i].AppID] = &t.Apps[i]
 	}
