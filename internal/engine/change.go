@@ -498,11 +498,7 @@ func (c *change) files(ctx context.Context) error {
 	if err := twinsLast(files, func(ws []*want) error { return c.bring(ctx, ws) }); err != nil {
 		return err
 	}
-	return c.eachMissing(filesAtOnce, func(ws []*want) error {
-		err := c.bring(ctx, ws)
-		c.simple -= len(ws)
-		return err
-	})
+	return c.eachMissing(filesAtOnce, func(ws []*want) error { return c.bring(ctx, ws) })
 }
 
 // filesAtOnce is how many simple files are in memory, and brought back in the order in
@@ -597,11 +593,22 @@ func (c *change) bunch(ctx context.Context, files []*want) error {
 		defer c.openAhead(ctx, files)()
 	}
 	for _, w := range files {
-		if err := c.outcome(ctx, w.Node, c.file(ctx, w)); err != nil {
+		if err := c.brought(ctx, w, c.file(ctx, w)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// brought takes the result of bringing a file back.
+func (c *change) brought(ctx context.Context, w *want, err error) error {
+	if w.simple && !w.counted { // it may be tried again
+		w.counted = true
+		c.mu.Lock()
+		c.simple--
+		c.mu.Unlock()
+	}
+	return c.outcome(ctx, w.Node, err)
 }
 
 // together writes the small ones of some files together, as far as the source does
@@ -639,7 +646,7 @@ func (c *change) together(ctx context.Context, files []*want) (left []*want, err
 			continue
 		}
 		c.landed(w, written[i].Item)
-		if err := c.outcome(ctx, w.Node, nil); err != nil {
+		if err := c.brought(ctx, w, nil); err != nil {
 			return nil, err
 		}
 	}

@@ -877,7 +877,7 @@ func TestRestoreCountsItsProgress(t *testing.T) {
 	w.put(home, oddFiles())
 	unit := w.protectAll()[0]
 	point := w.backUp(unit)
-	for _, damage := range []string{"encrypted", "shuffled", "made again"} {
+	for _, damage := range []string{"encrypted", "shuffled", "made again", "emptied"} {
 		damages[damage](w, home)
 		w.onRequest(func(*http.Request) { w.skew.Add(int64(progressEvery)) })
 		w.restored(point, backup.DestinationInPlace)

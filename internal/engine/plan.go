@@ -63,6 +63,7 @@ type want struct {
 	// unclear says that it may have been written, though nothing is known of it.
 	unclear bool
 	simple  bool   // it is missing, and nothing else has to do with it: the plan forgets it
+	counted bool   // as done with, of a simple one
 	remark  string // what a person should know of how it came back, or ""
 }
 
