@@ -181,7 +181,7 @@ func (c *Catalog) moveTaken(ctx context.Context, tx *database.Tx, tenant backup.
 		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim)
 		VALUES ($1, $2, $3, $4, $5, '', $6, $7, 1)
 		ON CONFLICT (unit, drive) DO UPDATE SET root = excluded.root, tree = excluded.tree, cursor = '', pending = excluded.pending,
-			committed = excluded.committed, trim = 1, checkpoint = '', enumerated = 0, verified = 0
+			committed = excluded.committed, trim = 1, checkpoint = '', enumerated = 0, verified = 0, top = -1
 		WHERE drive_state.root = $8 AND drive_state.tenant = excluded.tenant`,
 		string(unit), string(t.Drive), string(tenant), t.Root, t.Tree, jsonList(t.Pending), database.Micros(c.now()), t.PrevRoot))
 	if err != nil {

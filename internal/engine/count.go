@@ -35,7 +35,7 @@ func (s *stage) count(ctx context.Context) error {
 	for item := range s.nameless { // which are named as such
 		s.isIn(item.Parent, inside, elsewhere)
 	}
-	if !s.full && len(folders) == 1 && folders[0] == s.root && s.items.listed == 1 {
+	if !s.full && len(folders) == 1 && folders[0] == s.root && s.items.listed == 1 && s.counted() == s.top {
 		return nil // nothing has changed
 	}
 	for len(folders) > 0 {
@@ -67,6 +67,15 @@ func (s *stage) count(ctx context.Context) error {
 		folders = append(folders, more...)
 	}
 	return s.items.err()
+}
+
+// counted returns how many items the source says there are in the root folder, or
+// said when it last spoke of it.
+func (s *stage) counted() int64 {
+	if root, listed := s.items.get(s.root); listed {
+		return int64(root.ChildCount)
+	}
+	return s.top
 }
 
 // isIn counts an item in a folder.

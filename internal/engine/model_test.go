@@ -109,6 +109,8 @@ func live(t *testing.T, seed uint64) {
 		switch {
 		case p.Restoring && restoreExpectations[p.Name].only != backup.DestinationNew:
 			l.writing = append(l.writing, p)
+		case p.Name == "a delta that leaves moves out":
+			// Of what was but renamed nothing tells, until the drive is enumerated.
 		case !p.Restoring && e.lies == 0 && !e.slow:
 			l.reading = append(l.reading, p)
 		}

@@ -224,6 +224,35 @@ func TestWhatMovedUntoldIsFoundByWhatTookItsPlace(t *testing.T) {
 	}
 }
 
+// What is new in the root folder is found by its count, though the delta speaks of
+// that folder alone; and a count that is as it was costs nothing.
+func TestTheRootIsCountedWhereTheDeltaSpeaksOfItAlone(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	home := h.home(0)
+	h.put(home, map[string]string{"a.txt": "a", "docs/b.txt": "b"})
+	unit := h.protectAll()[0]
+	h.backUp(unit)
+	quiet := func() {
+		t.Helper()
+		h.reset()
+		h.backUp(unit)
+		if n := h.asked("all"); n > 2 {
+			t.Errorf("a run without changes asked %d times", n)
+		}
+	}
+	quiet()
+	h.must(os.Mkdir(filepath.Join(home, "victim"), 0o755))
+	h.put(home, map[string]string{"victim.txt": "it is new"})
+	h.backUpUnder(play(t, "a delta that leaves items out"), unit)
+	h.check(unit, 0, 0)
+	h.same("the point", h.look(home), h.kept(h.latest(unit).Tree))
+	quiet()
+	h.must(os.Remove(filepath.Join(home, "victim")))
+	h.backUpUnder(play(t, "a delta that leaves items out"), unit)
+	h.check(unit, 0, 0)
+	h.same("the point", h.look(home), h.kept(h.latest(unit).Tree))
+}
+
 // However deep the folders are that a source tells of, to judge them costs no
 // more stack than a path may be long.
 func TestFoldersWithoutBottomAreJudged(t *testing.T) {

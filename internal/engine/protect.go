@@ -252,7 +252,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	}
 	next := catalog.DriveState{
 		Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree,
-		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked, Changed: p.changedAt(sealed.Tree),
+		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked, Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(),
 	}
 	problem := p.problem(unread)
 	every := e.pace(p.at.Sub(next.Changed), problem)
@@ -322,7 +322,7 @@ func (p *protection) begin(ctx context.Context) (err error) {
 		return err
 	}
 	p.base = p.update
-	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update, old: p.old, dir: p.vault.Scratch()}
+	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update, old: p.old, top: p.state.Top, dir: p.vault.Scratch()}
 	if err := p.knownDamage(ctx); err != nil {
 		return err
 	}

@@ -56,6 +56,7 @@ type stage struct {
 	base   *vault.Update                   // what was backed up before; nil when nothing is to be compared
 	torn   bool                            // base is damaged: what cannot be read of it counts as unknown
 	old    map[backup.ItemID]backup.Unread // what was not backed up as it was by the run before
+	top    int64                           // how many items were in the root folder when that run counted; -1 if that is not known
 	dir    string                          // where what does not fit into memory goes
 
 	items    *items                 // the last word on each item, and the verdicts
