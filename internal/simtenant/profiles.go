@@ -957,7 +957,9 @@ func readingProfiles() []Profile {
 		add(name, "A front's own idea of Retry-After.", times(1, on(refused(429, "tooManyRequests", "Retry-After", after), aDelta, anItem, aContent)))
 	}
 	add("every second request throttled", "A tenant at its limit.", on(func(x *exchange) bool {
-		return x.count("throttled")%2 == 1 && refused(429, "tooManyRequests", "Retry-After", "1")(x)
+		// Of each thing: of all together, chance would say whether one that is asked for
+		// beside others is refused again and again.
+		return x.count("throttled "+x.r.URL.Path)%2 == 1 && refused(429, "tooManyRequests", "Retry-After", "1")(x)
 	}, aDelta, anItem, aContent, aRoot, aDrive))
 	add("every third answer cut", "A network that is bad.", on(func(x *exchange) bool {
 		if x.count("cut")%3 != 2 {
@@ -1192,7 +1194,9 @@ func restoringProfiles() []Profile {
 	}, aChange)))
 	add("changes 404 for good", "An index that does not know the item.", victims(on(refused(404, "itemNotFound"), aChange)))
 	add("every second write throttled", "A tenant at its limit.", on(func(x *exchange) bool {
-		return x.count("throttled")%2 == 1 && refused(429, "tooManyRequests", "Retry-After", "1")(x)
+		// Of each thing: of all together, chance would say whether one that is asked for
+		// beside others is refused again and again.
+		return x.count("throttled "+x.r.URL.Path)%2 == 1 && refused(429, "tooManyRequests", "Retry-After", "1")(x)
 	}, aSession, aWrite, aFragment, aChange, aFolder, aDelete))
 	add("every third answer to a write cut", "A network that is bad.", on(func(x *exchange) bool {
 		if x.count("cut")%3 != 2 {
