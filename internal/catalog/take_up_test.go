@@ -41,7 +41,7 @@ func TestTakeUp(t *testing.T) {
 		}
 		_, s, err := w.UnitForRestore(ctx, contoso, u)
 		ok(t, err)
-		if diff := cmp.Diff(catalog.DriveState{Drive: "d", Root: "r1", Tree: "t4", Pending: found.Pending}, s); diff != "" {
+		if diff := cmp.Diff(catalog.DriveState{Drive: "d", Root: "r1", Tree: "t4", Pending: found.Pending, Top: -1}, s); diff != "" {
 			t.Errorf("drive (-want +got):\n%s", diff)
 		}
 
