@@ -180,13 +180,7 @@ func TestEveryListReadsAnIndex(t *testing.T) {
 					if db.Dialect() == database.Postgres && n > 0 && (len(filter)+n)%3 > 0 {
 						continue // each statement is run twice more there
 					}
-					page := catalog.Page{Limit: 50}
-					if filter != "" {
-						page.Filter = must[odata.Expr](t)(odata.ParseFilter(filter, l.properties))
-					}
-					if order != "" {
-						page.Order = must[[]odata.Order](t)(odata.ParseOrder(order, l.properties))
-					}
+					page := pageOf(t, filter, order, l.properties)
 					for range 2 {
 						found := 0
 						checkPlans(t, db, fmt.Sprintf("%s, %q by %q after %s", l.name, filter, order, page.After), func(ctx context.Context) (err error) {

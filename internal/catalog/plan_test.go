@@ -175,13 +175,7 @@ func TestListsReadAnIndex(t *testing.T) {
 					if db.Dialect() == database.Postgres && (len(filter)+len(order))%3 > 0 && order != "" {
 						continue // each statement is run twice more there
 					}
-					page := catalog.Page{Limit: 50}
-					if filter != "" {
-						page.Filter = must[odata.Expr](t)(odata.ParseFilter(filter, catalog.UnitProperties))
-					}
-					if order != "" {
-						page.Order = must[[]odata.Order](t)(odata.ParseOrder(order, catalog.UnitProperties))
-					}
+					page := pageOf(t, filter, order, catalog.UnitProperties)
 					for range 2 {
 						checkPlans(t, db, fmt.Sprintf("units, %q by %q after %s", filter, order, page.After), func(ctx context.Context) error {
 							l, err := w.Units(ctx, contoso, catalog.UnitQuery{Policy: policy, Page: page})
@@ -253,4 +247,38 @@ func TestListsReadAnIndex(t *testing.T) {
 			return err
 		}, 1)
 	})
+}
+
+// pageOf is the first page of a list of properties, filtered and ordered.
+func pageOf(t *testing.T, filter, order string, properties []odata.Property) catalog.Page {
+	t.Helper()
+	page := catalog.Page{Limit: 50}
+	if filter != "" {
+		page.Filter = must[odata.Expr](t)(odata.ParseFilter(filter, properties))
+	}
+	if order != "" {
+		page.Order = must[[]odata.Order](t)(odata.ParseOrder(order, properties))
+	}
+	return page
+}
+
+// The indexes that lists of units know of are there, with the columns that they are
+// said to have: one that is not would be passed over in silence.
+func TestIndexesOfUnitsAreThere(t *testing.T) {
+	db := dbtest.Open(t, database.SQLite)
+	for name, want := range catalog.UnitIndexes() {
+		rows, err := db.Read().QueryContext(t.Context(), `SELECT 'u.' || name FROM pragma_index_info($1) ORDER BY seqno`, name)
+		ok(t, err)
+		var got []string
+		for rows.Next() {
+			var column string
+			ok(t, rows.Scan(&column))
+			got = append(got, column)
+		}
+		ok(t, rows.Err())
+		rows.Close()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has %q, want %q", name, got, want)
+		}
+	}
 }

@@ -76,7 +76,7 @@ var (
 	}
 	policyUnitIndexes = []index{
 		{"unit_policy_page", []string{"u.policy", "u.created", "u.id"}},
-		{"unit_policy_email", []string{"u.policy", "u.email_key", "u.id"}},
+		{"unit_policy_address", []string{"u.policy", "u.address_key", "u.id"}},
 		{"unit_policy_name", []string{"u.policy", "u.name_key", "u.id"}},
 		{"unit_policy_modified", []string{"u.policy", "u.modified", "u.id"}},
 		{"unit_policy_failing", []string{"u.policy", "u.failing", "u.created", "u.id"}},

@@ -16,10 +16,12 @@ ALTER TABLE unit RENAME COLUMN email_key TO address_key;
 DROP INDEX unit_owner;
 DROP INDEX unit_directory;
 DROP INDEX unit_email;
+DROP INDEX unit_policy_email;
 -- A subject has one unit of a workload, until that is offboarded.
 CREATE UNIQUE INDEX unit_live ON unit (tenant, workload, subject) WHERE status <> 'offboarded';
 CREATE INDEX unit_subject ON unit (tenant, subject, id);
 CREATE INDEX unit_address ON unit (tenant, address_key, id);
+CREATE INDEX unit_policy_address ON unit (policy, address_key, id) WHERE policy <> '';
 
 ALTER TABLE bulk_list RENAME COLUMN drives TO addresses;
 ALTER TABLE bulk_list RENAME COLUMN object_ids TO ids;
