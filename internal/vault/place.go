@@ -125,39 +125,34 @@ func (cfg Config) absolute() (_ Config, err error) {
 // storage opens the place, in which there may be no vault, and looks which locks it
 // has. What is written to it is locked by them.
 func (cfg Config) storage(ctx context.Context) (blob.Storage, Locks, error) {
-	if cfg.Bucket != nil {
-		st, err := s3.New(ctx, cfg.Bucket.options(true), false)
-		if err != nil {
+	var st blob.Storage
+	var err error
+	var prove func(context.Context) (Locks, error)
+	switch {
+	case cfg.Bucket != nil:
+		prove = cfg.Bucket.prove
+		st, err = s3.New(ctx, cfg.Bucket.options(true), false)
+	case cfg.Azure != nil:
+		prove = cfg.Azure.prove
+		st, err = azure.New(ctx, cfg.Azure.options(true), false)
+	default:
+		if err := checkFolder(cfg.Dir, cfg); err != nil {
 			return nil, Locks{}, err
 		}
-		if cfg.locks == nil {
-			locks, err := cfg.Bucket.prove(ctx)
-			if err != nil {
-				return nil, Locks{}, errors.Join(err, st.Close(ctx))
-			}
-			cfg.locks = &locks
-		}
-		return cfg.locks.locked(st), *cfg.locks, nil
+		st, err := filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, true)
+		return st, Locks{}, err
 	}
-	if cfg.Azure != nil {
-		st, err := azure.New(ctx, cfg.Azure.options(true), false)
-		if err != nil {
-			return nil, Locks{}, err
-		}
-		if cfg.locks == nil {
-			locks, err := cfg.Azure.prove(ctx)
-			if err != nil {
-				return nil, Locks{}, errors.Join(err, st.Close(ctx))
-			}
-			cfg.locks = &locks
-		}
-		return cfg.locks.locked(st), *cfg.locks, nil
-	}
-	if err := checkFolder(cfg.Dir, cfg); err != nil {
+	if err != nil {
 		return nil, Locks{}, err
 	}
-	st, err := filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, true)
-	return st, Locks{}, err
+	if cfg.locks == nil {
+		locks, err := prove(ctx)
+		if err != nil {
+			return nil, Locks{}, errors.Join(err, st.Close(ctx))
+		}
+		cfg.locks = &locks
+	}
+	return cfg.locks.locked(st), *cfg.locks, nil
 }
 
 // connection is what kopia opens the place by, without secrets.
