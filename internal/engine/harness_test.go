@@ -248,8 +248,8 @@ func (w *world) onRequest(hook func(*http.Request)) {
 	w.hook = hook
 }
 
-// protectAll brings all owners into an active policy and returns their units.
-func (w *world) protectAll() []backup.Unit {
+// activateAll brings all owners into an active policy, and returns it and them.
+func (w *world) activateAll() (backup.Policy, []backup.SubjectID) {
 	w.t.Helper()
 	var owners []backup.SubjectID
 	for _, u := range w.users {
@@ -260,6 +260,13 @@ func (w *world) protectAll() []backup.Unit {
 	_, err = w.catalog.ActivatePolicy(w.ctx, w.tenant, p.ID, backup.Stamp{})
 	w.must(err)
 	w.run(jobs.Settle, string(p.ID), w.engine.settle)
+	return p, owners
+}
+
+// protectAll is activateAll, and returns the owners' units.
+func (w *world) protectAll() []backup.Unit {
+	w.t.Helper()
+	p, owners := w.activateAll()
 	list, err := w.catalog.Units(w.ctx, w.tenant, catalog.UnitQuery{Policy: p.ID})
 	w.must(err)
 	if len(list.Items) != len(owners) {

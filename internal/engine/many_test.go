@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
-	"holdfast/internal/catalog"
 	"holdfast/internal/database"
 	"holdfast/internal/jobs"
 	"holdfast/internal/vault"
@@ -51,15 +50,7 @@ func BenchmarkManyDrives(b *testing.B) {
 		w.engine.Interval, w.engine.Workers = 1000*time.Hour, 8 // as many as the server usually has
 		w.engine.Sleep = backup.Sleep
 
-		var owners []backup.SubjectID
-		for _, u := range w.users {
-			owners = append(owners, backup.SubjectID(u.ID))
-		}
-		p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
-		w.must(err)
-		_, err = w.catalog.ActivatePolicy(w.ctx, w.tenant, p.ID, backup.Stamp{})
-		w.must(err)
-		w.run(jobs.Settle, string(p.ID), w.engine.settle)
+		w.activateAll()
 
 		ctx, cancel := context.WithCancel(w.ctx)
 		done := make(chan error)

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
-	"holdfast/internal/catalog"
 	"holdfast/internal/database"
 	"holdfast/internal/jobs"
 	"holdfast/internal/simtenant"
@@ -153,15 +152,7 @@ func (p *manyPromises) measure() {
 	}
 	work[jobs.Backup] = visit
 
-	var owners []backup.SubjectID
-	for _, u := range p.users {
-		owners = append(owners, backup.SubjectID(u.ID))
-	}
-	policy, err := p.catalog.CreatePolicy(p.ctx, p.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
-	p.must(err)
-	_, err = p.catalog.ActivatePolicy(p.ctx, p.tenant, policy.ID, backup.Stamp{})
-	p.must(err)
-	p.run(jobs.Settle, string(policy.ID), e.settle)
+	p.activateAll()
 	p.must(e.Start(p.ctx))
 
 	ctx, cancel := context.WithCancel(p.ctx)

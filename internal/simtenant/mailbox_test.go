@@ -28,7 +28,12 @@ func (w *world) mailPath(elem ...string) string {
 // mail writes a message where a program would, and gives it a name.
 func (w *world) mail(content string, elem ...string) {
 	w.t.Helper()
-	path := w.mailPath(elem...)
+	w.putFile(w.mailPath(elem...), content)
+}
+
+// putFile writes a file, and makes its folders.
+func (w *world) putFile(path, content string) {
+	w.t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		w.t.Fatal(err)
 	}

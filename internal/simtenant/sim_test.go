@@ -169,13 +169,7 @@ func (w *world) folder(user string) string { return filepath.Join(w.cfg.Drives, 
 
 func (w *world) write(path, content string) {
 	w.t.Helper()
-	path = filepath.Join(w.cfg.Drives, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
+	w.putFile(filepath.Join(w.cfg.Drives, path), content)
 }
 
 func (w *world) read(path string) string {

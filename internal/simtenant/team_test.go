@@ -13,25 +13,13 @@ import (
 // put writes a file below the folder of sites.
 func (w *world) put(path, content string) {
 	w.t.Helper()
-	path = filepath.Join(w.cfg.Sites, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
+	w.putFile(filepath.Join(w.cfg.Sites, path), content)
 }
 
 // moveSite renames a folder below that of sites.
 func (w *world) moveSite(from, to string) {
 	w.t.Helper()
-	to = filepath.Join(w.cfg.Sites, to)
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.Rename(filepath.Join(w.cfg.Sites, from), to); err != nil {
-		w.t.Fatal(err)
-	}
+	w.rename(filepath.Join(w.cfg.Sites, from), filepath.Join(w.cfg.Sites, to))
 }
 
 func (w *world) removeSite(path string) {
