@@ -5,11 +5,12 @@
 // the kopia repository that holds what was backed up. A drive is what we
 // protect, at its source. A tenant owns all three.
 //
-// A policy holds units; a unit is one drive under protection, named by its
-// owner's directory object. A point is a state of a drive that can be restored.
-// A session restores artifacts, each one point to one destination. A bulk
-// addition job brings many owners into a policy at once; a rule brings in the
-// members of directory groups, and a dynamic one lets them go again.
+// A policy is of a workload and holds units. A unit is one thing under protection,
+// named by its subject: a drive by its owner, whose directory object that is. A
+// point is a state of a drive that can be restored. A session restores artifacts,
+// each one point to one destination. A bulk addition job brings many subjects into
+// a policy at once; a rule brings in the members of directory groups, and a dynamic
+// one lets them go again.
 //
 // The package imports only the standard library and nothing of ours, and
 // everything of ours may import it. Names and states are those of Microsoft

@@ -25,15 +25,15 @@ const (
 	SourceDynamicRule ProtectionSources = 2
 )
 
-// A Unit is one drive under protection, named by its owner.
+// A Unit is one thing under protection: of a workload, and named by its subject.
 type Unit struct {
 	ID                UnitID
 	Tenant            TenantID
 	Workload          Workload
 	Policy            PolicyID  // empty when the unit is in no policy
-	Subject           SubjectID // the owner
-	Name              string    // the owner's, where the directory mirror knows it
-	Address           string    // the owner's, where the directory mirror knows it
+	Subject           SubjectID // of a drive, its owner
+	Name              string    // the subject's, where the directory mirror knows it
+	Address           string    // the subject's, where the directory mirror knows it
 	Status            UnitStatus
 	Sources           ProtectionSources
 	Problem           *Problem  // the last failure that still stands, or nil
