@@ -91,6 +91,9 @@ func (d *diff) run(from, to string) (err error) {
 		return err
 	}
 	d.to.spills()
+	if err := errors.Join(d.from.errParts(), d.to.errParts()); err != nil {
+		return err
+	}
 	a, b := &d.from.files, &d.to.files
 	switch {
 	case a.ID == b.ID && a.ID != "":

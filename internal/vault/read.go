@@ -31,6 +31,9 @@ func (v *Vault) Walk(ctx context.Context, tree string) iter.Seq2[Node, error] {
 		if err == nil && tree == "" {
 			err = fmt.Errorf("%w: no tree", ErrNotFound)
 		}
+		if err == nil {
+			err = b.errParts()
+		}
 		if err != nil {
 			yield(Node{}, fmt.Errorf("walk tree %s: %w", tree, err))
 			return

@@ -88,6 +88,7 @@ type Update struct {
 	staged *staged
 	doubt  bool // no stored copy is believed to be whole
 	ended  bool // by Close
+	part   bool // the tree is to be one of a point's parts
 }
 
 // context returns the one to write with.
@@ -107,7 +108,9 @@ type base struct {
 	dirs       *shelf[*dir]
 	above      *record // the folder that was looked into last: items are mostly asked for in its order
 	point      pointFile
-	unread     string // the object of meta/unread.json, or ""
+	unread     string   // the object of meta/unread.json, or ""
+	folder     string   // the object of the folder of the parts; "" where the tree is of one drive
+	parts      []record // what is in it
 }
 
 // pointFile is the form of meta/point.json. Points of before version 1 of the
@@ -124,6 +127,7 @@ type pointFile struct {
 	Owner      *ownerFile      `json:"owner,omitempty"`
 	Policy     backup.PolicyID `json:"policy,omitempty"`
 	Unread     int             `json:"unread,omitempty"` // entries of meta/unread.json
+	Parts      []partFile      `json:"parts,omitempty"`
 }
 
 type ownerFile struct {
@@ -178,6 +182,9 @@ func (p *pointFile) same(q *pointFile) bool {
 func (v *Vault) Begin(ctx context.Context, key DriveKey, root, tree string) (*Update, error) {
 	b, err := v.base(ctx, root, tree)
 	b.spills()
+	if err == nil {
+		err = b.errParts()
+	}
 	if err == nil && root != "" {
 		// It is read only by Seal; that it is gone should not be found out then, when
 		// all has been downloaded.
@@ -210,25 +217,27 @@ func (v *Vault) base(ctx context.Context, root, tree string) (base, error) {
 		return b, err
 	}
 	files, meta := d.named("files"), d.named("meta")
-	if files == nil || meta == nil {
+	several, err := b.ofParts(ctx, d)
+	if err != nil {
+		return b, err
+	}
+	if files == nil && !several || meta == nil {
 		return b, fmt.Errorf("%w: %s is not a tree", ErrNotFound, tree)
 	}
 	m, err := v.readDir(ctx, meta.Object)
 	if err != nil {
 		return b, err
 	}
-	b.files = *files
+	if files != nil {
+		b.files = *files
+	}
 	b.trie = v.newTrie(m.named("index"))
 	if u := m.named("unread.json"); u != nil {
 		b.unread = u.Object
 	}
 	if p := m.named("point.json"); p != nil {
-		raw, err := v.readObject(ctx, p.Object)
-		if err != nil {
+		if err := b.readPoint(ctx, p.Object); err != nil {
 			return b, err
-		}
-		if err := json.Unmarshal(raw, &b.point); err != nil {
-			return b, &DamageError{Object: p.Object, Err: fmt.Errorf("it is no point.json: %w", err)}
 		}
 	}
 	return b, nil
@@ -603,6 +612,13 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 		return "", "", err
 	}
 
+	if u.part {
+		part, err := u.v.writeDir(ctx, u.v.updates, "", at, []record{files, meta})
+		if err == nil {
+			err = u.v.flush(ctx)
+		}
+		return part.Object, "", err
+	}
 	tops := &tops{v: u.v}
 	if err := tops.read(ctx, u.base.root); err != nil {
 		return "", "", err

@@ -130,27 +130,39 @@ func (c *verification) found(ctx context.Context, tree string, d Damage) error {
 	return nil
 }
 
+// tree reads a tree back, or each of its parts.
 func (c *verification) tree(ctx context.Context, tree string) error {
-	if c.seen[keyOf(tree)] {
+	return c.part(ctx, tree, tree, "")
+}
+
+// part reads what is at an object of a tree back: all of it, or one of its parts,
+// whose paths begin with its name.
+func (c *verification) part(ctx context.Context, tree, object, path string) error {
+	if c.seen[keyOf(object)] {
 		return nil
 	}
 	before := len(c.report.Damage)
-	b, err := c.v.base(ctx, "", tree)
+	b, err := c.v.base(ctx, "", object)
 	if err != nil {
-		object := tree
+		bad := object
 		if d, ok := errors.AsType[*DamageError](err); ok {
-			object = d.Object
+			bad = d.Object
 		}
-		return c.found(ctx, tree, Damage{Object: object, What: PointDamaged, Err: err})
+		return c.found(ctx, tree, Damage{Path: path, Object: bad, What: PointDamaged, Err: err})
 	}
 	if _, err := b.unreadItems(ctx); err != nil {
-		if err := c.found(ctx, tree, Damage{Object: b.unread, What: PointDamaged, Err: err}); err != nil {
+		if err := c.found(ctx, tree, Damage{Path: path, Object: b.unread, What: PointDamaged, Err: err}); err != nil {
+			return err
+		}
+	}
+	for _, p := range b.partList() {
+		if err := c.part(ctx, tree, p.Tree, p.Name); err != nil {
 			return err
 		}
 	}
 	whole, items := true, int64(0)
 	if b.files.ID != "" {
-		if whole, err = c.folder(ctx, tree, &b.files, "", &items); err != nil {
+		if whole, err = c.folder(ctx, tree, &b.files, path, &items); err != nil {
 			return err
 		}
 	}
@@ -159,13 +171,13 @@ func (c *verification) tree(ctx context.Context, tree string) error {
 		return err
 	}
 	if whole && indexed >= 0 && indexed != items {
-		err := c.found(ctx, tree, Damage{Object: tree, What: IndexDamaged,
-			Err: &DamageError{Object: tree, Err: fmt.Errorf("there are %d items in its files and %d in its index", items, indexed)}})
+		err := c.found(ctx, tree, Damage{Path: path, Object: object, What: IndexDamaged,
+			Err: &DamageError{Object: object, Err: fmt.Errorf("there are %d items in its files and %d in its index", items, indexed)}})
 		if err != nil {
 			return err
 		}
 	}
-	c.seen[keyOf(tree)] = len(c.report.Damage) == before
+	c.seen[keyOf(object)] = len(c.report.Damage) == before
 	return nil
 }
 
