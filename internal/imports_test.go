@@ -51,7 +51,7 @@ var doors = map[string][]string{
 	"modernc.org/sqlite":            {"internal/database"},
 	"github.com/jackc/pgx":          {"internal/database", "internal/database/dbtest"},
 	"github.com/pressly/goose":      {"internal/database"},
-	"github.com/golang-jwt/jwt":     {"internal/identity", "internal/simtenant"},
+	"github.com/golang-jwt/jwt":     {"internal/drive", "internal/identity", "internal/simtenant"},
 	"github.com/MicahParks/keyfunc": {"internal/identity"},
 	"github.com/go-jose/go-jose":    {"internal/simtenant"},
 	"github.com/spf13/cobra":        {"cmd/holdfast"},

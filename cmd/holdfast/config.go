@@ -420,8 +420,13 @@ type TenantConfig struct {
 	Graph       string `json:"graph"`     // default https://graph.microsoft.com/v1.0
 	Authority   string `json:"authority"` // default https://login.microsoftonline.com
 	ClientID    string `json:"clientId"`
-	SecretFile  string `json:"secretFile"`
-	SecretEnv   string `json:"secretEnv"`
+	// How the application proves who it is, one of them: a secret, a certificate
+	// with its private key in PEM, or a token of another authority, such as a
+	// cluster gives to its workloads.
+	SecretFile        string `json:"secretFile"`
+	SecretEnv         string `json:"secretEnv"`
+	CertificateFile   string `json:"certificateFile"`
+	IdentityTokenFile string `json:"identityTokenFile"`
 	// Licences is how many licences the tenant has bought, by which Microsoft
 	// limits how much may be asked. Default: as many as drives are protected.
 	Licences int `json:"licences"`
@@ -429,7 +434,33 @@ type TenantConfig struct {
 	// whatever the licences. A Graph of this machine is limited by these two only.
 	UnitsPerMinute int `json:"unitsPerMinute"`
 
-	Secret drive.Secret `json:"-"` // what is read from there
+	Credential drive.Credential `json:"-"` // what is read from there
+}
+
+// credential returns how the tenant's application proves who it is. Its error is
+// about the field that it names.
+func (t *TenantConfig) credential() (c drive.Credential, field string, err error) {
+	ways := 0
+	for _, name := range []string{t.SecretFile + t.SecretEnv, t.CertificateFile, t.IdentityTokenFile} {
+		if name != "" {
+			ways++
+		}
+	}
+	switch {
+	case ways > 1:
+		return nil, "secretFile", errors.New("is one of several ways in which the application could prove who it is: keep one of secretFile, secretEnv, certificateFile and identityTokenFile")
+	case t.CertificateFile != "":
+		c, err := drive.NewCertificate(t.CertificateFile)
+		return c, "certificateFile", err
+	case t.IdentityTokenFile != "":
+		c, err := drive.NewFederatedToken(t.IdentityTokenFile)
+		return c, "identityTokenFile", err
+	}
+	secret, err := readSecret(t.SecretFile, t.SecretEnv)
+	if errors.Is(err, errMissingSecret) {
+		err = errors.New("is missing: name a file or an environment variable with the application's secret, or a certificateFile or identityTokenFile")
+	}
+	return secret, "secretFile", err
 }
 
 // APIConfig is the registration of this server as an application at Entra ID.
@@ -663,11 +694,14 @@ func (c *Config) complete(dir string) error {
 			say(field+".unitsPerMinute", "%d is not possible: give a number from 1, such as 1250", t.UnitsPerMinute)
 		}
 		place(&t.SecretFile)
-		if t.Secret == "" {
-			var err error
-			if t.Secret, err = readSecret(t.SecretFile, t.SecretEnv); err != nil {
-				say(field+".secretFile", "%v", err)
+		place(&t.CertificateFile)
+		place(&t.IdentityTokenFile)
+		if t.Credential == nil {
+			c, name, err := t.credential()
+			if err != nil {
+				say(field+"."+name, "%v", err)
 			}
+			t.Credential = c
 		}
 	}
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/drive"
 	"holdfast/internal/vault"
 )
 
@@ -65,7 +66,7 @@ func TestReadConfigFillsIn(t *testing.T) {
 		{"tenant", tenant.ID, exampleTenant},
 		{"graph", tenant.Graph, "http://127.0.0.1:8365/v1.0"},
 		{"authority", tenant.Authority, defaultAuthority},
-		{"secret", string(tenant.Secret), "s3cret"},
+		{"secret", string(tenant.Credential.(drive.Secret)), "s3cret"},
 		{"interval", time.Duration(cfg.Interval).String(), "10m0s"},
 		{"rpo", time.Duration(cfg.RPO).String(), "20m0s"},
 		{"ruleInterval", time.Duration(cfg.RuleInterval).String(), "24h0m0s"},
@@ -172,7 +173,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	newLog(&b).Info("x", "config", cfg, "secret", cfg.Tenants[0].Secret)
+	newLog(&b).Info("x", "config", cfg, "secret", cfg.Tenants[0].Credential)
 	if strings.Contains(b.String(), "s3cret") {
 		t.Errorf("the log holds a secret: %s", b.String())
 	}

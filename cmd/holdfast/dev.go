@@ -314,7 +314,7 @@ func (d *devServer) simulate(cfg *Config, log *slog.Logger) (*simtenant.Service,
 		tenants[i].Apps = append(slices.Clone(t.Apps), app)
 		cfg.Tenants = append(cfg.Tenants, TenantConfig{
 			ID: string(t.ID), DisplayName: t.DisplayName, Graph: d.origin + "/v1.0", Authority: d.origin,
-			ClientID: app.AppID, Secret: drive.Secret(app.Secret),
+			ClientID: app.AppID, Credential: drive.Secret(app.Secret),
 		})
 	}
 	tenants[0].Apps = append(tenants[0].Apps, d.consoleApp(cfg))

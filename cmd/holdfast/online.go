@@ -53,7 +53,7 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 // 0 for as often as is worth it; without a budget nothing but the source limits it.
 func newSource(t TenantConfig, tries int, shared *budget.Budget, log *slog.Logger) *drive.Client {
 	return drive.New(drive.Config{
-		Graph: t.Graph, Authority: t.Authority, Tenant: backup.TenantID(t.ID), ClientID: t.ClientID, Secret: t.Secret, Log: log, Tries: tries, Budget: shared,
+		Graph: t.Graph, Authority: t.Authority, Tenant: backup.TenantID(t.ID), ClientID: t.ClientID, Credential: t.Credential, Log: log, Tries: tries, Budget: shared,
 	})
 }
 

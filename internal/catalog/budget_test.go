@@ -170,7 +170,7 @@ func keepToTheLimits(t *testing.T, dir string, stores []budget.Store) {
 	var wg sync.WaitGroup
 	for i, store := range stores {
 		client := drive.New(drive.Config{
-			Graph: "http://sim.example/v1.0", Authority: "http://sim.example", Tenant: contoso, ClientID: app.AppID, Secret: drive.Secret(app.Secret),
+			Graph: "http://sim.example/v1.0", Authority: "http://sim.example", Tenant: contoso, ClientID: app.AppID, Credential: drive.Secret(app.Secret),
 			HTTP:   &http.Client{Transport: wire{count, time.Duration(50+30*i) * time.Millisecond}},
 			Budget: budget.New(budget.Config{Tenant: contoso, Store: store, Limits: limits}),
 		})

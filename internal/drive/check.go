@@ -22,10 +22,10 @@ func (c *Client) Check(ctx context.Context) (wrong []error) {
 			return true
 		case !known:
 			wrong = append(wrong, fmt.Errorf("%s gives no answer in time: %w", c.graph.Host, err))
-		case e.Op != k.op && e.Status == 0:
+		case e.Op != k.op && e.Status == 0 && !errors.Is(e, ErrDenied):
 			wrong = append(wrong, fmt.Errorf("the authority %s gives no answer; check its address and the network: %w", c.cfg.Authority, e))
 		case e.Op != k.op:
-			wrong = append(wrong, fmt.Errorf("the application cannot sign in; check clientId, its secret and the tenant's id: %w", e))
+			wrong = append(wrong, fmt.Errorf("the application cannot sign in; check clientId, its secret or certificate, and the tenant's id: %w", e))
 		case e.Status == 0:
 			wrong = append(wrong, fmt.Errorf("there is no answer from Graph at %s; check its address and the network: %w", c.cfg.Graph, e))
 		case e.Status == http.StatusForbidden:

@@ -28,7 +28,8 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		want   []string // what each error says
 	}{
 		"all is well":      {},
-		"a wrong secret":   {change: func(c *drive.Config) { c.Secret = "of yesterday" }, want: []string{"cannot sign in"}},
+		"a wrong secret":   {change: func(c *drive.Config) { c.Credential = drive.Secret("of yesterday") }, want: []string{"cannot sign in"}},
+		"no certificate":   {change: func(c *drive.Config) { c.Credential = drive.FederatedToken("not there") }, want: []string{"cannot sign in"}},
 		"no /v1.0":         {change: func(c *drive.Config) { c.Graph = strings.TrimSuffix(c.Graph, "/v1.0") }, want: []string{"ends in /v1.0"}},
 		"no Graph":         {change: func(c *drive.Config) { c.Graph = "http://127.0.0.1:1/v1.0" }, want: []string{"no answer from Graph at http://127.0.0.1:1/v1.0"}},
 		"no authority":     {change: func(c *drive.Config) { c.Authority = "http://127.0.0.1:1" }, want: []string{"the authority http://127.0.0.1:1 gives no answer"}},
@@ -51,7 +52,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 			defer sim.Close()
 			defer srv.Close()
 			clk := newClock()
-			cfg := drive.Config{Graph: srv.URL + "/v1.0", Authority: srv.URL, Tenant: tenant.ID, ClientID: tenant.Apps[0].AppID, Secret: drive.Secret(tenant.Apps[0].Secret), Clock: clk.Now, Sleep: clk.Sleep, Tries: 2}
+			cfg := drive.Config{Graph: srv.URL + "/v1.0", Authority: srv.URL, Tenant: tenant.ID, ClientID: tenant.Apps[0].AppID, Credential: drive.Secret(tenant.Apps[0].Secret), Clock: clk.Now, Sleep: clk.Sleep, Tries: 2}
 			if row.change != nil {
 				row.change(&cfg)
 			}
@@ -60,7 +61,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 				t.Fatalf("%d are wrong, want %q: %v", len(wrong), row.want, wrong)
 			}
 			for i, want := range row.want {
-				if text := wrong[i].Error(); !strings.Contains(text, want) || strings.Contains(text, string(cfg.Secret)) {
+				if text := wrong[i].Error(); !strings.Contains(text, want) || strings.Contains(text, tenant.Apps[0].Secret) {
 					t.Errorf("it says %s, want %q", text, want)
 				}
 			}

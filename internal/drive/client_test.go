@@ -23,10 +23,10 @@ const rootPath = "GET /v1.0/drives/D/root"
 var rootJSON = reply(`{"id":"R","name":"root","root":{},"folder":{"childCount":3},"parentReference":{"driveId":"D","siteId":"S"}}`)
 
 func TestASecretIsNeverPrinted(t *testing.T) {
-	cfg := drive.Config{Secret: secret}
+	cfg := drive.Config{Credential: drive.Secret(secret)}
 	var b strings.Builder
-	slog.New(slog.NewJSONHandler(&b, nil)).Info("settings", "cfg", cfg, "secret", cfg.Secret)
-	fmt.Fprintf(&b, "%v %+v %#v %s", cfg, cfg, cfg, cfg.Secret)
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("settings", "cfg", cfg, "secret", cfg.Credential)
+	fmt.Fprintf(&b, "%v %+v %#v %s", cfg, cfg, cfg, cfg.Credential)
 	if strings.Contains(b.String(), secret) {
 		t.Errorf("printed: %s", b.String())
 	}
@@ -431,7 +431,7 @@ func TestWithoutATestClockItReallyWaits(t *testing.T) {
 	s := newSource(t)
 	s.answers(rootPath, status(429, "Retry-After", "1"), rootJSON)
 	begin := time.Now()
-	c := drive.New(drive.Config{Graph: s.URL + "/v1.0/", Authority: s.URL + "/", Tenant: tenant, ClientID: "app", Secret: secret})
+	c := drive.New(drive.Config{Graph: s.URL + "/v1.0/", Authority: s.URL + "/", Tenant: tenant, ClientID: "app", Credential: drive.Secret(secret)})
 	if _, err := c.Root(t.Context(), "D"); err != nil || time.Since(begin) < time.Second {
 		t.Errorf("after %v: %v", time.Since(begin), err)
 	}

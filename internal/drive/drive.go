@@ -44,23 +44,14 @@ import (
 	"holdfast/internal/budget"
 )
 
-// A Secret is text that must not be shown. It prints as redacted.
-type Secret string
-
-const redacted = "[redacted]"
-
-func (Secret) String() string               { return redacted }
-func (Secret) GoString() string             { return redacted }
-func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
 // A Config says where a tenant's drives are and how to ask for them.
 type Config struct {
 	Graph     string          // the API's base; default https://graph.microsoft.com/v1.0
 	Authority string          // who gives tokens; default https://login.microsoftonline.com
 	Tenant    backup.TenantID // required
 	ClientID  string          // the application's id; required
-	Secret    Secret          // the application's secret; required
+	// Credential is how the application proves who it is; required.
+	Credential Credential
 
 	// HTTP sends the requests; redirects are followed by this package, since it
 	// chooses credentials by host. Default: a client of its own.

@@ -135,7 +135,7 @@ func (c *clock) total() (d time.Duration) {
 
 func (s *source) client(clk *clock, change ...func(*drive.Config)) *drive.Client {
 	cfg := drive.Config{
-		Graph: s.URL + "/v1.0", Authority: s.URL, Tenant: tenant, ClientID: "app", Secret: secret,
+		Graph: s.URL + "/v1.0", Authority: s.URL, Tenant: tenant, ClientID: "app", Credential: drive.Secret(secret),
 		HTTP: s.Client(), Clock: clk.Now, Sleep: clk.Sleep,
 	}
 	for _, f := range change {

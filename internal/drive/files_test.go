@@ -51,7 +51,7 @@ func TestFilesWantATokenOfTheirHost(t *testing.T) {
 	})
 	contoso, clk := simtenant.Sample()[0], newClock()
 	c := drive.New(drive.Config{
-		Tenant: contoso.ID, ClientID: contoso.Apps[0].AppID, Secret: drive.Secret(contoso.Apps[0].Secret),
+		Tenant: contoso.ID, ClientID: contoso.Apps[0].AppID, Credential: drive.Secret(contoso.Apps[0].Secret),
 		HTTP: realNames(srv), Clock: clk.Now, Sleep: clk.Sleep,
 	})
 	d, err := c.UserDrive(t.Context(), contoso.Users[0].ID)
@@ -112,7 +112,7 @@ func TestTokensStayWithTheirHosts(t *testing.T) {
 		clk := newClock()
 		transport := realNames(srv).Transport
 		c := drive.New(drive.Config{
-			Tenant: "t", ClientID: "c", Secret: "s", Clock: clk.Now, Sleep: clk.Sleep, Tries: 1,
+			Tenant: "t", ClientID: "c", Credential: drive.Secret("s"), Clock: clk.Now, Sleep: clk.Sleep, Tries: 1,
 			HTTP: &http.Client{Transport: sending{transport, host}},
 		})
 		dl, err := c.Download(t.Context(), "D", "F")

@@ -54,7 +54,7 @@ func newTenancy(t *testing.T, opts simtenant.Options) *tenancy {
 	clk := newClock()
 	x.Client = drive.New(drive.Config{
 		Graph: srv.URL + "/v1.0", Authority: srv.URL, Tenant: contoso.ID,
-		ClientID: contoso.Apps[0].AppID, Secret: drive.Secret(contoso.Apps[0].Secret),
+		ClientID: contoso.Apps[0].AppID, Credential: drive.Secret(contoso.Apps[0].Secret),
 		HTTP: srv.Client(), Clock: clk.Now, Sleep: clk.Sleep,
 	})
 	d, err := x.UserDrive(t.Context(), x.user.ID)

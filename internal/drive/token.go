@@ -164,15 +164,19 @@ func (c *Client) renew(ctx context.Context, t *tokens, r *renewal) {
 // askToken asks the authority for a token, and says how long it is valid.
 func (c *Client) askToken(ctx context.Context, scope string) (string, time.Duration, error) {
 	form := url.Values{
-		"grant_type":    {"client_credentials"},
-		"client_id":     {c.cfg.ClientID},
-		"client_secret": {string(c.cfg.Secret)},
-		"scope":         {scope},
+		"grant_type": {"client_credentials"},
+		"client_id":  {c.cfg.ClientID},
+		"scope":      {scope},
+	}
+	op := "sign in to tenant " + string(c.cfg.Tenant) + " as application " + c.cfg.ClientID
+	endpoint := c.cfg.Authority + "/" + url.PathEscape(string(c.cfg.Tenant)) + "/oauth2/v2.0/token"
+	if err := c.cfg.Credential.prove(form, c.cfg.ClientID, endpoint, c.cfg.Clock()); err != nil {
+		return "", 0, &Error{Op: op, Err: err, kind: ErrDenied}
 	}
 	k := &call{
-		op:        "sign in to tenant " + string(c.cfg.Tenant) + " as application " + c.cfg.ClientID,
+		op:        op,
 		method:    http.MethodPost,
-		url:       c.cfg.Authority + "/" + url.PathEscape(string(c.cfg.Tenant)) + "/oauth2/v2.0/token",
+		url:       endpoint,
 		header:    http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
 		json:      []byte(form.Encode()),
 		limit:     renewCall,

@@ -102,6 +102,9 @@ func (c *Client) Upload(ctx context.Context, d backup.DriveID, to Target, r io.R
 		if !lost {
 			return it, err
 		}
+		if n == maxSessions && errors.Is(err, ErrDenied) {
+			return Item{}, err // it is not the session that is refused
+		}
 		if n == maxSessions {
 			return Item{}, &Error{Op: u.op, Err: err, kind: ErrUnavailable}
 		}
@@ -376,7 +379,7 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 		case e == nil:
 			return Item{}, err
 		case e.Status == http.StatusNotFound, e.Status == http.StatusGone, e.Status == http.StatusUnauthorized:
-			return Item{}, errSessionLost
+			return Item{}, fmt.Errorf("%w: %w", errSessionLost, err)
 		case e.again:
 			u.sent = u.sent || part.to == u.size && e.Status != http.StatusTooManyRequests
 		case e.Status != http.StatusRequestedRangeNotSatisfiable:
@@ -399,7 +402,7 @@ func (u *upload) session(ctx context.Context) (_ Item, err error) {
 		look := &call{op: u.op, method: http.MethodGet, url: s.UploadURL, cost: costGet, itemOf: u.d}
 		if _, err := u.c.do(ctx, look, &state); err != nil {
 			if e, ok := errors.AsType[*Error](err); ok && !e.again {
-				return Item{}, errSessionLost
+				return Item{}, fmt.Errorf("%w: %w", errSessionLost, err)
 			}
 			return Item{}, err
 		}

@@ -175,7 +175,7 @@ func BenchmarkBadItems(b *testing.B) {
 		took := map[bool]time.Duration{}
 		for _, bad := range []bool{false, true} {
 			w := newWorld(b, "ann")
-			w.source = drive.New(drive.Config{Graph: w.url + "/v1.0", Authority: w.url, Tenant: w.tenant, ClientID: testApp, Secret: testSecret})
+			w.source = drive.New(drive.Config{Graph: w.url + "/v1.0", Authority: w.url, Tenant: w.tenant, ClientID: testApp, Credential: drive.Secret(testSecret)})
 			w.engine.Sleep = backup.Sleep
 			files := map[string]string{}
 			for i := range 1000 {

@@ -87,7 +87,7 @@ func TestTheEndOfADaysUnitsIsForWhatComesFirst(t *testing.T) {
 	units := w.protectAll()
 	const day = 100_000
 	b := budget.New(budget.Config{Limits: func(context.Context) (budget.Limits, error) { return budget.Limits{PerDay: day}, nil }})
-	w.source = drive.New(drive.Config{Graph: w.url + "/v1.0", Authority: w.url, Tenant: w.tenant, ClientID: testApp, Secret: testSecret, Budget: b})
+	w.source = drive.New(drive.Config{Graph: w.url + "/v1.0", Authority: w.url, Tenant: w.tenant, ClientID: testApp, Credential: drive.Secret(testSecret), Budget: b})
 	work := w.engine.Work()
 	point := w.backUp(units[0])
 

@@ -142,7 +142,7 @@ func (w *world) connect(url string) {
 	var err error
 	w.source = drive.New(drive.Config{
 		HTTP:  w.http,
-		Graph: url + "/v1.0", Authority: url, Tenant: w.tenant, ClientID: testApp, Secret: testSecret,
+		Graph: url + "/v1.0", Authority: url, Tenant: w.tenant, ClientID: testApp, Credential: drive.Secret(testSecret),
 		Clock: func() time.Time { return time.Now().Add(time.Duration(w.wait.Load())) },
 		Sleep: func(ctx context.Context, d time.Duration) error { w.wait.Add(int64(d)); return ctx.Err() },
 	})

@@ -42,7 +42,7 @@ func newHostileWorld(t testing.TB, owners ...string) *hostileWorld {
 	}, owners...)
 	t.Cleanup(honest.Close)
 	h.honest = drive.New(drive.Config{
-		Graph: honest.URL + "/v1.0", Authority: honest.URL, Tenant: h.tenant, ClientID: testApp, Secret: testSecret,
+		Graph: honest.URL + "/v1.0", Authority: honest.URL, Tenant: h.tenant, ClientID: testApp, Credential: drive.Secret(testSecret),
 	})
 	h.faults.Set(func(o *simtenant.Options) { o.PageSize = 6 })
 	return h
