@@ -28,6 +28,10 @@ type DriveState struct {
 	// is none. It holds contents that need not be read again, and says nothing of
 	// what is in the drive.
 	Checkpoint string
+
+	// Containers are those of a unit that has several, by their ids; else nil. The
+	// cursors and what is pending are then theirs.
+	Containers []Container
 }
 
 const driveStateColumns = `drive, root, tree, cursor, pending, enumerated, asked, changed, top, checkpoint`
@@ -54,7 +58,7 @@ func (c *Catalog) UnitForBackup(ctx context.Context, tenant backup.TenantID, id 
 	if err != nil {
 		return u, s, fmt.Errorf("read unit %s: %w", id, err)
 	}
-	s, err = c.lastDrive(ctx, tenant, id)
+	s, err = c.lastDrive(ctx, tenant, u)
 	return u, s, err
 }
 
@@ -66,21 +70,25 @@ func (c *Catalog) UnitForRestore(ctx context.Context, tenant backup.TenantID, id
 	if err != nil {
 		return u, DriveState{}, err
 	}
-	s, err := c.lastDrive(ctx, tenant, id)
+	s, err := c.lastDrive(ctx, tenant, u)
 	return u, s, err
 }
 
 // lastDrive returns the state of the drive of a unit that was last committed,
 // the zero state if none was.
-func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (s DriveState, err error) {
+func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, u backup.Unit) (s DriveState, err error) {
 	// The tenant is compared in a way that no index serves: else SQLite reads the
 	// tenant's drives to find the unit's one.
 	s, err = scanDriveState(c.db.Read().QueryRowContext(ctx, `
 		SELECT `+driveStateColumns+` FROM drive_state
 		WHERE coalesce(tenant, '') = $1 AND unit = $2 ORDER BY committed DESC LIMIT 1`,
-		string(tenant), string(id)))
+		string(tenant), string(u.ID)))
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return s, fmt.Errorf("read drive of unit %s: %w", id, err)
+		return s, fmt.Errorf("read drive of unit %s: %w", u.ID, err)
+	}
+	if err == nil && u.Workload != backup.OneDrive {
+		s.Containers, err = c.containers(ctx, c.db.Read(), tenant, u.ID, s.Drive)
+		return s, err
 	}
 	return s, nil
 }
@@ -163,6 +171,11 @@ func (c *Catalog) commit(ctx context.Context, j *jobs.Job, m Commit, p backup.Po
 		}
 		if err := moveRoot(ctx, tx, p, m, database.Micros(c.now())); err != nil {
 			return err
+		}
+		if m.State.Containers != nil {
+			if err := c.setContainers(ctx, tx, p, m.State.Containers); err != nil {
+				return err
+			}
 		}
 		return then(tx)
 	})
@@ -362,9 +375,12 @@ func (c *Catalog) DriveRoots(ctx context.Context, tenant backup.TenantID) ([]Dri
 	return c.driveRoots(ctx, `tenant = $1 AND root <> ''`, tenant)
 }
 
-// DriveUnits lists the units that have, or had, a drive.
+// DriveUnits lists the units that have, or had, a drive, or have it as one of their
+// containers.
 func (c *Catalog) DriveUnits(ctx context.Context, tenant backup.TenantID, drive backup.DriveID) ([]backup.UnitID, error) {
-	rows, err := c.db.Read().QueryContext(ctx, `SELECT unit FROM drive_state WHERE tenant = $1 AND drive = $2 ORDER BY unit`, string(tenant), string(drive))
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT unit FROM drive_state WHERE tenant = $1 AND drive = $2
+		UNION SELECT unit FROM container_state WHERE tenant = $1 AND container = $2 ORDER BY 1`, string(tenant), string(drive))
 	all, err := collect(rows, err, func(r scanner) (u backup.UnitID, err error) { return u, r.Scan(&u) })
 	if err != nil {
 		return nil, fmt.Errorf("list units of drive %s: %w", drive, err)

@@ -182,6 +182,11 @@ func (c *Catalog) ForgetDrive(ctx context.Context, j *jobs.Job, d DriveRoot) err
 		if err != nil {
 			return err
 		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM container_state WHERE tenant = $1 AND unit = $2 AND drive = $3`,
+			string(j.Tenant), string(d.Unit), string(d.Drive))
+		if err != nil {
+			return err
+		}
 		_, err = tx.ExecContext(ctx, `DELETE FROM drive_state WHERE tenant = $1 AND unit = $2 AND drive = $3`,
 			string(j.Tenant), string(d.Unit), string(d.Drive))
 		return err

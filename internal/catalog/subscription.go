@@ -31,7 +31,7 @@ const wantedSubscriptions = `
 	FROM unit u JOIN policy p ON p.id = u.policy AND p.enabled = 1
 	JOIN drive_state d ON d.unit = u.id AND d.root <> ''
 		AND d.committed = (SELECT max(o.committed) FROM drive_state o WHERE o.unit = u.id)
-	WHERE u.status = 'protected'`
+	WHERE u.status = 'protected' AND u.workload = 'oneDriveForBusiness'`
 
 // WantSubscriptions notes that each drive of a tenant that is backed up is to be
 // subscribed to. Those that are noted stay as they are.

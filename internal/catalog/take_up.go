@@ -190,6 +190,11 @@ func (c *Catalog) moveTaken(ctx context.Context, tx *database.Tx, tenant backup.
 	if n == 0 {
 		return false, ErrMoved
 	}
+	// The cursors of containers are of another time as well.
+	if _, err := tx.ExecContext(ctx, `DELETE FROM container_state WHERE tenant = $1 AND unit = $2 AND drive = $3`,
+		string(tenant), string(unit), string(t.Drive)); err != nil {
+		return false, fmt.Errorf("forget the containers: %w", err)
+	}
 	return true, nil
 }
 

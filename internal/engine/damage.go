@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -21,21 +22,27 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 		return vault.Sealed{}, nil, err // the vault itself may be away
 	}
 	e.Log.Error("the vault does not give what it should hold of a drive; the drive begins anew", "tenant", p.job.Tenant, "owner", who(p.unit), "drive", p.drive.ID, "err", why)
-	trees, err := e.Catalog.LiveTrees(ctx, p.job.Tenant, p.unit.ID, p.drive.ID)
+	trees, err := e.Catalog.LiveTrees(ctx, p.job.Tenant, p.unit.ID, p.kept())
 	if err != nil {
 		return vault.Sealed{}, nil, err
 	}
-	if err := e.markLost(ctx, p.vault, p.key(), trees); err != nil {
+	if err := e.markLost(ctx, p.vault, vault.DriveKey{Tenant: p.job.Tenant, Drive: p.kept()}, trees); err != nil {
 		return vault.Sealed{}, nil, err
 	}
 	p.close()
 	*p = protection{
-		e: e, job: p.job, unit: p.unit, began: p.began, source: p.source, drive: p.drive, vault: p.vault, seeds: p.seeds,
+		e: e, job: p.job, unit: p.unit, began: p.began, source: p.source, drive: p.drive, vault: p.vault, seeds: p.seeds, of: p.of,
 		state: p.state, old: map[backup.ItemID]backup.Unread{}, again: map[backup.ItemID]bool{},
 		reread: map[backup.ItemID]bool{}, unread: map[backup.ItemID]backup.Unread{},
 	}
 	p.state.Cursor = ""
-	update, newest, err := p.vault.BeginAnew(ctx, p.key(), trees...)
+	var update *vault.Update
+	var newest string
+	if p.of == nil {
+		update, newest, err = p.vault.BeginAnew(ctx, p.key(), trees...)
+	} else if trees, err = p.treesOfPart(ctx, trees); err == nil {
+		update, newest, err = p.vault.BeginPartAnew(ctx, p.key(), trees...)
+	}
 	if err != nil {
 		return vault.Sealed{}, nil, err
 	}
@@ -54,6 +61,30 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 		return vault.Sealed{}, nil, err
 	}
 	return p.run(ctx)
+}
+
+// treesOfPart returns the trees of the container in the points that are named, the
+// newest first.
+func (p *protection) treesOfPart(ctx context.Context, points []string) (trees []string, err error) {
+	all, err := p.vault.Points(ctx, vault.DriveKey{Tenant: p.job.Tenant, Drive: p.kept()}, points...)
+	if err != nil {
+		return nil, err
+	}
+	for _, point := range slices.Backward(all) {
+		if point.Err != nil || point.Info.Incomplete {
+			continue
+		}
+		parts, err := p.vault.Parts(ctx, point.Tree)
+		if err != nil && !isDamage(err) {
+			return nil, err
+		}
+		for _, part := range parts {
+			if part.Drive == p.drive.ID && !slices.Contains(trees, part.Tree) {
+				trees = append(trees, part.Tree)
+			}
+		}
+	}
+	return trees, nil
 }
 
 // markLost marks the points of a drive that the vault cannot give as lost, and
@@ -92,7 +123,7 @@ func (e *Engine) markLost(ctx context.Context, v *vault.Vault, key vault.DriveKe
 // file's content is mended by writing every folder anew, which is tried once for
 // each time that damage was found.
 func (p *protection) knownDamage(ctx context.Context) (err error) {
-	if p.damage, err = p.e.Catalog.OpenDamage(ctx, p.job.Tenant, p.drive.ID); err != nil || p.stage.torn {
+	if p.damage, err = p.e.Catalog.OpenDamage(ctx, p.job.Tenant, p.kept()); err != nil || p.stage.torn {
 		return err
 	}
 	for _, d := range p.damage {

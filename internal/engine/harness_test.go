@@ -66,7 +66,11 @@ func newWorld(t testing.TB, owners ...string) *world {
 func newWorldBehind(t testing.TB, between func(http.Handler) http.Handler, owners ...string) *world {
 	w := prepare(t, owners...)
 	w.must(shareKey(w.dir + "/sim"))
-	sim, err := simtenant.New(simConfig(w.dir, w.tenant, w.users, w.faults))
+	cfg := simConfig(w.dir, w.tenant, w.users, w.faults)
+	if len(owners) == 0 {
+		cfg.Sites = w.dir + "/sites"
+	}
+	sim, err := simtenant.New(cfg)
 	w.must(err)
 	server := httptest.NewServer(w.watch(between(sim.Handler())))
 	t.Cleanup(func() {

@@ -31,6 +31,16 @@ func explain(err error) (p backup.Problem, lasting bool) {
 	case errors.Is(err, errNoOwner):
 		return backup.Problem{Code: backup.ProtectionUnitNotFound, Message: "The directory has no user with this id, so there is no drive to back up. " +
 			"Remove the unit from its policy, or restore the user in the directory."}, true
+	case errors.Is(err, errNoSite):
+		return backup.Problem{Code: backup.ProtectionUnitNotFound, Message: "The source has no site with this id, so there is nothing to back up. Earlier restore points stay. " +
+			"Remove the unit from its policy, or restore the site."}, true
+	case errors.Is(err, errSite) && errors.Is(err, drive.ErrLocked):
+		return backup.Problem{Code: backup.ResourceLocked, Message: "The site is locked or archived, so that it cannot be read. Earlier restore points stay. It is tried again by itself."}, true
+	case errors.Is(err, errSite) && errors.Is(err, drive.ErrDenied):
+		return backup.Problem{Code: backup.AccessDenied, Message: "The source refused access to the site. " +
+			"Check that the application has the permission Sites.ReadWrite.All with an administrator's consent, or was granted the site."}, true
+	case errors.Is(err, errNoLibrary):
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists no library of the site, which every site has. No restore point was made of that. Earlier ones stay, and it is tried again by itself."}, false
 	case errors.Is(err, drive.ErrNoDrive):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The owner has no OneDrive. It is looked for again at each backup; " +
 			"have the owner open OneDrive once, or check the owner's license."}, true

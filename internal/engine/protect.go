@@ -68,7 +68,11 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		if state.Drive == "" {
 			asks = budget.For(ctx, budget.FirstBackups)
 		}
-		made, err = e.protect(asks, j, unit, state, nil)
+		if unit.Workload == backup.SharePoint {
+			made, err = e.protectSite(ctx, j, unit, state, nil)
+		} else {
+			made, err = e.protect(asks, j, unit, state, nil)
+		}
 		return err
 	})
 	switch {
@@ -111,7 +115,7 @@ func (e *Engine) waitsLong(ctx context.Context, u backup.Unit) bool {
 // people see; the unit may have been added by id alone. It is no part of the
 // backup, and may fail.
 func (e *Engine) learnOwner(ctx context.Context, u backup.Unit) {
-	if u.Name != "" || u.Address != "" {
+	if u.Name != "" || u.Address != "" || u.Workload == backup.SharePoint {
 		return
 	}
 	if err := e.lookUp(ctx, u.Tenant, []string{string(u.Subject)}); err != nil {
@@ -156,6 +160,7 @@ type protection struct {
 	drive  drive.Drive
 	asked  time.Time // when the source said that it is the owner's
 	vault  *vault.Vault
+	of     *partOf
 	state  catalog.DriveState // as the catalog has it
 	update *vault.Update
 	base   *vault.Update // what was backed up before: update, but in a drive that begins anew
@@ -187,20 +192,41 @@ type protection struct {
 	damage                []backup.Damage // that is known of the drive and not healed
 }
 
+// partOf says what a run over one of several containers is a part of; of a drive
+// that is a unit's only one it is nil. The point is then not of the run, but of all.
+type partOf struct {
+	drive      backup.DriveID                            // what the points are kept under
+	saved      string                                    // the tree of a run that was killed, or ""
+	checkpoint func(context.Context, vault.Sealed) error // makes what was brought so far safe
+}
+
+// A protectedPart is what a run leaves of one of several containers.
+type protectedPart struct {
+	Tree    string // "" if it was never backed up
+	Pending []backup.Unread
+	Err     error // why it is as it was before, or nil
+}
+
 // A protected drive is what a run leaves.
 type protected struct {
 	Point   backup.Point
 	Drive   drive.Drive
 	Pending []backup.Unread
 	Every   time.Duration // after how long the drive is visited next
+	Parts   map[backup.DriveID]protectedPart
+}
+
+func newProtection(e *Engine, j *jobs.Job, unit backup.Unit) *protection {
+	return &protection{e: e, job: j, began: e.Clock(), unit: unit,
+		old: map[backup.ItemID]backup.Unread{}, again: map[backup.ItemID]bool{}, reread: map[backup.ItemID]bool{}, unread: map[backup.ItemID]backup.Unread{}}
 }
 
 // protect backs a unit up and returns the point it made. Files that seeds
 // knows, by the id under which they are found, are not downloaded as long as
 // they still are what seeds says.
 func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds *deeds) (protected, error) {
-	p := &protection{e: e, job: j, began: e.Clock(), unit: unit, state: state, seeds: seeds,
-		old: map[backup.ItemID]backup.Unread{}, again: map[backup.ItemID]bool{}, reread: map[backup.ItemID]bool{}, unread: map[backup.ItemID]backup.Unread{}}
+	p := newProtection(e, j, unit)
+	p.state, p.seeds = state, seeds
 	var err error
 	if p.source, err = e.Sources(j.Tenant); err != nil {
 		return protected{}, fmt.Errorf("reach the source: %w", err)
@@ -318,7 +344,12 @@ func (p *protection) run(ctx context.Context) (vault.Sealed, []backup.Unread, er
 // begin opens the state that the run starts from.
 func (p *protection) begin(ctx context.Context) (err error) {
 	key := p.key()
-	if p.update, err = p.vault.Begin(ctx, key, p.state.Root, p.state.Tree); err != nil {
+	if p.of == nil {
+		p.update, err = p.vault.Begin(ctx, key, p.state.Root, p.state.Tree)
+	} else {
+		p.update, err = p.vault.BeginPart(ctx, key, p.state.Tree)
+	}
+	if err != nil {
 		return err
 	}
 	p.base = p.update
@@ -326,12 +357,16 @@ func (p *protection) begin(ctx context.Context) (err error) {
 	if err := p.knownDamage(ctx); err != nil {
 		return err
 	}
-	if p.state.Checkpoint == "" {
+	saved := p.state.Checkpoint
+	if p.of != nil {
+		saved = p.of.saved
+	}
+	if saved == "" {
 		return nil
 	}
 	// Only contents are taken from it: what else a run that did not end had seen
 	// may have gone since, which no delta from before it will say.
-	if p.saved, err = p.vault.Begin(ctx, key, "", p.state.Checkpoint); err != nil {
+	if p.saved, err = p.vault.Begin(ctx, key, "", saved); err != nil {
 		p.e.Log.Warn("what an earlier run had downloaded is not used", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
 		p.saved = nil
 	}
@@ -340,6 +375,14 @@ func (p *protection) begin(ctx context.Context) (err error) {
 
 func (p *protection) key() vault.DriveKey {
 	return vault.DriveKey{Tenant: p.job.Tenant, Drive: p.drive.ID}
+}
+
+// kept is what the points are kept under that the run is for.
+func (p *protection) kept() backup.DriveID {
+	if p.of != nil {
+		return p.of.drive
+	}
+	return p.drive.ID
 }
 
 func (p *protection) close() {
@@ -900,8 +943,12 @@ func (p *protection) save(ctx context.Context) error {
 		return fmt.Errorf("seal a checkpoint: %w", err)
 	}
 	state := p.state
-	state.Root, state.Checkpoint = sealed.Root, sealed.Tree
-	err = p.e.Catalog.Checkpoint(ctx, p.job, catalog.Commit{Unit: p.unit.ID, PrevRoot: p.state.Root, State: state})
+	if p.of != nil {
+		err = p.of.checkpoint(ctx, sealed)
+	} else {
+		state.Root, state.Checkpoint = sealed.Root, sealed.Tree
+		err = p.e.Catalog.Checkpoint(ctx, p.job, catalog.Commit{Unit: p.unit.ID, PrevRoot: p.state.Root, State: state})
+	}
 	if err != nil {
 		return fmt.Errorf("commit a checkpoint: %w", err)
 	}
@@ -1233,6 +1280,9 @@ func (p *protection) seal(ctx context.Context, unread []backup.Unread) (vault.Se
 	info := vault.PointInfo{
 		Unit: p.unit.ID, Workload: p.unit.Workload, Policy: p.unit.Policy, Unread: unread,
 		Owner: backup.Subject{ID: p.unit.Subject, Mail: p.unit.Address, DisplayName: p.unit.Name},
+	}
+	if p.of != nil {
+		info = vault.PointInfo{Unread: unread} // the rest is said of the point as a whole
 	}
 	sealed, err := p.update.Seal(ctx, p.at, info)
 	if err == nil && sealed.Changed {

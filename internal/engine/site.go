@@ -1,0 +1,496 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/budget"
+	"holdfast/internal/catalog"
+	"holdfast/internal/drive"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+const (
+	// maxSites is how many sites are looked into below one another.
+	maxSites = 2000
+	// maxParts is how many libraries one site may have.
+	maxParts = 10_000
+)
+
+var (
+	// errNoSite: the source does not know the unit's site.
+	errNoSite = errors.New("the source does not know the site")
+	// errSite: the site itself cannot be looked into.
+	errSite = errors.New("the site cannot be looked into")
+	// errNoLibrary: a site that has no library at all is taken for an answer that
+	// lacks something.
+	errNoLibrary = errors.New("the source lists no library of the site")
+)
+
+// siteKey is what a site's points are kept under: it has several drives.
+func siteKey(unit backup.Unit) backup.DriveID { return backup.DriveID(unit.Subject) }
+
+// A library is one of a site, as it is at the source.
+type library struct {
+	drive.Drive
+	name string // with those of the sites below the unit's that it is in
+	site string // that it is in
+}
+
+// A siteRun is one run over a site: each of its libraries is backed up as a drive
+// is, and all of them become one point. A library that cannot be backed up stops
+// only itself: the point holds it as it was last readable, and says so.
+type siteRun struct {
+	e      *Engine
+	job    *jobs.Job
+	unit   backup.Unit
+	source *drive.Client
+	vault  *vault.Vault
+	state  catalog.DriveState
+	seeds  map[backup.DriveID]*deeds
+	site   drive.Site
+
+	known  map[backup.DriveID]catalog.Container
+	saved  map[backup.DriveID]string // the trees of a run that did not come to its end
+	now    map[backup.DriveID]catalog.Container
+	failed map[backup.DriveID]error
+	tried  int
+	first  error // of a library that could not be backed up
+	again  map[backup.ItemID]bool
+	torn   bool
+	at     time.Time // when it began: what had changed by then is in the point
+}
+
+// protectSite is protect for a unit of a site.
+func (e *Engine) protectSite(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds map[backup.DriveID]*deeds) (protected, error) {
+	s := &siteRun{e: e, job: j, unit: unit, state: state, seeds: seeds, at: e.Clock(),
+		now: map[backup.DriveID]catalog.Container{}, failed: map[backup.DriveID]error{}, again: map[backup.ItemID]bool{}}
+	var err error
+	if s.source, err = e.Sources(j.Tenant); err != nil {
+		return protected{}, fmt.Errorf("reach the source: %w", err)
+	}
+	if s.site, err = findSite(ctx, s.source, unit); err != nil {
+		return protected{}, err
+	}
+	if s.vault, err = e.Vaults(ctx, j.Tenant); err != nil {
+		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	}
+	if s.state.Drive == "" {
+		s.state.Drive = siteKey(unit)
+		if s.state.Root, err = e.Catalog.Root(ctx, j.Tenant, s.state.Drive); err != nil {
+			return protected{}, err
+		}
+	}
+	if err := s.recall(ctx); err != nil {
+		return protected{}, err
+	}
+	libraries, err := s.libraries(ctx)
+	if err != nil {
+		return protected{}, err
+	}
+	for _, l := range libraries {
+		if err := s.protect(ctx, l); err != nil {
+			return protected{}, err
+		}
+	}
+	if s.tried > 0 && s.tried == len(s.failed) {
+		return protected{}, s.first // no point says less than an error does
+	}
+	return s.commit(ctx)
+}
+
+// findSite returns the site of a unit.
+func findSite(ctx context.Context, source *drive.Client, unit backup.Unit) (drive.Site, error) {
+	site, err := source.Site(ctx, string(unit.Subject))
+	if errors.Is(err, drive.ErrNotFound) {
+		return site, fmt.Errorf("%w: %w", errNoSite, err)
+	}
+	if err != nil {
+		return site, fmt.Errorf("find the site: %w", err)
+	}
+	if site.Collection != "" && !strings.EqualFold(string(site.Collection), string(unit.Subject)) {
+		return site, fmt.Errorf("find the site: %w: asked for %s, it answered with %s", errOtherOwner, unit.Subject, site.ID)
+	}
+	return site, nil
+}
+
+// recall finds out what the point before has, and what a run that was killed had
+// brought.
+func (s *siteRun) recall(ctx context.Context) error {
+	s.known, s.saved = map[backup.DriveID]catalog.Container{}, map[backup.DriveID]string{}
+	for _, c := range s.state.Containers {
+		s.known[c.Drive] = c
+	}
+	if len(s.known) == 0 && s.state.Tree != "" {
+		// The catalog was made again from the vault: each library is enumerated.
+		parts, err := s.vault.Parts(ctx, s.state.Tree)
+		if err != nil && !isDamage(err) {
+			return err
+		}
+		for _, p := range parts {
+			s.known[p.Drive] = catalog.Container{Drive: p.Drive, Name: p.Name, Tree: p.Tree, Top: -1, Files: p.Files, Folders: p.Folders, Bytes: p.Bytes}
+		}
+	}
+	if s.state.Checkpoint == "" {
+		return nil
+	}
+	parts, err := s.vault.Parts(ctx, s.state.Checkpoint)
+	if err != nil && !isDamage(err) {
+		return err
+	}
+	for _, p := range parts {
+		if p.Tree != s.known[p.Drive].Tree {
+			s.saved[p.Drive] = p.Tree
+		}
+	}
+	return nil
+}
+
+// libraries returns what there is to back up. What was known of and is not listed
+// any more is gone if the source lists it a second time no more, and denies it each
+// time it is asked for; else it stays, and is named.
+func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
+	listed, unsure, err := s.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(listed) == 0 {
+		return nil, errNoLibrary
+	}
+	var again map[backup.DriveID]library
+	for _, id := range slices.Sorted(maps.Keys(s.known)) {
+		if _, ok := listed[id]; ok {
+			continue
+		}
+		c := s.known[id]
+		there, err := s.source.Drive(ctx, id)
+		if err == nil {
+			there.Name = path.Base(c.Name)
+			listed[id] = library{there, c.Name, c.Site} // the listing has a hole
+			continue
+		}
+		if stopped(ctx, err) || !isSource(err) {
+			return nil, err
+		}
+		why := err
+		if errors.Is(err, drive.ErrNotFound) && unsure == nil {
+			if again == nil {
+				var unsureNow error
+				if again, unsureNow, err = s.list(ctx); err != nil {
+					return nil, err
+				}
+				unsure = unsureNow
+			}
+			_, err = s.source.Drive(ctx, id)
+			if _, ok := again[id]; !ok && unsure == nil && errors.Is(err, drive.ErrNotFound) {
+				s.e.Log.Info("a library is gone", "tenant", s.job.Tenant, "site", who(s.unit), "library", c.Name, "drive", id)
+				continue
+			}
+			if err != nil && (stopped(ctx, err) || !isSource(err)) {
+				return nil, err
+			}
+		}
+		s.carry(library{drive.Drive{ID: id, WebURL: c.WebURL}, c.Name, c.Site}, why)
+	}
+	return slices.SortedFunc(maps.Values(listed), func(a, b library) int {
+		if n := strings.Compare(a.name, b.name); n != 0 {
+			return n
+		}
+		return strings.Compare(string(a.ID), string(b.ID))
+	}), nil
+}
+
+// list lists the libraries of the site and of all sites below it. Where one of
+// those cannot be listed it says why, and the list may lack something.
+func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, unsure, err error) {
+	type below struct {
+		drive.Site
+		path string
+	}
+	all = map[backup.DriveID]library{}
+	seen := map[string]bool{strings.ToLower(s.site.ID): true}
+	queue := []below{{s.site, ""}}
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		drives, failed := s.source.Libraries(ctx, at.ID)
+		for _, d := range drives {
+			if _, twice := all[d.ID]; !twice {
+				all[d.ID] = library{d, path.Join(at.path, d.Name), at.ID}
+			}
+		}
+		sites, failedBelow := s.source.Subsites(ctx, at.ID)
+		for _, err := range []error{failed, failedBelow} {
+			switch {
+			case err == nil:
+			case stopped(ctx, err), !isSource(err):
+				return nil, nil, fmt.Errorf("list the libraries: %w", err)
+			case at.path == "":
+				return nil, nil, fmt.Errorf("%w: list the libraries: %w", errSite, err)
+			default:
+				unsure = err
+			}
+		}
+		for _, site := range sites {
+			if id := strings.ToLower(site.ID); !seen[id] {
+				seen[id] = true
+				queue = append(queue, below{site, path.Join(at.path, site.Name)})
+			}
+		}
+		if len(seen) > maxSites || len(all) > maxParts {
+			return nil, nil, fmt.Errorf("list the libraries: %w", drive.ErrEndless)
+		}
+	}
+	return all, unsure, nil
+}
+
+// carry keeps a library as it was in the point before, and names it. It counts as
+// one that was tried.
+func (s *siteRun) carry(l library, why error) {
+	s.tried++
+	s.failed[l.ID] = why
+	if s.first == nil {
+		s.first = why
+	}
+	c, known := s.known[l.ID]
+	if !known {
+		c = catalog.Container{Drive: l.ID, Top: -1}
+	}
+	c.Name, c.Site = l.name, l.site
+	problem, _ := explainLibrary(why)
+	u := backup.Unread{Path: l.name, Code: problem.Code, Message: problem.Message, Since: s.at, Attempts: 1, Held: c.Tree != ""}
+	if old := c.Failed; old != nil {
+		u.Since, u.Attempts = old.Since, old.Attempts+1
+	}
+	c.Failed = &u
+	s.now[l.ID] = c
+	s.e.Log.Warn("library not backed up", "tenant", s.job.Tenant, "site", who(s.unit), "library", l.name, "code", u.Code, "err", why)
+}
+
+// protect backs one library up. It returns only what must end the run.
+func (s *siteRun) protect(ctx context.Context, l library) error {
+	c, err := s.backUp(ctx, l)
+	if err == nil {
+		s.tried++
+		s.now[l.ID] = c
+		return nil
+	}
+	own := isSource(err) || isDamage(err) || errors.Is(err, errTangled) || errors.Is(err, errRootGone) || errors.Is(err, errDenial) || errors.Is(err, errOtherOwner)
+	if stopped(ctx, err) || !own {
+		return err
+	}
+	if errors.Is(err, drive.ErrUnavailable) {
+		// Is it the library, or the source?
+		if _, away := s.source.Site(ctx, string(s.unit.Subject)); away != nil {
+			return err
+		}
+	}
+	s.carry(l, err)
+	return nil
+}
+
+func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, error) {
+	c, known := s.known[l.ID]
+	if !known {
+		if err := s.isOurs(ctx, l); err != nil {
+			return c, err
+		}
+		c = catalog.Container{Drive: l.ID, Top: -1}
+	}
+	p := newProtection(s.e, s.job, s.unit)
+	p.source, p.drive, p.vault, p.seeds = s.source, l.Drive, s.vault, s.seeds[l.ID]
+	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top}
+	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], checkpoint: func(ctx context.Context, sealed vault.Sealed) error { return s.checkpoint(ctx, l, sealed) }}
+	asks := ctx
+	if c.Tree == "" && s.job.Kind == jobs.Backup {
+		asks = p.asking(ctx, budget.FirstBackups)
+	}
+	defer func() { p.close() }()
+	sealed, unread, err := p.run(asks)
+	if isDamage(err) && ctx.Err() == nil {
+		s.torn = true
+		sealed, unread, err = p.runAnew(asks, err)
+	}
+	if err != nil {
+		return c, err
+	}
+	next := catalog.Container{
+		Drive: l.ID, Name: l.name, WebURL: l.WebURL, Site: l.site,
+		Tree: sealed.Tree, Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(),
+		Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes,
+	}
+	maps.Copy(s.again, p.again)
+	p.healed(ctx)
+	p.log(unread)
+	return next, nil
+}
+
+// isOurs makes sure that a library which is new for the unit is not backed up as a
+// part of another: the source may be mistaken.
+func (s *siteRun) isOurs(ctx context.Context, l library) error {
+	ids, err := s.e.Catalog.DriveUnits(ctx, s.job.Tenant, l.ID)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if id != s.unit.ID {
+			return fmt.Errorf("%w: library %s is backed up as a part of unit %s", errOtherOwner, l.ID, id)
+		}
+	}
+	return nil
+}
+
+// parts returns the libraries of the point that this run makes, those that were not
+// yet looked at as they were before.
+func (s *siteRun) parts(all map[backup.DriveID]catalog.Container) (parts []vault.Part) {
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		if c := all[id]; c.Tree != "" {
+			parts = append(parts, vault.Part{Drive: id, Name: c.Name, Tree: c.Tree, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes})
+		}
+	}
+	return parts
+}
+
+// checkpoint makes safe what was downloaded of a library so far, and the libraries
+// that are done.
+func (s *siteRun) checkpoint(ctx context.Context, l library, partial vault.Sealed) error {
+	all := maps.Clone(s.known)
+	maps.Copy(all, s.now)
+	all[l.ID] = catalog.Container{Name: l.name, Tree: partial.Tree, Files: partial.Files, Folders: partial.Folders, Bytes: partial.Bytes}
+	sealed, err := s.vault.SealParts(ctx, s.key(), s.state.Root, s.state.Tree, s.e.Clock(), vault.PointInfo{Incomplete: true}, s.parts(all))
+	if err != nil {
+		return fmt.Errorf("seal a checkpoint: %w", err)
+	}
+	state := s.state
+	state.Root, state.Checkpoint = sealed.Root, sealed.Tree
+	if err := s.e.Catalog.Checkpoint(ctx, s.job, catalog.Commit{Unit: s.unit.ID, PrevRoot: s.state.Root, State: state}); err != nil {
+		return fmt.Errorf("commit a checkpoint: %w", err)
+	}
+	s.state = state
+	return nil
+}
+
+func (s *siteRun) key() vault.DriveKey {
+	return vault.DriveKey{Tenant: s.job.Tenant, Drive: s.state.Drive}
+}
+
+// commit makes the point.
+func (s *siteRun) commit(ctx context.Context) (protected, error) {
+	var unread []backup.Unread
+	containers := []catalog.Container{}
+	made := map[backup.DriveID]protectedPart{}
+	full := s.at
+	for _, id := range slices.Sorted(maps.Keys(s.now)) {
+		c := s.now[id]
+		containers = append(containers, c)
+		made[id] = protectedPart{Tree: c.Tree, Pending: c.Pending, Err: s.failed[id]}
+		if c.Full.Before(full) {
+			full = c.Full
+		}
+		if c.Failed != nil {
+			unread = append(unread, *c.Failed)
+		}
+		for _, u := range c.Pending {
+			u.Path = path.Join(c.Name, u.Path)
+			unread = append(unread, u)
+		}
+	}
+	info := vault.PointInfo{
+		Unit: s.unit.ID, Workload: s.unit.Workload, Policy: s.unit.Policy, Unread: unread,
+		Owner: backup.Subject{ID: s.unit.Subject, Address: s.site.WebURL, DisplayName: s.site.Name},
+	}
+	sealed, err := s.seal(ctx, info)
+	if err != nil {
+		return protected{}, err
+	}
+	commit := s.e.Catalog.CommitPoint
+	if s.job.Kind == jobs.Restore {
+		commit = s.e.Catalog.KeepPoint
+	}
+	next := catalog.DriveState{Drive: s.state.Drive, Root: sealed.Root, Tree: sealed.Tree, Full: full, Asked: s.at, Changed: s.state.Changed, Top: -1, Containers: containers}
+	if sealed.Tree != s.state.Tree || next.Changed.IsZero() {
+		next.Changed = s.at
+	}
+	problem, err := s.problem(ctx, unread)
+	if err != nil {
+		return protected{}, err
+	}
+	every := s.e.pace(s.at.Sub(next.Changed), problem)
+	point, err := commit(ctx, s.job, catalog.Commit{
+		Unit: s.unit.ID,
+		Point: backup.Point{
+			ID: backup.NewID[backup.PointID](), At: s.at, Tree: sealed.Tree,
+			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(unread)),
+		},
+		PrevRoot: s.state.Root, WebURL: s.site.WebURL, State: next, Problem: problem, Promise: s.e.RPO, Every: every,
+	})
+	if err != nil {
+		return protected{}, fmt.Errorf("commit: %w", err)
+	}
+	s.e.metrics.points.Inc()
+	s.e.metrics.unread.Add(float64(len(unread)))
+	return protected{Point: point, Every: every, Parts: made}, nil
+}
+
+// seal writes the point. Where the vault does not give what it should hold of the
+// points before, those that can be read are brought together first.
+func (s *siteRun) seal(ctx context.Context, info vault.PointInfo) (vault.Sealed, error) {
+	root, tree := s.state.Root, s.state.Tree
+	sealed, err := s.vault.SealParts(ctx, s.key(), root, tree, s.at, info, s.parts(s.now))
+	if isDamage(err) && ctx.Err() == nil {
+		s.e.Log.Error("the vault does not give what it should hold of a site; its points are brought together anew", "tenant", s.job.Tenant, "site", who(s.unit), "err", err)
+		trees, merged := s.e.Catalog.LiveTrees(ctx, s.job.Tenant, s.unit.ID, s.state.Drive)
+		if merged == nil {
+			merged = s.e.markLost(ctx, s.vault, s.key(), trees)
+		}
+		if merged == nil {
+			root, merged = s.vault.Merge(ctx, s.key(), "", trees...)
+		}
+		if merged != nil {
+			return vault.Sealed{}, merged
+		}
+		sealed, err = s.vault.SealParts(ctx, s.key(), root, "", s.at, info, s.parts(s.now))
+	}
+	if err == nil && sealed.Changed {
+		err = s.vault.VerifyObjects(ctx, []string{sealed.Tree})
+	}
+	return sealed, err
+}
+
+// problem is what stands against the unit although a point was made.
+func (s *siteRun) problem(ctx context.Context, unread []backup.Unread) (*backup.Problem, error) {
+	damage, err := s.e.Catalog.OpenDamage(ctx, s.job.Tenant, s.state.Drive)
+	if err != nil {
+		return nil, err
+	}
+	p := &protection{damage: damage, again: s.again, stage: &stage{torn: s.torn}}
+	return p.problem(unread), nil
+}
+
+// explainLibrary is explain for one library of a site.
+func explainLibrary(err error) (backup.Problem, bool) {
+	p, lasting := explain(err)
+	switch {
+	case errors.Is(err, drive.ErrLocked):
+		p = backup.Problem{Code: backup.ResourceLocked, Message: "The library is locked, or its site is archived."}
+	case errors.Is(err, drive.ErrDenied):
+		p = backup.Problem{Code: backup.AccessDenied, Message: "The source refuses access to the library. Check that the application was granted its site."}
+	case errors.Is(err, drive.ErrNotFound):
+		p = backup.Problem{Code: backup.ContentNotFound, Message: "The source denies the library, and it is not certain that it is gone."}
+	case errors.Is(err, errOtherOwner):
+		p = backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists a library that is backed up as a part of another site or drive, which was not touched."}
+	case isDamage(err):
+	default:
+		p = backup.Problem{Code: backup.DriveUnavailable, Message: "The library could not be read to its end."}
+	}
+	p.Message += " It is tried again at the next backup."
+	return p, lasting
+}
