@@ -19,33 +19,60 @@ import (
 // Item returns an item of a point: it is how a backup.Browser looks into the
 // vault.
 func (e *Engine) Item(ctx context.Context, p backup.Point, ref backup.ItemRef) (backup.Item, error) {
-	l, err := looking(ctx, e, p, func(v *vault.Vault) (vault.Listed, error) {
+	return looking(ctx, e, p, func(v *vault.Vault) (backup.Item, error) {
+		parts, err := v.Parts(ctx, p.Tree)
+		if err != nil {
+			return backup.Item{}, err
+		}
+		if len(parts) > 0 {
+			return findInSite(ctx, v, p, parts, ref)
+		}
 		l, ok, err := v.Find(ctx, p.Tree, ref)
 		if err == nil && !ok {
 			err = noItem()
 		}
-		return l, err
+		return itemOf(l), err
 	})
-	return itemOf(l), err
 }
 
 // Children returns what a folder of a point holds.
 func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.ItemID) ([]backup.Item, error) {
-	all, err := looking(ctx, e, p, func(v *vault.Vault) ([]vault.Listed, error) { return v.Browse(ctx, p.Tree, folder) })
-	if err != nil {
-		return nil, err
-	}
-	items := make([]backup.Item, len(all))
-	for i, l := range all {
-		items[i] = itemOf(l)
-	}
-	return items, nil
+	return looking(ctx, e, p, func(v *vault.Vault) ([]backup.Item, error) {
+		parts, err := v.Parts(ctx, p.Tree)
+		if err != nil {
+			return nil, err
+		}
+		if len(parts) > 0 {
+			return listInSite(ctx, v, p, parts, folder)
+		}
+		all, err := v.Browse(ctx, p.Tree, folder)
+		if err != nil {
+			return nil, err
+		}
+		items := make([]backup.Item, len(all))
+		for i, l := range all {
+			items[i] = itemOf(l)
+		}
+		return items, nil
+	})
 }
 
 // Open opens a file of a point.
 func (e *Engine) Open(ctx context.Context, p backup.Point, file backup.ItemID) (io.ReadSeekCloser, error) {
 	return looking(ctx, e, p, func(v *vault.Vault) (io.ReadSeekCloser, error) {
-		entry, ok, err := v.Stat(ctx, p.Tree, file)
+		parts, err := v.Parts(ctx, p.Tree)
+		if err != nil {
+			return nil, err
+		}
+		tree := p.Tree
+		if len(parts) > 0 {
+			in, err := partHolding(ctx, v, parts, file)
+			if err != nil {
+				return nil, err
+			}
+			tree = in.Tree
+		}
+		entry, ok, err := v.Stat(ctx, tree, file)
 		if err == nil && (!ok || entry.Kind != backup.File) {
 			err = noItem()
 		}
@@ -175,17 +202,26 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 // folder in the owner's drive. It says where that is as soon as anything of it is
 // there, also when it fails.
 func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.GranularArtifact) (catalog.RestoredItem, *backup.Problem, error) {
+	if unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit); err != nil {
+		return catalog.RestoredItem{}, nil, err
+	} else if unit.Workload == backup.SharePoint {
+		return e.restoreBelowSite(ctx, j, a, unit)
+	}
 	to, err := e.reach(ctx, j.Tenant, a.Point)
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
 	}
-	live := to.live
-	folder, err := e.restoreFolder(ctx, j, a.Session, to.source, live)
+	return e.restoreInto(ctx, j, a, e.restoration(j, to, a.Point))
+}
+
+// restoreInto is restoreBelow once it is known into which drive.
+func (e *Engine) restoreInto(ctx context.Context, j *jobs.Job, a backup.GranularArtifact, r *restoration) (catalog.RestoredItem, *backup.Problem, error) {
+	defer r.deeds.close()
+	live := r.drive
+	folder, err := e.restoreFolder(ctx, j, a.Session, r.source, live)
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
 	}
-	r := e.restoration(j, to, a.Point)
-	defer r.deeds.close()
 	var made backup.ItemID
 	r.survey = func(ctx context.Context) (*plan, error) {
 		p, err := r.surveyFolder(ctx, folder, a)
@@ -199,7 +235,15 @@ func (e *Engine) restoreBelow(ctx context.Context, j *jobs.Job, a backup.Granula
 		return catalog.RestoredItem{}, problem, err
 	}
 	at := path.Join(folder.Name, a.Name)
-	return catalog.RestoredItem{Key: backup.KeyOf(j.Tenant, live.ID, made), Path: "/" + at, WebURL: backup.WebURL(live.WebURL, at)}, problem, err
+	return catalog.RestoredItem{Key: backup.KeyOf(j.Tenant, r.restoredIn(), made), Path: "/" + at, WebURL: backup.WebURL(live.WebURL, at)}, problem, err
+}
+
+// restoredIn is what the keys of items are made of that the restoration makes.
+func (r *restoration) restoredIn() backup.DriveID {
+	if r.part != "" {
+		return r.point.Drive // a site's, whichever library it is in
+	}
+	return r.drive.ID
 }
 
 // restoreFolder returns the folder in a drive's root that a session restores

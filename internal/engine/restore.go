@@ -158,6 +158,11 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
+	if unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit); err != nil {
+		return catalog.Restored{}, nil, err
+	} else if unit.Workload == backup.SharePoint {
+		return e.restoreSite(ctx, j, a, unit)
+	}
 	to, err := e.reach(ctx, j.Tenant, a.Point)
 	if err != nil {
 		return catalog.Restored{}, nil, err
@@ -333,7 +338,8 @@ type restoration struct {
 	point  backup.Point
 	source *drive.Client
 	vault  *vault.Vault
-	drive  drive.Drive // where to
+	drive  drive.Drive    // where to
+	part   backup.DriveID // the container of the point that is brought back; "" where it has only one
 
 	// survey finds out how the place differs from the point.
 	survey func(context.Context) (*plan, error)
@@ -567,8 +573,19 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 		if !r.byDelta && !state.Full.IsZero() {
 			state.Full = time.UnixMicro(1)
 		}
-		now, err = r.e.protect(ctx, r.job, unit, state, r.deeds)
-		return err
+		if r.part == "" {
+			now, err = r.e.protect(ctx, r.job, unit, state, r.deeds)
+			return err
+		}
+		for i := range state.Containers {
+			if c := &state.Containers[i]; c.Drive == r.part && !r.byDelta && !c.Full.IsZero() {
+				c.Full = time.UnixMicro(1)
+			}
+		}
+		if now, err = r.e.protectSite(ctx, r.job, unit, state, map[backup.DriveID]*deeds{r.part: r.deeds}); err != nil {
+			return err
+		}
+		return now.narrow(r.part)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("back up the live drive: %w", err)
@@ -663,7 +680,29 @@ func (r *restoration) firstTree(ctx context.Context, now backup.Point) (string, 
 	if len(points.Items) == 0 || points.Items[0].Drive != now.Drive {
 		return now.Tree, nil
 	}
-	return points.Items[0].Tree, nil
+	if r.part == "" {
+		return points.Items[0].Tree, nil
+	}
+	parts, err := r.vault.Parts(ctx, points.Items[0].Tree)
+	for _, part := range parts {
+		if part.Drive == r.part {
+			return part.Tree, nil
+		}
+	}
+	return now.Tree, err
+}
+
+// narrow makes what was protected that of one of its containers only.
+func (p *protected) narrow(part backup.DriveID) error {
+	of, ok := p.Parts[part]
+	switch {
+	case of.Err != nil:
+		return of.Err // there is no copy of what it is now
+	case !ok:
+		return fmt.Errorf("%w: library %s", drive.ErrNotFound, part)
+	}
+	p.Point.Tree, p.Pending = of.Tree, of.Pending
+	return nil
 }
 
 // surveyPending adds to a plan an item that could not be backed up: it is in

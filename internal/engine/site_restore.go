@@ -1,0 +1,314 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/drive"
+	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
+)
+
+// A reachedSite is what the restore of a site's point works with.
+type reachedSite struct {
+	unit   backup.Unit
+	source *drive.Client
+	vault  *vault.Vault
+	site   drive.Site
+	parts  []vault.Part // of the point
+}
+
+func (e *Engine) reachSite(ctx context.Context, tenant backup.TenantID, unit backup.Unit, p backup.Point) (to reachedSite, err error) {
+	to.unit = unit
+	if to.source, err = e.Sources(tenant); err != nil {
+		return to, fmt.Errorf("reach the source: %w", err)
+	}
+	if to.vault, err = e.Vaults(ctx, tenant); err != nil {
+		return to, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	}
+	if to.parts, err = to.vault.Parts(ctx, p.Tree); err != nil {
+		return to, err
+	}
+	to.site, err = findSite(ctx, to.source, unit)
+	return to, err
+}
+
+// restoration returns one of a library of a site's point into a library.
+func (to reachedSite) restoration(e *Engine, j *jobs.Job, p backup.Point, part vault.Part, into drive.Drive) *restoration {
+	p.Tree, p.Files, p.Folders, p.Bytes = part.Tree, part.Files, part.Folders, part.Bytes
+	r := e.restoration(j, reached{to.unit, to.source, to.vault, into}, p)
+	r.part = part.Drive
+	return r
+}
+
+// liveLibrary returns the library that a part of a point was taken of, as it is now.
+// What the source answers with is not touched if it is another unit's.
+func (e *Engine) liveLibrary(ctx context.Context, tenant backup.TenantID, to reachedSite, part vault.Part) (drive.Drive, error) {
+	live, err := to.source.Drive(ctx, part.Drive)
+	if err != nil {
+		return live, err
+	}
+	s := &siteRun{e: e, job: &jobs.Job{Tenant: tenant}, unit: to.unit}
+	return live, s.isOurs(ctx, library{Drive: live})
+}
+
+// restoreSite brings a point of a site back, a library after the other. One that
+// cannot be restored is named, and stops no other.
+func (e *Engine) restoreSite(ctx context.Context, j *jobs.Job, a backup.Artifact, unit backup.Unit) (catalog.Restored, *backup.Problem, error) {
+	to, err := e.reachSite(ctx, j.Tenant, unit, a.Point)
+	if err != nil {
+		return catalog.Restored{}, nil, err
+	}
+	place := catalog.Restored{SiteID: to.site.ID, SiteName: to.site.Name, SiteWebURL: to.site.WebURL}
+	beside := map[backup.DriveID]drive.Drive{}
+	if a.Destination != backup.DestinationInPlace {
+		if place.SiteName, beside, err = e.newLibraries(ctx, j, a, to); err != nil {
+			return catalog.Restored{}, nil, err
+		}
+	}
+	if err := e.Catalog.NoteArtifact(ctx, j, a.ID, place); err != nil {
+		return catalog.Restored{}, nil, err
+	}
+	e.Log.Info("restore begins", "tenant", j.Tenant, "site", who(unit), "artifact", a.ID,
+		"destination", a.Destination, "point", a.Point.At, "libraries", len(to.parts))
+	var all outcomes
+	for _, part := range to.parts {
+		problem, err := e.restoreLibrary(ctx, j, a, to, part, beside)
+		if err != nil && (stopped(ctx, err) || !isSource(err) && !isDamage(err) && !errors.Is(err, errOtherOwner)) {
+			return place, all.problem(), err
+		}
+		all.add(part.Name, problem, err)
+	}
+	return place, all.problem(), all.err
+}
+
+// restoreLibrary brings one library of a point back.
+func (e *Engine) restoreLibrary(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, part vault.Part, beside map[backup.DriveID]drive.Drive) (*backup.Problem, error) {
+	into, elsewhere := beside[part.Drive]
+	if !elsewhere {
+		live, err := e.liveLibrary(ctx, j.Tenant, to, part)
+		if errors.Is(err, drive.ErrNotFound) {
+			return &backup.Problem{Code: backup.ArtifactCannotBeRestored,
+				Message: "The library that the restore point was taken of is gone. Restore the point to a new place."}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		into = live
+	}
+	r := to.restoration(e, j, a.Point, part, into)
+	defer r.deeds.close()
+	r.since = a.Started
+	if elsewhere {
+		r.survey = r.surveyLibrary
+	} else {
+		r.survey, r.exact = r.surveyLive, true
+	}
+	r.note = func(ctx context.Context, d []backup.Detail) error {
+		return e.Catalog.NoteDetails(ctx, j, a.ID, under(part.Name, d))
+	}
+	return r.run(ctx)
+}
+
+// under returns details of what is in a library.
+func under(library string, details []backup.Detail) []backup.Detail {
+	all := make([]backup.Detail, len(details))
+	for i, d := range details {
+		d.Target = path.Join(library, d.Target)
+		all[i] = d
+	}
+	return all
+}
+
+// Outcomes are what became of the libraries of a point.
+type outcomes struct {
+	failed, remarked int
+	details          []backup.Detail
+	err              error // the first that another try may mend
+}
+
+func (o *outcomes) add(library string, p *backup.Problem, err error) {
+	if err != nil {
+		if o.err == nil {
+			o.err = fmt.Errorf("library %s: %w", library, err)
+		}
+		why, _ := explainLibrary(err)
+		o.failed++
+		o.details = append(o.details, backup.Detail{Code: why.Code, Message: why.Message, Target: library})
+	}
+	if p == nil {
+		return
+	}
+	if backup.Ended(p) == backup.ArtifactSucceeded {
+		o.remarked++
+	} else if err == nil {
+		o.failed++
+		o.details = append(o.details, backup.Detail{Code: p.Code, Message: p.Message, Target: library})
+	}
+	o.details = append(o.details, under(library, p.Details)...)
+}
+
+func (o *outcomes) problem() *backup.Problem {
+	details := o.details[:min(len(o.details), 2*maxDetails)]
+	switch {
+	case o.failed > 0:
+		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details,
+			Message: fmt.Sprintf("Not all of the site is as it was at the restore point: %d of its libraries could not be restored whole; see the details. Restore again in another session: only what differs is transferred.", o.failed)}
+	case o.remarked > 0:
+		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All is as it was at the restore point. " + remarked(len(o.details))}
+	}
+	return nil
+}
+
+// newLibraries returns the new places that the libraries of a point are restored to:
+// each a library beside the live one, all with one suffix, which is reserved before
+// they are made. All are there, and empty, before anything is written into one, and
+// noted; so a restore that is killed goes on in the same ones.
+func (e *Engine) newLibraries(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite) (string, map[backup.DriveID]drive.Drive, error) {
+	defer e.lock("libraries " + string(siteKey(to.unit)))()
+	anchor, err := to.source.Libraries(ctx, to.site.ID)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(anchor) == 0 {
+		return "", nil, errNoLibrary
+	}
+	next := 0
+	if a.RestoredSiteName != "" {
+		places, ok, err := e.placesOf(ctx, j, to, anchor[0], suffixOf(a.RestoredSiteName), a.RestoredSiteWebURL != "")
+		if err != nil || ok {
+			return a.RestoredSiteName, places, err
+		}
+		if a.RestoredSiteWebURL != "" {
+			return "", nil, backup.Fail(backup.ArtifactCannotBeRestored, "Something else has the name of a library that is restored into. Restore the point again in another session.")
+		}
+	}
+	for ; next < maxLibraries; next++ {
+		name := fmt.Sprintf("%sR%d", to.site.Name, next)
+		free, err := e.areFree(ctx, to, anchor[0], suffixOf(name))
+		if err != nil {
+			return "", nil, err
+		}
+		if !free {
+			continue
+		}
+		if ours, err := e.Catalog.ReserveLibrary(ctx, j, a.ID, name); err != nil {
+			return "", nil, err
+		} else if !ours {
+			continue
+		}
+		places, ok, err := e.placesOf(ctx, j, to, anchor[0], suffixOf(name), false)
+		if err != nil || ok {
+			return name, places, err
+		}
+	}
+	return "", nil, backup.Fail(backup.ArtifactCannotBeRestored, fmt.Sprintf(
+		"There are already %d restored places in the site. Delete those that are no longer needed and restore again.", maxLibraries))
+}
+
+// suffixOf is what a name that was reserved ends with: R0, R1 and so on.
+func suffixOf(name string) string { return name[max(0, strings.LastIndexByte(name, 'R')):] }
+
+// placeOfPart says where the new place of a library is made, and its name: beside the
+// live one, and in the site itself where that is gone.
+func placeOfPart(ctx context.Context, to reachedSite, anchor drive.Drive, part vault.Part, suffix string) (drive.Drive, string, error) {
+	live, err := to.source.Drive(ctx, part.Drive)
+	switch {
+	case err == nil:
+		return live, path.Base(part.Name) + suffix, nil
+	case errors.Is(err, drive.ErrNotFound):
+		return anchor, strings.ReplaceAll(part.Name, "/", " ") + suffix, nil
+	}
+	return live, "", err
+}
+
+// areFree reports whether no library of a point has its new place taken.
+func (e *Engine) areFree(ctx context.Context, to reachedSite, anchor drive.Drive, suffix string) (bool, error) {
+	for _, part := range to.parts {
+		beside, name, err := placeOfPart(ctx, to, anchor, part, suffix)
+		if err != nil {
+			return false, err
+		}
+		if _, taken, err := to.source.FindLibrary(ctx, beside.ID, name); err != nil || taken {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// placesOf returns the new places of a suffix that this artifact has reserved, and
+// reports whether all are its own: those that are missing are made, and those that
+// are there are empty, or were noted to be its own.
+func (e *Engine) placesOf(ctx context.Context, j *jobs.Job, to reachedSite, anchor drive.Drive, suffix string, noted bool) (map[backup.DriveID]drive.Drive, bool, error) {
+	places := map[backup.DriveID]drive.Drive{}
+	used := map[backup.DriveID]bool{}
+	for _, part := range to.parts {
+		beside, name, err := placeOfPart(ctx, to, anchor, part, suffix)
+		if err != nil {
+			return nil, false, err
+		}
+		there, ok, err := to.source.FindLibrary(ctx, beside.ID, name)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case ok && noted:
+			err = e.isLibrary(ctx, j.Tenant, there, beside, name)
+		case ok:
+			ok, err = e.isFree(ctx, j.Tenant, to.source, there, beside, name)
+			if err == nil && !ok {
+				return nil, false, nil
+			}
+		default:
+			there, ok, err = e.makeLibrary(ctx, j.Tenant, to.source, beside, name)
+			if err == nil && !ok {
+				return nil, false, nil
+			}
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if used[there.ID] {
+			return nil, false, &wrongLibrary{name}
+		}
+		used[there.ID] = true
+		places[part.Drive] = there
+	}
+	return places, true, nil
+}
+
+// restoreBelowSite is restoreBelow for a point of a site: what is chosen goes into a
+// folder of the library that it is of.
+func (e *Engine) restoreBelowSite(ctx context.Context, j *jobs.Job, a backup.GranularArtifact, unit backup.Unit) (catalog.RestoredItem, *backup.Problem, error) {
+	to, err := e.reachSite(ctx, j.Tenant, unit, a.Point)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	for _, part := range to.parts {
+		if a.Item == backup.ItemID(part.Drive) {
+			return catalog.RestoredItem{}, nil, backup.Fail(backup.ArtifactCannotBeRestored, "A library is restored with its site. Choose folders and files of it, or restore the site's point to a new place.")
+		}
+	}
+	part, err := partHolding(ctx, to.vault, to.parts, a.Item)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	live, err := e.liveLibrary(ctx, j.Tenant, to, part)
+	if errors.Is(err, drive.ErrNotFound) {
+		return catalog.RestoredItem{}, nil, backup.Fail(backup.ArtifactCannotBeRestored, "The library that the item was in is gone. Restore the site's point to a new place.")
+	}
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	r := to.restoration(e, j, a.Point, part, live)
+	a.Point.Tree = part.Tree
+	restored, problem, err := e.restoreInto(ctx, j, a, r)
+	if restored.Path != "" {
+		restored.Path = "/" + path.Join(part.Name, restored.Path)
+	}
+	return restored, problem, err
+}
