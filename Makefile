@@ -41,7 +41,7 @@ test: lint ## lint, then every test on every database that is here, and each fuz
 soak: ## a million random actions on drives, backups and restores, against a model (hours; SOAK=n for n)
 	HOLDFAST_ACTIONS=$(SOAK) go test -run '^TestModel$$' -count=1 -timeout 0 ./internal/engine
 
-conformance: ## drive a server with Microsoft's own Go and JavaScript clients (minutes to build at first)
+conformance: ## drive a server with Microsoft's own Go, JavaScript and Python clients (minutes to build at first)
 	cd conformance && go vet ./... && go test -timeout 20m -count=1 ./...
 
 rclone: ## run rclone's own tests of its onedrive backend against a simulated tenant (minutes to build at first)

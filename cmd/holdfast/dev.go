@@ -318,7 +318,7 @@ func (d *devServer) simulate(cfg *Config, log *slog.Logger) (*simtenant.Service,
 		})
 	}
 	tenants[0].Apps = append(tenants[0].Apps, d.consoleApp(cfg))
-	return simtenant.New(simtenant.Config{State: d.data.path("sim"), Drives: d.drives, Tenants: tenants, Log: log})
+	return simtenant.New(simtenant.Config{State: d.data.path("sim"), Drives: d.drives, Sites: d.data.path("sites"), Tenants: tenants, Log: log})
 }
 
 // consoleApp is the application that people sign in to the web pages with, each

@@ -153,7 +153,7 @@ func ordered(all []*batched, place map[string]int) ([]*batched, error) {
 }
 
 func (s *Server) readBatched(x *exchange, item *odata.Object, body json.RawMessage) (*batched, error) {
-	if err := item.Only("", "id", "method", "url", "headers", "body", "dependsOn"); err != nil {
+	if err := item.Only("", "id", "method", "url", "headers", "body", "dependsOn", "depends_on"); err != nil {
 		return nil, err
 	}
 	b := &batched{}
@@ -167,10 +167,13 @@ func (s *Server) readBatched(x *exchange, item *odata.Object, body json.RawMessa
 			return nil, wrongBatch("Each request of a batch has an id, a method and a url.", name)
 		}
 	}
-	var err error
-	if item.Has("dependsOn") {
-		if b.after, _, err = item.Strings("dependsOn"); err != nil {
-			return nil, err
+	for _, name := range []string{"dependsOn", "depends_on"} { // the latter is what Microsoft's client for Python says
+		if item.Has(name) {
+			after, _, err := item.Strings(name)
+			if err != nil {
+				return nil, err
+			}
+			b.after = append(b.after, after...)
 		}
 	}
 	header := http.Header{}
@@ -197,6 +200,10 @@ func (s *Server) readBatched(x *exchange, item *odata.Object, body json.RawMessa
 	content, err := batchedBody(body, header)
 	if err != nil {
 		b.refused = err
+	}
+	// Microsoft's client for Python leaves the origin before it.
+	if own, ok := strings.CutPrefix(address, x.base+"/"); ok {
+		address = own
 	}
 	u, err := url.Parse("/v1.0/" + strings.TrimPrefix(address, "/"))
 	if err != nil || strings.HasPrefix(address, "//") || strings.Contains(strings.SplitN(address, "?", 2)[0], "://") {

@@ -36,8 +36,10 @@ func TestBatch(t *testing.T) {
 			{"id": "get", "method": "GET", "url": strings.TrimPrefix(set, "/") + "('" + id + "')?$select=displayName", "headers": obj{"client-request-id": "mine", "Authorization": "Bearer x"}},
 			{"id": "none", "method": "GET", "url": set + "/" + backup.NewID[string]()},
 			{"id": "after none", "method": "DELETE", "url": set + "/" + id, "dependsOn": []string{"get", "none"}},
+			{"id": "after none in Python", "method": "DELETE", "url": set + "/" + id, "depends_on": []string{"none"}},
 			{"id": "after that", "method": "DELETE", "url": set + "/" + id, "dependsOn": []string{"after none"}},
 			{"id": "count", "method": "GET", "url": set + "/$count"},
+			{"id": "whole", "method": "GET", "url": host + "/v1.0" + set},
 			{"id": "no type", "method": "POST", "url": set, "body": obj{"displayName": "x"}},
 			{"id": "base64", "method": "PATCH", "url": set + "/" + id, "headers": json8, "body": base64.URLEncoding.EncodeToString([]byte(`{"displayName":"A??>>"}`))},
 			{"id": "bad base64", "method": "PATCH", "url": set + "/" + id, "headers": json8, "body": "{}"},
@@ -45,7 +47,7 @@ func TestBatch(t *testing.T) {
 			{"id": "bad method", "method": "PUT", "url": set + "/" + id, "headers": json8, "body": obj{}},
 			{"id": "version", "method": "GET", "url": "/$metadata"},
 		}}).want(200).responses()
-		for id, status := range map[string]float64{"last": 200, "post": 201, "get": 200, "none": 404, "after none": 424, "after that": 424, "count": 200, "no type": 400,
+		for id, status := range map[string]float64{"last": 200, "post": 201, "get": 200, "none": 404, "after none": 424, "after none in Python": 424, "after that": 424, "count": 200, "whole": 200, "no type": 400,
 			"base64": 200, "bad base64": 400, "minimal": 204, "bad method": 405, "version": 200} {
 			r := got[id]
 			if r["status"] != status {
@@ -110,7 +112,7 @@ func TestBatchIsRefusedAsAWhole(t *testing.T) {
 		"absolute": obj{"requests": []obj{post, with("url", "https://example.com/x")}}, "other host": obj{"requests": []obj{post, with("url", "//example.com/x")}},
 		"no id": obj{"requests": []obj{post, with("id", "")}}, "id of a number": obj{"requests": []obj{post, with("id", 7)}}, "no method": obj{"requests": []obj{post, with("method", nil)}},
 		"odd method": obj{"requests": []obj{post, with("method", "GE T")}}, "bad url": obj{"requests": []obj{post, with("url", "/%zz")}}, "other member": obj{"requests": []obj{post, with("Body", obj{})}},
-		"odd header": obj{"requests": []obj{post, with("headers", obj{"x": 1})}}, "dependsOn text": obj{"requests": []obj{post, with("dependsOn", "1")}},
+		"odd header": obj{"requests": []obj{post, with("headers", obj{"x": 1})}}, "dependsOn text": obj{"requests": []obj{post, with("dependsOn", "1")}}, "depends_on text": obj{"requests": []obj{post, with("depends_on", "1")}},
 	} {
 		if got := c.do("POST", batchPath, body); got.status != 400 || got.code() != backup.InvalidRequest {
 			t.Errorf("%s: %d %s", name, got.status, got.text)

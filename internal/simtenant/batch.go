@@ -30,6 +30,8 @@ type batched struct {
 	Headers   map[string]string `json:"headers"`
 	Body      json.RawMessage   `json:"body"`
 	DependsOn []string          `json:"dependsOn"`
+	// Depends is the same as Microsoft's client for Python says it.
+	Depends []string `json:"depends_on"`
 }
 
 // A batchAnswer is one answer of a batch.
@@ -111,7 +113,14 @@ func batch(w http.ResponseWriter, r *http.Request, base string, next http.Handle
 		return badRequest(fmt.Sprintf("A batch may have at most %d requests.", maxBatch))
 	}
 	known := map[string]bool{}
-	for _, b := range in.Requests {
+	for i := range in.Requests {
+		b := &in.Requests[i]
+		b.DependsOn = append(b.DependsOn, b.Depends...)
+		for _, origin := range ownOrigins(r) { // which Microsoft's client for Python leaves before it
+			if own, ok := strings.CutPrefix(b.URL, origin+base+"/"); ok {
+				b.URL = own
+			}
+		}
 		switch {
 		case b.ID == "" || b.Method == "" || b.URL == "":
 			return badRequest("Each request of a batch has an id, a method and a url.")

@@ -22,7 +22,7 @@ func TestBatch(t *testing.T) {
 	w := newWorld(t)
 	w.write(amala+"/a.txt", "hello")
 	drive := w.drive(amala)
-	for _, address := range []string{"/$batch", w.srv.URL + "/beta/$batch"} {
+	for base, address := range map[string]string{"/v1.0": "/$batch", "/beta": w.srv.URL + "/beta/$batch"} {
 		got := w.answersOf(address,
 			object{"id": "5", "method": "GET", "url": "/users/nobody"},
 			object{"id": "1", "method": "get", "url": "/users/" + amala},
@@ -30,12 +30,14 @@ func TestBatch(t *testing.T) {
 			object{"id": "3", "method": "GET", "url": drive[1:] + "/root:/a.txt:/content"},
 			object{"id": "4", "method": "GET", "url": drive + "/root:/a.txt:/contentStream"},
 			object{"id": "7", "method": "GET", "url": "/users", "dependsOn": []string{"5"}},
+			object{"id": "6", "method": "GET", "url": "/users", "depends_on": []string{"5"}},
+			object{"id": "12", "method": "GET", "url": w.srv.URL + base + "/users"},
 			object{"id": "8", "method": "GET", "url": drive + "/root:/made:/children", "dependsOn": []string{"9"}},
 			object{"id": "9", "method": "POST", "url": drive + "/root/children?@microsoft.graph.conflictBehavior=replace", "headers": object{"Content-Type": "application/json"}, "body": object{"name": "made", "folder": object{}}},
 			object{"id": "10", "method": "PUT", "url": drive + "/root:/b.txt:/content", "headers": object{"Content-Type": "text/plain"}, "body": base64.StdEncoding.EncodeToString([]byte("written in a batch"))},
 			object{"id": "11", "method": "POST", "url": "/$batch", "body": object{"requests": []object{}}},
 		)
-		for id, want := range map[string][]int{"1": {200}, "2": {200}, "3": {302}, "4": {200}, "5": {404}, "7": {424}, "8": {200}, "9": {200, 201}, "10": {200, 201}, "11": {400}} {
+		for id, want := range map[string][]int{"1": {200}, "2": {200}, "3": {302}, "4": {200}, "5": {404}, "6": {424}, "7": {424}, "8": {200}, "9": {200, 201}, "10": {200, 201}, "11": {400}, "12": {200}} {
 			status := int(got[id]["status"].(float64))
 			if status != want[0] && status != want[len(want)-1] {
 				t.Errorf("%s: request %s = %v", address, id, got[id])

@@ -1,12 +1,14 @@
 package simtenant
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -721,6 +723,32 @@ func TestMoment(t *testing.T) {
 		if again, err := json.Marshal(momentOf(want)); err != nil || string(again) != text {
 			t.Errorf("%v is written as %s, %v", want, again, err)
 		}
+	}
+}
+
+// A client that sends all before it reads hears why it was refused.
+func TestARefusalIsHeardByWhoIsStillSending(t *testing.T) {
+	w := newWorld(t)
+	up := w.must(200, "POST", w.drive(amala)+"/root:/big.bin:/createUploadSession", nil).text("uploadUrl")
+	u, err := url.Parse(up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const n = 32 << 20 // more than any buffer on the way
+	if _, err := fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Range: bytes 1-%d/%d\r\nContent-Length: %d\r\n\r\n", u.RequestURI(), u.Host, n, n+1, n); err != nil {
+		t.Fatal(err)
+	}
+	if sent, err := conn.Write(make([]byte, n)); err != nil {
+		t.Fatalf("the connection was closed after %d bytes: %v", sent, err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || answer.StatusCode != 416 {
+		t.Errorf("it answered %v, %v", answer, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -93,6 +94,8 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		err = s.graph(w, r)
 	}
 	if err != nil {
+		// A client that is still sending would find its connection closed, and no answer.
+		io.CopyN(io.Discard, r.Body, maxPut)
 		s.refuse(w, r, err)
 	}
 }
