@@ -521,7 +521,11 @@ func readingProfiles() []Profile {
 	add("everything 404 after the enumeration", "The same, with the root.", afterEnumeration(on(refused(404, "itemNotFound"), aRoot, anItem, aContent, aListing, someBytes)))
 	add("a new folder's first look 404", "A folder that the index does not know yet, and the delta leaves out.", both(
 		items(func(x *exchange, item object) []object {
-			if item["folder"] != nil && isVictim(x, item) {
+			id, _ := item["id"].(string)
+			x.h.mu.Lock()
+			known := x.h.items[id] != nil
+			x.h.mu.Unlock()
+			if item["folder"] != nil && !known && isVictim(x, item) {
 				return nil
 			}
 			return []object{item}
