@@ -36,7 +36,12 @@ func (s *Service) sign(what, when string) string {
 
 // preauthorized reports, as a refusal, why a URL's token does not open what.
 func (s *Service) preauthorized(r *http.Request, what string) error {
-	parts := strings.Split(r.URL.Query().Get("tempauth"), ".")
+	return s.unsealed(r.URL.Query().Get("tempauth"), what)
+}
+
+// unsealed reports, as a refusal, why a token of tempauth does not open what.
+func (s *Service) unsealed(token, what string) error {
+	parts := strings.Split(token, ".")
 	if len(parts) != 3 || parts[0] != "v1" || !hmac.Equal([]byte(parts[2]), []byte(s.sign(what, parts[1]))) {
 		return fail(http.StatusUnauthorized, "unauthenticated", "The URL's token is not valid.")
 	}

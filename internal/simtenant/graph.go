@@ -85,6 +85,8 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		err = s.progress(w, r)
 	case strings.HasPrefix(path, uploadPrefix):
 		err = s.fragment(w, r)
+	case strings.HasPrefix(path, importPrefix):
+		err = s.importItem(w, r)
 	case s.entra(w, r):
 	case isBatch:
 		if _, err = s.authenticate(r); err == nil {

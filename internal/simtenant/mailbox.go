@@ -10,12 +10,10 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
 	"path"
 	"slices"
 	"sort"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -23,7 +21,8 @@ import (
 // of it, by which files keep their identity, is what a mailbox is made of: it
 // follows the drive's log. Folders hold messages as files NAME.eml, or as a
 // Maildir does, in cur and new; events and tasks are NAME.ics, contacts NAME.vcf,
-// and notes NAME.txt in a folder of notes.
+// and notes NAME.txt in a folder of notes,
+// or NAME.note.txt.
 
 // mailboxLibrary is the library of a site that is its user's mailbox. It can
 // name no folder.
@@ -295,8 +294,26 @@ func (s *Service) withMailbox(r *request, p place, fn func(*mailbox) error) erro
 		}
 		return err
 	})
-	if e, ok := errors.AsType[*refusal](err); ok && e.code == "ResourceNotFound" {
+	return inExchange(err)
+}
+
+// inExchange is a drive's refusal in a mailbox's words.
+func inExchange(err error) error {
+	e, ok := errors.AsType[*refusal](err)
+	if !ok {
+		return err
+	}
+	switch e.code {
+	case "ResourceNotFound":
 		return noMailbox()
+	case "itemNotFound":
+		return noMailItem()
+	case "nameAlreadyExists":
+		return fail(e.status, "ErrorItemSave", "Something of that name was put there just now.")
+	case "quotaLimitReached":
+		return mailboxFull()
+	case "accessDenied":
+		return fail(e.status, "ErrorAccessDenied", e.message)
 	}
 	return err
 }
@@ -601,7 +618,7 @@ func isItem(name string, in role) bool {
 	case ".eml", ".ics", ".vcf":
 		return name[0] != '.'
 	case ".txt":
-		return name[0] != '.' && in.of.class() == "IPF.StickyNote"
+		return name[0] != '.' && (in.of.class() == "IPF.StickyNote" || strings.HasSuffix(name, aNote))
 	}
 	return false
 }
@@ -872,9 +889,8 @@ func (m *mailbox) intern(s string) string {
 func (m moment) second() string { return time.Unix(m.sec, 0).UTC().Format(time.RFC3339) }
 
 // open opens an item's file for reading.
-func (m *mailbox) open(it *mailItem) (*os.File, error) {
-	// Without O_NONBLOCK, a pipe put in the file's place would hold us up.
-	f, err := m.d.top.OpenFile(it.file.path(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+func (m *mailbox) open(it *mailItem) (content, error) {
+	f, err := m.d.openContent(it.file)
 	switch {
 	case vanished(err):
 		return nil, noMailItem()
@@ -882,10 +898,6 @@ func (m *mailbox) open(it *mailItem) (*os.File, error) {
 		return nil, corruptItem()
 	case err != nil:
 		return nil, onDisk(fmt.Errorf("open message: %w", err))
-	}
-	if st, err := statOf(f); err != nil || st.kind != isFile {
-		f.Close()
-		return nil, noMailItem()
 	}
 	return f, nil
 }

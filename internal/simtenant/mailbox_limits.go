@@ -31,6 +31,8 @@ type MailOptions struct {
 	// The limits of each application and mailbox; 0 is the service's own.
 	Concurrency int `json:"concurrency,omitempty"` // requests at a time
 	Requests    int `json:"requests,omitempty"`    // in ten minutes
+	// Upload is how many bytes may be sent to a mailbox in five minutes.
+	Upload int64 `json:"upload,omitempty"`
 }
 
 // The limits of the service.
@@ -38,6 +40,8 @@ const (
 	mailConcurrency = 4
 	mailRequests    = 10_000
 	mailRequestSpan = 10 * time.Minute
+	mailUpload      = 150 << 20 // bytes
+	mailUploadSpan  = 5 * time.Minute
 )
 
 // mailLimits counts what applications do with mailboxes.
@@ -52,6 +56,7 @@ type mailUser struct{ app, mailbox string }
 type mailUse struct {
 	now      int // requests at work
 	requests window
+	uploaded window
 }
 
 // window is a sum over the last stretch of time, in tenths of it.
@@ -115,6 +120,20 @@ func (l *mailLimits) enter(s *Service, app string, p place) (leave func(), err e
 		defer l.mu.Unlock()
 		use.now--
 	}, nil
+}
+
+// upload counts n bytes that are sent to a mailbox. What is larger than the limit
+// may come when nothing else did.
+func (l *mailLimits) upload(s *Service, app string, p place, n int64) error {
+	most, now := orElse(s.faults.options().Mail.Upload, mailUpload), s.clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	use := l.of(now, mailUser{app, p.id()})
+	if have := use.uploaded.sum(now, mailUploadSpan); have > 0 && have+n > most {
+		return throttled("ApplicationThrottled", "Application is over its upload limit of this mailbox.", use.uploaded.wait(now, mailUploadSpan, max(1, most-n)))
+	}
+	use.uploaded.add(now, mailUploadSpan, n)
+	return nil
 }
 
 // keepUses is how many applications in mailboxes are counted before those that

@@ -23,6 +23,13 @@ func mailRoutes() []Route {
 		{"GET", "{mailbox}/folders/{folder}/items", "The items in a folder.", "", list + " filter orderby expand", readMailItems, at((*Service).listMailboxItems)},
 		{"GET", "{mailbox}/folders/{folder}/items/delta", "What changed among the items in a folder since a token, or all of them.", "", delta + " filter", readMailItems, at((*Service).mailboxItemsDelta)},
 		{"GET", "{mailbox}/folders/{folder}/items/{message}", "An item.", "", extended, readMailItems, at((*Service).getMailboxItem)},
+		{"DELETE", "{mailbox}/folders/{folder}/items/{message}", "Deletes an item: it goes to Deleted Items, from there to Recoverable Items, from there for good.", "", "", writeMailItems, at((*Service).deleteMailboxItem)},
+		{"POST", "{mailbox}/folders", "Makes a folder at the top: a directory.", "Extended properties.", "", writeMailFolders, at((*Service).createMailboxFolder)},
+		{"POST", "{mailbox}/folders/{folder}/childFolders", "Makes a folder in a folder.", "Extended properties.", "", writeMailFolders, at((*Service).createMailboxFolder)},
+		{"PATCH", "{mailbox}/folders/{folder}", "Renames a folder that is not well-known.", "", "", writeMailFolders, at((*Service).patchMailboxFolder)},
+		{"DELETE", "{mailbox}/folders/{folder}", "Deletes a folder that is not well-known: it goes to Deleted Items, from there for good.", "", "", writeMailFolders, at((*Service).deleteMailboxFolder)},
+		{"POST", "{mailbox}/exportItems", "Exports up to 20 items, each as a stream or with an error of its own.", "Exchange's own format: the stream is a container of the file and its properties.", "", exportMailItems, (*Service).exportItems},
+		{"POST", "{mailbox}/createImportSession", "An address, good for an hour, to which exported items are sent one by one: Mode create, or update with ItemId and ChangeKey.", "", "", importMailItems, at((*Service).createImportSession)},
 	}
 }
 

@@ -73,17 +73,21 @@ func (s *Service) mailPageSize(r *request) (int, error) {
 // with what fn left in r.
 func onMailbox(fn func(*Service, *request, *mailbox) error) func(*Service, *request) error {
 	return func(s *Service, r *request) error {
-		return s.admitted(r, func() error {
-			if err := s.withMailbox(r, r.place, func(m *mailbox) error { return fn(s, r, m) }); err != nil {
-				return err
-			}
-			if r.answer == nil {
-				r.w.WriteHeader(r.status)
-				return nil
-			}
-			return replyGraph(r.w, r.status, r.answer)
-		})
+		return s.admitted(r, func() error { return s.onMail(r, func(m *mailbox) error { return fn(s, r, m) }) })
 	}
+}
+
+// onMail runs fn on the mailbox that r is about, and answers with what fn left in
+// r.
+func (s *Service) onMail(r *request, fn func(*mailbox) error) error {
+	if err := s.withMailbox(r, r.place, fn); err != nil {
+		return err
+	}
+	if r.answer == nil {
+		r.w.WriteHeader(r.status)
+		return nil
+	}
+	return replyGraph(r.w, r.status, r.answer)
 }
 
 // admitted runs fn if the caller may use the mailbox now.

@@ -54,6 +54,9 @@ func units(s string) int { return len(utf16.Encode([]rune(s))) }
 // the service would.
 func (d *drive) allows(parent *item, name string, what kind, more int64) error {
 	opts := d.svc.faults.options()
+	if d.place.isMailbox() { // whose files Exchange does not name
+		return d.room(more)
+	}
 	if why := strictName(name, what, parent == d.root); opts.Strict && why != "" {
 		return badRequest("The name " + quoted(name) + " " + why + ".").because("invalidPath")
 	}
