@@ -108,7 +108,7 @@ func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]vault.Ent
 // can be found is unlisted. It returns the folders of which nothing is known yet.
 func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay []backup.ItemID) (more []backup.ItemID, err error) {
 	there := map[backup.ItemID]bool{}
-	for item, err := range s.source.Children(ctx, s.drive, folder) {
+	for item, err := range s.source.Children(ctx, folder) {
 		if err != nil {
 			if whole := s.ifWhole(ctx, err); whole != nil {
 				return nil, fmt.Errorf("list a folder: %w", whole)
@@ -179,7 +179,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 		return more, nil
 	}
 	// It may have been listed long ago: does it still say so?
-	switch is, err := s.source.Item(ctx, s.drive, folder); {
+	switch is, err := s.source.Item(ctx, folder); {
 	case err == nil && known < is.ChildCount:
 		s.unlisted[folder] = errHides
 	case err != nil:

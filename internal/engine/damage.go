@@ -31,7 +31,7 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 	}
 	p.close()
 	*p = protection{
-		e: e, job: p.job, unit: p.unit, began: p.began, source: p.source, drive: p.drive, vault: p.vault, seeds: p.seeds, of: p.of,
+		e: e, job: p.job, unit: p.unit, began: p.began, client: p.client, source: p.source, drive: p.drive, vault: p.vault, seeds: p.seeds, of: p.of,
 		state: p.state, old: map[backup.ItemID]backup.Unread{}, again: map[backup.ItemID]bool{},
 		reread: map[backup.ItemID]bool{}, unread: map[backup.ItemID]backup.Unread{},
 	}
@@ -47,7 +47,7 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 		return vault.Sealed{}, nil, err
 	}
 	p.update = update
-	p.stage = &stage{source: p.source, drive: p.drive.ID, torn: true, old: p.old, dir: p.vault.Scratch()}
+	p.stage = &stage{source: p.source, torn: true, old: p.old, dir: p.vault.Scratch()}
 	if newest != "" {
 		if p.base, err = p.vault.Begin(ctx, p.key(), "", newest); err != nil && !isDamage(err) {
 			return vault.Sealed{}, nil, err

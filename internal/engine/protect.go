@@ -156,7 +156,8 @@ type protection struct {
 	e      *Engine
 	job    *jobs.Job
 	unit   backup.Unit
-	source *drive.Client
+	client *drive.Client // that finds the drive
+	source source
 	drive  drive.Drive
 	asked  time.Time // when the source said that it is the owner's
 	vault  *vault.Vault
@@ -228,10 +229,11 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	p := newProtection(e, j, unit)
 	p.state, p.seeds = state, seeds
 	var err error
-	if p.source, err = e.Sources(j.Tenant); err != nil {
+	if p.client, err = e.Sources(j.Tenant); err != nil {
 		return protected{}, fmt.Errorf("reach the source: %w", err)
 	}
 	p.drive, p.asked = drive.Drive{ID: state.Drive}, state.Asked
+	p.source = driveSource{p.client, p.drive.ID}
 	remembered := e.remembers(j, state)
 	if !remembered {
 		if err := p.ask(ctx); err != nil {
@@ -315,8 +317,8 @@ func (e *Engine) remembers(j *jobs.Job, state catalog.DriveState) bool {
 
 // ask finds out which drive the owner has.
 func (p *protection) ask(ctx context.Context) (err error) {
-	p.drive, err = findDrive(ctx, p.source, p.unit)
-	p.asked = p.e.Clock()
+	p.drive, err = findDrive(ctx, p.client, p.unit)
+	p.source, p.asked = driveSource{p.client, p.drive.ID}, p.e.Clock()
 	return err
 }
 
@@ -353,7 +355,7 @@ func (p *protection) begin(ctx context.Context) (err error) {
 		return err
 	}
 	p.base = p.update
-	p.stage = &stage{source: p.source, drive: p.drive.ID, base: p.update, old: p.old, top: p.state.Top, dir: p.vault.Scratch()}
+	p.stage = &stage{source: p.source, base: p.update, old: p.old, top: p.state.Top, dir: p.vault.Scratch()}
 	if err := p.knownDamage(ctx); err != nil {
 		return err
 	}
@@ -395,7 +397,7 @@ func (p *protection) close() {
 	if p.stage != nil {
 		p.stage.close()
 	}
-	p.source.Forget(p.drive.ID)
+	p.source.Forget()
 }
 
 // findDrive returns the drive of a unit's owner.
@@ -993,18 +995,12 @@ type fetched struct {
 
 // fetchOnce reads a file, as it was listed or as it is now.
 func (p *protection) fetchOnce(ctx context.Context, item drive.Item, listed bool) (fetched, error) {
-	var body *drive.Download
-	var err error
-	if listed {
-		body, err = p.source.DownloadListed(ctx, p.drive.ID, item)
-	} else {
-		body, err = p.source.Download(ctx, p.drive.ID, item.ID)
-	}
+	body, err := p.source.Open(ctx, item, !listed)
 	if err != nil {
 		return fetched{}, err
 	}
 	defer body.Close()
-	reader := &markedReader{r: body, size: body.Item.Size}
+	reader := &markedReader{r: body, size: body.Is().Size}
 	content, err := p.update.Write(ctx, item.Name, reader)
 	if reader.err != nil {
 		return fetched{}, reader.err // the source's failure, whatever the vault made of it
@@ -1012,10 +1008,11 @@ func (p *protection) fetchOnce(ctx context.Context, item drive.Item, listed bool
 	if err != nil {
 		return fetched{}, err
 	}
-	entry := entryOf(body.Item, backup.File)
+	is := body.Is()
+	entry := entryOf(is, backup.File)
 	entry.ID, entry.Parent, entry.Name = item.ID, item.Parent, item.Name
 	entry.Content, entry.Size = content.ID, content.Size
-	if item.CTag != "" && item.CTag == body.Item.CTag {
+	if item.CTag != "" && item.CTag == is.CTag {
 		// The same version: of what else is said of it the listing is the later
 		// word, for a delta follows it and nothing the look.
 		setTime(&entry.Created, item.Created)
@@ -1024,7 +1021,7 @@ func (p *protection) fetchOnce(ctx context.Context, item drive.Item, listed bool
 	if sum := body.Sum(); sum != entry.Hash {
 		entry.Stored = sum
 	}
-	return fetched{entry, body.Item, body.Proof() == drive.Mismatch}, nil
+	return fetched{entry, is, body.Proof() == drive.Mismatch}, nil
 }
 
 func setTime(t *time.Time, to time.Time) {

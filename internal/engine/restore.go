@@ -982,7 +982,7 @@ func sameBytes(should, is io.Reader) (equal bool, n int64, err error) {
 
 // surveyLibrary lists the new place and compares it with the point.
 func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
-	listed := &stage{source: r.source, drive: r.drive.ID, dir: r.vault.Scratch()}
+	listed := &stage{source: driveSource{r.source, r.drive.ID}, dir: r.vault.Scratch()}
 	defer listed.close()
 	if err := listed.read(ctx, ""); err != nil {
 		return nil, err

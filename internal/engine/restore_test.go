@@ -260,7 +260,7 @@ func (w *world) library(u backup.Unit, name string) state {
 	if !ok {
 		w.t.Fatalf("there is no library %s", name)
 	}
-	listed := &stage{source: w.source, drive: d.ID}
+	listed := &stage{source: driveSource{w.source, d.ID}}
 	defer listed.close()
 	w.must(listed.read(w.ctx, ""))
 	s := state{}

@@ -306,7 +306,7 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 		c = catalog.Container{Drive: l.ID, Top: -1}
 	}
 	p := newProtection(s.e, s.job, s.unit)
-	p.source, p.drive, p.vault, p.seeds = s.source, l.Drive, s.vault, s.seeds[l.ID]
+	p.source, p.drive, p.vault, p.seeds = driveSource{s.source, l.ID}, l.Drive, s.vault, s.seeds[l.ID]
 	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top}
 	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], checkpoint: func(ctx context.Context, sealed vault.Sealed) error { return s.checkpoint(ctx, l, sealed) }}
 	asks := ctx

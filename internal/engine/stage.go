@@ -51,8 +51,7 @@ var (
 // several times each, children before parents. And what is missing in it, or
 // called deleted, is asked for by its id before it counts as gone: see verdict.
 type stage struct {
-	source *drive.Client
-	drive  backup.DriveID
+	source source
 	base   *vault.Update                   // what was backed up before; nil when nothing is to be compared
 	torn   bool                            // base is damaged: what cannot be read of it counts as unknown
 	old    map[backup.ItemID]backup.Unread // what was not backed up as it was by the run before
@@ -228,14 +227,14 @@ func version(item drive.Item) string {
 }
 
 func (s *stage) pages(ctx context.Context, cursor string, take func(drive.Item)) (string, error) {
-	changes := s.source.Delta(ctx, s.drive, cursor)
-	for item, err := range changes.All() {
+	changes, next := s.source.Changes(ctx, cursor)
+	for item, err := range changes {
 		if err != nil {
 			return "", err
 		}
 		take(item)
 	}
-	return changes.Cursor(), nil
+	return next(), nil
 }
 
 // findRoot finds out which folder is the drive's root. A root that is called
@@ -249,7 +248,7 @@ func (s *stage) findRoot(ctx context.Context) error {
 		s.root = id
 		return nil
 	}
-	root, err := s.source.Root(ctx, s.drive)
+	root, err := s.source.Root(ctx)
 	switch {
 	case errors.Is(err, drive.ErrNotFound):
 		return fmt.Errorf("%w: %w", errRootGone, err)
@@ -334,7 +333,7 @@ func (s *stage) ask(ctx context.Context, ids ...backup.ItemID) error {
 }
 
 func (s *stage) askOnce(ctx context.Context, id backup.ItemID) (look, error) {
-	item, err := s.source.Item(ctx, s.drive, id)
+	item, err := s.source.Item(ctx, id)
 	switch {
 	case errors.Is(err, drive.ErrNotFound):
 		return look{missing: true}, nil
@@ -357,7 +356,7 @@ func (s *stage) ifWhole(ctx context.Context, err error) error {
 	if !errors.Is(err, drive.ErrUnavailable) && !errors.Is(err, drive.ErrDenied) {
 		return nil
 	}
-	if _, rootErr := s.source.Root(ctx, s.drive); rootErr != nil {
+	if _, rootErr := s.source.Root(ctx); rootErr != nil {
 		return err
 	}
 	return nil
@@ -373,7 +372,7 @@ func (s *stage) witness(ctx context.Context) error {
 	if doubted == 0 {
 		return nil
 	}
-	switch root, err := s.source.Item(ctx, s.drive, s.root); {
+	switch root, err := s.source.Item(ctx, s.root); {
 	case errors.Is(err, drive.ErrNotFound):
 		return fmt.Errorf("%w: %w", errDenial, err)
 	case err != nil:

@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/drive"
+)
+
+// A source is where the items of one container are read from: of a drive, whoever's
+// or whichever site's it is. All that a backup asks of a service is here, and what
+// else holds a tree of items that change can be backed up by answering it. The
+// failures are those of package drive.
+type source interface {
+	// Changes lists what changed since a cursor, or all there is for "". After the
+	// last item, next returns where the list goes on from the next time.
+	Changes(ctx context.Context, cursor string) (all iter.Seq2[drive.Item, error], next func() string)
+	// Root is the folder that all others are below.
+	Root(ctx context.Context) (drive.Item, error)
+	// Item is an item as it is now.
+	Item(ctx context.Context, id backup.ItemID) (drive.Item, error)
+	// Children lists what a folder holds now.
+	Children(ctx context.Context, folder backup.ItemID) iter.Seq2[drive.Item, error]
+	// Open reads the content of an item that was listed, as it was listed or, if
+	// that is not to be relied on, as it is now.
+	Open(ctx context.Context, listed drive.Item, now bool) (content, error)
+	// Forget drops what is known of the container only for the sake of speed.
+	Forget()
+}
+
+// A content is being read. At its end it says what it was.
+type content interface {
+	io.ReadCloser
+	Is() drive.Item     // the item as the source told of it when it was opened
+	Sum() string        // of what was read, as the source hashes it
+	Proof() drive.Proof // whether that is what the source states
+}
+
+// A driveSource reads from a drive.
+type driveSource struct {
+	client *drive.Client
+	id     backup.DriveID
+}
+
+func (s driveSource) Changes(ctx context.Context, cursor string) (iter.Seq2[drive.Item, error], func() string) {
+	changes := s.client.Delta(ctx, s.id, cursor)
+	return changes.All(), changes.Cursor
+}
+
+func (s driveSource) Root(ctx context.Context) (drive.Item, error) { return s.client.Root(ctx, s.id) }
+
+func (s driveSource) Item(ctx context.Context, id backup.ItemID) (drive.Item, error) {
+	return s.client.Item(ctx, s.id, id)
+}
+
+func (s driveSource) Children(ctx context.Context, folder backup.ItemID) iter.Seq2[drive.Item, error] {
+	return s.client.Children(ctx, s.id, folder)
+}
+
+func (s driveSource) Open(ctx context.Context, listed drive.Item, now bool) (content, error) {
+	open := s.client.DownloadListed
+	if now {
+		open = func(ctx context.Context, d backup.DriveID, item drive.Item) (*drive.Download, error) {
+			return s.client.Download(ctx, d, item.ID)
+		}
+	}
+	body, err := open(ctx, s.id, listed)
+	if err != nil {
+		return nil, err
+	}
+	return driveContent{body}, nil
+}
+
+func (s driveSource) Forget() { s.client.Forget(s.id) }
+
+type driveContent struct{ *drive.Download }
+
+func (c driveContent) Is() drive.Item { return c.Item }
