@@ -248,14 +248,14 @@ func (r *restoration) restoredIn() backup.DriveID {
 
 // restoreFolder returns the folder in a drive's root that a session restores
 // into. It makes it when it is not there, under a name that was noted before.
-func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.SessionID, source *drive.Client, live drive.Drive) (drive.Item, error) {
+func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.SessionID, source target, live drive.Drive) (drive.Item, error) {
 	defer e.lock("folders " + string(live.ID))()
-	root, err := source.Root(ctx, live.ID)
+	root, err := source.Root(ctx)
 	if err != nil {
 		return drive.Item{}, err
 	}
 	there := map[string]drive.Item{}
-	for item, err := range source.Children(ctx, live.ID, root.ID) {
+	for item, err := range source.Children(ctx, root.ID) {
 		if err != nil {
 			return drive.Item{}, err
 		}
@@ -285,9 +285,9 @@ func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.
 		return item, nil
 	}
 	now := e.Clock()
-	item, err := source.CreateFolder(ctx, live.ID, root.ID, name, drive.Times{Created: now, Modified: now})
+	item, err := source.CreateFolder(ctx, root.ID, name, drive.Times{Created: now, Modified: now})
 	if errors.Is(err, drive.ErrExists) { // made by another worker at the same moment
-		for item, err := range source.Children(ctx, live.ID, root.ID) {
+		for item, err := range source.Children(ctx, root.ID) {
 			if err != nil || fold(item.Name) == fold(name) {
 				return item, err
 			}
@@ -330,7 +330,7 @@ func (r *restoration) listBelow(ctx context.Context, p *plan, folder backup.Item
 	if depth(above) > maxDepth || len(p.lives)+p.files.lives.Len() > 1_000_000+2*(len(p.wants)+p.files.wants.Len()) {
 		return fmt.Errorf("list the folder restored into: %w: there is no end of them", errTangled)
 	}
-	for item, err := range r.source.Children(ctx, r.drive.ID, folder) {
+	for item, err := range r.source.Children(ctx, folder) {
 		if err != nil {
 			return fmt.Errorf("list the folder restored into: %w", err)
 		}

@@ -234,7 +234,7 @@ func (c *change) noteAside(ctx context.Context, all []blocked) error {
 
 func (c *change) moveAside(ctx context.Context, live *vault.Node) error {
 	name := asideName(live.Entry)
-	_, err := c.source.Patch(ctx, c.drive.ID, live.ID, drive.Patch{Name: name, Times: datesOf(live.Entry)})
+	_, err := c.source.Patch(ctx, live.ID, drive.Patch{Name: name, Times: datesOf(live.Entry)})
 	if err != nil {
 		return err
 	}
@@ -253,12 +253,12 @@ func (c *change) namesBack(ctx context.Context) error {
 		if live == nil || live.Name == name || c.taken[id] != nil && c.failures[c.taken[id].Path] == nil {
 			continue
 		}
-		is, err := c.source.Item(ctx, c.drive.ID, id)
+		is, err := c.source.Item(ctx, id)
 		if err == nil && is.Name != live.Name {
 			continue // somebody has named it meanwhile
 		}
 		if err == nil {
-			_, err = c.source.Patch(ctx, c.drive.ID, id, drive.Patch{Name: name, Times: datesOf(live.Entry), IfMatch: is.ETag})
+			_, err = c.source.Patch(ctx, id, drive.Patch{Name: name, Times: datesOf(live.Entry), IfMatch: is.ETag})
 		}
 		if errors.Is(err, drive.ErrExists) || errors.Is(err, drive.ErrNotFound) || errors.Is(err, drive.ErrChanged) {
 			continue // it is named as what it is now
@@ -428,7 +428,7 @@ func (c *change) folder(ctx context.Context, w *want) error {
 		return c.move(ctx, w, false)
 	}
 	return c.named(w, func(name string) error {
-		item, err := c.source.CreateFolder(ctx, c.drive.ID, parent, name, timesOf(w))
+		item, err := c.source.CreateFolder(ctx, parent, name, timesOf(w))
 		if err != nil {
 			return err
 		}
@@ -477,7 +477,7 @@ func (c *change) move(ctx context.Context, w *want, stale bool) error {
 		if w.live.Name != name {
 			patch.Name = name
 		}
-		item, err := c.source.Patch(ctx, c.drive.ID, w.live.ID, patch)
+		item, err := c.source.Patch(ctx, w.live.ID, patch)
 		if err != nil {
 			return err
 		}
@@ -663,17 +663,17 @@ func (c *change) writeTogether(ctx context.Context, files []drive.SmallFile) []d
 		if trial.failed {
 			return nil
 		}
-		written, _ := c.source.WriteTogether(ctx, c.drive.ID, files)
+		written, _ := c.source.WriteTogether(ctx, files)
 		return written
 	}
 	defer trial.Unlock()
-	written, ok := c.source.WriteTogether(ctx, c.drive.ID, files)
+	written, ok := c.source.WriteTogether(ctx, files)
 	if ctx.Err() != nil {
 		return written
 	}
 	trial.made, trial.failed = true, !ok
 	if i := slices.IndexFunc(written, func(w drive.Written) bool { return w.OK }); i >= 0 {
-		trial.failed = !c.source.KeepsTimes(ctx, c.drive.ID, written[i].Item.ID)
+		trial.failed = !c.source.KeepsTimes(ctx, written[i].Item.ID)
 	}
 	return written
 }
@@ -715,7 +715,7 @@ func (c *change) openAhead(ctx context.Context, files []*want) (done func()) {
 	if len(some) == 0 {
 		return func() {}
 	}
-	sessions, ok := c.source.OpenAhead(ctx, c.drive.ID, asked)
+	sessions, ok := c.source.OpenAhead(ctx, asked)
 	opened := 0
 	for i, s := range sessions {
 		if some[i].ahead = s; s != nil {
@@ -774,7 +774,7 @@ func (c *change) file(ctx context.Context, w *want) error {
 	target := drive.Target{Item: w.live.ID, IfMatch: seen.CTag}
 	for try := 1; ; try++ {
 		if target.IfMatch == "" || try > 1 {
-			item, err := c.source.Item(ctx, c.drive.ID, target.Item)
+			item, err := c.source.Item(ctx, target.Item)
 			if err != nil {
 				return err
 			}
@@ -811,7 +811,7 @@ func (c *change) upload(ctx context.Context, w *want, to drive.Target) error {
 		body = content
 	}
 	c.touch(c.liveID(w.Parent))
-	item, err := c.source.Upload(ctx, c.drive.ID, to, body, w.Size, timesOf(w))
+	item, err := c.source.Upload(ctx, to, body, w.Size, timesOf(w))
 	if err != nil {
 		return err
 	}
@@ -886,14 +886,14 @@ func (c *change) clear(ctx context.Context, live *vault.Node) error {
 // for sure.
 func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backup.ItemID][]*vault.Node, met map[backup.ItemID]bool) (bool, error) {
 	whole := true
-	is, err := c.source.Item(ctx, c.drive.ID, folder.ID)
+	is, err := c.source.Item(ctx, folder.ID)
 	if err != nil {
 		return false, err // if it is gone by itself, the next pass does not see it
 	}
 	folder.CTag = cmp.Or(is.CTag, is.ETag) // what changes it from now on stops its deletion
 	var inside []*vault.Node
 	sure, listed := is.Kind == backup.Folder, map[backup.ItemID]bool{}
-	for item, err := range c.source.Children(ctx, c.drive.ID, folder.ID) {
+	for item, err := range c.source.Children(ctx, folder.ID) {
 		if err != nil {
 			return false, err
 		}
@@ -993,7 +993,7 @@ func (c *change) thin(ctx context.Context, folder *vault.Node, seen map[backup.I
 func (c *change) remove(ctx context.Context, live *vault.Node) error {
 	tag := live.CTag
 	if live.Kind == backup.File && tag == "" {
-		item, err := c.source.Item(ctx, c.drive.ID, live.ID)
+		item, err := c.source.Item(ctx, live.ID)
 		switch {
 		case errors.Is(err, drive.ErrNotFound):
 		case err != nil:
@@ -1003,13 +1003,13 @@ func (c *change) remove(ctx context.Context, live *vault.Node) error {
 		}
 		tag = item.ETag
 	}
-	err := c.source.Delete(ctx, c.drive.ID, live.ID, tag)
+	err := c.source.Delete(ctx, live.ID, tag)
 	if errors.Is(err, drive.ErrChanged) && live.Hash != "" {
 		// Its tag is another, or never was what the source once said. Its content
 		// may be the same still.
-		item, lookErr := c.source.Item(ctx, c.drive.ID, live.ID)
+		item, lookErr := c.source.Item(ctx, live.ID)
 		if lookErr == nil && item.Hash == live.Hash && item.Size == live.Size && item.ETag != "" {
-			err = c.source.Delete(ctx, c.drive.ID, live.ID, item.ETag)
+			err = c.source.Delete(ctx, live.ID, item.ETag)
 		}
 	}
 	if err != nil && !errors.Is(err, drive.ErrNotFound) {
@@ -1063,11 +1063,11 @@ func (c *change) folderTime(ctx context.Context, w *want) error {
 	if w.Modified.IsZero() {
 		return nil
 	}
-	item, err := c.source.Item(ctx, c.drive.ID, w.live.ID)
+	item, err := c.source.Item(ctx, w.live.ID)
 	if err != nil || sameSecond(item.Modified, w.Modified) {
 		return err
 	}
 	times := timesOf(w)
-	_, err = c.source.Patch(ctx, c.drive.ID, w.live.ID, drive.Patch{Times: &times})
+	_, err = c.source.Patch(ctx, w.live.ID, drive.Patch{Times: &times})
 	return err
 }

@@ -181,6 +181,7 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 		if r.drive, err = e.library(ctx, j, a, to.source, live); err != nil {
 			return catalog.Restored{}, nil, err
 		}
+		r.source = driveSource{to.source, r.drive.ID}
 		r.survey = r.surveyLibrary
 	}
 	r.begin = func(ctx context.Context) error { return e.Catalog.NoteArtifact(ctx, j, a.ID, placed(r.drive)) }
@@ -336,7 +337,7 @@ type restoration struct {
 	job    *jobs.Job
 	unit   backup.Unit
 	point  backup.Point
-	source *drive.Client
+	source target
 	vault  *vault.Vault
 	drive  drive.Drive    // where to
 	part   backup.DriveID // the container of the point that is brought back; "" where it has only one
@@ -379,7 +380,7 @@ type trial struct {
 
 func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restoration {
 	return &restoration{
-		e: e, job: j, unit: to.unit, point: p, source: to.source, vault: to.vault, drive: to.live,
+		e: e, job: j, unit: to.unit, point: p, source: driveSource{to.source, to.live.ID}, vault: to.vault, drive: to.live,
 		deeds: newDeeds(to.vault.Scratch()), proven: map[backup.ItemID]vault.Entry{}, refused: map[backup.ItemID]bool{}, apart: map[backup.ItemID]string{}, aside: map[backup.ItemID]string{}, damaged: map[string]damaged{},
 	}
 }
@@ -721,7 +722,7 @@ func (r *restoration) surveyPending(ctx context.Context, p *plan, tree string, p
 		return err
 	}
 	why := "It could not be backed up before the restore, so that there is no copy of what it is now. " + pending.Message
-	item, err := r.source.Item(ctx, r.drive.ID, pending.Item)
+	item, err := r.source.Item(ctx, pending.Item)
 	switch {
 	case errors.Is(err, drive.ErrNotFound):
 		p.dropLive(pending.Item)
@@ -772,7 +773,7 @@ func (r *restoration) sourceAway(ctx context.Context, err error) error {
 		return err
 	}
 	if errors.Is(err, drive.ErrUnavailable) {
-		if _, rootErr := r.source.Root(ctx, r.drive.ID); rootErr != nil {
+		if _, rootErr := r.source.Root(ctx); rootErr != nil {
 			return err
 		}
 	}
@@ -936,7 +937,7 @@ func (r *restoration) compare(ctx context.Context, w *want) (finding, error) {
 	if w.live.Content != "" {
 		is, err = r.vault.Open(ctx, w.live.Content)
 	} else {
-		is, err = r.source.Download(ctx, r.drive.ID, w.live.ID)
+		is, err = r.source.Open(ctx, drive.Item{ID: w.live.ID}, true)
 	}
 	if err != nil {
 		return broken, err
@@ -982,7 +983,7 @@ func sameBytes(should, is io.Reader) (equal bool, n int64, err error) {
 
 // surveyLibrary lists the new place and compares it with the point.
 func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
-	listed := &stage{source: driveSource{r.source, r.drive.ID}, dir: r.vault.Scratch()}
+	listed := &stage{source: r.source, dir: r.vault.Scratch()}
 	defer listed.close()
 	if err := listed.read(ctx, ""); err != nil {
 		return nil, err
@@ -1005,7 +1006,7 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 		return nil, err
 	}
 	if root.ID == "" {
-		item, err := r.source.Root(ctx, r.drive.ID)
+		item, err := r.source.Root(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read the root: %w", err)
 		}
@@ -1028,7 +1029,7 @@ func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 // behind.
 func (r *restoration) match(ctx context.Context, p *plan) error {
 	look := func(w *vault.Node, live backup.ItemID) error {
-		item, err := r.source.Item(ctx, r.drive.ID, live)
+		item, err := r.source.Item(ctx, live)
 		switch {
 		case err == nil && !item.Deleted && item.Kind == w.Kind:
 			p.addLive(vault.Node{Entry: entryOf(item, item.Kind), Path: w.Path})

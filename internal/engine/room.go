@@ -32,7 +32,7 @@ func (r *restoration) measure(ctx context.Context, n vault.Node) error {
 	if n.Kind != backup.File {
 		return nil
 	}
-	q, err := r.source.Quota(ctx, r.drive.ID)
+	q, err := r.source.Quota(ctx)
 	if stopped(ctx, err) {
 		return err
 	}

@@ -30,6 +30,22 @@ type source interface {
 	Forget()
 }
 
+// A target is a source that is restored into: what package drive says of its methods
+// of these names, of the items of the one container.
+type target interface {
+	source
+	CreateFolder(ctx context.Context, parent backup.ItemID, name string, t drive.Times) (drive.Item, error)
+	Patch(ctx context.Context, id backup.ItemID, p drive.Patch) (drive.Item, error)
+	Delete(ctx context.Context, id backup.ItemID, tag string) error
+	Upload(ctx context.Context, to drive.Target, r io.ReaderAt, size int64, t drive.Times) (drive.Item, error)
+	// These are for speed. What does them does not have to: ok is then false.
+	WriteTogether(ctx context.Context, files []drive.SmallFile) (written []drive.Written, ok bool)
+	OpenAhead(ctx context.Context, files []drive.NewFile) (sessions []*drive.Session, ok bool)
+	KeepsTimes(ctx context.Context, id backup.ItemID) bool
+	// Quota is how full it is.
+	Quota(ctx context.Context) (drive.Quota, error)
+}
+
 // A content is being read. At its end it says what it was.
 type content interface {
 	io.ReadCloser
@@ -74,6 +90,38 @@ func (s driveSource) Open(ctx context.Context, listed drive.Item, now bool) (con
 }
 
 func (s driveSource) Forget() { s.client.Forget(s.id) }
+
+func (s driveSource) CreateFolder(ctx context.Context, parent backup.ItemID, name string, t drive.Times) (drive.Item, error) {
+	return s.client.CreateFolder(ctx, s.id, parent, name, t)
+}
+
+func (s driveSource) Patch(ctx context.Context, id backup.ItemID, p drive.Patch) (drive.Item, error) {
+	return s.client.Patch(ctx, s.id, id, p)
+}
+
+func (s driveSource) Delete(ctx context.Context, id backup.ItemID, tag string) error {
+	return s.client.Delete(ctx, s.id, id, tag)
+}
+
+func (s driveSource) Upload(ctx context.Context, to drive.Target, r io.ReaderAt, size int64, t drive.Times) (drive.Item, error) {
+	return s.client.Upload(ctx, s.id, to, r, size, t)
+}
+
+func (s driveSource) WriteTogether(ctx context.Context, files []drive.SmallFile) ([]drive.Written, bool) {
+	return s.client.WriteTogether(ctx, s.id, files)
+}
+
+func (s driveSource) OpenAhead(ctx context.Context, files []drive.NewFile) ([]*drive.Session, bool) {
+	return s.client.OpenAhead(ctx, s.id, files)
+}
+
+func (s driveSource) KeepsTimes(ctx context.Context, id backup.ItemID) bool {
+	return s.client.KeepsTimes(ctx, s.id, id)
+}
+
+func (s driveSource) Quota(ctx context.Context) (drive.Quota, error) {
+	return s.client.Quota(ctx, s.id)
+}
 
 type driveContent struct{ *drive.Download }
 
