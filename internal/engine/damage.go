@@ -127,6 +127,9 @@ func (p *protection) knownDamage(ctx context.Context) (err error) {
 		return err
 	}
 	for _, d := range p.damage {
+		if p.of != nil && !p.of.has(d.Path) {
+			continue // another container's is mended with that
+		}
 		if (d.Item == "" || d.Content == "") && d.Found.After(p.state.Full) {
 			return fmt.Errorf("%w: %s %s", vault.ErrDamaged, d.Path, d.Reason)
 		}

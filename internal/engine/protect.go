@@ -199,6 +199,7 @@ type partOf struct {
 	drive      backup.DriveID                            // what the points are kept under
 	saved      string                                    // the tree of a run that was killed, or ""
 	checkpoint func(context.Context, vault.Sealed) error // makes what was brought so far safe
+	has        func(path string) bool                    // whether what is there in a point is of this container
 }
 
 // A protectedPart is what a run leaves of one of several containers.

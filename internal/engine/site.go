@@ -308,7 +308,8 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 	p := newProtection(s.e, s.job, s.unit)
 	p.source, p.drive, p.vault, p.seeds = driveSource{s.source, l.ID}, l.Drive, s.vault, s.seeds[l.ID]
 	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top}
-	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], checkpoint: func(ctx context.Context, sealed vault.Sealed) error { return s.checkpoint(ctx, l, sealed) }}
+	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], has: s.has(c.Name),
+		checkpoint: func(ctx context.Context, sealed vault.Sealed) error { return s.checkpoint(ctx, l, sealed) }}
 	asks := ctx
 	if c.Tree == "" && s.job.Kind == jobs.Backup {
 		asks = p.asking(ctx, budget.FirstBackups)
@@ -331,6 +332,23 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 	p.healed(ctx)
 	p.log(unread)
 	return next, nil
+}
+
+// has returns whether a path in a point is of the library that was known by a name,
+// as far as can be told: the library may have had another when the point was made.
+func (s *siteRun) has(name string) func(path string) bool {
+	under := func(path, name string) bool { return path == name || strings.HasPrefix(path, name+"/") }
+	return func(path string) bool {
+		if path == "" || under(path, name) {
+			return path != "" // what is of no library is mended with the point
+		}
+		for _, c := range s.known {
+			if under(path, c.Name) {
+				return false
+			}
+		}
+		return true
+	}
 }
 
 // isOurs makes sure that a library which is new for the unit is not backed up as a

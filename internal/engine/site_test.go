@@ -553,3 +553,45 @@ func TestADamagedLibraryIsHealed(t *testing.T) {
 	w.backUp(unit)
 	w.sameSite("a point of a site whose folders were damaged", w.latest(unit), "Documents", "Team/Drawings")
 }
+
+// Damage to one library's folders has that library enumerated and written anew, and
+// no other; damage that cannot be told apart has all of them.
+func TestDamageOfOneLibrary(t *testing.T) {
+	w, unit := newSite(t, twoLibraries)
+	w.backUp(unit)
+	full := func() map[string]time.Time {
+		_, s, err := w.catalog.UnitForBackup(w.ctx, w.tenant, unit.ID)
+		w.must(err)
+		at := map[string]time.Time{}
+		for _, c := range s.Containers {
+			at[c.Name] = c.Full
+		}
+		return at
+	}
+	for _, tt := range []struct {
+		path string
+		anew []string
+	}{
+		{"Documents/folder", []string{"Documents"}},
+		{"Team/Drawings", []string{"Team/Drawings"}},
+		{"A former name/folder", []string{"Documents", "Team/Drawings"}},
+		{"", nil},
+	} {
+		before := full()
+		w.skew.Add(int64(time.Minute))
+		w.must(w.catalog.NoteDamage(w.ctx, w.tenant, []backup.Damage{{Unit: unit.ID, Drive: siteKey(unit), Path: tt.path, Content: "kab" + fmt.Sprint(len(tt.path)), Reason: "It is damaged."}}))
+		w.skew.Add(int64(time.Minute))
+		w.backUp(unit)
+		var anew []string
+		for name, at := range full() {
+			if at.After(before[name]) && len(w.look(w.siteLibrary(name))) > 0 {
+				anew = append(anew, name)
+			}
+		}
+		slices.Sort(anew)
+		if !slices.Equal(anew, tt.anew) {
+			t.Errorf("damage of %q had %q enumerated anew, want %q", tt.path, anew, tt.anew)
+		}
+	}
+	w.sameSite("the last point", w.latest(unit), "Documents", "Team/Drawings")
+}
