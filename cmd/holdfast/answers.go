@@ -65,6 +65,9 @@ type (
 		Tags                                   string
 		ProtectionUnit                         unitAnswer
 
+		Files    *int64    `json:"@holdfast.fileCount"`
+		Bytes    *int64    `json:"@holdfast.size"`
+		Tag      string    `json:"@holdfast.contentTag"`
 		Lacks    int       `json:"@holdfast.unreadItemCount"`
 		Verified time.Time `json:"@holdfast.verifiedDateTime"`
 		Lost     bool      `json:"@holdfast.isLost"`

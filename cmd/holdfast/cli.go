@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"text/template"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ const environment = `The environment says which server a command calls, and as w
 // A cli is one run of a command that is a client of a server.
 type cli struct {
 	json, quiet bool
+	bare        bool   // tables without their first line
+	format      string // a template, for each thing
+	shape       *template.Template
 	timeout     time.Duration
 
 	out, errs io.Writer
@@ -68,6 +72,8 @@ func addClientCommands(root *cobra.Command) {
 		cmd.GroupID = "client"
 		f := cmd.PersistentFlags()
 		f.BoolVar(&c.json, "json", false, "print the API's JSON, the pages of a list merged into one array")
+		f.StringVar(&c.format, "format", "", "print each thing by this Go `TEMPLATE` of its JSON, such as '{{.id}} {{.status}}'")
+		f.BoolVar(&c.bare, "no-headers", false, "print tables without the line of headings")
 		f.BoolVarP(&c.quiet, "quiet", "q", false, "print ids only, and no progress")
 		f.DurationVar(&c.timeout, "timeout", 0, "how long to wait at most for what takes its time (default no limit)")
 		noFiles(cmd)
@@ -112,8 +118,16 @@ func args(least, most int) cobra.PositionalArgs {
 // run makes a RunE that first connects.
 func (c *cli) run(do func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if c.json && c.quiet {
+		switch {
+		case c.json && c.quiet:
 			return usageError{errors.New("give --json or --quiet, not both")}
+		case c.format != "" && (c.json || c.quiet):
+			return usageError{errors.New("give --format alone, without --json and --quiet")}
+		case c.format != "":
+			var err error
+			if c.shape, err = template.New("--format").Option("missingkey=zero").Parse(c.format); err != nil {
+				return usageError{err}
+			}
 		}
 		c.out, c.errs = cmd.OutOrStdout(), cmd.ErrOrStderr()
 		if err := c.connect(cmd.Context()); err != nil {
@@ -223,12 +237,18 @@ func exitCode(err error) int {
 	}
 	_, signIn := errors.AsType[*client.SignInError](err)
 	switch {
-	case signIn && e.Status < 500, e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
+	case signIn && e.Status < 500, e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden && denials[e.Code]:
 		return exitDenied
 	case e.Status == http.StatusNotFound || e.Status == http.StatusGone:
 		return exitNotFound
 	}
 	return exitFailed
+}
+
+// denials are the codes by which a 403 speaks of the caller. Microsoft's service
+// answers 403 also to what the state of a thing does not allow.
+var denials = map[string]bool{
+	"": true, "Authorization_RequestDenied": true, "accessDenied": true, "forbidden": true, "Forbidden": true,
 }
 
 // nextStep is what a person may do about err; empty where the message says all.
@@ -266,6 +286,34 @@ func nextStep(err error) string {
 	return ""
 }
 
+// script reports whether a program reads what is printed.
+func (c *cli) script() bool { return c.json || c.quiet || c.shape != nil }
+
+// printShaped prints values by --format, each in a line of its own.
+func (c *cli) printShaped(values ...json.RawMessage) error {
+	for _, value := range values {
+		var thing any
+		numbers := json.NewDecoder(bytes.NewReader(value))
+		numbers.UseNumber()
+		if err := numbers.Decode(&thing); err != nil {
+			return err
+		}
+		var text strings.Builder
+		if err := c.shape.Execute(&text, thing); err != nil {
+			return usageError{err}
+		}
+		// What a thing does not have is nothing, not "<no value>".
+		cells := strings.Split(strings.ReplaceAll(text.String(), "<no value>", ""), "\t")
+		for i := range cells {
+			cells[i] = oneLine(cells[i])
+		}
+		if _, err := fmt.Fprintln(c.out, strings.Join(cells, "\t")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // printJSON prints one value of the API as it came, but for white space.
 func (c *cli) printJSON(value json.RawMessage) error {
 	var text bytes.Buffer
@@ -280,6 +328,8 @@ func (c *cli) printJSON(value json.RawMessage) error {
 // printList prints a list: as JSON, as ids, or as a table.
 func printList[T any](c *cli, values []json.RawMessage, items []T, id func(T) string, head []string, row func(T) []string, none string) error {
 	switch {
+	case c.shape != nil:
+		return c.printShaped(values...)
 	case c.json:
 		return c.printJSON(slices.Concat([]byte("["), bytes.Join(raw(values), []byte(",")), []byte("]")))
 	case c.quiet:
@@ -319,7 +369,9 @@ func (c *cli) table(head []string, rows [][]string) error {
 		}
 		io.WriteString(w, "\n")
 	}
-	line(head)
+	if !c.bare {
+		line(head)
+	}
 	for _, row := range rows {
 		line(row)
 	}
@@ -349,6 +401,8 @@ func oneLine(s string) string {
 // are.
 func (c *cli) printOne(value json.RawMessage, id string, fields ...string) error {
 	switch {
+	case c.shape != nil:
+		return c.printShaped(value)
 	case c.json:
 		return c.printJSON(value)
 	case c.quiet:
@@ -380,17 +434,20 @@ func (c *cli) fields(pairs ...string) error {
 // say tells a person what happened. Scripts that asked for JSON or ids are not
 // bothered.
 func (c *cli) say(format string, args ...any) {
-	if !c.json && !c.quiet {
+	if !c.script() {
 		fmt.Fprintf(c.out, "%s\n", oneLine(fmt.Sprintf(format, args...)))
 	}
 }
 
-// clock is a time as people read it: here, and to the minute.
+// timeForm is how times are printed, and may be given back.
+const timeForm = "2006-01-02 15:04:05 -07:00"
+
+// clock is a time as people read it: here, to the second, with its zone.
 func clock(t time.Time) string {
 	if t.Year() <= 1 {
 		return ""
 	}
-	return t.Local().Format("2006-01-02 15:04")
+	return t.Local().Format(timeForm)
 }
 
 // blame is the error of a thing, in one line.

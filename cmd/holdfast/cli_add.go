@@ -98,7 +98,7 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 			return fail(exitFailed, "write the report: %w", err)
 		}
 	}
-	if c.json || c.quiet {
+	if c.script() {
 		if err := c.printJobs(jobs); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ const bulkRestoreSet = "/driveRestoreArtifactsBulkAdditionRequests"
 
 // restoreBulk restores the drives of a CSV or of a policy by bulk restore
 // requests, each in a session of its own, one after another.
-func (c *cli) restoreBulk(ctx context.Context, r restoration) error {
+func (c *cli) restoreBulk(ctx context.Context, r restoration, in io.Reader) error {
 	wanted, err := r.search()
 	if err != nil {
 		return err
@@ -57,6 +58,14 @@ func (c *cli) restoreBulk(ctx context.Context, r restoration) error {
 	if total == 0 {
 		return fail(exitFailed, "there is no drive to restore")
 	}
+	if r.dry {
+		return c.bulkPlan(ctx, r, wanted, entries, failures)
+	}
+	if r.to == toInPlace && !r.yes {
+		if err := c.agree(in, fmt.Sprintf("This changes %s that people work in.", number(len(entries), "live drive"))); err != nil {
+			return err
+		}
+	}
 	var sessions []sessionAnswer
 	var values []json.RawMessage
 	asked := 0
@@ -90,6 +99,47 @@ func (c *cli) restoreBulk(ctx context.Context, r restoration) error {
 		return fail(exitPartial, "%d of %s could not be restored whole, of which %d came back in part; 'holdfast restore show SESSION' says what is missing, and why", failed, number(total, "drive"), inPart)
 	}
 	return partly(failed, total, "drive", "restored")
+}
+
+// bulkPlan shows what a restore of many drives would do.
+func (c *cli) bulkPlan(ctx context.Context, r restoration, wanted search, entries []entry, failures []failedEntry) error {
+	var units []string
+	c.drives = map[string]string{}
+	called := map[string]string{}
+	for _, e := range entries {
+		u, _, err := c.unit(ctx, e.text)
+		if code := exitCode(err); err != nil && code == exitNotFound {
+			failures = append(failures, failedEntry{e, "ProtectionUnitNotFound", "There is no such drive here."})
+			continue
+		} else if err != nil {
+			return err
+		}
+		if called[u.ID] == "" {
+			units, called[u.ID] = append(units, u.ID), e.text
+		}
+	}
+	found, raw, err := c.points(ctx, wanted, units)
+	if err != nil {
+		return err
+	}
+	var points []pointAnswer
+	var values []json.RawMessage
+	for _, u := range units {
+		p, ok := found[u]
+		if !ok {
+			failures = append(failures, failedEntry{entry{text: called[u]}, "ArtifactNotFound", "There is no restore point of that time."})
+			continue
+		}
+		points, values = append(points, p), append(values, raw[u])
+		c.drives[p.ID] = called[u]
+	}
+	if err := c.printPlan(ctx, r, points, values); err != nil || len(failures) == 0 || c.script() {
+		return errors.Join(err, partly(len(failures), len(entries), "drive", "found"))
+	}
+	if err := c.printFailures(failures); err != nil {
+		return err
+	}
+	return partly(len(failures), len(failures)+len(points), "drive", "found")
 }
 
 // bulkSession restores a part of the owners, and returns the session as it ended
@@ -157,7 +207,7 @@ func blamed(entries []entry, p *problemAnswer) []failedEntry {
 }
 
 func (c *cli) printRestored(ctx context.Context, sessions []sessionAnswer, values []json.RawMessage, failures []failedEntry) error {
-	if c.json || c.quiet {
+	if c.script() {
 		return printList(c, values, sessions, func(s sessionAnswer) string { return s.ID }, nil, nil, "")
 	}
 	for i, s := range sessions {

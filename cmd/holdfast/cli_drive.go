@@ -123,7 +123,7 @@ func (c *cli) driveShow(ctx context.Context, names []string) error {
 			"Source", u.ProtectionSources, "Added", clock(u.CreatedDateTime), "Changed", clock(u.LastModifiedDateTime), "Offboarding since", offboard, "Error", blame(u.Error)); err != nil {
 			return err
 		}
-		if u.Error != nil && !c.json && !c.quiet {
+		if u.Error != nil && !c.script() {
 			for _, d := range u.Error.Details {
 				c.say("  %s: %s: %s", d.Target, d.Code, d.Message)
 			}
@@ -256,7 +256,7 @@ func (c *cli) driveRemove(ctx context.Context, names []string, noWait bool) erro
 		}
 		c.say("%s is taken out of its policy; its backups stay.", called[id])
 	}
-	if c.json {
+	if c.json || c.shape != nil {
 		if err := printList(c, values, []string{}, nil, nil, nil, ""); err != nil {
 			return err
 		}
@@ -300,7 +300,7 @@ func (c *cli) driveAct(ctx context.Context, action, done string, names []string)
 		}
 		c.say("The drive %s %s.", name, done)
 	}
-	if c.json {
+	if c.json || c.shape != nil {
 		if err := printList(c, values, []string{}, nil, nil, nil, ""); err != nil {
 			return err
 		}

@@ -66,7 +66,7 @@ func (c *cli) jobShow(ctx context.Context, ids []string) ([]bulkJobAnswer, error
 			"Created", clock(j.CreatedDateTime), "Changed", clock(j.LastModifiedDateTime), "Error", blame(j.Error)); err != nil {
 			return nil, err
 		}
-		if j.Error == nil || len(j.Error.Details) == 0 || c.json || c.quiet {
+		if j.Error == nil || len(j.Error.Details) == 0 || c.script() {
 			continue
 		}
 		var rows [][]string

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,9 +47,13 @@ func (c *cli) pointCommand() *cobra.Command {
 // parseTime reads a time as a person writes it. A day alone is its first moment,
 // or its last where end says so.
 func parseTime(text string, end bool) (time.Time, error) {
-	for _, form := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04"} {
+	given := text
+	text = strings.ToUpper(strings.TrimSpace(text))
+	for _, form := range []string{time.RFC3339Nano, timeForm, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04"} {
 		if t, err := time.ParseInLocation(form, text, time.Local); err == nil {
-			if end && len(form) == len("2006-01-02 15:04") { // any moment of that minute
+			if fraction := strings.Contains(text, "."); end && !fraction && strings.Contains(form, ":05") { // any moment of that second
+				t = t.Add(time.Second - time.Millisecond)
+			} else if end && len(form) == len("2006-01-02 15:04") { // any moment of that minute
 				t = t.Add(time.Minute - time.Millisecond)
 			}
 			return t.UTC(), nil
@@ -60,15 +65,17 @@ func parseTime(text string, end bool) (time.Time, error) {
 		}
 		return t.UTC(), nil
 	}
-	return time.Time{}, usageError{fmt.Errorf("%q is not a time; write 2026-01-31, '2026-01-31 15:04' or 2026-01-31T15:04:05Z", text)}
+	return time.Time{}, usageError{fmt.Errorf("%q is not a time; write 2026-01-31, '2026-01-31 15:04' or 2026-01-31T15:04:05Z", given)}
 }
 
 func wire(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999Z07:00") }
 
-func (c *cli) printPoints(ctx context.Context, points []pointAnswer, values []json.RawMessage, none string) error {
-	return printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{"POINT", "TIME", "EXPIRES", "BROWSABLE", "STATE", "VERIFIED", "UNIT", "OWNER"},
+// printPoints prints points; before has, of those of which it is known, the point
+// of the drive that came before.
+func (c *cli) printPoints(ctx context.Context, points []pointAnswer, values []json.RawMessage, before map[string]pointAnswer, none string) error {
+	return printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{"POINT", "TIME", "FILES", "SIZE", "CHANGED", "EXPIRES", "BROWSABLE", "STATE", "VERIFIED", "UNIT", "OWNER"},
 		func(p pointAnswer) []string {
-			return []string{p.ID, clock(p.ProtectionDateTime), clock(p.ExpirationDateTime), map[bool]string{true: "yes", false: "no"}[p.Tags == "fastRestore"],
+			return []string{p.ID, clock(p.ProtectionDateTime), p.files(), p.size(), p.changed(before[p.ID]), clock(p.ExpirationDateTime), map[bool]string{true: "yes", false: "no"}[p.Tags == "fastRestore"],
 				p.state(), p.verified(), p.ProtectionUnit.ID, c.ownerOf(ctx, p.ProtectionUnit)}
 		}, none)
 }
@@ -82,6 +89,32 @@ func (p pointAnswer) state() string {
 		return "lacks " + number(p.Lacks, "item")
 	}
 	return "complete"
+}
+
+// files and size are how much a point holds, where the server tells.
+func (p pointAnswer) files() string {
+	if p.Files == nil {
+		return "-"
+	}
+	return fmt.Sprint(*p.Files)
+}
+
+func (p pointAnswer) size() string {
+	if p.Bytes == nil {
+		return "-"
+	}
+	return size(fmt.Sprint(*p.Bytes))
+}
+
+// changed says whether a point holds something else than the one before it.
+func (p pointAnswer) changed(before pointAnswer) string {
+	switch {
+	case p.Tag == "" || before.Tag == "":
+		return "-"
+	case p.Tag == before.Tag:
+		return "no"
+	}
+	return "yes"
 }
 
 func (p pointAnswer) verified() string {
@@ -109,6 +142,7 @@ func (c *cli) pointList(ctx context.Context, drive, from, to string, limit int) 
 	}
 	var points []pointAnswer
 	var values []json.RawMessage
+	before := map[string]pointAnswer{}
 	for value, err := range c.api.All(ctx, "/restorePoints?"+query("$expand", "protectionUnit($filter=id eq '"+u.ID+"')")+"&"+query("$filter", filter)+"&"+query("$orderby", "protectionDateTime desc")) {
 		if err != nil {
 			return err
@@ -117,12 +151,15 @@ func (c *cli) pointList(ctx context.Context, drive, from, to string, limit int) 
 		if err := json.Unmarshal(value, &p); err != nil {
 			return err
 		}
-		points, values = append(points, p), append(values, value)
-		if len(points) == limit {
+		if len(points) > 0 {
+			before[points[len(points)-1].ID] = p
+		}
+		if len(points) == limit && limit > 0 {
 			break
 		}
+		points, values = append(points, p), append(values, value)
 	}
-	return c.printPoints(ctx, points, values, noPoints(drive, u))
+	return c.printPoints(ctx, points, values, before, noPoints(drive, u))
 }
 
 // noPoints says why a drive may have no point to show.
@@ -212,7 +249,7 @@ func (c *cli) pointSearch(ctx context.Context, s search, drives []string) error 
 			missing = append(missing, named[u])
 		}
 	}
-	if err := c.printPoints(ctx, points, values, "There is no such restore point."); err != nil {
+	if err := c.printPoints(ctx, points, values, nil, "There is no such restore point."); err != nil {
 		return err
 	}
 	for _, d := range missing {
@@ -234,9 +271,9 @@ func (c *cli) pointShow(ctx context.Context, args []string) error {
 		return err
 	}
 	err = c.printOne(value, p.ID, "Point", p.ID, "Time", clock(p.ProtectionDateTime), "Expires", clock(p.ExpirationDateTime), "Tags", p.Tags,
-		"State", p.state(), "Verified", p.verified(),
+		"Files", p.files(), "Size", p.size(), "State", p.state(), "Verified", p.verified(),
 		"Unit", p.ProtectionUnit.ID, "Owner", c.ownerOf(ctx, p.ProtectionUnit), "Policy", p.ProtectionUnit.PolicyID)
-	if err != nil || p.Lacks == 0 || c.json || c.quiet {
+	if err != nil || p.Lacks == 0 || c.script() {
 		return err
 	}
 	return c.pointLacks(ctx, at)

@@ -180,7 +180,7 @@ func (c *cli) policyMove(ctx context.Context, name, action string, wait bool) er
 	if err := json.Unmarshal(value, &p); err != nil {
 		return err
 	}
-	if c.json || c.quiet {
+	if c.script() {
 		return c.printOne(value, p.ID)
 	}
 	if p.Status != string(backup.PolicyUpdating) {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -25,14 +28,20 @@ type restoration struct {
 	csv, column, policy string
 	at, to              string
 	noWait              bool
+	dry, yes            bool
 }
+
+const (
+	toInPlace = "inPlace"
+	toNew     = "new"
+)
 
 // search is which points r wants.
 func (r restoration) search() (search, error) {
-	if r.to != "inPlace" && r.to != "new" {
+	if r.to != toInPlace && r.to != toNew {
 		return search{}, usageError{errors.New("say where to: --to inPlace restores over the live drive, --to new beside it")}
 	}
-	if r.at == "latest" {
+	if strings.EqualFold(r.at, "latest") {
 		return newSearch("", "")
 	}
 	return newSearch("", r.at)
@@ -45,7 +54,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 		f.StringArrayVar(&r.drives, "drive", nil, "restore this `DRIVE` (again for more)")
 		f.StringVar(&r.at, "at", "latest", "as it was at this `TIME`: the newest restore point up to then")
 		f.StringArrayVar(&r.points, "point", nil, "restore this very restore `POINT` (again for more)")
-		f.StringVar(&r.to, "to", "", "inPlace, over the live drive, or new, beside it")
+		f.Var((*destination)(&r.to), "to", "inPlace, over the live drive, or new, beside it")
 		if err := cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"inPlace", "new"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 			panic(err) // the flag was added a line above
 		}
@@ -60,11 +69,18 @@ into a backup first, and files that are newer go to the recycle bin. 'new' puts
 the drive beside the live one, which stays as it is.
 
 Any number of drives is restored by --from-csv, which reads a file as 'drive add'
-does, or by --policy, which is all that a policy holds.`,
-		RunE: c.run(func(ctx context.Context, _ []string) error { return c.restoreRun(ctx, r) })})
+does, or by --policy, which is all that a policy holds.
+
+A restore in place asks before it begins; where nobody can be asked it wants
+--yes. --dry-run shows what would be done.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.run(func(ctx context.Context, _ []string) error { return c.restoreRun(ctx, r, cmd.InOrStdin()) })(cmd, args)
+		}})
 	run.Flags().StringVar(&r.csv, "from-csv", "", "restore the drives of the owners in this `FILE`; - is standard input")
 	run.Flags().StringVar(&r.column, "column", "", "the `COLUMN` of the CSV that holds the owners, by name or number")
 	c.policyFlag(run, &r.policy, "restore all drives of this policy")
+	run.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask before live drives are changed")
+	run.Flags().BoolVar(&r.dry, "dry-run", false, "show which drive would be restored to when, and change nothing")
 	run.Flags().BoolVar(&r.noWait, "no-wait", false, "do not wait for the restore")
 	create := what(&cobra.Command{Use: "create (--drive DRIVE | --point POINT)... [--at TIME] --to inPlace|new", Short: "Make a session without starting it", Args: args(0, 0),
 		RunE: c.run(func(ctx context.Context, _ []string) error {
@@ -95,9 +111,40 @@ does, or by --policy, which is all that a policy holds.`,
 		})})
 }
 
+// A destination is inPlace or new, however it is written.
+type destination string
+
+func (d *destination) String() string { return string(*d) }
+func (d *destination) Type() string   { return "DESTINATION" }
+
+func (d *destination) Set(text string) error {
+	for _, known := range []string{toInPlace, toNew} {
+		if strings.EqualFold(text, known) {
+			*d = destination(known)
+			return nil
+		}
+	}
+	return errors.New("it is inPlace or new")
+}
+
 // restoreCreate makes the session that r asks for.
 func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, json.RawMessage, error) {
-	fault := func(err error) (sessionAnswer, json.RawMessage, error) { return sessionAnswer{}, nil, err }
+	points, err := c.restorePoints(ctx, r)
+	if err != nil {
+		return sessionAnswer{}, nil, err
+	}
+	return c.restoreSession(ctx, r, points)
+}
+
+func (c *cli) restoreSession(ctx context.Context, r restoration, points []string) (sessionAnswer, json.RawMessage, error) {
+	return c.makeSession(ctx, artifactSet[1:], points, func(p string) any {
+		return map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to}
+	})
+}
+
+// restorePoints finds the points that r asks for.
+func (c *cli) restorePoints(ctx context.Context, r restoration) ([]string, error) {
+	fault := func(err error) ([]string, error) { return nil, err }
 	if len(r.drives)+len(r.points) == 0 {
 		return fault(usageError{errors.New("say what to restore: --drive DRIVE or --point POINT")})
 	}
@@ -134,9 +181,7 @@ func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, 
 			fmt.Fprintf(c.errs, "%s as it was at %s\n", named[u], p.ProtectionDateTime.Local().Format("2006-01-02 15:04:05"))
 		}
 	}
-	return c.makeSession(ctx, artifactSet[1:], points, func(p string) any {
-		return map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to}
-	})
+	return points, nil
 }
 
 // makeSession makes a session of any number of artifacts: the first of them with
@@ -177,15 +222,82 @@ func (c *cli) makeSession(ctx context.Context, member string, items []string, ar
 	return s, value, nil
 }
 
-func (c *cli) restoreRun(ctx context.Context, r restoration) error {
-	if r.csv != "" || r.policy != "" {
-		return c.restoreBulk(ctx, r)
+func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error {
+	if r.dry && r.yes {
+		return usageError{errors.New("give --dry-run or --yes, not both")}
 	}
-	s, _, err := c.restoreCreate(ctx, r)
+	if r.csv != "" || r.policy != "" {
+		return c.restoreBulk(ctx, r, in)
+	}
+	ids, err := c.restorePoints(ctx, r)
+	if err != nil {
+		return err
+	}
+	if r.dry || r.to == toInPlace && !r.yes {
+		var points []pointAnswer
+		var values []json.RawMessage
+		var files int64
+		for _, id := range ids {
+			p, value, err := get[pointAnswer](ctx, c, "/restorePoints/"+segment(id)+"?$expand=protectionUnit")
+			if err != nil {
+				return err
+			}
+			if p.Files != nil {
+				files += *p.Files
+			}
+			points, values = append(points, p), append(values, value)
+		}
+		if r.dry {
+			return c.printPlan(ctx, r, points, values)
+		}
+		if err := c.agree(in, fmt.Sprintf("This changes %s that people work in, to hold the %s of the restore points.", number(len(ids), "live drive"), number(int(files), "file"))); err != nil {
+			return err
+		}
+	}
+	s, _, err := c.restoreSession(ctx, r, ids)
 	if err != nil {
 		return err
 	}
 	return c.restoreActivate(ctx, s.ID, !r.noWait)
+}
+
+// printPlan shows what a restore would do.
+func (c *cli) printPlan(ctx context.Context, r restoration, points []pointAnswer, values []json.RawMessage) error {
+	err := printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{"DRIVE", "AS OF", "FILES", "SIZE", "STATE", "TO", "POINT"},
+		func(p pointAnswer) []string {
+			return []string{cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit), p.ProtectionUnit.ID), clock(p.ProtectionDateTime), p.files(), p.size(), p.state(), r.to, p.ID}
+		}, "There is nothing to restore.")
+	if err == nil && !c.script() {
+		fmt.Fprintln(c.errs, "Nothing was restored: without --dry-run it is.")
+	}
+	return err
+}
+
+// agree asks the person at the terminal whether to go on with what changes live
+// drives.
+func (c *cli) agree(in io.Reader, what string) error {
+	answer, err := "", io.EOF
+	if file, ok := in.(*os.File); ok && terminal(file) && !empty(file) {
+		fmt.Fprintf(c.errs, "%s Go on? [y/N] ", what)
+		answer, err = bufio.NewReader(in).ReadString('\n')
+	}
+	if err != nil {
+		return usageError{errors.New(what + " Nobody is there to be asked; --yes says that it is meant, --dry-run shows what would be done")}
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return fail(exitStopped, "nothing was restored")
+	}
+	return nil
+}
+
+// empty reports whether nobody ever writes to file: it is the null device.
+func empty(file *os.File) bool {
+	null, err := os.Stat(os.DevNull)
+	if err != nil {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && os.SameFile(null, info)
 }
 
 func (c *cli) restoreActivate(ctx context.Context, id string, wait bool) error {
@@ -325,7 +437,7 @@ func (c *cli) restoreShow(ctx context.Context, args []string) error {
 
 // printAll prints a session and, for people, its artifacts.
 func (c *cli) printAll(ctx context.Context, s sessionAnswer, value json.RawMessage) error {
-	if err := c.printSession(s, value); err != nil || c.json || c.quiet || s.RestoreSessionArtifactCount.Total == 0 {
+	if err := c.printSession(s, value); err != nil || c.script() || s.RestoreSessionArtifactCount.Total == 0 {
 		return err
 	}
 	if s.Error != nil {
@@ -357,7 +469,7 @@ func (c *cli) printArtifacts(ctx context.Context, s sessionAnswer) error {
 		func(a artifactAnswer) []string {
 			return []string{a.ID, a.Status, cmp.Or(c.drives[a.RestorePoint.ID], "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.RestoredSiteWebURL, blame(a.Error)}
 		}, "The session is empty.")
-	if err != nil || c.json || c.quiet {
+	if err != nil || c.script() {
 		return err
 	}
 	for _, a := range artifacts {

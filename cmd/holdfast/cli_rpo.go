@@ -53,7 +53,7 @@ func (c *cli) rpoCommand() *cobra.Command {
 				share := float64(r.ProtectedUnitCount-r.MissedUnitCount) / float64(max(r.ProtectedUnitCount, 1))
 				achieved = fmt.Sprintf("%.2f", math.Floor(max(share, 0)*10_000)/100)
 			}
-			if c.json || c.quiet {
+			if c.script() {
 				return c.printOne(value, achieved)
 			}
 			worst := "no drive has a restore point yet"

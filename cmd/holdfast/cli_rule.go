@@ -310,7 +310,7 @@ func (c *cli) policyExplain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if c.json || c.quiet {
+	if c.script() {
 		return c.printOne(value, fmt.Sprint(why.IsIncluded))
 	}
 	is := "not in"

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 func (c *cli) statusCommand() *cobra.Command {
@@ -24,7 +29,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if c.json || c.quiet {
+		if c.script() {
 			return c.printOne(value, s.ServiceStatus.Status)
 		}
 		policies, _, err := read[policyAnswer](c.api.All(ctx, policySet))
@@ -41,6 +46,21 @@ func (c *cli) statusCommand() *cobra.Command {
 		}
 		if err := c.api.Get(ctx, "/restoreSessions/$count", &sessions); err != nil {
 			return err
+		}
+		late, _, err := get[rpoAnswer](ctx, c, "/holdfast.rpo")
+		if e, ok := errors.AsType[*client.Error](err); ok && (e.Status == http.StatusNotFound || e.Status == http.StatusBadRequest) {
+			err = nil // Microsoft's has no such thing
+		}
+		if err != nil {
+			return err
+		}
+		newest := ""
+		if len(late.Worst) > 0 {
+			w := late.Worst[0]
+			newest = fmt.Sprintf("%s old, of %s promised, of %s", w.Age, w.Promised, c.ownerOf(ctx, unitAnswer{DirectoryObjectID: w.DirectoryObjectID}))
+			if late.MissedUnitCount > 0 {
+				newest = fmt.Sprintf("%s of %d late; the worst %s", number(int(late.MissedUnitCount), "drive"), late.ProtectedUnitCount, newest)
+			}
 		}
 		var of []string
 		for _, state := range []backup.PolicyStatus{backup.PolicyActive, backup.PolicyActiveWithErrors, backup.PolicyUpdating, backup.PolicyInactive} {
@@ -64,7 +84,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		if s.Damage > 0 {
 			damage = fmt.Sprintf("%d found and not healed; 'holdfast vault damage' on the server lists it", s.Damage)
 		}
-		lines := []string{"Server", c.url, "Service", why, "Policies", count, "Drives", fmt.Sprint(drives), "Restore sessions", fmt.Sprint(sessions),
+		lines := []string{"Server", c.url, "Service", why, "Policies", count, "Drives", fmt.Sprint(drives), "Newest points", newest, "Restore sessions", fmt.Sprint(sessions),
 			"Verified", verified, "Damage", damage}
 		if s.Vault != "" {
 			lines = append(lines, "Vault", s.Vault)
@@ -72,6 +92,36 @@ func (c *cli) statusCommand() *cobra.Command {
 		if s.Retention != "" {
 			lines = append(lines, "Retention", "nothing expires now. "+s.Retention)
 		}
-		return c.fields(lines...)
+		if err := c.fields(lines...); err != nil {
+			return err
+		}
+		return c.statusFailing(ctx)
 	})}
+}
+
+// mostFailing is how many failing drives 'status' names.
+const mostFailing = 10
+
+// statusFailing names the drives that have an error, the first of them.
+func (c *cli) statusFailing(ctx context.Context) error {
+	var rows [][]string
+	for value, err := range c.api.All(ctx, unitSet+"?"+query("$filter", "error ne null")) {
+		if err != nil {
+			return err
+		}
+		var u unitAnswer
+		if err := json.Unmarshal(value, &u); err != nil {
+			return err
+		}
+		if len(rows) == mostFailing {
+			rows = append(rows, []string{"and more: 'holdfast drive list --errors'"})
+			break
+		}
+		rows = append(rows, []string{cmp.Or(c.ownerOf(ctx, u), u.ID), u.Status, blame(u.Error)})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	fmt.Fprintln(c.out)
+	return c.table([]string{"FAILING", "STATUS", "ERROR"}, rows)
 }

@@ -87,7 +87,7 @@ type shell struct {
 var (
 	word    = regexp.MustCompile(`'[^']*'|\S+`)
 	guid    = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
-	moment  = regexp.MustCompile(`\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?`)
+	moment  = regexp.MustCompile(`\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z| [+-]\d\d:\d\d)?)?`)
 	gaps    = regexp.MustCompile(`  +`)
 	partial = regexp.MustCompile(`(?m)^   \w+ (\d+) of (\d+)\n`)
 	numberd = regexp.MustCompile(`<id (\d+)>`)
@@ -146,7 +146,7 @@ func (s *shell) run(command string) string {
 	if sorted { // things that were made together have no order
 		lines := slices.Collect(strings.Lines(text))
 		slices.SortFunc(lines[1:], func(a, b string) int {
-			return strings.Compare(guid.ReplaceAllString(a, ""), guid.ReplaceAllString(b, ""))
+			return strings.Compare(moment.ReplaceAllString(guid.ReplaceAllString(a, ""), ""), moment.ReplaceAllString(guid.ReplaceAllString(b, ""), ""))
 		})
 		text = strings.Join(lines, "")
 	}
@@ -458,6 +458,81 @@ func TestActivateTwice(t *testing.T) {
 		args := append(strings.Fields("policy "+row.command), fakePolicy)
 		if code := execute(t.Context(), args, &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), row.status) {
 			t.Errorf("%s of a policy that is %s exits with %d: %s%s", row.command, row.status, code, &stdout, &stderr)
+		}
+	}
+}
+
+// Who is to say that live drives may be changed is there to say it, or has said it.
+func TestRestoreInPlaceAsks(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	c := &cli{errs: io.Discard}
+	for _, in := range []io.Reader{null, strings.NewReader("y\n")} {
+		if err := c.agree(in, "This changes 1 live drive."); !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), "--yes") {
+			t.Errorf("where nobody is there to be asked: %v", err)
+		}
+	}
+	asked := ""
+	fakeServer(t, map[string]func([]byte) any{
+		"GET /restorePoints/p1": func([]byte) any {
+			return map[string]any{"id": "p1", "@holdfast.fileCount": 7, "protectionUnit": map[string]any{"id": "u1", "email": "amala@contoso.com"}}
+		},
+		"POST /oneDriveForBusinessRestoreSessions": func(body []byte) any {
+			asked = string(body)
+			return map[string]any{"id": "s1", "status": "draft"}
+		},
+		"POST /restoreSessions/s1/activate": func([]byte) any { return map[string]any{"id": "s1", "status": "activating"} },
+	})
+	run := []string{"restore", "run", "--point", "p1", "--no-wait", "--to", "INPLACE"}
+	var out bytes.Buffer
+	if code := execute(t.Context(), append(run, "--dry-run"), &out, io.Discard); code != 0 || asked != "" || !strings.Contains(out.String(), " 7 ") {
+		t.Errorf("--dry-run: exit code %d, asked %q, said %s", code, asked, &out)
+	}
+	if code := execute(t.Context(), append(run, "--yes"), io.Discard, io.Discard); code != 0 || !strings.Contains(asked, `"inPlace"`) {
+		t.Errorf("--yes: exit code %d, asked %q", code, asked)
+	}
+}
+
+// A time that was printed is that of the point it was printed of.
+func TestTimesAreReadAsTheyArePrinted(t *testing.T) {
+	at := time.Date(2026, 1, 31, 15, 4, 5, 678e6, time.UTC)
+	for _, text := range []string{clock(at), "2026-01-31t15:04:05z", "2026-01-31T15:04:05.678Z", wire(at)} {
+		got, err := parseTime(text, true)
+		if err != nil || got.Before(at) || !got.Before(at.Truncate(time.Second).Add(time.Second)) {
+			t.Errorf("%q is %v, %v", text, got, err)
+		}
+	}
+}
+
+// A list says of each point whether it holds something else than the one before.
+func TestPointsSayWhetherAnythingChanged(t *testing.T) {
+	const unit = "11111111-1111-4111-8111-111111111111"
+	fakeServer(t, map[string]func([]byte) any{
+		"GET /protectionUnits/" + unit: func([]byte) any { return map[string]string{"id": unit} },
+		"GET /restorePoints": func([]byte) any {
+			var points []any
+			for i, tag := range []string{"b", "a", "a"} {
+				points = append(points, map[string]any{"id": fmt.Sprint("p", i), "@holdfast.contentTag": tag, "@holdfast.size": 1500,
+					"protectionUnit": map[string]string{"id": unit, "email": "amala@contoso.com"}})
+			}
+			return map[string]any{"value": points}
+		},
+	})
+	for limit, want := range map[string]string{"0": "p0 1.5 kB yes, p1 1.5 kB no, p2 1.5 kB -", "1": "p0 1.5 kB yes", "2": "p0 1.5 kB yes, p1 1.5 kB no"} {
+		var out bytes.Buffer
+		if code := execute(t.Context(), []string{"point", "list", unit, "--no-headers", "--limit", limit}, &out, io.Discard); code != 0 {
+			t.Fatalf("exit code %d: %s", code, &out)
+		}
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			f := strings.Fields(line)
+			got = append(got, strings.Join([]string{f[0], f[2], f[3], f[4]}, " "))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("of at most %s: %v, want %s", limit, got, want)
 		}
 	}
 }

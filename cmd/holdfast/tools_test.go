@@ -192,7 +192,7 @@ func TestWhenSomethingIsLost(t *testing.T) {
 			}
 		}
 		oldest := strings.Fields(hf(t, 0, "point", "search", "--oldest", "amala@contoso.com", "-q"))[0]
-		hf(t, 0, "restore", "run", "--point", oldest, "--to", "inPlace")
+		hf(t, 0, "restore", "run", "--point", oldest, "--to", "inPlace", "--yes")
 		for name, content := range want {
 			if got, err := os.ReadFile(filepath.Join(home, name)); err != nil || string(got) != content {
 				t.Errorf("by the %s: %s did not come back: %v", by, name, err)

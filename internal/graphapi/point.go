@@ -1,6 +1,8 @@
 package graphapi
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -28,6 +30,10 @@ func pointView(p backup.Point, unit *backup.Unit) odata.Entity {
 	e.Add("expirationDateTime", odata.FormatTime(p.Expires))
 	e.Add("tags", p.Tags)
 	// Ours; clients pass over annotations that they do not know.
+	e.Add("@holdfast.fileCount", p.Files)
+	e.Add("@holdfast.size", p.Bytes)
+	tag := sha256.Sum256([]byte(p.Tree))
+	e.Add("@holdfast.contentTag", hex.EncodeToString(tag[:8])) // the same where two points of a drive hold the same
 	if p.Unread > 0 {
 		e.Add("@holdfast.unreadItemCount", p.Unread)
 	}
