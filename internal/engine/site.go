@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,7 @@ type siteRun struct {
 	site   drive.Site
 
 	known  map[backup.DriveID]catalog.Container
+	holes  map[string]error          // sites whose libraries could not be listed whole, by their paths below the unit's
 	saved  map[backup.DriveID]string // the trees of a run that did not come to its end
 	now    map[backup.DriveID]catalog.Container
 	failed map[backup.DriveID]error
@@ -72,7 +74,7 @@ type siteRun struct {
 // protectSite is protect for a unit of a site.
 func (e *Engine) protectSite(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds map[backup.DriveID]*deeds) (protected, error) {
 	s := &siteRun{e: e, job: j, unit: unit, state: state, seeds: seeds, at: e.Clock(),
-		now: map[backup.DriveID]catalog.Container{}, failed: map[backup.DriveID]error{}, again: map[backup.ItemID]bool{}}
+		holes: map[string]error{}, now: map[backup.DriveID]catalog.Container{}, failed: map[backup.DriveID]error{}, again: map[backup.ItemID]bool{}}
 	var err error
 	if s.source, err = e.Sources(j.Tenant); err != nil {
 		return protected{}, fmt.Errorf("reach the source: %w", err)
@@ -214,17 +216,18 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 	type below struct {
 		drive.Site
 		path string
+		top  bool
 	}
 	all = map[backup.DriveID]library{}
 	seen := map[string]bool{strings.ToLower(s.site.ID): true}
-	queue := []below{{s.site, ""}}
+	queue := []below{{s.site, "/", true}}
 	for len(queue) > 0 {
 		at := queue[0]
 		queue = queue[1:]
 		drives, failed := s.source.Libraries(ctx, at.ID)
 		for _, d := range drives {
 			if _, twice := all[d.ID]; !twice {
-				all[d.ID] = library{d, path.Join(at.path, d.Name), at.ID}
+				all[d.ID] = library{d, strings.TrimPrefix(path.Join(at.path, d.Name), "/"), at.ID}
 			}
 		}
 		sites, failedBelow := s.source.Subsites(ctx, at.ID)
@@ -233,16 +236,17 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 			case err == nil:
 			case stopped(ctx, err), !isSource(err):
 				return nil, nil, fmt.Errorf("list the libraries: %w", err)
-			case at.path == "":
+			case at.top && len(drives) == 0:
 				return nil, nil, fmt.Errorf("%w: list the libraries: %w", errSite, err)
 			default:
 				unsure = err
+				s.holes[at.path] = err
 			}
 		}
 		for _, site := range sites {
 			if id := strings.ToLower(site.ID); !seen[id] {
 				seen[id] = true
-				queue = append(queue, below{site, path.Join(at.path, site.Name)})
+				queue = append(queue, below{site, path.Join(at.path, cmp.Or(site.Name, path.Base(site.WebURL))), false})
 			}
 		}
 		if len(seen) > maxSites || len(all) > maxParts {
@@ -421,6 +425,8 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 			unread = append(unread, u)
 		}
 	}
+	holes := s.unlisted()
+	unread = append(unread, holes...)
 	info := vault.PointInfo{
 		Unit: s.unit.ID, Workload: s.unit.Workload, Policy: s.unit.Policy, Unread: unread,
 		Owner: backup.Subject{ID: s.unit.Subject, Address: s.site.WebURL, DisplayName: s.site.Name},
@@ -433,7 +439,7 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 	if s.job.Kind == jobs.Restore {
 		commit = s.e.Catalog.KeepPoint
 	}
-	next := catalog.DriveState{Drive: s.state.Drive, Root: sealed.Root, Tree: sealed.Tree, Full: full, Asked: s.at, Changed: s.state.Changed, Top: -1, Containers: containers}
+	next := catalog.DriveState{Drive: s.state.Drive, Root: sealed.Root, Tree: sealed.Tree, Pending: holes, Full: full, Asked: s.at, Changed: s.state.Changed, Top: -1, Containers: containers}
 	if sealed.Tree != s.state.Tree || next.Changed.IsZero() {
 		next.Changed = s.at
 	}
@@ -456,6 +462,22 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 	s.e.metrics.points.Inc()
 	s.e.metrics.unread.Add(float64(len(unread)))
 	return protected{Point: point, Every: every, Parts: made}, nil
+}
+
+// unlisted names the sites whose libraries could not be listed whole, and since when.
+func (s *siteRun) unlisted() (all []backup.Unread) {
+	for _, at := range slices.Sorted(maps.Keys(s.holes)) {
+		problem, _ := explainLibrary(s.holes[at])
+		u := backup.Unread{Path: at, Code: problem.Code, Since: s.at,
+			Message: "The source does not list all libraries of the site. Those that were known are looked at all the same; others may be missing. It is listed again at the next backup."}
+		for _, old := range s.state.Pending {
+			if old.Path == at && old.Item == "" && !old.Since.IsZero() {
+				u.Since = old.Since
+			}
+		}
+		all = append(all, u)
+	}
+	return all
 }
 
 // seal writes the point. Where the vault does not give what it should hold of the

@@ -232,6 +232,9 @@ func TestALibraryThatCannotBeRead(t *testing.T) {
 			if p := w.unit(unit.ID).Problem; p == nil || len(p.Details) != 1 || p.Details[0].Target != "Documents" {
 				t.Errorf("the unit says %+v", p)
 			}
+			if again := w.backUp(unit); again.Tree != second.Tree {
+				t.Error("the same failure makes another tree at each visit")
+			}
 			f.set(nil)
 			third := w.backUp(unit)
 			w.sameSite("the third point", third, "Documents", "Team/Drawings")
@@ -427,8 +430,47 @@ func TestASiteBelowThatCannotBeListed(t *testing.T) {
 	held := w.keptSite(second)
 	w.same("the library below", was["Team/Drawings"], held["Team/Drawings"])
 	w.same("the library of the site", w.look(w.siteLibrary("Documents")), held["Documents"])
-	if got := w.lacking(second); !slices.Equal(got, []string{"Team/Drawings ContentNotFound true"}) {
+	if got := w.lacking(second); !slices.Equal(got, []string{"Team/Drawings ContentNotFound true", "/Team resourceLocked false"}) {
 		t.Errorf("the point names %q", got)
+	}
+}
+
+// What may be in a site whose libraries are not all listed is named, also where
+// nothing was known of it before.
+func TestLibrariesThatNobodyLists(t *testing.T) {
+	f := &refusal{}
+	w, unit := newSite(t, twoLibraries, f.between)
+	below, err := w.source.Subsites(w.ctx, "root")
+	w.must(err)
+	site, err := w.source.Site(w.ctx, "root")
+	w.must(err)
+	drives, err := w.source.Libraries(w.ctx, "root")
+	w.must(err)
+	body, err := json.Marshal(map[string]any{"value": []map[string]string{{"name": "without an id"}, {"id": string(drives[0].ID), "name": drives[0].Name}}})
+	w.must(err)
+	f.set(func(r *http.Request) (int, string) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/sites/"+below[0].ID+"/drives"):
+			return http.StatusForbidden, says("accessDenied")
+		case strings.HasSuffix(r.URL.Path, "/sites/"+site.ID+"/drives"):
+			return http.StatusOK, string(body)
+		}
+		return 0, ""
+	})
+	first := w.backUp(unit)
+	if got := w.lacking(first); !slices.Equal(got, []string{"/ DriveUnavailable false", "/Team accessDenied false"}) {
+		t.Errorf("the point names %q", got)
+	}
+	if p := w.unit(unit.ID).Problem; p == nil || len(p.Details) != 2 {
+		t.Errorf("the unit says %+v", p)
+	}
+	if again := w.backUp(unit); again.Tree != first.Tree {
+		t.Error("the same holes make another tree at each visit")
+	}
+	f.set(nil)
+	w.sameSite("the next point", w.backUp(unit), "Documents", "Team/Drawings")
+	if p := w.unit(unit.ID).Problem; p != nil {
+		t.Errorf("the unit still says %+v", p)
 	}
 }
 
