@@ -347,6 +347,7 @@ type restoration struct {
 	begin  func(context.Context) error                  // called before the first change, if given
 	note   func(context.Context, []backup.Detail) error // called before items are moved aside, if given, with all that are
 	exact  bool                                         // what is not in the point goes
+	stale  string                                       // why the point may lack anything that was there, if it may
 	since  time.Time                                    // when the restore was first begun
 	before string                                       // the tree of what was there then, once it is known
 
@@ -822,6 +823,9 @@ func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
 // unread returns what says of a live item why the point may lack it, though it
 // was there: "" unless the point says that it could not be read.
 func (r *restoration) unread(ctx context.Context) (func(*vault.Node) string, error) {
+	if r.stale != "" {
+		return func(*vault.Node) string { return r.stale }, nil
+	}
 	list, err := r.vault.Unread(ctx, r.point.Tree)
 	if isDamage(err) {
 		return func(*vault.Node) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"holdfast/internal/backup"
@@ -21,6 +22,7 @@ type reachedSite struct {
 	vault  *vault.Vault
 	site   drive.Site
 	parts  []vault.Part // of the point
+	stale  func(library string) bool
 }
 
 func (e *Engine) reachSite(ctx context.Context, tenant backup.TenantID, unit backup.Unit, p backup.Point) (to reachedSite, err error) {
@@ -33,6 +35,14 @@ func (e *Engine) reachSite(ctx context.Context, tenant backup.TenantID, unit bac
 	}
 	if to.parts, err = to.vault.Parts(ctx, p.Tree); err != nil {
 		return to, err
+	}
+	unread, err := to.vault.Unread(ctx, p.Tree)
+	damaged := isDamage(err)
+	if err != nil && !damaged {
+		return to, err
+	}
+	to.stale = func(library string) bool {
+		return damaged || slices.ContainsFunc(unread, func(u backup.Unread) bool { return u.Item == "" && u.Path == library })
 	}
 	to.site, err = findSite(ctx, to.source, unit)
 	return to, err
@@ -108,6 +118,9 @@ func (e *Engine) restoreLibrary(ctx context.Context, j *jobs.Job, a backup.Artif
 		r.survey = r.surveyLibrary
 	} else {
 		r.survey, r.exact = r.surveyLive, true
+		if to.stale(part.Name) {
+			r.stale = "The restore point holds the library as it was before the point, since it could not be read then, so that it may belong there."
+		}
 	}
 	r.note = func(ctx context.Context, d []backup.Detail) error {
 		return e.Catalog.NoteDetails(ctx, j, a.ID, under(part.Name, d))

@@ -199,3 +199,38 @@ func TestASiteIsBrowsed(t *testing.T) {
 		t.Errorf("the library holds %v", w.look(w.siteLibrary("Documents")))
 	}
 }
+
+// Of a library that could not be read at the time of the point nobody knows what was
+// in it then: nothing is taken away from it.
+func TestASiteRestoreTakesNothingFromALibraryThatWasNotRead(t *testing.T) {
+	f := &refusal{}
+	w, unit := newSite(t, twoLibraries, f.between)
+	first := w.backUp(unit)
+	was := w.keptSite(first)
+	bad := string(w.partOf(first, "Documents").Drive)
+	f.set(func(r *http.Request) (int, string) {
+		if strings.Contains(r.URL.Path, "/drives/"+bad) {
+			return http.StatusLocked, says("resourceLocked")
+		}
+		return 0, ""
+	})
+	w.put(w.siteLibrary("Documents"), map[string]string{"unseen.txt": "never read"})
+	w.put(w.siteLibrary("Team/Drawings"), map[string]string{"seen.txt": "read"})
+	point := w.backUp(unit)
+	f.set(nil)
+	w.put(w.siteLibrary("Team/Drawings"), map[string]string{"late.txt": "late"})
+	w.must(os.Remove(w.siteLibrary("Documents") + "/a.txt"))
+	w.backUp(unit)
+
+	a := w.restored(point, backup.DestinationInPlace)
+	got := w.look(w.siteLibrary("Documents"))
+	if got["a.txt"] != was["Documents"]["a.txt"] || got["unseen.txt"] == "" {
+		t.Errorf("the library that was not read holds %v", got)
+	}
+	if a.Problem == nil || !slices.ContainsFunc(a.Problem.Details, func(d backup.Detail) bool { return d.Target == "Documents/unseen.txt" }) {
+		t.Errorf("the artifact says %+v", a.Problem)
+	}
+	if got := w.look(w.siteLibrary("Team/Drawings")); got["seen.txt"] == "" || got["late.txt"] != "" {
+		t.Errorf("the other library holds %v", got)
+	}
+}
