@@ -76,6 +76,7 @@ const (
 	// Of bulk addition jobs, inside the job's error.
 	ProtectionResourcesNotFound Code = "ProtectionResourcesNotFound"
 	EmailNotFound               Code = "EmailNotFound"
+	SiteURLNotFound             Code = "SiteUrlNotFound"
 	DirectoryObjectNotFound     Code = "DirectoryObjectNotFound"
 
 	// Of a backup, inside the unit's error. Ours; see docs/divergences.md.
@@ -123,6 +124,7 @@ const (
 	InvalidBulkRestoreArtifactID Code = "InvalidBulkRestoreArtifactId"
 	BulkRestoreInvalidCreate     Code = "BulkRestoreInvalidCreateRequest"
 	BulkRestoreTooManyEntries    Code = "BulkRestoreRestorationResourcesCountExceedsLimit"
+	BulkRestoreInvalidSiteURL    Code = "BulkRestoreInvalidCreateRequestSiteUrl"
 	BulkRestoreInvalidEmail      Code = "BulkRestoreInvalidCreateRequestUserEmail"
 	BulkRestoreArtifactsNotFound Code = "BulkRestoreArtifactsNotFound"
 	InvalidBulkRequestDeletion   Code = "InvalidStateForBulkRequestDeletion"

@@ -28,6 +28,25 @@ const (
 	Exchange   Workload = "exchange"            // users' mailboxes
 )
 
+// Subject says in a word what a unit of w is of.
+func (w Workload) Subject() string {
+	if w == SharePoint {
+		return "site"
+	}
+	return "owner"
+}
+
+// Thing says in a word what is protected.
+func (w Workload) Thing() string {
+	switch w {
+	case SharePoint:
+		return "site"
+	case Exchange:
+		return "mailbox"
+	}
+	return "drive"
+}
+
 // ParseSubject returns what a unit of w is of in its canonical form, a lower-case
 // GUID, and whether s is one. A site may be named as Graph names it, by its host,
 // its collection and its web: what is protected is the collection, with all its
@@ -179,6 +198,7 @@ type Subject struct {
 	Address     string // a user's name to sign in with, a site's URL
 	Mail        string // a user's address for mail
 	DisplayName string
+	Modified    time.Time // when a site was last changed; zero where nobody knows
 }
 
 // Clock tells the time. Every part that needs it is given one, so that tests

@@ -17,13 +17,15 @@ const (
 	RuleDeleteRequested     RuleStatus = "deleteRequested" // to let its units go, and then vanish
 )
 
-// A Rule brings the members of directory groups into a policy. A static rule
+// A Rule brings the members of directory groups, or the sites that have certain
+// words in their names, into a policy. A static rule
 // does so once, and again whenever it is run. A dynamic one is evaluated again
 // and again: it holds its members in the policy for as long as they are members.
 // A policy has one dynamic rule at most.
 type Rule struct {
 	ID         RuleID
 	Tenant     TenantID
+	Workload   Workload
 	Policy     PolicyID
 	Expression string // as it was sent
 	Dynamic    bool
@@ -32,6 +34,20 @@ type Rule struct {
 	Evaluated  time.Time // when it was last evaluated to its end; zero before that
 	Created    Stamp
 	Modified   Stamp
+}
+
+// CheckRule reports, as an error, why a policy of w may have no rule of an
+// expression. Rules of sites are static.
+func (w Workload) CheckRule(expression string, dynamic bool) (err error) {
+	switch {
+	case w != SharePoint:
+		_, err = ParseRuleExpression(expression)
+	case dynamic:
+		err = Fail(InvalidRuleCreateRequest, "Rules of sites are static. Leave isAutoApplyEnabled out, and run the rule again when there are new sites.").On("isAutoApplyEnabled")
+	default:
+		_, err = ParseSiteExpression(expression)
+	}
+	return err
 }
 
 // Groups returns the groups that r's expression names, each once.
@@ -138,7 +154,7 @@ const (
 // RuleGroupLimitExceeded.
 func ParseRuleExpression(text string) ([]ObjectID, error) {
 	if len(text) > maxRuleExpression {
-		return nil, Fail(InvalidRuleExpression, "The expression is longer than 16 KiB. Send a shorter one.").On("driveExpression")
+		return nil, Fail(InvalidRuleExpression, "The expression is longer than 16 KiB. Send a shorter one.").On("expression")
 	}
 	p := ruleParser{text: text}
 	p.sign("(")
@@ -168,9 +184,9 @@ func ParseRuleExpression(text string) ([]ObjectID, error) {
 	switch {
 	case p.failed:
 		return nil, Fail(InvalidRuleExpression, "The expression is not of the form (memberOf -any (group.id -in ['GUID','GUID'])): character "+
-			strconv.Itoa(p.pos+1)+" is not what belongs there.").On("driveExpression")
+			strconv.Itoa(p.pos+1)+" is not what belongs there.").On("expression")
 	case named > MaxRuleGroups:
-		return nil, Fail(RuleGroupLimitExceeded, "The expression names "+strconv.Itoa(named)+" groups, and may name 100. Use a group that holds more users, or another policy.").On("driveExpression")
+		return nil, Fail(RuleGroupLimitExceeded, "The expression names "+strconv.Itoa(named)+" groups, and may name 100. Use a group that holds more users, or another policy.").On("expression")
 	}
 	return groups, nil
 }

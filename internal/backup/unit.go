@@ -63,9 +63,9 @@ func (u *Unit) JoinAs(source ProtectionSources, p *Policy, by Stamp) (changed bo
 	_, allowed := unitMoves[u.Status][AddUnit]
 	switch {
 	case !allowed:
-		return false, Fail(OperationNotAllowed, "The backups of this owner are being offboarded, so it cannot be protected now. Cancel the offboarding and try again.").On("directoryObjectId")
+		return false, Fail(OperationNotAllowed, "The backups of this "+u.Workload.Subject()+" are being offboarded, so it cannot be protected now. Cancel the offboarding and try again.").On("subject")
 	case u.Policy != "" && u.Policy != p.ID:
-		return false, Fail(ProtectionUnitAlreadyExists, "This owner is already in another policy, and can be in one only. Remove it there first.").On("directoryObjectId")
+		return false, Fail(ProtectionUnitAlreadyExists, "This "+u.Workload.Subject()+" is already in another policy, and can be in one only. Remove it there first.").On("subject")
 	case u.Policy == p.ID && u.Status != UnitRemoveRequested && !(p.Enabled && u.Status == UnitUnprotected && source == SourceManual):
 		changed = u.Sources&source == 0
 		if u.Sources |= source; changed {

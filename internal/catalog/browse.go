@@ -21,8 +21,9 @@ func scanBrowseSession(r scanner) (b backup.BrowseSession, err error) {
 }
 
 // CreateBrowseSession makes a session that looks into a restore point, which
-// is there to be browsed at once. InvalidRestorePoint.
-func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantID, point backup.PointID, by backup.Stamp) (backup.BrowseSession, error) {
+// is there to be browsed at once. InvalidRestorePoint, also of a point of another
+// workload.
+func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantID, workload backup.Workload, point backup.PointID, by backup.Stamp) (backup.BrowseSession, error) {
 	by = asStored(by)
 	b := backup.BrowseSession{
 		ID: backup.NewID[backup.BrowseSessionID](), Tenant: tenant, Status: backup.BrowseCreated,
@@ -46,6 +47,9 @@ func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantI
 			string(tenant), string(b.Point.Unit), string(b.Point.Drive)).Scan(&b.Owner, &b.Workload, &b.WebURL)
 		if err != nil {
 			return fmt.Errorf("read the point's owner: %w", err)
+		}
+		if b.Workload != workload {
+			return invalidPoint(point)
 		}
 		audited(ctx, b.ID)
 		_, err = tx.ExecContext(ctx, `
@@ -83,7 +87,11 @@ func browseNotFound() error {
 // BrowseSessions lists a tenant's browse sessions whose time is not over.
 func (c *Catalog) BrowseSessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.BrowseSession], error) {
 	q := query{columns: browseColumns, table: "browse_session b", time: "b.created", id: "b.id", fields: browseFields,
-		within: []equal{{"b.tenant", string(tenant)}}, indexes: []index{{"browse_session_page", []string{"b.tenant", "b.created", "b.id"}}}}
+		within: []equal{{"b.tenant", string(tenant)}}, indexes: []index{
+			{"browse_session_page", []string{"b.tenant", "b.created", "b.id"}},
+			{"browse_session_workload", []string{"b.tenant", "b.workload", "b.created", "b.id"}},
+		}}
+	q.of("b.workload", page.Workload)
 	q.and("b.expires > " + q.arg(database.Micros(c.now())))
 	l, err := list(ctx, c, q, page, scanBrowseSession)
 	if err != nil {

@@ -20,7 +20,7 @@ type NewBulkJob struct {
 	By          backup.Stamp
 }
 
-const bulkColumns = `b.id, b.tenant, (SELECT p.workload FROM policy p WHERE p.id = b.policy), b.policy, b.display_name, b.status,
+const bulkColumns = `b.id, b.tenant, b.workload, b.policy, b.display_name, b.status,
 	CASE WHEN b.status <> 'active' THEN b.problem END, b.created, b.created_by, b.modified, b.modified_by`
 
 func bulkFields(b *backup.BulkJob) []any {
@@ -53,10 +53,10 @@ func (c *Catalog) CreateBulkJob(ctx context.Context, tenant backup.TenantID, pol
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `
-			INSERT INTO bulk_job (id, tenant, policy, display_name, status, done, created, created_by, modified, modified_by)
-			VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9)`,
+			INSERT INTO bulk_job (id, tenant, policy, display_name, status, done, created, created_by, modified, modified_by, workload)
+			VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10)`,
 			string(b.ID), string(tenant), string(policy), b.DisplayName, string(b.Status),
-			database.Micros(b.Created.At), toJSON(b.Created.By), database.Micros(b.Modified.At), toJSON(b.Modified.By))
+			database.Micros(b.Created.At), toJSON(b.Created.By), database.Micros(b.Modified.At), toJSON(b.Modified.By), string(b.Workload))
 		if err != nil {
 			return fmt.Errorf("insert bulk job: %w", err)
 		}
@@ -100,7 +100,11 @@ func (c *Catalog) BulkJob(ctx context.Context, tenant backup.TenantID, policy ba
 // which must exist, or with "" all of the tenant's.
 func (c *Catalog) BulkJobs(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.BulkJob], error) {
 	q := query{columns: bulkColumns, table: "bulk_job b", time: "b.created", id: "b.id", fields: bulkJobFields,
-		within: []equal{{"b.tenant", string(tenant)}}, indexes: []index{{"bulk_job_tenant_page", []string{"b.tenant", "b.created", "b.id"}}}}
+		within: []equal{{"b.tenant", string(tenant)}}, indexes: []index{
+			{"bulk_job_tenant_page", []string{"b.tenant", "b.created", "b.id"}},
+			{"bulk_job_workload", []string{"b.tenant", "b.workload", "b.created", "b.id"}},
+		}}
+	q.of("b.workload", page.Workload)
 	if policy != "" {
 		if _, err := c.Policy(ctx, tenant, policy); err != nil {
 			return List[backup.BulkJob]{}, err
@@ -305,7 +309,7 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 	}
 	details := make([]*backup.Detail, len(chunk))
 	for i, e := range chunk {
-		details[i] = unknownEntry(e)
+		details[i] = unknownEntry(b.Workload, e)
 	}
 	for _, r := range found {
 		if r.unit != nil {
@@ -359,10 +363,18 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 	return finished, nil
 }
 
-// unknownEntry says that an entry names nobody.
-func unknownEntry(e entry) *backup.Detail {
+// unknownEntry says that an entry names nothing that there is.
+func unknownEntry(w backup.Workload, e entry) *backup.Detail {
 	d := &backup.Detail{Code: backup.DirectoryObjectNotFound, Target: e.sent}
-	switch {
+	switch site := w == backup.SharePoint; {
+	case site && e.address && e.key == "":
+		d.Code, d.Message = backup.SiteURLNotFound, "This is not the address of a site, such as https://contoso.sharepoint.com/sites/team."
+	case site && e.address:
+		d.Code, d.Message = backup.SiteURLNotFound, "The tenant has no site of this address."
+	case site && e.key == "":
+		d.Message = "This is not the id of a site: its host, collection and web, or its collection, a GUID."
+	case site:
+		d.Message = "The tenant has no site of this id."
 	case e.address && e.key == "":
 		d.Code, d.Message = backup.EmailNotFound, "This is not an e-mail address."
 	case e.address:

@@ -38,7 +38,7 @@ func TestCountsAreKept(t *testing.T) {
 			"not (error eq null or status eq 'protected')", "status eq 'unprotected' or error ne null"}
 		check := func(what string, policies ...backup.PolicyID) {
 			t.Helper()
-			for _, of := range []struct{ table, columns string }{{"unit", "tenant, policy, status, failing"}, {"audit", "tenant, result"}} {
+			for _, of := range []struct{ table, columns string }{{"unit", "tenant, workload, policy, status, failing"}, {"audit", "tenant, result"}} {
 				text := strings.ReplaceAll(of.columns, ", ", ` || ' ' || `)
 				want := w.kinds(`SELECT ` + text + ` || ' ' || count(*) FROM ` + of.table + ` GROUP BY ` + of.columns)
 				got := w.kinds(`SELECT ` + text + ` || ' ' || n FROM ` + of.table + `_count WHERE n <> 0`)
@@ -61,7 +61,14 @@ func TestCountsAreKept(t *testing.T) {
 		}
 		check("nothing")
 		p, q := w.policy("p", owner(1), owner(2), owner(3), owner(4)), w.policy("q", owner(5))
-		check("new units", p.ID, q.ID)
+		sites := must[backup.Policy](t)(w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.SharePoint, DisplayName: "s", Units: []backup.SubjectID{owner(1), owner(9)}, By: w.by()}))
+		check("new units", p.ID, q.ID, sites.ID)
+		for workload, want := range map[backup.Workload]int64{backup.OneDrive: 5, backup.SharePoint: 2, backup.Exchange: 0} {
+			l := must[catalog.List[backup.Unit]](t)(w.Units(ctx, contoso, catalog.UnitQuery{Page: catalog.Page{Workload: workload, Count: true}}))
+			if l.Total != want || len(l.Items) != int(want) {
+				t.Errorf("%d units of %s are counted, and %d listed, want %d", l.Total, workload, len(l.Items), want)
+			}
+		}
 		must[backup.Policy](t)(w.ActivatePolicy(ctx, contoso, p.ID, w.by()))
 		check("activated", p.ID, q.ID)
 		w.backUp()

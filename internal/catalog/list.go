@@ -14,13 +14,14 @@ import (
 
 // A Page says which part of a list is asked for, and in which order.
 type Page struct {
-	Limit  int           // at most so many items; 0 or less means 100
-	After  string        // List.Next of the page before; "" for the first page
-	Skip   int           // items passed over before the page
-	Count  bool          // whether List.Total is wanted
-	Bare   bool          // whether that is all that is wanted, and no items
-	Filter odata.Expr    // what the items must meet, by the properties of the list; nil: nothing
-	Order  []odata.Order // by the properties of the list; nil: the list's own order
+	Workload backup.Workload // only what is of it, of a list that is of several; "" for all
+	Limit    int             // at most so many items; 0 or less means 100
+	After    string          // List.Next of the page before; "" for the first page
+	Skip     int             // items passed over before the page
+	Count    bool            // whether List.Total is wanted
+	Bare     bool            // whether that is all that is wanted, and no items
+	Filter   odata.Expr      // what the items must meet, by the properties of the list; nil: nothing
+	Order    []odata.Order   // by the properties of the list; nil: the list's own order
 }
 
 // A List is one page of a list. Unless a method says otherwise its order is
@@ -66,6 +67,13 @@ type equal struct {
 func (q *query) arg(v any) string {
 	q.args = append(q.args, v)
 	return "$" + strconv.Itoa(len(q.args))
+}
+
+// of limits the list to what is of a workload, which a column says; "" leaves it.
+func (q *query) of(column string, workload backup.Workload) {
+	if workload != "" {
+		q.within = append(q.within, equal{column, string(workload)})
+	}
 }
 
 // and adds a condition that nearly all items meet.

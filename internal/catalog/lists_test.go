@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,6 +176,17 @@ func TestEveryListReadsAnIndex(t *testing.T) {
 			}},
 		} {
 			asked := 0
+			if l.properties != nil && !strings.HasSuffix(l.name, "of a policy") && l.name != "artifacts" && l.name != "activities" {
+				for workload, want := range map[backup.Workload]int{backup.OneDrive: 50, backup.SharePoint: 0} {
+					checkPlans(t, db, l.name+" of "+string(workload), func(ctx context.Context) error {
+						_, n, err := l.read(ctx, catalog.Page{Limit: 50, Workload: workload})
+						if n != want {
+							t.Errorf("a page of %d %s of %s, want %d", n, l.name, workload, want)
+						}
+						return err
+					}, 1)
+				}
+			}
 			for _, filter := range filtersOf(l.properties, middle) {
 				for n, order := range ordersOf(l.properties) {
 					if db.Dialect() == database.Postgres && n > 0 && (len(filter)+n)%3 > 0 {

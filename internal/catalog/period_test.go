@@ -289,7 +289,7 @@ func TestRestoredPointOfPeriodIsKept(t *testing.T) {
 			t.Errorf("the artifact's point = %+v, want %+v", a.Point, want)
 		}
 		must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
-		b := must[backup.BrowseSession](t)(w.CreateBrowseSession(ctx, contoso, points[4].ID, w.by()))
+		b := must[backup.BrowseSession](t)(w.CreateBrowseSession(ctx, contoso, backup.OneDrive, points[4].ID, w.by()))
 		if b.Point.ID != points[4].ID || !b.Point.At.Equal(points[4].At) {
 			t.Errorf("the browsed point = %+v, want %+v", b.Point, points[4])
 		}

@@ -189,6 +189,16 @@ func TestListsReadAnIndex(t *testing.T) {
 				}
 			}
 		}
+		for _, workload := range []backup.Workload{backup.OneDrive, backup.SharePoint} {
+			for _, order := range orders {
+				page := pageOf(t, "", order, catalog.UnitProperties)
+				page.Workload = workload
+				checkPlans(t, db, fmt.Sprintf("units of %s by %q", workload, order), func(ctx context.Context) error {
+					_, err := w.Units(ctx, contoso, catalog.UnitQuery{Page: page})
+					return err
+				}, 0)
+			}
+		}
 		many := must[odata.Expr](t)(odata.ParseFilter("contains(displayName,'nobody')", catalog.UnitProperties))
 		checkPlans(t, db, "a count that no index has", func(ctx context.Context) error {
 			_, err := w.Units(ctx, contoso, catalog.UnitQuery{Page: catalog.Page{Filter: many, Count: true, Bare: true}})

@@ -85,7 +85,9 @@ func (c *Catalog) Policies(ctx context.Context, tenant backup.TenantID, page Pag
 		within: []equal{{"policy.tenant", string(tenant)}}, indexes: []index{
 			{"policy_page", []string{"policy.tenant", "policy.created", "policy.id"}},
 			{"policy_name", []string{"policy.tenant", "policy.name_key", "policy.id"}},
+			{"policy_workload", []string{"policy.tenant", "policy.workload", "policy.created", "policy.id"}},
 		}}
+	q.of("policy.workload", page.Workload)
 	l, err := list(ctx, c, q, page, scanPolicy)
 	if err != nil {
 		return l, fmt.Errorf("list policies: %w", err)

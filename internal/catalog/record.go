@@ -62,7 +62,7 @@ var recordFiles = []recordFile{
 		{"offboard_requested", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON},
 		{"offboarded", recordInt}, {"name_key", recordText}}, ""},
 	{"rules", "inclusion_rule", "id", []recordColumn{
-		{"id", recordID}, {"policy", recordID}, {"expression", recordText}, {"dynamic", recordInt}, {"status", recordText}, {"problem", recordNull},
+		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordID}, {"expression", recordText}, {"dynamic", recordInt}, {"status", recordText}, {"problem", recordNull},
 		{"evaluated", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}},
 		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`},
 	{"retention", "retention", "policy", []recordColumn{

@@ -23,11 +23,11 @@ type NewRule struct {
 	By         backup.Stamp
 }
 
-const ruleColumns = `r.id, r.tenant, r.policy, r.expression, r.dynamic, r.status, CASE WHEN r.status LIKE 'completed%' THEN r.problem END,
+const ruleColumns = `r.id, r.tenant, r.workload, r.policy, r.expression, r.dynamic, r.status, CASE WHEN r.status LIKE 'completed%' THEN r.problem END,
 	r.evaluated, r.created, r.created_by, r.modified, r.modified_by`
 
 func scanRule(s scanner) (r backup.Rule, err error) {
-	return r, s.Scan(&r.ID, &r.Tenant, &r.Policy, &r.Expression, &r.Dynamic, &r.Status, fromJSON{&r.Problem},
+	return r, s.Scan(&r.ID, &r.Tenant, &r.Workload, &r.Policy, &r.Expression, &r.Dynamic, &r.Status, fromJSON{&r.Problem},
 		micros{&r.Evaluated}, micros{&r.Created.At}, fromJSON{&r.Created.By}, micros{&r.Modified.At}, fromJSON{&r.Modified.By})
 }
 
@@ -53,10 +53,12 @@ func (c *Catalog) CreateRule(ctx context.Context, tenant backup.TenantID, policy
 		Status: backup.RuleActive, Created: n.By, Modified: n.By,
 	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		if _, err := readPolicy(ctx, tx, tenant, policy); err != nil {
+		p, err := readPolicy(ctx, tx, tenant, policy)
+		if err != nil {
 			return err
 		}
-		if _, err := backup.ParseRuleExpression(n.Expression); err != nil {
+		r.Workload = p.Workload
+		if err := r.Workload.CheckRule(n.Expression, n.Dynamic); err != nil {
 			return err
 		}
 		if n.Dynamic {
@@ -72,11 +74,11 @@ func (c *Catalog) CreateRule(ctx context.Context, tenant backup.TenantID, policy
 		if err := c.queue.Enqueue(ctx, tx, ruleJob(r)); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO inclusion_rule (id, tenant, policy, expression, dynamic, status, evaluated, created, created_by, modified, modified_by)
-			VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10)`,
+		_, err = tx.ExecContext(ctx, `
+			INSERT INTO inclusion_rule (id, tenant, policy, expression, dynamic, status, evaluated, created, created_by, modified, modified_by, workload)
+			VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10, $11)`,
 			string(r.ID), string(tenant), string(policy), r.Expression, bit(r.Dynamic), string(r.Status),
-			database.Micros(r.Created.At), toJSON(r.Created.By), database.Micros(r.Modified.At), toJSON(r.Modified.By))
+			database.Micros(r.Created.At), toJSON(r.Created.By), database.Micros(r.Modified.At), toJSON(r.Modified.By), string(r.Workload))
 		if err != nil {
 			return fmt.Errorf("insert rule: %w", err)
 		}
@@ -107,7 +109,11 @@ func (c *Catalog) Rule(ctx context.Context, tenant backup.TenantID, policy backu
 // all of the tenant's.
 func (c *Catalog) Rules(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.Rule], error) {
 	q := query{columns: ruleColumns, table: "inclusion_rule r", time: "r.created", id: "r.id", fields: ruleFields,
-		within: []equal{{"r.tenant", string(tenant)}}, indexes: []index{{"inclusion_rule_tenant_page", []string{"r.tenant", "r.created", "r.id"}}}}
+		within: []equal{{"r.tenant", string(tenant)}}, indexes: []index{
+			{"inclusion_rule_tenant_page", []string{"r.tenant", "r.created", "r.id"}},
+			{"inclusion_rule_workload", []string{"r.tenant", "r.workload", "r.created", "r.id"}},
+		}}
+	q.of("r.workload", page.Workload)
 	if policy != "" {
 		if _, err := c.Policy(ctx, tenant, policy); err != nil {
 			return List[backup.Rule]{}, err
@@ -159,8 +165,7 @@ func (c *Catalog) UpdateRule(ctx context.Context, tenant backup.TenantID, policy
 			return err
 		}
 		r.Expression = expression
-		_, err := backup.ParseRuleExpression(expression)
-		return err
+		return r.Workload.CheckRule(expression, r.Dynamic)
 	})
 	if err != nil {
 		return backup.Rule{}, fmt.Errorf("update rule: %w", err)

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,7 +52,9 @@ func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Pag
 			{"restore_session_modified", []string{"s.tenant", "s.modified", "s.id"}},
 			{"restore_session_status", []string{"s.tenant", "s.status", "s.created", "s.id"}},
 			{"restore_session_type", []string{"s.tenant", "s.job_type", "s.created", "s.id"}},
+			{"restore_session_workload", []string{"s.tenant", "s.workload", "s.created", "s.id"}},
 		}}
+	q.of("s.workload", page.Workload)
 	l, err := list(ctx, c, q, page, scanSession)
 	if err != nil {
 		return l, fmt.Errorf("list sessions: %w", err)
@@ -200,6 +204,9 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 	if err != nil {
 		return nil, nil, fmt.Errorf("read points: %w", err)
 	}
+	if err := onlyOf(ctx, tx, s.Workload, points); err != nil {
+		return nil, nil, err
+	}
 
 	d := &artifactDelta{}
 	results := make([]ArtifactResult, len(changes))
@@ -241,7 +248,7 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 		destination = ch.Add.Destination
 		if listed[p.Unit] || stored[p.Unit] != "" && stored[p.Unit] != p.ID {
 			return nil, nil, backup.Fail(backup.DuplicateArtifactInList,
-				"A session restores each drive to one restore point, and this drive is named twice. Choose one; nothing was changed.").On(string(p.ID))
+				"A session restores each "+s.Workload.Thing()+" to one restore point, and this "+s.Workload.Thing()+" is named twice. Choose one; nothing was changed.").On(string(p.ID))
 		}
 		listed[p.Unit] = true
 		if stored[p.Unit] == p.ID {
@@ -255,6 +262,22 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 		d.added = append(d.added, results[i].Artifact)
 	}
 	return results, d, nil
+}
+
+// onlyOf leaves of points those that are of units of a workload.
+func onlyOf(ctx context.Context, tx *database.Tx, workload backup.Workload, points map[backup.PointID]backup.Point) error {
+	units := make([]backup.UnitID, 0, len(points))
+	for _, p := range points {
+		units = append(units, p.Unit)
+	}
+	rows, err := tx.QueryContext(ctx, `
+		SELECT u.id FROM `+tx.Dialect().JSONEach("$1")+` AS e CROSS JOIN unit u WHERE u.id = e.value AND u.workload <> $2`, jsonList(units), string(workload))
+	others, err := collect(rows, err, func(r scanner) (id backup.UnitID, err error) { return id, r.Scan(&id) })
+	if err != nil {
+		return fmt.Errorf("read units of points: %w", err)
+	}
+	maps.DeleteFunc(points, func(_ backup.PointID, p backup.Point) bool { return slices.Contains(others, p.Unit) })
+	return nil
 }
 
 func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {

@@ -73,6 +73,7 @@ var (
 		{"unit_failing", []string{"u.tenant", "u.failing", "u.created", "u.id"}},
 		{"unit_status", []string{"u.tenant", "u.status", "u.created", "u.id"}},
 		{"unit_of_policy", []string{"u.tenant", "u.policy", "u.created", "u.id"}},
+		{"unit_workload", []string{"u.tenant", "u.workload", "u.created", "u.id"}},
 	}
 	policyUnitIndexes = []index{
 		{"unit_policy_page", []string{"u.policy", "u.created", "u.id"}},
@@ -95,6 +96,8 @@ func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery
 		l.and("u.policy <> ''")
 		l.within, l.owner = append(l.within, equal{"u.policy", string(q.Policy)}), "u.policy"
 		l.indexes = slices.Concat(policyUnitIndexes, unitIndexes)
+	} else {
+		l.of("u.workload", q.Workload) // a policy's units are of its workload
 	}
 	page, err := list(ctx, c, l, q.Page, scanUnits())
 	if err != nil {
@@ -105,7 +108,7 @@ func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery
 
 // unitCounts are kept by triggers.
 var unitCounts = &counts{
-	table:      `(SELECT tenant, policy, status, n, CASE WHEN failing = 1 THEN '' END AS problem FROM unit_count) AS u`,
+	table:      `(SELECT tenant, workload, policy, status, n, CASE WHEN failing = 1 THEN '' END AS problem FROM unit_count) AS u`,
 	properties: []string{"policyId", "status", "error"},
 }
 

@@ -137,7 +137,7 @@ func TestLostPoints(t *testing.T) {
 		lost := w.backUpTree(u.ID, old.Drive, "t2")
 		s := w.session(lost)
 		draft := w.session(lost)
-		b := must[backup.BrowseSession](t)(w.CreateBrowseSession(ctx, contoso, lost.ID, w.by()))
+		b := must[backup.BrowseSession](t)(w.CreateBrowseSession(ctx, contoso, backup.OneDrive, lost.ID, w.by()))
 		must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
 
 		mark := func(tenant backup.TenantID, drive backup.DriveID, lost bool, want int64) {
@@ -164,7 +164,7 @@ func TestLostPoints(t *testing.T) {
 		}
 		_, err := w.CreateSession(ctx, contoso, backup.OneDrive, backup.RestoreStandard, []catalog.NewArtifact{{Point: lost.ID, Destination: backup.DestinationNew}}, w.by())
 		fails(t, "a session of a lost point", err, backup.InvalidRestorePoint)
-		_, err = w.CreateBrowseSession(ctx, contoso, lost.ID, w.by())
+		_, err = w.CreateBrowseSession(ctx, contoso, backup.OneDrive, lost.ID, w.by())
 		fails(t, "browsing a lost point", err, backup.InvalidRestorePoint)
 		b = must[backup.BrowseSession](t)(w.BrowseSession(ctx, contoso, b.ID))
 		fails(t, "browsing on in a lost point", b.Browsable(), backup.InvalidRestorePoint)
@@ -199,7 +199,7 @@ func TestLostPointEndsGranularRestore(t *testing.T) {
 		ctx := t.Context()
 		u := w.protect(owner(1))
 		p := must[catalog.List[backup.Point]](t)(w.Points(ctx, contoso, catalog.PointQuery{Unit: u.ID})).Items[0]
-		b := must[backup.BrowseSession](t)(w.CreateBrowseSession(ctx, contoso, p.ID, w.by()))
+		b := must[backup.BrowseSession](t)(w.CreateBrowseSession(ctx, contoso, backup.OneDrive, p.ID, w.by()))
 		s := must[backup.Session](t)(w.CreateGranularSession(ctx, contoso, backup.OneDrive, []catalog.NewGranular{{Browse: b, Key: "k", Item: backup.Item{ID: "i", Name: "n"}}}, w.by()))
 		must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
 		for key := range w.claim(jobs.RestoreItem) {

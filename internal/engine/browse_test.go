@@ -50,7 +50,7 @@ func (w *world) find(p backup.Point, at string) backup.Item {
 // granular makes a session of what is at paths of a point.
 func (w *world) granular(p backup.Point, paths ...string) backup.Session {
 	w.t.Helper()
-	b, err := w.catalog.CreateBrowseSession(w.ctx, w.tenant, p.ID, backup.Stamp{At: w.engine.Clock()})
+	b, err := w.catalog.CreateBrowseSession(w.ctx, w.tenant, backup.OneDrive, p.ID, backup.Stamp{At: w.engine.Clock()})
 	w.must(err)
 	var items []catalog.NewGranular
 	for _, at := range paths {

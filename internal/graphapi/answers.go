@@ -90,6 +90,7 @@ var answers = map[backup.Code]answer{
 	backup.InvalidBulkRestoreArtifactID: {status: http.StatusBadRequest},
 	backup.BulkRestoreInvalidCreate:     {status: http.StatusBadRequest},
 	backup.BulkRestoreTooManyEntries:    {status: http.StatusBadRequest},
+	backup.BulkRestoreInvalidSiteURL:    {status: http.StatusBadRequest},
 	backup.BulkRestoreInvalidEmail:      {status: http.StatusBadRequest},
 	backup.BulkRestoreArtifactsNotFound: {status: http.StatusNotFound},
 	backup.InvalidBulkRequestDeletion:   {status: http.StatusForbidden},

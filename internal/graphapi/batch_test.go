@@ -351,7 +351,7 @@ func TestAFloodOfRequestsFindsNoFailureOfOurs(t *testing.T) {
 		for _, p := range points {
 			m.ids = append(m.ids, string(p.ID))
 		}
-		table := routes()
+		table := routes(described)
 		for i := range 2000 {
 			if i%400 == 0 {
 				collect()

@@ -42,6 +42,7 @@ func browseView(b backup.BrowseSession) odata.Entity {
 
 func (s *Server) browseSessions(x *exchange) func(catalog.Page) (catalog.List[backup.BrowseSession], error) {
 	return func(p catalog.Page) (catalog.List[backup.BrowseSession], error) {
+		p.Workload = x.workload()
 		return s.catalog.BrowseSessions(x.ctx(), x.tenant(), p)
 	}
 }
@@ -72,7 +73,7 @@ func (s *Server) createBrowseSession(x *exchange) (reply, error) {
 	if !ok {
 		return reply{}, backup.Fail(backup.InvalidRestorePoint, "The request does not name a restore point: send restorePointId.").On("restorePointId")
 	}
-	b, err := s.catalog.CreateBrowseSession(x.ctx(), x.tenant(), backup.PointID(id), s.stamp(x))
+	b, err := s.catalog.CreateBrowseSession(x.ctx(), x.tenant(), w.kind, backup.PointID(id), s.stamp(x))
 	if err != nil {
 		return reply{}, err
 	}

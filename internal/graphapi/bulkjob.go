@@ -84,6 +84,7 @@ func (w *workload) checkBulkJob(n catalog.NewBulkJob, named bool) error {
 
 func (s *Server) bulkJobs(x *exchange, policy policyID) func(catalog.Page) (catalog.List[backup.BulkJob], error) {
 	return func(p catalog.Page) (catalog.List[backup.BulkJob], error) {
+		p.Workload = x.workload()
 		return s.catalog.BulkJobs(x.ctx(), x.tenant(), policy, p)
 	}
 }

@@ -104,7 +104,7 @@ func (w *workload) parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err 
 		return n, wrong("Say of which time to restore: protectionTimePeriod, with startDateTime, endDateTime or both.", "protectionTimePeriod")
 	}
 	for _, address := range n.Addresses {
-		if !w.isAddress(address) {
+		if _, ok := w.kind.ParseAddress(address); !ok || address != strings.TrimSpace(address) {
 			return n, backup.Fail(w.badAddress, "An entry of "+w.addresses+" is not "+w.address+". Correct it; nothing was created.").On(w.addresses)
 		}
 	}

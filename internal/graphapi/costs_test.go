@@ -40,16 +40,16 @@ func TestCosts(t *testing.T) {
 		statements   int
 		allocations  float64
 	}{
-		{"GET", at, nil, 200, 1, 226},
+		{"GET", at, nil, 200, 2, 226},
 		{"GET", "/" + drivePolicySet, nil, 200, 1, 270},
 		{"GET", "/protectionUnits/" + unit, nil, 200, 1, 212},
 		{"GET", "/protectionUnits?$top=100", nil, 200, 1, 4218},
 		{"GET", "/protectionUnits?$top=100&$count=true&$filter=status%20eq%20'unprotected'", nil, 200, 2, 314},
 		{"GET", "/protectionUnits/$count", nil, 200, 1, 157},
-		{"GET", at + "/driveProtectionUnits?$top=100", nil, 200, 2, 4387},
+		{"GET", at + "/driveProtectionUnits?$top=100", nil, 200, 3, 4387},
 		{"GET", "/restoreSessions", nil, 200, 1, 202},
 		{"GET", activityLog + "?$top=100", nil, 200, 1, 373},
-		{"PATCH", at, func() any { return obj{unitDelta: units()} }, 200, 7, 3263},
+		{"PATCH", at, func() any { return obj{unitDelta: units()} }, 200, 8, 3263},
 		{"POST", "/" + drivePolicySet, func() any { return obj{"displayName": "B"} }, 201, 7, 416},
 	} {
 		path := op.path

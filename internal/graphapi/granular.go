@@ -92,6 +92,9 @@ func (s *Server) findGranular(x *exchange, w *workload, g granularWanted, known 
 		}
 		known[g.browse] = b
 	}
+	if b.Workload != w.kind {
+		return n, backup.Fail(backup.InvalidArtifactRequest, "The browse session is not one of "+w.things+". Choose the file or folder in one that is.").On("browseSessionId")
+	}
 	unknown := backup.Fail(backup.InvalidArtifactRequest, "The browse session's restore point holds no file or folder of that key. Keys are those that browsing it shows; a whole library is restored with '"+w.artifacts.set+"'.").On("id")
 	ref, ok := g.key.Below(backup.LibraryKey(b.Tenant, b.Point.Drive))
 	if !ok {
@@ -115,7 +118,7 @@ func (s *Server) createGranular(x *exchange, w *workload) (reply, error) {
 	}
 	switch {
 	case x.body.Has(w.artifacts.set):
-		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole drives, or files and folders, not both. Make a session for each.").On(w.granular.set)
+		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole "+w.things+", or files and folders, not both. Make a session for each.").On(w.granular.set)
 	case len(items) == 0:
 		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(w.granular.set)
 	case len(items) > backup.MaxArtifactsPerRequest:
@@ -180,7 +183,7 @@ func (s *Server) updateGranular(x *exchange, w *workload, id sessionID) (reply, 
 func (s *Server) granularChanges(x *exchange, w *workload) ([]odata.Change, []catalog.GranularChange, error) {
 	granularDelta := w.granular.delta()
 	if x.body.Has(w.artifacts.delta()) {
-		return nil, nil, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole drives, or files and folders, not both. Make a session for each.").On(granularDelta)
+		return nil, nil, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole "+w.things+", or files and folders, not both. Make a session for each.").On(granularDelta)
 	}
 	if err := x.body.Only(w.sessions.name, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", granularDelta)...); err != nil {
 		return nil, nil, err

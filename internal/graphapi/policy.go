@@ -78,6 +78,7 @@ const expandedPolicies = 20
 
 func (s *Server) policies(x *exchange) func(catalog.Page) (catalog.List[backup.Policy], error) {
 	return func(p catalog.Page) (catalog.List[backup.Policy], error) {
+		p.Workload = x.workload()
 		return s.catalog.Policies(x.ctx(), x.tenant(), p)
 	}
 }
@@ -95,6 +96,14 @@ func (s *Server) listPolicies(x *exchange) (reply, error) {
 }
 
 func (s *Server) countPolicies(x *exchange) (reply, error) { return count(x, s.policies(x)) }
+
+// workload is the one that the address is of, "" for all.
+func (x *exchange) workload() backup.Workload {
+	if x.route.of == nil {
+		return ""
+	}
+	return x.route.of.kind
+}
 
 // set is the set that the address of a list or of one of its entities names.
 func (x *exchange) set() string {
@@ -124,7 +133,7 @@ func (s *Server) getPolicy(x *exchange) (reply, error) {
 
 // createPolicy serves POST of a policy. Policies begin inactive.
 func (s *Server) createPolicy(x *exchange) (reply, error) {
-	w, err := posted(x, policiesOf, backup.InvalidCreateRequest)
+	w, err := s.posted(x, policiesOf, backup.InvalidCreateRequest)
 	if err != nil {
 		return reply{}, err
 	}
@@ -377,7 +386,7 @@ func (s *Server) resolve(x *exchange, w *workload, edit *policyEdit) error {
 
 // unitFailure shows an item of a policy's delta that was not done.
 func (w *workload) unitFailure(c unitChange, err *backup.Error) odata.Entity {
-	e := failed(c.Change, err)
+	e := failed(c.Change, w.inWords(err).(*backup.Error))
 	switch {
 	case c.Removed && c.ID == "", !c.Removed && c.owner != "":
 		e.Add(w.subject, c.owner)

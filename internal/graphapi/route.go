@@ -81,7 +81,7 @@ type resource struct {
 func (s *Server) route() error {
 	var patterns, actions []string
 	resources := map[string]*resource{}
-	table := routes()
+	table := routes(s.workloads)
 	s.metadata = metadata(table)
 	for _, r := range slices.Concat(table, beta(), outside()) {
 		if _, ok := identity.Table[r.op]; r.access == byPermission && !ok {
@@ -191,6 +191,9 @@ func (s *Server) admitted(x *exchange) (reply, error) {
 		x.r.SetPathValue(k.name, id)
 	}
 	if err := x.readBody(); err != nil {
+		return reply{}, err
+	}
+	if err := s.ofItsWorkload(x); err != nil {
 		return reply{}, err
 	}
 	if err := s.serviceAllows(x); err != nil {

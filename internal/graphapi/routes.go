@@ -43,8 +43,8 @@ var (
 	appKey     = key{"id", backup.InvalidRequest}
 )
 
-// routes is the table of contents of the API.
-func routes() []route {
+// routes is the table of contents of the API, of the workloads that are served.
+func routes(served []*workload) []route {
 	// The service itself.
 	table := []route{
 		{method: "GET", path: "", op: identity.GetService, handle: (*Server).getService, entity: serviceType, options: single},
@@ -61,8 +61,8 @@ func routes() []route {
 		{method: "PATCH", path: emailSetting, op: identity.UpdateEmailSetting, handle: (*Server).updateEmailSetting, body: requiredBody},
 	}
 
-	table = append(table, policyRoutes(policySet, nil)...)
-	table = append(table, unitRoutes(unitSet, nil)...)
+	table = append(table, policyRoutes(policySet, nil, served)...)
+	table = append(table, unitRoutes(unitSet, nil, served)...)
 	table = append(table,
 		route{method: "POST", path: unitSet + "/{id}/offboard", op: identity.OffboardUnit, handle: (*Server).offboardUnit, keys: []key{unitKey}, body: optionalBody, action: true},
 		route{method: "POST", path: unitSet + "/{id}/cancelOffboard", op: identity.CancelOffboardUnit, handle: (*Server).cancelOffboardUnit, keys: []key{unitKey}, body: optionalBody, action: true},
@@ -77,23 +77,23 @@ func routes() []route {
 		route{method: "GET", path: pointSet + "/{id}/holdfast.unread", op: identity.GetPoint, handle: (*Server).listUnread,
 			options: []odata.Option{odata.Top, odata.Skip, odata.Count, odata.SkipToken}},
 		route{method: "GET", path: pointSet + "/{id}/protectionUnit", op: identity.GetPoint, handle: (*Server).getPointUnit,
-			entity: all("protectionUnitBase", unitsOf), options: single},
+			entity: all(served, "protectionUnitBase", unitsOf), options: single},
 		route{method: "POST", path: pointSet + "/search", op: identity.SearchPoints, handle: (*Server).searchPoints, body: requiredBody,
 			badBody: backup.InvalidSearchRequest, action: true},
 	)
-	table = append(table, sessionRoutes(sessionSet, nil)...)
-	table = append(table, browseRoutes(browseSet, nil)...)
-	for _, w := range workloads {
-		table = append(table, w.routes()...)
+	table = append(table, sessionRoutes(sessionSet, nil, served)...)
+	table = append(table, browseRoutes(browseSet, nil, served)...)
+	for _, w := range served {
+		table = append(table, w.routes(served)...)
 	}
 	return table
 }
 
 // routes is what there is of w: its own sets, and its parts of the sets of all.
-func (w *workload) routes() []route {
-	table := slices.Concat(policyRoutes(w.policies.set, w), w.ofPolicy(),
-		unitRoutes(w.units.set, w), unitRoutes(unitSet+"/graph."+w.units.name, w),
-		sessionRoutes(w.sessions.set, w), w.ofSession(), browseRoutes(w.browses.set, w))
+func (w *workload) routes(served []*workload) []route {
+	table := slices.Concat(policyRoutes(w.policies.set, w, served), w.ofPolicy(),
+		unitRoutes(w.units.set, w, served), unitRoutes(unitSet+"/graph."+w.units.name, w, served),
+		sessionRoutes(w.sessions.set, w, served), w.ofSession(), browseRoutes(w.browses.set, w, served))
 	return append(table,
 		route{method: "GET", path: policySet + "/graph." + w.policies.name, of: w, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: w.policies.entityType, options: expandedList},
 		route{method: "GET", path: policySet + "/{id}/graph." + w.policies.name, of: w, op: identity.GetPolicy, handle: (*Server).getPolicy, entity: w.policies.entityType, options: expandable, keys: []key{policyKey}},
@@ -109,8 +109,8 @@ func (w *workload) routes() []route {
 
 // policyRoutes is policies, through a set of one workload or, without one, the
 // set of all.
-func policyRoutes(set string, w *workload) []route {
-	entity := either(w, "protectionPolicyBase", policiesOf)
+func policyRoutes(set string, w *workload, served []*workload) []route {
+	entity := either(w, served, "protectionPolicyBase", policiesOf)
 	return []route{
 		{method: "GET", path: set, of: w, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: entity, options: expandedList},
 		{method: "GET", path: set + "/$count", of: w, op: identity.ListPolicies, handle: (*Server).countPolicies, entity: entity, options: counted, plain: true},
@@ -163,13 +163,13 @@ func (w *workload) ofPolicy() []route {
 		{method: "GET", path: rules.set + "/{rule}", of: w, op: identity.GetRule, handle: (*Server).getRule, entity: rules.entityType, options: single, keys: []key{rule}},
 
 		{method: "GET", path: at + "holdfast.explain/{" + w.subject + "}", of: w, op: identity.Explain, handle: (*Server).explain,
-			keys: []key{policyKey, {w.subject, backup.InvalidRequest}}},
+			keys: []key{policyKey}},
 	}
 }
 
 // unitRoutes is the units of the tenant.
-func unitRoutes(set string, w *workload) []route {
-	entity := either(w, "protectionUnitBase", unitsOf)
+func unitRoutes(set string, w *workload, served []*workload) []route {
+	entity := either(w, served, "protectionUnitBase", unitsOf)
 	table := []route{
 		{method: "GET", path: set, of: w, op: identity.ListUnits, handle: (*Server).listUnits, entity: entity, options: queried},
 		{method: "GET", path: set + "/$count", of: w, op: identity.ListUnits, handle: (*Server).countUnits, entity: entity, options: counted, plain: true},
@@ -181,8 +181,8 @@ func unitRoutes(set string, w *workload) []route {
 }
 
 // sessionRoutes is restore sessions.
-func sessionRoutes(set string, w *workload) []route {
-	entity := either(w, "restoreSessionBase", sessionsOf)
+func sessionRoutes(set string, w *workload, served []*workload) []route {
+	entity := either(w, served, "restoreSessionBase", sessionsOf)
 	return []route{
 		{method: "GET", path: set, of: w, op: identity.ListSessions, handle: (*Server).listSessions, entity: entity, options: queried},
 		{method: "GET", path: set + "/$count", of: w, op: identity.ListSessions, handle: (*Server).countSessions, entity: entity, options: counted, plain: true},
@@ -225,8 +225,8 @@ func (w *workload) ofSession() []route {
 
 // browseRoutes is browse sessions. Their ids are opaque to clients: one of another
 // form is an unknown one.
-func browseRoutes(set string, w *workload) []route {
-	entity := either(w, "browseSessionBase", browsesOf)
+func browseRoutes(set string, w *workload, served []*workload) []route {
+	entity := either(w, served, "browseSessionBase", browsesOf)
 	return []route{
 		{method: "GET", path: set, of: w, op: identity.ListBrowseSessions, handle: (*Server).listBrowseSessions, entity: entity, options: queried, browses: true},
 		{method: "GET", path: set + "/$count", of: w, op: identity.ListBrowseSessions, handle: (*Server).countBrowseSessions, entity: entity, options: counted, plain: true, browses: true},

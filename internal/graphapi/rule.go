@@ -67,11 +67,11 @@ func (s *Server) createRule(x *exchange) (reply, error) {
 		if _, err := s.catalog.Policy(x.ctx(), x.tenant(), policy); err != nil {
 			return reply{}, err
 		}
-		return reply{}, backup.Fail(backup.InvalidRuleCreateRequest, "A rule needs a "+w.expression+": (memberOf -any (group.id -in ['GUID'])).").On(w.expression)
+		return reply{}, backup.Fail(backup.InvalidRuleCreateRequest, "A rule needs a "+w.expression+": "+w.ruleForm+".").On(w.expression)
 	}
 	r, err := s.catalog.CreateRule(x.ctx(), x.tenant(), policy, n)
 	if err != nil {
-		return reply{}, err
+		return reply{}, w.inWords(err)
 	}
 	a, err := created(x, w.rules.set, w.policies.set+"/"+string(policy)+"/"+w.rules.set+"/"+string(r.ID), s.ruleView(x, w, r))
 	a.content = w.rulePath(r)
@@ -107,7 +107,7 @@ func (s *Server) updateRule(x *exchange) (reply, error) {
 	}
 	r, err := s.catalog.UpdateRule(x.ctx(), x.tenant(), policy, id, expression, s.stamp(x))
 	if err != nil {
-		return reply{}, err
+		return reply{}, w.inWords(err)
 	}
 	if x.prefer.Minimal {
 		return reply{status: http.StatusNoContent, wrote: true}, nil
@@ -145,6 +145,7 @@ func (s *Server) releaseRule(x *exchange) (reply, error) {
 
 func (s *Server) rules(x *exchange, policy policyID) func(catalog.Page) (catalog.List[backup.Rule], error) {
 	return func(p catalog.Page) (catalog.List[backup.Rule], error) {
+		p.Workload = x.workload()
 		return s.catalog.Rules(x.ctx(), x.tenant(), policy, p)
 	}
 }
@@ -188,13 +189,18 @@ func (s *Server) getRule(x *exchange) (reply, error) {
 // explain serves holdfast.explain, a function of ours on a policy: why an
 // owner's drive is in the policy, or is not.
 func (s *Server) explain(x *exchange) (reply, error) {
-	got, err := s.catalog.Explain(x.ctx(), x.tenant(), guid[policyID](x, "id"), guid[backup.SubjectID](x, "directoryObjectId"))
+	w := x.route.of
+	subject, ok := w.kind.ParseSubject(x.r.PathValue(w.subject))
+	if !ok {
+		return reply{}, backup.Fail(backup.InvalidRequest, "The id in the address is not a GUID.").On(w.subject)
+	}
+	got, err := s.catalog.Explain(x.ctx(), x.tenant(), guid[policyID](x, "id"), subject)
 	if err != nil {
 		return reply{}, err
 	}
 	e := odata.Entity{}
 	e.Add("policyId", got.Policy)
-	e.Add("directoryObjectId", got.Owner)
+	e.Add(w.subject, got.Owner)
 	e.Add("isIncluded", got.Included)
 	if u := got.Unit; u != nil {
 		e.Add("protectionUnitId", u.ID)

@@ -360,7 +360,7 @@ func TestTheSchemaCheckFindsWhatIsWrong(t *testing.T) {
 
 // Each type that a route shows is Microsoft's, with Microsoft's properties.
 func TestRoutesShowWhatTheSchemaHas(t *testing.T) {
-	for _, r := range routes() {
+	for _, r := range routes(described) {
 		if r.entity == nil {
 			continue
 		}
@@ -437,7 +437,7 @@ func TestMetadata(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range routes() {
+	for _, r := range routes(described) {
 		if r.entity == nil {
 			continue
 		}
@@ -453,8 +453,12 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 	if len(all.Actions) < 4 || types[driveUnit]["directoryObjectId"] != "Edm.String" || types["backupRestoreRoot"]["protectionUnits"] != "Collection(graph.protectionUnitBase)" ||
-		types["siteProtectionUnit"] != nil {
+		types["siteProtectionUnit"]["siteId"] != "Edm.String" || types["mailboxProtectionUnit"] != nil {
 		t.Errorf("metadata = %s", got.text)
+	}
+	drives := sqlite(t, func(c *Config) { c.Workloads = nil })
+	if got := (&client{drives, ""}).do("GET", "/v1.0/$metadata", nil).want(200); !strings.Contains(got.text, "driveProtectionUnit") || strings.Contains(got.text, "siteProtection") || strings.Contains(got.text, "sharePoint") {
+		t.Errorf("the metadata of a server of drives alone = %s", got.text)
 	}
 	service := c.do("GET", "/v1.0/", nil).want(200)
 	if service.str("value.0.name") != "solutions" || service.json["@odata.context"] != host+"/v1.0/$metadata" {

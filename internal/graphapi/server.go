@@ -39,6 +39,10 @@ type Config struct {
 	Log      *slog.Logger       // nil: slog.Default
 	Clock    backup.Clock       // nil: time.Now
 
+	// Workloads are those that are served: what the engine can back up. nil: OneDrive
+	// alone.
+	Workloads []backup.Workload
+
 	// Tenants tells which tenants are served. A token of another is refused.
 	// nil: every tenant that a trusted issuer speaks for.
 	Tenants func(backup.TenantID) bool
@@ -89,6 +93,7 @@ type Server struct {
 	tokens     *odata.Tokens
 	vocabulary *odata.Vocabulary
 	mux        *http.ServeMux
+	workloads  []*workload // that are served
 	metadata   []byte
 	replays    *replays
 	throttle   *throttle
@@ -115,12 +120,19 @@ func New(cfg Config) (*Server, error) {
 	if cfg.AuthorizationURI == "" {
 		cfg.AuthorizationURI = "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
 	}
+	if cfg.Workloads == nil {
+		cfg.Workloads = []backup.Workload{backup.OneDrive}
+	}
+	workloads, err := served(cfg.Workloads)
+	if err != nil {
+		return nil, err
+	}
 	tokens, err := odata.NewTokens(cfg.PageKey, cfg.Clock)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, catalog: cfg.Catalog, log: cfg.Log, clock: cfg.Clock, tokens: tokens,
+		cfg: cfg, catalog: cfg.Catalog, log: cfg.Log, clock: cfg.Clock, tokens: tokens, workloads: workloads,
 		replays: newReplays(cfg.Clock), throttle: newThrottle(cfg.RequestsPer10s, cfg.Clock),
 	}
 	return s, s.route()

@@ -27,7 +27,7 @@ func requests() (list []struct {
 	route
 	url string
 }) {
-	for _, r := range append(routes(), beta()...) {
+	for _, r := range append(routes(described), beta()...) {
 		path := r.path
 		for strings.Contains(path, "{") {
 			a, b := strings.Index(path, "{"), strings.Index(path, "}")
@@ -202,13 +202,16 @@ func TestAddressesAndMethods(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/nonsense", "/protectionPolicies/" + id + "/offboard", "/restoreSessions/" + id + "/deactivate", "//protectionPolicies", "/v1.0/x/..",
-		"/v1.0/users", "/beta/solutions/backupRestore", "/protectionUnits/graph.siteProtectionUnit", "/protectionPolicies('')", "/oneDriveForBusinessProtectionPolicies/" + id + "/nonsense",
-		"/sharePointProtectionPolicies"} {
+		"/v1.0/users", "/beta/solutions/backupRestore", "/protectionUnits/graph.groupProtectionUnit", "/protectionPolicies('')", "/oneDriveForBusinessProtectionPolicies/" + id + "/nonsense"} {
 		if !strings.HasPrefix(path, "/v") && strings.HasPrefix(path, "/beta") {
 			path = host + path
 		}
 		// Without a token, too: that there is no route comes first.
 		(&client{w, ""}).do("GET", path, nil).want(404, backup.ItemNotFound)
+	}
+	drives := sqlite(t, func(c *Config) { c.Workloads = nil }) // a server of these alone
+	for _, path := range []string{"/protectionUnits/graph.siteProtectionUnit", "/sharePointProtectionPolicies", "/siteProtectionUnits"} {
+		(&client{drives, ""}).do("GET", path, nil).want(404, backup.ItemNotFound)
 	}
 	(&client{w, ""}).do("GET", "/v2.0/solutions/backupRestore", nil).want(400, backup.BadRequest)
 

@@ -52,6 +52,7 @@ func artifactView(w *workload, a backup.Artifact, contentID string) odata.Entity
 
 func (s *Server) sessions(x *exchange) func(catalog.Page) (catalog.List[backup.Session], error) {
 	return func(p catalog.Page) (catalog.List[backup.Session], error) {
+		p.Workload = x.workload()
 		return s.catalog.Sessions(x.ctx(), x.tenant(), p)
 	}
 }
@@ -77,7 +78,7 @@ func (s *Server) getSession(x *exchange) (reply, error) {
 // createSession serves POST of a restore session. It begins as a draft.
 func (s *Server) createSession(x *exchange) (reply, error) {
 	b := x.body
-	w, err := posted(x, sessionsOf, backup.InvalidRequest)
+	w, err := s.posted(x, sessionsOf, backup.InvalidRequest)
 	if err != nil {
 		return reply{}, err
 	}

@@ -52,6 +52,7 @@ func sources(s backup.ProtectionSources) string {
 
 func (s *Server) units(x *exchange, policy policyID) func(catalog.Page) (catalog.List[backup.Unit], error) {
 	return func(p catalog.Page) (catalog.List[backup.Unit], error) {
+		p.Workload = x.workload()
 		return s.catalog.Units(x.ctx(), x.tenant(), catalog.UnitQuery{Policy: policy, Page: p})
 	}
 }

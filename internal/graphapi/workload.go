@@ -1,6 +1,8 @@
 package graphapi
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -25,9 +27,9 @@ type workload struct {
 	// For messages: what a unit is of, in one word and as the subject says it, and
 	// what is protected, one and many.
 	owner, meaning, thing, things string
-	address                       string // what an entry of addresses is
-	isAddress                     func(string) bool
+	address                       string      // what an entry of addresses is
 	badAddress                    backup.Code // of an entry that is none
+	ruleForm                      string      // of a rule's expression
 
 	policies, units, rules, bulkJobs           collection
 	sessions, artifacts, granular, bulkRestore collection
@@ -53,22 +55,52 @@ func (c collection) of(above collection, id string) string {
 var oneDrive = describe(backup.OneDrive, "drive", workload{
 	subject: "directoryObjectId", formerly: "userId", called: [2]string{"displayName", "email"},
 	addresses: "drives", ids: "directoryObjectIds",
-	owner: "owner", meaning: "the GUID of the drive's owner", thing: "drive", things: "drives",
-	address: "an e-mail address", isAddress: isMailAddress, badAddress: backup.BulkRestoreInvalidEmail,
+	meaning: "the GUID of the drive's owner", things: "drives",
+	address: "an e-mail address", badAddress: backup.BulkRestoreInvalidEmail,
+	ruleForm: groupRule,
 	restored: []string{"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"},
 })
 
-// workloads are those that are served.
-var workloads = []*workload{oneDrive}
+// sharePoint is sites.
+var sharePoint = describe(backup.SharePoint, "site", workload{
+	subject: "siteId", called: [2]string{"siteName", "siteWebUrl"},
+	addresses: "siteWebUrls", ids: "siteIds",
+	meaning: "the host, collection and web of the site, or its collection's GUID alone", things: "sites",
+	address: "the address of a site", badAddress: backup.BulkRestoreInvalidSiteURL,
+	ruleForm: "((displayName -contains 'word') -or (webUrl -contains 'word'))",
+	restored: []string{"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"},
+})
+
+// groupRule is the form of a rule that is of groups.
+const groupRule = "(memberOf -any (group.id -in ['GUID']))"
+
+// described are all workloads that the API has words for. Which of them a server
+// serves its configuration says.
+var described = []*workload{oneDrive, sharePoint}
 
 // wordsOf returns how the API speaks of a workload.
 func wordsOf(kind backup.Workload) *workload {
-	for _, w := range workloads {
+	for _, w := range described {
 		if w.kind == kind {
 			return w
 		}
 	}
-	return oneDrive // what the catalog holds is of a workload that is served
+	return oneDrive // the catalog holds nothing that nobody could make
+}
+
+// served returns the descriptions of workloads, of each once.
+func served(kinds []backup.Workload) ([]*workload, error) {
+	var all []*workload
+	for _, kind := range kinds {
+		w := wordsOf(kind)
+		if w.kind != kind {
+			return nil, fmt.Errorf("the API has no words for the workload %q", kind)
+		}
+		if !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	return all, nil
 }
 
 // These pick the collection of a workload that corresponds to a set of all.
@@ -80,7 +112,7 @@ func browsesOf(w *workload) collection  { return w.browses }
 // posted returns the workload of an entity that is posted. One that is posted to
 // a set of several types must say which of them it is; code is the answer to
 // one that does not.
-func posted(x *exchange, in func(*workload) collection, code backup.Code) (*workload, error) {
+func (s *Server) posted(x *exchange, in func(*workload) collection, code backup.Code) (*workload, error) {
 	if x.route.of != nil {
 		return x.route.of, nil
 	}
@@ -89,7 +121,7 @@ func posted(x *exchange, in func(*workload) collection, code backup.Code) (*work
 		return nil, err
 	}
 	var names []string
-	for _, w := range workloads {
+	for _, w := range s.workloads {
 		if given && in(w).name == typ {
 			return w, nil
 		}
@@ -119,21 +151,76 @@ func (s *Server) wordsOfSession(x *exchange, id sessionID) (*workload, error) {
 	return wordsOf(v.Workload), err
 }
 
+// thingOf says by its set what an address of one workload is of.
+func (w *workload) thingOf(set string) (catalog.Thing, backup.Code) {
+	switch set {
+	case policySet, w.policies.set:
+		return catalog.APolicy, backup.PolicyNotFound
+	case unitSet, w.units.set:
+		return catalog.AUnit, backup.ProtectionUnitNotFound
+	case w.rules.set:
+		return catalog.ARule, backup.ProtectionRuleNotFound
+	case w.bulkJobs.set:
+		return catalog.ABulkJob, backup.ItemNotFound
+	case sessionSet, w.sessions.set:
+		return catalog.ASession, backup.RestoreSessionNotFound
+	}
+	return catalog.ABrowseSession, backup.ItemNotFound
+}
+
+// ofItsWorkload refuses an address of one workload that names what is of another:
+// there it is as good as unknown. What nobody knows it lets pass, to be answered in
+// its turn.
+func (s *Server) ofItsWorkload(x *exchange) error {
+	w := x.route.of
+	set, below, keyed := strings.Cut(x.route.path, "/{")
+	if w == nil || !keyed {
+		return nil
+	}
+	name, _, _ := strings.Cut(below, "}")
+	id, ok := backup.ParseGUID(x.r.PathValue(name))
+	if !ok {
+		return nil
+	}
+	thing, unknown := w.thingOf(set)
+	kind, err := s.catalog.WorkloadOf(x.ctx(), x.tenant(), thing, id)
+	if err == nil && kind != "" && kind != w.kind {
+		err = backup.Fail(unknown, "There is none of this id among what is of "+w.things+". It is of another workload.").On(name)
+	}
+	return err
+}
+
+// inWords has an error speak of a unit's subject, and of a rule's expression, by
+// the members that hold them.
+func (w *workload) inWords(err error) error {
+	e, ok := errors.AsType[*backup.Error](err)
+	if !ok {
+		return err
+	}
+	switch e.Target {
+	case "subject":
+		return e.On(w.subject)
+	case "expression":
+		return e.On(w.expression)
+	}
+	return err
+}
+
 // either is what query options may name of a collection of w or, without w, of
-// the set of all.
-func either(w *workload, base string, in func(*workload) collection) *entityType {
+// the set of all that are served.
+func either(w *workload, served []*workload, base string, in func(*workload) collection) *entityType {
 	if w == nil {
-		return all(base, in)
+		return all(served, base, in)
 	}
 	return in(w).entityType
 }
 
 // all is what the entities of every workload have in common in a set of all, as
 // query options may name it: base is the type that theirs are derived from.
-func all(base string, in func(*workload) collection) *entityType {
-	one := *in(workloads[0]).entityType
+func all(served []*workload, base string, in func(*workload) collection) *entityType {
+	one := *in(served[0]).entityType
 	t := &entityType{name: base, listed: one.listed}
-	for _, w := range workloads {
+	for _, w := range served {
 		for _, p := range in(w).properties {
 			if !slices.Contains(t.properties, p) {
 				t.properties = append(t.properties, p)
@@ -148,11 +235,6 @@ func all(base string, in func(*workload) collection) *entityType {
 	return t
 }
 
-func isMailAddress(s string) bool {
-	at := strings.IndexByte(s, '@')
-	return at > 0 && at < len(s)-1 && !strings.ContainsAny(s, " \t\r\n")
-}
-
 func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // describe completes w, whose service is named by kind, and whose units are
@@ -163,6 +245,7 @@ func describe(kind backup.Workload, noun string, w workload) *workload {
 	with := func(lists ...[]string) []string { return slices.Concat(lists...) }
 
 	w.kind, w.expression = kind, noun+"Expression"
+	w.owner, w.thing = kind.Subject(), kind.Thing()
 	w.units = collection{noun + "ProtectionUnits", &entityType{name: noun + "ProtectionUnit", listed: catalog.UnitProperties,
 		properties: with([]string{"id", "policyId", w.subject, w.called[0], w.called[1], "status", "protectionSources"}, stamps, []string{"error", "offboardRequestedDateTime"})}}
 	w.rules = collection{noun + "InclusionRules", &entityType{name: noun + "ProtectionRule", listed: catalog.RuleProperties,

@@ -51,6 +51,14 @@ var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
 
 var start = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
+// everyWorkload is what the API has words for.
+var everyWorkload = func() (all []backup.Workload) {
+	for _, w := range described {
+		all = append(all, w.kind)
+	}
+	return all
+}()
+
 // A world is a server on a real catalog, with a real issuer of tokens and a
 // clock that is moved by hand.
 type world struct {
@@ -84,8 +92,9 @@ func newWorldOf(t testing.TB, db *database.DB, kept catalog.Config, change ...fu
 	kept.Clock = w.clock
 	w.catalog = catalog.New(db, w.queue, kept)
 	cfg := Config{
-		Catalog: w.catalog,
-		Browser: shelf{},
+		Catalog:   w.catalog,
+		Browser:   shelf{},
+		Workloads: everyWorkload,
 		Verifier: identity.NewVerifier(identity.Config{
 			Issuers:   []identity.Issuer{{Issuer: issuer.URL + "/{tenantid}/v2.0", JWKS: issuer.URL + "/keys"}},
 			Audiences: []string{audience}, Clock: w.clock,

@@ -75,12 +75,10 @@ var documented = map[backup.Code][]int{
 
 // unreachable says of the documented codes that no request gets why.
 var unreachable = map[backup.Code]string{
-	"UnableToReadBillingProfile":             "there is no billing",
-	"InvalidBillingProfile":                  "there is no billing",
-	"SiteUrlNotFound":                        "there are no sites",
-	"BulkRestoreInvalidCreateRequestSiteUrl": "there are no sites",
-	"QuotaExceeded":                          "a vault has no quota",
-	"InvalidArtifactId":                      "a unit's error is never one of a restore",
+	"UnableToReadBillingProfile": "there is no billing",
+	"InvalidBillingProfile":      "there is no billing",
+	"QuotaExceeded":              "a vault has no quota",
+	"InvalidArtifactId":          "a unit's error is never one of a restore",
 }
 
 // TestLimitsOfWhatIsInForce reaches codes that need a full house.

@@ -346,7 +346,7 @@ func (o *Object) Reference() (string, bool, error) {
 // …/set('key').
 func LastSegment(link string) string {
 	link = link[strings.LastIndexByte(link, '/')+1:]
-	if _, key, ok := splitKey(link, ""); ok {
+	if _, key, ok := splitKey(link); ok {
 		return key
 	}
 	return link

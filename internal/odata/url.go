@@ -2,6 +2,7 @@ package odata
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -9,9 +10,9 @@ import (
 // A Vocabulary knows the literal segments of the URLs that are served, so that
 // each URL can be given its one form.
 type Vocabulary struct {
-	literals map[string]string // lower case -> canonical spelling
-	actions  map[string]bool   // lower case names of bound operations
-	keys     map[string]string // lower case literal -> name of the key that follows it
+	literals map[string]string   // lower case -> canonical spelling
+	actions  map[string]bool     // lower case names of bound operations
+	keys     map[string][]string // lower case literal -> names of the keys that follow it
 }
 
 // NewVocabulary returns the vocabulary of routes, given as patterns in which
@@ -21,14 +22,14 @@ type Vocabulary struct {
 // which is id, or the one in the pattern's braces: set(id='key'),
 // function(parameter='key').
 func NewVocabulary(patterns, actions []string) *Vocabulary {
-	v := &Vocabulary{literals: map[string]string{}, actions: map[string]bool{}, keys: map[string]string{}}
+	v := &Vocabulary{literals: map[string]string{}, actions: map[string]bool{}, keys: map[string][]string{}}
 	for _, p := range patterns {
 		last := ""
 		for s := range strings.SplitSeq(p, "/") {
 			switch {
 			case s == "":
 			case s[0] == '{':
-				v.keys[last] = strings.Trim(s, "{}")
+				v.keys[last] = append(v.keys[last], strings.Trim(s, "{}"))
 			default:
 				last = strings.ToLower(s)
 				v.literals[last] = s
@@ -109,18 +110,18 @@ func (v *Vocabulary) segment(s string) (string, bool) {
 func (v *Vocabulary) splitKey(s string) (name, key string, ok bool) {
 	name, _, _ = strings.Cut(s, "(")
 	name = strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(name), "microsoft."), "graph.")
-	return splitKey(s, v.keys[name])
+	return splitKey(s, v.keys[name]...)
 }
 
 // splitKey splits name('key') and name(id='key'), in which id may also be
-// another given name. It reports false when s is not of that form.
-func splitKey(s, another string) (name, key string, ok bool) {
+// one of other names. It reports false when s is not of that form.
+func splitKey(s string, others ...string) (name, key string, ok bool) {
 	open := strings.IndexByte(s, '(')
 	if open <= 0 || !strings.HasSuffix(s, ")") {
 		return "", "", false
 	}
 	name, key = s[:open], strings.TrimSpace(s[open+1:len(s)-1])
-	if n, k, named := strings.Cut(key, "="); named && (strings.EqualFold(strings.TrimSpace(n), "id") || strings.EqualFold(strings.TrimSpace(n), another)) {
+	if n, k, named := strings.Cut(key, "="); named && slices.ContainsFunc(append(slices.Clip(others), "id"), func(o string) bool { return strings.EqualFold(strings.TrimSpace(n), o) }) {
 		key = strings.TrimSpace(k)
 	}
 	key, ok = unquote(key)

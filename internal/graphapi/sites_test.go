@@ -1,0 +1,138 @@
+package graphapi
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"holdfast/internal/backup"
+)
+
+func siteN(n int) string { return fmt.Sprintf("cccccccc-0000-4000-8000-%012d", n) }
+
+// siteID is how Graph names a site.
+func siteID(n int) string {
+	return "contoso.sharepoint.com," + siteN(n) + ",dddddddd-0000-4000-8000-000000000000"
+}
+
+// site makes a policy of sites with one site, a rule, a bulk addition job, and a
+// restore session and a browse session of its first point. It returns the ids of
+// the policy, the site's unit and the point.
+func (w *world) site(c *client, n int) (policy, unit string, point backup.PointID) {
+	w.t.Helper()
+	policy = c.do("POST", "/sharePointProtectionPolicies", obj{"displayName": fmt.Sprint("Sites ", n), "siteProtectionUnits": []obj{{"siteId": siteID(n)}}}).want(201).str("id")
+	at := "/sharePointProtectionPolicies/" + policy
+	unit = c.do("GET", at+"/siteProtectionUnits", nil).want(200).str("value.0.id")
+	c.do("POST", "/protectionPolicies/"+policy+"/activate", nil).want(202)
+	for _, p := range w.work() {
+		if string(p.Unit) == unit {
+			point = p.ID
+		}
+	}
+	c.do("POST", at+"/siteInclusionRules", obj{"siteExpression": "((displayName -contains 'Finance') -or (webUrl -contains 'legal'))"}).want(201)
+	c.do("POST", at+"/siteProtectionUnitsBulkAdditionJobs", obj{"displayName": "J", "siteWebUrls": []string{"https://contoso.sharepoint.com/sites/nobody"}}).want(201)
+	c.do("POST", "/sharePointRestoreSessions", obj{"siteRestoreArtifacts": []obj{{"restorePoint": obj{"id": point}, "destinationType": "new"}}}).want(201)
+	c.do("POST", "/sharePointBrowseSessions", obj{"restorePointId": point, "siteId": siteID(n)}).want(201)
+	return policy, unit, point
+}
+
+// Sites are protected, listed and restored through sets of their own, beside
+// drives, and through those of all.
+func TestSites(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.user(contoso)
+		drives := c.policy("Drives", ownerN(1))
+		drive := c.unitOf(drives, ownerN(1))
+		c.do("POST", "/protectionPolicies/"+drives+"/activate", nil).want(202)
+		var drivePoint backup.PointID
+		for _, p := range w.work() {
+			drivePoint = p.ID
+		}
+		policy, unit, point := w.site(c, 1)
+		at := "/sharePointProtectionPolicies/" + policy
+		ids := func(path string) (all []string) {
+			t.Helper()
+			for _, v := range c.do("GET", path, nil).want(200).list("value") {
+				all = append(all, v.(obj)["id"].(string))
+			}
+			return all
+		}
+		for path, want := range map[string]string{
+			"/protectionPolicies": drives + " " + policy, "/oneDriveForBusinessProtectionPolicies": drives, "/sharePointProtectionPolicies": policy,
+			"/protectionPolicies/microsoft.graph.sharePointProtectionPolicy": policy,
+			"/protectionUnits": drive + " " + unit, "/driveProtectionUnits": drive, "/siteProtectionUnits": unit,
+			"/protectionUnits/microsoft.graph.siteProtectionUnit": unit, "/protectionUnits/graph.driveProtectionUnit": drive,
+			at + "/siteProtectionUnits": unit, "/driveInclusionRules": "", "/oneDriveForBusinessRestoreSessions": "", "/oneDriveForBusinessBrowseSessions": "",
+			"/driveProtectionUnitsBulkAdditionJobs": "",
+			"/protectionUnits/graph.siteProtectionUnit?$filter=status%20eq%20'protected'&$orderby=createdDateTime%20desc": unit,
+		} {
+			if got := strings.Join(ids(path), " "); got != want {
+				t.Errorf("%s holds %q, want %q", path, got, want)
+			}
+		}
+		for path, want := range map[string]string{
+			"/protectionUnits": "2", "/siteProtectionUnits": "1", "/driveProtectionUnits": "1", "/sharePointProtectionPolicies": "1", "/siteInclusionRules": "1",
+			"/siteProtectionUnitsBulkAdditionJobs": "1", "/sharePointRestoreSessions": "1", "/restoreSessions": "1", "/sharePointBrowseSessions": "1", "/browseSessions": "1",
+		} {
+			if got := c.do("GET", path+"/$count", nil, "Accept", "text/plain").want(200); got.text != want {
+				t.Errorf("%s/$count = %s, want %s", path, got.text, want)
+			}
+		}
+
+		// What is of another workload is unknown at the addresses of this one.
+		for _, path := range []string{"/oneDriveForBusinessProtectionPolicies/" + policy, "/sharePointProtectionPolicies/" + drives, "/sharePointProtectionPolicies/" + drives + "/siteProtectionUnits",
+			"/protectionPolicies/" + drives + "/graph.sharePointProtectionPolicy"} {
+			c.do("GET", path, nil).want(404, backup.PolicyNotFound)
+		}
+		c.do("PATCH", "/sharePointProtectionPolicies/"+drives, obj{"displayName": "x"}).want(404, backup.PolicyNotFound)
+		c.do("DELETE", "/sharePointProtectionPolicies/"+drives, nil).want(404, backup.PolicyNotFound)
+		c.do("GET", "/siteProtectionUnits/"+drive, nil).want(404, backup.ProtectionUnitNotFound)
+		c.do("GET", "/protectionUnits/"+unit+"/graph.driveProtectionUnit", nil).want(404, backup.ProtectionUnitNotFound)
+		c.do("POST", "/sharePointRestoreSessions", obj{"siteRestoreArtifacts": []obj{{"restorePoint": obj{"id": drivePoint}, "destinationType": "new"}}}).want(400, backup.InvalidRestorePoint)
+		c.do("POST", "/oneDriveForBusinessBrowseSessions", obj{"restorePointId": point}).want(400, backup.InvalidRestorePoint)
+		c.do("POST", "/protectionPolicies", obj{"displayName": "x", "driveProtectionUnits": []obj{}}).want(400, backup.InvalidCreateRequest)
+		c.do("POST", "/protectionPolicies", obj{"@odata.type": "#microsoft.graph.sharePointProtectionPolicy", "displayName": "x", "siteProtectionUnits": []obj{{"siteId": siteN(8)}}}).want(201)
+
+		// Units are added by their sites' ids, and a site is in one policy only.
+		got := c.do("PATCH", at, obj{"siteProtectionUnits@delta": []obj{{"siteId": siteID(2)}, {"siteId": siteN(8)}, {"@removed": obj{"reason": "changed"}, "id": unit}}}).want(200)
+		if got.str("siteProtectionUnits@delta.0.status") != "protectRequested" || got.str("siteProtectionUnits@delta.2.status") != "removeRequested" {
+			t.Errorf("changed = %s", got.text)
+		}
+		if item := got.list("siteProtectionUnits@delta")[1].(obj); item["siteId"] != siteN(8) || !strings.Contains(got.text, `"ProtectionUnitAlreadyExists","message":"This site is`) || !strings.Contains(got.text, `"target":"siteId"`) {
+			t.Errorf("a site of another policy = %s", got.text)
+		}
+		c.do("PATCH", at, obj{"siteProtectionUnits@delta": []obj{{"siteId": "contoso.sharepoint.com,x,y"}}}).want(400, backup.InvalidProtectionUnitID)
+		c.do("PATCH", at, obj{"siteProtectionUnits@delta": []obj{{"siteId": siteID(3)}, {"siteId": siteN(3)}}}).want(400, backup.DuplicateProtectionUnitInList)
+
+		// Rules are static, and of names.
+		rules := at + "/siteInclusionRules"
+		c.do("POST", rules, obj{"siteExpression": "(webUrl -contains 'legal')", "isAutoApplyEnabled": true}).want(400, backup.InvalidRuleCreateRequest)
+		for _, wrong := range []string{"(memberOf -any (group.id -in ['" + ownerN(7) + "']))", "(webUrl -contains 'x')"} {
+			if got := c.do("POST", rules, obj{"siteExpression": wrong}).want(400, backup.InvalidRuleExpression); got.str("error.target") != "siteExpression" {
+				t.Errorf("refused = %s", got.text)
+			}
+		}
+		if got := c.do("POST", rules, obj{}).want(400, backup.InvalidRuleCreateRequest); !strings.Contains(got.text, "displayName -contains") {
+			t.Errorf("refused = %s", got.text)
+		}
+
+		// Addresses are those of sites.
+		w.work()
+		job := c.do("GET", at+"/siteProtectionUnitsBulkAdditionJobs", nil).want(200)
+		if job.str("value.0.error.details.0.code") != "SiteUrlNotFound" || job.str("value.0.error.details.0.target") != "https://contoso.sharepoint.com/sites/nobody" {
+			t.Errorf("job = %s", job.text)
+		}
+		session := c.do("POST", "/sharePointRestoreSessions", obj{}).want(201).str("id")
+		request := obj{"displayName": "r", "protectionTimePeriod": obj{"startDateTime": "2020-01-01T00:00:00Z"}, "destinationType": "new", "siteWebUrls": []string{"ann@contoso.com"}}
+		c.do("POST", "/sharePointRestoreSessions/"+session+"/siteRestoreArtifactsBulkAdditionRequests", request).want(400, backup.BulkRestoreInvalidSiteURL)
+		delete(request, "siteWebUrls")
+		request["siteIds"] = []string{siteID(1)}
+		if got := c.do("POST", "/sharePointRestoreSessions/"+session+"/siteRestoreArtifactsBulkAdditionRequests", request).want(201); len(got.list("siteIds")) != 0 || got.get("siteWebUrls") == nil {
+			t.Errorf("request = %s", got.text)
+		}
+		why := c.do("GET", at+"/holdfast.explain(siteId='"+siteID(2)+"')", nil).want(200)
+		if why.get("isIncluded") != true || why.str("siteId") != siteN(2) {
+			t.Errorf("explained = %s", why.text)
+		}
+	})
+}
