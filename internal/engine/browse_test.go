@@ -50,14 +50,15 @@ func (w *world) find(p backup.Point, at string) backup.Item {
 // granular makes a session of what is at paths of a point.
 func (w *world) granular(p backup.Point, paths ...string) backup.Session {
 	w.t.Helper()
-	b, err := w.catalog.CreateBrowseSession(w.ctx, w.tenant, backup.OneDrive, p.ID, backup.Stamp{At: w.engine.Clock()})
+	workload := w.unit(p.Unit).Workload
+	b, err := w.catalog.CreateBrowseSession(w.ctx, w.tenant, workload, p.ID, backup.Stamp{At: w.engine.Clock()})
 	w.must(err)
 	var items []catalog.NewGranular
 	for _, at := range paths {
 		item := w.find(p, at)
 		items = append(items, catalog.NewGranular{Browse: b, Key: backup.KeyOf(w.tenant, p.Drive, item.ID), Item: item, WebURL: backup.WebURL(b.WebURL, at)})
 	}
-	s, err := w.catalog.CreateGranularSession(w.ctx, w.tenant, backup.OneDrive, items, backup.Stamp{})
+	s, err := w.catalog.CreateGranularSession(w.ctx, w.tenant, workload, items, backup.Stamp{})
 	w.must(err)
 	return s
 }

@@ -346,7 +346,7 @@ func (w *world) unit(id backup.UnitID) backup.Unit {
 // activate makes a session that restores a point, and returns its artifact.
 func (w *world) activate(p backup.Point, to backup.Destination) backup.Artifact {
 	w.t.Helper()
-	s, err := w.catalog.CreateSession(w.ctx, w.tenant, backup.OneDrive, backup.RestoreStandard,
+	s, err := w.catalog.CreateSession(w.ctx, w.tenant, w.unit(p.Unit).Workload, backup.RestoreStandard,
 		[]catalog.NewArtifact{{Point: p.ID, Destination: to}}, backup.Stamp{})
 	w.must(err)
 	return w.activateSession(s)
