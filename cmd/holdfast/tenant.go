@@ -76,7 +76,7 @@ func newGenerate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Run a simulated tenant of any size, made up from a seed",
-		Long: `Generate runs a simulated tenant whose users, sites, folders, files and lists are
+		Long: `Generate runs a simulated tenant whose users, sites, folders, files, lists and mail are
 made up from a seed. The same seed makes the same ids, names, times and contents everywhere.
 They take no disk: contents are computed when they are read, and cannot be
 compressed. What is written to them becomes real.
@@ -101,6 +101,7 @@ things change when it wants: POST /_holdfast/churn {"changes":100}.`,
 	f.IntVar(&p.Files, "files", 10_000, "how many files they have together: some have many, most few")
 	f.IntVar(&p.Sites, "sites", 0, "how many team sites there are, each with a library, a list and pages; half of the files are theirs")
 	f.IntVar(&p.Items, "items", 1000, "how many items their lists have together")
+	f.IntVar(&p.Messages, "messages", 0, "how many messages, events and contacts their mailboxes have together")
 	f.Int64Var(&p.Size, "size", 16<<10, "bytes of a file, on average")
 	f.IntVar(&o.churn, "churn", 0, "how many things change in a minute")
 	return cmd
@@ -127,6 +128,7 @@ type ready struct {
 	Control   string        `json:"control,omitempty"`
 	Drives    string        `json:"drives"`
 	Sites     string        `json:"sites"`
+	Mail      string        `json:"mail,omitempty"`
 	Tenants   []readyTenant `json:"tenants"`
 }
 
@@ -220,6 +222,9 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 	if o.sites, err = filepath.Abs(o.sites); err != nil {
 		return err
 	}
+	if o.mail == "" && o.population != nil && o.population.Messages > 0 {
+		o.mail = filepath.Join(o.data, "mail")
+	}
 	if o.mail != "" {
 		if o.mail, err = filepath.Abs(o.mail); err != nil {
 			return err
@@ -255,7 +260,7 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	said := ready{URL: origin("http", l), Graph: origin("http", l) + "/v1.0", Drives: o.drives, Sites: o.sites}
+	said := ready{URL: origin("http", l), Graph: origin("http", l) + "/v1.0", Drives: o.drives, Sites: o.sites, Mail: o.mail}
 	if o.control {
 		said.Control = said.URL + "/_holdfast/"
 	}

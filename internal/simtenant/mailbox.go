@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -448,6 +449,11 @@ func inOrder(a, b *item) int {
 	return cmp.Or(cmp.Compare(a.depth(), b.depth()), cmp.Compare(late(a), late(b)), cmp.Compare(a.name, b.name))
 }
 
+// inTurn are children in the order of their last changes.
+func inTurn(children map[string]*item) []*item {
+	return slices.SortedFunc(maps.Values(children), func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
+}
+
 func (m *mailbox) takeFolders(dirs []*item) {
 	dirs = slices.DeleteFunc(slices.Clone(dirs), func(it *item) bool { return it.gone })
 	slices.SortFunc(dirs, inOrder)
@@ -469,7 +475,7 @@ func (m *mailbox) takeFolder(dir *item) {
 		return
 	}
 	var below []*item
-	for _, child := range dir.children {
+	for _, child := range inTurn(dir.children) {
 		if child.kind == isFolder {
 			below = append(below, child)
 		} else {
@@ -525,8 +531,7 @@ func (m *mailbox) place(dir *item) role {
 	f := m.byDir[dir.id]
 	fresh := f == nil
 	if fresh {
-		m.last++
-		f = &mailFolder{num: m.last, dirID: dir.id}
+		f = &mailFolder{num: m.number(dir), dirID: dir.id}
 		m.folders[f.num], m.byDir[dir.id] = f, f
 	}
 	f.dir = dir
@@ -623,6 +628,19 @@ func isItem(name string, in role) bool {
 	return false
 }
 
+// madeNumbers are the numbers from here on: those of made items, which follow from
+// the seed.
+const madeNumbers = 1 << 40
+
+// number is a new folder's or item's.
+func (m *mailbox) number(of *item) uint64 {
+	if of.num != 0 {
+		return madeNumbers | uint64(uint32(of.num))
+	}
+	m.last++
+	return m.last
+}
+
 // takeFile takes over one file.
 func (m *mailbox) takeFile(file *item) {
 	it := m.byFile[file.id]
@@ -636,9 +654,9 @@ func (m *mailbox) takeFile(file *item) {
 		}
 		return
 	}
-	if it == nil {
-		m.last++
-		it = &mailItem{num: m.last, fileID: file.id, created: file.created, changed: m.now()}
+	fresh := it == nil
+	if fresh {
+		it = &mailItem{num: m.number(file), fileID: file.id, created: file.created, changed: m.now()}
 		m.items[it.num], m.byFile[file.id] = it, it
 	}
 	it.file = file
@@ -649,12 +667,25 @@ func (m *mailbox) takeFile(file *item) {
 			flags |= isComplete
 		}
 	}
+	if fresh && file.made > 0 {
+		it.changed = file.mtime
+		if file.strong[0]%4 > 0 {
+			flags |= isRead
+		}
+		if file.strong[1]%32 == 0 {
+			flags |= isFlagged
+		}
+	}
 	// A content that was never read is told for the first time only when it is.
 	content := file.mtime != it.mtime || file.size != it.size || it.ctag != 0 && file.ctag != it.ctag
 	changed := flags != it.flags || content
 	it.flags, it.mtime, it.size = flags, file.mtime, file.size
 	if content {
 		it.known = false
+	}
+	if fresh && file.made == 1 { // it need not be read to know what it is
+		it.known, it.class, it.received = true, m.intern(classByName(file.name, in.of.class())), file.created
+		it.search, it.ctag = file.strong, file.ctag
 	}
 	switch {
 	case it.at == nil || it.at.in != in.of:

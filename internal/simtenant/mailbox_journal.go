@@ -139,7 +139,7 @@ func (m *mailbox) load() error {
 	data, err := os.ReadFile(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		m.begin(backup.NewID[string]())
+		m.begin(m.newGeneration())
 		return m.compact()
 	case err != nil:
 		return fmt.Errorf("read journal of mailbox: %w", err)
@@ -163,6 +163,22 @@ func (m *mailbox) load() error {
 		}
 	}
 	return nil
+}
+
+// newGeneration names a mailbox's first life; a made one's follows from the seed.
+func (m *mailbox) newGeneration() string {
+	if p := m.d.svc.cfg.Population; p != nil && p.Messages > 0 && m.d.root.id == p.itemID(m.d.place, 0) {
+		return guidText(derive("mailbox generation", m.d.root.id))
+	}
+	return backup.NewID[string]()
+}
+
+// counted is a number, unless it is one that follows from the seed.
+func counted(num uint64) uint64 {
+	if num >= madeNumbers {
+		return 0
+	}
+	return num
 }
 
 // replay builds the state from a journal. It returns how much of it is whole.
@@ -199,10 +215,10 @@ func (m *mailbox) replay(data []byte) (good int, err error) {
 		switch {
 		case rec.Folder != nil:
 			folders[rec.Folder.Num] = *rec.Folder
-			m.seq, m.last = max(m.seq, rec.Folder.Seq), max(m.last, rec.Folder.Num)
+			m.seq, m.last = max(m.seq, rec.Folder.Seq), max(m.last, counted(rec.Folder.Num))
 		case rec.Item != nil:
 			items[rec.Item.Num] = *rec.Item
-			m.seq, m.last = max(m.seq, rec.Item.Seq), max(m.last, rec.Item.Num)
+			m.seq, m.last = max(m.seq, rec.Item.Seq), max(m.last, counted(rec.Item.Num))
 		case rec.Stay != nil:
 			stays = append(stays, *rec.Stay)
 			m.seq = max(m.seq, rec.Stay.Seq)

@@ -37,6 +37,8 @@ type Population struct {
 	Size  int64  `json:"size"`  // of a file, on average
 	Sites int    `json:"sites"` // team sites, each with a library, a list and a few pages
 	Items int    `json:"items"` // in all their lists together
+	// Messages is how many items there are in all mailboxes together.
+	Messages int `json:"messages,omitempty"`
 }
 
 const (
@@ -59,6 +61,8 @@ func (p Population) Check() error {
 		return fmt.Errorf("sites: %d is not between 0 and %d", p.Sites, maxSites)
 	case p.Items < 0 || p.Items > maxFiles:
 		return fmt.Errorf("items: %d is not between 0 and %d", p.Items, maxFiles)
+	case p.Messages < 0 || p.Messages > maxFiles:
+		return fmt.Errorf("messages: %d is not between 0 and %d", p.Messages, maxFiles)
 	case p.Size < 0 || p.Size > maxMade/16:
 		return fmt.Errorf("size: %d is not between 0 and %d", p.Size, maxMade/16)
 	}
@@ -305,6 +309,11 @@ func (d *drive) populate() bool {
 		}
 	} else {
 		user, ok := d.svc.populated[d.place.folder()]
+		if ok && d.place.isMailbox() && p.Messages > 0 {
+			p.fillMail(d.place, portion(p.Messages, user, p.Users), add)
+			d.seq = max(d.seq, seq)
+			return true
+		}
 		if !ok || d.place.library != documents {
 			return false
 		}
@@ -453,7 +462,11 @@ func (s *Service) Churn(n int) error {
 		dice := p.dice("churn", fmt.Sprint(done))
 		here, err := s.somewhere(*p, dice)
 		if err == nil {
-			err = s.with(here, func(d *drive) error { return d.churn(*p, dice, done) })
+			if here.isMailbox() {
+				err = s.churnMail(*p, here, dice, done)
+			} else {
+				err = s.with(here, func(d *drive) error { return d.churn(*p, dice, done) })
+			}
 		}
 		if err != nil && !notFound(err) {
 			return err

@@ -81,9 +81,12 @@ func (p Population) fillTexts(place place, n int, name func(n int) string, add f
 	}
 }
 
-// madeText is what a made item of a list holds, or a made page; of anything else it
-// is nil.
+// madeText is what a made item of a list holds, a made page, or an item of a
+// mailbox; of anything else it is nil.
 func (d *drive) madeText(it *item) []byte {
+	if d.place.isMailbox() {
+		return d.svc.cfg.Population.mail(d.place, it)
+	}
 	if d.place.in != listsPart && d.place.in != pagesPart {
 		return nil
 	}
@@ -118,14 +121,21 @@ func (p Population) text(place place, it *item) []byte {
 	return data
 }
 
-// somewhere chooses a made drive, list, or pages.
+// somewhere chooses a made drive, list, pages, or mailbox.
 func (s *Service) somewhere(p Population, dice *rand.Rand) (place, error) {
 	t := s.byOrder[0]
-	n := dice.IntN(len(t.Users) + 3*p.Sites)
+	boxes := 0
+	if p.Messages > 0 {
+		boxes = len(t.Users)
+	}
+	n := dice.IntN(len(t.Users) + 3*p.Sites + boxes)
 	if n < len(t.Users) {
 		return place{site: s.folders[t.Users[n].UserPrincipalName], library: documents}, nil
 	}
 	n -= len(t.Users)
+	if n >= 3*p.Sites {
+		return mailboxOf(s.folders[t.Users[n-3*p.Sites].UserPrincipalName]), nil
+	}
 	name := p.siteName(n / 3)
 	here, ok, err := s.teamSite(t, derive("team", string(t.ID), name, "0"))
 	if err != nil {

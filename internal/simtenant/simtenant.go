@@ -109,6 +109,9 @@ func New(cfg Config) (*Service, error) {
 	if p := cfg.Population; p != nil && p.Sites > 0 && cfg.Sites == "" {
 		return nil, errors.New("simtenant: a population with sites needs a folder of sites")
 	}
+	if p := cfg.Population; p != nil && p.Messages > 0 && cfg.Mail == "" {
+		return nil, errors.New("simtenant: a population with messages needs a folder of mailboxes")
+	}
 	if p := cfg.Population; p != nil {
 		if err := p.Check(); err != nil {
 			return nil, fmt.Errorf("population: %w", err)
