@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -533,8 +531,7 @@ func ReadConfig(path string) (Config, error) {
 		return Config{}, err
 	}
 	var cfg Config
-	if err = decodeWhole(data, &cfg); err != nil {
-		err = fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "json: "))
+	if err = decodeWhole(path, data, &cfg); err != nil {
 		// The rest is looked at all the same, where it can be read at all.
 		cfg = Config{}
 		if json.Unmarshal(data, &cfg) != nil {
@@ -544,24 +541,11 @@ func ReadConfig(path string) (Config, error) {
 	return cfg, errors.Join(err, cfg.complete(filepath.Dir(abs)))
 }
 
-// decodeWhole decodes a file that is one object, and has no unknown fields.
-func decodeWhole(data []byte, to any) error {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(to); err != nil {
-		return err
-	}
-	if _, more := decoder.Token(); more != io.EOF {
-		return errors.New("something follows the object")
-	}
-	return nil
-}
-
 // readPlace reads a file that names a place.
 func readPlace(path string) (p Place, err error) {
 	data, err := os.ReadFile(path)
 	if err == nil {
-		err = decodeWhole(data, &p)
+		err = decodeWhole(path, data, &p)
 	}
 	if err != nil {
 		return p, fmt.Errorf("the place: %w", err)
