@@ -122,6 +122,7 @@ func init() {
 	routes = append(routes, listRoutes()...)
 	routes = append(routes, pageRoutes()...)
 	routes = append(routes, mailRoutes()...)
+	routes = append(routes, outlookRoutes()...)
 	for i := range routes {
 		routes[i].index()
 	}
