@@ -198,6 +198,7 @@ type Subject struct {
 	Address     string // a user's name to sign in with, a site's URL
 	Mail        string // a user's address for mail
 	DisplayName string
+	SourceID    string    // of a site: its host, collection and web, as the source spells them
 	Modified    time.Time // when a site was last changed; zero where nobody knows
 }
 

@@ -34,6 +34,7 @@ type Unit struct {
 	Subject           SubjectID // of a drive, its owner
 	Name              string    // the subject's, where the directory mirror knows it
 	Address           string    // the subject's, where the directory mirror knows it
+	SourceID          string    // of a site: what the source calls it in full, where that is known
 	Status            UnitStatus
 	Sources           ProtectionSources
 	Problem           *Problem  // the last failure that still stands, or nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,12 +30,15 @@ func (c *Catalog) DirectoryCursor(ctx context.Context, tenant backup.TenantID) (
 
 // A DirectoryChange is what was learned of a tenant's directory.
 type DirectoryChange struct {
-	Users   []backup.Subject   // as they are now, new or known
+	Users   []backup.Subject   // users or, with Sites, sites, as they are now, new or known
 	Removed []backup.SubjectID // gone
 	Cursor  string             // where the next read of the source goes on; "" leaves that as it is
 
+	// Sites says that this is of sites, not of users.
+	Sites bool
+
 	// Since, if it is not zero, says that this ends a full enumeration which
-	// began at that time: users that were not written since then are gone.
+	// began at that time: users or sites that were not written since then are gone.
 	Since time.Time
 }
 
@@ -49,7 +53,7 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 	slices.Reverse(users)
 	users = slices.CompactFunc(users, func(a, b backup.Subject) bool { return a.ID == b.ID })
 	for chunk := range slices.Chunk(users, c.batch) {
-		err := c.db.Tx(ctx, func(tx *database.Tx) error { return putUsers(ctx, tx, tenant, chunk, seen) })
+		err := c.db.Tx(ctx, func(tx *database.Tx) error { return putSubjects(ctx, tx, tenant, chunk, ch.Sites, seen) })
 		if err != nil {
 			return fmt.Errorf("mirror directory: %w", err)
 		}
@@ -71,12 +75,12 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 			}
 		}
 		if !ch.Since.IsZero() {
-			gone := `SELECT d.id FROM subject d WHERE d.tenant = $1 AND d.seen < $2`
-			if err := nameUnits(ctx, tx, gone, noKeys, string(tenant), database.Micros(ch.Since)); err != nil {
+			gone := `SELECT d.id FROM subject d WHERE d.tenant = $1 AND d.seen < $2 AND d.site = $3`
+			if err := nameUnits(ctx, tx, gone, noKeys, string(tenant), database.Micros(ch.Since), bit(ch.Sites)); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, `DELETE FROM subject WHERE tenant = $1 AND seen < $2`,
-				string(tenant), database.Micros(ch.Since))
+			_, err := tx.ExecContext(ctx, `DELETE FROM subject WHERE tenant = $1 AND seen < $2 AND site = $3`,
+				string(tenant), database.Micros(ch.Since), bit(ch.Sites))
 			if err != nil {
 				return fmt.Errorf("remove users: %w", err)
 			}
@@ -94,18 +98,18 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 	return nil
 }
 
-func putUsers(ctx context.Context, tx *database.Tx, tenant backup.TenantID, users []backup.Subject, seen int64) error {
-	rows := make([][7]string, len(users))
+func putSubjects(ctx context.Context, tx *database.Tx, tenant backup.TenantID, users []backup.Subject, sites bool, seen int64) error {
+	rows := make([][9]string, len(users))
 	for i, u := range users {
-		rows[i] = [7]string{string(u.ID), u.Address, u.Mail, u.DisplayName, backup.FoldAddress(u.Address), backup.FoldAddress(u.Mail), strings.ToLower(u.DisplayName)}
+		rows[i] = [9]string{string(u.ID), u.Address, u.Mail, u.DisplayName, backup.FoldAddress(u.Address), backup.FoldAddress(u.Mail), strings.ToLower(u.DisplayName), strconv.FormatInt(database.Micros(u.Modified), 10), u.SourceID}
 	}
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO subject (tenant, id, address, mail, display_name, address_key, mail_key, name_key, seen)
-		SELECT CAST($2 AS TEXT), e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, CAST($3 AS BIGINT)
+		INSERT INTO subject (tenant, id, address, mail, display_name, address_key, mail_key, name_key, seen, site, modified, source_id)
+		SELECT CAST($2 AS TEXT), e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, CAST($3 AS BIGINT), CAST($4 AS SMALLINT), CAST(e.value->>7 AS BIGINT), e.value->>8
 		FROM `+tx.Dialect().JSONRows("$1")+` AS e WHERE true
 		ON CONFLICT (tenant, id) DO UPDATE SET address = excluded.address, mail = excluded.mail, display_name = excluded.display_name,
-			address_key = excluded.address_key, mail_key = excluded.mail_key, name_key = excluded.name_key, seen = excluded.seen`,
-		jsonList(rows), string(tenant), seen)
+			address_key = excluded.address_key, mail_key = excluded.mail_key, name_key = excluded.name_key, seen = excluded.seen, site = excluded.site, modified = excluded.modified, source_id = excluded.source_id`,
+		jsonList(rows), string(tenant), seen, bit(sites))
 	if err != nil {
 		return fmt.Errorf("write users: %w", err)
 	}
@@ -134,6 +138,28 @@ func nameUnits(ctx context.Context, tx *database.Tx, owners string, keys [2]stri
 		return fmt.Errorf("name units: %w", err)
 	}
 	return nil
+}
+
+// SitesOf returns those sites of the mirror of a tenant that meet an expression.
+func (c *Catalog) SitesOf(ctx context.Context, tenant backup.TenantID, e backup.SiteExpression) (ids []backup.SubjectID, err error) {
+	for after := ""; ; {
+		rows, err := c.db.Read().QueryContext(ctx, `
+			SELECT id, address, display_name, modified FROM subject WHERE tenant = $1 AND site = 1 AND id > $2 ORDER BY id LIMIT 1000`, string(tenant), after)
+		sites, err := collect(rows, err, func(r scanner) (s backup.Subject, err error) {
+			return s, r.Scan(&s.ID, &s.Address, &s.DisplayName, micros{&s.Modified})
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read sites: %w", err)
+		}
+		for _, s := range sites {
+			if after = string(s.ID); e.Match(s) {
+				ids = append(ids, s.ID)
+			}
+		}
+		if len(sites) < 1000 {
+			return ids, nil
+		}
+	}
 }
 
 // DirectoryUser returns a user as the mirror knows it, and whether it does.

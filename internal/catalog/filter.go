@@ -60,6 +60,14 @@ func filterName(name, expr string, orders, nullable bool) field {
 
 func absent(f field) field { f.Nullable = true; return f }
 
+// siteKey is the id of a site, however it is spelled, as units have it.
+func siteKey(id string) string {
+	if key, ok := backup.SharePoint.ParseSubject(id); ok {
+		return string(key)
+	}
+	return id
+}
+
 // The properties of each list.
 var (
 	policyFields = fields{
@@ -75,7 +83,7 @@ var (
 		filterEnum("status", "u.status", "protectRequested", "protected", "unprotectRequested", "unprotected", "removeRequested",
 			"offboardRequested", "offboarded", "cancelOffboardRequested"),
 		filterID("directoryObjectId", "u.subject", ""),
-		{Property: odata.Property{Name: "siteId", Nullable: true, Filters: true}, expr: nowhere}, // drives have none
+		{Property: odata.Property{Name: "siteId", Nullable: true, Filters: true, Canon: siteKey}, expr: "CASE u.workload WHEN 'sharePoint' THEN u.subject ELSE '' END"},
 		{Property: odata.Property{Name: "error", Type: odata.Enum, Nullable: true, Filters: true}, expr: "u.problem", null: true, column: "u.failing"},
 		filterName("email", "u.address_key", false, true),
 		filterName("displayName", "u.name_key", true, true),
@@ -125,8 +133,6 @@ var (
 const (
 	never  = "1 = 0"
 	always = "1 = 1"
-
-	nowhere = "''" // the expression of what nothing has
 )
 
 // filter returns the condition that e is, and adds its values as parameters.

@@ -119,7 +119,7 @@ func (c *Catalog) unitOfTaken(ctx context.Context, tx *database.Tx, tenant backu
 		return "", fmt.Errorf("look for the owner: %w", err)
 	}
 	if !known {
-		if err := putUsers(ctx, tx, tenant, []backup.Subject{t.Owner}, database.Micros(now)); err != nil {
+		if err := putSubjects(ctx, tx, tenant, []backup.Subject{t.Owner}, t.Workload == backup.SharePoint, database.Micros(now)); err != nil {
 			return "", err
 		}
 	}

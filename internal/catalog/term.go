@@ -175,8 +175,6 @@ func (f fields) term(e odata.Expr) (term, answer, error) {
 			return other, depends, err
 		}
 		switch {
-		case field.expr == nowhere:
-			return other, isNever, nil
 		case e.Text == "" && !field.Nullable:
 			return other, isAlways, nil
 		case e.Func == "startswith" && field.Type == odata.Folded:
@@ -266,12 +264,6 @@ func (f field) compared(op string, v odata.Value) (t term, known answer) {
 	}
 	opposite := map[string]answer{"eq": isNever, "ne": isAlways}
 	switch {
-	case f.expr == nowhere && v.Null:
-		return t, map[string]answer{"eq": isAlways, "ne": isNever}[op]
-	case f.expr == nowhere && op == "ne":
-		return t, isAlways
-	case f.expr == nowhere:
-		return t, isNever
 	case v.Null && !f.Nullable:
 		return t, opposite[op]
 	case v.Null && f.null:

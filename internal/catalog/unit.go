@@ -25,7 +25,7 @@ const unitColumns = `u.id, u.tenant, u.policy, u.subject, u.status, u.sources, u
 const (
 	unitsWithOwners = `unit u` + ownersOfUnits
 	ownersOfUnits   = ` LEFT JOIN subject d ON d.tenant = u.tenant AND d.id = u.subject`
-	ownerColumns    = `coalesce(d.display_name, ''), coalesce(nullif(d.mail, ''), d.address, '')`
+	ownerColumns    = `coalesce(d.display_name, ''), coalesce(nullif(d.mail, ''), d.address, ''), coalesce(d.source_id, '')`
 )
 
 // unitFields is where unitColumns are read to.
@@ -39,14 +39,14 @@ func scanUnit(r scanner) (u backup.Unit, err error) {
 }
 
 func scanUnitWithOwner(r scanner) (u backup.Unit, err error) {
-	return u, r.Scan(append(unitFields(&u), &u.Name, &u.Address)...)
+	return u, r.Scan(append(unitFields(&u), &u.Name, &u.Address, &u.SourceID)...)
 }
 
 // scanUnits returns what scanUnitWithOwner is, for many units: most were made and
 // changed by the same.
 func scanUnits() func(scanner) (backup.Unit, error) {
 	var u backup.Unit // each is read to the same place
-	fields := append(unitFields(&u), &u.Name, &u.Address)
+	fields := append(unitFields(&u), &u.Name, &u.Address, &u.SourceID)
 	fields[9] = &remembered[backup.IdentitySet]{to: &u.Created.By}
 	fields[11] = &remembered[backup.IdentitySet]{to: &u.Modified.By}
 	return func(r scanner) (backup.Unit, error) {

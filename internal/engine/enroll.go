@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -26,15 +28,17 @@ func (e *Engine) bulkAdd(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	if err := e.refreshDirectory(ctx, j.Tenant); err != nil {
+	if err := e.refreshSubjects(ctx, j.Tenant, job.Workload); err != nil {
 		return jobs.Result{}, fmt.Errorf("refresh the directory: %w", err)
 	}
 	missing, err := e.Catalog.UnresolvedBulk(ctx, job)
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	if err := e.lookUp(ctx, j.Tenant, missing); err != nil {
-		return jobs.Result{}, fmt.Errorf("look up owners: %w", err)
+	if job.Workload != backup.SharePoint { // all sites were listed anew
+		if err := e.lookUp(ctx, j.Tenant, missing); err != nil {
+			return jobs.Result{}, fmt.Errorf("look up owners: %w", err)
+		}
 	}
 	if err := e.Catalog.EnrollBulk(ctx, j, job); err != nil {
 		return jobs.Result{}, err
@@ -42,6 +46,37 @@ func (e *Engine) bulkAdd(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	e.Log.Info("bulk addition finished", "tenant", j.Tenant, "job", job.ID, "policy", job.Policy,
 		"entries", len(job.Addresses)+len(job.IDs))
 	return jobs.Done, nil
+}
+
+// refreshSubjects brings the catalog's mirror of what units of a workload may be of
+// up to date.
+func (e *Engine) refreshSubjects(ctx context.Context, tenant backup.TenantID, workload backup.Workload) error {
+	if workload == backup.SharePoint {
+		return e.refreshSites(ctx, tenant)
+	}
+	return e.refreshDirectory(ctx, tenant)
+}
+
+// refreshSites lists a tenant's sites into the mirror. The list is whole each time:
+// the source's delta does not tell which sites are gone. Of a collection's sites the
+// uppermost is kept.
+func (e *Engine) refreshSites(ctx context.Context, tenant backup.TenantID) error {
+	defer e.lock("sites " + string(tenant))()
+	source, err := e.Sources(tenant)
+	if err != nil {
+		return err
+	}
+	began := e.Clock()
+	top := map[backup.SubjectID]backup.Subject{}
+	for site, err := range source.Sites(ctx) {
+		if err != nil {
+			return err
+		}
+		if known, ok := top[site.ID]; !ok || len(site.Address) < len(known.Address) {
+			top[site.ID] = site
+		}
+	}
+	return e.Catalog.ApplyDirectory(ctx, tenant, catalog.DirectoryChange{Users: slices.Collect(maps.Values(top)), Sites: true, Since: began})
 }
 
 // refreshDirectory brings the catalog's mirror of a tenant's directory up to
@@ -92,6 +127,26 @@ func (e *Engine) readDirectory(ctx context.Context, tenant backup.TenantID, sour
 		batch.Since = began
 	}
 	return write()
+}
+
+// lookUpSites asks the source for sites by their collections, and adds them to the
+// mirror.
+func (e *Engine) lookUpSites(ctx context.Context, tenant backup.TenantID, collections []string) error {
+	source, err := e.Sources(tenant)
+	if err != nil {
+		return err
+	}
+	change := catalog.DirectoryChange{Sites: true}
+	for _, id := range collections {
+		site, err := source.Site(ctx, id)
+		if err != nil {
+			return err
+		}
+		if string(site.Collection) == id {
+			change.Users = append(change.Users, backup.Subject{ID: site.Collection, SourceID: site.ID, Address: site.WebURL, DisplayName: site.Name})
+		}
+	}
+	return e.Catalog.ApplyDirectory(ctx, tenant, change)
 }
 
 // lookUp asks the source for owners that the mirror does not know, by address

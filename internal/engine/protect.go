@@ -111,14 +111,18 @@ func (e *Engine) waitsLong(ctx context.Context, u backup.Unit) bool {
 	return err == nil && (len(newest.Items) == 0 || e.Clock().Sub(newest.Items[0].At) > max(maxQuiet, 3*e.Interval))
 }
 
-// learnOwner has the mirror of the directory know a unit's owner, whose name
+// learnOwner has the mirror of the directory know a unit's owner or site, whose name
 // people see; the unit may have been added by id alone. It is no part of the
 // backup, and may fail.
 func (e *Engine) learnOwner(ctx context.Context, u backup.Unit) {
-	if u.Name != "" || u.Address != "" || u.Workload == backup.SharePoint {
+	if u.Name != "" || u.Address != "" {
 		return
 	}
-	if err := e.lookUp(ctx, u.Tenant, []string{string(u.Subject)}); err != nil {
+	look := e.lookUp
+	if u.Workload == backup.SharePoint {
+		look = e.lookUpSites
+	}
+	if err := look(ctx, u.Tenant, []string{string(u.Subject)}); err != nil {
 		e.Log.Debug("owner not looked up", "tenant", u.Tenant, "unit", u.ID, "err", err)
 	}
 }

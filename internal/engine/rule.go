@@ -63,12 +63,32 @@ func (e *Engine) rule(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	return jobs.Again(e.next(e.RuleInterval, "rule "+j.Key)), nil
 }
 
+// evaluateSites lists the tenant's sites and finds those that a rule is of.
+func (e *Engine) evaluateSites(ctx context.Context, r backup.Rule, found *catalog.Evaluation) error {
+	expression, err := backup.ParseSiteExpression(r.Expression)
+	if err != nil {
+		return err
+	}
+	if err := e.refreshSites(ctx, r.Tenant); err != nil {
+		return err
+	}
+	sites, err := e.Catalog.SitesOf(ctx, r.Tenant, expression)
+	for _, id := range sites {
+		found.Members = append(found.Members, catalog.Member{Owner: id})
+	}
+	return err
+}
+
 // evaluate reads who is in the groups of a rule, and notes their names in the
 // mirror of the directory. A group that is not there, or that we may not read,
 // or whose list has no end, does not keep the others from being read; nor does
 // one that fails for longer while the source answers.
 func (e *Engine) evaluate(ctx context.Context, j *jobs.Job, r backup.Rule) (catalog.Evaluation, error) {
 	found := catalog.Evaluation{Believed: min(secondLook, e.RuleInterval)}
+	if r.Workload == backup.SharePoint {
+		err := e.evaluateSites(ctx, r, &found)
+		return found, err
+	}
 	source, err := e.Sources(r.Tenant)
 	if err != nil {
 		return found, err

@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -47,7 +48,7 @@ func pointView(p backup.Point, unit *backup.Unit) odata.Entity {
 		w := wordsOf(unit.Workload)
 		u := odata.Entity{Type: w.units.name, Path: root + "/" + unitSet + "('" + string(unit.ID) + "')"}
 		u.Add("id", unit.ID)
-		u.Add(w.subject, unit.Subject)
+		u.Add(w.subject, cmp.Or(unit.SourceID, string(unit.Subject)))
 		addText(&u, "policyId", string(unit.Policy))
 		e.Add("protectionUnit", u)
 	}

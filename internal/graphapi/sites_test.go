@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 )
 
 func siteN(n int) string { return fmt.Sprintf("cccccccc-0000-4000-8000-%012d", n) }
@@ -103,6 +104,20 @@ func TestSites(t *testing.T) {
 		}
 		c.do("PATCH", at, obj{"siteProtectionUnits@delta": []obj{{"siteId": "contoso.sharepoint.com,x,y"}}}).want(400, backup.InvalidProtectionUnitID)
 		c.do("PATCH", at, obj{"siteProtectionUnits@delta": []obj{{"siteId": siteID(3)}, {"siteId": siteN(3)}}}).want(400, backup.DuplicateProtectionUnitInList)
+
+		// What the mirror knows of a site is shown as soon as its unit is there.
+		if err := w.catalog.ApplyDirectory(t.Context(), contoso, catalog.DirectoryChange{Sites: true, Users: []backup.Subject{
+			{ID: backup.SubjectID(siteN(2)), SourceID: siteID(2), Address: "https://contoso.sharepoint.com/sites/two", DisplayName: "Two"},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		named := c.do("GET", at+"/siteProtectionUnits?$filter=siteId%20eq%20'"+siteID(2)+"'", nil).want(200)
+		if named.str("value.0.siteId") != siteID(2) || named.str("value.0.siteName") != "Two" || named.str("value.0.siteWebUrl") != "https://contoso.sharepoint.com/sites/two" {
+			t.Errorf("units = %s", named.text)
+		}
+		if got := w.app(contoso).do("GET", at+"/siteProtectionUnits", nil).want(200); strings.Contains(got.text, "siteName") {
+			t.Errorf("an application sees the names of sites: %s", got.text)
+		}
 
 		// Rules are static, and of names.
 		rules := at + "/siteInclusionRules"

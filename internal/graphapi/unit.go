@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -20,7 +21,7 @@ func (s *Server) unitView(x *exchange, u backup.Unit, contentID string) odata.En
 	addContentID(&e, contentID)
 	e.Add("id", u.ID)
 	addText(&e, "policyId", string(u.Policy))
-	e.Add(w.subject, u.Subject)
+	e.Add(w.subject, cmp.Or(u.SourceID, string(u.Subject)))
 	if x.caller.Delegated {
 		addText(&e, w.called[0], u.Name)
 		addText(&e, w.called[1], u.Address)

@@ -25,11 +25,12 @@ const (
 type Property struct {
 	Name     string
 	Type     Type
-	Values   []string    // of an Enum
-	Nullable bool        // it may be absent
-	BadID    backup.Code // of a literal that is no GUID; "" is invalidRequest
-	Filters  bool        // a filter may name it
-	Orders   bool        // an order may name it
+	Values   []string            // of an Enum
+	Nullable bool                // it may be absent
+	Canon    func(string) string // of a plain string: the form in which it is compared; nil: as it is
+	BadID    backup.Code         // of a literal that is no GUID; "" is invalidRequest
+	Filters  bool                // a filter may name it
+	Orders   bool                // an order may name it
 }
 
 // An Expr is a filter: And, Or, Not, Compare, In or Match. Its properties exist
@@ -371,6 +372,9 @@ func (p Property) value(s string, quoted bool) (Value, error) {
 	}
 	if !quoted {
 		return wrong("a string in quotes")
+	}
+	if p.Canon != nil {
+		s = p.Canon(s)
 	}
 	if p.Type == Folded {
 		s = strings.ToLower(s)
