@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -59,6 +60,19 @@ func (w Workload) ParseSubject(s string) (SubjectID, bool) {
 	}
 	id, ok := ParseGUID(s)
 	return SubjectID(id), ok
+}
+
+// siteHost is the host of a site, which may have a port.
+var siteHost = regexp.MustCompile(`^[A-Za-z0-9.:-]{1,260}$`)
+
+// SourceID returns s if it names a subject of w as the source spells it in full,
+// which is more than the subject's id: a site by its host, collection and web.
+func (w Workload) SourceID(s string) string {
+	host, _, more := strings.Cut(s, ",")
+	if _, ok := w.ParseSubject(s); !ok || !more || !siteHost.MatchString(host) {
+		return ""
+	}
+	return s
 }
 
 // ParseAddress returns an address of a subject of w in the form in which addresses

@@ -82,3 +82,18 @@ func FuzzParseSiteExpression(f *testing.F) {
 		}
 	})
 }
+
+func TestSourceID(t *testing.T) {
+	const ids = ",aaaaaaaa-0000-4000-8000-000000000001,bbbbbbbb-0000-4000-8000-000000000001"
+	for text, known := range map[string]bool{
+		"contoso.sharepoint.com" + ids: true, "127.0.0.1:8443" + ids: true, "aaaaaaaa-0000-4000-8000-000000000001": false, "": false,
+		"a\x00b" + ids: false, "<b>" + ids: false, strings.Repeat("x", 300) + ids: false, "contoso.sharepoint.com,x,y": false,
+	} {
+		if got := SharePoint.SourceID(text); (got != "") != known || known && got != text {
+			t.Errorf("SourceID(%.60q) = %q", text, got)
+		}
+		if got := OneDrive.SourceID(text); got != "" {
+			t.Errorf("of a drive, SourceID(%.60q) = %q", text, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -123,7 +124,8 @@ func (c *Catalog) PolicyUnitCounts(ctx context.Context, tenant backup.TenantID, 
 type NewPolicy struct {
 	Workload    backup.Workload
 	DisplayName string
-	Units       []backup.SubjectID // owners
+	Units       []backup.SubjectID          // owners
+	SourceIDs   map[backup.SubjectID]string // what the source calls them in full, where that was said
 	By          backup.Stamp
 }
 
@@ -158,9 +160,11 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 			return err
 		}
 		for _, owner := range n.Units {
-			if _, err := m.add(owner); err != nil {
+			u, err := m.add(owner)
+			if err != nil {
 				return err.On(string(owner))
 			}
+			u.SourceID = cmp.Or(u.SourceID, n.SourceIDs[owner])
 		}
 		if err := c.insertPolicy(ctx, tx, &p); err != nil {
 			return err
@@ -208,10 +212,12 @@ func (c *Catalog) mayEnforce(ctx context.Context, tx *database.Tx, p *backup.Pol
 	return nil
 }
 
-// A UnitChange is one item of a policy's delta. Exactly one field is set.
+// A UnitChange is one item of a policy's delta. Exactly one of
+// Add and Remove is set.
 type UnitChange struct {
-	Add    backup.SubjectID // the owner
-	Remove backup.UnitID
+	Add      backup.SubjectID // the owner
+	SourceID string           // what the source calls it in full, where that was said
+	Remove   backup.UnitID
 }
 
 // A PolicyPatch changes a policy.
@@ -329,6 +335,7 @@ func changeUnits(ctx context.Context, tx *database.Tx, p *backup.Policy, patch P
 			results[i].Err = failure
 			continue
 		}
+		u.SourceID = cmp.Or(u.SourceID, ch.SourceID)
 		results[i].Unit = *u
 		if ch.Add != "" {
 			results[i].Unit.Status = backup.UnitProtectRequested

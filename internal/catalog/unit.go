@@ -18,20 +18,20 @@ type UnitQuery struct {
 }
 
 const unitColumns = `u.id, u.tenant, u.policy, u.subject, u.status, u.sources, u.problem, u.offboard_requested,
-	u.created, u.created_by, u.modified, u.modified_by, u.offboarded, u.workload`
+	u.created, u.created_by, u.modified, u.modified_by, u.offboarded, u.workload, u.source_id`
 
 // unitsWithOwners is what a unit is read from when its owner's names are
 // wanted with it; ownerColumns are those names.
 const (
 	unitsWithOwners = `unit u` + ownersOfUnits
 	ownersOfUnits   = ` LEFT JOIN subject d ON d.tenant = u.tenant AND d.id = u.subject`
-	ownerColumns    = `coalesce(d.display_name, ''), coalesce(nullif(d.mail, ''), d.address, ''), coalesce(d.source_id, '')`
+	ownerColumns    = `coalesce(d.display_name, ''), coalesce(nullif(d.mail, ''), d.address, ''), coalesce(nullif(d.source_id, ''), u.source_id)`
 )
 
 // unitFields is where unitColumns are read to.
 func unitFields(u *backup.Unit) []any {
 	return []any{&u.ID, &u.Tenant, &u.Policy, &u.Subject, &u.Status, &u.Sources, fromJSON{&u.Problem}, micros{&u.OffboardRequested},
-		micros{&u.Created.At}, fromJSON{&u.Created.By}, micros{&u.Modified.At}, fromJSON{&u.Modified.By}, micros{&u.Offboarded}, &u.Workload}
+		micros{&u.Created.At}, fromJSON{&u.Created.By}, micros{&u.Modified.At}, fromJSON{&u.Modified.By}, micros{&u.Offboarded}, &u.Workload, &u.SourceID}
 }
 
 func scanUnit(r scanner) (u backup.Unit, err error) {
@@ -252,15 +252,15 @@ func (m *membership) remove(id backup.UnitID) (*backup.Unit, *backup.Error) {
 func (m *membership) write(ctx context.Context, tx *database.Tx, requested backup.UnitStatus) error {
 	by, source := toJSON(m.by.By), int(cmp.Or(m.source, backup.SourceManual))
 	if len(m.fresh) > 0 {
-		rows := make([][2]string, len(m.fresh))
+		rows := make([][3]string, len(m.fresh))
 		for i, u := range m.fresh {
-			rows[i] = [2]string{string(u.ID), string(u.Subject)}
+			rows[i] = [3]string{string(u.ID), string(u.Subject), u.SourceID}
 		}
 		keys := ownerKeys("CAST($2 AS TEXT)", "e.value->>1")
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO unit (id, tenant, policy, subject, status, sources, offboard_requested, created, created_by, modified, modified_by, workload, name_key, address_key)
+			INSERT INTO unit (id, tenant, policy, subject, status, sources, offboard_requested, created, created_by, modified, modified_by, workload, source_id, name_key, address_key)
 			SELECT e.value->>0, CAST($2 AS TEXT), CAST($3 AS TEXT), e.value->>1, CAST($4 AS TEXT), CAST($7 AS SMALLINT), 0,
-				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($8 AS TEXT),
+				CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($5 AS BIGINT) + e.n, CAST($6 AS TEXT), CAST($8 AS TEXT), e.value->>2,
 				`+keys[0]+`, `+keys[1]+`
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e`,
 			jsonList(rows), string(m.policy.Tenant), string(m.policy.ID), string(requested), database.Micros(m.by.At), by, source, string(m.policy.Workload))

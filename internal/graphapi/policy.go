@@ -167,6 +167,12 @@ func (s *Server) createPolicy(x *exchange) (reply, error) {
 			return reply{}, w.invalidOwner()
 		}
 		n.Units = append(n.Units, id)
+		if full := w.kind.SourceID(o); full != "" {
+			if n.SourceIDs == nil {
+				n.SourceIDs = map[backup.SubjectID]string{}
+			}
+			n.SourceIDs[id] = full
+		}
 	}
 	p, err := s.catalog.CreatePolicy(x.ctx(), x.tenant(), n)
 	if err != nil {
@@ -359,7 +365,7 @@ func (s *Server) resolve(x *exchange, w *workload, edit *policyEdit) error {
 			if !ok {
 				return w.invalidOwner()
 			}
-			c.unit.Add = id
+			c.unit.Add, c.unit.SourceID = id, w.kind.SourceID(c.owner)
 		}
 	}
 	if len(attached) == 0 {
