@@ -86,6 +86,9 @@ type Config struct {
 	// RequestsPer10s is how many requests an application may make in a tenant
 	// within ten seconds. Default: 130000, as Microsoft Graph.
 	RequestsPer10s int `json:"requestsPer10s"`
+	// Workloads are those that are protected. Default: oneDriveForBusiness. Of
+	// sharePoint not all is kept yet, see docs/fidelity.md.
+	Workloads []backup.Workload `json:"workloads"`
 	// MaxActivePolicies is how many policies a tenant may have in force. Default: 100.
 	MaxActivePolicies int `json:"maxActivePolicies"`
 	// Retention says by its default how long the restore points of new policies
@@ -590,6 +593,16 @@ func microsoft(address string) bool {
 		func(host string) bool { return strings.EqualFold(u.Hostname(), host) })
 }
 
+// notProtected returns one of workloads that no server can protect, or nothing.
+func notProtected(workloads []backup.Workload) backup.Workload {
+	for _, w := range workloads {
+		if w != backup.OneDrive && w != backup.SharePoint {
+			return w
+		}
+	}
+	return ""
+}
+
 // complete fills in what was left out, and reads the tenants' secrets. The
 // error names every field that is wrong, and what to do.
 func (c *Config) complete(dir string) error {
@@ -802,6 +815,12 @@ func (c *Config) complete(dir string) error {
 		if err := checkURL(c.PublicURL); err != nil {
 			say("publicUrl", "%v", err)
 		}
+	}
+	if c.Workloads == nil {
+		c.Workloads = []backup.Workload{backup.OneDrive}
+	}
+	if wrong := notProtected(c.Workloads); wrong != "" || len(c.Workloads) == 0 {
+		say("workloads", "%q is not protected by this server: name oneDriveForBusiness, sharePoint or both", wrong)
 	}
 	for _, n := range []struct {
 		field string

@@ -37,6 +37,7 @@ type devOptions struct {
 	rules     time.Duration // how often dynamic rules are evaluated; 0 for the default
 	database  string        // empty for SQLite in data
 	sample    bool
+	workloads []string // those that are protected
 }
 
 // newDev is the command that runs everything in one process.
@@ -63,6 +64,7 @@ It is for development: anyone who can reach the address can get a token.`,
 	f.StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
 	f.DurationVar(&o.interval, "interval", defaultInterval, "how often a protected drive is backed up")
 	f.DurationVar(&o.rules, "rule-interval", defaultRules, "how often a dynamic inclusion rule is evaluated")
+	f.StringSliceVar(&o.workloads, "workloads", []string{string(backup.OneDrive), string(backup.SharePoint)}, "what is protected; of sites the libraries are kept so far")
 	f.StringVar(&o.database, "database", "", "postgres:// URL of the catalog's database (default SQLite in DATA)")
 	f.BoolVar(&o.sample, "sample", true, "put Microsoft's two example policies into an empty catalog of the built-in tenant")
 	return cmd
@@ -179,6 +181,14 @@ func startDev(ctx context.Context, o devOptions, log *slog.Logger) (_ *devServer
 	return d, d.start(ctx)
 }
 
+// workloadsOf are the workloads of these names; nil of none.
+func workloadsOf(names []string) (all []backup.Workload) {
+	for _, name := range names {
+		all = append(all, backup.Workload(name))
+	}
+	return all
+}
+
 // complete fills in what was left out, and says what is wrong.
 func (o *devOptions) complete() error {
 	var wrong []error
@@ -193,6 +203,9 @@ func (o *devOptions) complete() error {
 	}
 	if o.interval < time.Second {
 		wrong = append(wrong, fmt.Errorf("--interval: %v is too short, give at least 1s", o.interval))
+	}
+	if w := notProtected(workloadsOf(o.workloads)); w != "" {
+		wrong = append(wrong, fmt.Errorf("--workloads: %q is not protected by this server: give oneDriveForBusiness, sharePoint or both", w))
 	}
 	if o.rules != 0 && o.rules < time.Second {
 		wrong = append(wrong, fmt.Errorf("--rule-interval: %v is too short, give at least 1s", o.rules))
@@ -275,6 +288,7 @@ func (d *devServer) config(o devOptions) (Config, error) {
 		Interval:         Duration(o.interval),
 		RuleInterval:     Duration(o.rules),
 		Audiences:        defaultAudiences,
+		Workloads:        workloadsOf(o.workloads),
 		Workers:          defaultWorkers,
 		AnyUserBrowses:   true, // the simulated tenant has no directory roles
 		Alone:            true,
@@ -393,6 +407,8 @@ func (d *devServer) print(ctx context.Context, out io.Writer) {
 	}
 	say("  drives       %s", d.drives)
 	say("               one folder for each user: put files into it, change them, lose them")
+	say("  sites        %s", d.data.path("sites"))
+	say("               the same for team sites: NAME/libraries/Documents/…")
 
 	t := d.tenants[0]
 	if len(t.Apps) == 0 {

@@ -152,6 +152,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	s.verifier = newVerifier(cfg)
 	s.api, err = graphapi.New(graphapi.Config{
 		Catalog:          s.catalog,
+		Workloads:        cfg.Workloads,
 		Browser:          s.engine,
 		BrowseRole:       cfg.browseRole(),
 		Verifier:         s.verifier,

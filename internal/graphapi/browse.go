@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -315,20 +316,29 @@ func (i shown) view() odata.Entity {
 	return e
 }
 
-// itemsAt returns what is at a place, and of which kind that is. Above a
-// drive's root folder there is nothing but its library.
+// itemsAt returns what is at a place, and of which kind that is. Above a drive's
+// root folder there is nothing but its library; a site is the folder of its
+// libraries.
 func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) (items []shown, is string, err error) {
-	library := backup.LibraryKey(b.Tenant, b.Point.Drive)
-	if k == "" || k == backup.SiteKey(b.Tenant, b.Point.Drive) {
+	library, site := backup.LibraryKey(b.Tenant, b.Point.Drive), backup.SiteKey(b.Tenant, b.Point.Drive)
+	ofSite := wordsOf(b.Workload).libraries
+	if k == "" || k == site && !ofSite {
 		item, err := s.cfg.Browser.Item(x.ctx(), b.Point, backup.ItemRef{})
 		if err != nil {
 			return nil, "", err
 		}
+		if ofSite {
+			return []shown{{site, siteName(b.WebURL), "", b.WebURL, "site", item.Size, item.Items}}, "none", nil
+		}
 		return []shown{{library, libraryName(b.WebURL), "", b.WebURL, "documentLibrary", item.Size, item.Items}}, "site", nil
 	}
 	var ref backup.ItemRef
-	is = "documentLibrary"
-	if k != library {
+	switch {
+	case ofSite && k == site:
+		is = "site"
+	case !ofSite && k == library:
+		is = "documentLibrary"
+	default:
 		var ok bool
 		if ref, ok = k.Below(library); !ok {
 			return nil, "", unknownKey()
@@ -342,12 +352,19 @@ func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) 
 	if err != nil {
 		return nil, "", err
 	}
+	if ofSite && at.Parent == backup.ItemID(b.Point.Drive) {
+		is = "documentLibrary"
+	}
 	below, err := s.cfg.Browser.Children(x.ctx(), b.Point, at.ID)
 	if err != nil {
 		return nil, "", err
 	}
 	for _, item := range below {
-		items = append(items, shown{backup.KeyOf(b.Tenant, b.Point.Drive, item.ID), item.Name, item.Path, backup.WebURL(b.WebURL, item.Path), string(item.Kind), item.Size, item.Items})
+		kind := string(item.Kind)
+		if is == "site" {
+			kind = "documentLibrary"
+		}
+		items = append(items, shown{backup.KeyOf(b.Tenant, b.Point.Drive, item.ID), item.Name, item.Path, backup.WebURL(b.WebURL, item.Path), kind, item.Size, item.Items})
 	}
 	return items, is, nil
 }
@@ -366,6 +383,17 @@ func order(items []shown, by string) {
 	if strings.HasSuffix(by, "Dsc") {
 		slices.Reverse(items)
 	}
+}
+
+// siteName is what a site is called in its address, by its host if it is that of
+// the root.
+func siteName(webURL string) string {
+	u, err := url.Parse(webURL)
+	if err != nil {
+		return webURL
+	}
+	name := strings.TrimRight(u.Path, "/")
+	return cmp.Or(name[strings.LastIndexByte(name, '/')+1:], u.Host)
 }
 
 // libraryName is what the library of a drive is called in its address.

@@ -35,6 +35,7 @@ type workload struct {
 	sessions, artifacts, granular, bulkRestore collection
 	browses                                    collection
 	restored                                   []string // the members that say where an artifact was restored to
+	libraries                                  bool     // a point holds several, as folders
 }
 
 // A collection is a set of the API and the type of what is in it.
@@ -67,8 +68,9 @@ var sharePoint = describe(backup.SharePoint, "site", workload{
 	addresses: "siteWebUrls", ids: "siteIds",
 	meaning: "the host, collection and web of the site, or its collection's GUID alone", things: "sites",
 	address: "the address of a site", badAddress: backup.BulkRestoreInvalidSiteURL,
-	ruleForm: "((displayName -contains 'word') -or (webUrl -contains 'word'))",
-	restored: []string{"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"},
+	ruleForm:  "((displayName -contains 'word') -or (webUrl -contains 'word'))",
+	restored:  []string{"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"},
+	libraries: true,
 })
 
 // groupRule is the form of a rule that is of groups.
