@@ -215,6 +215,10 @@ func (d *drive) run(fn func(*drive) error) error {
 
 func (d *drive) close() error {
 	d.closeMailbox()
+	return d.closeJournal()
+}
+
+func (d *drive) closeJournal() error {
 	if d.journal == nil {
 		return nil
 	}

@@ -446,7 +446,7 @@ func (d *drive) compact() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("write journal anew: %w", err), f.Close())
 	}
-	d.close()
+	d.closeJournal() // not the mailbox, which is in use
 	d.journal, d.lines = f, lines
 	for _, it := range d.dirty {
 		it.dirty = false
