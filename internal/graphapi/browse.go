@@ -25,8 +25,8 @@ func (s *Server) mayBrowse(x *exchange) error {
 	return backup.Fail(backup.AccessDenied, "Only users with the directory role SharePoint Backup Administrator may browse backups and restore parts of them. Ask an administrator for the role, and get a new token.")
 }
 
-// browseView shows a browse session.
-func browseView(b backup.BrowseSession) odata.Entity {
+// browseView shows a browse session; names are those of inFull.
+func browseView(b backup.BrowseSession, names map[unitID]string) odata.Entity {
 	w := wordsOf(b.Workload)
 	e := odata.Entity{Type: w.browses.name, Path: root + "/" + browseSet + "('" + string(b.ID) + "')"}
 	e.Add("id", b.ID)
@@ -37,8 +37,33 @@ func browseView(b backup.BrowseSession) odata.Entity {
 	e.Add("expirationDateTime", odata.FormatTime(b.Expires))
 	e.Add("backupSizeInBytes", strconv.FormatInt(b.Point.Bytes, 10))
 	e.Add("error", b.Problem)
-	e.Add(w.subject, b.Owner)
+	e.Add(w.subject, cmp.Or(names[b.Point.Unit], string(b.Owner)))
 	return e
+}
+
+// inFull returns what the source calls in full what the units of items are of,
+// where a workload has such names and they are known.
+func inFull[T any](s *Server, x *exchange, items []T, of func(T) (*workload, unitID)) (map[unitID]string, error) {
+	var units []unitID
+	for _, item := range items {
+		if w, u := of(item); w.longNames && !slices.Contains(units, u) {
+			units = append(units, u)
+		}
+	}
+	known, err := s.catalog.UnitsByID(x.ctx(), x.tenant(), units)
+	names := make(map[unitID]string, len(known))
+	for id, u := range known {
+		names[id] = u.SourceID
+	}
+	return names, err
+}
+
+func browsed(b backup.BrowseSession) (*workload, unitID) { return wordsOf(b.Workload), b.Point.Unit }
+
+// showBrowse shows one browse session.
+func (s *Server) showBrowse(x *exchange, b backup.BrowseSession) (odata.Entity, error) {
+	names, err := inFull(s, x, []backup.BrowseSession{b}, browsed)
+	return browseView(s.withLacks(x, b), names), err
 }
 
 func (s *Server) browseSessions(x *exchange) func(catalog.Page) (catalog.List[backup.BrowseSession], error) {
@@ -50,9 +75,17 @@ func (s *Server) browseSessions(x *exchange) func(catalog.Page) (catalog.List[ba
 
 // listBrowseSessions serves browseSessions and its sets by workload.
 func (s *Server) listBrowseSessions(x *exchange) (reply, error) {
+	var names map[unitID]string
 	return list(s, x, listing[backup.BrowseSession]{
-		set: x.set(), fetch: s.browseSessions(x),
-		view: func(b backup.BrowseSession) (odata.Entity, error) { return browseView(withLacking(b)), nil },
+		set: x.set(),
+		fetch: func(p catalog.Page) (catalog.List[backup.BrowseSession], error) {
+			l, err := s.browseSessions(x)(p)
+			if err == nil {
+				names, err = inFull(s, x, l.Items, browsed)
+			}
+			return l, err
+		},
+		view: func(b backup.BrowseSession) (odata.Entity, error) { return browseView(withLacking(b), names), nil },
 	})
 }
 
@@ -78,7 +111,11 @@ func (s *Server) createBrowseSession(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, w.browses.set, w.browses.set+"/"+string(b.ID), browseView(s.withLacks(x, b)))
+	e, err := s.showBrowse(x, b)
+	if err != nil {
+		return reply{}, err
+	}
+	return created(x, w.browses.set, w.browses.set+"/"+string(b.ID), e)
 }
 
 // browseSession is the browse session of the address.
@@ -92,7 +129,11 @@ func (s *Server) getBrowseSession(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, x.set(), browseView(s.withLacks(x, b)))
+	e, err := s.showBrowse(x, b)
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, x.set(), e)
 }
 
 // withLacks has a session say what its point does not hold as it was, if nothing
@@ -309,6 +350,9 @@ func (i shown) view() odata.Entity {
 	e.Add("name", i.name)
 	e.Add("webUrl", i.webURL)
 	e.Add("type", i.kind)
+	if i.kind == "site" { // has neither number, as documented
+		return e
+	}
 	if i.kind != "file" {
 		e.Add("itemsCount", min(i.items, 1<<31-1))
 	}

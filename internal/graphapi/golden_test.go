@@ -34,8 +34,9 @@ const (
 
 // TestGolden replays conversations: each file of testdata is requests and
 // their answers in turn. Ids that the server made are shown as ID1, ID2 and so
-// on, in the order of their appearance, and can be used in later requests. A
-// line "### work" lets the jobs run that are due.
+// on, in the order of their appearance, and can be used in later requests, and
+// so can TOKEN, which is that of the next page. A line "### work" lets the jobs
+// run that are due.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.http")
 	if err != nil || len(files) < 2 {
@@ -112,6 +113,8 @@ func (w *world) converse(t *testing.T, text string) string {
 		})
 	}
 	var out strings.Builder
+	token := regexp.MustCompile(`\$skiptoken=[\w-]+`)
+	next := "$skiptoken=TOKEN"
 	for n, part := range strings.Split("\n"+text, "\n### ")[1:] {
 		title, rest, _ := strings.Cut(part, "\n")
 		if n > 0 {
@@ -128,6 +131,7 @@ func (w *world) converse(t *testing.T, text string) string {
 		for name, id := range ids {
 			request = regexp.MustCompile(`\b`+name+`\b`).ReplaceAllString(request, id)
 		}
+		request = strings.ReplaceAll(request, "$skiptoken=TOKEN", next)
 		head, body, _ := strings.Cut(request, "\n\n")
 		// http.ReadRequest wants what the files leave out.
 		line, headers, _ := strings.Cut(strings.TrimSpace(head), "\n")
@@ -154,7 +158,10 @@ func (w *world) converse(t *testing.T, text string) string {
 				pretty.WriteString(shown)
 			}
 			shown = regexp.MustCompile(`("[^"]*Date(Time)?": ")20[^"]*"|("date": ")20[^"]*"`).ReplaceAllString(pretty.String(), `$1${3}TIME"`)
-			shown = regexp.MustCompile(`\$skiptoken=[\w-]+`).ReplaceAllString(shown, "$$skiptoken=TOKEN")
+			if t := token.FindString(shown); t != "" {
+				next = t
+			}
+			shown = token.ReplaceAllString(shown, "$$skiptoken=TOKEN")
 			out.WriteString("\n" + hide(shown) + "\n")
 		}
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 // granularView shows a file or folder that a session restores. What is not known of one
-// is an empty text or the time that stands for none.
-func granularView(w *workload, a backup.GranularArtifact, contentID string) odata.Entity {
+// is an empty text or the time that stands for none. names are those of inFull.
+func granularView(w *workload, a backup.GranularArtifact, names map[unitID]string, contentID string) odata.Entity {
 	e := odata.Entity{Type: w.granular.name, Path: root + "/" + w.granular.of(w.sessions, string(a.Session)) + "('" + string(a.Key) + "')"}
 	addContentID(&e, contentID)
 	at := func(t time.Time) string {
@@ -24,7 +24,7 @@ func granularView(w *workload, a backup.GranularArtifact, contentID string) odat
 	}
 	e.Add("id", a.Key)
 	e.Add("browseSessionId", a.Browse)
-	e.Add(w.subject, a.Owner)
+	e.Add(w.subject, cmp.Or(names[a.Point.Unit], string(a.Owner)))
 	e.Add("webUrl", a.WebURL)
 	e.Add("status", a.Status)
 	e.Add("restoredItemKey", a.RestoredKey)
@@ -156,6 +156,10 @@ func (s *Server) updateGranular(x *exchange, w *workload, id sessionID) (reply, 
 	if err != nil {
 		return reply{}, err
 	}
+	names, err := inFull(s, x, outcomes, func(o catalog.GranularResult) (*workload, unitID) { return w, o.Artifact.Point.Unit })
+	if err != nil {
+		return reply{}, err
+	}
 	results := make([]odata.Entity, len(outcomes))
 	for i, o := range outcomes {
 		c, ch := items[i], changes[i]
@@ -168,7 +172,7 @@ func (s *Server) updateGranular(x *exchange, w *workload, id sessionID) (reply, 
 			results[i].Add("id", ch.Remove)
 			results[i].Add("@removed", map[string]string{"reason": "changed"})
 		default:
-			results[i] = granularView(w, o.Artifact, c.ContentID)
+			results[i] = granularView(w, o.Artifact, names, c.ContentID)
 		}
 	}
 	e := s.sessionView(x, v)
@@ -235,11 +239,25 @@ func (s *Server) granular(x *exchange) func(catalog.Page) (catalog.List[backup.G
 	}
 }
 
+func (x *exchange) ofGranular(a backup.GranularArtifact) (*workload, unitID) {
+	return x.route.of, a.Point.Unit
+}
+
 // listGranular serves the files and folders that a session restores.
 func (s *Server) listGranular(x *exchange) (reply, error) {
+	var names map[unitID]string
 	return list(s, x, listing[backup.GranularArtifact]{
-		set: ofSession(x, x.route.of.granular), fetch: s.granular(x),
-		view: func(a backup.GranularArtifact) (odata.Entity, error) { return granularView(x.route.of, a, ""), nil },
+		set: ofSession(x, x.route.of.granular),
+		fetch: func(p catalog.Page) (catalog.List[backup.GranularArtifact], error) {
+			l, err := s.granular(x)(p)
+			if err == nil {
+				names, err = inFull(s, x, l.Items, x.ofGranular)
+			}
+			return l, err
+		},
+		view: func(a backup.GranularArtifact) (odata.Entity, error) {
+			return granularView(x.route.of, a, names, ""), nil
+		},
 	})
 }
 
@@ -254,5 +272,9 @@ func (s *Server) getGranular(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, ofSession(x, x.route.of.granular), granularView(x.route.of, a, ""))
+	names, err := inFull(s, x, []backup.GranularArtifact{a}, x.ofGranular)
+	if err != nil {
+		return reply{}, err
+	}
+	return show(x, http.StatusOK, ofSession(x, x.route.of.granular), granularView(x.route.of, a, names, ""))
 }

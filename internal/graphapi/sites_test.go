@@ -151,3 +151,46 @@ func TestSites(t *testing.T) {
 		}
 	})
 }
+
+// What is of a site names it as the source does, in full.
+func TestSitesAreNamedInFull(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		_, _, point := w.site(c, 1)
+		browse := c.do("POST", "/sharePointBrowseSessions", obj{"restorePointId": point}).want(201)
+		at := "/sharePointBrowseSessions/" + browse.str("id")
+		for what, got := range map[string]any{
+			"made": browse.get("siteId"), "shown": c.do("GET", at, nil).want(200).get("siteId"),
+			"listed": c.do("GET", "/browseSessions", nil).want(200).get("value.0.siteId"),
+		} {
+			if got != siteID(1) {
+				t.Errorf("a browse session as %s is of %v, want %s", what, got, siteID(1))
+			}
+		}
+
+		// A site has neither a size nor a number of items, unlike what is in it.
+		top := c.do("POST", at+"/browse", "").want(200)
+		if top.str("value.0.type") != "site" || top.get("value.0.itemsCount") != nil || top.get("value.0.sizeInBytes") != nil {
+			t.Errorf("at the top there is %s", top.text)
+		}
+		libraries := c.do("POST", at+"/browse", obj{"browseLocationItemKey": top.str("value.0.itemKey"), "browseResourceType": "site"}).want(200)
+		if libraries.get("value.0.itemsCount") == nil || libraries.get("value.0.sizeInBytes") == nil {
+			t.Errorf("in the site there is %s", libraries.text)
+		}
+		files := c.do("POST", at+"/browse", obj{"browseLocationItemKey": libraries.str("value.0.itemKey")}).want(200)
+		file := func(n int) obj {
+			return obj{"browseSessionId": browse.str("id"), "itemKey": files.str(fmt.Sprintf("value.%d.itemKey", n))}
+		}
+		session := "/sharePointRestoreSessions/" + c.do("POST", "/sharePointRestoreSessions", obj{"granularSiteRestoreArtifacts": []obj{file(0)}}).want(201).str("id")
+		added := c.do("PATCH", session, obj{"granularSiteRestoreArtifacts@delta": []obj{file(1)}}).want(200)
+		list := c.do("GET", session+"/granularSiteRestoreArtifacts", nil).want(200)
+		one := c.do("GET", session+"/granularSiteRestoreArtifacts/"+file(1)["itemKey"].(string), nil).want(200)
+		for what, got := range map[string]any{
+			"added": added.get("granularSiteRestoreArtifacts@delta.0.siteId"), "listed": list.get("value.1.siteId"), "shown": one.get("siteId"),
+		} {
+			if got != siteID(1) {
+				t.Errorf("a file as %s is of %v, want %s", what, got, siteID(1))
+			}
+		}
+	})
+}

@@ -36,6 +36,7 @@ type workload struct {
 	browses                                    collection
 	restored                                   []string // the members that say where an artifact was restored to
 	libraries                                  bool     // a point holds several, as folders
+	longNames                                  bool     // the source's names of subjects are longer than their ids, and shown
 }
 
 // A collection is a set of the API and the type of what is in it.
@@ -70,7 +71,7 @@ var sharePoint = describe(backup.SharePoint, "site", workload{
 	address: "the address of a site", badAddress: backup.BulkRestoreInvalidSiteURL,
 	ruleForm:  "((displayName -contains 'word') -or (webUrl -contains 'word'))",
 	restored:  []string{"restoredSiteId", "restoredSiteName", "restoredSiteWebUrl"},
-	libraries: true,
+	libraries: true, longNames: true,
 })
 
 // groupRule is the form of a rule that is of groups.
