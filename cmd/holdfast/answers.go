@@ -34,6 +34,7 @@ func poll(ctx context.Context, pause time.Duration, ready func() (bool, error)) 
 // The answers of the API, as far as the commands read them.
 type (
 	policyAnswer struct {
+		Type                                  string `json:"@odata.type"`
 		ID, DisplayName, Status               string
 		RetentionSettings                     []struct{ Interval, Period string }
 		ProtectionPolicyArtifactCount         *countsAnswer
@@ -49,10 +50,14 @@ type (
 	bulkJobAnswer struct {
 		ID, DisplayName, Status               string
 		Drives, DirectoryObjectIDs            []string
+		SiteWebURLs, SiteIDs                  []string
+		Type                                  string `json:"@odata.type"`
 		CreatedDateTime, LastModifiedDateTime time.Time
 		Error                                 *problemAnswer
 	}
 	unitAnswer struct {
+		Type                                    string `json:"@odata.type"`
+		SiteID, SiteName, SiteWebURL            string
 		ID, DirectoryObjectID, PolicyID, Status string
 		DisplayName, Email, ProtectionSources   string
 		CreatedDateTime, LastModifiedDateTime   time.Time

@@ -38,7 +38,8 @@ const environment = `The environment says which server a command calls, and as w
   HOLDFAST_AUTHORITY      who gives tokens (default the server itself if it is on
                           this machine, else https://login.microsoftonline.com)
   HOLDFAST_SCOPE          of the token (default: of the application that the server is)
-  HOLDFAST_GRAPH          where users are looked up by address (default Graph, or HOLDFAST_URL/v1.0)
+  HOLDFAST_GRAPH          where users and sites are looked up by address (default
+                          Graph, or HOLDFAST_URL/v1.0)
   HOLDFAST_CA_FILE        certificates to trust besides the system's
   HOLDFAST_ALLOW_HTTP     1 allows plain HTTP to another machine
 `
@@ -56,6 +57,7 @@ type cli struct {
 	url       string
 
 	names  map[string]string // addresses by object id; nil until the directory was asked
+	sites  map[string]string // addresses by a site's id; likewise
 	drives map[string]string // by restore point: what the caller called the drive
 }
 
@@ -67,7 +69,7 @@ func addClientCommands(root *cobra.Command) {
 	}
 	c := &cli{}
 	for _, cmd := range []*cobra.Command{
-		c.statusCommand(), c.rpoCommand(), c.policyCommand(), c.driveCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.browseCommand(), c.ruleCommand(),
+		c.statusCommand(), c.rpoCommand(), c.policyCommand(), c.unitCommand(drives), c.unitCommand(sites), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.browseCommand(), c.ruleCommand(),
 	} {
 		cmd.GroupID = "client"
 		f := cmd.PersistentFlags()
@@ -271,7 +273,7 @@ func nextStep(err error) string {
 	case e.Code == "PolicyNotFound":
 		return "'holdfast policy list' shows those there are."
 	case e.Code == "ProtectionUnitNotFound":
-		return "'holdfast drive list' shows those there are."
+		return "'holdfast drive list' and 'holdfast site list' show those there are."
 	case e.Code == "RestoreSessionNotFound":
 		return "'holdfast restore list' shows those there are."
 	case e.Code == "ProtectionRuleNotFound":

@@ -20,24 +20,24 @@ import (
 // jobSize is how many entries one bulk addition job may hold.
 const jobSize = 50_000
 
-// addition is what 'drive add' is asked for.
+// addition is what 'drive add' and 'site add' are asked for.
 type addition struct {
 	policy, csv, column, report, name string
 	noWait                            bool
 }
 
-// An entry is one owner, and where it was named.
+// An entry is one owner or site, and where it was named.
 type entry struct {
 	line int    // of the CSV; 0 for an argument
 	text string // empty: the line names nobody
 }
 
-func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
+func (c *cli) unitAdd(ctx context.Context, w *workload, a addition, args []string) error {
 	if a.policy == "" {
 		return usageError{errors.New("say to which policy: --policy POLICY")}
 	}
 	if (a.csv == "") == (len(args) == 0) {
-		return usageError{errors.New("name the owners, or a CSV file by --from-csv")}
+		return usageError{fmt.Errorf("name the %ss, or a CSV file by --from-csv", w.entry)}
 	}
 	if a.report != "" && a.noWait {
 		return usageError{errors.New("there is nothing to report without waiting: give --report or --no-wait")}
@@ -48,12 +48,12 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 	}
 	if a.csv != "" {
 		var err error
-		if entries, err = readEntries(a.csv, a.column); err != nil {
+		if entries, err = readEntries(a.csv, a.column, w); err != nil {
 			return err
 		}
 	}
 	if a.name == "" {
-		a.name = "holdfast drive add"
+		a.name = "holdfast " + w.noun + " add"
 		if a.csv != "" && a.csv != "-" {
 			a.name = filepath.Base(a.csv)
 		}
@@ -66,7 +66,7 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 		}
 		defer report.Close()
 	}
-	p, err := c.policy(ctx, a.policy)
+	p, err := c.policyFor(ctx, w, a.policy)
 	if err != nil {
 		return err
 	}
@@ -74,13 +74,13 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 	var failures []failedEntry
 	for _, e := range entries {
 		if e.text == "" {
-			failures = append(failures, failedEntry{e, "Empty", "This line names nobody."})
+			failures = append(failures, failedEntry{e, "Empty", w.nobody})
 			continue
 		}
 		named = append(named, e)
 	}
 	entries = named
-	jobs, err := c.sendJobs(ctx, p, a.name, entries)
+	jobs, err := c.sendJobs(ctx, w, p, a.name, entries)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 	failures = append(failures, whatFailed(entries, jobs)...)
 	slices.SortStableFunc(failures, func(a, b failedEntry) int { return a.line - b.line })
 	if report != nil {
-		if err := writeReport(report, failures); err != nil {
+		if err := writeReport(report, w, failures); err != nil {
 			return fail(exitFailed, "write the report: %w", err)
 		}
 	}
@@ -103,13 +103,13 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 			return err
 		}
 	} else if len(failures) > 0 {
-		if err := c.printFailures(failures); err != nil {
+		if err := c.printFailures(w, failures); err != nil {
 			return err
 		}
 	}
 	added := total - len(failures)
 	if added > 0 {
-		c.say("%s in %s.", map[bool]string{true: "1 owner is", false: strconv.Itoa(added) + " owners are"}[added == 1], p.DisplayName)
+		c.say("%s %s in %s.", number(added, w.entry), map[bool]string{true: "is", false: "are"}[added == 1], p.DisplayName)
 		if p.Status == string(backup.PolicyInactive) {
 			c.say("The policy is inactive: 'holdfast policy activate %s' starts the backups.", p.ID)
 		}
@@ -119,19 +119,20 @@ func (c *cli) driveAdd(ctx context.Context, a addition, args []string) error {
 	}); broken >= 0 {
 		return fail(exitFailed, "the job %s ended %s. %s", jobs[broken].ID, jobs[broken].Status, blame(jobs[broken].Error))
 	}
-	return partly(len(failures), total, "owner", "added")
+	return partly(len(failures), total, w.entry, "added")
 }
 
 // A sentJob is a bulk addition job, and which entries it holds.
 type sentJob struct {
 	bulkJobAnswer
+	w        *workload
 	value    json.RawMessage
 	from, to int
 }
 
 // sendJobs makes the jobs, all of them before the first is waited for: what was
 // asked for is then with the server, whatever happens here.
-func (c *cli) sendJobs(ctx context.Context, p policyAnswer, name string, entries []entry) ([]sentJob, error) {
+func (c *cli) sendJobs(ctx context.Context, w *workload, p policyAnswer, name string, entries []entry) ([]sentJob, error) {
 	var jobs []sentJob
 	var bar *progress
 	if len(entries) > jobSize && !c.quiet {
@@ -139,23 +140,25 @@ func (c *cli) sendJobs(ctx context.Context, p policyAnswer, name string, entries
 		defer bar.close()
 	}
 	for from := 0; from < len(entries); from += jobSize {
-		j := sentJob{from: from, to: min(from+jobSize, len(entries))}
-		body := struct {
-			Name   string   `json:"displayName"`
-			Drives []string `json:"drives,omitempty"`
-			IDs    []string `json:"directoryObjectIds,omitempty"`
-		}{Name: name}
+		j := sentJob{w: w, from: from, to: min(from+jobSize, len(entries))}
+		body := map[string]any{"displayName": name}
 		if len(entries) > jobSize {
-			body.Name = fmt.Sprintf("%s (%d of %d)", name, len(jobs)+1, (len(entries)+jobSize-1)/jobSize)
+			body["displayName"] = fmt.Sprintf("%s (%d of %d)", name, len(jobs)+1, (len(entries)+jobSize-1)/jobSize)
 		}
+		var addresses, ids []string
 		for _, e := range entries[j.from:j.to] {
-			if _, ok := backup.ParseGUID(e.text); ok {
-				body.IDs = append(body.IDs, e.text)
+			if w.isID(e.text) {
+				ids = append(ids, e.text)
 			} else {
-				body.Drives = append(body.Drives, e.text)
+				addresses = append(addresses, e.text)
 			}
 		}
-		err := c.api.Create(ctx, policySet+"/"+p.ID+bulkJobSet, body, &j.value)
+		for member, list := range map[string][]string{w.addresses: addresses, w.ids: ids} {
+			if len(list) > 0 {
+				body[member] = list
+			}
+		}
+		err := c.api.Create(ctx, w.policies+"/"+p.ID+w.jobs, body, &j.value)
 		if err == nil {
 			err = json.Unmarshal(j.value, &j.bulkJobAnswer)
 		}
@@ -173,6 +176,7 @@ func (c *cli) sendJobs(ctx context.Context, p policyAnswer, name string, entries
 	return jobs, nil
 }
 
+// bulkJobSet is the jobs that add drives.
 const bulkJobSet = "/driveProtectionUnitsBulkAdditionJobs"
 
 // waitJobs waits until the last of jobs is over, and returns them as they are
@@ -188,14 +192,14 @@ func (c *cli) waitJobs(ctx context.Context, jobs []sentJob) ([]sentJob, error) {
 		func(ctx context.Context) (int, int, bool, error) {
 			for ; next < len(jobs); next++ {
 				// The lists of a job are long; only its end is worth them.
-				j, _, err := get[bulkJobAnswer](ctx, c, bulkJobSet+"/"+segment(jobs[next].ID)+"?$select=id,status")
+				j, _, err := get[bulkJobAnswer](ctx, c, jobs[next].w.jobs+"/"+segment(jobs[next].ID)+"?$select=id,status")
 				if err != nil {
 					return done, total, false, err
 				}
 				if j.Status == string(backup.BulkJobActive) {
 					return done, total, false, nil
 				}
-				if jobs[next].bulkJobAnswer, jobs[next].value, err = get[bulkJobAnswer](ctx, c, bulkJobSet+"/"+segment(jobs[next].ID)); err != nil {
+				if jobs[next].bulkJobAnswer, jobs[next].value, err = get[bulkJobAnswer](ctx, c, jobs[next].w.jobs+"/"+segment(jobs[next].ID)); err != nil {
 					return done, total, false, err
 				}
 				done += max(1, jobs[next].to-jobs[next].from)
@@ -238,28 +242,28 @@ func whatFailed(entries []entry, jobs []sentJob) []failedEntry {
 	return failures
 }
 
-func (c *cli) printFailures(failures []failedEntry) error {
+func (c *cli) printFailures(w *workload, failures []failedEntry) error {
 	var rows [][]string
 	for _, f := range failures {
 		rows = append(rows, f.row())
 	}
-	return c.table([]string{"LINE", "OWNER", "CODE", "WHY"}, rows)
+	return c.table([]string{"LINE", strings.ToUpper(w.entry), "CODE", "WHY"}, rows)
 }
 
-func writeReport(f *os.File, failures []failedEntry) error {
-	w := csv.NewWriter(f)
-	rows := [][]string{{"line", "owner", "code", "message"}}
+func writeReport(f *os.File, w *workload, failures []failedEntry) error {
+	to := csv.NewWriter(f)
+	rows := [][]string{{"line", w.entry, "code", "message"}}
 	for _, failure := range failures {
 		rows = append(rows, failure.row())
 	}
-	if err := w.WriteAll(rows); err != nil {
+	if err := to.WriteAll(rows); err != nil {
 		return err
 	}
 	return f.Close()
 }
 
-// readEntries reads the owners of a CSV file, or of standard input for "-".
-func readEntries(file, column string) ([]entry, error) {
+// readEntries reads the owners or sites of a CSV file, or of standard input for "-".
+func readEntries(file, column string, w *workload) ([]entry, error) {
 	in := io.Reader(os.Stdin)
 	if file != "-" {
 		f, err := os.Open(file)
@@ -269,7 +273,7 @@ func readEntries(file, column string) ([]entry, error) {
 		defer f.Close()
 		in = f
 	}
-	named, err := owners.Read(in, column)
+	named, err := owners.Read(in, column, w.is)
 	if err == nil && len(named) == 0 {
 		err = errors.New("it names nobody")
 	}

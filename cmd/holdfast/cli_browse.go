@@ -114,7 +114,7 @@ func (c *cli) browseSession(ctx context.Context, drive, at string) (browseAnswer
 		return browseAnswer{}, err
 	}
 	wanted.fast = true
-	u, _, err := c.unit(ctx, drive)
+	u, _, err := c.unitOf(ctx, drives, drive)
 	if err != nil {
 		return browseAnswer{}, err
 	}

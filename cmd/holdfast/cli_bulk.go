@@ -30,11 +30,11 @@ func (c *cli) restoreBulk(ctx context.Context, r restoration, in io.Reader) erro
 	}
 	var entries []entry
 	if r.csv != "" {
-		if entries, err = readEntries(r.csv, r.column); err != nil {
+		if entries, err = readEntries(r.csv, r.column, drives); err != nil {
 			return err
 		}
 	} else {
-		p, err := c.policy(ctx, r.policy)
+		p, err := c.policyFor(ctx, drives, r.policy)
 		if err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func (c *cli) bulkPlan(ctx context.Context, r restoration, wanted search, entrie
 	if err := c.printPlan(ctx, r, points, values); err != nil || len(failures) == 0 || c.script() {
 		return errors.Join(err, partly(len(failures), len(entries), "drive", "found"))
 	}
-	if err := c.printFailures(failures); err != nil {
+	if err := c.printFailures(drives, failures); err != nil {
 		return err
 	}
 	return partly(len(failures), len(failures)+len(points), "drive", "found")
@@ -219,5 +219,5 @@ func (c *cli) printRestored(ctx context.Context, sessions []sessionAnswer, value
 		return nil
 	}
 	c.say("")
-	return c.printFailures(failures)
+	return c.printFailures(drives, failures)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,7 @@ func (c *cli) jobCommand() *cobra.Command {
 		return err
 	})}
 	wait := &cobra.Command{Use: "wait JOB...", Short: "Wait until jobs are over", Args: args(1, -1), RunE: c.run(c.jobWait)}
-	return group("job", "Look at bulk addition jobs and wait for them", "A bulk addition job adds up to 50,000 drives to a policy. 'holdfast drive add'\nmakes them.", list, show, wait)
+	return group("job", "Look at bulk addition jobs and wait for them", "A bulk addition job adds up to 50,000 drives or sites to a policy. 'holdfast drive\nadd' and 'holdfast site add' make them.", list, show, wait)
 }
 
 func printJobs(c *cli, jobs []bulkJobAnswer, values []json.RawMessage) error {
@@ -31,30 +32,53 @@ func printJobs(c *cli, jobs []bulkJobAnswer, values []json.RawMessage) error {
 				failed = fmt.Sprint(len(j.Error.Details))
 			}
 			return []string{j.ID, j.DisplayName, j.Status, clock(j.CreatedDateTime), failed}
-		}, "There are no jobs. 'holdfast drive add' makes them.")
+		}, "There are no jobs. 'holdfast drive add' and 'holdfast site add' make them.")
 }
 
 func (c *cli) jobList(ctx context.Context, policy string) error {
-	path := bulkJobSet
 	if policy != "" {
 		p, err := c.policy(ctx, policy)
 		if err != nil {
 			return err
 		}
-		path = policySet + "/" + p.ID + bulkJobSet
+		w := workloadOf(p.Type)
+		jobs, values, err := read[bulkJobAnswer](c.api.All(ctx, w.policies+"/"+p.ID+w.jobs))
+		if err != nil {
+			return err
+		}
+		return printJobs(c, jobs, values)
 	}
-	jobs, values, err := read[bulkJobAnswer](c.api.All(ctx, path))
-	if err != nil {
-		return err
+	var jobs []bulkJobAnswer
+	var values []json.RawMessage
+	for _, w := range workloads {
+		some, raw, err := read[bulkJobAnswer](c.api.All(ctx, w.jobs))
+		if err != nil && !notServed(err) {
+			return err
+		}
+		jobs, values = append(jobs, some...), append(values, raw...)
 	}
 	return printJobs(c, jobs, values)
+}
+
+// job finds a job among those of every workload.
+func (c *cli) job(ctx context.Context, id string) (j bulkJobAnswer, value json.RawMessage, err error) {
+	var first error
+	for _, w := range workloads {
+		if j, value, err = get[bulkJobAnswer](ctx, c, w.jobs+"/"+segment(id)); err == nil || !notServed(err) {
+			return j, value, err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return j, nil, first
 }
 
 // jobShow shows jobs, and returns them.
 func (c *cli) jobShow(ctx context.Context, ids []string) ([]bulkJobAnswer, error) {
 	var jobs []bulkJobAnswer
 	for i, id := range ids {
-		j, value, err := get[bulkJobAnswer](ctx, c, bulkJobSet+"/"+segment(id))
+		j, value, err := c.job(ctx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +86,7 @@ func (c *cli) jobShow(ctx context.Context, ids []string) ([]bulkJobAnswer, error
 		if i > 0 {
 			c.say("")
 		}
-		if err := c.printOne(value, j.ID, "ID", j.ID, "Name", j.DisplayName, "Status", j.Status, "Entries", fmt.Sprint(len(j.Drives)+len(j.DirectoryObjectIDs)),
+		if err := c.printOne(value, j.ID, "ID", j.ID, "Name", j.DisplayName, "Status", j.Status, "Entries", fmt.Sprint(len(j.Drives)+len(j.DirectoryObjectIDs)+len(j.SiteWebURLs)+len(j.SiteIDs)),
 			"Created", clock(j.CreatedDateTime), "Changed", clock(j.LastModifiedDateTime), "Error", blame(j.Error)); err != nil {
 			return nil, err
 		}
@@ -74,7 +98,7 @@ func (c *cli) jobShow(ctx context.Context, ids []string) ([]bulkJobAnswer, error
 			rows = append(rows, []string{d.Target, d.Code, d.Message})
 		}
 		c.say("")
-		if err := c.table([]string{"OWNER", "CODE", "WHY"}, rows); err != nil {
+		if err := c.table([]string{strings.ToUpper(workloadOf(j.Type).entry), "CODE", "WHY"}, rows); err != nil {
 			return nil, err
 		}
 	}
@@ -84,7 +108,11 @@ func (c *cli) jobShow(ctx context.Context, ids []string) ([]bulkJobAnswer, error
 func (c *cli) jobWait(ctx context.Context, ids []string) error {
 	var jobs []sentJob
 	for _, id := range ids {
-		jobs = append(jobs, sentJob{bulkJobAnswer: bulkJobAnswer{ID: id}})
+		j, _, err := c.job(ctx, id)
+		if err != nil {
+			return err
+		}
+		jobs = append(jobs, sentJob{bulkJobAnswer: j, w: workloadOf(j.Type)})
 	}
 	if _, err := c.waitJobs(ctx, jobs); err != nil {
 		return err

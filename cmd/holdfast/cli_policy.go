@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,17 +13,23 @@ import (
 	"holdfast/internal/backup"
 )
 
-const policySet = "/oneDriveForBusinessProtectionPolicies"
+// policySet is the policies of drives, allPolicies those of every workload.
+const (
+	policySet   = "/oneDriveForBusinessProtectionPolicies"
+	allPolicies = "/protectionPolicies"
+)
 
 func (c *cli) policyCommand() *cobra.Command {
 	completed := c.completePolicies
 	list := &cobra.Command{Use: "list", Short: "List the policies", Args: args(0, 0), RunE: c.run(c.policyList)}
-	show := &cobra.Command{Use: "show POLICY", Short: "Show a policy and how its drives fare", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyShow)}
+	show := &cobra.Command{Use: "show POLICY", Short: "Show a policy and how its drives or sites fare", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyShow)}
 
 	var owners []string
-	create := &cobra.Command{Use: "create NAME [--drive OWNER]...", Short: "Make a policy; it begins inactive", Args: args(1, 1)}
+	var of string
+	create := &cobra.Command{Use: "create NAME [--workload WORKLOAD] [--drive OWNER]...", Short: "Make a policy; it begins inactive", Args: args(1, 1)}
 	create.Flags().StringArrayVar(&owners, "drive", nil, "`OWNER`'s drive is to be in it, by address or object id (again for more; 'drive add' takes any number)")
-	create.RunE = c.run(func(ctx context.Context, args []string) error { return c.policyCreate(ctx, args[0], owners) })
+	create.Flags().StringVar(&of, "workload", string(backup.OneDrive), "what it protects, drives or sites: this `WORKLOAD`, oneDriveForBusiness or sharePoint")
+	create.RunE = c.run(func(ctx context.Context, args []string) error { return c.policyCreate(ctx, args[0], of, owners) })
 
 	rename := &cobra.Command{Use: "rename POLICY NAME", Short: "Give a policy another name", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyRename)}
 
@@ -31,12 +38,12 @@ func (c *cli) policyCommand() *cobra.Command {
 		cmd.Flags().BoolVar(&wait, "wait", false, what)
 		return cmd
 	}
-	activate := waits(&cobra.Command{Use: "activate POLICY", Short: "Start the backups of a policy's drives", Args: args(1, 1), ValidArgsFunction: completed,
+	activate := waits(&cobra.Command{Use: "activate POLICY", Short: "Start the backups of a policy", Args: args(1, 1), ValidArgsFunction: completed,
 		RunE: c.run(func(ctx context.Context, args []string) error { return c.policyMove(ctx, args[0], "activate", wait) })},
-		"wait until each drive is protected")
+		"wait until all that it holds is protected")
 	deactivate := waits(&cobra.Command{Use: "deactivate POLICY", Short: "Stop the backups; what was backed up stays", Args: args(1, 1), ValidArgsFunction: completed,
 		RunE: c.run(func(ctx context.Context, args []string) error { return c.policyMove(ctx, args[0], "deactivate", wait) })},
-		"wait until no drive is protected any more")
+		"wait until nothing of it is protected any more")
 	waitFor := &cobra.Command{Use: "wait POLICY", Short: "Wait until nothing is being changed in a policy", Args: args(1, 1), ValidArgsFunction: completed,
 		RunE: c.run(func(ctx context.Context, args []string) error {
 			p, err := c.policy(ctx, args[0])
@@ -45,25 +52,25 @@ func (c *cli) policyCommand() *cobra.Command {
 			}
 			return c.policyWait(ctx, p)
 		})}
-	remove := &cobra.Command{Use: "delete POLICY", Short: "Delete an inactive policy; its drives' backups stay", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyDelete)}
+	remove := &cobra.Command{Use: "delete POLICY", Short: "Delete an inactive policy; its backups stay", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyDelete)}
 	explain := &cobra.Command{Use: "explain POLICY DRIVE", Short: "Say why a drive is in a policy or is not", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyExplain)}
 	return group("policy", "Make, change, activate and delete protection policies",
-		"A policy says which drives are backed up. Each command takes a policy by its\nid or by its exact name.", list, show, create, rename, activate, deactivate, waitFor, remove, explain)
+		"A policy says which drives, or which sites, are backed up. Each command takes\na policy by its id or by its exact name.", list, show, create, rename, activate, deactivate, waitFor, remove, explain)
 }
 
 func (c *cli) policyList(ctx context.Context, _ []string) error {
-	policies, values, err := read[policyAnswer](c.api.All(ctx, policySet))
+	policies, values, err := read[policyAnswer](c.api.All(ctx, allPolicies))
 	if err != nil {
 		return err
 	}
 	return printList(c, values, policies, func(p policyAnswer) string { return p.ID },
-		[]string{"ID", "NAME", "STATUS", "CREATED", "BY"},
+		[]string{"ID", "NAME", "OF", "STATUS", "CREATED", "BY"},
 		func(p policyAnswer) []string {
-			return []string{p.ID, p.DisplayName, p.Status, clock(p.CreatedDateTime), by(p.CreatedBy)}
+			return []string{p.ID, p.DisplayName, workloadOf(p.Type).nouns, p.Status, clock(p.CreatedDateTime), by(p.CreatedBy)}
 		}, "There are no policies. Make one with 'holdfast policy create NAME'.")
 }
 
-// policyCounted is a policy with the numbers of its drives.
+// policyCounted is a policy with the numbers of what it holds.
 const policyCounted = "?$select=id,displayName,status,retentionSettings,createdBy,createdDateTime,lastModifiedBy,lastModifiedDateTime,protectionPolicyArtifactCount"
 
 func (c *cli) policyShow(ctx context.Context, args []string) error {
@@ -71,7 +78,7 @@ func (c *cli) policyShow(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	p, value, err := get[policyAnswer](ctx, c, policySet+"/"+p.ID+policyCounted)
+	p, value, err := get[policyAnswer](ctx, c, allPolicies+"/"+p.ID+policyCounted)
 	if err != nil {
 		return err
 	}
@@ -79,18 +86,18 @@ func (c *cli) policyShow(ctx context.Context, args []string) error {
 }
 
 func (c *cli) printPolicy(p policyAnswer, value json.RawMessage) error {
-	var drives string
+	w, held := workloadOf(p.Type), ""
 	if n := p.ProtectionPolicyArtifactCount; n != nil {
-		drives = fmt.Sprint(n.Total)
+		held = fmt.Sprint(n.Total)
 		if n.Total > 0 {
-			drives += fmt.Sprintf(": %d protected, %d being changed, %d not protected", n.Completed, n.InProgress, n.Total-n.Completed-n.InProgress)
+			held += fmt.Sprintf(": %d protected, %d being changed, %d not protected", n.Completed, n.InProgress, n.Total-n.Completed-n.InProgress)
 		}
 	}
 	var kept []string
 	for _, r := range p.RetentionSettings {
 		kept = append(kept, fmt.Sprintf("%s kept %s", span("every", strings.TrimPrefix(r.Interval, "R/")), span("for", r.Period)))
 	}
-	return c.printOne(value, p.ID, "ID", p.ID, "Name", p.DisplayName, "Status", p.Status, "Drives", drives, "Points", strings.Join(kept, ", "),
+	return c.printOne(value, p.ID, "ID", p.ID, "Name", p.DisplayName, "Status", p.Status, upperFirst(w.nouns), held, "Points", strings.Join(kept, ", "),
 		"Created", stamp(p.CreatedDateTime, by(p.CreatedBy)), "Changed", clock(p.LastModifiedDateTime))
 }
 
@@ -116,7 +123,14 @@ func stamp(at time.Time, who string) string {
 	return clock(at)
 }
 
-func (c *cli) policyCreate(ctx context.Context, name string, owners []string) error {
+func (c *cli) policyCreate(ctx context.Context, name, of string, owners []string) error {
+	w, err := workloadNamed(of)
+	if err != nil {
+		return err
+	}
+	if w != drives && len(owners) > 0 {
+		return usageError{errors.New("a policy holds drives or sites: --drive is for one of drives")}
+	}
 	body := map[string]any{"displayName": name}
 	var units []any
 	for _, owner := range owners {
@@ -130,7 +144,7 @@ func (c *cli) policyCreate(ctx context.Context, name string, owners []string) er
 		body["driveProtectionUnits"] = units
 	}
 	var value json.RawMessage
-	if err := c.api.Create(ctx, policySet, body, &value); err != nil {
+	if err := c.api.Create(ctx, w.policies, body, &value); err != nil {
 		return err
 	}
 	var p policyAnswer
@@ -141,7 +155,7 @@ func (c *cli) policyCreate(ctx context.Context, name string, owners []string) er
 		return err
 	}
 	c.say("")
-	c.say("Next: 'holdfast drive add --policy %s ADDRESS...', then 'holdfast policy activate %s'.", p.ID, p.ID)
+	c.say("Next: 'holdfast %s add --policy %s %s', then 'holdfast policy activate %s'.", w.noun, p.ID, w.example, p.ID)
 	return nil
 }
 
@@ -150,10 +164,10 @@ func (c *cli) policyRename(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.api.Patch(ctx, policySet+"/"+p.ID, map[string]any{"displayName": args[1]}, nil); err != nil {
+	if err := c.api.Patch(ctx, workloadOf(p.Type).policies+"/"+p.ID, map[string]any{"displayName": args[1]}, nil); err != nil {
 		return err
 	}
-	p, value, err := get[policyAnswer](ctx, c, policySet+"/"+p.ID)
+	p, value, err := get[policyAnswer](ctx, c, allPolicies+"/"+p.ID)
 	if err != nil {
 		return err
 	}
@@ -167,7 +181,7 @@ func (c *cli) policyMove(ctx context.Context, name, action string, wait bool) er
 	}
 	var value json.RawMessage
 	if isSo(p, action) { // whoever says it twice means it once
-		p, value, err = get[policyAnswer](ctx, c, policySet+"/"+p.ID)
+		p, value, err = get[policyAnswer](ctx, c, allPolicies+"/"+p.ID)
 	} else {
 		err = c.api.Act(ctx, "/protectionPolicies/"+p.ID+"/"+action, nil, &value)
 	}
@@ -203,10 +217,11 @@ func isSo(p policyAnswer, action string) bool {
 }
 
 func (c *cli) policyWait(ctx context.Context, p policyAnswer) error {
+	w := workloadOf(p.Type)
 	var value json.RawMessage
-	err := c.wait(ctx, "drives", fmt.Sprintf("the policy goes on changing. See 'holdfast policy show %s'", p.ID),
+	err := c.wait(ctx, w.nouns, fmt.Sprintf("the policy goes on changing. See 'holdfast policy show %s'", p.ID),
 		func(ctx context.Context) (done, total int, over bool, err error) {
-			p, value, err = get[policyAnswer](ctx, c, policySet+"/"+p.ID+policyCounted)
+			p, value, err = get[policyAnswer](ctx, c, allPolicies+"/"+p.ID+policyCounted)
 			if n := p.ProtectionPolicyArtifactCount; err == nil && n != nil {
 				done, total = n.Total-n.InProgress, n.Total
 			}
@@ -219,7 +234,7 @@ func (c *cli) policyWait(ctx context.Context, p policyAnswer) error {
 		return err
 	}
 	if p.Status == string(backup.PolicyActiveWithErrors) {
-		return fail(exitPartial, "some drives are not protected. See why with 'holdfast drive list --policy %s --errors'", p.ID)
+		return fail(exitPartial, "some %s are not protected. See why with 'holdfast %s list --policy %s --errors'", w.nouns, w.noun, p.ID)
 	}
 	return nil
 }
@@ -239,10 +254,10 @@ func (c *cli) policyDelete(ctx context.Context, args []string) error {
 // policy finds a policy by its id or its exact name.
 func (c *cli) policy(ctx context.Context, name string) (policyAnswer, error) {
 	if id, ok := backup.ParseGUID(name); ok {
-		p, _, err := get[policyAnswer](ctx, c, policySet+"/"+id)
+		p, _, err := get[policyAnswer](ctx, c, allPolicies+"/"+id)
 		return p, err
 	}
-	policies, _, err := read[policyAnswer](c.api.All(ctx, policySet))
+	policies, _, err := read[policyAnswer](c.api.All(ctx, allPolicies))
 	if err != nil {
 		return policyAnswer{}, err
 	}
@@ -265,6 +280,15 @@ func (c *cli) policy(ctx context.Context, name string) (policyAnswer, error) {
 	return policyAnswer{}, fail(exitFailed, "%d policies are called %q; say which by its id: %s", len(found), name, strings.Join(ids, ", "))
 }
 
+// policyFor finds a policy that holds what is of w.
+func (c *cli) policyFor(ctx context.Context, w *workload, name string) (policyAnswer, error) {
+	p, err := c.policy(ctx, name)
+	if of := workloadOf(p.Type); err == nil && of != w {
+		err = usageError{fmt.Errorf("the policy %s holds %s, no %s", p.DisplayName, of.nouns, w.nouns)}
+	}
+	return p, err
+}
+
 // completePolicies offers the names of the policies to a shell, if a server
 // answers soon.
 func (c *cli) completePolicies(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -279,7 +303,7 @@ func (c *cli) policyNames(cmd *cobra.Command, _ []string, _ string) ([]string, c
 	defer cancel()
 	var names []string
 	if c.connect(ctx) == nil {
-		policies, _, err := read[policyAnswer](c.api.All(ctx, policySet+"?$select=id,displayName,status&$top=100"))
+		policies, _, err := read[policyAnswer](c.api.All(ctx, allPolicies+"?$select=id,displayName,status&$top=100"))
 		if err == nil {
 			for _, p := range policies {
 				names = append(names, cobra.CompletionWithDesc(p.DisplayName, p.ID+", "+p.Status))

@@ -155,7 +155,7 @@ func (c *cli) restorePoints(ctx context.Context, r restoration) ([]string, error
 	var units []string
 	named := map[string]string{}
 	for _, d := range r.drives {
-		u, _, err := c.unit(ctx, d)
+		u, _, err := c.unitOf(ctx, drives, d)
 		if err != nil {
 			return fault(err)
 		}

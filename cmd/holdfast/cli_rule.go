@@ -63,7 +63,7 @@ func (c *cli) ruleCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := c.policy(ctx, policy)
+			p, err := c.policyFor(ctx, drives, policy)
 			if err != nil {
 				return err
 			}
@@ -133,7 +133,7 @@ func (r ruleAnswer) kind() string {
 func (c *cli) ruleList(ctx context.Context, policy string) error {
 	path := ruleSet
 	if policy != "" {
-		p, err := c.policy(ctx, policy)
+		p, err := c.policyFor(ctx, drives, policy)
 		if err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func (c *cli) expression(ctx context.Context, groups []string, given string) (st
 func (c *cli) rule(ctx context.Context, policy, id string) (string, error) {
 	var policies []string
 	if policy != "" {
-		p, err := c.policy(ctx, policy)
+		p, err := c.policyFor(ctx, drives, policy)
 		if err != nil {
 			return "", err
 		}
@@ -295,7 +295,7 @@ func (c *cli) ruleDelete(ctx context.Context, policy, id string, unprotect, noWa
 
 // policyExplain says why a drive is in a policy or is not.
 func (c *cli) policyExplain(ctx context.Context, args []string) error {
-	p, err := c.policy(ctx, args[0])
+	p, err := c.policyFor(ctx, drives, args[0])
 	if err != nil {
 		return err
 	}

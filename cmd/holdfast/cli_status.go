@@ -32,7 +32,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		if c.script() {
 			return c.printOne(value, s.ServiceStatus.Status)
 		}
-		policies, _, err := read[policyAnswer](c.api.All(ctx, policySet))
+		policies, _, err := read[policyAnswer](c.api.All(ctx, allPolicies))
 		if err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ func TestClientSessions(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			d := startTestDev(t, nil)
+			d := startTestDev(t, func(o *devOptions) { o.workloads = []string{string(backup.OneDrive), string(backup.SharePoint)} })
 			clientEnv(t, d)
 			want, err := os.ReadFile(file)
 			if err != nil {
@@ -225,7 +225,7 @@ type object = map[string]any
 func TestDriveAddOfManyRows(t *testing.T) {
 	var jobs []bulkJobAnswer
 	answers := map[string]func([]byte) any{
-		"GET " + policySet + "/" + fakePolicy: func([]byte) any {
+		"GET " + allPolicies + "/" + fakePolicy: func([]byte) any {
 			return object{"id": fakePolicy, "displayName": "P", "status": "active"}
 		},
 		"POST " + policySet + "/" + fakePolicy + bulkJobSet: func(body []byte) any {
@@ -270,10 +270,10 @@ func TestDriveAddOfManyRows(t *testing.T) {
 // --json is what the API answered, the pages of a list as one array.
 func TestJSONMergesPages(t *testing.T) {
 	fakeServer(t, map[string]func([]byte) any{
-		"GET " + policySet: func([]byte) any {
-			return object{"value": []any{object{"id": "a", "future": 1.50}}, "@odata.nextLink": "https://elsewhere.example.com" + client.Root + policySet + "?$skiptoken=x"}
+		"GET " + allPolicies: func([]byte) any {
+			return object{"value": []any{object{"id": "a", "future": 1.50}}, "@odata.nextLink": "https://elsewhere.example.com" + client.Root + allPolicies + "?$skiptoken=x"}
 		},
-		"GET " + policySet + " again": func([]byte) any { return object{"value": []any{object{"id": "b"}}} },
+		"GET " + allPolicies + " again": func([]byte) any { return object{"value": []any{object{"id": "b"}}} },
 	})
 	var stdout, stderr bytes.Buffer
 	if code := execute(t.Context(), []string{"policy", "list", "--json"}, &stdout, &stderr); code != 0 {
@@ -417,7 +417,7 @@ func TestRestoresInPart(t *testing.T) {
 func TestBulkRestoresInPart(t *testing.T) {
 	place := "https://here"
 	fakeServer(t, map[string]func([]byte) any{
-		"GET " + policySet + "/" + fakePolicy: func([]byte) any { return object{"id": fakePolicy, "displayName": "P", "status": "active"} },
+		"GET " + allPolicies + "/" + fakePolicy: func([]byte) any { return object{"id": fakePolicy, "displayName": "P", "status": "active"} },
 		"GET " + policySet + "/" + fakePolicy + unitSet: func([]byte) any {
 			return object{"value": []object{{"id": "u", "directoryObjectId": "1fec4e78-bce4-4aaf-ab1b-5451cc387264"}}}
 		},
@@ -448,7 +448,7 @@ func TestBulkRestoresInPart(t *testing.T) {
 func TestActivateTwice(t *testing.T) {
 	status := ""
 	fakeServer(t, map[string]func([]byte) any{ // which knows no action
-		"GET " + policySet + "/" + fakePolicy: func([]byte) any { return object{"id": fakePolicy, "displayName": "P", "status": status} },
+		"GET " + allPolicies + "/" + fakePolicy: func([]byte) any { return object{"id": fakePolicy, "displayName": "P", "status": status} },
 	})
 	for _, row := range []struct{ status, command string }{
 		{"active", "activate"}, {"activeWithErrors", "activate"}, {"active", "activate --wait"}, {"inactive", "deactivate"},

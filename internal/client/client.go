@@ -9,6 +9,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -214,6 +215,26 @@ func (c *Client) User(ctx context.Context, address string) (backup.ObjectID, boo
 	return user.ID, err == nil && user.ID != "", err
 }
 
+// Site asks Graph for the id of the site at a path of a host; the empty path is
+// that of the host's own. It reports false as User does.
+func (c *Client) Site(ctx context.Context, host, path string) (string, bool, error) {
+	if path != "" {
+		path = ":/" + path
+	}
+	var site struct{ ID string }
+	err := c.send(ctx, http.MethodGet, c.cfg.Graph+"/sites/"+url.PathEscape(host)+path+"?$select=id", nil, &site, true)
+	if _, refused := errors.AsType[*Error](err); refused {
+		return "", false, nil
+	}
+	return site.ID, err == nil && site.ID != "", err
+}
+
+// Sites asks Graph for the addresses of the tenant's sites, by their ids. Of many
+// sites it returns a part: it is for showing addresses.
+func (c *Client) Sites(ctx context.Context) (map[string]string, error) {
+	return c.named(ctx, "/sites?search=*&$select=id,webUrl&$top=999")
+}
+
 // Call sends any request. If it is none that only reads, it is not sent again
 // when its answer is lost.
 func (c *Client) Call(ctx context.Context, method, path string, body, answer any) error {
@@ -223,25 +244,30 @@ func (c *Client) Call(ctx context.Context, method, path string, body, answer any
 // Users asks the same directory for the addresses of its users, by their object
 // ids. Of a large directory it returns a part: it is for showing names.
 func (c *Client) Users(ctx context.Context) (map[string]string, error) {
-	users := map[string]string{}
-	address := c.cfg.Graph + "/users?$select=id,userPrincipalName&$top=999"
+	return c.named(ctx, "/users?$select=id,userPrincipalName&$top=999")
+}
+
+// named reads the first pages of a list of Graph: addresses by ids.
+func (c *Client) named(ctx context.Context, path string) (map[string]string, error) {
+	names := map[string]string{}
+	address := c.cfg.Graph + path
 	for range 5 {
 		var page struct {
-			Value []struct{ ID, UserPrincipalName string }
+			Value []struct{ ID, UserPrincipalName, WebURL string }
 			Next  string `json:"@odata.nextLink"`
 		}
 		if err := c.send(ctx, http.MethodGet, address, nil, &page, true); err != nil {
-			return users, err
+			return names, err
 		}
-		for _, u := range page.Value {
-			users[u.ID] = u.UserPrincipalName
+		for _, v := range page.Value {
+			names[v.ID] = cmp.Or(v.UserPrincipalName, v.WebURL)
 		}
 		if !strings.HasPrefix(page.Next, c.cfg.Graph+"/") {
 			break
 		}
 		address = page.Next
 	}
-	return users, nil
+	return names, nil
 }
 
 // A Person is a user of the directory.

@@ -93,7 +93,7 @@ func (v *visit) named(chosen []string, typed string) (all []owners.Owner, err er
 	file, _, err := v.r.FormFile("csv")
 	if err == nil {
 		defer file.Close()
-		ofFile, err := owners.Read(io.LimitReader(file, formLimit), strings.TrimSpace(v.r.PostFormValue("column")))
+		ofFile, err := owners.Read(io.LimitReader(file, formLimit), strings.TrimSpace(v.r.PostFormValue("column")), owners.Is)
 		if err != nil {
 			return nil, fmt.Errorf("the file cannot be used: %w", err)
 		}

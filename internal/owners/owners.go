@@ -28,8 +28,9 @@ type Owner struct {
 
 // Read returns the owners that a CSV names, each with its line, in UTF-8 or UTF-16
 // and with commas, semicolons or tabs. The column that holds them is found, or
-// named by its header or its number. A line that names nobody has no text.
-func Read(in io.Reader, column string) ([]Owner, error) {
+// named by its header or its number; is tells a cell that it may hold, as Is does of
+// owners. A line that names nobody has no text.
+func Read(in io.Reader, column string, is func(cell string) bool) ([]Owner, error) {
 	// Spreadsheets write UTF-8 and UTF-16, with a mark in front that says which.
 	buffered := bufio.NewReaderSize(transform.NewReader(in, unicode.BOMOverride(encoding.Nop.NewDecoder())), 64<<10)
 	r := csv.NewReader(buffered)
@@ -53,7 +54,7 @@ func Read(in io.Reader, column string) ([]Owner, error) {
 			return nil, err
 		}
 		line, _ := r.FieldPos(0)
-		named := slices.IndexFunc(record, Is)
+		named := slices.IndexFunc(record, is)
 		if first {
 			first = false
 			if column != "" && at < 0 {
@@ -63,7 +64,7 @@ func Read(in io.Reader, column string) ([]Owner, error) {
 				}
 				continue
 			}
-			if named < 0 && (at < 0 || at >= len(record) || !Is(record[at])) {
+			if named < 0 && (at < 0 || at >= len(record) || !is(record[at])) {
 				skipped = line // a header
 				continue
 			}

@@ -31,7 +31,7 @@ func TestRead(t *testing.T) {
 		{"no owners", "Name\nA\nB\n", "", nil, "line 2 has none"},
 		{"column 0", "a@b.com\n", "0", nil, "numbered from 1"},
 	} {
-		got, err := Read(strings.NewReader(row.csv), row.column)
+		got, err := Read(strings.NewReader(row.csv), row.column, Is)
 		if row.fails != "" {
 			if err == nil || !strings.Contains(err.Error(), row.fails) {
 				t.Errorf("%s: %v, want %q", row.name, err, row.fails)

@@ -16,57 +16,64 @@ import (
 	"holdfast/internal/client"
 )
 
+// unitSet is drives, in the server's words.
 const unitSet = "/driveProtectionUnits"
 
 // maxDelta is how many changes one PATCH may carry.
 const maxDelta = 50
 
-func (c *cli) driveCommand() *cobra.Command {
-	const whose = "A drive is named by its owner's address, by the owner's directory object id, or\nby the id of its protection unit."
+// unitCommand is the command for what a workload protects.
+func (c *cli) unitCommand(w *workload) *cobra.Command {
+	one := strings.ToUpper(w.noun)
+	entry := strings.ToUpper(w.entry)
 
 	var policy, status string
 	var failing bool
-	list := &cobra.Command{Use: "list [--policy POLICY]", Short: "List the drives", Args: args(0, 0),
-		RunE: c.run(func(ctx context.Context, _ []string) error { return c.driveList(ctx, policy, status, failing) })}
+	list := &cobra.Command{Use: "list [--policy POLICY]", Short: "List the " + w.nouns, Args: args(0, 0),
+		RunE: c.run(func(ctx context.Context, _ []string) error { return c.unitList(ctx, w, policy, status, failing) })}
 	c.policyFlag(list, &policy, "only those of this policy")
 	list.Flags().StringVar(&status, "status", "", "only those with this status, such as protected")
 	list.Flags().BoolVar(&failing, "errors", false, "only those that have an error")
 
-	show := &cobra.Command{Use: "show DRIVE...", Short: "Show a drive and what is wrong with it", Args: args(1, -1), RunE: c.run(c.driveShow)}
+	show := &cobra.Command{Use: "show " + one + "...", Short: "Show a " + w.noun + " and what is wrong with it", Args: args(1, -1),
+		RunE: c.run(func(ctx context.Context, args []string) error { return c.unitShow(ctx, w, args) })}
 
 	var add addition
-	adds := &cobra.Command{Use: "add --policy POLICY (OWNER... | --from-csv FILE)", Short: "Add drives to a policy, any number of them", Args: args(0, -1),
-		Long: `Adds drives to a policy by bulk addition jobs of up to 50,000 drives, waits for
+	adds := &cobra.Command{Use: "add --policy POLICY (" + entry + "... | --from-csv FILE)", Short: "Add " + w.nouns + " to a policy, any number of them", Args: args(0, -1),
+		Long: "Adds " + w.nouns + " to a policy by bulk addition jobs of up to 50,000 " + w.nouns + `, waits for
 the jobs, and prints each entry that failed.
 
 A CSV file may have a header or none, and any number of columns: those wanted
-are in --column, by name or number, or else in the first column that holds an
-address or an object id. Its delimiter is a comma, a semicolon or a tab.`,
-		RunE: c.run(func(ctx context.Context, args []string) error { return c.driveAdd(ctx, add, args) })}
+are in --column, by name or number, or else in the first column that holds
+` + w.column + `. Its delimiter is a comma, a semicolon or a tab.`,
+		RunE: c.run(func(ctx context.Context, args []string) error { return c.unitAdd(ctx, w, add, args) })}
 	c.policyFlag(adds, &add.policy, "the policy, by id or name")
 	f := adds.Flags()
-	f.StringVar(&add.csv, "from-csv", "", "read the owners from this `FILE`; - is standard input")
-	f.StringVar(&add.column, "column", "", "the `COLUMN` of the CSV that holds the owners, by name or number")
+	f.StringVar(&add.csv, "from-csv", "", "read the "+w.entry+"s from this `FILE`; - is standard input")
+	f.StringVar(&add.column, "column", "", "the `COLUMN` of the CSV that holds the "+w.entry+"s, by name or number")
 	f.StringVar(&add.report, "report", "", "write the entries that failed to this `FILE` as CSV")
 	f.StringVar(&add.name, "name", "", "what the jobs are called (default the file's name)")
 	f.BoolVar(&add.noWait, "no-wait", false, "do not wait for the jobs")
 
 	var noWait bool
-	remove := &cobra.Command{Use: "remove DRIVE...", Short: "Take drives out of their policies; their backups stay", Args: args(1, -1),
-		RunE: c.run(func(ctx context.Context, args []string) error { return c.driveRemove(ctx, args, noWait) })}
+	remove := &cobra.Command{Use: "remove " + one + "...", Short: "Take " + w.nouns + " out of their policies; their backups stay", Args: args(1, -1),
+		RunE: c.run(func(ctx context.Context, args []string) error { return c.unitRemove(ctx, w, args, noWait) })}
 	remove.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until they are out")
 	act := func(use, action, short, done string) *cobra.Command {
-		return &cobra.Command{Use: use + " DRIVE...", Short: short, Args: args(1, -1),
-			RunE: c.run(func(ctx context.Context, args []string) error { return c.driveAct(ctx, action, done, args) })}
+		return &cobra.Command{Use: use + " " + one + "...", Short: short, Args: args(1, -1),
+			RunE: c.run(func(ctx context.Context, args []string) error { return c.unitAct(ctx, w, action, done, args) })}
 	}
-	return group("drive", "List, add, remove and offboard drives", whose, list, show, adds, remove,
-		act("offboard", "offboard", "Let the backups of drives that are in no policy be destroyed, after a time of grace", "will be offboarded"),
-		act("cancel-offboard", "cancelOffboard", "Keep the backups of drives that were to be offboarded", "is kept"))
+	return group(w.noun, "List, add, remove and offboard "+w.nouns, w.named, list, show, adds, remove,
+		act("offboard", "offboard", "Let the backups of "+w.nouns+" that are in no policy be destroyed, after a time of grace", "will be offboarded"),
+		act("cancel-offboard", "cancelOffboard", "Keep the backups of "+w.nouns+" that were to be offboarded", "is kept"))
 }
 
-// ownerOf is whose drive a unit is, for people: by address where the server
-// tells it or the directory does, by object id otherwise.
+// ownerOf is whose drive a unit is, or which site, for people: by address where
+// the server tells it or the directory does, by id otherwise.
 func (c *cli) ownerOf(ctx context.Context, u unitAnswer) string {
+	if u.SiteID != "" {
+		return c.addressOf(ctx, u)
+	}
 	if u.Email != "" || u.DirectoryObjectID == "" {
 		return u.Email
 	}
@@ -79,14 +86,28 @@ func (c *cli) ownerOf(ctx context.Context, u unitAnswer) string {
 	return cmp.Or(c.names[u.DirectoryObjectID], u.DirectoryObjectID)
 }
 
-func (c *cli) driveList(ctx context.Context, policy, status string, failing bool) error {
-	path := unitSet
+// addressOf is the address of a unit's site.
+func (c *cli) addressOf(ctx context.Context, u unitAnswer) string {
+	if u.SiteWebURL != "" {
+		return u.SiteWebURL
+	}
+	if c.sites == nil {
+		var err error
+		if c.sites, err = c.api.Sites(ctx); err != nil {
+			c.sites = map[string]string{}
+		}
+	}
+	return cmp.Or(c.sites[u.SiteID], u.SiteID)
+}
+
+func (c *cli) unitList(ctx context.Context, w *workload, policy, status string, failing bool) error {
+	path := w.units
 	if policy != "" {
-		p, err := c.policy(ctx, policy)
+		p, err := c.policyFor(ctx, w, policy)
 		if err != nil {
 			return err
 		}
-		path = policySet + "/" + p.ID + unitSet
+		path = w.policies + "/" + p.ID + w.units
 	}
 	path += "?$top=999"
 	if status != "" {
@@ -103,15 +124,15 @@ func (c *cli) driveList(ctx context.Context, policy, status string, failing bool
 			keep++
 		}
 	}
-	return printList(c, values[:keep], units[:keep], func(u unitAnswer) string { return u.ID }, []string{"UNIT", "OWNER", "STATUS", "POLICY", "SOURCE", "ERROR"},
+	return printList(c, values[:keep], units[:keep], func(u unitAnswer) string { return u.ID }, []string{"UNIT", strings.ToUpper(w.entry), "STATUS", "POLICY", "SOURCE", "ERROR"},
 		func(u unitAnswer) []string {
 			return []string{u.ID, c.ownerOf(ctx, u), u.Status, u.PolicyID, u.ProtectionSources, blame(u.Error)}
-		}, "There are no such drives.")
+		}, "There are no such "+w.nouns+".")
 }
 
-func (c *cli) driveShow(ctx context.Context, names []string) error {
+func (c *cli) unitShow(ctx context.Context, w *workload, names []string) error {
 	for i, name := range names {
-		u, value, err := c.unit(ctx, name)
+		u, value, err := c.unitOf(ctx, w, name)
 		if err != nil {
 			return err
 		}
@@ -119,7 +140,7 @@ func (c *cli) driveShow(ctx context.Context, names []string) error {
 			c.say("")
 		}
 		offboard := clock(u.OffboardRequestedDateTime)
-		if err := c.printOne(value, u.ID, "Unit", u.ID, "Owner", u.DirectoryObjectID, "Name", u.DisplayName, "Address", u.Email, "Status", u.Status, "Policy", u.PolicyID,
+		if err := c.printOne(value, u.ID, "Unit", u.ID, "Owner", u.DirectoryObjectID, "Site", u.SiteID, "Name", cmp.Or(u.DisplayName, u.SiteName), "Address", cmp.Or(u.Email, u.SiteWebURL), "Status", u.Status, "Policy", u.PolicyID,
 			"Source", u.ProtectionSources, "Added", clock(u.CreatedDateTime), "Changed", clock(u.LastModifiedDateTime), "Offboarding since", offboard, "Error", blame(u.Error)); err != nil {
 			return err
 		}
@@ -132,8 +153,18 @@ func (c *cli) driveShow(ctx context.Context, names []string) error {
 	return nil
 }
 
+// unitOf finds what a unit is of among what is of one workload.
+func (c *cli) unitOf(ctx context.Context, w *workload, name string) (unitAnswer, json.RawMessage, error) {
+	u, value, err := c.unit(ctx, name)
+	if of := workloadOf(u.Type); err == nil && of != w {
+		err = usageError{fmt.Errorf("%s is a %s; 'holdfast %s' is for it", name, of.noun, of.noun)}
+	}
+	return u, value, err
+}
+
 // unit finds a drive by the id of its unit, by its owner's object id, or by
-// its owner's address.
+// its owner's address, and a site by the id of its unit, by its own or by its
+// address.
 func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessage, error) {
 	id, isID := backup.ParseGUID(name)
 	if isID {
@@ -141,9 +172,11 @@ func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessag
 		if e, ok := errors.AsType[*client.Error](err); !ok || e.Status != http.StatusNotFound {
 			return u, value, err
 		}
+	} else if _, _, site := siteAddress(name); site || sites.isID(name) {
+		return c.siteUnit(ctx, name)
 	} else {
 		if !strings.Contains(name, "@") {
-			return unitAnswer{}, nil, usageError{fmt.Errorf("%q is neither an address nor an id of a drive", name)}
+			return unitAnswer{}, nil, usageError{fmt.Errorf("%q is neither an address nor an id of a drive or of a site", name)}
 		}
 		owner, known, err := c.api.User(ctx, name)
 		if err != nil {
@@ -170,6 +203,22 @@ func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessag
 	return unitAnswer{}, nil, fail(exitNotFound, "no drive of %s is known by that address: the directory does not have it or does not answer, and this server shows addresses to users only. Name the drive by its unit or by its owner's object id, as in 'holdfast drive list'", name)
 }
 
+// siteUnit finds a site by its address or its id.
+func (c *cli) siteUnit(ctx context.Context, name string) (unitAnswer, json.RawMessage, error) {
+	id, err := c.site(ctx, name)
+	if err != nil {
+		return unitAnswer{}, nil, err
+	}
+	units, values, err := read[unitAnswer](c.api.All(ctx, sites.units+"?"+query("$filter", "siteId eq '"+strings.ReplaceAll(id, "'", "''")+"'")))
+	if err == nil && len(units) == 0 {
+		err = fail(exitNotFound, "the site %s is not protected here. 'holdfast site list' shows those there are, 'holdfast site add' adds one", name)
+	}
+	if err != nil {
+		return unitAnswer{}, nil, err
+	}
+	return units[0], values[0], nil
+}
+
 // owner is the object id of an address, or of an id.
 func (c *cli) owner(ctx context.Context, name string) (string, error) {
 	if id, ok := backup.ParseGUID(name); ok {
@@ -190,16 +239,16 @@ type partResult struct {
 	} `json:"@Core.DataModificationException"`
 }
 
-func (c *cli) driveRemove(ctx context.Context, names []string, noWait bool) error {
+func (c *cli) unitRemove(ctx context.Context, w *workload, names []string, noWait bool) error {
 	var policies, out []string
 	units, called := map[string][]string{}, map[string]string{} // by policy; by unit
 	for _, name := range names {
-		u, _, err := c.unit(ctx, name)
+		u, _, err := c.unitOf(ctx, w, name)
 		switch {
 		case err != nil:
 			return err
 		case u.PolicyID == "":
-			return fail(exitFailed, "the drive %s is in no policy, so there is nothing to take it out of", name)
+			return fail(exitFailed, "the %s %s is in no policy, so there is nothing to take it out of", w.noun, name)
 		case called[u.ID] != "":
 			continue
 		}
@@ -216,13 +265,17 @@ func (c *cli) driveRemove(ctx context.Context, names []string, noWait bool) erro
 			for _, id := range part {
 				delta = append(delta, map[string]any{"@removed": map[string]string{"reason": "changed"}, "id": id})
 			}
-			var answer struct {
-				Units []json.RawMessage `json:"driveProtectionUnits@delta"`
+			var answer map[string]json.RawMessage
+			var results []json.RawMessage
+			member := w.units[1:] + "@delta"
+			err := c.api.Patch(ctx, w.policies+"/"+policy, map[string]any{member: delta}, &answer)
+			if err == nil {
+				err = json.Unmarshal(answer[member], &results)
 			}
-			if err := c.api.Patch(ctx, policySet+"/"+policy, map[string]any{"driveProtectionUnits@delta": delta}, &answer); err != nil {
+			if err != nil {
 				return err
 			}
-			for _, value := range answer.Units {
+			for _, value := range results {
 				var r partResult
 				if err := json.Unmarshal(value, &r); err != nil {
 					return err
@@ -239,7 +292,7 @@ func (c *cli) driveRemove(ctx context.Context, names []string, noWait bool) erro
 	}
 	if !noWait && len(out) > 0 {
 		gone := 0
-		if err := c.wait(ctx, "out", "the drives are taken out all the same", func(ctx context.Context) (int, int, bool, error) {
+		if err := c.wait(ctx, "out", "the "+w.nouns+" are taken out all the same", func(ctx context.Context) (int, int, bool, error) {
 			for ; gone < len(out); gone++ {
 				if u, _, err := get[unitAnswer](ctx, c, "/protectionUnits/"+out[gone]); err != nil || u.PolicyID != "" {
 					return gone, len(out), false, err
@@ -261,7 +314,7 @@ func (c *cli) driveRemove(ctx context.Context, names []string, noWait bool) erro
 			return err
 		}
 	}
-	return partly(failed, len(called), "drive", "taken out")
+	return partly(failed, len(called), w.noun, "taken out")
 }
 
 // partly is the error of something that was done in part, or not at all.
@@ -275,12 +328,12 @@ func partly(failed, total int, what, done string) error {
 	return fail(exitPartial, "%d of %s could not be %s", failed, number(total, what), done)
 }
 
-// driveAct calls an action of each drive.
-func (c *cli) driveAct(ctx context.Context, action, done string, names []string) error {
+// unitAct calls an action of each unit.
+func (c *cli) unitAct(ctx context.Context, w *workload, action, done string, names []string) error {
 	failed, values := 0, []json.RawMessage{}
 	var last error
 	for _, name := range names {
-		u, _, err := c.unit(ctx, name)
+		u, _, err := c.unitOf(ctx, w, name)
 		if err != nil {
 			return err
 		}
@@ -298,7 +351,7 @@ func (c *cli) driveAct(ctx context.Context, action, done string, names []string)
 		if c.quiet {
 			fmt.Fprintln(c.out, u.ID)
 		}
-		c.say("The drive %s %s.", name, done)
+		c.say("The %s %s %s.", w.noun, name, done)
 	}
 	if c.json || c.shape != nil {
 		if err := printList(c, values, []string{}, nil, nil, nil, ""); err != nil {
@@ -308,5 +361,5 @@ func (c *cli) driveAct(ctx context.Context, action, done string, names []string)
 	if failed == len(names) && failed > 0 {
 		return last
 	}
-	return partly(failed, len(names), "drive", "changed")
+	return partly(failed, len(names), w.noun, "changed")
 }

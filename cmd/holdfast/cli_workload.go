@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/client"
+	"holdfast/internal/owners"
+)
+
+// A workload is how the commands, and the API that they call, speak of one of the
+// services that are protected. What is the same for all of them is written once,
+// and takes its words and its sets from here.
+type workload struct {
+	kind        backup.Workload
+	noun, nouns string // what is protected, and the command that is for it
+	entry       string // what an addition names
+	subject     string // the member that names what a unit is of
+	addresses   string // the list of a job that names subjects by their addresses
+	ids         string // the list that names them by their ids
+	example     string // an addition's entries, in a message
+	named       string // how one is named
+	column      string // what a CSV's column of them holds
+	nobody      string // what a line says that names none
+	policies    string
+	units, jobs string
+}
+
+var (
+	drives = &workload{kind: backup.OneDrive, noun: "drive", nouns: "drives", entry: "owner", subject: "directoryObjectId",
+		addresses: "drives", ids: "directoryObjectIds", example: "ADDRESS...",
+		named:  "A drive is named by its owner's address, by the owner's directory object id, or\nby the id of its protection unit.",
+		column: "an address or an object id", nobody: "This line names nobody.",
+		policies: policySet, units: unitSet, jobs: bulkJobSet}
+	sites = &workload{kind: backup.SharePoint, noun: "site", nouns: "sites", entry: "site", subject: "siteId",
+		addresses: "siteWebUrls", ids: "siteIds", example: "URL...",
+		named:  "A site is named by its address, such as https://contoso.sharepoint.com/sites/team,\nby its id (host, collection and web), or by the id of its protection unit.",
+		column: "an address or an id of a site", nobody: "This line names no site.",
+		policies: "/sharePointProtectionPolicies", units: "/siteProtectionUnits", jobs: "/siteProtectionUnitsBulkAdditionJobs"}
+	workloads = []*workload{drives, sites}
+)
+
+// workloadOf says by the @odata.type of an answer of which workload it is. A
+// server that does not say it has drives only.
+func workloadOf(odataType string) *workload {
+	typ := strings.TrimPrefix(odataType, "#microsoft.graph.")
+	for _, w := range workloads {
+		if strings.HasPrefix(typ, w.noun) || strings.HasPrefix(typ, string(w.kind)) {
+			return w
+		}
+	}
+	return drives
+}
+
+// workloadNamed finds a workload by its name in the API, or by what it protects.
+func workloadNamed(name string) (*workload, error) {
+	var all []string
+	for _, w := range workloads {
+		if strings.EqualFold(name, string(w.kind)) || strings.EqualFold(name, w.nouns) {
+			return w, nil
+		}
+		all = append(all, string(w.kind))
+	}
+	return nil, usageError{errors.New("--workload is " + strings.Join(all, " or "))}
+}
+
+// notServed reports whether err says that a server does not have a set: it may
+// serve one workload only.
+func notServed(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && (e.Status == http.StatusNotFound || e.Status == http.StatusBadRequest)
+}
+
+// isID reports whether an entry names what a unit is of by its id: a GUID, or, of
+// a site, its host and two of them.
+func (w *workload) isID(entry string) bool {
+	_, ok := backup.ParseGUID(entry)
+	return ok || w == sites && strings.Contains(entry, ",")
+}
+
+// siteAddress parts the address of a site into its host and its path.
+func siteAddress(text string) (host, path string, ok bool) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		return "", "", false
+	}
+	return u.Host, strings.Trim(u.EscapedPath(), "/"), true
+}
+
+// site is the id of a site's address, or of an id.
+func (c *cli) site(ctx context.Context, name string) (string, error) {
+	if sites.isID(name) {
+		return name, nil
+	}
+	host, path, ok := siteAddress(name)
+	if !ok {
+		return "", usageError{errors.New(oneLine(name) + " is neither the address of a site, such as https://contoso.sharepoint.com/sites/team, nor an id")}
+	}
+	id, known, err := c.api.Site(ctx, host, path)
+	if err == nil && !known {
+		err = fail(exitNotFound, "Graph does not know the site %s, or does not answer. Name it by its id, as in 'holdfast site list'", name)
+	}
+	return id, err
+}
+
+// is reports whether a cell of a CSV looks like an entry.
+func (w *workload) is(cell string) bool {
+	if w != sites {
+		return owners.Is(cell)
+	}
+	_, _, address := siteAddress(strings.TrimSpace(cell))
+	return address || w.isID(strings.TrimSpace(cell))
+}
+
+func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
