@@ -87,6 +87,7 @@ type (
 		NoResultProtectionUnitIDs []string
 	}
 	sessionAnswer struct {
+		Type                               string `json:"@odata.type"`
 		ID, Status, RestoreJobType         string
 		RestoreSessionArtifactCount        countsAnswer
 		CreatedBy                          identitiesAnswer

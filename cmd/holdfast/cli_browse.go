@@ -267,7 +267,7 @@ func (c *cli) browseGet(ctx context.Context, s browseAnswer, paths []string, noW
 			keys = append(keys, item.ItemKey)
 		}
 	}
-	made, _, err := c.makeSession(ctx, granularSet[1:], keys, func(key string) any {
+	made, _, err := c.makeSession(ctx, drives, granularSet[1:], keys, func(key string) any {
 		return map[string]string{"browseSessionId": s.ID, "id": key}
 	})
 	if err != nil {
@@ -277,7 +277,8 @@ func (c *cli) browseGet(ctx context.Context, s browseAnswer, paths []string, noW
 }
 
 func (c *cli) printGranular(ctx context.Context, s sessionAnswer) error {
-	artifacts, values, err := read[granularAnswer](c.api.All(ctx, sessionSet+"/"+segment(s.ID)+granularSet))
+	w := workloadOf(s.Type)
+	artifacts, values, err := read[granularAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.granular))
 	if err != nil {
 		return err
 	}

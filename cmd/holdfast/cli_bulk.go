@@ -23,8 +23,8 @@ func (c *cli) restoreBulk(ctx context.Context, r restoration, in io.Reader) erro
 		return err
 	}
 	switch {
-	case len(r.drives)+len(r.points) > 0 || r.csv != "" && r.policy != "":
-		return usageError{errors.New("say what to restore in one way: --drive and --point, --from-csv, or --policy")}
+	case len(r.drives)+len(r.sites)+len(r.points) > 0 || r.csv != "" && r.policy != "":
+		return usageError{errors.New("say what to restore in one way: --drive, --site and --point, --from-csv, or --policy")}
 	case r.noWait:
 		return usageError{errors.New("a restore of many drives is waited for; leave --no-wait out")}
 	}
@@ -133,7 +133,7 @@ func (c *cli) bulkPlan(ctx context.Context, r restoration, wanted search, entrie
 		points, values = append(points, p), append(values, raw[u])
 		c.drives[p.ID] = called[u]
 	}
-	if err := c.printPlan(ctx, r, points, values); err != nil || len(failures) == 0 || c.script() {
+	if err := c.printPlan(ctx, drives, r, points, values); err != nil || len(failures) == 0 || c.script() {
 		return errors.Join(err, partly(len(failures), len(entries), "drive", "found"))
 	}
 	if err := c.printFailures(drives, failures); err != nil {

@@ -18,17 +18,18 @@ import (
 )
 
 const (
+	allSessions = "/restoreSessions"
 	sessionSet  = "/oneDriveForBusinessRestoreSessions"
 	artifactSet = "/driveRestoreArtifacts"
 )
 
 // A restoration is what 'restore create' and 'restore run' are asked for.
 type restoration struct {
-	drives, points      []string
-	csv, column, policy string
-	at, to              string
-	noWait              bool
-	dry, yes            bool
+	drives, sites, points []string
+	csv, column, policy   string
+	at, to                string
+	noWait                bool
+	dry, yes              bool
 }
 
 const (
@@ -52,21 +53,23 @@ func (c *cli) restoreCommand() *cobra.Command {
 	what := func(cmd *cobra.Command) *cobra.Command {
 		f := cmd.Flags()
 		f.StringArrayVar(&r.drives, "drive", nil, "restore this `DRIVE` (again for more)")
+		f.StringArrayVar(&r.sites, "site", nil, "restore this `SITE` (again for more)")
 		f.StringVar(&r.at, "at", "latest", "as it was at this `TIME`: the newest restore point up to then")
 		f.StringArrayVar(&r.points, "point", nil, "restore this very restore `POINT` (again for more)")
-		f.Var((*destination)(&r.to), "to", "inPlace, over the live drive, or new, beside it")
+		f.Var((*destination)(&r.to), "to", "inPlace, over what is live, or new, beside it")
 		if err := cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"inPlace", "new"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 			panic(err) // the flag was added a line above
 		}
 		return cmd
 	}
-	run := what(&cobra.Command{Use: "run (--drive DRIVE... | --point POINT... | --from-csv FILE | --policy POLICY) [--at TIME] --to inPlace|new", Short: "Restore drives, from the search to the result", Args: args(0, 0),
+	run := what(&cobra.Command{Use: "run (--drive DRIVE... | --site SITE... | --point POINT... | --from-csv FILE | --policy POLICY) [--at TIME] --to inPlace|new", Short: "Restore drives or sites, from the search to the result", Args: args(0, 0),
 		Long: `Finds the restore points, makes a session, activates it, waits for it, and
-prints where each drive is restored to, or why it is not.
+prints where each drive or site is restored to, or why it is not. A session is of
+drives or of sites.
 
-In place, the drive is again as it was at the point; what changed since is taken
+In place, it is again as it was at the point; what changed since is taken
 into a backup first, and files that are newer go to the recycle bin. 'new' puts
-the drive beside the live one, which stays as it is.
+it beside the live one, which stays as it is.
 
 Any number of drives is restored by --from-csv, which reads a file as 'drive add'
 does, or by --policy, which is all that a policy holds.
@@ -82,7 +85,7 @@ A restore in place asks before it begins; where nobody can be asked it wants
 	run.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask before live drives are changed")
 	run.Flags().BoolVar(&r.dry, "dry-run", false, "show which drive would be restored to when, and change nothing")
 	run.Flags().BoolVar(&r.noWait, "no-wait", false, "do not wait for the restore")
-	create := what(&cobra.Command{Use: "create (--drive DRIVE | --point POINT)... [--at TIME] --to inPlace|new", Short: "Make a session without starting it", Args: args(0, 0),
+	create := what(&cobra.Command{Use: "create (--drive DRIVE | --site SITE | --point POINT)... [--at TIME] --to inPlace|new", Short: "Make a session without starting it", Args: args(0, 0),
 		RunE: c.run(func(ctx context.Context, _ []string) error {
 			s, value, err := c.restoreCreate(ctx, r)
 			if err != nil {
@@ -95,10 +98,10 @@ A restore in place asks before it begins; where nobody can be asked it wants
 		return c.restoreActivate(ctx, args[0], wait)
 	})}
 	activate.Flags().BoolVar(&wait, "wait", false, "wait until it is over")
-	return group("restore", "Restore drives", "A restore session brings one or more drives back, each as it was at a restore\npoint. 'restore run' does it in one go.", run, create, activate,
+	return group("restore", "Restore drives and sites", "A restore session brings one or more drives or sites back, each as it was at a restore\npoint. 'restore run' does it in one go.", run, create, activate,
 		&cobra.Command{Use: "list", Short: "List the sessions", Args: args(0, 0), RunE: c.run(c.restoreList)},
-		&cobra.Command{Use: "show SESSION", Short: "Show a session and its drives", Args: args(1, 1), RunE: c.run(c.restoreShow)},
-		&cobra.Command{Use: "artifacts SESSION", Short: "List the drives of a session and where they are restored to", Args: args(1, 1), RunE: c.run(c.restoreArtifacts)},
+		&cobra.Command{Use: "show SESSION", Short: "Show a session and what it restores", Args: args(1, 1), RunE: c.run(c.restoreShow)},
+		&cobra.Command{Use: "artifacts SESSION", Short: "List what a session restores, and where to", Args: args(1, 1), RunE: c.run(c.restoreArtifacts)},
 		&cobra.Command{Use: "wait SESSION", Short: "Wait until a session is over", Args: args(1, 1), RunE: c.run(func(ctx context.Context, args []string) error {
 			return c.restoreWait(ctx, args[0])
 		})},
@@ -129,40 +132,52 @@ func (d *destination) Set(text string) error {
 
 // restoreCreate makes the session that r asks for.
 func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, json.RawMessage, error) {
-	points, err := c.restorePoints(ctx, r)
+	w, points, err := c.restorePoints(ctx, r)
 	if err != nil {
 		return sessionAnswer{}, nil, err
 	}
-	return c.restoreSession(ctx, r, points)
+	return c.restoreSession(ctx, w, r, points)
 }
 
-func (c *cli) restoreSession(ctx context.Context, r restoration, points []string) (sessionAnswer, json.RawMessage, error) {
-	return c.makeSession(ctx, artifactSet[1:], points, func(p string) any {
+func (c *cli) restoreSession(ctx context.Context, w *workload, r restoration, points []string) (sessionAnswer, json.RawMessage, error) {
+	return c.makeSession(ctx, w, w.artifacts[1:], points, func(p string) any {
 		return map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to}
 	})
 }
 
-// restorePoints finds the points that r asks for.
-func (c *cli) restorePoints(ctx context.Context, r restoration) ([]string, error) {
-	fault := func(err error) ([]string, error) { return nil, err }
-	if len(r.drives)+len(r.points) == 0 {
-		return fault(usageError{errors.New("say what to restore: --drive DRIVE or --point POINT")})
+// restorePoints finds the points that r asks for, and of which workload they are.
+func (c *cli) restorePoints(ctx context.Context, r restoration) (*workload, []string, error) {
+	fault := func(err error) (*workload, []string, error) { return nil, nil, err }
+	w, named := drives, r.drives
+	switch {
+	case len(r.drives)+len(r.sites)+len(r.points) == 0:
+		return fault(usageError{errors.New("say what to restore: --drive DRIVE, --site SITE or --point POINT")})
+	case len(r.drives) > 0 && len(r.sites) > 0:
+		return fault(usageError{errors.New("a session is of drives or of sites: give --drive or --site, not both")})
+	case len(r.sites) > 0:
+		w, named = sites, r.sites
+	case len(r.drives) == 0:
+		p, _, err := get[pointAnswer](ctx, c, "/restorePoints/"+segment(r.points[0])+"?$expand=protectionUnit")
+		if err != nil {
+			return fault(err)
+		}
+		w = workloadOf(p.ProtectionUnit.Type)
 	}
 	wanted, err := r.search()
 	if err != nil {
 		return fault(err)
 	}
 	var units []string
-	named := map[string]string{}
-	for _, d := range r.drives {
-		u, _, err := c.unitOf(ctx, drives, d)
+	called := map[string]string{}
+	for _, d := range named {
+		u, _, err := c.unitOf(ctx, w, d)
 		if err != nil {
 			return fault(err)
 		}
-		if _, twice := named[u.ID]; !twice {
+		if called[u.ID] == "" {
 			units = append(units, u.ID)
 		}
-		named[u.ID] = d
+		called[u.ID] = d
 	}
 	found, _, err := c.points(ctx, wanted, units)
 	if err != nil {
@@ -173,33 +188,33 @@ func (c *cli) restorePoints(ctx context.Context, r restoration) ([]string, error
 	for _, u := range units {
 		p, ok := found[u]
 		if !ok {
-			return fault(fail(exitNotFound, "%s has no restore point%s. 'holdfast point list %s' shows those there are; nothing was restored", named[u], map[bool]string{true: " up to " + r.at, false: ""}[!wanted.to.IsZero()], named[u]))
+			return fault(fail(exitNotFound, "%s has no restore point%s. 'holdfast point list %s' shows those there are; nothing was restored", called[u], map[bool]string{true: " up to " + r.at, false: ""}[!wanted.to.IsZero()], called[u]))
 		}
 		points = append(points, p.ID)
-		c.drives[p.ID] = named[u]
+		c.drives[p.ID] = called[u]
 		if !c.quiet {
-			fmt.Fprintf(c.errs, "%s as it was at %s\n", named[u], p.ProtectionDateTime.Local().Format("2006-01-02 15:04:05"))
+			fmt.Fprintf(c.errs, "%s as it was at %s\n", called[u], p.ProtectionDateTime.Local().Format("2006-01-02 15:04:05"))
 		}
 	}
-	return points, nil
+	return w, points, nil
 }
 
 // makeSession makes a session of any number of artifacts: the first of them with
 // it, the rest added to it.
-func (c *cli) makeSession(ctx context.Context, member string, items []string, artifact func(string) any) (s sessionAnswer, value json.RawMessage, err error) {
+func (c *cli) makeSession(ctx context.Context, w *workload, member string, items []string, artifact func(string) any) (s sessionAnswer, value json.RawMessage, err error) {
 	for part := range slices.Chunk(items, maxDelta) {
 		var list []any
 		for _, item := range part {
 			list = append(list, artifact(item))
 		}
 		if s.ID == "" {
-			if err = c.api.Create(ctx, sessionSet, map[string]any{member: list}, &value); err == nil {
+			if err = c.api.Create(ctx, w.sessions, map[string]any{member: list}, &value); err == nil {
 				err = json.Unmarshal(value, &s)
 			}
 		} else {
 			var answer map[string]json.RawMessage
 			var results []partResult
-			if err = c.api.Patch(ctx, sessionSet+"/"+segment(s.ID), map[string]any{member + "@delta": list}, &answer); err == nil {
+			if err = c.api.Patch(ctx, w.sessions+"/"+segment(s.ID), map[string]any{member + "@delta": list}, &answer); err == nil {
 				err = json.Unmarshal(answer[member+"@delta"], &results)
 			}
 			for _, r := range results {
@@ -217,7 +232,7 @@ func (c *cli) makeSession(ctx context.Context, member string, items []string, ar
 		}
 	}
 	if len(items) > maxDelta {
-		return get[sessionAnswer](ctx, c, sessionSet+"/"+segment(s.ID))
+		return get[sessionAnswer](ctx, c, w.sessions+"/"+segment(s.ID))
 	}
 	return s, value, nil
 }
@@ -229,7 +244,7 @@ func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error
 	if r.csv != "" || r.policy != "" {
 		return c.restoreBulk(ctx, r, in)
 	}
-	ids, err := c.restorePoints(ctx, r)
+	w, ids, err := c.restorePoints(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -248,13 +263,13 @@ func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error
 			points, values = append(points, p), append(values, value)
 		}
 		if r.dry {
-			return c.printPlan(ctx, r, points, values)
+			return c.printPlan(ctx, w, r, points, values)
 		}
-		if err := c.agree(in, fmt.Sprintf("This changes %s that people work in, to hold the %s of the restore points.", number(len(ids), "live drive"), number(int(files), "file"))); err != nil {
+		if err := c.agree(in, fmt.Sprintf("This changes %s that people work in, to hold the %s of the restore points.", number(len(ids), "live "+w.noun), number(int(files), "file"))); err != nil {
 			return err
 		}
 	}
-	s, _, err := c.restoreSession(ctx, r, ids)
+	s, _, err := c.restoreSession(ctx, w, r, ids)
 	if err != nil {
 		return err
 	}
@@ -262,8 +277,8 @@ func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error
 }
 
 // printPlan shows what a restore would do.
-func (c *cli) printPlan(ctx context.Context, r restoration, points []pointAnswer, values []json.RawMessage) error {
-	err := printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{"DRIVE", "AS OF", "FILES", "SIZE", "STATE", "TO", "POINT"},
+func (c *cli) printPlan(ctx context.Context, w *workload, r restoration, points []pointAnswer, values []json.RawMessage) error {
+	err := printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{strings.ToUpper(w.noun), "AS OF", "FILES", "SIZE", "STATE", "TO", "POINT"},
 		func(p pointAnswer) []string {
 			return []string{cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit), p.ProtectionUnit.ID), clock(p.ProtectionDateTime), p.files(), p.size(), p.state(), r.to, p.ID}
 		}, "There is nothing to restore.")
@@ -374,8 +389,9 @@ func (c *cli) restoreFailed(ctx context.Context, s sessionAnswer) error {
 // inPart lists what became of those artifacts of a session that failed and yet
 // were restored somewhere, in the server's words.
 func (c *cli) inPart(ctx context.Context, s sessionAnswer) (told []string, err error) {
+	w := workloadOf(s.Type)
 	if s.RestoreJobType == "granular" {
-		artifacts, _, err := read[granularAnswer](c.api.All(ctx, sessionSet+"/"+segment(s.ID)+granularSet))
+		artifacts, _, err := read[granularAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.granular))
 		for _, a := range artifacts {
 			if backup.ArtifactStatus(a.Status) == backup.ArtifactFailed && a.RestoredItemPath+a.RestoredItemWebURL != "" {
 				told = append(told, s.Error.about(a.ID))
@@ -383,7 +399,7 @@ func (c *cli) inPart(ctx context.Context, s sessionAnswer) (told []string, err e
 		}
 		return told, err
 	}
-	artifacts, _, err := read[artifactAnswer](c.api.All(ctx, sessionSet+"/"+segment(s.ID)+artifactSet))
+	artifacts, _, err := read[artifactAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.artifacts))
 	for _, a := range artifacts {
 		if backup.ArtifactStatus(a.Status) == backup.ArtifactFailed && a.RestoredSiteWebURL != "" {
 			told = append(told, a.Error.about(""))
@@ -416,7 +432,7 @@ func (c *cli) printSession(s sessionAnswer, value json.RawMessage) error {
 }
 
 func (c *cli) restoreList(ctx context.Context, _ []string) error {
-	sessions, values, err := read[sessionAnswer](c.api.All(ctx, sessionSet))
+	sessions, values, err := read[sessionAnswer](c.api.All(ctx, allSessions))
 	if err != nil {
 		return err
 	}
@@ -461,11 +477,12 @@ func (c *cli) printArtifacts(ctx context.Context, s sessionAnswer) error {
 	if s.RestoreJobType == "granular" {
 		return c.printGranular(ctx, s)
 	}
-	artifacts, values, err := read[artifactAnswer](c.api.All(ctx, sessionSet+"/"+segment(s.ID)+artifactSet))
+	w := workloadOf(s.Type)
+	artifacts, values, err := read[artifactAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.artifacts))
 	if err != nil {
 		return err
 	}
-	err = printList(c, values, artifacts, func(a artifactAnswer) string { return a.ID }, []string{"ARTIFACT", "STATUS", "DRIVE", "POINT", "TO", "PLACE", "ERROR"},
+	err = printList(c, values, artifacts, func(a artifactAnswer) string { return a.ID }, []string{"ARTIFACT", "STATUS", strings.ToUpper(w.noun), "POINT", "TO", "PLACE", "ERROR"},
 		func(a artifactAnswer) []string {
 			return []string{a.ID, a.Status, cmp.Or(c.drives[a.RestorePoint.ID], "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.RestoredSiteWebURL, blame(a.Error)}
 		}, "The session is empty.")

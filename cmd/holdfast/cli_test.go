@@ -343,6 +343,7 @@ func TestRestoreOfManyPoints(t *testing.T) {
 		sizes = append(sizes, len(sent[member]))
 	}
 	fakeServer(t, map[string]func([]byte) any{
+		"GET /restorePoints/0": func([]byte) any { return object{"id": "0"} },
 		"POST " + sessionSet: func(body []byte) any {
 			count("driveRestoreArtifacts", body)
 			return object{"id": "s1", "status": "draft"}

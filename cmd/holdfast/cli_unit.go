@@ -157,7 +157,7 @@ func (c *cli) unitShow(ctx context.Context, w *workload, names []string) error {
 func (c *cli) unitOf(ctx context.Context, w *workload, name string) (unitAnswer, json.RawMessage, error) {
 	u, value, err := c.unit(ctx, name)
 	if of := workloadOf(u.Type); err == nil && of != w {
-		err = usageError{fmt.Errorf("%s is a %s; 'holdfast %s' is for it", name, of.noun, of.noun)}
+		err = usageError{fmt.Errorf("%s is a %s, no %s", name, of.noun, w.noun)}
 	}
 	return u, value, err
 }

@@ -19,28 +19,31 @@ type workload struct {
 	kind        backup.Workload
 	noun, nouns string // what is protected, and the command that is for it
 	entry       string // what an addition names
-	subject     string // the member that names what a unit is of
 	addresses   string // the list of a job that names subjects by their addresses
 	ids         string // the list that names them by their ids
 	example     string // an addition's entries, in a message
 	named       string // how one is named
 	column      string // what a CSV's column of them holds
 	nobody      string // what a line says that names none
-	policies    string
-	units, jobs string
+
+	// The sets of the API.
+	policies, units, jobs                  string
+	sessions, artifacts, granular, browses string
 }
 
 var (
-	drives = &workload{kind: backup.OneDrive, noun: "drive", nouns: "drives", entry: "owner", subject: "directoryObjectId",
+	drives = &workload{kind: backup.OneDrive, noun: "drive", nouns: "drives", entry: "owner",
 		addresses: "drives", ids: "directoryObjectIds", example: "ADDRESS...",
 		named:  "A drive is named by its owner's address, by the owner's directory object id, or\nby the id of its protection unit.",
 		column: "an address or an object id", nobody: "This line names nobody.",
-		policies: policySet, units: unitSet, jobs: bulkJobSet}
-	sites = &workload{kind: backup.SharePoint, noun: "site", nouns: "sites", entry: "site", subject: "siteId",
+		policies: policySet, units: unitSet, jobs: bulkJobSet,
+		sessions: sessionSet, artifacts: artifactSet, granular: granularSet, browses: browseSet}
+	sites = &workload{kind: backup.SharePoint, noun: "site", nouns: "sites", entry: "site",
 		addresses: "siteWebUrls", ids: "siteIds", example: "URL...",
 		named:  "A site is named by its address, such as https://contoso.sharepoint.com/sites/team,\nby its id (host, collection and web), or by the id of its protection unit.",
 		column: "an address or an id of a site", nobody: "This line names no site.",
-		policies: "/sharePointProtectionPolicies", units: "/siteProtectionUnits", jobs: "/siteProtectionUnitsBulkAdditionJobs"}
+		policies: "/sharePointProtectionPolicies", units: "/siteProtectionUnits", jobs: "/siteProtectionUnitsBulkAdditionJobs",
+		sessions: "/sharePointRestoreSessions", artifacts: "/siteRestoreArtifacts", granular: "/granularSiteRestoreArtifacts", browses: "/sharePointBrowseSessions"}
 	workloads = []*workload{drives, sites}
 )
 
