@@ -31,6 +31,7 @@ var failedSeeds = []uint64{
 	97316930278086,  // a restore could not delete a file whose tag the source had once told wrongly
 	129342915828613, // items without an id, in a folder that was renamed
 	146493097587131, // a file that was moved, of which a replica told the time of before
+	121791099819396, // a folder's time of yesterday, told after that of today
 	147315377568557, // a folder that stays for what is in it, which alone is named
 	147315377568617, // an old folder of which a delta said nothing, and so not its new time
 }

@@ -224,6 +224,22 @@ func TestWhatMovedUntoldIsFoundByWhatTookItsPlace(t *testing.T) {
 	}
 }
 
+// A page of before that comes again takes no item's time back.
+func TestTheTimesOfYesterdayAreNotBelieved(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	home := h.home(0)
+	h.put(home, map[string]string{"victim.txt": "its time alone changes", "victim folder/a.txt": "as that of its folder"})
+	unit := h.protectAll()[0]
+	h.backUp(unit)
+	for i, name := range []string{"victim.txt", "victim folder"} {
+		now := time.Date(2019, 5, 4, 3, 2, i, 0, time.UTC)
+		h.must(os.Chtimes(filepath.Join(home, name), now, now))
+	}
+	h.backUpUnder(play(t, "items of yesterday after those of today"), unit)
+	h.check(unit, 0, 0)
+	h.same("the point", h.look(home), h.kept(h.latest(unit).Tree))
+}
+
 // What is new in the root folder is found by its count, though the delta speaks of
 // that folder alone; and a count that is as it was costs nothing.
 func TestTheRootIsCountedWhereTheDeltaSpeaksOfItAlone(t *testing.T) {

@@ -211,7 +211,8 @@ func contradicts(a, b drive.Item) bool {
 	if a.Deleted != b.Deleted || a.Kind != b.Kind && !a.Deleted {
 		return true
 	}
-	return !a.Deleted && (a.Name != b.Name || a.Parent != b.Parent || a.Kind == backup.File && version(a) != version(b))
+	return !a.Deleted && (a.Name != b.Name || a.Parent != b.Parent || !a.Modified.Equal(b.Modified) || !a.Created.Equal(b.Created) ||
+		a.Kind == backup.File && version(a) != version(b))
 }
 
 // version is what tells a content from those that the file had before and has
