@@ -21,7 +21,8 @@ const (
 // The answers of the API on browsing, as far as the commands read them.
 type (
 	browseAnswer struct {
-		ID, Status, DirectoryObjectID, BackupSizeInBytes          string
+		Type                                                      string `json:"@odata.type"`
+		ID, Status, DirectoryObjectID, SiteID, BackupSizeInBytes  string
 		RestorePointDateTime, CreatedDateTime, ExpirationDateTime time.Time
 		Error                                                     *problemAnswer
 	}
@@ -39,23 +40,23 @@ func (c *cli) browseCommand() *cobra.Command {
 	var at, session string
 	var noWait bool
 	from := func(cmd *cobra.Command) *cobra.Command {
-		cmd.Flags().StringVar(&at, "at", "latest", "look at the drive as it was at this `TIME`: the newest browsable point up to then")
-		cmd.Flags().StringVar(&session, "session", "", "use this browse `SESSION` and leave DRIVE out")
+		cmd.Flags().StringVar(&at, "at", "latest", "look at it as it was at this `TIME`: the newest browsable point up to then")
+		cmd.Flags().StringVar(&session, "session", "", "use this browse `SESSION` and leave DRIVE or SITE out")
 		return cmd
 	}
 	// place parts the arguments into the session to look at and the paths in it.
 	place := func(ctx context.Context, args []string) (browseAnswer, []string, error) {
 		if session != "" {
-			s, _, err := get[browseAnswer](ctx, c, browseSet+"/"+segment(session))
+			s, err := c.browse(ctx, session)
 			return s, args, err
 		}
 		if len(args) == 0 {
-			return browseAnswer{}, nil, usageError{errors.New("say whose backup: a DRIVE, or --session SESSION")}
+			return browseAnswer{}, nil, usageError{errors.New("say whose backup: a DRIVE or a SITE, or --session SESSION")}
 		}
 		s, err := c.browseSession(ctx, args[0], at)
 		return s, args[1:], err
 	}
-	ls := from(&cobra.Command{Use: "ls DRIVE [PATH]", Short: "List what a drive's backup holds", Args: args(0, 2),
+	ls := from(&cobra.Command{Use: "ls DRIVE|SITE [PATH]", Short: "List what a drive's or a site's backup holds", Args: args(0, 2),
 		RunE: c.run(func(ctx context.Context, args []string) error {
 			s, paths, err := place(ctx, args)
 			if err != nil {
@@ -66,9 +67,9 @@ func (c *cli) browseCommand() *cobra.Command {
 			}
 			return c.browseList(ctx, s, strings.Join(paths, ""))
 		})})
-	get := from(&cobra.Command{Use: "get DRIVE PATH...", Short: "Restore files and folders into a new folder of the drive", Args: args(1, -1),
-		Long: `Restores single files and folders from a drive's backup into a new folder at
-the top of the live drive, and prints where each of them is. Nothing that is
+	get := from(&cobra.Command{Use: "get DRIVE|SITE PATH...", Short: "Restore files and folders into a new folder beside them", Args: args(1, -1),
+		Long: `Restores single files and folders from a backup into a new folder at the top of
+the live drive, or of a site's library, and prints where each of them is. Nothing that is
 there now is changed.`,
 		RunE: c.run(func(ctx context.Context, args []string) error {
 			if session == "" && len(args) < 2 {
@@ -81,10 +82,14 @@ there now is changed.`,
 			return c.browseGet(ctx, s, paths, noWait)
 		})})
 	get.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for the restore")
-	return group("browse", "Look into backups, and restore single files and folders", "A browse session looks into one restore point for some days. These commands make\none when they need it, and use it again while it lasts.", ls, get,
+	return group("browse", "Look into backups, and restore single files and folders", "A browse session looks into one restore point for some days. These commands make\none when they need it, and use it again while it lasts. A PATH in a site begins\nwith the name of a library.", ls, get,
 		&cobra.Command{Use: "list", Short: "List the browse sessions", Args: args(0, 0), RunE: c.run(c.browseSessions)},
 		&cobra.Command{Use: "end SESSION", Short: "End a browse session before its time", Args: args(1, 1), RunE: c.run(func(ctx context.Context, args []string) error {
-			if err := c.api.Delete(ctx, browseSet+"/"+segment(args[0])); err != nil {
+			s, err := c.browse(ctx, args[0])
+			if err == nil {
+				err = c.api.Delete(ctx, workloadOf(s.Type).browses+"/"+segment(args[0]))
+			}
+			if err != nil {
 				return err
 			}
 			c.say("Ended the browse session %s.", args[0])
@@ -93,17 +98,36 @@ there now is changed.`,
 }
 
 func (c *cli) browseSessions(ctx context.Context, _ []string) error {
-	sessions, values, err := read[browseAnswer](c.api.All(ctx, browseSet))
-	if err != nil {
-		return err
+	var sessions []browseAnswer
+	var values []json.RawMessage
+	for _, w := range workloads {
+		some, raw, err := read[browseAnswer](c.api.All(ctx, w.browses))
+		if err != nil && !notServed(err) {
+			return err
+		}
+		sessions, values = append(sessions, some...), append(values, raw...)
 	}
-	return printList(c, values, sessions, func(s browseAnswer) string { return s.ID }, []string{"SESSION", "STATUS", "OWNER", "POINT", "SIZE", "CREATED", "EXPIRES"},
+	return printList(c, values, sessions, func(s browseAnswer) string { return s.ID }, []string{"SESSION", "STATUS", "OF", "POINT", "SIZE", "CREATED", "EXPIRES"},
 		func(s browseAnswer) []string {
-			return []string{s.ID, s.Status, c.ownerOf(ctx, unitAnswer{DirectoryObjectID: s.DirectoryObjectID}), clock(s.RestorePointDateTime), size(s.BackupSizeInBytes), clock(s.CreatedDateTime), clock(s.ExpirationDateTime)}
+			return []string{s.ID, s.Status, c.ownerOf(ctx, unitAnswer{DirectoryObjectID: s.DirectoryObjectID, SiteID: s.SiteID}), clock(s.RestorePointDateTime), size(s.BackupSizeInBytes), clock(s.CreatedDateTime), clock(s.ExpirationDateTime)}
 		}, "There are no browse sessions. 'holdfast browse ls' makes them.")
 }
 
-// browseSession returns a session on the newest browsable point of a drive, one
+// browse finds a browse session among those of every workload.
+func (c *cli) browse(ctx context.Context, id string) (s browseAnswer, err error) {
+	var first error
+	for _, w := range workloads {
+		if s, _, err = get[browseAnswer](ctx, c, w.browses+"/"+segment(id)); err == nil || !notServed(err) {
+			return s, err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return s, first
+}
+
+// browseSession returns a session on the newest browsable point of a unit, one
 // that there is or a new one.
 func (c *cli) browseSession(ctx context.Context, drive, at string) (browseAnswer, error) {
 	if at == "latest" {
@@ -114,10 +138,11 @@ func (c *cli) browseSession(ctx context.Context, drive, at string) (browseAnswer
 		return browseAnswer{}, err
 	}
 	wanted.fast = true
-	u, _, err := c.unitOf(ctx, drives, drive)
+	u, _, err := c.unit(ctx, drive)
 	if err != nil {
 		return browseAnswer{}, err
 	}
+	w := workloadOf(u.Type)
 	found, _, err := c.points(ctx, wanted, []string{u.ID})
 	if err != nil {
 		return browseAnswer{}, err
@@ -129,17 +154,17 @@ func (c *cli) browseSession(ctx context.Context, drive, at string) (browseAnswer
 	if !c.quiet {
 		fmt.Fprintf(c.errs, "%s as it was at %s\n", drive, p.ProtectionDateTime.Local().Format("2006-01-02 15:04:05"))
 	}
-	sessions, _, err := read[browseAnswer](c.api.All(ctx, browseSet))
+	sessions, _, err := read[browseAnswer](c.api.All(ctx, w.browses))
 	if err != nil {
 		return browseAnswer{}, err
 	}
 	for _, s := range sessions {
-		if s.DirectoryObjectID == u.DirectoryObjectID && s.RestorePointDateTime.Equal(p.ProtectionDateTime) && (s.Status == "created" || s.Status == "creating") && time.Until(s.ExpirationDateTime) > time.Hour {
+		if s.DirectoryObjectID == u.DirectoryObjectID && s.SiteID == u.SiteID && s.RestorePointDateTime.Equal(p.ProtectionDateTime) && (s.Status == "created" || s.Status == "creating") && time.Until(s.ExpirationDateTime) > time.Hour {
 			return c.browseReady(ctx, s)
 		}
 	}
 	var s browseAnswer
-	if err := c.api.Create(ctx, browseSet, map[string]string{"restorePointId": p.ID}, &s); err != nil {
+	if err := c.api.Create(ctx, w.browses, map[string]string{"restorePointId": p.ID}, &s); err != nil {
 		return s, err
 	}
 	return c.browseReady(ctx, s)
@@ -149,7 +174,7 @@ func (c *cli) browseSession(ctx context.Context, drive, at string) (browseAnswer
 func (c *cli) browseReady(ctx context.Context, s browseAnswer) (browseAnswer, error) {
 	if s.Status == "creating" {
 		err := c.wait(ctx, "made ready", "the session is made ready all the same: "+s.ID, func(ctx context.Context) (done, total int, over bool, err error) {
-			s, _, err = get[browseAnswer](ctx, c, browseSet+"/"+segment(s.ID))
+			s, _, err = get[browseAnswer](ctx, c, workloadOf(s.Type).browses+"/"+segment(s.ID))
 			return 0, 1, s.Status != "creating", err
 		})
 		if err != nil {
@@ -171,15 +196,16 @@ func (c *cli) below(ctx context.Context, s browseAnswer, at itemAnswer, name str
 	if name != "" && !strings.ContainsAny(name, `'"\*?`) {
 		body["filter"] = "(name -contains '" + name + "')" // fewer pages; what is meant is sorted out here
 	}
-	return read[itemAnswer](c.api.AllAsked(ctx, browseSet+"/"+segment(s.ID)+"/browse", body))
+	return read[itemAnswer](c.api.AllAsked(ctx, workloadOf(s.Type).browses+"/"+segment(s.ID)+"/browse", body))
 }
 
 // walk finds the item at a path of s.
 func (c *cli) walk(ctx context.Context, s browseAnswer, path string) (itemAnswer, json.RawMessage, error) {
 	var at itemAnswer
 	var value json.RawMessage
-	// Above the drive's folders are its site and its library, one of each.
-	for at.Type == "" || at.Type == "site" {
+	// Above a drive's folders are its site and its library, one of each; a site has
+	// several libraries, which its paths begin with.
+	for w := workloadOf(s.Type); at.Type == "" || at.Type == "site" && w == drives; {
 		items, values, err := c.below(ctx, s, at, "")
 		if err != nil {
 			return at, nil, err
@@ -191,6 +217,24 @@ func (c *cli) walk(ctx context.Context, s browseAnswer, path string) (itemAnswer
 		at, value = items[i], values[i]
 	}
 	walked := ""
+	if path = strings.Trim(path, "/"); at.Type == "site" && path != "" {
+		items, values, err := c.below(ctx, s, at, "")
+		if err != nil {
+			return at, nil, err
+		}
+		library := -1
+		for i, item := range items { // that of a site below is called SITE/LIBRARY
+			begins := len(path) >= len(item.Name) && strings.EqualFold(path[:len(item.Name)], item.Name) && strings.HasPrefix(path[len(item.Name):]+"/", "/")
+			if begins && (library < 0 || len(item.Name) > len(items[library].Name)) {
+				library = i
+			}
+		}
+		if library < 0 {
+			return at, nil, fail(exitNotFound, "no library of this backup is called as %s begins. 'holdfast browse ls' without a PATH shows them", path)
+		}
+		at, value = items[library], values[library]
+		walked, path = "/"+at.Name, path[len(at.Name):]
+	}
 	for name := range strings.SplitSeq(path, "/") {
 		if name == "" {
 			continue
@@ -261,13 +305,14 @@ func (c *cli) browseGet(ctx context.Context, s browseAnswer, paths []string, noW
 			return err
 		}
 		if item.Type != "file" && item.Type != "folder" {
-			return usageError{fmt.Errorf("%q is the whole drive; 'holdfast restore run' restores it", path)}
+			return usageError{fmt.Errorf("%q is no file or folder but a whole drive, site or library; 'holdfast restore run' restores drives and sites", path)}
 		}
 		if !slices.Contains(keys, item.ItemKey) {
 			keys = append(keys, item.ItemKey)
 		}
 	}
-	made, _, err := c.makeSession(ctx, drives, granularSet[1:], keys, func(key string) any {
+	w := workloadOf(s.Type)
+	made, _, err := c.makeSession(ctx, w, w.granular[1:], keys, func(key string) any {
 		return map[string]string{"browseSessionId": s.ID, "id": key}
 	})
 	if err != nil {
