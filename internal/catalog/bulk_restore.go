@@ -178,6 +178,10 @@ func (c *Catalog) ResolveBulkRestore(ctx context.Context, j *jobs.Job, b backup.
 		d := &artifactDelta{}
 		taken := map[backup.PointID]bool{}
 		var problem *backup.Problem
+		owned := "owner's drive"
+		if b.Workload == backup.SharePoint {
+			owned = "site"
+		}
 		for n, e := range entries {
 			p, ok := points[n]
 			switch {
@@ -186,7 +190,7 @@ func (c *Catalog) ResolveBulkRestore(ctx context.Context, j *jobs.Job, b backup.
 					problem = &backup.Problem{Code: backup.BulkRestoreNotResolved}
 				}
 				problem.Details = append(problem.Details, backup.Detail{Code: backup.UserNotBackedUp, Target: e.sent,
-					Message: "No restore point of this owner's drive fits what was asked for."})
+					Message: "No restore point of this " + owned + " fits what was asked for."})
 			case !taken[p.ID]: // an owner may be named twice
 				taken[p.ID] = true
 				d.added = append(d.added, backup.Artifact{ID: backup.NewID[backup.ArtifactID](), Session: b.Session,

@@ -161,6 +161,7 @@ func (w *world) converse(t *testing.T, text string) string {
 			if t := token.FindString(shown); t != "" {
 				next = t
 			}
+			shown = regexp.MustCompile(`("@holdfast.contentTag": ")[0-9a-f]+"`).ReplaceAllString(shown, `${1}TAG"`)
 			shown = token.ReplaceAllString(shown, "$$skiptoken=TOKEN")
 			out.WriteString("\n" + hide(shown) + "\n")
 		}

@@ -114,6 +114,7 @@ func TestSchemaTable(t *testing.T) {
 var beyond = map[string]map[string]string{
 	"driveRestoreArtifact":         {"createdDateTime": "DateTimeOffset"},
 	"granularDriveRestoreArtifact": {"createdDateTime": "DateTimeOffset"},
+	"siteRestoreArtifact":          {"createdDateTime": "DateTimeOffset"},
 	"identity":                     {"email": "String"}, // an open type
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/jobs"
 )
 
 func siteN(n int) string { return fmt.Sprintf("cccccccc-0000-4000-8000-%012d", n) }
@@ -192,5 +193,43 @@ func TestSitesAreNamedInFull(t *testing.T) {
 				t.Errorf("a file as %s is of %v, want %s", what, got, siteID(1))
 			}
 		}
+	})
+}
+
+// A bulk restore request names sites by their addresses and ids, tells which have
+// no point, and goes once it is completed.
+func TestBulkRestoreOfSites(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		w.site(c, 1)
+		session := "/sharePointRestoreSessions/" + c.do("POST", "/sharePointRestoreSessions", obj{}).want(201).str("id")
+		requests := session + "/siteRestoreArtifactsBulkAdditionRequests"
+		nobody := "https://contoso.sharepoint.com/sites/nobody"
+		id := c.do("POST", requests, obj{"displayName": "r", "siteIds": []string{siteID(1)}, "siteWebUrls": []string{nobody},
+			"protectionTimePeriod": obj{"startDateTime": "2020-01-01T00:00:00Z"}, "destinationType": "new"}).want(201).str("id")
+		c.do("DELETE", requests+"/"+id, nil).want(403, backup.InvalidBulkRequestDeletion)
+		c.do("POST", "/restoreSessions/"+session[strings.LastIndexByte(session, '/')+1:]+"/activate", nil).want(200)
+		for _, j := range w.claim(jobs.BulkRestore) {
+			b, err := w.catalog.BulkRestoreForWork(t.Context(), contoso, backup.BulkRequestID(j.Key))
+			if err == nil {
+				err = w.catalog.ResolveBulkRestore(t.Context(), j, b)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := c.do("GET", requests+"/"+id, nil).want(200)
+		if got.str("status") != "completedWithErrors" || got.str("error.code") != "BulkRestoreArtifactsNotResolved" || len(got.list("error.details")) != 1 ||
+			got.str("error.details.0.code") != "UserNotBackedup" || got.str("error.details.0.target") != nobody {
+			t.Errorf("request = %s", got.text)
+		}
+		if m := got.str("error.details.0.message"); !strings.Contains(m, "this site") || strings.Contains(m, "drive") {
+			t.Errorf("of a site it says %q", m)
+		}
+		if artifacts := c.do("GET", session+"/siteRestoreArtifacts", nil).want(200); len(artifacts.list("value")) != 1 || artifacts.str("value.0.status") != "scheduled" {
+			t.Errorf("artifacts = %s", artifacts.text)
+		}
+		c.do("DELETE", requests+"/"+id, nil).want(204)
+		c.do("GET", requests+"/"+id, nil).want(404, backup.BulkRestoreArtifactsNotFound)
 	})
 }
