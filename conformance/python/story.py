@@ -1,6 +1,5 @@
 """An administrator's story, told by Microsoft's Python client: a policy, a bulk
-job, protection, a loss, looking into a point, the restore, and what the SDK has
-besides, batches included; then the drives of the simulated tenant.
+job, protection, a loss, the restore, and what the SDK has besides, batches included; then the drives of the simulated tenant.
 
 It needs HOLDFAST_URL (https), HOLDFAST_TENANT, HOLDFAST_APP, HOLDFAST_SECRET,
 HOLDFAST_DRIVES, and SSL_CERT_FILE for the server's certificate authority. It

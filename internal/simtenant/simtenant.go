@@ -1,6 +1,6 @@
 // Package simtenant is a Microsoft 365 tenant for development and tests: the
 // part of Entra ID that gives tokens, and the part of Microsoft Graph that
-// serves directories and drives, over folders of real files. It is an
+// serves directories, drives, sites and mailboxes, over folders of real files. It is an
 // http.Handler; the server reaches it over HTTP as it would reach Microsoft.
 //
 // A user's OneDrive is a folder. Any program may change it at any time, and

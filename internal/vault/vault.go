@@ -7,6 +7,9 @@
 //	2026-11-21/10-10-00.000Z/files/   the drive's tree at a point in time
 //	2026-11-21/10-10-00.000Z/meta/    index: item id to parent item id; point.json; unread.json
 //
+// A site has one source too; a point of it has libraries/NAME/ for each of its
+// libraries, with files/ and meta/ as a drive's point has them, see [Part].
+//
 // All of it is plain kopia: the stock kopia command lists, verifies, restores
 // and collects such a repository. What we keep of an item beyond name, size,
 // time and content stands in further members of its directory entry, which
