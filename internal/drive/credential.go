@@ -57,16 +57,6 @@ func NewCertificate(file string) (*Certificate, error) {
 	return c, err
 }
 
-// Ends is the time at which the certificate that is in the file now becomes
-// invalid.
-func (c *Certificate) Ends() (time.Time, error) {
-	cert, _, err := c.read()
-	if err != nil {
-		return time.Time{}, err
-	}
-	return cert.NotAfter, nil
-}
-
 // assertionLife is how long the statement of an application about itself is
 // valid: long enough for clocks that differ, too short to be of use to a thief.
 const assertionLife = 10 * time.Minute
