@@ -319,6 +319,23 @@ func (w *world) try(ctx context.Context, kind jobs.Kind, key string, h jobs.Hand
 	return err
 }
 
+// stopAfter runs a job and stops it once n requests of a kind were made.
+func (w *world) stopAfter(request string, n int, kind jobs.Kind, key string, h jobs.Handler) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	w.reset()
+	w.onRequest(func(*http.Request) {
+		if w.asked(request) >= n {
+			cancel()
+		}
+	})
+	defer w.onRequest(nil)
+	if err := w.try(ctx, kind, key, h); err == nil {
+		w.t.Fatalf("%s %s that was stopped succeeded", kind, key)
+	}
+}
+
 // backUp makes a point of a unit and returns it.
 func (w *world) backUp(u backup.Unit) backup.Point {
 	w.t.Helper()

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"net/http"
 	"os"
 	"slices"
@@ -66,19 +65,8 @@ func TestASiteIsRestoredToANewPlace(t *testing.T) {
 	}
 	a := w.activate(point, backup.DestinationNew)
 	for _, after := range []int{1, 2} {
-		ctx, cancel := context.WithCancel(w.ctx)
-		w.reset()
-		w.onRequest(func(*http.Request) {
-			if w.asked("upload") >= after {
-				cancel()
-			}
-		})
-		if err := w.try(ctx, jobs.Restore, string(a.ID), w.engine.restore); err == nil {
-			t.Fatal("a restore that was stopped succeeded")
-		}
-		cancel()
+		w.stopAfter("upload", after, jobs.Restore, string(a.ID), w.engine.restore)
 	}
-	w.onRequest(nil)
 	w.run(jobs.Restore, string(a.ID), w.engine.restore)
 	if a = w.artifact(a); a.Status != backup.ArtifactSucceeded || !strings.HasSuffix(a.RestoredSiteName, "R0") {
 		t.Fatalf("artifact is %s, %q: %+v\n%s", a.Status, a.RestoredSiteName, a.Problem, w.log)
