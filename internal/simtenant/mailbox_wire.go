@@ -691,7 +691,7 @@ func (m *mailbox) extendedView(it *mailItem, immutable bool, wanted []string) (m
 		}
 	}
 	if list != nil {
-		v["singleValueExtendedProperties"] = list
+		v[extendedProperties] = list
 	}
 	return v, nil
 }

@@ -278,7 +278,7 @@ func people(list []*mail.Address) []any {
 func (m *mailbox) properties(v map[string]any, it *mailItem, immutable bool, wanted []string) (map[string]any, error) {
 	with, err := m.extendedView(it, immutable, wanted)
 	if list := with["singleValueExtendedProperties"]; list != nil {
-		v["singleValueExtendedProperties"] = list
+		v[extendedProperties] = list
 	}
 	return v, err
 }

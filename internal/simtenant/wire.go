@@ -153,6 +153,9 @@ func selected(q url.Values) map[string]bool {
 	return names
 }
 
+// extendedProperties are there only where $expand asks for them, which $select need not.
+const extendedProperties = "singleValueExtendedProperties"
+
 // project returns v with only the selected members. Annotations of control
 // stay, as does id.
 func project(v any, names map[string]bool) any {
@@ -168,7 +171,7 @@ func project(v any, names map[string]bool) any {
 		return v
 	}
 	for k := range all {
-		if !names[strings.ToLower(k)] && k != "id" && !strings.HasPrefix(k, "@odata.") {
+		if !names[strings.ToLower(k)] && k != "id" && k != extendedProperties && !strings.HasPrefix(k, "@odata.") {
 			delete(all, k)
 		}
 	}
