@@ -31,6 +31,7 @@ type Client struct {
 	http  *http.Client
 	token tokens // for Graph
 	files files  // for the hosts of files
+	mail  mailboxes
 
 	pulse   atomic.Uint64 // counts what the source answered, be it no
 	probing chan struct{} // held by who asks whether the source is there at all
@@ -142,9 +143,11 @@ type call struct {
 	// itemOf is given when the call is about a single item of that drive: its
 	// failing says nothing of the rest.
 	itemOf backup.DriveID
-	tries  int     // of a single item; default itemTries
-	direct address // where a listing said that the answer is, tried once, before url
-	about  string  // tells what is asked for from all else, where neither op nor url does; see thing
+	// mailbox is given when the call is to one, which has limits of its own.
+	mailbox backup.DriveID
+	tries   int     // of a single item; default itemTries
+	direct  address // where a listing said that the answer is, tried once, before url
+	about   string  // tells what is asked for from all else, where neither op nor url does; see thing
 
 	anonymous bool // not to Graph: never carries a token, and Graph's pauses are not for it
 	single    bool // is not tried again here
@@ -171,8 +174,20 @@ func (k *call) thing() string {
 // do sends k until it is answered, and decodes the answer into out if that is
 // not nil. With k.stop the response is returned instead, its body open.
 func (c *Client) do(ctx context.Context, k *call, out any) (*http.Response, error) {
+	if k.mailbox != "" {
+		leave, err := c.mail.enter(ctx, k.mailbox)
+		if err != nil {
+			return nil, during(ctx, k.op)
+		}
+		defer leave()
+	}
 	var since uint64
 	for try := 1; ; try++ {
+		if k.mailbox != "" {
+			if err := c.passMail(ctx, k); err != nil {
+				return nil, err
+			}
+		}
 		resp, err := c.try(ctx, k, out)
 		if err == nil {
 			return resp, nil
@@ -264,6 +279,9 @@ func (c *Client) again(ctx context.Context, k *call, e *Error, try int, since ui
 	if try >= c.cfg.Tries {
 		return e
 	}
+	if again, paused := c.throttledMail(ctx, k, e); again || paused != nil {
+		return paused
+	}
 	throttled := e.Status == http.StatusTooManyRequests
 	own := throttled && (c.alone(k.thing()) || e.RetryAfter > c.cfg.MaxPause && c.elsewhere(ctx, k))
 	if own && k.itemOf != "" {
@@ -352,13 +370,21 @@ func (c *Client) alive(ctx context.Context, d backup.DriveID, since uint64) bool
 	k := &call{
 		op:     "look whether drive " + string(d) + " answers",
 		method: http.MethodGet,
-		url:    c.at("drives", string(d), "root", "?$select=id"),
+		url:    c.topOf(d),
 		cost:   costGet,
 		limit:  probeCall,
 		single: true,
 	}
 	c.do(ctx, k, nil)
 	return c.pulse.Load() != since
+}
+
+// topOf is the address of what every drive and every mailbox has.
+func (c *Client) topOf(d backup.DriveID) string {
+	if strings.HasPrefix(string(d), "MBX:") {
+		return c.inMailbox(d, "folders", string(MailRoot))
+	}
+	return c.at("drives", string(d), "root", "?$select=id")
 }
 
 // maxBusy is how many drives have to find the source busy until what it says of
@@ -382,6 +408,9 @@ func (c *Client) crowd(k *call) int {
 // subject is what a call is about: the drive, or whatever else it names.
 func (k *call) subject() string {
 	if u, err := url.Parse(k.url); err == nil {
+		if k.mailbox != "" {
+			return "mailbox " + string(k.mailbox)
+		}
 		for _, kind := range []string{"drive", "user", "group", "site"} {
 			if id := idIn(u, kind); id != "" {
 				return kind + " " + strings.ToLower(id)
@@ -686,6 +715,16 @@ func (c *Client) send(ctx context.Context, k *call, target *url.URL, token strin
 // receive reads a whole answer into out.
 func (c *Client) receive(k *call, resp *http.Response, out any) error {
 	defer resp.Body.Close()
+	if read, ok := out.(streamed); ok {
+		err := read(resp.Body)
+		if ours, ok := errors.AsType[*local](err); ok {
+			return fmt.Errorf("%s: %w", k.op, ours.error)
+		}
+		if err != nil {
+			return noAnswer(k.op, err)
+		}
+		return nil
+	}
 	var b bytes.Buffer
 	if n := resp.ContentLength; n > 0 && n <= maxPage {
 		b.Grow(int(n) + bytes.MinRead)

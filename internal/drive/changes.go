@@ -170,7 +170,7 @@ func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T],
 }
 
 // foreign says in what way a link leads elsewhere than to Graph, or to another
-// drive or group than the list is of: what is there is not the list that was
+// drive, group or mailbox than the list is of: what is there is not the list that was
 // asked for, and its end would hide what changes here. It is empty if the link
 // does neither.
 func (c *Client) foreign(link, list string) string {
@@ -179,7 +179,7 @@ func (c *Client) foreign(link, list string) string {
 		return "at another server"
 	}
 	if from, err := url.Parse(list); err == nil {
-		for _, kind := range []string{"drive", "group"} {
+		for _, kind := range []string{"drive", "group", "mailbox", "folder"} {
 			mine, other := idIn(from, kind), idIn(u, kind)
 			switch {
 			case mine == "" || strings.EqualFold(mine, other):
@@ -193,10 +193,14 @@ func (c *Client) foreign(link, list string) string {
 	return ""
 }
 
-// idIn returns the id of the drive or group that an address is of, in either of
+// idIn returns the id of the drive, group, mailbox or folder that an address is of, in either of
 // the two forms in which it is written; empty if it is of none.
 func idIn(u *url.URL, kind string) string {
-	_, rest, ok := strings.Cut(u.EscapedPath(), "/"+kind+"s")
+	many := "/" + kind + "s"
+	if kind == "mailbox" {
+		many = "/mailboxes"
+	}
+	_, rest, ok := strings.Cut(u.EscapedPath(), many)
 	var id string
 	switch {
 	case !ok:
@@ -206,17 +210,26 @@ func idIn(u *url.URL, kind string) string {
 		id, _, _ = strings.Cut(rest[2:], "')")
 	}
 	id, _ = url.PathUnescape(id)
+	if kind == "folder" && (id == "delta" || strings.HasPrefix(id, "microsoft.graph.")) {
+		return "" // of all folders
+	}
 	return id
 }
 
 // delta returns the pass over address, whose entries convert makes of a page.
 func delta[W, T any](ctx context.Context, c *Client, op, address string, cost int, convert func([]W) ([]T, error)) *Changes[T] {
+	return deltaOf(ctx, c, call{op: op, url: address, cost: cost}, convert)
+}
+
+// deltaOf is delta from a first call on.
+func deltaOf[W, T any](ctx context.Context, c *Client, first call, convert func([]W) ([]T, error)) *Changes[T] {
+	op := first.op
 	x := new(Changes[T])
 	x.all = func(yield func(T, error) bool) {
 		x.cursor = ""
 		var none T
 		end := ""
-		for p, err := range pages[W](ctx, c, call{op: op, url: address, cost: cost}) {
+		for p, err := range pages[W](ctx, c, first) {
 			var entries []T
 			if err == nil {
 				entries, err = convert(p.Value)

@@ -1,4 +1,4 @@
-// Package drive is the client of a tenant's drives, sites and directory through
+// Package drive is the client of a tenant's drives, mailboxes, sites and directory through
 // Microsoft Graph: what we protect, and where we restore to. It is the only
 // package that knows the source's wire.
 //

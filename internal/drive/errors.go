@@ -17,6 +17,7 @@ import (
 var (
 	ErrNotFound    = errors.New("not found at the source")
 	ErrNoDrive     = errors.New("the user has no drive")
+	ErrNoMailbox   = errors.New("the user has no mailbox")
 	ErrNotFile     = errors.New("the item has no content to read")
 	ErrResync      = errors.New("the cursor is no longer valid: enumerate again")
 	ErrExists      = errors.New("the name is taken")
