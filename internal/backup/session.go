@@ -178,8 +178,13 @@ type Artifact struct {
 	Created     time.Time
 	Started     time.Time // zero until inProgress
 	Completed   time.Time // zero until final
-	// Where it was restored to, known once it has been.
+	// Of a mailbox, which items of the point: the search that found them, as the
+	// client named it, and what that asked for, for ParseMailQuery. "" for all.
+	Search, Query string
+	// Where it was restored to, known once it has been: of a mailbox, to which folder
+	// of it, and how many items.
 	RestoredSiteID, RestoredSiteName, RestoredSiteWebURL string
+	RestoredItems                                        int64
 }
 
 // A GranularArtifact is the restore of one file or folder of a browse session,

@@ -103,6 +103,7 @@ type Commit struct {
 	Problem  *backup.Problem // what stands against the unit although the point was made, or nil
 	Promise  time.Duration   // how old the point may become before the next; 0 for no promise
 	Every    time.Duration   // after how long the drive is visited next
+	Mail     bool            // what StageMail wrote for this point counts from now on
 }
 
 // CommitPoint makes a run of a backup count, and returns its restore point: the
@@ -174,6 +175,11 @@ func (c *Catalog) commit(ctx context.Context, j *jobs.Job, m Commit, p backup.Po
 		}
 		if m.State.Containers != nil {
 			if err := c.setContainers(ctx, tx, p, m.State.Containers); err != nil {
+				return err
+			}
+		}
+		if m.Mail {
+			if err := commitMail(ctx, tx, p); err != nil {
 				return err
 			}
 		}

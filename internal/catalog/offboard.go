@@ -173,7 +173,14 @@ func (c *Catalog) DrivesToDestroy(ctx context.Context, tenant backup.TenantID, i
 // ForgetDrive drops where an offboarded unit's drive stood: the vault has it no
 // more. jobs.ErrLost.
 func (c *Catalog) ForgetDrive(ctx context.Context, j *jobs.Job, d DriveRoot) error {
-	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+	x, err := readMailIndex(ctx, c.db.Read(), j.Tenant, d.Unit, d.Drive)
+	if err == nil && x.mailbox != 0 {
+		err = c.dropMail(ctx, j, x.mailbox)
+	}
+	if err != nil {
+		return fmt.Errorf("forget drive %s: %w", d.Drive, err)
+	}
+	err = c.db.Tx(ctx, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}

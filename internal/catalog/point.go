@@ -375,6 +375,9 @@ func (c *Catalog) ExpirePoints(ctx context.Context, j *jobs.Job) (total int64, e
 			return total, fmt.Errorf("expire points: %w", err)
 		}
 	}
+	if err := c.pruneMail(ctx, j); err != nil {
+		return total, fmt.Errorf("expire mail: %w", err)
+	}
 	return total, nil
 }
 

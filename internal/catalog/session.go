@@ -392,11 +392,12 @@ func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, i
 
 var artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes, a.unread,
 	` + pointNow("a") + `,
-	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url`
+	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items`
 
 func scanArtifact(r scanner) (a backup.Artifact, err error) {
 	err = r.Scan(append(pointFields(&a.Point), &a.ID, &a.Tenant, &a.Session, &a.Destination, &a.Status, fromJSON{&a.Problem},
-		micros{&a.Created}, micros{&a.Started}, micros{&a.Completed}, &a.RestoredSiteID, &a.RestoredSiteName, &a.RestoredSiteWebURL)...)
+		micros{&a.Created}, micros{&a.Started}, micros{&a.Completed}, &a.RestoredSiteID, &a.RestoredSiteName, &a.RestoredSiteWebURL,
+		&a.Search, &a.Query, &a.RestoredItems)...)
 	if !a.Status.Final() {
 		a.Problem = nil // see NoteDetails
 	}
@@ -516,9 +517,11 @@ func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.Arti
 	return nil
 }
 
-// Restored says where a drive was restored to.
+// Restored says where a drive was restored to: of a mailbox, to which folder of it
+// (SiteID and SiteName are the folder's), and how many items.
 type Restored struct {
 	SiteID, SiteName, SiteWebURL string
+	Items                        int64
 }
 
 // ReserveLibrary notes that an artifact is restored to a new library of that
@@ -553,8 +556,8 @@ func (c *Catalog) NoteArtifact(ctx context.Context, j *jobs.Job, id backup.Artif
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `
-			UPDATE restore_artifact SET site_id = $3, site_name = $4, site_web_url = $5 WHERE tenant = $1 AND id = $2`,
-			string(j.Tenant), string(id), r.SiteID, r.SiteName, r.SiteWebURL)
+			UPDATE restore_artifact SET site_id = $3, site_name = $4, site_web_url = $5, items = $6 WHERE tenant = $1 AND id = $2`,
+			string(j.Tenant), string(id), r.SiteID, r.SiteName, r.SiteWebURL, r.Items)
 		return err
 	})
 	if err != nil {
@@ -604,10 +607,10 @@ func (c *Catalog) FinishArtifact(ctx context.Context, j *jobs.Job, id backup.Art
 		}
 		var session backup.SessionID
 		err := tx.QueryRowContext(ctx, `
-			UPDATE restore_artifact SET status = $3, problem = $4, completed = $5, site_id = $6, site_name = $7, site_web_url = $8
+			UPDATE restore_artifact SET status = $3, problem = $4, completed = $5, site_id = $6, site_name = $7, site_web_url = $8, items = $9
 			WHERE tenant = $1 AND id = $2 AND status IN ('scheduled', 'inProgress')
 			RETURNING session`,
-			string(j.Tenant), string(id), string(backup.Ended(problem)), problemJSON(problem), database.Micros(c.now()), r.SiteID, r.SiteName, r.SiteWebURL).Scan(&session)
+			string(j.Tenant), string(id), string(backup.Ended(problem)), problemJSON(problem), database.Micros(c.now()), r.SiteID, r.SiteName, r.SiteWebURL, r.Items).Scan(&session)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
