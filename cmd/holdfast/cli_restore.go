@@ -105,13 +105,55 @@ A restore in place asks before it begins; where nobody can be asked it wants
 		&cobra.Command{Use: "wait SESSION", Short: "Wait until a session is over", Args: args(1, 1), RunE: c.run(func(ctx context.Context, args []string) error {
 			return c.restoreWait(ctx, args[0])
 		})},
-		&cobra.Command{Use: "cancel SESSION", Short: "Delete a session that has not been started", Args: args(1, 1), RunE: c.run(func(ctx context.Context, args []string) error {
-			if err := c.api.Delete(ctx, "/restoreSessions/"+segment(args[0])); err != nil {
-				return err
-			}
-			c.say("Deleted the session %s.", args[0])
-			return nil
-		})})
+		&cobra.Command{Use: "pause SESSION", Short: "Have a session wait", Args: args(1, 1),
+			Long: "What is being restored stops within moments, as far as it has come, and waits for\n'holdfast restore resume' or 'cancel'. What was moved aside has its name again.",
+			RunE: c.run(func(ctx context.Context, args []string) error { return c.restoreAsk(ctx, args[0], "pause") })},
+		&cobra.Command{Use: "resume SESSION", Short: "Have a paused session go on", Args: args(1, 1),
+			RunE: c.run(func(ctx context.Context, args []string) error { return c.restoreAsk(ctx, args[0], "resume") })},
+		&cobra.Command{Use: "cancel SESSION", Short: "End a session before its time", Args: args(1, 1),
+			Long: `A session that has not been started is deleted. One at work stops where it is, and
+'holdfast restore show' says of each drive what was restored by then, and what not.
+What was moved aside has its name again; what was restored stays.`,
+			RunE: c.run(func(ctx context.Context, args []string) error { return c.restoreCancel(ctx, args[0]) })})
+}
+
+// restoreAsk asks a session at work to pause, resume or cancel.
+func (c *cli) restoreAsk(ctx context.Context, id, what string) error {
+	var value json.RawMessage
+	if err := c.api.Act(ctx, "/restoreSessions/"+segment(id)+"/holdfast."+what, nil, &value); err != nil {
+		return err
+	}
+	var s sessionAnswer
+	if err := json.Unmarshal(value, &s); err != nil {
+		return err
+	}
+	return c.printSession(s, value)
+}
+
+func (c *cli) restoreCancel(ctx context.Context, id string) error {
+	s, _, err := get[sessionAnswer](ctx, c, "/restoreSessions/"+segment(id))
+	if err != nil {
+		return err
+	}
+	if backup.SessionStatus(s.Status) != backup.SessionDraft {
+		return c.restoreAsk(ctx, id, "cancel")
+	}
+	if err := c.api.Delete(ctx, "/restoreSessions/"+segment(id)); err != nil {
+		return err
+	}
+	c.say("Deleted the session %s.", id)
+	return nil
+}
+
+// state is a session's status, and what was asked of it.
+func (s sessionAnswer) state() string {
+	switch {
+	case !s.Paused.IsZero():
+		return s.Status + ", paused"
+	case !s.Cancelled.IsZero():
+		return s.Status + ", cancelled"
+	}
+	return s.Status
 }
 
 // A destination is inPlace or new, however it is written.
@@ -347,6 +389,10 @@ func (c *cli) restoreEnd(ctx context.Context, id string) (s sessionAnswer, value
 			}
 		case backup.SessionCompleted, backup.SessionCompletedWithError, backup.SessionFailed:
 			over = true
+		default:
+			if err == nil && !s.Paused.IsZero() {
+				err = fail(exitFailed, "the session is paused; 'holdfast restore resume %s' has it go on", id)
+			}
 		}
 		return n.Completed + n.Failed, n.Total, over, err
 	})
@@ -427,7 +473,7 @@ func (c *cli) printSession(s sessionAnswer, value json.RawMessage) error {
 	if n.Completed+n.Failed+n.InProgress > 0 {
 		count = fmt.Sprintf("%d: %d restored, %d failed, %d to come", n.Total, n.Completed, n.Failed, n.InProgress)
 	}
-	return c.printOne(value, s.ID, "Session", s.ID, "Status", s.Status, "Type", s.RestoreJobType, "Artifacts", count, "Created", stamp(s.CreatedDateTime, by(s.CreatedBy)),
+	return c.printOne(value, s.ID, "Session", s.ID, "Status", s.state(), "Type", s.RestoreJobType, "Artifacts", count, "Created", stamp(s.CreatedDateTime, by(s.CreatedBy)),
 		"Completed", clock(s.CompletedDateTime), "Error", blame(s.Error))
 }
 
@@ -439,7 +485,7 @@ func (c *cli) restoreList(ctx context.Context, _ []string) error {
 	return printList(c, values, sessions, func(s sessionAnswer) string { return s.ID }, []string{"SESSION", "STATUS", "TYPE", "ARTIFACTS", "RESTORED", "FAILED", "CREATED", "COMPLETED"},
 		func(s sessionAnswer) []string {
 			n := s.RestoreSessionArtifactCount
-			return []string{s.ID, s.Status, s.RestoreJobType, fmt.Sprint(n.Total), fmt.Sprint(n.Completed), fmt.Sprint(n.Failed), clock(s.CreatedDateTime), clock(s.CompletedDateTime)}
+			return []string{s.ID, s.state(), s.RestoreJobType, fmt.Sprint(n.Total), fmt.Sprint(n.Completed), fmt.Sprint(n.Failed), clock(s.CreatedDateTime), clock(s.CompletedDateTime)}
 		}, "There are no restore sessions. 'holdfast restore run' makes one.")
 }
 

@@ -116,6 +116,8 @@ const (
 	ArtifactCannotBeRestored       Code = "ArtifactCannotBeRestored"
 	// Ours, of an artifact that succeeded: what a person should know of it.
 	RestoredWithRemarks Code = "RestoredWithRemarks"
+	// Ours, of a session that was cancelled, and of what of it was not at its end.
+	RestoreCancelled Code = "RestoreCancelled"
 	// Ours, of one file or folder, inside the details.
 	LeftAsItIs      Code = "LeftAsItIs"      // not touched, since no point holds what it is now
 	RestoredChanged Code = "RestoredChanged" // the service keeps it otherwise than it was sent

@@ -60,6 +60,15 @@ func Ended(p *Problem) ArtifactStatus {
 	return ArtifactFailed
 }
 
+// A Wish is what was asked of a session while it was at work.
+type Wish string
+
+const (
+	WishNone   Wish = ""
+	WishPause  Wish = "pause"  // nothing is changed until it is resumed
+	WishCancel Wish = "cancel" // what is not at its end comes to it as it is
+)
+
 // MaxArtifactsPerRequest is how many artifacts one create or update of a
 // session may name.
 const MaxArtifactsPerRequest = 50
@@ -82,6 +91,8 @@ type Session struct {
 	Counts    ArtifactCounts
 	Problem   *Problem
 	Completed time.Time // zero until the session is in a final status
+	Wish      Wish
+	Wished    time.Time // zero with WishNone
 	Created   Stamp
 	Modified  Stamp
 }
@@ -97,6 +108,39 @@ func (s *Session) Activate(by Stamp) error {
 	}
 	s.Status, s.Modified = SessionActivating, by
 	s.Counts.InProgress = s.Counts.Total
+	return nil
+}
+
+// Pause has s, which is at work, wait. It may be repeated.
+func (s *Session) Pause(by Stamp) error { return s.ask(WishPause, "paused", by) }
+
+// Resume has s go on. On one that is not paused it does nothing.
+func (s *Session) Resume(by Stamp) error { return s.ask(WishNone, "resumed", by) }
+
+// Cancel ends s before its time. It may be repeated; nothing can be asked of s then.
+func (s *Session) Cancel(by Stamp) error {
+	if err := s.ask(WishCancel, "cancelled", by); err != nil {
+		return err
+	}
+	s.Problem = &Problem{Code: RestoreCancelled, Message: "The restore was cancelled before its end. Each artifact that was not at its end says what was done of it, and what was not."}
+	return nil
+}
+
+func (s *Session) ask(wish Wish, done string, by Stamp) error {
+	switch {
+	case s.Status == SessionDraft:
+		return Fail(RestoreSessionActionNotAllowed, "A session can be "+done+" once it is activated; this one is a draft, which changes nothing and can be deleted.").On("status")
+	case s.Status.Final():
+		return Fail(RestoreSessionActionNotAllowed, "A session can be "+done+" only while it is at work; this one has ended: it is "+string(s.Status)+".").On("status")
+	case s.Wish == WishCancel && wish != WishCancel:
+		return Fail(RestoreSessionActionNotAllowed, "The session was cancelled and comes to its end; it can no longer be "+done+". Restore again in another session.").On("status")
+	case s.Wish == wish:
+		return nil
+	}
+	s.Wish, s.Wished, s.Modified = wish, by.At, by
+	if wish == WishNone {
+		s.Wished = time.Time{}
+	}
 	return nil
 }
 

@@ -246,7 +246,7 @@ func (c *Catalog) resolved(ctx context.Context, tx *database.Tx, b backup.BulkRe
 	if err != nil {
 		return fmt.Errorf("finish request: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET total = $2, status = $3, completed = $4, problem = $5 WHERE id = $1`,
+	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET total = $2, status = $3, completed = $4, problem = coalesce(CAST($5 AS TEXT), problem) WHERE id = $1`,
 		string(b.Session), found, string(session), ended, problemJSON(failure))
 	if err != nil {
 		return fmt.Errorf("move session: %w", err)

@@ -424,9 +424,12 @@ func explainSession(ctx context.Context, tx *database.Tx, session backup.Session
 	if len(told) == 0 {
 		return nil
 	}
-	failed := 0
+	failed, cancelled := 0, 0
 	var p backup.Problem
 	for _, a := range told {
+		if a.Problem.Code == backup.RestoreCancelled {
+			cancelled++
+		}
 		if a.Status == backup.ArtifactFailed {
 			failed++
 		}
@@ -438,6 +441,10 @@ func explainSession(ctx context.Context, tx *database.Tx, session backup.Session
 	if failed > 0 {
 		p.Code = backup.ArtifactCannotBeRestored
 		p.Message = fmt.Sprintf("%d of the session's files and folders could not be restored as they were. The details name each by its id and say why.", failed)
+	}
+	if cancelled > 0 {
+		p.Code = backup.RestoreCancelled
+		p.Message = fmt.Sprintf("The restore was cancelled before %d of its files and folders were restored as they were. The details name each by its id and say how far it came.", failed)
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET problem = $2 WHERE id = $1`, string(session), toJSON(p))
 	return err

@@ -15,12 +15,12 @@ import (
 	"holdfast/internal/jobs"
 )
 
-const sessionColumns = `s.id, s.tenant, s.workload, s.status, s.job_type, s.total, s.succeeded, s.failed, s.problem, s.completed,
+const sessionColumns = `s.id, s.tenant, s.workload, s.status, s.job_type, s.total, s.succeeded, s.failed, s.problem, s.completed, s.wish, s.wished,
 	s.created, s.created_by, s.modified, s.modified_by`
 
 func scanSession(r scanner) (s backup.Session, err error) {
 	err = r.Scan(&s.ID, &s.Tenant, &s.Workload, &s.Status, &s.JobType, &s.Counts.Total, &s.Counts.Completed, &s.Counts.Failed,
-		fromJSON{&s.Problem}, micros{&s.Completed}, micros{&s.Created.At}, fromJSON{&s.Created.By}, micros{&s.Modified.At}, fromJSON{&s.Modified.By})
+		fromJSON{&s.Problem}, micros{&s.Completed}, &s.Wish, micros{&s.Wished}, micros{&s.Created.At}, fromJSON{&s.Created.By}, micros{&s.Modified.At}, fromJSON{&s.Modified.By})
 	if s.Status != backup.SessionDraft {
 		s.Counts.InProgress = s.Counts.Total - s.Counts.Completed - s.Counts.Failed
 	}
@@ -388,6 +388,76 @@ func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, i
 		return backup.Session{}, fmt.Errorf("activate session: %w", err)
 	}
 	return s, nil
+}
+
+// PauseSession has a session's restores stop where they are, which their workers do
+// within moments, and wait. RestoreSessionNotFound, RestoreSessionActionNotAllowed.
+func (c *Catalog) PauseSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, by backup.Stamp) (backup.Session, error) {
+	return c.askSession(ctx, tenant, id, by, (*backup.Session).Pause, nil)
+}
+
+// ResumeSession has the restores of a paused session go on. RestoreSessionNotFound,
+// RestoreSessionActionNotAllowed.
+func (c *Catalog) ResumeSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, by backup.Stamp) (backup.Session, error) {
+	return c.askSession(ctx, tenant, id, by, (*backup.Session).Resume, unfinished)
+}
+
+// CancelSession has the restores of a session end where they are: those at work, and
+// those that have not begun. RestoreSessionNotFound, RestoreSessionActionNotAllowed.
+func (c *Catalog) CancelSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, by backup.Stamp) (backup.Session, error) {
+	return c.askSession(ctx, tenant, id, by, (*backup.Session).Cancel, unfinished)
+}
+
+// unfinished are the restores of a session that are not at their end, by the kind of
+// their jobs.
+var unfinished = map[jobs.Kind]string{
+	jobs.Restore:     `SELECT a.id FROM restore_artifact a WHERE a.session = $1 AND a.status IN ('scheduled', 'inProgress')`,
+	jobs.RestoreItem: `SELECT g.id FROM granular_artifact g WHERE g.session = $1 AND g.status IN ('scheduled', 'inProgress')`,
+}
+
+// askSession asks something of a session, of which the jobs to wake are to know at once.
+func (c *Catalog) askSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, by backup.Stamp, ask func(*backup.Session, backup.Stamp) error, wake map[jobs.Kind]string) (backup.Session, error) {
+	by = asStored(by)
+	var s backup.Session
+	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
+		if _, err := readSession(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		for _, kind := range slices.Sorted(maps.Keys(wake)) {
+			if err := c.queue.EnqueueSelect(ctx, tx, kind, tenant, c.now(), wake[kind], string(id)); err != nil {
+				return err
+			}
+		}
+		// A restore that comes to its end has the row first, or sees what was asked.
+		if _, err := tx.ExecContext(ctx, `UPDATE restore_session SET wish = wish WHERE tenant = $1 AND id = $2`, string(tenant), string(id)); err != nil {
+			return fmt.Errorf("lock session: %w", err)
+		}
+		if s, err = readSession(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := ask(&s, by); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET wish = $2, wished = $3, problem = $4, modified = $5, modified_by = $6 WHERE id = $1`,
+			string(id), string(s.Wish), database.Micros(s.Wished), problemJSON(s.Problem), database.Micros(s.Modified.At), toJSON(s.Modified.By))
+		return err
+	})
+	if err != nil {
+		return backup.Session{}, fmt.Errorf("ask session %s: %w", id, err)
+	}
+	return s, nil
+}
+
+// Wish returns what was asked of a session at work.
+func (c *Catalog) Wish(ctx context.Context, tenant backup.TenantID, id backup.SessionID) (wish backup.Wish, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT wish FROM restore_session WHERE tenant = $1 AND id = $2`, string(tenant), string(id)).Scan(&wish)
+	if errors.Is(err, sql.ErrNoRows) {
+		return backup.WishNone, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read what was asked of session %s: %w", id, err)
+	}
+	return wish, nil
 }
 
 var artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes, a.unread,

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,64 @@ func TestSessionRefused(t *testing.T) {
 		exec(t, w.db, `DELETE FROM restore_point WHERE id = $1`, string(later.ID))
 		a := w.artifacts(s.ID)[0].ID
 		fails(t, "start without a point", w.StartArtifact(ctx, w.claim(jobs.Restore)[string(a)], a), backup.InvalidRestoreTime)
+	})
+}
+
+// What is asked of a session at work is kept, and wakes the jobs that it concerns.
+func TestSessionIsPausedAndCancelled(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		points := w.points(2)
+		s := w.session(points...)
+		ask := map[string]func(context.Context, backup.TenantID, backup.SessionID, backup.Stamp) (backup.Session, error){
+			"pause": w.PauseSession, "resume": w.ResumeSession, "cancel": w.CancelSession}
+		for name, ask := range ask {
+			fails(t, name+" of a draft", second(ask(ctx, contoso, s.ID, w.by())), backup.RestoreSessionActionNotAllowed)
+			fails(t, name+" of another tenant's", second(ask(ctx, fabrikam, s.ID, w.by())), backup.RestoreSessionNotFound)
+		}
+		must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
+		if wish := must[backup.Wish](t)(w.Wish(ctx, contoso, s.ID)); wish != backup.WishNone {
+			t.Errorf("nothing was asked, and it is %q", wish)
+		}
+		w.pass(time.Second)
+		at := w.clock()
+		for range 2 {
+			got := must[backup.Session](t)(w.PauseSession(ctx, contoso, s.ID, w.by()))
+			if got.Wish != backup.WishPause || !got.Wished.Equal(at) || got.Problem != nil || got.Status != backup.SessionActivating {
+				t.Errorf("paused = %+v", got)
+			}
+			w.pass(time.Second)
+		}
+		if wish := must[backup.Wish](t)(w.Wish(ctx, contoso, s.ID)); wish != backup.WishPause {
+			t.Errorf("it is to %q, want pause", wish)
+		}
+		work := w.claim(jobs.Restore)
+		if len(work) != 2 {
+			t.Fatalf("%d jobs", len(work))
+		}
+		if got := must[backup.Session](t)(w.ResumeSession(ctx, contoso, s.ID, w.by())); got.Wish != backup.WishNone || !got.Wished.IsZero() {
+			t.Errorf("resumed = %+v", got)
+		}
+		artifacts := w.artifacts(s.ID)
+		first, last := artifacts[0].ID, artifacts[1].ID
+		ok(t, w.StartArtifact(ctx, work[string(first)], first))
+		ok(t, w.FinishArtifact(ctx, work[string(first)], first, catalog.Restored{}, nil))
+		w.pass(time.Second)
+		for range 2 {
+			got := must[backup.Session](t)(w.CancelSession(ctx, contoso, s.ID, w.by()))
+			if got.Wish != backup.WishCancel || got.Problem == nil || got.Problem.Code != backup.RestoreCancelled || got.Status != backup.SessionActive {
+				t.Errorf("cancelled = %+v", got)
+			}
+		}
+		for _, name := range []string{"pause", "resume"} {
+			fails(t, name+" of what was cancelled", second(ask[name](ctx, contoso, s.ID, w.by())), backup.RestoreSessionActionNotAllowed)
+		}
+		ok(t, w.FinishArtifact(ctx, work[string(last)], last, catalog.Restored{}, &backup.Problem{Code: backup.RestoreCancelled}))
+		got := must[backup.Session](t)(w.Session(ctx, contoso, s.ID))
+		if got.Status != backup.SessionCompletedWithError || got.Problem == nil || got.Problem.Code != backup.RestoreCancelled {
+			t.Errorf("at its end = %+v", got)
+		}
+		fails(t, "cancel of what has ended", second(w.CancelSession(ctx, contoso, s.ID, w.by())), backup.RestoreSessionActionNotAllowed)
 	})
 }
 

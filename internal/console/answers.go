@@ -96,6 +96,8 @@ type (
 		RestoreSessionArtifactCount        countsAnswer
 		CreatedBy                          identitiesAnswer
 		CreatedDateTime, CompletedDateTime time.Time
+		Paused                             time.Time `json:"@holdfast.pausedDateTime"`
+		Cancelled                          time.Time `json:"@holdfast.cancelledDateTime"`
 		Error                              *problemAnswer
 	}
 	browseAnswer struct {

@@ -208,6 +208,17 @@ func TestRestoreDrive(t *testing.T) {
 	if a := w.post(at, url.Values{"to": {"elsewhere"}, "understood": {"1"}}); !strings.Contains(a.body, "Where to?") {
 		t.Errorf("to nowhere: %d", a.status)
 	}
+	for what, says := range map[string]string{"pause": "@holdfast.pausedDateTime", "cancel": "@holdfast.cancelledDateTime"} {
+		w.on("GET "+anySession+"/s1", map[string]any{"id": "s1", "status": "active", says: "2026-11-27T07:00:00Z"})
+		w.on("POST "+anySession+"/s1/holdfast."+what, map[string]any{})
+		if a := w.post("/console/restores/s1/"+what, nil); a.to != "/console/restores/s1" {
+			t.Errorf("%s leads to %d %s", what, a.status, a.to)
+		}
+		page := w.page("/console/restores/s1")
+		if paused := what == "pause"; strings.Contains(page, "Paused since") != paused || strings.Contains(page, "s1/resume") != paused || strings.Contains(page, "s1/cancel") != paused {
+			t.Errorf("after %s:\n%s", what, page)
+		}
+	}
 	if a := w.post("/console/restores/s1/delete", nil); a.status != http.StatusNotFound {
 		t.Errorf("deleting what is gone = %d", a.status)
 	}

@@ -204,7 +204,8 @@ func failuresOf(p *problemAnswer) (all []failure, more int) {
 	return all, 0
 }
 
-// changeRestore starts or deletes a restore that was only prepared.
+// changeRestore starts or deletes a restore that was only prepared, and has one that
+// is at work pause, go on, or end.
 func changeRestore(v *visit) error {
 	id := v.r.PathValue("id")
 	switch v.r.PathValue("do") {
@@ -216,6 +217,11 @@ func changeRestore(v *visit) error {
 		}
 		v.s.say("good", "The restore is deleted. Nothing was changed.")
 		return v.redirect("/console/restores")
+	case "pause", "resume", "cancel":
+		if err := v.api.Act(v.ctx(), anySession+"/"+url.PathEscape(id)+"/holdfast."+v.r.PathValue("do"), nil, nil); err != nil {
+			v.s.say("bad", explain(err).text)
+		}
+		return v.redirect("/console/restores/" + url.PathEscape(id))
 	}
 	return errNoPage
 }

@@ -158,6 +158,15 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 	if err != nil {
 		return jobs.Result{}, err
 	}
+	wish, err := e.Catalog.Wish(ctx, j.Tenant, a.Session)
+	switch {
+	case err != nil:
+		return jobs.Result{}, err
+	case wish == backup.WishPause:
+		return e.rests(j), nil
+	case wish == backup.WishCancel:
+		return e.cancelledItem(ctx, j, a)
+	}
 	err = e.Catalog.StartGranular(ctx, j, a.ID)
 	if errors.Is(err, catalog.ErrBusy) {
 		return jobs.Again(e.Clock().Add(busyPause)), nil
@@ -168,7 +177,16 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 	var restored catalog.RestoredItem
 	problem := a.Problem // it could not be restored from the beginning
 	if problem == nil {
-		restored, problem, err = e.restoreBelow(ctx, j, a)
+		heeding, done := e.heed(ctx, j.Tenant, a.Session)
+		restored, problem, err = e.restoreBelow(heeding, j, a)
+		if asked := done(); asked && err != nil && !errors.Is(err, jobs.ErrLost) && ctx.Err() == nil {
+			if restored != (catalog.RestoredItem{}) {
+				if err := e.Catalog.NoteGranular(ctx, j, a.ID, restored); err != nil {
+					return jobs.Result{}, err
+				}
+			}
+			return jobs.Again(e.Clock()), nil
+		}
 	}
 	if err != nil {
 		if stopped(ctx, err) {

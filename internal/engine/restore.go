@@ -50,8 +50,22 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	if err != nil {
 		return jobs.Result{}, err
 	}
+	wish, err := e.Catalog.Wish(ctx, j.Tenant, a.Session)
+	switch {
+	case err != nil:
+		return jobs.Result{}, err
+	case wish == backup.WishPause:
+		return e.rests(j), nil
+	case wish == backup.WishCancel:
+		return e.cancelled(ctx, j, a)
+	}
 	began := e.Clock()
-	restored, problem, err := e.restoreArtifact(ctx, j, a)
+	heeding, done := e.heed(ctx, j.Tenant, a.Session)
+	restored, problem, err := e.restoreArtifact(heeding, j, a)
+	if asked := done(); asked && err != nil && !errors.Is(err, jobs.ErrLost) && ctx.Err() == nil {
+		e.Log.Info("restore stops, as was asked", "tenant", j.Tenant, "artifact", a.ID)
+		return jobs.Again(e.Clock()), nil
+	}
 	if errors.Is(err, catalog.ErrBusy) {
 		return jobs.Again(e.Clock().Add(busyPause)), nil
 	}
@@ -368,6 +382,7 @@ type restoration struct {
 	last    *change       // the pass that was begun last, or nil
 	byDelta bool          // the last survey did not enumerate the drive
 	doubts  bool          // and found what was not as it shall be; none will again
+	glance  bool          // the delta is believed from the beginning, since nothing is changed by it
 	trial   trial
 	plans   []*plan // that are not closed
 }
@@ -391,6 +406,9 @@ func (e *Engine) restoration(j *jobs.Job, to reached, p backup.Point) *restorati
 // what that has left moved aside.
 func (r *restoration) run(ctx context.Context) (*backup.Problem, error) {
 	problem, err := r.passes(ctx)
+	if h := halted(ctx); h != nil {
+		ctx = h.job
+	}
 	if err != nil && r.last != nil && !stopped(ctx, err) {
 		problem = &backup.Problem{Details: r.last.giveBack(ctx)}
 	}
@@ -571,7 +589,7 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 		// enumerated, as when its turn comes. Once it was changed, the delta is
 		// believed where it speaks of all that was changed, and says that it is
 		// as it shall be; else the drive is enumerated once more.
-		r.byDelta = r.last != nil && !r.doubts
+		r.byDelta = (r.last != nil || r.glance) && !r.doubts
 		if !r.byDelta && !state.Full.IsZero() {
 			state.Full = time.UnixMicro(1)
 		}

@@ -192,6 +192,9 @@ func sessionRoutes(set string, w *workload, served []*workload) []route {
 			body: requiredBody, badBody: backup.InvalidPatchRequest},
 		{method: "DELETE", path: set + "/{id}", of: w, op: identity.DeleteSession, handle: (*Server).deleteSession, keys: []key{sessionKey}, fault: backup.IncompleteArtifactDeletion},
 		{method: "POST", path: set + "/{id}/activate", of: w, op: identity.ActivateSession, handle: (*Server).activateSession, keys: []key{sessionKey}, body: optionalBody, action: true},
+		{method: "POST", path: set + "/{id}/holdfast.pause", of: w, op: identity.PauseSession, handle: (*Server).pauseSession, keys: []key{sessionKey}, body: optionalBody, action: true},
+		{method: "POST", path: set + "/{id}/holdfast.resume", of: w, op: identity.ResumeSession, handle: (*Server).resumeSession, keys: []key{sessionKey}, body: optionalBody, action: true},
+		{method: "POST", path: set + "/{id}/holdfast.cancel", of: w, op: identity.CancelSession, handle: (*Server).cancelSession, keys: []key{sessionKey}, body: optionalBody, action: true},
 	}
 }
 

@@ -2,6 +2,7 @@ package graphapi
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,6 +28,12 @@ func (s *Server) sessionView(x *exchange, v backup.Session) odata.Entity {
 	})
 	e.Add("error", v.Problem)
 	addTime(&e, "completedDateTime", v.Completed)
+	switch v.Wish {
+	case backup.WishPause:
+		addTime(&e, "@holdfast.pausedDateTime", v.Wished)
+	case backup.WishCancel:
+		addTime(&e, "@holdfast.cancelledDateTime", v.Wished)
+	}
 	addStamps(&e, v.Created, v.Modified, identities)
 	return e
 }
@@ -294,7 +301,26 @@ func (s *Server) deleteSession(x *exchange) (reply, error) {
 
 // activateSession serves restoreSessionBase: activate.
 func (s *Server) activateSession(x *exchange) (reply, error) {
-	v, err := s.catalog.ActivateSession(x.ctx(), x.tenant(), guid[sessionID](x, "id"), s.stamp(x))
+	return s.askedSession(x, s.catalog.ActivateSession)
+}
+
+// pauseSession, resumeSession and cancelSession serve holdfast.pause, holdfast.resume
+// and holdfast.cancel of a session at work. They are ours.
+func (s *Server) pauseSession(x *exchange) (reply, error) {
+	return s.askedSession(x, s.catalog.PauseSession)
+}
+
+func (s *Server) resumeSession(x *exchange) (reply, error) {
+	return s.askedSession(x, s.catalog.ResumeSession)
+}
+
+func (s *Server) cancelSession(x *exchange) (reply, error) {
+	return s.askedSession(x, s.catalog.CancelSession)
+}
+
+// askedSession serves what is asked of a session, and shows how it stands then.
+func (s *Server) askedSession(x *exchange, ask func(context.Context, backup.TenantID, sessionID, backup.Stamp) (backup.Session, error)) (reply, error) {
+	v, err := ask(x.ctx(), x.tenant(), guid[sessionID](x, "id"), s.stamp(x))
 	if err != nil {
 		return reply{}, err
 	}

@@ -245,8 +245,22 @@ func TestSessionStory(t *testing.T) {
 		c.do("PATCH", at, obj{artifactDelta: []obj{point(0, "inPlace")}}).want(403, backup.RestoreSessionActionNotAllowed)
 		c.do("PATCH", at, obj{artifactDelta: []obj{point(0, "nowhere")}}).want(403, backup.RestoreSessionActionNotAllowed)
 		c.do("DELETE", at, nil).want(403, backup.RestoreSessionActionNotAllowed)
+		if got := c.do("POST", at+"/holdfast.pause", nil).want(200); got.json["@holdfast.pausedDateTime"] == nil || got.str("status") != "activating" {
+			t.Errorf("paused = %s", got.text)
+		}
+		c.do("DELETE", at, nil).want(403, backup.RestoreSessionActionNotAllowed)
+		if got := c.do("POST", "/restoreSessions('"+id+"')/holdfast.resume", obj{}).want(200); got.json["@holdfast.pausedDateTime"] != nil {
+			t.Errorf("resumed = %s", got.text)
+		}
+		if got := c.do("POST", at+"/holdfast.cancel", nil).want(200); got.json["@holdfast.cancelledDateTime"] == nil || got.str("error.code") != "RestoreCancelled" {
+			t.Errorf("cancelled = %s", got.text)
+		}
+		c.do("POST", at+"/holdfast.pause", nil).want(403, backup.RestoreSessionActionNotAllowed)
+		c.do("DELETE", at, nil).want(403, backup.RestoreSessionActionNotAllowed)
+		w.app(fabrikam).do("POST", at+"/holdfast.cancel", nil).want(404, backup.RestoreSessionNotFound)
 		empty := c.do("POST", "/restoreSessions", obj{"@odata.type": "#microsoft.graph.oneDriveForBusinessRestoreSession"}).want(201).str("id")
 		c.do("POST", "/restoreSessions/"+empty+"/activate", nil).want(403, backup.RestoreSessionActionNotAllowed)
+		c.do("POST", "/restoreSessions/"+empty+"/holdfast.cancel", nil).want(403, backup.RestoreSessionActionNotAllowed)
 		if got := c.do("GET", "/restoreSessions", nil).want(200); len(got.list("value")) != 2 {
 			t.Errorf("sessions = %s", got.text)
 		}

@@ -43,6 +43,9 @@ const (
 	GetSession      Operation = "GetSession"
 	DeleteSession   Operation = "DeleteSession"
 	ActivateSession Operation = "ActivateSession"
+	PauseSession    Operation = "PauseSession"  // ours
+	ResumeSession   Operation = "ResumeSession" // ours
+	CancelSession   Operation = "CancelSession" // ours
 	ListArtifacts   Operation = "ListArtifacts"
 	GetArtifact     Operation = "GetArtifact"
 
@@ -147,6 +150,9 @@ var Table = map[Operation]Requirement{
 	GetSession:      anyCaller(RestoreRead, RestoreWrite),
 	DeleteSession:   anyCaller(RestoreWrite),
 	ActivateSession: anyCaller(RestoreWrite),
+	PauseSession:    anyCaller(RestoreWrite),
+	ResumeSession:   anyCaller(RestoreWrite),
+	CancelSession:   anyCaller(RestoreWrite),
 	ListArtifacts:   anyCaller(RestoreRead, RestoreWrite),
 	GetArtifact:     anyCaller(RestoreRead, RestoreWrite),
 
