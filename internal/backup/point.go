@@ -13,6 +13,14 @@ const (
 	Folder ItemKind = "folder"
 )
 
+// A ContainerKind is what one of the several containers of a unit is.
+type ContainerKind string
+
+const (
+	Library  ContainerKind = "" // a document library, which is a drive
+	SiteList ContainerKind = "list"
+)
+
 // PointTags marks restore points.
 type PointTags string
 

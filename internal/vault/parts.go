@@ -11,10 +11,12 @@ import (
 )
 
 // A Part is one of the containers of a point that has several, such as a library
-// of a site. It has a tree of its own, in which everything is that a drive's has:
-// all that takes a tree takes a part's too.
+// or a list of a site. It has a tree of its own, in which everything is that a
+// drive's has: all that takes a tree takes a part's too.
 type Part struct {
+	Kind                  backup.ContainerKind
 	Drive                 backup.DriveID // what the source knows it by
+	Site                  string         // that it is in, where its id does not suffice to find it
 	Name                  string
 	Tree                  string
 	Files, Folders, Bytes int64
@@ -24,16 +26,27 @@ type Part struct {
 // parts.
 type partFile struct {
 	Drive   backup.DriveID `json:"drive"`
+	Site    string         `json:"site,omitempty"`
 	Files   int64          `json:"files"`
 	Folders int64          `json:"folders"`
 	Bytes   int64          `json:"bytes"`
 }
 
-// partsFolder is the folder of a point's parts, in the place of files/.
-const partsFolder = "libraries"
+// partsFolders are the folders of a point's parts, in the place of files/.
+var partsFolders = []struct {
+	kind backup.ContainerKind
+	name string
+}{{backup.Library, "libraries"}, {backup.SiteList, "lists"}}
 
-// Parts returns the containers of a point, by name; none where the point is of one
-// drive, which the tree then is of.
+// partsOf is one of these folders, as it is in a point.
+type partsOf struct {
+	kind    backup.ContainerKind
+	object  string
+	records []record
+}
+
+// Parts returns the containers of a point, kind by kind, each by name; none where the
+// point is of one drive, which the tree then is of.
 func (v *Vault) Parts(ctx context.Context, tree string) ([]Part, error) {
 	b, err := v.base(ctx, "", tree)
 	if err != nil {
@@ -47,10 +60,12 @@ func (b *base) partList() (parts []Part) {
 	for _, p := range b.point.Parts {
 		counts[p.Drive] = p
 	}
-	for i := range b.parts {
-		r := &b.parts[i]
-		c := counts[backup.DriveID(r.ID)]
-		parts = append(parts, Part{Drive: backup.DriveID(r.ID), Name: r.trueName(), Tree: r.Object, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes})
+	for _, of := range b.parts {
+		for i := range of.records {
+			r := &of.records[i]
+			c := counts[backup.DriveID(r.ID)]
+			parts = append(parts, Part{Kind: of.kind, Drive: backup.DriveID(r.ID), Site: c.Site, Name: r.trueName(), Tree: r.Object, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes})
+		}
 	}
 	return parts
 }
@@ -112,22 +127,30 @@ func (v *Vault) sealParts(ctx context.Context, key DriveKey, root, tree string, 
 		return Sealed{}, err
 	}
 	sealed := Sealed{Root: root, Tree: tree}
-	records := make([]record, 0, len(parts))
+	records := map[backup.ContainerKind][]record{}
 	for _, p := range parts {
 		r, err := v.partRecord(ctx, p, before.parts)
 		if err != nil {
 			return Sealed{}, err
 		}
-		records = append(records, r)
-		point.Parts = append(point.Parts, partFile{p.Drive, p.Files, p.Folders, p.Bytes})
+		records[p.Kind] = append(records[p.Kind], r)
+		point.Parts = append(point.Parts, partFile{p.Drive, p.Site, p.Files, p.Folders, p.Bytes})
 		sealed.Files, sealed.Folders, sealed.Bytes = sealed.Files+p.Files, sealed.Folders+p.Folders, sealed.Bytes+p.Bytes
 	}
 	slices.SortFunc(point.Parts, func(a, b partFile) int { return compareDrives(a.Drive, b.Drive) })
-	slices.SortFunc(records, func(a, b record) int { return compareDrives(backup.DriveID(a.ID), backup.DriveID(b.ID)) })
-	nameAll(records, nil)
-	held, err := v.writeDir(ctx, v.updates, partsFolder, time.Time{}, records)
-	if err != nil {
-		return Sealed{}, err
+	var held []record
+	for _, folder := range partsFolders {
+		all := records[folder.kind]
+		if len(all) == 0 && folder.kind != backup.Library {
+			continue
+		}
+		slices.SortFunc(all, func(a, b record) int { return compareDrives(backup.DriveID(a.ID), backup.DriveID(b.ID)) })
+		nameAll(all, nil)
+		r, err := v.writeDir(ctx, v.updates, folder.name, time.Time{}, all)
+		if err != nil {
+			return Sealed{}, err
+		}
+		held = append(held, r)
 	}
 	var inMeta []record
 	var lacks string
@@ -138,13 +161,13 @@ func (v *Vault) sealParts(ctx context.Context, key DriveKey, root, tree string, 
 		}
 		inMeta = append(inMeta, record{Name: "unread.json", Type: fileType, Mode: fileMode, Size: int64(len(unread)), Modified: at, Object: lacks})
 	}
-	if tree != "" && held.Object == before.folder && slices.Equal(point.Parts, before.point.Parts) && point.same(&before.point) && lacks == before.unread {
+	if tree != "" && before.hasParts(held) && slices.Equal(point.Parts, before.point.Parts) && point.same(&before.point) && lacks == before.unread {
 		return sealed, nil
 	}
 	point.Drive, point.Time = key.Drive, at
 	point.Files, point.Folders, point.Bytes = sealed.Files, sealed.Folders, sealed.Bytes
 	sealed.Changed = true
-	sealed.Tree, sealed.Root, err = u.writePoint(ctx, at, point, held, inMeta)
+	sealed.Tree, sealed.Root, err = u.writePoint(ctx, at, point, inMeta, held...)
 	return sealed, err
 }
 
@@ -159,18 +182,21 @@ func compareDrives(a, b backup.DriveID) int {
 }
 
 // partRecord returns the record of a part's tree.
-func (v *Vault) partRecord(ctx context.Context, p Part, before []record) (record, error) {
+func (v *Vault) partRecord(ctx context.Context, p Part, before []partsOf) (record, error) {
 	r := record{Type: dirType, Mode: dirMode, Object: p.Tree, ID: backup.ItemID(p.Drive)}
 	d, err := v.readDir(ctx, p.Tree)
 	switch {
 	case err == nil:
 		r.Summary = summarize(d.records, time.Time{})
 	case unreadable(err):
-		i := slices.IndexFunc(before, func(b record) bool { return b.ID == r.ID && b.Object == p.Tree })
-		if i < 0 {
+		for _, of := range before {
+			if i := slices.IndexFunc(of.records, func(b record) bool { return b.ID == r.ID && b.Object == p.Tree }); i >= 0 {
+				r.Summary = of.records[i].Summary
+			}
+		}
+		if r.Summary == nil {
 			return r, fmt.Errorf("part %s: %w", p.Drive, err)
 		}
-		r.Summary = before[i].Summary
 	default:
 		return r, err
 	}
@@ -181,21 +207,29 @@ func (v *Vault) partRecord(ctx context.Context, p Part, before []record) (record
 // ofParts reads what a point has in the place of files/, and reports whether it is
 // of parts.
 func (b *base) ofParts(ctx context.Context, d *dir) (bool, error) {
-	folder := d.named(partsFolder)
-	if folder == nil {
-		return false, nil
+	for _, known := range partsFolders {
+		folder := d.named(known.name)
+		if folder == nil {
+			continue
+		}
+		b.parts = append(b.parts, partsOf{known.kind, folder.Object, nil})
+		parts, err := b.v.readDir(ctx, folder.Object)
+		if err != nil {
+			return true, err
+		}
+		b.parts[len(b.parts)-1].records = parts.records
 	}
-	parts, err := b.v.readDir(ctx, folder.Object)
-	if err != nil {
-		return true, err
-	}
-	b.folder, b.parts = folder.Object, parts.records
-	return true, nil
+	return len(b.parts) > 0, nil
+}
+
+// hasParts reports whether the folders of the parts are those that are given.
+func (b *base) hasParts(folders []record) bool {
+	return slices.EqualFunc(b.parts, folders, func(have partsOf, r record) bool { return have.object == r.Object })
 }
 
 // errParts is of what can be asked of a single tree only.
 func (b *base) errParts() error {
-	if b.folder == "" {
+	if len(b.parts) == 0 {
 		return nil
 	}
 	return fmt.Errorf("%w: tree %s is of parts, each with a tree of its own", ErrNotFound, b.tree)

@@ -108,9 +108,8 @@ type base struct {
 	dirs       *shelf[*dir]
 	above      *record // the folder that was looked into last: items are mostly asked for in its order
 	point      pointFile
-	unread     string   // the object of meta/unread.json, or ""
-	folder     string   // the object of the folder of the parts; "" where the tree is of one drive
-	parts      []record // what is in it
+	unread     string    // the object of meta/unread.json, or ""
+	parts      []partsOf // none where the tree is of one drive
 }
 
 // pointFile is the form of meta/point.json. Points of before version 1 of the
@@ -584,7 +583,7 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 		inMeta = append(inMeta, record{Name: "unread.json", Type: fileType, Mode: fileMode, Size: int64(len(unread)), Modified: at, Object: lacks})
 	}
 	sealed.Changed = true
-	if sealed.Tree, sealed.Root, err = u.writePoint(ctx, at, point, files, inMeta); err != nil {
+	if sealed.Tree, sealed.Root, err = u.writePoint(ctx, at, point, inMeta, files); err != nil {
 		return Sealed{}, err
 	}
 	u.base.close()
@@ -595,9 +594,9 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 	return sealed, nil
 }
 
-// writePoint writes a point around files and what is in meta beside point.json,
+// writePoint writes a point around held, its folders, and what is in meta beside point.json,
 // puts it into the drive's root and publishes that.
-func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, files record, inMeta []record) (tree, root string, err error) {
+func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, inMeta []record, held ...record) (tree, root string, err error) {
 	b, err := json.MarshalIndent(point, "", "  ")
 	if err != nil {
 		return "", "", fmt.Errorf("encode point.json: %w", err)
@@ -613,7 +612,7 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 	}
 
 	if u.part {
-		part, err := u.v.writeDir(ctx, u.v.updates, "", at, []record{files, meta})
+		part, err := u.v.writeDir(ctx, u.v.updates, "", at, append(held, meta))
 		if err == nil {
 			err = u.v.flush(ctx)
 		}
@@ -632,7 +631,7 @@ func (u *Update) writePoint(ctx context.Context, at time.Time, point pointFile, 
 	if err != nil {
 		return "", "", err
 	}
-	pointDir, err := u.v.writeDir(ctx, u.v.updates, name, at, []record{files, meta})
+	pointDir, err := u.v.writeDir(ctx, u.v.updates, name, at, append(held, meta))
 	if err != nil {
 		return "", "", err
 	}

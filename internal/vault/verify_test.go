@@ -128,7 +128,7 @@ func TestAnIndexThatLacksAnItemIsDamage(t *testing.T) {
 		if index != nil {
 			meta = append(meta, *index)
 		}
-		tree, _, err := u.writePoint(t.Context(), noon.Add(time.Hour), b.point, b.files, meta)
+		tree, _, err := u.writePoint(t.Context(), noon.Add(time.Hour), b.point, meta, b.files)
 		if err != nil {
 			t.Fatal(err)
 		}
