@@ -140,8 +140,8 @@ type call struct {
 	cost   int           // in resource units; 0 does not count
 	limit  time.Duration // for one try; default shortCall
 
-	// itemOf is given when the call is about a single item of that drive: its
-	// failing says nothing of the rest.
+	// itemOf is given when the call is about a single item of that drive, or of a
+	// list (see ListRef.itemOf): its failing says nothing of the rest.
 	itemOf backup.DriveID
 	// mailbox is given when the call is to one, which has limits of its own.
 	mailbox backup.DriveID
@@ -379,8 +379,11 @@ func (c *Client) alive(ctx context.Context, d backup.DriveID, since uint64) bool
 	return c.pulse.Load() != since
 }
 
-// topOf is the address of what every drive and every mailbox has.
+// topOf is the address of what every drive, every mailbox and every list has.
 func (c *Client) topOf(d backup.DriveID) string {
+	if strings.HasPrefix(string(d), "sites/") {
+		return c.at(append(strings.Split(string(d), "/"), "?$select=id")...)
+	}
 	if strings.HasPrefix(string(d), "MBX:") {
 		return c.inMailbox(d, "folders", string(MailRoot))
 	}

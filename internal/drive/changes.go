@@ -170,7 +170,7 @@ func pages[T any](ctx context.Context, c *Client, first call) iter.Seq2[page[T],
 }
 
 // foreign says in what way a link leads elsewhere than to Graph, or to another
-// drive, group or mailbox than the list is of: what is there is not the list that was
+// drive, group, mailbox or list than the list is of: what is there is not the list that was
 // asked for, and its end would hide what changes here. It is empty if the link
 // does neither.
 func (c *Client) foreign(link, list string) string {
@@ -179,7 +179,7 @@ func (c *Client) foreign(link, list string) string {
 		return "at another server"
 	}
 	if from, err := url.Parse(list); err == nil {
-		for _, kind := range []string{"drive", "group", "mailbox", "folder"} {
+		for _, kind := range []string{"drive", "group", "mailbox", "folder", "list"} {
 			mine, other := idIn(from, kind), idIn(u, kind)
 			switch {
 			case mine == "" || strings.EqualFold(mine, other):
@@ -193,7 +193,7 @@ func (c *Client) foreign(link, list string) string {
 	return ""
 }
 
-// idIn returns the id of the drive, group, mailbox or folder that an address is of, in either of
+// idIn returns the id of the drive, group, mailbox, folder or list that an address is of, in either of
 // the two forms in which it is written; empty if it is of none.
 func idIn(u *url.URL, kind string) string {
 	many := "/" + kind + "s"
