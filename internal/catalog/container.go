@@ -11,23 +11,24 @@ import (
 )
 
 // A Container is where the backup of one of the several containers of a unit
-// stands: of a library of a site. What a DriveState says of a drive it says of the
+// stands: of a library or a list of a site. What a DriveState says of a drive it says of the
 // container; they are committed together, as one point.
 type Container struct {
-	Drive   backup.DriveID  `json:"-"` // what the source knows it by
-	Name    string          `json:"name"`
-	WebURL  string          `json:"webUrl,omitempty"`
-	Site    string          `json:"site,omitempty"` // that it is in, a site or one below it
-	Tree    string          `json:"tree,omitempty"` // "" before it was first backed up
-	Cursor  string          `json:"cursor,omitempty"`
-	Pending []backup.Unread `json:"pending,omitempty"`
-	Full    time.Time       `json:"full,omitzero"`
-	Changed time.Time       `json:"changed,omitzero"`
-	Top     int64           `json:"top"`
-	Files   int64           `json:"files"`
-	Folders int64           `json:"folders"`
-	Bytes   int64           `json:"bytes"`
-	Failed  *backup.Unread  `json:"failed,omitempty"` // why the newest point holds it as it was before, or not at all
+	Drive   backup.DriveID       `json:"-"` // what the source knows it by
+	Kind    backup.ContainerKind `json:"kind,omitempty"`
+	Name    string               `json:"name"`
+	WebURL  string               `json:"webUrl,omitempty"`
+	Site    string               `json:"site,omitempty"` // that it is in, a site or one below it
+	Tree    string               `json:"tree,omitempty"` // "" before it was first backed up
+	Cursor  string               `json:"cursor,omitempty"`
+	Pending []backup.Unread      `json:"pending,omitempty"`
+	Full    time.Time            `json:"full,omitzero"`
+	Changed time.Time            `json:"changed,omitzero"`
+	Top     int64                `json:"top"`
+	Files   int64                `json:"files"`
+	Folders int64                `json:"folders"`
+	Bytes   int64                `json:"bytes"`
+	Failed  *backup.Unread       `json:"failed,omitempty"` // why the newest point holds it as it was before, or not at all
 }
 
 // containers returns the containers of a unit whose state is that of a drive.

@@ -31,7 +31,7 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 	}
 	p.close()
 	*p = protection{
-		e: e, job: p.job, unit: p.unit, began: p.began, client: p.client, source: p.source, drive: p.drive, vault: p.vault, seeds: p.seeds, of: p.of,
+		e: e, job: p.job, unit: p.unit, began: p.began, client: p.client, source: p.source, drive: p.drive, vault: p.vault, seeds: p.seeds, of: p.of, finish: p.finish,
 		state: p.state, old: map[backup.ItemID]backup.Unread{}, again: map[backup.ItemID]bool{},
 		reread: map[backup.ItemID]bool{}, unread: map[backup.ItemID]backup.Unread{},
 	}

@@ -173,7 +173,8 @@ type protection struct {
 	seeds  *deeds        // contents that are known without reading them
 	saved  *vault.Update // what a run that was killed had brought; nil if nothing
 	old    map[backup.ItemID]backup.Unread
-	again  map[backup.ItemID]bool // whose content is read anew although nothing says that it changed
+	again  map[backup.ItemID]bool                   // whose content is read anew although nothing says that it changed
+	finish func(context.Context, *protection) error // adds to what is staged before it is sealed, if given
 	began  time.Time
 	at     time.Time
 
@@ -335,7 +336,7 @@ func (p *protection) run(ctx context.Context) (vault.Sealed, []backup.Unread, er
 		}
 	}
 	p.checkpoint.at = p.e.Clock()
-	for _, step := range []func(context.Context) error{p.read, p.classify, p.download, p.missed, p.carry, p.stage.witness} {
+	for _, step := range []func(context.Context) error{p.read, p.classify, p.download, p.missed, p.carry, p.stage.witness, p.finished} {
 		if err := step(ctx); err != nil {
 			return vault.Sealed{}, nil, err
 		}
@@ -346,6 +347,14 @@ func (p *protection) run(ctx context.Context) (vault.Sealed, []backup.Unread, er
 	}
 	sealed, err := p.seal(ctx, unread)
 	return sealed, unread, err
+}
+
+// finished adds what there is to add to what is staged.
+func (p *protection) finished(ctx context.Context) error {
+	if p.finish == nil {
+		return nil
+	}
+	return p.finish(ctx, p)
 }
 
 // begin opens the state that the run starts from.

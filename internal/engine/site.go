@@ -22,7 +22,7 @@ import (
 const (
 	// maxSites is how many sites are looked into below one another.
 	maxSites = 2000
-	// maxParts is how many libraries one site may have.
+	// maxParts is how many libraries and lists one site may have.
 	maxParts = 10_000
 )
 
@@ -39,15 +39,29 @@ var (
 // siteKey is what a site's points are kept under: it has several drives.
 func siteKey(unit backup.Unit) backup.DriveID { return backup.DriveID(unit.Subject) }
 
-// A library is one of a site, as it is at the source.
+// A library is one of a site, or a list of it, as it is at the source.
 type library struct {
 	drive.Drive
+	kind backup.ContainerKind
 	name string // with those of the sites below the unit's that it is in
 	site string // that it is in
 }
 
-// A siteRun is one run over a site: each of its libraries is backed up as a drive
-// is, and all of them become one point. A library that cannot be backed up stops
+// ref names a library that is a list.
+func (l library) ref() drive.ListRef { return drive.ListRef{Site: l.site, ID: string(l.ID)} }
+
+// what is the word for a library of its kind.
+func (l library) what() string { return wordFor(l.kind) }
+
+func wordFor(kind backup.ContainerKind) string {
+	if kind == backup.SiteList {
+		return "list"
+	}
+	return "library"
+}
+
+// A siteRun is one run over a site: each of its libraries and lists is backed up as
+// a drive is, and all of them become one point. One that cannot be backed up stops
 // only itself: the point holds it as it was last readable, and says so.
 type siteRun struct {
 	e      *Engine
@@ -138,7 +152,7 @@ func (s *siteRun) recall(ctx context.Context) error {
 			return err
 		}
 		for _, p := range parts {
-			s.known[p.Drive] = catalog.Container{Drive: p.Drive, Name: p.Name, Tree: p.Tree, Top: -1, Files: p.Files, Folders: p.Folders, Bytes: p.Bytes}
+			s.known[p.Drive] = catalog.Container{Drive: p.Drive, Kind: p.Kind, Site: p.Site, Name: p.Name, Tree: p.Tree, Top: -1, Files: p.Files, Folders: p.Folders, Bytes: p.Bytes}
 		}
 	}
 	if s.state.Checkpoint == "" {
@@ -164,7 +178,7 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(listed) == 0 {
+	if !hasLibrary(listed) {
 		return nil, errNoLibrary
 	}
 	var again map[backup.DriveID]library
@@ -173,10 +187,10 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 			continue
 		}
 		c := s.known[id]
-		there, err := s.source.Drive(ctx, id)
+		there, err := s.lookFor(ctx, c)
 		if err == nil {
 			there.Name = path.Base(c.Name)
-			listed[id] = library{there, c.Name, c.Site} // the listing has a hole
+			listed[id] = library{there, c.Kind, c.Name, c.Site} // the listing has a hole
 			continue
 		}
 		if stopped(ctx, err) || !isSource(err) {
@@ -191,27 +205,55 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 				}
 				unsure = unsureNow
 			}
-			_, err = s.source.Drive(ctx, id)
+			_, err = s.lookFor(ctx, c)
 			if _, ok := again[id]; !ok && unsure == nil && errors.Is(err, drive.ErrNotFound) {
-				s.e.Log.Info("a library is gone", "tenant", s.job.Tenant, "site", who(s.unit), "library", c.Name, "drive", id)
+				s.e.Log.Info("a "+wordFor(c.Kind)+" is gone", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name, "id", id)
 				continue
 			}
 			if err != nil && (stopped(ctx, err) || !isSource(err)) {
 				return nil, err
 			}
 		}
-		s.carry(library{drive.Drive{ID: id, WebURL: c.WebURL}, c.Name, c.Site}, why)
+		s.carry(library{drive.Drive{ID: id, WebURL: c.WebURL}, c.Kind, c.Name, c.Site}, why)
 	}
 	return slices.SortedFunc(maps.Values(listed), func(a, b library) int {
-		if n := strings.Compare(a.name, b.name); n != 0 {
-			return n
-		}
-		return strings.Compare(string(a.ID), string(b.ID))
+		return cmp.Or(strings.Compare(string(a.kind), string(b.kind)), strings.Compare(a.name, b.name), strings.Compare(string(a.ID), string(b.ID)))
 	}), nil
 }
 
-// list lists the libraries of the site and of all sites below it. Where one of
-// those cannot be listed it says why, and the list may lack something.
+func hasLibrary(all map[backup.DriveID]library) bool {
+	for _, l := range all {
+		if l.kind == backup.Library {
+			return true
+		}
+	}
+	return false
+}
+
+// lookFor asks for a library or list that was known of.
+func (s *siteRun) lookFor(ctx context.Context, c catalog.Container) (drive.Drive, error) {
+	if c.Kind != backup.SiteList {
+		return s.source.Drive(ctx, c.Drive)
+	}
+	l, err := s.source.List(ctx, drive.ListRef{Site: c.Site, ID: string(c.Drive)})
+	return driveOf(l), err
+}
+
+// driveOf is a list as a drive.
+func driveOf(l drive.List) drive.Drive {
+	return drive.Drive{ID: backup.DriveID(l.ID), Name: l.Name, WebURL: l.WebURL, SiteID: l.Site}
+}
+
+// ofTheService are templates of lists that people have nothing in, beside those that
+// are hidden; the libraries are backed up as drives.
+var ofTheService = map[string]bool{
+	"documentLibrary": true, "pictureLibrary": true, "webPageLibrary": true, "xmlForm": true, "dataConnectionLibrary": true, "mySiteDocumentLibrary": true,
+	"webTemplateExtensionsList": true, "sharingLinks": true, "accessRequest": true, "userInformation": true, "webTemplateCatalog": true, "webPartCatalog": true,
+	"listTemplateCatalog": true, "masterPageCatalog": true, "solutionCatalog": true, "themeCatalog": true, "designCatalog": true, "appDataCatalog": true, "maintenanceLogs": true,
+}
+
+// list lists the libraries and lists of the site and of all sites below it. Where
+// those of one cannot be listed it says why, and the list may lack something.
 func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, unsure, err error) {
 	type below struct {
 		drive.Site
@@ -227,11 +269,17 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 		drives, failed := s.source.Libraries(ctx, at.ID)
 		for _, d := range drives {
 			if _, twice := all[d.ID]; !twice {
-				all[d.ID] = library{d, strings.TrimPrefix(path.Join(at.path, d.Name), "/"), at.ID}
+				all[d.ID] = library{d, backup.Library, strings.TrimPrefix(path.Join(at.path, d.Name), "/"), at.ID}
+			}
+		}
+		lists, failedLists := s.source.Lists(ctx, at.ID)
+		for _, l := range lists {
+			if d := driveOf(l); !l.Hidden && !ofTheService[l.Template] {
+				all[d.ID] = library{d, backup.SiteList, strings.TrimPrefix(path.Join(at.path, l.Name), "/"), at.ID}
 			}
 		}
 		sites, failedBelow := s.source.Subsites(ctx, at.ID)
-		for _, err := range []error{failed, failedBelow} {
+		for _, err := range []error{failed, failedLists, failedBelow} {
 			switch {
 			case err == nil:
 			case stopped(ctx, err), !isSource(err):
@@ -268,15 +316,15 @@ func (s *siteRun) carry(l library, why error) {
 	if !known {
 		c = catalog.Container{Drive: l.ID, Top: -1}
 	}
-	c.Name, c.Site = l.name, l.site
-	problem, _ := explainLibrary(why)
+	c.Kind, c.Name, c.Site = l.kind, l.name, l.site
+	problem, _ := explainPart(l.kind, why)
 	u := backup.Unread{Path: l.name, Code: problem.Code, Message: problem.Message, Since: s.at, Attempts: 1, Held: c.Tree != ""}
 	if old := c.Failed; old != nil {
 		u.Since, u.Attempts = old.Since, old.Attempts+1
 	}
 	c.Failed = &u
 	s.now[l.ID] = c
-	s.e.Log.Warn("library not backed up", "tenant", s.job.Tenant, "site", who(s.unit), "library", l.name, "code", u.Code, "err", why)
+	s.e.Log.Warn(l.what()+" not backed up", "tenant", s.job.Tenant, "site", who(s.unit), "name", l.name, "code", u.Code, "err", why)
 }
 
 // protect backs one library up. It returns only what must end the run.
@@ -311,6 +359,11 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 	}
 	p := newProtection(s.e, s.job, s.unit)
 	p.source, p.drive, p.vault, p.seeds = driveSource{s.source, l.ID}, l.Drive, s.vault, s.seeds[l.ID]
+	var list *listSource
+	if l.kind == backup.SiteList {
+		list = newListSource(s.source, l.ref(), s.vault.Scratch())
+		p.source, p.finish = list, list.tabulate
+	}
 	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top}
 	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], has: s.has(c.Name),
 		checkpoint: func(ctx context.Context, sealed vault.Sealed) error { return s.checkpoint(ctx, l, sealed) }}
@@ -319,16 +372,26 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 		asks = p.asking(ctx, budget.FirstBackups)
 	}
 	defer func() { p.close() }()
-	sealed, unread, err := p.run(asks)
+	var sealed vault.Sealed
+	var unread []backup.Unread
+	err := p.begin(asks)
+	if err == nil && list != nil {
+		err = list.holding(asks, p.update)
+	}
+	if err == nil {
+		sealed, unread, err = p.run(asks)
+	}
 	if isDamage(err) && ctx.Err() == nil {
-		s.torn = true
+		if s.torn = true; list != nil {
+			list.held, list.table = nil, vault.Entry{}
+		}
 		sealed, unread, err = p.runAnew(asks, err)
 	}
 	if err != nil {
 		return c, err
 	}
 	next := catalog.Container{
-		Drive: l.ID, Name: l.name, WebURL: l.WebURL, Site: l.site,
+		Drive: l.ID, Kind: l.kind, Name: l.name, WebURL: l.WebURL, Site: l.site,
 		Tree: sealed.Tree, Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(),
 		Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes,
 	}
@@ -364,7 +427,7 @@ func (s *siteRun) isOurs(ctx context.Context, l library) error {
 	}
 	for _, id := range ids {
 		if id != s.unit.ID {
-			return fmt.Errorf("%w: library %s is backed up as a part of unit %s", errOtherOwner, l.ID, id)
+			return fmt.Errorf("%w: %s %s is backed up as a part of unit %s", errOtherOwner, l.what(), l.ID, id)
 		}
 	}
 	return nil
@@ -375,7 +438,11 @@ func (s *siteRun) isOurs(ctx context.Context, l library) error {
 func (s *siteRun) parts(all map[backup.DriveID]catalog.Container) (parts []vault.Part) {
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		if c := all[id]; c.Tree != "" {
-			parts = append(parts, vault.Part{Drive: id, Name: c.Name, Tree: c.Tree, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes})
+			part := vault.Part{Kind: c.Kind, Drive: id, Name: c.Name, Tree: c.Tree, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes}
+			if c.Kind == backup.SiteList {
+				part.Site = c.Site
+			}
+			parts = append(parts, part)
 		}
 	}
 	return parts
@@ -386,7 +453,7 @@ func (s *siteRun) parts(all map[backup.DriveID]catalog.Container) (parts []vault
 func (s *siteRun) checkpoint(ctx context.Context, l library, partial vault.Sealed) error {
 	all := maps.Clone(s.known)
 	maps.Copy(all, s.now)
-	all[l.ID] = catalog.Container{Name: l.name, Tree: partial.Tree, Files: partial.Files, Folders: partial.Folders, Bytes: partial.Bytes}
+	all[l.ID] = catalog.Container{Kind: l.kind, Site: l.site, Name: l.name, Tree: partial.Tree, Files: partial.Files, Folders: partial.Folders, Bytes: partial.Bytes}
 	sealed, err := s.vault.SealParts(ctx, s.key(), s.state.Root, s.state.Tree, s.e.Clock(), vault.PointInfo{Incomplete: true}, s.parts(all))
 	if err != nil {
 		return fmt.Errorf("seal a checkpoint: %w", err)
@@ -467,9 +534,9 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 // unlisted names the sites whose libraries could not be listed whole, and since when.
 func (s *siteRun) unlisted() (all []backup.Unread) {
 	for _, at := range slices.Sorted(maps.Keys(s.holes)) {
-		problem, _ := explainLibrary(s.holes[at])
+		problem, _ := explainPart(backup.Library, s.holes[at])
 		u := backup.Unread{Path: at, Code: problem.Code, Since: s.at,
-			Message: "The source does not list all libraries of the site. Those that were known are looked at all the same; others may be missing. It is listed again at the next backup."}
+			Message: "The source does not list all libraries and lists of the site. Those that were known are looked at all the same; others may be missing. It is listed again at the next backup."}
 		for _, old := range s.state.Pending {
 			if old.Path == at && old.Item == "" && !old.Since.IsZero() {
 				u.Since = old.Since
@@ -515,21 +582,22 @@ func (s *siteRun) problem(ctx context.Context, unread []backup.Unread) (*backup.
 	return p.problem(unread), nil
 }
 
-// explainLibrary is explain for one library of a site.
-func explainLibrary(err error) (backup.Problem, bool) {
+// explainPart is explain for one library or list of a site.
+func explainPart(kind backup.ContainerKind, err error) (backup.Problem, bool) {
 	p, lasting := explain(err)
+	word := wordFor(kind)
 	switch {
 	case errors.Is(err, drive.ErrLocked):
-		p = backup.Problem{Code: backup.ResourceLocked, Message: "The library is locked, or its site is archived."}
+		p = backup.Problem{Code: backup.ResourceLocked, Message: "The " + word + " is locked, or its site is archived."}
 	case errors.Is(err, drive.ErrDenied):
-		p = backup.Problem{Code: backup.AccessDenied, Message: "The source refuses access to the library. Check that the application was granted its site."}
+		p = backup.Problem{Code: backup.AccessDenied, Message: "The source refuses access to the " + word + ". Check that the application was granted its site."}
 	case errors.Is(err, drive.ErrNotFound):
-		p = backup.Problem{Code: backup.ContentNotFound, Message: "The source denies the library, and it is not certain that it is gone."}
+		p = backup.Problem{Code: backup.ContentNotFound, Message: "The source denies the " + word + ", and it is not certain that it is gone."}
 	case errors.Is(err, errOtherOwner):
-		p = backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists a library that is backed up as a part of another site or drive, which was not touched."}
+		p = backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists a " + word + " that is backed up as a part of another site or drive, which was not touched."}
 	case isDamage(err):
 	default:
-		p = backup.Problem{Code: backup.DriveUnavailable, Message: "The library could not be read to its end."}
+		p = backup.Problem{Code: backup.DriveUnavailable, Message: "The " + word + " could not be read to its end."}
 	}
 	p.Message += " It is tried again at the next backup."
 	return p, lasting

@@ -48,6 +48,11 @@ func (e *Engine) reachSite(ctx context.Context, tenant backup.TenantID, unit bac
 	return to, err
 }
 
+// libraries are the libraries of the point.
+func (to reachedSite) libraries() []vault.Part {
+	return slices.DeleteFunc(slices.Clone(to.parts), func(p vault.Part) bool { return p.Kind != backup.Library })
+}
+
 // restoration returns one of a library of a site's point into a library.
 func (to reachedSite) restoration(e *Engine, j *jobs.Job, p backup.Point, part vault.Part, into drive.Drive) *restoration {
 	p.Tree, p.Files, p.Folders, p.Bytes = part.Tree, part.Files, part.Folders, part.Bytes
@@ -88,6 +93,10 @@ func (e *Engine) restoreSite(ctx context.Context, j *jobs.Job, a backup.Artifact
 		"destination", a.Destination, "point", a.Point.At, "libraries", len(to.parts))
 	var all outcomes
 	for _, part := range to.parts {
+		if part.Kind == backup.SiteList {
+			all.add(part.Name, &backup.Problem{Code: backup.RestoredWithRemarks, Details: []backup.Detail{{Code: backup.NotSupported, Message: "The restore point holds the list, which is not restored yet: what there is stays."}}}, nil)
+			continue
+		}
 		problem, err := e.restoreLibrary(ctx, j, a, to, part, beside)
 		if err != nil && (stopped(ctx, err) || !isSource(err) && !isDamage(err) && !errors.Is(err, errOtherOwner)) {
 			return place, all.problem(), err
@@ -150,7 +159,7 @@ func (o *outcomes) add(library string, p *backup.Problem, err error) {
 		if o.err == nil {
 			o.err = fmt.Errorf("library %s: %w", library, err)
 		}
-		why, _ := explainLibrary(err)
+		why, _ := explainPart(backup.Library, err)
 		o.failed++
 		o.details = append(o.details, backup.Detail{Code: why.Code, Message: why.Message, Target: library})
 	}
@@ -242,7 +251,7 @@ func placeOfPart(ctx context.Context, to reachedSite, anchor drive.Drive, part v
 
 // areFree reports whether no library of a point has its new place taken.
 func (e *Engine) areFree(ctx context.Context, to reachedSite, anchor drive.Drive, suffix string) (bool, error) {
-	for _, part := range to.parts {
+	for _, part := range to.libraries() {
 		beside, name, err := placeOfPart(ctx, to, anchor, part, suffix)
 		if err != nil {
 			return false, err
@@ -260,7 +269,7 @@ func (e *Engine) areFree(ctx context.Context, to reachedSite, anchor drive.Drive
 func (e *Engine) placesOf(ctx context.Context, j *jobs.Job, to reachedSite, anchor drive.Drive, suffix string, noted bool) (map[backup.DriveID]drive.Drive, bool, error) {
 	places := map[backup.DriveID]drive.Drive{}
 	used := map[backup.DriveID]bool{}
-	for _, part := range to.parts {
+	for _, part := range to.libraries() {
 		beside, name, err := placeOfPart(ctx, to, anchor, part, suffix)
 		if err != nil {
 			return nil, false, err
@@ -309,6 +318,9 @@ func (e *Engine) restoreBelowSite(ctx context.Context, j *jobs.Job, a backup.Gra
 	part, err := partHolding(ctx, to.vault, to.parts, a.Item)
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
+	}
+	if part.Kind == backup.SiteList {
+		return catalog.RestoredItem{}, nil, backup.Fail(backup.ArtifactCannotBeRestored, "The items of a list are restored with their site.")
 	}
 	live, err := e.liveLibrary(ctx, j.Tenant, to, part)
 	if errors.Is(err, drive.ErrNotFound) {

@@ -37,14 +37,20 @@ func newSite(t *testing.T, libraries map[string]map[string]string, between ...fu
 	}
 	site, err := w.source.Site(w.ctx, "root")
 	w.must(err)
-	p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.SharePoint, DisplayName: "Sites", Units: []backup.SubjectID{site.Collection}})
+	return w, w.protectSite(site.Collection)
+}
+
+// protectSite brings a site into an active policy, and returns its unit.
+func (w *world) protectSite(site backup.SubjectID) backup.Unit {
+	w.t.Helper()
+	p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.SharePoint, DisplayName: "Sites", Units: []backup.SubjectID{site}})
 	w.must(err)
 	_, err = w.catalog.ActivatePolicy(w.ctx, w.tenant, p.ID, backup.Stamp{})
 	w.must(err)
 	w.run(jobs.Settle, string(p.ID), w.engine.settle)
 	list, err := w.catalog.Units(w.ctx, w.tenant, catalog.UnitQuery{Policy: p.ID})
 	w.must(err)
-	return w, list.Items[0]
+	return list.Items[0]
 }
 
 // siteLibrary is the folder that is a library of the site, or of one below it.
