@@ -36,7 +36,7 @@ build: ## build the binary into bin/
 test: lint ## lint, then every test on every database that is here, and each fuzz target for a moment
 	go test $(RACE) -timeout 20m -skip '$(PLAYS)' ./...
 	go test -timeout 20m -run '$(PLAYS)' ./internal/engine ./internal/vault ./internal/graphapi
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 
 soak: ## a million random actions on drives, backups and restores, against a model (hours; SOAK=n for n)
 	HOLDFAST_ACTIONS=$(SOAK) go test -run '^TestModel$$' -count=1 -timeout 0 ./internal/engine
@@ -58,7 +58,7 @@ bench: ## measure beside restic, kopia and bare counterparts (minutes); read doc
 bench-all: ## the same at the sizes that are promised: a million units, ten million points (an hour or two, 20 GB of disk)
 	go run ./internal/bench -all
 
-fuzz: ## run each fuzz target for FUZZTIME
+fuzz: ## run each fuzz target for FUZZTIME (a time, or a count such as 2000x)
 	@grep -rn --include='*_test.go' '^func Fuzz' internal | sed 's|^\(.*\)/[^/]*:[0-9]*:func \(Fuzz[A-Za-z0-9]*\).*|\1 \2|' | sort | \
 	while read -r dir target; do \
 		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
