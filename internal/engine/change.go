@@ -29,13 +29,13 @@ type change struct {
 	*plan
 
 	// Guarded by the restoration's mu.
-	failures map[string]error                // by path
-	touched  map[backup.ItemID]bool          // live folders whose times the writes below them may have moved
-	fresh    map[backup.ItemID]bool          // those that this pass has made, with their times
-	stays    map[backup.ItemID]backup.Detail // what was found in folders that were to go, and stays
-	holds    map[backup.ItemID]bool          // those folders
-	left     map[string]bool                 // paths that are not done yet
-	simple   int                             // how many simple files are not done yet
+	failures map[string]error          // by path
+	touched  map[backup.ItemID]bool    // live folders whose times the writes below them may have moved
+	fresh    map[backup.ItemID]bool    // those that this pass has made, with their times
+	stays    map[backup.ItemID]staying // what was found in folders that were to go, and stays
+	holds    map[backup.ItemID]bool    // those folders
+	left     map[string]bool           // paths that are not done yet
+	simple   int                       // how many simple files are not done yet
 	total    int
 	said     time.Time
 	alone    bool // the source opens no sessions ahead
@@ -44,7 +44,7 @@ type change struct {
 func newChange(r *restoration, p *plan, left []difference, more int) *change {
 	c := &change{
 		restoration: r, plan: p, failures: map[string]error{}, touched: map[backup.ItemID]bool{}, fresh: map[backup.ItemID]bool{},
-		stays: map[backup.ItemID]backup.Detail{}, holds: map[backup.ItemID]bool{}, left: make(map[string]bool, len(left)),
+		stays: map[backup.ItemID]staying{}, holds: map[backup.ItemID]bool{}, left: make(map[string]bool, len(left)),
 	}
 	for _, d := range left {
 		c.left[d.path] = true
@@ -68,18 +68,68 @@ func (c *change) leftAlone(d difference) bool {
 	return c != nil && d.live != "" && c.holds[d.live]
 }
 
+// A staying item was found in a live folder that was to go, or is that folder.
+type staying struct {
+	in   *vault.Node
+	id   backup.ItemID // "" if the source told none
+	name string        // "" of the folder itself
+	why  string
+}
+
 // found is what the pass c, which may be nil, left alone and p does not keep by
 // itself.
-func (c *change) found(p *plan) []backup.Detail {
+func (c *change) found(ctx context.Context, p *plan) []backup.Detail {
+	if c == nil || len(c.stays) == 0 {
+		return nil
+	}
 	var all []backup.Detail
-	if c != nil {
-		for id, found := range c.stays {
-			if p.kept[id] == "" {
-				all = append(all, found)
-			}
+	places := map[backup.ItemID]string{}
+	where := c.whereIs(ctx)
+	for key, s := range c.stays {
+		if p.kept[key] != "" {
+			continue
 		}
+		in, known := places[s.in.ID]
+		if !known {
+			in = where(s.in)
+			places[s.in.ID] = in
+		}
+		at := path.Join(in, s.name)
+		all = append(all, c.restoration.stays(&vault.Node{Entry: vault.Entry{ID: s.id, Name: path.Base(at)}, Path: at}, s.why))
 	}
 	return all
+}
+
+// whereIs returns what tells the path that a live item has now: since it was surveyed,
+// the restore itself may have moved a folder that it is in, or given it another name.
+func (c *change) whereIs(ctx context.Context) func(*vault.Node) string {
+	tree, err := c.vault.Tree(ctx, c.point.Tree)
+	node := func(id backup.ItemID) *vault.Node {
+		if w := c.taken[id]; w != nil {
+			return w.live
+		}
+		if live := c.lives[id]; live != nil || err != nil {
+			return live
+		}
+		// The same in both, or nothing that anybody knows.
+		if same, ok, err := tree.Node(ctx, id); err == nil && ok {
+			return &same
+		}
+		return nil
+	}
+	return func(live *vault.Node) string {
+		var names []string
+		met := map[backup.ItemID]bool{}
+		for n := live; n.Parent != ""; {
+			names = append(names, n.Name)
+			met[n.ID] = true
+			if n = node(n.Parent); n == nil || met[n.ID] {
+				return live.Path
+			}
+		}
+		slices.Reverse(names)
+		return path.Join(names...)
+	}
 }
 
 // stays says of a live item that it was left alone.
@@ -906,7 +956,7 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 		switch {
 		case known == nil:
 			whole = false
-			c.hold(folder, path.Join(folder.Path, item.Name), item.ID, why)
+			c.hold(staying{in: folder, id: item.ID, name: item.Name, why: why})
 		case !met[item.ID]:
 			inside = append(inside, known)
 		}
@@ -914,7 +964,7 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 	}
 	if !sure || is.ChildCount < 0 || len(listed) < is.ChildCount {
 		whole = false
-		c.hold(folder, folder.Path, folder.ID, "The source does not say for sure what is in it.")
+		c.hold(staying{in: folder, id: folder.ID, why: "The source does not say for sure what is in it."})
 	}
 	for _, n := range inside {
 		if n.Kind == backup.Folder {
@@ -924,7 +974,7 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 			}
 			if !all {
 				whole = false
-				c.hold(folder, "", "", "")
+				c.hold(staying{in: folder})
 			}
 		}
 	}
@@ -936,12 +986,12 @@ func (c *change) inspect(ctx context.Context, folder *vault.Node, seen map[backu
 
 // hold notes that a folder stays for what is in it, and, unless why is empty,
 // that this stays.
-func (c *change) hold(folder *vault.Node, at string, id backup.ItemID, why string) {
+func (c *change) hold(s staying) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.holds[folder.ID] = true
-	if why != "" {
-		c.stays[cmp.Or(id, backup.ItemID("at "+at))] = c.restoration.stays(&vault.Node{Entry: vault.Entry{ID: id, Name: path.Base(at)}, Path: at}, why)
+	c.holds[s.in.ID] = true
+	if s.why != "" {
+		c.stays[cmp.Or(s.id, s.in.ID+"/"+backup.ItemID(s.name))] = s
 	}
 }
 

@@ -457,6 +457,49 @@ func TestRestoreInPlaceSparesWhatNoPointHolds(t *testing.T) {
 	}
 }
 
+// What stays in the drive is named by the place where it is when the restore ends,
+// and not by that where it was found: the restore moves folders that things are in.
+func TestWhatIsElsewhereIsNamedByItsPlace(t *testing.T) {
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	w.put(home, map[string]string{"docs/inner/a.txt": "a", "docs/locked.txt": "open in Word", "b.txt": "b"})
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	w.must(os.Rename(filepath.Join(home, "docs/inner"), filepath.Join(home, "moved")))
+	w.put(home, map[string]string{"moved/extra/deep/known.txt": "known", "b.txt": "edited"})
+	w.must(os.Rename(filepath.Join(home, "docs/locked.txt"), filepath.Join(home, "moved/extra/locked.txt")))
+	locked := "/items/" + string(w.ids(0)["locked.txt"])
+	w.faults.Add(simtenant.Fault{Status: 423, Body: `{"error":{"code":"resourceLocked","message":"open"}}`, Match: func(r *http.Request) bool {
+		return r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, locked)
+	}})
+	w.onRequest(func(r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/createUploadSession") {
+			for _, at := range []string{"moved", "docs/inner"} { // wherever it is by now
+				if _, err := os.Stat(filepath.Join(home, at, "extra/deep")); err == nil {
+					w.must(os.WriteFile(filepath.Join(home, at, "extra/deep/came.txt"), []byte("meanwhile"), 0o644))
+				}
+			}
+		}
+	})
+	a := w.restore(point, backup.DestinationInPlace)
+	w.onRequest(nil)
+	w.wantDetails("the artifact", a.Problem, backup.ArtifactCannotBeRestored, map[string]backup.Code{
+		"docs/locked.txt": backup.ResourceLocked, "docs/inner/extra/deep/came.txt": backup.LeftAsItIs,
+	})
+	if said, want := detail(a.Problem, "docs/locked.txt"), `as "docs/inner/extra/locked.txt"`; !strings.Contains(said, want) {
+		t.Errorf("of the file that is open the artifact says %q, and not %s", said, want)
+	}
+	got := w.look(home)
+	for _, at := range []string{"docs/inner/a.txt", "docs/inner/extra/locked.txt", "docs/inner/extra/deep/came.txt"} {
+		if got[at] == "" {
+			t.Errorf("%s is not there", at)
+		}
+	}
+	if got["docs/inner/extra/deep/known.txt"] != "" {
+		t.Error("what may go of a folder that stays is still there")
+	}
+}
+
 // What the point could not read may have been there, so it stays, also when it
 // can be read by now.
 func TestRestoreInPlaceSparesWhatThePointCouldNotRead(t *testing.T) {

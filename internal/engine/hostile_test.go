@@ -821,11 +821,20 @@ func (h *hostileWorld) wantNamed(a backup.Artifact, want, got state) {
 		h.t.Errorf("the artifact failed without a word: %+v", p)
 		return
 	}
+	// What has another name or place is named by both, and with it all that is in it.
+	quoted := func(message, path string) bool {
+		for ; path != "."; path = slashed.Dir(path) {
+			if strings.Contains(message, strconv.Quote(path)) {
+				return true
+			}
+		}
+		return false
+	}
 	named := func(path string) bool {
 		return p != nil && slices.ContainsFunc(p.Details, func(d backup.Detail) bool {
 			whole := d.Target == "" && a.Status == backup.ArtifactFailed
 			return d.Message != "" && (whole || d.Target == path || strings.HasPrefix(path, d.Target+"/") ||
-				strings.Contains(d.Message, strconv.Quote(slashed.Base(path)))) // what has another name is named by both
+				quoted(d.Message, path) || strings.Contains(d.Message, strconv.Quote(slashed.Base(path))))
 		})
 	}
 	// An item in a folder that could not be moved is named by where it shall be.
@@ -844,7 +853,9 @@ func (h *hostileWorld) wantNamed(a backup.Artifact, want, got state) {
 	}
 	// A folder of which something stays, which is named, stays for it.
 	holds := func(path string) bool {
-		return slices.ContainsFunc(p.Details, func(d backup.Detail) bool { return strings.HasPrefix(d.Target, path+"/") })
+		return slices.ContainsFunc(p.Details, func(d backup.Detail) bool {
+			return strings.HasPrefix(d.Target, path+"/") || strings.Contains(d.Message, `"`+path+"/")
+		})
 	}
 	for path, what := range got {
 		if strings.HasPrefix(what, "folder ") && p != nil && holds(path) {

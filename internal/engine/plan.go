@@ -368,7 +368,7 @@ func (p *plan) differences(exact bool) []difference {
 			all = append(all, missing(w))
 			continue
 		case p.misplaced(w):
-			what = fmt.Sprintf("It has another name or place, as %q.", w.live.Name)
+			what = fmt.Sprintf("It has another name or place, as %q.", cmp.Or(w.live.Path, w.live.Name))
 		case w.stale():
 			what = "Its content is not that of the restore point."
 		case w.aged():
