@@ -272,7 +272,7 @@ func (x *Tenant) Calm() int { return x.control.Calm() }
 // Profiles returns the names that Play takes.
 func Profiles() []string {
 	var names []string
-	for _, p := range simtenant.Profiles() {
+	for _, p := range simtenant.AllProfiles() {
 		names = append(names, p.Name)
 	}
 	return names

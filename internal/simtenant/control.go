@@ -146,7 +146,7 @@ func (t Trouble) check() error {
 }
 
 func profileNamed(name string) (Profile, bool) {
-	for _, p := range Profiles() {
+	for _, p := range AllProfiles() {
 		if strings.EqualFold(p.Name, name) {
 			return p, true
 		}
@@ -357,8 +357,8 @@ func (c *Control) churn(w http.ResponseWriter, r *http.Request) error {
 
 func (c *Control) listProfiles(w http.ResponseWriter, _ *http.Request) error {
 	list := []any{}
-	for _, p := range Profiles() {
-		list = append(list, map[string]any{"name": p.Name, "imitates": p.Imitates, "restoring": p.Restoring})
+	for _, p := range AllProfiles() {
+		list = append(list, map[string]any{"name": p.Name, "imitates": p.Imitates, "restoring": p.Restoring, "mail": p.Mail})
 	}
 	return reply(w, http.StatusOK, map[string]any{"profiles": list})
 }

@@ -190,8 +190,8 @@ func TestControlPlaysProfiles(t *testing.T) {
 		w.control(400, "POST", "trouble", bad)
 	}
 	list := w.control(200, "GET", "profiles", nil).body["profiles"].([]any)
-	if len(list) != len(Profiles()) {
-		t.Errorf("%d profiles are listed, there are %d", len(list), len(Profiles()))
+	if len(list) != len(AllProfiles()) {
+		t.Errorf("%d profiles are listed, there are %d", len(list), len(AllProfiles()))
 	}
 }
 

@@ -25,14 +25,17 @@ func tables() map[string]string {
 		fmt.Fprintf(&routes, "| `%s %s` | %s | %s | %s |\n", r.Method, r.Path, cell(r.Does), cell(r.DoesNot), strings.Join(names, " "))
 	}
 	for _, kind := range []struct {
-		title     string
-		restoring bool
-	}{{"Profiles that mislead those who read", false}, {"Profiles that mislead those who write", true}} {
+		title           string
+		restoring, mail bool
+	}{
+		{"Profiles that mislead those who read drives", false, false}, {"Profiles that mislead those who write drives", true, false},
+		{"Profiles that mislead those who read mailboxes", false, true}, {"Profiles that mislead those who write mailboxes", true, true},
+	} {
 		fmt.Fprintf(&profiles, "### %s\n\n| profile | imitates |\n| --- | --- |\n", kind.title)
 		said := ""
 		var lines []string
-		for _, p := range Profiles() {
-			if p.Restoring != kind.restoring {
+		for _, p := range AllProfiles() {
+			if p.Restoring != kind.restoring || p.Mail != kind.mail {
 				continue
 			}
 			if !strings.HasPrefix(p.Imitates, "The same") {
@@ -115,7 +118,7 @@ func TestTheDocumentIsTheCodes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, p := range Profiles() {
+	for _, p := range AllProfiles() {
 		if p.Imitates == "" {
 			t.Errorf("nothing is said of the profile %q", p.Name)
 		}

@@ -2,6 +2,7 @@ package simtenant
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
@@ -13,8 +14,8 @@ import (
 	"sync"
 )
 
-// A Hostile is a source that misleads. It stands before a service, whose drives
-// stay what they are: only what is told of them, and what is asked of them, is
+// A Hostile is a source that misleads. It stands before a service, whose drives and
+// mailboxes stay what they are: only what is told of them, and what is asked of them, is
 // spoiled on its way, as the profile says that plays. While none plays it
 // passes everything on and learns of the items it hears of, so that a profile
 // can single them out by name, or tell tomorrow what was true today.
@@ -51,6 +52,7 @@ type Profile struct {
 	Name      string // by which people choose it
 	Imitates  string // in one line, what it imitates
 	Restoring bool   // it misleads those who write; the others, those who read
+	Mail      bool   // it is about mailboxes; the others, about drives
 	spoil     spoiler
 }
 
@@ -92,15 +94,51 @@ const (
 	aWrite        // to upload a whole content
 	aLibrary      // to make or find a library
 	aToken        // a token
+
+	aMailbox         // which mailbox a user has
+	aMailFolders     // a page of the folders in a mailbox or folder
+	aMailFolderDelta // a page of changes among folders
+	aMailFolder      // a folder
+	aMailDelta       // a page of changes in a folder
+	aMailList        // a page of what a folder holds
+	aMailItem        // an item
+	aMIME            // a message's bytes
+	anExport         // exports of items
+	anImportSession  // an address to import to
+	anImport         // to import an item
+	aMailFolderMade  // to make a folder
+	aMailChange      // to rename, mark or move
+	aMailDelete      // to delete an item or folder
 )
+
+// ofMail reports whether it is asked of a mailbox.
+func (a ask) ofMail() bool { return a >= aMailbox }
+
+// anyMail are all asks of mailboxes.
+var anyMail = func() (list []ask) {
+	for a := aMailbox; a <= aMailDelete; a++ {
+		list = append(list, a)
+	}
+	return list
+}()
+
+// listing reports whether the answer is a page of items.
+func (a ask) listing() bool {
+	switch a {
+	case aDelta, aListing, aMailFolders, aMailFolderDelta, aMailDelta, aMailList:
+		return true
+	}
+	return false
+}
 
 // An exchange is one request and its answer.
 type exchange struct {
 	h    *Hostile
 	r    *http.Request
 	ask  ask
-	id   string // of the item it is about, or empty
-	name string // of that item, as far as it is known
+	id   string   // of the item it is about, or empty
+	ids  []string // of the items that an export names
+	name string   // of that item, as far as it is known
 	// listed says that a content is read where a listing said that it is, so that
 	// it was not asked for by its id: this is all there is to be spoiled of it.
 	listed bool
@@ -128,6 +166,9 @@ func (h *Hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch x.ask {
 		case anything:
 			h.next.ServeHTTP(w, r)
+			return
+		case aMIME, anExport, anImport: // of any length as well
+			h.next.ServeHTTP(w, x.told())
 			return
 		case someBytes: // of any length, so they pass as they come
 			out := &copied{watched: watched{ResponseWriter: w}}
@@ -181,7 +222,15 @@ func (h *Hostile) exchange(r *http.Request) *exchange {
 		}
 	case strings.HasSuffix(path, "/oauth2/v2.0/token"):
 		x.ask = aToken
+	case strings.HasPrefix(path, importPrefix):
+		x.ask = anImport
 	case !graph:
+	case strings.HasPrefix(rest, "admin/exchange/mailboxes"):
+		x.inMailbox(2)
+	case strings.HasPrefix(rest, "users/") && strings.HasSuffix(rest, "/settings/exchange"):
+		x.ask = aMailbox
+	case strings.HasPrefix(rest, "users/") && (strings.Contains(rest, "/mailFolders") || strings.Contains(rest, "/messages")):
+		x.inMailbox(0)
 	case strings.HasPrefix(rest, "users/") && strings.HasSuffix(rest, "/drive"):
 		x.ask = aDrive
 	case strings.HasPrefix(rest, "sites/"), strings.HasSuffix(rest, "/lists"):
@@ -193,6 +242,9 @@ func (h *Hostile) exchange(r *http.Request) *exchange {
 	defer h.mu.Unlock()
 	if x.name == "" {
 		x.name = h.names[x.id]
+	}
+	if x.name == "" && x.ask.ofMail() {
+		x.name = x.id // a well-known folder
 	}
 	if x.ask == someBytes {
 		if x.listed = h.sent[path] == 0; !x.listed {
@@ -242,10 +294,8 @@ func (x *exchange) below(rest string) {
 		case action == "children":
 			x.ask = aFolder
 			x.id = ""
-			b, _ := io.ReadAll(x.r.Body)
-			x.r.Body = io.NopCloser(bytes.NewReader(b))
 			var folder struct{ Name string }
-			json.Unmarshal(b, &folder)
+			json.Unmarshal(x.read(), &folder)
 			x.name = folder.Name
 		case action == "content" && method == http.MethodGet:
 			x.ask = aContent
@@ -257,13 +307,121 @@ func (x *exchange) below(rest string) {
 	}
 }
 
+// inMailbox is exchange for what is in a mailbox, which is named by the segments up
+// to skip and one more.
+func (x *exchange) inMailbox(skip int) {
+	_, rest, _ := strings.Cut(strings.TrimPrefix(x.r.URL.EscapedPath(), "/"), "/")
+	path := strings.Split(segments(rest), "/")
+	for i := range path {
+		path[i], _ = url.PathUnescape(path[i])
+		path[i] = strings.TrimSuffix(strings.TrimPrefix(path[i], "microsoft.graph."), "()")
+	}
+	if len(path) < skip+3 {
+		return
+	}
+	path = path[skip+2:] // behind the mailbox or user
+	id := func() (id string) {
+		if len(path) > 1 && path[1] != "delta" {
+			id, path = path[1], path[1:]
+		}
+		path = path[1:]
+		return id
+	}
+	method, first := x.r.Method, path[0]
+	switch first {
+	case "exportItems":
+		x.ask = anExport
+		var in struct{ ItemIDs []string }
+		json.Unmarshal(x.read(), &in)
+		x.ids = in.ItemIDs
+		return
+	case "createImportSession":
+		x.ask = anImportSession
+		return
+	case "folders", "mailFolders":
+		x.id = id()
+		if len(path) > 0 && path[0] == "childFolders" {
+			path = path[1:]
+			first = "childFolders"
+		}
+		switch {
+		case len(path) > 0 && (path[0] == "items" || path[0] == "messages"):
+			folder := x.id
+			if x.id = id(); x.id == "" {
+				x.id = folder
+				switch {
+				case len(path) > 0:
+					x.ask = aMailDelta
+				case method == http.MethodGet:
+					x.ask = aMailList
+				}
+				return
+			}
+		case len(path) > 0 && path[0] == "delta":
+			x.ask = aMailFolderDelta
+			return
+		case method == http.MethodPost && len(path) == 0:
+			x.ask = aMailFolderMade
+			var in struct{ DisplayName string }
+			json.Unmarshal(x.read(), &in)
+			x.id, x.name = "", in.DisplayName
+			return
+		case method == http.MethodGet && (x.id == "" || first == "childFolders"):
+			x.ask = aMailFolders
+			return
+		case method == http.MethodGet:
+			x.ask = aMailFolder
+			return
+		}
+	case "messages":
+		x.id = id()
+	default:
+		return
+	}
+	switch {
+	case method == http.MethodDelete:
+		x.ask = aMailDelete
+	case method != http.MethodGet:
+		x.ask = aMailChange
+	case len(path) > 0 && path[0] == "$value":
+		x.ask = aMIME
+	case len(path) == 0:
+		x.ask = aMailItem
+	}
+}
+
+// read reads the request's body, and leaves it to be read.
+func (x *exchange) read() []byte {
+	b, _ := io.ReadAll(x.r.Body)
+	x.r.Body = io.NopCloser(bytes.NewReader(b))
+	return b
+}
+
+// told is the request, such that the service tells the names of the files that
+// the items of a mailbox are: on the wire they have none.
+func (x *exchange) told() *http.Request {
+	if !x.ask.ofMail() {
+		return x.r
+	}
+	h := x.h
+	return x.r.WithContext(context.WithValue(x.r.Context(), namesKey{}, func(id, name string) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.names[id] = name
+	}))
+}
+
+// namesKey is where a request's context holds who wants to be told the names of
+// the files that items of a mailbox are.
+type namesKey struct{}
+
 // pass has the service answer, once, unless something else has.
 func (x *exchange) pass() {
 	if x.answered {
 		return
 	}
 	rec := httptest.NewRecorder()
-	x.h.next.ServeHTTP(rec, x.r)
+	x.h.next.ServeHTTP(rec, x.told())
 	x.answered, x.status, x.header, x.body = true, rec.Code, rec.Header(), rec.Body.Bytes()
 	x.header.Del("Content-Length")
 	if x.ask == aContent && x.status == http.StatusFound {
@@ -293,24 +451,23 @@ func (h *Hostile) hear(x *exchange) {
 		}
 		return
 	case aDelta, aListing, anItem, aName, aRoot, aFolder, aChange, aWrite, aFragment:
+	case aMailFolders, aMailFolderDelta, aMailFolder, aMailFolderMade:
 	default:
 		return
 	}
+	type named struct{ ID, Name, DisplayName string }
 	var answer struct {
-		ID, Name string
-		Value    []struct{ ID, Name string }
+		named
+		Value []named
 	}
 	if json.Unmarshal(x.body, &answer) != nil {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if answer.ID != "" && answer.Name != "" {
-		h.names[answer.ID] = answer.Name
-	}
-	for _, item := range answer.Value {
-		if item.Name != "" {
-			h.names[item.ID] = item.Name
+	for _, item := range append(answer.Value, answer.named) {
+		if name := item.Name + item.DisplayName; item.ID != "" && name != "" {
+			h.names[item.ID] = name
 		}
 	}
 }
@@ -355,14 +512,17 @@ func (h *Hostile) learn(x *exchange) {
 		return
 	}
 	switch x.ask {
-	case aDelta, aListing, anItem:
+	case aDelta, aListing, anItem, aMailDelta:
 		answer := decode(x.body)
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		for _, item := range itemsOf(x.ask, answer) {
-			if id, _ := item["id"].(string); item["deleted"] == nil && item["name"] != nil && (len(h.items) < learnItems || h.items[id] != nil) {
+			if id, _ := item["id"].(string); item["deleted"] == nil && (item["name"] != nil || item["changeKey"] != nil) && (len(h.items) < learnItems || h.items[id] != nil) {
 				h.items[id] = item
 			}
+		}
+		if link, ok := answer["@odata.deltaLink"].(string); ok && x.ask == aMailDelta {
+			h.links[x.r.URL.Path] = link
 		}
 		if x.ask == aDelta {
 			d := driveOf(x.r)
@@ -430,8 +590,8 @@ func decode(b []byte) object {
 
 // itemsOf returns the items that an answer holds.
 func itemsOf(a ask, answer object) []object {
-	switch a {
-	case aDelta, aListing:
+	switch {
+	case a.listing():
 		var out []object
 		list, _ := answer["value"].([]any)
 		for _, v := range list {
@@ -440,17 +600,15 @@ func itemsOf(a ask, answer object) []object {
 			}
 		}
 		return out
-	case anItem, aName, aRoot:
-		if answer["id"] != nil {
-			return []object{answer}
-		}
+	case answer["id"] != nil && (a == anItem || a == aName || a == aRoot || a == aMailItem || a == aMailFolder):
+		return []object{answer}
 	}
 	return nil
 }
 
 // replaceItems puts list in the place of the items that answer holds.
 func replaceItems(a ask, answer object, list []object) object {
-	if a != aDelta && a != aListing {
+	if !a.listing() {
 		if len(list) == 0 {
 			return nil
 		}

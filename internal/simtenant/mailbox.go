@@ -204,7 +204,8 @@ type mailbox struct {
 	log     []folderChange
 	floor   int64 // folders that were deleted up to here may be forgotten
 
-	tag     [8]byte // in every id
+	tell    func(id, name string) // who wants the names of the files that items are, or nil
+	tag     [8]byte               // in every id
 	classes map[string]string
 	journal mailJournal
 }
@@ -279,6 +280,8 @@ func (s *Service) withMailbox(r *request, p place, fn func(*mailbox) error) erro
 			}
 		}
 		m := d.mail
+		m.tell, _ = ctx.Value(namesKey{}).(func(id, name string))
+		defer func() { m.tell = nil }()
 		err := d.fresh(ctx, r.arrived)
 		if err == nil {
 			m.follow()
@@ -812,6 +815,10 @@ func (m *mailbox) parseID(id string) (kind [4]byte, num uint64, n uint32, ok boo
 func (m *mailbox) folderID(f *mailFolder) string { return m.makeID(folderID, f.num, 0) }
 
 func (m *mailbox) stayID(st *stay, immutable bool) string {
+	if m.tell != nil && st.it.file != nil {
+		m.tell(m.makeID(immutableID, st.it.num, 0), st.it.file.name)
+		m.tell(m.makeID(defaultID, st.it.num, st.n), st.it.file.name)
+	}
 	if immutable {
 		return m.makeID(immutableID, st.it.num, 0)
 	}

@@ -39,8 +39,11 @@ func victims(do spoiler) spoiler {
 func times(n int, do spoiler) spoiler {
 	return func(x *exchange) bool {
 		about := x.id
-		if x.ask == aFragment {
-			about = x.name // whose uploads have an address of their own each
+		switch x.ask {
+		case aFragment: // whose uploads have an address of their own each
+			about = x.name
+		case anImport, aMailFolderMade: // of what has no id yet
+			about = x.name
 		}
 		return x.count("times", strconv.Itoa(int(x.ask)), about) <= n && do(x)
 	}
@@ -209,6 +212,13 @@ func hidden(x *exchange, item object) []object {
 }
 
 func isVictim(x *exchange, item object) bool {
+	if x.ask.ofMail() {
+		id, _ := item["id"].(string)
+		x.h.mu.Lock()
+		name := x.h.names[id]
+		x.h.mu.Unlock()
+		return item["@removed"] == nil && name != "" && x.h.isVictim(name)
+	}
 	name, _ := item["name"].(string)
 	return item["root"] == nil && item["deleted"] == nil && name != "" && x.h.isVictim(name)
 }
@@ -279,8 +289,12 @@ func inParent(change func(item, parent object)) func(object) {
 	}
 }
 
-// pages changes pages of changes; change reports whether it did.
-func pages(change func(x *exchange, page object) bool) spoiler {
+// pages changes pages of changes, or of what is asked; change reports whether it
+// did.
+func pages(change func(x *exchange, page object) bool, asks ...ask) spoiler {
+	if len(asks) == 0 {
+		asks = []ask{aDelta}
+	}
 	return on(func(x *exchange) bool {
 		x.pass()
 		if x.status != http.StatusOK {
@@ -292,7 +306,7 @@ func pages(change func(x *exchange, page object) bool) spoiler {
 		}
 		x.reply(http.StatusOK, page)
 		return true
-	}, aDelta)
+	}, asks...)
 }
 
 // linked adds a query parameter to the address that was asked.
@@ -304,8 +318,8 @@ func linked(x *exchange, name, value string) string {
 	return originOf(x.r) + u.RequestURI()
 }
 
-// onLink changes the link to the next run.
-func onLink(change func(x *exchange, link string) string) spoiler {
+// onLink changes the link to the next run, of drives or of what is asked.
+func onLink(change func(x *exchange, link string) string, asks ...ask) spoiler {
 	return pages(func(x *exchange, page object) bool {
 		link, ok := page["@odata.deltaLink"].(string)
 		if !ok {
@@ -317,7 +331,7 @@ func onLink(change func(x *exchange, link string) string) spoiler {
 			page["@odata.deltaLink"] = link
 		}
 		return true
-	})
+	}, asks...)
 }
 
 // driveOf returns the id of the drive that a request is about.
@@ -383,12 +397,15 @@ const errorDocument = `{"error":{"code":"generalException","message":"An unspeci
 // longPause is a Retry-After that nobody waits for.
 const longPause = "14400"
 
-// Profiles returns the profiles there are, those of reading first.
+// Profiles returns the profiles of drives, those of reading first.
 //
 // The reports that they imitate are Microsoft's own pages on delta,
 // driveItem content and throttling, the issues of OneDrive/onedrive-api-docs,
 // and what rclone, abraunegg/onedrive and corso had to survive.
 func Profiles() []Profile { return append(readingProfiles(), restoringProfiles()...) }
+
+// AllProfiles returns all that there are.
+func AllProfiles() []Profile { return append(Profiles(), MailProfiles()...) }
 
 func readingProfiles() []Profile {
 	list := oddProfiles()
