@@ -66,17 +66,34 @@ func message(subject string, lines ...string) string {
 // answer.
 func (w *world) all(address string, headers ...string) (values []object, last answer) {
 	w.t.Helper()
+	values, last, there := w.allThere(address, headers...)
+	if !there {
+		w.t.Fatalf("%s is not found", address)
+	}
+	return values, last
+}
+
+// allThere is all of what may not be found.
+func (w *world) allThere(address string, headers ...string) (values []object, last answer, there bool) {
+	w.t.Helper()
 	for range 10_000 {
-		last = w.must(200, "GET", address, nil, headers...)
+		last = w.do("GET", address, nil, headers...)
+		switch last.status {
+		case 404:
+			return nil, last, false
+		case 200:
+		default:
+			w.t.Fatalf("GET %s = %d %s", address, last.status, last.raw)
+		}
 		for _, v := range last.body["value"].([]any) {
 			values = append(values, v.(object))
 		}
 		if address = last.text("@odata.nextLink"); address == "" {
-			return values, last
+			return values, last, true
 		}
 	}
 	w.t.Fatalf("%s does not end", address)
-	return nil, last
+	return nil, last, false
 }
 
 // mailReplica is what a client knows of a mailbox that follows its deltas.
@@ -124,7 +141,10 @@ func (c *mailReplica) follow() {
 			c.links[id] = c.box + "/folders/" + url.PathEscape(id) + "/items/delta"
 			c.items[id] = map[string]object{}
 		}
-		values, last := c.w.all(c.links[id], c.headers()...)
+		values, last, there := c.w.allThere(c.links[id], c.headers()...)
+		if !there {
+			continue // the next delta of folders says so
+		}
 		c.links[id] = last.text("@odata.deltaLink")
 		for _, v := range values {
 			item := v["id"].(string)
