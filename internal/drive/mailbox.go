@@ -21,6 +21,8 @@ type MailFolder struct {
 	Name      string // as people see it, in the mailbox's language; any text
 	Class     string // what it is for, such as IPF.Note
 	WellKnown string // such as inbox; empty for a user's own
+	Items     int    // in it, as the source counts them; -1 where it does not say
+	Folders   int    // in it, likewise
 	Deleted   bool   // only in a delta: it is gone, and only ID is known
 	// Incomplete says that the answer lacks what every folder has, or has what none
 	// can have. As much as is known is there, and Deleted is not set.
@@ -49,9 +51,10 @@ type MailProperties struct {
 	To, Cc    string // names, as the head line has them
 	Received  time.Time
 	Sent      time.Time
-	Flags     int    // PidTagMessageFlags: 1 read, 8 never sent, 16 with attachments
-	MessageID string // of the Internet
-	SearchKey string // in base64. A copy has that of the original, and so has what was exported and imported again
+	Starts    time.Time // of an event
+	Flags     int       // PidTagMessageFlags: 1 read, 8 never sent, 16 with attachments
+	MessageID string    // of the Internet
+	SearchKey string    // in base64. A copy has that of the original, and so has what was exported and imported again
 }
 
 // The extended properties that are asked for, and where they go.
@@ -66,6 +69,7 @@ var mailProperties = []struct {
 	{"String 0xe03", func(p *MailProperties, v string) { p.Cc = v }},
 	{"SystemTime 0xe06", func(p *MailProperties, v string) { p.Received = mailTime(v) }},
 	{"SystemTime 0x39", func(p *MailProperties, v string) { p.Sent = mailTime(v) }},
+	{"SystemTime {00062002-0000-0000-c000-000000000046} Id 0x820d", func(p *MailProperties, v string) { p.Starts = mailTime(v) }},
 	{"Integer 0xe07", func(p *MailProperties, v string) { p.Flags, _ = strconv.Atoi(v) }},
 	{"String 0x1035", func(p *MailProperties, v string) { p.MessageID = v }},
 	{"Binary 0x300b", func(p *MailProperties, v string) { p.SearchKey = v }},
@@ -102,6 +106,8 @@ type wireMailFolder struct {
 	DisplayName    string
 	Type           string
 	WellKnownName  string
+	Items          *int      `json:"totalItemCount"`
+	Folders        *int      `json:"childFolderCount"`
 	Removed        *struct{} `json:"@removed"`
 
 	wrong bool
@@ -110,10 +116,17 @@ type wireMailFolder struct {
 func (w *wireMailFolder) key() string { return w.ID }
 func (w *wireMailFolder) malformed()  { w.wrong = true }
 
+func counted(n *int) int {
+	if n == nil || *n < 0 {
+		return -1
+	}
+	return *n
+}
+
 func (w *wireMailFolder) folder() MailFolder {
 	f := MailFolder{
 		ID: backup.ItemID(w.ID), Parent: backup.ItemID(w.ParentFolderID), Name: w.DisplayName, Class: w.Type,
-		WellKnown: strings.ToLower(w.WellKnownName), Deleted: w.Removed != nil,
+		WellKnown: strings.ToLower(w.WellKnownName), Items: counted(w.Items), Folders: counted(w.Folders), Deleted: w.Removed != nil,
 	}
 	if w.wrong || w.ID == "" || !f.Deleted && (w.DisplayName == "" || w.ParentFolderID == "") {
 		f.Deleted, f.Incomplete = false, true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
@@ -20,6 +21,10 @@ var errHides = errors.New("the source lists fewer items than the folder holds")
 // enumeration hides what was in the first. It must come after judge, and before
 // anything is staged in the base.
 func (s *stage) count(ctx context.Context) error {
+	if source, ok := s.source.(countingSource); ok {
+		maps.Copy(s.unlisted, source.Unlisted())
+		return nil
+	}
 	inside := make([]int32, len(s.items.states)) // living items listed, by their folder's number
 	elsewhere := map[backup.ItemID]int{}         // the same where a folder has none
 	var folders []backup.ItemID

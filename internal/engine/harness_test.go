@@ -135,7 +135,8 @@ func simConfig(dir string, tenant backup.TenantID, users []simtenant.User, fault
 		State: dir + "/sim", Drives: dir + "/drives", Faults: faults,
 		Tenants: []simtenant.Tenant{{ID: tenant, DisplayName: "Example", Domain: "example.com", Users: users,
 			Apps: []simtenant.App{{AppID: testApp, Secret: testSecret, DisplayName: "Holdfast",
-				Roles: []string{"Files.ReadWrite.All", "Sites.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "Directory.Read.All"}}}}},
+				Roles: []string{"Files.ReadWrite.All", "Sites.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "Directory.Read.All",
+					"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All"}}}}},
 	}
 }
 
@@ -205,6 +206,10 @@ func (w *world) watch(next http.Handler) http.Handler {
 			kind = "delete"
 		case strings.HasPrefix(path, "/v1.0/drives/") && r.Method == http.MethodPost:
 			kind = "create"
+		case strings.HasSuffix(path, "/exportItems"):
+			kind = "export"
+		case strings.HasSuffix(path, "/importItem"):
+			kind = "import"
 		case strings.HasSuffix(path, "/delta"):
 			kind = "delta"
 		case strings.HasSuffix(path, "/drive"):

@@ -41,6 +41,12 @@ func explain(err error) (p backup.Problem, lasting bool) {
 			"Check that the application has the permission Sites.ReadWrite.All with an administrator's consent, or was granted the site."}, true
 	case errors.Is(err, errNoLibrary):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists no library of the site, which every site has. No restore point was made of that. Earlier ones stay, and it is tried again by itself."}, false
+	case errors.Is(err, drive.ErrNoMailbox):
+		return backup.Problem{Code: backup.DriveNotFound, Message: "The owner has no mailbox in Exchange Online. It is looked for again at each backup; " +
+			"check the owner's license, and that the mailbox is not on a server of your own."}, true
+	case errors.Is(err, errMailbox) && errors.Is(err, drive.ErrDenied):
+		return backup.Problem{Code: backup.AccessDenied, Message: "The source refused access to the mailbox. " +
+			"Check that the application has the permissions MailboxSettings.Read, MailboxFolder.ReadWrite.All, MailboxItem.Read.All and MailboxItem.ImportExport.All with an administrator's consent, and that no access policy keeps it from this mailbox."}, true
 	case errors.Is(err, drive.ErrNoDrive):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The owner has no OneDrive. It is looked for again at each backup; " +
 			"have the owner open OneDrive once, or check the owner's license."}, true

@@ -239,15 +239,15 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		return protected{}, fmt.Errorf("reach the source: %w", err)
 	}
 	p.drive, p.asked = drive.Drive{ID: state.Drive}, state.Asked
-	p.source = driveSource{p.client, p.drive.ID}
+	if p.vault, err = e.Vaults(ctx, j.Tenant); err != nil {
+		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	}
+	p.reads()
 	remembered := e.remembers(j, state)
 	if !remembered {
 		if err := p.ask(ctx); err != nil {
 			return protected{}, err
 		}
-	}
-	if p.vault, err = e.Vaults(ctx, j.Tenant); err != nil {
-		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
 	}
 	if state.Drive != p.drive.ID {
 		if err := p.e.isOwners(ctx, p.job.Tenant, p.unit, p.drive); err != nil {
@@ -290,12 +290,17 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	}
 	problem := p.problem(unread)
 	every := e.pace(p.at.Sub(next.Changed), problem)
+	mail, err := p.indexMail(ctx, sealed.Tree)
+	if err != nil {
+		return protected{}, err
+	}
 	point, err := commit(ctx, j, catalog.Commit{
 		Unit: unit.ID,
 		Point: backup.Point{
 			ID: backup.NewID[backup.PointID](), At: p.at, Tree: sealed.Tree,
 			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(unread)),
 		},
+		Mail:     mail,
 		PrevRoot: p.state.Root,
 		WebURL:   p.drive.WebURL,
 		State:    next,
@@ -323,9 +328,26 @@ func (e *Engine) remembers(j *jobs.Job, state catalog.DriveState) bool {
 
 // ask finds out which drive the owner has.
 func (p *protection) ask(ctx context.Context) (err error) {
-	p.drive, err = findDrive(ctx, p.client, p.unit)
-	p.source, p.asked = driveSource{p.client, p.drive.ID}, p.e.Clock()
+	find := findDrive
+	if p.unit.Workload == backup.Exchange {
+		find = findMailbox
+	}
+	p.drive, err = find(ctx, p.client, p.unit)
+	p.asked = p.e.Clock()
+	p.reads()
 	return err
+}
+
+// reads has the run read from its drive, or mailbox.
+func (p *protection) reads() {
+	if p.source != nil {
+		p.source.Forget()
+	}
+	if p.unit.Workload == backup.Exchange {
+		p.source = newMailSource(p.client, p.drive.ID, p.vault.Scratch(), p)
+		return
+	}
+	p.source = driveSource{p.client, p.drive.ID}
 }
 
 // run makes the drive as it is now durable in the vault.
@@ -607,7 +629,11 @@ func (p *protection) classify(ctx context.Context) error {
 		if errors.Is(err, errHides) {
 			code = backup.PlaceUnknown
 		}
-		p.note(ctx, id, code, "The folder holds another number of items than are known of, and the source does not list them. It is listed again at the next backup.")
+		message := "The folder holds another number of items than are known of, and the source does not list them. It is listed again at the next backup."
+		if _, ok := p.source.(countingSource); ok && !errors.Is(err, errHides) {
+			message = "What is in the folder could not be read to its end. What was held of it stays, and it is read again at the next backup."
+		}
+		p.note(ctx, id, code, message)
 	}
 	p.nameNameless(ctx)
 	for _, i := range p.stage.absent {
@@ -808,6 +834,9 @@ func (p *protection) stagePut(entry, base vault.Entry, known bool) {
 // compare notes an item that a whole enumeration found to be otherwise than the
 // deltas had told.
 func (p *protection) compare(id backup.ItemID) {
+	if _, own := splitMailID(id); own != "" && p.unit.Workload == backup.Exchange {
+		return // the source knows nothing of it
+	}
 	if p.stage.told != nil && !p.stage.told[id] && p.stage.found[id] == "" {
 		p.stage.found[id] = "no delta spoke of it"
 	}

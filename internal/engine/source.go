@@ -30,6 +30,13 @@ type source interface {
 	Forget()
 }
 
+// A countingSource finds out by itself whether it was told of all that its folders
+// hold. It says which of them hold what it was not told of, and why.
+type countingSource interface {
+	source
+	Unlisted() map[backup.ItemID]error
+}
+
 // A target is a source that is restored into: what package drive says of its methods
 // of these names, of the items of the one container.
 type target interface {
