@@ -167,7 +167,7 @@ func (s *Session) Take(t RestoreJobType) error {
 	}
 	if s.Counts.Total > 0 {
 		return Fail(InvalidArtifactRequest, "The session restores "+map[RestoreJobType]string{
-			RestoreStandard: "whole drives", RestoreGranular: "single files and folders"}[s.JobType]+", and cannot hold both. Make a session for each.")
+			RestoreStandard: "everything of a " + s.Workload.Thing(), RestoreGranular: "parts of a " + s.Workload.Thing()}[s.JobType]+", and cannot hold both. Make a session for each.")
 	}
 	s.JobType = t
 	return nil
@@ -225,6 +225,7 @@ type Artifact struct {
 	// Of a mailbox, which items of the point: the search that found them, as the
 	// client named it, and what that asked for, for ParseMailQuery. "" for all.
 	Search, Query string
+	Hits          int64 // that the search counted; 0 if it was of another point
 	// Where it was restored to, known once it has been: of a mailbox, to which folder
 	// of it, and how many items.
 	RestoredSiteID, RestoredSiteName, RestoredSiteWebURL string

@@ -76,7 +76,7 @@ func (c *Catalog) searchMail(ctx context.Context, tenant backup.TenantID, s Mail
 			found.Unsearched = true
 			narrow(x.since)
 			continue
-		case !s.Oldest && x.mailbox != 0 && database.Micros(p.At) > x.at && x.at > x.since:
+		case !s.Oldest && x.mailbox != 0 && database.Micros(p.At) > x.at && x.at >= x.since:
 			found.Unsearched = true
 			narrow(x.at)
 			continue

@@ -250,3 +250,63 @@ func TestMailExpires(t *testing.T) {
 		}
 	})
 }
+
+// A session restores what several searches found in one point, one after the other
+// where it is in place.
+func TestSearchesAreRestored(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		m := w.mailbox()
+		point := m.run(mail("a", "Invoice a", "amala"), mail("b", "Lunch", "amala"))
+		search := func(query string) catalog.NewArtifact {
+			return catalog.NewArtifact{Point: point.ID, Destination: backup.DestinationInPlace, Unit: m.unit, Search: "s", Query: query, Hits: 1}
+		}
+		one, two := search("Subject -like 'invoice'"), search("Subject -like 'lunch'")
+		s := must[backup.Session](t)(w.CreateSession(ctx, contoso, backup.Exchange, backup.RestoreGranular, []catalog.NewArtifact{one, two}, w.by()))
+		other := one
+		other.Unit = "x"
+		for name, tc := range map[string]struct {
+			add  []catalog.NewArtifact
+			want error
+		}{
+			"a search twice":              {[]catalog.NewArtifact{one, one}, backup.DuplicateArtifactInList},
+			"a search of another mailbox": {[]catalog.NewArtifact{other}, backup.InvalidArtifactRequest},
+		} {
+			_, err := w.CreateSession(ctx, contoso, backup.Exchange, backup.RestoreGranular, tc.add, w.by())
+			fails(t, name, err, tc.want)
+		}
+		_, _, err := w.PatchSession(ctx, contoso, s.ID, backup.RestoreStandard, []catalog.ArtifactChange{{Add: catalog.NewArtifact{Point: point.ID, Destination: backup.DestinationInPlace}}}, w.by())
+		fails(t, "a whole mailbox beside searches", err, backup.InvalidArtifactRequest)
+
+		must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
+		whole := must[backup.Session](t)(w.CreateSession(ctx, contoso, backup.Exchange, backup.RestoreStandard, []catalog.NewArtifact{{Point: point.ID, Destination: backup.DestinationInPlace}}, w.by()))
+		must[backup.Session](t)(w.ActivateSession(ctx, contoso, whole.ID, w.by()))
+		work := w.claim(jobs.Restore)
+		artifacts := append(w.artifacts(s.ID), w.artifacts(whole.ID)...)
+		if len(artifacts) != 3 || artifacts[0].Query != one.Query || artifacts[1].Query != two.Query || artifacts[0].Hits != 1 || artifacts[2].Query != "" {
+			t.Fatalf("artifacts = %+v", artifacts)
+		}
+		for _, a := range artifacts {
+			ok(t, w.StartArtifact(ctx, work[string(a.ID)], a.ID))
+			for _, o := range artifacts {
+				if fresh := must[backup.Artifact](t)(w.ArtifactForWork(ctx, contoso, o.ID)); fresh.Status == backup.ArtifactScheduled {
+					fails(t, "a restore into a mailbox at work", w.StartArtifact(ctx, work[string(o.ID)], o.ID), catalog.ErrBusy)
+				}
+			}
+			var ids []string
+			if a.Query != "" {
+				for id, err := range w.FoundMail(ctx, a) {
+					ok(t, err)
+					ids = append(ids, string(id))
+				}
+				if len(ids) != 1 {
+					t.Errorf("%s restores %v", a.Query, ids)
+				}
+			}
+			ok(t, w.FinishArtifact(ctx, work[string(a.ID)], a.ID, catalog.Restored{SiteID: "f", Items: int64(len(ids))}, nil))
+		}
+		if end := must[backup.Session](t)(w.Session(ctx, contoso, s.ID)); end.Status != backup.SessionCompleted || end.Counts.Completed != 2 {
+			t.Errorf("the session ended as %+v", end)
+		}
+	})
+}

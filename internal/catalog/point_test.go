@@ -231,7 +231,7 @@ func TestPointsInTime(t *testing.T) {
 		// stays until that has ended.
 		w.now = at(23, 3).AddDate(0, 0, 1)
 		restored := all.Items[2] // Sunday's
-		s := must[backup.Session](t)(w.CreateSession(ctx, contoso, backup.OneDrive, backup.RestoreStandard, []catalog.NewArtifact{{restored.ID, backup.DestinationNew}}, w.by()))
+		s := must[backup.Session](t)(w.CreateSession(ctx, contoso, backup.OneDrive, backup.RestoreStandard, []catalog.NewArtifact{{Point: restored.ID, Destination: backup.DestinationNew}}, w.by()))
 		must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
 		w.now = at(23, 3).AddDate(0, 0, 14)
 		_, err := w.Point(ctx, contoso, newest.Items[1].ID)

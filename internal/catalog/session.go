@@ -62,10 +62,16 @@ func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Pag
 	return l, nil
 }
 
-// NewArtifact is one restore point to be restored.
+// NewArtifact is one restore point to be restored, in whole or, of a mailbox, what a
+// search found in it.
 type NewArtifact struct {
 	Point       backup.PointID
 	Destination backup.Destination
+	// Of a search: the unit that was searched, as the client names the search, what it
+	// asked for, and how many items it counted, as backup.Artifact has them.
+	Unit          backup.UnitID
+	Search, Query string
+	Hits          int64
 }
 
 // CreateSession makes a restore session, a draft, with the artifacts given. It
@@ -135,13 +141,13 @@ type ArtifactResult struct {
 	Err      *backup.Error
 }
 
-// PatchSession changes a draft and returns it, with one result per change in
+// PatchSession changes a draft, which is or becomes one of jobType, and returns it, with one result per change in
 // the same order. What is removed makes room for what is added. A point that
 // the session holds already is an item's DuplicateArtifactRestore, an artifact
 // that it does not hold an item's InvalidUnit. Of the whole request, which then
 // changes nothing: RestoreSessionNotFound, RestoreSessionActionNotAllowed, and
 // the failures of CreateSession.
-func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, changes []ArtifactChange, by backup.Stamp) (backup.Session, []ArtifactResult, error) {
+func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, jobType backup.RestoreJobType, changes []ArtifactChange, by backup.Stamp) (backup.Session, []ArtifactResult, error) {
 	by = asStored(by)
 	var s backup.Session
 	var results []ArtifactResult
@@ -152,7 +158,7 @@ func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id b
 		if err := s.Editable(); err != nil {
 			return err
 		}
-		if err := s.Take(backup.RestoreStandard); err != nil {
+		if err := s.Take(jobType); err != nil {
 			return err
 		}
 		var d *artifactDelta
@@ -224,12 +230,25 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 		results[i].Artifact = a
 	}
 	var destination backup.Destination
-	stored := map[backup.UnitID]backup.PointID{}
+	// A unit is restored in whole to one point, and in part by as many searches as
+	// there are.
+	type restored struct {
+		unit  backup.UnitID
+		point backup.PointID
+		query string
+	}
+	of := func(p backup.Point, query string) restored {
+		if query == "" {
+			return restored{unit: p.Unit}
+		}
+		return restored{p.Unit, p.ID, query}
+	}
+	stored := map[restored]backup.PointID{}
 	for _, a := range byID {
-		stored[a.Point.Unit] = a.Point.ID
+		stored[of(a.Point, a.Query)] = a.Point.ID
 		destination = a.Destination
 	}
-	listed := map[backup.UnitID]bool{}
+	listed := map[restored]bool{}
 	for i, ch := range changes {
 		if ch.Remove != "" {
 			continue
@@ -241,23 +260,28 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 		if err := p.Restorable(); err != nil {
 			return nil, nil, err
 		}
+		if ch.Add.Query != "" && ch.Add.Unit != p.Unit {
+			return nil, nil, backup.Fail(backup.InvalidArtifactRequest, "The search was one of another mailbox than the restore point is of. Name a point of the mailbox that was searched.").On("searchResponseId")
+		}
 		if destination != "" && destination != ch.Add.Destination {
 			return nil, nil, backup.Fail(backup.DifferentRestoreDestination,
 				"A session restores everything in place, or everything to a new place. Make a session for each.").On("destinationType")
 		}
 		destination = ch.Add.Destination
-		if listed[p.Unit] || stored[p.Unit] != "" && stored[p.Unit] != p.ID {
+		what := of(p, ch.Add.Query)
+		if listed[what] || stored[what] != "" && stored[what] != p.ID {
 			return nil, nil, backup.Fail(backup.DuplicateArtifactInList,
 				"A session restores each "+s.Workload.Thing()+" to one restore point, and this "+s.Workload.Thing()+" is named twice. Choose one; nothing was changed.").On(string(p.ID))
 		}
-		listed[p.Unit] = true
-		if stored[p.Unit] == p.ID {
+		listed[what] = true
+		if stored[what] == p.ID {
 			results[i].Err = backup.Fail(backup.DuplicateArtifactRestore, "The session restores this point already.").On("restorePoint")
 			continue
 		}
 		results[i].Artifact = backup.Artifact{
 			ID: backup.NewID[backup.ArtifactID](), Session: s.ID, Tenant: s.Tenant, Point: p, Destination: ch.Add.Destination,
 			Status: backup.ArtifactAdded, Created: by.At.Add(time.Duration(len(d.added)) * time.Microsecond),
+			Search: ch.Add.Search, Query: ch.Add.Query, Hits: ch.Add.Hits,
 		}
 		d.added = append(d.added, results[i].Artifact)
 	}
@@ -291,18 +315,19 @@ func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {
 	if len(d.added) > 0 {
 		a := d.added[0]
 		type row struct {
-			ID, Point, Tags string
-			At, Expires     int64
+			ID, Point, Tags, Search, Query string
+			At, Expires, Hits              int64
 		}
 		rows := make([]row, len(d.added))
 		for i, a := range d.added {
-			rows[i] = row{string(a.ID), string(a.Point.ID), string(a.Point.Tags), database.Micros(a.Point.At), database.Micros(a.Point.Expires)}
+			rows[i] = row{string(a.ID), string(a.Point.ID), string(a.Point.Tags), a.Search, a.Query, database.Micros(a.Point.At), database.Micros(a.Point.Expires), a.Hits}
 		}
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes, unread,
-				destination, status, created, started, completed, site_id, site_name, site_web_url)
+				destination, status, created, started, completed, site_id, site_name, site_web_url, search, query, hits)
 			SELECT e.value->>'ID', r.tenant, CAST($2 AS TEXT), e.value->>'Point', r.unit, r.drive, CAST(e.value->>'At' AS BIGINT), CAST(e.value->>'Expires' AS BIGINT),
-				e.value->>'Tags', r.tree, r.files, r.folders, r.bytes, r.unread, CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', ''
+				e.value->>'Tags', r.tree, r.files, r.folders, r.bytes, r.unread, CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', '',
+				e.value->>'Search', e.value->>'Query', CAST(e.value->>'Hits' AS BIGINT)
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e CROSS JOIN restore_point r WHERE r.id = `+periodOf("e.value->>'Point'"),
 			jsonList(rows), string(a.Session), string(a.Destination), database.Micros(a.Created))
 		if err != nil {
@@ -370,10 +395,10 @@ func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, i
 				" restore sessions are at work, which is as many as may be. Try again when one has ended.")
 		}
 		switch s.JobType {
-		case backup.RestoreStandard:
-			err = c.scheduleArtifacts(ctx, tx, &s)
-		case backup.RestoreGranular:
-			err = c.activateGranular(ctx, tx, &s)
+		case backup.RestoreStandard, backup.RestoreGranular: // what was searched for is in artifacts, too
+			if err = c.scheduleArtifacts(ctx, tx, &s); err == nil {
+				err = c.activateGranular(ctx, tx, &s)
+			}
 		case backup.RestoreBulk:
 			err = c.queue.EnqueueSelect(ctx, tx, jobs.BulkRestore, tenant, c.now(), `SELECT b.id FROM bulk_restore b WHERE b.session = $1`, string(id))
 		}
@@ -462,12 +487,12 @@ func (c *Catalog) Wish(ctx context.Context, tenant backup.TenantID, id backup.Se
 
 var artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes, a.unread,
 	` + pointNow("a") + `,
-	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items`
+	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items, a.hits`
 
 func scanArtifact(r scanner) (a backup.Artifact, err error) {
 	err = r.Scan(append(pointFields(&a.Point), &a.ID, &a.Tenant, &a.Session, &a.Destination, &a.Status, fromJSON{&a.Problem},
 		micros{&a.Created}, micros{&a.Started}, micros{&a.Completed}, &a.RestoredSiteID, &a.RestoredSiteName, &a.RestoredSiteWebURL,
-		&a.Search, &a.Query, &a.RestoredItems)...)
+		&a.Search, &a.Query, &a.RestoredItems, &a.Hits)...)
 	if !a.Status.Final() {
 		a.Problem = nil // see NoteDetails
 	}
@@ -534,23 +559,27 @@ var ErrBusy = errors.New("another restore is at work on the drive")
 // with InvalidRestorePoint if it is lost, and with DuplicateArtifactRestore if another artifact is bringing the same
 // drive back in place: the two would undo each other's work. Their Problem is
 // for FinishArtifact. It fails with ErrBusy as long as files or folders are
-// being restored into the drive that it would bring back in place.
+// being restored into the drive that it would bring back in place, and one of what
+// was searched for, or beside such a one, as long as the other is at work in place.
 func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.ArtifactID) error {
 	err := c.tx(ctx, j.Tenant, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		var there, lost, busy, filling bool
+		var there, lost, busy, other, filling bool
 		err := tx.QueryRowContext(ctx, `
 			SELECT EXISTS (SELECT 1 FROM restore_point r WHERE r.id = `+periodOf("a.point")+`),
 				EXISTS (SELECT 1 FROM restore_point r WHERE r.id = `+periodOf("a.point")+` AND r.lost = 1),
+				a.status = 'scheduled' AND a.destination = 'inPlace' AND a.query = '' AND EXISTS (
+					SELECT 1 FROM restore_artifact o
+					WHERE o.unit = a.unit AND o.status = 'inProgress' AND o.destination = 'inPlace' AND o.id <> a.id AND o.query = ''),
 				a.status = 'scheduled' AND a.destination = 'inPlace' AND EXISTS (
 					SELECT 1 FROM restore_artifact o
-					WHERE o.unit = a.unit AND o.status = 'inProgress' AND o.destination = 'inPlace' AND o.id <> a.id),
+					WHERE o.unit = a.unit AND o.status = 'inProgress' AND o.destination = 'inPlace' AND o.id <> a.id AND (a.query <> '' OR o.query <> '')),
 				a.status = 'scheduled' AND a.destination = 'inPlace' AND EXISTS (
 					SELECT 1 FROM restore_session s JOIN granular_artifact g ON g.session = s.id
 					WHERE s.tenant = a.tenant AND s.status = 'active' AND g.unit = a.unit AND g.status = 'inProgress')
-			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there, &lost, &busy, &filling)
+			FROM restore_artifact a WHERE a.tenant = $1 AND a.id = $2`, string(j.Tenant), string(id)).Scan(&there, &lost, &busy, &other, &filling)
 		if errors.Is(err, sql.ErrNoRows) {
 			return artifactNotFound()
 		}
@@ -566,7 +595,7 @@ func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.Arti
 		if busy {
 			return backup.Fail(backup.DuplicateArtifactRestore, "The drive is being restored in place by another session, so this one did nothing. Wait until that has ended, and restore again if the drive is not as it shall be.")
 		}
-		if filling {
+		if other || filling {
 			return ErrBusy
 		}
 		n, err := affected(tx.ExecContext(ctx, `

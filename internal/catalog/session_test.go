@@ -80,7 +80,7 @@ func TestSession(t *testing.T) {
 			"activate": second(w.ActivateSession(ctx, contoso, s.ID, w.by())),
 			"delete":   w.DeleteSession(ctx, contoso, s.ID),
 			"patch": func() error {
-				_, _, err := w.PatchSession(ctx, contoso, s.ID, []catalog.ArtifactChange{{Remove: artifacts[0].ID}}, w.by())
+				_, _, err := w.PatchSession(ctx, contoso, s.ID, backup.RestoreStandard, []catalog.ArtifactChange{{Remove: artifacts[0].ID}}, w.by())
 				return err
 			}(),
 		} {
@@ -145,10 +145,10 @@ func TestSessionRefused(t *testing.T) {
 			artifacts []catalog.NewArtifact
 			want      error
 		}{
-			"unknown point":      {[]catalog.NewArtifact{{points[0].ID, in}, {"x", in}}, backup.InvalidRestorePoint},
-			"one point twice":    {[]catalog.NewArtifact{{points[0].ID, in}, {points[0].ID, in}}, backup.DuplicateArtifactInList},
-			"one unit twice":     {[]catalog.NewArtifact{{points[0].ID, in}, {later.ID, in}}, backup.DuplicateArtifactInList},
-			"mixed destinations": {[]catalog.NewArtifact{{points[0].ID, in}, {points[1].ID, beside}}, backup.DifferentRestoreDestination},
+			"unknown point":      {[]catalog.NewArtifact{{Point: points[0].ID, Destination: in}, {Point: "x", Destination: in}}, backup.InvalidRestorePoint},
+			"one point twice":    {[]catalog.NewArtifact{{Point: points[0].ID, Destination: in}, {Point: points[0].ID, Destination: in}}, backup.DuplicateArtifactInList},
+			"one unit twice":     {[]catalog.NewArtifact{{Point: points[0].ID, Destination: in}, {Point: later.ID, Destination: in}}, backup.DuplicateArtifactInList},
+			"mixed destinations": {[]catalog.NewArtifact{{Point: points[0].ID, Destination: in}, {Point: points[1].ID, Destination: beside}}, backup.DifferentRestoreDestination},
 		} {
 			_, err := w.CreateSession(ctx, contoso, backup.OneDrive, backup.RestoreStandard, tc.artifacts, w.by())
 			fails(t, "create with "+name, err, tc.want)
@@ -167,13 +167,13 @@ func TestSessionRefused(t *testing.T) {
 			"other point of a unit": {[]catalog.ArtifactChange{{Add: catalog.NewArtifact{Point: later.ID, Destination: in}}}, backup.DuplicateArtifactInList},
 			"other destination":     {[]catalog.ArtifactChange{{Add: catalog.NewArtifact{Point: points[2].ID, Destination: beside}}}, backup.DifferentRestoreDestination},
 		} {
-			_, _, err := w.PatchSession(ctx, contoso, s.ID, tc.changes, w.by())
+			_, _, err := w.PatchSession(ctx, contoso, s.ID, backup.RestoreStandard, tc.changes, w.by())
 			fails(t, "patch with "+name, err, tc.want)
 		}
 		if diff := cmp.Diff(held, w.artifacts(s.ID)); diff != "" {
 			t.Errorf("refused patches changed the session:\n%s", diff)
 		}
-		got, results, err := w.PatchSession(ctx, contoso, s.ID, []catalog.ArtifactChange{
+		got, results, err := w.PatchSession(ctx, contoso, s.ID, backup.RestoreStandard, []catalog.ArtifactChange{
 			{Add: catalog.NewArtifact{Point: later.ID, Destination: in}},
 			{Remove: held[0].ID},
 			{Remove: "x"},
@@ -343,10 +343,10 @@ func TestTenants(t *testing.T) {
 			}(), backup.ProtectionUnitNotFound},
 			"Point": {second(w.Point(ctx, fabrikam, points[0].ID)), backup.InvalidRestorePoint},
 			"CreateSession": {second(w.CreateSession(ctx, fabrikam, backup.OneDrive, backup.RestoreStandard,
-				[]catalog.NewArtifact{{points[0].ID, backup.DestinationNew}}, w.by())), backup.InvalidRestorePoint},
+				[]catalog.NewArtifact{{Point: points[0].ID, Destination: backup.DestinationNew}}, w.by())), backup.InvalidRestorePoint},
 			"Session": {second(w.Session(ctx, fabrikam, s.ID)), backup.RestoreSessionNotFound},
 			"PatchSession": {func() error {
-				_, _, err := w.PatchSession(ctx, fabrikam, s.ID, []catalog.ArtifactChange{{Remove: a.ID}}, w.by())
+				_, _, err := w.PatchSession(ctx, fabrikam, s.ID, backup.RestoreStandard, []catalog.ArtifactChange{{Remove: a.ID}}, w.by())
 				return err
 			}(), backup.RestoreSessionNotFound},
 			"DeleteSession":   {w.DeleteSession(ctx, fabrikam, s.ID), backup.RestoreSessionNotFound},

@@ -35,7 +35,8 @@ const (
 // TestGolden replays conversations: each file of testdata is requests and
 // their answers in turn. Ids that the server made are shown as ID1, ID2 and so
 // on, in the order of their appearance, and can be used in later requests, and
-// so can TOKEN, which is that of the next page. A line "### work" lets the jobs
+// so can TOKEN, which is that of the next page, and SEARCH, the id of the last search
+// of a mailbox. A line "### work" lets the jobs
 // run that are due.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.http")
@@ -115,6 +116,8 @@ func (w *world) converse(t *testing.T, text string) string {
 	var out strings.Builder
 	token := regexp.MustCompile(`\$skiptoken=[\w-]+`)
 	next := "$skiptoken=TOKEN"
+	search := regexp.MustCompile(`("searchResponseId": ")([\w-]{64,})"`)
+	found := "SEARCH"
 	for n, part := range strings.Split("\n"+text, "\n### ")[1:] {
 		title, rest, _ := strings.Cut(part, "\n")
 		if n > 0 {
@@ -132,6 +135,7 @@ func (w *world) converse(t *testing.T, text string) string {
 			request = regexp.MustCompile(`\b`+name+`\b`).ReplaceAllString(request, id)
 		}
 		request = strings.ReplaceAll(request, "$skiptoken=TOKEN", next)
+		request = strings.ReplaceAll(request, "SEARCH", found)
 		head, body, _ := strings.Cut(request, "\n\n")
 		// http.ReadRequest wants what the files leave out.
 		line, headers, _ := strings.Cut(strings.TrimSpace(head), "\n")
@@ -161,6 +165,10 @@ func (w *world) converse(t *testing.T, text string) string {
 			if t := token.FindString(shown); t != "" {
 				next = t
 			}
+			if id := search.FindStringSubmatch(shown); id != nil {
+				found = id[2]
+			}
+			shown = search.ReplaceAllString(shown, `${1}SEARCH"`)
 			shown = regexp.MustCompile(`("@holdfast.contentTag": ")[0-9a-f]+"`).ReplaceAllString(shown, `${1}TAG"`)
 			shown = token.ReplaceAllString(shown, "$$skiptoken=TOKEN")
 			out.WriteString("\n" + hide(shown) + "\n")

@@ -118,7 +118,7 @@ func (s *Server) createGranular(x *exchange, w *workload) (reply, error) {
 	}
 	switch {
 	case x.body.Has(w.artifacts.set):
-		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole "+w.things+", or files and folders, not both. Make a session for each.").On(w.granular.set)
+		return reply{}, w.notBoth()
 	case len(items) == 0:
 		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(w.granular.set)
 	case len(items) > backup.MaxArtifactsPerRequest:
@@ -187,7 +187,7 @@ func (s *Server) updateGranular(x *exchange, w *workload, id sessionID) (reply, 
 func (s *Server) granularChanges(x *exchange, w *workload) ([]odata.Change, []catalog.GranularChange, error) {
 	granularDelta := w.granular.delta()
 	if x.body.Has(w.artifacts.delta()) {
-		return nil, nil, backup.Fail(backup.InvalidArtifactRequest, "A session restores whole "+w.things+", or files and folders, not both. Make a session for each.").On(granularDelta)
+		return nil, nil, w.notBoth()
 	}
 	if err := x.body.Only(w.sessions.name, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", granularDelta)...); err != nil {
 		return nil, nil, err

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -251,9 +253,12 @@ func (s *Server) getPointUnit(x *exchange) (reply, error) {
 
 // searchPoints serves restorePoint: search. For each unit it finds one point.
 func (s *Server) searchPoints(x *exchange) (reply, error) {
-	search, err := parseSearch(x.body)
+	search, query, err := s.parseSearch(x.body)
 	if err != nil {
 		return reply{}, err
+	}
+	if query != nil {
+		return s.searchMail(x, search, *query)
 	}
 	found, err := s.catalog.SearchPoints(x.ctx(), x.tenant(), search)
 	if err != nil {
@@ -273,78 +278,171 @@ func (s *Server) searchPoints(x *exchange) (reply, error) {
 		unit := units[p.Unit]
 		results[i].Add("restorePoint", pointView(p, &unit))
 	}
-	e := odata.Entity{}
-	e.Add("searchResponseId", backup.NewID[string]())
+	return searched(x, backup.NewID[string](), results, found.Missing, "")
+}
+
+// searched answers a search; note is what a person should know of it.
+func searched(x *exchange, id string, results []odata.Entity, missing []backup.UnitID, note string) (reply, error) {
+	var e odata.Entity
+	e.Add(searchResponse, id)
 	e.Add("searchResults", results)
-	if len(found.Missing) > 0 {
-		e.Add("noResultProtectionUnitIds", found.Missing)
+	if len(missing) > 0 {
+		e.Add("noResultProtectionUnitIds", missing)
 	}
+	addText(&e, "@holdfast.note", note)
 	body, err := x.form().Entity(x.base+"/$metadata#microsoft.graph.restorePointSearchResponse", e)
 	return reply{status: http.StatusOK, body: body}, err
 }
 
-func parseSearch(b *odata.Object) (catalog.PointSearch, error) {
-	var search catalog.PointSearch
+// A mailFound is what the id of a search of a mailbox stands for.
+type mailFound struct {
+	Unit  backup.UnitID
+	Point backup.PointID
+	Hits  int64
+	Query string // as ParseMailQuery reads it
+}
+
+// searchPath is what ids of searches are bound to, besides their tenant.
+const searchPath = pointSet + "/search"
+
+// openSearch returns what the id of a search of a mailbox stands for. It is of this
+// tenant, or none.
+func (s *Server) openSearch(x *exchange, id string) (found mailFound, err error) {
+	text, err := s.tokens.Open(string(x.tenant()), searchPath, odata.Options{SkipToken: id})
+	parts := strings.SplitN(text, " ", 4)
+	if err != nil || len(parts) < 4 {
+		return found, backup.Fail(backup.InvalidArtifactRequest, "The searchResponseId is not one that a search of a mailbox with an artifactQuery gave within 24 hours. Search again, and send the id of that answer.").On(searchResponse)
+	}
+	found = mailFound{Unit: backup.UnitID(parts[0]), Point: backup.PointID(parts[1]), Query: parts[3]}
+	found.Hits, err = strconv.ParseInt(parts[2], 10, 64)
+	return found, err
+}
+
+// sealSearch returns the id of a search.
+func (s *Server) sealSearch(x *exchange, f mailFound) string {
+	return s.tokens.Seal(string(x.tenant()), searchPath, odata.Options{}, fmt.Sprint(f.Unit, " ", f.Point, " ", f.Hits, " ", f.Query))
+}
+
+// searchMail serves a search with an artifactQuery: it finds the point of a mailbox
+// that holds any of the items, and an id by which they are restored.
+func (s *Server) searchMail(x *exchange, search catalog.PointSearch, expression string) (reply, error) {
+	query, err := backup.ParseMailQuery(expression)
+	if err != nil {
+		return reply{}, err
+	}
+	if len(search.Units) != 1 {
+		return reply{}, invalidSearch("An artifactQuery searches one mailbox: name one unit.", "protectionUnitIds")
+	}
+	unit := search.Units[0]
+	units, err := s.catalog.UnitsByID(x.ctx(), x.tenant(), search.Units)
+	if err != nil {
+		return reply{}, err
+	}
+	of, known := units[unit]
+	switch {
+	case !known:
+		return searched(x, backup.NewID[string](), []odata.Entity{}, search.Units, "")
+	case !wordsOf(of.Workload).searched:
+		return reply{}, invalidSearch("An artifactQuery searches mailboxes; this unit is a "+of.Workload.Thing()+". Look for what is in it with a browse session.", "artifactQuery")
+	}
+	found, err := s.catalog.SearchMail(x.ctx(), x.tenant(), catalog.MailSearch{PointSearch: search, Query: query})
+	if err != nil {
+		return reply{}, err
+	}
+	note := ""
+	if found.Unsearched {
+		note = "Of this mailbox there are restore points that cannot be searched, since they were made before its mail was indexed. They can be restored in whole."
+	}
+	results, missing := []odata.Entity{}, search.Units
+	if found.Items > 0 {
+		var e odata.Entity
+		e.Add("artifactHitCount", min(found.Items, math.MaxInt32))
+		e.Add("restorePoint", pointView(found.Point, &of))
+		results, missing = append(results, e), nil
+	}
+	return searched(x, s.sealSearch(x, mailFound{unit, found.Point.ID, found.Items, expression}), results, missing, note)
+}
+
+// parseSearch reads a search, and the expression of its artifactQuery if it has one.
+func (s *Server) parseSearch(b *odata.Object) (search catalog.PointSearch, expression *string, err error) {
 	if err := b.Only("", "protectionUnitIds", "protectionTimePeriod", "restorePointPreference", "tags", "artifactQuery"); err != nil {
-		return search, err
+		return search, nil, err
 	}
 	ids, _, err := b.Strings("protectionUnitIds")
 	if err != nil {
-		return search, err
+		return search, nil, err
 	}
 	period, given, err := b.Object("protectionTimePeriod")
 	if err != nil {
-		return search, err
+		return search, nil, err
 	}
 	if !given {
-		return search, invalidSearch("Say of which time: protectionTimePeriod, with startDateTime, endDateTime or both.", "protectionTimePeriod")
+		return search, nil, invalidSearch("Say of which time: protectionTimePeriod, with startDateTime, endDateTime or both.", "protectionTimePeriod")
 	}
 	if err := period.Only("timePeriod", "startDateTime", "endDateTime"); err != nil {
-		return search, err
+		return search, nil, err
 	}
 	if search.From, err = period.Time("startDateTime"); err != nil {
-		return search, err
+		return search, nil, err
 	}
 	if search.To, err = period.Time("endDateTime"); err != nil {
-		return search, err
+		return search, nil, err
 	}
 	preference, err := enum(b, "restorePointPreference", "latest", "oldest")
 	if err != nil {
-		return search, err
+		return search, nil, err
 	}
 	search.Oldest = preference == "oldest"
 	tagged := false
 	if search.Tags, tagged, err = pointTags(b); err != nil {
-		return search, err
+		return search, nil, err
 	}
 	query, queried, err := b.Object("artifactQuery")
 	if err != nil {
-		return search, err
+		return search, nil, err
+	}
+	if queried && query != nil {
+		if expression, err = s.parseArtifactQuery(query); err != nil {
+			return search, nil, err
+		}
 	}
 	switch {
 	case !tagged:
-		return search, invalidSearch("The tags must be none or fastRestore.", "tags")
-	case queried && query != nil:
-		return search, invalidSearch("An artifactQuery searches mailboxes; the units of this server are drives.", "artifactQuery")
+		return search, nil, invalidSearch("The tags must be none or fastRestore.", "tags")
 	case len(ids) == 0:
-		return search, invalidSearch("Say of which units: protectionUnitIds.", "protectionUnitIds")
+		return search, nil, invalidSearch("Say of which units: protectionUnitIds.", "protectionUnitIds")
 	case len(ids) > maxSearchUnits:
-		return search, invalidSearch("One search may name at most 20 units.", "protectionUnitIds")
+		return search, nil, invalidSearch("One search may name at most 20 units.", "protectionUnitIds")
 	case search.From.IsZero() && search.To.IsZero():
-		return search, invalidSearch("The protectionTimePeriod has neither startDateTime nor endDateTime.", "protectionTimePeriod")
+		return search, nil, invalidSearch("The protectionTimePeriod has neither startDateTime nor endDateTime.", "protectionTimePeriod")
 	case !search.To.IsZero() && search.From.After(search.To):
-		return search, invalidSearch("The protectionTimePeriod ends before it starts.", "protectionTimePeriod")
+		return search, nil, invalidSearch("The protectionTimePeriod ends before it starts.", "protectionTimePeriod")
 	}
 	for _, id := range ids {
 		id, ok := backup.ParseGUID(id)
 		if !ok {
-			return search, backup.Fail(backup.InvalidProtectionUnitID, "The id of a unit is a GUID.").On("protectionUnitIds")
+			return search, nil, backup.Fail(backup.InvalidProtectionUnitID, "The id of a unit is a GUID.").On("protectionUnitIds")
 		}
 		if u := backup.UnitID(id); !slices.Contains(search.Units, u) {
 			search.Units = append(search.Units, u)
 		}
 	}
-	return search, nil
+	return search, expression, nil
+}
+
+// parseArtifactQuery returns the expression of an artifactQuery.
+func (s *Server) parseArtifactQuery(q *odata.Object) (*string, error) {
+	if !slices.ContainsFunc(s.workloads, func(w *workload) bool { return w.searched }) {
+		return nil, invalidSearch("An artifactQuery searches mailboxes, and this server protects none.", "artifactQuery")
+	}
+	if err := q.Only("artifactQuery", "artifactType", "queryExpression"); err != nil {
+		return nil, err
+	}
+	if _, err := enum(q, "artifactType", "message"); err != nil {
+		return nil, err
+	}
+	expression, _, err := q.String("queryExpression")
+	return &expression, err
 }
 
 // enum returns a member that is one of values, in any case, or "" for one that

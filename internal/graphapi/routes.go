@@ -27,6 +27,9 @@ const (
 	serviceApp   = "serviceApp"
 )
 
+// searchResponse is the member that names a search.
+const searchResponse = "searchResponseId"
+
 // The options of lists and entities that can be expanded, and of those that are
 // paged and nothing else.
 var (
@@ -93,13 +96,18 @@ func routes(served []*workload) []route {
 func (w *workload) routes(served []*workload) []route {
 	table := slices.Concat(policyRoutes(w.policies.set, w, served), w.ofPolicy(),
 		unitRoutes(w.units.set, w, served), unitRoutes(unitSet+"/graph."+w.units.name, w, served),
-		sessionRoutes(w.sessions.set, w, served), w.ofSession(), browseRoutes(w.browses.set, w, served))
-	return append(table,
+		sessionRoutes(w.sessions.set, w, served), w.ofSession())
+	table = append(table,
 		route{method: "GET", path: policySet + "/graph." + w.policies.name, of: w, op: identity.ListPolicies, handle: (*Server).listPolicies, entity: w.policies.entityType, options: expandedList},
 		route{method: "GET", path: policySet + "/{id}/graph." + w.policies.name, of: w, op: identity.GetPolicy, handle: (*Server).getPolicy, entity: w.policies.entityType, options: expandable, keys: []key{policyKey}},
 		route{method: "GET", path: unitSet + "/{id}/graph." + w.units.name, of: w, op: identity.GetUnit, handle: (*Server).getUnit, entity: w.units.entityType, options: single, keys: []key{unitKey}},
 		route{method: "GET", path: sessionSet + "/graph." + w.sessions.name, of: w, op: identity.ListSessions, handle: (*Server).listSessions, entity: w.sessions.entityType, options: queried},
 		route{method: "GET", path: sessionSet + "/{id}/graph." + w.sessions.name, of: w, op: identity.GetSession, handle: (*Server).getSession, entity: w.sessions.entityType, options: single, keys: []key{sessionKey}},
+	)
+	if w.searched {
+		return table
+	}
+	return append(append(table, browseRoutes(w.browses.set, w, served)...),
 		route{method: "POST", path: w.browses.set, of: w, op: identity.CreateBrowseSession, handle: (*Server).createBrowseSession, body: requiredBody,
 			badBody: backup.InvalidCreateRequest, creates: true, browses: true},
 		route{method: "GET", path: browseSet + "/graph." + w.browses.name, of: w, op: identity.ListBrowseSessions, handle: (*Server).listBrowseSessions, entity: w.browses.entityType, options: queried, browses: true},
@@ -198,31 +206,44 @@ func sessionRoutes(set string, w *workload, served []*workload) []route {
 	}
 }
 
-// ofSession is what a session of w restores: whole units, files and folders, and
-// what a bulk restore request names.
+// ofSession is what a session of w restores: whole units, parts of them, and what
+// a bulk restore request names.
 func (w *workload) ofSession() []route {
 	at := w.sessions.set + "/{id}/"
-	artifacts, granular, requests := at+w.artifacts.set, at+w.granular.set, at+w.bulkRestore.set
+	granular, requests := at+w.granular.set, at+w.bulkRestore.set
 	sessionKeys := []key{sessionKey}
-	artifactKeys := []key{sessionKey, {"artifact", backup.InvalidRequest}}
 	requestsKeys := []key{{"id", backup.InvalidBulkRestoreArtifactID}}
 	requestKeys := []key{requestsKeys[0], {"request", backup.InvalidBulkRestoreArtifactID}}
-	return []route{
-		{method: "GET", path: artifacts, of: w, op: identity.ListArtifacts, handle: (*Server).listArtifacts, entity: w.artifacts.entityType, options: expandedList, keys: sessionKeys},
-		{method: "GET", path: artifacts + "/$count", of: w, op: identity.ListArtifacts, handle: (*Server).countArtifacts, entity: w.artifacts.entityType, options: counted, keys: sessionKeys, plain: true},
-		{method: "GET", path: artifacts + "/{artifact}", of: w, op: identity.GetArtifact, handle: (*Server).getArtifact, entity: w.artifacts.entityType, options: expandable, keys: artifactKeys},
-		{method: "GET", path: artifacts + "/{artifact}/restorePoint", of: w, op: identity.GetArtifact, handle: (*Server).getArtifactPoint, entity: pointType, options: single, keys: artifactKeys},
-
-		{method: "GET", path: granular, of: w, op: identity.ListGranularArtifacts, handle: (*Server).listGranular, options: pages, keys: sessionKeys, browses: true},
-		{method: "GET", path: granular + "/$count", of: w, op: identity.ListGranularArtifacts, handle: (*Server).countGranular, keys: sessionKeys, plain: true, browses: true},
-		{method: "GET", path: granular + "/{artifact}", of: w, op: identity.ListGranularArtifacts, handle: (*Server).getGranular, keys: sessionKeys, browses: true},
-
+	table := w.ofArtifacts(w.artifacts)
+	if w.searched {
+		table = append(table, w.ofArtifacts(w.granular)...)
+	} else {
+		table = append(table, []route{
+			{method: "GET", path: granular, of: w, op: identity.ListGranularArtifacts, handle: (*Server).listGranular, options: pages, keys: sessionKeys, browses: true},
+			{method: "GET", path: granular + "/$count", of: w, op: identity.ListGranularArtifacts, handle: (*Server).countGranular, keys: sessionKeys, plain: true, browses: true},
+			{method: "GET", path: granular + "/{artifact}", of: w, op: identity.ListGranularArtifacts, handle: (*Server).getGranular, keys: sessionKeys, browses: true},
+		}...)
+	}
+	return append(table, []route{
 		{method: "GET", path: requests, of: w, op: identity.ListBulkRestores, handle: (*Server).listBulkRestores, keys: requestsKeys},
 		{method: "GET", path: requests + "/$count", of: w, op: identity.ListBulkRestores, handle: (*Server).countBulkRestores, keys: requestsKeys, plain: true},
 		{method: "POST", path: requests, of: w, op: identity.CreateBulkRestore, handle: (*Server).createBulkRestore, keys: requestsKeys,
 			body: requiredBody, badBody: backup.BulkRestoreInvalidCreate, creates: true},
 		{method: "GET", path: requests + "/{request}", of: w, op: identity.GetBulkRestore, handle: (*Server).getBulkRestore, keys: requestKeys},
 		{method: "DELETE", path: requests + "/{request}", of: w, op: identity.DeleteBulkRestore, handle: (*Server).deleteBulkRestore, keys: requestKeys},
+	}...)
+}
+
+// ofArtifacts is the artifacts c of a session of w.
+func (w *workload) ofArtifacts(c collection) []route {
+	artifacts := w.sessions.set + "/{id}/" + c.set
+	sessionKeys := []key{sessionKey}
+	artifactKeys := []key{sessionKey, {"artifact", backup.InvalidRequest}}
+	return []route{
+		{method: "GET", path: artifacts, of: w, op: identity.ListArtifacts, handle: (*Server).listArtifacts, entity: c.entityType, options: expandedList, keys: sessionKeys},
+		{method: "GET", path: artifacts + "/$count", of: w, op: identity.ListArtifacts, handle: (*Server).countArtifacts, entity: c.entityType, options: counted, keys: sessionKeys, plain: true},
+		{method: "GET", path: artifacts + "/{artifact}", of: w, op: identity.GetArtifact, handle: (*Server).getArtifact, entity: c.entityType, options: expandable, keys: artifactKeys},
+		{method: "GET", path: artifacts + "/{artifact}/restorePoint", of: w, op: identity.GetArtifact, handle: (*Server).getArtifactPoint, entity: pointType, options: single, keys: artifactKeys},
 	}
 }
 

@@ -112,10 +112,12 @@ func TestSchemaTable(t *testing.T) {
 // beyond are members that Microsoft's pages show although the schema lacks
 // them.
 var beyond = map[string]map[string]string{
-	"driveRestoreArtifact":         {"createdDateTime": "DateTimeOffset"},
-	"granularDriveRestoreArtifact": {"createdDateTime": "DateTimeOffset"},
-	"siteRestoreArtifact":          {"createdDateTime": "DateTimeOffset"},
-	"identity":                     {"email": "String"}, // an open type
+	"driveRestoreArtifact":           {"createdDateTime": "DateTimeOffset"},
+	"granularDriveRestoreArtifact":   {"createdDateTime": "DateTimeOffset"},
+	"siteRestoreArtifact":            {"createdDateTime": "DateTimeOffset"},
+	"mailboxRestoreArtifact":         {"createdDateTime": "DateTimeOffset"},
+	"granularMailboxRestoreArtifact": {"createdDateTime": "DateTimeOffset"},
+	"identity":                       {"email": "String"}, // an open type
 }
 
 var duration = regexp.MustCompile(`^P(\d+[YMWD])*(T(\d+[HMS])+)?$`)
@@ -454,11 +456,12 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 	if len(all.Actions) < 4 || types[driveUnit]["directoryObjectId"] != "Edm.String" || types["backupRestoreRoot"]["protectionUnits"] != "Collection(graph.protectionUnitBase)" ||
-		types["siteProtectionUnit"]["siteId"] != "Edm.String" || types["mailboxProtectionUnit"] != nil {
+		types["siteProtectionUnit"]["siteId"] != "Edm.String" || types["mailboxProtectionUnit"]["directoryObjectId"] != "Edm.String" ||
+		types["granularMailboxRestoreArtifact"][""] != "graph.mailboxRestoreArtifact" || types["exchangeBrowseSession"] != nil {
 		t.Errorf("metadata = %s", got.text)
 	}
 	drives := sqlite(t, func(c *Config) { c.Workloads = nil })
-	if got := (&client{drives, ""}).do("GET", "/v1.0/$metadata", nil).want(200); !strings.Contains(got.text, "driveProtectionUnit") || strings.Contains(got.text, "siteProtection") || strings.Contains(got.text, "sharePoint") {
+	if got := (&client{drives, ""}).do("GET", "/v1.0/$metadata", nil).want(200); !strings.Contains(got.text, "driveProtectionUnit") || strings.Contains(got.text, "siteProtection") || strings.Contains(got.text, "sharePoint") || strings.Contains(got.text, "mailbox") {
 		t.Errorf("the metadata of a server of drives alone = %s", got.text)
 	}
 	service := c.do("GET", "/v1.0/", nil).want(200)

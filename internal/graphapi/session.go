@@ -3,6 +3,7 @@ package graphapi
 import (
 	"cmp"
 	"context"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -40,15 +41,29 @@ func (s *Server) sessionView(x *exchange, v backup.Session) odata.Entity {
 
 // artifactView shows a restore artifact.
 func artifactView(w *workload, a backup.Artifact, contentID string) odata.Entity {
-	e := odata.Entity{Type: w.artifacts.name, Path: root + "/" + w.artifacts.of(w.sessions, string(a.Session)) + "('" + string(a.ID) + "')"}
+	c := w.artifacts
+	if a.Query != "" {
+		c = w.granular
+	}
+	e := odata.Entity{Type: c.name, Path: root + "/" + c.of(w.sessions, string(a.Session)) + "('" + string(a.ID) + "')"}
 	addContentID(&e, contentID)
 	e.Add("id", a.ID)
 	e.Add("destinationType", a.Destination)
 	e.Add("status", a.Status)
 	addTime(&e, "startDateTime", a.Started)
 	addTime(&e, "completionDateTime", a.Completed)
-	for i, text := range []string{a.RestoredSiteID, a.RestoredSiteName, a.RestoredSiteWebURL} {
-		addText(&e, w.restored[i], text)
+	where := []string{a.RestoredSiteID, a.RestoredSiteName, a.RestoredSiteWebURL}
+	for i, name := range w.restored {
+		addText(&e, name, where[i])
+	}
+	if w.counted != "" && (a.Status.Final() || a.RestoredItems > 0) {
+		e.Add(w.counted, min(a.RestoredItems, math.MaxInt32))
+	}
+	if a.Query != "" {
+		e.Add(searchResponse, a.Search)
+		if a.Hits > 0 {
+			e.Add("artifactCount", min(a.Hits, math.MaxInt32))
+		}
 	}
 	if a.Problem != nil {
 		e.Add("error", a.Problem)
@@ -92,39 +107,59 @@ func (s *Server) createSession(x *exchange) (reply, error) {
 	if err := b.Only(w.sessions.name, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", w.artifacts.set, w.granular.set)...); err != nil {
 		return reply{}, err
 	}
+	c, kind := w.artifacts, backup.RestoreStandard
 	if b.Has(w.granular.set) {
-		return s.createGranular(x, w)
+		if !w.searched {
+			return s.createGranular(x, w)
+		}
+		if b.Has(c.set) {
+			return reply{}, w.notBoth()
+		}
+		c, kind = w.granular, backup.RestoreGranular
 	}
-	items, given, err := b.Objects(w.artifacts.set)
+	items, given, err := b.Objects(c.set)
 	if err != nil {
 		return reply{}, err
 	}
 	switch {
 	case given && len(items) == 0:
-		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(w.artifacts.set)
+		return reply{}, backup.Fail(backup.InvalidArtifactRequest, "The list of artifacts is empty. Leave it out to create an empty session.").On(c.set)
 	case len(items) > backup.MaxArtifactsPerRequest:
-		return reply{}, backup.Fail(backup.RestoreArtifactsLimitBreached, "One request may name at most 50 artifacts. Add the others with PATCH.").On(w.artifacts.set)
+		return reply{}, backup.Fail(backup.RestoreArtifactsLimitBreached, "One request may name at most 50 artifacts. Add the others with PATCH.").On(c.set)
 	}
 	artifacts := make([]catalog.NewArtifact, len(items))
 	for i, item := range items {
-		if artifacts[i], err = w.newArtifact(item); err != nil {
+		if artifacts[i], err = s.newArtifact(x, w, c, item); err != nil {
 			return reply{}, err
 		}
 	}
 	if err := checkArtifacts(artifacts); err != nil {
 		return reply{}, err
 	}
-	v, err := s.catalog.CreateSession(x.ctx(), x.tenant(), w.kind, backup.RestoreStandard, artifacts, s.stamp(x))
+	v, err := s.catalog.CreateSession(x.ctx(), x.tenant(), w.kind, kind, artifacts, s.stamp(x))
 	if err != nil {
 		return reply{}, err
 	}
 	return created(x, w.sessions.set, w.sessions.set+"/"+string(v.ID), s.sessionView(x, v))
 }
 
-// newArtifact reads an artifact that a request adds.
-func (w *workload) newArtifact(o *odata.Object) (catalog.NewArtifact, error) {
+// notBoth refuses a request that restores units in whole and in part.
+func (w *workload) notBoth() error {
+	return backup.Fail(backup.InvalidArtifactRequest, "A session restores whole "+w.things+", or "+w.parts()+", not both. Make a session for each.").On(w.granular.set)
+}
+
+// parts says of what a granular restore is.
+func (w *workload) parts() string {
+	if w.searched {
+		return "what searches of them found"
+	}
+	return "files and folders"
+}
+
+// newArtifact reads an artifact of c that a request adds.
+func (s *Server) newArtifact(x *exchange, w *workload, c collection, o *odata.Object) (catalog.NewArtifact, error) {
 	var n catalog.NewArtifact
-	if err := o.Only(w.artifacts.name, slices.Concat(readOnly, w.artifacts.properties)...); err != nil {
+	if err := o.Only(c.name, slices.Concat(readOnly, c.properties)...); err != nil {
 		return n, err
 	}
 	point, err := pointReference(o)
@@ -136,8 +171,21 @@ func (w *workload) newArtifact(o *odata.Object) (catalog.NewArtifact, error) {
 		return n, backup.Fail(backup.InvalidRestorePoint, "The artifact does not name a restore point: send restorePoint with its id.").On("restorePoint")
 	}
 	n.Point = backup.PointID(id)
-	n.Destination, err = destinationOf(o)
-	return n, err
+	if n.Destination, err = destinationOf(o); err != nil || c.set == w.artifacts.set {
+		return n, err
+	}
+	if n.Search, _, err = o.String(searchResponse); err != nil {
+		return n, err
+	}
+	found, err := s.openSearch(x, n.Search)
+	if err != nil {
+		return n, err
+	}
+	n.Unit, n.Query = found.Unit, found.Query
+	if found.Point == n.Point {
+		n.Hits = found.Hits
+	}
+	return n, nil
 }
 
 // destinationOf returns the destinationType of an artifact or a request, which
@@ -172,15 +220,19 @@ func pointReference(o *odata.Object) (string, error) {
 
 // checkArtifacts refuses what no one request may mix or repeat.
 func checkArtifacts(list []catalog.NewArtifact) error {
-	seen := map[backup.PointID]bool{}
+	type artifact struct {
+		point backup.PointID
+		query string
+	}
+	seen := map[artifact]bool{}
 	for _, a := range list {
 		if a.Destination != list[0].Destination {
 			return backup.Fail(backup.DifferentRestoreDestination, "All artifacts of a session must have the same destinationType.").On("destinationType")
 		}
-		if seen[a.Point] {
+		if seen[artifact{a.Point, a.Query}] {
 			return backup.Fail(backup.DuplicateArtifactInList, "The same restore point is named twice. Name each once.").On("restorePoint")
 		}
-		seen[a.Point] = true
+		seen[artifact{a.Point, a.Query}] = true
 	}
 	return nil
 }
@@ -192,43 +244,50 @@ func (s *Server) updateSession(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	c, kind := w.artifacts, backup.RestoreStandard
 	if x.body.Has(w.granular.delta()) {
-		return s.updateGranular(x, w, id)
+		if !w.searched {
+			return s.updateGranular(x, w, id)
+		}
+		if x.body.Has(c.delta()) {
+			return reply{}, w.notBoth()
+		}
+		c, kind = w.granular, backup.RestoreGranular
 	}
-	items, err := w.sessionEdit(x.body)
+	items, err := w.sessionEdit(x.body, c)
 	if err != nil {
 		return reply{}, err
 	}
-	changes, err := w.artifactChanges(items)
+	changes, err := s.artifactChanges(x, w, c, items)
 	if err != nil {
 		return reply{}, cmp.Or(s.editable(x, id), err)
 	}
-	v, outcomes, err := s.catalog.PatchSession(x.ctx(), x.tenant(), id, changes, s.stamp(x))
+	v, outcomes, err := s.catalog.PatchSession(x.ctx(), x.tenant(), id, kind, changes, s.stamp(x))
 	if err != nil {
 		return reply{}, err
 	}
 	results := make([]odata.Entity, len(outcomes))
 	for i, o := range outcomes {
-		c := items[i]
+		item := items[i]
 		switch {
 		case o.Err != nil:
-			results[i] = failed(c, o.Err)
-			if c.Removed {
-				results[i].Add("id", c.ID)
+			results[i] = failed(item, o.Err)
+			if item.Removed {
+				results[i].Add("id", item.ID)
 			} else {
 				results[i].Add("restorePoint", odata.Entity{Type: restorePoint, Members: []odata.Member{{Name: "id", Value: changes[i].Add.Point}}})
 			}
-		case c.Removed:
-			addContentID(&results[i], c.ContentID)
-			results[i].Add("id", c.ID)
+		case item.Removed:
+			addContentID(&results[i], item.ContentID)
+			results[i].Add("id", item.ID)
 			results[i].Add("@removed", map[string]string{"reason": "changed"})
 		default:
-			results[i] = artifactView(w, o.Artifact, c.ContentID)
+			results[i] = artifactView(w, o.Artifact, item.ContentID)
 			results[i].Add("createdDateTime", odata.FormatTime(o.Artifact.Created))
 		}
 	}
 	e := s.sessionView(x, v)
-	e.Add(w.artifacts.delta(), results)
+	e.Add(c.delta(), results)
 	r, err := show(x, http.StatusOK, x.set(), e)
 	r.wrote = !x.prefer.Minimal
 	return r, err
@@ -244,14 +303,14 @@ func (s *Server) editable(x *exchange, id sessionID) error {
 	return v.Editable()
 }
 
-// sessionEdit reads the delta of a PATCH.
-func (w *workload) sessionEdit(b *odata.Object) ([]odata.Change, error) {
+// sessionEdit reads the delta of a PATCH, which is of the artifacts of.
+func (w *workload) sessionEdit(b *odata.Object, of collection) ([]odata.Change, error) {
 	for _, c := range []collection{w.artifacts, w.granular} {
 		if b.Has(c.set) {
 			return nil, backup.Fail(backup.InvalidPatchRequest, "The artifacts of a session are changed with '"+c.delta()+"', which says what to add and what to remove.").On(c.set)
 		}
 	}
-	artifactDelta := w.artifacts.delta()
+	artifactDelta := of.delta()
 	if err := b.Only(w.sessions.name, append(readOnly, "restoreJobType", "restoreSessionArtifactCount", "completedDateTime", artifactDelta)...); err != nil {
 		return nil, err
 	}
@@ -263,16 +322,16 @@ func (w *workload) sessionEdit(b *odata.Object) ([]odata.Change, error) {
 }
 
 // artifactChanges finds out what each item of a delta means.
-func (w *workload) artifactChanges(items []odata.Change) ([]catalog.ArtifactChange, error) {
+func (s *Server) artifactChanges(x *exchange, w *workload, of collection, items []odata.Change) ([]catalog.ArtifactChange, error) {
 	if len(items) > backup.MaxArtifactsPerRequest {
-		return nil, backup.Fail(artifactsLimitOnUpdate, "One request may name at most 50 artifacts. Send several.").On(w.artifacts.delta())
+		return nil, backup.Fail(artifactsLimitOnUpdate, "One request may name at most 50 artifacts. Send several.").On(of.delta())
 	}
 	out := make([]catalog.ArtifactChange, len(items))
 	var added []catalog.NewArtifact
 	removed := map[backup.ArtifactID]bool{}
 	for i, c := range items {
 		if !c.Removed {
-			n, err := w.newArtifact(c.Object)
+			n, err := s.newArtifact(x, w, of, c.Object)
 			if err != nil {
 				return nil, err
 			}
@@ -329,8 +388,26 @@ func (s *Server) askedSession(x *exchange, ask func(context.Context, backup.Tena
 	return r, err
 }
 
+// artifactsAsked is the collection of artifacts that the address names.
+func (x *exchange) artifactsAsked() collection {
+	if w := x.route.of; strings.Contains(x.route.path, "/"+w.granular.set) {
+		return w.granular
+	}
+	return x.route.of.artifacts
+}
+
+// holds reports whether the artifacts of a session are those that the address names:
+// a session has one kind of them.
+func (s *Server) holds(x *exchange) (bool, error) {
+	v, err := s.catalog.Session(x.ctx(), x.tenant(), guid[sessionID](x, "id"))
+	return (v.JobType == backup.RestoreGranular) == (x.artifactsAsked().set == x.route.of.granular.set), err
+}
+
 func (s *Server) artifacts(x *exchange) func(catalog.Page) (catalog.List[backup.Artifact], error) {
 	return func(p catalog.Page) (catalog.List[backup.Artifact], error) {
+		if holds, err := s.holds(x); err != nil || !holds {
+			return catalog.List[backup.Artifact]{}, err
+		}
 		return s.catalog.Artifacts(x.ctx(), x.tenant(), guid[sessionID](x, "id"), p)
 	}
 }
@@ -343,7 +420,7 @@ func ofSession(x *exchange, c collection) string {
 // listArtifacts serves the artifacts of a session, each with its restore point.
 func (s *Server) listArtifacts(x *exchange) (reply, error) {
 	return list(s, x, listing[backup.Artifact]{
-		set: ofSession(x, x.route.of.artifacts), fetch: s.artifacts(x),
+		set: ofSession(x, x.artifactsAsked()), fetch: s.artifacts(x),
 		view: func(a backup.Artifact) (odata.Entity, error) { return artifactView(x.route.of, a, ""), nil },
 	})
 }
@@ -351,11 +428,14 @@ func (s *Server) listArtifacts(x *exchange) (reply, error) {
 func (s *Server) countArtifacts(x *exchange) (reply, error) { return count(x, s.artifacts(x)) }
 
 func (s *Server) artifact(x *exchange) (backup.Artifact, error) {
-	session := guid[sessionID](x, "id")
-	if _, err := s.catalog.Session(x.ctx(), x.tenant(), session); err != nil {
+	holds, err := s.holds(x)
+	if err == nil && !holds {
+		err = unknown()
+	}
+	if err != nil {
 		return backup.Artifact{}, err
 	}
-	return s.catalog.Artifact(x.ctx(), x.tenant(), session, guid[artifactID](x, "artifact"))
+	return s.catalog.Artifact(x.ctx(), x.tenant(), guid[sessionID](x, "id"), guid[artifactID](x, "artifact"))
 }
 
 func (s *Server) getArtifact(x *exchange) (reply, error) {
@@ -363,7 +443,7 @@ func (s *Server) getArtifact(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, ofSession(x, x.route.of.artifacts), artifactView(x.route.of, a, ""))
+	return show(x, http.StatusOK, ofSession(x, x.artifactsAsked()), artifactView(x.route.of, a, ""))
 }
 
 // getArtifactPoint serves the restorePoint of an artifact.

@@ -33,10 +33,12 @@ type workload struct {
 
 	policies, units, rules, bulkJobs           collection
 	sessions, artifacts, granular, bulkRestore collection
-	browses                                    collection
-	restored                                   []string // the members that say where an artifact was restored to
-	libraries                                  bool     // a point holds several, as folders
-	longNames                                  bool     // the source's names of subjects are longer than their ids, and shown
+	browses                                    collection // none if points are searched
+	restored                                   []string   // the members that say where an artifact was restored to: id, name and address
+	counted                                    string     // the member that says how many items were; "" if there is none
+	searched                                   bool       // parts of a point are found by a search, and are not looked into
+	libraries                                  bool       // a point holds several, as folders
+	longNames                                  bool       // the source's names of subjects are longer than their ids, and shown
 }
 
 // A collection is a set of the API and the type of what is in it.
@@ -74,12 +76,23 @@ var sharePoint = describe(backup.SharePoint, "site", workload{
 	libraries: true, longNames: true,
 })
 
+// exchangeOnline is users' mailboxes.
+var exchangeOnline = describe(backup.Exchange, "mailbox", workload{
+	subject: "directoryObjectId", called: [2]string{"displayName", "email"},
+	addresses: "mailboxes", ids: "directoryObjectIds",
+	meaning: "the GUID of the mailbox's owner", things: "mailboxes",
+	address: "an e-mail address", badAddress: backup.BulkRestoreInvalidEmail,
+	ruleForm: groupRule,
+	restored: []string{"restoredFolderId", "restoredFolderName"}, counted: "restoredItemCount",
+	searched: true,
+})
+
 // groupRule is the form of a rule that is of groups.
 const groupRule = "(memberOf -any (group.id -in ['GUID']))"
 
 // described are all workloads that the API has words for. Which of them a server
 // serves its configuration says.
-var described = []*workload{oneDrive, sharePoint}
+var described = []*workload{oneDrive, sharePoint, exchangeOnline}
 
 // wordsOf returns how the API speaks of a workload.
 func wordsOf(kind backup.Workload) *workload {
@@ -221,9 +234,12 @@ func either(w *workload, served []*workload, base string, in func(*workload) col
 // all is what the entities of every workload have in common in a set of all, as
 // query options may name it: base is the type that theirs are derived from.
 func all(served []*workload, base string, in func(*workload) collection) *entityType {
-	one := *in(served[0]).entityType
-	t := &entityType{name: base, listed: one.listed}
+	t := &entityType{name: base}
 	for _, w := range served {
+		if in(w).entityType == nil {
+			continue
+		}
+		t.listed = in(w).listed
 		for _, p := range in(w).properties {
 			if !slices.Contains(t.properties, p) {
 				t.properties = append(t.properties, p)
@@ -260,10 +276,21 @@ func describe(kind backup.Workload, noun string, w workload) *workload {
 		properties: with([]string{"id", "displayName", "status", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount"}, stamps)}}
 	w.sessions = collection{service + "RestoreSessions", &entityType{name: service + "RestoreSession", listed: catalog.SessionProperties,
 		properties: with([]string{"id", "status", "restoreJobType", "restoreSessionArtifactCount", "error", "completedDateTime"}, stamps)}}
+	artifact := with([]string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime"}, w.restored)
+	if w.counted != "" {
+		artifact = append(artifact, w.counted)
+	}
 	w.artifacts = collection{noun + "RestoreArtifacts", &entityType{name: noun + "RestoreArtifact", listed: catalog.ArtifactProperties, expands: []string{restorePoint},
-		properties: with([]string{"id", "restorePoint", "destinationType", "status", "error", "startDateTime", "completionDateTime"}, w.restored)}}
+		properties: artifact}}
 	w.granular = collection{"granular" + title + "RestoreArtifacts", &entityType{name: "granular" + title + "RestoreArtifact"}}
+	if w.searched { // those are artifacts like the others
+		w.granular.entityType = &entityType{name: w.granular.name, listed: catalog.ArtifactProperties, expands: []string{restorePoint},
+			properties: with(artifact, []string{searchResponse, "artifactCount"})}
+	}
 	w.bulkRestore = collection{noun + "RestoreArtifactsBulkAdditionRequests", &entityType{name: noun + "RestoreArtifactsBulkAdditionRequest"}}
+	if w.searched {
+		return &w
+	}
 	w.browses = collection{service + "BrowseSessions", &entityType{name: service + "BrowseSession", listed: catalog.BrowseProperties,
 		properties: []string{"id", "restorePointId", "restorePointDateTime", "status", "createdDateTime", "expirationDateTime", "backupSizeInBytes", "error", w.subject}}}
 	return &w

@@ -460,18 +460,37 @@ func (w *world) work() (points []backup.Point) {
 		}
 	}
 	for _, j := range claim(jobs.Backup) {
-		_, s, err := w.catalog.UnitForBackup(ctx, j.Tenant, backup.UnitID(j.Key))
+		u, s, err := w.catalog.UnitForBackup(ctx, j.Tenant, backup.UnitID(j.Key))
 		ok(err)
+		mailbox := u.Workload == backup.Exchange
 		prev := s.Root
 		at := w.clock()
 		s.Drive, s.Root, s.Tree = backup.DriveID("drive-"+j.Key), backup.NewID[string](), at.Format(time.RFC3339Nano)
-		p, err := w.catalog.CommitPoint(ctx, j, catalog.Commit{Unit: backup.UnitID(j.Key), PrevRoot: prev, State: s,
+		if mailbox {
+			ok(w.catalog.StageMail(ctx, j, catalog.MailStage{Unit: u.ID, Drive: s.Drive, At: at, Anew: prev == ""}, w.delivered))
+		}
+		p, err := w.catalog.CommitPoint(ctx, j, catalog.Commit{Unit: backup.UnitID(j.Key), PrevRoot: prev, State: s, Mail: mailbox,
 			Point: backup.Point{At: at, Tree: s.Tree, Files: 3, Folders: 2, Bytes: 1}, Promise: promise})
 		ok(err)
 		points = append(points, p)
 	}
 	ok(w.queue.Reclaim(ctx))
 	return points
+}
+
+// delivered is what every mailbox has got.
+func (w *world) delivered(yield func(catalog.MailChange, error) bool) {
+	amala := backup.Person{Name: "Amala Rao", Address: "amala@contoso.com"}
+	for n, m := range []backup.MailItem{
+		{Kind: backup.MailEmail, Subject: "Invoice 5/2026", Sender: amala, Attachment: true},
+		{Kind: backup.MailEmail, Subject: "Invoice 6/2026", Sender: amala},
+		{Kind: backup.MailCalendar, Subject: "Lunch", Sender: amala},
+	} {
+		m.ID, m.Folder, m.Recipients = backup.ItemID(fmt.Sprint("item", n)), "Inbox", []backup.Person{{Address: "conrad@contoso.com"}}
+		if !yield(catalog.MailChange{MailItem: m}, nil) {
+			return
+		}
+	}
 }
 
 // promise is how old the newest point of a unit may become.
