@@ -19,7 +19,7 @@ func (c caller) key() string {
 // free refuses a change of what somebody else has checked out, or of a folder in
 // which such a file is.
 func (it *item) free(by string) error {
-	if it.holder != "" && it.holder != by {
+	if it.extra().holder != "" && it.extra().holder != by {
 		return fail(http.StatusLocked, "notAllowed", "The file is checked out or locked for editing by another user.").because("resourceLocked")
 	}
 	for _, child := range it.children {
@@ -38,13 +38,13 @@ type publicationView struct {
 
 func (it *item) publication(t *tenant) *publicationView {
 	v := &publicationView{Level: "published", VersionID: versionID(it.ctag)}
-	if it.holder == "" {
+	if it.extra().holder == "" {
 		return v
 	}
 	v.Level = "checkout"
-	if u := t.users[it.holder]; u != nil {
+	if u := t.users[it.extra().holder]; u != nil {
 		v.CheckedOutBy = new(identityOf(u))
-	} else if app := t.app(it.holder); app != nil {
+	} else if app := t.app(it.extra().holder); app != nil {
 		v.CheckedOutBy = &identityView{Application: object{"id": app.AppID, "displayName": app.DisplayName}}
 	}
 	return v
@@ -63,10 +63,10 @@ func (s *Service) keepFor(r *request, p place, t target, holder string) error {
 		if err := it.free(r.who.key()); err != nil {
 			return err
 		}
-		if holder == "" && it.holder == "" {
+		if holder == "" && it.extra().holder == "" {
 			return badRequest("The file is not checked out.")
 		}
-		it.holder = holder
+		it.extend(func(x *extras) { x.holder = holder })
 		d.touch(it)
 		r.status = http.StatusNoContent
 		return nil

@@ -25,7 +25,7 @@ type item struct {
 	id       string
 	parent   *item // nil for the root and for what is gone
 	name     string
-	kind     kind
+	from     string           // the parent's id, of a tombstone, and while a journal is read
 	children map[string]*item // of a folder
 
 	inode   inode
@@ -35,32 +35,52 @@ type item struct {
 	ctime   int64 // this and the next in Unix nanoseconds
 	noticed int64 // when the last change was, by the service's clock
 
-	hash   string   // quickXorHash; empty where the content was not read yet, or cannot be
-	strong [16]byte // of the content, to tell whether it changed
-	etag   int32
-	ctag   int32
-	num    int32 // of a list's or a team site's library's: the list item's id; 0 is none
-	seq    int64 // of the last change
+	hash    string   // quickXorHash; empty where the content was not read yet, or cannot be
+	strong  [16]byte // of the content, to tell whether it changed
+	seq     int64    // of the last change
+	mark    uint64   // of the listing that saw it last
+	sharing *sharing // nil where it is as the folder above
+	extras  *extras  // nil where there are none; see extra
 
-	stale  bool // the content must be read before the item is shown
-	unsure bool // the content may have changed without a trace: look again
-	denied bool // the content cannot be read
-	kept   bool // of a folder: its mtime is one that a client set
+	// A large drive has a million of these: what is small stands together.
+	etag     int32
+	ctag     int32
+	num      int32 // of a list's or a team site's library's: the list item's id; 0 is none
+	made     int32 // of a population: how often its content was made; 0 is a real one. See Population
+	kind     kind
+	stale    bool // the content must be read before the item is shown
+	unsure   bool // the content may have changed without a trace: look again
+	denied   bool // the content cannot be read
+	kept     bool // of a folder: its mtime is one that a client set
+	native   bool // it was there at the population's beginning
+	pristine bool // and is as it was: the journal need not know
+	gone     bool // a tombstone
+	binned   bool // of a tombstone: the item is in the recycle bin
+	dirty    bool // to be written to the journal
+	lost     bool // during a scan: not at its place any more
+}
 
-	sharing  *sharing  // nil where it is as the folder above
+// extras are what few items have.
+type extras struct {
 	columns  object    // of a library's: what clients put into its columns
 	versions []version // of a file, the oldest first
 	holder   string    // of a file: who has checked it out; see caller.key
-	made     int32     // of a population: how often its content was made; 0 is a real one. See Population
-	native   bool      // it was there at the population's beginning
-	pristine bool      // and is as it was: the journal need not know
-	gone     bool      // a tombstone
-	binned   bool      // of a tombstone: the item is in the recycle bin
-	from     string    // the parent's id, of a tombstone, and while a journal is read
+}
 
-	dirty bool   // to be written to the journal
-	mark  uint64 // of the listing that saw it last
-	lost  bool   // during a scan: not at its place any more
+func (it *item) extra() extras {
+	if it.extras == nil {
+		return extras{}
+	}
+	return *it.extras
+}
+
+// extend has change alter its extras.
+func (it *item) extend(change func(*extras)) {
+	x := it.extra()
+	change(&x)
+	if it.extras = &x; len(x.columns) == 0 && len(x.versions) == 0 && x.holder == "" {
+		it.extras = nil
+	}
 }
 
 // change is an entry of a drive's log. It stands as long as its item's last
@@ -326,7 +346,8 @@ func (d *drive) bury(it *item) {
 	if !d.recycling {
 		d.dropVersions(it)
 	}
-	it.from, it.binned, it.holder = it.parent.id, d.recycling, ""
+	it.from, it.binned = it.parent.id, d.recycling
+	it.extend(func(x *extras) { x.holder = "" })
 	it.children, it.parent, it.gone = nil, nil, true
 	d.dead++
 	d.touch(it)

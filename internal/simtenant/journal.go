@@ -237,7 +237,10 @@ func (rec record) item() *item {
 		id: rec.ID, from: rec.Parent, name: rec.Name, kind: rec.Kind, inode: inode{rec.Dev, rec.Ino, rec.Birth},
 		mtime: rec.Mtime, ctime: rec.Ctime, created: rec.Created, noticed: rec.Noticed, hash: rec.Hash,
 		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied, kept: rec.Kept,
-		sharing: rec.Sharing, versions: rec.Versions, holder: rec.Holder, made: rec.Made, num: rec.Num, columns: rec.Columns,
+		sharing: rec.Sharing, made: rec.Made, num: rec.Num,
+	}
+	if len(rec.Columns) > 0 || len(rec.Versions) > 0 || rec.Holder != "" {
+		it.extras = &extras{rec.Columns, rec.Versions, rec.Holder}
 	}
 	copy(it.strong[:], rec.Strong)
 	switch rec.Kind {
@@ -268,8 +271,9 @@ func (d *drive) record(it *item) record {
 	rec.Name = it.name
 	rec.Mtime, rec.Ctime, rec.Created = it.mtime, it.ctime, it.created
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
-	rec.ETag, rec.CTag, rec.Kept, rec.Sharing, rec.Versions = it.etag, it.ctag, it.kept, it.sharing, it.versions
-	rec.Holder, rec.Made, rec.Columns = it.holder, it.made, it.columns
+	rec.ETag, rec.CTag, rec.Kept, rec.Sharing, rec.Made = it.etag, it.ctag, it.kept, it.sharing, it.made
+	x := it.extra()
+	rec.Holder, rec.Versions, rec.Columns = x.holder, x.versions, x.columns
 	if it.gone {
 		rec.Size = it.size // of a folder too: what was in it is no longer counted up
 	}

@@ -127,7 +127,7 @@ func (l *list) find(ctx context.Context, text string) (*item, error) {
 func (l *list) read(it *item) (listed, bool) {
 	out := listed{item: *it, raw: object{}}
 	if l.d.place.in != listsPart {
-		maps.Copy(out.raw, it.columns)
+		maps.Copy(out.raw, it.extra().columns)
 		if it.parent != l.d.root {
 			out.parent = it.parent
 		}
@@ -784,12 +784,12 @@ func (l *list) write(r *request, it *item, fields object) error {
 		return err
 	}
 	if l.d.place.in != listsPart {
-		columns := maps.Clone(it.columns)
+		columns := maps.Clone(it.extra().columns)
 		if columns == nil {
 			columns = object{}
 		}
 		merge(columns, fields)
-		it.columns = columns
+		it.extend(func(x *extras) { x.columns = columns })
 		it.etag++
 		l.d.touch(it)
 		return nil

@@ -506,7 +506,7 @@ func (d *drive) pick(dice *rand.Rand, fits func(*item) bool) *item {
 
 func (d *drive) churn(p Population, dice *rand.Rand, count int64) error {
 	folder := d.pick(dice, func(it *item) bool { return it.kind == isFolder })
-	file := d.pick(dice, func(it *item) bool { return it.kind == isFile && it.holder == "" })
+	file := d.pick(dice, func(it *item) bool { return it.kind == isFile && it.extra().holder == "" })
 	if folder == nil {
 		folder = d.root
 	}

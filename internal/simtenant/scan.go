@@ -31,6 +31,7 @@ type scan struct {
 	index   map[inode]*item
 	latest  int64   // change of a folder that the pass saw
 	quiet   bool    // the pass found no folder changed
+	first   bool    // nothing was known, so that nothing can have moved
 	recheck []*item // files whose content may differ though nothing visible does
 }
 
@@ -54,7 +55,7 @@ func (d *drive) fresh(ctx context.Context, since time.Time) error {
 // are asked for.
 func (d *drive) scan(ctx context.Context) error {
 	started := time.Now()
-	sc := &scan{d: d, ctx: ctx}
+	sc := &scan{d: d, ctx: ctx, first: len(d.items) == 1}
 	for range 4 {
 		sc.began, sc.latest, sc.quiet = time.Now(), 0, true
 		sc.queue = append(sc.queue, d.root)
@@ -62,6 +63,7 @@ func (d *drive) scan(ctx context.Context) error {
 			sc.giveBack()
 			return err
 		}
+		sc.first = false
 		if sc.quiet || !sc.inMotion() {
 			break
 		}
@@ -219,6 +221,16 @@ func (sc *scan) list(folder *item) error {
 			continue
 		}
 		child := folder.children[name]
+		if child == nil && sc.first {
+			child = d.create(folder, name, st)
+			child.mark = serial
+			seen++
+			sc.quiet = false
+			if child.kind == isFolder {
+				sc.queue = append(sc.queue, child)
+			}
+			continue
+		}
 		if child == nil || child.kind != st.kind {
 			sc.found = append(sc.found, found{folder, name, st})
 			sc.quiet = false

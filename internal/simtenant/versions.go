@@ -56,23 +56,24 @@ func (d *drive) keep(it *item, dir *os.File, name string) {
 		d.warn(it.path(), "a file's version is not kept", err)
 		return
 	}
-	it.versions = append(it.versions, version{it.ctag, it.size, it.noticed})
-	for len(it.versions) > keepVersions {
-		os.Remove(filepath.Join(folder, versionID(it.versions[0].N)))
-		it.versions = it.versions[1:]
+	kept := append(it.extra().versions, version{it.ctag, it.size, it.noticed})
+	for len(kept) > keepVersions {
+		os.Remove(filepath.Join(folder, versionID(kept[0].N)))
+		kept = kept[1:]
 	}
+	it.extend(func(x *extras) { x.versions = kept })
 	d.write(it)
 }
 
 // dropVersions destroys the versions of what is gone for good.
 func (d *drive) dropVersions(it *item) {
-	if it.versions == nil {
+	if len(it.extra().versions) == 0 {
 		return
 	}
 	if err := os.RemoveAll(d.versionsOf(it)); err != nil {
 		d.warn(it.name, "the versions of a file that is gone could not be removed", err)
 	}
-	it.versions = nil
+	it.extend(func(x *extras) { x.versions = nil })
 }
 
 // ofFile is the file that a call on versions is about.
@@ -92,7 +93,7 @@ func (it *item) versionAt(id string) (int, error) {
 	if id == versionID(it.ctag) || strings.EqualFold(id, "current") {
 		return -1, nil
 	}
-	at := slices.IndexFunc(it.versions, func(v version) bool { return versionID(v.N) == id })
+	at := slices.IndexFunc(it.extra().versions, func(v version) bool { return versionID(v.N) == id })
 	if at < 0 {
 		return 0, fail(http.StatusNotFound, "itemNotFound", "The file has no such version.")
 	}
@@ -102,7 +103,7 @@ func (it *item) versionAt(id string) (int, error) {
 // versionViews are a file's versions, the newest first.
 func (v *viewer) versionViews(it *item) []any {
 	list := []any{object{"id": versionID(it.ctag), "lastModifiedDateTime": stamp(it.noticed), "lastModifiedBy": v.owner, "size": it.size}}
-	for _, old := range slices.Backward(it.versions) {
+	for _, old := range slices.Backward(it.extra().versions) {
 		list = append(list, object{"id": versionID(old.N), "lastModifiedDateTime": stamp(old.At), "lastModifiedBy": v.owner, "size": old.Size})
 	}
 	return list
@@ -135,7 +136,7 @@ func (s *Service) getVersion(r *request, p place, t target) error {
 		}
 		list := s.viewer(r, d).versionViews(it)
 		if at >= 0 {
-			list = list[len(it.versions)-at:]
+			list = list[len(it.extra().versions)-at:]
 		}
 		r.status, r.answer = http.StatusOK, project(list[0], selected(r.query))
 		return nil
@@ -144,7 +145,7 @@ func (s *Service) getVersion(r *request, p place, t target) error {
 
 // openVersion opens what a file was.
 func (d *drive) openVersion(it *item, at int) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(d.versionsOf(it), versionID(it.versions[at].N)), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(filepath.Join(d.versionsOf(it), versionID(it.extra().versions[at].N)), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fail(http.StatusNotFound, "itemNotFound", "The version's content is gone.")
 	}
@@ -170,7 +171,7 @@ func (s *Service) getVersionContent(r *request, p place, t target) error {
 		if at < 0 {
 			return badRequest("The content of the current version is that of the file: ask for it there.")
 		}
-		it, n = *found, found.versions[at].N
+		it, n = *found, found.extra().versions[at].N
 		f, err = d.openVersion(found, at)
 		return err
 	})
@@ -238,10 +239,10 @@ func (s *Service) deleteVersion(r *request, p place, t target) error {
 		if at < 0 {
 			return badRequest("The current version cannot be deleted.")
 		}
-		if err := os.Remove(filepath.Join(d.versionsOf(it), versionID(it.versions[at].N))); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(filepath.Join(d.versionsOf(it), versionID(it.extra().versions[at].N))); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return onDisk(err)
 		}
-		it.versions = slices.Delete(slices.Clone(it.versions), at, at+1)
+		it.extend(func(x *extras) { x.versions = slices.Delete(slices.Clone(x.versions), at, at+1) })
 		d.write(it)
 		r.status = http.StatusNoContent
 		return nil
