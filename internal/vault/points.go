@@ -103,6 +103,31 @@ func (v *Vault) Drives(ctx context.Context) iter.Seq2[Stored, error] {
 	}
 }
 
+// Latest returns the newest point of a drive that can be read and that a backup came
+// to its end with; ErrNotFound if it has none.
+func (v *Vault) Latest(ctx context.Context, s Stored) (Point, error) {
+	all := &tops{v: v}
+	err := all.read(ctx, s.Root)
+	for i := len(all.days) - 1; i >= 0 && err == nil; i-- {
+		if err = all.load(ctx, &all.days[i]); unreadable(err) {
+			err = nil
+		}
+		for _, r := range slices.Backward(all.days[i].points) {
+			p := v.point(ctx, r.Object)
+			if p.Err == nil && !p.Info.Incomplete {
+				return p, nil
+			}
+			if p.Err != nil && !unreadable(p.Err) {
+				err = p.Err
+			}
+		}
+	}
+	if err == nil {
+		err = ErrNotFound
+	}
+	return Point{}, fmt.Errorf("find the newest point of drive %s: %w", s.Key.Drive, err)
+}
+
 // Points lists the points of a drive that any of its manifests has, or that are
 // at those trees; each tree once, the oldest first.
 func (v *Vault) Points(ctx context.Context, key DriveKey, trees ...string) ([]Point, error) {

@@ -469,3 +469,53 @@ func TestNamesThatDifferInTheirLettersForm(t *testing.T) {
 		}
 	}
 }
+
+// Latest is the newest point that can be read and that a backup came to its end with.
+func TestLatest(t *testing.T) {
+	w := newTorn(t)
+	latest := func() (Point, error) {
+		t.Helper()
+		for s, err := range w.v.Drives(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Key == secondKey {
+				return w.v.Latest(t.Context(), s)
+			}
+		}
+		t.Fatal("the drive is not in the vault")
+		return Point{}, nil
+	}
+	if p, err := latest(); err != nil || p.Tree != w.two.Tree {
+		t.Errorf("Latest = %+v, %v", p, err)
+	}
+	u, err := w.v.Begin(t.Context(), secondKey, w.two.Root, w.two.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	u.Put(file(t, u, "new", "root", "new.txt", "new"))
+	s, err := u.Seal(t.Context(), noon.Add(time.Hour), PointInfo{Incomplete: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := latest(); err != nil || p.Tree != w.two.Tree {
+		t.Errorf("Latest beside a checkpoint = %+v, %v", p, err)
+	}
+	u.Put(file(t, u, "newer", "root", "newer.txt", "newer"))
+	if s, err = u.Seal(t.Context(), noon.Add(2*time.Hour), PointInfo{}); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := latest(); err != nil || p.Tree != s.Tree {
+		t.Errorf("Latest = %+v, %v", p, err)
+	}
+	info := whereIs(t, w.v, s.Tree)
+	flipBit(t, w.cfg, info.PackBlobID, int(info.PackOffset+info.PackedLength/2))
+	if w.v, err = Open(t.Context(), w.cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer w.v.Close(t.Context())
+	if p, err := latest(); err != nil || p.Tree != w.two.Tree {
+		t.Errorf("Latest beside a damaged point = %+v, %v", p, err)
+	}
+}
