@@ -249,7 +249,7 @@ repair they may run beside a server.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	b.flags(cmd)
-	cmd.AddCommand(b.statusCommand(), b.verifyCommand(), b.damageCommand(), b.repairCommand(), b.acceptCommand(), b.copyCommand())
+	cmd.AddCommand(b.statusCommand(), b.listCommand(), b.verifyCommand(), b.damageCommand(), b.repairCommand(), b.acceptCommand(), b.copyCommand())
 	return cmd
 }
 

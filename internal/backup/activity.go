@@ -28,6 +28,7 @@ const (
 	CatalogRebuiltActivity  = "CatalogRebuilt" // it was brought up to what the vault knows
 	TenantImportedActivity  = "TenantImported" // what the vault keeps of policies and units came into the catalog
 	RetentionActivity       = "RetentionChanged"
+	ExportedActivity        = "BackupExported" // files of a backup were written out
 )
 
 // An Activity is an entry of the audit log: who did what, when, to what, and

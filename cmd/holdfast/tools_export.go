@@ -1,0 +1,357 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/export"
+	"holdfast/internal/vault"
+)
+
+// An exporting is what 'export' is told.
+type exporting struct {
+	of, at, path, to string
+}
+
+// newExport is the command that writes backups out as plain files.
+func newExport() *cobra.Command {
+	b := &toolbox{}
+	var x exporting
+	cmd := &cobra.Command{
+		Use:   "export DRIVE --to FOLDER|FILE.zip",
+		Short: "Write a backup out as plain files, without Microsoft 365 and without a server",
+		Long: `Export reads a drive's, a site's or a mailbox's backup from the vault itself and writes
+it into a folder, or into a zip file that is made. It needs the vault and its password,
+and neither a server, a token, Microsoft 365 nor a catalog: it is how the files of a user
+who has left are handed over, and how a backup is read when all else is lost.
+
+DRIVE is the address or id of an owner or a site, or the id of a unit or a drive;
+'holdfast vault list' shows what there is. Each file is read whole and verified before
+it has its name. Nothing that is there is written over: what has the name of something
+else takes another, which is said. Run it again to go on with a folder where it stopped:
+what is there already is compared and not written twice.
+
+` + exitTable,
+		Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			x.of = args[0]
+			return b.bare(cmd, func(ctx context.Context, out io.Writer) error { return b.export(ctx, out, cmd.ErrOrStderr(), x) })
+		},
+	}
+	b.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&x.to, "to", "", "the folder to write into, or the zip file to make")
+	f.StringVar(&x.at, "at", "", "as it was at this `TIME`: the newest restore point up to then (default the newest)")
+	f.StringVar(&x.path, "path", "", "only this file or folder; of a site it begins with libraries/NAME or lists/NAME")
+	return cmd
+}
+
+func (b *toolbox) listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list [DRIVE]",
+		Short: "List whose backups the vaults hold, or one's restore points, without a catalog",
+		Args:  args(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return b.bare(cmd, func(ctx context.Context, out io.Writer) error {
+				if len(args) == 0 {
+					return b.listStored(ctx, out)
+				}
+				return b.listPoints(ctx, out, args[0])
+			})
+		},
+	}
+}
+
+// bare is run for a command that works on vaults alone.
+func (b *toolbox) bare(cmd *cobra.Command, do func(ctx context.Context, out io.Writer) error) (err error) {
+	ctx := cmd.Context()
+	if err := b.settings(); err != nil {
+		return err
+	}
+	b.log = newLog(cmd.ErrOrStderr())
+	if err := b.choose(ctx, false); err != nil {
+		return err
+	}
+	b.open = map[backup.TenantID]*vault.Vault{}
+	err = do(ctx, cmd.OutOrStdout())
+	if err != nil && ctx.Err() != nil {
+		err = fail(exitStopped, "interrupted; run it again to go on")
+	}
+	for _, v := range b.open {
+		err = errors.Join(err, v.Close(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+// alone opens a tenant's vault, whatever a catalog knows of it.
+func (b *toolbox) alone(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
+	if v := b.open[t]; v != nil {
+		return v, nil
+	}
+	cfg, err := b.vaultConfig(t)
+	if err != nil {
+		return nil, err
+	}
+	v, err := vault.Open(ctx, cfg)
+	if err != nil {
+		return nil, advised(err)
+	}
+	b.open[t] = v
+	return v, nil
+}
+
+// A stored is a drive in a vault, and its newest point.
+type stored struct {
+	tenant backup.TenantID
+	vault  *vault.Vault
+	vault.Stored
+	latest vault.Point
+	err    error // why the newest point cannot be read
+}
+
+// owner is whose the drive is, for people.
+func (s stored) owner() string {
+	o := s.latest.Info.Owner
+	return cmp.Or(o.Address, o.Mail, o.DisplayName, string(o.ID), string(s.Key.Drive))
+}
+
+// is reports whether a person may mean the drive by a name.
+func (s stored) is(name string) bool {
+	info := s.latest.Info
+	for _, own := range []string{string(s.Key.Drive), string(info.Unit), string(info.Owner.ID), info.Owner.SourceID, info.Owner.Address, info.Owner.Mail} {
+		if own != "" && strings.EqualFold(strings.TrimRight(own, "/"), strings.TrimRight(name, "/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// each goes through the drives in the vaults that are meant.
+func (b *toolbox) each(ctx context.Context, do func(stored) error) error {
+	for _, t := range b.tenants {
+		v, err := b.alone(ctx, t)
+		if err != nil {
+			return fmt.Errorf("tenant %s: %w", t, err)
+		}
+		for s, err := range v.Drives(ctx) {
+			if err != nil {
+				return err
+			}
+			d := stored{tenant: t, vault: v, Stored: s}
+			if d.latest, d.err = v.Latest(ctx, s); ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := do(d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// meant finds the one drive that a person means.
+func (b *toolbox) meant(ctx context.Context, name string) (stored, error) {
+	var found []stored
+	err := b.each(ctx, func(s stored) error {
+		if s.is(name) {
+			found = append(found, s)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return stored{}, err
+	case len(found) == 0:
+		return stored{}, fail(exitNotFound, "the vaults hold no backup of %q; 'holdfast vault list' shows what they hold", name)
+	case len(found) > 1:
+		var ids []string
+		for _, s := range found {
+			ids = append(ids, fmt.Sprintf("%s (%s)", s.Key.Drive, cmp.Or(s.latest.Info.Workload, backup.OneDrive)))
+		}
+		return stored{}, usageError{fmt.Errorf("%q may be any of several; name one by its id: %s", name, strings.Join(ids, ", "))}
+	}
+	return found[0], nil
+}
+
+func (b *toolbox) listStored(ctx context.Context, out io.Writer) error {
+	var rows [][]string
+	bad := 0
+	err := b.each(ctx, func(s stored) error {
+		if s.err != nil {
+			bad++
+			rows = append(rows, []string{s.owner(), "", string(s.Key.Drive), "", "", oneLine(s.err.Error())})
+			return nil
+		}
+		p := s.latest
+		rows = append(rows, []string{s.owner(), string(cmp.Or(p.Info.Workload, backup.OneDrive)), string(s.Key.Drive), p.At.Local().Format(timeForm), strconv.FormatInt(p.Files, 10), size(strconv.FormatInt(p.Bytes, 10))})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(rows, slices.Compare)
+	c := cli{out: out}
+	if err := c.table([]string{"OWNER", "WORKLOAD", "ID", "NEWEST POINT", "FILES", "SIZE"}, rows); err != nil {
+		return err
+	}
+	return partly(bad, len(rows), "backup", "read")
+}
+
+func (b *toolbox) listPoints(ctx context.Context, out io.Writer, name string) error {
+	s, err := b.meant(ctx, name)
+	if err != nil {
+		return err
+	}
+	points, err := s.vault.Points(ctx, s.Key)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	bad := 0
+	for _, p := range slices.Backward(points) {
+		switch {
+		case p.Info.Incomplete:
+			continue
+		case p.Err != nil:
+			bad++
+			rows = append(rows, []string{"", "", "", "", oneLine(p.Err.Error())})
+			continue
+		}
+		lacks := ""
+		if p.Unread > 0 {
+			lacks = number(p.Unread, "item") + " could not be backed up"
+		}
+		rows = append(rows, []string{p.At.Local().Format(timeForm), strconv.FormatInt(p.Files, 10), strconv.FormatInt(p.Folders, 10), size(strconv.FormatInt(p.Bytes, 10)), lacks})
+	}
+	c := cli{out: out}
+	if err := c.table([]string{"TIME", "FILES", "FOLDERS", "SIZE", "NOTE"}, rows); err != nil {
+		return err
+	}
+	return partly(bad, len(rows), "restore point", "read")
+}
+
+func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) error {
+	if x.to == "" {
+		return usageError{errors.New("say where to: --to FOLDER, or --to FILE.zip")}
+	}
+	until := time.Time{}
+	if x.at != "" && x.at != "latest" {
+		var err error
+		if until, err = parseTime(x.at, true); err != nil {
+			return err
+		}
+	}
+	s, err := b.meant(ctx, x.of)
+	if err != nil {
+		return err
+	}
+	p, err := s.pointAt(ctx, until)
+	if err != nil {
+		return err
+	}
+	b.audit(ctx, errs, s, p, x)
+	fmt.Fprintf(errs, "Exporting %s as it was at %s\n", s.owner(), p.At.Local().Format(timeForm))
+	bar := newProgress(errs, "files", int(p.Files))
+	r, err := x.write(ctx, s.vault, p.Tree, bar.set)
+	bar.close()
+	if r.Files+r.Folders+r.Failed > 0 || err == nil {
+		tellExport(out, x, r)
+	}
+	switch {
+	case errors.Is(err, export.ErrNoPath):
+		return fail(exitNotFound, "--path: %v", err)
+	case err != nil:
+		return advised(err)
+	case r.Failed > 0:
+		return fail(exitPartial, "%s could not be exported; 'holdfast vault verify --full' says what is damaged, and an earlier or later point may have it", number(r.Failed, "item"))
+	}
+	return nil
+}
+
+// pointAt is the newest point up to a time, or of all.
+func (s stored) pointAt(ctx context.Context, until time.Time) (vault.Point, error) {
+	if until.IsZero() && s.err == nil {
+		return s.latest, nil
+	}
+	points, err := s.vault.Points(ctx, s.Key)
+	if err != nil {
+		return vault.Point{}, err
+	}
+	for _, p := range slices.Backward(points) {
+		if p.Err == nil && !p.Info.Incomplete && (until.IsZero() || !p.At.After(until)) {
+			return p, nil
+		}
+	}
+	return vault.Point{}, fail(exitNotFound, "there is no restore point of %s that early and can be read; 'holdfast vault list %s' lists those there are", s.owner(), s.Key.Drive)
+}
+
+func (x exporting) write(ctx context.Context, v *vault.Vault, tree string, progress func(int)) (export.Report, error) {
+	if !strings.EqualFold(filepath.Ext(x.to), ".zip") {
+		to, err := export.OpenFolder(x.to)
+		if err != nil {
+			return export.Report{}, err
+		}
+		defer to.Close()
+		return export.Point(ctx, v, tree, x.path, to, progress)
+	}
+	to, err := export.CreateZip(x.to)
+	if errors.Is(err, fs.ErrExist) {
+		return export.Report{}, usageError{fmt.Errorf("--to: %s is there already, and is not written over", x.to)}
+	}
+	if err != nil {
+		return export.Report{}, err
+	}
+	r, err := export.Point(ctx, v, tree, x.path, to, progress)
+	if err == nil {
+		err = to.Finish()
+	}
+	return r, errors.Join(err, to.Close())
+}
+
+// tellExport says what was exported.
+func tellExport(out io.Writer, x exporting, r export.Report) {
+	for _, m := range r.Remarks {
+		if m.Err != nil {
+			fmt.Fprintf(out, "%s  not exported: %s\n", oneLine(m.Path), oneLine(m.Err.Error()))
+		} else {
+			fmt.Fprintf(out, "%s  is there as %s\n", oneLine(m.Path), oneLine(m.As))
+		}
+	}
+	if r.More > 0 {
+		fmt.Fprintf(out, "and %s\n", number(r.More, "more remark"))
+	}
+	fmt.Fprintf(out, "%s and %s, %s, are in %s", number(r.Files, "file"), number(r.Folders, "folder"), size(strconv.FormatInt(r.Bytes, 10)), x.to)
+	if r.There > 0 {
+		fmt.Fprintf(out, "; %d of them were there before", r.There)
+	}
+	fmt.Fprintln(out, ".")
+	if r.Unread > 0 {
+		fmt.Fprintf(out, "The restore point itself does not hold %s as they were; 'holdfast point show' names them.\n", number(r.Unread, "item"))
+	}
+}
+
+// audit notes in the catalog, where there is one, who has exported what to where.
+func (b *toolbox) audit(ctx context.Context, errs io.Writer, s stored, p vault.Point, x exporting) {
+	beside := *b // with vaults of its own, of which it opens none
+	stop, err := beside.start(ctx, false, errs)
+	if err == nil {
+		a := b.activity(s.tenant, backup.ExportedActivity, "export")
+		a.Target = fmt.Sprintf("%s at %s, %q to %s", s.owner(), wire(p.At), x.path, x.to)
+		err = errors.Join(beside.catalog.Record(ctx, a), stop())
+	}
+	if err != nil {
+		fmt.Fprintf(errs, "This export is in no audit log: %v\n", err)
+	}
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// plain returns the files of a folder, but for those of the system.
+func plain(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(filepath.Join(dir, p))
+		files[p] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// A backup comes out of the vault as plain files beside a server, without one, and
+// when the catalog and the tenant are gone.
+func TestABackupIsExportedWithoutAServer(t *testing.T) {
+	data := t.TempDir()
+	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Hour, sample: true, workloads: []string{"oneDriveForBusiness"}}, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asDev(t, d)
+	home := filepath.Join(d.drives, "amala@contoso.com")
+	if err := os.WriteFile(filepath.Join(home, "ünï.txt"), []byte("kept"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := plain(t, home)
+	hf(t, 0, "drive", "add", "--policy", "OneDrive Policy", "amala@contoso.com")
+	hf(t, 0, "policy", "activate", "OneDrive Policy", "--wait")
+	tools := func(code int, args ...string) string {
+		t.Helper()
+		return hf(t, code, append(args, "--data", data)...)
+	}
+
+	beside := filepath.Join(t.TempDir(), "beside")
+	if said := tools(0, "export", "Amala@Contoso.com", "--to", beside); !strings.Contains(said, "are in "+beside) {
+		t.Errorf("it says %s", said)
+	}
+	if diff := cmp.Diff(want, plain(t, beside)); diff != "" {
+		t.Errorf("(-drive +export)\n%s", diff)
+	}
+	if said := tools(0, "export", "amala@contoso.com", "--to", beside); !strings.Contains(said, "were there before") {
+		t.Errorf("the second time it says %s", said)
+	}
+	if said := hf(t, 0, "audit", "export", "--database", "sqlite:"+filepath.Join(data, "catalog.db")); !strings.Contains(said, "BackupExported") {
+		t.Errorf("the audit log says %s", said)
+	}
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// All but the vault and its password is lost.
+	for _, gone := range []string{"catalog.db", "catalog.db-wal", "catalog.db-shm", "state", "tenant"} {
+		if err := os.RemoveAll(filepath.Join(data, gone)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if said := tools(0, "vault", "list"); !strings.Contains(said, "amala@contoso.com") {
+		t.Errorf("vault list says %s", said)
+	}
+	if said := tools(0, "vault", "list", "amala@contoso.com"); strings.Count(said, "\n") < 2 {
+		t.Errorf("vault list of a drive says %s", said)
+	}
+	alone := t.TempDir()
+	tools(0, "export", "amala@contoso.com", "--path", "ünï.txt", "--to", alone)
+	if diff := cmp.Diff(map[string]string{"ünï.txt": "kept"}, plain(t, alone)); diff != "" {
+		t.Errorf("(-drive +export)\n%s", diff)
+	}
+	zip := filepath.Join(alone, "all.zip")
+	tools(0, "export", "amala@contoso.com", "--to", zip)
+	if _, err := os.Stat(zip); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(data, "catalog.db")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a catalog was made: %v", err)
+	}
+
+	tools(exitUsage, "export", "amala@contoso.com", "--to", zip) // it is there
+	tools(exitUsage, "export", "amala@contoso.com")
+	tools(exitUsage, "export", "amala@contoso.com", "--to", alone, "--at", "yesterday")
+	tools(exitNotFound, "export", "amala@contoso.com", "--to", alone, "--at", "2001-01-01")
+	tools(exitNotFound, "export", "amala@contoso.com", "--to", alone, "--path", "no/such")
+	tools(exitNotFound, "export", "nobody@contoso.com", "--to", alone)
+}
