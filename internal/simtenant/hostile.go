@@ -407,7 +407,9 @@ func (x *exchange) told() *http.Request {
 	return x.r.WithContext(context.WithValue(x.r.Context(), namesKey{}, func(id, name string) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.names[id] = name
+		if h.hasRoom(id) {
+			h.names[id] = name
+		}
 	}))
 }
 
@@ -432,6 +434,12 @@ func (x *exchange) pass() {
 		}
 	}
 	x.h.hear(x)
+}
+
+// hasRoom reports whether a name is to be kept: all that are told while a profile
+// plays, and before that no more than many. Callers hold h.mu.
+func (h *Hostile) hasRoom(id string) bool {
+	return h.spoil != nil || len(h.names) < learnNames || h.names[id] != ""
 }
 
 // hear takes up the names that an answer tells, whether or not a profile plays.
@@ -466,7 +474,7 @@ func (h *Hostile) hear(x *exchange) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, item := range append(answer.Value, answer.named) {
-		if name := item.Name + item.DisplayName; item.ID != "" && name != "" {
+		if name := item.Name + item.DisplayName; item.ID != "" && name != "" && h.hasRoom(item.ID) {
 			h.names[item.ID] = name
 		}
 	}
@@ -474,10 +482,31 @@ func (h *Hostile) hear(x *exchange) {
 
 // How much is learnt of what may be told again later.
 const (
-	learnItems    = 100_000
+	learnItems    = 5_000
+	learnNames    = 200_000
 	learnContent  = 1 << 20 // bytes of one content
 	learnContents = 64 << 20
 )
+
+// wants reports whether an answer tells something that is to be learnt: when as
+// many items are known as are kept, little does, and large drives have many pages.
+func (h *Hostile) wants(x *exchange) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.items) < learnItems || bytes.Contains(x.body, []byte(`"@odata.deltaLink"`)) || x.ask == aDelta && h.pages[driveOf(x.r)] == nil {
+		return true
+	}
+	var answer struct {
+		ID    string
+		Value []struct{ ID string }
+	}
+	json.Unmarshal(x.body, &answer)
+	known := h.items[answer.ID] != nil
+	for _, item := range answer.Value {
+		known = known || h.items[item.ID] != nil
+	}
+	return known
+}
 
 // copied is an answer of which a copy is kept, unless it is long.
 type copied struct {
@@ -513,6 +542,9 @@ func (h *Hostile) learn(x *exchange) {
 	}
 	switch x.ask {
 	case aDelta, aListing, anItem, aMailDelta:
+		if !h.wants(x) {
+			return
+		}
 		answer := decode(x.body)
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -521,16 +553,19 @@ func (h *Hostile) learn(x *exchange) {
 				h.items[id] = item
 			}
 		}
-		if link, ok := answer["@odata.deltaLink"].(string); ok && x.ask == aMailDelta {
-			h.links[x.r.URL.Path] = link
-		}
-		if x.ask == aDelta {
+		link, ok := answer["@odata.deltaLink"].(string)
+		switch x.ask {
+		case aDelta:
 			d := driveOf(x.r)
-			if link, ok := answer["@odata.deltaLink"].(string); ok {
+			if ok {
 				h.links[d] = link
 			}
 			if h.pages[d] == nil {
 				h.pages[d] = answer
+			}
+		case aMailDelta:
+			if ok {
+				h.links[x.r.URL.Path] = link
 			}
 		}
 	case aDrive:
