@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// shellBlocks returns the blocks of a document that are meant to be pasted into a shell.
+func shellBlocks(t *testing.T, file string) (blocks []string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(b), "\n```sh\n")
+	for found {
+		var block string
+		if block, rest, found = strings.Cut(rest, "\n```"); !found {
+			t.Fatalf("a block of %s does not end", file)
+		}
+		blocks = append(blocks, block+"\n")
+		_, rest, found = strings.Cut(rest, "\n```sh\n")
+	}
+	return blocks
+}
+
+// What the README says is pasted by people who have never seen this before. So its
+// blocks are run as they are printed, one after another, on one server. Only the
+// address is another, and the program is built once.
+func TestTheREADMERunsAsPrinted(t *testing.T) {
+	for _, needed := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(needed); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+	home, bin := t.TempDir(), t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(bin, "holdfast"), ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	data := filepath.Join(home, ".local/state/holdfast") // where the README says
+	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Minute, sample: true}, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	var printed bytes.Buffer
+	d.print(t.Context(), &printed)
+	script := "set -eu -o pipefail\ncurl() { command curl --fail-with-body \"$@\"; }\n"
+	for line := range strings.Lines(printed.String()) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "export ") {
+			script += line + "\n"
+		}
+	}
+	// What the reader does by looking.
+	const waits = `
+until_says() { for i in $(seq 300); do if "$2" | grep -q "$1"; then return; fi; sleep 0.2; done; echo "never: $1" >&2; "$2" >&2; return 1; }
+units() { curl -s -H "Authorization: Bearer $TOKEN" "$ORIGIN/v1.0/solutions/backupRestore/oneDriveForBusinessProtectionPolicies/71633878-8321-4950-bfaf-ed285bdd1461/driveProtectionUnits" | grep -o '"status":"protected"' | tr -d '\n'; }
+session() { curl -s -H "Authorization: Bearer $TOKEN" "$ORIGIN/v1.0/solutions/backupRestore/restoreSessions/$SESSION"; }
+`
+	script += "ORIGIN=" + d.origin + "\n" + waits
+	ran := 0
+	for _, block := range shellBlocks(t, "../../README.md") {
+		switch {
+		case block == "make demo\n", block == "make test\n", strings.HasPrefix(block, "go run ./cmd/holdfast dev"):
+			continue // the first has a test of its own, the second is this, the third runs
+		}
+		block = strings.ReplaceAll(block, "http://127.0.0.1:8365", d.origin)
+		script += strings.ReplaceAll(block, "go install ./cmd/holdfast\n", "")
+		ran++
+		switch {
+		case strings.Contains(block, "/protectionPolicies/71633878-8321-4950-bfaf-ed285bdd1461/activate"):
+			script += "until_says '\\(\"status\":\"protected\"\\)\\{3\\}' units\n"
+		case strings.Contains(block, "/activate") && strings.Contains(block, "SESSION="):
+			script += "until_says '\"status\":\"completed\"' session\n"
+		}
+	}
+	if ran < 7 {
+		t.Fatalf("only %d blocks of the README are run", ran)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "HOME="+home, "PATH="+bin+":"+os.Getenv("PATH"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if diff := cmp.Diff(plain(t, "../../docs"), plain(t, filepath.Join(data, "drives/amala@contoso.com/docs"))); diff != "" {
+		t.Errorf("the folder did not come back (-docs +drive)\n%s", diff)
+	}
+}
