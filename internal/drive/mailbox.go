@@ -224,6 +224,7 @@ func orRoot(folder backup.ItemID) backup.ItemID {
 // By these words folders may be asked for that every mailbox has.
 const (
 	MailRoot        backup.ItemID = "msgfolderroot"        // what people see is below it
+	MailDeleted     backup.ItemID = "deleteditems"         // where people find what they deleted
 	MailRecoverable backup.ItemID = "recoverableitemsroot" // below it is what was deleted and can still be recovered
 )
 
@@ -273,7 +274,7 @@ func (c *Client) MailFolder(ctx context.Context, m backup.DriveID, id backup.Ite
 	k := onMail(m, onItem("read folder", m, id), http.MethodGet, c.inMailbox(m, "folders", string(id)))
 	k.cost, k.itemOf = costGet, m
 	_, err := c.do(ctx, k, &w)
-	if err == nil && (w.ID == "" || w.ID != string(id) && id != MailRoot && id != MailRecoverable) {
+	if err == nil && (w.ID == "" || w.ID != string(id) && id != MailRoot && id != MailDeleted && id != MailRecoverable) {
 		err = &Error{Op: k.op, Err: errOtherItem, kind: ErrUnavailable}
 	}
 	return w.folder(), notThere(err)

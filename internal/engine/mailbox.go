@@ -82,6 +82,7 @@ type mailSource struct {
 	box    backup.DriveID
 	dir    string      // where what does not fit into memory goes
 	run    *protection // that reads
+	given  *deeds      // contents that are known without reading them; may be nil
 
 	exports mailExports
 
@@ -97,7 +98,7 @@ type mailSource struct {
 }
 
 func newMailSource(client *drive.Client, box backup.DriveID, dir string, run *protection) *mailSource {
-	s := &mailSource{client: client, box: box, dir: dir, run: run}
+	s := &mailSource{client: client, box: box, dir: dir, run: run, given: run.seeds}
 	s.exports.of = map[backup.ItemID]*mailExport{}
 	return s
 }
@@ -291,7 +292,10 @@ func (p *mailPass) begin(ctx context.Context) error {
 	defer p.mu.Unlock()
 	if p.told == nil || p.whole {
 		p.close()
-		p.told, p.moved, p.full = spill.New(p.dir), newDeeds(p.dir), p.whole
+		p.told, p.full = spill.New(p.dir), p.whole
+		if p.moved = p.given; p.moved == nil {
+			p.moved = newDeeds(p.dir)
+		}
 		p.folders, p.months, p.unlisted = map[backup.ItemID]drive.MailFolder{}, map[backup.ItemID]bool{}, map[backup.ItemID]error{}
 		p.run.seeds = p.moved
 	}
@@ -980,7 +984,9 @@ func (s *mailSource) Forget() {
 func (s *mailSource) close() {
 	if s.told != nil {
 		s.told.Close()
-		s.moved.close()
+		if s.moved != s.given {
+			s.moved.close()
+		}
 	}
 	s.told, s.moved = nil, nil
 }

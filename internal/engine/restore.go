@@ -89,6 +89,9 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 		why = artifactProblem(why)
 		why.Details = append(why.Details, noted...)
 		problem = &why
+		if err := e.Catalog.ForgetMail(ctx, j, a.ID); err != nil {
+			return jobs.Result{}, err
+		}
 		e.Log.Warn("restore failed", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", err)
 	}
 	if restored == (catalog.Restored{}) {
@@ -132,10 +135,10 @@ func restoreOver(j *jobs.Job, err error) (backup.Problem, bool) {
 // came of it.
 func (e *Engine) placeOf(ctx context.Context, tenant backup.TenantID, id backup.ArtifactID) (catalog.Restored, error) {
 	a, err := e.Catalog.ArtifactForWork(ctx, tenant, id)
-	if err != nil || a.RestoredSiteWebURL == "" {
+	if err != nil || a.RestoredSiteID == "" && a.RestoredSiteWebURL == "" {
 		return catalog.Restored{}, err
 	}
-	return catalog.Restored{SiteID: a.RestoredSiteID, SiteName: a.RestoredSiteName, SiteWebURL: a.RestoredSiteWebURL}, nil
+	return catalog.Restored{SiteID: a.RestoredSiteID, SiteName: a.RestoredSiteName, SiteWebURL: a.RestoredSiteWebURL, Items: a.RestoredItems}, nil
 }
 
 // A reached is what a restore works with: the unit, its source, the tenant's
@@ -176,6 +179,8 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 		return catalog.Restored{}, nil, err
 	} else if unit.Workload == backup.SharePoint {
 		return e.restoreSite(ctx, j, a, unit)
+	} else if unit.Workload == backup.Exchange {
+		return e.restoreMailbox(ctx, j, a, unit)
 	}
 	to, err := e.reach(ctx, j.Tenant, a.Point)
 	if err != nil {

@@ -250,7 +250,15 @@ func (e *Engine) cancelled(ctx context.Context, j *jobs.Job, a backup.Artifact) 
 		return jobs.Result{}, err
 	}
 	problem := notBegun()
-	if a.Status == backup.ArtifactInProgress && place != (catalog.Restored{}) {
+	unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit)
+	if err != nil && !errors.Is(err, backup.ProtectionUnitNotFound) {
+		return jobs.Result{}, err
+	}
+	if a.Status == backup.ArtifactInProgress && unit.Workload == backup.Exchange {
+		if problem, err = e.endMailbox(ctx, j, a); err != nil {
+			return jobs.Result{}, err
+		}
+	} else if a.Status == backup.ArtifactInProgress && place != (catalog.Restored{}) {
 		is, err := e.endArtifact(ctx, j, a)
 		switch {
 		case err == nil:

@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"context"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+// inBox returns what a mailbox holds: what each item is about, by folder.
+func (w *world) inBox(i int) map[string][]string {
+	w.t.Helper()
+	all := map[string][]string{}
+	w.must(filepath.WalkDir(w.box(i), func(at string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(at)
+		folder, _ := filepath.Rel(w.box(i), filepath.Dir(at))
+		folder = strings.TrimSuffix(folder, "/cur")
+		all[folder] = append(all[folder], subjectIn(string(text)))
+		return err
+	}))
+	for _, subjects := range all {
+		slices.Sort(subjects)
+	}
+	return all
+}
+
+func (w *world) wantBox(what string, want map[string]string) {
+	w.t.Helper()
+	got := w.inBox(0)
+	for folder, subjects := range got {
+		if have := strings.Join(subjects, ","); have != want[folder] {
+			w.t.Errorf("%s: %s holds %q, want %q\n%s", what, folder, have, want[folder], w.log)
+		}
+	}
+	for folder, subjects := range want {
+		if got[folder] == nil {
+			w.t.Errorf("%s: %s holds nothing, want %q\n%s", what, folder, subjects, w.log)
+		}
+	}
+}
+
+// searched runs the restore of what a search finds.
+func (w *world) searched(p backup.Point, to backup.Destination, query string) backup.Artifact {
+	w.t.Helper()
+	s, err := w.catalog.CreateSession(w.ctx, w.tenant, backup.Exchange, backup.RestoreStandard,
+		[]catalog.NewArtifact{{Point: p.ID, Destination: to}}, backup.Stamp{})
+	w.must(err)
+	a := w.activateSession(s)
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+		_, err := tx.ExecContext(w.ctx, `UPDATE restore_artifact SET search = 's', query = $2 WHERE id = $1`, string(a.ID), query)
+		return err
+	}))
+	w.run(jobs.Restore, string(a.ID), w.engine.restore)
+	a, err = w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
+	w.must(err)
+	if a.Status != backup.ArtifactSucceeded {
+		w.t.Fatalf("artifact is %s: %+v\n%s", a.Status, a.Problem, w.log)
+	}
+	return a
+}
+
+// harm deletes, changes and moves what is in a mailbox.
+func (w *world) harm() {
+	w.post(0, map[string]string{"Inbox/one.eml": letter("one, changed"), "Inbox/later.eml": letter("later")})
+	w.must(os.Rename(w.box(0)+"/Inbox/two.eml", w.box(0)+"/Deleted Items/two.eml"))
+	w.must(os.Remove(w.box(0) + "/Calendar/meet.ics"))
+	w.must(os.RemoveAll(w.box(0) + "/Inbox/Projects"))
+}
+
+var mended = map[string]string{"Inbox": "later,one,two", "Inbox/Projects": "plan", "Sent Items": "sent", "Calendar": "meet", "Contacts": "Bob", "Notes": "remember", "Deleted Items": "two"}
+
+// What is missing comes back and what has changed is as it was; what came later stays.
+// Done again it changes nothing, and so when it was killed.
+func TestAMailboxIsRestoredInPlace(t *testing.T) {
+	w, unit := newPost(t)
+	w.post(0, someMail)
+	p := w.backUp(unit)
+	w.harm()
+	a := w.restored(p, backup.DestinationInPlace)
+	w.wantBox("the mailbox", mended)
+	if a.RestoredItems != 4 {
+		t.Errorf("%d items were restored, want 4", a.RestoredItems)
+	}
+	w.reset()
+	a = w.restored(p, backup.DestinationInPlace)
+	w.wantBox("the mailbox, restored again", mended)
+	w.wantAsked("import", 0)
+	if a.RestoredItems != 0 {
+		t.Errorf("%d items were restored again", a.RestoredItems)
+	}
+	// What was replaced is in a point.
+	found := 0
+	points, err := w.catalog.Points(w.ctx, w.tenant, catalog.PointQuery{Unit: unit.ID})
+	w.must(err)
+	for _, p := range points.Items {
+		if strings.Contains(strings.Join(w.keptMail(p)["Inbox"], ","), "one, changed") {
+			found++
+		}
+	}
+	if found == 0 {
+		t.Error("what was replaced is in no point")
+	}
+}
+
+func TestAMailboxIsRestoredAfterEachKill(t *testing.T) {
+	for n := 1; n <= 4; n++ {
+		for _, answered := range []bool{false, true} {
+			lose := &loss{}
+			w, unit := newPost(t, lose.between)
+			w.post(0, someMail)
+			p := w.backUp(unit)
+			w.harm()
+			a := w.activate(p, backup.DestinationInPlace)
+			ctx, cancel := context.WithCancel(w.ctx)
+			lose.set(n, answered, cancel)
+			if err := w.try(ctx, jobs.Restore, string(a.ID), w.engine.restore); err == nil {
+				t.Fatal("a restore that was stopped succeeded")
+			}
+			cancel()
+			w.run(jobs.Restore, string(a.ID), w.engine.restore)
+			w.wantBox("the mailbox", mended)
+			a, err := w.catalog.Artifact(w.ctx, w.tenant, a.Session, a.ID)
+			w.must(err)
+			if a.Status != backup.ArtifactSucceeded {
+				t.Errorf("artifact is %s: %+v", a.Status, a.Problem)
+			}
+		}
+	}
+}
+
+// A loss ends a run at an import, before or after the source has done it.
+type loss struct {
+	mu       sync.Mutex
+	n        int
+	answered bool
+	cancel   context.CancelFunc
+}
+
+func (l *loss) set(n int, answered bool, cancel context.CancelFunc) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.n, l.answered, l.cancel = n, answered, cancel
+}
+
+func (l *loss) between(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/importItem") {
+			l.mu.Lock()
+			l.n--
+			now, cancel := l.n == 0, l.cancel
+			l.mu.Unlock()
+			if now {
+				if l.answered {
+					next.ServeHTTP(discard{http.Header{}}, r)
+				}
+				cancel()
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d discard) WriteHeader(int)             {}
+
+// A restore to a new place goes into a folder of its own, also when it is done twice.
+func TestAMailboxIsRestoredToANewFolder(t *testing.T) {
+	w, unit := newPost(t)
+	w.post(0, someMail)
+	p := w.backUp(unit)
+	w.harm()
+	before := w.inBox(0)
+	a := w.restored(p, backup.DestinationNew)
+	if !strings.HasPrefix(a.RestoredSiteName, "Restored ") || a.RestoredSiteID == "" || a.RestoredItems != 7 {
+		t.Fatalf("restored to %q, %d items", a.RestoredSiteName, a.RestoredItems)
+	}
+	want := map[string]string{}
+	for folder, subjects := range before {
+		want[folder] = strings.Join(subjects, ",")
+	}
+	for folder, subjects := range map[string]string{"Inbox": "one,two", "Inbox/Projects": "plan", "Sent Items": "sent", "Calendar": "meet", "Contacts": "Bob", "Notes": "remember"} {
+		want[a.RestoredSiteName+"/"+folder] = subjects
+	}
+	w.wantBox("the mailbox", want)
+	if b := w.restored(p, backup.DestinationNew); b.RestoredSiteName == a.RestoredSiteName || b.RestoredItems != 7 {
+		t.Errorf("a second restore went to %q, and first to %q", b.RestoredSiteName, a.RestoredSiteName)
+	}
+}
+
+// What a search finds comes back alone, and once.
+func TestWhatASearchFindsIsRestored(t *testing.T) {
+	w, unit := newPost(t)
+	w.post(0, someMail)
+	p := w.backUp(unit)
+	w.harm()
+	for range 2 {
+		w.searched(p, backup.DestinationInPlace, "Subject -like 'plan' -or Subject -like 'two'")
+		w.wantBox("the mailbox", map[string]string{"Inbox": "later,one, changed,two", "Inbox/Projects": "plan", "Sent Items": "sent", "Contacts": "Bob", "Notes": "remember", "Deleted Items": "two"})
+	}
+	a := w.searched(p, backup.DestinationNew, "MessageKind -eq 'Calendar'")
+	if got := w.inBox(0); strings.Join(got[a.RestoredSiteName+"/Calendar"], ",") != "meet" || a.RestoredItems != 1 {
+		t.Errorf("restored to %q: %v", a.RestoredSiteName, got)
+	}
+}
