@@ -55,6 +55,11 @@ func (d *drive) fresh(ctx context.Context, since time.Time) error {
 // are asked for.
 func (d *drive) scan(ctx context.Context) error {
 	started := time.Now()
+	if d.place.in == listsPart {
+		if err := d.takeRows(); err != nil {
+			d.warn(itemsCSV, "a list's table cannot be taken up; its items are left as they are", err)
+		}
+	}
 	sc := &scan{d: d, ctx: ctx, first: len(d.items) == 1}
 	for range 4 {
 		sc.began, sc.latest, sc.quiet = time.Now(), 0, true

@@ -17,7 +17,7 @@ import (
 
 // A list's folder holds list.json, which says what the list is and what columns it
 // has, and its items: a file NAME.json for each, which holds an object of the item's
-// fields, and the rows of items.csv, whose first line names the columns. What
+// fields, and may be a row of items.csv, whose first line names the columns. What
 // list.json says of a list, the file NAME.json beside a library says of the library.
 //
 // A lookup's file holds what the wire does: NAMELookupId, the id of an item or of a
