@@ -500,7 +500,7 @@ func isAPI(path string) bool {
 	case "solutions":
 		return true
 	case "", "$batch", "$metadata":
-		return version == "v1.0"
+		return version == "v1.0" || version == "beta"
 	}
 	return false
 }

@@ -10,8 +10,7 @@ import (
 	"holdfast/internal/odata"
 )
 
-// beta is the routes of Microsoft's beta version, of which this is all that is
-// served. Their paths are whole.
+// beta is the routes that only Microsoft's beta version has. Their paths are whole.
 func beta() []route {
 	const path = "/beta/" + root + "/" + activitySet
 	return []route{

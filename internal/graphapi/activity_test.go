@@ -112,7 +112,6 @@ func TestActivityLog(t *testing.T) {
 		c.do("DELETE", activityLog+"/"+one.str("id"), nil).want(405, backup.NotAllowed)
 		c.do("PATCH", activityLog+"/"+one.str("id"), "{}").want(405, backup.NotAllowed)
 		c.do("GET", "/v1.0/"+root+"/"+activitySet, nil).want(404, backup.ItemNotFound)
-		c.do("GET", "/beta/"+root+"/"+policySet, nil).want(404, backup.ItemNotFound)
 
 		// The entries bear the ids of the requests.
 		requests := map[string]string{}

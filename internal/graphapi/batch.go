@@ -205,11 +205,11 @@ func (s *Server) readBatched(x *exchange, item *odata.Object, body json.RawMessa
 	if own, ok := strings.CutPrefix(address, x.base+"/"); ok {
 		address = own
 	}
-	u, err := url.Parse("/v1.0/" + strings.TrimPrefix(address, "/"))
+	u, err := url.Parse(x.route.version() + "/" + strings.TrimPrefix(address, "/"))
 	if err != nil || strings.HasPrefix(address, "//") || strings.Contains(strings.SplitN(address, "?", 2)[0], "://") {
 		return nil, wrongBatch("The url of a request of a batch is relative to the version, such as /solutions/backupRestore/protectionPolicies.", "url")
 	}
-	if path, _, ok := s.vocabulary.Canonical(u.EscapedPath()); ok && path == batchPath {
+	if path, _, ok := s.vocabulary.Canonical(u.EscapedPath()); ok && path == x.route.version()+batchPath {
 		return nil, wrongBatch("A batch cannot hold another.", "url")
 	}
 	u.Fragment = ""

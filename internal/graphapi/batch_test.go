@@ -16,6 +16,9 @@ import (
 )
 
 // answers of a batch by their ids.
+// batchOne is where most batches go.
+const batchOne = "/v1.0" + batchPath
+
 func (a *response) responses() map[string]obj {
 	all := map[string]obj{}
 	for _, r := range a.list("responses") {
@@ -30,7 +33,7 @@ func TestBatch(t *testing.T) {
 		id := c.policy("A", ownerN(1))
 		json8 := obj{"Content-Type": "application/json"}
 		set := "/solutions/backupRestore/" + drivePolicySet
-		got := c.do("POST", batchPath, obj{"requests": []obj{
+		got := c.do("POST", batchOne, obj{"requests": []obj{
 			{"id": "last", "method": "GET", "url": set + "?$filter=displayName eq 'made'", "dependsOn": []string{"post"}},
 			{"id": "post", "method": "POST", "url": set, "headers": json8, "body": obj{"displayName": "made"}},
 			{"id": "get", "method": "GET", "url": strings.TrimPrefix(set, "/") + "('" + id + "')?$select=displayName", "headers": obj{"client-request-id": "mine", "Authorization": "Bearer x"}},
@@ -114,25 +117,25 @@ func TestBatchIsRefusedAsAWhole(t *testing.T) {
 		"odd method": obj{"requests": []obj{post, with("method", "GE T")}}, "bad url": obj{"requests": []obj{post, with("url", "/%zz")}}, "other member": obj{"requests": []obj{post, with("Body", obj{})}},
 		"odd header": obj{"requests": []obj{post, with("headers", obj{"x": 1})}}, "dependsOn text": obj{"requests": []obj{post, with("dependsOn", "1")}}, "depends_on text": obj{"requests": []obj{post, with("depends_on", "1")}},
 	} {
-		if got := c.do("POST", batchPath, body); got.status != 400 || got.code() != backup.InvalidRequest {
+		if got := c.do("POST", batchOne, body); got.status != 400 || got.code() != backup.InvalidRequest {
 			t.Errorf("%s: %d %s", name, got.status, got.text)
 		}
 	}
 	if got := c.do("GET", "/"+policySet, nil).want(200); len(got.list("value")) != 0 {
 		t.Errorf("a batch that was refused made %s", got.text)
 	}
-	(&client{w, ""}).do("POST", batchPath, obj{"requests": []obj{post}}).want(401, backup.InvalidAuthenticationToken)
-	w.app(stranger).do("POST", batchPath, obj{"requests": []obj{post}}).want(401, backup.InvalidAuthenticationToken)
-	c.do("GET", batchPath, nil).want(405)
-	c.do("POST", batchPath+"?$top=1", obj{"requests": []obj{post}}).want(400, backup.InvalidRequest)
+	(&client{w, ""}).do("POST", batchOne, obj{"requests": []obj{post}}).want(401, backup.InvalidAuthenticationToken)
+	w.app(stranger).do("POST", batchOne, obj{"requests": []obj{post}}).want(401, backup.InvalidAuthenticationToken)
+	c.do("GET", batchOne, nil).want(405)
+	c.do("POST", batchOne+"?$top=1", obj{"requests": []obj{post}}).want(400, backup.InvalidRequest)
 	// Each request is asked for its permission, and counted.
-	if got := w.app(contoso, identity.ConfigurationRead).do("POST", batchPath, obj{"requests": []obj{post}}).want(200).responses(); got["1"]["status"] != 403.0 {
+	if got := w.app(contoso, identity.ConfigurationRead).do("POST", batchOne, obj{"requests": []obj{post}}).want(200).responses(); got["1"]["status"] != 403.0 {
 		t.Errorf("without the permission: %v", got)
 	}
 	w.wait(time.Minute)
 	throttled := 0
 	for range 3 {
-		for _, r := range c.do("POST", batchPath, obj{"requests": many[:20]}).want(200).responses() {
+		for _, r := range c.do("POST", batchOne, obj{"requests": many[:20]}).want(200).responses() {
 			if r["status"] == 429.0 && r["headers"].(obj)["Retry-After"] != "" {
 				throttled++
 			}
@@ -186,7 +189,7 @@ func FuzzBatch(f *testing.F) {
 	s, token := fuzzServer(f)
 	f.Add(`{"requests":[{"id":"1","method":"GET","url":"/solutions/backupRestore/protectionPolicies?$filter=id eq 'x'"},{"id":"2","method":"POST","url":"x","dependsOn":["1"],"headers":{"Content-Type":"application/json"},"body":{}}]}`)
 	f.Add(`{"requests":[{"id":"1","method":"GET","url":"/$batch","body":"e30"}]}`)
-	f.Fuzz(func(t *testing.T, body string) { send(t, s, token, http.MethodPost, batchPath, body) })
+	f.Fuzz(func(t *testing.T, body string) { send(t, s, token, http.MethodPost, batchOne, body) })
 }
 
 func FuzzRouter(f *testing.F) {
@@ -370,7 +373,7 @@ func TestAFloodOfRequestsFindsNoFailureOfOurs(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.method, path, body = "POST", batchPath, string(inner)
+				r.method, path, body = "POST", batchOne, string(inner)
 			}
 			send(t, w.server, c.token, r.method, path, body)
 		}

@@ -5,16 +5,19 @@ import (
 	"net/http"
 )
 
-const batchPath = "/v1.0/$batch"
+const batchPath = "/$batch" // of either version
 
 // outside is the routes that belong to the version as a whole and not to the
 // API, so that no permission is theirs. Their paths are whole.
 func outside() []route {
-	return []route{
-		{method: "GET", path: "/v1.0", access: anybody, handle: (*Server).getServiceDocument},
-		{method: "GET", path: "/v1.0/$metadata", access: anybody, handle: (*Server).getMetadata},
-		{method: "POST", path: batchPath, access: anyToken, handle: (*Server).batch, body: requiredBody, limit: bulkBodyLimit},
+	var all []route
+	for _, version := range versions {
+		all = append(all,
+			route{method: "GET", path: version, access: anybody, handle: (*Server).getServiceDocument},
+			route{method: "GET", path: version + "/$metadata", access: anybody, handle: (*Server).getMetadata},
+			route{method: "POST", path: version + batchPath, access: anyToken, handle: (*Server).batch, body: requiredBody, limit: bulkBodyLimit})
 	}
+	return all
 }
 
 // getServiceDocument says where the API hangs.

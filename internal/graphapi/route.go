@@ -26,6 +26,7 @@ const (
 type route struct {
 	method  string
 	path    string    // below root or, with a slash in front, whole; keys in braces
+	beta    bool      // it is of the beta version, if its path is not whole
 	of      *workload // whose words it speaks; nil where it is of all workloads, or of none
 	op      identity.Operation
 	access  access
@@ -83,7 +84,7 @@ func (s *Server) route() error {
 	resources := map[string]*resource{}
 	table := routes(s.workloads)
 	s.metadata = metadata(table)
-	for _, r := range slices.Concat(table, beta(), outside()) {
+	for _, r := range slices.Concat(table, inBeta(table), beta(), outside()) {
 		if _, ok := identity.Table[r.op]; r.access == byPermission && !ok {
 			return fmt.Errorf("route %s %s: the permission table has no operation %q", r.method, r.path, r.op)
 		}
@@ -122,12 +123,24 @@ func (s *Server) route() error {
 	return nil
 }
 
+// versions are what addresses begin with. All of the first is in the second.
+var versions = []string{"/v1.0", "/beta"}
+
 // version is the first part of the address of r.
 func (r *route) version() string {
-	if strings.HasPrefix(r.path, "/beta/") {
+	if r.beta || r.path == "/beta" || strings.HasPrefix(r.path, "/beta/") {
 		return "/beta"
 	}
 	return "/v1.0"
+}
+
+// inBeta is a table of routes of v1.0 as the beta version has them.
+func inBeta(table []route) []route {
+	all := slices.Clone(table)
+	for i := range all {
+		all[i].beta = true
+	}
+	return all
 }
 
 // pattern is the address of r.
@@ -135,7 +148,7 @@ func (r *route) pattern() string {
 	if strings.HasPrefix(r.path, "/") {
 		return r.path
 	}
-	return strings.TrimSuffix("/v1.0/"+root+"/"+r.path, "/")
+	return strings.TrimSuffix(r.version()+"/"+root+"/"+r.path, "/")
 }
 
 // ServeHTTP takes a request that found its address through the rest of the

@@ -27,7 +27,7 @@ func requests() (list []struct {
 	route
 	url string
 }) {
-	for _, r := range append(routes(described), beta()...) {
+	for _, r := range slices.Concat(routes(described), inBeta(routes(described)), beta()) {
 		path := r.path
 		for strings.Contains(path, "{") {
 			a, b := strings.Index(path, "{"), strings.Index(path, "}")
@@ -36,7 +36,7 @@ func requests() (list []struct {
 		list = append(list, struct {
 			route
 			url string
-		}{r, (&route{path: path}).pattern()})
+		}{r, (&route{path: path, beta: r.beta}).pattern()})
 	}
 	return list
 }
@@ -202,7 +202,7 @@ func TestAddressesAndMethods(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/nonsense", "/protectionPolicies/" + id + "/offboard", "/restoreSessions/" + id + "/deactivate", "//protectionPolicies", "/v1.0/x/..",
-		"/v1.0/users", "/beta/solutions/backupRestore", "/protectionUnits/graph.groupProtectionUnit", "/protectionPolicies('')", "/oneDriveForBusinessProtectionPolicies/" + id + "/nonsense"} {
+		"/v1.0/users", "/beta/solutions", "/beta/users", "/protectionUnits/graph.groupProtectionUnit", "/protectionPolicies('')", "/oneDriveForBusinessProtectionPolicies/" + id + "/nonsense"} {
 		if !strings.HasPrefix(path, "/v") && strings.HasPrefix(path, "/beta") {
 			path = host + path
 		}
@@ -605,4 +605,40 @@ func FuzzServer(f *testing.F) {
 			t.Errorf("%s %s %q = %d %s", method, path, body, rec.Code, rec.Body)
 		}
 	})
+}
+
+// All of v1.0 is in beta, and whoever began there stays there.
+func TestBetaHasAllOfV1(t *testing.T) {
+	w := sqlite(t)
+	c := w.app(contoso, identity.Permissions...)
+	beta := host + "/beta"
+	policies := beta + "/" + root + "/oneDriveForBusinessProtectionPolicies"
+	created := c.do("POST", policies, obj{"displayName": "of beta", "retentionSettings": []obj{}}).want(201)
+	if got := created.header.Get("Location"); !strings.HasPrefix(got, policies) {
+		t.Errorf("Location = %s", got)
+	}
+	c.do("POST", "/oneDriveForBusinessProtectionPolicies", obj{"displayName": "of v1.0", "retentionSettings": []obj{}}).want(201)
+	page := c.do("GET", policies+"?$top=1", nil).want(200)
+	if context, _ := page.json["@odata.context"].(string); context != beta+"/$metadata#solutions/backupRestore/oneDriveForBusinessProtectionPolicies" {
+		t.Errorf("@odata.context = %s", context)
+	}
+	next, _ := page.json["@odata.nextLink"].(string)
+	if !strings.HasPrefix(next, policies) {
+		t.Fatalf("@odata.nextLink = %s", next)
+	}
+	if rest := c.do("GET", next, nil).want(200).list("value"); len(rest) != 1 {
+		t.Errorf("the next page has %v", rest)
+	}
+	for _, path := range []string{"", "/$metadata"} {
+		(&client{w, ""}).do("GET", beta+path, nil).want(200)
+	}
+	answers := c.do("POST", beta+batchPath, obj{"requests": []obj{
+		{"id": "1", "method": "GET", "url": "/" + root + "/protectionPolicies/" + created.str("id")},
+		{"id": "2", "method": "GET", "url": "/" + root + "/" + activitySet}, // of beta alone
+	}}).want(200).responses()
+	for id, a := range answers {
+		if a["status"] != 200.0 {
+			t.Errorf("%s of the batch: %v", id, a)
+		}
+	}
 }

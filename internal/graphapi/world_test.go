@@ -286,7 +286,7 @@ func (w *world) answer(what string, r *http.Request, got *http.Response) *respon
 	notice(t.Name(), a.status, a.json)
 	if a.status >= 400 {
 		a.checkError()
-	} else if path, _, _ := w.server.vocabulary.Canonical(r.URL.EscapedPath()); strings.HasPrefix(path, "/v1.0/"+root) || strings.HasPrefix(path, "/beta/") {
+	} else if path, _, _ := w.server.vocabulary.Canonical(r.URL.EscapedPath()); strings.HasPrefix(path, "/v1.0/"+root) || strings.HasPrefix(path, "/beta/"+root) {
 		theSchema().checkBody(t, what, path, a.json, !strings.Contains(ct, "metadata=none"))
 	}
 	return a
