@@ -50,7 +50,7 @@ type (
 	bulkJobAnswer struct {
 		ID, DisplayName, Status               string
 		Drives, DirectoryObjectIDs            []string
-		SiteWebURLs, SiteIDs                  []string
+		SiteWebURLs, SiteIDs, Mailboxes       []string
 		Type                                  string `json:"@odata.type"`
 		CreatedDateTime, LastModifiedDateTime time.Time
 		Error                                 *problemAnswer
@@ -83,8 +83,13 @@ type (
 		IsHeld              bool
 	}
 	searchAnswer struct {
-		SearchResults             []struct{ RestorePoint pointAnswer }
+		SearchResponseID string
+		SearchResults    []struct {
+			ArtifactHitCount int
+			RestorePoint     pointAnswer
+		}
 		NoResultProtectionUnitIDs []string
+		Note                      string `json:"@holdfast.note"`
 	}
 	sessionAnswer struct {
 		Type                               string `json:"@odata.type"`
@@ -99,6 +104,8 @@ type (
 	artifactAnswer struct {
 		ID, Status, DestinationType          string
 		RestoredSiteName, RestoredSiteWebURL string
+		RestoredFolderName                   string
+		RestoredItemCount                    int
 		StartDateTime, CompletionDateTime    time.Time
 		RestorePoint                         pointAnswer
 		Error                                *problemAnswer

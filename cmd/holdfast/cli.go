@@ -56,9 +56,10 @@ type cli struct {
 	api       *client.Client
 	url       string
 
-	names  map[string]string // addresses by object id; nil until the directory was asked
-	sites  map[string]string // addresses by a site's id; likewise
-	drives map[string]string // by restore point: what the caller called the drive
+	names    map[string]string // addresses by object id; nil until the directory was asked
+	sites    map[string]string // addresses by a site's id; likewise
+	searches map[string]string // ids of searches of mailboxes, by the point they found
+	drives   map[string]string // by restore point: what the caller called the drive
 }
 
 // addClientCommands gives root the commands that call a server.
@@ -69,7 +70,7 @@ func addClientCommands(root *cobra.Command) {
 	}
 	c := &cli{}
 	for _, cmd := range []*cobra.Command{
-		c.statusCommand(), c.rpoCommand(), c.policyCommand(), c.unitCommand(drives), c.unitCommand(sites), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.browseCommand(), c.ruleCommand(),
+		c.statusCommand(), c.rpoCommand(), c.policyCommand(), c.unitCommand(drives), c.unitCommand(sites), c.unitCommand(mailboxes), c.searchCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.browseCommand(), c.ruleCommand(),
 	} {
 		cmd.GroupID = "client"
 		f := cmd.PersistentFlags()
@@ -273,7 +274,7 @@ func nextStep(err error) string {
 	case e.Code == "PolicyNotFound":
 		return "'holdfast policy list' shows those there are."
 	case e.Code == "ProtectionUnitNotFound":
-		return "'holdfast drive list' and 'holdfast site list' show those there are."
+		return "'holdfast drive list', 'holdfast site list' and 'holdfast mailbox list' show those there are."
 	case e.Code == "RestoreSessionNotFound":
 		return "'holdfast restore list' shows those there are."
 	case e.Code == "ProtectionRuleNotFound":
@@ -477,6 +478,9 @@ func by(who identitiesAnswer) string {
 func number(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
+	}
+	if strings.HasSuffix(what, "x") { // mailboxes
+		what += "e"
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }

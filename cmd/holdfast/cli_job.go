@@ -21,7 +21,7 @@ func (c *cli) jobCommand() *cobra.Command {
 		return err
 	})}
 	wait := &cobra.Command{Use: "wait JOB...", Short: "Wait until jobs are over", Args: args(1, -1), RunE: c.run(c.jobWait)}
-	return group("job", "Look at bulk addition jobs and wait for them", "A bulk addition job adds up to 50,000 drives or sites to a policy. 'holdfast drive\nadd' and 'holdfast site add' make them.", list, show, wait)
+	return group("job", "Look at bulk addition jobs and wait for them", "A bulk addition job adds up to 50,000 drives, sites or mailboxes to a policy.\n'holdfast drive add', 'holdfast site add' and 'holdfast mailbox add' make them.", list, show, wait)
 }
 
 func printJobs(c *cli, jobs []bulkJobAnswer, values []json.RawMessage) error {
@@ -86,7 +86,7 @@ func (c *cli) jobShow(ctx context.Context, ids []string) ([]bulkJobAnswer, error
 		if i > 0 {
 			c.say("")
 		}
-		if err := c.printOne(value, j.ID, "ID", j.ID, "Name", j.DisplayName, "Status", j.Status, "Entries", fmt.Sprint(len(j.Drives)+len(j.DirectoryObjectIDs)+len(j.SiteWebURLs)+len(j.SiteIDs)),
+		if err := c.printOne(value, j.ID, "ID", j.ID, "Name", j.DisplayName, "Status", j.Status, "Entries", fmt.Sprint(len(j.Drives)+len(j.DirectoryObjectIDs)+len(j.SiteWebURLs)+len(j.SiteIDs)+len(j.Mailboxes)),
 			"Created", clock(j.CreatedDateTime), "Changed", clock(j.LastModifiedDateTime), "Error", blame(j.Error)); err != nil {
 			return nil, err
 		}

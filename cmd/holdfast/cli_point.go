@@ -187,16 +187,22 @@ func newSearch(from, to string) (s search, err error) {
 	return s, err
 }
 
+// period is the time that s asks for, as the API has it.
+func (s search) period() map[string]string {
+	period := map[string]string{"startDateTime": wire(s.from)}
+	if !s.to.IsZero() {
+		period["endDateTime"] = wire(s.to)
+	}
+	return period
+}
+
 // points finds one point for each of units. Those without one are absent.
 func (c *cli) points(ctx context.Context, s search, units []string) (map[string]pointAnswer, map[string]json.RawMessage, error) {
 	type found struct {
 		SearchResults []struct{ RestorePoint json.RawMessage }
 		Missing       []string `json:"noResultProtectionUnitIds"`
 	}
-	period := map[string]string{"startDateTime": wire(s.from)}
-	if !s.to.IsZero() {
-		period["endDateTime"] = wire(s.to)
-	}
+	period := s.period()
 	points, values := map[string]pointAnswer{}, map[string]json.RawMessage{}
 	// A search answers with five points at most, however many units it names.
 	for part := range slices.Chunk(units, 5) {

@@ -22,13 +22,13 @@ const (
 func (c *cli) policyCommand() *cobra.Command {
 	completed := c.completePolicies
 	list := &cobra.Command{Use: "list", Short: "List the policies", Args: args(0, 0), RunE: c.run(c.policyList)}
-	show := &cobra.Command{Use: "show POLICY", Short: "Show a policy and how its drives or sites fare", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyShow)}
+	show := &cobra.Command{Use: "show POLICY", Short: "Show a policy and how its drives, sites or mailboxes fare", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyShow)}
 
 	var owners []string
 	var of string
 	create := &cobra.Command{Use: "create NAME [--workload WORKLOAD] [--drive OWNER]...", Short: "Make a policy; it begins inactive", Args: args(1, 1)}
 	create.Flags().StringArrayVar(&owners, "drive", nil, "`OWNER`'s drive is to be in it, by address or object id (again for more; 'drive add' takes any number)")
-	create.Flags().StringVar(&of, "workload", string(backup.OneDrive), "what it protects, drives or sites: this `WORKLOAD`, oneDriveForBusiness or sharePoint")
+	create.Flags().StringVar(&of, "workload", string(backup.OneDrive), "what it protects, drives, sites or mailboxes: this `WORKLOAD`, oneDriveForBusiness, sharePoint or exchange")
 	create.RunE = c.run(func(ctx context.Context, args []string) error { return c.policyCreate(ctx, args[0], of, owners) })
 
 	rename := &cobra.Command{Use: "rename POLICY NAME", Short: "Give a policy another name", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyRename)}
@@ -55,7 +55,7 @@ func (c *cli) policyCommand() *cobra.Command {
 	remove := &cobra.Command{Use: "delete POLICY", Short: "Delete an inactive policy; its backups stay", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyDelete)}
 	explain := &cobra.Command{Use: "explain POLICY DRIVE", Short: "Say why a drive is in a policy or is not", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyExplain)}
 	return group("policy", "Make, change, activate and delete protection policies",
-		"A policy says which drives, or which sites, are backed up. Each command takes\na policy by its id or by its exact name.", list, show, create, rename, activate, deactivate, waitFor, remove, explain)
+		"A policy says which drives, sites or mailboxes are backed up. Each command takes\na policy by its id or by its exact name.", list, show, create, rename, activate, deactivate, waitFor, remove, explain)
 }
 
 func (c *cli) policyList(ctx context.Context, _ []string) error {
@@ -129,7 +129,7 @@ func (c *cli) policyCreate(ctx context.Context, name, of string, owners []string
 		return err
 	}
 	if w != drives && len(owners) > 0 {
-		return usageError{errors.New("a policy holds drives or sites: --drive is for one of drives")}
+		return usageError{errors.New("a policy holds drives, sites or mailboxes: --drive is for one of drives")}
 	}
 	body := map[string]any{"displayName": name}
 	var units []any

@@ -26,6 +26,8 @@ const (
 // A restoration is what 'restore create' and 'restore run' are asked for.
 type restoration struct {
 	drives, sites, points []string
+	mailboxes             []string
+	mail                  string // of mailboxes, what to look for; "" for all
 	csv, column, policy   string
 	at, to                string
 	noWait                bool
@@ -54,6 +56,8 @@ func (c *cli) restoreCommand() *cobra.Command {
 		f := cmd.Flags()
 		f.StringArrayVar(&r.drives, "drive", nil, "restore this `DRIVE` (again for more)")
 		f.StringArrayVar(&r.sites, "site", nil, "restore this `SITE` (again for more)")
+		f.StringArrayVar(&r.mailboxes, "mailbox", nil, "restore this `MAILBOX` (again for more)")
+		f.StringVar(&r.mail, "mail", "", "of the mailboxes, only what this `QUERY` finds, as in 'holdfast search mail'")
 		f.StringVar(&r.at, "at", "latest", "as it was at this `TIME`: the newest restore point up to then")
 		f.StringArrayVar(&r.points, "point", nil, "restore this very restore `POINT` (again for more)")
 		f.Var((*destination)(&r.to), "to", "inPlace, over what is live, or new, beside it")
@@ -62,14 +66,16 @@ func (c *cli) restoreCommand() *cobra.Command {
 		}
 		return cmd
 	}
-	run := what(&cobra.Command{Use: "run (--drive DRIVE... | --site SITE... | --point POINT... | --from-csv FILE | --policy POLICY) [--at TIME] --to inPlace|new", Short: "Restore drives or sites, from the search to the result", Args: args(0, 0),
+	run := what(&cobra.Command{Use: "run (--drive DRIVE... | --site SITE... | --mailbox MAILBOX... [--mail QUERY] | --point POINT... | --from-csv FILE | --policy POLICY) [--at TIME] --to inPlace|new", Short: "Restore drives, sites or mailboxes, from the search to the result", Args: args(0, 0),
 		Long: `Finds the restore points, makes a session, activates it, waits for it, and
-prints where each drive or site is restored to, or why it is not. A session is of
-drives or of sites.
+prints where each drive, site or mailbox is restored to, or why it is not. A
+session is of drives, of sites or of mailboxes.
 
 In place, it is again as it was at the point; what changed since is taken
 into a backup first, and files that are newer go to the recycle bin. 'new' puts
-it beside the live one, which stays as it is.
+it beside the live one, which stays as it is; of a mailbox, into a new folder.
+
+With --mail only what a query finds in the mailboxes is restored.
 
 Any number of drives is restored by --from-csv, which reads a file as 'drive add'
 does, or by --policy, which is all that a policy holds.
@@ -85,7 +91,7 @@ A restore in place asks before it begins; where nobody can be asked it wants
 	run.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask before live drives are changed")
 	run.Flags().BoolVar(&r.dry, "dry-run", false, "show which drive would be restored to when, and change nothing")
 	run.Flags().BoolVar(&r.noWait, "no-wait", false, "do not wait for the restore")
-	create := what(&cobra.Command{Use: "create (--drive DRIVE | --site SITE | --point POINT)... [--at TIME] --to inPlace|new", Short: "Make a session without starting it", Args: args(0, 0),
+	create := what(&cobra.Command{Use: "create (--drive DRIVE | --site SITE | --mailbox MAILBOX | --point POINT)... [--at TIME] --to inPlace|new", Short: "Make a session without starting it", Args: args(0, 0),
 		RunE: c.run(func(ctx context.Context, _ []string) error {
 			s, value, err := c.restoreCreate(ctx, r)
 			if err != nil {
@@ -98,7 +104,7 @@ A restore in place asks before it begins; where nobody can be asked it wants
 		return c.restoreActivate(ctx, args[0], wait)
 	})}
 	activate.Flags().BoolVar(&wait, "wait", false, "wait until it is over")
-	return group("restore", "Restore drives and sites", "A restore session brings one or more drives or sites back, each as it was at a restore\npoint. 'restore run' does it in one go.", run, create, activate,
+	return group("restore", "Restore drives, sites and mailboxes", "A restore session brings one or more drives, sites or mailboxes back, each as it was\nat a restore point. 'restore run' does it in one go.", run, create, activate,
 		&cobra.Command{Use: "list", Short: "List the sessions", Args: args(0, 0), RunE: c.run(c.restoreList)},
 		&cobra.Command{Use: "show SESSION", Short: "Show a session and what it restores", Args: args(1, 1), RunE: c.run(c.restoreShow)},
 		&cobra.Command{Use: "artifacts SESSION", Short: "List what a session restores, and where to", Args: args(1, 1), RunE: c.run(c.restoreArtifacts)},
@@ -182,6 +188,11 @@ func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, 
 }
 
 func (c *cli) restoreSession(ctx context.Context, w *workload, r restoration, points []string) (sessionAnswer, json.RawMessage, error) {
+	if r.mail != "" {
+		return c.makeSession(ctx, w, w.granular[1:], points, func(p string) any {
+			return map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to, "searchResponseId": c.searches[p]}
+		})
+	}
 	return c.makeSession(ctx, w, w.artifacts[1:], points, func(p string) any {
 		return map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to}
 	})
@@ -192,10 +203,14 @@ func (c *cli) restorePoints(ctx context.Context, r restoration) (*workload, []st
 	fault := func(err error) (*workload, []string, error) { return nil, nil, err }
 	w, named := drives, r.drives
 	switch {
-	case len(r.drives)+len(r.sites)+len(r.points) == 0:
-		return fault(usageError{errors.New("say what to restore: --drive DRIVE, --site SITE or --point POINT")})
-	case len(r.drives) > 0 && len(r.sites) > 0:
-		return fault(usageError{errors.New("a session is of drives or of sites: give --drive or --site, not both")})
+	case len(r.drives)+len(r.sites)+len(r.mailboxes)+len(r.points) == 0:
+		return fault(usageError{errors.New("say what to restore: --drive DRIVE, --site SITE, --mailbox MAILBOX or --point POINT")})
+	case len(r.drives) > 0 && len(r.sites) > 0 || len(r.mailboxes) > 0 && len(r.drives)+len(r.sites) > 0:
+		return fault(usageError{errors.New("a session is of drives, of sites or of mailboxes: give --drive, --site or --mailbox, not several of them")})
+	case r.mail != "" && (len(r.mailboxes) == 0 || len(r.points) > 0):
+		return fault(usageError{errors.New("--mail is looked for in mailboxes: name them by --mailbox, and nothing else")})
+	case len(r.mailboxes) > 0:
+		w, named = mailboxes, r.mailboxes
 	case len(r.sites) > 0:
 		w, named = sites, r.sites
 	case len(r.drives) == 0:
@@ -221,7 +236,12 @@ func (c *cli) restorePoints(ctx context.Context, r restoration) (*workload, []st
 		}
 		called[u.ID] = d
 	}
-	found, _, err := c.points(ctx, wanted, units)
+	var found map[string]pointAnswer
+	if r.mail != "" {
+		found, err = c.mailPoints(ctx, wanted, r.mail, units)
+	} else {
+		found, _, err = c.points(ctx, wanted, units)
+	}
 	if err != nil {
 		return fault(err)
 	}
@@ -230,6 +250,9 @@ func (c *cli) restorePoints(ctx context.Context, r restoration) (*workload, []st
 	for _, u := range units {
 		p, ok := found[u]
 		if !ok {
+			if r.mail != "" {
+				return fault(fail(exitNotFound, "no restore point of %s holds what --mail looks for; nothing was restored", called[u]))
+			}
 			return fault(fail(exitNotFound, "%s has no restore point%s. 'holdfast point list %s' shows those there are; nothing was restored", called[u], map[bool]string{true: " up to " + r.at, false: ""}[!wanted.to.IsZero()], called[u]))
 		}
 		points = append(points, p.ID)
@@ -436,7 +459,7 @@ func (c *cli) restoreFailed(ctx context.Context, s sessionAnswer) error {
 // were restored somewhere, in the server's words.
 func (c *cli) inPart(ctx context.Context, s sessionAnswer) (told []string, err error) {
 	w := workloadOf(s.Type)
-	if s.RestoreJobType == "granular" {
+	if s.RestoreJobType == "granular" && w != mailboxes {
 		artifacts, _, err := read[granularAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.granular))
 		for _, a := range artifacts {
 			if backup.ArtifactStatus(a.Status) == backup.ArtifactFailed && a.RestoredItemPath+a.RestoredItemWebURL != "" {
@@ -445,13 +468,33 @@ func (c *cli) inPart(ctx context.Context, s sessionAnswer) (told []string, err e
 		}
 		return told, err
 	}
-	artifacts, _, err := read[artifactAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.artifacts))
+	artifacts, _, err := read[artifactAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.restored(s)))
 	for _, a := range artifacts {
-		if backup.ArtifactStatus(a.Status) == backup.ArtifactFailed && a.RestoredSiteWebURL != "" {
+		if backup.ArtifactStatus(a.Status) == backup.ArtifactFailed && a.place() != "" {
 			told = append(told, a.Error.about(""))
 		}
 	}
 	return told, err
+}
+
+// restored is the set of what a session restores, if that is no files and folders.
+func (w *workload) restored(s sessionAnswer) string {
+	if s.RestoreJobType == "granular" {
+		return w.granular
+	}
+	return w.artifacts
+}
+
+// place is where an artifact was restored to: of a mailbox, the folder, with how
+// many items there are.
+func (a artifactAnswer) place() string {
+	switch {
+	case a.RestoredFolderName != "":
+		return a.RestoredFolderName + ", " + number(a.RestoredItemCount, "item")
+	case a.RestoredItemCount > 0:
+		return number(a.RestoredItemCount, "item")
+	}
+	return a.RestoredSiteWebURL
 }
 
 // about is what p says of a target, or of itself.
@@ -520,17 +563,17 @@ func (c *cli) restoreArtifacts(ctx context.Context, args []string) error {
 }
 
 func (c *cli) printArtifacts(ctx context.Context, s sessionAnswer) error {
-	if s.RestoreJobType == "granular" {
+	w := workloadOf(s.Type)
+	if s.RestoreJobType == "granular" && w != mailboxes {
 		return c.printGranular(ctx, s)
 	}
-	w := workloadOf(s.Type)
-	artifacts, values, err := read[artifactAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.artifacts))
+	artifacts, values, err := read[artifactAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+w.restored(s)))
 	if err != nil {
 		return err
 	}
 	err = printList(c, values, artifacts, func(a artifactAnswer) string { return a.ID }, []string{"ARTIFACT", "STATUS", strings.ToUpper(w.noun), "POINT", "TO", "PLACE", "ERROR"},
 		func(a artifactAnswer) []string {
-			return []string{a.ID, a.Status, cmp.Or(c.drives[a.RestorePoint.ID], "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.RestoredSiteWebURL, blame(a.Error)}
+			return []string{a.ID, a.Status, cmp.Or(c.drives[a.RestorePoint.ID], "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.place(), blame(a.Error)}
 		}, "The session is empty.")
 	if err != nil || c.script() {
 		return err

@@ -50,7 +50,9 @@ func TestClientSessions(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			d := startTestDev(t, func(o *devOptions) { o.workloads = []string{string(backup.OneDrive), string(backup.SharePoint)} })
+			d := startTestDev(t, func(o *devOptions) {
+				o.workloads = []string{string(backup.OneDrive), string(backup.SharePoint), string(backup.Exchange)}
+			})
 			clientEnv(t, d)
 			want, err := os.ReadFile(file)
 			if err != nil {
@@ -90,6 +92,7 @@ var (
 	moment  = regexp.MustCompile(`\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z| [+-]\d\d:\d\d)?)?`)
 	gaps    = regexp.MustCompile(`  +`)
 	partial = regexp.MustCompile(`(?m)^   \w+ (\d+) of (\d+)\n`)
+	folder  = regexp.MustCompile(`Restored <time> \d\d\.\d\d \([0-9a-f]+\)`)
 	numberd = regexp.MustCompile(`<id (\d+)>`)
 )
 
@@ -114,7 +117,11 @@ func (s *shell) run(command string) string {
 	switch args[0] {
 	case "write": // FILE TEXT
 		path := filepath.Join(s.dev.drives, args[1])
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte(args[2]+"\n"), 0o666)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte(strings.ReplaceAll(args[2], `\n`, "\n")+"\n"), 0o666)); err != nil {
+			s.t.Fatal(err)
+		}
+	case "rm": // FILE
+		if err := os.Remove(filepath.Join(s.dev.drives, args[1])); err != nil {
 			s.t.Fatal(err)
 		}
 	case "cat": // FILE
@@ -157,6 +164,7 @@ func (s *shell) run(command string) string {
 		return fmt.Sprintf("<id %d>", s.ids[id])
 	})
 	text = strings.NewReplacer(s.dev.origin, "<server>", s.dev.drives, "<drives>").Replace(moment.ReplaceAllString(text, "<time>"))
+	text = folder.ReplaceAllString(text, "Restored <time>")
 	var lines []string
 	for line := range strings.Lines(text) {
 		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]

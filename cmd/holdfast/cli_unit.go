@@ -155,17 +155,26 @@ func (c *cli) unitShow(ctx context.Context, w *workload, names []string) error {
 
 // unitOf finds what a unit is of among what is of one workload.
 func (c *cli) unitOf(ctx context.Context, w *workload, name string) (unitAnswer, json.RawMessage, error) {
-	u, value, err := c.unit(ctx, name)
+	in := drives
+	if w == mailboxes {
+		in = w
+	}
+	u, value, err := c.unitIn(ctx, in, name)
 	if of := workloadOf(u.Type); err == nil && of != w {
 		err = usageError{fmt.Errorf("%s is a %s, no %s", name, of.noun, w.noun)}
 	}
 	return u, value, err
 }
 
-// unit finds a drive by the id of its unit, by its owner's object id, or by
-// its owner's address, and a site by the id of its unit, by its own or by its
-// address.
+// unit is unitIn among drives.
 func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessage, error) {
+	return c.unitIn(ctx, drives, name)
+}
+
+// unitIn finds a drive or a mailbox, which w says, by the id of its unit, by its
+// owner's object id, or by its owner's address, and a site by the id of its unit, by
+// its own or by its address.
+func (c *cli) unitIn(ctx context.Context, w *workload, name string) (unitAnswer, json.RawMessage, error) {
 	id, isID := backup.ParseGUID(name)
 	if isID {
 		u, value, err := get[unitAnswer](ctx, c, "/protectionUnits/"+id)
@@ -176,7 +185,7 @@ func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessag
 		return c.siteUnit(ctx, name)
 	} else {
 		if !strings.Contains(name, "@") {
-			return unitAnswer{}, nil, usageError{fmt.Errorf("%q is neither an address nor an id of a drive or of a site", name)}
+			return unitAnswer{}, nil, usageError{fmt.Errorf("%q is neither an address nor an id of a %s or of a site", name, w.noun)}
 		}
 		owner, known, err := c.api.User(ctx, name)
 		if err != nil {
@@ -190,7 +199,7 @@ func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessag
 	if !isID {
 		filter = "email eq '" + strings.ReplaceAll(name, "'", "''") + "'"
 	}
-	units, values, err := read[unitAnswer](c.api.All(ctx, unitSet+"?"+query("$filter", filter)))
+	units, values, err := read[unitAnswer](c.api.All(ctx, w.units+"?"+query("$filter", filter)))
 	if err != nil {
 		return unitAnswer{}, nil, err
 	}
@@ -198,9 +207,9 @@ func (c *cli) unit(ctx context.Context, name string) (unitAnswer, json.RawMessag
 		return units[0], values[0], nil
 	}
 	if isID {
-		return unitAnswer{}, nil, fail(exitNotFound, "%s has no drive here. 'holdfast drive list' shows those there are, 'holdfast drive add' adds one", name)
+		return unitAnswer{}, nil, fail(exitNotFound, "%[1]s has no %[2]s here. 'holdfast %[2]s list' shows those there are, 'holdfast %[2]s add' adds one", name, w.noun)
 	}
-	return unitAnswer{}, nil, fail(exitNotFound, "no drive of %s is known by that address: the directory does not have it or does not answer, and this server shows addresses to users only. Name the drive by its unit or by its owner's object id, as in 'holdfast drive list'", name)
+	return unitAnswer{}, nil, fail(exitNotFound, "no %[2]s of %[1]s is known by that address: the directory does not have it or does not answer, and this server shows addresses to users only. Name the %[2]s by its unit or by its owner's object id, as in 'holdfast %[2]s list'", name, w.noun)
 }
 
 // siteUnit finds a site by its address or its id.

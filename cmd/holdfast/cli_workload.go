@@ -44,7 +44,13 @@ var (
 		column: "an address or an id of a site", nobody: "This line names no site.",
 		policies: "/sharePointProtectionPolicies", units: "/siteProtectionUnits", jobs: "/siteProtectionUnitsBulkAdditionJobs",
 		sessions: "/sharePointRestoreSessions", artifacts: "/siteRestoreArtifacts", granular: "/granularSiteRestoreArtifacts", browses: "/sharePointBrowseSessions"}
-	workloads = []*workload{drives, sites}
+	mailboxes = &workload{kind: backup.Exchange, noun: "mailbox", nouns: "mailboxes", entry: "owner",
+		addresses: "mailboxes", ids: "directoryObjectIds", example: "ADDRESS...",
+		named:  "A mailbox is named by its owner's address, by the owner's directory object id, or\nby the id of its protection unit.",
+		column: "an address or an object id", nobody: "This line names nobody.",
+		policies: "/exchangeProtectionPolicies", units: "/mailboxProtectionUnits", jobs: "/mailboxProtectionUnitsBulkAdditionJobs",
+		sessions: "/exchangeRestoreSessions", artifacts: "/mailboxRestoreArtifacts", granular: "/granularMailboxRestoreArtifacts"}
+	workloads = []*workload{drives, sites, mailboxes}
 )
 
 // workloadOf says by the @odata.type of an answer of which workload it is. A
@@ -68,7 +74,7 @@ func workloadNamed(name string) (*workload, error) {
 		}
 		all = append(all, string(w.kind))
 	}
-	return nil, usageError{errors.New("--workload is " + strings.Join(all, " or "))}
+	return nil, usageError{errors.New("--workload is " + strings.Join(all[:len(all)-1], ", ") + " or " + all[len(all)-1])}
 }
 
 // notServed reports whether err says that a server does not have a set: it may

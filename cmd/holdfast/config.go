@@ -87,7 +87,7 @@ type Config struct {
 	// within ten seconds. Default: 130000, as Microsoft Graph.
 	RequestsPer10s int `json:"requestsPer10s"`
 	// Workloads are those that are protected. Default: oneDriveForBusiness. Of
-	// sharePoint not all is kept yet, see docs/fidelity.md.
+	// sharePoint and exchange not all is kept yet, see docs/fidelity.md.
 	Workloads []backup.Workload `json:"workloads"`
 	// MaxActivePolicies is how many policies a tenant may have in force. Default: 100.
 	MaxActivePolicies int `json:"maxActivePolicies"`
@@ -596,7 +596,7 @@ func microsoft(address string) bool {
 // notProtected returns one of workloads that no server can protect, or nothing.
 func notProtected(workloads []backup.Workload) backup.Workload {
 	for _, w := range workloads {
-		if w != backup.OneDrive && w != backup.SharePoint {
+		if w != backup.OneDrive && w != backup.SharePoint && w != backup.Exchange {
 			return w
 		}
 	}
@@ -820,7 +820,7 @@ func (c *Config) complete(dir string) error {
 		c.Workloads = []backup.Workload{backup.OneDrive}
 	}
 	if wrong := notProtected(c.Workloads); wrong != "" || len(c.Workloads) == 0 {
-		say("workloads", "%q is not protected by this server: name oneDriveForBusiness, sharePoint or both", wrong)
+		say("workloads", "%q is not protected by this server: name oneDriveForBusiness, sharePoint or exchange, one or more of them", wrong)
 	}
 	for _, n := range []struct {
 		field string

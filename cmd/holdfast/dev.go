@@ -64,7 +64,7 @@ It is for development: anyone who can reach the address can get a token.`,
 	f.StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
 	f.DurationVar(&o.interval, "interval", defaultInterval, "how often a protected drive is backed up")
 	f.DurationVar(&o.rules, "rule-interval", defaultRules, "how often a dynamic inclusion rule is evaluated")
-	f.StringSliceVar(&o.workloads, "workloads", []string{string(backup.OneDrive), string(backup.SharePoint)}, "what is protected; of sites the libraries are kept so far")
+	f.StringSliceVar(&o.workloads, "workloads", []string{string(backup.OneDrive), string(backup.SharePoint), string(backup.Exchange)}, "what is protected")
 	f.StringVar(&o.database, "database", "", "postgres:// URL of the catalog's database (default SQLite in DATA)")
 	f.BoolVar(&o.sample, "sample", true, "put Microsoft's two example policies into an empty catalog of the built-in tenant")
 	return cmd
@@ -205,7 +205,7 @@ func (o *devOptions) complete() error {
 		wrong = append(wrong, fmt.Errorf("--interval: %v is too short, give at least 1s", o.interval))
 	}
 	if w := notProtected(workloadsOf(o.workloads)); w != "" {
-		wrong = append(wrong, fmt.Errorf("--workloads: %q is not protected by this server: give oneDriveForBusiness, sharePoint or both", w))
+		wrong = append(wrong, fmt.Errorf("--workloads: %q is not protected by this server: give oneDriveForBusiness, sharePoint or exchange, one or more of them", w))
 	}
 	if o.rules != 0 && o.rules < time.Second {
 		wrong = append(wrong, fmt.Errorf("--rule-interval: %v is too short, give at least 1s", o.rules))
@@ -323,7 +323,8 @@ func (d *devServer) simulate(cfg *Config, log *slog.Logger) (*simtenant.Service,
 	for i, t := range tenants {
 		app := simtenant.App{
 			AppID: backup.NewID[string](), Secret: rand.Text(), DisplayName: "Holdfast",
-			Roles: []string{"Files.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "GroupMember.Read.All"},
+			Roles: []string{"Files.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "GroupMember.Read.All",
+				"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All"},
 		}
 		tenants[i].Apps = append(slices.Clone(t.Apps), app)
 		cfg.Tenants = append(cfg.Tenants, TenantConfig{
@@ -332,7 +333,7 @@ func (d *devServer) simulate(cfg *Config, log *slog.Logger) (*simtenant.Service,
 		})
 	}
 	tenants[0].Apps = append(tenants[0].Apps, d.consoleApp(cfg))
-	return simtenant.New(simtenant.Config{State: d.data.path("sim"), Drives: d.drives, Sites: d.data.path("sites"), Tenants: tenants, Log: log})
+	return simtenant.New(simtenant.Config{State: d.data.path("sim"), Drives: d.drives, Mail: d.data.path("mail"), Sites: d.data.path("sites"), Tenants: tenants, Log: log})
 }
 
 // consoleApp is the application that people sign in to the web pages with, each
@@ -409,6 +410,8 @@ func (d *devServer) print(ctx context.Context, out io.Writer) {
 	say("               one folder for each user: put files into it, change them, lose them")
 	say("  sites        %s", d.data.path("sites"))
 	say("               the same for team sites: NAME/libraries/Documents/…")
+	say("  mail         %s", d.data.path("mail"))
+	say("               the same for mailboxes: .eml files, or a Maildir, in NAME/Inbox/…")
 
 	t := d.tenants[0]
 	if len(t.Apps) == 0 {
