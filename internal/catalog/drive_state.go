@@ -117,7 +117,7 @@ func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backu
 	p := m.point(j)
 	m.State.Checkpoint = ""
 	err := c.commit(ctx, j, m, p, func(tx *database.Tx) error {
-		if err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem); err != nil {
+		if err := c.settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem, m.oldestUnread()); err != nil {
 			return err
 		}
 		return c.insertPoint(ctx, tx, &p, m)
@@ -134,7 +134,7 @@ func (c *Catalog) KeepPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.
 	p := m.point(j)
 	m.State.Checkpoint = ""
 	err := c.commit(ctx, j, m, p, func(tx *database.Tx) error {
-		err := settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem)
+		err := c.settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem, m.oldestUnread())
 		if err != nil && !errors.Is(err, ErrNotWanted) {
 			return err
 		}
@@ -187,6 +187,26 @@ func (c *Catalog) commit(ctx context.Context, j *jobs.Job, m Commit, p backup.Po
 	})
 }
 
+// oldestUnread is since when the oldest item was not read that the run leaves
+// pending; zero for none.
+func (m Commit) oldestUnread() (oldest time.Time) {
+	look := func(all []backup.Unread) {
+		for _, u := range all {
+			if !u.Since.IsZero() && (oldest.IsZero() || u.Since.Before(oldest)) {
+				oldest = u.Since
+			}
+		}
+	}
+	look(m.State.Pending)
+	for _, s := range m.State.Containers {
+		look(s.Pending)
+		if s.Failed != nil {
+			look([]backup.Unread{*s.Failed})
+		}
+	}
+	return oldest
+}
+
 // point returns m.Point as it is to be stored.
 func (m Commit) point(j *jobs.Job) backup.Point {
 	p := m.Point
@@ -207,7 +227,7 @@ func (c *Catalog) FailUnit(ctx context.Context, j *jobs.Job, id backup.UnitID, p
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		return settleUnit(ctx, tx, j.Tenant, id, backup.UnitUnprotected, problem)
+		return c.settleUnit(ctx, tx, j.Tenant, id, backup.UnitUnprotected, problem, time.Time{})
 	})
 	if err != nil {
 		return fmt.Errorf("record failure of unit %s: %w", id, err)
@@ -216,8 +236,9 @@ func (c *Catalog) FailUnit(ctx context.Context, j *jobs.Job, id backup.UnitID, p
 }
 
 // settleUnit stores how a run left a unit, if it is still wanted. What is
-// already so is not written: most runs of most units change nothing here.
-func settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id backup.UnitID, status backup.UnitStatus, problem *backup.Problem) error {
+// already so is not written: most runs of most units change nothing here. unread is
+// since when the oldest item was not read that the unit's newest point lacks.
+func (c *Catalog) settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id backup.UnitID, status backup.UnitStatus, problem *backup.Problem, unread time.Time) error {
 	var was backup.UnitStatus
 	var had sql.NullString
 	err := tx.QueryRowContext(ctx, `
@@ -236,11 +257,18 @@ func settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id
 	if was == status && problem == nil && !had.Valid || problem != nil && was == status && had.String == toJSON(problem) {
 		return nil
 	}
-	// The unit may have left since it was read: then it is left alone.
+	failed := problem != nil && problem.Code != backup.ItemsNotBackedUp
+	if problem != nil && !failed && unread.IsZero() {
+		unread = c.now()
+	}
+	// The unit may have left since it was read: then it is left alone. A run that
+	// failed has read no item, so that what was not read before stays so.
 	n, err := affected(tx.ExecContext(ctx, `
-		UPDATE unit SET status = $3, problem = $4
+		UPDATE unit SET status = $3, problem = $4,
+			failed_since = CASE WHEN $5 = 0 THEN 0 WHEN problem IS NULL OR failed_since = 0 THEN CAST($6 AS BIGINT) ELSE failed_since END,
+			unread_since = CASE WHEN $5 = 0 OR CAST($7 AS BIGINT) > 0 THEN CAST($7 AS BIGINT) WHEN problem IS NULL THEN 0 ELSE unread_since END
 		WHERE tenant = $1 AND id = $2 AND status IN ('protectRequested', 'protected', 'unprotected') AND policy <> ''`,
-		string(tenant), string(id), string(status), problemJSON(problem)))
+		string(tenant), string(id), string(status), problemJSON(problem), bit(failed), database.Micros(c.now()), database.Micros(unread)))
 	if err != nil {
 		return fmt.Errorf("update unit: %w", err)
 	}

@@ -43,6 +43,12 @@ const (
 	// Subscribe has the source tell of changes in a tenant's drives, and looks after
 	// that again and again. Key: the tenant's id.
 	Subscribe Kind = "subscribe"
+	// Watch looks at what people are to be told of in a tenant, again and again.
+	// Key: the tenant's id.
+	Watch Kind = "watch"
+	// Tell sends what waits to be sent to one destination. Key: the tenant's id and
+	// the destination's name.
+	Tell Kind = "tell"
 )
 
 // patientAtFirst are the kinds whose jobs come again and again, and of which the

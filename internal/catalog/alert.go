@@ -1,0 +1,265 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/database"
+	"holdfast/internal/jobs"
+)
+
+// AlertTimes say how long things may be wrong until people are told.
+type AlertTimes struct {
+	RPO     time.Duration // after a newest point has become older than promised
+	Failing time.Duration // since a unit's runs began to fail
+	Unread  time.Duration // since an item could not be read
+	Waiting time.Duration // since a job was due
+}
+
+const (
+	// maxAlerted is how many things of one kind are counted.
+	maxAlerted = 10_000
+	// alertExamples is how many of them are named.
+	alertExamples = 5
+	// Resolved alerts and messages that have ended are kept so long.
+	keepAlerts, keepMessages = 365 * 24 * time.Hour, 90 * 24 * time.Hour
+)
+
+// unitName is how people know a unit u with its owner d.
+const unitName = `coalesce(nullif(d.mail, ''), nullif(d.address, ''), nullif(d.display_name, ''), u.subject)`
+
+// Conditions tells what of the kinds that the catalog knows of stands in a tenant
+// now. Each is counted and its first things are found by an index.
+func (c *Catalog) Conditions(ctx context.Context, tenant backup.TenantID, times AlertTimes, kinds []jobs.Kind) (all []backup.Condition, err error) {
+	now := c.now()
+	since := func(d time.Duration) int64 { return database.Micros(now.Add(-d)) }
+	withReason := func(r scanner) (e backup.AlertExample, err error) {
+		var p backup.Problem
+		err = r.Scan(&e.Name, micros{&e.Since}, fromJSON{&p})
+		e.Text = p.Message
+		return e, err
+	}
+	for _, look := range []struct {
+		kind            backup.AlertKind
+		count, examples string
+		before          int64
+		scan            func(scanner) (backup.AlertExample, error)
+	}{
+		{backup.AlertVaultDamaged,
+			`SELECT 1 FROM damage WHERE tenant = $1 AND healed = 0 AND found + 0 <= $2`,
+			`SELECT d.path, d.found, d.reason FROM damage d WHERE d.tenant = $1 AND d.healed = 0 AND d.found + 0 <= $2 ORDER BY d.tenant, d.drive, d.found, d.id LIMIT $3`,
+			database.Micros(now), func(r scanner) (e backup.AlertExample, err error) {
+				return e, r.Scan(&e.Name, micros{&e.Since}, &e.Text)
+			}},
+		{backup.AlertRPOMissed,
+			`SELECT 1 FROM rpo WHERE tenant = $1 AND due < $2`,
+			`SELECT ` + unitName + `, r.newest FROM rpo r JOIN unit u ON u.id = r.unit` + ownersOfUnits + ` WHERE r.tenant = $1 AND r.due < $2 ORDER BY r.due, r.unit LIMIT $3`,
+			since(times.RPO), func(r scanner) (e backup.AlertExample, err error) {
+				e.Text = "This is the newest restore point."
+				return e, r.Scan(&e.Name, micros{&e.Since})
+			}},
+		{backup.AlertUnitsFailing,
+			`SELECT 1 FROM unit u WHERE u.tenant = $1 AND u.problem IS NOT NULL AND u.failed_since > 0 AND u.failed_since < $2 AND u.policy <> ''`,
+			`SELECT ` + unitName + `, u.failed_since, u.problem FROM unit u` + ownersOfUnits + `
+				WHERE u.tenant = $1 AND u.problem IS NOT NULL AND u.failed_since > 0 AND u.failed_since < $2 AND u.policy <> '' ORDER BY u.failed_since, u.id LIMIT $3`,
+			since(times.Failing), withReason},
+		{backup.AlertItemsUnread,
+			`SELECT 1 FROM unit u WHERE u.tenant = $1 AND u.problem IS NOT NULL AND u.unread_since > 0 AND u.unread_since < $2 AND u.policy <> ''`,
+			`SELECT ` + unitName + `, u.unread_since, u.problem FROM unit u` + ownersOfUnits + `
+				WHERE u.tenant = $1 AND u.problem IS NOT NULL AND u.unread_since > 0 AND u.unread_since < $2 AND u.policy <> '' ORDER BY u.unread_since, u.id LIMIT $3`,
+			since(times.Unread), withReason},
+	} {
+		found := backup.Condition{Kind: look.kind}
+		err := c.db.Read().QueryRowContext(ctx, `SELECT count(*) FROM (`+look.count+` LIMIT $3) AS c`, string(tenant), look.before, maxAlerted+1).Scan(&found.Count)
+		if err != nil {
+			return nil, fmt.Errorf("count for the alert %s: %w", look.kind, err)
+		}
+		if found.Count == 0 {
+			continue
+		}
+		if found.More = found.Count > maxAlerted; found.More {
+			found.Count = maxAlerted
+		}
+		rows, err := c.db.Read().QueryContext(ctx, look.examples, string(tenant), look.before, alertExamples)
+		if found.Examples, err = collect(rows, err, look.scan); err != nil {
+			return nil, fmt.Errorf("read for the alert %s: %w", look.kind, err)
+		}
+		all = append(all, found)
+	}
+	waiting := backup.Condition{Kind: backup.AlertWorkWaits}
+	for _, kind := range kinds {
+		var at time.Time
+		// First backups may wait for long, and are not asked for.
+		err := c.db.Read().QueryRowContext(ctx, `SELECT run_at FROM job WHERE kind = $1 AND tenant = $2 AND patient = 0 AND run_at < $3 ORDER BY run_at LIMIT 1`,
+			string(kind), string(tenant), since(times.Waiting)).Scan(micros{&at})
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for jobs that wait: %w", err)
+		}
+		waiting.Count++
+		waiting.Examples = append(waiting.Examples, backup.AlertExample{Name: string(kind), Since: at, Text: "Jobs of this kind are due since then, and nobody does them."})
+	}
+	if waiting.Count > 0 {
+		all = append(all, waiting)
+	}
+	return all, nil
+}
+
+const alertColumns = `a.id, a.tenant, a.kind, a.raised, a.resolved, a.absent, a.count, a.more, a.examples, a.told, a.tell_of`
+
+func scanAlert(r scanner) (a backup.Alert, err error) {
+	return a, r.Scan(&a.ID, &a.Tenant, &a.Kind, micros{&a.Raised}, micros{&a.Resolved}, micros{&a.Absent}, &a.Count, &a.More, fromJSON{&a.Examples}, micros{&a.Told}, &a.TellOf)
+}
+
+// An AlertNews is an alert of which people are to be told, and why.
+type AlertNews struct {
+	backup.Alert
+	News backup.News
+}
+
+// KeepAlerts brings a tenant's alerts to what stands now of the kinds that were
+// looked at; the others stay as they are. What people are to be told, as compose
+// has it, is stored in the same transaction, with the jobs that send it.
+// jobs.ErrLost.
+func (c *Catalog) KeepAlerts(ctx context.Context, j *jobs.Job, looked []backup.AlertKind, standing []backup.Condition, compose func([]AlertNews) []backup.Message) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		now := asStored(backup.Stamp{At: c.now()}).At
+		rows, err := tx.QueryContext(ctx, `SELECT `+alertColumns+` FROM alert a WHERE a.tenant = $1 AND a.resolved = 0`, string(j.Tenant))
+		open, err := collect(rows, err, scanAlert)
+		if err != nil {
+			return err
+		}
+		var news []AlertNews
+		for _, kind := range looked {
+			i := slices.IndexFunc(standing, func(s backup.Condition) bool { return s.Kind == kind })
+			k := slices.IndexFunc(open, func(a backup.Alert) bool { return a.Kind == kind })
+			if i < 0 && k < 0 {
+				continue
+			}
+			a := backup.Alert{ID: backup.NewID[backup.AlertID](), Tenant: j.Tenant, Kind: kind, Raised: now}
+			if k >= 0 {
+				a = open[k]
+			}
+			var seen *backup.Condition
+			if i >= 0 {
+				seen = &standing[i]
+			}
+			if why := a.See(seen, now); why != "" {
+				news = append(news, AlertNews{a, why})
+			}
+			_, err := tx.ExecContext(ctx, `
+				INSERT INTO alert (id, tenant, kind, raised, resolved, absent, count, more, examples, told, tell_of)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+				ON CONFLICT (id) DO UPDATE SET resolved = excluded.resolved, absent = excluded.absent, count = excluded.count, more = excluded.more,
+					examples = excluded.examples, told = excluded.told, tell_of = excluded.tell_of`,
+				string(a.ID), string(a.Tenant), string(a.Kind), database.Micros(a.Raised), database.Micros(a.Resolved), database.Micros(a.Absent),
+				a.Count, bit(a.More), jsonList(a.Examples), database.Micros(a.Told), a.TellOf)
+			if err != nil {
+				return fmt.Errorf("write an alert: %w", err)
+			}
+		}
+		for _, over := range []struct {
+			text string
+			age  time.Duration
+		}{
+			{`DELETE FROM alert WHERE tenant = $1 AND resolved > 0 AND resolved < $2`, keepAlerts},
+			{`DELETE FROM message WHERE tenant = $1 AND ended > 0 AND ended < $2`, keepMessages},
+		} {
+			if _, err := tx.ExecContext(ctx, over.text, string(j.Tenant), database.Micros(now.Add(-over.age))); err != nil {
+				return err
+			}
+		}
+		return c.addMessages(ctx, tx, j.Tenant, compose(news))
+	})
+	if err != nil {
+		return fmt.Errorf("keep alerts: %w", err)
+	}
+	return nil
+}
+
+// addMessages stores messages and has them be sent.
+func (c *Catalog) addMessages(ctx context.Context, tx *database.Tx, tenant backup.TenantID, all []backup.Message) error {
+	now := database.Micros(c.now())
+	var specs []jobs.Spec
+	for _, m := range all {
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO message (id, tenant, destination, recipient, body, created, due, tries, state, ended, problem)
+			VALUES ($1, $2, $3, $4, $5, $6, $6, 0, 'waiting', 0, '')`,
+			string(m.ID), string(tenant), m.Destination, m.Recipient, m.Body, now)
+		if err != nil {
+			return fmt.Errorf("write a message: %w", err)
+		}
+		specs = append(specs, jobs.Spec{Kind: jobs.Tell, Key: string(tenant) + "/" + m.Destination, Tenant: tenant, Args: m.Destination})
+	}
+	return c.queue.Enqueue(ctx, tx, specs...)
+}
+
+const messageColumns = `m.id, m.tenant, m.destination, m.recipient, m.body, m.created, m.due, m.tries, m.state, m.ended, m.problem`
+
+func scanMessage(r scanner) (m backup.Message, err error) {
+	return m, r.Scan(&m.ID, &m.Tenant, &m.Destination, &m.Recipient, &m.Body, micros{&m.Created}, micros{&m.Due}, &m.Tries, &m.State, micros{&m.Ended}, &m.Problem)
+}
+
+// WaitingMessages lists up to n messages to a destination that are not sent, those
+// first that are to be tried first.
+func (c *Catalog) WaitingMessages(ctx context.Context, tenant backup.TenantID, destination string, n int) ([]backup.Message, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT `+messageColumns+` FROM message m WHERE m.tenant = $1 AND m.destination = $2 AND m.state = 'waiting' ORDER BY m.due, m.id LIMIT $3`,
+		string(tenant), destination, n)
+	all, err := collect(rows, err, scanMessage)
+	if err != nil {
+		return nil, fmt.Errorf("list messages that wait: %w", err)
+	}
+	return all, nil
+}
+
+// SaveMessage stores how a message stands that waited. jobs.ErrLost.
+func (c *Catalog) SaveMessage(ctx context.Context, j *jobs.Job, m backup.Message) error {
+	err := c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `
+			UPDATE message SET due = $3, tries = $4, state = $5, ended = $6, problem = $7 WHERE id = $1 AND tenant = $2 AND state = 'waiting'`,
+			string(m.ID), string(j.Tenant), database.Micros(m.Due), m.Tries, string(m.State), database.Micros(m.Ended), m.Problem)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store a message: %w", err)
+	}
+	return nil
+}
+
+// Alerts lists a tenant's alerts, the newest first: those that stand, or all.
+func (c *Catalog) Alerts(ctx context.Context, tenant backup.TenantID, all bool, n int) ([]backup.Alert, error) {
+	where := ` AND a.resolved = 0`
+	if all {
+		where = ``
+	}
+	rows, err := c.db.Read().QueryContext(ctx, `SELECT `+alertColumns+` FROM alert a WHERE a.tenant = $1`+where+` ORDER BY a.raised DESC, a.id DESC LIMIT $2`, string(tenant), n)
+	list, err := collect(rows, err, scanAlert)
+	if err != nil {
+		return nil, fmt.Errorf("list alerts: %w", err)
+	}
+	return list, nil
+}
+
+// Messages lists a tenant's messages, the newest first.
+func (c *Catalog) Messages(ctx context.Context, tenant backup.TenantID, n int) ([]backup.Message, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `SELECT `+messageColumns+` FROM message m WHERE m.tenant = $1 ORDER BY m.created DESC, m.id DESC LIMIT $2`, string(tenant), n)
+	list, err := collect(rows, err, scanMessage)
+	if err != nil {
+		return nil, fmt.Errorf("list messages: %w", err)
+	}
+	return list, nil
+}
