@@ -110,6 +110,9 @@ type Config struct {
 	// Administrator, which Microsoft asks for. Default: false.
 	AnyUserBrowses bool `json:"anyUserBrowses"`
 
+	// Alerts says who is told of what needs people, and how. Default: nobody.
+	Alerts *AlertsConfig `json:"alerts"`
+
 	// Console has the server's web pages served below /console/. Default: none.
 	Console *ConsoleConfig `json:"console"`
 
@@ -810,6 +813,9 @@ func (c *Config) complete(dir string) error {
 		if strings.HasPrefix(c.Database, "postgres") && c.PageTokenKeyFile == "" && c.PageTokenKeyEnv == "" {
 			say("notifications", "needs pageTokenKeyFile or pageTokenKeyEnv, the same for all processes: from it follow the secrets that notifications are known by")
 		}
+	}
+	if c.Alerts != nil {
+		c.Alerts.complete(known, place, say)
 	}
 	if c.PublicURL != "" {
 		if err := checkURL(c.PublicURL); err != nil {

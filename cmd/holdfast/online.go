@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,6 +74,22 @@ type outlook struct {
 
 	mu    sync.Mutex
 	wrong map[string]error // by what it is
+	known map[string]bool  // what was looked at
+}
+
+// source says what is wrong with a tenant's source in words for people, without
+// what only the log may say, and whether that is known yet.
+func (o *outlook) source(_ context.Context, t backup.TenantID) (wrong []string, known bool) {
+	what := "the source of tenant " + string(t)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.wrong[what]; err != nil {
+		for line := range strings.Lines(err.Error()) {
+			said, _, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			wrong = append(wrong, strings.ToUpper(said[:1])+said[1:]+".")
+		}
+	}
+	return wrong, o.known[what]
 }
 
 // note notes what is wrong with something, nil if nothing, and logs it when it is
@@ -82,8 +99,9 @@ func (o *outlook) note(what string, wrong []error) {
 	o.mu.Lock()
 	before := o.wrong[what]
 	if o.wrong == nil {
-		o.wrong = map[string]error{}
+		o.wrong, o.known = map[string]error{}, map[string]bool{}
 	}
+	o.known[what] = true
 	delete(o.wrong, what)
 	if err != nil {
 		o.wrong[what] = err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"holdfast/internal/alert"
 	"holdfast/internal/backup"
 	"holdfast/internal/budget"
 	"holdfast/internal/catalog"
@@ -54,7 +56,8 @@ type server struct {
 	verifier      *identity.Verifier
 	outlook       outlook
 	engine        *engine.Engine
-	metrics       http.Handler // Prometheus's text
+	alerter       *alert.Alerter // nil for none
+	metrics       http.Handler   // Prometheus's text
 
 	retention struct { // of this process, where it is not the one in force
 		sync.Mutex
@@ -139,6 +142,13 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Interval: time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
 	})
 	s.notifications = s.engine.ServeNotifications()
+	if cfg.Alerts != nil {
+		s.alerter = cfg.alerter(s.catalog, s.db, s.queue, log)
+		s.alerter.Vault = s.vaultTrouble
+		s.alerter.Source = s.outlook.source
+		s.alerter.Ends = s.ends
+		s.alerter.Kinds = slices.Sorted(maps.Keys(s.engine.Work()))
+	}
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s.engine.Collectors()...)
@@ -165,12 +175,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		AuthorizationURI: cfg.Tenants[0].Authority + "/common/oauth2/v2.0/authorize",
 		Resource:         cfg.resource(),
 		RequestsPer10s:   cfg.RequestsPer10s,
-		Vault: func(ctx context.Context, t backup.TenantID) string {
-			if err := s.vaults.trouble(ctx, t); err != nil {
-				return engine.VaultProblem(err).Message
-			}
-			return ""
-		},
+		Vault:            s.vaultTrouble,
 	})
 	if err != nil {
 		return nil, err
@@ -183,6 +188,14 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		})
 	}
 	return s, err
+}
+
+// vaultTrouble says why a tenant's vault cannot be used, "" if it can.
+func (s *server) vaultTrouble(ctx context.Context, t backup.TenantID) string {
+	if err := s.vaults.trouble(ctx, t); err != nil {
+		return engine.VaultProblem(err).Message
+	}
+	return ""
 }
 
 // graphScope is what a token for a Graph is asked for: all that was granted on
@@ -270,7 +283,16 @@ func (c *Config) pageTokenKey() ([]byte, error) {
 
 // start sets the workers to work, if that is this process's part.
 func (s *server) start(ctx context.Context) error {
+	work := map[jobs.Kind]jobs.Work{}
+	if s.alerter != nil {
+		// In any role: a process that answers requests tells that no worker is there.
+		maps.Copy(work, s.alerter.Work())
+		if err := s.alerter.Start(ctx); err != nil {
+			return err
+		}
+	}
 	if s.cfg.Role == RoleAPI {
+		s.run(ctx, work)
 		return nil
 	}
 	if s.cfg.Alone {
@@ -282,9 +304,19 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.engine.Start(ctx); err != nil {
 		return err
 	}
+	maps.Copy(work, s.engine.Work())
+	s.run(ctx, work)
+	return nil
+}
+
+// run does work, if there is any, until close.
+func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
+	if len(work) == 0 {
+		return
+	}
 	host, _ := os.Hostname()
 	runner := jobs.NewRunner(jobs.RunnerConfig{
-		Queue: s.queue, Work: s.engine.Work(), Tenants: s.engine.Tenants, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
+		Queue: s.queue, Work: work, Tenants: s.engine.Tenants, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
 	})
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.stopped = make(chan struct{})
@@ -294,7 +326,6 @@ func (s *server) start(ctx context.Context) error {
 			s.log.Error("the workers ended", "err", err)
 		}
 	}()
-	return nil
 }
 
 // serve answers the requests that come to l, until close. With a TLS

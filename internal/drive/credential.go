@@ -57,6 +57,15 @@ func NewCertificate(file string) (*Certificate, error) {
 	return c, err
 }
 
+// NotAfter is when the certificate ends.
+func (c *Certificate) NotAfter() (time.Time, error) {
+	cert, _, err := c.read()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return cert.NotAfter, nil
+}
+
 // assertionLife is how long the statement of an application about itself is
 // valid: long enough for clocks that differ, too short to be of use to a thief.
 const assertionLife = 10 * time.Minute

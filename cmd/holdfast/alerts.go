@@ -1,0 +1,330 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	netmail "net/mail"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/alert"
+	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/drive"
+	"holdfast/internal/jobs"
+)
+
+// AlertsConfig says who is told of what needs people, how, and after how long.
+type AlertsConfig struct {
+	// Mail is the server that mail is handed to. Without it no mail is sent, also not
+	// to whom a tenant's emailNotificationsSetting names.
+	Mail *MailConfig `json:"mail"`
+	// To is who is told.
+	To []AlertDestination `json:"to"`
+	// Failing is how long a unit's runs must have failed. Default: 4h.
+	Failing Duration `json:"failing"`
+	// Unread is how long an item must not have been readable. Default: 72h.
+	Unread Duration `json:"unread"`
+	// RPOMissed is how long newest points must be older than promised. Default: 1h.
+	RPOMissed Duration `json:"rpoMissed"`
+	// Waiting is how long work must be due that nobody does. Default: 30m.
+	Waiting Duration `json:"waiting"`
+	// Expiring is how long before it ends a certificate is told of. Default: 720h.
+	Expiring Duration `json:"expiring"`
+
+	mail *alert.Mail
+	to   []alert.Destination
+}
+
+// MailConfig is a mail server.
+type MailConfig struct {
+	Server       string `json:"server"` // host:port
+	TLS          string `json:"tls"`    // "starttls", "tls", or "none" for this machine; default starttls
+	From         string `json:"from"`
+	User         string `json:"user"` // default: nobody signs in
+	PasswordFile string `json:"passwordFile"`
+	PasswordEnv  string `json:"passwordEnv"`
+	CAFile       string `json:"caFile"` // PEM, of a server whose certificate no public authority has signed
+}
+
+// AlertDestination is one of mail, webhook and teams.
+type AlertDestination struct {
+	Name    string       `json:"name"`
+	Tenants []string     `json:"tenants"` // default all
+	Mail    []string     `json:"mail"`    // addresses
+	Webhook *HookConfig  `json:"webhook"`
+	Teams   *TeamsConfig `json:"teams"`
+}
+
+// HookConfig is where messages are posted as JSON.
+type HookConfig struct {
+	URL        string `json:"url"` // or, where it is a secret itself, one of the next two
+	URLFile    string `json:"urlFile"`
+	URLEnv     string `json:"urlEnv"`
+	SecretFile string `json:"secretFile"` // that they are signed with; default: they are not
+	SecretEnv  string `json:"secretEnv"`
+	CAFile     string `json:"caFile"`
+}
+
+// TeamsConfig is the address of a workflow that posts to Teams. Whoever knows it can.
+type TeamsConfig struct {
+	URLFile string `json:"urlFile"`
+	URLEnv  string `json:"urlEnv"`
+}
+
+// complete reads the secrets, and says what is wrong.
+func (c *AlertsConfig) complete(tenants map[string]bool, place func(*string), say func(field, format string, args ...any)) {
+	roots := func(field, file string) *x509.CertPool {
+		if file == "" {
+			return nil
+		}
+		pem, err := os.ReadFile(file)
+		pool := x509.NewCertPool()
+		if err != nil {
+			say(field, "%v", err)
+		} else if !pool.AppendCertsFromPEM(pem) {
+			say(field, "%s holds no certificate in PEM form", file)
+		}
+		return pool
+	}
+	secret := func(field, file, env string, needed bool) string {
+		s, err := readSecret(file, env)
+		if err != nil && (needed || !errors.Is(err, errMissingSecret)) {
+			say(field, "%v", err)
+		}
+		return string(s)
+	}
+	if m := c.Mail; m != nil {
+		place(&m.PasswordFile)
+		place(&m.CAFile)
+		fill(&m.TLS, alert.StartTLS)
+		host, _, err := net.SplitHostPort(m.Server)
+		switch {
+		case err != nil || host == "":
+			say("alerts.mail.server", "%q is not an address: give host:port, such as smtp.example.com:587", m.Server)
+		case !slices.Contains([]string{alert.StartTLS, alert.ImplicitTLS, alert.NoTLS}, m.TLS):
+			say("alerts.mail.tls", "%q is not possible: give \"starttls\", which port 587 usually wants, \"tls\", as port 465, or \"none\" for a server on this machine", m.TLS)
+		case m.TLS == alert.NoTLS && !loopback(host):
+			say("alerts.mail.tls", "\"none\" would send mail and password in the clear: it is for a server on this machine only")
+		}
+		if _, err := netmail.ParseAddress(m.From); err != nil {
+			say("alerts.mail.from", "%q is not an address: give that of the sender, such as \"Holdfast <backup@example.com>\"", m.From)
+		}
+		c.mail = &alert.Mail{Server: m.Server, TLS: m.TLS, From: m.From, User: m.User, Roots: roots("alerts.mail.caFile", m.CAFile),
+			Password: secret("alerts.mail.passwordFile", m.PasswordFile, m.PasswordEnv, m.User != "")}
+	}
+	names := map[string]bool{}
+	for i, d := range c.To {
+		field := fmt.Sprintf("alerts.to[%d]", i)
+		to := alert.Destination{Name: d.Name, Mail: d.Mail}
+		switch {
+		case d.Name == "" || d.Name == alert.Setting || strings.ContainsAny(d.Name, "/\x00"):
+			say(field+".name", "%q is not possible: give a name by which people know the destination, without a slash", d.Name)
+		case names[d.Name]:
+			say(field+".name", "%q is there twice: keep one of the two", d.Name)
+		}
+		names[d.Name] = true
+		for _, t := range d.Tenants {
+			id, ok := backup.ParseGUID(t)
+			if !ok || !tenants[id] {
+				say(field+".tenants", "%q is none of the tenants: give the id of one", t)
+			}
+			to.Tenants = append(to.Tenants, backup.TenantID(id))
+		}
+		ways := 0
+		if len(d.Mail) > 0 {
+			ways++
+			if c.Mail == nil {
+				say(field+".mail", "needs the server that mail is handed to: name it as alerts.mail")
+			}
+			for _, a := range d.Mail {
+				if _, err := netmail.ParseAddress(a); err != nil {
+					say(field+".mail", "%q is not an address", a)
+				}
+			}
+		}
+		if h := d.Webhook; h != nil {
+			ways++
+			place(&h.URLFile)
+			place(&h.SecretFile)
+			place(&h.CAFile)
+			address := h.URL
+			if address == "" {
+				address = secret(field+".webhook.urlFile", h.URLFile, h.URLEnv, true)
+			}
+			if address != "" && checkURL(address) != nil { // whose text would have it in it
+				say(field+".webhook.url", "is not a web address that starts with https://")
+			}
+			to.Hook = &alert.Hook{URL: address, Secret: secret(field+".webhook.secretFile", h.SecretFile, h.SecretEnv, false), Roots: roots(field+".webhook.caFile", h.CAFile)}
+		}
+		if h := d.Teams; h != nil {
+			ways++
+			place(&h.URLFile)
+			address := secret(field+".teams.urlFile", h.URLFile, h.URLEnv, true)
+			if address != "" && checkURL(address) != nil {
+				say(field+".teams.urlFile", "holds no web address that starts with https://")
+			}
+			to.Teams = &alert.Hook{URL: address}
+		}
+		if ways != 1 {
+			say(field, "names %d ways to tell people: give one of mail, webhook and teams", ways)
+		}
+		c.to = append(c.to, to)
+	}
+	for _, d := range []struct {
+		field string
+		value Duration
+	}{{"failing", c.Failing}, {"unread", c.Unread}, {"rpoMissed", c.RPOMissed}, {"waiting", c.Waiting}, {"expiring", c.Expiring}} {
+		if d.value < 0 || d.value > 0 && d.value < Duration(time.Minute) {
+			say("alerts."+d.field, "%v is too short: give at least 1m, such as \"4h\"", time.Duration(d.value))
+		}
+	}
+}
+
+// alerter is what tells people, as it is configured.
+func (c *Config) alerter(cat *catalog.Catalog, db *database.DB, queue *jobs.Queue, log *slog.Logger) *alert.Alerter {
+	cfg := alert.Config{
+		Catalog: cat, DB: db, Queue: queue, Clock: time.Now, Log: log, Names: map[backup.TenantID]string{},
+	}
+	for _, t := range c.Tenants {
+		cfg.Tenants = append(cfg.Tenants, backup.TenantID(t.ID))
+		cfg.Names[backup.TenantID(t.ID)] = t.DisplayName
+	}
+	if a := c.Alerts; a != nil {
+		cfg.To, cfg.Mail, cfg.Expiry = a.to, a.mail, time.Duration(a.Expiring)
+		cfg.Times = catalog.AlertTimes{RPO: time.Duration(a.RPOMissed), Failing: time.Duration(a.Failing), Unread: time.Duration(a.Unread), Waiting: time.Duration(a.Waiting)}
+	}
+	return alert.New(cfg)
+}
+
+// ends says when the credentials of a tenant's application end.
+func (s *server) ends(_ context.Context, tenant backup.TenantID) (ends []alert.End, err error) {
+	for _, t := range s.cfg.Tenants {
+		c, ok := t.Credential.(*drive.Certificate)
+		if !ok || backup.TenantID(t.ID) != tenant {
+			continue
+		}
+		at, err := c.NotAfter()
+		if err != nil {
+			return nil, err
+		}
+		ends = append(ends, alert.End{What: "The certificate of the application " + t.ClientID, At: at})
+	}
+	return ends, nil
+}
+
+// newAlertCommand is the command for what people are told.
+func newAlertCommand() *cobra.Command {
+	b := &toolbox{}
+	cmd := &cobra.Command{
+		Use:   "alert",
+		Short: "Show what people are told of, and test how",
+		Long: `These commands work on the catalog itself, beside a server or without one, and need
+no token. Who is told is in the configuration, as alerts.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	b.flags(cmd)
+	var all bool
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List what stands, and the messages that could not be sent",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.listAlerts(ctx, out, all) })
+		},
+	}
+	list.Flags().BoolVar(&all, "all", false, "also what is over, and messages that were sent")
+	var to string
+	test := &cobra.Command{
+		Use:   "test",
+		Short: "Send a message to everybody who would be told, and say whether it was taken",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.testAlerts(ctx, out, to) })
+		},
+	}
+	test.Flags().StringVar(&to, "to", "", "only to this destination, by its name")
+	cmd.AddCommand(list, test)
+	return cmd
+}
+
+const mostListed = 200
+
+func (b *toolbox) listAlerts(ctx context.Context, out io.Writer, all bool) error {
+	for _, t := range b.tenants {
+		alerts, err := b.catalog.Alerts(ctx, t, all, mostListed)
+		if err != nil {
+			return err
+		}
+		if len(alerts) == 0 {
+			fmt.Fprintf(out, "%s  nothing stands\n", t)
+		}
+		for _, a := range alerts {
+			e := alert.EntryOf(catalog.AlertNews{Alert: a}, b.cfg.alerter(b.catalog, b.db, nil, b.log).Times)
+			when := "since " + clock(a.Raised)
+			if !a.Resolved.IsZero() {
+				when = "from " + clock(a.Raised) + " to " + clock(a.Resolved)
+			}
+			fmt.Fprintf(out, "%s  %s  %s, %s\n", t, a.Kind, e.Title, when)
+			for _, line := range e.Named() {
+				fmt.Fprintf(out, "    %s\n", line)
+			}
+		}
+		messages, err := b.catalog.Messages(ctx, t, mostListed)
+		if err != nil {
+			return err
+		}
+		for _, m := range messages {
+			if m.State == backup.MessageSent && !all {
+				continue
+			}
+			text := string(m.State)
+			switch {
+			case m.State == backup.MessageGivenUp:
+				text = "given up: " + m.Problem
+			case m.Problem != "":
+				text = fmt.Sprintf("tried %d times, next at %s: %s", m.Tries, clock(m.Due), m.Problem)
+			}
+			fmt.Fprintf(out, "%s  message of %s to %s  %s\n", t, clock(m.Created), strings.TrimSpace(m.Destination+" "+m.Recipient), text)
+		}
+	}
+	return nil
+}
+
+func (b *toolbox) testAlerts(ctx context.Context, out io.Writer, only string) error {
+	if b.cfg.Alerts == nil {
+		return fail(exitNotFound, "the configuration has no alerts, so nobody is told of anything; docs/operating.md says how")
+	}
+	a := b.cfg.alerter(b.catalog, b.db, nil, b.log)
+	tried, failed := 0, 0
+	for _, t := range b.tenants {
+		tries, err := a.Test(ctx, t, only)
+		if err != nil {
+			return err
+		}
+		for _, try := range tries {
+			tried++
+			result := "taken"
+			if try.Err != nil {
+				failed++
+				result = "not taken: " + try.Err.Error()
+			}
+			fmt.Fprintf(out, "%s  %s  %s\n", t, strings.TrimSpace(try.Destination+" "+try.Recipient), result)
+		}
+	}
+	if tried == 0 {
+		return fail(exitNotFound, "nobody would be told: there is no such destination, or none for the tenant")
+	}
+	return partly(failed, tried, "message", "taken")
+}
