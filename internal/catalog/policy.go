@@ -96,28 +96,48 @@ func (c *Catalog) Policies(ctx context.Context, tenant backup.TenantID, page Pag
 	return l, nil
 }
 
-// PolicyUnitCounts is a policy's units by how their protection stands. Units
-// that nobody has asked to protect are in Total only.
+// PolicyUnitCounts is a policy's units by how their protection stands. Those that
+// fail are of protection or its end alone. Units that nobody has asked to protect are
+// in Total only.
 type PolicyUnitCounts struct {
-	Total, Completed, InProgress, Failed int64
+	Total                                       int64
+	Protecting, Protected, ProtectedFailing     int64
+	Unprotecting, Unprotected, UnprotectFailing int64
+	Removing, Offboarding                       int64
 }
 
 // PolicyUnitCounts tells how many units a policy has, from what is kept of it.
 func (c *Catalog) PolicyUnitCounts(ctx context.Context, tenant backup.TenantID, id backup.PolicyID) (PolicyUnitCounts, error) {
-	var n PolicyUnitCounts
+	var counts PolicyUnitCounts
 	if _, err := c.Policy(ctx, tenant, id); err != nil {
-		return n, err
+		return counts, err
 	}
-	err := c.db.Read().QueryRowContext(ctx, `
-		SELECT CAST(coalesce(sum(n), 0) AS BIGINT),
-			CAST(coalesce(sum(CASE WHEN status = 'protected' AND failing = 0 THEN n ELSE 0 END), 0) AS BIGINT),
-			CAST(coalesce(sum(CASE WHEN status IN ('protectRequested', 'unprotectRequested', 'removeRequested') THEN n ELSE 0 END), 0) AS BIGINT),
-			CAST(coalesce(sum(CASE WHEN status IN ('protected', 'unprotected') AND failing = 1 THEN n ELSE 0 END), 0) AS BIGINT)
-		FROM unit_count WHERE tenant = $1 AND policy = $2`, string(tenant), string(id)).Scan(&n.Total, &n.Completed, &n.InProgress, &n.Failed)
+	rows, err := c.db.Read().QueryContext(ctx, `SELECT status, failing, n FROM unit_count WHERE tenant = $1 AND policy = $2`, string(tenant), string(id))
 	if err != nil {
-		return n, fmt.Errorf("count units of policy %s: %w", id, err)
+		return counts, fmt.Errorf("count units of policy %s: %w", id, err)
 	}
-	return n, nil
+	defer rows.Close()
+	for rows.Next() {
+		var status backup.UnitStatus
+		var failing, n int64
+		if err := rows.Scan(&status, &failing, &n); err != nil {
+			return counts, fmt.Errorf("count units of policy %s: %w", id, err)
+		}
+		counts.Total += n
+		of := map[backup.UnitStatus][2]*int64{
+			backup.UnitProtectRequested: {&counts.Protecting, &counts.Protecting}, backup.UnitProtected: {&counts.Protected, &counts.ProtectedFailing},
+			backup.UnitUnprotectRequested: {&counts.Unprotecting, &counts.Unprotecting}, backup.UnitUnprotected: {&counts.Unprotected, &counts.UnprotectFailing},
+			backup.UnitRemoveRequested:   {&counts.Removing, &counts.Removing},
+			backup.UnitOffboardRequested: {&counts.Offboarding, &counts.Offboarding}, backup.UnitCancelOffboardRequested: {&counts.Offboarding, &counts.Offboarding},
+		}
+		if to := of[status][failing]; to != nil {
+			*to += n
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return counts, fmt.Errorf("count units of policy %s: %w", id, err)
+	}
+	return counts, nil
 }
 
 // NewPolicy is a policy to be made.

@@ -107,7 +107,7 @@ func TestPolicyLifeCycle(t *testing.T) {
 			t.Errorf("problem = %+v, want %+v", got, problem)
 		}
 		counts := must[catalog.PolicyUnitCounts](t)(w.PolicyUnitCounts(ctx, contoso, p.ID))
-		if want := (catalog.PolicyUnitCounts{Total: 2, Completed: 1, Failed: 1}); counts != want {
+		if want := (catalog.PolicyUnitCounts{Total: 2, Protected: 1, UnprotectFailing: 1}); counts != want {
 			t.Errorf("counts = %+v, want %+v", counts, want)
 		}
 		// It goes on trying: the unit is still wanted, and recovers.

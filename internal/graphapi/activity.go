@@ -10,16 +10,6 @@ import (
 	"holdfast/internal/odata"
 )
 
-// beta is the routes that only Microsoft's beta version has. Their paths are whole.
-func beta() []route {
-	const path = "/beta/" + root + "/" + activitySet
-	return []route{
-		{method: "GET", path: path, op: identity.ListActivities, handle: (*Server).listActivities, entity: activityType, options: queried},
-		{method: "GET", path: path + "/{id}", op: identity.GetActivity, handle: (*Server).getActivity, entity: activityType, options: single,
-			keys: []key{{"id", backup.InvalidRequest}}},
-	}
-}
-
 // audited has a request that is to change something, which was admitted or
 // refused, leave its trace in the audit log: with the change, where there is
 // one, and else afterwards. What was not let in at all, for want of a token or

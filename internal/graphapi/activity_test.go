@@ -22,6 +22,12 @@ func betaSchema(s schema) schema {
 	for name, has := range map[string]string{"backupPolicyActivityLog": "policyId", "dynamicRuleActivityLog": "policyId", "offboardingActivityLog": "policyId", "restoreTaskActivityLog": "restoreSessionId"} {
 		s.Types[name] = schemaType{Base: "activityLogBase", Properties: map[string]string{has: "String"}}
 	}
+	s.Types["backupPolicyReport"] = schemaType{Properties: map[string]string{"backupPolicyId": "String", "displayName": "String", "countStatistics": "backupPolicyCountStatistics"}}
+	counts := map[string]string{"lastComputedDateTime": "DateTimeOffset"}
+	for _, name := range strings.Fields("total protectedInProgress unprotectedInProgress protectedCompleted unprotectedCompleted protectedFailed unprotectedFailed removed offboardRequested") {
+		counts[name] = "Int32"
+	}
+	s.Types["backupPolicyCountStatistics"] = schemaType{Properties: counts}
 	top := s.Types["backupRestoreRoot"]
 	top.Navigation = maps.Clone(top.Navigation)
 	top.Navigation[activitySet] = "Collection(activityLogBase)"

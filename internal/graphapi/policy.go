@@ -30,7 +30,8 @@ func (s *Server) policyView(x *exchange, p backup.Policy) (odata.Entity, error) 
 			return e, err
 		}
 		e.Add("protectionPolicyArtifactCount", map[string]int64{
-			"completed": n.Completed, "failed": n.Failed, "inProgress": n.InProgress, "total": n.Total,
+			"completed": n.Protected, "failed": n.ProtectedFailing + n.UnprotectFailing,
+			"inProgress": n.Protecting + n.Unprotecting + n.Removing, "total": n.Total,
 		})
 	}
 	return e, s.expandPolicy(x, w, p, &e)
