@@ -151,6 +151,7 @@ type call struct {
 
 	anonymous bool // not to Graph: never carries a token, and Graph's pauses are not for it
 	single    bool // is not tried again here
+	once      bool // is not tried again once it may have taken effect
 
 	// When stop is given, the answer's body is the caller's to read and to
 	// close, and stop ends the call's context if the answer does not begin.
@@ -215,7 +216,7 @@ func (c *Client) do(ctx context.Context, k *call, out any) (*http.Response, erro
 		if try == 1 {
 			since = c.pulse.Load()
 		}
-		if k.single {
+		if k.single || k.once && k.unclear {
 			return nil, err
 		}
 		if err := c.again(ctx, k, e, try, since); err != nil {

@@ -76,6 +76,17 @@ func (c *Client) List(ctx context.Context, ref ListRef) (List, error) {
 	return w.list(ref.Site), err
 }
 
+// FindList returns the list of a site that has a name, if there is one.
+func (c *Client) FindList(ctx context.Context, site, name string) (List, bool, error) {
+	all, err := c.Lists(ctx, site)
+	for _, l := range all {
+		if strings.EqualFold(l.Name, name) {
+			return l, true, nil
+		}
+	}
+	return List{}, false, err
+}
+
 // A Column is one of a list's columns.
 type Column struct {
 	Name     string // by which fields have it
@@ -447,35 +458,51 @@ func (s *ListSchema) Groups() (groups [][]string) {
 
 // NewList is a list to be made.
 type NewList struct {
-	Name        string            `json:"displayName"`
-	Description string            `json:"description,omitempty"`
-	Columns     []json.RawMessage `json:"columns,omitempty"`
-	Template    string            `json:"-"`
+	Name        string
+	Description string
+	Columns     []json.RawMessage
+	Template    string
+	Types       bool // it may have several content types
 }
 
 // CreateList makes a new, empty list in a site. If the name is taken, it is ErrExists.
-func (c *Client) CreateList(ctx context.Context, site string, l NewList) (List, error) {
+// Unclear says of a failure that it may have been made all the same.
+func (c *Client) CreateList(ctx context.Context, site string, l NewList) (made List, unclear bool, err error) {
 	type list struct {
 		Template string `json:"template"`
+		Types    bool   `json:"contentTypesEnabled,omitempty"`
 	}
-	k := &call{op: "create a list in site " + site, method: http.MethodPost, url: c.at("sites", site, "lists"), cost: costWrite,
+	k := &call{op: "create a list in site " + site, method: http.MethodPost, url: c.at("sites", site, "lists"), cost: costWrite, once: true,
 		json: struct {
-			NewList
-			List list `json:"list"`
-		}{l, list{l.Template}}}
+			Name        string            `json:"displayName"`
+			Description string            `json:"description,omitempty"`
+			Columns     []json.RawMessage `json:"columns,omitempty"`
+			List        list              `json:"list"`
+		}{l.Name, l.Description, l.Columns, list{l.Template, l.Types}}}
 	var w wireList
-	_, err := c.do(ctx, k, &w)
-	if err == nil && w.ID == "" {
-		err = noAnswer(k.op, errors.New("it names no list"))
+	if _, err := c.do(ctx, k, &w); err != nil {
+		return made, k.unclear, err
 	}
-	return w.list(site), err
+	if w.ID == "" {
+		return made, true, noAnswer(k.op, errors.New("it names no list"))
+	}
+	return w.list(site), false, nil
 }
 
-// AddColumn gives a list one more column, as Column.Raw has it. If it has one of that
-// name, it is ErrExists.
+// AddColumn gives a list one more column. If it has one of that name, it is ErrExists.
 func (c *Client) AddColumn(ctx context.Context, ref ListRef, column json.RawMessage) error {
-	k := &call{op: "add a column to " + ref.String(), method: http.MethodPost, url: c.at("sites", ref.Site, "lists", ref.ID, "columns"), cost: costWrite,
-		json: column, itemOf: ref.itemOf()}
+	return c.addTo(ctx, ref, "column", "columns", column)
+}
+
+// AddContentType gives a list one more content type. If it has one of that name, it is
+// ErrExists.
+func (c *Client) AddContentType(ctx context.Context, ref ListRef, of any) error {
+	return c.addTo(ctx, ref, "content type", "contentTypes", of)
+}
+
+func (c *Client) addTo(ctx context.Context, ref ListRef, what, where string, body any) error {
+	k := &call{op: "add a " + what + " to " + ref.String(), method: http.MethodPost, url: c.at("sites", ref.Site, "lists", ref.ID, where), cost: costWrite,
+		json: body, itemOf: ref.itemOf()}
 	_, err := c.do(ctx, k, nil)
 	if k.unclear && errors.Is(err, ErrExists) {
 		return nil // by an earlier try
@@ -483,30 +510,51 @@ func (c *Client) AddColumn(ctx context.Context, ref ListRef, column json.RawMess
 	return err
 }
 
-// CreateListItem makes an item of a list, and returns it as it then is. Where an
-// earlier try may have made one whose answer was lost, the failure is Unclear.
-func (c *Client) CreateListItem(ctx context.Context, ref ListRef, contentType json.RawMessage, fields map[string]any) (ListItem, error) {
-	k := &call{op: "create an item of " + ref.String(), method: http.MethodPost, url: c.at("sites", ref.Site, "lists", ref.ID, "items"), cost: costWrite, itemOf: ref.itemOf(),
-		single: true,
-		json: struct {
-			ContentType json.RawMessage `json:"contentType,omitempty"`
-			Fields      map[string]any  `json:"fields"`
-		}{contentType, fields}}
-	var w wireListItem
-	if _, err := c.do(ctx, k, &w); err != nil {
-		return ListItem{}, err
-	}
-	it, err := w.item()
-	if err == nil && it.ID == 0 {
-		err = noAnswer(k.op, errors.New("it names no item"))
-	}
-	return it, err
+// A ListWrite is what an item of a list is made of, or what of it is changed.
+type ListWrite struct {
+	ContentType string         // the id of one of the list's; "" leaves that to the source, or as it is
+	Fields      map[string]any // by the names that the wire has for them
 }
 
-// PatchListItem changes fields of an item.
-func (c *Client) PatchListItem(ctx context.Context, ref ListRef, id int, fields map[string]any) error {
-	k := &call{op: "change item " + strconv.Itoa(id) + " of " + ref.String(), method: http.MethodPatch, cost: costWrite, itemOf: ref.itemOf(),
-		url: c.at("sites", ref.Site, "lists", ref.ID, "items", strconv.Itoa(id), "fields"), json: fields}
+func (w ListWrite) body() any {
+	type contentType struct {
+		ID string `json:"id"`
+	}
+	b := struct {
+		ContentType *contentType   `json:"contentType,omitempty"`
+		Fields      map[string]any `json:"fields"`
+	}{Fields: w.Fields}
+	if w.ContentType != "" {
+		b.ContentType = &contentType{w.ContentType}
+	}
+	return b
+}
+
+// CreateListItem makes an item of a list, and returns it as it then is.
+//
+// Unclear says of a failure that the item may have come all the same. It is not tried
+// again here: look whether it is there.
+func (c *Client) CreateListItem(ctx context.Context, ref ListRef, w ListWrite) (it ListItem, unclear bool, err error) {
+	k := &call{op: "create an item of " + ref.String(), method: http.MethodPost, url: c.at("sites", ref.Site, "lists", ref.ID, "items"), cost: costWrite, itemOf: ref.itemOf(),
+		once: true, json: w.body()}
+	var made wireListItem
+	if _, err := c.do(ctx, k, &made); err != nil {
+		return it, k.unclear || ctx.Err() != nil, err
+	}
+	if it, err = made.item(); err == nil && it.ID == 0 {
+		err = noAnswer(k.op, errors.New("it names no item"))
+	}
+	return it, err != nil, err
+}
+
+// PatchListItem changes fields of an item. If tag is given and is not the item's eTag,
+// it is ErrChanged.
+func (c *Client) PatchListItem(ctx context.Context, ref ListRef, id int, w ListWrite, tag string) error {
+	k := &call{op: "change item " + strconv.Itoa(id) + " of " + ref.String(), method: http.MethodPatch, cost: costWrite, itemOf: ref.itemOf(), header: ifMatch(tag),
+		url: c.at("sites", ref.Site, "lists", ref.ID, "items", strconv.Itoa(id), "fields"), json: w.Fields}
+	if w.ContentType != "" {
+		k.url, k.json = c.at("sites", ref.Site, "lists", ref.ID, "items", strconv.Itoa(id)), w.body()
+	}
 	_, err := c.do(ctx, k, nil)
 	return err
 }

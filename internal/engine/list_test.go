@@ -395,7 +395,7 @@ func TestALargeList(t *testing.T) {
 		t.Errorf("the table has %d rows", rows)
 	}
 	title := "changed " + unit.Name
-	w.must(w.source.PatchListItem(w.ctx, lists[i].ListRef, 17_017, map[string]any{"Title": title}))
+	w.must(w.source.PatchListItem(w.ctx, lists[i].ListRef, 17_017, drive.ListWrite{Fields: map[string]any{"Title": title}}, ""))
 	w.reset()
 	second := w.backUp(unit)
 	if n := w.asked("all"); n > 20 {

@@ -290,8 +290,8 @@ func (e *Engine) makeLibrary(ctx context.Context, tenant backup.TenantID, source
 
 // isFree reports whether a library that the source has answered with is the one
 // of that name, and empty.
-func (e *Engine) isFree(ctx context.Context, tenant backup.TenantID, source *drive.Client, answer, live drive.Drive, name string) (bool, error) {
-	if err := e.isLibrary(ctx, tenant, answer, live, name); err != nil {
+func (e *Engine) isFree(ctx context.Context, tenant backup.TenantID, source *drive.Client, answer, live drive.Drive, name string, of ...backup.UnitID) (bool, error) {
+	if err := e.isLibrary(ctx, tenant, answer, live, name, of...); err != nil {
 		return false, err
 	}
 	root, err := source.Root(ctx, answer.ID)
@@ -313,12 +313,13 @@ func (w *wrongLibrary) Error() string {
 
 // isLibrary returns a *wrongLibrary if what the source has answered with is not
 // the library of that name beside the live drive, but that drive itself, one in
-// another site, or another that is backed up.
-func (e *Engine) isLibrary(ctx context.Context, tenant backup.TenantID, answer, live drive.Drive, name string) error {
+// another site, or another that is backed up, but as a part of one of the units of.
+func (e *Engine) isLibrary(ctx context.Context, tenant backup.TenantID, answer, live drive.Drive, name string, of ...backup.UnitID) error {
 	if answer.ID == "" || strings.EqualFold(string(answer.ID), string(live.ID)) || fold(answer.Name) != fold(name) || !sameSite(answer, live) {
 		return &wrongLibrary{name}
 	}
 	units, err := e.Catalog.DriveUnits(ctx, tenant, answer.ID)
+	units = slices.DeleteFunc(units, func(id backup.UnitID) bool { return slices.Contains(of, id) })
 	if err == nil && len(units) > 0 {
 		err = &wrongLibrary{name}
 	}

@@ -72,17 +72,17 @@ func (e *Engine) liveLibrary(ctx context.Context, tenant backup.TenantID, to rea
 	return live, s.isOurs(ctx, library{Drive: live})
 }
 
-// restoreSite brings a point of a site back, a library after the other. One that
-// cannot be restored is named, and stops no other.
+// restoreSite brings a point of a site back, a library after the other, and then its
+// lists. What cannot be restored is named, and stops nothing else.
 func (e *Engine) restoreSite(ctx context.Context, j *jobs.Job, a backup.Artifact, unit backup.Unit) (catalog.Restored, *backup.Problem, error) {
 	to, err := e.reachSite(ctx, j.Tenant, unit, a.Point)
 	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
 	place := catalog.Restored{SiteID: to.site.ID, SiteName: to.site.Name, SiteWebURL: to.site.WebURL}
-	beside := map[backup.DriveID]drive.Drive{}
+	var beside newPlaces
 	if a.Destination != backup.DestinationInPlace {
-		if place.SiteName, beside, err = e.newLibraries(ctx, j, a, to); err != nil {
+		if place.SiteName, beside, err = e.newPlaces(ctx, j, a, to); err != nil {
 			return catalog.Restored{}, nil, err
 		}
 	}
@@ -90,25 +90,69 @@ func (e *Engine) restoreSite(ctx context.Context, j *jobs.Job, a backup.Artifact
 		return catalog.Restored{}, nil, err
 	}
 	e.Log.Info("restore begins", "tenant", j.Tenant, "site", who(unit), "artifact", a.ID,
-		"destination", a.Destination, "point", a.Point.At, "libraries", len(to.parts))
+		"destination", a.Destination, "point", a.Point.At, "libraries and lists", len(to.parts))
 	var all outcomes
-	for _, part := range to.parts {
-		if part.Kind == backup.SiteList {
-			all.add(part.Name, &backup.Problem{Code: backup.RestoredWithRemarks, Details: []backup.Detail{{Code: backup.NotSupported, Message: "The restore point holds the list, which is not restored yet: what there is stays."}}}, nil)
-			continue
-		}
+	for _, part := range to.libraries() {
 		problem, err := e.restoreLibrary(ctx, j, a, to, part, beside)
-		if err != nil && (stopped(ctx, err) || !isSource(err) && !isDamage(err) && !errors.Is(err, errOtherOwner)) {
+		if endsAll(ctx, err) {
 			return place, all.problem(), err
 		}
-		all.add(part.Name, problem, err)
+		all.add(part, problem, err)
+	}
+	if err := e.restoreLists(ctx, j, a, to, beside, &all); err != nil {
+		return place, all.problem(), err
 	}
 	return place, all.problem(), all.err
 }
 
+// endsAll reports whether a failure is not that of one library or list.
+func endsAll(ctx context.Context, err error) bool {
+	return err != nil && (stopped(ctx, err) || !isSource(err) && !isDamage(err) && !errors.Is(err, errOtherOwner))
+}
+
+// restoreLists brings the lists of a point back.
+func (e *Engine) restoreLists(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, beside newPlaces, all *outcomes) error {
+	s := e.listRestores(j, to, a.Started)
+	defer s.close()
+	for _, part := range to.lists() {
+		problem, err := s.place(ctx, a, to, part, beside)
+		if endsAll(ctx, err) {
+			return err
+		}
+		if problem != nil || err != nil {
+			all.add(part, problem, err)
+		}
+	}
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	return s.each(func(l *listRestore) error {
+		all.add(l.part, l.problem(), l.err)
+		return l.noteDamage(ctx, a.Point)
+	})
+}
+
+// place finds the list that one of the point is restored into.
+func (s *listRestores) place(ctx context.Context, a backup.Artifact, to reachedSite, part vault.Part, beside newPlaces) (*backup.Problem, error) {
+	into, ok := beside.lists[part.Drive]
+	if !ok {
+		if a.Destination != backup.DestinationInPlace && !s.look {
+			_, err := keptSchema(ctx, to.vault, part)
+			return nil, err // why it has no place
+		}
+		var problem *backup.Problem
+		var err error
+		if into, problem, err = s.e.liveList(ctx, s.job, to, part, !s.look); err != nil || problem != nil {
+			return problem, err
+		}
+	}
+	_, err := s.add(ctx, part, into)
+	return nil, err
+}
+
 // restoreLibrary brings one library of a point back.
-func (e *Engine) restoreLibrary(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, part vault.Part, beside map[backup.DriveID]drive.Drive) (*backup.Problem, error) {
-	into, elsewhere := beside[part.Drive]
+func (e *Engine) restoreLibrary(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, part vault.Part, beside newPlaces) (*backup.Problem, error) {
+	into, elsewhere := beside.libraries[part.Drive]
 	if !elsewhere {
 		live, err := e.liveLibrary(ctx, j.Tenant, to, part)
 		if errors.Is(err, drive.ErrNotFound) {
@@ -147,21 +191,21 @@ func under(library string, details []backup.Detail) []backup.Detail {
 	return all
 }
 
-// Outcomes are what became of the libraries of a point.
+// Outcomes are what became of the libraries and lists of a point.
 type outcomes struct {
 	failed, remarked int
 	details          []backup.Detail
 	err              error // the first that another try may mend
 }
 
-func (o *outcomes) add(library string, p *backup.Problem, err error) {
+func (o *outcomes) add(part vault.Part, p *backup.Problem, err error) {
 	if err != nil {
 		if o.err == nil {
-			o.err = fmt.Errorf("library %s: %w", library, err)
+			o.err = fmt.Errorf("%s %s: %w", wordFor(part.Kind), part.Name, err)
 		}
-		why, _ := explainPart(backup.Library, err)
+		why, _ := explainPart(part.Kind, err)
 		o.failed++
-		o.details = append(o.details, backup.Detail{Code: why.Code, Message: why.Message, Target: library})
+		o.details = append(o.details, backup.Detail{Code: why.Code, Message: why.Message, Target: part.Name})
 	}
 	if p == nil {
 		return
@@ -170,9 +214,9 @@ func (o *outcomes) add(library string, p *backup.Problem, err error) {
 		o.remarked++
 	} else if err == nil {
 		o.failed++
-		o.details = append(o.details, backup.Detail{Code: p.Code, Message: p.Message, Target: library})
+		o.details = append(o.details, backup.Detail{Code: p.Code, Message: p.Message, Target: part.Name})
 	}
-	o.details = append(o.details, under(library, p.Details)...)
+	o.details = append(o.details, under(part.Name, p.Details)...)
 }
 
 func (o *outcomes) problem() *backup.Problem {
@@ -180,25 +224,31 @@ func (o *outcomes) problem() *backup.Problem {
 	switch {
 	case o.failed > 0:
 		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details,
-			Message: fmt.Sprintf("Not all of the site is as it was at the restore point: %d of its libraries could not be restored whole; see the details. Restore again in another session: only what differs is transferred.", o.failed)}
+			Message: fmt.Sprintf("Not all of the site is as it was at the restore point: %d of its libraries and lists could not be restored whole; see the details. Restore again in another session: only what differs is transferred.", o.failed)}
 	case o.remarked > 0:
 		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All is as it was at the restore point. " + remarked(len(o.details))}
 	}
 	return nil
 }
 
-// newLibraries returns the new places that the libraries of a point are restored to:
-// each a library beside the live one, all with one suffix, which is reserved before
-// they are made. All are there, and empty, before anything is written into one, and
+// newPlaces are the new places of a point's libraries and lists.
+type newPlaces struct {
+	libraries map[backup.DriveID]drive.Drive
+	lists     map[backup.DriveID]drive.ListRef
+}
+
+// newPlaces returns the new places that the libraries and lists of a point are restored
+// to: each beside the live one, all with one suffix, which is reserved before they are
+// made. All are there, and empty, before anything is written into one, and
 // noted; so a restore that is killed goes on in the same ones.
-func (e *Engine) newLibraries(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite) (string, map[backup.DriveID]drive.Drive, error) {
+func (e *Engine) newPlaces(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite) (string, newPlaces, error) {
 	defer e.lock("libraries " + string(siteKey(to.unit)))()
 	anchor, err := to.source.Libraries(ctx, to.site.ID)
 	if err != nil {
-		return "", nil, err
+		return "", newPlaces{}, err
 	}
 	if len(anchor) == 0 {
-		return "", nil, errNoLibrary
+		return "", newPlaces{}, errNoLibrary
 	}
 	next := 0
 	if a.RestoredSiteName != "" {
@@ -207,20 +257,20 @@ func (e *Engine) newLibraries(ctx context.Context, j *jobs.Job, a backup.Artifac
 			return a.RestoredSiteName, places, err
 		}
 		if a.RestoredSiteWebURL != "" {
-			return "", nil, backup.Fail(backup.ArtifactCannotBeRestored, "Something else has the name of a library that is restored into. Restore the point again in another session.")
+			return "", newPlaces{}, backup.Fail(backup.ArtifactCannotBeRestored, "Something else has the name of a library or list that is restored into. Restore the point again in another session.")
 		}
 	}
 	for ; next < maxLibraries; next++ {
 		name := fmt.Sprintf("%sR%d", to.site.Name, next)
 		free, err := e.areFree(ctx, to, anchor[0], suffixOf(name))
 		if err != nil {
-			return "", nil, err
+			return "", newPlaces{}, err
 		}
 		if !free {
 			continue
 		}
 		if ours, err := e.Catalog.ReserveLibrary(ctx, j, a.ID, name); err != nil {
-			return "", nil, err
+			return "", newPlaces{}, err
 		} else if !ours {
 			continue
 		}
@@ -229,7 +279,7 @@ func (e *Engine) newLibraries(ctx context.Context, j *jobs.Job, a backup.Artifac
 			return name, places, err
 		}
 	}
-	return "", nil, backup.Fail(backup.ArtifactCannotBeRestored, fmt.Sprintf(
+	return "", newPlaces{}, backup.Fail(backup.ArtifactCannotBeRestored, fmt.Sprintf(
 		"There are already %d restored places in the site. Delete those that are no longer needed and restore again.", maxLibraries))
 }
 
@@ -249,7 +299,7 @@ func placeOfPart(ctx context.Context, to reachedSite, anchor drive.Drive, part v
 	return live, "", err
 }
 
-// areFree reports whether no library of a point has its new place taken.
+// areFree reports whether no library or list of a point has its new place taken.
 func (e *Engine) areFree(ctx context.Context, to reachedSite, anchor drive.Drive, suffix string) (bool, error) {
 	for _, part := range to.libraries() {
 		beside, name, err := placeOfPart(ctx, to, anchor, part, suffix)
@@ -260,47 +310,48 @@ func (e *Engine) areFree(ctx context.Context, to reachedSite, anchor drive.Drive
 			return false, err
 		}
 	}
-	return true, nil
+	return listsFree(ctx, to, suffix)
 }
 
 // placesOf returns the new places of a suffix that this artifact has reserved, and
 // reports whether all are its own: those that are missing are made, and those that
 // are there are empty, or were noted to be its own.
-func (e *Engine) placesOf(ctx context.Context, j *jobs.Job, to reachedSite, anchor drive.Drive, suffix string, noted bool) (map[backup.DriveID]drive.Drive, bool, error) {
+func (e *Engine) placesOf(ctx context.Context, j *jobs.Job, to reachedSite, anchor drive.Drive, suffix string, noted bool) (newPlaces, bool, error) {
 	places := map[backup.DriveID]drive.Drive{}
 	used := map[backup.DriveID]bool{}
 	for _, part := range to.libraries() {
 		beside, name, err := placeOfPart(ctx, to, anchor, part, suffix)
 		if err != nil {
-			return nil, false, err
+			return newPlaces{}, false, err
 		}
 		there, ok, err := to.source.FindLibrary(ctx, beside.ID, name)
 		switch {
 		case err != nil:
-			return nil, false, err
+			return newPlaces{}, false, err
 		case ok && noted:
-			err = e.isLibrary(ctx, j.Tenant, there, beside, name)
+			err = e.isLibrary(ctx, j.Tenant, there, beside, name, to.unit.ID) // the site's backups have it, too
 		case ok:
-			ok, err = e.isFree(ctx, j.Tenant, to.source, there, beside, name)
+			ok, err = e.isFree(ctx, j.Tenant, to.source, there, beside, name, to.unit.ID)
 			if err == nil && !ok {
-				return nil, false, nil
+				return newPlaces{}, false, nil
 			}
 		default:
 			there, ok, err = e.makeLibrary(ctx, j.Tenant, to.source, beside, name)
 			if err == nil && !ok {
-				return nil, false, nil
+				return newPlaces{}, false, nil
 			}
 		}
 		if err != nil {
-			return nil, false, err
+			return newPlaces{}, false, err
 		}
 		if used[there.ID] {
-			return nil, false, &wrongLibrary{name}
+			return newPlaces{}, false, &wrongLibrary{name}
 		}
 		used[there.ID] = true
 		places[part.Drive] = there
 	}
-	return places, true, nil
+	lists, ok, err := placesOfLists(ctx, to, suffix, noted)
+	return newPlaces{places, lists}, ok, err
 }
 
 // restoreBelowSite is restoreBelow for a point of a site: what is chosen goes into a

@@ -338,7 +338,7 @@ func (e *Engine) endSite(ctx context.Context, j *jobs.Job, a backup.Artifact, un
 	if len(libraries) == 0 {
 		return is, errNoLibrary
 	}
-	for _, part := range to.parts {
+	for _, part := range to.libraries() {
 		one, err := e.endLibrary(ctx, j, a, to, libraries[0], part)
 		if errors.Is(err, drive.ErrNotFound) {
 			one, err = goneLibrary("", part.Files+part.Folders), nil
@@ -348,7 +348,58 @@ func (e *Engine) endSite(ctx context.Context, j *jobs.Job, a backup.Artifact, un
 		}
 		is.add(part.Name, one)
 	}
-	return is, nil
+	return is, e.endLists(ctx, j, a, to, &is)
+}
+
+// endLists looks at the lists of a site's restore that was cancelled.
+func (e *Engine) endLists(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, is *ending) error {
+	s := e.listRestores(j, to, a.Started)
+	defer s.close()
+	s.look = true
+	beside := newPlaces{lists: map[backup.DriveID]drive.ListRef{}}
+	for _, part := range to.lists() {
+		if a.Destination != backup.DestinationInPlace {
+			site, name, err := placeOfList(ctx, to, part, suffixOf(a.RestoredSiteName))
+			if err != nil {
+				return err
+			}
+			there, ok, err := to.source.FindList(ctx, site, name)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				is.add(part.Name, goneList(part))
+				continue
+			}
+			beside.lists[part.Drive] = there.ListRef
+		}
+		problem, err := s.place(ctx, a, to, part, beside)
+		if err != nil && !isDamage(err) {
+			return err
+		}
+		if err != nil || problem != nil {
+			is.add(part.Name, goneList(part))
+		}
+	}
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	return s.each(func(l *listRestore) error {
+		if l.err != nil {
+			return l.err
+		}
+		one := ending{done: l.paired, left: l.done + l.failed}
+		if one.left > 0 {
+			one.details = []backup.Detail{{Code: backup.RestoreCancelled, Message: "Not restored: " + count(one.left, "item") + " of the list."}}
+		}
+		is.add(l.part.Name, one)
+		return nil
+	})
+}
+
+// goneList is goneLibrary for a list.
+func goneList(part vault.Part) ending {
+	return ending{left: int(part.Files), details: []backup.Detail{{Code: backup.RestoreCancelled, Message: "The list that was restored into is not there."}}}
 }
 
 func (e *Engine) endLibrary(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, anchor drive.Drive, part vault.Part) (is ending, err error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"net/http"
 	"os"
@@ -115,6 +116,9 @@ func (s *Service) schemaOf(p place) schema {
 			x.columns = append(x.columns, c)
 		}
 	}
+	for i := range x.columns {
+		s.aim(p, &x.columns[i])
+	}
 	x.strict = len(x.Columns) > 0
 	name, id := "Item", "0x01"
 	if p.in != listsPart {
@@ -135,6 +139,23 @@ func (s *Service) schemaOf(p place) schema {
 		x.types = append(x.types, t)
 	}
 	return x
+}
+
+// aim has a lookup whose list is given by its name tell that list's id, as the wire
+// does.
+func (s *Service) aim(p place, c *column) {
+	if _, known := guidBytes(c.listID); c.facet != "lookup" || c.listID == "" || known {
+		return
+	}
+	to, err := s.placeByList(p.site, c.listID)
+	if err != nil {
+		return
+	}
+	facet, _ := c.view["lookup"].(map[string]any)
+	facet = maps.Clone(facet)
+	c.listID = guidText(to.list())
+	facet["listId"] = c.listID
+	c.view["lookup"] = facet
 }
 
 // columnOf makes a column of what Graph says of one.
