@@ -42,6 +42,10 @@ type AlertsConfig struct {
 	// Expiring is how long before it ends a certificate is told of. Default: 720h.
 	Expiring Duration `json:"expiring"`
 
+	// Report is whether a report is sent each Monday: "weekly", or "none". Default:
+	// weekly.
+	Report string `json:"report"`
+
 	mail *alert.Mail
 	to   []alert.Destination
 }
@@ -123,6 +127,10 @@ func (c *AlertsConfig) complete(tenants map[string]bool, place func(*string), sa
 		c.mail = &alert.Mail{Server: m.Server, TLS: m.TLS, From: m.From, User: m.User, Roots: roots("alerts.mail.caFile", m.CAFile),
 			Password: secret("alerts.mail.passwordFile", m.PasswordFile, m.PasswordEnv, m.User != "")}
 	}
+	fill(&c.Report, "weekly")
+	if c.Report != "weekly" && c.Report != "none" {
+		say("alerts.report", "%q is not possible: give \"weekly\" or \"none\"", c.Report)
+	}
 	names := map[string]bool{}
 	for i, d := range c.To {
 		field := fmt.Sprintf("alerts.to[%d]", i)
@@ -201,7 +209,7 @@ func (c *Config) alerter(cat *catalog.Catalog, db *database.DB, queue *jobs.Queu
 		cfg.Names[backup.TenantID(t.ID)] = t.DisplayName
 	}
 	if a := c.Alerts; a != nil {
-		cfg.To, cfg.Mail, cfg.Expiry = a.to, a.mail, time.Duration(a.Expiring)
+		cfg.To, cfg.Mail, cfg.Expiry, cfg.Weekly = a.to, a.mail, time.Duration(a.Expiring), a.Report == "weekly"
 		cfg.Times = catalog.AlertTimes{RPO: time.Duration(a.RPOMissed), Failing: time.Duration(a.Failing), Unread: time.Duration(a.Unread), Waiting: time.Duration(a.Waiting)}
 	}
 	return alert.New(cfg)

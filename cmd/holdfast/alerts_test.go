@@ -19,7 +19,7 @@ func TestAlertsConfigSaysAllThatIsWrong(t *testing.T) {
 	path := writeConfig(t, func(cfg map[string]any) {
 		cfg["alerts"] = map[string]any{
 			"mail":    map[string]any{"server": "smtp.example.com", "tls": "none", "from": "nobody", "user": "u", "passwordEnv": "HOLDFAST_TEST_NOT_SET"},
-			"failing": "5s",
+			"failing": "5s", "report": "daily",
 			"to": []any{
 				map[string]any{"name": "a/b", "mail": []string{"ops"}},
 				map[string]any{"name": "hook", "webhook": map[string]any{"url": "http://hook.example/?key=hunter2"}, "teams": map[string]any{"urlFile": "none"}},
@@ -35,7 +35,7 @@ func TestAlertsConfigSaysAllThatIsWrong(t *testing.T) {
 		`alerts.mail.server: "smtp.example.com" is not an address`,
 		`alerts.mail.from: "nobody" is not an address`,
 		"alerts.mail.passwordFile: is empty: set the environment variable HOLDFAST_TEST_NOT_SET",
-		"alerts.failing: 5s is too short",
+		"alerts.failing: 5s is too short", `alerts.report: "daily" is not possible`,
 		`alerts.to[0].name: "a/b" is not possible`,
 		`alerts.to[0].mail: "ops" is not an address`,
 		"alerts.to[1].webhook.url: is not a web address",

@@ -41,6 +41,7 @@ type Config struct {
 	Mail    *Mail                                         // how mail is sent; nil for not at all
 	Times   catalog.AlertTimes                            // after how long people are told; those that are zero have defaults
 	Expiry  time.Duration                                 // how long before a credential ends they are; default 30 days
+	Weekly  bool                                          // a report is sent on Mondays
 	Every   time.Duration                                 // how often is looked; default 5 minutes
 	Kinds   []jobs.Kind                                   // of jobs that must not wait for long
 	Vault   func(context.Context, backup.TenantID) string // why the tenant's vault cannot be used, "" if it can; nil to leave that out
@@ -173,7 +174,19 @@ func (a *Alerter) watch(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		}
 		return a.compose(j.Tenant, news, to)
 	})
+	if err == nil && a.Weekly {
+		err = a.Catalog.KeepWeek(ctx, j, lastMonday(now), func(w catalog.Week) []backup.Message {
+			m := Message{Type: "report", Tenant: j.Tenant, Name: a.Names[j.Tenant], Time: now.UTC(), Report: reportOf(w, a.Times)}
+			return messages(m, to)
+		})
+	}
 	return jobs.Again(now.Add(a.Every)), err
+}
+
+// lastMonday is when the last report was due: on Mondays at 06:00 in UTC.
+func lastMonday(now time.Time) time.Time {
+	at := now.UTC().Add(-6 * time.Hour).Truncate(24 * time.Hour)
+	return at.AddDate(0, 0, -(int(at.Weekday())+6)%7).Add(6 * time.Hour)
 }
 
 // A recipient is one of those that a message goes to.
@@ -219,6 +232,11 @@ func (a *Alerter) compose(tenant backup.TenantID, news []catalog.AlertNews, to [
 	for _, n := range news {
 		m.Alerts = append(m.Alerts, EntryOf(n, a.Times))
 	}
+	return messages(m, to)
+}
+
+// messages are m for each recipient.
+func messages(m Message, to []recipient) (all []backup.Message) {
 	for _, r := range to {
 		m.ID = backup.NewID[backup.MessageID]()
 		body, err := json.Marshal(m)

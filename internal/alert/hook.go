@@ -89,6 +89,16 @@ func card(m *Message, n int) any {
 	if m.Type == "test" {
 		blocks = append(blocks, text(testText, nil))
 	}
+	if r := m.Report; r != nil {
+		var facts []block
+		for _, f := range r.Facts() {
+			facts = append(facts, block{"title": f.Title, "value": f.Value})
+		}
+		blocks = append(blocks, text(r.Headline(), block{"weight": "Bolder", "size": "Medium"}), block{"type": "FactSet", "facts": facts})
+		for _, e := range r.Alerts[:min(len(r.Alerts), 10)] {
+			blocks = append(blocks, text("• "+e.Title+". "+e.When(), block{"spacing": "Small"}))
+		}
+	}
 	for _, e := range m.Alerts[:n] {
 		color := "Attention"
 		if e.Over() {

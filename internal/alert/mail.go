@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -67,6 +68,15 @@ func (m *Mail) send(ctx context.Context, to string, message *Message) error {
 	letter.SetGenHeader("Auto-Submitted", "auto-generated")
 	letter.SetBodyString(mail.TypeTextPlain, message.Text())
 	letter.AddAlternativeString(mail.TypeTextHTML, page)
+	if r := message.Report; r != nil {
+		picture, err := r.picture()
+		if err != nil {
+			return fail(err)
+		}
+		if err := letter.EmbedReader("week.png", bytes.NewReader(picture), mail.WithFileContentID("<week.png>"), mail.WithFileContentType("image/png")); err != nil {
+			return fail(err)
+		}
+	}
 
 	timeout := m.Timeout
 	if timeout == 0 {

@@ -13,11 +13,12 @@ import (
 // A Message is what a webhook is sent, and what mail and cards are made of.
 type Message struct {
 	ID     backup.MessageID `json:"id"`
-	Type   string           `json:"type"` // alerts, or test
+	Type   string           `json:"type"` // alerts, report, or test
 	Tenant backup.TenantID  `json:"tenantId"`
 	Name   string           `json:"tenantName,omitempty"`
 	Time   time.Time        `json:"dateTime"`
 	Alerts []Entry          `json:"alerts,omitempty"`
+	Report *Report          `json:"report,omitempty"`
 }
 
 // An Entry is an alert of which there is news.
@@ -80,7 +81,7 @@ var newsWords = map[backup.News]string{backup.NewsMore: "More: ", backup.NewsSti
 func (e *Entry) Headline() string { return newsWords[e.News] + e.Title }
 
 // Over reports whether the alert is resolved.
-func (e *Entry) Over() bool { return e.News == backup.NewsResolved }
+func (e *Entry) Over() bool { return e.News == backup.NewsResolved || !e.Resolved.IsZero() }
 
 // When says when it began or was over.
 func (e *Entry) When() string {
@@ -130,6 +131,9 @@ func (m *Message) Subject() string {
 	if m.Type == "test" {
 		return "Holdfast, " + m.Who() + ": this is a test"
 	}
+	if m.Report != nil {
+		return without("Holdfast, " + m.Who() + ": " + m.Report.Headline())
+	}
 	text := "Holdfast, " + m.Who() + ": " + m.Alerts[0].Headline()
 	if n := len(m.Alerts) - 1; n > 0 {
 		text += fmt.Sprintf(" (and %d more)", n)
@@ -144,6 +148,16 @@ func (m *Message) Text() string {
 	var b strings.Builder
 	if m.Type == "test" {
 		b.WriteString(testText + "\n")
+	}
+	if r := m.Report; r != nil {
+		fmt.Fprintf(&b, "%s\nFrom %s to %s.\n\n", r.Headline(), minute(r.From), minute(r.To))
+		for _, f := range r.Facts() {
+			fmt.Fprintf(&b, "%-34s %s\n", f.Title, f.Value)
+		}
+		b.WriteString("\n")
+		for _, e := range r.Alerts {
+			fmt.Fprintf(&b, "  - %s. %s\n", e.Title, e.When())
+		}
 	}
 	for _, e := range m.Alerts {
 		fmt.Fprintf(&b, "%s\n%s\n", e.Headline(), e.When())
@@ -161,7 +175,10 @@ func (m *Message) Text() string {
 
 var page = template.Must(template.New("").Parse(`<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{{.Subject}}</title></head>
 <body style="font:15px/1.5 sans-serif;color:#1b1b1b;max-width:42em">
-{{if eq .Type "test"}}<p>{{.TestText}}</p>{{end}}{{range .Alerts}}<div style="border-left:4px solid {{if .Over}}#2e7d32{{else}}#b3261e{{end}};padding-left:12px;margin:0 0 20px">
+{{if eq .Type "test"}}<p>{{.TestText}}</p>{{end}}{{with .Report}}<h1 style="font-size:20px">{{.Headline}}</h1>
+<p><img src="cid:week.png" width="560" height="60" alt="{{.Alt}}"><br><span style="color:#5f5f5f;font-size:13px">Above: units that are protected, failing, and not protected. Below: seven days; red is when an alert stood.</span></p>
+<table style="border-collapse:collapse">{{range .Facts}}<tr><th style="text-align:left;font-weight:normal;padding:2px 24px 2px 0">{{.Title}}</th><td style="text-align:right">{{.Value}}</td></tr>{{end}}</table>
+{{with .Alerts}}<h2 style="font-size:17px">What stood</h2><ul>{{range .}}<li>{{.Title}}. {{.When}}</li>{{end}}</ul>{{end}}{{end}}{{range .Alerts}}<div style="border-left:4px solid {{if .Over}}#2e7d32{{else}}#b3261e{{end}};padding-left:12px;margin:0 0 20px">
 <h2 style="font-size:17px;margin:0">{{.Headline}}</h2><p style="margin:4px 0">{{.When}}</p>{{with .Named}}<ul style="margin:4px 0">{{range .}}<li>{{.}}</li>{{end}}</ul>{{end}}{{if not .Over}}<p style="margin:4px 0">{{.Advice}}</p>{{end}}</div>
 {{end}}<p style="color:#5f5f5f;font-size:13px">Tenant {{.Tenant}}, {{.At}}</p></body></html>
 `))

@@ -263,3 +263,97 @@ func (c *Catalog) Messages(ctx context.Context, tenant backup.TenantID, n int) (
 	}
 	return list, nil
 }
+
+// A Week is how a tenant stands, and what stood in the week before.
+type Week struct {
+	From, To  time.Time
+	Protected int64 // units that are
+	Others    int64 // units that are in a policy and are not protected, such as those that wait for their first point
+	Failing   int64 // of all these
+	Missed    int64 // whose newest point is older than promised
+	Damage    int64 // open in the vault, at most ten thousand
+	Bytes     int64 // in the newest points of those that are protected
+	Before    int64 // Bytes of the last such report; -1 if there was none
+	Alerts    []backup.Alert
+}
+
+// maxWeekAlerts is how many alerts a week names.
+const maxWeekAlerts = 100
+
+// KeepWeek stores the messages that compose makes of a tenant's last week, if none
+// was told since a time; the first time there is nothing to tell. jobs.ErrLost.
+func (c *Catalog) KeepWeek(ctx context.Context, j *jobs.Job, since time.Time, compose func(Week) []backup.Message) error {
+	var last, before int64
+	err := c.db.Read().QueryRowContext(ctx, `SELECT last, bytes FROM alert_report WHERE tenant = $1`, string(j.Tenant)).Scan(&last, &before)
+	first := errors.Is(err, sql.ErrNoRows)
+	if err != nil && !first {
+		return fmt.Errorf("look for the last report: %w", err)
+	}
+	if !first && last >= database.Micros(since) {
+		return nil
+	}
+	w, err := c.week(ctx, j.Tenant)
+	if err != nil {
+		return err
+	}
+	w.Before = before
+	if before == 0 {
+		w.Before = -1
+	}
+	err = c.db.Tx(ctx, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO alert_report (tenant, last, bytes, units) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (tenant) DO UPDATE SET last = excluded.last, bytes = excluded.bytes, units = excluded.units`,
+			string(j.Tenant), database.Micros(w.To), w.Bytes, w.Protected)
+		if err != nil || first {
+			return err
+		}
+		return c.addMessages(ctx, tx, j.Tenant, compose(w))
+	})
+	if err != nil {
+		return fmt.Errorf("keep the week's report: %w", err)
+	}
+	return nil
+}
+
+// week reads how a tenant stands. Once a week it may look at each unit.
+func (c *Catalog) week(ctx context.Context, tenant backup.TenantID) (w Week, err error) {
+	w.To = asStored(backup.Stamp{At: c.now()}).At
+	w.From = w.To.AddDate(0, 0, -7)
+	db := c.db.Read()
+	err = db.QueryRowContext(ctx, `
+		SELECT CAST(coalesce(sum(CASE WHEN status = 'protected' THEN n ELSE 0 END), 0) AS BIGINT),
+			CAST(coalesce(sum(CASE WHEN status <> 'protected' THEN n ELSE 0 END), 0) AS BIGINT),
+			CAST(coalesce(sum(CASE WHEN failing = 1 THEN n ELSE 0 END), 0) AS BIGINT)
+		FROM unit_count WHERE tenant = $1 AND policy <> ''`, string(tenant)).Scan(&w.Protected, &w.Others, &w.Failing)
+	if err != nil {
+		return w, fmt.Errorf("count units: %w", err)
+	}
+	r, err := c.RPO(ctx, tenant, 0)
+	if err != nil {
+		return w, err
+	}
+	h, err := c.Health(ctx, tenant)
+	if err != nil {
+		return w, err
+	}
+	w.Missed, w.Damage = r.Missed, h.Damage
+	err = db.QueryRowContext(ctx, `
+		SELECT CAST(coalesce(sum((SELECT r.bytes FROM restore_point r WHERE r.unit = x.unit ORDER BY r.at DESC, r.id DESC LIMIT 1)), 0) AS BIGINT)
+		FROM rpo x WHERE x.tenant = $1`, string(tenant)).Scan(&w.Bytes)
+	if err != nil {
+		return w, fmt.Errorf("sum up what is protected: %w", err)
+	}
+	rows, err := db.QueryContext(ctx, `
+		SELECT `+alertColumns+` FROM alert a WHERE a.tenant = $1 AND a.resolved = 0
+		UNION ALL SELECT `+alertColumns+` FROM alert a WHERE a.tenant = $1 AND a.resolved > 0 AND a.resolved > $2 LIMIT $3`,
+		string(tenant), database.Micros(w.From), maxWeekAlerts)
+	if w.Alerts, err = collect(rows, err, scanAlert); err != nil {
+		return w, fmt.Errorf("list the week's alerts: %w", err)
+	}
+	slices.SortFunc(w.Alerts, func(a, b backup.Alert) int { return a.Raised.Compare(b.Raised) })
+	return w, nil
+}
