@@ -23,6 +23,7 @@ type MailFolder struct {
 	WellKnown string // such as inbox; empty for a user's own
 	Items     int    // in it, as the source counts them; -1 where it does not say
 	Folders   int    // in it, likewise
+	Search    bool   // it is a search, and what it shows is elsewhere
 	Deleted   bool   // only in a delta: it is gone, and only ID is known
 	// Incomplete says that the answer lacks what every folder has, or has what none
 	// can have. As much as is known is there, and Deleted is not set.
@@ -38,6 +39,7 @@ type MailItem struct {
 	Created    time.Time
 	Modified   time.Time
 	Deleted    bool // only in a delta: it left the folder, and only ID is known
+	Moved      bool // then: it is said to be elsewhere now
 	Incomplete bool // as of a MailFolder
 	MailProperties
 }
@@ -106,6 +108,7 @@ type wireMailFolder struct {
 	DisplayName    string
 	Type           string
 	WellKnownName  string
+	ODataType      string    `json:"@odata.type"`
 	Items          *int      `json:"totalItemCount"`
 	Folders        *int      `json:"childFolderCount"`
 	Removed        *struct{} `json:"@removed"`
@@ -126,7 +129,7 @@ func counted(n *int) int {
 func (w *wireMailFolder) folder() MailFolder {
 	f := MailFolder{
 		ID: backup.ItemID(w.ID), Parent: backup.ItemID(w.ParentFolderID), Name: w.DisplayName, Class: w.Type,
-		WellKnown: strings.ToLower(w.WellKnownName), Items: counted(w.Items), Folders: counted(w.Folders), Deleted: w.Removed != nil,
+		WellKnown: strings.ToLower(w.WellKnownName), Search: strings.HasSuffix(strings.ToLower(w.ODataType), "searchfolder"), Items: counted(w.Items), Folders: counted(w.Folders), Deleted: w.Removed != nil,
 	}
 	if w.wrong || w.ID == "" || !f.Deleted && (w.DisplayName == "" || w.ParentFolderID == "") {
 		f.Deleted, f.Incomplete = false, true
@@ -142,7 +145,7 @@ type wireMailItem struct {
 	CreatedDateTime      wireTime
 	LastModifiedDateTime wireTime
 	Properties           []struct{ ID, Value string } `json:"singleValueExtendedProperties"`
-	Removed              *struct{}                    `json:"@removed"`
+	Removed              *struct{ Reason string }     `json:"@removed"`
 
 	wrong bool
 }
@@ -154,6 +157,7 @@ func (w *wireMailItem) item() MailItem {
 	it := MailItem{
 		ID: backup.ItemID(w.ID), ChangeKey: w.ChangeKey, Class: w.Type, Size: w.Size.bytes(),
 		Created: w.CreatedDateTime.Time, Modified: w.LastModifiedDateTime.Time, Deleted: w.Removed != nil,
+		Moved: w.Removed != nil && w.Removed.Reason == "changed",
 	}
 	for _, p := range w.Properties {
 		for _, known := range mailProperties {

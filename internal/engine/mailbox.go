@@ -155,6 +155,7 @@ type toldMail struct {
 	size   int64
 	class  string
 	listed int64 // the enumeration of the folder that told of it last; 0 if none did
+	moved  bool  // it is said to be elsewhere, if it does not live
 }
 
 func (t toldMail) encode() string {
@@ -164,6 +165,7 @@ func (t toldMail) encode() string {
 	w.Int(t.size)
 	w.Text(t.class)
 	w.Int(t.listed)
+	w.Bool(t.moved)
 	return string(w)
 }
 
@@ -178,7 +180,7 @@ func (s *mailSource) toldOf(id backup.ItemID) (t toldMail, ok bool) {
 	}
 	_, value := s.told.Get(i)
 	r := spill.Reader(value)
-	return toldMail{r.Bool(), backup.ItemID(r.Text()), r.Int(), r.Text(), r.Int()}, true
+	return toldMail{r.Bool(), backup.ItemID(r.Text()), r.Int(), r.Text(), r.Int(), r.Bool()}, true
 }
 
 // recoverable is the id of the folder that is beside those that people see.
@@ -348,7 +350,7 @@ func (p *mailPass) hierarchy(ctx context.Context, from mailCursor) (next string,
 
 // folder tells of a folder.
 func (p *mailPass) folder(f drive.MailFolder) error {
-	if f.WellKnown == "searchfolders" || p.isSearch(f.Parent) {
+	if f.Search || f.WellKnown == "searchfolders" || p.isSearch(f.Parent) {
 		p.mu.Lock()
 		p.folders[f.ID] = f
 		p.mu.Unlock()
@@ -647,8 +649,8 @@ func (p *mailPass) item(ctx context.Context, folder backup.ItemID, it drive.Mail
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		t, known := p.toldOf(it.ID)
-		if known && t.lives && t.folder == folder {
-			t.lives = false
+		if !known || !t.lives || t.folder == folder {
+			t.lives, t.moved = false, it.Moved
 			p.told.Put(string(it.ID), t.encode())
 		}
 		p.left.Put(string(it.ID), string(folder))
@@ -678,7 +680,7 @@ func (p *mailPass) note(ctx context.Context, folder backup.ItemID, it drive.Mail
 	if t, known := p.toldOf(it.ID); !known || !t.lives || t.folder != folder || t.listed != list {
 		p.living[folder]++
 	}
-	p.told.Put(string(it.ID), toldMail{true, folder, it.Size, it.Class, list}.encode())
+	p.told.Put(string(it.ID), toldMail{true, folder, it.Size, it.Class, list, false}.encode())
 	if before, _ := splitMailID(was.Parent); held && before != folder && was.Kind == backup.File && was.CTag != it.ChangeKey &&
 		!it.Modified.IsZero() && was.Modified.Equal(it.Modified) {
 		// It has moved: that alone changes its key.
@@ -920,13 +922,38 @@ func (s *mailSource) Item(ctx context.Context, id backup.ItemID) (drive.Item, er
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.told.Put(string(id), toldMail{true, folder, it.Size, it.Class, t.listed}.encode())
+		s.told.Put(string(id), toldMail{true, folder, it.Size, it.Class, t.listed, false}.encode())
 		return mailItemIn(folder, it), s.told.Err()
 	}
 	if err == nil {
 		err = drive.ErrNotFound
 	}
+	if t.moved && !t.lives {
+		if elsewhere := s.isElsewhere(ctx, id); elsewhere != nil {
+			err = elsewhere
+		}
+	}
 	return drive.Item{}, err
+}
+
+// errElsewhere: an item left a folder and came into none, and is still there.
+var errElsewhere = fmt.Errorf("the source lists the item in no folder, and has it: %w", drive.ErrUnavailable)
+
+// isElsewhere finds out about an item that is said to have moved, and is nowhere: an
+// export names no folder.
+func (s *mailSource) isElsewhere(ctx context.Context, id backup.ItemID) error {
+	x, err := s.client.ExportMail(ctx, s.box, s.dir, id)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	switch err := x.Item(id).Err; {
+	case errors.Is(err, drive.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return errElsewhere
 }
 
 // placed is a folder as it was asked for, where it belongs in the tree.

@@ -56,7 +56,11 @@ func (s *mailSource) export(ctx context.Context, listed drive.Item, alone bool) 
 	}
 	is := listed
 	is.Size, is.CTag, is.ETag = e.Size, e.ChangeKey, e.ChangeKey
-	return &mailContent{SectionReader: x.all.Read(listed.ID), is: is, close: func() { s.exports.read(x, listed.ID) }}, nil
+	proof := drive.Unstated
+	if said := s.sizes([]backup.ItemID{listed.ID})[listed.ID]; e.Size < said*3/4 {
+		proof = drive.Mismatch // its size is about that of the stream
+	}
+	return &mailContent{SectionReader: x.all.Read(listed.ID), is: is, proof: proof, close: func() { s.exports.read(x, listed.ID) }}, nil
 }
 
 // exporting returns the export that an item is in, and begins it if there is none.
@@ -166,6 +170,7 @@ func (p *protection) upcoming(most int) (ids []backup.ItemID) {
 type mailContent struct {
 	*io.SectionReader
 	is    drive.Item
+	proof drive.Proof
 	once  sync.Once
 	close func()
 }
@@ -173,4 +178,4 @@ type mailContent struct {
 func (c *mailContent) Close() error       { c.once.Do(c.close); return nil }
 func (c *mailContent) Is() drive.Item     { return c.is }
 func (c *mailContent) Sum() string        { return "" }
-func (c *mailContent) Proof() drive.Proof { return drive.Unstated }
+func (c *mailContent) Proof() drive.Proof { return c.proof }

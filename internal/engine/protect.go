@@ -1249,6 +1249,8 @@ func (p *protection) restsFor(u backup.Unread) time.Duration {
 // noteLook names an item that the source's words did not agree on.
 func (p *protection) noteLook(ctx context.Context, id backup.ItemID, l look) {
 	switch {
+	case errors.Is(l.err, errElsewhere):
+		p.note(ctx, id, backup.PlaceUnknown, "The source lists the item in no folder any more, and still has it. It is held where it was, and looked for again at the next backup.")
 	case l.err != nil:
 		code, message := unreadable(drive.Item{}, l.err)
 		p.note(ctx, id, code, message)
