@@ -20,6 +20,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
 	"holdfast/internal/spill"
+	"holdfast/internal/vault"
 )
 
 // A mailbox is backed up as a drive is: a tree of its folders as they are in it, with
@@ -391,7 +392,7 @@ func (s *mailSource) isSearch(folder backup.ItemID) bool {
 		if !ok {
 			break
 		}
-		if f.WellKnown == "searchfolders" {
+		if f.Search || f.WellKnown == "searchfolders" {
 			return true
 		}
 		folder = f.Parent
@@ -879,6 +880,13 @@ func (s *mailSource) Item(ctx context.Context, id backup.ItemID) (drive.Item, er
 		return drive.Item{}, err
 	}
 	folder, own := splitMailID(id)
+	if own == "" && !held && !known && !isFolder {
+		// It was named before, and never held.
+		if t.folder, err = s.folderOf(ctx, s.run.old[id].Path); err != nil {
+			return drive.Item{}, err
+		}
+		known = t.folder != ""
+	}
 	switch {
 	case id == s.recoverable() || own == "" && (isFolder || held && was.Kind == backup.Folder || !held && !known):
 		f, err := s.client.MailFolder(ctx, s.box, s.real(id))
@@ -934,6 +942,33 @@ func (s *mailSource) Item(ctx context.Context, id backup.ItemID) (drive.Item, er
 		}
 	}
 	return drive.Item{}, err
+}
+
+// folderOf finds the folder that an item is in by the path of the item, as far as what is
+// held tells.
+func (s *mailSource) folderOf(ctx context.Context, at string) (backup.ItemID, error) {
+	in := s.run.stage.root
+	if in == "" {
+		in = s.top.ID
+	}
+	for range maxDepth {
+		if at == "" {
+			return "", nil
+		}
+		below, err := s.run.stage.children(ctx, in)
+		if err != nil {
+			return "", err
+		}
+		i := slices.IndexFunc(below, func(e vault.Entry) bool { return e.Kind == backup.Folder && strings.HasPrefix(at, e.Name+"/") })
+		if i < 0 {
+			return in, nil // the folder of the month is not held
+		}
+		if _, own := splitMailID(below[i].ID); own != "" && below[i].ID != s.recoverable() {
+			return in, nil
+		}
+		in, at = below[i].ID, at[len(below[i].Name)+1:]
+	}
+	return "", nil
 }
 
 // errElsewhere: an item left a folder and came into none, and is still there.

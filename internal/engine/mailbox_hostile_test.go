@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,13 @@ func TestAMailboxOfAMisleadingSource(t *testing.T) {
 	for i, profile := range simtenant.MailProfiles() {
 		if profile.Restoring || profile.Name == otherIDs {
 			continue
+		}
+		for _, of := range []string{"Archive/*.eml", "Inbox/victim new*", "victim folder/other*"} {
+			all, err := filepath.Glob(filepath.Join(w.box(0), of))
+			w.must(err)
+			for _, at := range all {
+				w.must(os.Remove(at))
+			}
 		}
 		files := map[string]string{"victim folder/inside.eml": letter(fmt.Sprint("inside ", i)), "victim other/other.eml": letter(fmt.Sprint("beside ", i))}
 		for n := range 3 {
