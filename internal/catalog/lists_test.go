@@ -31,8 +31,8 @@ func fillRestores(w *world, sessions, artifacts int) backup.SessionID {
 		fmt.Sprintf(`SELECT `+sqlID("e")+`, '%s', 'oneDriveForBusiness', CASE WHEN n.i = %d THEN 'failed' ELSE 'completed' END, 'standard', 0, 0, 0, %[3]d, %[3]d + n.i, '{}', %[3]d + n.i, '{}' FROM n`,
 			contoso, sessions/2, now))
 	one := backup.SessionID(manyID("e", 0))
-	many(w.t, w.db, artifacts, `INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes, destination, status, created, started, completed, site_id, site_name, site_web_url)`,
-		fmt.Sprintf(`SELECT `+sqlID("f")+`, '%s', '%s', 'p', `+sqlID("b")+`, 'd', 1, 1, 'none', 't', 1, 1, 1, 'new', CASE WHEN n.i = %d THEN 'failed' ELSE 'succeeded' END, %[4]d + n.i, %[4]d - n.i, %[4]d, '', '', '' FROM n`,
+	many(w.t, w.db, artifacts, `INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes, unread, search, query, hits, destination, status, created, started, completed, site_id, site_name, site_web_url)`,
+		fmt.Sprintf(`SELECT `+sqlID("f")+`, '%s', '%s', 'p', `+sqlID("b")+`, 'd', 1, 1, 'none', 't', 1, 1, 1, 0, '', '', 0, 'new', CASE WHEN n.i = %d THEN 'failed' ELSE 'succeeded' END, %[4]d + n.i, %[4]d - n.i, %[4]d, '', '', '' FROM n`,
 			contoso, one, artifacts/2, now))
 	return one
 }

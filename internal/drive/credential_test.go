@@ -111,7 +111,14 @@ func TestACertificateOpensFiles(t *testing.T) {
 	if err := roundTrip(c, "by a certificate"); err != nil {
 		t.Fatal(err)
 	}
+	ends, err := cert.NotAfter()
+	if err != nil {
+		t.Fatal(err)
+	}
 	clk.Sleep(t.Context(), 25*time.Hour)
+	if !ends.Before(clk.Now()) {
+		t.Errorf("the certificate is said to end at %v", ends)
+	}
 	if err := roundTrip(c, "too late"); err == nil || !strings.Contains(err.Error(), "register a new one") {
 		t.Errorf("with a certificate that has ended: %v", err)
 	}
