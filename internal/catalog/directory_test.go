@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -23,6 +24,26 @@ func TestLearningOfOwnersWritesThemOnly(t *testing.T) {
 		}
 		if n := sent(catalog.DirectoryChange{}); n != 0 {
 			t.Errorf("to write down nothing took %d statements", n)
+		}
+	})
+}
+
+// Of the newest units of a policy those are known that the mirror has no name for.
+func TestNameless(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		p := must[backup.Policy](t)(w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.Exchange, DisplayName: "Mail", Units: []backup.SubjectID{owner(1), owner(2)}, By: w.by()}))
+		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.Subject{{ID: owner(1), Address: "one@contoso.com", DisplayName: "One"}}}))
+		checkPlans(t, w.db, "units without a name", func(ctx context.Context) error {
+			_, err := w.Nameless(ctx, contoso, p.ID)
+			return err
+		}, 1)
+		got := must[map[backup.Workload][]string](t)(w.Nameless(ctx, contoso, p.ID))
+		if len(got) != 1 || len(got[backup.Exchange]) != 1 || got[backup.Exchange][0] != string(owner(2)) {
+			t.Errorf("without a name are %v", got)
+		}
+		if got := must[map[backup.Workload][]string](t)(w.Nameless(ctx, fabrikam, p.ID)); len(got) > 0 {
+			t.Errorf("of another tenant, without a name are %v", got)
 		}
 	})
 }

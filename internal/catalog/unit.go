@@ -112,6 +112,31 @@ var unitCounts = &counts{
 	properties: []string{"policyId", "status", "error"},
 }
 
+// namelessAtOnce is how many of a policy's newest units Nameless looks at.
+const namelessAtOnce = 300
+
+// Nameless returns, by their workload, what those of a policy's newest units are of
+// that the mirror of the directory does not know: they were added by id alone.
+func (c *Catalog) Nameless(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID) (map[backup.Workload][]string, error) {
+	type subject struct {
+		workload backup.Workload
+		id       string
+	}
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT c.workload, c.subject FROM (
+			SELECT u.tenant, u.workload, u.subject FROM unit u WHERE u.policy = $2 AND u.policy <> '' ORDER BY u.created DESC, u.id DESC LIMIT $3) AS c
+		WHERE c.tenant = $1 AND NOT EXISTS (SELECT 1 FROM subject d WHERE d.tenant = c.tenant AND d.id = c.subject)`, string(tenant), string(policy), namelessAtOnce)
+	all, err := collect(rows, err, func(r scanner) (s subject, err error) { return s, r.Scan(&s.workload, &s.id) })
+	if err != nil {
+		return nil, fmt.Errorf("read units without a name: %w", err)
+	}
+	nameless := map[backup.Workload][]string{}
+	for _, s := range all {
+		nameless[s.workload] = append(nameless[s.workload], s.id)
+	}
+	return nameless, nil
+}
+
 // Unit returns a protection unit, or ProtectionUnitNotFound.
 func (c *Catalog) Unit(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {
 	return readUnit(ctx, c.db.Read(), tenant, id)

@@ -173,9 +173,20 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
-// settle brings a policy's units to the states they were asked into.
+// settle brings a policy's units to the states they were asked into, and has those
+// that were added by id be called by name.
 func (e *Engine) settle(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
-	return jobs.Done, e.Catalog.SettlePolicy(ctx, j)
+	if err := e.Catalog.SettlePolicy(ctx, j); err != nil {
+		return jobs.Done, err
+	}
+	nameless, err := e.Catalog.Nameless(ctx, j.Tenant, backup.PolicyID(j.Key))
+	if err != nil {
+		return jobs.Done, err
+	}
+	for workload, subjects := range nameless {
+		e.learnSubjects(ctx, j.Tenant, workload, subjects)
+	}
+	return jobs.Done, nil
 }
 
 // lock keeps what this process does to one thing in a row. What other

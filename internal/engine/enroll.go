@@ -139,6 +139,9 @@ func (e *Engine) lookUpSites(ctx context.Context, tenant backup.TenantID, collec
 	change := catalog.DirectoryChange{Sites: true}
 	for _, id := range collections {
 		site, err := source.Site(ctx, id)
+		if errors.Is(err, drive.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -70,3 +70,43 @@ func TestStartEnqueuesWhatRecurs(t *testing.T) {
 		}
 	}
 }
+
+// What units are of that were added by id alone is called by name as soon as they are
+// there, also in a policy that is not in force; that nobody can be asked stops nothing.
+func TestUnitsAddedByIDAreNamed(t *testing.T) {
+	for _, workload := range []backup.Workload{backup.OneDrive, backup.Exchange} {
+		t.Run(string(workload), func(t *testing.T) {
+			w := newWorld(t, "ann", "bob")
+			nobody := backup.SubjectID("99999999-0000-4000-8000-000000000000")
+			p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: workload, DisplayName: "P", Units: []backup.SubjectID{backup.SubjectID(w.users[0].ID), backup.SubjectID(w.users[1].ID), nobody}})
+			w.must(err)
+			units := func() map[backup.SubjectID]backup.Unit {
+				t.Helper()
+				all := map[backup.SubjectID]backup.Unit{}
+				list, err := w.catalog.Units(w.ctx, w.tenant, catalog.UnitQuery{Policy: p.ID})
+				w.must(err)
+				for _, u := range list.Items {
+					all[u.Subject] = u
+				}
+				return all
+			}
+			w.faults.Add(simtenant.Fault{Times: 1, Status: 403, Match: func(r *http.Request) bool { return r.URL.Path == "/v1.0/users" }})
+			w.run(jobs.Settle, string(p.ID), w.engine.settle)
+			if u := units()[backup.SubjectID(w.users[0].ID)]; u.Status != backup.UnitUnprotected || u.Name != "" {
+				t.Errorf("while the directory says nothing, the unit is %+v", u)
+			}
+			by := backup.Stamp{At: w.engine.Clock()}
+			_, _, err = w.catalog.UpdatePolicy(w.ctx, w.tenant, p.ID, catalog.PolicyPatch{Units: []catalog.UnitChange{{Add: "99999999-0000-4000-8000-000000000001"}}, By: by})
+			w.must(err)
+			w.run(jobs.Settle, string(p.ID), w.engine.settle)
+			for i := range 2 {
+				if u := units()[backup.SubjectID(w.users[i].ID)]; u.Name == "" || !strings.HasSuffix(u.Address, "@example.com") {
+					t.Errorf("the unit of %s is called %q, %q", u.Subject, u.Name, u.Address)
+				}
+			}
+			if u := units()[nobody]; u.Name != "" || u.Status != backup.UnitUnprotected {
+				t.Errorf("nobody's unit is %+v", u)
+			}
+		})
+	}
+}

@@ -97,6 +97,7 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if !lasting {
 		return jobs.Result{}, err // tried again soon, and then less and less often
 	}
+	e.learnOwner(ctx, unit)
 	e.Log.Warn("drive not backed up", "tenant", j.Tenant, "unit", id, "owner", who(unit), "code", problem.Code, "err", err)
 	return jobs.Again(e.next(e.Interval, j.Key)).Patiently(), nil
 }
@@ -115,15 +116,19 @@ func (e *Engine) waitsLong(ctx context.Context, u backup.Unit) bool {
 // people see; the unit may have been added by id alone. It is no part of the
 // backup, and may fail.
 func (e *Engine) learnOwner(ctx context.Context, u backup.Unit) {
-	if u.Name != "" || u.Address != "" {
-		return
+	if u.ID != "" && u.Name == "" && u.Address == "" {
+		e.learnSubjects(ctx, u.Tenant, u.Workload, []string{string(u.Subject)})
 	}
+}
+
+// learnSubjects asks the source what subjects of a workload are called.
+func (e *Engine) learnSubjects(ctx context.Context, tenant backup.TenantID, workload backup.Workload, subjects []string) {
 	look := e.lookUp
-	if u.Workload == backup.SharePoint {
+	if workload == backup.SharePoint {
 		look = e.lookUpSites
 	}
-	if err := look(ctx, u.Tenant, []string{string(u.Subject)}); err != nil {
-		e.Log.Debug("owner not looked up", "tenant", u.Tenant, "unit", u.ID, "err", err)
+	if err := look(ctx, tenant, subjects); err != nil {
+		e.Log.Debug("not looked up by name", "tenant", tenant, "of", workload, "subjects", len(subjects), "err", err)
 	}
 }
 
