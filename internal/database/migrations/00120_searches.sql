@@ -18,7 +18,7 @@ CREATE TABLE restore_artifact_new (
     files         BIGINT NOT NULL,
     folders       BIGINT NOT NULL,
     bytes         BIGINT NOT NULL,
-    unread        BIGINT NOT NULL,
+    unread        BIGINT NOT NULL DEFAULT 0,
     destination   TEXT   NOT NULL CHECK (destination IN ('new', 'inPlace')),
     status        TEXT   NOT NULL CHECK (status IN (
         'added', 'scheduling', 'scheduled', 'inProgress', 'succeeded', 'failed')),
@@ -29,9 +29,9 @@ CREATE TABLE restore_artifact_new (
     site_id       TEXT   NOT NULL,
     site_name     TEXT   NOT NULL,
     site_web_url  TEXT   NOT NULL,
-    search        TEXT   NOT NULL, -- of a mailbox, the search as the client named it
-    query         TEXT   NOT NULL, -- what that asked for; '' for all of the point
-    hits          BIGINT NOT NULL, -- that it counted
+    search        TEXT   NOT NULL DEFAULT '', -- of a mailbox, the search as the client named it
+    query         TEXT   NOT NULL DEFAULT '', -- what that asked for; '' for all of the point
+    hits          BIGINT NOT NULL DEFAULT 0, -- that it counted
     items         BIGINT NOT NULL DEFAULT 0 -- that were restored
 );
 INSERT INTO restore_artifact_new
