@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
 	"holdfast/internal/vault"
@@ -199,4 +201,81 @@ func placesOfLists(ctx context.Context, to reachedSite, suffix string, noted boo
 		places[part.Drive] = there.ListRef
 	}
 	return places, true, nil
+}
+
+// restoreBelowList is restoreBelow for what is in a list of a site: what is chosen goes
+// into a new list beside the live one, which all that the session restores of it shares.
+func (e *Engine) restoreBelowList(ctx context.Context, j *jobs.Job, a backup.GranularArtifact, to reachedSite, part vault.Part) (catalog.RestoredItem, *backup.Problem, error) {
+	list := string(part.Drive)
+	if a.Item == schemaID(list) || a.Item == tableID(list) {
+		return catalog.RestoredItem{}, nil, backup.Fail(backup.ArtifactCannotBeRestored, "It only tells of the list and cannot be restored. Choose items of the list.")
+	}
+	defer e.lock("list " + list)()
+	into, err := e.restoreList(ctx, j, a.Session, to, part)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	s := e.listRestores(j, to, a.Started)
+	defer s.close()
+	l, err := s.add(ctx, part, into.ListRef)
+	if err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	l.only = a.Item
+	if err := s.run(ctx); err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	if err := errors.Join(l.err, l.noteDamage(ctx, a.Point)); err != nil {
+		return catalog.RestoredItem{}, nil, err
+	}
+	restored := catalog.RestoredItem{Path: "/" + path.Join(path.Dir(part.Name), into.Name), WebURL: into.WebURL, Key: backup.KeyOf(j.Tenant, a.Point.Drive, backup.ItemID(into.ID))}
+	if n := l.number(a.Item); n > 0 {
+		m, ok, err := l.liveNumber(ctx, n)
+		if err != nil || !ok {
+			return catalog.RestoredItem{}, l.problem(), err
+		}
+		restored.Key = backup.KeyOf(j.Tenant, a.Point.Drive, itemIDOf(into.ID, m))
+		restored.Path = path.Join(restored.Path, pathOf(m))
+	}
+	return restored, l.problem(), nil
+}
+
+// restoreList returns the list beside a live one that a session restores into. It makes
+// it when it is not there, under a name that was noted before.
+func (e *Engine) restoreList(ctx context.Context, j *jobs.Job, session backup.SessionID, to reachedSite, part vault.Part) (drive.List, error) {
+	site, _, err := placeOfList(ctx, to, part, "")
+	if err != nil {
+		return drive.List{}, err
+	}
+	name, err := e.Catalog.ReserveFolder(ctx, j, session, part.Drive, "")
+	if err != nil {
+		return drive.List{}, err
+	}
+	for n := 0; name == "" && n < maxLibraries; n++ {
+		wanted := fmt.Sprintf("%s Restored %s R%d", path.Base(part.Name), e.Clock().UTC().Format(time.DateOnly), n)
+		if _, taken, err := to.source.FindList(ctx, site, wanted); err != nil {
+			return drive.List{}, err
+		} else if taken {
+			continue
+		}
+		if name, err = e.Catalog.ReserveFolder(ctx, j, session, part.Drive, wanted); err != nil {
+			return drive.List{}, err
+		}
+	}
+	if name == "" {
+		return drive.List{}, backup.Fail(backup.ArtifactCannotBeRestored, fmt.Sprintf(
+			"There are already %d lists of today's restores in the site. Delete those that are no longer needed and restore again.", maxLibraries))
+	}
+	there, ok, err := to.source.FindList(ctx, site, name)
+	if err != nil || ok {
+		return there, err
+	}
+	kept, err := keptSchema(ctx, to.vault, part)
+	if err != nil {
+		return drive.List{}, err
+	}
+	if there, ok, err = makeList(ctx, to.source, site, name, kept); err == nil && !ok {
+		err = backup.Fail(backup.ArtifactCannotBeRestored, "Something else has the name of the list that is restored into. Restore again in another session.")
+	}
+	return there, err
 }

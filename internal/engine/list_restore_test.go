@@ -390,3 +390,31 @@ func TestAListThatIsLockedIsNotRestored(t *testing.T) {
 	}
 	w.wantTitles("the list", w.titles("Offers", "Customer", "Customers"), "Large", `Small → Bob, "Sir"`)
 }
+
+// Items of a list are restored into a new list beside the live one, which all of a
+// session share; nothing else is touched.
+func TestItemsOfAListAreRestored(t *testing.T) {
+	w, unit := newSite(t, twoLibraries)
+	w.offersAndCustomers()
+	w.backUp(unit)
+	w.putList("Offers", map[string]string{"3.json": `{"Title":"Not chosen"}`})
+	point := w.backUp(unit)
+	w.must(os.Remove(w.siteList("Offers") + "/1.json"))
+	live := w.look(w.siteList("Offers"))
+	s := w.restoreItems(point, "Offers/1-999/1.json", "Offers/1-999/2.json")
+	for _, a := range w.items(s) {
+		if a.Status != backup.ArtifactSucceeded || !strings.HasPrefix(a.RestoredPath, "/Offers Restored ") || a.RestoredKey == "" {
+			t.Errorf("artifact = %+v: %+v", a, a.Problem)
+		}
+		w.run(jobs.RestoreItem, string(a.ID), w.engine.restoreItem) // once more
+	}
+	name := "Offers Restored " + time.Now().UTC().Format(time.DateOnly) + " R0"
+	w.wantTitles("the new list", w.titles(name, "Customer", "Customers"), "Large", `Small → Bob, "Sir"`)
+	w.same("the live list", live, w.look(w.siteList("Offers")))
+
+	for _, a := range w.items(w.restoreItems(point, "Offers/items.csv")) {
+		if a.Status != backup.ArtifactFailed || !strings.Contains(a.Problem.Message, "Choose items") {
+			t.Errorf("the table: %s %+v", a.Status, a.Problem)
+		}
+	}
+}

@@ -355,7 +355,7 @@ func (e *Engine) placesOf(ctx context.Context, j *jobs.Job, to reachedSite, anch
 }
 
 // restoreBelowSite is restoreBelow for a point of a site: what is chosen goes into a
-// folder of the library that it is of.
+// folder of the library that it is of, or into a new list beside that which it is of.
 func (e *Engine) restoreBelowSite(ctx context.Context, j *jobs.Job, a backup.GranularArtifact, unit backup.Unit) (catalog.RestoredItem, *backup.Problem, error) {
 	to, err := e.reachSite(ctx, j.Tenant, unit, a.Point)
 	if err != nil {
@@ -371,7 +371,7 @@ func (e *Engine) restoreBelowSite(ctx context.Context, j *jobs.Job, a backup.Gra
 		return catalog.RestoredItem{}, nil, err
 	}
 	if part.Kind == backup.SiteList {
-		return catalog.RestoredItem{}, nil, backup.Fail(backup.ArtifactCannotBeRestored, "The items of a list are restored with their site.")
+		return e.restoreBelowList(ctx, j, a, to, part)
 	}
 	live, err := e.liveLibrary(ctx, j.Tenant, to, part)
 	if errors.Is(err, drive.ErrNotFound) {
