@@ -264,7 +264,12 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 	b.audit(ctx, errs, s, p, x)
 	fmt.Fprintf(errs, "Exporting %s as it was at %s\n", s.owner(), p.At.Local().Format(timeForm))
 	bar := newProgress(errs, "files", int(p.Files))
-	r, err := x.write(ctx, s.vault, p.Tree, bar.set)
+	step := max(1, int(p.Files)/50)
+	r, err := x.write(ctx, s.vault, p.Tree, func(done int) {
+		if done%step == 0 || done == int(p.Files) {
+			bar.set(done)
+		}
+	})
 	bar.close()
 	if r.Files+r.Folders+r.Failed > 0 || err == nil {
 		tellExport(out, x, r)
