@@ -138,7 +138,8 @@ func take(rest string) (segment, remain string) {
 	if i := strings.Index(segment, "("); i > 0 {
 		name, key := segment[:i], segment[i:]
 		switch strings.ToLower(name) {
-		case "users", "drives", "items", "groups", "sites", "lists", "mailboxes", "folders", "childfolders", "mailfolders", "messages":
+		case "users", "drives", "items", "groups", "sites", "lists", "mailboxes", "folders", "childfolders", "mailfolders", "messages",
+			"attachments", "calendars", "events", "contactfolders", "contacts", "tasks":
 			if text, err := url.PathUnescape(key); err == nil && strings.HasPrefix(text, "('") {
 				key, tail := text[2:], ""
 				if i := strings.LastIndex(key, "')"); i >= 0 {

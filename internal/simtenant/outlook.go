@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/mail"
@@ -43,7 +44,7 @@ func outlookRoutes() []Route {
 		{"POST", "{user}/mailFolders/{folder}/move", "Puts a folder into another.", "", "", writeMail, at((*Service).moveMailFolder)},
 		{"DELETE", "{user}/mailFolders/{folder}", "Deletes a folder: it goes to Deleted Items, from there for good.", "", "", writeMail, at((*Service).deleteMailboxFolder)},
 
-		{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder.", "body, conversationId and attachments: they are in the MIME content. Of $filter only receivedDateTime.", list + " filter orderby expand", readMail, at((*Service).listMessages)},
+		{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder.", "body, which one message has, and conversationId. Of $filter only receivedDateTime.", list + " filter orderby expand", readMail, at((*Service).listMessages)},
 		{"GET", "{user}/mailFolders/{folder}/messages/delta", "What changed among the messages in a folder since a token, or all of them.", "changeType.", delta + " filter orderby", readMail, at((*Service).messagesDelta)},
 		{"GET", "{user}/mailFolders/{folder}/messages/{message}", "A message.", "", extended, readMail, at((*Service).getMessage)},
 		{"GET", "{user}/messages/{message}", "A message.", "", extended, readMail, at((*Service).getMessage)},
@@ -335,8 +336,8 @@ func (m *mailbox) message(r *request) (*mailItem, error) {
 	return it, nil
 }
 
-// answerMessage answers with a message.
-func (r *request) answerMessage(m *mailbox, it *mailItem, status int) error {
+// answerMessage answers with a message, and more that is known of it.
+func (r *request) answerMessage(m *mailbox, it *mailItem, status int, more ...map[string]any) error {
 	wanted, err := extended(r)
 	if err != nil {
 		return err
@@ -346,17 +347,21 @@ func (r *request) answerMessage(m *mailbox, it *mailItem, status int) error {
 	if err != nil {
 		return err
 	}
+	for _, one := range more {
+		maps.Copy(v, one)
+	}
 	v["@odata.context"] = r.base + "/$metadata#" + r.outlookContext("messages/$entity")
 	r.status, r.answer = status, project(v, selected(r.query))
 	return nil
 }
 
 func (s *Service) getMessage(r *request, m *mailbox) error {
-	it, err := m.message(r)
+	it, parts, err := m.partsOfMessage(r)
 	if err != nil {
 		return err
 	}
-	return r.answerMessage(m, it, http.StatusOK)
+	kind, text := bodyOf(parts)
+	return r.answerMessage(m, it, http.StatusOK, map[string]any{"body": object{"contentType": kind, "content": text}, "bodyPreview": preview(kind, text)})
 }
 
 // getMIME answers with a message's bytes.

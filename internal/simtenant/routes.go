@@ -123,6 +123,8 @@ func init() {
 	routes = append(routes, pageRoutes()...)
 	routes = append(routes, mailRoutes()...)
 	routes = append(routes, outlookRoutes()...)
+	routes = append(routes, attachmentRoutes()...)
+	routes = append(routes, calendarRoutes()...)
 	for i := range routes {
 		routes[i].index()
 	}
