@@ -88,8 +88,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdfast",
 		Short: "Self-hosted Microsoft 365 Backup Storage",
-		Long: `Holdfast protects Microsoft 365 drives and brings them back, through the
-Backup Storage API of Microsoft Graph, on your own machine.
+		Long: `Holdfast protects drives, sites and mailboxes of Microsoft 365 and brings them
+back, through the Backup Storage API of Microsoft Graph, on your own machine.
 
 Start with 'holdfast demo', which shows it on files of its own, then try
 'holdfast dev', which keeps running for you to use. While it runs, the commands

@@ -1,7 +1,7 @@
 // Package engine does the work that the control plane asks for: it brings
-// owners and sites into policies, backs drives and the libraries of sites up,
-// restores them, and lets points expire. It is where the three storages meet: it
-// reads and writes drives through package drive, keeps what it read through
+// owners and sites into policies, backs drives, sites and mailboxes up, restores
+// them, and lets points expire. It is where the three storages meet: it reads and
+// writes what is protected through package drive, keeps what it read through
 // package vault, and tells package catalog what came of it.
 //
 // Each duty is the handler of one kind of job. A handler may be killed at any
