@@ -47,7 +47,7 @@ func TestBatchesReachTheWholeOrigin(t *testing.T) {
 		want       []string
 	}{
 		{"/v1.0/$batch", "/solutions/backupRestore", []string{"POST /v1.0/$batch"}},
-		{"/beta/$batch", "/solutions/backupRestore", []string{"GET /beta/solutions/backupRestore"}},
+		{"/beta/$batch", "/solutions/backupRestore", []string{"POST /beta/$batch"}},
 		{"/v1.0/$batch", "/users /solutions/backupRestore", []string{"GET /v1.0/users", "GET /v1.0/solutions/backupRestore"}},
 		{"/v1.0/users", "", []string{"POST /v1.0/users"}},
 	} {
