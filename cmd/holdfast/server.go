@@ -68,14 +68,14 @@ type server struct {
 	listeners sync.WaitGroup
 	https     []*http.Server
 	stop      context.CancelFunc // the workers
-	stopped   chan struct{}      // closed when they have
+	stopped   chan struct{}      // closed when they have; never where there are none
 }
 
 // openServer opens everything that cfg names. Nothing runs and nothing is
 // served until start and serve. A tenant whose vault cannot be opened is named
 // in the log, and served as far as that goes without one.
 func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, sources: map[backup.TenantID]*drive.Client{}, outlook: outlook{log: log}}
+	s := &server{cfg: cfg, log: log, stopped: make(chan struct{}), sources: map[backup.TenantID]*drive.Client{}, outlook: outlook{log: log}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -319,7 +319,6 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 		Queue: s.queue, Work: work, Tenants: s.engine.Tenants, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
 	})
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	s.stopped = make(chan struct{})
 	go func() {
 		defer close(s.stopped)
 		if err := runner.Run(ctx); err != nil {
@@ -454,7 +453,7 @@ func (s *server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
 	var errs []error
-	if s.stopped != nil {
+	if s.stop != nil {
 		select {
 		case <-s.stopped: // before the listeners, which workers may be calling
 		case <-ctx.Done():
