@@ -90,7 +90,7 @@ func (e *Engine) endMailbox(ctx context.Context, j *jobs.Job, a backup.Artifact)
 		}
 	}
 	return &backup.Problem{Code: backup.RestoreCancelled, Message: fmt.Sprintf(
-		"The restore was cancelled. %d items had been put into the mailbox by then, and stay there; nothing else was changed.", put)}, e.Catalog.ForgetMail(ctx, j, a.ID)
+		"The restore was cancelled. What had been put into the mailbox by then, %s, stays there; nothing else was changed.", count(put, "item"))}, e.Catalog.ForgetMail(ctx, j, a.ID)
 }
 
 func (r *mailRestoration) close() {
@@ -150,7 +150,7 @@ func (r *mailRestoration) problem() *backup.Problem {
 	switch {
 	case r.failed > 0:
 		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details,
-			Message: fmt.Sprintf("%d items could not be restored; see the details. Restore again in another session: only what is missing is transferred.", r.failed)}
+			Message: count(r.failed, "item") + " could not be restored; see the details. Restore again in another session: only what is missing is transferred."}
 	case len(details) > 0:
 		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All that was asked for is in the mailbox. " + remarked(len(details))}
 	}
@@ -311,16 +311,16 @@ func (r *mailRestoration) bring(ctx context.Context) error {
 		return r.flush(ctx)
 	}
 	for n, err := range r.vault.Walk(ctx, r.artifact.Point.Tree) {
-		if isDamage(err) {
-			r.remark(backup.Detail{Code: backup.VaultDamaged, Message: "The vault is damaged where it names the items of the point; those that can be read are restored."}, true)
-			break
-		}
 		if err == nil && n.Kind == backup.Folder {
 			if _, own := splitMailID(n.ID); own == "" {
 				_, err = r.target(ctx, n.ID)
 			}
 		} else if err == nil {
 			err = each(n)
+		}
+		if isDamage(err) {
+			r.remark(backup.Detail{Code: backup.VaultDamaged, Message: "The vault cannot tell what was there. An earlier or later restore point may hold it.", Target: path.Join(n.Path, "*")}, true)
+			continue
 		}
 		if err != nil {
 			return err

@@ -204,6 +204,37 @@ func TestAMailboxIsRestoredToANewFolder(t *testing.T) {
 	}
 }
 
+// A folder of which the vault cannot tell what was in it is named, and all others
+// come back.
+func TestAMailboxIsRestoredBesideDamage(t *testing.T) {
+	w, unit := newPost(t)
+	w.ownVault()
+	w.post(0, map[string]string{"Archive/Old/plan.eml": letter("plan"), "Archive/Old/other.eml": letter("other")})
+	w.backUp(unit)
+	old := w.blobs("q")
+	w.post(0, someMail)
+	p := w.backUp(unit)
+	for _, blob := range old {
+		b, err := os.ReadFile(blob)
+		w.must(err)
+		for at := range b {
+			b[at] ^= 1
+		}
+		w.must(os.WriteFile(blob, b, 0o600))
+	}
+	w.must(w.vault.Close(w.ctx))
+	w.ownVault()                                    // which remembers nothing
+	w.must(os.RemoveAll(w.box(0) + "/Archive/Old")) // what is there still would heal it
+	a := w.restore(p, backup.DestinationNew)
+	w.wantDetails("the artifact", a.Problem, backup.ArtifactCannotBeRestored, map[string]backup.Code{"Archive/*": backup.VaultDamaged})
+	got := w.inBox(0)
+	for folder, subjects := range map[string]string{"Inbox": "one,two", "Inbox/Projects": "plan", "Sent Items": "sent", "Calendar": "meet", "Contacts": "Bob", "Notes": "remember"} {
+		if have := strings.Join(got[a.RestoredSiteName+"/"+folder], ","); have != subjects {
+			t.Errorf("%s holds %q, want %q", folder, have, subjects)
+		}
+	}
+}
+
 // What a search finds comes back alone, and once.
 func TestWhatASearchFindsIsRestored(t *testing.T) {
 	w, unit := newPost(t)
