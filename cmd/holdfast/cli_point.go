@@ -16,11 +16,22 @@ import (
 func (c *cli) pointCommand() *cobra.Command {
 	var from, to string
 	var limit int
-	list := &cobra.Command{Use: "list DRIVE", Short: "List a drive's restore points, the newest first", Args: args(1, 1),
-		RunE: c.run(func(ctx context.Context, args []string) error { return c.pointList(ctx, args[0], from, to, limit) })}
+	var mail bool
+	// in is of what the owners' addresses are.
+	in := func() *workload {
+		if mail {
+			return mailboxes
+		}
+		return drives
+	}
+	list := &cobra.Command{Use: "list DRIVE", Short: "List the restore points of a drive, a site or a mailbox, the newest first", Args: args(1, 1),
+		RunE: c.run(func(ctx context.Context, args []string) error {
+			return c.pointList(ctx, in(), args[0], from, to, limit)
+		})}
 	times := func(cmd *cobra.Command) {
 		cmd.Flags().StringVar(&from, "from", "", "only points of this `TIME` or later")
 		cmd.Flags().StringVar(&to, "to", "", "only points of this `TIME` or earlier")
+		cmd.Flags().BoolVar(&mail, "mailbox", false, "of the owner's mailbox, and not of the drive")
 	}
 	times(list)
 	list.Flags().IntVar(&limit, "limit", 20, "how many at most; 0 for all")
@@ -33,7 +44,7 @@ func (c *cli) pointCommand() *cobra.Command {
 				return err
 			}
 			s.oldest, s.fast = oldest, fast
-			return c.pointSearch(ctx, s, args)
+			return c.pointSearch(ctx, in(), s, args)
 		})}
 	times(search)
 	search.Flags().BoolVar(&oldest, "oldest", false, "find the oldest instead")
@@ -124,7 +135,7 @@ func (p pointAnswer) verified() string {
 	return clock(p.Verified)
 }
 
-func (c *cli) pointList(ctx context.Context, drive, from, to string, limit int) error {
+func (c *cli) pointList(ctx context.Context, in *workload, name, from, to string, limit int) error {
 	if limit < 0 {
 		return usageError{errors.New("--limit must not be negative")}
 	}
@@ -132,7 +143,7 @@ func (c *cli) pointList(ctx context.Context, drive, from, to string, limit int) 
 	if err != nil {
 		return err
 	}
-	u, _, err := c.unit(ctx, drive)
+	u, _, err := c.unitIn(ctx, in, name)
 	if err != nil {
 		return err
 	}
@@ -159,7 +170,7 @@ func (c *cli) pointList(ctx context.Context, drive, from, to string, limit int) 
 		}
 		points, values = append(points, p), append(values, value)
 	}
-	return c.printPoints(ctx, points, values, before, noPoints(drive, u))
+	return c.printPoints(ctx, points, values, before, noPoints(name, u))
 }
 
 // noPoints says why a drive may have no point to show.
@@ -228,11 +239,11 @@ func (c *cli) points(ctx context.Context, s search, units []string) (map[string]
 	return points, values, nil
 }
 
-func (c *cli) pointSearch(ctx context.Context, s search, drives []string) error {
+func (c *cli) pointSearch(ctx context.Context, in *workload, s search, names []string) error {
 	var units []string
 	named := map[string]string{}
-	for _, d := range drives {
-		u, _, err := c.unit(ctx, d)
+	for _, d := range names {
+		u, _, err := c.unitIn(ctx, in, d)
 		if err != nil {
 			return err
 		}
