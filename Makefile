@@ -24,7 +24,7 @@ PLAYS := ^(TestCosts|TestHostileSource|TestHostileDestination|TestModel|TestEndA
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## protect three drives of real files, lose them, bring them back
+demo: ## protect drives, a site and a mailbox of real files, lose them, bring them back
 	go run ./cmd/holdfast demo
 
 dev: ## run the server with a simulated tenant to try it against

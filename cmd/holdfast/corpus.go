@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"mime"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -119,6 +123,110 @@ func (c corpus) project(dir string) error {
 		}
 	}
 	return nil
+}
+
+// library fills dir with what a team shares.
+func (c corpus) library(dir string) error {
+	for i := range 60 {
+		name := fmt.Sprintf("%s/Campaign %d/%s %02d.docx", []string{"Plans", "Briefs – Entwürfe", "Press & PR"}[i%3], 1+i%4, words[c.rand.IntN(len(words))], i)
+		if err := c.write(dir, name, c.rand.IntN(60_000), i%2 == 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// offers makes dir a list, with columns, of offers.
+func (c corpus) offers(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	write := func(name string, content any) error {
+		data, err := asListed(content)
+		return errors.Join(err, os.WriteFile(filepath.Join(dir, name), data, 0o644))
+	}
+	err := write("list.json", map[string]any{"displayName": "Offers", "columns": []map[string]any{
+		{"name": "Price", "number": struct{}{}}, {"name": "Customer", "text": struct{}{}},
+	}})
+	for i := range 40 {
+		err = errors.Join(err, write(fmt.Sprintf("offer %02d.json", i), map[string]any{
+			"Title": fmt.Sprintf("Offer %d, %s", i, words[c.rand.IntN(len(words))]), "Price": 10 + c.rand.IntN(990), "Customer": c.name(),
+		}))
+	}
+	return err
+}
+
+// asListed is the JSON of an item as the simulated tenant writes it.
+func asListed(item any) ([]byte, error) {
+	data, err := json.MarshalIndent(item, "", "  ")
+	return append(data, '\n'), err
+}
+
+// reprice sets the prices of a third of the list in dir to nothing, and returns
+// how many.
+func (c corpus) reprice(dir string) (int, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "offer *.json"))
+	n := 0
+	for i, name := range files {
+		if i%3 > 0 {
+			continue
+		}
+		var item map[string]any
+		data, e := os.ReadFile(name)
+		if err = errors.Join(err, e, json.Unmarshal(data, &item)); err != nil {
+			return n, err
+		}
+		item["Price"] = 0
+		if data, err = asListed(item); err == nil {
+			err = os.WriteFile(name, data, 0o644)
+		}
+		n++
+	}
+	return n, err
+}
+
+// demoSubject is the subject of one message of a mailbox, from conrad.
+const demoSubject = "The contract, signed"
+
+// mail fills dir, a mailbox, with messages.
+func (c corpus) mail(dir string) error {
+	at := time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)
+	for i := range 60 {
+		from, subject := c.name(), strings.TrimSpace(string(c.text(30)))
+		if i == 17 {
+			from, subject = "conrad", demoSubject
+		}
+		at = at.Add(time.Duration(1+c.rand.IntN(200_000)) * time.Second)
+		text := fmt.Sprintf("Date: %s\r\nFrom: %s <%s@contoso.com>\r\nTo: Amala Rao <amala@contoso.com>\r\nSubject: %s\r\nMessage-ID: <demo-%d@contoso.com>\r\nMIME-Version: 1.0\r\n",
+			at.Format(time.RFC1123Z), from, from, mime.QEncoding.Encode("utf-8", strings.ReplaceAll(subject, "\n", " ")), i)
+		if i%4 == 0 {
+			text += "Content-Type: multipart/mixed; boundary=part\r\n\r\n--part\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + string(c.text(400)) +
+				"\r\n--part\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; filename=\"offer.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+				base64.StdEncoding.EncodeToString(c.bytes(6_000)) + "\r\n--part--\r\n"
+		} else {
+			text += "Content-Type: text/plain; charset=utf-8\r\n\r\n" + string(c.text(800)) + "\r\n"
+		}
+		name := filepath.Join(dir, []string{"Inbox", "Inbox/Projects", "Archive"}[i%3], fmt.Sprintf("%02d.eml", i))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644), os.Chtimes(name, at, at)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// name is that of somebody.
+func (c corpus) name() string {
+	return []string{"conrad", "lothar", "mira", "noor", "pavel"}[c.rand.IntN(5)]
+}
+
+// unmail deletes the messages of the inbox of a mailbox in dir, and of what is
+// below it, and returns how many.
+func (c corpus) unmail(dir string) (int, error) {
+	files, err := filesBelow(filepath.Join(dir, "Inbox"))
+	for _, name := range files {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return len(files), err
 }
 
 // encrypt does what ransomware does: every file below dir is overwritten with
@@ -236,6 +344,28 @@ func takePicture(dir string) (picture, error) {
 		return err
 	})
 	return p, err
+}
+
+// timeless is p without the moments of changes, which Graph keeps for itself where
+// it is of lists.
+func (p picture) timeless() picture {
+	for path, e := range p {
+		e.modified = 0
+		p[path] = e
+	}
+	return p
+}
+
+// nameless is the files of p, each named by its content and without its time: those
+// of messages have names that are nobody's. Folders are made where mail comes.
+func (p picture) nameless() picture {
+	all := picture{}
+	for name, e := range p.timeless() {
+		if !e.folder {
+			all[fmt.Sprintf("%s/a message %x", path.Dir(name), e.hash[:6])] = e
+		}
+	}
+	return all
 }
 
 // size returns how many files p holds, and how many bytes they are.

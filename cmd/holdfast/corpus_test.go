@@ -115,3 +115,21 @@ func TestDisastersLeaveNothingAsItWas(t *testing.T) {
 		}
 	}
 }
+
+// Messages are the same under other names of their files and at other times, and
+// not in other folders or with other content.
+func TestMessagesAreComparedByContent(t *testing.T) {
+	was := picture{"Inbox": {folder: true}, "Inbox/a.eml": {size: 1, hash: [32]byte{1}, modified: 5}}
+	for name, now := range map[string]struct {
+		picture
+		differences int
+	}{
+		"another name and time": {picture{"Inbox/b.eml": {size: 1, hash: [32]byte{1}, modified: 6}, "Drafts": {folder: true}}, 0},
+		"another content":       {picture{"Inbox/a.eml": {size: 1, hash: [32]byte{2}, modified: 5}}, 2},
+		"another folder":        {picture{"Archive/a.eml": {size: 1, hash: [32]byte{1}, modified: 5}}, 2},
+	} {
+		if got := was.nameless().differences(now.nameless()); len(got) != now.differences {
+			t.Errorf("%s: %d differences, want %d: %q", name, len(got), now.differences, got)
+		}
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,10 +24,11 @@ func newDemo() *cobra.Command {
 	var keep bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Lose three drives of real files and get them back, in under a minute",
+		Short: "Lose drives, a site and mail of real files and get them back, in under a minute",
 		Long: `Demo starts the whole server on a scratch folder and a free port, makes
-three drives of real files, protects them, lets ransomware and other accidents
-loose on them, restores them, and compares every byte.
+three drives, a site with a library and a list, and a mailbox of real files,
+protects them, lets ransomware and other accidents loose on them, restores them,
+and compares every byte.
 
 It shows at each step which request a client sends. It exits with 0 only if
 everything came back. The scratch folder is removed afterwards, unless something
@@ -45,6 +45,39 @@ went wrong or --keep asks for it.`,
 // demoOwners are the people of the story: those of the request that Microsoft's
 // page shows, in its order.
 var demoOwners = []string{"amala@contoso.com", "conrad@contoso.com", "lothar@contoso.com"}
+
+// demoSite is the site of the story.
+const demoSite = "https://contoso.sharepoint.com/sites/marketing"
+
+// An estate is what the story protects of one workload.
+type estate struct {
+	*workload
+	policy   string            // the display name of its policy
+	subjects []string          // the addresses of what is protected
+	unitIDs  map[string]string // by address: the protection unit
+	folders  []*keepsake       // where it is on disk
+}
+
+// A keepsake is a folder that is to come back.
+type keepsake struct {
+	label, dir string
+	what       string // what is in it, in words
+	before     picture
+	harm       func(dir string) (int, error)
+	harmed     string // what that does, in words, with the number
+
+	see  func(picture) picture // what is compared; nil for all
+	kept string                // what that is, in words
+}
+
+// picture is what is compared of a folder.
+func (f *keepsake) picture(dir string) (picture, error) {
+	p, err := takePicture(dir)
+	if f.see != nil {
+		p = f.see(p)
+	}
+	return p, err
+}
 
 // runDemo tells the story on out.
 func runDemo(ctx context.Context, out io.Writer, keep bool) (err error) {
@@ -79,24 +112,21 @@ type story struct {
 
 	dev    *devServer
 	client *client.Client
-	before map[string]picture // by owner: the drive as it was protected
-	units  map[string]string  // by owner: the protection unit
-	policy string
+	all    []*estate
+	last   time.Time // the last moment at which all was well
 }
 
 func (s *story) tell(ctx context.Context) (err error) {
 	began := time.Now()
-	s.say("Holdfast loses three drives of real files and gets them back.\nEverything happens in %s and on this machine.", s.dir)
+	s.say("Holdfast loses three drives, a site and a mailbox of real files and gets them back.\nEverything happens in %s and on this machine.", s.dir)
 
-	s.chapter("Three people have files")
-	if err := s.makeDrives(); err != nil {
-		return fmt.Errorf("make the drives: %w", err)
+	s.chapter("Three people have files, a team has a site, and mail has come")
+	if err := s.makeFiles(); err != nil {
+		return fmt.Errorf("make the files: %w", err)
 	}
 
 	s.chapter("A server starts beside them")
-	s.dev, err = startDev(ctx, devOptions{
-		listen: "127.0.0.1:0", data: s.dir, interval: time.Hour, sample: false,
-	}, s.log)
+	s.dev, err = startDev(ctx, devOptions{listen: "127.0.0.1:0", data: s.dir, interval: time.Hour, workloads: allWorkloads}, s.log)
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
@@ -115,15 +145,21 @@ func (s *story) tell(ctx context.Context) (err error) {
 	}
 	s.say("   A token, good for what the application may do.")
 
+	drives, site, mailbox := s.all[0], s.all[1], s.all[2]
 	for _, part := range []struct {
 		title string
 		tell  func(context.Context) error
 	}{
-		{"The drives are protected", s.protect},
+		{"The drives are protected", func(ctx context.Context) error { return s.protect(ctx, drives) }},
+		{"So is the site, by its address", func(ctx context.Context) error { return s.protect(ctx, site) }},
+		{"And the mailbox", func(ctx context.Context) error { return s.protect(ctx, mailbox) }},
 		{"Then it happens", s.destroy},
-		{"The drives are restored in place", s.restoreInPlace},
-		{"Every byte is compared", s.compareInPlace},
-		{"One drive is restored beside the living one", s.restoreBeside},
+		{"The drives are restored in place", func(ctx context.Context) error { return s.restoreInPlace(ctx, drives) }},
+		{"The site, its library and its list", func(ctx context.Context) error { return s.restoreInPlace(ctx, site) }},
+		{"One message is found, and put back", func(ctx context.Context) error { return s.restoreMessage(ctx, mailbox) }},
+		{"Then the whole mailbox", func(ctx context.Context) error { return s.restoreInPlace(ctx, mailbox) }},
+		{"Everything is compared", s.compareAll},
+		{"One drive is restored beside the living one", func(ctx context.Context) error { return s.restoreBeside(ctx, drives) }},
 	} {
 		s.chapter(part.title)
 		if err := part.tell(ctx); err != nil {
@@ -162,73 +198,92 @@ func (s *story) call(ctx context.Context, method, path string, body, answer any)
 	return s.client.Call(ctx, method, path, body, answer)
 }
 
-func (s *story) folder(owner string) string { return filepath.Join(s.dir, "drives", owner) }
-
-func (s *story) makeDrives() error {
-	files := newCorpus(1)
-	s.before = map[string]picture{}
-	for i, make := range []func(string) error{files.office, files.photos, files.project} {
-		owner := demoOwners[i]
-		if err := make(s.folder(owner)); err != nil {
-			return err
+// makeFiles makes what there is to lose.
+func (s *story) makeFiles() error {
+	files, harm := newCorpus(1), newCorpus(2)
+	at := func(path ...string) string { return filepath.Join(append([]string{s.dir}, path...)...) }
+	people := &estate{workload: drives, policy: "Everyone's drives", subjects: demoOwners, folders: []*keepsake{
+		{label: demoOwners[0], what: "letters and tables under every kind of name", harm: harm.encrypt,
+			harmed: "ransomware encrypts %d files and renames each to .locked"},
+		{label: demoOwners[1], what: "photos and a film", harm: harm.empty, harmed: "somebody deletes everything, %d files"},
+		{label: demoOwners[2], what: "a project, deep and of all sizes", harm: harm.edit, harmed: "a bad afternoon: %d files changed, deleted, moved or added"},
+	}}
+	for _, f := range people.folders {
+		f.dir = at("drives", f.label)
+	}
+	team := &estate{workload: sites, policy: "The team's sites", subjects: []string{demoSite}, folders: []*keepsake{
+		{label: "marketing, Documents", dir: at("sites", "marketing", "libraries", "Documents"), what: "the library of a site", harm: harm.edit,
+			harmed: "%d files changed, deleted, moved or added"},
+		{label: "marketing, Offers", dir: at("sites", "marketing", "lists", "Offers"), what: "a list, an item in each file", harm: harm.reprice,
+			harmed: "a script sets %d prices to nothing", see: picture.timeless, kept: "every field as it was"},
+	}}
+	post := &estate{workload: mailboxes, policy: "Everyone's mail", subjects: demoOwners[:1], folders: []*keepsake{
+		{label: demoOwners[0] + ", mail", dir: at("mail", demoOwners[0]), what: "messages in folders", harm: harm.unmail,
+			harmed: "a rule that went wrong deletes %d messages", see: picture.nameless, kept: "every message, byte for byte, in its folder"},
+	}}
+	s.all = []*estate{people, team, post}
+	makers := []func(string) error{files.office, files.photos, files.project, files.library, files.offers, files.mail}
+	for _, e := range s.all {
+		for _, f := range e.folders {
+			if err := makers[0](f.dir); err != nil {
+				return err
+			}
+			makers = makers[1:]
+			p, err := f.picture(f.dir)
+			if err != nil {
+				return err
+			}
+			f.before = p
+			if f.kept == "" {
+				f.kept = "names, content and times as they were"
+			}
+			n, bytes := p.size()
+			s.say("   %-24s %4d files, %5.1f MB: %s", f.label, n, float64(bytes)/1e6, f.what)
 		}
-		p, err := takePicture(s.folder(owner))
-		if err != nil {
-			return err
-		}
-		s.before[owner] = p
-		n, bytes := p.size()
-		s.say("   %-20s %4d files, %5.1f MB: %s", owner, n, float64(bytes)/1e6,
-			[]string{"letters and tables under every kind of name", "photos and a film", "a project, deep and of all sizes"}[i])
 	}
 	return nil
 }
 
-func (s *story) protect(ctx context.Context) error {
+// protect puts an estate into a policy of its own, and waits for its backups.
+func (s *story) protect(ctx context.Context, e *estate) error {
 	var policy policyAnswer
-	err := s.call(ctx, http.MethodPost, "/oneDriveForBusinessProtectionPolicies", map[string]any{"displayName": "Everyone's drives"}, &policy)
+	err := s.call(ctx, http.MethodPost, e.policies, map[string]any{"displayName": e.policy}, &policy)
 	if err != nil {
 		return fmt.Errorf("create the policy: %w", err)
 	}
-	s.policy = policy.ID
 	s.say("   Policy %s, %s.", policy.ID, policy.Status)
 
 	var job bulkJobAnswer
-	jobs := "/oneDriveForBusinessProtectionPolicies/" + policy.ID + "/driveProtectionUnitsBulkAdditionJobs"
-	err = s.call(ctx, http.MethodPost, jobs, struct {
-		DisplayName string   `json:"displayName"`
-		Drives      []string `json:"drives"`
-		ObjectIDs   []string `json:"directoryObjectIds"`
-	}{"drives-I", demoOwners, []string{"1fec4e78-bce4-4aaf-ab1b-5451cc387264"}}, &job)
-	if err != nil {
-		return fmt.Errorf("add the drives: %w", err)
+	asked := map[string]any{"displayName": e.nouns + "-I", e.addresses: e.subjects}
+	if e.workload == drives {
+		asked[e.ids] = []string{"1fec4e78-bce4-4aaf-ab1b-5451cc387264"} // lothar's, as Microsoft's page has it
 	}
-	s.say("   Bulk addition job %s, %s.", job.ID, job.Status)
+	jobs := e.policies + "/" + policy.ID + e.jobs
+	err = s.call(ctx, http.MethodPost, jobs, asked, &job)
+	if err != nil {
+		return fmt.Errorf("add the %s: %w", e.nouns, err)
+	}
 	if err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		err := s.client.Call(ctx, http.MethodGet, jobs+"/"+job.ID, nil, &job)
 		return job.Status != "active", err
 	}); err != nil {
-		return fmt.Errorf("wait for the drives to be added: %w", err)
+		return fmt.Errorf("wait for the %s to be added: %w", e.nouns, err)
 	}
 	s.say("   The job is %s.", job.Status)
 	if job.Status != "completed" {
-		return fmt.Errorf("the drives were not all added: %w", job.Error)
+		return fmt.Errorf("the %s were not all added: %w", e.nouns, job.Error)
 	}
 
-	err = s.call(ctx, http.MethodPost, "/protectionPolicies/"+policy.ID+"/activate", nil, &policy)
+	err = s.call(ctx, http.MethodPost, allPolicies+"/"+policy.ID+"/activate", nil, &policy)
 	if err != nil {
 		return fmt.Errorf("activate the policy: %w", err)
 	}
 	s.say("   The policy is %s; backups begin.", policy.Status)
 
-	unitsPath := "/oneDriveForBusinessProtectionPolicies/" + policy.ID + "/driveProtectionUnits"
-	units, err := list[unitAnswer](ctx, s.client, unitsPath)
-	if err != nil {
-		return fmt.Errorf("list the drives: %w", err)
-	}
-	bar := newProgress(s.out, "drives protected", len(units))
+	var units []unitAnswer
+	bar := newProgress(s.out, e.nouns+" protected", len(e.subjects))
 	err = poll(ctx, 100*time.Millisecond, func() (bool, error) {
-		units, err = list[unitAnswer](ctx, s.client, unitsPath)
+		units, err = list[unitAnswer](ctx, s.client, e.policies+"/"+policy.ID+e.units)
 		if err != nil {
 			return false, err
 		}
@@ -238,7 +293,7 @@ func (s *story) protect(ctx context.Context) error {
 				done++
 			}
 			if u.Error != nil {
-				return false, fmt.Errorf("the drive of %s: %w", u.DirectoryObjectID, u.Error)
+				return false, fmt.Errorf("the %s %s: %w", e.noun, s.address(u), u.Error)
 			}
 		}
 		bar.set(done)
@@ -246,82 +301,94 @@ func (s *story) protect(ctx context.Context) error {
 	})
 	bar.close()
 	if err != nil {
-		return fmt.Errorf("wait until the drives are protected: %w", err)
+		return fmt.Errorf("wait until the %s are protected: %w", e.nouns, err)
 	}
-	s.units = map[string]string{}
+	e.unitIDs = map[string]string{}
 	for _, u := range units {
-		if owner := s.dev.userName(u.DirectoryObjectID); slices.Contains(demoOwners, owner) {
-			s.units[owner] = u.ID
-		}
+		e.unitIDs[s.address(u)] = u.ID
 	}
-	if len(s.units) != len(demoOwners) {
-		return fmt.Errorf("of the three drives %d are in the policy", len(s.units))
-	}
-	return s.client.Call(ctx, http.MethodGet, "/protectionPolicies/"+policy.ID, nil, &policy)
-}
-
-func (s *story) destroy(context.Context) error {
-	files := newCorpus(2)
-	for i, harm := range []struct {
-		do   func(string) (int, error)
-		says string
-	}{
-		{files.encrypt, "ransomware encrypts %d files and renames each to .locked"},
-		{files.empty, "somebody deletes everything, %d files"},
-		{files.edit, "a bad afternoon: %d files changed, deleted, moved or added"},
-	} {
-		n, err := harm.do(s.folder(demoOwners[i]))
-		if err != nil {
-			return fmt.Errorf("harm the drive of %s: %w", demoOwners[i], err)
+	for _, subject := range e.subjects {
+		if e.unitIDs[subject] == "" {
+			return fmt.Errorf("%s is not in the policy", subject)
 		}
-		s.say("   %-20s "+harm.says+".", demoOwners[i], n)
 	}
 	return nil
 }
 
-// points finds the newest point of each owner's drive up to now.
-func (s *story) points(ctx context.Context, owners []string, until time.Time) ([]pointAnswer, error) {
+// address is that of what a unit is of.
+func (s *story) address(u unitAnswer) string {
+	if u.SiteID != "" {
+		return demoSite // the tenant has one
+	}
+	return s.dev.userName(u.DirectoryObjectID)
+}
+
+// destroy has harm come to everything.
+func (s *story) destroy(context.Context) error {
+	s.last = now()
+	for _, f := range s.folders() {
+		n, err := f.harm(f.dir)
+		if err != nil {
+			return fmt.Errorf("harm %s: %w", f.label, err)
+		}
+		s.say("   %-24s "+f.harmed+".", f.label, n)
+	}
+	return nil
+}
+
+// folders is what is to come back.
+func (s *story) folders() (all []*keepsake) {
+	for _, e := range s.all {
+		all = append(all, e.folders...)
+	}
+	return all
+}
+
+// points finds the newest point of each subject from before the harm.
+func (s *story) points(ctx context.Context, e *estate, subjects []string) ([]any, error) {
 	var ids []string
-	for _, owner := range owners {
-		ids = append(ids, s.units[owner])
+	for _, subject := range subjects {
+		ids = append(ids, e.unitIDs[subject])
 	}
-	var found searchAnswer
-	err := s.call(ctx, http.MethodPost, "/restorePoints/search", struct {
-		Units      []string             `json:"protectionUnitIds"`
-		Period     map[string]time.Time `json:"protectionTimePeriod"`
-		Preference string               `json:"restorePointPreference"`
-	}{ids, map[string]time.Time{"endDateTime": until}, "latest"}, &found)
+	found, err := s.search(ctx, map[string]any{"protectionUnitIds": ids})
 	if err != nil {
-		return nil, fmt.Errorf("search for restore points: %w", err)
+		return nil, err
 	}
-	if len(found.SearchResults) != len(owners) {
-		return nil, fmt.Errorf("%d restore points were found for %d drives", len(found.SearchResults), len(owners))
+	if len(found.SearchResults) != len(subjects) {
+		return nil, fmt.Errorf("%d restore points were found for %d %s", len(found.SearchResults), len(subjects), e.nouns)
 	}
-	var points []pointAnswer
+	var points []any
 	for _, r := range found.SearchResults {
-		points = append(points, r.RestorePoint)
+		points = append(points, map[string]any{"id": r.RestorePoint.ID})
 	}
 	return points, nil
 }
 
-// restore runs one session to its end and returns its artifacts.
-func (s *story) restore(ctx context.Context, points []pointAnswer, destination string) ([]artifactAnswer, error) {
-	var asked []any
-	for _, p := range points {
-		asked = append(asked, map[string]any{"restorePoint": map[string]any{"id": p.ID}, "destinationType": destination})
+// search searches for the newest points from before the harm.
+func (s *story) search(ctx context.Context, what map[string]any) (found searchAnswer, err error) {
+	what["protectionTimePeriod"] = map[string]time.Time{"endDateTime": s.last}
+	what["restorePointPreference"] = "latest"
+	if err := s.call(ctx, http.MethodPost, "/restorePoints/search", what, &found); err != nil {
+		return found, fmt.Errorf("search for restore points: %w", err)
 	}
+	return found, nil
+}
+
+// restore runs one session of some artifacts to its end, and returns them as they
+// are then.
+func (s *story) restore(ctx context.Context, e *estate, set string, asked []any) ([]artifactAnswer, error) {
 	var session sessionAnswer
-	err := s.call(ctx, http.MethodPost, "/oneDriveForBusinessRestoreSessions", map[string]any{"driveRestoreArtifacts": asked}, &session)
+	err := s.call(ctx, http.MethodPost, e.sessions, map[string]any{set[1:]: asked}, &session)
 	if err != nil {
 		return nil, fmt.Errorf("create the restore session: %w", err)
 	}
-	if err := s.call(ctx, http.MethodPost, "/restoreSessions/"+session.ID+"/activate", nil, &session); err != nil {
+	if err := s.call(ctx, http.MethodPost, allSessions+"/"+session.ID+"/activate", nil, &session); err != nil {
 		return nil, fmt.Errorf("activate the restore session: %w", err)
 	}
-	bar := newProgress(s.out, "drives restored", len(points))
+	bar := newProgress(s.out, "restored", len(asked))
 	var artifacts []artifactAnswer
 	err = poll(ctx, 100*time.Millisecond, func() (bool, error) {
-		artifacts, err = list[artifactAnswer](ctx, s.client, "/oneDriveForBusinessRestoreSessions/"+session.ID+"/driveRestoreArtifacts")
+		artifacts, err = list[artifactAnswer](ctx, s.client, e.sessions+"/"+session.ID+set)
 		if err != nil {
 			return false, err
 		}
@@ -336,32 +403,63 @@ func (s *story) restore(ctx context.Context, points []pointAnswer, destination s
 			}
 		}
 		bar.set(done)
-		return done == len(points), failed
+		return done == len(asked), failed
 	})
 	bar.close()
 	if err != nil {
 		return nil, fmt.Errorf("wait for the restore: %w", err)
 	}
-	if err := s.client.Call(ctx, http.MethodGet, "/restoreSessions/"+session.ID, nil, &session); err != nil {
+	if err := s.client.Call(ctx, http.MethodGet, allSessions+"/"+session.ID, nil, &session); err != nil {
 		return nil, err
 	}
 	s.say("   The session is %s.", session.Status)
 	return artifacts, nil
 }
 
-func (s *story) restoreInPlace(ctx context.Context) error {
-	points, err := s.points(ctx, demoOwners, now())
+// artifactsOf asks for points to be restored.
+func artifactsOf(points []any, destination string) []any {
+	var asked []any
+	for _, p := range points {
+		asked = append(asked, map[string]any{"restorePoint": p, "destinationType": destination})
+	}
+	return asked
+}
+
+func (s *story) restoreInPlace(ctx context.Context, e *estate) error {
+	points, err := s.points(ctx, e, e.subjects)
 	if err != nil {
 		return err
 	}
-	_, err = s.restore(ctx, points, "inPlace")
+	_, err = s.restore(ctx, e, e.artifacts, artifactsOf(points, "inPlace"))
 	return err
 }
 
-func (s *story) compareInPlace(context.Context) error {
+// restoreMessage finds one message by what is known of it, and puts it back.
+func (s *story) restoreMessage(ctx context.Context, e *estate) error {
+	found, err := s.search(ctx, map[string]any{
+		"protectionUnitIds": []string{e.unitIDs[e.subjects[0]]},
+		"artifactQuery":     map[string]any{"artifactType": "message", "queryExpression": "(Subject -like '" + demoSubject + "') -and (Sender -like 'conrad@contoso.com')"},
+	})
+	if err != nil {
+		return err
+	}
+	if len(found.SearchResults) != 1 || found.SearchResults[0].ArtifactHitCount != 1 {
+		return fmt.Errorf("the search found %v, not one message", found.SearchResults)
+	}
+	s.say("   It is in the backup of %s.", found.SearchResults[0].RestorePoint.ProtectionDateTime.Local().Format("15:04:05"))
+	artifacts, err := s.restore(ctx, e, e.granular, []any{map[string]any{
+		"restorePoint": map[string]any{"id": found.SearchResults[0].RestorePoint.ID}, "destinationType": "inPlace", "searchResponseId": found.SearchResponseID,
+	}})
+	if err == nil && len(artifacts) != 1 {
+		err = fmt.Errorf("%d artifacts were restored, not one", len(artifacts))
+	}
+	return err
+}
+
+func (s *story) compareAll(context.Context) error {
 	lost := 0
-	for _, owner := range demoOwners {
-		lost += s.compare(owner, owner, s.folder(owner))
+	for _, f := range s.folders() {
+		lost += s.compare(f, f.label, f.dir)
 	}
 	if lost > 0 {
 		return fmt.Errorf("%d things did not come back as they were", lost)
@@ -369,21 +467,21 @@ func (s *story) compareInPlace(context.Context) error {
 	return nil
 }
 
-// compare says how what is in dir differs from what the owner's drive was, and
-// returns in how many places.
-func (s *story) compare(owner, label, dir string) int {
-	now, err := takePicture(dir)
+// compare says how what is in dir differs from what f was, and returns in how
+// many places.
+func (s *story) compare(f *keepsake, label, dir string) int {
+	now, err := f.picture(dir)
 	if err != nil {
-		s.say("   %-20s cannot be read: %v", label, err)
+		s.say("   %-24s cannot be read: %v", label, err)
 		return 1
 	}
-	differences := s.before[owner].differences(now)
+	differences := f.before.differences(now)
 	if len(differences) == 0 {
 		n, bytes := now.size()
-		s.say("   %-20s %4d files, %5.1f MB: names, content and times as they were.", label, n, float64(bytes)/1e6)
+		s.say("   %-24s %4d files, %5.1f MB: %s.", label, n, float64(bytes)/1e6, f.kept)
 		return 0
 	}
-	s.say("   %-20s %d differences, such as:", label, len(differences))
+	s.say("   %-24s %d differences, such as:", label, len(differences))
 	for _, d := range differences[:min(5, len(differences))] {
 		s.say("     %s", d)
 	}
@@ -392,13 +490,12 @@ func (s *story) compare(owner, label, dir string) int {
 
 // restoreBeside restores the first drive to a new place, which is a library
 // beside it and so, in the simulated tenant, a folder beside its folder.
-func (s *story) restoreBeside(ctx context.Context) error {
-	owner := demoOwners[0]
-	points, err := s.points(ctx, demoOwners[:1], now())
+func (s *story) restoreBeside(ctx context.Context, e *estate) error {
+	points, err := s.points(ctx, e, e.subjects[:1])
 	if err != nil {
 		return err
 	}
-	artifacts, err := s.restore(ctx, points, "new")
+	artifacts, err := s.restore(ctx, e, e.artifacts, artifactsOf(points, "new"))
 	if err != nil {
 		return err
 	}
@@ -406,9 +503,10 @@ func (s *story) restoreBeside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	place := owner + "." + path.Base(u.Path)
-	s.say("   It is at %s,\n   and here in %s.", u, s.folder(place))
-	if s.compare(owner, "the new one", s.folder(place))+s.compare(owner, "the living one", s.folder(owner)) > 0 {
+	living := e.folders[0]
+	place := living.dir + "." + path.Base(u.Path)
+	s.say("   It is at %s,\n   and here in %s.", u, place)
+	if s.compare(living, "the new one", place)+s.compare(living, "the living one", living.dir) > 0 {
 		return errors.New("the drive did not come back as it was")
 	}
 	return nil

@@ -40,6 +40,9 @@ type devOptions struct {
 	workloads []string // those that are protected
 }
 
+// allWorkloads are the names of all that can be protected.
+var allWorkloads = []string{string(backup.OneDrive), string(backup.SharePoint), string(backup.Exchange)}
+
 // newDev is the command that runs everything in one process.
 func newDev() *cobra.Command {
 	var o devOptions
@@ -64,7 +67,7 @@ It is for development: anyone who can reach the address can get a token.`,
 	f.StringVar(&o.drives, "drives", "", "folder of the users' drives, one folder each, named by userPrincipalName (default DATA/drives)")
 	f.DurationVar(&o.interval, "interval", defaultInterval, "how often a protected drive is backed up")
 	f.DurationVar(&o.rules, "rule-interval", defaultRules, "how often a dynamic inclusion rule is evaluated")
-	f.StringSliceVar(&o.workloads, "workloads", []string{string(backup.OneDrive), string(backup.SharePoint), string(backup.Exchange)}, "what is protected")
+	f.StringSliceVar(&o.workloads, "workloads", allWorkloads, "what is protected")
 	f.StringVar(&o.database, "database", "", "postgres:// URL of the catalog's database (default SQLite in DATA)")
 	f.BoolVar(&o.sample, "sample", true, "put Microsoft's two example policies into an empty catalog of the built-in tenant")
 	return cmd

@@ -463,8 +463,12 @@ func TestDemoBringsEverythingBack(t *testing.T) {
 	if err := runDemo(t.Context(), &out, false); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if !strings.Contains(out.String(), "Everything came back") {
-		t.Error(out.String())
+	for _, said := range []string{
+		"names, content and times as they were", "every field as it was", "every message, byte for byte", "Everything came back",
+	} {
+		if !strings.Contains(out.String(), said) {
+			t.Errorf("it does not say %q:\n%s", said, out.String())
+		}
 	}
 	if left, _ := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "*")); len(left) > 0 {
 		t.Errorf("the demo left %v", left)
