@@ -148,8 +148,8 @@ type TLSListen struct {
 }
 
 // VaultConfig is where backups are kept: one kopia repository for each tenant,
-// in a folder named by its id, or below it in a bucket, all sealed with one
-// password. Without the password the backups are lost.
+// in a folder named by its id, or below it in a bucket, sealed with the tenant's own
+// password, or this one. Without the password the backups are lost.
 type VaultConfig struct {
 	Place
 	PasswordFile string `json:"passwordFile"`
@@ -231,7 +231,11 @@ func (l LockConfig) check(modes ...vault.LockMode) error {
 
 // vaultOf says where a tenant's vault is, and how it is opened.
 func (c *Config) vaultOf(t backup.TenantID, log *slog.Logger) (vault.Config, error) {
-	password, err := readSecret(c.Vault.PasswordFile, c.Vault.PasswordEnv)
+	file, env := c.Vault.PasswordFile, c.Vault.PasswordEnv
+	if i := slices.IndexFunc(c.Tenants, func(of TenantConfig) bool { return of.ID == string(t) && of.hasVaultPassword() }); i >= 0 {
+		file, env = c.Tenants[i].VaultPasswordFile, c.Tenants[i].VaultPasswordEnv
+	}
+	password, err := readSecret(file, env)
 	if err != nil {
 		return vault.Config{}, fmt.Errorf("the vault's password %w", err)
 	}
@@ -431,6 +435,10 @@ type TenantConfig struct {
 	SecretEnv         string `json:"secretEnv"`
 	CertificateFile   string `json:"certificateFile"`
 	IdentityTokenFile string `json:"identityTokenFile"`
+	// VaultPassword seals the tenant's vault, which is made with it. Default: that of
+	// all vaults.
+	VaultPasswordFile string `json:"vaultPasswordFile"`
+	VaultPasswordEnv  string `json:"vaultPasswordEnv"`
 	// Licences is how many licences the tenant has bought, by which Microsoft
 	// limits how much may be asked. Default: as many as drives are protected.
 	Licences int `json:"licences"`
@@ -439,6 +447,10 @@ type TenantConfig struct {
 	UnitsPerMinute int `json:"unitsPerMinute"`
 
 	Credential drive.Credential `json:"-"` // what is read from there
+}
+
+func (t *TenantConfig) hasVaultPassword() bool {
+	return t.VaultPasswordFile != "" || t.VaultPasswordEnv != ""
 }
 
 // credential returns how the tenant's application proves who it is. Its error is
@@ -455,6 +467,9 @@ func (t *TenantConfig) credential() (c drive.Credential, field string, err error
 		return nil, "secretFile", errors.New("is one of several ways in which the application could prove who it is: keep one of secretFile, secretEnv, certificateFile and identityTokenFile")
 	case t.CertificateFile != "":
 		c, err := drive.NewCertificate(t.CertificateFile)
+		if err == nil {
+			err = guarded(t.CertificateFile)
+		}
 		return c, "certificateFile", err
 	case t.IdentityTokenFile != "":
 		c, err := drive.NewFederatedToken(t.IdentityTokenFile)
@@ -528,7 +543,7 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 // ReadConfig reads the configuration file at path and fills in defaults and
 // secrets. The error names all that is wrong with it.
 func ReadConfig(path string) (Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := readJSON(path)
 	if err != nil {
 		return Config{}, err
 	}
@@ -549,7 +564,7 @@ func ReadConfig(path string) (Config, error) {
 
 // readPlace reads a file that names a place.
 func readPlace(path string) (p Place, err error) {
-	data, err := os.ReadFile(path)
+	data, err := readJSON(path)
 	if err == nil {
 		err = decodeWhole(path, data, &p)
 	}
@@ -637,6 +652,8 @@ func (c *Config) complete(dir string) error {
 			say("tlsListen", "needs certFile and keyFile, each the path of a PEM file")
 		} else if _, err := openCertificateFile(t.CertFile, t.KeyFile); err != nil {
 			say("tlsListen", "the certificate and its key cannot be used: %v", err)
+		} else if err := guarded(t.KeyFile); err != nil {
+			say("tlsListen.keyFile", "%v", err)
 		}
 	}
 
@@ -647,7 +664,8 @@ func (c *Config) complete(dir string) error {
 
 	place(&c.Vault.PasswordFile)
 	c.Vault.Place.complete(place, func(field, format string, args ...any) { say("vault"+field, format, args...) })
-	if _, err := readSecret(c.Vault.PasswordFile, c.Vault.PasswordEnv); err != nil {
+	each := len(c.Tenants) > 0 && !slices.ContainsFunc(c.Tenants, func(t TenantConfig) bool { return !t.hasVaultPassword() })
+	if _, err := readSecret(c.Vault.PasswordFile, c.Vault.PasswordEnv); err != nil && !(each && errors.Is(err, errMissingSecret)) {
 		say("vault.passwordFile", "%v", err)
 	}
 	if c.State == "" {
@@ -692,6 +710,10 @@ func (c *Config) complete(dir string) error {
 		}
 		if t.UnitsPerMinute < 0 || t.UnitsPerMinute > 1_000_000 {
 			say(field+".unitsPerMinute", "%d is not possible: give a number from 1, such as 1250", t.UnitsPerMinute)
+		}
+		place(&t.VaultPasswordFile)
+		if _, err := readSecret(t.VaultPasswordFile, t.VaultPasswordEnv); err != nil && t.hasVaultPassword() {
+			say(field+".vaultPasswordFile", "%v", err)
 		}
 		place(&t.SecretFile)
 		place(&t.CertificateFile)

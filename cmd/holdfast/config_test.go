@@ -2,13 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/drive"
 	"holdfast/internal/vault"
 )
@@ -140,8 +143,90 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 	}
 }
 
+// A tenant's vault opens with its own password, and with that of all if it has none.
+func TestVaultPasswordOfATenant(t *testing.T) {
+	const other = "11111111-2222-4333-8444-555555555555"
+	write := func(vault map[string]any) (Config, error) {
+		return ReadConfig(writeConfig(t, func(cfg map[string]any) {
+			first := cfg["tenants"].([]any)[0].(map[string]any)
+			first["vaultPasswordFile"] = "app.secret"
+			cfg["vault"] = vault
+			if vault["passwordFile"] != nil {
+				cfg["tenants"] = append(cfg["tenants"].([]any), map[string]any{"id": other, "clientId": "a", "secretFile": "app.secret"})
+			}
+		}))
+	}
+	cfg, err := write(map[string]any{"dir": "vault", "passwordFile": "vault.password"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tenant, want := range map[backup.TenantID]vault.Secret{exampleTenant: "s3cret", other: "correct horse"} {
+		if got, err := cfg.vaultOf(tenant, nil); err != nil || got.Password != want {
+			t.Errorf("the vault of %s opens with %q, %v, want %q", tenant, string(got.Password), err, string(want))
+		}
+	}
+	if _, err := write(map[string]any{"dir": "vault"}); err != nil {
+		t.Errorf("where each tenant has its own, none of all is needed: %v", err)
+	}
+}
+
+// A secret that anybody on the machine can read is none, and is refused wherever it
+// is named.
+func TestSecretsOthersCanReadAreRefused(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no such modes here")
+	}
+	path := writeConfig(t, func(cfg map[string]any) {
+		cfg["tenants"].([]any)[0].(map[string]any)["vaultPasswordFile"] = "app.secret"
+	})
+	secrets := []string{"vault.password", "app.secret"}
+	for mode, refused := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o400: false, 0o644: true, 0o602: true} {
+		for _, name := range secrets {
+			if err := os.Chmod(filepath.Join(filepath.Dir(path), name), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := ReadConfig(path)
+		if !refused {
+			if err != nil {
+				t.Errorf("%o: %v", mode, err)
+			}
+			continue
+		}
+		for _, want := range []string{"vault.passwordFile: is no secret", "tenants[0].secretFile: is no secret", "tenants[0].vaultPasswordFile: is no secret", "chmod o= " + filepath.Dir(path)} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%o: the error does not say %q: %v", mode, want, err)
+			}
+		}
+	}
+}
+
+// Nobody serves plain HTTP to other machines without saying so.
+func TestPlainHTTPForOthersWantsAFlag(t *testing.T) {
+	path := writeConfig(t, func(cfg map[string]any) { cfg["listen"] = "0.0.0.0:0" })
+	for _, row := range []struct {
+		args []string
+		says string
+	}{
+		{nil, "0.0.0.0:0 is reached from other machines"},
+		{[]string{"--insecure-http"}, ""},
+		{[]string{"--listen", "127.0.0.1:0"}, ""},
+		{[]string{"--listen", ":0"}, ":0 is reached from other machines"},
+		{[]string{"--listen", "[::1]:0"}, ""},
+	} {
+		cmd := newServe()
+		cmd.SetArgs(append([]string{"--config", path, "--check"}, row.args...))
+		cmd.SetOut(io.Discard)
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		err := cmd.ExecuteContext(t.Context())
+		if row.says == "" && err != nil || row.says != "" && (err == nil || !strings.Contains(err.Error(), row.says)) {
+			t.Errorf("%q: %v", row.args, err)
+		}
+	}
+}
+
 func TestReadConfigRefusesWhatIsNotOneObject(t *testing.T) {
-	for _, text := range []string{"", "[]", `{"listen":1}`, `{} {}`, `{"interval":10}`, `{"listen":"127.0.0.1:1",}`} {
+	for _, text := range []string{"", "[]", `{"listen":1}`, `{} {}`, `{"interval":10}`, `{"listen":"127.0.0.1:1",,}`} {
 		path := filepath.Join(t.TempDir(), "c.json")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/gofrs/flock"
@@ -123,6 +124,9 @@ func readSecret(file, env string) (drive.Secret, error) {
 		if err != nil {
 			return "", fmt.Errorf("cannot be read: %w", err)
 		}
+		if err := guarded(file); err != nil {
+			return "", err
+		}
 		s := strings.TrimSpace(string(data))
 		if s == "" {
 			return "", fmt.Errorf("is empty: put the secret into %s", file)
@@ -136,6 +140,23 @@ func readSecret(file, env string) (drive.Secret, error) {
 		return drive.Secret(s), nil
 	}
 	return "", errMissingSecret
+}
+
+// guarded says how to keep a file with a secret from everybody else on the machine,
+// if it is not. Its group may have it: so clusters and service managers give secrets
+// to those that they start. Where files have no such modes, all are guarded.
+func guarded(file string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o007 != 0 {
+		return fmt.Errorf("is no secret from other users of this machine, since the mode of its file is %04o: change that with chmod o= %s, and think about whether somebody has read it", mode, file)
+	}
+	return nil
 }
 
 var errMissingSecret = errors.New("is missing: name a file or an environment variable that holds it")

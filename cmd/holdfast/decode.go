@@ -7,20 +7,44 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/tailscale/hujson"
 )
 
-// decodeWhole decodes a file that is one object. What is wrong in it is said all at
+// readJSON reads a file that people write: JSON in which there may be comments, and
+// a comma after the last of a list. It returns it with spaces in their place, so
+// that all else stands where it stood.
+func readJSON(name string) ([]byte, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := hujson.Parse(bytes.Clone(data))
+	if err != nil {
+		w := walker{name: name, data: data}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, w.at(len(data), "the file ends too soon")
+		}
+		var line, column int
+		fmt.Sscanf(err.Error(), "hujson: line %d, column %d:", &line, &column)
+		lines := bytes.SplitAfterN(data, []byte("\n"), line)
+		return nil, w.at(len(data)-len(lines[line-1])+column-1, "%v", errors.Unwrap(err))
+	}
+	tree.Standardize()
+	return tree.Pack(), nil
+}
+
+// decodeWhole decodes a file that is one object, as readJSON gives it. What is wrong in it is said all at
 // once, each with its line and column: fields that there are not, with the one that
 // may have been meant, and fields that are there twice.
 func decodeWhole(name string, data []byte, to any) error {
 	w := walker{name: name, data: data, tokens: json.NewDecoder(bytes.NewReader(data))}
 	w.tokens.UseNumber()
-	if err := json.Unmarshal(data, new(json.RawMessage)); err != nil { // whose place is right, other than that of a stream's
-		return w.broken(err)
-	}
 	if err := w.value(reflect.TypeOf(to)); err != nil {
 		return w.broken(err)
 	}
@@ -48,12 +72,6 @@ func (w *walker) at(offset int, format string, args ...any) error {
 
 // broken gives an error of the decoder its place, if it has one.
 func (w *walker) broken(err error) error {
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		if strings.HasPrefix(e.Error(), "unexpected end") {
-			return w.at(len(w.data), "the file ends too soon")
-		}
-		return w.at(max(int(e.Offset)-1, 0), "%v", e)
-	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return w.at(max(int(e.Offset)-1, 0), "%s cannot be %s", cmp.Or(e.Field, "the file"), article(e.Value))
 	}

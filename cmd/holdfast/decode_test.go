@@ -22,6 +22,10 @@ func TestConfigurationErrorsNameTheirPlace(t *testing.T) {
 		{"[]", `c.json:1:1: the file cannot be an array`},
 		{"", `c.json:1:1: the file ends too soon`},
 		{"{}\n{}", `c.json:2:1: invalid character '{' after top-level value`},
+		{"// said by a person\n{\"workers\": /* all */ 4, \"workerz\": 1,}", `c.json:2:26: unknown field "workerz"; perhaps "workers" is meant`},
+		{"{\"ü\": 1, \"workers\" 1}", `c.json:1:20: invalid character '1' after object name`},
+		{"{\"workers\": 4 /* all", `c.json:1:21: the file ends too soon`},
+		{"{\"workers\": \"\\x\"}", `c.json:1:13: invalid`},
 		{"{\"ü\": 1, \"workerz\": 1}", `c.json:1:10: unknown field "workerz"; perhaps "workers" is meant`},
 	} {
 		path := filepath.Join(t.TempDir(), "c.json")
@@ -37,7 +41,7 @@ func TestConfigurationErrorsNameTheirPlace(t *testing.T) {
 
 // What a configuration may say is refused nowhere.
 func TestTheExampleHasNoUnknownFields(t *testing.T) {
-	data, err := os.ReadFile("../../examples/serve.json")
+	data, err := readJSON("../../examples/serve.json")
 	if err != nil {
 		t.Fatal(err)
 	}

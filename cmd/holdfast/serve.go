@@ -19,7 +19,7 @@ import (
 // newServe is the command that runs the server against tenants elsewhere.
 func newServe() *cobra.Command {
 	var path, role, address string
-	var check, online bool
+	var check, online, insecure bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run the server for the tenants of a configuration file",
@@ -50,6 +50,9 @@ may come and go.`,
 				}
 				cfg.Listen, cfg.TLSListen = address, nil
 			}
+			if host, _, _ := net.SplitHostPort(cfg.Listen); cfg.Listen != "" && !loopback(host) && !insecure {
+				return usageError{fmt.Errorf("%s is reached from other machines, and tokens and backups would pass to them in the clear: serve HTTPS by tlsListen in the file, or say --insecure-http where only a proxy that speaks HTTPS can reach it", cfg.Listen)}
+			}
 			if check && online {
 				return checkOnline(cmd.Context(), cfg, cmd.OutOrStdout())
 			}
@@ -67,6 +70,7 @@ may come and go.`,
 	cmd.Flags().BoolVar(&online, "online", false, "with --check, also ask each tenant's Graph and each issuer whether all is well")
 	cmd.Flags().StringVar(&role, "role", string(RoleAll), "which part of the work is done: all, api or worker")
 	cmd.Flags().StringVar(&address, "listen", "", "listen in plain HTTP at this `ADDRESS` instead of those of the file")
+	cmd.Flags().BoolVar(&insecure, "insecure-http", false, "allow plain HTTP at an address that other machines reach")
 	cmd.Flags().BoolVar(&check, "check", false, "say whether the file is in order, and start nothing")
 	return cmd
 }

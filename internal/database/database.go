@@ -14,8 +14,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -101,6 +103,9 @@ func openSQLite(path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := keepToOwner(path); err != nil {
+		return nil, err
+	}
 	sent := new(statementCount)
 	open := func(options url.Values, more ...string) (*sql.DB, error) {
 		options["_pragma"] = append([]string{
@@ -125,6 +130,31 @@ func openSQLite(path string) (*DB, error) {
 	read.SetMaxOpenConns(n)
 	read.SetMaxIdleConns(n)
 	return &DB{SQLite, write, read, sent}, nil
+}
+
+// keepToOwner makes the file of a database that is not there yet, for its owner only,
+// and takes one that is there from everybody but its owner and group. The files
+// that SQLite makes beside it have its mode.
+func keepToOwner(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return nil // SQLite says why
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(path + suffix)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if mode := info.Mode().Perm(); mode&0o007 != 0 {
+			if err := os.Chmod(path+suffix, mode&^0o007); err != nil {
+				return fmt.Errorf("keep the database from other users of this machine: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // maxPostgresConns is how many connections a process keeps, half of them for

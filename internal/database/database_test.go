@@ -5,8 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -304,6 +307,37 @@ func TestSQLitePathIsTakenAsItIs(t *testing.T) {
 	open(t, "sqlite:"+path)
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever may read the folder of a database may not read the database.
+func TestSQLiteIsKeptFromOthers(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no such modes here")
+	}
+	path := filepath.Join(t.TempDir(), "x.db")
+	open(t, "sqlite:"+path)
+	modes := func() (modes []fs.FileMode) {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			info, err := os.Stat(path + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			modes = append(modes, info.Mode().Perm())
+		}
+		return modes
+	}
+	if got, want := modes(), []fs.FileMode{0o600, 0o600, 0o600}; !slices.Equal(got, want) {
+		t.Errorf("a new database has the modes %o", got)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Chmod(path+suffix, 0o664); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, "sqlite:"+path)
+	if got, want := modes(), []fs.FileMode{0o660, 0o660, 0o660}; !slices.Equal(got, want) {
+		t.Errorf("a database that others could read has the modes %o", got)
 	}
 }
 
