@@ -177,6 +177,9 @@ func (c *Catalog) ForgetDrive(ctx context.Context, j *jobs.Job, d DriveRoot) err
 	if err == nil && x.mailbox != 0 {
 		err = c.dropMail(ctx, j, x.mailbox)
 	}
+	if err == nil {
+		err = c.dropListNumbers(ctx, j, `n.unit = $1`, string(d.Unit))
+	}
 	if err != nil {
 		return fmt.Errorf("forget drive %s: %w", d.Drive, err)
 	}

@@ -510,6 +510,23 @@ func (c *Client) addTo(ctx context.Context, ref ListRef, what, where string, bod
 	return err
 }
 
+// Makes reports whether an item of a list may have been made by this client: whether it
+// names its application as the maker, or neither a person nor an application.
+func (c *Client) Makes(f *ItemFile) bool {
+	var by struct {
+		User        struct{ ID, Email string }
+		Application struct{ ID string }
+		Group       struct{ ID string }
+	}
+	if json.Unmarshal(f.CreatedBy, &by) != nil {
+		return true
+	}
+	if by.Application.ID != "" {
+		return strings.EqualFold(by.Application.ID, c.cfg.ClientID)
+	}
+	return by.User.ID == "" && by.User.Email == "" && by.Group.ID == ""
+}
+
 // A ListWrite is what an item of a list is made of, or what of it is changed.
 type ListWrite struct {
 	ContentType string         // the id of one of the list's; "" leaves that to the source, or as it is

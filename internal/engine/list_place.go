@@ -215,7 +215,7 @@ func (e *Engine) restoreBelowList(ctx context.Context, j *jobs.Job, a backup.Gra
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
 	}
-	s := e.listRestores(j, to, a.Started)
+	s := e.listRestores(j, to, a.Started, a.ID)
 	defer s.close()
 	l, err := s.add(ctx, part, into.ListRef)
 	if err != nil {

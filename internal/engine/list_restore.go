@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
 	"holdfast/internal/spill"
@@ -28,17 +29,22 @@ import (
 // to do is the last. An item that is gone comes back under another number; lookups of
 // items that have none yet, in a circle or in the list itself, are set in the next pass.
 //
-// Nothing is noted of what was made: an item of the point whose number is not in the
-// list is taken to be one that is there beside the point's and holds the same. So a
-// restore that was killed, or is done twice, makes no item twice.
+// What is made is noted in the catalog before it is asked for, and by which number it
+// came. Where a restore is killed in between, what this application has made since then
+// and is noted of nothing is taken for it, whichever of the items it is: it is given the
+// values that it shall have. Other items of the point whose numbers are not in the list
+// are taken to be those that are there beside the point's and hold the same. So a
+// restore that was killed, or is done twice, makes no item twice, whatever the source
+// makes of what it is sent.
 type listRestores struct {
-	e      *Engine
-	job    *jobs.Job
-	unit   backup.Unit
-	source *drive.Client
-	vault  *vault.Vault
-	since  time.Time // when the restore was first begun
-	stale  func(name string) bool
+	e        *Engine
+	job      *jobs.Job
+	unit     backup.Unit
+	artifact backup.ArtifactID // whose own the lists are that are restored into; "" in place
+	source   *drive.Client
+	vault    *vault.Vault
+	since    time.Time // when the restore was first begun
+	stale    func(name string) bool
 
 	all  []*listRestore          // in the order in which they are restored
 	by   map[string]*listRestore // by their ids in the point
@@ -87,6 +93,8 @@ type listRestore struct {
 	refused   int // one after the other, with nothing done between
 	failed    int
 	failures  []backup.Detail
+	came      []catalog.ListNumber // what was made, and is to be noted
+	unclear   map[int]bool         // what may have been made
 	rewritten int
 	left      int // extra items that stay
 	remarks   map[string]backup.Detail
@@ -101,8 +109,8 @@ type fieldOf struct {
 	late      bool // looks into a list that is restored after this one, or into the list itself
 }
 
-func (e *Engine) listRestores(j *jobs.Job, to reachedSite, since time.Time) *listRestores {
-	return &listRestores{e: e, job: j, unit: to.unit, source: to.source, vault: to.vault, since: since, stale: to.stale, by: map[string]*listRestore{}}
+func (e *Engine) listRestores(j *jobs.Job, to reachedSite, since time.Time, artifact backup.ArtifactID) *listRestores {
+	return &listRestores{e: e, job: j, artifact: artifact, unit: to.unit, source: to.source, vault: to.vault, since: since, stale: to.stale, by: map[string]*listRestore{}}
 }
 
 // add has a list of the point restored into a list.
@@ -651,134 +659,401 @@ func (l *listRestore) mark(value func(i int) any) string {
 	return digestOf(all)
 }
 
+// place is what the numbers of the list's items are noted under.
+func (l *listRestore) place() catalog.ListPlace {
+	return catalog.ListPlace{Unit: l.unit.ID, List: l.into.ID, Artifact: l.artifact, Part: string(l.part.Drive)}
+}
+
+// A pairing is one search for the items of the point in the list under other numbers.
+type pairing struct {
+	*listRestore
+	point   *vault.Tree
+	noted   *spill.Table // numbers in the list, by those in the point; 0 for what was begun
+	claimed *spill.Table // numbers in the list that are noted
+	marks   *spill.Table // how many items there are of a mark, and their numbers
+	orphans []int32      // what this application made, and is noted of nothing
+	found   []catalog.ListNumber
+}
+
 // pair finds the items of the point that are in the list under other numbers.
 func (l *listRestore) pair(ctx context.Context) error {
-	marks := spill.New(l.vault.Scratch())
-	defer marks.Close()
-	found := func(n, m int) {
-		l.paired++
-		l.know(n, m)
-		l.extra.Put(strconv.Itoa(m), "")
+	p := &pairing{listRestore: l, noted: spill.New(l.vault.Scratch()), claimed: spill.New(l.vault.Scratch()), marks: spill.New(l.vault.Scratch())}
+	defer p.noted.Close()
+	defer p.claimed.Close()
+	defer p.marks.Close()
+	if err := p.recall(ctx); err != nil {
+		return err
 	}
-	var missing []int32 // positions among the wants
-	for i := range l.wants.Len() {
-		key, _ := l.wants.Get(i)
-		n, _ := strconv.Atoi(key)
-		if l.exact {
-			there, err := l.has(ctx, n)
-			if err != nil {
+	begun, missing, err := p.byNumber(ctx)
+	if err != nil {
+		return err
+	}
+	if len(begun)+len(missing) > 0 && l.extra.Len() > 0 {
+		if err := p.look(ctx, len(begun) > 0); err != nil {
+			return err
+		}
+		// First those that hold all they shall, then those that lack their lookups, then
+		// what can be nothing else.
+		for _, step := range []func([]int32) ([]int32, error){
+			func(all []int32) ([]int32, error) { return p.byMark(ctx, all, orphanMark, false) },
+			func(all []int32) ([]int32, error) { return p.byMark(ctx, all, orphanMark, true) },
+			func(all []int32) ([]int32, error) { return p.byOrigin(ctx, all) },
+		} {
+			if begun, err = step(begun); err != nil {
 				return err
 			}
+		}
+		missing = append(missing, begun...)
+		begun = nil
+		for _, bare := range []bool{false, true} {
+			if missing, err = p.byMark(ctx, missing, "", bare); err != nil {
+				return err
+			}
+		}
+	}
+	for _, i := range append(missing, begun...) {
+		n, _ := p.wanted(i)
+		l.know(n, 0)
+	}
+	if err := errors.Join(p.noted.Err(), p.claimed.Err(), p.marks.Err()); err != nil {
+		return err
+	}
+	return p.note(ctx, p.found)
+}
+
+// note notes numbers, unless nothing is to be changed.
+func (l *listRestore) note(ctx context.Context, numbers []catalog.ListNumber, undone ...int) error {
+	if l.look {
+		return nil
+	}
+	return l.e.Catalog.NoteListNumbers(ctx, l.job, l.place(), numbers, undone...)
+}
+
+// recall reads what was noted of the list.
+func (p *pairing) recall(ctx context.Context) error {
+	for is, err := range p.e.Catalog.ListNumbers(ctx, p.place()) {
+		if err != nil {
+			return err
+		}
+		live := strconv.Itoa(is.Live)
+		if is.Own {
+			p.noted.Put(strconv.Itoa(is.Item), live)
+		}
+		if is.Live == 0 {
+			continue
+		}
+		p.claimed.Put(live, "")
+		if _, there := p.extra.Find(live); there && !is.Own && p.only != "" {
+			p.extra.Put(live, "") // it is another's
+		}
+	}
+	if p.exact && p.noted.Len() > 0 {
+		var err error
+		if p.point, err = p.vault.Tree(ctx, p.part.Tree); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wanted is the number of an item that is wanted, and its content.
+func (p *pairing) wanted(i int32) (n int, content string) {
+	key, content := p.wants.Get(int(i))
+	n, _ = strconv.Atoi(key)
+	return n, content
+}
+
+// matches notes that item n of the point is item m of the list.
+func (p *pairing) matches(n, m int) {
+	p.paired++
+	p.know(n, m)
+	live := strconv.Itoa(m)
+	p.extra.Put(live, "")
+	if i, ok := p.noted.Find(strconv.Itoa(n)); ok {
+		if _, was := p.noted.Get(i); was != live {
+			p.found = append(p.found, catalog.ListNumber{Item: n, Live: m})
+		}
+	}
+}
+
+// isFree reports whether an item of the list is none that the point knows, and was not
+// found to be any of the point's.
+func (p *pairing) isFree(ctx context.Context, m int) (bool, error) {
+	there, err := p.has(ctx, m)
+	if err != nil || !there {
+		return false, err
+	}
+	if i, ok := p.extra.Find(strconv.Itoa(m)); ok {
+		_, tag := p.extra.Get(i)
+		return tag != "", nil
+	}
+	if p.point == nil {
+		return false, nil
+	}
+	_, known, err := p.point.Node(ctx, itemIDOf(string(p.part.Drive), m))
+	return !known, err
+}
+
+// notedNumber follows what is noted of an item: what came of it may be gone, and have
+// been restored itself.
+func (p *pairing) notedNumber(ctx context.Context, n int) (m int, begun bool, err error) {
+	for range maxDepth {
+		i, ok := p.noted.Find(strconv.Itoa(n))
+		if !ok {
+			return 0, begun, nil
+		}
+		_, text := p.noted.Get(i)
+		if n, _ = strconv.Atoi(text); n == 0 {
+			return 0, m == 0, nil
+		}
+		m = n
+		if free, err := p.isFree(ctx, m); err != nil || free {
+			return m, false, err
+		}
+		if !p.exact {
+			return 0, false, nil
+		}
+	}
+	return 0, false, nil
+}
+
+// byNumber finds what is there under its own number, or that which is noted. It returns
+// the positions of the others among the wants: of those whose making was begun, and of
+// the rest.
+func (p *pairing) byNumber(ctx context.Context) (begun, missing []int32, err error) {
+	for i := range p.wants.Len() {
+		n, _ := p.wanted(int32(i))
+		if p.exact {
+			there, err := p.has(ctx, n)
+			if err != nil {
+				return nil, nil, err
+			}
 			if there {
-				l.know(n, n)
+				p.know(n, n)
 				continue
 			}
 		}
-		m, known, err := l.liveNumber(ctx, n)
-		if err == nil && known {
-			known, err = l.has(ctx, m)
+		m, open, err := p.notedNumber(ctx, n)
+		if err == nil && m == 0 {
+			if m, _, err = p.liveNumber(ctx, n); err == nil && m > 0 {
+				if free, freeErr := p.isFree(ctx, m); freeErr != nil || !free {
+					m, err = 0, freeErr
+				}
+			}
 		}
 		switch {
 		case err != nil:
-			return err
-		case known:
-			found(n, m)
+			return nil, nil, err
+		case m > 0:
+			p.matches(n, m)
+		case open:
+			begun = append(begun, int32(i))
 		default:
 			missing = append(missing, int32(i))
 		}
 	}
-	if len(missing) == 0 || l.extra.Len() == 0 {
-		for _, i := range missing {
-			key, _ := l.wants.Get(int(i))
-			n, _ := strconv.Atoi(key)
-			l.know(n, 0)
-		}
-		return nil
-	}
-	count := func(mark string) int {
-		if i, ok := marks.Find(mark); ok {
-			_, text := marks.Get(i)
-			n, _ := strconv.Atoi(text)
-			return n
-		}
-		return 0
-	}
-	for i := range l.extra.Len() {
-		key, tag := l.extra.Get(i)
+	return begun, missing, nil
+}
+
+// orphanMark is what the marks of orphans begin with.
+const orphanMark = "orphan "
+
+// look marks what is in the list and not in the point, and finds the orphans in it.
+func (p *pairing) look(ctx context.Context, orphans bool) error {
+	for i := range p.extra.Len() {
+		key, tag := p.extra.Get(i)
 		if tag == "" {
 			continue
 		}
 		m, _ := strconv.Atoi(key)
-		it, err := l.is(ctx, m)
+		it, err := p.is(ctx, m)
 		if isDamage(err) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		mark := l.mark(func(i int) any { return valueOf(l.columns[i].now, it.Fields) })
-		n := count(mark)
-		marks.Put(mark+"#"+strconv.Itoa(n), key)
-		marks.Put(mark, strconv.Itoa(n+1))
-	}
-	take := func(mark string) int {
-		n := count(mark)
-		if n == 0 {
-			return 0
+		mark := p.mark(func(i int) any { return valueOf(p.columns[i].now, it.Fields) })
+		p.put(mark, key)
+		if _, claimed := p.claimed.Find(key); !orphans || claimed || !p.source.Makes(&it.ItemFile) {
+			continue
 		}
-		marks.Put(mark, strconv.Itoa(n-1))
-		i, _ := marks.Find(mark + "#" + strconv.Itoa(n-1))
-		_, text := marks.Get(i)
-		m, _ := strconv.Atoi(text)
-		return m
-	}
-	// First those that hold all they shall, then those that lack their lookups.
-	for _, bare := range []bool{false, true} {
-		left := missing[:0:0]
-		for _, i := range missing {
-			key, content := l.wants.Get(int(i))
-			n, _ := strconv.Atoi(key)
-			m := 0
-			kept, err := readContent(ctx, l.vault, content)
-			var it oldItem
-			if err == nil {
-				it, err = parseItem(kept)
-			}
-			var s shall
-			if err == nil {
-				s, err = l.shallBe(ctx, &it)
-			}
-			if err != nil && !isDamage(err) {
+		if p.exact {
+			if _, before, err := p.vault.Stat(ctx, p.before, itemIDOf(string(p.part.Drive), m)); before || isDamage(err) {
+				continue
+			} else if err != nil {
 				return err
 			}
-			if err == nil {
-				m = take(l.mark(func(i int) any {
-					if bare && l.columns[i].kept.IsLookup() {
-						return nil
-					}
-					return s.values[i]
-				}))
-			}
-			switch {
-			case m > 0:
-				found(n, m)
-			case bare:
-				l.know(n, 0)
-			default:
-				left = append(left, i)
+		}
+		p.put(orphanMark+mark, key)
+		p.orphans = append(p.orphans, int32(m))
+	}
+	return nil
+}
+
+func (p *pairing) count(mark string) int {
+	i, ok := p.marks.Find(mark)
+	if !ok {
+		return 0
+	}
+	_, text := p.marks.Get(i)
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
+func (p *pairing) put(mark, number string) {
+	n := p.count(mark)
+	p.marks.Put(mark+"#"+strconv.Itoa(n), number)
+	p.marks.Put(mark, strconv.Itoa(n+1))
+}
+
+// take returns an item of the list that has a mark and was not taken yet; 0 for none.
+func (p *pairing) take(mark string) int {
+	for n := p.count(mark); n > 0; n-- {
+		p.marks.Put(mark, strconv.Itoa(n-1))
+		i, _ := p.marks.Find(mark + "#" + strconv.Itoa(n-1))
+		_, key := p.marks.Get(i)
+		if i, ok := p.extra.Find(key); ok {
+			if _, tag := p.extra.Get(i); tag != "" {
+				m, _ := strconv.Atoi(key)
+				return m
 			}
 		}
-		missing = left
 	}
-	return marks.Err()
+	return 0
 }
+
+// shallHold is what an item that is wanted shall hold. It is nothing where the vault
+// cannot tell, or the item is a folder, which cannot be made.
+func (p *pairing) shallHold(ctx context.Context, i int32) (s shall, ok bool, err error) {
+	_, content := p.wanted(i)
+	kept, err := readContent(ctx, p.vault, content)
+	var it oldItem
+	if err == nil {
+		it, err = parseItem(kept)
+	}
+	if err == nil {
+		s, err = p.shallBe(ctx, &it)
+	}
+	if isDamage(err) {
+		return s, false, nil
+	}
+	return s, err == nil && !isListFolder(&it.ItemFile), err
+}
+
+// byMark finds items by what they hold, and returns those that it does not find.
+func (p *pairing) byMark(ctx context.Context, all []int32, among string, bare bool) (left []int32, err error) {
+	for _, i := range all {
+		s, ok, err := p.shallHold(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		m := 0
+		if ok {
+			m = p.take(among + p.mark(func(i int) any {
+				if bare && p.columns[i].kept.IsLookup() {
+					return nil
+				}
+				return s.values[i]
+			}))
+		}
+		if m == 0 {
+			left = append(left, i)
+			continue
+		}
+		n, _ := p.wanted(i)
+		p.matches(n, m)
+	}
+	return left, nil
+}
+
+// byOrigin takes the orphans that are left for what was begun: they hold something
+// else, but are to hold it no longer. Each is taken for the item that it is most like.
+func (p *pairing) byOrigin(ctx context.Context, all []int32) (left []int32, err error) {
+	canons := func(value func(i int) any) (texts []string) {
+		for i := range p.columns {
+			texts = append(texts, canon(value(i)))
+		}
+		return texts
+	}
+	shall := map[int32][]string{} // of what was begun at once, by a restore that was killed
+	for _, i := range all {
+		s, ok, err := p.shallHold(ctx, i)
+		switch {
+		case err != nil:
+			return nil, err
+		case ok:
+			shall[i] = canons(func(i int) any { return s.values[i] })
+		default:
+			left = append(left, i)
+		}
+	}
+	for _, m := range p.orphans {
+		if i, ok := p.extra.Find(strconv.Itoa(int(m))); !ok || len(shall) == 0 {
+			continue
+		} else if _, tag := p.extra.Get(i); tag == "" {
+			continue
+		}
+		it, err := p.is(ctx, int(m))
+		if err != nil {
+			return nil, err
+		}
+		is := canons(func(i int) any { return valueOf(p.columns[i].now, it.Fields) })
+		best, most := int32(-1), -1
+		for _, i := range slices.Sorted(maps.Keys(shall)) {
+			alike := 0
+			for c, text := range shall[i] {
+				if text == is[c] && text != "null" {
+					alike++
+				}
+			}
+			if alike > most {
+				best, most = i, alike
+			}
+		}
+		n, _ := p.wanted(best)
+		p.matches(n, int(m))
+		delete(shall, best)
+	}
+	return append(left, slices.Sorted(maps.Keys(shall))...), nil
+}
+
+// itemsAtOnce is how many items are noted together before they are made.
+const itemsAtOnce = 200
 
 // write makes the items that are missing, and changes those that differ.
 func (l *listRestore) write(ctx context.Context) error {
 	l.total = l.wants.Len()
+	for from := 0; from < l.total; from += itemsAtOnce {
+		if err := l.writeSome(ctx, from, min(from+itemsAtOnce, l.total)); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// writeSome is write for some of the wants.
+func (l *listRestore) writeSome(ctx context.Context, from, to int) error {
+	var begin []catalog.ListNumber
+	for i := from; i < to; i++ {
+		key, _ := l.wants.Get(i)
+		n, _ := strconv.Atoi(key)
+		if n == 0 {
+			return l.wants.Err()
+		}
+		if _, there, err := l.liveNumber(ctx, n); err != nil {
+			return err
+		} else if !there {
+			begin = append(begin, catalog.ListNumber{Item: n})
+		}
+	}
+	if err := l.note(ctx, begin); err != nil {
+		return err
+	}
+	l.came, l.unclear = nil, map[int]bool{}
 	group, inGroup := newGroup(ctx)
 	group.SetLimit(l.e.Transfers)
-	for i := range l.total {
+	for i := from; i < to; i++ {
 		if inGroup.Err() != nil {
 			break
 		}
@@ -787,17 +1062,25 @@ func (l *listRestore) write(ctx context.Context) error {
 		l.mu.Unlock()
 		n, _ := strconv.Atoi(key)
 		if n == 0 {
-			return l.wants.Err()
+			break
 		}
 		group.Go(func() error {
 			done, err := l.item(inGroup, n, content)
 			return l.outcome(inGroup, n, content, done, err)
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	err := group.Wait()
+	var undone []int
+	for _, is := range begin {
+		if !l.unclear[is.Item] && !slices.ContainsFunc(l.came, func(other catalog.ListNumber) bool { return other.Item == is.Item }) {
+			undone = append(undone, is.Item)
+		}
 	}
-	return context.Cause(ctx)
+	noting := ctx
+	if ctx.Err() != nil {
+		noting = context.WithoutCancel(ctx) // what has come has come
+	}
+	return errors.Join(err, l.note(noting, l.came, undone...), l.wants.Err())
 }
 
 // maxInRow is how many items may fail one after the other, before any was written,
@@ -951,7 +1234,7 @@ func (l *listRestore) make(ctx context.Context, n int, s shall, contentType stri
 		}
 	}
 	l.mu.Lock()
-	l.again = l.again || unclear
+	l.again, l.unclear[n] = l.again || unclear, unclear
 	l.mu.Unlock()
 	if err != nil {
 		return err
@@ -959,6 +1242,9 @@ func (l *listRestore) make(ctx context.Context, n int, s shall, contentType stri
 	l.know(n, made.ID)
 	l.wrote(n, s)
 	l.mu.Lock()
+	if !slices.ContainsFunc(l.came, func(is catalog.ListNumber) bool { return is.Live == made.ID }) {
+		l.came = append(l.came, catalog.ListNumber{Item: n, Live: made.ID})
+	}
 	l.made++
 	l.mu.Unlock()
 	return nil

@@ -45,7 +45,7 @@ const (
 func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	a, err := e.Catalog.ArtifactForWork(ctx, j.Tenant, backup.ArtifactID(j.Key))
 	if errors.Is(err, backup.ItemNotFound) || err == nil && a.Status.Final() {
-		return jobs.Done, nil
+		return jobs.Done, e.Catalog.ForgetListNumbers(ctx, j, backup.ArtifactID(j.Key))
 	}
 	if err != nil {
 		return jobs.Result{}, err
@@ -113,7 +113,7 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 		e.Log.Warn("drive restored in part", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
 			"problem", problem.Message, "took", took)
 	}
-	return jobs.Done, nil
+	return jobs.Done, e.Catalog.ForgetListNumbers(ctx, j, a.ID)
 }
 
 // restoreOver says in words for people why a restore fails, and whether it is

@@ -110,9 +110,17 @@ func endsAll(ctx context.Context, err error) bool {
 	return err != nil && (stopped(ctx, err) || !isSource(err) && !isDamage(err) && !errors.Is(err, errOtherOwner))
 }
 
+// listRestoresOf is listRestores for an artifact.
+func (e *Engine) listRestoresOf(j *jobs.Job, a backup.Artifact, to reachedSite) *listRestores {
+	if a.Destination == backup.DestinationInPlace {
+		return e.listRestores(j, to, a.Started, "")
+	}
+	return e.listRestores(j, to, a.Started, a.ID)
+}
+
 // restoreLists brings the lists of a point back.
 func (e *Engine) restoreLists(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, beside newPlaces, all *outcomes) error {
-	s := e.listRestores(j, to, a.Started)
+	s := e.listRestoresOf(j, a, to)
 	defer s.close()
 	for _, part := range to.lists() {
 		problem, err := s.place(ctx, a, to, part, beside)

@@ -275,7 +275,7 @@ func (e *Engine) cancelled(ctx context.Context, j *jobs.Job, a backup.Artifact) 
 		return jobs.Result{}, err
 	}
 	e.Log.Info("restore cancelled", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination, "point", a.Point.At, "problem", problem.Message)
-	return jobs.Done, nil
+	return jobs.Done, e.Catalog.ForgetListNumbers(ctx, j, a.ID)
 }
 
 // unseen is what a restore says that was cancelled while its place could not be looked
@@ -353,7 +353,7 @@ func (e *Engine) endSite(ctx context.Context, j *jobs.Job, a backup.Artifact, un
 
 // endLists looks at the lists of a site's restore that was cancelled.
 func (e *Engine) endLists(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, is *ending) error {
-	s := e.listRestores(j, to, a.Started)
+	s := e.listRestoresOf(j, a, to)
 	defer s.close()
 	s.look = true
 	beside := newPlaces{lists: map[backup.DriveID]drive.ListRef{}}

@@ -42,12 +42,21 @@ func (it *item) publication(t *tenant) *publicationView {
 		return v
 	}
 	v.Level = "checkout"
-	if u := t.users[it.extra().holder]; u != nil {
-		v.CheckedOutBy = new(identityOf(u))
-	} else if app := t.app(it.extra().holder); app != nil {
-		v.CheckedOutBy = &identityView{Application: object{"id": app.AppID, "displayName": app.DisplayName}}
-	}
+	v.CheckedOutBy = t.identityBy(it.extra().holder)
 	return v
+}
+
+// identityBy is who a caller's key is of; nil if that is nobody.
+func (t *tenant) identityBy(key string) *identityView {
+	if key == "" {
+		return nil
+	}
+	if u := t.users[key]; u != nil {
+		return new(identityOf(u))
+	} else if app := t.app(key); app != nil {
+		return &identityView{Application: object{"id": app.AppID, "displayName": app.DisplayName}}
+	}
+	return nil
 }
 
 // keepFor gives a file a holder, or none.

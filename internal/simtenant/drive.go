@@ -65,6 +65,7 @@ type extras struct {
 	columns  object    // of a library's: what clients put into its columns
 	versions []version // of a file, the oldest first
 	holder   string    // of a file: who has checked it out; see caller.key
+	maker    string    // of a list's item: who made it by a request; see caller.key
 }
 
 func (it *item) extra() extras {
@@ -78,7 +79,7 @@ func (it *item) extra() extras {
 func (it *item) extend(change func(*extras)) {
 	x := it.extra()
 	change(&x)
-	if it.extras = &x; len(x.columns) == 0 && len(x.versions) == 0 && x.holder == "" {
+	if it.extras = &x; len(x.columns) == 0 && len(x.versions) == 0 && x.holder == "" && x.maker == "" {
 		it.extras = nil
 	}
 }

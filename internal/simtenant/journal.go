@@ -63,6 +63,7 @@ type record struct {
 	Made     int32     `json:"gn,omitempty"`
 	Num      int32     `json:"nu,omitempty"`
 	Columns  object    `json:"fl,omitempty"`
+	Maker    string    `json:"mk,omitempty"`
 }
 
 func (d *drive) journalPath() string {
@@ -239,8 +240,8 @@ func (rec record) item() *item {
 		etag: rec.ETag, ctag: rec.CTag, seq: rec.Seq, stale: rec.Stale, unsure: rec.Unsure, denied: rec.Denied, kept: rec.Kept,
 		sharing: rec.Sharing, made: rec.Made, num: rec.Num,
 	}
-	if len(rec.Columns) > 0 || len(rec.Versions) > 0 || rec.Holder != "" {
-		it.extras = &extras{rec.Columns, rec.Versions, rec.Holder}
+	if len(rec.Columns) > 0 || len(rec.Versions) > 0 || rec.Holder != "" || rec.Maker != "" {
+		it.extras = &extras{rec.Columns, rec.Versions, rec.Holder, rec.Maker}
 	}
 	copy(it.strong[:], rec.Strong)
 	switch rec.Kind {
@@ -273,7 +274,7 @@ func (d *drive) record(it *item) record {
 	rec.Dev, rec.Ino, rec.Birth = it.inode.dev, it.inode.ino, it.inode.birth
 	rec.ETag, rec.CTag, rec.Kept, rec.Sharing, rec.Made = it.etag, it.ctag, it.kept, it.sharing, it.made
 	x := it.extra()
-	rec.Holder, rec.Versions, rec.Columns = x.holder, x.versions, x.columns
+	rec.Holder, rec.Versions, rec.Columns, rec.Maker = x.holder, x.versions, x.columns, x.maker
 	if it.gone {
 		rec.Size = it.size // of a folder too: what was in it is no longer counted up
 	}
@@ -355,6 +356,7 @@ func (rec record) line(b []byte) []byte {
 	seldom("l", rec.Sharing, rec.Sharing != nil)
 	seldom("y", rec.Versions, len(rec.Versions) > 0)
 	text("r", rec.Holder)
+	text("mk", rec.Maker)
 	is("j", rec.Binned)
 	number("gn", int64(rec.Made))
 	number("nu", int64(rec.Num))

@@ -332,6 +332,12 @@ func (x *schema) itemView(p place, one *listed) object {
 		"webUrl": p.url() + "/" + strconv.Itoa(int(one.num)) + "_.000", "createdBy": p.owner(), "lastModifiedBy": p.owner(),
 		"parentReference": object{"id": guidText(p.list()), "siteId": p.fullID()}, "contentType": x.typeOf(one),
 	}
+	if by := p.tenant.identityBy(one.extra().maker); by != nil {
+		if by.Application != nil {
+			by.User = object{"displayName": "SharePoint App"}
+		}
+		v["createdBy"], v["lastModifiedBy"] = by, by
+	}
 	if p.in != listsPart {
 		where := escapePath(p.library)
 		parent := object{"id": guidText(p.list()), "siteId": p.fullID(), "path": where}
@@ -865,6 +871,8 @@ func (s *Service) createListItem(r *request, p place) error {
 		if err != nil {
 			return err
 		}
+		it.extend(func(x *extras) { x.maker = r.who.key() })
+		l.d.write(it)
 		one, _ = l.read(it)
 		return nil
 	})
