@@ -18,6 +18,7 @@ type Server struct {
 	HTTP, HTTPS string // the origins it listens on
 	CA          string // its CA certificate, PEM
 	Drives      string // the folder of the users' drives
+	Sites, Mail string // the folders of the sites and of the mailboxes
 	Tenant      string
 	App, Secret string
 }
@@ -57,6 +58,7 @@ func Start(root, dir string) (dev Server, stop func(), err error) {
 	dev = Server{
 		HTTP: "http://" + plain, HTTPS: "https://localhost:" + port,
 		CA: filepath.Join(data, "tls", "ca.pem"), Drives: filepath.Join(data, "drives"),
+		Sites: filepath.Join(data, "sites"), Mail: filepath.Join(data, "mail"),
 	}
 	// What a person copies from the screen, the test reads from it.
 	lines := bufio.NewScanner(out)
