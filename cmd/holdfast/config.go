@@ -445,6 +445,9 @@ type TenantConfig struct {
 	// UnitsPerMinute is how much may be asked in Microsoft's resource units,
 	// whatever the licences. A Graph of this machine is limited by these two only.
 	UnitsPerMinute int `json:"unitsPerMinute"`
+	// MIME has messages be kept as MIME too, beside what Exchange exports of them, so
+	// that they can be read without it. It takes a request for each message. Default true.
+	MIME *bool `json:"mime"`
 
 	Credential drive.Credential `json:"-"` // what is read from there
 }

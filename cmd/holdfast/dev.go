@@ -327,7 +327,7 @@ func (d *devServer) simulate(cfg *Config, log *slog.Logger) (*simtenant.Service,
 		app := simtenant.App{
 			AppID: backup.NewID[string](), Secret: rand.Text(), DisplayName: "Holdfast",
 			Roles: []string{"Files.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "GroupMember.Read.All",
-				"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All"},
+				"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All", "Mail.Read"},
 		}
 		tenants[i].Apps = append(slices.Clone(t.Apps), app)
 		cfg.Tenants = append(cfg.Tenants, TenantConfig{

@@ -108,9 +108,11 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	}
 
 	var tenants []backup.TenantID
+	noMIME := map[backup.TenantID]bool{}
 	for _, t := range cfg.Tenants {
 		id := backup.TenantID(t.ID)
 		tenants = append(tenants, id)
+		noMIME[id] = t.MIME != nil && !*t.MIME
 		if err := s.catalog.AdoptRetention(ctx, id); err != nil {
 			return nil, err
 		}
@@ -139,6 +141,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: tenants, Clock: time.Now, Log: log,
 		Sources:  func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
 		Vaults:   s.vaults.get,
+		MIME:     func(t backup.TenantID) bool { return !noMIME[t] },
 		Interval: time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
 	})
 	s.notifications = s.engine.ServeNotifications()

@@ -56,10 +56,7 @@ func (x *Export) Read(id backup.ItemID) *io.SectionReader {
 }
 
 // Close gives the file back.
-func (x *Export) Close() {
-	x.file.Close()
-	os.Remove(x.file.Name()) // where it could not be removed while it was open
-}
+func (x *Export) Close() { drop(x.file) }
 
 // ExportMail exports up to MaxExport items of a mailbox into a file in dir. The failure
 // of a single item is that item's alone; what it returns is the failure of all.
@@ -68,11 +65,10 @@ func (c *Client) ExportMail(ctx context.Context, m backup.DriveID, dir string, i
 	if len(ids) == 1 {
 		op = onItem("export item", m, ids[0])
 	}
-	file, err := os.CreateTemp(dir, ".holdfast-*")
+	file, err := scratch(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	os.Remove(file.Name())
 	x := &Export{file: file}
 	asked := make(map[backup.ItemID]bool, len(ids))
 	for _, id := range ids {

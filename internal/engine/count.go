@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
@@ -103,6 +104,9 @@ func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]vault.Ent
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list folder %s as it was backed up: %w", folder, err)
+	}
+	if s.beside != nil {
+		held = slices.DeleteFunc(held, func(e vault.Entry) bool { return s.beside(e.ID) })
 	}
 	return held, nil
 }

@@ -47,7 +47,7 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 		return vault.Sealed{}, nil, err
 	}
 	p.update = update
-	p.stage = &stage{source: p.source, torn: true, old: p.old, dir: p.vault.Scratch()}
+	p.stage = &stage{source: p.source, torn: true, old: p.old, dir: p.vault.Scratch(), beside: p.beside()}
 	if newest != "" {
 		if p.base, err = p.vault.Begin(ctx, p.key(), "", newest); err != nil && !isDamage(err) {
 			return vault.Sealed{}, nil, err

@@ -66,6 +66,9 @@ type Config struct {
 	// back; default 30 days.
 	VerifyEvery time.Duration
 	Notify      Notifications
+	// MIME reports whether messages of a tenant's mailboxes are kept as MIME too, beside
+	// their streams; default those of all tenants.
+	MIME func(backup.TenantID) bool
 	// Sleep waits, for tests to do otherwise; it ends early with its context.
 	Sleep func(context.Context, time.Duration) error
 }

@@ -136,7 +136,7 @@ func simConfig(dir string, tenant backup.TenantID, users []simtenant.User, fault
 		Tenants: []simtenant.Tenant{{ID: tenant, DisplayName: "Example", Domain: "example.com", Users: users,
 			Apps: []simtenant.App{{AppID: testApp, Secret: testSecret, DisplayName: "Holdfast",
 				Roles: []string{"Files.ReadWrite.All", "Sites.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "Directory.Read.All",
-					"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All"}}}}},
+					"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All", "Mail.Read"}}}}},
 	}
 }
 
@@ -206,6 +206,8 @@ func (w *world) watch(next http.Handler) http.Handler {
 			kind = "delete"
 		case strings.HasPrefix(path, "/v1.0/drives/") && r.Method == http.MethodPost:
 			kind = "create"
+		case strings.HasPrefix(path, "/v1.0/users/") && strings.HasSuffix(path, "/$value"):
+			kind = "mime"
 		case strings.HasSuffix(path, "/exportItems"):
 			kind = "export"
 		case strings.HasSuffix(path, "/importItem"):

@@ -110,6 +110,7 @@ type mailCursor struct {
 	Folders     string                   `json:"folders"`
 	Items       map[backup.ItemID]string `json:"items"` // "" has all of it enumerated
 	Recoverable []backup.ItemID          `json:"recoverable,omitempty"`
+	MIME        bool                     `json:"mime,omitempty"` // each message has its MIME, or is named for want of it
 }
 
 func (c mailCursor) encode() (string, error) {
@@ -264,7 +265,7 @@ func (p *mailPass) read(ctx context.Context, cursor string) (to mailCursor, err 
 	if err := p.begin(ctx); err != nil {
 		return to, err
 	}
-	to = mailCursor{Items: map[backup.ItemID]string{}}
+	to = mailCursor{Items: map[backup.ItemID]string{}, MIME: from.MIME}
 	if to.Folders, err = p.hierarchy(ctx, from); err != nil {
 		return to, fmt.Errorf("list the folders: %w", err)
 	}

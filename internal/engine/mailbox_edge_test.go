@@ -133,6 +133,7 @@ func TestALargeMailbox(t *testing.T) {
 	server := httptest.NewServer(w.watch(sim.Handler()))
 	t.Cleanup(func() { server.Close(); sim.Close() })
 	w.connect(server.URL)
+	w.engine.MIME = func(backup.TenantID) bool { return false }
 	unit := w.protectMailbox(0)
 	box, err := w.source.UserMailbox(w.ctx, w.users[0].ID)
 	w.must(err)

@@ -87,7 +87,7 @@ func (w *world) keptMail(p backup.Point) map[string][]string {
 	all := map[string][]string{}
 	for n, err := range w.vault.Walk(w.ctx, p.Tree) {
 		w.must(err)
-		if n.Kind != backup.File {
+		if n.Kind != backup.File || isMIME(n.ID) {
 			continue
 		}
 		if path.Base(n.Path) == folderInfoName {

@@ -46,7 +46,7 @@ func explain(err error) (p backup.Problem, lasting bool) {
 			"check the owner's license, and that the mailbox is not on a server of your own."}, true
 	case errors.Is(err, errMailbox) && errors.Is(err, drive.ErrDenied):
 		return backup.Problem{Code: backup.AccessDenied, Message: "The source refused access to the mailbox. " +
-			"Check that the application has the permissions MailboxSettings.Read, MailboxFolder.ReadWrite.All, MailboxItem.Read.All and MailboxItem.ImportExport.All with an administrator's consent, and that no access policy keeps it from this mailbox."}, true
+			"Check that the application has the permissions MailboxSettings.Read, MailboxFolder.ReadWrite.All, MailboxItem.Read.All and MailboxItem.ImportExport.All, and Mail.Read for messages as MIME, with an administrator's consent, and that no access policy keeps it from this mailbox."}, true
 	case errors.Is(err, drive.ErrNoDrive):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The owner has no OneDrive. It is looked for again at each backup; " +
 			"have the owner open OneDrive once, or check the owner's license."}, true

@@ -239,6 +239,9 @@ func newProtection(e *Engine, j *jobs.Job, unit backup.Unit) *protection {
 func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds *deeds) (protected, error) {
 	p := newProtection(e, j, unit)
 	p.state, p.seeds = state, seeds
+	if unit.Workload == backup.Exchange {
+		p.finish = keepMIME
+	}
 	var err error
 	if p.client, err = e.Sources(j.Tenant); err != nil {
 		return protected{}, fmt.Errorf("reach the source: %w", err)
@@ -396,7 +399,7 @@ func (p *protection) begin(ctx context.Context) (err error) {
 		return err
 	}
 	p.base = p.update
-	p.stage = &stage{source: p.source, base: p.update, old: p.old, top: p.state.Top, dir: p.vault.Scratch()}
+	p.stage = &stage{source: p.source, base: p.update, old: p.old, top: p.state.Top, dir: p.vault.Scratch(), beside: p.beside()}
 	if err := p.knownDamage(ctx); err != nil {
 		return err
 	}
@@ -414,6 +417,19 @@ func (p *protection) begin(ctx context.Context) (err error) {
 		p.saved = nil
 	}
 	return nil
+}
+
+// beside says what of the unit is kept beside items, and none of the source's.
+func (p *protection) beside() func(backup.ItemID) bool {
+	if p.unit.Workload != backup.Exchange {
+		return nil
+	}
+	return isMIME
+}
+
+func (p *protection) isBeside(id backup.ItemID) bool {
+	beside := p.beside()
+	return beside != nil && beside(id)
 }
 
 func (p *protection) key() vault.DriveKey {
@@ -524,6 +540,7 @@ func (p *protection) reconciles() bool {
 	since := p.e.Clock().Sub(p.state.Full)
 	for _, u := range p.state.Pending {
 		lost := u.Item == "" || u.Code == backup.PlaceUnknown || u.Code == backup.ContentNotFound
+		lost = lost && !p.isBeside(u.Item)
 		if lost && since >= p.e.Interval<<min(u.Attempts, 12) {
 			return true
 		}
@@ -569,6 +586,9 @@ func (p *protection) recall(ctx context.Context) error {
 			continue
 		}
 		p.old[old.Item] = old
+		if p.isBeside(old.Item) {
+			continue
+		}
 		listed := p.stage.items.has(old.Item)
 		if (old.Next.After(p.at) || len(due) == maxRetried) && !(listed && p.stage.full) {
 			continue
@@ -586,7 +606,7 @@ func (p *protection) recall(ctx context.Context) error {
 	}
 	for id := range torn {
 		p.again[id] = true
-		if !p.stage.items.has(id) && !slices.Contains(due, id) {
+		if !p.stage.items.has(id) && !p.isBeside(id) && !slices.Contains(due, id) {
 			due = append(due, id)
 		}
 	}
@@ -1291,7 +1311,7 @@ func (p *protection) carry(context.Context) error {
 			}
 			continue
 		}
-		if _, named := p.unread[old.Item]; named || p.stage.items.verdict(old.Item) == gone {
+		if _, named := p.unread[old.Item]; named || p.stage.items.verdict(old.Item) == gone || p.isBeside(old.Item) {
 			continue
 		}
 		if old.Listed == deleted && p.stage.full && p.stage.denied[old.Item] {

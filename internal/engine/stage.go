@@ -57,6 +57,9 @@ type stage struct {
 	old    map[backup.ItemID]backup.Unread // what was not backed up as it was by the run before
 	top    int64                           // how many items were in the root folder when that run counted; -1 if that is not known
 	dir    string                          // where what does not fit into memory goes
+	// beside says of what is kept beside an item, which the source knows nothing of, and
+	// which goes with that. May be nil.
+	beside func(backup.ItemID) bool
 
 	items    *items                 // the last word on each item, and the verdicts
 	twice    map[backup.ItemID]bool // listed as one thing and then as another; true if as deleted too
@@ -644,6 +647,8 @@ func (s *stage) ids(ctx context.Context) iter.Seq2[backup.ItemID, error] {
 			}
 			if err != nil {
 				err = fmt.Errorf("list what was backed up: %w", err)
+			} else if s.beside != nil && s.beside(id) {
+				continue
 			}
 			if !yield(id, err) {
 				return
