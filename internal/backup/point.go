@@ -19,6 +19,9 @@ type ContainerKind string
 const (
 	Library  ContainerKind = "" // a document library, which is a drive
 	SiteList ContainerKind = "list"
+	// FileColumns are the columns of a library's files and folders: the items of the
+	// list that the library is.
+	FileColumns ContainerKind = "columns"
 )
 
 // PointTags marks restore points.

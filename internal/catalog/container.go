@@ -18,8 +18,9 @@ type Container struct {
 	Kind    backup.ContainerKind `json:"kind,omitempty"`
 	Name    string               `json:"name"`
 	WebURL  string               `json:"webUrl,omitempty"`
-	Site    string               `json:"site,omitempty"` // that it is in, a site or one below it
-	Tree    string               `json:"tree,omitempty"` // "" before it was first backed up
+	Site    string               `json:"site,omitempty"`    // that it is in, a site or one below it
+	Library backup.DriveID       `json:"library,omitempty"` // that columns are of
+	Tree    string               `json:"tree,omitempty"`    // "" before it was first backed up
 	Cursor  string               `json:"cursor,omitempty"`
 	Pending []backup.Unread      `json:"pending,omitempty"`
 	Full    time.Time            `json:"full,omitzero"`

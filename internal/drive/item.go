@@ -228,6 +228,14 @@ func (c *Client) named(ctx context.Context, d backup.DriveID, parent backup.Item
 	return w.item(), err
 }
 
+// ItemAt returns the item at a path of a drive, whose names are separated by slashes.
+// If there is none, it is ErrNotFound.
+func (c *Client) ItemAt(ctx context.Context, d backup.DriveID, path string) (Item, error) {
+	at := c.at("drives", string(d), "root") + ":" + c.at(strings.Split(path, "/")...)[len(c.cfg.Graph):] + ":"
+	w, err := c.look(ctx, call{op: "look for a path in drive " + string(d), url: at + "?" + itemFields, itemOf: d, about: at})
+	return w.item(), err
+}
+
 // below returns the address of what has a name in a folder.
 func (c *Client) below(d backup.DriveID, parent backup.ItemID, name string) string {
 	return c.at("drives", string(d), "items", string(parent)) + ":" + c.at(name)[len(c.cfg.Graph):]

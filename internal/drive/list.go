@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,16 @@ func (w *wireList) list(site string) List {
 		l.Name = w.Name
 	}
 	return l
+}
+
+// IsOf reports whether the list is the one that a drive of its site is.
+func (l List) IsOf(d Drive) bool {
+	same := func(a, b string) bool {
+		a, errA := url.PathUnescape(strings.TrimSuffix(a, "/"))
+		b, errB := url.PathUnescape(strings.TrimSuffix(b, "/"))
+		return errA == nil && errB == nil && a != "" && strings.EqualFold(a, b)
+	}
+	return same(l.WebURL, d.WebURL)
 }
 
 const listFields = "$select=id,name,displayName,webUrl,list"
@@ -288,6 +299,8 @@ type ListItem struct {
 	Created, Modified time.Time
 	Deleted           bool   // only in ListDelta: only the number is known
 	JSON              []byte // the item as it is kept; nil if its fields were not told
+	// File is the file or folder that an item of a library is, where that was asked for.
+	File backup.ItemID
 }
 
 // An ItemFile is the form in which an item of a list is kept: what Graph says of it.
@@ -300,14 +313,16 @@ type ItemFile struct {
 	CreatedBy    json.RawMessage            `json:"createdBy,omitempty"`
 	LastModified json.RawMessage            `json:"lastModifiedBy,omitempty"`
 	ContentType  json.RawMessage            `json:"contentType,omitempty"`
+	File         backup.ItemID              `json:"driveItem,omitempty"` // of a library
 	Fields       map[string]json.RawMessage `json:"fields"`
 }
 
 type wireListItem struct {
 	ItemFile
-	Created  wireTime  `json:"createdDateTime"`
-	Modified wireTime  `json:"lastModifiedDateTime"`
-	Deleted  *struct{} `json:"deleted"`
+	Created  wireTime                   `json:"createdDateTime"`
+	Modified wireTime                   `json:"lastModifiedDateTime"`
+	Deleted  *struct{}                  `json:"deleted"`
+	File     struct{ ID backup.ItemID } `json:"driveItem"`
 
 	told  struct{ Created, Modified json.RawMessage }
 	wrong bool
@@ -335,11 +350,14 @@ func (w *wireListItem) item() (ListItem, error) {
 	if n, err := strconv.ParseInt(w.ID, 10, 32); err == nil && n > 0 {
 		it.ID = int(n)
 	}
+	if !w.wrong && isName(string(w.File.ID)) {
+		it.File = w.File.ID
+	}
 	if w.wrong || it.Deleted || it.ID == 0 || w.Fields == nil {
 		return it, nil
 	}
 	f := w.ItemFile
-	f.Created, f.Modified = w.told.Created, w.told.Modified
+	f.Created, f.Modified, f.File = w.told.Created, w.told.Modified, it.File
 	dropNotes(f.Fields)
 	var err error
 	it.JSON, err = encode(f)
@@ -354,6 +372,25 @@ const MaxLookups = 12
 // source does of lists with no more than MaxLookups lookups; a cursor goes on as it
 // was begun.
 func (c *Client) ListDelta(ctx context.Context, ref ListRef, cursor string, fields bool) *Changes[ListItem] {
+	if !fields {
+		return c.listDelta(ctx, ref, cursor, "")
+	}
+	return c.listDelta(ctx, ref, cursor, "&$expand=fields")
+}
+
+// fileOf is what is asked for of items of a library to know which file each is.
+const fileOf = "driveItem($select=id)"
+
+// LibraryDelta is ListDelta for the list that a library is: each item says which file
+// or folder of the drive it is.
+func (c *Client) LibraryDelta(ctx context.Context, ref ListRef, cursor string, fields bool) *Changes[ListItem] {
+	if !fields {
+		return c.listDelta(ctx, ref, cursor, "&$expand="+fileOf)
+	}
+	return c.listDelta(ctx, ref, cursor, "&$expand=fields,"+fileOf)
+}
+
+func (c *Client) listDelta(ctx context.Context, ref ListRef, cursor, expand string) *Changes[ListItem] {
 	op := "read changes of " + ref.String()
 	convert := func(in []wireListItem) ([]ListItem, error) {
 		out := make([]ListItem, len(in))
@@ -366,11 +403,7 @@ func (c *Client) ListDelta(ctx context.Context, ref ListRef, cursor string, fiel
 		return out, nil
 	}
 	if cursor == "" {
-		options := "?$top=1000"
-		if fields {
-			options += "&$expand=fields"
-		}
-		return delta(ctx, c, op, c.at("sites", ref.Site, "lists", ref.ID, "items", "delta", options), costList, convert)
+		return delta(ctx, c, op, c.at("sites", ref.Site, "lists", ref.ID, "items", "delta", "?$top=1000"+expand), costList, convert)
 	}
 	address, ok := c.resume(cursor)
 	if ok {
@@ -391,24 +424,58 @@ func (c *Client) ListDelta(ctx context.Context, ref ListRef, cursor string, fiel
 // ErrNotFound, and one that the source tells nothing of ErrContent. Groups are the
 // columns that are asked for at a time, all being in one of them; none asks for all.
 func (c *Client) ListItem(ctx context.Context, ref ListRef, id int, groups ...[]string) (ListItem, error) {
-	op := "look at item " + strconv.Itoa(id) + " of " + ref.String()
-	options := []string{"?$expand=fields"}
+	return c.numbered(ctx, ref, id, "", groups)
+}
+
+// LibraryItem is ListItem for an item of a library, which says which file it is.
+func (c *Client) LibraryItem(ctx context.Context, ref ListRef, id int, groups ...[]string) (ListItem, error) {
+	return c.numbered(ctx, ref, id, ","+fileOf, groups)
+}
+
+func (c *Client) numbered(ctx context.Context, ref ListRef, id int, more string, groups [][]string) (ListItem, error) {
+	k := call{op: "look at item " + strconv.Itoa(id) + " of " + ref.String(), itemOf: ref.itemOf(),
+		url: c.at("sites", ref.Site, "lists", ref.ID, "items", strconv.Itoa(id))}
+	it, err := c.listItem(ctx, k, more, groups)
+	if err == nil && it.ID != id {
+		err = &Error{Op: k.op, Err: errOtherItem, kind: ErrUnavailable}
+	}
+	return it, err
+}
+
+// ColumnsOf returns the item of a library's list that a file or folder is. Groups are
+// as for ListItem.
+func (c *Client) ColumnsOf(ctx context.Context, d backup.DriveID, file backup.ItemID, groups ...[]string) (ListItem, error) {
+	k := call{op: onItem("look at the columns of item", d, file), itemOf: d, url: c.at("drives", string(d), "items", string(file), "listItem")}
+	it, err := c.listItem(ctx, k, ","+fileOf, groups)
+	switch {
+	case err != nil:
+	case it.ID == 0:
+		err = noAnswer(k.op, errors.New("it names no item of the list"))
+	case it.File != "" && !strings.EqualFold(string(it.File), string(file)):
+		err = &Error{Op: k.op, Err: errOtherItem, kind: ErrUnavailable}
+	}
+	return it, err
+}
+
+func (c *Client) listItem(ctx context.Context, of call, more string, groups [][]string) (ListItem, error) {
+	op := of.op
+	options := []string{"?$expand=fields" + more}
 	if len(groups) > 0 {
 		options = options[:0]
 		for _, names := range groups {
-			options = append(options, "?$expand=fields($select="+strings.Join(names, ",")+")")
+			options = append(options, "?$expand=fields($select="+strings.Join(names, ",")+")"+more)
 		}
 	}
 	var whole wireListItem
 	for i, option := range options {
 		var w wireListItem
-		k := &call{op: op, method: http.MethodGet, cost: costGet, itemOf: ref.itemOf(),
-			url: c.at("sites", ref.Site, "lists", ref.ID, "items", strconv.Itoa(id), option)}
-		if _, err := c.do(ctx, k, &w); err != nil {
+		k := of
+		k.method, k.cost, k.url = http.MethodGet, costGet, of.url+option
+		if _, err := c.do(ctx, &k, &w); err != nil {
 			return ListItem{}, err
 		}
 		switch {
-		case w.ID != strconv.Itoa(id):
+		case i > 0 && w.ID != whole.ID:
 			return ListItem{}, &Error{Op: op, Err: errOtherItem, kind: ErrUnavailable}
 		case w.Fields == nil:
 			return ListItem{}, &Error{Op: op, Err: errors.New("it tells no fields"), kind: ErrContent}

@@ -73,6 +73,7 @@ type listSource struct {
 	client *drive.Client
 	ref    drive.ListRef
 	dir    string // where what does not fit into memory goes
+	files  bool   // the list is a library, and its items say which files they are
 
 	// What the vault holds, which is known without being asked for.
 	held  map[backup.ItemID]bool // folders
@@ -123,7 +124,11 @@ func (s *listSource) Changes(ctx context.Context, cursor string) (iter.Seq2[driv
 			return
 		}
 		s.begin(schema, cursor == "")
-		changes := s.client.ListDelta(ctx, s.ref, cursor, !s.isWide())
+		read := s.client.ListDelta
+		if s.files {
+			read = s.client.LibraryDelta
+		}
+		changes := read(ctx, s.ref, cursor, !s.isWide())
 		touched := map[string]int{} // a number in each folder
 		for it, err := range changes.All() {
 			if err != nil {
@@ -290,6 +295,9 @@ func (s *listSource) itemOf(it drive.ListItem) drive.Item {
 	item := drive.Item{ID: itemIDOf(s.ref.ID, it.ID), Size: -1, Deleted: it.Deleted}
 	if !it.Deleted {
 		item.Parent, item.Name, item.Kind = folderID(s.ref.ID, it.ID), strconv.Itoa(it.ID)+".json", backup.File
+		if it.File != "" {
+			item.Name = columnsName(it.ID, it.File)
+		}
 		item.Created, item.Modified, item.CTag, item.ETag = it.Created, it.Modified, it.ETag, it.ETag
 	}
 	return item
@@ -334,7 +342,11 @@ func (s *listSource) Item(ctx context.Context, id backup.ItemID) (drive.Item, er
 
 // read reads an item by itself, and keeps what is told of it.
 func (s *listSource) read(ctx context.Context, n int) (drive.ListItem, error) {
-	it, err := s.client.ListItem(ctx, s.ref, n, s.schema.Groups()...)
+	read := s.client.ListItem
+	if s.files {
+		read = s.client.LibraryItem
+	}
+	it, err := read(ctx, s.ref, n, s.schema.Groups()...)
 	if err != nil {
 		return it, err
 	}

@@ -43,8 +43,9 @@ func siteKey(unit backup.Unit) backup.DriveID { return backup.DriveID(unit.Subje
 type library struct {
 	drive.Drive
 	kind backup.ContainerKind
-	name string // with those of the sites below the unit's that it is in
-	site string // that it is in
+	name string         // with those of the sites below the unit's that it is in
+	site string         // that it is in
+	of   backup.DriveID // the library that columns are of
 }
 
 // ref names a library that is a list.
@@ -54,8 +55,11 @@ func (l library) ref() drive.ListRef { return drive.ListRef{Site: l.site, ID: st
 func (l library) what() string { return wordFor(l.kind) }
 
 func wordFor(kind backup.ContainerKind) string {
-	if kind == backup.SiteList {
+	switch kind {
+	case backup.SiteList:
 		return "list"
+	case backup.FileColumns:
+		return "list of columns"
 	}
 	return "library"
 }
@@ -78,7 +82,8 @@ type siteRun struct {
 	saved  map[backup.DriveID]string // the trees of a run that did not come to its end
 	now    map[backup.DriveID]catalog.Container
 	failed map[backup.DriveID]error
-	tried  int
+	tried  int   // libraries and lists
+	away   int   // of them, those that could not be backed up
 	first  error // of a library that could not be backed up
 	again  map[backup.ItemID]bool
 	torn   bool
@@ -117,7 +122,7 @@ func (e *Engine) protectSite(ctx context.Context, j *jobs.Job, unit backup.Unit,
 			return protected{}, err
 		}
 	}
-	if s.tried > 0 && s.tried == len(s.failed) {
+	if s.tried > 0 && s.tried == s.away {
 		return protected{}, s.first // no point says less than an error does
 	}
 	return s.commit(ctx)
@@ -152,7 +157,7 @@ func (s *siteRun) recall(ctx context.Context) error {
 			return err
 		}
 		for _, p := range parts {
-			s.known[p.Drive] = catalog.Container{Drive: p.Drive, Kind: p.Kind, Site: p.Site, Name: p.Name, Tree: p.Tree, Top: -1, Files: p.Files, Folders: p.Folders, Bytes: p.Bytes}
+			s.known[p.Drive] = catalog.Container{Drive: p.Drive, Kind: p.Kind, Site: p.Site, Library: p.Library, Name: p.Name, Tree: p.Tree, Top: -1, Files: p.Files, Folders: p.Folders, Bytes: p.Bytes}
 		}
 	}
 	if s.state.Checkpoint == "" {
@@ -190,7 +195,7 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 		there, err := s.lookFor(ctx, c)
 		if err == nil {
 			there.Name = path.Base(c.Name)
-			listed[id] = library{there, c.Kind, c.Name, c.Site} // the listing has a hole
+			listed[id] = libraryOf(c, there) // the listing has a hole
 			continue
 		}
 		if stopped(ctx, err) || !isSource(err) {
@@ -214,11 +219,16 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 				return nil, err
 			}
 		}
-		s.carry(library{drive.Drive{ID: id, WebURL: c.WebURL}, c.Kind, c.Name, c.Site}, why)
+		s.carry(libraryOf(c, drive.Drive{ID: id, WebURL: c.WebURL}), why)
 	}
 	return slices.SortedFunc(maps.Values(listed), func(a, b library) int {
 		return cmp.Or(strings.Compare(string(a.kind), string(b.kind)), strings.Compare(a.name, b.name), strings.Compare(string(a.ID), string(b.ID)))
 	}), nil
+}
+
+// libraryOf is a library or list as it was known.
+func libraryOf(c catalog.Container, d drive.Drive) library {
+	return library{d, c.Kind, c.Name, c.Site, c.Library}
 }
 
 func hasLibrary(all map[backup.DriveID]library) bool {
@@ -232,7 +242,7 @@ func hasLibrary(all map[backup.DriveID]library) bool {
 
 // lookFor asks for a library or list that was known of.
 func (s *siteRun) lookFor(ctx context.Context, c catalog.Container) (drive.Drive, error) {
-	if c.Kind != backup.SiteList {
+	if c.Kind == backup.Library {
 		return s.source.Drive(ctx, c.Drive)
 	}
 	l, err := s.source.List(ctx, drive.ListRef{Site: c.Site, ID: string(c.Drive)})
@@ -269,13 +279,15 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 		drives, failed := s.source.Libraries(ctx, at.ID)
 		for _, d := range drives {
 			if _, twice := all[d.ID]; !twice {
-				all[d.ID] = library{d, backup.Library, strings.TrimPrefix(path.Join(at.path, d.Name), "/"), at.ID}
+				all[d.ID] = library{d, backup.Library, strings.TrimPrefix(path.Join(at.path, d.Name), "/"), at.ID, ""}
 			}
 		}
 		lists, failedLists := s.source.Lists(ctx, at.ID)
 		for _, l := range lists {
 			if d := driveOf(l); !l.Hidden && !ofTheService[l.Template] {
-				all[d.ID] = library{d, backup.SiteList, strings.TrimPrefix(path.Join(at.path, l.Name), "/"), at.ID}
+				all[d.ID] = library{d, backup.SiteList, strings.TrimPrefix(path.Join(at.path, l.Name), "/"), at.ID, ""}
+			} else if i := slices.IndexFunc(drives, l.IsOf); i >= 0 {
+				all[d.ID] = columnsOf(all[drives[i].ID], d)
 			}
 		}
 		sites, failedBelow := s.source.Subsites(ctx, at.ID)
@@ -307,16 +319,17 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 // carry keeps a library as it was in the point before, and names it. It counts as
 // one that was tried.
 func (s *siteRun) carry(l library, why error) {
-	s.tried++
 	s.failed[l.ID] = why
-	if s.first == nil {
-		s.first = why
+	if l.kind != backup.FileColumns {
+		s.tried++
+		s.away++
+		s.first = cmp.Or(s.first, why)
 	}
 	c, known := s.known[l.ID]
 	if !known {
 		c = catalog.Container{Drive: l.ID, Top: -1}
 	}
-	c.Kind, c.Name, c.Site = l.kind, l.name, l.site
+	c.Kind, c.Name, c.Site, c.Library = l.kind, l.name, l.site, l.of
 	problem, _ := explainPart(l.kind, why)
 	u := backup.Unread{Path: l.name, Code: problem.Code, Message: problem.Message, Since: s.at, Attempts: 1, Held: c.Tree != ""}
 	if old := c.Failed; old != nil {
@@ -331,7 +344,9 @@ func (s *siteRun) carry(l library, why error) {
 func (s *siteRun) protect(ctx context.Context, l library) error {
 	c, err := s.backUp(ctx, l)
 	if err == nil {
-		s.tried++
+		if l.kind != backup.FileColumns {
+			s.tried++
+		}
 		s.now[l.ID] = c
 		return nil
 	}
@@ -360,9 +375,14 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 	p := newProtection(s.e, s.job, s.unit)
 	p.source, p.drive, p.vault, p.seeds = driveSource{s.source, l.ID}, l.Drive, s.vault, s.seeds[l.ID]
 	var list *listSource
-	if l.kind == backup.SiteList {
+	switch l.kind {
+	case backup.SiteList:
 		list = newListSource(s.source, l.ref(), s.vault.Scratch())
 		p.source, p.finish = list, list.tabulate
+	case backup.FileColumns:
+		list = newListSource(s.source, l.ref(), s.vault.Scratch())
+		list.files = true
+		p.source = list
 	}
 	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top}
 	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], has: s.has(c.Name),
@@ -391,7 +411,7 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 		return c, err
 	}
 	next := catalog.Container{
-		Drive: l.ID, Kind: l.kind, Name: l.name, WebURL: l.WebURL, Site: l.site,
+		Drive: l.ID, Kind: l.kind, Name: l.name, WebURL: l.WebURL, Site: l.site, Library: l.of,
 		Tree: sealed.Tree, Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(),
 		Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes,
 	}
@@ -438,8 +458,8 @@ func (s *siteRun) isOurs(ctx context.Context, l library) error {
 func (s *siteRun) parts(all map[backup.DriveID]catalog.Container) (parts []vault.Part) {
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		if c := all[id]; c.Tree != "" {
-			part := vault.Part{Kind: c.Kind, Drive: id, Name: c.Name, Tree: c.Tree, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes}
-			if c.Kind == backup.SiteList {
+			part := vault.Part{Kind: c.Kind, Drive: id, Name: c.Name, Library: c.Library, Tree: c.Tree, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes}
+			if c.Kind != backup.Library {
 				part.Site = c.Site
 			}
 			parts = append(parts, part)
@@ -453,7 +473,7 @@ func (s *siteRun) parts(all map[backup.DriveID]catalog.Container) (parts []vault
 func (s *siteRun) checkpoint(ctx context.Context, l library, partial vault.Sealed) error {
 	all := maps.Clone(s.known)
 	maps.Copy(all, s.now)
-	all[l.ID] = catalog.Container{Kind: l.kind, Site: l.site, Name: l.name, Tree: partial.Tree, Files: partial.Files, Folders: partial.Folders, Bytes: partial.Bytes}
+	all[l.ID] = catalog.Container{Kind: l.kind, Site: l.site, Library: l.of, Name: l.name, Tree: partial.Tree, Files: partial.Files, Folders: partial.Folders, Bytes: partial.Bytes}
 	sealed, err := s.vault.SealParts(ctx, s.key(), s.state.Root, s.state.Tree, s.e.Clock(), vault.PointInfo{Incomplete: true}, s.parts(all))
 	if err != nil {
 		return fmt.Errorf("seal a checkpoint: %w", err)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/vault"
@@ -10,6 +11,11 @@ import (
 // A point of a site is browsed as a folder of its libraries, each a folder by its
 // drive's id, below which all is as in a drive. Items are known by their ids, which
 // are one library's only; where two have the same, neither is shown for the other.
+
+// shown are the parts of a point that are browsed: what is noted of files is not.
+func shown(parts []vault.Part) []vault.Part {
+	return slices.DeleteFunc(slices.Clone(parts), func(p vault.Part) bool { return p.Kind == backup.FileColumns })
+}
 
 func errTwice() error {
 	return backup.Fail(backup.ItemNotFound, "Two libraries of the restore point hold an item of this id, so that it cannot be told which is meant. Restore the point to a new place.")
@@ -43,6 +49,7 @@ func rootOf(ctx context.Context, v *vault.Vault, part vault.Part) (backup.ItemID
 
 // findInSite is Item for a point of a site.
 func findInSite(ctx context.Context, v *vault.Vault, p backup.Point, parts []vault.Part, ref backup.ItemRef) (backup.Item, error) {
+	parts = shown(parts)
 	if ref == (backup.ItemRef{}) || ref == backup.RefOf(backup.ItemID(p.Drive)) {
 		return siteItem(p, parts), nil
 	}
@@ -86,6 +93,7 @@ func findInSite(ctx context.Context, v *vault.Vault, p backup.Point, parts []vau
 
 // listInSite is Children for a point of a site.
 func listInSite(ctx context.Context, v *vault.Vault, p backup.Point, parts []vault.Part, folder backup.ItemID) (items []backup.Item, err error) {
+	parts = shown(parts)
 	if folder == backup.ItemID(p.Drive) {
 		for _, part := range parts {
 			items = append(items, libraryItem(p, part))
@@ -123,7 +131,7 @@ func listInSite(ctx context.Context, v *vault.Vault, p backup.Point, parts []vau
 // partHolding returns the library of a point that holds an item.
 func partHolding(ctx context.Context, v *vault.Vault, parts []vault.Part, id backup.ItemID) (in vault.Part, err error) {
 	var damage error
-	for _, part := range parts {
+	for _, part := range shown(parts) {
 		_, ok, err := v.Stat(ctx, part.Tree, id)
 		switch {
 		case isDamage(err):

@@ -68,7 +68,7 @@ func (w *world) keptSite(p backup.Point) map[string]state {
 	parts, err := w.vault.Parts(w.ctx, p.Tree)
 	w.must(err)
 	all := map[string]state{}
-	for _, part := range parts {
+	for _, part := range shown(parts) {
 		all[part.Name] = w.kept(part.Tree)
 	}
 	return all
@@ -601,7 +601,9 @@ func TestDamageOfOneLibrary(t *testing.T) {
 		w.must(err)
 		at := map[string]time.Time{}
 		for _, c := range s.Containers {
-			at[c.Name] = c.Full
+			if c.Kind == backup.Library {
+				at[c.Name] = c.Full
+			}
 		}
 		return at
 	}

@@ -50,9 +50,9 @@ func listRoutes() []Route {
 		{"POST", "{list}/columns", "Adds a column.", team, "", manageSites, onItems((*Service).createColumn)},
 		{"GET", "{list}/contentTypes", "The content types.", "Their columns.", ofOne, readSites, onItems((*Service).listContentTypes)},
 		{"POST", "{list}/contentTypes", "Adds a content type.", team, "", manageSites, onItems((*Service).createContentType)},
-		{"GET", "{list}/items", "The items page by page, with expand=fields(select=…).", team + " Attachments. Of $filter only comparisons of fields and startswith, joined by and.", ofList + " expand filter", readSites, onItems((*Service).listListItems)},
+		{"GET", "{list}/items", "The items page by page, with expand=fields(select=…); of libraries driveItem, too.", team + " Attachments. Of $filter only comparisons of fields and startswith, joined by and.", ofList + " expand filter", readSites, onItems((*Service).listListItems)},
 		{"POST", "{list}/items", "Makes an item.", team + " Folders, and a library's files: they are uploaded.", "", writeSites, onItems((*Service).createListItem)},
-		{"GET", "{list}/items/delta", "What changed in a list since a token, or all of it.", team, ofList + " deltatoken expand", readSites, onItems((*Service).listDelta)},
+		{"GET", "{list}/items/delta", "What changed in a list since a token, or all of it; with fields and driveItem by $expand.", team, ofList + " deltatoken expand", readSites, onItems((*Service).listDelta)},
 		{"GET", "{list}/items/{listItem}", "An item, by its number.", team, "select expand", readSites, onItems((*Service).getListItem)},
 		{"PATCH", "{list}/items/{listItem}", "Changes what fields holds.", team, "", writeSites, onItems((*Service).patchListItem)},
 		{"DELETE", "{list}/items/{listItem}", "Deletes an item.", team, "", writeSites, onItems((*Service).deleteListItem)},
@@ -359,7 +359,7 @@ func (x *schema) wantedOf(r *request) (names map[string]bool, expand bool, err e
 	if err != nil {
 		return nil, false, err
 	}
-	if err := onlyExpand(all, "fields"); err != nil {
+	if err := onlyExpand(all, "fields", "driveitem"); err != nil {
 		return nil, false, err
 	}
 	fields, expand := all["fields"]
@@ -379,9 +379,20 @@ func (s *Service) itemViews(r *request, p place, x *schema, items []listed, name
 		}
 	}
 	list := make([]any, 0, len(items))
+	wanted, err := expanded(option(r.query, "expand"))
+	if err != nil {
+		return nil, err
+	}
+	file, files := wanted["driveitem"]
 	for i := range items {
 		v := x.itemView(p, &items[i])
 		own := selected(r.query)
+		if files && p.in != listsPart {
+			v["driveItem"] = project(driveItemView(p, &items[i], v), file.selected)
+			if own != nil {
+				own["driveitem"] = true
+			}
+		}
 		if expand {
 			v["fields"] = x.fieldsOf(p, &items[i], names, shown)
 			if own != nil {
@@ -391,6 +402,19 @@ func (s *Service) itemViews(r *request, p place, x *schema, items []listed, name
 		list = append(list, project(v, own))
 	}
 	return list, nil
+}
+
+// driveItemView is what an item of a library tells of the file or folder that it is, whose
+// own view is v.
+func driveItemView(p place, one *listed, v object) object {
+	file := object{
+		"id": one.id, "name": one.name, "size": one.size, "eTag": one.eTag(), "webUrl": v["webUrl"], "createdDateTime": v["createdDateTime"],
+		"lastModifiedDateTime": v["lastModifiedDateTime"], "parentReference": object{"driveId": p.id(), "driveType": p.driveType(), "siteId": p.fullID()},
+	}
+	if tag := one.cTag(); tag != "" {
+		file["cTag"] = tag
+	}
+	return file
 }
 
 func itemsContext(r *request, p place) string {

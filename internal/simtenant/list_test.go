@@ -316,6 +316,10 @@ func TestColumnsOfFiles(t *testing.T) {
 	if got := values(w.must(200, "GET", site+"/lists/Documents/items?expand=fields", nil), "fields", "FileLeafRef"); !slices.Equal(got, []string{"f", "a.txt"}) {
 		t.Errorf("the items of the library are %v", got)
 	}
+	of := w.must(200, "GET", site+"/lists/Documents/items/delta?$expand=fields,driveItem($select=id)", nil)
+	if file, _ := itemOf(of, one.text("id"))["driveItem"].(map[string]any); len(file) != 1 || file["id"] != a.text("id") {
+		t.Errorf("the delta of the list tells of the file %v", file)
+	}
 	w.must(400, "POST", site+"/lists/Documents/items", object{"fields": object{"Title": "x"}})
 	if got := values(w.must(200, "GET", "/drives/"+a.text("parentReference", "driveId")+"/list/columns", nil), "name"); !slices.Contains(got, "Client") {
 		t.Errorf("columns = %v", got)

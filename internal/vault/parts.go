@@ -17,6 +17,7 @@ type Part struct {
 	Kind                  backup.ContainerKind
 	Drive                 backup.DriveID // what the source knows it by
 	Site                  string         // that it is in, where its id does not suffice to find it
+	Library               backup.DriveID // that columns are of
 	Name                  string
 	Tree                  string
 	Files, Folders, Bytes int64
@@ -27,6 +28,7 @@ type Part struct {
 type partFile struct {
 	Drive   backup.DriveID `json:"drive"`
 	Site    string         `json:"site,omitempty"`
+	Library backup.DriveID `json:"library,omitempty"`
 	Files   int64          `json:"files"`
 	Folders int64          `json:"folders"`
 	Bytes   int64          `json:"bytes"`
@@ -36,7 +38,7 @@ type partFile struct {
 var partsFolders = []struct {
 	kind backup.ContainerKind
 	name string
-}{{backup.Library, "libraries"}, {backup.SiteList, "lists"}}
+}{{backup.Library, "libraries"}, {backup.FileColumns, "columns"}, {backup.SiteList, "lists"}}
 
 // partsOf is one of these folders, as it is in a point.
 type partsOf struct {
@@ -64,7 +66,7 @@ func (b *base) partList() (parts []Part) {
 		for i := range of.records {
 			r := &of.records[i]
 			c := counts[backup.DriveID(r.ID)]
-			parts = append(parts, Part{Kind: of.kind, Drive: backup.DriveID(r.ID), Site: c.Site, Name: r.trueName(), Tree: r.Object, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes})
+			parts = append(parts, Part{Kind: of.kind, Drive: backup.DriveID(r.ID), Site: c.Site, Library: c.Library, Name: r.trueName(), Tree: r.Object, Files: c.Files, Folders: c.Folders, Bytes: c.Bytes})
 		}
 	}
 	return parts
@@ -134,7 +136,10 @@ func (v *Vault) sealParts(ctx context.Context, key DriveKey, root, tree string, 
 			return Sealed{}, err
 		}
 		records[p.Kind] = append(records[p.Kind], r)
-		point.Parts = append(point.Parts, partFile{p.Drive, p.Site, p.Files, p.Folders, p.Bytes})
+		point.Parts = append(point.Parts, partFile{p.Drive, p.Site, p.Library, p.Files, p.Folders, p.Bytes})
+		if p.Kind == backup.FileColumns {
+			continue // the files were counted
+		}
 		sealed.Files, sealed.Folders, sealed.Bytes = sealed.Files+p.Files, sealed.Folders+p.Folders, sealed.Bytes+p.Bytes
 	}
 	slices.SortFunc(point.Parts, func(a, b partFile) int { return compareDrives(a.Drive, b.Drive) })
