@@ -107,7 +107,7 @@ below 'A client of a running server' use it.`,
 	root.Version = version()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newDev(), newTenant(), newServe(), newSetup(), newDemo(), newAudit(), newRetention(), newExport(), newVaultCommand(), newCatalogCommand(), newAlertCommand(), newVersion())
+	root.AddCommand(newDev(), newTenant(), newServe(), newSetup(), newDemo(), newAudit(), newRetention(), newExport(), newVaultCommand(), newCatalogCommand(), newAlertCommand(), newVersion(), newLicences())
 	addClientCommands(root)
 	return root
 }
