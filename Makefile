@@ -22,7 +22,7 @@ SOAK ?= 1000000
 PLAYS := ^(TestCosts|TestHostileSource|TestHostileDestination|TestModel|TestEndAtAnyEdge|TestWhatIsRefusedIsNotTouched|TestOneDamagedBlob|TestErrorsSayWhoseTheyAre|TestAnyBitOfTheFormatBlob|TestCollectionEndsAtAnyEdge|TestAFailingStorageIsNoDamage|TestWhatIsInAVaultsPlace|TestNoPointLeavesThatNobodyGaveUp|TestModelOfLosses)$$
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## protect drives, a site and a mailbox of real files, lose them, bring them back
 	go run ./cmd/holdfast demo
@@ -47,6 +47,12 @@ conformance: ## drive a server with Microsoft's own Go, JavaScript and Python cl
 rclone: ## run rclone's own tests of its onedrive backend against a simulated tenant (minutes to build at first)
 	cd conformance/rclone && go vet ./... && go test -timeout 20m -count=1 ./...
 
+release: ## archives, Debian packages, a container image and lists of contents, from a clean commit, into dist/
+	cd release && go run . -out ../dist
+
+release-test: ## make a release for this machine, start what is in it, and compare it with a second one
+	cd release && go vet ./... && go test -timeout 20m -count=1 ./...
+
 lint: ## gofmt, vet and staticcheck; each finding is an error
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
 	go vet ./...
@@ -64,4 +70,4 @@ fuzz: ## run each fuzz target for FUZZTIME (a time, or a count such as 2000x)
 		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
 	done
 
-.PHONY: help demo dev build test soak conformance rclone lint bench bench-all fuzz
+.PHONY: help demo dev build test soak conformance rclone release release-test lint bench bench-all fuzz

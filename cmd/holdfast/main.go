@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // the authorities to trust where a system has none, as in a container of nothing else
 )
 
 func main() {

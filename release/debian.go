@@ -1,0 +1,74 @@
+package main
+
+import (
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goreleaser/nfpm/v2"
+	"github.com/goreleaser/nfpm/v2/deb"
+	"github.com/goreleaser/nfpm/v2/files"
+)
+
+// unit is where the service is described in the source, for a binary that was put
+// into place by hand.
+const unit = "deploy/systemd/holdfast.service"
+
+// debian writes a package for Debian and what descends from it: the binary, its
+// papers and the service, which is started by whoever has configured it.
+func (r *release) debian(p platform, binary, dir string) error {
+	scratch, err := os.MkdirTemp("", "holdfast-deb-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	text, err := os.ReadFile(filepath.Join(r.source, unit))
+	if err != nil {
+		return err
+	}
+	service := filepath.Join(scratch, "holdfast.service")
+	reload := filepath.Join(scratch, "reload")
+	for name, text := range map[string]string{
+		service: strings.ReplaceAll(string(text), "/usr/local/bin/", "/usr/bin/"),
+		reload:  "#!/bin/sh\nset -e\n[ ! -d /run/systemd/system ] || systemctl daemon-reload\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	put := func(from, to string, mode fs.FileMode) *files.Content {
+		return &files.Content{Source: from, Destination: to, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode, MTime: r.time}}
+	}
+	const doc = "/usr/share/doc/holdfast/"
+	contents := files.Contents{
+		put(binary, "/usr/bin/holdfast", 0o755),
+		put(service, "/usr/lib/systemd/system/holdfast.service", 0o644),
+		put(filepath.Join(r.source, "LICENSE"), doc+"copyright", 0o644),
+		{Destination: "/etc/holdfast", Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o700, MTime: r.time}},
+	}
+	all, err := r.files(p, binary)
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.from != binary && f.name != "LICENSE" {
+			contents = append(contents, put(f.from, doc+f.name, f.mode))
+		}
+	}
+	info := nfpm.WithDefaults(&nfpm.Info{
+		Name: "holdfast", Arch: p.arch, Platform: p.os, Version: r.version, VersionSchema: "semver", MTime: r.time,
+		Section: "admin", Priority: "optional", Maintainer: "The Holdfast developers <holdfast@localhost>", License: "see /usr/share/doc/holdfast/copyright",
+		Description: "Self-hosted backup of Microsoft 365\nThe Backup Storage API of Microsoft Graph, and the backups behind it, on your own machine.",
+		Overridables: nfpm.Overridables{
+			Contents:   contents,
+			Scripts:    nfpm.Scripts{PostInstall: reload, PostRemove: reload},
+			Recommends: []string{"ca-certificates"},
+		},
+	})
+	if err := nfpm.PrepareForPackager(info, "deb"); err != nil {
+		return err
+	}
+	return create(filepath.Join(dir, deb.Default.ConventionalFileName(info)), func(w io.Writer) error { return deb.Default.Package(info, w) })
+}
