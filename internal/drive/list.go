@@ -87,6 +87,17 @@ func (c *Client) List(ctx context.Context, ref ListRef) (List, error) {
 	return w.list(ref.Site), err
 }
 
+// ListOf returns the id of the list that a drive of a site is.
+func (c *Client) ListOf(ctx context.Context, d backup.DriveID) (string, error) {
+	var w wireList
+	k := &call{op: "find the list that drive " + string(d) + " is", method: http.MethodGet, url: c.at("drives", string(d), "list", "?$select=id"), cost: costGet, itemOf: d}
+	_, err := c.do(ctx, k, &w)
+	if err == nil && w.ID == "" {
+		err = noAnswer(k.op, errors.New("it names no list"))
+	}
+	return strings.ToLower(w.ID), err
+}
+
 // FindList returns the list of a site that has a name, if there is one.
 func (c *Client) FindList(ctx context.Context, site, name string) (List, bool, error) {
 	all, err := c.Lists(ctx, site)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strconv"
+	"strings"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
@@ -28,4 +29,10 @@ func columnsOf(l library, d drive.Drive) library {
 // columnsName is the name under which the columns of a file are kept.
 func columnsName(n int, file backup.ItemID) string {
 	return strconv.Itoa(n) + "-" + string(file) + ".json"
+}
+
+// fileIn is the file whose columns are kept under a name, or "".
+func fileIn(name string) backup.ItemID {
+	_, file, _ := strings.Cut(strings.TrimSuffix(name, ".json"), "-")
+	return backup.ItemID(file)
 }

@@ -24,7 +24,7 @@ var writableKinds = map[string]bool{"boolean": true, "choice": true, "currency":
 var computed = map[string]bool{
 	"ID": true, "ContentType": true, "Attachments": true, "Edit": true, "LinkTitle": true, "LinkTitleNoMenu": true, "DocIcon": true,
 	"ItemChildCount": true, "FolderChildCount": true, "Author": true, "Editor": true, "Created": true, "Modified": true,
-	"AppAuthor": true, "AppEditor": true, "_UIVersionString": true,
+	"AppAuthor": true, "AppEditor": true, "_UIVersionString": true, "FileLeafRef": true, "FileSizeDisplay": true,
 }
 
 // holdsValues reports whether people put values into a column.
@@ -130,9 +130,12 @@ func canon(value any) string {
 }
 
 // typeName is the name of an item's content type.
-func typeName(f *drive.ItemFile) string {
+func typeName(f *drive.ItemFile) string { return nameOf(f.ContentType) }
+
+// nameOf is the name of a content type.
+func nameOf(contentType json.RawMessage) string {
 	var of struct{ Name string }
-	json.Unmarshal(f.ContentType, &of)
+	json.Unmarshal(contentType, &of)
 	return of.Name
 }
 

@@ -60,8 +60,9 @@ type listRestore struct {
 	only  backup.ItemID    // what of it is restored, with what is below; "" is all
 	order int
 	into  drive.ListRef
-	exact bool  // it is the list that the point was taken of: what is not in the point goes
-	err   error // why it is no longer worked on
+	exact bool     // it is the list that the point was taken of: what is not in the point goes
+	err   error    // why it is no longer worked on
+	files *filesOf // of the columns of a library's files; else nil
 
 	now     drive.ListSchema // as it is
 	columns []fieldOf        // that are restored
@@ -98,6 +99,7 @@ type listRestore struct {
 	rewritten int
 	left      int // extra items that stay
 	remarks   map[string]backup.Detail
+	absent    int // files that are not there
 	damaged   []damaged
 	lost      bool // the vault cannot tell all that the point holds
 	again     bool // an answer was lost
@@ -258,7 +260,7 @@ func (s *listRestores) backUp(ctx context.Context, whole bool) error {
 		}
 		for i := range state.Containers {
 			c := &state.Containers[i]
-			if l := s.by[string(c.Drive)]; whole && !s.look && l != nil && l.exact && !c.Full.IsZero() {
+			if l := s.by[string(c.Drive)]; whole && !s.look && l != nil && l.exact && l.files == nil && !c.Full.IsZero() {
 				c.Full = time.UnixMicro(1) // nothing is taken away on the word of a delta
 			}
 		}
@@ -302,7 +304,12 @@ func (l *listRestore) pass(ctx context.Context) error {
 	l.there, l.wants, l.extra = nil, spill.New(l.vault.Scratch()), spill.New(l.vault.Scratch())
 	l.paired, l.done, l.total, l.refused, l.failed, l.rewritten, l.left = 0, 0, 0, 0, 0, 0, 0
 	l.failures, l.damaged, l.remarks, l.lost, l.again, l.said = nil, nil, map[string]backup.Detail{}, false, false, l.e.Clock()
-	for _, step := range []func(context.Context) error{l.fitColumns, l.survey, l.pair, l.write, l.clear} {
+	steps := []func(context.Context) error{l.fitColumns, l.survey, l.pair, l.write, l.clear}
+	if l.files != nil {
+		l.absent = 0
+		steps = []func(context.Context) error{l.fitColumns, l.survey, l.write}
+	}
+	for _, step := range steps {
 		err := step(ctx)
 		if err == nil {
 			err = errors.Join(l.wants.Err(), l.extra.Err(), l.numbers.Err(), l.sent.Err())
@@ -339,6 +346,10 @@ func (l *listRestore) fitColumns(ctx context.Context) (err error) {
 		if l.look {
 			continue
 		}
+		if l.files != nil && l.files.only != "" { // the library is not changed for some files of it
+			l.remark("column "+c.Name, fmt.Sprintf("The library has no column %q any more: what it held of the files is in the restore point only.", c.Display))
+			continue
+		}
 		err := errors.New("the source does not say of what kind it is")
 		if raw != nil {
 			err = l.source.AddColumn(ctx, l.into, raw)
@@ -355,7 +366,7 @@ func (l *listRestore) fitColumns(ctx context.Context) (err error) {
 	}
 	for _, raw := range l.kept.ContentTypes {
 		name, of := aContentType(raw)
-		if of == nil || l.look || typeNamed(&l.now, name) != "" {
+		if of == nil || l.look || l.files != nil && l.files.only != "" || typeNamed(&l.now, name) != "" {
 			continue
 		}
 		err := l.source.AddContentType(ctx, l.into, of)
@@ -426,6 +437,9 @@ func typeNamed(s *drive.ListSchema, name string) string {
 
 // survey finds what may differ, and what is in the list and not in the point.
 func (l *listRestore) survey(ctx context.Context) error {
+	if !l.exact && l.files != nil {
+		return l.wantFiles(ctx)
+	}
 	if !l.exact {
 		if err := l.list(ctx); err != nil {
 			return err
@@ -1156,21 +1170,30 @@ func (l *listRestore) item(ctx context.Context, n int, content string) (bool, er
 		return false, err
 	}
 	l.tellOf(&it, s)
+	if l.files != nil {
+		return l.file(ctx, n, &it, s)
+	}
 	m, there, err := l.liveNumber(ctx, n)
 	if err != nil {
 		return false, err
 	}
-	typeIs := typeNamed(&l.now, typeName(&it.ItemFile))
 	if !there {
 		if isListFolder(&it.ItemFile) {
 			return false, errFolderInList
 		}
-		return true, l.make(ctx, n, s, typeIs)
+		return true, l.make(ctx, n, s, typeNamed(&l.now, typeName(&it.ItemFile)))
 	}
 	is, err := l.is(ctx, m)
 	if err != nil {
 		return false, err
 	}
+	return l.rewrite(ctx, n, m, &it, s, is)
+}
+
+// rewrite gives item m of the list what item n of the point shall hold, and reports
+// whether anything was done.
+func (l *listRestore) rewrite(ctx context.Context, n, m int, it *oldItem, s shall, is oldItem) (bool, error) {
+	typeIs := typeNamed(&l.now, typeName(&it.ItemFile))
 	w := drive.ListWrite{Fields: map[string]any{}}
 	if typeIs != "" && typeName(&is.ItemFile) != typeName(&it.ItemFile) && !isListFolder(&it.ItemFile) {
 		w.ContentType = typeIs
@@ -1193,7 +1216,7 @@ func (l *listRestore) item(ctx context.Context, n int, content string) (bool, er
 	case l.look:
 		return true, nil
 	}
-	if err := l.source.PatchListItem(ctx, l.into, m, w, is.tag); err != nil {
+	if err := l.writeFields(ctx, m, w, &is); err != nil {
 		return false, err
 	}
 	l.wrote(n, s)
@@ -1398,6 +1421,7 @@ func (l *listRestore) problem() *backup.Problem {
 	tell(l.made, "Made anew, with new numbers: %s. Graph does not let one say who made them, and when: that is in the restore point.")
 	tell(l.changed, "Given their values again: %s. Graph does not let one say who changed them last, and when: that is in the restore point.")
 	tell(l.rewritten, "Kept by the source otherwise than they were written: %s.")
+	tell(l.absent-maxDetails, "Also not restored, because the files are not there, or are others: what the columns hold of %s.")
 	tell(l.left-maxDetails, "Also left as they are, although the restore point does not have them: %s.")
 	slices.SortFunc(remarks, func(a, b backup.Detail) int {
 		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Message, b.Message))

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,6 +131,9 @@ func (e *Engine) restoreLists(ctx context.Context, j *jobs.Job, a backup.Artifac
 		if problem != nil || err != nil {
 			all.add(part, problem, err)
 		}
+	}
+	if err := s.addColumns(ctx, a, to, beside, all); err != nil {
+		return err
 	}
 	if err := s.run(ctx); err != nil {
 		return err
@@ -291,6 +295,22 @@ func (e *Engine) newPlaces(ctx context.Context, j *jobs.Job, a backup.Artifact, 
 		"There are already %d restored places in the site. Delete those that are no longer needed and restore again.", maxLibraries))
 }
 
+// together is what a restore says that was done in two parts.
+func together(a, b *backup.Problem) *backup.Problem {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	if backup.Ended(a) == backup.ArtifactSucceeded {
+		a, b = b, a
+	}
+	both := *a
+	both.Details = slices.Concat(a.Details, b.Details)
+	if backup.Ended(a) == backup.ArtifactSucceeded {
+		both.Message = "All is as it was at the restore point. " + remarked(len(both.Details))
+	}
+	return &both
+}
+
 // suffixOf is what a name that was reserved ends with: R0, R1 and so on.
 func suffixOf(name string) string { return name[max(0, strings.LastIndexByte(name, 'R')):] }
 
@@ -391,6 +411,11 @@ func (e *Engine) restoreBelowSite(ctx context.Context, j *jobs.Job, a backup.Gra
 	r := to.restoration(e, j, a.Point, part, live)
 	a.Point.Tree = part.Tree
 	restored, problem, err := e.restoreInto(ctx, j, a, r)
+	if restored.Path != "" && err == nil {
+		var columns *backup.Problem
+		columns, err = e.restoreColumnsBelow(ctx, j, a, to, part, live, restored.Path)
+		problem = together(problem, columns)
+	}
 	if restored.Path != "" {
 		restored.Path = "/" + path.Join(part.Name, restored.Path)
 	}
