@@ -24,6 +24,9 @@ func TestPythonClientTellsAnAdministratorsStory(t *testing.T) {
 	}
 	run(outside, "python3", "-m", "venv", ".venv") // Debian: apt-get install python3-venv
 	run(outside, ".venv/bin/pip", "install", "--quiet", "--requirement", "requirements.txt")
-	run(append(os.Environ(), "HOLDFAST_URL="+dev.HTTPS,
-		"HOLDFAST_TENANT="+dev.Tenant, "HOLDFAST_APP="+dev.App, "HOLDFAST_SECRET="+dev.Secret, "HOLDFAST_DRIVES="+dev.Drives), ".venv/bin/python", "story.py")
+	env := append(os.Environ(), "HOLDFAST_URL="+dev.HTTPS, "HOLDFAST_TENANT="+dev.Tenant, "HOLDFAST_APP="+dev.App, "HOLDFAST_SECRET="+dev.Secret,
+		"HOLDFAST_DRIVES="+dev.Drives, "HOLDFAST_SITES="+dev.Sites, "HOLDFAST_MAIL="+dev.Mail)
+	for _, story := range []string{"story.py", "workloads.py"} {
+		run(env, ".venv/bin/python", story)
+	}
 }

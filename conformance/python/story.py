@@ -251,4 +251,5 @@ async def main():
         await tenant(client)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
