@@ -17,6 +17,7 @@ const (
 	UnitOffboardedActivity  = "UnitOffboarded"  // its backups were destroyed
 	RestoreFinishedActivity = "RestoreFinished" // the last artifact of a session came to its end
 	RuleAppliedActivity     = "RuleApplied"
+	AllProtectedActivity    = "AllProtected"         // units joined, or left, a policy that protects all there is
 	PointsLostActivity      = "RestorePointsLost"    // the vault no longer holds them whole
 	PointsFoundActivity     = "RestorePointsFound"   // it does again
 	PointsTakenUpActivity   = "RestorePointsTakenUp" // the vault held them, and the catalog did not know them
@@ -37,7 +38,8 @@ type Activity struct {
 	ID        ActivityID     `json:"id"`
 	Tenant    TenantID       `json:"tenant"`
 	At        time.Time      `json:"time"`
-	By        IdentitySet    `json:"actor"` // empty: the service itself
+	Workload  Workload       `json:"workload,omitempty"` // "" where it is of none
+	By        IdentitySet    `json:"actor"`              // empty: the service itself
 	Operation string         `json:"operation"`
 	Target    string         `json:"target,omitempty"` // the address that was called
 	Object    string         `json:"object,omitempty"` // the id of what it was done to, as far as there is one

@@ -33,6 +33,7 @@ type (
 	PolicyID        string
 	UnitID          string
 	BulkJobID       string
+	ExclusionID     string
 	RuleID          string
 	SessionID       string
 	ArtifactID      string

@@ -23,14 +23,16 @@ type Reason struct {
 // A ReasonCode names a kind of reason.
 type ReasonCode string
 
-// What there is to say of an owner and a policy. The first four are why it is
+// What there is to say of an owner and a policy. The first five are why it is
 // in or out; the others explain them.
 const (
-	HeldManually     ReasonCode = "heldManually"     // by hand, a bulk job or a static rule
-	HeldByRule       ReasonCode = "heldByRule"       // by the policy's dynamic rule
-	OutOfPolicy      ReasonCode = "notInPolicy"      // nothing has brought it in
-	RemovalRequested ReasonCode = "removalRequested" // it is on its way out
+	HeldManually     ReasonCode = "heldManually"      // by hand, a bulk job or a static rule
+	HeldByRule       ReasonCode = "heldByRule"        // by the policy's dynamic rule
+	HeldByAll        ReasonCode = "heldByFullService" // the policy protects all there is
+	OutOfPolicy      ReasonCode = "notInPolicy"       // nothing has brought it in
+	RemovalRequested ReasonCode = "removalRequested"  // it is on its way out
 
+	Excluded         ReasonCode = "excluded" // by an exclusion unit
 	InAnotherPolicy  ReasonCode = "inAnotherPolicy"
 	TakenOut         ReasonCode = "takenOut" // it was in a policy once
 	Offboarding      ReasonCode = "offboarding"

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -31,6 +32,20 @@ const (
 	TagNone        PointTags = "none"
 	TagFastRestore PointTags = "fastRestore"
 )
+
+// TagNewerItems, alone or behind a comma, marks no point: it asks for that one of a time
+// which includes all newer items that were made in the time, which is the last. Only the
+// beta version has it.
+const TagNewerItems PointTags = "includeNewerItems"
+
+// Search returns which mark t asks for, "" for any, and whether the oldest of the points
+// that bear it is asked for, as far as t leaves that open.
+func (t PointTags) Search(oldest bool) (PointTags, bool) {
+	if mark, newer := strings.CutSuffix(string(t), string(TagNewerItems)); newer {
+		return PointTags(strings.TrimSuffix(mark, ",")), false
+	}
+	return t, oldest
+}
 
 // A Point is a state of a drive that can be restored.
 type Point struct {

@@ -103,6 +103,7 @@ type Policy struct {
 	Tenant      TenantID
 	Workload    Workload
 	DisplayName string
+	FullService bool // it protects all there is of its workload but what is excluded
 	Enabled     bool // what was asked for last: activate or deactivate
 	Status      PolicyStatus
 	Retention   Retention // how its points are kept
@@ -190,9 +191,18 @@ const (
 	BulkJobCompletedWithErrors BulkJobStatus = "completedWithErrors"
 )
 
+// A Purpose is what the subjects that a bulk addition job names are added for.
+type Purpose string
+
+const (
+	ToProtect Purpose = "protect"
+	ToExclude Purpose = "exclude" // from a policy that protects all there is
+)
+
 // A BulkJob adds the subjects it names to a policy. Its lists stay as they were
 // sent, in order and case.
 type BulkJob struct {
+	Purpose     Purpose
 	ID          BulkJobID
 	Tenant      TenantID
 	Workload    Workload

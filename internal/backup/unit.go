@@ -88,6 +88,8 @@ func (u *Unit) Leave(p *Policy, by Stamp) *Error {
 	switch {
 	case u.Policy != p.ID:
 		return NotInPolicy()
+	case p.FullService && u.Status != UnitRemoveRequested:
+		return Fail(ProtectionUnitActionForbidden, "The policy protects all there is, and this unit with it. Exclude the "+u.Workload.Subject()+" instead.").On("id")
 	case u.Sources&SourceDynamicRule != 0 && u.Status != UnitRemoveRequested:
 		return Fail(ProtectionUnitActionForbidden, "A dynamic rule holds this unit in the policy. Change or delete the rule.").On("id")
 	}

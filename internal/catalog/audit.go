@@ -43,6 +43,13 @@ func audited[T ~string](ctx context.Context, made T) {
 	}
 }
 
+// AuditedOf says of which workload a call is.
+func AuditedOf(ctx context.Context, w backup.Workload) {
+	if a := auditOf(ctx); a != nil {
+		a.Activity.Workload = w
+	}
+}
+
 // failures counts the results that are failures, and returns the first.
 func failures[T any](results []T, of func(T) *backup.Error) (n int, first *backup.Error) {
 	for _, r := range results {
@@ -104,9 +111,9 @@ func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity
 		a.Problem = &short
 	}
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		string(a.ID), string(a.Tenant), database.Micros(a.At), toJSON(a.By), a.Operation, a.Target, a.Object, string(a.Result), problemJSON(a.Problem), a.Request)
+		INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request, workload)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		string(a.ID), string(a.Tenant), database.Micros(a.At), toJSON(a.By), a.Operation, a.Target, a.Object, string(a.Result), problemJSON(a.Problem), a.Request, string(a.Workload))
 	if err != nil {
 		return fmt.Errorf("write the audit log: %w", err)
 	}
@@ -117,6 +124,10 @@ func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity
 // wrong with its last artifact.
 func (c *Catalog) recordEnd(ctx context.Context, tx *database.Tx, tenant backup.TenantID, session backup.SessionID, end backup.SessionStatus, last *backup.Problem) error {
 	a := backup.Activity{Tenant: tenant, Operation: backup.RestoreFinishedActivity, Object: string(session)}
+	err := tx.QueryRowContext(ctx, `SELECT workload FROM restore_session WHERE id = $1`, string(session)).Scan(&a.Workload)
+	if err != nil {
+		return fmt.Errorf("read the workload of session %s: %w", session, err)
+	}
 	switch end {
 	case backup.SessionCompletedWithError:
 		a.Result, a.Problem = backup.ActivityPartiallySucceeded, last
@@ -131,10 +142,10 @@ func (c *Catalog) Record(ctx context.Context, a backup.Activity) error {
 	return c.db.Tx(ctx, func(tx *database.Tx) error { return c.record(ctx, tx, a) })
 }
 
-const activityColumns = `a.id, a.tenant, a.at, a.actor, a.operation, a.target, a.object, a.result, a.problem, a.request`
+const activityColumns = `a.id, a.tenant, a.at, a.actor, a.operation, a.target, a.object, a.result, a.problem, a.request, a.workload`
 
 func scanActivity(r scanner) (a backup.Activity, err error) {
-	return a, r.Scan(&a.ID, &a.Tenant, micros{&a.At}, fromJSON{&a.By}, &a.Operation, &a.Target, &a.Object, &a.Result, fromJSON{&a.Problem}, &a.Request)
+	return a, r.Scan(&a.ID, &a.Tenant, micros{&a.At}, fromJSON{&a.By}, &a.Operation, &a.Target, &a.Object, &a.Result, fromJSON{&a.Problem}, &a.Request, &a.Workload)
 }
 
 var activityFields = fields{

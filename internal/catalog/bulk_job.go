@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,17 +15,18 @@ import (
 
 // NewBulkJob is a bulk addition job to be made.
 type NewBulkJob struct {
+	Purpose     backup.Purpose // what they are added for; "" is to protect them
 	DisplayName string
 	Addresses   []string // as they were sent
 	IDs         []string // as they were sent
 	By          backup.Stamp
 }
 
-const bulkColumns = `b.id, b.tenant, b.workload, b.policy, b.display_name, b.status,
+const bulkColumns = `b.id, b.tenant, b.workload, b.policy, b.purpose, b.display_name, b.status,
 	CASE WHEN b.status <> 'active' THEN b.problem END, b.created, b.created_by, b.modified, b.modified_by`
 
 func bulkFields(b *backup.BulkJob) []any {
-	return []any{&b.ID, &b.Tenant, &b.Workload, &b.Policy, &b.DisplayName, &b.Status, fromJSON{&b.Problem},
+	return []any{&b.ID, &b.Tenant, &b.Workload, &b.Policy, &b.Purpose, &b.DisplayName, &b.Status, fromJSON{&b.Problem},
 		micros{&b.Created.At}, fromJSON{&b.Created.By}, micros{&b.Modified.At}, fromJSON{&b.Modified.By}}
 }
 
@@ -33,14 +35,15 @@ func scanBulkJob(r scanner) (b backup.BulkJob, err error) {
 }
 
 // CreateBulkJob makes a bulk addition job of a policy, and the work that does
-// it. It keeps the lists as they are. PolicyNotFound.
+// it. It keeps the lists as they are. PolicyNotFound; InvalidCreateRequest if the
+// policy takes none for this purpose.
 func (c *Catalog) CreateBulkJob(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, n NewBulkJob) (backup.BulkJob, error) {
 	if err := checkName(n.DisplayName); err != nil {
 		return backup.BulkJob{}, err
 	}
 	n.By = asStored(n.By)
 	b := backup.BulkJob{
-		ID: backup.NewID[backup.BulkJobID](), Tenant: tenant, Policy: policy, DisplayName: n.DisplayName,
+		ID: backup.NewID[backup.BulkJobID](), Tenant: tenant, Policy: policy, Purpose: cmp.Or(n.Purpose, backup.ToProtect), DisplayName: n.DisplayName,
 		Status: backup.BulkJobActive, Addresses: n.Addresses, IDs: n.IDs, Created: n.By, Modified: n.By,
 	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
@@ -49,14 +52,20 @@ func (c *Catalog) CreateBulkJob(ctx context.Context, tenant backup.TenantID, pol
 			return err
 		}
 		b.Workload = p.Workload
+		switch {
+		case p.FullService && b.Purpose == backup.ToProtect:
+			return backup.OnlyExcludes(backup.InvalidCreateRequest)
+		case !p.FullService && b.Purpose == backup.ToExclude:
+			return backup.OnlyIncludes(backup.InvalidCreateRequest)
+		}
 		if err := c.queue.Enqueue(ctx, tx, jobs.Spec{Kind: jobs.BulkAdd, Key: string(b.ID), Tenant: tenant}); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `
-			INSERT INTO bulk_job (id, tenant, policy, display_name, status, done, created, created_by, modified, modified_by, workload)
-			VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10)`,
+			INSERT INTO bulk_job (id, tenant, policy, display_name, status, done, created, created_by, modified, modified_by, workload, purpose)
+			VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, $11)`,
 			string(b.ID), string(tenant), string(policy), b.DisplayName, string(b.Status),
-			database.Micros(b.Created.At), toJSON(b.Created.By), database.Micros(b.Modified.At), toJSON(b.Modified.By), string(b.Workload))
+			database.Micros(b.Created.At), toJSON(b.Created.By), database.Micros(b.Modified.At), toJSON(b.Modified.By), string(b.Workload), string(b.Purpose))
 		if err != nil {
 			return fmt.Errorf("insert bulk job: %w", err)
 		}
@@ -96,21 +105,21 @@ func (c *Catalog) BulkJob(ctx context.Context, tenant backup.TenantID, policy ba
 	return b, nil
 }
 
-// BulkJobs lists bulk addition jobs without their lists: those of a policy,
-// which must exist, or with "" all of the tenant's.
-func (c *Catalog) BulkJobs(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.BulkJob], error) {
+// BulkJobs lists bulk addition jobs of one purpose without their lists: those of a
+// policy, which must exist, or with "" all of the tenant's.
+func (c *Catalog) BulkJobs(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, purpose backup.Purpose, page Page) (List[backup.BulkJob], error) {
 	q := query{columns: bulkColumns, table: "bulk_job b", time: "b.created", id: "b.id", fields: bulkJobFields,
-		within: []equal{{"b.tenant", string(tenant)}}, indexes: []index{
-			{"bulk_job_tenant_page", []string{"b.tenant", "b.created", "b.id"}},
-			{"bulk_job_workload", []string{"b.tenant", "b.workload", "b.created", "b.id"}},
+		within: []equal{{"b.tenant", string(tenant)}, {"b.purpose", string(purpose)}}, indexes: []index{
+			{"bulk_job_tenant_page", []string{"b.tenant", "b.purpose", "b.created", "b.id"}},
+			{"bulk_job_workload", []string{"b.tenant", "b.workload", "b.purpose", "b.created", "b.id"}},
 		}}
 	q.of("b.workload", page.Workload)
 	if policy != "" {
 		if _, err := c.Policy(ctx, tenant, policy); err != nil {
 			return List[backup.BulkJob]{}, err
 		}
-		q.within = []equal{{"b.policy", string(policy)}}
-		q.indexes = []index{{"bulk_job_page", []string{"b.policy", "b.created", "b.id"}}}
+		q.within = []equal{{"b.policy", string(policy)}, {"b.purpose", string(purpose)}}
+		q.indexes = []index{{"bulk_job_page", []string{"b.policy", "b.purpose", "b.created", "b.id"}}}
 	}
 	l, err := list(ctx, c, q, page, scanBulkJob)
 	if err != nil {
@@ -311,11 +320,22 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 	for i, e := range chunk {
 		details[i] = unknownEntry(b.Workload, e)
 	}
+	subjects := make([]backup.SubjectID, len(found))
+	for i, r := range found {
+		subjects[i], details[r.n] = r.owner, nil
+	}
+	if b.Purpose == backup.ToExclude {
+		if _, err := c.exclude(ctx, tx, &p, m.by, subjects, nil); err != nil {
+			return false, err
+		}
+		found = nil
+	} else if err := m.heedExclusions(ctx, tx, subjects); err != nil {
+		return false, err
+	}
 	for _, r := range found {
 		if r.unit != nil {
 			m.know(r.unit)
 		}
-		details[r.n] = nil
 		if _, failure := m.add(r.owner); failure != nil {
 			details[r.n] = &backup.Detail{Code: failure.Code, Message: failure.Message, Target: chunk[r.n].sent}
 		}
@@ -330,18 +350,7 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 		problem.Details = append(problem.Details, *d)
 	}
 
-	requested := backup.UnitUnprotected
-	if p.Enabled {
-		requested = backup.UnitProtectRequested
-		if joined := m.joined(); len(joined) > 0 {
-			err := c.queue.EnqueueSelect(ctx, tx, jobs.Backup, b.Tenant, c.now(),
-				`SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e`, jsonList(joined))
-			if err != nil {
-				return false, err
-			}
-		}
-	}
-	if err := m.write(ctx, tx, requested); err != nil {
+	if err := c.bringIn(ctx, tx, m); err != nil {
 		return false, err
 	}
 

@@ -123,7 +123,7 @@ func TestBulkJob(t *testing.T) {
 		}
 
 		// Listings leave the lists out; a job of another policy is unknown.
-		l := must[catalog.List[backup.BulkJob]](t)(w.BulkJobs(ctx, contoso, p.ID, catalog.Page{Limit: 1}))
+		l := must[catalog.List[backup.BulkJob]](t)(w.BulkJobs(ctx, contoso, p.ID, backup.ToProtect, catalog.Page{Limit: 1}))
 		if len(l.Items) != 1 || l.Items[0].ID != created.ID || l.Items[0].Addresses != nil || l.Items[0].Problem == nil || l.Next == "" {
 			t.Errorf("bulk jobs = %+v", l)
 		}

@@ -282,7 +282,8 @@ func (c *Catalog) pointsOf(ctx context.Context, tx *database.Tx, b backup.BulkRe
 	if err := ask(`e.value`, ids); err != nil {
 		return nil, fmt.Errorf("resolve ids: %w", err)
 	}
-	search := PointSearch{From: b.From, To: b.To, Tags: b.Tags, Oldest: b.Oldest}
+	search := PointSearch{From: b.From, To: b.To}
+	search.Tags, search.Oldest = b.Tags.Search(b.Oldest)
 	for _, f := range all {
 		search.Units = append(search.Units, f.unit)
 	}

@@ -31,6 +31,9 @@ func (c *Catalog) Explain(ctx context.Context, tenant backup.TenantID, policy ba
 	if err != nil {
 		return e, fmt.Errorf("read the rules of policy %s: %w", policy, err)
 	}
+	if err := c.explainExclusion(ctx, &e, p); err != nil {
+		return e, err
+	}
 	explainUnit(&e, p, rules)
 	for _, r := range rules {
 		explainRule(&e, r)
@@ -51,6 +54,24 @@ func (c *Catalog) Explain(ctx context.Context, tenant backup.TenantID, policy ba
 			Message: "The tenant's directory had no user with this id when it was last read, on " + day(read) + "."})
 	}
 	return e, nil
+}
+
+// explainExclusion says whether the owner is excluded from the policy, or kept by an
+// exclusion from the rules and jobs of this one.
+func (c *Catalog) explainExclusion(ctx context.Context, e *backup.Explanation, p backup.Policy) error {
+	var by backup.PolicyID
+	var created backup.Stamp
+	err := c.db.Read().QueryRowContext(ctx, `SELECT x.policy, x.created, x.created_by FROM exclusion x WHERE x.tenant = $1 AND x.workload = $2 AND x.subject = $3`,
+		string(p.Tenant), string(p.Workload), string(e.Owner)).Scan(&by, micros{&created.At}, fromJSON{&created.By})
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the exclusion of %s: %w", e.Owner, err)
+	}
+	e.Reasons = append(e.Reasons, backup.Reason{Code: backup.Excluded, Policy: by, Message: "It is excluded from backup by an exclusion unit, since " + day(created.At) + who(created.By) +
+		". No rule and no bulk addition job brings it in; a person may, by naming it in a policy that takes units."})
+	return nil
 }
 
 // A ruleOn is a rule and the group by which it matched an owner, or "".
@@ -115,7 +136,10 @@ func explainUnit(e *backup.Explanation, p backup.Policy, rules []ruleOn) {
 	if u.Sources&backup.SourceManual != 0 {
 		say(backup.HeldManually, "", "It was brought in by hand, by a bulk addition job or by a static rule, and stays until it is removed.")
 	}
-	if u.Sources&backup.SourceDynamicRule != 0 {
+	switch {
+	case p.FullService:
+		say(backup.HeldByAll, "", "The policy protects all there is, for as long as the directory has its owner. Exclude the owner to let it go.")
+	case u.Sources&backup.SourceDynamicRule != 0:
 		r := backup.Reason{Code: backup.HeldByRule, Message: "The policy's dynamic rule holds it for as long as the rule matches its owner."}
 		if i := slices.IndexFunc(rules, func(r ruleOn) bool { return r.Dynamic }); i >= 0 {
 			r.Rule = rules[i].ID

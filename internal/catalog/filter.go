@@ -97,6 +97,12 @@ var (
 		filterEnum("status", "b.status", "active", "completed", "completedWithErrors"),
 		filterTime("createdDateTime", "b.created", true),
 	}
+	exclusionFields = fields{
+		filterID("id", "x.id", ""),
+		filterID("directoryObjectId", "x.subject", ""),
+		{Property: odata.Property{Name: "siteId", Filters: true, Canon: siteKey}, expr: "x.subject"},
+		filterTime("createdDateTime", "x.created", true),
+	}
 	ruleFields = fields{
 		filterID("id", "r.id", backup.InvalidInclusionRuleID),
 		filterEnum("status", "r.status", "active", "completed", "completedWithErrors", "updateRequested", "deleteRequested"),
@@ -121,13 +127,14 @@ var (
 		filterTime("createdDateTime", "b.created", true),
 	}
 
-	PolicyProperties   = policyFields.properties()
-	UnitProperties     = unitListFields.properties()
-	BulkJobProperties  = bulkJobFields.properties()
-	RuleProperties     = ruleFields.properties()
-	SessionProperties  = sessionFields.properties()
-	ArtifactProperties = artifactFields.properties()
-	BrowseProperties   = browseFields.properties()
+	PolicyProperties    = policyFields.properties()
+	UnitProperties      = unitListFields.properties()
+	BulkJobProperties   = bulkJobFields.properties()
+	ExclusionProperties = exclusionFields.properties()
+	RuleProperties      = ruleFields.properties()
+	SessionProperties   = sessionFields.properties()
+	ArtifactProperties  = artifactFields.properties()
+	BrowseProperties    = browseFields.properties()
 )
 
 const (

@@ -147,11 +147,11 @@ func TestEveryListReadsAnIndex(t *testing.T) {
 				return l.Next, len(l.Items), err
 			}},
 			{"bulk jobs", catalog.BulkJobProperties, func(ctx context.Context, page catalog.Page) (string, int, error) {
-				l, err := w.BulkJobs(ctx, contoso, "", page)
+				l, err := w.BulkJobs(ctx, contoso, "", backup.ToProtect, page)
 				return l.Next, len(l.Items), err
 			}},
 			{"bulk jobs of a policy", catalog.BulkJobProperties, func(ctx context.Context, page catalog.Page) (string, int, error) {
-				l, err := w.BulkJobs(ctx, contoso, p, page)
+				l, err := w.BulkJobs(ctx, contoso, p, backup.ToProtect, page)
 				return l.Next, len(l.Items), err
 			}},
 			{"rules", catalog.RuleProperties, func(ctx context.Context, page catalog.Page) (string, int, error) {

@@ -145,7 +145,7 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 			return fmt.Errorf("delete browse sessions: %w", err)
 		}
 		next = now.Add(offboardedShown)
-		if err := c.record(ctx, tx, backup.Activity{Tenant: j.Tenant, Operation: backup.UnitOffboardedActivity, Object: id}); err != nil {
+		if err := c.record(ctx, tx, backup.Activity{Tenant: j.Tenant, Workload: u.Workload, Operation: backup.UnitOffboardedActivity, Object: id}); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE unit SET status = 'offboarded', problem = NULL, offboarded = $2 WHERE id = $1`, id, database.Micros(now))

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ const (
 	policyColumns = `policy.id, policy.tenant, policy.workload, policy.display_name, policy.enabled,
 		policy.created, policy.created_by, policy.modified, policy.modified_by, ` + tally + `,
 		(SELECT t.kept FROM retention t WHERE t.tenant = policy.tenant AND t.policy = ''),
-		(SELECT t.kept FROM retention t WHERE t.tenant = policy.tenant AND t.policy = policy.id)`
+		(SELECT t.kept FROM retention t WHERE t.tenant = policy.tenant AND t.policy = policy.id), policy.full_service`
 
 	// policyStatus is backup.StatusOf for filters.
 	policyStatus = `CASE WHEN policy.enabled = 0 AND ` + tally + ` % 2 = 1 THEN 'updating'
@@ -46,7 +47,7 @@ func scanPolicy(r scanner) (p backup.Policy, err error) {
 	var tenant, own *backup.Retention
 	err = r.Scan(&p.ID, &p.Tenant, &p.Workload, &p.DisplayName, &p.Enabled, micros{&p.Created.At}, fromJSON{&p.Created.By},
 		micros{&p.Modified.At}, fromJSON{&p.Modified.By}, &bits,
-		fromJSON{&tenant}, fromJSON{&own})
+		fromJSON{&tenant}, fromJSON{&own}, &p.FullService)
 	all := retentions{}
 	if tenant != nil {
 		all[""] = Retention{Kept: *tenant}
@@ -144,6 +145,7 @@ func (c *Catalog) PolicyUnitCounts(ctx context.Context, tenant backup.TenantID, 
 type NewPolicy struct {
 	Workload    backup.Workload
 	DisplayName string
+	FullService bool                        // it is to protect all there is; then there are no Units
 	Units       []backup.SubjectID          // owners
 	SourceIDs   map[backup.SubjectID]string // what the source calls them in full, where that was said
 	By          backup.Stamp
@@ -152,7 +154,8 @@ type NewPolicy struct {
 // CreatePolicy makes a policy, which is not in force, with units for the
 // owners named. It makes all or nothing: an owner in another policy is
 // ProtectionUnitAlreadyExists, one named twice DuplicateProtectionUnitInList.
-// PolicyCreationNotAllowed only where one policy may be in force, and one is.
+// PolicyCreationNotAllowed where one policy may be in force, and one is, and for a
+// second one that is to protect all there is.
 func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n NewPolicy) (backup.Policy, error) {
 	if err := checkName(n.DisplayName); err != nil {
 		return backup.Policy{}, err
@@ -160,7 +163,10 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 	n.By = asStored(n.By)
 	p := backup.Policy{
 		ID: backup.NewID[backup.PolicyID](), Tenant: tenant, Workload: n.Workload, DisplayName: n.DisplayName,
-		Status: backup.PolicyInactive, Created: n.By, Modified: n.By,
+		FullService: n.FullService, Status: backup.PolicyInactive, Created: n.By, Modified: n.By,
+	}
+	if p.FullService && len(n.Units) > 0 {
+		return p, backup.OnlyExcludes(backup.InvalidCreateRequest)
 	}
 	seen := map[backup.SubjectID]bool{}
 	for _, owner := range n.Units {
@@ -172,6 +178,11 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
 		if c.maxActive == 1 {
 			if err := c.mayEnforce(ctx, tx, &p); err != nil {
+				return err
+			}
+		}
+		if p.FullService {
+			if err := c.mayProtectAll(ctx, tx, &p); err != nil {
 				return err
 			}
 		}
@@ -190,6 +201,11 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 			return err
 		}
 		audited(ctx, p.ID)
+		if p.FullService {
+			if err := c.queue.Enqueue(ctx, tx, allJob(p)); err != nil {
+				return err
+			}
+		}
 		return m.write(ctx, tx, backup.UnitUnprotected)
 	})
 	if err != nil {
@@ -200,10 +216,10 @@ func (c *Catalog) CreatePolicy(ctx context.Context, tenant backup.TenantID, n Ne
 
 func (c *Catalog) insertPolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO policy (id, tenant, workload, display_name, enabled, created, created_by, modified, modified_by, name_key)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		INSERT INTO policy (id, tenant, workload, display_name, enabled, created, created_by, modified, modified_by, name_key, full_service)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		string(p.ID), string(p.Tenant), string(p.Workload), p.DisplayName, bit(p.Enabled),
-		database.Micros(p.Created.At), toJSON(p.Created.By), database.Micros(p.Modified.At), toJSON(p.Modified.By), strings.ToLower(p.DisplayName))
+		database.Micros(p.Created.At), toJSON(p.Created.By), database.Micros(p.Modified.At), toJSON(p.Modified.By), strings.ToLower(p.DisplayName), bit(p.FullService))
 	if err != nil {
 		return fmt.Errorf("insert policy: %w", err)
 	}
@@ -262,27 +278,15 @@ type UnitResult struct {
 //
 // The number of statements does not depend on the number of items.
 func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID, patch PolicyPatch) (backup.Policy, []UnitResult, error) {
-	var nameKey *string
-	if patch.DisplayName != nil {
-		nameKey = new(strings.ToLower(*patch.DisplayName))
-		if err := checkName(*patch.DisplayName); err != nil {
-			return backup.Policy{}, nil, err
-		}
-	}
 	patch.By = asStored(patch.By)
 	var p backup.Policy
 	var results []UnitResult
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		// Written first: that also reads it, and its units are still as they were.
-		p, err = scanPolicy(tx.QueryRowContext(ctx, `
-			UPDATE policy SET display_name = coalesce($3, display_name), name_key = coalesce($6, name_key), modified = $4, modified_by = $5
-			WHERE tenant = $1 AND id = $2 RETURNING `+policyColumns,
-			string(tenant), string(id), patch.DisplayName, database.Micros(patch.By.At), toJSON(patch.By.By), nameKey))
-		if errors.Is(err, sql.ErrNoRows) {
-			return policyNotFound()
+		if p, err = touchPolicy(ctx, tx, tenant, id, patch.DisplayName, patch.By); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("write policy: %w", err)
+		if p.FullService && slices.ContainsFunc(patch.Units, func(ch UnitChange) bool { return ch.Add != "" }) {
+			return backup.OnlyExcludes(backup.InvalidPatchRequest)
 		}
 		var m *membership
 		if results, m, err = changeUnits(ctx, tx, &p, patch); err != nil {
@@ -302,6 +306,29 @@ func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id b
 		return backup.Policy{}, nil, fmt.Errorf("update policy: %w", err)
 	}
 	return p, results, nil
+}
+
+// touchPolicy notes that a policy is changed, gives it a new name unless that is nil,
+// and returns it with its units as they still are. PolicyNotFound.
+func touchPolicy(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id backup.PolicyID, name *string, by backup.Stamp) (backup.Policy, error) {
+	var nameKey *string
+	if name != nil {
+		nameKey = new(strings.ToLower(*name))
+		if err := checkName(*name); err != nil {
+			return backup.Policy{}, err
+		}
+	}
+	p, err := scanPolicy(tx.QueryRowContext(ctx, `
+		UPDATE policy SET display_name = coalesce($3, display_name), name_key = coalesce($6, name_key), modified = $4, modified_by = $5
+		WHERE tenant = $1 AND id = $2 RETURNING `+policyColumns,
+		string(tenant), string(id), name, database.Micros(by.At), toJSON(by.By), nameKey))
+	if errors.Is(err, sql.ErrNoRows) {
+		return p, policyNotFound()
+	}
+	if err != nil {
+		return p, fmt.Errorf("write policy: %w", err)
+	}
+	return p, nil
 }
 
 // changeUnits applies the items of patch to what it returns; nothing is
@@ -481,6 +508,7 @@ func (c *Catalog) DeletePolicy(ctx context.Context, tenant backup.TenantID, id b
 			jobs.BulkAdd: `SELECT b.id FROM bulk_job b WHERE b.policy = $1`,
 			jobs.Rule:    `SELECT r.id FROM inclusion_rule r WHERE r.policy = $1`,
 			jobs.Settle:  `SELECT p.id FROM policy p WHERE p.id = $1`,
+			jobs.All:     `SELECT p.id FROM policy p WHERE p.id = $1`,
 		} {
 			if err := c.queue.RemoveSelect(ctx, tx, kind, keys, string(id)); err != nil {
 				return err

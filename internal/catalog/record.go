@@ -56,7 +56,7 @@ type recordFile struct {
 var recordFiles = []recordFile{
 	{"policies", "policy", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordText}, {"display_name", recordText}, {"enabled", recordInt}, {"created", recordInt},
-		{"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}, {"name_key", recordText}}, ""},
+		{"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}, {"name_key", recordText}, {"full_service", recordInt}}, ""},
 	{"units", "unit", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordText}, {"subject", recordID}, {"status", recordText}, {"sources", recordInt}, {"problem", recordNull},
 		{"offboard_requested", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON},
@@ -64,6 +64,9 @@ var recordFiles = []recordFile{
 	{"rules", "inclusion_rule", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordID}, {"expression", recordText}, {"dynamic", recordInt}, {"status", recordText}, {"problem", recordNull},
 		{"evaluated", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}},
+		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`},
+	{"exclusions", "exclusion", "id", []recordColumn{
+		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordID}, {"subject", recordID}, {"source_id", recordText}, {"created", recordInt}, {"created_by", recordJSON}},
 		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`},
 	{"retention", "retention", "policy", []recordColumn{
 		{"policy", recordText}, {"kept", recordJSON}, {"pending", recordNull}, {"effective", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, ""},
@@ -434,6 +437,7 @@ func (c *Catalog) settleImport(ctx context.Context, tx *database.Tx, tenant back
 			WHERE u.tenant = $1 AND u.status IN ('protectRequested', 'protected', 'unprotected')`},
 		{jobs.Rule, `
 			SELECT r.id FROM inclusion_rule r WHERE r.tenant = $1 AND (r.dynamic = 1 OR r.status = 'active')`},
+		{jobs.All, `SELECT p.id FROM policy p WHERE p.tenant = $1 AND p.full_service = 1`},
 		{jobs.Offboard, `
 			SELECT u.id FROM unit u WHERE u.tenant = $1 AND u.status IN ('offboardRequested', 'offboarded', 'cancelOffboardRequested')`},
 	} {

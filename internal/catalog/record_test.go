@@ -56,6 +56,9 @@ func (w *world) furnish() (active, idle backup.Policy) {
 	w.free()
 	_, _, err := w.UpdatePolicy(ctx, contoso, active.ID, catalog.PolicyPatch{Units: []catalog.UnitChange{{Remove: w.units(active.ID)[owner(3)].ID}}, By: w.by()})
 	ok(t, err)
+	all := must[backup.Policy](t)(w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.SharePoint, DisplayName: "all", FullService: true, By: w.by()}))
+	_, _, err = w.UpdateExclusions(ctx, contoso, all.ID, catalog.ExclusionPatch{Exclusions: []catalog.ExclusionChange{{Add: owner(5), SourceID: "host,a,b"}}, By: w.by()})
+	ok(t, err)
 	w.hold(active.ID, true)
 	w.hold(active.ID, false) // it waits
 	w.retain("", "PT1H", "P1Y")
@@ -92,7 +95,7 @@ func TestRecord(t *testing.T) {
 				t.Errorf("policy (-before +after):\n%s", diff)
 			}
 		}
-		for kind, want := range map[jobs.Kind]int{jobs.Backup: 2, jobs.Settle: 2, jobs.Rule: 2} {
+		for kind, want := range map[jobs.Kind]int{jobs.Backup: 2, jobs.Settle: 3, jobs.Rule: 2, jobs.All: 1} {
 			if got := w.claim(kind); len(got) != want {
 				t.Errorf("%d %s jobs, want %d", len(got), kind, want)
 			}

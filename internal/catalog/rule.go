@@ -57,6 +57,9 @@ func (c *Catalog) CreateRule(ctx context.Context, tenant backup.TenantID, policy
 		if err != nil {
 			return err
 		}
+		if p.FullService {
+			return backup.OnlyExcludes(backup.InvalidRuleCreateRequest)
+		}
 		r.Workload = p.Workload
 		if err := r.Workload.CheckRule(n.Expression, n.Dynamic); err != nil {
 			return err
@@ -222,11 +225,15 @@ func (c *Catalog) DeleteRule(ctx context.Context, tenant backup.TenantID, policy
 	return nil
 }
 
-// ScheduleRules sees to it that each dynamic rule of a tenant is evaluated at
-// the given time at the latest.
+// ScheduleRules sees to it that each dynamic rule of a tenant, and each policy that
+// protects all there is, is evaluated at the given time at the latest.
 func (c *Catalog) ScheduleRules(ctx context.Context, tenant backup.TenantID, at time.Time) error {
 	err := c.db.Tx(ctx, func(tx *database.Tx) error {
-		return c.queue.EnqueueSelect(ctx, tx, jobs.Rule, tenant, at, `SELECT r.id FROM inclusion_rule r WHERE r.tenant = $1 AND r.dynamic = 1`, string(tenant))
+		err := c.queue.EnqueueSelect(ctx, tx, jobs.Rule, tenant, at, `SELECT r.id FROM inclusion_rule r WHERE r.tenant = $1 AND r.dynamic = 1`, string(tenant))
+		if err != nil {
+			return err
+		}
+		return c.queue.EnqueueSelect(ctx, tx, jobs.All, tenant, at, `SELECT p.id FROM policy p WHERE p.tenant = $1 AND p.full_service = 1`, string(tenant))
 	})
 	if err != nil {
 		return fmt.Errorf("schedule rules: %w", err)
@@ -298,7 +305,7 @@ func (c *Catalog) ApplyRule(ctx context.Context, j *jobs.Job, r backup.Rule, fou
 				return err
 			}
 			problem := ruleProblem(slices.Concat(failed, refused), len(found.Unread), len(found.Members))
-			applied := backup.Activity{Tenant: r.Tenant, Operation: backup.RuleAppliedActivity,
+			applied := backup.Activity{Tenant: r.Tenant, Workload: r.Workload, Operation: backup.RuleAppliedActivity,
 				Target: "rule " + string(r.ID), Object: string(r.Policy), Problem: problem}
 			if problem != nil {
 				applied.Result = backup.ActivityPartiallySucceeded
@@ -340,9 +347,8 @@ func (c *Catalog) includeMembers(ctx context.Context, tx *database.Tx, p *backup
 		return nil, nil
 	}
 	owners := make([]backup.SubjectID, len(members))
-	rows := make([][2]string, len(members))
 	for i, m := range members {
-		owners[i], rows[i] = m.Owner, [2]string{string(m.Owner), string(m.Group)}
+		owners[i] = m.Owner
 	}
 	m, err := readMembership(ctx, tx, p, asStored(backup.Stamp{By: r.Modified.By, At: c.now()}), owners, nil)
 	if err != nil {
@@ -352,23 +358,19 @@ func (c *Catalog) includeMembers(ctx context.Context, tx *database.Tx, p *backup
 	if r.Dynamic {
 		m.source = backup.SourceDynamicRule
 	}
-	for _, owner := range owners {
-		if _, failure := m.add(owner); failure != nil {
-			refused = append(refused, backup.Detail{Code: failure.Code, Message: failure.Message, Target: string(owner)})
+	if err := m.heedExclusions(ctx, tx, owners); err != nil {
+		return nil, err
+	}
+	var rows [][2]string
+	for _, of := range members {
+		if _, failure := m.add(of.Owner); failure != nil {
+			refused = append(refused, backup.Detail{Code: failure.Code, Message: failure.Message, Target: string(of.Owner)})
+		}
+		if !m.excluded[of.Owner] { // else it is let go as one that is a member no more
+			rows = append(rows, [2]string{string(of.Owner), string(of.Group)})
 		}
 	}
-	requested := backup.UnitUnprotected
-	if p.Enabled {
-		requested = backup.UnitProtectRequested
-		if joined := m.joined(); len(joined) > 0 {
-			err := c.queue.EnqueueSelect(ctx, tx, jobs.Backup, r.Tenant, c.now(),
-				`SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e`, jsonList(joined))
-			if err != nil {
-				return nil, err
-			}
-		}
-	}
-	if err := m.write(ctx, tx, requested); err != nil {
+	if err := c.bringIn(ctx, tx, m); err != nil {
 		return nil, err
 	}
 	_, err = tx.ExecContext(ctx, `

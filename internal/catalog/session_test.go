@@ -332,7 +332,7 @@ func TestTenants(t *testing.T) {
 			"BulkJob":          {second(w.BulkJob(ctx, fabrikam, p, b.ID)), backup.PolicyNotFound},
 			"BulkJob of any":   {second(w.BulkJob(ctx, fabrikam, "", b.ID)), backup.ItemNotFound},
 			"BulkJobForWork":   {second(w.BulkJobForWork(ctx, fabrikam, b.ID)), backup.ItemNotFound},
-			"BulkJobs":         {second(w.BulkJobs(ctx, fabrikam, p, page)), backup.PolicyNotFound},
+			"BulkJobs":         {second(w.BulkJobs(ctx, fabrikam, p, backup.ToProtect, page)), backup.PolicyNotFound},
 			"UnitForBackup": {func() error {
 				_, _, err := w.UnitForBackup(ctx, fabrikam, u.ID)
 				return err
@@ -363,7 +363,7 @@ func TestTenants(t *testing.T) {
 			"Units":    must[catalog.List[backup.Unit]](t)(w.Units(ctx, fabrikam, catalog.UnitQuery{Page: page})).Total,
 			"UnitsByID": int64(len(must[map[backup.UnitID]backup.Unit](t)(
 				w.UnitsByID(ctx, fabrikam, []backup.UnitID{u.ID})))),
-			"BulkJobs":     must[catalog.List[backup.BulkJob]](t)(w.BulkJobs(ctx, fabrikam, "", page)).Total,
+			"BulkJobs":     must[catalog.List[backup.BulkJob]](t)(w.BulkJobs(ctx, fabrikam, "", backup.ToProtect, page)).Total,
 			"Points":       must[catalog.List[backup.Point]](t)(w.Points(ctx, fabrikam, catalog.PointQuery{Unit: u.ID, Page: page})).Total,
 			"SearchPoints": int64(len(must[catalog.PointsFound](t)(w.SearchPoints(ctx, fabrikam, catalog.PointSearch{Units: []backup.UnitID{u.ID}})).Points)),
 			"Sessions":     must[catalog.List[backup.Session]](t)(w.Sessions(ctx, fabrikam, page)).Total,

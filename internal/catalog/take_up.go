@@ -77,7 +77,7 @@ func (c *Catalog) TakeUp(ctx context.Context, tenant backup.TenantID, t TakenUp)
 		if taken, err = c.insertTaken(ctx, tx, tenant, unit, t); err != nil || taken == 0 {
 			return err
 		}
-		return c.record(ctx, tx, backup.Activity{Tenant: tenant, Operation: backup.PointsTakenUpActivity, Object: string(unit)})
+		return c.record(ctx, tx, backup.Activity{Tenant: tenant, Workload: t.Workload, Operation: backup.PointsTakenUpActivity, Object: string(unit)})
 	})
 	if err != nil {
 		return "", 0, fmt.Errorf("take up the points of drive %s: %w", t.Drive, err)

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
+	"holdfast/internal/jobs"
 )
 
 // A UnitQuery says which units are asked for.
@@ -175,6 +176,8 @@ type membership struct {
 	fresh   []*backup.Unit // to be inserted
 	changed []*backup.Unit // to be updated
 	marked  []*backup.Unit // to be held by source as well; nothing else changes
+
+	excluded map[backup.SubjectID]bool // who may not join, where exclusions are heeded
 }
 
 // readMembership reads the units that the owners have, and the units named by
@@ -220,6 +223,9 @@ func (m *membership) know(u *backup.Unit) {
 
 // add brings an owner into the policy and returns its unit.
 func (m *membership) add(owner backup.SubjectID) (*backup.Unit, *backup.Error) {
+	if m.excluded[owner] {
+		return nil, backup.IsExcluded(m.policy.Workload)
+	}
 	source := cmp.Or(m.source, backup.SourceManual)
 	u := m.byOwner[owner]
 	if u == nil {
@@ -257,6 +263,23 @@ func (m *membership) joined() []backup.UnitID {
 		}
 	}
 	return ids
+}
+
+// bringIn stores what m.add has done, and has the units that came in backed up if the
+// policy is in force.
+func (c *Catalog) bringIn(ctx context.Context, tx *database.Tx, m *membership) error {
+	requested := backup.UnitUnprotected
+	if m.policy.Enabled {
+		requested = backup.UnitProtectRequested
+		if joined := m.joined(); len(joined) > 0 {
+			err := c.queue.EnqueueSelect(ctx, tx, jobs.Backup, m.policy.Tenant, c.now(),
+				`SELECT e.value FROM `+tx.Dialect().JSONEach("$1")+` AS e`, jsonList(joined))
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return m.write(ctx, tx, requested)
 }
 
 // remove asks for a unit's removal and returns it.

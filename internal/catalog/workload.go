@@ -17,6 +17,7 @@ const (
 	AUnit          Thing = "unit"
 	ARule          Thing = "inclusion_rule"
 	ABulkJob       Thing = "bulk_job"
+	AnExclusion    Thing = "exclusion"
 	ASession       Thing = "restore_session"
 	ABrowseSession Thing = "browse_session"
 )

@@ -122,6 +122,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Settle:      {Handler: e.settle, Workers: 1},
 		jobs.BulkAdd:     {Handler: e.bulkAdd, Workers: 2},
 		jobs.Rule:        {Handler: e.rule, Workers: 2},
+		jobs.All:         {Handler: e.protectAll, Workers: 2},
 		jobs.Backup:      {Handler: e.backup, Workers: e.Workers, Patient: max(1, e.Workers-max(1, e.Workers/4))},
 		jobs.Restore:     {Handler: asking(budget.Restores, e.restore), Workers: e.Workers},
 		jobs.RestoreItem: {Handler: asking(budget.Restores, e.restoreItem), Workers: e.Workers},

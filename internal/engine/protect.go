@@ -123,11 +123,7 @@ func (e *Engine) learnOwner(ctx context.Context, u backup.Unit) {
 
 // learnSubjects asks the source what subjects of a workload are called.
 func (e *Engine) learnSubjects(ctx context.Context, tenant backup.TenantID, workload backup.Workload, subjects []string) {
-	look := e.lookUp
-	if workload == backup.SharePoint {
-		look = e.lookUpSites
-	}
-	if err := look(ctx, tenant, subjects); err != nil {
+	if err := e.askFor(ctx, tenant, workload, subjects); err != nil {
 		e.Log.Debug("not looked up by name", "tenant", tenant, "of", workload, "subjects", len(subjects), "err", err)
 	}
 }

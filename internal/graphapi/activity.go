@@ -3,6 +3,7 @@ package graphapi
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -19,7 +20,7 @@ func (s *Server) audited(x *exchange, refusal error) (answer reply, err error) {
 		return reply{}, refusal
 	}
 	a := &catalog.Audit{Activity: backup.Activity{
-		Tenant: x.tenant(), By: x.caller.Identities(), Operation: string(x.route.op),
+		Tenant: x.tenant(), Workload: s.workloadOf(x), By: x.caller.Identities(), Operation: string(x.route.op),
 		Target: printable(x.path(), 1024), Object: printable(x.r.PathValue("id"), 128), Request: x.id,
 	}}
 	x.r = x.r.WithContext(catalog.WithAudit(x.ctx(), a))
@@ -50,12 +51,37 @@ func (s *Server) audited(x *exchange, refusal error) (answer reply, err error) {
 	return answer, err
 }
 
+// workloadOf is the workload of what a request is of, as far as its address tells.
+func (s *Server) workloadOf(x *exchange) backup.Workload {
+	if x.route.of != nil {
+		return x.route.of.kind
+	}
+	set, _, _ := strings.Cut(x.route.path, "/")
+	id, ok := backup.ParseGUID(x.r.PathValue("id"))
+	thing, known := map[string]catalog.Thing{
+		policySet: catalog.APolicy, unitSet: catalog.AUnit, sessionSet: catalog.ASession, browseSet: catalog.ABrowseSession,
+	}[set]
+	if !known || !ok {
+		return ""
+	}
+	kind, err := s.catalog.WorkloadOf(x.ctx(), x.tenant(), thing, id)
+	if err != nil { // the request itself will fail as well
+		return ""
+	}
+	return kind
+}
+
+// serviceTypes are the workloads as Microsoft's log names them.
+var serviceTypes = map[backup.Workload]string{backup.OneDrive: "oneDriveForBusiness", backup.SharePoint: "sharepoint", backup.Exchange: "exchange", "": "unknown"}
+
 // activities says of each operation how Microsoft's log names it. What it has
 // no name for is an activityLogBase.
 var activities = map[string]struct{ kind, name string }{
 	string(identity.CreatePolicy):       {"backupPolicyActivityLog", "backupPolicyCreated"},
 	string(identity.UpdatePolicy):       {"backupPolicyActivityLog", "backupPolicyModified"},
 	string(identity.CreateBulkJob):      {"backupPolicyActivityLog", "backupPolicyModified"},
+	string(identity.CreateExclusionJob): {"backupPolicyActivityLog", "backupPolicyModified"},
+	backup.AllProtectedActivity:         {"backupPolicyActivityLog", "backupPolicyModified"},
 	string(identity.ActivatePolicy):     {"backupPolicyActivityLog", "backupPolicyActivated"},
 	string(identity.DeactivatePolicy):   {"backupPolicyActivityLog", "backupPolicyPaused"},
 	string(identity.DeletePolicy):       {"backupPolicyActivityLog", ""},
@@ -95,7 +121,7 @@ func activityView(a backup.Activity) odata.Entity {
 	e.Add("eventDateTime", odata.FormatTime(a.At))
 	e.Add("performedBy", performer(a.By))
 	e.Add("resultStatus", a.Result)
-	e.Add("serviceType", "oneDriveForBusiness")
+	e.Add("serviceType", serviceTypes[a.Workload])
 	severity := "low"
 	switch {
 	case a.Operation == backup.UnitOffboardedActivity:

@@ -2,7 +2,6 @@ package graphapi
 
 import (
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 
@@ -11,36 +10,6 @@ import (
 )
 
 const activityLog = "/beta/" + root + "/" + activitySet
-
-// betaSchema is s with what the beta version has more, as far as it is served.
-func betaSchema(s schema) schema {
-	s.Types, s.Enums = maps.Clone(s.Types), maps.Clone(s.Enums)
-	s.Types["activityLogBase"] = schemaType{Base: "entity", Properties: map[string]string{
-		"activityType": "activityLogOperationType", "error": "publicError", "eventDateTime": "DateTimeOffset", "performedBy": "String",
-		"resultStatus": "activityLogResultStatus", "serviceType": "serviceType", "severity": "activityLogSeverity",
-	}}
-	for name, has := range map[string]string{"backupPolicyActivityLog": "policyId", "dynamicRuleActivityLog": "policyId", "offboardingActivityLog": "policyId", "restoreTaskActivityLog": "restoreSessionId"} {
-		s.Types[name] = schemaType{Base: "activityLogBase", Properties: map[string]string{has: "String"}}
-	}
-	s.Types["backupPolicyReport"] = schemaType{Properties: map[string]string{"backupPolicyId": "String", "displayName": "String", "countStatistics": "backupPolicyCountStatistics"}}
-	counts := map[string]string{"lastComputedDateTime": "DateTimeOffset"}
-	for _, name := range strings.Fields("total protectedInProgress unprotectedInProgress protectedCompleted unprotectedCompleted protectedFailed unprotectedFailed removed offboardRequested") {
-		counts[name] = "Int32"
-	}
-	s.Types["backupPolicyCountStatistics"] = schemaType{Properties: counts}
-	top := s.Types["backupRestoreRoot"]
-	top.Navigation = maps.Clone(top.Navigation)
-	top.Navigation[activitySet] = "Collection(activityLogBase)"
-	s.Types["backupRestoreRoot"] = top
-	for name, members := range map[string]string{
-		"activityLogOperationType": "backupPolicyCreated backupPolicyActivated backupPolicyModified backupPolicyPaused backupPolicyRenamed dynamicRuleExecution " +
-			"dynamicRuleDeletion protectionUnitLevelOffboarding policyLevelOffboarding restoreTaskCreated restoreTaskCompleted unknownFutureValue",
-		"activityLogResultStatus": "succeeded failed partiallySucceeded", "activityLogSeverity": "high medium low", "serviceType": "oneDriveForBusiness",
-	} {
-		s.Enums[name] = schemaEnum{Members: strings.Fields(members)}
-	}
-	return s
-}
 
 // Whatever a caller does, or is refused, is in the log: once, with its result.
 func TestActivityLog(t *testing.T) {

@@ -150,7 +150,7 @@ func TestTheAnswersOfABatchAreBounded(t *testing.T) {
 	w := sqlite(t)
 	x := &exchange{r: httptest.NewRequest("GET", host, nil), base: host + "/v1.0"}
 	request := httptest.NewRequest("GET", host+"/v1.0/$metadata", nil)
-	room := len(w.server.metadata) + 10
+	room := len(w.server.metadata["/v1.0"]) + 10
 	if a := w.server.makeBatched(x, &batched{request: request}, &room); a.Status != 200 || room != 10 {
 		t.Errorf("%d, room for %d", a.Status, room)
 	}

@@ -3,6 +3,8 @@ package graphapi
 import (
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -13,11 +15,16 @@ type bulkJobID = backup.BulkJobID
 
 // bulkJobView shows a bulk addition job. A listing leaves its lists out.
 func bulkJobView(w *workload, j backup.BulkJob, listed bool) odata.Entity {
-	e := odata.Entity{Type: w.bulkJobs.name, Path: root + "/" + w.bulkJobs.set + "('" + string(j.ID) + "')"}
+	as := w.jobsFor(j.Purpose)
+	e := odata.Entity{Type: as.name, Path: root + "/" + as.set + "('" + string(j.ID) + "')"}
 	e.Add("id", j.ID)
 	e.Add("displayName", j.DisplayName)
 	e.Add("status", j.Status)
-	if !listed {
+	switch {
+	case listed:
+	case j.Purpose == backup.ToExclude:
+		e.Add(w.addresses, []string{}) // so the pages have it
+	default:
 		e.Add(w.addresses, orEmpty(j.Addresses))
 		e.Add(w.ids, orEmpty(j.IDs))
 	}
@@ -26,6 +33,22 @@ func bulkJobView(w *workload, j backup.BulkJob, listed bool) odata.Entity {
 		e.Add("error", j.Problem)
 	}
 	return e
+}
+
+// jobsFor is the collection of the bulk addition jobs of a purpose.
+func (w *workload) jobsFor(p backup.Purpose) collection {
+	if p == backup.ToExclude {
+		return w.exclusionJobs
+	}
+	return w.bulkJobs
+}
+
+// purpose is that of the bulk addition jobs of a set, by whose name an address has it.
+func (w *workload) purpose(address string) backup.Purpose {
+	if slices.Contains(strings.Split(address, "/"), w.exclusionJobs.set) {
+		return backup.ToExclude
+	}
+	return backup.ToProtect
 }
 
 func orEmpty(list []string) []string {
@@ -40,10 +63,14 @@ func orEmpty(list []string) []string {
 func (s *Server) createBulkJob(x *exchange) (reply, error) {
 	policy := guid[policyID](x, "id")
 	w, b := x.route.of, x.body
-	if err := b.Only(w.bulkJobs.name, append(readOnly, "displayName", w.addresses, w.ids)...); err != nil {
+	n := catalog.NewBulkJob{Purpose: w.purpose(x.route.path), By: s.stamp(x)}
+	as, lists := w.jobsFor(n.Purpose), []string{w.addresses, w.ids}
+	if n.Purpose == backup.ToExclude {
+		lists = lists[:1]
+	}
+	if err := b.Only(as.name, slices.Concat(readOnly, []string{"displayName"}, lists)...); err != nil {
 		return reply{}, err
 	}
-	n := catalog.NewBulkJob{By: s.stamp(x)}
 	name, named, err := b.String("displayName")
 	if err != nil {
 		return reply{}, err
@@ -55,7 +82,7 @@ func (s *Server) createBulkJob(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	n.DisplayName = name
-	if err := w.checkBulkJob(n, named); err != nil {
+	if err := w.checkBulkJob(n, named || n.Purpose == backup.ToExclude); err != nil {
 		// That there is no such policy comes before what is wrong with the job.
 		if _, err := s.catalog.Policy(x.ctx(), x.tenant(), policy); err != nil {
 			return reply{}, err
@@ -66,7 +93,11 @@ func (s *Server) createBulkJob(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, w.bulkJobs.set, w.policies.set+"/"+string(policy)+"/"+w.bulkJobs.set+"/"+string(j.ID), bulkJobView(w, j, false))
+	set := as.set
+	if n.Purpose == backup.ToExclude {
+		set = as.of(w.policies, string(policy))
+	}
+	return created(x, set, w.policies.set+"/"+string(policy)+"/"+as.set+"/"+string(j.ID), bulkJobView(w, j, false))
 }
 
 func (w *workload) checkBulkJob(n catalog.NewBulkJob, named bool) error {
@@ -75,23 +106,34 @@ func (w *workload) checkBulkJob(n catalog.NewBulkJob, named bool) error {
 	case entries > backup.MaxBulkEntries:
 		return backup.Fail(backup.ProtectionUnitsLimitBreached, "One job may name at most 50,000 "+w.things+" in both of its lists together. Send several jobs.")
 	case entries == 0:
-		return backup.Fail(backup.InvalidCreateRequest, "The job names no "+w.thing+": send "+w.addresses+", "+w.ids+", or both.")
+		return backup.Fail(backup.InvalidCreateRequest, "The job names no "+w.thing+": send "+w.listsFor(n.Purpose)+".")
 	case named:
 		return checkDisplayName(n.DisplayName)
 	}
 	return nil
 }
 
-func (s *Server) bulkJobs(x *exchange, policy policyID) func(catalog.Page) (catalog.List[backup.BulkJob], error) {
+// listsFor says which lists a bulk addition job of a purpose has.
+func (w *workload) listsFor(p backup.Purpose) string {
+	if p == backup.ToExclude {
+		return w.addresses
+	}
+	return w.addresses + ", " + w.ids + ", or both"
+}
+
+func (s *Server) bulkJobs(x *exchange, policy policyID, purpose backup.Purpose) func(catalog.Page) (catalog.List[backup.BulkJob], error) {
 	return func(p catalog.Page) (catalog.List[backup.BulkJob], error) {
 		p.Workload = x.workload()
-		return s.catalog.BulkJobs(x.ctx(), x.tenant(), policy, p)
+		return s.catalog.BulkJobs(x.ctx(), x.tenant(), policy, purpose, p)
 	}
 }
 
+// purpose is that of the bulk addition jobs that the address is of.
+func (x *exchange) purpose() backup.Purpose { return x.route.of.purpose(x.route.path) }
+
 func (s *Server) bulkJobList(x *exchange, policy policyID) (reply, error) {
 	return list(s, x, listing[backup.BulkJob]{
-		set: x.route.of.bulkJobs.set, fetch: s.bulkJobs(x, policy),
+		set: x.route.of.jobsFor(x.purpose()).set, fetch: s.bulkJobs(x, policy, x.purpose()),
 		view: func(j backup.BulkJob) (odata.Entity, error) { return bulkJobView(x.route.of, j, true), nil },
 	})
 }
@@ -102,12 +144,14 @@ func (s *Server) listPolicyBulkJobs(x *exchange) (reply, error) {
 }
 
 func (s *Server) countPolicyBulkJobs(x *exchange) (reply, error) {
-	return count(x, s.bulkJobs(x, guid[policyID](x, "id")))
+	return count(x, s.bulkJobs(x, guid[policyID](x, "id"), x.purpose()))
 }
 
 // listBulkJobs serves those of the tenant.
-func (s *Server) listBulkJobs(x *exchange) (reply, error)  { return s.bulkJobList(x, "") }
-func (s *Server) countBulkJobs(x *exchange) (reply, error) { return count(x, s.bulkJobs(x, "")) }
+func (s *Server) listBulkJobs(x *exchange) (reply, error) { return s.bulkJobList(x, "") }
+func (s *Server) countBulkJobs(x *exchange) (reply, error) {
+	return count(x, s.bulkJobs(x, "", x.purpose()))
+}
 
 func (s *Server) getPolicyBulkJob(x *exchange) (reply, error) {
 	return s.showBulkJob(x, guid[policyID](x, "id"))
@@ -122,11 +166,11 @@ func (s *Server) showBulkJob(x *exchange, policy policyID) (reply, error) {
 		}
 	}
 	j, err := s.catalog.BulkJob(x.ctx(), x.tenant(), policy, guid[bulkJobID](x, "job"))
-	if errors.Is(err, backup.ItemNotFound) {
+	if errors.Is(err, backup.ItemNotFound) || err == nil && j.Purpose != x.purpose() {
 		return reply{}, unknown()
 	}
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, x.route.of.bulkJobs.set, bulkJobView(x.route.of, j, false))
+	return show(x, http.StatusOK, x.route.of.jobsFor(j.Purpose).set, bulkJobView(x.route.of, j, false))
 }

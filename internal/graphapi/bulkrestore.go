@@ -13,7 +13,7 @@ import (
 type requestID = backup.BulkRequestID
 
 // bulkRestoreView shows a bulk restore request. Its lists are never told again.
-func bulkRestoreView(w *workload, b backup.BulkRequest) odata.Entity {
+func (s *Server) bulkRestoreView(x *exchange, w *workload, b backup.BulkRequest) odata.Entity {
 	e := odata.Entity{Type: w.bulkRestore.name, Path: root + "/" + w.bulkRestore.of(w.sessions, string(b.Session)) + "('" + string(b.ID) + "')"}
 	e.Add("id", b.ID)
 	e.Add("displayName", b.DisplayName)
@@ -28,7 +28,7 @@ func bulkRestoreView(w *workload, b backup.BulkRequest) odata.Entity {
 	}
 	e.Add("restorePointPreference", preference)
 	if b.Tags != "" {
-		e.Add("tags", b.Tags)
+		e.Add("tags", evolved(s, x, b.Tags, backup.TagNewerItems, backup.TagFastRestore+","+backup.TagNewerItems))
 	}
 	e.Add(w.addresses, []string{})
 	e.Add(w.ids, []string{})
@@ -41,7 +41,7 @@ func bulkRestoreView(w *workload, b backup.BulkRequest) odata.Entity {
 // createBulkRestore serves POST of a bulk restore request. What its entries mean is found out once the session is activated.
 func (s *Server) createBulkRestore(x *exchange) (reply, error) {
 	w, session := x.route.of, guid[sessionID](x, "id")
-	n, err := w.parseBulkRestore(x.body)
+	n, err := w.parseBulkRestore(x)
 	if err != nil {
 		// Whether the session exists and may have a request comes before what is
 		// wrong with that.
@@ -59,11 +59,12 @@ func (s *Server) createBulkRestore(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return created(x, ofSession(x, w.bulkRestore), w.sessions.set+"/"+string(session)+"/"+w.bulkRestore.set+"/"+string(b.ID), bulkRestoreView(w, b))
+	return created(x, ofSession(x, w.bulkRestore), w.sessions.set+"/"+string(session)+"/"+w.bulkRestore.set+"/"+string(b.ID), s.bulkRestoreView(x, w, b))
 }
 
 // parseBulkRestore reads a bulk restore request.
-func (w *workload) parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err error) {
+func (w *workload) parseBulkRestore(x *exchange) (n backup.BulkRequest, err error) {
+	o := x.body
 	wrong := func(message, target string) error {
 		return backup.Fail(backup.BulkRestoreInvalidCreate, message).On(target)
 	}
@@ -144,7 +145,7 @@ func (w *workload) parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err 
 		return n, wrong("The restorePointPreference must be latest or oldest.", "restorePointPreference")
 	}
 	var ok bool
-	if n.Tags, ok, err = pointTags(o); err == nil && !ok {
+	if n.Tags, ok, err = pointTags(x, o); err == nil && !ok {
 		err = wrong("The tags must be none or fastRestore.", "tags")
 	}
 	return n, err
@@ -153,14 +154,18 @@ func (w *workload) parseBulkRestore(o *odata.Object) (n backup.BulkRequest, err 
 // pointTags reads a restorePointTags: flags, with or without a blank between
 // them. Both are as good as none: every point fits. It reports false for what
 // is neither.
-func pointTags(o *odata.Object) (tags backup.PointTags, ok bool, err error) {
+func pointTags(x *exchange, o *odata.Object) (tags backup.PointTags, ok bool, err error) {
 	text, given, err := o.String("tags")
 	if err != nil || !given {
 		return "", true, err
 	}
+	newer, any := false, false
 	for flag := range strings.SplitSeq(text, ",") {
 		var t backup.PointTags
 		switch flag = strings.TrimSpace(flag); {
+		case x.inBeta() && strings.EqualFold(flag, string(backup.TagNewerItems)):
+			newer = true
+			continue
 		case strings.EqualFold(flag, string(backup.TagNone)):
 			t = backup.TagNone
 		case strings.EqualFold(flag, string(backup.TagFastRestore)):
@@ -168,10 +173,17 @@ func pointTags(o *odata.Object) (tags backup.PointTags, ok bool, err error) {
 		default:
 			return "", false, nil
 		}
-		if tags != "" && tags != t {
-			return "", true, nil
+		if any = any || tags != "" && tags != t; !any {
+			tags = t
 		}
-		tags = t
+	}
+	switch {
+	case newer && tags == backup.TagFastRestore && !any:
+		return tags + "," + backup.TagNewerItems, true, nil
+	case newer:
+		return backup.TagNewerItems, true, nil
+	case any:
+		return "", true, nil
 	}
 	return tags, true, nil
 }
@@ -186,7 +198,7 @@ func (s *Server) bulkRestores(x *exchange) func(catalog.Page) (catalog.List[back
 func (s *Server) listBulkRestores(x *exchange) (reply, error) {
 	return list(s, x, listing[backup.BulkRequest]{
 		set: ofSession(x, x.route.of.bulkRestore), fetch: s.bulkRestores(x),
-		view: func(b backup.BulkRequest) (odata.Entity, error) { return bulkRestoreView(x.route.of, b), nil },
+		view: func(b backup.BulkRequest) (odata.Entity, error) { return s.bulkRestoreView(x, x.route.of, b), nil },
 	})
 }
 
@@ -197,7 +209,7 @@ func (s *Server) getBulkRestore(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, ofSession(x, x.route.of.bulkRestore), bulkRestoreView(x.route.of, b))
+	return show(x, http.StatusOK, ofSession(x, x.route.of.bulkRestore), s.bulkRestoreView(x, x.route.of, b))
 }
 
 func (s *Server) deleteBulkRestore(x *exchange) (reply, error) {

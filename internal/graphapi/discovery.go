@@ -36,5 +36,5 @@ func (s *Server) getServiceDocument(x *exchange) (reply, error) {
 
 // getMetadata describes what is served.
 func (s *Server) getMetadata(x *exchange) (reply, error) {
-	return reply{status: http.StatusOK, body: s.metadata, media: "application/xml"}, nil
+	return reply{status: http.StatusOK, body: s.metadata[x.route.version()], media: "application/xml"}, nil
 }

@@ -253,7 +253,7 @@ func (s *Server) getPointUnit(x *exchange) (reply, error) {
 
 // searchPoints serves restorePoint: search. For each unit it finds one point.
 func (s *Server) searchPoints(x *exchange) (reply, error) {
-	search, query, err := s.parseSearch(x.body)
+	search, query, err := s.parseSearch(x)
 	if err != nil {
 		return reply{}, err
 	}
@@ -364,7 +364,8 @@ func (s *Server) searchMail(x *exchange, search catalog.PointSearch, expression 
 }
 
 // parseSearch reads a search, and the expression of its artifactQuery if it has one.
-func (s *Server) parseSearch(b *odata.Object) (search catalog.PointSearch, expression *string, err error) {
+func (s *Server) parseSearch(x *exchange) (search catalog.PointSearch, expression *string, err error) {
+	b := x.body
 	if err := b.Only("", "protectionUnitIds", "protectionTimePeriod", "restorePointPreference", "tags", "artifactQuery"); err != nil {
 		return search, nil, err
 	}
@@ -394,15 +395,16 @@ func (s *Server) parseSearch(b *odata.Object) (search catalog.PointSearch, expre
 	}
 	search.Oldest = preference == "oldest"
 	tagged := false
-	if search.Tags, tagged, err = pointTags(b); err != nil {
+	if search.Tags, tagged, err = pointTags(x, b); err != nil {
 		return search, nil, err
 	}
+	search.Tags, search.Oldest = search.Tags.Search(search.Oldest)
 	query, queried, err := b.Object("artifactQuery")
 	if err != nil {
 		return search, nil, err
 	}
 	if queried && query != nil {
-		if expression, err = s.parseArtifactQuery(query); err != nil {
+		if expression, err = s.parseArtifactQuery(x, query); err != nil {
 			return search, nil, err
 		}
 	}
@@ -431,18 +433,89 @@ func (s *Server) parseSearch(b *odata.Object) (search catalog.PointSearch, expre
 }
 
 // parseArtifactQuery returns the expression of an artifactQuery.
-func (s *Server) parseArtifactQuery(q *odata.Object) (*string, error) {
+func (s *Server) parseArtifactQuery(x *exchange, q *odata.Object) (*string, error) {
 	if !slices.ContainsFunc(s.workloads, func(w *workload) bool { return w.searched }) {
 		return nil, invalidSearch("An artifactQuery searches mailboxes, and this server protects none.", "artifactQuery")
 	}
-	if err := q.Only("artifactQuery", "artifactType", "queryExpression"); err != nil {
+	members := []string{"artifactType", "queryExpression"}
+	if x.inBeta() {
+		members = append(members, structuredQuery)
+	}
+	if err := q.Only("artifactQuery", members...); err != nil {
 		return nil, err
 	}
 	if _, err := enum(q, "artifactType", "message"); err != nil {
 		return nil, err
 	}
-	expression, _, err := q.String("queryExpression")
-	return &expression, err
+	expression, given, err := q.String("queryExpression")
+	if err != nil || !q.Has(structuredQuery) {
+		return &expression, err
+	}
+	structured, ok, err := q.Object(structuredQuery)
+	switch {
+	case err != nil || !ok:
+		return &expression, err
+	case given:
+		return nil, invalidSearch("An artifactQuery has a queryExpression or a structuredQueryExpression. Send one of them.", structuredQuery)
+	}
+	return structuredExpression(structured)
+}
+
+// structuredQuery is the member of an artifactQuery that says in lists what a
+// queryExpression says in a text.
+const structuredQuery = "structuredQueryExpression"
+
+// structuredExpression returns a structuredQueryExpression as a queryExpression: of
+// each list one is to be met, and of the lists each.
+func structuredExpression(q *odata.Object) (*string, error) {
+	if err := q.Only("restoreSearchArtifactQueryExpression", "senders", "recipients", "subjects", "items", "hasAttachment"); err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, list := range []struct {
+		member   string
+		property backup.MailProperty
+	}{{"subjects", backup.MailSubject}, {"senders", backup.MailSender}, {"recipients", backup.MailParticipants}} {
+		texts, _, err := q.Strings(list.member)
+		if err != nil {
+			return nil, err
+		}
+		var any []string
+		for _, text := range texts {
+			any = append(any, fmt.Sprintf("%s -like '%s'", list.property, strings.ReplaceAll(text, "'", "''")))
+		}
+		if len(any) > 0 {
+			all = append(all, "("+strings.Join(any, " -or ")+")")
+		}
+	}
+	items, _, err := q.Strings("items")
+	if err != nil {
+		return nil, err
+	}
+	var kinds []string
+	for _, item := range items {
+		if !slices.ContainsFunc([]string{"email", "note", "contact", "task", "calendar"}, func(known string) bool { return strings.EqualFold(item, known) }) {
+			return nil, invalidSearch("The items are of email, note, contact, task and calendar.", "items")
+		}
+		kinds = append(kinds, fmt.Sprintf("%s -eq '%s'", backup.MailMessageKind, item))
+	}
+	if len(kinds) > 0 {
+		all = append(all, "("+strings.Join(kinds, " -or ")+")")
+	}
+	if q.Has("hasAttachment") {
+		has, given, err := q.Bool("hasAttachment")
+		if err != nil {
+			return nil, err
+		}
+		if given {
+			all = append(all, fmt.Sprintf("%s -eq '%t'", backup.MailHasAttachment, has))
+		}
+	}
+	if len(all) == 0 {
+		return nil, invalidSearch("The structuredQueryExpression asks for nothing: send senders, recipients, subjects, items or hasAttachment.", structuredQuery)
+	}
+	expression := strings.Join(all, " -and ")
+	return &expression, nil
 }
 
 // enum returns a member that is one of values, in any case, or "" for one that

@@ -22,6 +22,9 @@ func (s *Server) policyView(x *exchange, p backup.Policy) (odata.Entity, error) 
 	e.Add("displayName", p.DisplayName)
 	e.Add("status", p.Status)
 	e.Add("isEnabled", p.Status != backup.PolicyInactive)
+	if x.inBeta() {
+		e.Add("protectionMode", protectionMode(p))
+	}
 	addStamps(&e, p.Created, p.Modified, identities)
 	e.Add("retentionSettings", p.Retention.Shown())
 	if slices.Contains(x.options.Select, "protectionPolicyArtifactCount") { // only when asked for: it is counted
@@ -48,8 +51,11 @@ func (s *Server) expandPolicy(x *exchange, w *workload, p backup.Policy, e *odat
 			items, next, err = views(s.units(x, p.ID), page, func(u backup.Unit) odata.Entity { return s.unitView(x, u, "") })
 		case w.rules.set:
 			items, next, err = views(s.rules(x, p.ID), page, func(r backup.Rule) odata.Entity { return s.ruleView(x, w, r) })
-		case w.bulkJobs.set:
-			items, next, err = views(s.bulkJobs(x, p.ID), page, func(j backup.BulkJob) odata.Entity { return bulkJobView(w, j, true) })
+		case w.bulkJobs.set, w.exclusionJobs.set:
+			purpose := w.purpose(name)
+			items, next, err = views(s.bulkJobs(x, p.ID, purpose), page, func(j backup.BulkJob) odata.Entity { return bulkJobView(w, j, true) })
+		case w.exclusions.set:
+			items, next, err = views(s.exclusions(x, p.ID), page, func(u backup.Exclusion) odata.Entity { return exclusionView(x, u, "") })
 		}
 		if err != nil {
 			return err
@@ -138,7 +144,15 @@ func (s *Server) createPolicy(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := x.body.Only(w.policies.name, append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", w.units.set)...); err != nil {
+	members := append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", w.units.set)
+	if x.inBeta() {
+		members = append(members, "protectionMode")
+	}
+	if err := x.body.Only(w.policies.name, members...); err != nil {
+		return reply{}, err
+	}
+	mode, err := readProtectionMode(x.body, backup.InvalidCreateRequest)
+	if err != nil {
 		return reply{}, err
 	}
 	name, _, err := x.body.String("displayName")
@@ -149,10 +163,10 @@ func (s *Server) createPolicy(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	n := catalog.NewPolicy{Workload: w.kind, DisplayName: name, By: s.stamp(x)}
+	n := catalog.NewPolicy{Workload: w.kind, DisplayName: name, FullService: mode == fullServiceMode, By: s.stamp(x)}
 	owners := make([]string, len(given))
 	for i, u := range given {
-		if owners[i], err = w.owned(u); err != nil {
+		if owners[i], err = w.owned(u, w.units); err != nil {
 			return reply{}, err
 		}
 	}
@@ -188,13 +202,13 @@ func (s *Server) createPolicy(x *exchange) (reply, error) {
 	return r, err
 }
 
-// owned reads what a new unit is of.
-func (w *workload) owned(u *odata.Object) (string, error) {
+// owned reads what a new unit of a collection is of.
+func (w *workload) owned(u *odata.Object, in collection) (string, error) {
 	names := []string{w.subject}
 	if w.formerly != "" {
 		names = append(names, w.formerly)
 	}
-	if err := u.Only(w.units.name, slices.Concat(names, readOnly, w.called[:], []string{"policyId", "protectionSources", "offboardRequestedDateTime"})...); err != nil {
+	if err := u.Only(in.name, slices.Concat(names, readOnly, w.called[:], []string{"policyId", "protectionSources", "offboardRequestedDateTime"})...); err != nil {
 		return "", err
 	}
 	for _, name := range names {
@@ -239,6 +253,18 @@ func (s *Server) updatePolicy(x *exchange) (reply, error) {
 		}
 		return reply{}, err
 	}
+	if edit.mode != "" {
+		p, err := s.catalog.Policy(x.ctx(), x.tenant(), id)
+		if err != nil {
+			return reply{}, err
+		}
+		if protectionMode(p) != edit.mode {
+			return reply{}, backup.Fail(backup.InvalidPatchRequest, "The protectionMode of a policy stays as it was created. Create another policy.").On("protectionMode")
+		}
+	}
+	if edit.excludes {
+		return s.updateExclusions(x, w, id, edit)
+	}
 	patch := catalog.PolicyPatch{DisplayName: edit.name, By: s.stamp(x)}
 	results := make([]odata.Entity, len(edit.changes))
 	var at []int // where the results of patch.Units belong
@@ -262,15 +288,24 @@ func (s *Server) updatePolicy(x *exchange) (reply, error) {
 		}
 		results[at[n]] = s.unitView(x, o.Unit, c.ContentID)
 	}
-	if x.prefer.Minimal && !edit.delta {
+	if !edit.delta {
+		results = nil
+	}
+	return s.updated(x, p, w.units, results)
+}
+
+// updated answers a change of a policy with what became of the items of the delta of a
+// collection; nil is that there was none.
+func (s *Server) updated(x *exchange, p backup.Policy, of collection, results []odata.Entity) (reply, error) {
+	if x.prefer.Minimal && results == nil {
 		return reply{status: http.StatusNoContent, wrote: true}, nil
 	}
 	e, err := s.policyView(x, p)
 	if err != nil {
 		return reply{}, err
 	}
-	if edit.delta {
-		e.Add(w.units.delta(), results)
+	if results != nil {
+		e.Add(of.delta(), results)
 	}
 	r, err := show(x, http.StatusOK, x.set(), e)
 	r.wrote = !x.prefer.Minimal
@@ -288,6 +323,9 @@ type policyEdit struct {
 	name    *string
 	delta   bool // it has a delta, be it empty
 	changes []unitChange
+
+	excludes bool   // the delta is of what is excluded
+	mode     string // the protectionMode that it repeats; "" if it has none
 }
 
 type unitChange struct {
@@ -302,7 +340,21 @@ func (s *Server) policyEdit(x *exchange, w *workload) (edit policyEdit, err erro
 	if b.Has(w.units.set) {
 		return edit, backup.Fail(backup.InvalidPatchRequest, "The units of a policy are changed with '"+unitDelta+"', which says what to add and what to remove. The whole list cannot be replaced.").On(w.units.set)
 	}
-	if err := b.Only(w.policies.name, append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", unitDelta)...); err != nil {
+	members := append(readOnly, "displayName", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount", unitDelta)
+	named := w.units
+	if x.inBeta() {
+		members = append(members, "protectionMode", w.exclusions.delta())
+		if edit.excludes = b.Has(w.exclusions.delta()); edit.excludes {
+			named = w.exclusions
+		}
+	}
+	if err := b.Only(w.policies.name, members...); err != nil {
+		return edit, err
+	}
+	if edit.excludes && b.Has(unitDelta) {
+		return edit, backup.Fail(backup.InvalidPatchRequest, "A policy either protects what is added to it or all but what is excluded: send '"+unitDelta+"' or '"+named.delta()+"', not both.").On(named.delta())
+	}
+	if edit.mode, err = readProtectionMode(b, backup.InvalidPatchRequest); err != nil {
 		return edit, err
 	}
 	if b.Has("displayName") {
@@ -312,13 +364,13 @@ func (s *Server) policyEdit(x *exchange, w *workload) (edit policyEdit, err erro
 		}
 		edit.name = &name
 	}
-	items, delta, err := b.Changes(unitDelta)
+	items, delta, err := b.Changes(named.delta())
 	if err != nil {
 		return edit, err
 	}
 	edit.delta = delta
 	for _, item := range items {
-		o, err := w.owned(item.Object)
+		o, err := w.owned(item.Object, named)
 		if err != nil {
 			return edit, err
 		}
@@ -350,6 +402,8 @@ func (s *Server) resolve(x *exchange, w *workload, edit *policyEdit) error {
 	for i := range edit.changes {
 		c := &edit.changes[i]
 		switch {
+		case edit.excludes && !c.Removed && c.owner == "":
+			return w.invalidOwner()
 		case c.Removed && c.ID == "" && c.owner != "":
 			c.refused = backup.Fail(backup.InvalidUnit, "A unit is removed by its id, not by its "+w.owner+"'s. Send the id of the unit.")
 		case c.ID != "" && (c.Removed || c.owner == ""):

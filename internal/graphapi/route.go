@@ -83,8 +83,9 @@ func (s *Server) route() error {
 	var patterns, actions []string
 	resources := map[string]*resource{}
 	table := routes(s.workloads)
-	s.metadata = metadata(table)
-	for _, r := range slices.Concat(table, inBeta(table), beta(), outside()) {
+	inBeta := slices.Concat(inBeta(table), beta(s.workloads))
+	s.metadata = map[string][]byte{"/v1.0": metadata(table, theSchema()), "/beta": metadata(inBeta, betaSchema())}
+	for _, r := range slices.Concat(table, inBeta, outside()) {
 		if _, ok := identity.Table[r.op]; r.access == byPermission && !ok {
 			return fmt.Errorf("route %s %s: the permission table has no operation %q", r.method, r.path, r.op)
 		}
@@ -138,10 +139,13 @@ func (r *route) version() string {
 func inBeta(table []route) []route {
 	all := slices.Clone(table)
 	for i := range all {
-		all[i].beta = true
+		all[i].beta, all[i].entity = true, all[i].entity.inBeta()
 	}
 	return all
 }
+
+// inBeta reports whether the request is one of the beta version.
+func (x *exchange) inBeta() bool { return x.route.version() == "/beta" }
 
 // pattern is the address of r.
 func (r *route) pattern() string {

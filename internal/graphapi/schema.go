@@ -57,6 +57,36 @@ var theSchema = sync.OnceValue(func() (s schema) {
 	return s
 })
 
+// What the beta version adds to it, from Microsoft's pages: of types that both have
+// the properties alone.
+//
+//go:embed schema_beta.json
+var betaText []byte
+
+// betaSchema is the schema of the beta version.
+var betaSchema = sync.OnceValue(func() (s schema) {
+	if err := json.Unmarshal(schemaText, &s); err != nil {
+		panic(err)
+	}
+	var more schema
+	if err := json.Unmarshal(betaText, &more); err != nil {
+		panic(err)
+	}
+	for name, t := range more.Types {
+		if known, ok := s.Types[name]; ok {
+			maps.Copy(known.Properties, t.Properties)
+			if known.Navigation != nil {
+				maps.Copy(known.Navigation, t.Navigation)
+			}
+			continue
+		}
+		s.Types[name] = t
+	}
+	maps.Copy(s.Enums, more.Enums)
+	s.Operations = append(s.Operations, more.Operations...)
+	return s
+})
+
 // isA reports whether a type is another or is derived from it.
 func (s schema) isA(name, base string) bool {
 	for name != "" && name != base {
@@ -103,11 +133,10 @@ func (s schema) edm(kind string) string {
 	return name
 }
 
-// metadata describes in CSDL what the routes serve: the types that they show
+// metadata describes in CSDL, by a schema, what the routes serve: the types that they show
 // with the properties that may be selected, the structures and enumerations in
-// these, the sets, and the actions.
-func metadata(table []route) []byte {
-	s := theSchema()
+// these, the sets, and the actions and functions.
+func metadata(table []route, s schema) []byte {
 	shown := map[string]map[string]bool{"backupRestoreRoot": {}} // properties by type, as selectable
 	segments, first, actions := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, r := range table {
@@ -122,11 +151,13 @@ func metadata(table []route) []byte {
 		if r.entity == nil {
 			continue
 		}
-		if shown[r.entity.name] == nil {
-			shown[r.entity.name] = map[string]bool{}
-		}
-		for _, p := range r.entity.properties {
-			shown[r.entity.name][p] = true
+		for _, name := range append(r.entity.of, r.entity.name) {
+			if shown[name] == nil {
+				shown[name] = map[string]bool{}
+			}
+			for _, p := range r.entity.properties {
+				shown[name][p] = true
+			}
 		}
 	}
 
@@ -219,16 +250,20 @@ func metadata(table []route) []byte {
 `)
 	for _, o := range s.Operations {
 		bound, _ := element(o.Bound)
-		if !actions[o.Name] || o.Kind != "action" || !served(bound) {
+		kind := "Action"
+		if o.Kind == "function" {
+			kind = "Function"
+		}
+		if actions[o.Name] != (kind == "Action") || !segments[o.Name] || !served(bound) {
 			continue
 		}
-		fmt.Fprintf(&b, "      <Action Name=%q IsBound=\"true\">\n        <Parameter Name=\"bindingParameter\" Type=%q/>\n", o.Name, s.edm(o.Bound))
+		fmt.Fprintf(&b, "      <%s Name=%q IsBound=\"true\">\n        <Parameter Name=\"bindingParameter\" Type=%q/>\n", kind, o.Name, s.edm(o.Bound))
 		for _, p := range slices.Sorted(maps.Keys(o.Parameters)) {
 			use(o.Parameters[p])
 			fmt.Fprintf(&b, "        <Parameter Name=%q Type=%q/>\n", p, s.edm(o.Parameters[p]))
 		}
 		use(o.Returns)
-		fmt.Fprintf(&b, "        <ReturnType Type=%q/>\n      </Action>\n", s.edm(o.Returns))
+		fmt.Fprintf(&b, "        <ReturnType Type=%q/>\n      </%s>\n", s.edm(o.Returns), kind)
 	}
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		if e, ok := s.Enums[name]; ok {

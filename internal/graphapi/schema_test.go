@@ -288,7 +288,7 @@ func (s schema) checkBody(t testing.TB, what, path string, body map[string]any, 
 	t.Helper()
 	context, _ := body["@odata.context"].(string)
 	if strings.HasPrefix(path, "/beta/") {
-		s, context = betaSchema(s), strings.Replace(context, "/beta/", "/v1.0/", 1)
+		s, context = betaSchema(), strings.Replace(context, "/beta/", "/v1.0/", 1)
 	}
 	_, resource, ok := strings.Cut(context, "/v1.0/$metadata#")
 	switch {
@@ -384,9 +384,11 @@ func TestRoutesShowWhatTheSchemaHas(t *testing.T) {
 
 // holders are the types that have a property, of a type and of those derived from
 // it: what a set of all shows is of several.
-func holders(typ, property string) (names []string) {
-	for name := range theSchema().Types {
-		if _, ok := theSchema().member(name, property); ok && theSchema().isA(name, typ) {
+func holders(typ, property string) []string { return holdersIn(theSchema(), typ, property) }
+
+func holdersIn(s schema, typ, property string) (names []string) {
+	for name := range s.Types {
+		if _, ok := s.member(name, property); ok && s.isA(name, typ) {
 			names = append(names, name)
 		}
 	}

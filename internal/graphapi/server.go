@@ -93,8 +93,8 @@ type Server struct {
 	tokens     *odata.Tokens
 	vocabulary *odata.Vocabulary
 	mux        *http.ServeMux
-	workloads  []*workload // that are served
-	metadata   []byte
+	workloads  []*workload       // that are served
+	metadata   map[string][]byte // by the version
 	replays    *replays
 	throttle   *throttle
 }

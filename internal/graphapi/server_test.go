@@ -27,7 +27,7 @@ func requests() (list []struct {
 	route
 	url string
 }) {
-	for _, r := range slices.Concat(routes(described), inBeta(routes(described)), beta()) {
+	for _, r := range slices.Concat(routes(described), inBeta(routes(described)), beta(described)) {
 		path := r.path
 		for strings.Contains(path, "{") {
 			a, b := strings.Index(path, "{"), strings.Index(path, "}")

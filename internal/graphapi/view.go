@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"slices"
 	"time"
 
 	"holdfast/internal/backup"
@@ -17,6 +18,20 @@ type entityType struct {
 	properties []string         // for $select
 	listed     []odata.Property // for $filter and $orderby; nil where a listing reads them itself, or has neither
 	expands    []string         // for $expand; nil where a handler reads it itself, or there is none
+
+	beta, betaExpands []string // what of these only the beta version has
+	of                []string // the types derived from it that what is shown is of, where no route shows these alone
+}
+
+// inBeta is t as the beta version has it.
+func (t *entityType) inBeta() *entityType {
+	if t == nil || t.beta == nil {
+		return t
+	}
+	more := *t
+	more.properties = slices.Concat(t.properties, t.beta)
+	more.expands = slices.Concat(t.expands, t.betaExpands)
+	return &more
 }
 
 var (
@@ -25,7 +40,9 @@ var (
 	serviceAppType = &entityType{name: serviceApp, properties: []string{"id", "application", "status", "registrationDateTime", "effectiveDateTime", "lastModifiedBy", "lastModifiedDateTime"},
 		listed: catalog.ServiceAppProperties}
 	activityType = &entityType{name: "activityLogBase", properties: []string{"id", "activityType", "error", "eventDateTime", "performedBy", "resultStatus", "serviceType", "severity",
-		"policyId", "restoreSessionId"}, listed: catalog.ActivityProperties}
+		"policyId", "restoreSessionId"}, listed: catalog.ActivityProperties,
+		of: []string{"backupPolicyActivityLog", "dynamicRuleActivityLog", "offboardingActivityLog", "restoreTaskActivityLog"}}
+	reportType = &entityType{name: "backupReport"}
 )
 
 // readOnly are members of every resource that a request may carry, as when a

@@ -32,6 +32,7 @@ type workload struct {
 	ruleForm                      string      // of a rule's expression
 
 	policies, units, rules, bulkJobs           collection
+	exclusions, exclusionJobs                  collection // of beta
 	sessions, artifacts, granular, bulkRestore collection
 	browses                                    collection // none if points are searched
 	restored                                   []string   // the members that say where an artifact was restored to: id, name and address
@@ -120,10 +121,11 @@ func served(kinds []backup.Workload) ([]*workload, error) {
 }
 
 // These pick the collection of a workload that corresponds to a set of all.
-func policiesOf(w *workload) collection { return w.policies }
-func unitsOf(w *workload) collection    { return w.units }
-func sessionsOf(w *workload) collection { return w.sessions }
-func browsesOf(w *workload) collection  { return w.browses }
+func policiesOf(w *workload) collection   { return w.policies }
+func unitsOf(w *workload) collection      { return w.units }
+func exclusionsOf(w *workload) collection { return w.exclusions }
+func sessionsOf(w *workload) collection   { return w.sessions }
+func browsesOf(w *workload) collection    { return w.browses }
 
 // posted returns the workload of an entity that is posted. One that is posted to
 // a set of several types must say which of them it is; code is the answer to
@@ -139,6 +141,7 @@ func (s *Server) posted(x *exchange, in func(*workload) collection, code backup.
 	var names []string
 	for _, w := range s.workloads {
 		if given && in(w).name == typ {
+			catalog.AuditedOf(x.ctx(), w.kind)
 			return w, nil
 		}
 		names = append(names, "'#microsoft.graph."+in(w).name+"'")
@@ -176,7 +179,9 @@ func (w *workload) thingOf(set string) (catalog.Thing, backup.Code) {
 		return catalog.AUnit, backup.ProtectionUnitNotFound
 	case w.rules.set:
 		return catalog.ARule, backup.ProtectionRuleNotFound
-	case w.bulkJobs.set:
+	case w.exclusions.set:
+		return catalog.AnExclusion, backup.ItemNotFound
+	case w.bulkJobs.set, w.exclusionJobs.set:
 		return catalog.ABulkJob, backup.ItemNotFound
 	case sessionSet, w.sessions.set:
 		return catalog.ASession, backup.RestoreSessionNotFound
@@ -250,6 +255,8 @@ func all(served []*workload, base string, in func(*workload) collection) *entity
 				t.expands = append(t.expands, e)
 			}
 		}
+		t.beta = append(t.beta, in(w).beta...)
+		t.betaExpands = append(t.betaExpands, in(w).betaExpands...)
 	}
 	return t
 }
@@ -271,8 +278,13 @@ func describe(kind backup.Workload, noun string, w workload) *workload {
 		properties: with([]string{"id", w.expression, "isAutoApplyEnabled", "status"}, stamps, []string{"error"})}}
 	w.bulkJobs = collection{noun + "ProtectionUnitsBulkAdditionJobs", &entityType{name: noun + "ProtectionUnitsBulkAdditionJob", listed: catalog.BulkJobProperties,
 		properties: with([]string{"id", "displayName", "status", w.addresses, w.ids}, stamps, []string{"error"})}}
+	w.exclusions = collection{noun + "ExclusionUnits", &entityType{name: noun + "ExclusionUnit", listed: catalog.ExclusionProperties,
+		properties: with([]string{"id", "policyId", w.subject, w.called[0], w.called[1]}, stamps)}}
+	w.exclusionJobs = collection{noun + "ExclusionUnitsBulkAdditionJobs", &entityType{name: noun + "ExclusionUnitsBulkAdditionJob", listed: catalog.BulkJobProperties,
+		properties: with([]string{"id", "displayName", "status", w.addresses}, stamps, []string{"error"})}}
 	w.policies = collection{service + "ProtectionPolicies", &entityType{name: service + "ProtectionPolicy", listed: catalog.PolicyProperties,
-		expands:    []string{w.units.set, w.rules.set, w.bulkJobs.set},
+		expands: []string{w.units.set, w.rules.set, w.bulkJobs.set},
+		beta:    []string{"protectionMode"}, betaExpands: []string{w.exclusions.set, w.exclusionJobs.set},
 		properties: with([]string{"id", "displayName", "status", "isEnabled", "retentionSettings", "protectionPolicyArtifactCount"}, stamps)}}
 	w.sessions = collection{service + "RestoreSessions", &entityType{name: service + "RestoreSession", listed: catalog.SessionProperties,
 		properties: with([]string{"id", "status", "restoreJobType", "restoreSessionArtifactCount", "error", "completedDateTime"}, stamps)}}

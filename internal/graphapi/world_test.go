@@ -412,6 +412,15 @@ func (w *world) work() (points []backup.Point) {
 		ok(w.catalog.EnrollBulk(ctx, j, b))
 		done(j)
 	}
+	for _, j := range claim(jobs.All) {
+		p, there, err := w.catalog.PolicyForWork(ctx, j)
+		ok(err)
+		if there {
+			_, err = w.catalog.EnrollAll(ctx, j, p)
+			ok(err)
+		}
+		done(j)
+	}
 	for _, j := range claim(jobs.Rule) {
 		r, err := w.catalog.RuleForWork(ctx, j.Tenant, backup.RuleID(j.Key))
 		ok(err)

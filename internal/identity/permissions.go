@@ -24,6 +24,10 @@ const (
 	ListBulkJobs  Operation = "ListBulkJobs"
 	GetBulkJob    Operation = "GetBulkJob"
 
+	CreateExclusionJob Operation = "CreateExclusionJob" // beta
+	ListExclusions     Operation = "ListExclusions"     // beta
+	GetExclusion       Operation = "GetExclusion"       // beta
+
 	ListRules   Operation = "ListRules"
 	CreateRule  Operation = "CreateRule"
 	GetRule     Operation = "GetRule"
@@ -130,6 +134,10 @@ var Table = map[Operation]Requirement{
 	CreateBulkJob: anyCaller(ConfigurationWrite),
 	ListBulkJobs:  anyCaller(ConfigurationRead, ConfigurationWrite),
 	GetBulkJob:    anyCaller(ConfigurationRead, ConfigurationWrite),
+
+	CreateExclusionJob: anyCaller(ConfigurationWrite),
+	ListExclusions:     anyCaller(ConfigurationRead, ConfigurationWrite),
+	GetExclusion:       anyCaller(ConfigurationRead, ConfigurationWrite),
 
 	ListRules:   anyCaller(ConfigurationRead, ConfigurationWrite),
 	CreateRule:  anyCaller(ConfigurationWrite),

@@ -12,6 +12,9 @@ const (
 	// Rule evaluates an inclusion rule, a dynamic one again and again, and lets
 	// go the units of one that is to vanish. Key: the rule's id.
 	Rule Kind = "rule"
+	// All brings all that there is of a workload into the policy that protects that,
+	// and lets go what is gone, again and again. Key: the policy's id.
+	All Kind = "all"
 	// Backup takes the next restore point of a unit, again and again for as
 	// long as the unit is wanted. Key: the unit's id.
 	Backup Kind = "backup"
