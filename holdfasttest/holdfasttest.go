@@ -44,6 +44,7 @@ type Tenant struct {
 
 	t       testing.TB
 	drives  string
+	mail    string
 	sites   string
 	control *simtenant.Control
 	client  func() *http.Client // that trusts the server
@@ -102,9 +103,9 @@ func Start(t testing.TB, options ...Option) *Tenant {
 		t.Fatal("holdfasttest: the first tenant has no application, so nobody can get a token")
 	}
 	dir := t.TempDir()
-	drives, sites := filepath.Join(dir, "drives"), filepath.Join(dir, "sites")
+	drives, mail, sites := filepath.Join(dir, "drives"), filepath.Join(dir, "mail"), filepath.Join(dir, "sites")
 	svc, err := simtenant.New(simtenant.Config{
-		State: filepath.Join(dir, "state"), Drives: drives, Sites: sites, Tenants: tenants, Population: cfg.population, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		State: filepath.Join(dir, "state"), Drives: drives, Mail: mail, Sites: sites, Tenants: tenants, Population: cfg.population, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +130,7 @@ func Start(t testing.TB, options ...Option) *Tenant {
 	first := tenants[0]
 	tenant := &Tenant{
 		URL: srv.URL, Graph: srv.URL + "/v1.0", ID: string(first.ID), Domain: first.Domain,
-		ClientID: first.Apps[0].AppID, ClientSecret: first.Apps[0].Secret, t: t, drives: drives, sites: sites, control: control,
+		ClientID: first.Apps[0].AppID, ClientSecret: first.Apps[0].Secret, t: t, drives: drives, mail: mail, sites: sites, control: control,
 	}
 	for _, u := range first.Users {
 		tenant.Users = append(tenant.Users, u.UserPrincipalName)
@@ -207,6 +208,17 @@ func (x *Tenant) Folder(user string) string { return filepath.Join(x.drives, use
 // Site is the folder of the team site at /sites/{name}, which is there as soon as
 // the folder is; that of the name root is at the top of the host.
 func (x *Tenant) Site(name string) string { return filepath.Join(x.sites, name) }
+
+// Mailbox returns the folder that is a user's mailbox, in which any program may put
+// mail: Inbox/hello.eml.
+func (x *Tenant) Mailbox(user string) string { return filepath.Join(x.mail, user) }
+
+// SentMail is a message that an application sent.
+type SentMail = simtenant.SentMail
+
+// Sent returns what mail and invitations were sent, oldest first. None leaves the
+// tenant.
+func (x *Tenant) Sent() []SentMail { return x.control.Mail() }
 
 // Write puts a file into a user's drive, making the folders on the way.
 func (x *Tenant) Write(user, path string, content []byte) {

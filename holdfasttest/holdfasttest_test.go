@@ -3,6 +3,7 @@ package holdfasttest_test
 import (
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -129,5 +130,26 @@ func TestPopulation(t *testing.T) {
 	x.Churn(60)
 	if names() != churned {
 		t.Error("after the same, other things have changed")
+	}
+}
+
+// Mail that an app sends is told to the test, and lies in the mailboxes.
+func TestTenantsMail(t *testing.T) {
+	t.Parallel()
+	x := holdfasttest.Start(t)
+	status, body := call(t, x, "POST", "/users/"+amala+"/sendMail", `{"message":{"subject":"Done","toRecipients":[{"emailAddress":{"address":"conrad@contoso.com"}},{"emailAddress":{"address":"x@fabrikam.com"}}]}}`)
+	if status != 202 {
+		t.Fatalf("send: %d %s", status, body)
+	}
+	sent := x.Sent()
+	if len(sent) != 1 || sent[0].Subject != "Done" || len(sent[0].To) != 2 || len(sent[0].Delivered) != 1 {
+		t.Errorf("sent: %v", sent)
+	}
+	if files, _ := filepath.Glob(filepath.Join(x.Mailbox("conrad@contoso.com"), "Inbox", "*.eml")); len(files) != 1 {
+		t.Errorf("his inbox has %v", files)
+	}
+	x.Reset()
+	if files, _ := filepath.Glob(filepath.Join(x.Mailbox("conrad@contoso.com"), "Inbox", "*.eml")); len(files) != 0 || len(x.Sent()) != 0 {
+		t.Errorf("after the reset his inbox has %v, and the record %v", files, x.Sent())
 	}
 }

@@ -229,10 +229,12 @@ func ControlRoutes() []ControlRoute {
 		{"DELETE", "trouble", "Ends all that goes wrong; the answer says how many exchanges the profile spoiled.", (*Control).endTrouble},
 		{"POST", "save", `Puts the tenant's state away: {"name":"seeded"}. Files, ids, delta tokens and the clock.`, named((*Control).Save)},
 		{"POST", "load", `Puts a saved state back: {"name":"seeded"}. What the drives held since is destroyed.`, named((*Control).Load)},
-		{"POST", "reset", "Puts the state back that was saved or loaded last, ends all that goes wrong and empties the request log.", named(func(c *Control, _ string) error { return c.Reset() })},
+		{"POST", "reset", "Puts the state back that was saved or loaded last, ends all that goes wrong, empties the request log and forgets the mail that was sent.", named(func(c *Control, _ string) error { return c.Reset() })},
 		{"POST", "churn", `Changes so many things in a tenant that was made up from a seed: {"changes":100}.`, (*Control).churn},
 		{"GET", "requests", "Tells what was asked of the tenant, oldest first; of ?method=, ?path= (contained), ?status= and ?after= (a number) those that are given must fit.", (*Control).listRequests},
 		{"DELETE", "requests", "Empties the request log.", (*Control).forgetRequests},
+		{"GET", "mail", "Tells what mail and invitations were sent, oldest first, each with its MIME content and with the users of the tenant that have it now. The last thousand, of 64 MB at most, are kept.", (*Control).listMail},
+		{"DELETE", "mail", "Forgets what was sent.", (*Control).forgetMail},
 		{"POST", "replay", `Asks again what is logged, in order: {"from":1,"to":20} or all. The answer tells each status, then and now.`, (*Control).replayRequests},
 	}
 }

@@ -26,8 +26,10 @@ type request struct {
 	vars   map[string]string // of the route's path
 	arg    string            // of a function: what is between the parentheses
 
-	status int // of the answer
-	answer any // what it holds
+	content []byte     // of the body, where that is read beforehand
+	sent    []SentMail // what leaves the mailbox once the call is done
+	status  int        // of the answer
+	answer  any        // what it holds
 }
 
 // on runs fn on a drive and answers with what fn left in r, once the journal
@@ -83,7 +85,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		err = s.thumbnail(w, r)
 	case strings.HasPrefix(path, monitorPrefix):
 		err = s.progress(w, r)
-	case strings.HasPrefix(path, uploadPrefix):
+	case strings.HasPrefix(path, uploadPrefix), strings.HasPrefix(path, attachPrefix):
 		err = s.fragment(w, r)
 	case strings.HasPrefix(path, importPrefix):
 		err = s.importItem(w, r)

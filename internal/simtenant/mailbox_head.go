@@ -3,6 +3,7 @@ package simtenant
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"mime"
@@ -26,8 +27,11 @@ type mailHead struct {
 	sent       time.Time
 	received   moment
 	messageID  string
+	references string // message ids of what it answers
+	thread     string // the message id that a conversation began with
 	importance string
-	attached   bool // it has attachments
+	receipts   []string // which are asked for: delivery, read
+	attached   bool     // it has attachments
 	start, end time.Time
 	uid        string
 	categories []string
@@ -99,6 +103,15 @@ func (h *mailHead) readMail(text []byte) {
 	}
 	h.to, h.cc, h.bcc, h.replyTo = addresses(first("to")), addresses(first("cc")), addresses(first("bcc")), addresses(first("reply-to"))
 	h.messageID = first("message-id")
+	h.references, h.thread = cmp.Or(first("references"), first("in-reply-to")), h.messageID
+	if before := strings.Fields(h.references); len(before) > 0 {
+		h.thread = before[0]
+	}
+	for field, what := range map[string]string{"return-receipt-to": "delivery", "disposition-notification-to": "read"} {
+		if first(field) != "" {
+			h.receipts = append(h.receipts, what)
+		}
+	}
 	h.sent, _ = mail.ParseDate(first("date"))
 	if trace := first("received"); trace != "" {
 		if i := strings.LastIndexByte(trace, ';'); i >= 0 {
@@ -118,7 +131,7 @@ func (h *mailHead) readMail(text []byte) {
 	h.categories = splitList(decodeWords(first("keywords")))
 	kind, params, _ := mime.ParseMediaType(first("content-type"))
 	lower := bytes.ToLower(body)
-	h.attached = kind == "multipart/mixed" && bytes.Contains(lower, []byte("content-disposition: attachment")) ||
+	h.attached = strings.EqualFold(first("x-ms-has-attach"), "yes") || kind == "multipart/mixed" && bytes.Contains(lower, []byte("content-disposition: attachment")) ||
 		strings.HasPrefix(strings.ToLower(first("content-disposition")), "attachment")
 	switch kind {
 	case "application/pkcs7-mime", "application/x-pkcs7-mime":

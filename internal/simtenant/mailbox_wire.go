@@ -83,6 +83,9 @@ func (s *Service) onMail(r *request, fn func(*mailbox) error) error {
 	if err := s.withMailbox(r, r.place, fn); err != nil {
 		return err
 	}
+	for _, mail := range r.sent {
+		s.deliver(r, mail)
+	}
 	if r.answer == nil {
 		r.w.WriteHeader(r.status)
 		return nil
@@ -530,6 +533,17 @@ func (f *mailFolder) items() []*mailItem {
 	return out
 }
 
+// itemsWithin returns the items of a folder and of those below it.
+func (m *mailbox) itemsWithin(top *mailFolder) (out []*mailItem) {
+	for _, it := range m.items {
+		if it.at != nil && it.at.in.within(top) {
+			out = append(out, it)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].num < out[j].num })
+	return out
+}
+
 // sorted puts items into the order that was asked for.
 func sorted(items []*mailItem, by string) error {
 	if by == "" {
@@ -559,13 +573,12 @@ func sorted(items []*mailItem, by string) error {
 	return nil
 }
 
-// listItems answers with items of a folder.
-func (s *Service) listItems(r *request, m *mailbox, f *mailFolder, context, path string, show func(*mailItem) bool, view func(*mailItem) (any, error)) error {
+// listItems answers with a page of the items that show and the filter let through.
+func (s *Service) listItems(r *request, m *mailbox, all []*mailItem, context, path string, show func(*mailItem) bool, view func(*mailItem) (any, error)) error {
 	keep, err := readReceived(option(r.query, "filter"), "ge gt le lt eq")
 	if err != nil {
 		return err
 	}
-	all := f.items()
 	if option(r.query, "filter") != "" || option(r.query, "orderby") != "" {
 		if err := m.settle(r.Context(), all...); err != nil {
 			return err
@@ -602,8 +615,8 @@ func (s *Service) listMailboxItems(r *request, m *mailbox) error {
 		return err
 	}
 	immutable := r.immutable()
-	all := func(*mailItem) bool { return true }
-	return s.listItems(r, m, f, "admin/exchange/mailboxes('"+r.place.mailboxID()+"')/folders/items", r.here("folders", r.vars["folder"], "items"), all,
+	every := func(*mailItem) bool { return true }
+	return s.listItems(r, m, f.items(), "admin/exchange/mailboxes('"+r.place.mailboxID()+"')/folders/items", r.here("folders", r.vars["folder"], "items"), every,
 		func(it *mailItem) (any, error) { return m.extendedView(it, immutable, wanted) })
 }
 

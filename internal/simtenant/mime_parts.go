@@ -17,6 +17,7 @@ type mailPart struct {
 	kind      string // such as text/html
 	name      string // of a file
 	contentID string
+	location  string // Content-Location
 	inline    bool
 	data      []byte
 }
@@ -63,7 +64,7 @@ func appendParts(list []mailPart, head textproto.MIMEHeader, body []byte, depth 
 			list = appendParts(list, part.Header, data, depth+1)
 		}
 	}
-	p := mailPart{kind: kind, data: body, contentID: strings.Trim(head.Get("Content-Id"), "<>")}
+	p := mailPart{kind: kind, data: body, contentID: strings.Trim(head.Get("Content-Id"), "<>"), location: head.Get("Content-Location")}
 	disposition, more, _ := mime.ParseMediaType(head.Get("Content-Disposition"))
 	p.inline = disposition == "inline"
 	for _, name := range []string{more["filename"], params["name"]} {

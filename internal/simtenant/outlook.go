@@ -1,14 +1,11 @@
 package simtenant
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"maps"
-	"mime"
 	"net/http"
 	"net/mail"
 	"net/url"
@@ -33,7 +30,7 @@ func outlookRoutes() []Route {
 		extended = "select expand"
 	)
 	at := onUserMail
-	return []Route{
+	routes := []Route{
 		{"GET", "{user}/mailFolders", "The folders of mail at the top.", "Search folders and hidden ones.", list, readMail, at((*Service).listMailFolders)},
 		{"GET", "{user}/mailFolders/delta", "What changed among all folders of mail since a token, or all of them.", "", delta, readMail, at((*Service).mailFoldersDelta)},
 		{"GET", "{user}/mailFolders/{folder}", "A folder, by its id or well-known name.", "", "select", readMail, at((*Service).getMailFolder)},
@@ -43,18 +40,35 @@ func outlookRoutes() []Route {
 		{"PATCH", "{user}/mailFolders/{folder}", "Renames a folder that is not well-known.", "", "", writeMail, at((*Service).patchMailFolder)},
 		{"POST", "{user}/mailFolders/{folder}/move", "Puts a folder into another.", "", "", writeMail, at((*Service).moveMailFolder)},
 		{"DELETE", "{user}/mailFolders/{folder}", "Deletes a folder: it goes to Deleted Items, from there for good.", "", "", writeMail, at((*Service).deleteMailboxFolder)},
-
-		{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder.", "body, which one message has, and conversationId. Of $filter only receivedDateTime.", list + " filter orderby expand", readMail, at((*Service).listMessages)},
-		{"GET", "{user}/mailFolders/{folder}/messages/delta", "What changed among the messages in a folder since a token, or all of them.", "changeType.", delta + " filter orderby", readMail, at((*Service).messagesDelta)},
-		{"GET", "{user}/mailFolders/{folder}/messages/{message}", "A message.", "", extended, readMail, at((*Service).getMessage)},
-		{"GET", "{user}/messages/{message}", "A message.", "", extended, readMail, at((*Service).getMessage)},
-		{"GET", "{user}/messages/{message}/$value", "Its MIME content, byte for byte.", "", "", readMail, (*Service).getMIME},
-		{"POST", "{user}/messages", "Makes a draft of MIME content: text/plain, in base64, of 4 MB at most.", "JSON.", "", writeMail, (*Service).createMessage},
-		{"PATCH", "{user}/messages/{message}", "Marks a message: isRead, flag.flagStatus, categories.", "All else.", "", writeMail, at((*Service).patchMessage)},
-		{"POST", "{user}/messages/{message}/move", "Puts a message into the folder destinationId; its default id becomes another.", "", "", writeMail, at((*Service).moveMessage)},
-		{"POST", "{user}/messages/{message}/copy", "Copies a message into the folder destinationId.", "", "", writeMail, at((*Service).copyMessage)},
-		{"DELETE", "{user}/messages/{message}", "Deletes a message: it goes to Deleted Items, from there to Recoverable Items, from there for good.", "", "", writeMail, at((*Service).deleteMessage)},
 	}
+	const many = "conversationIndex. Of $filter only receivedDateTime."
+	routes = append(routes,
+		Route{"GET", "{user}/messages", "The messages in all folders.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
+		Route{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
+		Route{"GET", "{user}/mailFolders/{folder}/messages/delta", "What changed among the messages in a folder since a token, or all of them.", "changeType.", delta + " filter orderby", readMail, at((*Service).messagesDelta)},
+		Route{"POST", "{user}/messages", "Makes a draft, of JSON or of MIME content: text/plain, in base64; the body is 4 MB at most. The extended properties of the message's flags and times are taken.", "Other extended properties.", "", writeMail, onUserContent((*Service).createMessage)},
+		Route{"POST", "{user}/mailFolders/{folder}/messages", "The same in a folder.", "", "", writeMail, onUserContent((*Service).createMessage)},
+		Route{"POST", "{user}/sendMail", "Sends a message of JSON or of MIME content: it lies in Sent Items, unless saveToSentItems is false, and in the inboxes of the tenant's users that it is for. None leaves the simulated tenant.", "", "", sendMail, onUserContent((*Service).sendNew)},
+	)
+	for _, one := range []string{"{user}/messages/{message}", "{user}/mailFolders/{folder}/messages/{message}"} {
+		routes = append(routes,
+			Route{"GET", one, "A message.", "", extended, readMail, at((*Service).getMessage)},
+			Route{"GET", one + "/$value", "Its MIME content, byte for byte.", "", "", readMail, (*Service).getMIME},
+			Route{"PATCH", one, "Marks a message: isRead, flag.flagStatus, categories, importance; writes a draft: subject, body, people.", "Extended properties.", "", writeMail, onUserContent((*Service).patchMessage)},
+			Route{"POST", one + "/move", "Puts a message into the folder destinationId; its default id becomes another.", "", "", writeMail, at((*Service).moveMessage)},
+			Route{"POST", one + "/copy", "Copies a message into the folder destinationId.", "", "", writeMail, at((*Service).copyMessage)},
+			Route{"DELETE", one, "Deletes a message: it goes to Deleted Items, from there to Recoverable Items, from there for good.", "", "", writeMail, at((*Service).deleteMessage)},
+			Route{"POST", one + "/permanentDelete", "Deletes a message for good.", "", "", writeMail, at((*Service).destroyMessage)},
+			Route{"POST", one + "/send", "Sends a draft, which goes to Sent Items.", "", "", sendMail, at((*Service).sendDraft)},
+			Route{"POST", one + "/createReply", "Makes a draft that answers a message, with a comment or what message says.", "", "", writeMail, answering(replyTo)},
+			Route{"POST", one + "/createReplyAll", "The same to all.", "", "", writeMail, answering(replyToAll)},
+			Route{"POST", one + "/createForward", "Makes a draft that forwards a message with what is attached.", "", "", writeMail, answering(forwardOn)},
+			Route{"POST", one + "/reply", "Answers a message at once, and marks it.", "", "", sendMail, answering(replyTo.now())},
+			Route{"POST", one + "/replyAll", "The same to all.", "", "", sendMail, answering(replyToAll.now())},
+			Route{"POST", one + "/forward", "Forwards a message at once, and marks it.", "", "", sendMail, answering(forwardOn.now())},
+		)
+	}
+	return routes
 }
 
 // onUserMail serves a call to the mailbox of the user that the address names.
@@ -243,6 +257,9 @@ func (m *mailbox) messageView(st *stay, immutable bool) map[string]any {
 	case it.flags&isFlagged != 0:
 		flag = "flagged"
 	}
+	conversation := derive("conversation", cmp.Or(h.thread, h.subject))
+	v["conversationId"] = base64.URLEncoding.EncodeToString(append([]byte{4, 3, 0x24, 0}, conversation[:]...))
+	v["isReadReceiptRequested"], v["isDeliveryReceiptRequested"] = slices.Contains(h.receipts, "read"), slices.Contains(h.receipts, "delivery")
 	v["receivedDateTime"], v["sentDateTime"] = it.received.second(), it.received.second()
 	if !h.sent.IsZero() {
 		v["sentDateTime"] = h.sent.UTC().Format(time.RFC3339)
@@ -284,22 +301,55 @@ func (m *mailbox) properties(v map[string]any, it *mailItem, immutable bool, wan
 	return v, err
 }
 
-func (s *Service) listMessages(r *request, m *mailbox) error {
-	f, err := m.folder(r.vars["folder"])
-	if err != nil {
-		return err
+// bodyView is what a message says, as Outlook shows it.
+func bodyView(data []byte) map[string]any {
+	kind, text := bodyOf(partsOf(data))
+	return map[string]any{"body": object{"contentType": kind, "content": text}, "bodyPreview": preview(kind, text)}
+}
+
+// listedBody is how much of a message is read to show its body among others.
+const listedBody = 1 << 20
+
+// wholeView is messageView with the body, if that is asked for.
+func (m *mailbox) wholeView(st *stay, immutable bool, names map[string]bool) map[string]any {
+	v := m.messageView(st, immutable)
+	if names != nil && !names["body"] && !names["bodypreview"] {
+		return v
 	}
+	f, err := m.open(st.it)
+	if err != nil {
+		return v // the rest is known without the file
+	}
+	defer f.Close()
+	if data, err := io.ReadAll(io.LimitReader(f, listedBody)); err == nil {
+		maps.Copy(v, bodyView(data))
+	}
+	return v
+}
+
+func (s *Service) listMessages(r *request, m *mailbox) error {
 	wanted, err := extended(r)
 	if err != nil {
 		return err
 	}
-	immutable := r.immutable()
-	return s.listItems(r, m, f, r.outlookContext("mailFolders('"+url.PathEscape(r.vars["folder"])+"')/messages"), r.outlook("mailFolders", r.vars["folder"], "messages"), (*mailItem).isMessage,
+	var all []*mailItem
+	context, path := "messages", r.outlook("messages")
+	if id := r.vars["folder"]; id != "" {
+		f, err := m.folder(id)
+		if err != nil {
+			return err
+		}
+		all, context, path = f.items(), "mailFolders('"+url.PathEscape(id)+"')/messages", r.outlook("mailFolders", id, "messages")
+	} else {
+		all = m.itemsWithin(m.top)
+	}
+	immutable, names := r.immutable(), selected(r.query)
+	return s.listItems(r, m, all, r.outlookContext(context), path, (*mailItem).isMessage,
 		func(it *mailItem) (any, error) {
 			if it.at == nil {
 				return nil, noMailItem()
 			}
-			return m.properties(m.messageView(it.at, immutable), it, immutable, wanted)
+			return m.properties(m.wholeView(it.at, immutable, names), it, immutable, wanted)
 		})
 }
 
@@ -308,9 +358,9 @@ func (s *Service) messagesDelta(r *request, m *mailbox) error {
 	if err != nil {
 		return err
 	}
-	immutable := r.immutable()
+	immutable, names := r.immutable(), selected(r.query)
 	return s.itemsDelta(r, m, f, "Collection(message)", r.outlook("mailFolders", r.vars["folder"], "messages", "delta"), (*mailItem).isMessage,
-		func(st *stay) (any, error) { return m.messageView(st, immutable), nil })
+		func(st *stay) (any, error) { return m.wholeView(st, immutable, names), nil })
 }
 
 // message finds the message that the address names.
@@ -356,12 +406,11 @@ func (r *request) answerMessage(m *mailbox, it *mailItem, status int, more ...ma
 }
 
 func (s *Service) getMessage(r *request, m *mailbox) error {
-	it, parts, err := m.partsOfMessage(r)
+	it, err := m.message(r)
 	if err != nil {
 		return err
 	}
-	kind, text := bodyOf(parts)
-	return r.answerMessage(m, it, http.StatusOK, map[string]any{"body": object{"contentType": kind, "content": text}, "bodyPreview": preview(kind, text)})
+	return r.answerWhole(m, it, http.StatusOK)
 }
 
 // getMIME answers with a message's bytes.
@@ -398,57 +447,6 @@ func (s *Service) getMIME(r *request) error {
 	})
 }
 
-// maxMIME is how long the body of a call may be that makes a message.
-const maxMIME = 4 << 20
-
-// createMessage makes a draft of MIME content.
-func (s *Service) createMessage(r *request) error {
-	r.place = mailboxOf(r.site)
-	return s.admitted(r, func() error {
-		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "text/plain" {
-			return notSupported("messages of JSON; send MIME content as text/plain")
-		}
-		text, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, maxMIME))
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return fail(http.StatusRequestEntityTooLarge, "ErrorMessageSizeExceeded", "The message is larger than 4 MB.")
-		}
-		if err != nil {
-			return badRequest("The body ended early.")
-		}
-		data, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(text)))
-		if err != nil || len(data) == 0 {
-			return fail(http.StatusBadRequest, "ErrorMimeContentInvalidBase64String", "The MIME content is not base64.")
-		}
-		if err := s.mailLimits.upload(s, r.who.app.AppID, r.place, int64(len(text))); err != nil {
-			return err
-		}
-		if s.faults.options().Mail.Full {
-			return mailboxFull()
-		}
-		stage, err := s.stageMail(data)
-		if err != nil {
-			return err
-		}
-		defer s.unstageMail(stage)
-		h := readHead(data[:min(len(data), headSize)], "IPM.Note")
-		g := mailGift{stage: stage, ext: extMail, class: h.class, received: s.clock(), flags: isDraft | isRead, categories: h.categories}
-		return s.onMail(r, func(m *mailbox) error {
-			drafts := m.well["drafts"]
-			if drafts == nil {
-				return noMailFolder()
-			}
-			if err := m.d.room(int64(len(data))); err != nil {
-				return mailboxFull()
-			}
-			it, err := m.give(g, drafts)
-			if err != nil {
-				return err
-			}
-			return r.answerMessage(m, it, http.StatusCreated)
-		})
-	})
-}
-
 // markBody is what a client says of a message.
 type markBody struct {
 	IsRead *bool `json:"isRead"`
@@ -479,45 +477,6 @@ func (b markBody) flags(have mailFlags) (mailFlags, error) {
 	return have, nil
 }
 
-func (s *Service) patchMessage(r *request, m *mailbox) error {
-	var fields map[string]json.RawMessage
-	if err := body(r.w, r.Request, &fields); err != nil {
-		return err
-	}
-	var in markBody
-	for name := range fields {
-		if !slices.Contains([]string{"isRead", "flag", "categories"}, name) && !strings.HasPrefix(name, "@odata.") {
-			return fail(http.StatusBadRequest, "ErrorInvalidPropertySet", "The property "+quoted(name)+" cannot be changed here; isRead, flag and categories can.")
-		}
-	}
-	text, err := json.Marshal(fields)
-	if err == nil {
-		err = json.Unmarshal(text, &in)
-	}
-	if err != nil {
-		return badRequest("The body is not the JSON object that this call takes.")
-	}
-	it, err := m.message(r)
-	if err != nil {
-		return err
-	}
-	if match := r.Header.Get("If-Match"); match != "" && match != "*" && match != `W/"`+it.at.changeKey()+`"` {
-		return fail(http.StatusPreconditionFailed, "ErrorIrresolvableConflict", "The change key that was passed does not match the current change key of the item.")
-	}
-	flags, err := in.flags(it.flags)
-	if err != nil {
-		return err
-	}
-	if in.Categories != nil && !slices.Equal(*in.Categories, it.categories) {
-		it.categories = *in.Categories
-		m.touchItem(it)
-	}
-	if err := m.setFlags(r.Context(), it, flags); err != nil {
-		return err
-	}
-	return r.answerMessage(m, it, http.StatusOK)
-}
-
 func (s *Service) moveMessage(r *request, m *mailbox) error {
 	to, err := m.destination(r)
 	if err != nil {
@@ -542,32 +501,11 @@ func (s *Service) copyMessage(r *request, m *mailbox) error {
 	if err != nil {
 		return err
 	}
-	f, err := m.open(it)
+	data, err := m.bytes(it)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	size, err := sizeOf(f)
-	if err == nil && m.d.room(size) != nil {
-		err = mailboxFull()
-	}
-	if err == nil && size > maxMail {
-		err = fail(http.StatusBadRequest, "ErrorMessageSizeExceeded", "The message is larger than one may be.")
-	}
-	if err != nil {
-		return err
-	}
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return onDisk(err)
-	}
-	stage, err := s.stageMail(data)
-	if err != nil {
-		return err
-	}
-	defer s.unstageMail(stage)
-	g := mailGift{stage: stage, ext: extMail, class: it.class, received: it.received.time(), flags: it.flags, categories: it.categories, search: it.search[:]}
-	made, err := m.give(g, to)
+	made, err := m.giveData(data, mailGift{ext: extMail, class: it.class, received: it.received.time(), flags: it.flags, categories: it.categories, search: it.search[:]}, to)
 	if err != nil {
 		return err
 	}

@@ -241,7 +241,7 @@ func (s *Service) listPapers(r *request, m *mailbox, k paperKind, windowed bool)
 		at = strings.TrimSuffix(at, k.what) + "calendarView"
 	}
 	immutable := r.immutable()
-	return s.listItems(r, m, f, r.outlookContext(k.context), at, show, func(it *mailItem) (any, error) {
+	return s.listItems(r, m, f.items(), r.outlookContext(k.context), at, show, func(it *mailItem) (any, error) {
 		if it.at == nil {
 			return nil, noMailItem()
 		}

@@ -129,7 +129,7 @@ func TestOutlookMail(t *testing.T) {
 	}{
 		{400, "ErrorInvalidIdMalformed", "GET", "/messages/x", nil, ""},
 		{400, "ErrorInvalidIdMalformed", "GET", "/mailFolders/nonsense/messages", nil, ""},
-		{400, "ErrorInvalidPropertySet", "PATCH", "/messages/" + moved.text("id"), object{"subject": "x"}, ""},
+		{400, "RequestBodyRead", "PATCH", "/messages/" + moved.text("id"), object{"subjekt": "x"}, ""},
 		{400, "ErrorInvalidRequest", "PATCH", "/messages/" + moved.text("id"), object{"flag": object{"flagStatus": "x"}}, ""},
 		{400, "invalidRequest", "PATCH", "/messages/" + moved.text("id"), object{"isRead": "x"}, ""},
 		{400, "invalidRequest", "PATCH", "/messages/" + moved.text("id"), "[]", ""},
@@ -138,7 +138,6 @@ func TestOutlookMail(t *testing.T) {
 		{400, "ErrorInvalidRequest", "POST", "/messages/" + moved.text("id") + "/copy", object{"destinationId": "root"}, ""},
 		{400, "ErrorMimeContentInvalidBase64String", "POST", "/messages", "From: x", "text/plain"},
 		{413, "ErrorMessageSizeExceeded", "POST", "/messages", strings.Repeat("A", maxMIME+4), "text/plain"},
-		{501, "notSupported", "POST", "/messages", object{"subject": "x"}, "application/json"},
 		{400, "ErrorInvalidUrlQueryFilter", "GET", "/mailFolders/inbox/messages?$filter=isRead%20eq%20true", nil, ""},
 		{403, "ErrorDeleteDistinguishedFolder", "DELETE", "/mailFolders/inbox", nil, ""},
 		{400, "ErrorInvalidRequest", "POST", "/mailFolders", object{}, ""},

@@ -94,6 +94,7 @@ type Service struct {
 	mailRoot   *os.Root        // Config.Mail; nil without
 	mailboxes  map[string]site // by the mailbox's GUID
 	mailLimits mailLimits
+	outbox     outbox
 }
 
 // New returns a service over cfg's folders. It makes those of users who have

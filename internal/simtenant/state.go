@@ -206,6 +206,7 @@ func (c *Control) Reset() error {
 		return err
 	}
 	c.Forget()
+	c.svc.outbox.forget()
 	return nil
 }
 

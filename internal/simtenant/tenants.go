@@ -438,7 +438,7 @@ func Sample() []Tenant {
 			AppID:       "1fec8e78-bce4-4aaf-ab1b-5451cc387264",
 			Secret:      "holdfast-dev-secret",
 			DisplayName: "Microsoft Enhanced Restore",
-			Roles:       slices.Concat(backupRoles(), []string{"Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All", "Sites.FullControl.All", "Calendars.Read", "Contacts.Read", "Tasks.Read.All"}, MailRoles()),
+			Roles:       slices.Concat(backupRoles(), []string{"Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All", "Sites.FullControl.All", "Mail.Send", "Calendars.ReadWrite", "Contacts.ReadWrite", "Tasks.ReadWrite.All", "MailboxSettings.ReadWrite"}, MailRoles()),
 		}},
 	}
 	t.Groups = []Group{{

@@ -44,7 +44,24 @@ type upload struct {
 	expires time.Time
 	commit  bool // deferred: wait to be told
 	done    bool
+
+	kind uploadKind
+	// end gives what arrived its place and answers.
+	end func(http.ResponseWriter, *http.Request) error
 }
+
+// uploadKind is what fragments have to be like, and how they are answered.
+type uploadKind struct {
+	unit   int64  // all but the last are multiples of it
+	most   int64  // the longest
+	status int    // of the answer to one that is not the last
+	open   string // how a range without end is written
+}
+
+var (
+	fileUpload       = uploadKind{fragmentUnit, maxPut, http.StatusAccepted, "-"}
+	attachmentUpload = uploadKind{1, maxMIME, http.StatusOK, ""}
+)
 
 // split takes the new item's name off an address by path.
 func (t target) split() (target, string) {
@@ -170,10 +187,28 @@ func (s *Service) createUpload(r *request, p place, t target) error {
 	if err := s.admit(r, p, u); err != nil {
 		return err
 	}
-	up := &upload{
-		id: backup.NewID[string](), base: r.base, place: p, wish: u, stage: newStageName(), total: -1,
-		expires: s.clock().Add(sessionLife), commit: in.Deferred,
+	up := &upload{base: r.base, place: p, wish: u, kind: fileUpload, total: -1, commit: in.Deferred}
+	up.end = func(w http.ResponseWriter, call *http.Request) error {
+		st, err := s.measure(up.stage)
+		if err != nil {
+			return err
+		}
+		req := &request{Request: call, w: w, base: up.base, arrived: time.Now(), query: url.Values{}}
+		return s.finish(req, up.place, up.wish, st)
 	}
+	if err := s.beginUpload(up); err != nil {
+		return err
+	}
+	out := up.view()
+	// The URL's token outlives the session, which every fragment prolongs.
+	out["uploadUrl"] = s.address(r.Request, p, uploadPrefix, "upload", up.id, 24*time.Hour)
+	out["@odata.context"] = r.base + "/$metadata#microsoft.graph.uploadSession"
+	return replyGraph(r.w, http.StatusOK, out)
+}
+
+// beginUpload makes room for what is to arrive, and forgets sessions that have expired.
+func (s *Service) beginUpload(up *upload) error {
+	up.id, up.stage, up.expires = backup.NewID[string](), newStageName(), s.clock().Add(sessionLife)
 	f, err := os.OpenFile(filepath.Join(s.staging, up.stage), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
 	if err != nil {
 		return onDisk(err)
@@ -182,6 +217,7 @@ func (s *Service) createUpload(r *request, p place, t target) error {
 		return onDisk(err)
 	}
 	s.uploads.mu.Lock()
+	defer s.uploads.mu.Unlock()
 	for id, old := range s.uploads.byID {
 		if old.mu.TryLock() {
 			if s.clock().After(old.expires) {
@@ -192,18 +228,13 @@ func (s *Service) createUpload(r *request, p place, t target) error {
 		}
 	}
 	s.uploads.byID[up.id] = up
-	s.uploads.mu.Unlock()
-	out := up.view()
-	// The URL's token outlives the session, which every fragment prolongs.
-	out["uploadUrl"] = s.address(r.Request, p, uploadPrefix, "upload", up.id, 24*time.Hour)
-	out["@odata.context"] = r.base + "/$metadata#microsoft.graph.uploadSession"
-	return replyGraph(r.w, http.StatusOK, out)
+	return nil
 }
 
 // view is what a session says of itself.
 func (up *upload) view() map[string]any {
-	missing := []string{strconv.FormatInt(up.next, 10) + "-"}
-	if up.total >= 0 {
+	missing := []string{strconv.FormatInt(up.next, 10) + up.kind.open}
+	if up.total >= 0 && up.kind.open != "" {
 		missing = []string{}
 		if up.next < up.total {
 			missing = append(missing, fmt.Sprintf("%d-%d", up.next, up.total-1))
@@ -213,9 +244,15 @@ func (up *upload) view() map[string]any {
 }
 
 // fragment serves an upload session's URL.
-func (s *Service) fragment(w http.ResponseWriter, r *http.Request) error {
-	id := strings.TrimPrefix(r.URL.Path, uploadPrefix)
-	of, err := s.opened(r, "upload "+id, writeFiles)
+func (s *Service) fragment(w http.ResponseWriter, r *http.Request) (err error) {
+	var of *tenant
+	id, isFile := strings.CutPrefix(r.URL.Path, uploadPrefix)
+	if isFile {
+		of, err = s.opened(r, "upload "+id, writeFiles)
+	} else {
+		id = strings.TrimPrefix(r.URL.Path, attachPrefix)
+		err = s.unsealed(r.URL.Query().Get("authtoken"), "attach "+id)
+	}
 	if err != nil {
 		return err
 	}
@@ -294,10 +331,10 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, up *upload) er
 	if from > up.next {
 		return fail(http.StatusRequestedRangeNotSatisfiable, "invalidRange", "Bytes before these have not arrived yet.").because("fragmentOutOfOrder")
 	}
-	if to+1 != total && length%fragmentUnit != 0 {
+	if to+1 != total && length%up.kind.unit != 0 {
 		return badRequest("A fragment's length, but for the last, must be a multiple of 327,680 bytes.").because("fragmentLengthMismatch")
 	}
-	if length > maxPut {
+	if length > up.kind.most {
 		return fail(http.StatusRequestEntityTooLarge, "invalidRequest", "The fragment is too large.")
 	}
 	if up.total < 0 && s.faults.options().Quota > 0 { // now it is known how much there is to come
@@ -322,7 +359,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, up *upload) er
 	}
 	up.total, up.next, up.expires = total, to+1, s.clock().Add(sessionLife)
 	if up.next < up.total || up.commit {
-		return replyGraph(w, http.StatusAccepted, up.view())
+		return replyGraph(w, up.kind.status, up.view())
 	}
 	return s.commit(w, r, up)
 }
@@ -330,17 +367,8 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, up *upload) er
 // commit gives a complete upload its place. Whether or not it gets there, the
 // session is over.
 func (s *Service) commit(w http.ResponseWriter, r *http.Request, up *upload) error {
-	st, err := s.measure(up.stage)
-	if err != nil {
-		return err
-	}
-	req := &request{Request: r, w: w, base: up.base, arrived: time.Now(), query: url.Values{}}
-	if err := s.finish(req, up.place, up.wish, st); err != nil {
-		s.endUpload(up)
-		return err
-	}
-	s.endUpload(up)
-	return nil
+	defer s.endUpload(up)
+	return up.end(w, r)
 }
 
 // measure reads a staged file once to learn what it holds.
