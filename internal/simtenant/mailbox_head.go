@@ -329,19 +329,7 @@ func cutFold(s, prefix string) (rest string, ok bool) {
 // calendarTime reads a time of an iCalendar. One of a zone that is not known
 // here is taken for UTC.
 func calendarTime(params, value string) time.Time {
-	zone := time.UTC
-	if _, name, ok := strings.Cut(params, "TZID="); ok {
-		name, _, _ = strings.Cut(name, ";")
-		if l, err := time.LoadLocation(zoneName(name)); err == nil {
-			zone = l
-		}
-	}
-	for _, layout := range []string{"20060102T150405Z", "20060102T150405", "20060102"} {
-		if t, err := time.ParseInLocation(layout, value, zone); err == nil {
-			return t.UTC()
-		}
-	}
-	return time.Time{}
+	return paperLine{raw: params}.time(value).UTC()
 }
 
 // zoneName gives the name of a zone, which was made upper case, its usual form.

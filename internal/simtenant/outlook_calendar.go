@@ -1,8 +1,8 @@
 package simtenant
 
 import (
-	"bytes"
-	"io"
+	"cmp"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,6 +14,10 @@ var (
 	readCalendars = permission{"ErrorAccessDenied", []string{"Calendars.Read", "Calendars.ReadWrite"}}
 	readContacts  = permission{"ErrorAccessDenied", []string{"Contacts.Read", "Contacts.ReadWrite"}}
 	readTasks     = permission{"ErrorAccessDenied", []string{"Tasks.Read.All", "Tasks.ReadWrite.All", "Tasks.Read", "Tasks.ReadWrite"}}
+
+	writeCalendars = permission{"ErrorAccessDenied", []string{"Calendars.ReadWrite"}}
+	writeContacts  = permission{"ErrorAccessDenied", []string{"Contacts.ReadWrite"}}
+	writeTasks     = permission{"ErrorAccessDenied", []string{"Tasks.ReadWrite.All", "Tasks.ReadWrite"}}
 )
 
 // paperKind is one of the kinds of items that Outlook keeps beside mail: files of
@@ -24,28 +28,38 @@ type paperKind struct {
 	what        string // an item's set, as in addresses
 	folders     string // a folder's set
 	context     string
-	view        func(*mailbox, *mailItem, paper) map[string]any
+	view        func(*mailbox, *request, *mailItem, paper) map[string]any
 	folder      func(*mailbox, *mailFolder) map[string]any
+
+	one   string // an item's type
+	main  string // the component of a file that the item is
+	blank func(*request) *card
+	// write gives a component what a client says in JSON, and returns the categories
+	// that it says, if it does. Fresh says that nobody has seen the item yet.
+	write   func(r *request, text []byte, c *card, fresh bool) (categories *[]string, err error)
+	naming  string // the member that is a folder's name
+	reading permission
+	writing permission
 }
 
 var (
-	calendarKind = paperKind{"IPF.Appointment", "calendar", extCalendar, "events", "calendars", "events", eventView, func(m *mailbox, f *mailFolder) map[string]any {
+	calendarKind = paperKind{class: "IPF.Appointment", well: "calendar", ext: extCalendar, what: "events", folders: "calendars", context: "events", view: eventView, folder: func(m *mailbox, f *mailFolder) map[string]any {
 		return map[string]any{
 			"id": m.folderID(f), "name": f.name, "color": "auto", "hexColor": "", "isDefaultCalendar": f.well == "calendar", "changeKey": m.folderID(f),
 			"canShare": true, "canViewPrivateItems": true, "canEdit": true, "isTallyingResponses": f.well == "calendar", "isRemovable": f.well == "",
 			"owner": object{"name": m.d.place.user.DisplayName, "address": m.d.place.user.Mail},
 		}
-	}}
-	contactKind = paperKind{"IPF.Contact", "contacts", extContact, "contacts", "contactFolders", "contacts", contactView, func(m *mailbox, f *mailFolder) map[string]any {
+	}, one: "event", main: "VEVENT", blank: blankEvent, write: writeEvent, naming: "name", reading: readCalendars, writing: writeCalendars}
+	contactKind = paperKind{class: "IPF.Contact", well: "contacts", ext: extContact, what: "contacts", folders: "contactFolders", context: "contacts", view: contactView, folder: func(m *mailbox, f *mailFolder) map[string]any {
 		return map[string]any{"id": m.folderID(f), "displayName": f.name, "parentFolderId": m.folderID(f.parent)}
-	}}
-	taskKind = paperKind{"IPF.Task", "tasks", extCalendar, "tasks", "todo/lists", "todo/lists/tasks", taskView, func(m *mailbox, f *mailFolder) map[string]any {
+	}, one: "contact", main: "VCARD", blank: blankContact, write: writeContact, naming: "displayName", reading: readContacts, writing: writeContacts}
+	taskKind = paperKind{class: "IPF.Task", well: "tasks", ext: extCalendar, what: "tasks", folders: "todo/lists", context: "todo/lists/tasks", view: taskView, folder: func(m *mailbox, f *mailFolder) map[string]any {
 		known := "none"
 		if f.well == "tasks" {
 			known = "defaultList"
 		}
 		return map[string]any{"id": m.folderID(f), "displayName": f.name, "isOwner": true, "isShared": false, "wellknownListName": known}
-	}}
+	}, one: "todoTask", main: "VTODO", blank: blankTask, write: writeTask, naming: "displayName", reading: readTasks, writing: writeTasks}
 )
 
 func calendarRoutes() []Route {
@@ -53,7 +67,6 @@ func calendarRoutes() []Route {
 		list  = "select top skip count"
 		delta = "select top skiptoken deltatoken"
 	)
-	const readOnly = "Making and changing them: the import of exported items does, and any program that writes files."
 	folders := func(k paperKind) func(*Service, *request) error {
 		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.listPaperFolders(r, m, k) })
 	}
@@ -61,44 +74,46 @@ func calendarRoutes() []Route {
 		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.getPaperFolder(r, m, k) })
 	}
 	items := func(k paperKind) func(*Service, *request) error {
-		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.listPapers(r, m, k, false) })
+		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.listPapers(r, m, k) })
 	}
-	window := onUserMail(func(s *Service, r *request, m *mailbox) error { return s.listPapers(r, m, calendarKind, true) })
-	item := func(k paperKind) func(*Service, *request) error {
-		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.getPaper(r, m, k) })
-	}
+	window := onUserMail((*Service).listCalendarView)
 	changes := func(k paperKind, window bool) func(*Service, *request) error {
 		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.papersDelta(r, m, k, window) })
 	}
 	const series = "Occurrences: a series is told once, with its recurrence."
-	return []Route{
-		{"GET", "{user}/calendars", "The calendars.", readOnly, list, readCalendars, folders(calendarKind)},
+	const invited = "The attendees' calendars: the invitation lies in the inboxes of those who are the tenant's users. Online meetings, attachments."
+	routes := []Route{
+		{"GET", "{user}/calendars", "The calendars.", "", list, readCalendars, folders(calendarKind)},
 		{"GET", "{user}/calendar", "The default calendar.", "", "select", readCalendars, folder(calendarKind)},
-		{"GET", "{user}/calendars/{folder}", "A calendar.", "", "select", readCalendars, folder(calendarKind)},
-		{"GET", "{user}/events", "The events of the default calendar: files NAME.ics.", readOnly, list, readCalendars, items(calendarKind)},
+		{"GET", "{user}/events", "The events of the default calendar: files NAME.ics.", "", list, readCalendars, items(calendarKind)},
 		{"GET", "{user}/calendar/events", "The same.", "", list, readCalendars, items(calendarKind)},
 		{"GET", "{user}/calendars/{folder}/events", "The events of a calendar.", "", list, readCalendars, items(calendarKind)},
-		{"GET", "{user}/events/{message}", "An event.", "", "select", readCalendars, item(calendarKind)},
-		{"GET", "{user}/calendars/{folder}/events/{message}", "The same.", "", "select", readCalendars, item(calendarKind)},
-		{"GET", "{user}/calendarView", "The events of the default calendar from startDateTime to endDateTime.", series, list, readCalendars, window},
-		{"GET", "{user}/calendar/calendarView", "The same.", series, list, readCalendars, window},
-		{"GET", "{user}/calendars/{folder}/calendarView", "The same of a calendar.", series, list, readCalendars, window},
+		{"GET", "{user}/calendarView", "What takes place in the default calendar from startDateTime to endDateTime, in order, each occurrence of a series by itself.", "", list, readCalendars, window},
+		{"GET", "{user}/calendar/calendarView", "The same.", "", list, readCalendars, window},
+		{"GET", "{user}/calendars/{folder}/calendarView", "The same of a calendar.", "", list, readCalendars, window},
 		{"GET", "{user}/calendarView/delta", "What changed in the default calendar, of a window that the first call names.", series, delta, readCalendars, changes(calendarKind, true)},
-
-		{"GET", "{user}/contactFolders", "The folders of contacts but the default one.", readOnly, list, readContacts, folders(contactKind)},
-		{"GET", "{user}/contactFolders/{folder}", "A folder of contacts.", "", "select", readContacts, folder(contactKind)},
-		{"GET", "{user}/contacts", "The contacts of the default folder: files NAME.vcf.", readOnly, list, readContacts, items(contactKind)},
-		{"GET", "{user}/contactFolders/{folder}/contacts", "Those of a folder.", "Photos.", list, readContacts, items(contactKind)},
-		{"GET", "{user}/contactFolders/{folder}/contacts/delta", "What changed among them since a token, or all of them.", "", delta, readContacts, changes(contactKind, false)},
-		{"GET", "{user}/contacts/{message}", "A contact.", "", "select", readContacts, item(contactKind)},
-		{"GET", "{user}/contactFolders/{folder}/contacts/{message}", "The same.", "", "select", readContacts, item(contactKind)},
-
-		{"GET", "{user}/todo/lists", "The lists of tasks.", readOnly, list, readTasks, folders(taskKind)},
-		{"GET", "{user}/todo/lists/{folder}", "A list of tasks.", "", "select", readTasks, folder(taskKind)},
-		{"GET", "{user}/todo/lists/{folder}/tasks", "The tasks of a list: files NAME.ics in folders of tasks.", "Checklists and linked resources.", list, readTasks, items(taskKind)},
-		{"GET", "{user}/todo/lists/{folder}/tasks/delta", "What changed among them since a token, or all of them.", "", delta, readTasks, changes(taskKind, false)},
-		{"GET", "{user}/todo/lists/{folder}/tasks/{message}", "A task.", "", "select", readTasks, item(taskKind)},
 	}
+	routes = append(routes, folderRoutes(calendarKind, folder(calendarKind), "Groups of calendars; colours.")...)
+	routes = append(routes, paperRoutes(calendarKind, "{user}/events", "Makes an event in the default calendar. Who is invited gets mail; see sendMail.", invited)...)
+	routes = append(routes, paperRoutes(calendarKind, "{user}/calendar/events", "The same.", "")...)
+	routes = append(routes, paperRoutes(calendarKind, "{user}/calendars/{folder}/events", "Makes an event in a calendar.", "")...)
+	routes = append(routes,
+		Route{"GET", "{user}/contactFolders", "The folders of contacts but the default one.", "", list, readContacts, folders(contactKind)},
+		Route{"GET", "{user}/contacts", "The contacts of the default folder: files NAME.vcf.", "", list, readContacts, items(contactKind)},
+		Route{"GET", "{user}/contactFolders/{folder}/contacts", "Those of a folder.", "Photos.", list, readContacts, items(contactKind)},
+		Route{"GET", "{user}/contactFolders/{folder}/contacts/delta", "What changed among them since a token, or all of them.", "", delta, readContacts, changes(contactKind, false)},
+	)
+	routes = append(routes, folderRoutes(contactKind, folder(contactKind), "")...)
+	routes = append(routes, paperRoutes(contactKind, "{user}/contacts", "Makes a contact in the default folder.", "Photos.")...)
+	routes = append(routes, paperRoutes(contactKind, "{user}/contactFolders/{folder}/contacts", "Makes a contact in a folder.", "")...)
+	routes = append(routes,
+		Route{"GET", "{user}/todo/lists", "The lists of tasks.", "", list, readTasks, folders(taskKind)},
+		Route{"GET", "{user}/todo/lists/{folder}/tasks", "The tasks of a list: files NAME.ics in folders of tasks.", "Checklists and linked resources.", list, readTasks, items(taskKind)},
+		Route{"GET", "{user}/todo/lists/{folder}/tasks/delta", "What changed among them since a token, or all of them.", "", delta, readTasks, changes(taskKind, false)},
+	)
+	routes = append(routes, folderRoutes(taskKind, folder(taskKind), "")...)
+	routes = append(routes, paperRoutes(taskKind, "{user}/todo/lists/{folder}/tasks", "Makes a task.", "Recurrence, checklists, linked resources and attachments.")...)
+	return append(routes, categoryRoutes()...)
 }
 
 // holds reports whether a folder is of the kind.
@@ -130,8 +145,9 @@ func (k paperKind) at(r *request, m *mailbox) (*mailFolder, error) {
 }
 
 func (s *Service) listPaperFolders(r *request, m *mailbox, k paperKind) error {
+	bin := m.well["deleteditems"]
 	list := m.list(func(f *mailFolder) bool {
-		return k.holds(f) && f.within(m.top) && (k.class != "IPF.Contact" || f.well != k.well)
+		return k.holds(f) && f.within(m.top) && (bin == nil || !f.within(bin)) && (k.class != "IPF.Contact" || f.well != k.well)
 	})
 	return s.answerList(r, r.outlookContext(k.folders), r.outlook(strings.Split(k.folders, "/")...), len(list), func(i int) any { return k.folder(m, list[i]) })
 }
@@ -147,24 +163,43 @@ func (s *Service) getPaperFolder(r *request, m *mailbox, k paperKind) error {
 	return nil
 }
 
-// paperView is an item as Outlook shows it.
-func (m *mailbox) paperView(it *mailItem, immutable bool, k paperKind) (map[string]any, error) {
-	var p paper
-	if f, err := m.open(it); err == nil {
-		text, rerr := io.ReadAll(io.LimitReader(f, 1<<20))
-		f.Close()
-		if rerr == nil {
-			p = readPaper(text)
-		}
-	}
+// paperView is an item as Outlook shows it, of the component that says what it is.
+func (m *mailbox) paperView(r *request, it *mailItem, immutable bool, k paperKind, c *card) map[string]any {
 	v := m.itemView(it.at, immutable)
 	for _, name := range []string{"@odata.type", "type", "size"} {
 		delete(v, name)
 	}
-	for name, value := range k.view(m, it, p) {
-		v[name] = value
+	p := c.paper()
+	if c != nil {
+		for _, part := range c.parts {
+			if part.kind == "VALARM" {
+				p["VALARM"] = part.paper()["TRIGGER"]
+				break
+			}
+		}
 	}
-	return v, nil
+	maps.Copy(v, k.view(m, r, it, p))
+	return v
+}
+
+// readView is paperView of what an item's file holds. One that cannot be read is
+// shown all the same.
+func (m *mailbox) readView(r *request, it *mailItem, immutable bool, k paperKind) map[string]any {
+	c, err := m.cards(it)
+	if err != nil {
+		return m.paperView(r, it, immutable, k, nil)
+	}
+	return m.paperView(r, it, immutable, k, k.of(c))
+}
+
+// of is the component of a file that an item of the kind is.
+func (k paperKind) of(c *card) *card {
+	if k.main == "VEVENT" {
+		if series := c.master(); series != nil {
+			return series
+		}
+	}
+	return c.find("VEVENT", "VTODO", "VCARD")
 }
 
 // windowOf is the stretch of time that a view of a calendar is of.
@@ -206,15 +241,8 @@ func (k paperKind) shown(r *request, m *mailbox, windowed bool) (func(*mailItem)
 		if !k.isOne(it) {
 			return false
 		}
-		h, err := m.head(it)
-		if err != nil || h.start.IsZero() {
-			return false
-		}
-		end := h.end
-		if end.Before(h.start) {
-			end = h.start
-		}
-		return h.start.Before(to) && !end.Before(from)
+		found, err := m.within(r, []*mailItem{it}, from, to)
+		return err == nil && len(found) > 0
 	}, nil
 }
 
@@ -227,25 +255,17 @@ func (k paperKind) here(r *request, last ...string) string {
 	return r.outlook(append(at, last...)...)
 }
 
-func (s *Service) listPapers(r *request, m *mailbox, k paperKind, windowed bool) error {
+func (s *Service) listPapers(r *request, m *mailbox, k paperKind) error {
 	f, err := k.at(r, m)
 	if err != nil {
 		return err
 	}
-	show, err := k.shown(r, m, windowed)
-	if err != nil {
-		return err
-	}
-	at := k.here(r)
-	if windowed {
-		at = strings.TrimSuffix(at, k.what) + "calendarView"
-	}
 	immutable := r.immutable()
-	return s.listItems(r, m, f.items(), r.outlookContext(k.context), at, show, func(it *mailItem) (any, error) {
+	return s.listItems(r, m, f.items(), r.outlookContext(k.context), k.here(r), k.isOne, func(it *mailItem) (any, error) {
 		if it.at == nil {
 			return nil, noMailItem()
 		}
-		return m.paperView(it, immutable, k)
+		return m.readView(r, it, immutable, k), nil
 	})
 }
 
@@ -263,35 +283,51 @@ func (s *Service) papersDelta(r *request, m *mailbox, k paperKind, windowed bool
 		at = r.outlook("calendarView", "delta")
 	}
 	immutable := r.immutable()
-	return s.itemsDelta(r, m, f, "Collection("+strings.TrimSuffix(k.what, "s")+")", at, show, func(st *stay) (any, error) { return m.paperView(st.it, immutable, k) })
+	return s.itemsDelta(r, m, f, "Collection("+strings.TrimSuffix(k.what, "s")+")", at, show, func(st *stay) (any, error) { return m.readView(r, st.it, immutable, k), nil })
 }
 
-func (s *Service) getPaper(r *request, m *mailbox, k paperKind) error {
+// paper finds the item of a kind that the address names.
+func (m *mailbox) paper(r *request, k paperKind) (*mailItem, error) {
 	it, err := m.item(r.vars["message"])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := m.settle(r.Context(), it); err != nil {
-		return err
+		return nil, err
 	}
 	if !k.isOne(it) {
-		return noMailItem()
+		return nil, noMailItem()
 	}
 	if id := r.vars["folder"]; id != "" {
 		if f, err := k.at(r, m); err != nil || f != it.at.in {
-			return noMailItem()
+			return nil, noMailItem()
 		}
 	}
-	if s.corrupt(it) {
-		return corruptItem()
+	if m.d.svc.corrupt(it) {
+		return nil, corruptItem()
 	}
-	v, err := m.paperView(it, r.immutable(), k)
+	return it, nil
+}
+
+func (s *Service) getPaper(r *request, m *mailbox, k paperKind) error {
+	if it, c, o, err := m.occurrence(r); err != nil || o != nil && k.main == "VEVENT" {
+		if err == nil {
+			r.answerPaper(k, m.occurrenceView(r, it, c, *o, r.immutable()), http.StatusOK)
+		}
+		return err
+	}
+	it, err := m.paper(r, k)
 	if err != nil {
 		return err
 	}
-	v["@odata.context"] = r.base + "/$metadata#" + r.outlookContext(url.PathEscape(k.what)+"/$entity")
-	r.status, r.answer = http.StatusOK, project(v, selected(r.query))
+	r.answerPaper(k, m.readView(r, it, r.immutable(), k), http.StatusOK)
 	return nil
+}
+
+// answerPaper answers with an item as it is shown.
+func (r *request) answerPaper(k paperKind, v map[string]any, status int) {
+	v["@odata.context"] = r.base + "/$metadata#" + r.outlookContext(url.PathEscape(k.what)+"/$entity")
+	r.status, r.answer = status, project(v, selected(r.query))
 }
 
 // paper is an iCalendar's first component, or a vCard: its lines by name.
@@ -305,43 +341,6 @@ type paperLine struct {
 
 var plainLine = strings.NewReplacer(`\,`, ",", `\;`, ";", `\n`, "\n", `\N`, "\n", `\\`, `\`)
 
-// readPaper reads the first event, task or card of a text.
-func readPaper(text []byte) paper {
-	p, depth, in := paper{}, 0, false
-	for line := range bytes.SplitSeq(unfold(text), []byte("\n")) {
-		key, value, ok := strings.Cut(strings.ToValidUTF8(strings.TrimRight(string(line), "\r"), "\uFFFD"), ":")
-		if !ok {
-			continue
-		}
-		// A value in quotes may hold the sign that ends the name.
-		for strings.Count(key, `"`)%2 == 1 {
-			more, rest, ok := strings.Cut(value, ":")
-			if !ok {
-				break
-			}
-			key, value = key+":"+more, rest
-		}
-		name, params, _ := strings.Cut(key, ";")
-		name = strings.ToUpper(name)
-		switch kind := strings.ToUpper(strings.TrimSpace(value)); {
-		case name == "BEGIN" && !in && (kind == "VEVENT" || kind == "VTODO" || kind == "VCARD"):
-			in = true
-		case name == "BEGIN":
-			depth++
-		case name == "END" && in && depth == 0:
-			return p
-		case name == "END":
-			depth = max(0, depth-1)
-		case in && depth == 0:
-			p[name] = append(p[name], paperLine{strings.ToUpper(params), params, value})
-		}
-		if name == "BEGIN" && !in {
-			depth = 0 // the calendar's own
-		}
-	}
-	return p
-}
-
 func (p paper) text(name string) string {
 	if lines := p[name]; len(lines) > 0 {
 		return plainLine.Replace(lines[0].value)
@@ -349,20 +348,23 @@ func (p paper) text(name string) string {
 	return ""
 }
 
-// dateTime is a time of an event, as Outlook shows it: in UTC.
-func (p paper) dateTime(name string) (at time.Time, v any) {
-	lines := p[name]
-	if len(lines) == 0 {
+// dateTime is a time of an event, as Outlook shows it.
+func (p paper) dateTime(r *request, name string) (at time.Time, v any) {
+	if at = p.when(name); at.IsZero() {
 		return at, nil
 	}
-	if at = calendarTime(lines[0].params, lines[0].value); at.IsZero() {
-		return at, nil
-	}
-	return at, dateTimeView(at)
+	return at, r.dateTimeView(at)
 }
 
-func dateTimeView(at time.Time) object {
-	return object{"dateTime": at.UTC().Format("2006-01-02T15:04:05.0000000"), "timeZone": "UTC"}
+// dateTimeView is a time in UTC, or in the zone that the caller prefers.
+func (r *request) dateTimeView(at time.Time) object {
+	where, name := time.UTC, "UTC"
+	if wanted, ok := r.prefers("outlook.timezone"); ok {
+		if l, known := zone(wanted); known {
+			where, name = l, wanted
+		}
+	}
+	return object{"dateTime": at.In(where).Format("2006-01-02T15:04:05.0000000"), "timeZone": name}
 }
 
 // param returns a parameter of a line.
@@ -385,31 +387,43 @@ func (l paperLine) address() object {
 	return object{"name": name, "address": address}
 }
 
-func eventView(m *mailbox, it *mailItem, p paper) map[string]any {
-	start, startView := p.dateTime("DTSTART")
-	_, endView := p.dateTime("DTEND")
-	allDay := len(p["DTSTART"]) > 0 && len(p["DTSTART"][0].value) == 8
-	if endView == nil && !start.IsZero() {
-		end := start
-		if allDay {
-			end = start.AddDate(0, 0, 1)
-		}
-		endView = dateTimeView(end)
+func eventView(m *mailbox, r *request, it *mailItem, p paper) map[string]any {
+	var startView, endView any
+	start, end := p.span()
+	if !start.IsZero() {
+		startView, endView = r.dateTimeView(start), r.dateTimeView(end)
+	}
+	kind, text := "text", p.text("DESCRIPTION")
+	if lines := p["X-ALT-DESC"]; len(lines) > 0 && strings.EqualFold(lines[0].param("FMTTYPE"), "text/html") {
+		kind, text = "html", plainLine.Replace(lines[0].value)
 	}
 	v := map[string]any{
-		"subject": p.text("SUMMARY"), "body": object{"contentType": "text", "content": p.text("DESCRIPTION")}, "bodyPreview": preview("text", p.text("DESCRIPTION")),
-		"start": startView, "end": endView, "isAllDay": allDay, "iCalUId": orNull(p.text("UID")), "location": object{"displayName": p.text("LOCATION")},
+		"subject": p.text("SUMMARY"), "body": object{"contentType": kind, "content": text}, "bodyPreview": preview(kind, text),
+		"start": startView, "end": endView, "isAllDay": p.allDay(), "iCalUId": orNull(p.text("UID")), "location": object{"displayName": p.text("LOCATION")},
 		"type": "singleInstance", "recurrence": nil, "seriesMasterId": nil, "isCancelled": strings.EqualFold(p.text("STATUS"), "CANCELLED"), "organizer": nil,
-		"isOrganizer": false, "hasAttachments": len(p["ATTACH"]) > 0, "importance": "normal", "sensitivity": "normal", "showAs": "busy", "attendees": []any{},
+		"isOrganizer": false, "hasAttachments": len(p["ATTACH"]) > 0, "importance": importanceOf(p), "sensitivity": "normal", "showAs": "busy", "attendees": []any{},
+		"isReminderOn": false, "reminderMinutesBeforeStart": 0, "originalStartTimeZone": start.Location().String(), "originalEndTimeZone": end.Location().String(),
+		"transactionId": orNull(p.text("X-MICROSOFT-TRANSACTIONID")), "responseRequested": !strings.EqualFold(p.text("X-MICROSOFT-RESPONSEREQUESTED"), "FALSE"),
+		"responseStatus": object{"response": "organizer", "time": "0001-01-01T00:00:00Z"}, "isDraft": false,
 	}
 	if strings.EqualFold(p.text("TRANSP"), "TRANSPARENT") {
 		v["showAs"] = "free"
+	}
+	if status := showAsOf(p.text("X-MICROSOFT-CDO-BUSYSTATUS")); status != "" {
+		v["showAs"] = status
+	}
+	if lines := p["VALARM"]; len(lines) > 0 {
+		if before, ok := minutesBefore(lines[0].value); ok {
+			v["isReminderOn"], v["reminderMinutesBeforeStart"] = true, before
+		}
 	}
 	switch strings.ToUpper(p.text("CLASS")) {
 	case "PRIVATE":
 		v["sensitivity"] = "private"
 	case "CONFIDENTIAL":
 		v["sensitivity"] = "confidential"
+	case "X-PERSONAL":
+		v["sensitivity"] = "personal"
 	}
 	if lines := p["ORGANIZER"]; len(lines) > 0 {
 		who := lines[0].address()
@@ -434,6 +448,9 @@ func eventView(m *mailbox, it *mailItem, p paper) map[string]any {
 		case strings.EqualFold(l.param("CUTYPE"), "ROOM"), strings.EqualFold(l.param("CUTYPE"), "RESOURCE"):
 			kind = "resource"
 		}
+		if who := l.address(); strings.EqualFold(who["address"].(string), m.d.place.user.Mail) && v["isOrganizer"] == false {
+			v["responseStatus"] = object{"response": cmp.Or(map[string]string{"none": "notResponded"}[response], response), "time": "0001-01-01T00:00:00Z"}
+		}
 		attendees = append(attendees, object{"type": kind, "status": object{"response": response, "time": "0001-01-01T00:00:00Z"}, "emailAddress": l.address()})
 	}
 	if attendees != nil {
@@ -445,70 +462,79 @@ func eventView(m *mailbox, it *mailItem, p paper) map[string]any {
 	return v
 }
 
-// days are those of the week, by their letters in a rule.
-var days = map[string]string{"MO": "monday", "TU": "tuesday", "WE": "wednesday", "TH": "thursday", "FR": "friday", "SA": "saturday", "SU": "sunday"}
-
 // recurrenceView is a rule of an iCalendar as Outlook shows it.
-func recurrenceView(rule string, start time.Time) object {
-	parts := map[string]string{}
-	for part := range strings.SplitSeq(rule, ";") {
-		if key, value, ok := strings.Cut(part, "="); ok {
-			parts[strings.ToUpper(key)] = value
-		}
-	}
-	number := func(name string, preset int) int {
-		n := 0
-		for _, c := range parts[name] {
-			if c < '0' || c > '9' || n > 10_000 {
-				return preset
-			}
-			n = n*10 + int(c-'0')
-		}
-		return max(n, preset)
-	}
-	pattern := object{"type": "daily", "interval": number("INTERVAL", 1), "month": 0, "dayOfMonth": 0, "firstDayOfWeek": "sunday", "index": "first"}
+func recurrenceView(text string, start time.Time) object {
+	rule, _ := parseRule(text)
+	pattern := object{"type": "daily", "interval": rule.interval, "month": 0, "dayOfMonth": 0, "firstDayOfWeek": strings.ToLower(rule.weekStart.String()), "index": "first"}
 	var on []string
-	for day := range strings.SplitSeq(parts["BYDAY"], ",") {
-		if len(day) >= 2 {
-			if name := days[strings.ToUpper(day[len(day)-2:])]; name != "" {
-				on = append(on, name)
+	nth := 0
+	for _, d := range rule.byDay {
+		on = append(on, strings.ToLower(d.day.String()))
+		nth = d.n
+	}
+	if len(rule.bySetPos) == 1 && rule.byDay != nil {
+		nth = rule.bySetPos[0]
+	}
+	for i, name := range monthIndexes {
+		if nth == i+1 || nth == -1 && name == "last" {
+			pattern["index"] = name
+		}
+	}
+	day := start.Day()
+	if len(rule.byMonthDay) == 1 && rule.byMonthDay[0] > 0 {
+		day = rule.byMonthDay[0]
+	}
+	switch rule.freq {
+	case "WEEKLY":
+		if on == nil {
+			on = []string{strings.ToLower(start.Weekday().String())}
+		}
+		pattern["type"], pattern["daysOfWeek"] = "weekly", on
+	case "MONTHLY", "YEARLY":
+		how := strings.ToUpper(rule.freq[:1]) + strings.ToLower(rule.freq[1:])
+		if rule.freq == "YEARLY" {
+			pattern["month"] = int(start.Month())
+			if len(rule.byMonth) > 0 {
+				pattern["month"] = rule.byMonth[0]
 			}
 		}
-	}
-	if on == nil {
-		on = []string{strings.ToLower(start.Weekday().String())}
-	}
-	switch strings.ToUpper(parts["FREQ"]) {
-	case "WEEKLY":
-		pattern["type"], pattern["daysOfWeek"] = "weekly", on
-	case "MONTHLY":
-		pattern["type"], pattern["dayOfMonth"] = "absoluteMonthly", number("BYMONTHDAY", start.Day())
-		if parts["BYDAY"] != "" {
-			pattern["type"], pattern["daysOfWeek"], pattern["dayOfMonth"] = "relativeMonthly", on, 0
+		if on != nil {
+			pattern["type"], pattern["daysOfWeek"] = "relative"+how, on
+		} else {
+			pattern["type"], pattern["dayOfMonth"] = "absolute"+how, day
 		}
-	case "YEARLY":
-		pattern["type"], pattern["dayOfMonth"], pattern["month"] = "absoluteYearly", start.Day(), int(start.Month())
 	}
-	span := object{"type": "noEnd", "startDate": start.Format(time.DateOnly), "endDate": "0001-01-01", "recurrenceTimeZone": "UTC", "numberOfOccurrences": 0}
-	if n := number("COUNT", 0); n > 0 {
-		span["type"], span["numberOfOccurrences"] = "numbered", n
-	} else if until := calendarTime("", parts["UNTIL"]); !until.IsZero() {
-		span["type"], span["endDate"] = "endDate", until.Format(time.DateOnly)
+	span := object{"type": "noEnd", "startDate": start.Format(time.DateOnly), "endDate": "0001-01-01", "recurrenceTimeZone": start.Location().String(), "numberOfOccurrences": 0}
+	if rule.count > 0 {
+		span["type"], span["numberOfOccurrences"] = "numbered", rule.count
+	} else if !rule.until.IsZero() {
+		span["type"], span["endDate"] = "endDate", rule.until.In(start.Location()).Format(time.DateOnly)
 	}
 	return object{"pattern": pattern, "range": span}
 }
 
-func contactView(m *mailbox, it *mailItem, p paper) map[string]any {
-	name := strings.Split(p.text("N")+";;;;", ";")
+// monthIndexes say which of a month's days is meant, in order.
+var monthIndexes = []string{"first", "second", "third", "fourth", "last"}
+
+func contactView(m *mailbox, _ *request, it *mailItem, p paper) map[string]any {
+	name := p.fieldsOf("N", 5)
 	v := map[string]any{
 		"displayName": p.text("FN"), "fileAs": p.text("FN"), "surname": orNull(name[0]), "givenName": orNull(name[1]), "middleName": orNull(name[2]), "title": orNull(name[3]),
 		"nickName": orNull(p.text("NICKNAME")), "jobTitle": orNull(p.text("TITLE")), "personalNotes": p.text("NOTE"), "birthday": nil, "mobilePhone": nil,
-		"companyName": nil, "department": nil, "parentFolderId": m.folderID(it.at.in),
+		"parentFolderId": m.folderID(it.at.in),
 	}
-	if org := strings.Split(p.text("ORG"), ";"); org[0] != "" {
-		v["companyName"] = org[0]
-		if len(org) > 1 {
-			v["department"] = orNull(org[1])
+	org := p.fieldsOf("ORG", 2)
+	v["companyName"], v["department"], v["generation"] = orNull(org[0]), orNull(org[1]), orNull(name[4])
+	for line, member := range contactLines {
+		v[member] = orNull(p.text(line))
+	}
+	for kind, member := range contactAddresses {
+		v[member] = object{}
+		for _, l := range p["ADR"] {
+			if where := l.fields(); strings.Contains(l.params, kind) || kind == "OTHER" && !strings.Contains(l.params, "WORK") && !strings.Contains(l.params, "HOME") {
+				where = append(where, make([]string, 7)...)
+				v[member] = object{"street": where[2], "city": where[3], "state": where[4], "postalCode": where[5], "countryOrRegion": where[6]}
+			}
 		}
 	}
 	for _, layout := range []string{"20060102", time.DateOnly} {
@@ -535,26 +561,38 @@ func contactView(m *mailbox, it *mailItem, p paper) map[string]any {
 	return v
 }
 
-func taskView(_ *mailbox, _ *mailItem, p paper) map[string]any {
+func taskView(_ *mailbox, r *request, _ *mailItem, p paper) map[string]any {
 	status := map[string]string{"COMPLETED": "completed", "IN-PROCESS": "inProgress", "CANCELLED": "deferred"}[strings.ToUpper(p.text("STATUS"))]
 	if status == "" {
 		status = "notStarted"
 	}
-	importance := "normal"
-	switch p.text("PRIORITY") {
-	case "1", "2", "3", "4":
-		importance = "high"
-	case "6", "7", "8", "9":
-		importance = "low"
+	if strings.EqualFold(p.text("X-MICROSOFT-WAITING"), "TRUE") {
+		status = "waitingOnOthers"
 	}
 	v := map[string]any{
-		"title": p.text("SUMMARY"), "status": status, "importance": importance, "isReminderOn": false, "hasAttachments": false,
+		"title": p.text("SUMMARY"), "status": status, "importance": importanceOf(p), "isReminderOn": false, "hasAttachments": false,
 		"body": object{"contentType": "text", "content": p.text("DESCRIPTION")},
 	}
-	for name, line := range map[string]string{"dueDateTime": "DUE", "startDateTime": "DTSTART", "completedDateTime": "COMPLETED"} {
-		if _, at := p.dateTime(line); at != nil {
+	for name, line := range taskTimes {
+		if _, at := p.dateTime(r, line); at != nil {
 			v[name] = at
 		}
 	}
+	if lines := p["VALARM"]; len(lines) > 0 {
+		if at := lines[0].time(lines[0].value); !at.IsZero() {
+			v["isReminderOn"], v["reminderDateTime"] = true, r.dateTimeView(at)
+		}
+	}
 	return v
+}
+
+// importanceOf is the importance that a priority says.
+func importanceOf(p paper) string {
+	switch p.text("PRIORITY") {
+	case "1", "2", "3", "4":
+		return "high"
+	case "6", "7", "8", "9":
+		return "low"
+	}
+	return "normal"
 }
