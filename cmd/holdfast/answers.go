@@ -36,6 +36,7 @@ type (
 	policyAnswer struct {
 		Type                                  string `json:"@odata.type"`
 		ID, DisplayName, Status               string
+		ProtectionMode                        string // of beta
 		RetentionSettings                     []struct{ Interval, Period string }
 		ProtectionPolicyArtifactCount         *countsAnswer
 		CreatedBy                             identitiesAnswer

@@ -158,7 +158,7 @@ func (c *cli) sendJobs(ctx context.Context, w *workload, p policyAnswer, name st
 				body[member] = list
 			}
 		}
-		err := c.api.Create(ctx, w.policies+"/"+p.ID+w.jobs, body, &j.value)
+		err := c.api.Create(ctx, w.version+w.policies+"/"+p.ID+w.jobs, body, &j.value)
 		if err == nil {
 			err = json.Unmarshal(j.value, &j.bulkJobAnswer)
 		}
@@ -192,14 +192,14 @@ func (c *cli) waitJobs(ctx context.Context, jobs []sentJob) ([]sentJob, error) {
 		func(ctx context.Context) (int, int, bool, error) {
 			for ; next < len(jobs); next++ {
 				// The lists of a job are long; only its end is worth them.
-				j, _, err := get[bulkJobAnswer](ctx, c, jobs[next].w.jobs+"/"+segment(jobs[next].ID)+"?$select=id,status")
+				j, _, err := get[bulkJobAnswer](ctx, c, jobs[next].w.version+jobs[next].w.jobs+"/"+segment(jobs[next].ID)+"?$select=id,status")
 				if err != nil {
 					return done, total, false, err
 				}
 				if j.Status == string(backup.BulkJobActive) {
 					return done, total, false, nil
 				}
-				if jobs[next].bulkJobAnswer, jobs[next].value, err = get[bulkJobAnswer](ctx, c, jobs[next].w.jobs+"/"+segment(jobs[next].ID)); err != nil {
+				if jobs[next].bulkJobAnswer, jobs[next].value, err = get[bulkJobAnswer](ctx, c, jobs[next].w.version+jobs[next].w.jobs+"/"+segment(jobs[next].ID)); err != nil {
 					return done, total, false, err
 				}
 				done += max(1, jobs[next].to-jobs[next].from)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 // policySet is the policies of drives, allPolicies those of every workload.
@@ -26,10 +27,12 @@ func (c *cli) policyCommand() *cobra.Command {
 
 	var owners []string
 	var of string
-	create := &cobra.Command{Use: "create NAME [--workload WORKLOAD] [--drive OWNER]...", Short: "Make a policy; it begins inactive", Args: args(1, 1)}
+	var all bool
+	create := &cobra.Command{Use: "create NAME [--workload WORKLOAD] [--drive OWNER... | --full-service]", Short: "Make a policy; it begins inactive", Args: args(1, 1)}
 	create.Flags().StringArrayVar(&owners, "drive", nil, "`OWNER`'s drive is to be in it, by address or object id (again for more; 'drive add' takes any number)")
 	create.Flags().StringVar(&of, "workload", string(backup.OneDrive), "what it protects, drives, sites or mailboxes: this `WORKLOAD`, oneDriveForBusiness, sharePoint or exchange")
-	create.RunE = c.run(func(ctx context.Context, args []string) error { return c.policyCreate(ctx, args[0], of, owners) })
+	create.Flags().BoolVar(&all, "full-service", false, "it protects all drives, sites or mailboxes there are, newcomers too, but for those excluded by 'holdfast exclude'")
+	create.RunE = c.run(func(ctx context.Context, args []string) error { return c.policyCreate(ctx, args[0], of, owners, all) })
 
 	rename := &cobra.Command{Use: "rename POLICY NAME", Short: "Give a policy another name", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyRename)}
 
@@ -53,7 +56,7 @@ func (c *cli) policyCommand() *cobra.Command {
 			return c.policyWait(ctx, p)
 		})}
 	remove := &cobra.Command{Use: "delete POLICY", Short: "Delete an inactive policy; its backups stay", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyDelete)}
-	explain := &cobra.Command{Use: "explain POLICY DRIVE", Short: "Say why a drive is in a policy or is not", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyExplain)}
+	explain := &cobra.Command{Use: "explain POLICY DRIVE|SITE|MAILBOX", Short: "Say why a drive, a site or a mailbox is in a policy or is not", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyExplain)}
 	return group("policy", "Make, change, activate and delete protection policies",
 		"A policy says which drives, sites or mailboxes are backed up. Each command takes\na policy by its id or by its exact name.", list, show, create, rename, activate, deactivate, waitFor, remove, explain)
 }
@@ -82,8 +85,15 @@ func (c *cli) policyShow(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	var mode struct{ ProtectionMode string }
+	if !c.script() && c.api.Get(ctx, client.Beta+allPolicies+"/"+p.ID+"?$select=id,protectionMode", &mode) == nil {
+		p.ProtectionMode = mode.ProtectionMode // a server without beta has none of these
+	}
 	return c.printPolicy(p, value)
 }
+
+// fullService is the mode of policies that protect all there is.
+const fullService = "fullServiceBackup"
 
 func (c *cli) printPolicy(p policyAnswer, value json.RawMessage) error {
 	w, held := workloadOf(p.Type), ""
@@ -97,7 +107,11 @@ func (c *cli) printPolicy(p policyAnswer, value json.RawMessage) error {
 	for _, r := range p.RetentionSettings {
 		kept = append(kept, fmt.Sprintf("%s kept %s", span("every", strings.TrimPrefix(r.Interval, "R/")), span("for", r.Period)))
 	}
-	return c.printOne(value, p.ID, "ID", p.ID, "Name", p.DisplayName, "Status", p.Status, upperFirst(w.nouns), held, "Points", strings.Join(kept, ", "),
+	protects := ""
+	if p.ProtectionMode == fullService {
+		protects = "all " + w.nouns + " there are but those excluded"
+	}
+	return c.printOne(value, p.ID, "ID", p.ID, "Name", p.DisplayName, "Status", p.Status, "Protects", protects, upperFirst(w.nouns), held, "Points", strings.Join(kept, ", "),
 		"Created", stamp(p.CreatedDateTime, by(p.CreatedBy)), "Changed", clock(p.LastModifiedDateTime))
 }
 
@@ -123,7 +137,7 @@ func stamp(at time.Time, who string) string {
 	return clock(at)
 }
 
-func (c *cli) policyCreate(ctx context.Context, name, of string, owners []string) error {
+func (c *cli) policyCreate(ctx context.Context, name, of string, owners []string, all bool) error {
 	w, err := workloadNamed(of)
 	if err != nil {
 		return err
@@ -132,6 +146,13 @@ func (c *cli) policyCreate(ctx context.Context, name, of string, owners []string
 		return usageError{errors.New("a policy holds drives, sites or mailboxes: --drive is for one of drives")}
 	}
 	body := map[string]any{"displayName": name}
+	at := w.policies
+	if all {
+		if len(owners) > 0 {
+			return usageError{errors.New("a policy of all there is needs no --drive: give that or --full-service")}
+		}
+		at, body["protectionMode"] = client.Beta+at, fullService
+	}
 	var units []any
 	for _, owner := range owners {
 		id, err := c.owner(ctx, owner)
@@ -144,7 +165,7 @@ func (c *cli) policyCreate(ctx context.Context, name, of string, owners []string
 		body["driveProtectionUnits"] = units
 	}
 	var value json.RawMessage
-	if err := c.api.Create(ctx, w.policies, body, &value); err != nil {
+	if err := c.api.Create(ctx, at, body, &value); err != nil {
 		return err
 	}
 	var p policyAnswer
@@ -155,6 +176,10 @@ func (c *cli) policyCreate(ctx context.Context, name, of string, owners []string
 		return err
 	}
 	c.say("")
+	if all {
+		c.say("Next: 'holdfast exclude add --workload %s %s' for what is not to be in it, then 'holdfast policy activate %s'.", w.nouns, w.example, p.ID)
+		return nil
+	}
 	c.say("Next: 'holdfast %s add --policy %s %s', then 'holdfast policy activate %s'.", w.noun, p.ID, w.example, p.ID)
 	return nil
 }

@@ -29,6 +29,7 @@ type restoration struct {
 	mailboxes             []string
 	mail                  string // of mailboxes, what to look for; "" for all
 	csv, column, policy   string
+	of                    string // the workload of what the CSV names
 	at, to                string
 	noWait                bool
 	dry, yes              bool
@@ -77,17 +78,18 @@ it beside the live one, which stays as it is; of a mailbox, into a new folder.
 
 With --mail only what a query finds in the mailboxes is restored.
 
-Any number of drives is restored by --from-csv, which reads a file as 'drive add'
-does, or by --policy, which is all that a policy holds.
+Any number is restored by --from-csv, which reads a file as 'drive add' does, of
+drives or of what --workload says, or by --policy, which is all that a policy holds.
 
 A restore in place asks before it begins; where nobody can be asked it wants
 --yes. --dry-run shows what would be done.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.run(func(ctx context.Context, _ []string) error { return c.restoreRun(ctx, r, cmd.InOrStdin()) })(cmd, args)
 		}})
-	run.Flags().StringVar(&r.csv, "from-csv", "", "restore the drives of the owners in this `FILE`; - is standard input")
-	run.Flags().StringVar(&r.column, "column", "", "the `COLUMN` of the CSV that holds the owners, by name or number")
-	c.policyFlag(run, &r.policy, "restore all drives of this policy")
+	run.Flags().StringVar(&r.csv, "from-csv", "", "restore the drives, sites or mailboxes that this `FILE` names; - is standard input")
+	run.Flags().StringVar(&r.of, "workload", string(backup.OneDrive), "what the CSV names: this `WORKLOAD`, oneDriveForBusiness, sharePoint or exchange")
+	run.Flags().StringVar(&r.column, "column", "", "the `COLUMN` of the CSV that holds them, by name or number")
+	c.policyFlag(run, &r.policy, "restore all that this policy holds")
 	run.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask before live drives are changed")
 	run.Flags().BoolVar(&r.dry, "dry-run", false, "show which drive would be restored to when, and change nothing")
 	run.Flags().BoolVar(&r.noWait, "no-wait", false, "do not wait for the restore")

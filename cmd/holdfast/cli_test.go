@@ -430,10 +430,10 @@ func TestBulkRestoresInPart(t *testing.T) {
 		"GET " + policySet + "/" + fakePolicy + unitSet: func([]byte) any {
 			return object{"value": []object{{"id": "u", "directoryObjectId": "1fec4e78-bce4-4aaf-ab1b-5451cc387264"}}}
 		},
-		"POST " + sessionSet:                                 func([]byte) any { return object{"id": "s1", "status": "draft"} },
-		"POST " + sessionSet + "/s1" + bulkRestoreSet:        func([]byte) any { return object{"id": "b1"} },
-		"GET " + sessionSet + "/s1" + bulkRestoreSet + "/b1": func([]byte) any { return object{"id": "b1"} },
-		"POST /restoreSessions/s1/activate":                  func([]byte) any { return object{} },
+		"POST " + sessionSet: func([]byte) any { return object{"id": "s1", "status": "draft"} },
+		"POST " + sessionSet + "/s1" + drives.bulkRestores():        func([]byte) any { return object{"id": "b1"} },
+		"GET " + sessionSet + "/s1" + drives.bulkRestores() + "/b1": func([]byte) any { return object{"id": "b1"} },
+		"POST /restoreSessions/s1/activate":                         func([]byte) any { return object{} },
 		"GET /restoreSessions/s1": func([]byte) any {
 			return object{"id": "s1", "status": backup.SessionFailed, "restoreJobType": "bulk", "restoreSessionArtifactCount": object{"total": 1, "failed": 1}}
 		},

@@ -274,13 +274,7 @@ func (c *cli) unitRemove(ctx context.Context, w *workload, names []string, noWai
 			for _, id := range part {
 				delta = append(delta, map[string]any{"@removed": map[string]string{"reason": "changed"}, "id": id})
 			}
-			var answer map[string]json.RawMessage
-			var results []json.RawMessage
-			member := w.units[1:] + "@delta"
-			err := c.api.Patch(ctx, w.policies+"/"+policy, map[string]any{member: delta}, &answer)
-			if err == nil {
-				err = json.Unmarshal(answer[member], &results)
-			}
+			results, err := c.delta(ctx, w.policies+"/"+policy, w.units, delta)
 			if err != nil {
 				return err
 			}
@@ -324,6 +318,17 @@ func (c *cli) unitRemove(ctx context.Context, w *workload, names []string, noWai
 		}
 	}
 	return partly(failed, len(called), w.noun, "taken out")
+}
+
+// delta changes a set of the policy at an address, and returns what became of each
+// item.
+func (c *cli) delta(ctx context.Context, policy, set string, items []any) (results []json.RawMessage, err error) {
+	var answer map[string]json.RawMessage
+	member := set[strings.LastIndexByte(set, '/')+1:] + "@delta"
+	if err = c.api.Patch(ctx, policy, map[string]any{member: items}, &answer); err == nil {
+		err = json.Unmarshal(answer[member], &results)
+	}
+	return results, err
 }
 
 // partly is the error of something that was done in part, or not at all.

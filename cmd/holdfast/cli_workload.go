@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -29,7 +30,33 @@ type workload struct {
 	// The sets of the API.
 	policies, units, jobs                  string
 	sessions, artifacts, granular, browses string
+
+	version string // the beginning of what these are below of, where it is not v1.0's
 }
+
+// rules is the inclusion rules of w.
+func (w *workload) rules() string { return "/" + w.noun + "InclusionRules" }
+
+// expression is the member of a rule that says what it matches.
+func (w *workload) expression() string { return w.noun + "Expression" }
+
+// bulkRestores is, of a session of w, its bulk restore requests.
+func (w *workload) bulkRestores() string {
+	return "/" + w.noun + "RestoreArtifactsBulkAdditionRequests"
+}
+
+// exclusions is what is excluded of w.
+func (w *workload) exclusions() string { return client.Beta + "/" + w.noun + "ExclusionUnits" }
+
+// excluding is w as additions speak of it that exclude.
+func (w *workload) excluding() *workload {
+	x := *w
+	x.version, x.jobs = client.Beta, "/"+w.noun+"ExclusionUnitsBulkAdditionJobs"
+	return &x
+}
+
+// idOf is the id of what a unit of any workload is of.
+func (u unitAnswer) idOf() string { return cmp.Or(u.DirectoryObjectID, u.SiteID) }
 
 var (
 	drives = &workload{kind: backup.OneDrive, noun: "drive", nouns: "drives", entry: "owner",

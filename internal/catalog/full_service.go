@@ -58,11 +58,12 @@ func (c *Catalog) EnrollAll(ctx context.Context, j *jobs.Job, p backup.Policy) (
 		wanted  bool
 	}
 	for after := ""; ; {
+		// With a limit PostgreSQL looks each up by an index, and does not read them all.
 		rows, err := c.db.Read().QueryContext(ctx, `
 			SELECT c.id, CASE WHEN c.site = $2 AND c.address_key NOT LIKE '%#ext#%'
-				AND NOT EXISTS (SELECT 1 FROM exclusion x WHERE x.tenant = $1 AND x.workload = $4 AND x.subject = c.id)
-				AND NOT EXISTS (SELECT 1 FROM unit u WHERE u.tenant = $1 AND u.workload = $4 AND u.subject = c.id AND u.status <> 'offboarded'
-					AND (u.status IN ('offboardRequested', 'cancelOffboardRequested') OR u.policy <> '' AND (u.policy <> $5 OR u.status <> 'removeRequested')))
+				AND (SELECT 1 FROM exclusion x WHERE x.tenant = $1 AND x.workload = $4 AND x.subject = c.id LIMIT 1) IS NULL
+				AND (SELECT 1 FROM unit u WHERE u.tenant = $1 AND u.workload = $4 AND u.subject = c.id AND u.status <> 'offboarded'
+					AND (u.status IN ('offboardRequested', 'cancelOffboardRequested') OR u.policy <> '' AND (u.policy <> $5 OR u.status <> 'removeRequested')) LIMIT 1) IS NULL
 				THEN 1 ELSE 0 END
 			FROM (SELECT d.id, d.site, d.address_key FROM subject d WHERE d.tenant = $1 AND d.id > $3 ORDER BY d.id LIMIT $6) AS c ORDER BY c.id`,
 			string(p.Tenant), bit(p.Workload == backup.SharePoint), after, string(p.Workload), string(p.ID), lookedAtOnce)

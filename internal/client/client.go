@@ -33,6 +33,9 @@ import (
 // Root is where the Backup Storage API lives below an origin.
 const Root = "/v1.0/solutions/backupRestore"
 
+// Beta begins a path below Root of what only the beta version has.
+const Beta = "/beta"
+
 const (
 	attempts   = 6               // of one request that is put off or lost
 	longest    = 5 * time.Minute // that the client waits when told to come later
@@ -314,7 +317,11 @@ func (c *Client) Groups(ctx context.Context, name string) ([]string, error) {
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body, answer any, again bool) error {
-	return c.send(ctx, method, c.cfg.URL+Root+path, body, answer, again)
+	address := c.cfg.URL + Root + path
+	if below, beta := strings.CutPrefix(path, Beta); beta {
+		address = c.cfg.URL + strings.Replace(Root, "/v1.0", Beta, 1) + below
+	}
+	return c.send(ctx, method, address, body, answer, again)
 }
 
 // send sends one request until it is answered. again says that it may be sent
