@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
 )
 
 func (c *cli) searchCommand() *cobra.Command {
@@ -79,7 +79,7 @@ func (c *cli) askMail(ctx context.Context, s search, expression string, unit uni
 }
 
 func (c *cli) searchMail(ctx context.Context, s search, in, words []string) error {
-	expression, err := mailExpression(strings.Join(words, " "))
+	expression, err := mailQuery(strings.Join(words, " "))
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (c *cli) searchMail(ctx context.Context, s search, in, words []string) erro
 // mailPoints finds the points of mailboxes that hold what is looked for, and notes the
 // searches that found it.
 func (c *cli) mailPoints(ctx context.Context, s search, text string, units []string) (map[string]pointAnswer, error) {
-	expression, err := mailExpression(text)
+	expression, err := mailQuery(text)
 	if err != nil {
 		return nil, err
 	}
@@ -153,54 +153,11 @@ func (c *cli) mailPoints(ctx context.Context, s search, text string, units []str
 	return found, nil
 }
 
-// mailNames are what a query may name, and the comparison that each is.
-var mailNames = map[string]string{"from": "Sender -like ", "to": "Participants -like ", "subject": "Subject -like ", "kind": "MessageKind -eq "}
-
-// mailExpression is a query as the API has it.
-func mailExpression(query string) (string, error) {
-	if text := strings.TrimSpace(query); strings.HasPrefix(text, "(") || strings.Contains(text, " -like ") || strings.Contains(text, " -eq ") || strings.Contains(text, " -contains ") {
-		return text, nil
+// mailQuery is a query as the API has it.
+func mailQuery(query string) (string, error) {
+	expression, err := client.MailExpression(query)
+	if err != nil {
+		return "", usageError{err}
 	}
-	var all []string
-	for rest := strings.TrimSpace(query); rest != ""; rest = strings.TrimSpace(rest) {
-		name, value := "", ""
-		i := strings.IndexFunc(rest, func(r rune) bool { return unicode.IsSpace(r) || r == ':' || r == '"' || r == '\'' })
-		if i > 0 && rest[i] == ':' {
-			name, rest = strings.ToLower(rest[:i]), rest[i+1:]
-		}
-		if value, rest = mailValue(rest); value == "" {
-			return "", usageError{fmt.Errorf("a query has nothing to look for after %q", name+":")}
-		}
-		comparison, known := mailNames[name]
-		switch {
-		case known:
-			all = append(all, "("+comparison+"'"+strings.ReplaceAll(value, "'", "''")+"')")
-		case name == "":
-			all = append(all, "(Subject -like '"+strings.ReplaceAll(value, "'", "''")+"')")
-		case (name == "has" || name == "no") && strings.HasPrefix(strings.ToLower(value), "attachment"):
-			all = append(all, fmt.Sprintf("(HasAttachment -eq '%t')", name == "has"))
-		default:
-			return "", usageError{fmt.Errorf("a query is of from:, to:, subject:, kind:, has:attachment and no:attachment; %q is none of them", name+":"+value)}
-		}
-	}
-	if len(all) == 0 {
-		return "", usageError{errors.New("say what to look for, as in 'from:amala@contoso.com subject:invoice*'")}
-	}
-	return strings.Join(all, " -and "), nil
-}
-
-// mailValue takes a text off the front of rest: a word, or several in quotes.
-func mailValue(rest string) (value, more string) {
-	if rest != "" && (rest[0] == '"' || rest[0] == '\'') {
-		if value, more, ok := strings.Cut(rest[1:], rest[:1]); ok {
-			if strings.HasPrefix(more, "*") {
-				return value + "*", more[1:]
-			}
-			return value, more
-		}
-	}
-	if i := strings.IndexFunc(rest, unicode.IsSpace); i >= 0 {
-		return rest[:i], rest[i:]
-	}
-	return rest, ""
+	return expression, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"holdfast/internal/backup"
@@ -17,6 +18,7 @@ import (
 // services that are protected. What is the same for all of them is written once,
 // and takes its words and its sets from here.
 type workload struct {
+	api         *client.Workload
 	kind        backup.Workload
 	noun, nouns string // what is protected, and the command that is for it
 	entry       string // what an addition names
@@ -59,37 +61,31 @@ func (w *workload) excluding() *workload {
 func (u unitAnswer) idOf() string { return cmp.Or(u.DirectoryObjectID, u.SiteID) }
 
 var (
-	drives = &workload{kind: backup.OneDrive, noun: "drive", nouns: "drives", entry: "owner",
-		addresses: "drives", ids: "directoryObjectIds", example: "ADDRESS...",
+	drives = of(client.Drives, workload{entry: "owner", example: "ADDRESS...",
 		named:  "A drive is named by its owner's address, by the owner's directory object id, or\nby the id of its protection unit.",
-		column: "an address or an object id", nobody: "This line names nobody.",
-		policies: policySet, units: unitSet, jobs: bulkJobSet,
-		sessions: sessionSet, artifacts: artifactSet, granular: granularSet, browses: browseSet}
-	sites = &workload{kind: backup.SharePoint, noun: "site", nouns: "sites", entry: "site",
-		addresses: "siteWebUrls", ids: "siteIds", example: "URL...",
+		column: "an address or an object id", nobody: "This line names nobody."})
+	sites = of(client.Sites, workload{entry: "site", example: "URL...",
 		named:  "A site is named by its address, such as https://contoso.sharepoint.com/sites/team,\nby its id (host, collection and web), or by the id of its protection unit.",
-		column: "an address or an id of a site", nobody: "This line names no site.",
-		policies: "/sharePointProtectionPolicies", units: "/siteProtectionUnits", jobs: "/siteProtectionUnitsBulkAdditionJobs",
-		sessions: "/sharePointRestoreSessions", artifacts: "/siteRestoreArtifacts", granular: "/granularSiteRestoreArtifacts", browses: "/sharePointBrowseSessions"}
-	mailboxes = &workload{kind: backup.Exchange, noun: "mailbox", nouns: "mailboxes", entry: "owner",
-		addresses: "mailboxes", ids: "directoryObjectIds", example: "ADDRESS...",
+		column: "an address or an id of a site", nobody: "This line names no site."})
+	mailboxes = of(client.Mailboxes, workload{entry: "owner", example: "ADDRESS...",
 		named:  "A mailbox is named by its owner's address, by the owner's directory object id, or\nby the id of its protection unit.",
-		column: "an address or an object id", nobody: "This line names nobody.",
-		policies: "/exchangeProtectionPolicies", units: "/mailboxProtectionUnits", jobs: "/mailboxProtectionUnitsBulkAdditionJobs",
-		sessions: "/exchangeRestoreSessions", artifacts: "/mailboxRestoreArtifacts", granular: "/granularMailboxRestoreArtifacts"}
-	workloads = []*workload{drives, sites, mailboxes}
+		column: "an address or an object id", nobody: "This line names nobody."})
+	workloads = []*workload{drives, sites, mailboxes} // as the client has them
 )
+
+// of is the words w, and those that the API has.
+func of(api *client.Workload, w workload) *workload {
+	w.api = api
+	w.kind, w.noun, w.nouns, w.addresses, w.ids = api.Kind, api.Noun, api.Nouns, api.Addresses, api.IDs
+	w.policies, w.units, w.jobs = api.Policies, api.Units, api.Jobs
+	w.sessions, w.artifacts, w.granular, w.browses = api.Sessions, api.Artifacts, api.Granular, api.Browses
+	return &w
+}
 
 // workloadOf says by the @odata.type of an answer of which workload it is. A
 // server that does not say it has drives only.
 func workloadOf(odataType string) *workload {
-	typ := strings.TrimPrefix(odataType, "#microsoft.graph.")
-	for _, w := range workloads {
-		if strings.HasPrefix(typ, w.noun) || strings.HasPrefix(typ, string(w.kind)) {
-			return w
-		}
-	}
-	return drives
+	return workloads[slices.Index(client.Workloads, client.WorkloadOf(odataType))]
 }
 
 // workloadNamed finds a workload by its name in the API, or by what it protects.
@@ -111,12 +107,8 @@ func notServed(err error) bool {
 	return ok && (e.Status == http.StatusNotFound || e.Status == http.StatusBadRequest)
 }
 
-// isID reports whether an entry names what a unit is of by its id: a GUID, or, of
-// a site, its host and two of them.
-func (w *workload) isID(entry string) bool {
-	_, ok := backup.ParseGUID(entry)
-	return ok || w == sites && strings.Contains(entry, ",")
-}
+// isID reports whether an entry names what a unit is of by its id.
+func (w *workload) isID(entry string) bool { return w.api.IsID(entry) }
 
 // siteAddress parts the address of a site into its host and its path.
 func siteAddress(text string) (host, path string, ok bool) {

@@ -347,5 +347,131 @@ func TestConsoleInABrowser(t *testing.T) {
 	b.says("Sign in to Contoso")
 }
 
+// The same for a site, which is named by its address and has a list, and for a
+// mailbox, in which a message is found.
+func TestSitesAndMailboxesInABrowser(t *testing.T) {
+	b := newBrowser(t)
+	plan, offer := filepath.Join(dev.Sites, "browser", "libraries", "Documents", "Plans", "plan.txt"), filepath.Join(dev.Sites, "browser", "lists", "Offers", "a.json")
+	inbox := filepath.Join(dev.Mail, "noor@contoso.com", "Inbox")
+	const message = "From: Conrad <conrad@contoso.com>\r\nTo: noor@contoso.com\r\nSubject: The contract, signed\r\n\r\nAttached.\r\n"
+	for path, text := range map[string]string{plan: "the plan", offer: `{"Title": "A big one"}`, filepath.Join(inbox, "1.eml"): message} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.open("/console/")
+	b.do(chromedp.Click(`button[value="lothar@contoso.com"]`))
+	b.says("What needs a person")
+
+	// protect makes a policy of some of a workload, and follows it until those are
+	// protected.
+	protect := func(of, name, add, entries string) {
+		t.Helper()
+		b.open("/console/policies/new")
+		b.do(chromedp.SendKeys(`input[name=name]`, name), chromedp.Click(`input[value=`+of+`]`))
+		b.check("new-policy-of-" + of)
+		b.click("Make it")
+		b.click(add)
+		b.do(chromedp.SendKeys(`textarea[name=text]`, entries))
+		b.check("add-" + of)
+		b.click("Show what will happen")
+		b.says("will be added")
+		b.check("add-preview-" + of)
+		b.click("Add 1")
+		b.says("Completed")
+		b.open("/console/policies")
+		b.click(name)
+		b.click("Activate")
+		b.until("it is protected", `document.querySelector("#live-units .status.protected") !== null`)
+		b.check("policy-of-" + of)
+	}
+	restored := func(name string) {
+		t.Helper()
+		b.until("the restore is completed", `document.querySelector("main .status.completed") !== null`)
+		b.check("restore-of-" + name)
+	}
+
+	protect("sites", "The browser's sites", "Add sites", "https://contoso.sharepoint.com/sites/browser")
+	b.click("browser")
+	b.says("Complete")
+	b.check("unit-site")
+	b.click("Browse the newest")
+	b.says("Offers")
+	b.check("browse-site")
+	b.click("Documents")
+	b.click("Plans")
+	b.do(chromedp.Click(`input[name=item]`))
+	b.check("browse-library")
+	b.click("Restore what is chosen")
+	b.says("Restore from the site browser")
+	b.check("restore-items-site")
+	b.click("Restore now")
+	restored("a-file-of-a-site")
+	if back, err := filepath.Glob(filepath.Join(dev.Sites, "browser", "libraries", "Documents", "Restored *", "plan.txt")); err != nil || len(back) != 1 {
+		t.Errorf("the file came back as %v, %v", back, err)
+	}
+	if err := os.WriteFile(offer, []byte(`{"Title": "Nothing"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.open("/console/units?of=sites")
+	b.check("units-sites")
+	b.click("browser")
+	b.do(chromedp.Click(`//section//tbody/tr[last()]/th/a`)) // the oldest point
+	b.check("point-site")
+	b.click("Restore the site")
+	b.do(chromedp.Click(`input[value=inPlace]`))
+	b.check("restore-where-site")
+	b.click("Show what will happen")
+	b.says("This changes the live site browser")
+	b.check("restore-site")
+	b.do(chromedp.Click(`input[name=understood]`))
+	b.click("Restore now")
+	restored("a-site")
+	if text, err := os.ReadFile(offer); err != nil || !strings.Contains(string(text), "A big one") {
+		t.Errorf("the item of the list is %q, %v", text, err)
+	}
+
+	protect("mailboxes", "The browser's mail", "Add people", "noor@contoso.com")
+	b.click("Noor Haddad")
+	b.says("Complete")
+	b.check("unit-mailbox")
+	b.click("Find mail")
+	b.do(chromedp.SendKeys(`input[name=q]`, "size:5"))
+	b.click("Find")
+	b.says("is none of them")
+	b.check("mail-wrong")
+	if err := os.Remove(filepath.Join(inbox, "1.eml")); err != nil {
+		t.Fatal(err)
+	}
+	b.open(eval[string](b, `location.pathname`) + "?q=from:conrad+contract*")
+	b.says("1 item")
+	b.check("mail-found")
+	b.do(chromedp.Click(`input[value=inPlace]`))
+	b.click("Restore 1 item")
+	restored("a-message")
+	back, err := filepath.Glob(filepath.Join(inbox, "*.eml"))
+	if err != nil || len(back) != 1 {
+		t.Fatalf("the message came back as %v, %v", back, err)
+	}
+	if text, err := os.ReadFile(back[0]); err != nil || string(text) != message {
+		t.Errorf("the message is %q, %v", text, err)
+	}
+	b.open("/console/units?of=mailboxes")
+	b.click("Noor Haddad")
+	b.click("Restore the mailbox")
+	b.check("restore-where-mailbox")
+	b.click("Show what will happen")
+	b.check("restore-mailbox")
+	b.click("Restore now")
+	restored("a-mailbox")
+	for _, page := range []string{"", "units", "policies", "restores", "jobs?of=sites"} {
+		b.open("/console/" + page)
+		b.check("all-" + strings.Split(page, "?")[0])
+	}
+}
+
 // onePixel is a picture.
 var onePixel = []byte("\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89\x00\x00\x00\x0d\x49\x44\x41\x54\x78\x9c\x63\x90\x8f\x5f\xf1\x1f\x00\x03\xed\x02\x26\x95\x9f\xf2\xeb\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82")

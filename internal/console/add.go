@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -32,6 +33,25 @@ type addPage struct {
 	Preview *preview
 }
 
+// People is whom or what a policy is given.
+func (p addPage) People() string {
+	if p.Policy.Of() == client.Sites {
+		return "sites"
+	}
+	return "people"
+}
+
+// isEntry returns what tells whether a text can name something of a workload.
+func isEntry(of *client.Workload) func(string) bool {
+	if of == client.Sites {
+		return func(cell string) bool {
+			u, err := url.Parse(strings.TrimSpace(cell))
+			return err == nil && u.Scheme == "https" && u.Host != "" || of.IsID(strings.TrimSpace(cell))
+		}
+	}
+	return owners.Is
+}
+
 // PreviewSize is how many entries a preview looks up.
 func (addPage) PreviewSize() int { return maxPreview }
 
@@ -51,55 +71,66 @@ type preview struct {
 func addPeople(v *visit) error {
 	page := addPage{Text: v.r.PostFormValue("text"), Who: strings.TrimSpace(v.r.FormValue("who")), Chosen: v.r.PostForm["entry"]}
 	var err error
-	if page.Policy, err = get[policyAnswer](v.ctx(), v.api, v.policyPath()); err != nil {
+	var path string
+	if page.Policy, path, err = v.policy(); err != nil {
 		return err
 	}
+	of, title := page.Policy.Of(), "Add "+page.People()+" to "+quote(page.Policy.DisplayName)
 	step := v.r.PostFormValue("step")
 	if step == "preview" || step == "add" {
-		named, err := v.named(page.Chosen, page.Text)
+		named, err := v.named(of, page.Chosen, page.Text)
 		switch {
 		case err != nil:
 			page.Wrong = strings.ToUpper(err.Error()[:1]) + err.Error()[1:] + "."
 		case step == "add":
-			return v.add(page.Policy, named)
+			return v.add(of, path, page.Policy.ID, named)
 		default:
 			if page.Preview, err = v.preview(page.Policy, named); err != nil {
 				return err
 			}
-			return v.show("add", "Add people to "+quote(page.Policy.DisplayName), page)
+			return v.show("add", title, page)
 		}
 	}
-	if page.Who != "" {
+	switch {
+	case of == client.Sites: // the directory is of people
+	case page.Who != "":
 		people, err := v.search(page.Who)
 		page.Silent = err != nil
 		for _, p := range people {
 			page.Found = append(page.Found, person{ID: p.ID, Name: p.DisplayName, Username: p.UserPrincipalName})
 		}
-	} else if v.cfg.SignIn.Graph == "" {
+	case v.cfg.SignIn.Graph == "":
 		page.Silent = true
 	}
-	return v.show("add", "Add people to "+quote(page.Policy.DisplayName), page)
+	return v.show("add", title, page)
 }
 
 // named returns whom a form names: those chosen, those typed, and those of a
 // file.
-func (v *visit) named(chosen []string, typed string) (all []owners.Owner, err error) {
+func (v *visit) named(of *client.Workload, chosen []string, typed string) (all []owners.Owner, err error) {
 	for _, address := range chosen {
 		all = append(all, owners.Owner{Text: address})
 	}
-	for line := range strings.FieldsFuncSeq(typed, func(r rune) bool { return strings.ContainsRune(",; \t\r\n", r) }) {
+	between := ",; \t\r\n"
+	if of == client.Sites { // whose ids have commas
+		between = "; \t\r\n"
+	}
+	for line := range strings.FieldsFuncSeq(typed, func(r rune) bool { return strings.ContainsRune(between, r) }) {
 		all = append(all, owners.Owner{Text: line})
 	}
 	file, _, err := v.r.FormFile("csv")
 	if err == nil {
 		defer file.Close()
-		ofFile, err := owners.Read(io.LimitReader(file, formLimit), strings.TrimSpace(v.r.PostFormValue("column")), owners.Is)
+		ofFile, err := owners.Read(io.LimitReader(file, formLimit), strings.TrimSpace(v.r.PostFormValue("column")), isEntry(of))
 		if err != nil {
 			return nil, fmt.Errorf("the file cannot be used: %w", err)
 		}
 		all = append(all, ofFile...)
 	}
 	if len(all) == 0 {
+		if of == client.Sites {
+			return nil, errors.New("name a site: type addresses, or give a file")
+		}
 		return nil, errors.New("name somebody: choose people, type addresses, or give a file")
 	}
 	return all, nil
@@ -113,7 +144,7 @@ func (v *visit) preview(p policyAnswer, named []owners.Owner) (*preview, error) 
 	for _, o := range named {
 		key := strings.ToLower(o.Text)
 		switch {
-		case !owners.Is(o.Text):
+		case !isEntry(p.Of())(o.Text):
 			out.Nobody = append(out.Nobody, o)
 		case seen[key]:
 			out.Twice++
@@ -130,19 +161,22 @@ func (v *visit) preview(p policyAnswer, named []owners.Owner) (*preview, error) 
 		var ids, addresses []string
 		for _, e := range part {
 			if id, ok := backup.ParseGUID(e); ok {
-				ids = append(ids, text(id))
+				e = id
+			}
+			if p.Of().IsID(e) {
+				ids = append(ids, text(e))
 			} else {
 				addresses = append(addresses, text(e))
 			}
 		}
 		var terms []string
 		if len(ids) > 0 {
-			terms = append(terms, "directoryObjectId in ("+strings.Join(ids, ",")+")")
+			terms = append(terms, p.Of().Subject+" in ("+strings.Join(ids, ",")+")")
 		}
 		if len(addresses) > 0 {
 			terms = append(terms, "email in ("+strings.Join(addresses, ",")+")")
 		}
-		for value, err := range v.api.All(v.ctx(), unitSet+"?"+query("$filter", strings.Join(terms, " or "))) {
+		for value, err := range v.api.All(v.ctx(), p.Of().Units+"?"+query("$filter", strings.Join(terms, " or "))) {
 			if err != nil {
 				return nil, err
 			}
@@ -172,26 +206,29 @@ func (v *visit) preview(p policyAnswer, named []owners.Owner) (*preview, error) 
 }
 
 // add gives the entries to the server, which adds them one after another.
-func (v *visit) add(p policyAnswer, named []owners.Owner) error {
+func (v *visit) add(of *client.Workload, path, policy string, named []owners.Owner) error {
 	jobs, first := 0, ""
 	for part := range slices.Chunk(named, jobSize) {
-		body := struct {
-			Name   string   `json:"displayName"`
-			Drives []string `json:"drives,omitempty"`
-			IDs    []string `json:"directoryObjectIds,omitempty"`
-		}{Name: "Added in the console"}
+		var ids, addresses []string
 		for _, o := range part {
-			if id, ok := backup.ParseGUID(o.Text); ok {
-				body.IDs = append(body.IDs, id)
+			if of.IsID(o.Text) {
+				ids = append(ids, o.Text)
 			} else {
-				body.Drives = append(body.Drives, o.Text)
+				addresses = append(addresses, o.Text)
 			}
 		}
+		body := map[string]any{"displayName": "Added in the console"}
+		if len(ids) > 0 {
+			body[of.IDs] = ids
+		}
+		if len(addresses) > 0 {
+			body[of.Addresses] = addresses
+		}
 		var job bulkJobAnswer
-		if err := v.api.Create(v.ctx(), policySet+"/"+p.ID+bulkJobSet, body, &job); err != nil {
+		if err := v.api.Create(v.ctx(), path+of.Jobs, body, &job); err != nil {
 			if _, refused := errors.AsType[*client.Error](err); refused && jobs > 0 {
-				v.s.say("bad", "A part of the people was added, and the rest was not: "+explain(err).text+" Adding all of them again does no harm.")
-				return v.redirect("/console/policies/" + p.ID)
+				v.s.say("bad", "A part was added, and the rest was not: "+explain(err).text+" Adding all of them again does no harm.")
+				return v.redirect("/console/policies/" + policy)
 			}
 			return err
 		}
@@ -204,7 +241,7 @@ func (v *visit) add(p policyAnswer, named []owners.Owner) error {
 	}
 	to := "/console/jobs/" + first
 	if jobs > 1 {
-		to = "/console/jobs"
+		to = "/console/jobs?of=" + of.Nouns
 	}
 	return v.redirect(to)
 }

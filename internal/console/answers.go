@@ -17,15 +17,8 @@ import (
 
 // The sets of the API.
 const (
-	policySet    = "/oneDriveForBusinessProtectionPolicies"
-	unitSet      = "/driveProtectionUnits"
-	bulkJobSet   = "/driveProtectionUnitsBulkAdditionJobs"
-	ruleSet      = "/driveInclusionRules"
 	pointSet     = "/restorePoints"
-	sessionSet   = "/oneDriveForBusinessRestoreSessions"
-	artifactSet  = "/driveRestoreArtifacts"
-	granularSet  = "/granularDriveRestoreArtifacts"
-	browseSet    = "/oneDriveForBusinessBrowseSessions"
+	anyBrowse    = "/browseSessions"
 	anySession   = "/restoreSessions"
 	anyPolicy    = "/protectionPolicies"
 	anyUnit      = "/protectionUnits"
@@ -43,6 +36,7 @@ type (
 		Retention     string    `json:"@holdfast.retentionDisagreement"`
 	}
 	policyAnswer struct {
+		Type                                  string `json:"@odata.type"`
 		ID, DisplayName, Status               string
 		RetentionSettings                     []struct{ Interval, Period string }
 		ProtectionPolicyArtifactCount         countsAnswer
@@ -54,6 +48,8 @@ type (
 		Application, User struct{ ID, DisplayName, Email string }
 	}
 	unitAnswer struct {
+		Type                                    string `json:"@odata.type"`
+		SiteID, SiteName, SiteWebURL            string
 		ID, DirectoryObjectID, PolicyID, Status string
 		DisplayName, Email, ProtectionSources   string
 		CreatedDateTime, LastModifiedDateTime   time.Time
@@ -61,14 +57,18 @@ type (
 		Error                                   *problemAnswer
 	}
 	ruleAnswer struct {
-		ID, Status, DriveExpression           string
+		ID, Status                            string
+		DriveExpression, SiteExpression       string
+		MailboxExpression                     string
 		IsAutoApplyEnabled                    bool
 		CreatedDateTime, LastModifiedDateTime time.Time
 		Error                                 *problemAnswer
 	}
 	bulkJobAnswer struct {
 		ID, DisplayName, Status               string
+		Type                                  string `json:"@odata.type"`
 		Drives, DirectoryObjectIDs            []string
+		SiteWebURLs, SiteIDs, Mailboxes       []string
 		CreatedBy                             identitiesAnswer
 		CreatedDateTime, LastModifiedDateTime time.Time
 		Error                                 *problemAnswer
@@ -84,7 +84,12 @@ type (
 		Lost     bool      `json:"@holdfast.isLost"`
 	}
 	searchAnswer struct {
-		SearchResults []struct{ RestorePoint pointAnswer }
+		SearchResponseID string
+		SearchResults    []struct {
+			ArtifactHitCount int
+			RestorePoint     pointAnswer
+		}
+		Note string `json:"@holdfast.note"`
 	}
 	explanationAnswer struct {
 		ProtectionUnitID, Status, ProtectionSources string
@@ -92,6 +97,7 @@ type (
 		Reasons                                     []struct{ Code, Message string }
 	}
 	sessionAnswer struct {
+		Type                               string `json:"@odata.type"`
 		ID, Status, RestoreJobType         string
 		RestoreSessionArtifactCount        countsAnswer
 		CreatedBy                          identitiesAnswer
@@ -101,9 +107,11 @@ type (
 		Error                              *problemAnswer
 	}
 	browseAnswer struct {
-		ID, Status, RestorePointID, DirectoryObjectID, BackupSizeInBytes string
-		RestorePointDateTime, ExpirationDateTime                         time.Time
-		Error                                                            *problemAnswer
+		ID, Status, RestorePointID               string
+		DirectoryObjectID, SiteID                string
+		BackupSizeInBytes                        string
+		RestorePointDateTime, ExpirationDateTime time.Time
+		Error                                    *problemAnswer
 	}
 	itemAnswer struct {
 		ItemKey, Name, WebURL, Type, SizeInBytes string
@@ -112,6 +120,8 @@ type (
 	artifactAnswer struct {
 		ID, Status, DestinationType          string
 		RestoredSiteName, RestoredSiteWebURL string
+		RestoredFolderName                   string
+		RestoredItemCount, ArtifactCount     int
 		StartDateTime, CompletionDateTime    time.Time
 		RestorePoint                         pointAnswer
 		Error                                *problemAnswer
@@ -126,8 +136,68 @@ type (
 	}
 )
 
-// Name is what a unit is called: its owner's name, where that is known.
-func (u unitAnswer) Name() string { return cmp.Or(u.DisplayName, u.Email, u.DirectoryObjectID) }
+// Name is what a unit is called: its owner's name or its site's, where that is known.
+func (u unitAnswer) Name() string {
+	return cmp.Or(u.DisplayName, u.SiteName, u.Email, u.SiteWebURL, u.DirectoryObjectID, u.SiteID)
+}
+
+// Address is that of a unit's owner, or of its site.
+func (u unitAnswer) Address() string { return cmp.Or(u.Email, u.SiteWebURL) }
+
+// Subject is the id of what a unit is of.
+func (u unitAnswer) Subject() string { return cmp.Or(u.DirectoryObjectID, u.SiteID) }
+
+// Called is what a unit is called in a sentence: the drive of somebody, the site.
+func (u unitAnswer) Called() string { return "the " + u.named() }
+
+// Live is the same of what it is now.
+func (u unitAnswer) Live() string { return "live " + u.named() }
+
+func (u unitAnswer) named() string {
+	if u.Of() == client.Sites {
+		return "site " + u.Name()
+	}
+	return u.Of().Noun + " of " + u.Name()
+}
+
+// These say of which workload an answer is.
+func (u unitAnswer) Of() *client.Workload    { return client.WorkloadOf(u.Type) }
+func (p policyAnswer) Of() *client.Workload  { return client.WorkloadOf(p.Type) }
+func (s sessionAnswer) Of() *client.Workload { return client.WorkloadOf(s.Type) }
+
+// Parts is what a session of single things restores.
+func (s sessionAnswer) Parts() string {
+	switch s.Of() {
+	case client.Mailboxes:
+		return "messages"
+	case client.Sites:
+		return "files, folders and items"
+	}
+	return "files and folders"
+}
+
+// Expression is what a rule matches.
+func (r ruleAnswer) Expression() string {
+	return cmp.Or(r.DriveExpression, r.SiteExpression, r.MailboxExpression)
+}
+
+// Restored is how many messages an artifact restored.
+func (a artifactAnswer) Restored() int { return max(a.RestoredItemCount, a.ArtifactCount) }
+
+// Entries is how many a job was given.
+func (j bulkJobAnswer) Entries() int {
+	return len(j.Drives) + len(j.DirectoryObjectIDs) + len(j.SiteWebURLs) + len(j.SiteIDs) + len(j.Mailboxes)
+}
+
+// counted has policies say how many units they hold.
+const counted = "$select=id,displayName,status,retentionSettings,createdBy,createdDateTime,protectionPolicyArtifactCount"
+
+// notServed reports whether an error says that the server does not have a set: it
+// may serve one workload only.
+func notServed(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && (e.Status == http.StatusNotFound || e.Status == http.StatusBadRequest)
+}
 
 // Name is who did something.
 func (i identitiesAnswer) Name() string {

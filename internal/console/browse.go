@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +22,9 @@ const (
 	maxBrowsed = 100      // browse sessions that are remembered
 )
 
-// A browsed is what is remembered of a browse session: the library that it
-// shows, whose items' keys begin with its own, and whose drive it is.
+// A browsed is what is remembered of a browse session: the library or the site
+// that it shows, with whose key those of all that is in it begin, and of what unit
+// it is.
 type browsed struct {
 	Library itemAnswer
 	Owner   unitAnswer
@@ -41,7 +43,7 @@ func browseUnit(v *visit) error {
 		return err
 	}
 	if len(answer.SearchResults) == 0 {
-		return &problem{http.StatusNotFound, "There is nothing to browse", "The drive has no point that can be looked into. It has one after its first backup."}
+		return &problem{http.StatusNotFound, "There is nothing to browse", "It has no point that can be looked into. It has one after its first backup."}
 	}
 	return v.browsePoint(answer.SearchResults[0].RestorePoint)
 }
@@ -57,7 +59,7 @@ func browsePoint(v *visit) error {
 // browsePoint makes a browse session of a point, or finds the one that there is.
 func (v *visit) browsePoint(p pointAnswer) error {
 	// Sessions are not found by their points, so the newest are looked through.
-	sessions, _, err := take[browseAnswer](v.api.All(v.ctx(), browseSet+"?$top=100&"+query("$filter", "status ne 'failed'")+"&"+query("$orderby", "createdDateTime desc")), 100)
+	sessions, _, err := take[browseAnswer](v.api.All(v.ctx(), anyBrowse+"?$top=100&"+query("$filter", "status ne 'failed'")+"&"+query("$orderby", "createdDateTime desc")), 100)
 	if err != nil {
 		return err
 	}
@@ -67,7 +69,11 @@ func (v *visit) browsePoint(p pointAnswer) error {
 		}
 	}
 	var made browseAnswer
-	if err := v.api.Create(v.ctx(), browseSet, map[string]string{"restorePointId": p.ID}, &made); err != nil {
+	of := v.unitOfPoint(p).Of()
+	if of.Browses == "" {
+		return &problem{http.StatusBadRequest, "Mailboxes are searched", "The API does not look into points of mailboxes. The mailbox's page finds mail in them."}
+	}
+	if err := v.api.Create(v.ctx(), of.Browses, map[string]string{"restorePointId": p.ID}, &made); err != nil {
 		return err
 	}
 	return v.redirect("/console/browse/" + made.ID)
@@ -116,6 +122,11 @@ type browsePage struct {
 	Wrong   string
 }
 
+// Choosable reports whether something of the page can be restored by itself.
+func (p browsePage) Choosable() bool {
+	return slices.ContainsFunc(p.Items, func(r row) bool { return r.Type != "documentLibrary" })
+}
+
 type link struct{ To, Name string }
 
 // Query is the address' trail, for forms that come back to it.
@@ -130,7 +141,7 @@ func (p browsePage) Query() []string {
 // look opens a browse session for looking, and remembers what it shows.
 func (v *visit) look() (browseAnswer, browsed, error) {
 	id := v.r.PathValue("session")
-	s, err := get[browseAnswer](v.ctx(), v.api, browseSet+"/"+url.PathEscape(id))
+	s, err := get[browseAnswer](v.ctx(), v.api, anyBrowse+"/"+url.PathEscape(id))
 	if err != nil || s.Status != string(backup.BrowseCreated) {
 		return s, browsed{}, err
 	}
@@ -140,15 +151,16 @@ func (v *visit) look() (browseAnswer, browsed, error) {
 	if ok {
 		return s, known, nil
 	}
-	top, _, err := take[itemAnswer](v.api.AllAsked(v.ctx(), browseSet+"/"+url.PathEscape(id)+"/browse", map[string]string{}), 1)
+	top, _, err := take[itemAnswer](v.api.AllAsked(v.ctx(), anyBrowse+"/"+url.PathEscape(id)+"/browse", map[string]string{}), 1)
 	if err != nil {
 		return s, known, err
 	}
 	if len(top) == 0 {
 		return s, known, &problem{http.StatusNotFound, "The point is empty", "It holds no files and no folders."}
 	}
-	known = browsed{Library: top[0], Point: s.RestorePointID, At: s.RestorePointDateTime, Owner: unitAnswer{DirectoryObjectID: s.DirectoryObjectID}}
-	units, _, err := take[unitAnswer](v.api.All(v.ctx(), unitSet+"?"+query("$filter", "directoryObjectId eq "+text(s.DirectoryObjectID))), 1)
+	known = browsed{Library: top[0], Point: s.RestorePointID, At: s.RestorePointDateTime, Owner: s.unit()}
+	of := known.Owner.Of()
+	units, _, err := take[unitAnswer](v.api.All(v.ctx(), of.Units+"?"+query("$filter", of.Subject+" eq "+text(known.Owner.Subject()))), 1)
 	if err != nil && !forbidden(err) {
 		return s, known, err
 	}
@@ -164,7 +176,15 @@ func (v *visit) look() (browseAnswer, browsed, error) {
 	return s, known, nil
 }
 
-// keyOf is the key of an item of a library.
+// unit is the unit of a session, as far as that says it.
+func (s browseAnswer) unit() unitAnswer {
+	if s.SiteID != "" {
+		return unitAnswer{Type: "#microsoft.graph.siteProtectionUnit", SiteID: s.SiteID}
+	}
+	return unitAnswer{DirectoryObjectID: s.DirectoryObjectID}
+}
+
+// keyOf is the key of an item of a library or a site.
 func (b browsed) keyOf(part string) string { return b.Library.ItemKey + "," + part }
 
 // browse shows what is in a folder of a point.
@@ -175,8 +195,8 @@ func browse(v *visit) error {
 	}
 	q := v.r.URL.Query()
 	page := browsePage{Session: s, Owner: known.Owner, Point: known.Point, Ready: s.Status == string(backup.BrowseCreated), Trail: crumbs(q), Text: strings.TrimSpace(q.Get("q"))}
-	if page.Owner.DirectoryObjectID == "" {
-		page.Owner.DirectoryObjectID, page.Point = s.DirectoryObjectID, s.RestorePointID
+	if page.Owner.Subject() == "" {
+		page.Owner, page.Point = s.unit(), s.RestorePointID
 	}
 	if !page.Ready {
 		if s.Status == string(backup.BrowseFailed) {
@@ -197,7 +217,7 @@ func browse(v *visit) error {
 	if page.Text != "" && !strings.ContainsAny(page.Text, `'"\*?`) {
 		body["filter"] = "(name -contains '" + page.Text + "')" // fewer to read; what is meant is sorted out below
 	}
-	for value, err := range v.api.AllAsked(v.ctx(), browseSet+"/"+url.PathEscape(s.ID)+"/browse", body) {
+	for value, err := range v.api.AllAsked(v.ctx(), anyBrowse+"/"+url.PathEscape(s.ID)+"/browse", body) {
 		if err != nil {
 			return err
 		}
@@ -212,13 +232,13 @@ func browse(v *visit) error {
 			page.More = true
 			break
 		}
-		page.Items = append(page.Items, v.rowOf(here, page.Trail, item))
+		page.Items = append(page.Items, known.rowOf(here, page.Trail, item))
 	}
 	return v.show("browse", "Browse "+page.Owner.Name(), page)
 }
 
-func (v *visit) rowOf(here string, at []crumb, item itemAnswer) row {
-	r := row{itemAnswer: item, Part: item.ItemKey[strings.LastIndexByte(item.ItemKey, ',')+1:]}
+func (b browsed) rowOf(here string, at []crumb, item itemAnswer) row {
+	r := row{itemAnswer: item, Part: strings.TrimPrefix(item.ItemKey, b.Library.ItemKey+",")}
 	below := append(at[:len(at):len(at)], crumb{r.Part, item.Name})
 	if item.Type == "file" {
 		r.Link, r.Preview = here+"/preview?"+trail(below), true
@@ -294,7 +314,7 @@ func previewFile(v *visit) error {
 }
 
 func (v *visit) contentPath(b browsed, part string) string {
-	return browseSet + "/" + url.PathEscape(v.r.PathValue("session")) + "/holdfast.content/" + url.PathEscape(b.keyOf(part))
+	return anyBrowse + "/" + url.PathEscape(v.r.PathValue("session")) + "/holdfast.content/" + url.PathEscape(b.keyOf(part))
 }
 
 // sendFile sends a file of a point: to be kept, or a picture to be shown.

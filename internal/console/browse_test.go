@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/internal/client"
 )
 
 const (
@@ -21,10 +23,10 @@ const (
 // a file in it.
 func browseWorld(t *testing.T) *world {
 	w := unitWorld(t)
-	w.on("GET "+unitSet, listOf(aUnit))
-	w.on("GET "+browseSet+"/"+browseID, map[string]any{"id": browseID, "status": "created", "restorePointId": pointID, "directoryObjectId": ownerID,
+	w.on("GET "+client.Drives.Units, listOf(aUnit))
+	w.on("GET "+anyBrowse+"/"+browseID, map[string]any{"id": browseID, "status": "created", "restorePointId": pointID, "directoryObjectId": ownerID,
 		"restorePointDateTime": "2026-11-27T07:50:00Z", "error": map[string]any{"message": "2 items are not held as they were."}})
-	w.on("POST "+browseSet+"/"+browseID+"/browse", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.on("POST "+anyBrowse+"/"+browseID+"/browse", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var asked struct{ BrowseLocationItemKey, Filter string }
 		w.mu.Lock()
 		body := w.asked[len(w.asked)-1].Body
@@ -52,7 +54,7 @@ func browseWorld(t *testing.T) *world {
 
 // content has the file hold a text, and its name be one.
 func (w *world) content(name, text string) {
-	w.on("GET "+browseSet+"/"+browseID+"/holdfast.content/"+library+","+file, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.on("GET "+anyBrowse+"/"+browseID+"/holdfast.content/"+library+","+file, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/octet-stream")
 		rw.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name))
 		http.ServeContent(rw, r, "", time.Time{}, strings.NewReader(text))
@@ -61,13 +63,13 @@ func (w *world) content(name, text string) {
 
 func TestBrowse(t *testing.T) {
 	w := browseWorld(t)
-	w.on("GET "+browseSet, listOf())
-	w.on("POST "+browseSet, map[string]any{"id": browseID})
+	w.on("GET "+anyBrowse, listOf())
+	w.on("POST "+client.Drives.Browses, map[string]any{"id": browseID})
 	a := w.post("/console/units/"+unitID+"/browse", nil)
 	if made := w.calls("POST"); a.to != "/console/browse/"+browseID || made[0].Body != `{"restorePointId":"`+pointID+`"}` {
 		t.Fatalf("browse leads to %d %s by %v", a.status, a.to, made)
 	}
-	w.on("GET "+browseSet, listOf(map[string]any{"id": "other", "restorePointId": pointID, "expirationDateTime": "2026-11-27T08:30:00Z"},
+	w.on("GET "+anyBrowse, listOf(map[string]any{"id": "other", "restorePointId": pointID, "expirationDateTime": "2026-11-27T08:30:00Z"},
 		map[string]any{"id": "kept", "restorePointId": pointID, "expirationDateTime": "2026-11-28T08:00:00Z"}))
 	if a := w.post("/console/points/"+pointID+"/browse", nil); a.to != "/console/browse/kept" {
 		t.Errorf("a second time it leads to %s", a.to)
@@ -96,11 +98,11 @@ func TestBrowse(t *testing.T) {
 			t.Errorf("a file of %.10q: %.2000s", text, got)
 		}
 	}
-	w.on("GET "+browseSet+"/"+browseID, map[string]any{"id": browseID, "status": "creating"})
+	w.on("GET "+anyBrowse+"/"+browseID, map[string]any{"id": browseID, "status": "creating"})
 	if page := w.page("/console/browse/" + browseID); !strings.Contains(page, "being made ready") {
 		t.Errorf("while it is made:\n%s", page)
 	}
-	w.on("GET "+browseSet+"/"+browseID, map[string]any{"id": browseID, "status": "failed", "error": map[string]any{"message": "It <failed>."}})
+	w.on("GET "+anyBrowse+"/"+browseID, map[string]any{"id": browseID, "status": "failed", "error": map[string]any{"message": "It <failed>."}})
 	if page := w.page("/console/browse/" + browseID); !strings.Contains(page, "It &lt;failed&gt;.") {
 		t.Errorf("when it failed:\n%s", page)
 	}
@@ -132,7 +134,7 @@ func TestDownload(t *testing.T) {
 		t.Errorf("a part = %d %s", a.status, a.body)
 	}
 	// What breaks off does not look whole.
-	w.on("GET "+browseSet+"/"+browseID+"/holdfast.content/"+library+","+file, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.on("GET "+anyBrowse+"/"+browseID+"/holdfast.content/"+library+","+file, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Length", "100")
 		fmt.Fprint(rw, "half")
 		panic("the vault is gone")
@@ -158,7 +160,7 @@ func TestRestoreItems(t *testing.T) {
 	if !strings.Contains(a.body, "2 items are written into it") || !strings.Contains(a.body, "&lt;x&gt;.txt") || len(w.calls("POST")) > 1 {
 		t.Errorf("before it begins: %d %v\n%s", a.status, w.calls("POST"), a.body)
 	}
-	w.on("POST "+sessionSet, map[string]any{"id": "s1"})
+	w.on("POST "+client.Drives.Sessions, map[string]any{"id": "s1"})
 	w.on("POST "+anySession+"/s1/activate", map[string]any{})
 	chosen.Set("step", "go")
 	if a := w.post(at, chosen); a.to != "/console/restores/s1" {
@@ -193,7 +195,7 @@ func TestRestoreDrive(t *testing.T) {
 	if a := w.post(at, url.Values{"to": {"inPlace"}}); !strings.Contains(a.body, "Tick the box first") || len(w.calls("POST")) > 0 {
 		t.Errorf("without the tick: %d %v", a.status, w.calls("POST"))
 	}
-	w.on("POST "+sessionSet, map[string]any{"id": "s1"})
+	w.on("POST "+client.Drives.Sessions, map[string]any{"id": "s1"})
 	w.on("POST "+anySession+"/s1/activate", refusal{409, "x", "Another restore is at work."})
 	if a := w.post(at, url.Values{"to": {"inPlace"}, "understood": {"1"}}); a.to != "/console/restores/s1" {
 		t.Errorf("it leads to %d %s", a.status, a.to)
@@ -234,7 +236,7 @@ func TestRestores(t *testing.T) {
 	}
 	w.on("GET "+anySession+"/s1", session)
 	w.on("GET "+pointSet+"/"+pointID+"/protectionUnit", aUnit)
-	w.on("GET "+sessionSet+"/s1"+artifactSet, listOf(map[string]any{"status": "failed", "destinationType": "new", "restoredSiteWebUrl": "javascript:alert(1)", "restorePoint": aPoint("2026-11-27T07:50:00Z"),
+	w.on("GET "+client.Drives.Sessions+"/s1"+client.Drives.Artifacts, listOf(map[string]any{"status": "failed", "destinationType": "new", "restoredSiteWebUrl": "javascript:alert(1)", "restorePoint": aPoint("2026-11-27T07:50:00Z"),
 		"error": map[string]any{"message": "One item is missing.", "details": []any{map[string]any{"target": "/a/<b>.txt", "message": "It is too large for the place."}}}}))
 	page := w.page("/console/restores/s1")
 	for _, want := range []string{"1 of 2; 1 failed", "One item is missing.", "/a/&lt;b&gt;.txt", "It is too large for the place.", "Amala &lt;Rao&gt;"} {
@@ -247,7 +249,7 @@ func TestRestores(t *testing.T) {
 	}
 	session["restoreJobType"], session["status"] = "granular", "active"
 	session["error"] = map[string]any{"message": "m", "details": []any{map[string]any{"target": "/x.txt", "code": "thecode"}}}
-	w.on("GET "+sessionSet+"/s1"+granularSet, listOf(map[string]any{"status": "inProgress", "webUrl": "https://x/sites/y/a%20b.txt", "restoredItemPath": "/Restored/a b.txt"}))
+	w.on("GET "+client.Drives.Sessions+"/s1"+client.Drives.Granular, listOf(map[string]any{"status": "inProgress", "webUrl": "https://x/sites/y/a%20b.txt", "restoredItemPath": "/Restored/a b.txt"}))
 	page = w.page("/console/restores/s1")
 	for _, want := range []string{"sites/y/a b.txt", "/Restored/a b.txt", "thecode", `<progress max="100" value="100"`} {
 		if !strings.Contains(page, want) {

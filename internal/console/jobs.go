@@ -1,25 +1,31 @@
 package console
 
 import (
+	"cmp"
 	"net/url"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 type jobsPage struct {
+	Of    *client.Workload
 	Jobs  list[bulkJobAnswer]
 	Rules []ruleAnswer
 	More  bool // rules
 }
 
+// Workloads is what jobs are of.
+func (jobsPage) Workloads() []*client.Workload { return client.Workloads }
+
 // listJobs shows what is under way besides backups: additions and rules.
 func listJobs(v *visit) error {
-	var page jobsPage
+	page := jobsPage{Of: cmp.Or(workloadNamed(v.r.URL.Query().Get("of")), client.Drives)}
 	var err error
-	if page.Jobs, err = read[bulkJobAnswer](v, bulkJobSet, "$select=id,displayName,status,createdBy,createdDateTime,lastModifiedDateTime", query("$orderby", "createdDateTime desc")); err != nil {
+	if page.Jobs, err = read[bulkJobAnswer](v, page.Of.Jobs, "$select=id,displayName,status,createdBy,createdDateTime,lastModifiedDateTime", query("$orderby", "createdDateTime desc")); err != nil {
 		return err
 	}
-	if page.Rules, page.More, err = take[ruleAnswer](v.api.All(v.ctx(), ruleSet+"?"+query("$orderby", "createdDateTime desc")), pageSize); err != nil {
+	if page.Rules, page.More, err = take[ruleAnswer](v.api.All(v.ctx(), page.Of.Rules+"?"+query("$orderby", "createdDateTime desc")), pageSize); err != nil {
 		return err
 	}
 	return v.show("jobs", "Jobs", page)
@@ -39,11 +45,17 @@ type failure struct{ Target, Message string }
 const maxFailures = 1000 // that a page shows
 
 func showJob(v *visit) error {
-	job, err := get[bulkJobAnswer](v.ctx(), v.api, bulkJobSet+"/"+url.PathEscape(v.r.PathValue("id")))
+	var job bulkJobAnswer
+	var err error
+	for _, w := range client.Workloads { // no set has the jobs of all
+		if job, err = get[bulkJobAnswer](v.ctx(), v.api, w.Jobs+"/"+url.PathEscape(v.r.PathValue("id"))); !notServed(err) {
+			break
+		}
+	}
 	if err != nil {
 		return err
 	}
-	page := jobPage{Job: job, Total: len(job.Drives) + len(job.DirectoryObjectIDs), Running: job.Status == string(backup.BulkJobActive)}
+	page := jobPage{Job: job, Total: job.Entries(), Running: job.Status == string(backup.BulkJobActive)}
 	page.Failures, page.More = failuresOf(job.Error)
 	return v.show("job", job.DisplayName, page)
 }

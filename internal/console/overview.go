@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 // maxPolicies is how many policies a page reads.
@@ -34,11 +35,22 @@ type tile struct {
 type overviewPage struct {
 	Hidden   []string // what the person may not see
 	Needs    []need
-	Tiles    []tile
+	Areas    []area
 	Policies []policyAnswer
 	Sessions []sessionAnswer
-	Bar      bar
 }
+
+// An area is how one workload stands.
+type area struct {
+	Of    *client.Workload
+	Title string
+	Tiles []tile
+	Bar   bar
+	busy  int // units that are protected, or are to be
+}
+
+// titles are what the services are called.
+var titles = map[*client.Workload]string{client.Drives: "OneDrive drives", client.Sites: "SharePoint sites", client.Mailboxes: "Exchange mailboxes"}
 
 // overview is the first page: is everything protected, and what needs a person.
 func overview(v *visit) error {
@@ -63,40 +75,31 @@ func overview(v *visit) error {
 	}
 
 	var more bool
-	page.Policies, more, err = take[policyAnswer](api.All(ctx, policySet), maxPolicies)
+	page.Policies, more, err = take[policyAnswer](api.All(ctx, anyPolicy+"?"+counted), maxPolicies)
 	if err := hide("policies and units", err); err != nil {
 		return err
 	}
 	if err == nil {
-		counts := map[backup.UnitStatus]int{}
-		for _, status := range []backup.UnitStatus{backup.UnitProtected, backup.UnitProtectRequested, backup.UnitUnprotected} {
-			if counts[status], err = count(ctx, api, unitSet, "status eq '"+string(status)+"'"); err != nil {
-				return err
-			}
-		}
-		total, err := count(ctx, api, unitSet, "")
-		if err != nil {
-			return err
-		}
-		failing := 0
 		for _, p := range page.Policies {
-			failing += p.ProtectionPolicyArtifactCount.Failed
 			page.Needs = append(page.Needs, policyNeeds(p)...)
 		}
-		protected, waiting, unprotected := counts[backup.UnitProtected], counts[backup.UnitProtectRequested], counts[backup.UnitUnprotected]
-		page.Tiles = []tile{
-			{"Protected", "/console/units?status=protected", "good", protected, "backed up, and kept so"},
-			{"Failing", "/console/units?failing=1", ifSome(failing, "bad"), failing, "the last backup was not whole"},
-			{"Waiting", "/console/units?status=protectRequested", ifSome(waiting, "info"), waiting, "for their first backup"},
-			{"Unprotected", "/console/units?status=unprotected", ifSome(unprotected, "warn"), unprotected, "no longer backed up; what there is, is kept"},
+		busy := 0
+		for _, w := range client.Workloads {
+			a, err := v.area(w, page.Policies)
+			if notServed(err) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			page.Areas = append(page.Areas, a)
+			busy += a.busy
 		}
-		page.Bar = newBar([]share{{"Protected", "good", max(0, protected-failing)}, {"Failing", "bad", failing}, {"Waiting", "info", waiting},
-			{"Unprotected", "warn", unprotected}, {"Other", "none", max(0, total-protected-waiting-unprotected)}})
 		if more {
 			add(need{Level: "info", What: fmt.Sprintf("There are more than %d policies; this page sums up the first of them.", maxPolicies), Link: "/console/policies", Label: "All policies"})
 		}
-		if protected+waiting == 0 {
-			add(need{Level: "warn", What: "Nothing is protected.", Do: "Add people to a policy, and activate it.", Link: "/console/policies", Label: "Policies"})
+		if busy == 0 {
+			add(need{Level: "warn", What: "Nothing is protected.", Do: "Add drives, sites or mailboxes to a policy, and activate it.", Link: "/console/policies", Label: "Policies"})
 		}
 	}
 
@@ -109,6 +112,39 @@ func overview(v *visit) error {
 	}
 	slices.SortStableFunc(page.Needs, func(a, b need) int { return cmp.Compare(levels[a.Level], levels[b.Level]) })
 	return v.show("overview", "Overview", page)
+}
+
+// area counts the units of a workload.
+func (v *visit) area(w *client.Workload, policies []policyAnswer) (a area, err error) {
+	counts := map[backup.UnitStatus]int{}
+	for _, status := range []backup.UnitStatus{backup.UnitProtected, backup.UnitProtectRequested, backup.UnitUnprotected} {
+		if counts[status], err = count(v.ctx(), v.api, w.Units, "status eq '"+string(status)+"'"); err != nil {
+			return a, err
+		}
+	}
+	total, err := count(v.ctx(), v.api, w.Units, "")
+	if err != nil {
+		return a, err
+	}
+	failing := 0
+	for _, p := range policies {
+		if p.Of() == w {
+			failing += p.ProtectionPolicyArtifactCount.Failed
+		}
+	}
+	protected, waiting, unprotected := counts[backup.UnitProtected], counts[backup.UnitProtectRequested], counts[backup.UnitUnprotected]
+	at := "/console/units?of=" + w.Nouns
+	return area{
+		Of: w, Title: titles[w], busy: protected + waiting,
+		Tiles: []tile{
+			{"Protected", at + "&status=protected", "good", protected, "backed up, and kept so"},
+			{"Failing", at + "&failing=1", ifSome(failing, "bad"), failing, "the last backup was not whole"},
+			{"Waiting", at + "&status=protectRequested", ifSome(waiting, "info"), waiting, "for their first backup"},
+			{"Unprotected", at + "&status=unprotected", ifSome(unprotected, "warn"), unprotected, "no longer backed up; what there is, is kept"},
+		},
+		Bar: newBar([]share{{"Protected", "good", max(0, protected-failing)}, {"Failing", "bad", failing}, {"Waiting", "info", waiting},
+			{"Unprotected", "warn", unprotected}, {"Other", "none", max(0, total-protected-waiting-unprotected)}}),
+	}, nil
 }
 
 func ifSome(n int, level string) string {
@@ -127,7 +163,7 @@ func serviceNeeds(s serviceAnswer) (needs []need) {
 		needs = append(needs, need{"bad", "The service is " + s.ServiceStatus.Status + ".", "Nothing can be configured until it is enabled.", "/console/health", "Health"})
 	}
 	if s.Damage > 0 {
-		needs = append(needs, need{"bad", plural(s.Damage, "damaged object", "damaged objects") + " in the vault and not healed.", "The drives are backed up anew by themselves. On the server, 'holdfast vault damage' names what is concerned.", "/console/health", "Health"})
+		needs = append(needs, need{"bad", plural(s.Damage, "damaged object", "damaged objects") + " in the vault and not healed.", "What is concerned is backed up anew by itself. On the server, 'holdfast vault damage' names what is concerned.", "/console/health", "Health"})
 	}
 	if s.Retention != "" {
 		needs = append(needs, need{"warn", "Nothing expires now: " + s.Retention, "On the server, 'holdfast retention' shows both plans and puts one in force.", "/console/health", "Health"})
@@ -139,11 +175,11 @@ func serviceNeeds(s serviceAnswer) (needs []need) {
 func policyNeeds(p policyAnswer) (needs []need) {
 	link, n := "/console/policies/"+p.ID, p.ProtectionPolicyArtifactCount
 	if n.Failed > 0 {
-		needs = append(needs, need{"bad", plural(n.Failed, "drive", "drives") + " of " + quote(p.DisplayName) + " could not be backed up whole.",
-			"What could be read is safe. Each drive says what is missing and why.", link + "?failing=1", "Show them"})
+		needs = append(needs, need{"bad", plural(n.Failed, p.Of().Noun, p.Of().Nouns) + " of " + quote(p.DisplayName) + " could not be backed up whole.",
+			"What could be read is safe. Each " + p.Of().Noun + " says what is missing and why.", link + "?failing=1", "Show them"})
 	}
 	if p.Status == string(backup.PolicyInactive) && n.Total > 0 {
-		needs = append(needs, need{"warn", quote(p.DisplayName) + " is inactive: " + plural(n.Total, "drive is", "drives are") + " not backed up.",
+		needs = append(needs, need{"warn", quote(p.DisplayName) + " is inactive: " + plural(n.Total, p.Of().Noun+" is", p.Of().Nouns+" are") + " not backed up.",
 			"Activate the policy, or remove it if it is not wanted.", link, "Open"})
 	}
 	return needs

@@ -3,6 +3,8 @@ package console
 import (
 	"strings"
 	"testing"
+
+	"holdfast/internal/client"
 )
 
 func TestOverview(t *testing.T) {
@@ -12,13 +14,13 @@ func TestOverview(t *testing.T) {
 		t.Errorf("nothing is protected, and the page does not say so:\n%s", page)
 	}
 	w.on("GET ", map[string]any{"serviceStatus": map[string]any{"status": "enabled"}, "@holdfast.vaultProblem": "The disk is full.", "@holdfast.openDamageCount": 2})
-	w.on("GET "+policySet, map[string]any{"value": []any{map[string]any{
+	w.on("GET "+anyPolicy, map[string]any{"value": []any{map[string]any{
 		"id": policyID, "displayName": "Everyone <1>", "status": "activeWithErrors",
 		"protectionPolicyArtifactCount": map[string]any{"total": 2500, "completed": 2400, "failed": 3, "inProgress": 97},
 	}}})
-	w.on("GET "+unitSet+"/$count", 2500)
-	w.on("GET "+unitSet+"/$count?%24filter=status+eq+%27protected%27", 2400)
-	w.on("GET "+unitSet+"/$count?$filter=status+eq+%27protected%27", 2400)
+	w.on("GET "+client.Drives.Units+"/$count", 2500)
+	w.on("GET "+client.Drives.Units+"/$count?%24filter=status+eq+%27protected%27", 2400)
+	w.on("GET "+client.Drives.Units+"/$count?$filter=status+eq+%27protected%27", 2400)
 	w.on("GET "+anySession, map[string]any{"value": []any{
 		map[string]any{"id": unitID, "status": "completedWithError", "createdDateTime": "2026-11-27T07:00:00Z", "completedDateTime": "2026-11-27T07:30:00Z",
 			"restoreSessionArtifactCount": map[string]any{"total": 3, "failed": 1, "completed": 2}},

@@ -1,11 +1,14 @@
 package console
 
 import (
+	"cmp"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 type policiesPage struct {
@@ -36,28 +39,44 @@ func listPolicies(v *visit) error {
 		options = append(options, query("$orderby", by))
 	}
 	var err error
-	if page.Policies, err = read[policyAnswer](v, policySet, options...); err != nil {
+	if page.Policies, err = read[policyAnswer](v, anyPolicy, append(options, counted)...); err != nil {
 		return err
 	}
 	return v.show("policies", "Policies", page)
 }
 
-type newPolicyPage struct{ Name, Wrong string }
+type newPolicyPage struct{ Name, Of, Wrong string }
 
-func newPolicy(v *visit) error { return v.show("policy-new", "New policy", newPolicyPage{}) }
+// Workloads is what a policy may be of.
+func (newPolicyPage) Workloads() []*client.Workload { return client.Workloads }
+
+func newPolicy(v *visit) error {
+	return v.show("policy-new", "New policy", newPolicyPage{Of: client.Drives.Nouns})
+}
+
+// workloadNamed is the workload of a form or an address; nil for none.
+func workloadNamed(nouns string) *client.Workload {
+	for _, w := range client.Workloads {
+		if w.Nouns == nouns {
+			return w
+		}
+	}
+	return nil
+}
 
 func createPolicy(v *visit) error {
 	name := strings.TrimSpace(v.r.PostFormValue("name"))
+	of := cmp.Or(workloadNamed(v.r.PostFormValue("of")), client.Drives)
 	var made policyAnswer
-	err := v.api.Create(v.ctx(), policySet, map[string]any{"displayName": name}, &made)
+	err := v.api.Create(v.ctx(), of.Policies, map[string]any{"displayName": name}, &made)
 	if err != nil {
 		p := explain(err)
 		if p.status != http.StatusBadRequest {
 			return err
 		}
-		return v.show("policy-new", "New policy", newPolicyPage{name, p.text})
+		return v.show("policy-new", "New policy", newPolicyPage{name, of.Nouns, p.text})
 	}
-	v.s.say("good", "Made the policy "+quote(made.DisplayName)+". Add people to it, and activate it.")
+	v.s.say("good", "Made the policy "+quote(made.DisplayName)+". Add "+of.Nouns+" to it, and activate it.")
 	return v.redirect("/console/policies/" + made.ID)
 }
 
@@ -68,23 +87,29 @@ type policyPage struct {
 	Jobs   []bulkJobAnswer
 }
 
-func (v *visit) policyPath() string { return policySet + "/" + url.PathEscape(v.r.PathValue("id")) }
+// policy reads the policy of the address, and says where it is among those of its
+// workload.
+func (v *visit) policy() (p policyAnswer, path string, err error) {
+	id := url.PathEscape(v.r.PathValue("id"))
+	p, err = get[policyAnswer](v.ctx(), v.api, anyPolicy+"/"+id+"?"+counted)
+	return p, p.Of().Policies + "/" + id, err
+}
 
 func showPolicy(v *visit) error {
-	path := v.policyPath()
-	p, err := get[policyAnswer](v.ctx(), v.api, path)
+	p, path, err := v.policy()
 	if err != nil {
 		return err
 	}
+	of := p.Of()
 	page := policyPage{Policy: p}
-	if page.Units, err = v.units(path + unitSet); err != nil {
+	if page.Units, err = v.units(path+of.Units, of); err != nil {
 		return err
 	}
-	if page.Rules, _, err = take[ruleAnswer](v.api.All(v.ctx(), path+ruleSet), 50); err != nil {
+	if page.Rules, _, err = take[ruleAnswer](v.api.All(v.ctx(), path+of.Rules), 50); err != nil {
 		return err
 	}
 	// Of a job the lists are long, and here only its end is wanted.
-	page.Jobs, _, err = take[bulkJobAnswer](v.api.All(v.ctx(), path+bulkJobSet+"?$select=id,displayName,status,createdDateTime&$top=5&"+query("$orderby", "createdDateTime desc")), 5)
+	page.Jobs, _, err = take[bulkJobAnswer](v.api.All(v.ctx(), path+of.Jobs+"?$select=id,displayName,status,createdDateTime&$top=5&"+query("$orderby", "createdDateTime desc")), 5)
 	if err != nil {
 		return err
 	}
@@ -99,18 +124,18 @@ func changePolicy(v *visit) error {
 	var err error
 	switch v.r.PathValue("do") {
 	case "activate":
-		err, done = v.api.Act(v.ctx(), one+"/activate", nil, nil), "The policy is being activated: its drives are backed up one after another."
+		err, done = v.api.Act(v.ctx(), one+"/activate", nil, nil), "The policy is being activated: what it holds is backed up, one after another."
 	case "deactivate":
 		err, done = v.api.Act(v.ctx(), one+"/deactivate", nil, nil), "The policy is being deactivated. The backups that there are stay, and can be restored."
 	case "rename":
-		err, done = v.api.Patch(v.ctx(), policySet+"/"+id, map[string]string{"displayName": strings.TrimSpace(v.r.PostFormValue("name"))}, nil), "The policy has a new name."
+		err, done = v.api.Patch(v.ctx(), one, map[string]string{"displayName": strings.TrimSpace(v.r.PostFormValue("name"))}, nil), "The policy has a new name."
 	case "delete":
 		err, done = v.api.Delete(v.ctx(), one), "The policy is deleted."
 		if err == nil {
 			back = "/console/policies"
 		}
 	case "remove":
-		done, err = v.removeUnits(id)
+		done, err = v.removeUnits()
 	default:
 		return errNoPage
 	}
@@ -126,34 +151,42 @@ func changePolicy(v *visit) error {
 }
 
 // removeUnits takes the units of a form out of a policy.
-func (v *visit) removeUnits(policy string) (done string, err error) {
+func (v *visit) removeUnits() (done string, err error) {
 	var delta []map[string]any
 	for _, id := range v.r.PostForm["unit"] {
 		delta = append(delta, map[string]any{"@removed": map[string]string{"reason": "changed"}, "id": id})
 	}
 	if len(delta) == 0 {
-		return "", &problem{http.StatusBadRequest, "Nobody was chosen", "Choose the drives to remove first."}
+		return "", &problem{http.StatusBadRequest, "Nobody was chosen", "Choose what to remove first."}
 	}
-	var answer struct {
-		Units []struct {
-			ID      string
-			Failure *struct{ Info struct{ Message string } } `json:"@Core.DataModificationException"`
-		} `json:"driveProtectionUnits@delta"`
+	p, path, err := v.policy()
+	if err != nil {
+		return "", err
 	}
-	if err := v.api.Patch(v.ctx(), policySet+"/"+policy, map[string]any{"driveProtectionUnits@delta": delta}, &answer); err != nil {
+	of := p.Of()
+	set := of.Units[1:] + "@delta"
+	var answer map[string]json.RawMessage
+	if err := v.api.Patch(v.ctx(), path, map[string]any{set: delta}, &answer); err != nil {
+		return "", err
+	}
+	var units []struct {
+		ID      string
+		Failure *struct{ Info struct{ Message string } } `json:"@Core.DataModificationException"`
+	}
+	if err := json.Unmarshal(answer[set], &units); err != nil {
 		return "", err
 	}
 	removed, why := 0, ""
-	for _, u := range answer.Units {
+	for _, u := range units {
 		if u.Failure == nil {
 			removed++
 		} else {
 			why = " " + u.Failure.Info.Message
 		}
 	}
-	done = plural(removed, "drive leaves", "drives leave") + " the policy. Their backups stay, and can be restored."
+	done = plural(removed, of.Noun+" leaves", of.Nouns+" leave") + " the policy. Their backups stay, and can be restored."
 	if n := len(delta) - removed; n > 0 {
-		return "", &problem{http.StatusConflict, "Not all could be removed", done + " " + plural(n, "drive was", "drives were") + " not removed:" + why}
+		return "", &problem{http.StatusConflict, "Not all could be removed", done + " " + plural(n, of.Noun+" was", of.Nouns+" were") + " not removed:" + why}
 	}
 	return done, nil
 }
@@ -165,23 +198,24 @@ type explainPage struct {
 	Why    explanationAnswer
 }
 
-// explainUnit says why a drive is in a policy, or is not.
+// explainUnit says why a drive, a site or a mailbox is in a policy, or is not.
 func explainUnit(v *visit) error {
 	page := explainPage{Who: strings.TrimSpace(v.r.URL.Query().Get("who"))}
+	var path string
 	var err error
-	if page.Policy, err = get[policyAnswer](v.ctx(), v.api, v.policyPath()); err != nil {
+	if page.Policy, path, err = v.policy(); err != nil {
 		return err
 	}
 	if page.Who != "" {
-		owner, err := v.unitOf(page.Who)
+		subject, err := v.subjectOf(page.Policy.Of(), page.Who)
 		if err != nil {
 			return err
 		}
-		if page.Found = owner != ""; page.Found {
-			if page.Why, err = get[explanationAnswer](v.ctx(), v.api, v.policyPath()+"/holdfast.explain/"+owner); err != nil {
+		if page.Found = subject != ""; page.Found {
+			if page.Why, err = get[explanationAnswer](v.ctx(), v.api, path+"/holdfast.explain/"+url.PathEscape(subject)); err != nil {
 				return err
 			}
 		}
 	}
-	return v.show("explain", "Why is a drive in "+quote(page.Policy.DisplayName)+"?", page)
+	return v.show("explain", "Why is a "+page.Policy.Of().Noun+" in "+quote(page.Policy.DisplayName)+"?", page)
 }

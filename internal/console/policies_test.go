@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"holdfast/internal/client"
 )
 
 var (
@@ -40,17 +42,17 @@ func TestUnitsAreFoundByTheServer(t *testing.T) {
 	w := signedInWorld(t)
 	next := listOf(aUnit)
 	next["@odata.count"], next["@odata.nextLink"] = 100_000, "https://x/v1.0/solutions/backupRestore/driveProtectionUnits?$top=25&$skiptoken=a%2Bb"
-	w.on("GET "+unitSet, next)
-	w.on("GET "+policySet, listOf(aPolicy))
+	w.on("GET "+client.Drives.Units, next)
+	w.on("GET "+anyPolicy, listOf(aPolicy))
 	w.on("POST "+pointSet+"/search", map[string]any{"searchResults": []any{map[string]any{"restorePoint": map[string]any{"id": "p",
 		"protectionDateTime": "2026-11-27T07:50:00Z", "protectionUnit": map[string]any{"id": unitID}}}}})
-	page := w.page("/console/units?q=O%27Hara&status=protected&failing=1&sort=name")
+	page := w.page("/console/units?of=drives&q=O%27Hara&status=protected&failing=1&sort=name")
 	for _, want := range []string{"Amala &lt;Rao&gt;", "2 items could not be read.", "100\u202f000 drives", `value="O&#39;Hara"`, "2026-11-27 07:50 UTC", ">Everyone</a>"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
-	q := w.lastQuery(unitSet)
+	q := w.lastQuery(client.Drives.Units)
 	if got, want := q.Get("$filter"), "(contains(displayName,'O''Hara') or contains(email,'O''Hara')) and status eq 'protected' and error ne null"; got != want {
 		t.Errorf("$filter = %s, want %s", got, want)
 	}
@@ -59,11 +61,11 @@ func TestUnitsAreFoundByTheServer(t *testing.T) {
 	}
 	to := between(page, `rel="next" href="`, `"`)
 	w.page(to)
-	if q := w.lastQuery(unitSet); q.Get("$skiptoken") != "a+b" || q.Get("$filter") == "" {
+	if q := w.lastQuery(client.Drives.Units); q.Get("$skiptoken") != "a+b" || q.Get("$filter") == "" {
 		t.Errorf("the next page %s is asked with %v", to, q)
 	}
-	w.page("/console/units?q=" + strings.ToUpper(ownerID))
-	if got := w.lastQuery(unitSet).Get("$filter"); got != "(directoryObjectId eq '"+ownerID+"' or id eq '"+ownerID+"')" {
+	w.page("/console/units?of=drives&q=" + strings.ToUpper(ownerID))
+	if got := w.lastQuery(client.Drives.Units).Get("$filter"); got != "(directoryObjectId eq '"+ownerID+"' or id eq '"+ownerID+"')" {
 		t.Errorf("by id, $filter = %s", got)
 	}
 }
@@ -77,22 +79,22 @@ func between(page, from, to string) string {
 
 func TestPolicies(t *testing.T) {
 	w := signedInWorld(t)
-	w.on("GET "+policySet, listOf(aPolicy))
+	w.on("GET "+anyPolicy, listOf(aPolicy))
 	if page := w.page("/console/policies?q=every&status=inactive&sort=-name"); !strings.Contains(page, ">Everyone</a>") {
 		t.Errorf("no policy:\n%s", page)
 	}
-	if q := w.lastQuery(policySet); q.Get("$filter") != "contains(displayName,'every') and status eq 'inactive'" || q.Get("$orderby") != "displayName desc" {
+	if q := w.lastQuery(anyPolicy); q.Get("$filter") != "contains(displayName,'every') and status eq 'inactive'" || q.Get("$orderby") != "displayName desc" {
 		t.Errorf("policies are asked with %v", q)
 	}
 	w.page("/console/policies/new")
-	w.on("POST "+policySet, aPolicy)
+	w.on("POST "+client.Drives.Policies, aPolicy)
 	a := w.post("/console/policies/new", url.Values{"name": {" Everyone "}})
 	if made := w.calls("POST"); a.to != "/console/policies/"+policyID || made[0].Body != `{"displayName":"Everyone"}` {
 		t.Errorf("a new policy leads to %d %s, by %v", a.status, a.to, made)
 	}
-	one := policySet + "/" + policyID
-	w.on("GET "+one, aPolicy)
-	w.on("GET "+one+unitSet, listOf(aUnit))
+	one := client.Drives.Policies + "/" + policyID
+	w.on("GET "+anyPolicy+"/"+policyID, aPolicy)
+	w.on("GET "+one+client.Drives.Units, listOf(aUnit))
 	page := w.page(a.to)
 	for _, want := range []string{"Made the policy “Everyone”", "every 10 minutes for 2 weeks; every 1 week for 1 year", "/activate", "Amala &lt;Rao&gt;"} {
 		if !strings.Contains(page, want) {
@@ -111,7 +113,7 @@ func TestPolicies(t *testing.T) {
 	if page := w.page("/console/policies/" + policyID); !strings.Contains(page, "It is &lt;updating&gt;.") {
 		t.Errorf("after a refusal:\n%s", page)
 	}
-	w.on("POST "+policySet, refusal{400, "x", "The displayName is too long."})
+	w.on("POST "+client.Drives.Policies, refusal{400, "x", "The displayName is too long."})
 	if a := w.post("/console/policies/new", url.Values{"name": {"x"}}); !strings.Contains(a.body, "too long") || !strings.Contains(a.body, `value="x"`) {
 		t.Errorf("a refused policy = %d %s", a.status, a.body)
 	}
@@ -125,14 +127,14 @@ func TestPolicies(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	w := signedInWorld(t)
-	w.on("GET "+policySet+"/"+policyID, aPolicy)
+	w.on("GET "+anyPolicy+"/"+policyID, aPolicy)
 	at := "/console/policies/" + policyID + "/explain"
 	w.page(at)
 	if page := w.page(at + "?who=nobody@contoso.com"); !strings.Contains(page, "Nobody of that address") {
 		t.Errorf("for a stranger:\n%s", page)
 	}
-	w.on("GET "+unitSet, listOf(aUnit))
-	w.on("GET "+policySet+"/"+policyID+"/holdfast.explain/"+ownerID, map[string]any{"isIncluded": true, "protectionUnitId": unitID, "reasons": []any{map[string]any{"message": "It was added by hand."}}})
+	w.on("GET "+client.Drives.Units, listOf(aUnit))
+	w.on("GET "+client.Drives.Policies+"/"+policyID+"/holdfast.explain/"+ownerID, map[string]any{"isIncluded": true, "protectionUnitId": unitID, "reasons": []any{map[string]any{"message": "It was added by hand."}}})
 	if page := w.page(at + "?who=amala@contoso.com"); !strings.Contains(page, "It was added by hand.") || !strings.Contains(page, "is in this policy") {
 		t.Errorf("for a member:\n%s", page)
 	}
@@ -167,9 +169,9 @@ func (w *world) upload(path string, fields map[string]string, csv string) answer
 
 func TestAddPeople(t *testing.T) {
 	w := signedInWorld(t)
-	w.on("GET "+policySet+"/"+policyID, aPolicy)
-	w.on("GET "+policySet, listOf(aPolicy, map[string]any{"id": "other", "displayName": "Finance"}))
-	w.on("GET "+unitSet, listOf(aUnit, map[string]any{"id": "u2", "policyId": "other", "displayName": "Conrad"}, map[string]any{"id": "u3", "displayName": "Unprotected"}))
+	w.on("GET "+anyPolicy+"/"+policyID, aPolicy)
+	w.on("GET "+anyPolicy, listOf(aPolicy, map[string]any{"id": "other", "displayName": "Finance"}))
+	w.on("GET "+client.Drives.Units, listOf(aUnit, map[string]any{"id": "u2", "policyId": "other", "displayName": "Conrad"}, map[string]any{"id": "u3", "displayName": "Unprotected"}))
 	at := "/console/policies/" + policyID + "/add"
 	w.page(at)
 	a := w.upload(at, map[string]string{"step": "preview", "text": "new@contoso.com, <b>", "column": "Mail"},
@@ -185,7 +187,7 @@ func TestAddPeople(t *testing.T) {
 	if len(w.calls("POST")) > 0 {
 		t.Errorf("a preview changes something: %v", w.calls("POST"))
 	}
-	w.on("POST "+policySet+"/"+policyID+bulkJobSet, map[string]any{"id": "job1"})
+	w.on("POST "+client.Drives.Policies+"/"+policyID+client.Drives.Jobs, map[string]any{"id": "job1"})
 	a = w.post(at, url.Values{"step": {"add"}, "text": {between(a.body, `aria-label="Those to add">`, "</textarea>")}})
 	var sent struct {
 		Drives, DirectoryObjectIDs []string
@@ -208,9 +210,9 @@ func TestJobs(t *testing.T) {
 	w := signedInWorld(t)
 	job := map[string]any{"id": unitID, "displayName": "people.csv", "status": "completedWithErrors", "drives": []any{"a@x.com", "b@x.com"}, "directoryObjectIds": []any{ownerID},
 		"error": map[string]any{"message": "Some are unknown.", "details": []any{map[string]any{"target": "b@x.com", "message": "Nobody has <this> address."}}}}
-	w.on("GET "+bulkJobSet, listOf(job))
-	w.on("GET "+bulkJobSet+"/"+unitID, job)
-	w.on("GET "+ruleSet, listOf(map[string]any{"id": policyID, "status": "completedWithErrors", "isAutoApplyEnabled": true, "error": map[string]any{"message": "A group is gone."}}))
+	w.on("GET "+client.Drives.Jobs, listOf(job))
+	w.on("GET "+client.Drives.Jobs+"/"+unitID, job)
+	w.on("GET "+client.Drives.Rules, listOf(map[string]any{"id": policyID, "status": "completedWithErrors", "isAutoApplyEnabled": true, "error": map[string]any{"message": "A group is gone."}}))
 	if page := w.page("/console/jobs"); !strings.Contains(page, "people.csv") || !strings.Contains(page, "A group is gone.") {
 		t.Errorf("jobs:\n%s", page)
 	}

@@ -7,9 +7,10 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
-type restoreDrivePage struct {
+type restoreUnitPage struct {
 	Point   pointAnswer
 	Unit    unitAnswer
 	To      string
@@ -17,30 +18,30 @@ type restoreDrivePage struct {
 	Wrong   string
 }
 
-// restoreDrive restores a whole drive: first where to, then it is said what will
+// restoreUnit restores a whole drive, site or mailbox: first where to, then it is said what will
 // change, and then it is done.
-func restoreDrive(v *visit) error {
+func restoreUnit(v *visit) error {
 	id := v.r.PathValue("id")
 	p, err := get[pointAnswer](v.ctx(), v.api, pointSet+"/"+url.PathEscape(id)+"?$expand=protectionUnit")
 	if err != nil {
 		return err
 	}
-	page := restoreDrivePage{Point: p, Unit: v.unitOfPoint(p), To: v.r.FormValue("to")}
-	title := "Restore the drive of " + page.Unit.Name()
+	page := restoreUnitPage{Point: p, Unit: v.unitOfPoint(p), To: v.r.FormValue("to")}
+	of, title := page.Unit.Of(), "Restore "+page.Unit.Called()
 	switch page.To {
 	case string(backup.DestinationInPlace), string(backup.DestinationNew):
 		page.Confirm = true
 	default:
-		return v.show("restore-drive", title, page)
+		return v.show("restore-unit", title, page)
 	}
 	if v.r.Method != http.MethodPost {
-		return v.show("restore-drive", title, page)
+		return v.show("restore-unit", title, page)
 	}
 	if page.To == string(backup.DestinationInPlace) && v.r.PostFormValue("understood") == "" {
-		page.Wrong = "Tick the box first: this changes the live drive."
-		return v.show("restore-drive", title, page)
+		page.Wrong = "Tick the box first: this changes the live " + of.Noun + "."
+		return v.show("restore-unit", title, page)
 	}
-	return v.restore(map[string]any{"driveRestoreArtifacts": []any{
+	return v.restore(of, map[string]any{of.Artifacts[1:]: []any{
 		map[string]any{"restorePoint": map[string]string{"id": p.ID}, "destinationType": page.To},
 	}})
 }
@@ -55,9 +56,9 @@ func (v *visit) unitOfPoint(p pointAnswer) unitAnswer {
 }
 
 // restore makes a session and starts it.
-func (v *visit) restore(body any) error {
+func (v *visit) restore(of *client.Workload, body any) error {
 	var s sessionAnswer
-	if err := v.api.Create(v.ctx(), sessionSet, body, &s); err != nil {
+	if err := v.api.Create(v.ctx(), of.Sessions, body, &s); err != nil {
 		return err
 	}
 	return v.start(s.ID)
@@ -102,13 +103,14 @@ func restoreItems(v *visit) error {
 		v.s.say("bad", "Choose at most "+strconv.Itoa(backup.MaxArtifactsPerRequest)+" at a time, or a folder that holds them.")
 		return v.redirect(page.Back)
 	case v.r.PostFormValue("step") != "go":
-		return v.show("restore-items", "Restore from the drive of "+known.Owner.Name(), page)
+		return v.show("restore-items", "Restore from "+known.Owner.Called(), page)
 	}
 	var items []any
 	for _, c := range page.Items {
 		items = append(items, map[string]string{"browseSessionId": s.ID, "id": known.keyOf(c.Part)})
 	}
-	return v.restore(map[string]any{granularSet[1:]: items})
+	of := known.Owner.Of()
+	return v.restore(of, map[string]any{of.Granular[1:]: items})
 }
 
 type restoresPage struct {
@@ -137,7 +139,7 @@ type restorePage struct {
 	Session  sessionAnswer
 	Running  bool
 	Done     int // of the artifacts, in percent
-	Drives   []restoredDrive
+	Units    []restoredUnit
 	Items    []granularAnswer
 	Total    int
 	First    string
@@ -146,7 +148,7 @@ type restorePage struct {
 	More     int
 }
 
-type restoredDrive struct {
+type restoredUnit struct {
 	artifactAnswer
 	Unit     unitAnswer
 	Failures []failure
@@ -166,26 +168,31 @@ func showRestore(v *visit) error {
 		page.Done = 100 * (n.Completed + n.Failed) / n.Total
 	}
 	page.Failures, page.More = failuresOf(s.Error)
-	if s.RestoreJobType == string(backup.RestoreGranular) {
-		l, _, err := take[granularAnswer](v.api.All(v.ctx(), sessionSet+"/"+id+granularSet), maxItems)
+	set := s.Of().Sessions + "/" + id
+	if s.RestoreJobType == string(backup.RestoreGranular) && s.Of() != client.Mailboxes {
+		l, _, err := take[granularAnswer](v.api.All(v.ctx(), set+s.Of().Granular), maxItems)
 		if err != nil && !forbidden(err) {
 			return err
 		}
 		page.Items, page.Total = l, len(l)
 		return v.show("restore", "Restore", page)
 	}
-	artifacts, err := read[artifactAnswer](v, sessionSet+"/"+id+artifactSet)
+	set += s.Of().Artifacts
+	if s.RestoreJobType == string(backup.RestoreGranular) {
+		set = s.Of().Sessions + "/" + id + s.Of().Granular
+	}
+	artifacts, err := read[artifactAnswer](v, set)
 	if err != nil {
 		return err
 	}
 	page.Total, page.First, page.Next = artifacts.Total, artifacts.First, artifacts.Next
 	for _, a := range artifacts.Items {
-		d := restoredDrive{artifactAnswer: a}
+		d := restoredUnit{artifactAnswer: a}
 		if u, err := get[unitAnswer](v.ctx(), v.api, pointSet+"/"+a.RestorePoint.ID+"/protectionUnit"); err == nil {
 			d.Unit = u
 		}
 		d.Failures, d.More = failuresOf(a.Error)
-		page.Drives = append(page.Drives, d)
+		page.Units = append(page.Units, d)
 	}
 	return v.show("restore", "Restore", page)
 }

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"holdfast/internal/client"
 )
 
 //go:embed templates static
@@ -49,11 +51,13 @@ var funcs = template.FuncMap{
 	"sorts": func() []section {
 		return []section{{"added", "Newest first"}, {"changed", "Last changed first"}, {"name", "Name"}, {"-name", "Name, backwards"}}
 	},
-	"pager": func(total int, first, next, one, many string) pager { return pager{total, first, next, one, many} },
-	"last":  func(i int, all []link) bool { return i == len(all)-1 },
-	"place": place,
-	"added": func(total, failed, more int) int { return max(0, total-failed-more) },
-	"has":   func(all []string, one string) bool { return slices.Contains(all, one) },
+	"pager":   func(total int, first, next, one, many string) pager { return pager{total, first, next, one, many} },
+	"last":    func(i int, all []link) bool { return i == len(all)-1 },
+	"place":   place,
+	"added":   func(total, failed, more int) int { return max(0, total-failed-more) },
+	"title":   func(w *client.Workload) string { return titles[w] },
+	"heading": func(s string) string { return strings.ToUpper(s[:1]) + s[1:] },
+	"has":     func(all []string, one string) bool { return slices.Contains(all, one) },
 }
 
 // A pager leads through the pages of a list.

@@ -36,7 +36,7 @@ func showUnit(v *visit) error {
 	}
 	page := unitPage{Unit: u, Here: v.r.URL.Path}
 	if u.PolicyID != "" {
-		if p, err := get[policyAnswer](v.ctx(), v.api, policySet+"/"+u.PolicyID+"?$select=displayName"); err == nil {
+		if p, err := get[policyAnswer](v.ctx(), v.api, anyPolicy+"/"+u.PolicyID+"?$select=displayName"); err == nil {
 			page.Policy = p.DisplayName
 		}
 	}

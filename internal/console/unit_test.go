@@ -24,7 +24,7 @@ func unitWorld(t *testing.T) *world {
 	}
 	unit["error"] = map[string]any{"message": "2 items could not be read.", "details": []any{map[string]any{"target": "/a <b>.docx", "message": "It is damaged at the source."}}}
 	w.on("GET "+anyUnit+"/"+unitID, unit)
-	w.on("GET "+policySet+"/"+policyID, aPolicy)
+	w.on("GET "+anyPolicy+"/"+policyID, aPolicy)
 	w.on("POST "+pointSet+"/search", map[string]any{"searchResults": []any{map[string]any{"restorePoint": aPoint("2026-11-27T07:50:00Z")}}})
 	w.on("GET "+pointSet, listOf(aPoint("2026-11-27T07:50:00Z")))
 	w.on("GET "+pointSet+"/$count", 3)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 // A unitsPage is a list of units, of all or of one policy.
@@ -16,8 +17,28 @@ type unitsPage struct {
 	Policies map[string]string      // names, by id
 	Search   unitSearch
 	Statuses []string
-	Action   string // where the search goes
+	Action   string           // where the search goes
+	Of       *client.Workload // those shown; nil for all
+	Pick     bool             // the workload may be chosen
 }
+
+// Noun and Nouns are what is listed.
+func (p unitsPage) Noun() string {
+	if p.Of == nil {
+		return "unit"
+	}
+	return p.Of.Noun
+}
+
+func (p unitsPage) Nouns() string {
+	if p.Of == nil {
+		return "units"
+	}
+	return p.Of.Nouns
+}
+
+// Workloads is what can be chosen.
+func (unitsPage) Workloads() []*client.Workload { return client.Workloads }
 
 // A unitSearch is which units are wanted, as the address says it.
 type unitSearch struct {
@@ -63,8 +84,10 @@ func (s unitSearch) options() []string {
 	return options
 }
 
-// units reads the page of units at path that the visit's address asks for.
-func (v *visit) units(path string) (page unitsPage, err error) {
+// units reads the page of units at path, of one workload or of all, that the visit's
+// address asks for.
+func (v *visit) units(path string, of *client.Workload) (page unitsPage, err error) {
+	page.Of = of
 	page.Search, page.Statuses, page.Action = unitSearchOf(v.r.URL.Query()), unitStatuses, v.r.URL.Path
 	if page.Units, err = read[unitAnswer](v, path, page.Search.options()...); err != nil {
 		return page, err
@@ -103,7 +126,7 @@ func (v *visit) newest(units []string) (map[string]pointAnswer, error) {
 
 // policyNames returns what the policies are called, as far as it is known.
 func (v *visit) policyNames() (map[string]string, error) {
-	all, _, err := take[policyAnswer](v.api.All(v.ctx(), policySet+"?$select=id,displayName"), maxPolicies)
+	all, _, err := take[policyAnswer](v.api.All(v.ctx(), anyPolicy+"?$select=id,displayName"), maxPolicies)
 	names := make(map[string]string, len(all))
 	for _, p := range all {
 		names[p.ID] = p.DisplayName
@@ -112,32 +135,43 @@ func (v *visit) policyNames() (map[string]string, error) {
 }
 
 func listUnits(v *visit) error {
-	page, err := v.units(unitSet)
+	set, of := anyUnit, workloadNamed(v.r.URL.Query().Get("of"))
+	if of != nil {
+		set = of.Units
+	}
+	page, err := v.units(set, of)
 	if err != nil {
 		return err
 	}
+	page.Pick = true
 	if page.Policies, err = v.policyNames(); err != nil {
 		return err
 	}
 	return v.show("units", "Units", page)
 }
 
-// unitOf finds the unit and the owner that a text means: an address, an object
-// id or the id of a unit.
-func (v *visit) unitOf(who string) (owner string, err error) {
+// subjectOf finds the id of what a text means: an address, an id, or the id of a
+// unit.
+func (v *visit) subjectOf(of *client.Workload, who string) (subject string, err error) {
 	filter := "email eq " + text(who)
 	if id, ok := backup.ParseGUID(who); ok {
-		filter = "directoryObjectId eq " + text(id) + " or id eq " + text(id)
-		owner = id
+		who = id
 	}
-	units, _, err := take[unitAnswer](v.api.All(v.ctx(), unitSet+"?"+query("$filter", filter)), 1)
+	if of.IsID(who) {
+		filter = of.Subject + " eq " + text(who)
+		if _, ok := backup.ParseGUID(who); ok {
+			filter += " or id eq " + text(who)
+		}
+		subject = who
+	}
+	units, _, err := take[unitAnswer](v.api.All(v.ctx(), of.Units+"?"+query("$filter", filter)), 1)
 	switch {
 	case err != nil:
 		return "", err
 	case len(units) > 0:
-		return units[0].DirectoryObjectID, nil
-	case owner != "":
-		return owner, nil
+		return units[0].Subject(), nil
+	case subject != "" || of == client.Sites:
+		return subject, nil
 	}
 	directory, err := v.directory()
 	if err == nil {

@@ -1,4 +1,4 @@
-package main
+package client
 
 import "testing"
 
@@ -13,7 +13,7 @@ func TestMailExpression(t *testing.T) {
 		" Sender -eq 'a' ":                        "Sender -eq 'a'",
 		"":                                        "", "from:": "", "size:5": "", "from: a": "",
 	} {
-		got, err := mailExpression(query)
+		got, err := MailExpression(query)
 		if got != want || (err != nil) != (want == "") {
 			t.Errorf("%q is %q, %v; want %q", query, got, err, want)
 		}
