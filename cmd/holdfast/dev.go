@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,6 +38,7 @@ type devOptions struct {
 	rules     time.Duration // how often dynamic rules are evaluated; 0 for the default
 	database  string        // empty for SQLite in data
 	sample    bool
+	files     bool     // a site and mail are put into empty folders of the built-in tenant
 	workloads []string // those that are protected
 }
 
@@ -56,6 +58,7 @@ a folder of real files. It needs nothing but a folder to keep its data in.
 It is for development: anyone who can reach the address can get a token.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.files = o.sample
 			return runDev(cmd.Context(), o, cmd.OutOrStdout(), newLog(cmd.ErrOrStderr()))
 		},
 	}
@@ -69,7 +72,7 @@ It is for development: anyone who can reach the address can get a token.`,
 	f.DurationVar(&o.rules, "rule-interval", defaultRules, "how often a dynamic inclusion rule is evaluated")
 	f.StringSliceVar(&o.workloads, "workloads", allWorkloads, "what is protected")
 	f.StringVar(&o.database, "database", "", "postgres:// URL of the catalog's database (default SQLite in DATA)")
-	f.BoolVar(&o.sample, "sample", true, "put Microsoft's two example policies into an empty catalog of the built-in tenant")
+	f.BoolVar(&o.sample, "sample", true, "put Microsoft's two example policies, a site and mail into an empty built-in tenant")
 	return cmd
 }
 
@@ -126,6 +129,12 @@ func startDev(ctx context.Context, o devOptions, log *slog.Logger) (_ *devServer
 	}
 	if d.tenants, err = readTenants(o.tenant); err != nil {
 		return nil, err
+	}
+
+	if o.files && o.tenant == "" {
+		if err := d.sampleFiles(); err != nil {
+			return nil, fmt.Errorf("make the sample site and mailbox: %w", err)
+		}
 	}
 
 	// The listeners come first: what follows is told their addresses.
@@ -249,6 +258,21 @@ func readTenants(path string) ([]simtenant.Tenant, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return tenants, nil
+}
+
+// sampleFiles makes a site with a library and a list, and mail of one user, where
+// there are no sites and no mail yet.
+func (d *devServer) sampleFiles() error {
+	sites, mail := d.data.path("sites"), d.data.path("mail")
+	for _, dir := range []string{sites, mail} {
+		if entries, err := os.ReadDir(dir); len(entries) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // nobody's files are touched
+		}
+	}
+	files, team := newCorpus(3), filepath.Join(sites, "marketing")
+	return errors.Join(
+		files.library(filepath.Join(team, "libraries", "Documents")), files.offers(filepath.Join(team, "lists", "Offers")),
+		files.mail(filepath.Join(mail, "amala@contoso.com")))
 }
 
 // know records the names under which clients on this machine may call l.
@@ -412,7 +436,7 @@ func (d *devServer) print(ctx context.Context, out io.Writer) {
 	say("  drives       %s", d.drives)
 	say("               one folder for each user: put files into it, change them, lose them")
 	say("  sites        %s", d.data.path("sites"))
-	say("               the same for team sites: NAME/libraries/Documents/…")
+	say("               the same for team sites: NAME/libraries/Documents/… and NAME/lists/…")
 	say("  mail         %s", d.data.path("mail"))
 	say("               the same for mailboxes: .eml files, or a Maildir, in NAME/Inbox/…")
 

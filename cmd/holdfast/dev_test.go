@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -87,5 +89,26 @@ func TestDevAnswersForItsOwnNames(t *testing.T) {
 		if resp.StatusCode != want {
 			t.Errorf("as %q it answers %s, want %d", host, resp.Status, want)
 		}
+	}
+}
+
+// The sample tenant has a site and mail from the first moment, and only if nobody
+// has put any there.
+func TestSampleFilesAreForEmptyFolders(t *testing.T) {
+	d := startTestDev(t, func(o *devOptions) { o.files = true })
+	for pattern, want := range map[string]int{
+		"sites/marketing/libraries/Documents/*/*/*.docx": 60, "sites/marketing/lists/Offers/offer *.json": 40, "mail/amala@contoso.com/*/*.eml": 40,
+	} {
+		if found, err := filepath.Glob(d.data.path(pattern)); err != nil || len(found) != want {
+			t.Errorf("%d files are called %s, %v; want %d", len(found), pattern, err, want)
+		}
+	}
+	data := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(data, "mail", "noor@contoso.com", "Inbox"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	startTestDev(t, func(o *devOptions) { o.data, o.files = data, true })
+	if found, err := filepath.Glob(filepath.Join(data, "sites", "marketing")); err != nil || len(found) > 0 {
+		t.Errorf("beside somebody's mail there are %v, %v", found, err)
 	}
 }

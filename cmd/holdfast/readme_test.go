@@ -49,7 +49,7 @@ func TestTheREADMERunsAsPrinted(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	data := filepath.Join(home, ".local/state/holdfast") // where the README says
-	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Minute, sample: true}, testLog(t))
+	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Minute, sample: true, files: true, workloads: allWorkloads}, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +95,12 @@ session() { curl -s -H "Authorization: Bearer $TOKEN" "$ORIGIN/v1.0/solutions/ba
 	cmd.Env = append(os.Environ(), "HOME="+home, "PATH="+bin+":"+os.Getenv("PATH"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	if plans, err := os.ReadDir(filepath.Join(data, "sites/marketing/libraries/Documents/Plans")); err != nil || len(plans) == 0 {
+		t.Errorf("of the site came back %v, %v", plans, err)
+	}
+	if messages, err := filepath.Glob(filepath.Join(data, "mail/amala@contoso.com/Archive/*.eml")); err != nil || len(messages) != 20 {
+		t.Errorf("the folder of mail has %d messages, %v", len(messages), err)
 	}
 	if diff := cmp.Diff(plain(t, "../../docs"), plain(t, filepath.Join(data, "drives/amala@contoso.com/docs"))); diff != "" {
 		t.Errorf("the folder did not come back (-docs +drive)\n%s", diff)
