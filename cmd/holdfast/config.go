@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/client"
 	"holdfast/internal/drive"
+	"holdfast/internal/identity"
 	"holdfast/internal/vault"
 )
 
@@ -449,6 +451,11 @@ type TenantConfig struct {
 	// that they can be read without it. It takes a request for each message. Default true.
 	MIME *bool `json:"mime"`
 
+	// Roles are what people of the tenant may do here at most: for each role the ids of
+	// the groups that have it, besides whoever has it at Entra ID by its application
+	// role. Default: what their tokens' scopes say.
+	Roles identity.RoleMap `json:"roles"`
+
 	Credential drive.Credential `json:"-"` // what is read from there
 }
 
@@ -714,6 +721,16 @@ func (c *Config) complete(dir string) error {
 		if t.UnitsPerMinute < 0 || t.UnitsPerMinute > 1_000_000 {
 			say(field+".unitsPerMinute", "%d is not possible: give a number from 1, such as 1250", t.UnitsPerMinute)
 		}
+		for _, role := range slices.Sorted(maps.Keys(t.Roles)) {
+			if !slices.Contains(identity.Roles, role) {
+				say(field+".roles", "there is no role %q: name %s", role, rolesInWords())
+			}
+			for _, id := range t.Roles[role] {
+				if _, ok := backup.ParseGUID(id); !ok {
+					say(field+".roles", "%q is not a group's id: give the GUID of the group that is to have the role %s", id, role)
+				}
+			}
+		}
 		place(&t.VaultPasswordFile)
 		if _, err := readSecret(t.VaultPasswordFile, t.VaultPasswordEnv); err != nil && t.hasVaultPassword() {
 			say(field+".vaultPasswordFile", "%v", err)
@@ -930,6 +947,16 @@ func checkRetention(plan *backup.RetentionPlan) error {
 	}
 	plan.Policies = policies
 	return errors.Join(wrong...)
+}
+
+// rolesInWords are the roles that people may have.
+func rolesInWords() string {
+	var names []string
+	for _, r := range identity.Roles {
+		names = append(names, string(r))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 func fill(s *string, value string) {

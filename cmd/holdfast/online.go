@@ -64,7 +64,13 @@ func newVerifier(cfg Config) *identity.Verifier {
 	for _, i := range cfg.Issuers {
 		issuers = append(issuers, identity.Issuer{Issuer: i.Issuer, JWKS: i.JWKS, Tenant: backup.TenantID(i.Tenant)})
 	}
-	return identity.NewVerifier(identity.Config{Issuers: issuers, Audiences: cfg.Audiences})
+	roles := map[backup.TenantID]identity.RoleMap{}
+	for _, t := range cfg.Tenants {
+		if t.Roles != nil {
+			roles[backup.TenantID(t.ID)] = t.Roles
+		}
+	}
+	return identity.NewVerifier(identity.Config{Issuers: issuers, Audiences: cfg.Audiences, Roles: roles})
 }
 
 // outlook is what a server knows of what it depends on and does not hold: the

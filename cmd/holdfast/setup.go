@@ -93,6 +93,11 @@ func setupBody() (string, error) {
 			"id": p.ID, "value": p.Value, "displayName": p.Title, "description": p.Text, "isEnabled": true, "allowedMemberTypes": []string{"Application"},
 		})
 	}
+	for _, r := range identity.Roles {
+		roles = append(roles, map[string]any{
+			"id": setupID(r.Claim()), "value": r.Claim(), "displayName": r.Title(), "description": r.Title() + ": " + r.Text(), "isEnabled": true, "allowedMemberTypes": []string{"User"},
+		})
+	}
 	b, err := json.MarshalIndent(map[string]any{
 		"api": map[string]any{"requestedAccessTokenVersion": 2, "oauth2PermissionScopes": scopes}, "appRoles": roles,
 		"groupMembershipClaims": "DirectoryRole", // which browsing asks of people

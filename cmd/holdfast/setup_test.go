@@ -54,7 +54,10 @@ esac
 			RequestedAccessTokenVersion int
 			Oauth2PermissionScopes      []struct{ ID, Value, Type string }
 		}
-		AppRoles []struct{ ID, Value string }
+		AppRoles []struct {
+			ID, Value          string
+			AllowedMemberTypes []string
+		}
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "body"))
 	if err != nil {
@@ -65,13 +68,23 @@ esac
 	}
 	ids := map[string]bool{}
 	var scopes, roles []identity.Permission
+	var people []string
 	for _, s := range body.API.Oauth2PermissionScopes {
 		scopes, ids[s.ID] = append(scopes, identity.Permission(s.Value)), true
 	}
 	for _, r := range body.AppRoles {
-		roles, ids[r.ID] = append(roles, identity.Permission(r.Value)), true
+		ids[r.ID] = true
+		if slices.Equal(r.AllowedMemberTypes, []string{"User"}) {
+			people = append(people, r.Value)
+		} else {
+			roles = append(roles, identity.Permission(r.Value))
+		}
 	}
-	if !slices.Equal(scopes, identity.Permissions) || !slices.Equal(roles, identity.Permissions) || len(ids) != 2*len(roles) || body.API.RequestedAccessTokenVersion != 2 {
+	var ofPeople []string
+	for _, r := range identity.Roles {
+		ofPeople = append(ofPeople, r.Claim())
+	}
+	if !slices.Equal(scopes, identity.Permissions) || !slices.Equal(roles, identity.Permissions) || !slices.Equal(people, ofPeople) || len(ids) != 2*len(roles)+len(people) || body.API.RequestedAccessTokenVersion != 2 {
 		t.Errorf("the API is registered with %s", b)
 	}
 

@@ -19,7 +19,7 @@ type browseID = backup.BrowseSessionID
 // mayBrowse refuses a user without the directory role that looking into
 // backups needs. Of an application its permission is enough.
 func (s *Server) mayBrowse(x *exchange) error {
-	if s.cfg.BrowseRole == "" || !x.caller.Delegated || slices.Contains(x.caller.Roles, s.cfg.BrowseRole) {
+	if s.cfg.BrowseRole == "" || !x.caller.Delegated || slices.Contains(x.caller.DirectoryRoles, s.cfg.BrowseRole) {
 		return nil
 	}
 	return backup.Fail(backup.AccessDenied, "Only users with the directory role SharePoint Backup Administrator may browse backups and restore parts of them. Ask an administrator for the role, and get a new token.")

@@ -240,6 +240,9 @@ func (s *Server) admit(x *exchange) error {
 	if !x.caller.May(x.route.op) {
 		return backup.Fail(backup.AuthorizationDenied, "The token does not carry a permission that this operation needs, or is of the wrong kind. Ask an administrator to grant it, and get a new token.")
 	}
+	if err := x.caller.CheckRole(x.route.op); err != nil {
+		return err
+	}
 	if x.caller.Shell() && identity.Table[x.route.op].NoShell {
 		return backup.Fail(backup.Forbidden, "PowerShell clients may not do this. Use an application of your own.")
 	}

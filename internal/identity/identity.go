@@ -47,7 +47,14 @@ type Caller struct {
 	Email     string
 	Delegated bool // a user is present; otherwise the application acts for itself
 	Granted   map[Permission]bool
-	Roles     []string // template ids of the user's directory roles, in lower case
+	// DirectoryRoles are the template ids of the user's roles in the directory, in
+	// lower case.
+	DirectoryRoles []string
+	// Roles are the user's here, which count if Narrowed: whoever has none then may do
+	// nothing.
+	Roles         []Role
+	Narrowed      bool
+	GroupsLeftOut bool // there are too many for a token
 }
 
 // SharePointBackupAdministrator is the directory role that lets a user look
@@ -62,8 +69,8 @@ func (c Caller) Identities() backup.IdentitySet {
 	}
 }
 
-// May reports whether the caller may do op. An operation without a row in the
-// table is allowed to nobody.
+// May reports whether the caller's permissions suffice for op. An operation without
+// a row in the table is allowed to nobody. What the caller's roles say is CheckRole's.
 func (c Caller) May(op Operation) bool {
 	if c.Tenant == PersonalTenant {
 		return false

@@ -41,9 +41,11 @@ type Issuer struct {
 // A Config says whose tokens are trusted.
 type Config struct {
 	Issuers   []Issuer
-	Audiences []string     // any of them suffices
-	Clock     backup.Clock // nil means time.Now
-	HTTP      *http.Client // for the signing keys; nil means a client of its own
+	Audiences []string // any of them suffices
+	// Roles are those of each tenant that gives roles to groups.
+	Roles map[backup.TenantID]RoleMap
+	Clock backup.Clock // nil means time.Now
+	HTTP  *http.Client // for the signing keys; nil means a client of its own
 }
 
 // ErrToken is what every refused token's error is.
@@ -65,6 +67,7 @@ var graphAudiences = []string{
 type Verifier struct {
 	issuers   []issuer
 	audiences []string
+	roles     map[backup.TenantID]RoleMap
 	clock     backup.Clock
 	parser    *jwt.Parser
 
@@ -86,7 +89,7 @@ type verified struct {
 // NewVerifier returns a verifier of the tokens that cfg trusts. It makes no
 // request until a token needs one.
 func NewVerifier(cfg Config) *Verifier {
-	v := &Verifier{clock: cfg.Clock, cache: map[[sha256.Size]byte]verified{}}
+	v := &Verifier{clock: cfg.Clock, roles: cfg.Roles, cache: map[[sha256.Size]byte]verified{}}
 	if v.clock == nil {
 		v.clock = time.Now
 	}
@@ -145,7 +148,15 @@ type claims struct {
 	Scopes            string   `json:"scp"`
 	Roles             []string `json:"roles"`
 	DirectoryRoles    []string `json:"wids"`
+	Groups            []string `json:"groups"`
+	HasGroups         bool     `json:"hasgroups"`    // more than a token tells, in one of the implicit flow
+	Elsewhere         sources  `json:"_claim_names"` // the same, in any other
 	Type              string   `json:"idtyp"`
+}
+
+// sources are where claims are told that a token has no room for.
+type sources struct {
+	Groups string `json:"groups"`
 }
 
 // Verify returns who token speaks for. Every error is ErrToken, and none holds
@@ -186,7 +197,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 	if !v.accepts(c.Audience) {
 		return Caller{}, fmt.Errorf("%w: it is meant for another audience", ErrToken)
 	}
-	caller, err := c.caller()
+	caller, err := v.caller(c)
 	if err != nil {
 		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
@@ -231,7 +242,7 @@ func (v *Verifier) issuer(c claims) (*issuer, error) {
 }
 
 // caller returns who the verified claims speak for.
-func (c claims) caller() (Caller, error) {
+func (v *Verifier) caller(c claims) (Caller, error) {
 	tenant, _ := backup.ParseGUID(c.Tenant)
 	who := Caller{
 		Tenant:    backup.TenantID(tenant),
@@ -259,8 +270,10 @@ func (c claims) caller() (Caller, error) {
 			}
 		}
 		for _, role := range c.DirectoryRoles {
-			who.Roles = append(who.Roles, strings.ToLower(role))
+			who.DirectoryRoles = append(who.DirectoryRoles, strings.ToLower(role))
 		}
+		who.Roles, who.Narrowed = v.roles[who.Tenant].roles(c.Roles, c.Groups)
+		who.GroupsLeftOut = c.HasGroups || c.Elsewhere.Groups != ""
 	}
 	for _, p := range granted {
 		who.Granted[Permission(p)] = true

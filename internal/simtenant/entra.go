@@ -111,8 +111,14 @@ type claims struct {
 	Name            string   `json:"name,omitempty"`
 	UPN             string   `json:"upn,omitempty"`
 	UniqueName      string   `json:"unique_name,omitempty"`
+	Groups          []string `json:"groups,omitempty"`
+	Elsewhere       object   `json:"_claim_names,omitempty"` // where claims are that have no room here
+	Sources         object   `json:"_claim_sources,omitempty"`
 	TokenID         string   `json:"uti"`
 }
+
+// mostGroups is how many groups a token tells of.
+const mostGroups = 200
 
 // issuer is what tokens of a tenant name as theirs.
 func (s *Service) issuer(r *http.Request, tenantID string) string {
@@ -409,6 +415,15 @@ func (s *Service) token(r *http.Request, name string) (map[string]any, error) {
 		c.Scopes, c.IDType = strings.Join(granted, " "), "user"
 		c.Object, c.Subject = string(u.ID), guidText(derive("subject", app.AppID, string(u.ID)))
 		c.Name, c.UPN, c.UniqueName = u.DisplayName, u.UserPrincipalName, u.UserPrincipalName
+		if scopes.api != nil && scopes.api.GroupClaims {
+			for _, g := range t.memberOf(u.ID, true) {
+				c.Groups = append(c.Groups, string(g.id()))
+			}
+			if len(c.Groups) > mostGroups {
+				c.Groups, c.Elsewhere = nil, object{"groups": "src1"}
+				c.Sources = object{"src1": object{"endpoint": originOf(r) + "/v1.0/users/" + string(u.ID) + "/getMemberObjects"}}
+			}
+		}
 		answer["scope"] = c.Scopes
 		if err := s.identify(q, answer, in, u); err != nil {
 			return nil, err

@@ -82,6 +82,9 @@ type App struct {
 	AppIDURI string `json:"appIdUri,omitempty"`
 	// TokenVersion is of the tokens for it: 2, or 1 as Entra has it by default.
 	TokenVersion int `json:"requestedAccessTokenVersion,omitempty"`
+	// GroupClaims has people's tokens for it tell which groups they are in, as
+	// groupMembershipClaims SecurityGroup does at Entra.
+	GroupClaims bool `json:"groupClaims,omitempty"`
 
 	foreign bool // it is another publisher's
 }
