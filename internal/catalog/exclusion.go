@@ -200,7 +200,7 @@ func (c *Catalog) exclude(ctx context.Context, tx *database.Tx, p *backup.Policy
 	}
 	found, err := tx.QueryContext(ctx, `
 		SELECT `+exclusionColumns+` FROM `+tx.Dialect().JSONEach("$2")+` AS e CROSS JOIN exclusion x`+exclusionSubjects+`
-		WHERE x.tenant = $1 AND x.workload = $3 AND x.subject = e.value`, string(p.Tenant), jsonList(subjects), string(p.Workload))
+		WHERE x.subject = e.value AND x.tenant || '' = $1 AND x.workload || '' = $3`, string(p.Tenant), jsonList(subjects), string(p.Workload))
 	all, err := collect(found, err, scanExclusion)
 	if err != nil {
 		return nil, fmt.Errorf("read exclusions: %w", err)
@@ -228,7 +228,7 @@ func (c *Catalog) exclude(ctx context.Context, tx *database.Tx, p *backup.Policy
 // heedExclusions has m.add refuse those of the subjects that are excluded.
 func (m *membership) heedExclusions(ctx context.Context, tx *database.Tx, subjects []backup.SubjectID) error {
 	rows, err := tx.QueryContext(ctx, `
-		SELECT x.subject FROM `+tx.Dialect().JSONEach("$2")+` AS e CROSS JOIN exclusion x WHERE x.tenant = $1 AND x.workload = $3 AND x.subject = e.value`,
+		SELECT x.subject FROM `+tx.Dialect().JSONEach("$2")+` AS e CROSS JOIN exclusion x WHERE x.subject = e.value AND x.tenant || '' = $1 AND x.workload || '' = $3`,
 		string(m.policy.Tenant), jsonList(subjects), string(m.policy.Workload))
 	excluded, err := collect(rows, err, func(r scanner) (s backup.SubjectID, err error) { return s, r.Scan(&s) })
 	if err != nil {

@@ -58,14 +58,15 @@ func (c *Catalog) EnrollAll(ctx context.Context, j *jobs.Job, p backup.Policy) (
 		wanted  bool
 	}
 	for after := ""; ; {
-		// With a limit PostgreSQL looks each up by an index, and does not read them all.
+		// What is asked of a unit is no part of how it is found, so that PostgreSQL takes
+		// the index by subjects, whatever it knows of the table.
 		rows, err := c.db.Read().QueryContext(ctx, `
-			SELECT c.id, CASE WHEN c.site = $2 AND c.address_key NOT LIKE '%#ext#%'
-				AND (SELECT 1 FROM exclusion x WHERE x.tenant = $1 AND x.workload = $4 AND x.subject = c.id LIMIT 1) IS NULL
-				AND (SELECT 1 FROM unit u WHERE u.tenant = $1 AND u.workload = $4 AND u.subject = c.id AND u.status <> 'offboarded'
-					AND (u.status IN ('offboardRequested', 'cancelOffboardRequested') OR u.policy <> '' AND (u.policy <> $5 OR u.status <> 'removeRequested')) LIMIT 1) IS NULL
-				THEN 1 ELSE 0 END
-			FROM (SELECT d.id, d.site, d.address_key FROM subject d WHERE d.tenant = $1 AND d.id > $3 ORDER BY d.id LIMIT $6) AS c ORDER BY c.id`,
+			SELECT c.id, CASE WHEN c.site = $2 AND c.address_key NOT LIKE '%#ext#%' AND c.excluded IS NULL AND coalesce(c.held, 0) = 0 THEN 1 ELSE 0 END
+			FROM (SELECT d.id, d.site, d.address_key,
+					(SELECT x.subject FROM exclusion x WHERE x.subject = d.id AND x.tenant || '' = $1 AND x.workload || '' = $4) AS excluded,
+					(SELECT CASE WHEN o.status IN ('offboardRequested', 'cancelOffboardRequested') OR o.policy <> '' AND (o.policy <> $5 OR o.status <> 'removeRequested') THEN 1 ELSE 0 END
+					FROM unit o WHERE o.tenant = $1 AND o.workload = $4 AND o.subject = d.id AND o.status <> 'offboarded') AS held
+				FROM subject d WHERE d.tenant = $1 AND d.id > $3 ORDER BY d.id LIMIT $6) AS c ORDER BY c.id`,
 			string(p.Tenant), bit(p.Workload == backup.SharePoint), after, string(p.Workload), string(p.ID), lookedAtOnce)
 		part, err := collect(rows, err, func(r scanner) (l looked, err error) { return l, r.Scan(&l.subject, &l.wanted) })
 		if err != nil {
