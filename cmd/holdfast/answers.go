@@ -107,6 +107,7 @@ type (
 		RestoredSiteName, RestoredSiteWebURL string
 		RestoredFolderName                   string
 		RestoredItemCount                    int
+		TargetMailbox                        string `json:"@holdfast.targetMailbox"`
 		StartDateTime, CompletionDateTime    time.Time
 		RestorePoint                         pointAnswer
 		Error                                *problemAnswer

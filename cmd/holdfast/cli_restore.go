@@ -28,6 +28,7 @@ type restoration struct {
 	drives, sites, points []string
 	mailboxes             []string
 	mail                  string // of mailboxes, what to look for; "" for all
+	toMailbox             string // whose mailbox they go into; "" for their own
 	csv, column, policy   string
 	of                    string // the workload of what the CSV names
 	at, to                string
@@ -40,8 +41,22 @@ const (
 	toNew     = "new"
 )
 
+// destined has what goes into another mailbox go to a new place.
+func (r restoration) destined() restoration {
+	if r.toMailbox != "" && r.to == "" {
+		r.to = toNew
+	}
+	return r
+}
+
 // search is which points r wants.
 func (r restoration) search() (search, error) {
+	switch {
+	case r.toMailbox != "" && r.to == toInPlace:
+		return search{}, usageError{errors.New("what goes into another mailbox is new there: give --to-mailbox with --to new, or alone")}
+	case r.toMailbox != "" && len(r.drives)+len(r.sites) > 0:
+		return search{}, usageError{errors.New("--to-mailbox is for mailboxes: name them by --mailbox")}
+	}
 	if r.to != toInPlace && r.to != toNew {
 		return search{}, usageError{errors.New("say where to: --to inPlace restores over the live drive, --to new beside it")}
 	}
@@ -59,6 +74,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 		f.StringArrayVar(&r.sites, "site", nil, "restore this `SITE` (again for more)")
 		f.StringArrayVar(&r.mailboxes, "mailbox", nil, "restore this `MAILBOX` (again for more)")
 		f.StringVar(&r.mail, "mail", "", "of the mailboxes, only what this `QUERY` finds, as in 'holdfast search mail'")
+		f.StringVar(&r.toMailbox, "to-mailbox", "", "restore what is of mailboxes into this user's `MAILBOX`, in a new folder")
 		f.StringVar(&r.at, "at", "latest", "as it was at this `TIME`: the newest restore point up to then")
 		f.StringArrayVar(&r.points, "point", nil, "restore this very restore `POINT` (again for more)")
 		f.Var((*destination)(&r.to), "to", "inPlace, over what is live, or new, beside it")
@@ -76,7 +92,9 @@ In place, it is again as it was at the point; what changed since is taken
 into a backup first, and files that are newer go to the recycle bin. 'new' puts
 it beside the live one, which stays as it is; of a mailbox, into a new folder.
 
-With --mail only what a query finds in the mailboxes is restored.
+With --mail only what a query finds in the mailboxes is restored. With --to-mailbox
+it goes into the mailbox of somebody else, such as a colleague of who has left, in a
+folder named for the owner.
 
 Any number is restored by --from-csv, which reads a file as 'drive add' does, of
 drives or of what --workload says, or by --policy, which is all that a policy holds.
@@ -182,6 +200,7 @@ func (d *destination) Set(text string) error {
 
 // restoreCreate makes the session that r asks for.
 func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, json.RawMessage, error) {
+	r = r.destined()
 	w, points, err := c.restorePoints(ctx, r)
 	if err != nil {
 		return sessionAnswer{}, nil, err
@@ -190,13 +209,19 @@ func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, 
 }
 
 func (c *cli) restoreSession(ctx context.Context, w *workload, r restoration, points []string) (sessionAnswer, json.RawMessage, error) {
+	member := w.artifacts[1:]
 	if r.mail != "" {
-		return c.makeSession(ctx, w, w.granular[1:], points, func(p string) any {
-			return map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to, "searchResponseId": c.searches[p]}
-		})
+		member = w.granular[1:]
 	}
-	return c.makeSession(ctx, w, w.artifacts[1:], points, func(p string) any {
-		return map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to}
+	return c.makeSession(ctx, w, member, points, func(p string) any {
+		a := map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to}
+		if r.mail != "" {
+			a["searchResponseId"] = c.searches[p]
+		}
+		if r.toMailbox != "" {
+			a["@holdfast.targetMailbox"] = r.toMailbox
+		}
+		return a
 	})
 }
 
@@ -308,6 +333,7 @@ func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error
 	if r.dry && r.yes {
 		return usageError{errors.New("give --dry-run or --yes, not both")}
 	}
+	r = r.destined()
 	if r.csv != "" || r.policy != "" {
 		return c.restoreBulk(ctx, r, in)
 	}
@@ -491,6 +517,8 @@ func (w *workload) restored(s sessionAnswer) string {
 // many items there are.
 func (a artifactAnswer) place() string {
 	switch {
+	case a.RestoredFolderName != "" && a.TargetMailbox != "":
+		return a.TargetMailbox + ": " + a.RestoredFolderName + ", " + number(a.RestoredItemCount, "item")
 	case a.RestoredFolderName != "":
 		return a.RestoredFolderName + ", " + number(a.RestoredItemCount, "item")
 	case a.RestoredItemCount > 0:

@@ -226,6 +226,8 @@ type Artifact struct {
 	// client named it, and what that asked for, for ParseMailQuery. "" for all.
 	Search, Query string
 	Hits          int64 // that the search counted; 0 if it was of another point
+	// Of a mailbox, into whose it is restored: a user's object id or address. "" is the owner.
+	Target string
 	// Where it was restored to, known once it has been: of a mailbox, to which folder
 	// of it, and how many items.
 	RestoredSiteID, RestoredSiteName, RestoredSiteWebURL string

@@ -72,6 +72,7 @@ type NewArtifact struct {
 	Unit          backup.UnitID
 	Search, Query string
 	Hits          int64
+	Target        string // as backup.Artifact has it
 }
 
 // CreateSession makes a restore session, a draft, with the artifacts given. It
@@ -281,7 +282,7 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 		results[i].Artifact = backup.Artifact{
 			ID: backup.NewID[backup.ArtifactID](), Session: s.ID, Tenant: s.Tenant, Point: p, Destination: ch.Add.Destination,
 			Status: backup.ArtifactAdded, Created: by.At.Add(time.Duration(len(d.added)) * time.Microsecond),
-			Search: ch.Add.Search, Query: ch.Add.Query, Hits: ch.Add.Hits,
+			Search: ch.Add.Search, Query: ch.Add.Query, Hits: ch.Add.Hits, Target: ch.Add.Target,
 		}
 		d.added = append(d.added, results[i].Artifact)
 	}
@@ -315,19 +316,19 @@ func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {
 	if len(d.added) > 0 {
 		a := d.added[0]
 		type row struct {
-			ID, Point, Tags, Search, Query string
-			At, Expires, Hits              int64
+			ID, Point, Tags, Search, Query, Target string
+			At, Expires, Hits                      int64
 		}
 		rows := make([]row, len(d.added))
 		for i, a := range d.added {
-			rows[i] = row{string(a.ID), string(a.Point.ID), string(a.Point.Tags), a.Search, a.Query, database.Micros(a.Point.At), database.Micros(a.Point.Expires), a.Hits}
+			rows[i] = row{string(a.ID), string(a.Point.ID), string(a.Point.Tags), a.Search, a.Query, a.Target, database.Micros(a.Point.At), database.Micros(a.Point.Expires), a.Hits}
 		}
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes, unread,
-				destination, status, created, started, completed, site_id, site_name, site_web_url, search, query, hits)
+				destination, status, created, started, completed, site_id, site_name, site_web_url, search, query, hits, target)
 			SELECT e.value->>'ID', r.tenant, CAST($2 AS TEXT), e.value->>'Point', r.unit, r.drive, CAST(e.value->>'At' AS BIGINT), CAST(e.value->>'Expires' AS BIGINT),
 				e.value->>'Tags', r.tree, r.files, r.folders, r.bytes, r.unread, CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', '',
-				e.value->>'Search', e.value->>'Query', CAST(e.value->>'Hits' AS BIGINT)
+				e.value->>'Search', e.value->>'Query', CAST(e.value->>'Hits' AS BIGINT), e.value->>'Target'
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e CROSS JOIN restore_point r WHERE r.id = `+periodOf("e.value->>'Point'"),
 			jsonList(rows), string(a.Session), string(a.Destination), database.Micros(a.Created))
 		if err != nil {
@@ -487,12 +488,12 @@ func (c *Catalog) Wish(ctx context.Context, tenant backup.TenantID, id backup.Se
 
 var artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes, a.unread,
 	` + pointNow("a") + `,
-	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items, a.hits`
+	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items, a.hits, a.target`
 
 func scanArtifact(r scanner) (a backup.Artifact, err error) {
 	err = r.Scan(append(pointFields(&a.Point), &a.ID, &a.Tenant, &a.Session, &a.Destination, &a.Status, fromJSON{&a.Problem},
 		micros{&a.Created}, micros{&a.Started}, micros{&a.Completed}, &a.RestoredSiteID, &a.RestoredSiteName, &a.RestoredSiteWebURL,
-		&a.Search, &a.Query, &a.RestoredItems, &a.Hits)...)
+		&a.Search, &a.Query, &a.RestoredItems, &a.Hits, &a.Target)...)
 	if !a.Status.Final() {
 		a.Problem = nil // see NoteDetails
 	}

@@ -48,6 +48,8 @@ type mailRestoration struct {
 	now     *vault.Tree
 	there   *spill.Table // its items, by folder and content, and by folder and time
 	noted   *spill.Table // what was put there, by the id in the point
+	present *spill.Table // see lookElsewhere
+	missed  map[backup.ItemID]bool
 	pending map[backup.ItemID]bool
 	targets map[backup.ItemID]backup.ItemID // live folders, by those of the point
 	folders map[backup.ItemID]map[string]backup.ItemID
@@ -69,7 +71,7 @@ type mailImport struct {
 
 // restoreMailbox brings a point of a mailbox back.
 func (e *Engine) restoreMailbox(ctx context.Context, j *jobs.Job, a backup.Artifact, unit backup.Unit) (catalog.Restored, *backup.Problem, error) {
-	r := &mailRestoration{e: e, job: j, artifact: a, unit: unit}
+	r := &mailRestoration{e: e, job: j, artifact: a, unit: unit, missed: map[backup.ItemID]bool{}}
 	place, problem, err := r.run(ctx)
 	r.close()
 	if err == nil {
@@ -94,7 +96,7 @@ func (e *Engine) endMailbox(ctx context.Context, j *jobs.Job, a backup.Artifact)
 }
 
 func (r *mailRestoration) close() {
-	for _, t := range []*spill.Table{r.there, r.noted} {
+	for _, t := range []*spill.Table{r.there, r.noted, r.present} {
 		if t != nil {
 			t.Close()
 		}
@@ -119,10 +121,14 @@ func (r *mailRestoration) run(ctx context.Context) (place catalog.Restored, prob
 		return place, nil, err
 	}
 	for pass := 1; ; pass++ {
-		if err := r.survey(ctx); err != nil {
+		look := r.survey
+		if r.elsewhere() {
+			look = r.lookElsewhere
+		}
+		if err := look(ctx); err != nil {
 			return place, nil, err
 		}
-		if pass > 1 && (!r.again || pass > maxPasses) {
+		if pass > 1 && (!r.again && !r.elsewhere() || pass > maxPasses) {
 			break
 		}
 		r.changed, r.again, r.failed, r.details = false, false, 0, nil
@@ -165,6 +171,15 @@ func (r *mailRestoration) reach(ctx context.Context) (problem *backup.Problem, e
 	if r.vault, err = r.e.Vaults(ctx, r.job.Tenant); err != nil {
 		return nil, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
 	}
+	if r.elsewhere() {
+		if r.box, err = r.client.UserMailbox(ctx, backup.ObjectID(r.artifact.Target)); errors.Is(err, drive.ErrNotFound) {
+			err = fmt.Errorf("%w: %w", errNoTarget, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return nil, r.open(ctx)
+	}
 	live, err := findMailbox(ctx, r.client, r.unit)
 	if err != nil {
 		return nil, err
@@ -178,19 +193,24 @@ func (r *mailRestoration) reach(ctx context.Context) (problem *backup.Problem, e
 				Message: "The mailbox that the restore point was taken of is gone; its owner has another one now. Restore the point to a new place."}, nil
 		}
 	}
+	return nil, r.open(ctx)
+}
+
+// open finds what a restore needs of the mailbox that it is into, and the point.
+func (r *mailRestoration) open(ctx context.Context) error {
 	top, err := r.client.MailFolder(ctx, r.box, drive.MailRoot)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	trash, err := r.client.MailFolder(ctx, r.box, drive.MailDeleted)
 	if err != nil && !errors.Is(err, drive.ErrNotFound) {
-		return nil, err
+		return err
 	}
 	r.top, r.trash = top.ID, trash.ID
 	r.importer, r.deeds = r.client.Importer(r.box), newDeeds(r.vault.Scratch())
 	r.folders = map[backup.ItemID]map[string]backup.ItemID{}
 	r.point, err = r.vault.Tree(ctx, r.artifact.Point.Tree)
-	return nil, err
+	return err
 }
 
 // newFolder returns the folder that all is restored to. Its name follows from the
@@ -198,6 +218,9 @@ func (r *mailRestoration) reach(ctx context.Context) (problem *backup.Problem, e
 func (r *mailRestoration) newFolder(ctx context.Context) (catalog.Restored, error) {
 	id := string(r.artifact.ID)
 	name := fmt.Sprintf("Restored %s (%s)", r.artifact.Created.UTC().Format("2006-01-02 15.04"), id[max(0, len(id)-6):])
+	if r.elsewhere() {
+		name = strings.NewReplacer("/", "_", "\\", "_").Replace(who(r.unit)) + " r" + name[1:]
+	}
 	var err error
 	if r.into, err = r.folderIn(ctx, r.top, name, "IPF.Note"); err != nil {
 		return catalog.Restored{}, fmt.Errorf("make the folder that is restored to: %w", err)
@@ -333,10 +356,19 @@ func (r *mailRestoration) bring(ctx context.Context) error {
 func (r *mailRestoration) item(ctx context.Context, n vault.Node) error {
 	folder, _ := splitMailID(n.Parent)
 	to, err := r.target(ctx, folder)
-	if err != nil || to == "" || r.has(contentKey(to, n.Content)) {
-		return errors.Join(err, r.there.Err())
+	if err != nil || to == "" {
+		return err
 	}
 	put := mailImport{n, drive.Import{Folder: to}}
+	if r.elsewhere() {
+		if done, err := r.isElsewhere(ctx, n, to); done || err != nil {
+			return err
+		}
+		return r.enqueue(ctx, put)
+	}
+	if r.has(contentKey(to, n.Content)) {
+		return r.there.Err()
+	}
 	if i, ok := r.noted.Find(string(n.ID)); ok {
 		_, live := r.noted.Get(i)
 		is, there, err := vault.Node{}, false, error(nil)
@@ -362,6 +394,10 @@ func (r *mailRestoration) item(ctx context.Context, n vault.Node) error {
 		}
 		put.to.Item, put.to.ChangeKey = n.ID, live.CTag
 	}
+	return r.enqueue(ctx, put)
+}
+
+func (r *mailRestoration) enqueue(ctx context.Context, put mailImport) error {
 	if r.queue = append(r.queue, put); len(r.queue) == mailAtOnce {
 		return r.flush(ctx)
 	}

@@ -41,6 +41,8 @@ func explain(err error) (p backup.Problem, lasting bool) {
 			"Check that the application has the permission Sites.ReadWrite.All with an administrator's consent, or was granted the site."}, true
 	case errors.Is(err, errNoLibrary):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists no library of the site, which every site has. No restore point was made of that. Earlier ones stay, and it is tried again by itself."}, false
+	case errors.Is(err, errNoTarget):
+		return backup.Problem{Code: backup.DriveNotFound, Message: "The tenant has no mailbox of the user to restore into. Check the user's id or address, and license."}, true
 	case errors.Is(err, drive.ErrNoMailbox):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The owner has no mailbox in Exchange Online. It is looked for again at each backup; " +
 			"check the owner's license, and that the mailbox is not on a server of your own."}, true

@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/database"
 	"holdfast/internal/database/dbtest"
+	"holdfast/internal/identity"
 	"holdfast/internal/jobs"
 )
 
@@ -248,5 +251,47 @@ func TestSearchesOfMailAreRefused(t *testing.T) {
 	drives := newWorld(t, dbtest.Open(t, database.SQLite), func(c *Config) { c.Workloads = []backup.Workload{backup.OneDrive} })
 	if got := drives.app(contoso).do("POST", "/restorePoints/search", mailSearch("Subject -like 'a'", units[0])).want(400, backup.InvalidSearchRequest); !strings.Contains(got.text, "protects none") {
 		t.Errorf("refused = %s", got.text)
+	}
+}
+
+// A mailbox is restored into another's by a member of ours, and only so: in place, of a
+// drive, or into nobody it is refused. It takes the role that looking into backups takes.
+func TestMailIsRestoredIntoAnotherMailbox(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		_, points := w.mailbox(c, ownerN(1))
+		var point backup.PointID
+		for _, point = range points {
+		}
+		make := func(c *client, set, artifacts string, point backup.PointID, to string, target any) *response {
+			return c.do("POST", set, obj{artifacts: []obj{{"restorePoint": obj{"id": point}, "destinationType": to, "@holdfast.targetMailbox": target}}})
+		}
+		const set, artifacts = "/exchangeRestoreSessions", "mailboxRestoreArtifacts"
+		for _, target := range []any{"", "bob", "@contoso.com", "bob@contoso.com/messages", "bob@", "a b@contoso.com", "b?@contoso.com", strings.Repeat("x", 320) + "@contoso.com"} {
+			if got := make(c, set, artifacts, point, "new", target).want(400, backup.InvalidArtifactRequest); got.str("error.target") != "@holdfast.targetMailbox" {
+				t.Errorf("refused = %s", got.text)
+			}
+		}
+		make(c, set, artifacts, point, "new", 7).want(400)
+		make(c, set, artifacts, point, "inPlace", ownerN(2)).want(400, backup.InvalidArtifactRequest)
+		make(c, "/"+driveSessionSet, artifactSet, point, "new", ownerN(2)).want(400, backup.InvalidArtifactRequest)
+		for _, target := range []string{ownerN(2), "Bob@contoso.com"} {
+			session := make(c, set, artifacts, point, "new", target).want(201).str("id")
+			list := c.do("GET", set+"/"+session+"/"+artifacts, nil).want(200)
+			if list.str("value/0/@holdfast.targetMailbox") != target {
+				t.Errorf("the artifact is %s", list.text)
+			}
+		}
+	})
+}
+
+func TestIntoAnotherMailboxTakesARole(t *testing.T) {
+	w := sqlite(t, func(c *Config) { c.BrowseRole = identity.SharePointBackupAdministrator })
+	for role, want := range map[string]int{"f28a1f50-f6e7-4571-818b-6a12f2af6b6c": 403, identity.SharePointBackupAdministrator: 400} {
+		claims := w.claims(contoso)
+		claims["scp"], claims["oid"], claims["wids"] = string(identity.RestoreWrite), userID, []string{role}
+		c := &client{w, sign(t, jwt.MapClaims(claims))}
+		c.do("POST", "/exchangeRestoreSessions", obj{"mailboxRestoreArtifacts": []obj{{"restorePoint": obj{"id": backup.NewID[string]()},
+			"destinationType": "new", "@holdfast.targetMailbox": ownerN(2)}}}).want(want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -59,6 +60,7 @@ func artifactView(w *workload, a backup.Artifact, contentID string) odata.Entity
 	if w.counted != "" && (a.Status.Final() || a.RestoredItems > 0) {
 		e.Add(w.counted, min(a.RestoredItems, math.MaxInt32))
 	}
+	addText(&e, targetMailbox, a.Target)
 	if a.Query != "" {
 		e.Add(searchResponse, a.Search)
 		if a.Hits > 0 {
@@ -171,7 +173,10 @@ func (s *Server) newArtifact(x *exchange, w *workload, c collection, o *odata.Ob
 		return n, backup.Fail(backup.InvalidRestorePoint, "The artifact does not name a restore point: send restorePoint with its id.").On("restorePoint")
 	}
 	n.Point = backup.PointID(id)
-	if n.Destination, err = destinationOf(o); err != nil || c.set == w.artifacts.set {
+	if n.Destination, err = destinationOf(o); err != nil {
+		return n, err
+	}
+	if n.Target, err = s.targetOf(x, w, o, n.Destination); err != nil || c.set == w.artifacts.set {
 		return n, err
 	}
 	if n.Search, _, err = o.String(searchResponse); err != nil {
@@ -186,6 +191,30 @@ func (s *Server) newArtifact(x *exchange, w *workload, c collection, o *odata.Ob
 		n.Hits = found.Hits
 	}
 	return n, nil
+}
+
+// targetMailbox is a member of ours: whose mailbox an artifact is restored into, where
+// that is not the owner's.
+const targetMailbox = "@holdfast.targetMailbox"
+
+// targetOf returns into whose mailbox an artifact is restored, if it says so. What was
+// somebody's becomes another's to read, so that it takes what looking into backups does.
+func (s *Server) targetOf(x *exchange, w *workload, o *odata.Object, to backup.Destination) (string, error) {
+	target, given, err := o.String(targetMailbox)
+	if err != nil || !given {
+		return "", err
+	}
+	_, isID := backup.ParseGUID(target)
+	name, domain, isAddress := strings.Cut(target, "@")
+	switch {
+	case w.kind != backup.Exchange:
+		return "", backup.Fail(backup.InvalidArtifactRequest, "Only what is of a mailbox can be restored into another mailbox.").On(targetMailbox)
+	case to != backup.DestinationNew:
+		return "", backup.Fail(backup.InvalidArtifactRequest, "Into another mailbox it is restored as something new: the destinationType must be new.").On(targetMailbox)
+	case !isID && (!isAddress || name == "" || domain == "" || len(target) > 320 || strings.ContainsAny(target, "/?#%\\ \"'<>") || strings.ContainsFunc(target, unicode.IsControl)):
+		return "", backup.Fail(backup.InvalidArtifactRequest, "The mailbox to restore into is named by its user's id or address.").On(targetMailbox)
+	}
+	return target, s.mayBrowse(x)
 }
 
 // destinationOf returns the destinationType of an artifact or a request, which
