@@ -147,7 +147,7 @@ func explainUnit(e *backup.Explanation, p backup.Policy, rules []ruleOn) {
 		e.Reasons = append(e.Reasons, r)
 	}
 	if !p.Enabled {
-		say(backup.PolicyNotInForce, "", "The policy is not in force, so that the drive is in it but is not backed up. Activate the policy.")
+		say(backup.PolicyNotInForce, "", "The policy is not in force, so that the unit is in it but is not backed up. Activate the policy.")
 	}
 	if u.Problem != nil {
 		say(backup.BackupFailing, "", "It is in the policy, but its last backup failed: "+u.Problem.Message)

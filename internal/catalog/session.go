@@ -594,7 +594,7 @@ func (c *Catalog) StartArtifact(ctx context.Context, j *jobs.Job, id backup.Arti
 			return (&backup.Point{Lost: true}).Restorable()
 		}
 		if busy {
-			return backup.Fail(backup.DuplicateArtifactRestore, "The drive is being restored in place by another session, so this one did nothing. Wait until that has ended, and restore again if the drive is not as it shall be.")
+			return backup.Fail(backup.DuplicateArtifactRestore, "It is being restored in place by another session, so this one did nothing. Wait until that has ended, and restore again if it is not as it shall be.")
 		}
 		if other || filling {
 			return ErrBusy

@@ -192,14 +192,15 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 		if stopped(ctx, err) {
 			return jobs.Result{}, err
 		}
-		why, over := restoreOver(j, err)
+		of := e.workloadOf(ctx, j.Tenant, a.Point.Unit)
+		why, over := restoreOver(of, j, err)
 		if !over {
 			if restored != (catalog.RestoredItem{}) {
 				err = errors.Join(err, e.Catalog.NoteGranular(ctx, j, a.ID, restored))
 			}
 			return jobs.Result{}, err
 		}
-		why = artifactProblem(why)
+		why = artifactProblem(of, why)
 		problem = &why
 		if restored == (catalog.RestoredItem{}) { // what an earlier try had made is there
 			restored = catalog.RestoredItem{Key: a.RestoredKey, Path: a.RestoredPath, WebURL: a.RestoredWebURL}

@@ -498,7 +498,7 @@ func TestArtifactProblems(t *testing.T) {
 			t.Errorf("the session is %s, %v", s.Status, err)
 		}
 	}
-	if got := artifactProblem(backup.Problem{Code: backup.GeneralException}); got.Code != backup.UnknownError {
+	if got := artifactProblem(backup.OneDrive, backup.Problem{Code: backup.GeneralException}); got.Code != backup.UnknownError {
 		t.Errorf("what is not known is %+v", got)
 	}
 }

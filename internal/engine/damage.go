@@ -21,7 +21,7 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 	if _, err := p.vault.Recover(ctx); err != nil {
 		return vault.Sealed{}, nil, err // the vault itself may be away
 	}
-	e.Log.Error("the vault does not give what it should hold of a drive; the drive begins anew", "tenant", p.job.Tenant, "owner", who(p.unit), "drive", p.drive.ID, "err", why)
+	e.Log.Error("the vault does not give what it should hold of a "+p.unit.Workload.Thing()+"; that begins anew", "tenant", p.job.Tenant, "owner", who(p.unit), "drive", p.drive.ID, "err", why)
 	trees, err := e.Catalog.LiveTrees(ctx, p.job.Tenant, p.unit.ID, p.kept())
 	if err != nil {
 		return vault.Sealed{}, nil, err

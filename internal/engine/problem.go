@@ -12,24 +12,26 @@ import (
 	"holdfast/internal/vault"
 )
 
-// explain says in words for people why a drive could not be backed up or
+// explain says in words for people why a unit of a workload could not be backed up or
 // restored, and whether it will stay so until somebody does something.
-func explain(err error) (p backup.Problem, lasting bool) {
+func explain(of backup.Workload, err error) (p backup.Problem, lasting bool) {
+	of = cmp.Or(of, backup.OneDrive)
+	thing := of.Thing()
 	if told, ok := errors.AsType[*backup.Error](err); ok {
 		return told.Problem, true
 	}
 	wrong, isWrong := errors.AsType[*wrongLibrary](err)
 	switch {
 	case errors.Is(err, errRootGone):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source says that the drive's root folder is gone, though the drive is there. No restore point was made of that. " +
-			"Earlier ones stay, and all of the drive is looked at again at the next backup."}, false
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source says that the " + thing + "'s root folder is gone, though the " + thing + " is there. No restore point was made of that. " +
+			"Earlier ones stay, and all of the " + thing + " is looked at again at the next backup."}, false
 	case errors.Is(err, errDenial):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source denied items that are there, so that it could not be told what was deleted. No restore point was made of that. " +
 			"Earlier ones stay, and it is tried again by itself."}, false
 	case errors.Is(err, drive.ErrEndless):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source's list of what is in the drive does not come to an end. Earlier restore points stay, and it is tried again by itself."}, false
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source's list of what is in the " + thing + " does not come to an end. Earlier restore points stay, and it is tried again by itself."}, false
 	case errors.Is(err, errNoOwner):
-		return backup.Problem{Code: backup.ProtectionUnitNotFound, Message: "The directory has no user with this id, so there is no drive to back up. " +
+		return backup.Problem{Code: backup.ProtectionUnitNotFound, Message: "The directory has no user with this id, so there is no " + thing + " to back up. " +
 			"Remove the unit from its policy, or restore the user in the directory."}, true
 	case errors.Is(err, errNoSite):
 		return backup.Problem{Code: backup.ProtectionUnitNotFound, Message: "The source has no site with this id, so there is nothing to back up. Earlier restore points stay. " +
@@ -38,7 +40,7 @@ func explain(err error) (p backup.Problem, lasting bool) {
 		return backup.Problem{Code: backup.ResourceLocked, Message: "The site is locked or archived, so that it cannot be read. Earlier restore points stay. It is tried again by itself."}, true
 	case errors.Is(err, errSite) && errors.Is(err, drive.ErrDenied):
 		return backup.Problem{Code: backup.AccessDenied, Message: "The source refused access to the site. " +
-			"Check that the application has the permission Sites.ReadWrite.All with an administrator's consent, or was granted the site."}, true
+			"Check that the application has " + permissions[backup.SharePoint] + " with an administrator's consent, or was granted the site."}, true
 	case errors.Is(err, errNoLibrary):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists no library of the site, which every site has. No restore point was made of that. Earlier ones stay, and it is tried again by itself."}, false
 	case errors.Is(err, errNoTarget):
@@ -48,32 +50,39 @@ func explain(err error) (p backup.Problem, lasting bool) {
 			"check the owner's license, and that the mailbox is not on a server of your own."}, true
 	case errors.Is(err, errMailbox) && errors.Is(err, drive.ErrDenied):
 		return backup.Problem{Code: backup.AccessDenied, Message: "The source refused access to the mailbox. " +
-			"Check that the application has the permissions MailboxSettings.Read, MailboxFolder.ReadWrite.All, MailboxItem.Read.All and MailboxItem.ImportExport.All, and Mail.Read for messages as MIME, with an administrator's consent, and that no access policy keeps it from this mailbox."}, true
+			"Check that the application has " + permissions[backup.Exchange] + " with an administrator's consent, and that no access policy keeps it from this mailbox."}, true
 	case errors.Is(err, drive.ErrNoDrive):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The owner has no OneDrive. It is looked for again at each backup; " +
 			"have the owner open OneDrive once, or check the owner's license."}, true
 	case errors.Is(err, drive.ErrDenied):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source refused access to the drive. " +
-			"Check that the application has the permission Files.ReadWrite.All with an administrator's consent, and that the drive is not locked."}, true
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source refused access to the " + thing + ". " +
+			"Check that the application has " + permissions[of] + " with an administrator's consent, and that the " + thing + " is not locked."}, true
 	case errors.Is(err, drive.ErrPaused):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source asks to be left alone for a while. The work goes on by itself when the pause is over."}, false
 	case isVault(err):
 		return VaultProblem(err), false
 	case errors.Is(err, drive.ErrQuota):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive is full. Free some space in it, or raise its quota, and restore again."}, true
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The " + thing + " is full. Free some space in it, or raise its quota, and restore again."}, true
 	case errors.Is(err, drive.ErrNotFound):
-		return backup.Problem{Code: backup.DriveNotFound, Message: "The drive vanished while it was being read. It is looked for again at the next backup."}, false
+		return backup.Problem{Code: backup.DriveNotFound, Message: "The " + thing + " vanished while it was being read. It is looked for again at the next backup."}, false
 	case errors.Is(err, errOtherOwner):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "Asked for the owner's drive, the source answered with that of somebody else, which was not touched. Earlier restore points stay, and it is tried again by itself."}, false
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "Asked for the owner's " + thing + ", the source answered with that of somebody else, which was not touched. Earlier restore points stay, and it is tried again by itself."}, false
 	case isWrong:
 		return backup.Problem{Code: backup.DriveUnavailable, Message: fmt.Sprintf("Asked for the new library %q that is restored into, the source answered with another drive, which was not touched. "+
 			"It is tried again by itself.", wrong.name)}, false
 	case errors.Is(err, spill.ErrDisk):
 		return backup.Problem{Code: backup.GeneralException, Message: "The server's own disk has no room for what does not fit into its memory, or fails. Earlier restore points stay, and it is tried again by itself."}, false
 	case isSource(err), errors.Is(err, errTangled):
-		return backup.Problem{Code: backup.DriveUnavailable, Message: "The drive could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
+		return backup.Problem{Code: backup.DriveUnavailable, Message: "The " + thing + " could not be read to its end. Earlier restore points stay, and it is tried again by itself."}, false
 	}
 	return backup.Problem{Code: backup.GeneralException, Message: "The work failed for a reason that the server's log states. It is tried again by itself."}, false
+}
+
+// permissions are what the application needs at the source.
+var permissions = map[backup.Workload]string{
+	backup.OneDrive:   "the permission Files.ReadWrite.All",
+	backup.SharePoint: "the permission Sites.ReadWrite.All",
+	backup.Exchange:   "the permissions MailboxSettings.Read, MailboxFolder.ReadWrite.All, MailboxItem.Read.All and MailboxItem.ImportExport.All, and Mail.Read for messages as MIME,",
 }
 
 // isVault reports whether a failure is the vault's.
@@ -124,14 +133,14 @@ func vaultProblem(err error, then string) backup.Problem {
 
 // artifactProblem is a failure as artifacts have it: by the codes that are
 // documented for them, with what exactly it was as a detail.
-func artifactProblem(p backup.Problem) backup.Problem {
+func artifactProblem(of backup.Workload, p backup.Problem) backup.Problem {
 	whole := backup.Problem{Code: backup.ArtifactCannotBeRestored, Message: "The restore could not be finished; the first detail says why. " +
 		"Restore again in another session once the cause is gone: only what differs is transferred."}
 	switch p.Code {
 	case backup.InvalidRestoreTime, backup.DuplicateArtifactRestore, backup.ArtifactCannotBeRestored:
 		return p
 	case backup.ProtectionUnitNotFound, backup.DriveNotFound:
-		whole = backup.Problem{Code: backup.ArtifactNotFound, Message: "There is no drive to restore into; the first detail says why. " +
+		whole = backup.Problem{Code: backup.ArtifactNotFound, Message: "There is no " + of.Thing() + " to restore into; the first detail says why. " +
 			"Restore again in another session once the owner has one."}
 	case backup.GeneralException:
 		whole = backup.Problem{Code: backup.UnknownError, Message: "The restore failed for a reason that the server's log states. " +

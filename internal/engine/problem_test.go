@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/drive"
 	"holdfast/internal/vault"
 )
 
@@ -27,7 +28,7 @@ func TestWhyAVaultCannotBeUsed(t *testing.T) {
 		{vault.ErrDamaged, backup.VaultDamaged, "bring back from a copy"},
 		{vault.ErrStorage, backup.VaultUnavailable, "free space"},
 	} {
-		p, lasting := explain(fmt.Errorf("%w: open: %w", vault.ErrStorage, row.err))
+		p, lasting := explain(backup.OneDrive, fmt.Errorf("%w: open: %w", vault.ErrStorage, row.err))
 		if p.Code != row.code || !strings.Contains(p.Message, row.says) || said[p.Message] || lasting {
 			t.Errorf("%v is told as %+v, lasting %v; want %s with %q", row.err, p, lasting, row.code, row.says)
 		}
@@ -48,13 +49,28 @@ func TestWhyAVaultInAStoreCannotBeUsed(t *testing.T) {
 	defer empty.Close()
 	_, err := vault.Open(t.Context(), vault.Config{State: t.TempDir(), Password: "p", ID: strings.Repeat("ab", 32), Azure: &vault.Container{
 		Account: "127", Domain: strings.TrimPrefix(empty.URL, "http://127."), Name: "backups", Prefix: "a/", Plain: true, Key: "a2V5"}})
-	p, _ := explain(err)
+	p, _ := explain(backup.OneDrive, err)
 	if says := "Check that the configuration names the right container and prefix"; p.Code != backup.VaultUnavailable || !strings.Contains(p.Message, "There is no vault") || !strings.Contains(p.Message, says) {
 		t.Errorf("%v is told as %+v", err, p)
 	}
 	for _, word := range []string{"volume", "folder"} {
 		if strings.Contains(p.Message, word) {
 			t.Errorf("%q speaks of a %s", p.Message, word)
+		}
+	}
+}
+
+// What is said of a site or a mailbox is not said of a drive.
+func TestProblemsNameWhatTheyAreOf(t *testing.T) {
+	for _, of := range []backup.Workload{backup.OneDrive, backup.SharePoint, backup.Exchange} {
+		for _, err := range []error{errRootGone, drive.ErrEndless, errNoOwner, drive.ErrDenied, drive.ErrQuota, drive.ErrNotFound, errOtherOwner, drive.ErrUnavailable} {
+			p, _ := explain(of, err)
+			if !strings.Contains(p.Message, of.Thing()) || of != backup.OneDrive && strings.Contains(p.Message, "drive") {
+				t.Errorf("%v of a %s is told as %q", err, of.Thing(), p.Message)
+			}
+		}
+		if p := artifactProblem(of, backup.Problem{Code: backup.DriveNotFound}); !strings.Contains(p.Message, "no "+of.Thing()) {
+			t.Errorf("a %s that is not there is told as %q", of.Thing(), p.Message)
 		}
 	}
 }

@@ -87,7 +87,7 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Result{}, err
 	}
 	e.metrics.failures.Inc()
-	problem, lasting := explain(err)
+	problem, lasting := explain(unit.Workload, err)
 	switch failed := e.Catalog.FailUnit(ctx, j, id, &problem); {
 	case errors.Is(failed, catalog.ErrNotWanted):
 		return jobs.Done, nil
@@ -98,7 +98,7 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Result{}, err // tried again soon, and then less and less often
 	}
 	e.learnOwner(ctx, unit)
-	e.Log.Warn("drive not backed up", "tenant", j.Tenant, "unit", id, "owner", who(unit), "code", problem.Code, "err", err)
+	e.Log.Warn(unit.Workload.Thing()+" not backed up", "tenant", j.Tenant, "unit", id, "owner", who(unit), "code", problem.Code, "err", err)
 	return jobs.Again(e.next(e.Interval, j.Key)).Patiently(), nil
 }
 
@@ -1399,7 +1399,7 @@ func (p *protection) log(unread []backup.Unread) {
 	if p.put+p.deleted+p.fetched == 0 {
 		level = slog.LevelDebug
 	}
-	p.e.Log.Log(context.Background(), level, "drive backed up", "tenant", p.job.Tenant, "owner", who(p.unit),
+	p.e.Log.Log(context.Background(), level, p.unit.Workload.Thing()+" backed up", "tenant", p.job.Tenant, "owner", who(p.unit),
 		"downloaded", p.fetched, "bytes", p.bytes, "deleted", p.deleted, "enumerated", p.stage.full, "took", p.e.Clock().Sub(p.began).Round(time.Millisecond))
 	if len(unread) > 0 {
 		first := unread[0]

@@ -78,7 +78,8 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 				return jobs.Result{}, errors.Join(err, noteErr)
 			}
 		}
-		why, over := restoreOver(j, err)
+		of := e.workloadOf(ctx, j.Tenant, a.Point.Unit)
+		why, over := restoreOver(of, j, err)
 		if !over {
 			return jobs.Result{}, err
 		}
@@ -86,7 +87,7 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 		if noteErr != nil {
 			return jobs.Result{}, errors.Join(err, noteErr)
 		}
-		why = artifactProblem(why)
+		why = artifactProblem(of, why)
 		why.Details = append(why.Details, noted...)
 		problem = &why
 		if err := e.Catalog.ForgetMail(ctx, j, a.ID); err != nil {
@@ -107,20 +108,29 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	took := e.Clock().Sub(began).Round(time.Millisecond)
 	switch {
 	case backup.Ended(problem) == backup.ArtifactSucceeded:
-		e.Log.Info("drive restored", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
+		e.Log.Info(e.workloadOf(ctx, j.Tenant, a.Point.Unit).Thing()+" restored", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
 			"point", a.Point.At, "place", restored.SiteName, "took", took, "remarks", remarksIn(problem))
 	case err == nil:
-		e.Log.Warn("drive restored in part", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
+		e.Log.Warn(e.workloadOf(ctx, j.Tenant, a.Point.Unit).Thing()+" restored in part", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
 			"problem", problem.Message, "took", took)
 	}
 	return jobs.Done, e.Catalog.ForgetListNumbers(ctx, j, a.ID)
 }
 
+// workloadOf returns of which workload a unit is, for what people are told.
+func (e *Engine) workloadOf(ctx context.Context, tenant backup.TenantID, id backup.UnitID) backup.Workload {
+	u, err := e.Catalog.Unit(ctx, tenant, id)
+	if err != nil {
+		return backup.OneDrive
+	}
+	return u.Workload
+}
+
 // restoreOver says in words for people why a restore fails, and whether it is
 // given up: what the source says is not believed at once, in the middle of a
 // restore, and a damaged vault does not heal by itself.
-func restoreOver(j *jobs.Job, err error) (backup.Problem, bool) {
-	why, lasting := explain(err)
+func restoreOver(of backup.Workload, j *jobs.Job, err error) (backup.Problem, bool) {
+	why, lasting := explain(of, err)
 	_, ours := errors.AsType[*backup.Error](err)
 	switch {
 	case ours, errors.Is(err, vault.ErrDamaged):

@@ -604,7 +604,7 @@ func (s *siteRun) problem(ctx context.Context, unread []backup.Unread) (*backup.
 
 // explainPart is explain for one library or list of a site.
 func explainPart(kind backup.ContainerKind, err error) (backup.Problem, bool) {
-	p, lasting := explain(err)
+	p, lasting := explain(backup.SharePoint, err)
 	word := wordFor(kind)
 	switch {
 	case errors.Is(err, drive.ErrLocked):

@@ -285,7 +285,7 @@ func (e *Engine) unseen(ctx context.Context, j *jobs.Job, a backup.Artifact, cau
 	if err != nil {
 		return nil, err
 	}
-	why, _ := explain(cause)
+	why, _ := explain(e.workloadOf(ctx, j.Tenant, a.Point.Unit), cause)
 	e.Log.Warn("a cancelled restore could not be looked at", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", cause)
 	return &backup.Problem{Code: backup.RestoreCancelled, Details: append([]backup.Detail{{Code: why.Code, Message: why.Message}}, noted...),
 		Message: "The restore was cancelled, and what it had done could not be looked at: see the details, which also name what it may have moved aside. Restore the point again once the cause is gone."}, nil
