@@ -42,7 +42,7 @@ func listRoutes() []Route {
 		}
 	}
 	const team = "Of personal sites."
-	return []Route{
+	return append([]Route{
 		{"GET", "{list}", "A list or library: its columns, contentTypes, items and drive by $expand.", "Views, forms, and who may see it.", "select expand", readFiles, onList((*Service).getList)},
 		{"PATCH", "{list}", "Gives it another displayName or description.", team, "", manageSites, onList((*Service).patchList)},
 		{"DELETE", "{list}", "Deletes it with its items.", team + " It is taken out of the recycle bin by hand.", "", manageSites, onList((*Service).deleteList)},
@@ -62,7 +62,7 @@ func listRoutes() []Route {
 		{"GET", "{item}/listItem", "The item of the library's list that a file or folder is.", team, "select expand", readFiles, onItems((*Service).getListItemOf)},
 		{"GET", "{item}/listItem/fields", "Its columns.", team, ofOne, readFiles, onItems((*Service).getFieldsOf)},
 		{"PATCH", "{item}/listItem/fields", "Changes them.", team, "", writeFiles, onItems((*Service).patchFieldsOf)},
-	}
+	}, listVersionRoutes(onItems)...)
 }
 
 // isListItem reports whether it, at its place, is an item of the list that p is.

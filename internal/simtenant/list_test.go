@@ -345,3 +345,51 @@ func TestNothingOnDiskBreaksAList(t *testing.T) {
 		w.must(404, "GET", address, nil)
 	}
 }
+
+// What an item was is told with its fields, and can be had back.
+func TestVersionsOfListItems(t *testing.T) {
+	w := newWorld(t)
+	site := withLists(w)
+	items := site + "/lists/Offers/items"
+	w.must(200, "GET", items, nil)
+	for _, price := range []float64{10, 11} {
+		w.must(200, "PATCH", items+"/1/fields", object{"Price": price})
+	}
+	told := func() string {
+		t.Helper()
+		var out []string
+		for _, v := range w.must(200, "GET", items+"/1/versions?$expand=fields($select=Price,CustomerLookupId,_UIVersionString)", nil).body["value"].([]any) {
+			one := v.(object)
+			f := one["fields"].(object)
+			if one["lastModifiedDateTime"] == nil || one["lastModifiedBy"] == nil || f["_UIVersionString"] != one["id"] {
+				t.Errorf("a version is %v", one)
+			}
+			out = append(out, fmt.Sprint(one["id"], ":", f["Price"], ":", f["CustomerLookupId"]))
+		}
+		return strings.Join(out, " ")
+	}
+	if got := told(); got != "3.0:11:2 2.0:10:2 1.0:9.5:2" {
+		t.Errorf("the versions are %s", got)
+	}
+	if one := w.must(200, "GET", items+"/1/versions/2.0?$expand=fields", nil); one.text("fields", "Price") != "10" || one.text("id") != "2.0" {
+		t.Errorf("the second is %s", one.raw)
+	}
+	if f := w.must(200, "GET", items+"/1/versions/1.0/fields", nil); f.text("Price") != "9.5" || f.text("Title") != "Big" {
+		t.Errorf("the first's fields are %s", f.raw)
+	}
+	w.must(204, "POST", items+"/1/versions/1.0/restoreVersion", nil)
+	if got := told(); got != "4.0:9.5:2 3.0:11:2 2.0:10:2 1.0:9.5:2" {
+		t.Errorf("then the versions are %s", got)
+	}
+	w.must(400, "POST", items+"/1/versions/4.0/restoreVersion", nil)
+	w.must(404, "GET", items+"/1/versions/9.0", nil)
+	w.must(404, "GET", items+"/99/versions", nil)
+	w.must(400, "GET", items+"/1/versions?$expand=driveItem", nil)
+	// A library's items have the versions of their files.
+	w.put("sales/libraries/Documents/a.txt", "one")
+	w.must(200, "GET", site+"/lists/Documents/items", nil)
+	w.must(200, "PUT", site+"/drive/root:/a.txt:/content", "two")
+	if list := w.must(200, "GET", site+"/lists/Documents/items/1/versions?$expand=fields", nil).body["value"].([]any); len(list) != 2 {
+		t.Errorf("a file's versions are %v", list)
+	}
+}
