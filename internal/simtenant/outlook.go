@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"errors"
@@ -44,7 +45,7 @@ func outlookRoutes() []Route {
 	const many = "conversationIndex. Of $filter only receivedDateTime."
 	routes = append(routes,
 		Route{"GET", "{user}/messages", "The messages in all folders.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
-		Route{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
+		Route{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder. In the folder notes these are the notes, of the class IPM.StickyNote: files NAME.txt.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
 		Route{"GET", "{user}/mailFolders/{folder}/messages/delta", "What changed among the messages in a folder since a token, or all of them.", "changeType.", delta + " filter orderby", readMail, at((*Service).messagesDelta)},
 		Route{"POST", "{user}/messages", "Makes a draft, of JSON or of MIME content: text/plain, in base64; the body is 4 MB at most. The extended properties of the message's flags and times are taken.", "Other extended properties.", "", writeMail, onUserContent((*Service).createMessage)},
 		Route{"POST", "{user}/mailFolders/{folder}/messages", "The same in a folder.", "", "", writeMail, onUserContent((*Service).createMessage)},
@@ -100,8 +101,23 @@ func (f *mailFolder) ofMail() bool {
 	return strings.EqualFold(class, "IPF.Note") || len(class) > 9 && strings.EqualFold(class[:9], "IPF.Note.")
 }
 
-// isMessage reports whether an item is mail.
-func (it *mailItem) isMessage() bool { return it.file != nil && itemExt(it.file.name) == extMail }
+// isMessage reports whether an item is mail, or a note, which is a message of a class
+// of its own.
+func (it *mailItem) isMessage() bool {
+	return it.file != nil && (itemExt(it.file.name) == extMail || it.isNote())
+}
+
+func (it *mailItem) isNote() bool { return itemExt(it.file.name) == extNote }
+
+// mime is a message's MIME content: a note's is made of its text.
+func (it *mailItem) mime(data []byte) []byte {
+	if !it.isNote() {
+		return data
+	}
+	subject := readHead(data[:min(len(data), headSize)], "IPM.StickyNote").subject
+	return joinMessage(nil, []headField{{"Subject", encodeWords(subject)}, {"Date", it.received.time().UTC().Format(time.RFC1123Z)}, {"MIME-Version", "1.0"},
+		{"X-Message-Class", "IPM.StickyNote"}, {"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "8bit"}}, data)
+}
 
 // mailFolderView is a folder as Outlook shows it.
 func (m *mailbox) mailFolderView(f *mailFolder, children map[*mailFolder]int, unread map[*mailFolder]int) map[string]any {
@@ -322,7 +338,7 @@ func (m *mailbox) wholeView(st *stay, immutable bool, names map[string]bool) map
 	}
 	defer f.Close()
 	if data, err := io.ReadAll(io.LimitReader(f, listedBody)); err == nil {
-		maps.Copy(v, bodyView(data))
+		maps.Copy(v, bodyView(st.it.mime(data)))
 	}
 	return v
 }
@@ -341,7 +357,7 @@ func (s *Service) listMessages(r *request, m *mailbox) error {
 		}
 		all, context, path = f.items(), "mailFolders('"+url.PathEscape(id)+"')/messages", r.outlook("mailFolders", id, "messages")
 	} else {
-		all = m.itemsWithin(m.top)
+		all = slices.DeleteFunc(m.itemsWithin(m.top), func(it *mailItem) bool { return !it.at.in.ofMail() })
 	}
 	immutable, names := r.immutable(), selected(r.query)
 	return s.listItems(r, m, all, r.outlookContext(context), path, (*mailItem).isMessage,
@@ -418,21 +434,24 @@ func (s *Service) getMIME(r *request) error {
 	r.place = mailboxOf(r.site)
 	return s.admitted(r, func() error {
 		var f content
-		var size int64
 		err := s.withMailbox(r, r.place, func(m *mailbox) error {
 			it, err := m.message(r)
 			if err != nil {
 				return err
 			}
-			if f, err = m.open(it); err != nil {
+			if it.isNote() {
+				data, err := m.bytes(it)
+				f = inMemory{bytes.NewReader(it.mime(data))}
 				return err
 			}
-			size, err = sizeOf(f)
+			f, err = m.open(it)
 			return err
 		})
-		if f != nil {
-			defer f.Close()
+		if err != nil {
+			return err
 		}
+		defer f.Close()
+		size, err := sizeOf(f)
 		if err != nil {
 			return err
 		}
@@ -446,6 +465,11 @@ func (s *Service) getMIME(r *request) error {
 		return nil
 	})
 }
+
+// inMemory is a content that is no file.
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
 
 // markBody is what a client says of a message.
 type markBody struct {
@@ -505,7 +529,7 @@ func (s *Service) copyMessage(r *request, m *mailbox) error {
 	if err != nil {
 		return err
 	}
-	made, err := m.giveData(data, mailGift{ext: extMail, class: it.class, received: it.received.time(), flags: it.flags, categories: it.categories, search: it.search[:]}, to)
+	made, err := m.giveData(data, mailGift{ext: itemExt(it.file.name), class: it.class, received: it.received.time(), flags: it.flags, categories: it.categories, search: it.search[:]}, to)
 	if err != nil {
 		return err
 	}

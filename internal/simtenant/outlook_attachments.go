@@ -92,7 +92,7 @@ func (m *mailbox) partsOfMessage(r *request) (*mailItem, []mailPart, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return it, partsOf(data), nil
+	return it, partsOf(it.mime(data)), nil
 }
 
 // heldPart is a part with its id.
@@ -180,6 +180,9 @@ func (s *Service) getAttachment(r *request, m *mailbox) error {
 // attach puts another part into a message.
 func (m *mailbox) attach(r *request, p mailPart) (held heldPart, it *mailItem, err error) {
 	it, err = m.message(r)
+	if err == nil && it.isNote() {
+		err = fail(http.StatusBadRequest, "ErrorInvalidRequest", "Nothing can be attached to a note.")
+	}
 	if err != nil {
 		return held, nil, err
 	}

@@ -367,7 +367,7 @@ func (r *request) answerWhole(m *mailbox, it *mailItem, status int) error {
 	if err != nil {
 		return err
 	}
-	return r.answerMessage(m, it, status, bodyView(data))
+	return r.answerMessage(m, it, status, bodyView(it.mime(data)))
 }
 
 // bytes is all that an item's file holds.
@@ -405,9 +405,12 @@ func (s *Service) patchMessage(r *request, m *mailbox) error {
 	if err := r.asMatched(it); err != nil {
 		return err
 	}
+	if it.isNote() && names["importance"] {
+		return fail(http.StatusBadRequest, "ErrorInvalidPropertySet", "A note has no importance.")
+	}
 	written := names["importance"]
 	for _, name := range letterContent {
-		if names[name] && !it.draft() {
+		if names[name] && (!it.draft() || it.isNote()) {
 			return fail(http.StatusBadRequest, "ErrorInvalidPropertySet", "The property "+quoted(name)+" can be changed of drafts only.")
 		}
 		written = written || names[name]
@@ -576,7 +579,7 @@ func answering(k answerKind) func(*Service, *request) error {
 		if err != nil {
 			return err
 		}
-		if data, err = s.answerTo(r, k, data); err != nil {
+		if data, err = s.answerTo(r, k, it.mime(data)); err != nil {
 			return err
 		}
 		drafts := m.well["drafts"]

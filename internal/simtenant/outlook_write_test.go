@@ -239,3 +239,27 @@ func TestOutlookRestoredMessage(t *testing.T) {
 		t.Errorf("made: %s", made.raw)
 	}
 }
+
+// A note is a message of a class of its own.
+func TestOutlookNotes(t *testing.T) {
+	w := newWorld(t)
+	me := "/users/" + amala
+	w.mail("To buy: milk\nand bread", amala, "Notes", "shopping.txt")
+	w.mailbox(amala)
+	list, _ := w.all(me + "/mailFolders/notes/messages?$expand=" + url.QueryEscape("singleValueExtendedProperties($filter=id eq 'String 0x001A')"))
+	if len(list) != 1 || list[0]["subject"] != "To buy: milk" || list[0]["body"].(object)["content"] != "To buy: milk\nand bread" || fmt.Sprint(list[0]["singleValueExtendedProperties"]) != "[map[id:String 0x1a value:IPM.StickyNote]]" {
+		t.Fatalf("notes: %v", list)
+	}
+	at := me + "/messages/" + url.PathEscape(list[0]["id"].(string))
+	if mime := w.must(200, "GET", at+"/$value", nil); !strings.HasSuffix(string(mime.raw), "\r\n\r\nTo buy: milk\nand bread") {
+		t.Errorf("its MIME content: %q", mime.raw)
+	}
+	w.must(200, "PATCH", at, object{"categories": []string{"Red"}})
+	w.must(400, "PATCH", at, object{"subject": "x"})
+	w.must(400, "POST", at+"/attachments", object{"@odata.type": "#microsoft.graph.fileAttachment", "name": "f", "contentBytes": "AAAA"})
+	copied := w.must(201, "POST", at+"/copy", object{"destinationId": "archive"})
+	if files, _ := filepath.Glob(w.mailPath(amala, "Archive", "*.note.txt")); len(files) != 1 || copied.text("subject") != "To buy: milk" {
+		t.Errorf("the copy is %v %s", files, copied.raw)
+	}
+	w.must(204, "DELETE", at, nil)
+}
