@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -41,7 +42,59 @@ func selectedUser(u *User, names map[string]bool) any {
 		return v
 	}
 	v["accountEnabled"], v["userType"] = u.enabled(), "Member"
+	v["assignedLicenses"] = u.licenses(func(sku, _ string) any { return object{"skuId": sku, "disabledPlans": []any{}} })
 	return project(v, names)
+}
+
+// licenses are those of a user: who has a drive has one license with all in it, and
+// who has none has no license.
+func (u *User) licenses(view func(sku, part string) any) []any {
+	if u.NoDrive {
+		return []any{}
+	}
+	return []any{view("06ebc4ee-1bb5-47dd-8120-11324bc54e06", "SPE_E5")}
+}
+
+// licenseDetails tells a user's licenses.
+func (s *Service) licenseDetails(r *request) error {
+	names := selected(r.query)
+	list := r.user.licenses(func(sku, part string) any {
+		return project(object{"id": guidText(derive("license", string(r.user.ID), sku)), "skuId": sku, "skuPartNumber": part, "servicePlans": []any{}}, names)
+	})
+	return replyGraph(r.w, http.StatusOK, object{"@odata.context": r.base + "/$metadata#users('" + url.PathEscape(string(r.user.ID)) + "')/licenseDetails", "value": list})
+}
+
+// answerCount answers with how many there are. The directory counts for those only
+// who take a number that may be a little old.
+func (r *request) answerCount(n int) error {
+	if !strings.EqualFold(r.Header.Get("ConsistencyLevel"), "eventual") {
+		return fail(http.StatusBadRequest, "Request_BadRequest", "$count is not currently supported without the header ConsistencyLevel: eventual.")
+	}
+	text := strconv.Itoa(n)
+	h := r.w.Header()
+	h.Set("Content-Type", "text/plain")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	r.w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		io.WriteString(r.w, text)
+	}
+	return nil
+}
+
+func (s *Service) countUsers(r *request) error {
+	users, err := r.filteredUsers()
+	if err != nil {
+		return err
+	}
+	return r.answerCount(len(users))
+}
+
+func (s *Service) countGroups(r *request) error {
+	groups, err := r.filteredGroups()
+	if err != nil {
+		return err
+	}
+	return r.answerCount(len(groups))
 }
 
 func (s *Service) getUser(r *request, u *User) error {
@@ -89,20 +142,29 @@ func (r *request) link(path string, set ...string) string {
 	return r.base + path + "?" + q.Encode()
 }
 
-func (s *Service) listUsers(r *request) error {
+// filteredUsers are the users that $filter lets through.
+func (r *request) filteredUsers() ([]*User, error) {
 	t := r.who.tenant
 	users := make([]*User, 0, len(t.present))
 	keep := func(*User) bool { return true }
 	if text := option(r.query, "filter"); text != "" {
 		var err error
 		if keep, err = parseFilter(text, userProperties); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, u := range t.present {
 		if keep(u) {
 			users = append(users, u)
 		}
+	}
+	return users, nil
+}
+
+func (s *Service) listUsers(r *request) error {
+	users, err := r.filteredUsers()
+	if err != nil {
+		return err
 	}
 	from, to, next, err := s.page(r, len(users))
 	if err != nil {
@@ -282,19 +344,28 @@ func (s *Service) getGroup(r *request, g *Group) error {
 	return replyGraph(r.w, http.StatusOK, project(groupView(r.who.tenant, g), selected(r.query)))
 }
 
-func (s *Service) listGroups(r *request) error {
+// filteredGroups are the groups that $filter lets through.
+func (r *request) filteredGroups() ([]*Group, error) {
 	groups := make([]*Group, 0, len(r.who.tenant.Groups))
 	keep := func(*Group) bool { return true }
 	if text := option(r.query, "filter"); text != "" {
 		var err error
 		if keep, err = parseFilter(text, groupProperties); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for i := range r.who.tenant.Groups {
 		if g := &r.who.tenant.Groups[i]; keep(g) {
 			groups = append(groups, g)
 		}
+	}
+	return groups, nil
+}
+
+func (s *Service) listGroups(r *request) error {
+	groups, err := r.filteredGroups()
+	if err != nil {
+		return err
 	}
 	from, to, next, err := s.page(r, len(groups))
 	if err != nil {
@@ -306,6 +377,9 @@ func (s *Service) listGroups(r *request) error {
 		list = append(list, project(groupView(r.who.tenant, g), names))
 	}
 	out := map[string]any{"@odata.context": r.base + "/$metadata#groups", "value": list}
+	if strings.EqualFold(option(r.query, "count"), "true") {
+		out["@odata.count"] = len(groups)
+	}
 	if next != "" {
 		out["@odata.nextLink"] = r.link("/groups", "$skiptoken", next)
 	}

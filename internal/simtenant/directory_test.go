@@ -164,3 +164,26 @@ func TestOrganization(t *testing.T) {
 	w.must(200, "GET", "/organization/"+string(w.cfg.Tenants[0].ID), nil)
 	w.must(404, "GET", "/organization/"+outerGroup, nil)
 }
+
+// The directory counts, and tells who has a license.
+func TestDirectoryCountsAndLicenses(t *testing.T) {
+	w := newDirectory(t)
+	for address, want := range map[string]string{"/users/$count": "6", "/users/$count?$filter=accountEnabled%20eq%20false": "1", "/groups/$count": "3"} {
+		if a := w.must(200, "GET", address, nil, "ConsistencyLevel", "eventual"); string(a.raw) != want || a.header.Get("Content-Type") != "text/plain" {
+			t.Errorf("%s is %q, want %s", address, a.raw, want)
+		}
+		w.must(400, "GET", address, nil)
+	}
+	if a := w.must(200, "GET", "/groups?$count=true&$top=1", nil); a.text("@odata.count") != "3" {
+		t.Errorf("groups: %s", a.raw)
+	}
+	for user, want := range map[string]string{amala: "[SPE_E5]", "mira@contoso.com": "[]"} {
+		a := w.must(200, "GET", "/users/"+user+"/licenseDetails", nil)
+		if got := values(a, "skuPartNumber"); strings.Join(got, " ") != strings.Trim(want, "[]") {
+			t.Errorf("%s has %v, want %s", user, got, want)
+		}
+		if u := w.must(200, "GET", "/users/"+user+"?$select=assignedLicenses", nil); (u.text("assignedLicenses") == "[]") != (want == "[]") {
+			t.Errorf("%s is %s", user, u.raw)
+		}
+	}
+}

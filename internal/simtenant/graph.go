@@ -180,11 +180,11 @@ func (s *Service) route(r *request, rest string) error {
 	first, below := word(rest)
 	switch first {
 	case "users":
-		if name, _, _ := strings.Cut(below, "("); below != "" && literal(name) != "delta" {
+		if name, _, _ := strings.Cut(below, "("); below != "" && literal(name) != "delta" && name != "$count" {
 			return s.routeUsers(r, below)
 		}
 	case "groups":
-		if name, _, _ := strings.Cut(below, "("); below != "" && literal(name) != "delta" {
+		if name, _, _ := strings.Cut(below, "("); below != "" && literal(name) != "delta" && name != "$count" {
 			return s.routeGroups(r, below)
 		}
 	case "sites":
