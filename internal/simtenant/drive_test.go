@@ -2,6 +2,8 @@ package simtenant
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -1043,4 +1045,27 @@ func TestDeletedItemsCarryTheirFacet(t *testing.T) {
 			t.Errorf("with bare tombstones, %s is told as %v", id, v)
 		}
 	}
+}
+
+// Bodies may come compressed, as Microsoft's Go client sends them.
+func TestCompressedBodies(t *testing.T) {
+	w := newWorld(t)
+	pack := func(text string) []byte {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		z.Write([]byte(text))
+		z.Close()
+		return b.Bytes()
+	}
+	drive := w.drive(amala)
+	w.must(201, "POST", drive+"/root/children", pack(`{"name":"dir","folder":{}}`), "Content-Encoding", "gzip", "Content-Type", "application/json")
+	w.must(201, "PUT", drive+"/root:/dir/a.txt:/content", pack("hello"), "Content-Encoding", "gzip")
+	if got := w.read(amala + "/dir/a.txt"); got != "hello" {
+		t.Errorf("the file is %q", got)
+	}
+	up := w.must(200, "POST", drive+"/root:/dir/b.txt:/createUploadSession", pack(`{}`), "Content-Encoding", "gzip")
+	w.must(201, "PUT", up.text("uploadUrl"), pack("fragment"), "Content-Encoding", "gzip", "Content-Range", "bytes 0-7/8")
+	w.must(400, "POST", drive+"/root/children", `{"name":"x","folder":{}}`, "Content-Encoding", "gzip")
+	w.must(400, "PUT", drive+"/root:/dir/c.txt:/content", pack("hello")[:12], "Content-Encoding", "gzip")
+	w.must(415, "POST", drive+"/root/children", `{"name":"x","folder":{}}`, "Content-Encoding", "br")
 }

@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"compress/gzip"
 	"io"
 	"net/http"
 	"net/url"
@@ -71,6 +72,10 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 			w = &truncated{w, f.Truncate}
 		}
 	}
+	if err := unpack(r); err != nil {
+		s.refuse(w, r, err)
+		return
+	}
 	path := r.URL.Path
 	base, isBatch := isBatch(path)
 	if !isBatch { // whose requests each come by themselves
@@ -102,6 +107,28 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		io.CopyN(io.Discard, r.Body, maxPut)
 		s.refuse(w, r, err)
 	}
+}
+
+// unpack has a body that was sent compressed, as Microsoft's Go client sends each, be
+// read as what it was.
+func unpack(r *http.Request) error {
+	switch how := r.Header.Get("Content-Encoding"); {
+	case how == "" || strings.EqualFold(how, "identity"):
+		return nil
+	case !strings.EqualFold(how, "gzip"):
+		return fail(http.StatusUnsupportedMediaType, "invalidRequest", "A body may be compressed with gzip only.")
+	}
+	plain, err := gzip.NewReader(r.Body)
+	if err != nil {
+		return badRequest("The body is not what its Content-Encoding says.")
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{plain, r.Body}
+	r.ContentLength = -1
+	r.Header.Del("Content-Encoding")
+	return nil
 }
 
 // graph serves the paths below /v1.0 and its equals.
