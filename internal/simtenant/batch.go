@@ -59,6 +59,9 @@ func ReadBatch(r *http.Request) (paths []string, ok bool) {
 	if !ok || r.Method != http.MethodPost {
 		return nil, false
 	}
+	if unpack(r) != nil {
+		return nil, false // whoever serves it says so
+	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxBatchBody+1))
 	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(data), r.Body))
 	var in struct {
@@ -85,7 +88,11 @@ func Batch(next http.Handler) http.Handler {
 			return
 		}
 		mark(w, r)
-		if err := batch(w, r, base, next); err != nil {
+		err := unpack(r)
+		if err == nil {
+			err = batch(w, r, base, next)
+		}
+		if err != nil {
 			if e, ok := errors.AsType[*refusal](err); ok {
 				e.write(w, r, time.Now())
 			}

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -1065,6 +1066,21 @@ func TestCompressedBodies(t *testing.T) {
 	}
 	up := w.must(200, "POST", drive+"/root:/dir/b.txt:/createUploadSession", pack(`{}`), "Content-Encoding", "gzip")
 	w.must(201, "PUT", up.text("uploadUrl"), pack("fragment"), "Content-Encoding", "gzip", "Content-Range", "bytes 0-7/8")
+	if a := w.must(200, "POST", "/$batch", pack(`{"requests":[{"id":"1","method":"GET","url":"`+drive+`"}]}`), "Content-Encoding", "gzip"); !strings.Contains(string(a.raw), `"status":200`) {
+		t.Errorf("the batch: %s", a.raw)
+	}
+	for _, body := range []string{"", "no gzip"} {
+		r := httptest.NewRequest("POST", "/v1.0/$batch", strings.NewReader(body))
+		r.Header.Set("Content-Encoding", "gzip")
+		if paths, ok := ReadBatch(r); ok {
+			t.Errorf("of %q a batch was read: %v", body, paths)
+		}
+	}
+	r := httptest.NewRequest("POST", "/v1.0/$batch", bytes.NewReader(pack(`{"requests":[{"id":"1","method":"GET","url":"/users"}]}`)))
+	r.Header.Set("Content-Encoding", "gzip")
+	if paths, ok := ReadBatch(r); !ok || len(paths) != 1 || paths[0] != "/v1.0/users" {
+		t.Errorf("of a batch that is compressed were read %v", paths)
+	}
 	w.must(400, "POST", drive+"/root/children", `{"name":"x","folder":{}}`, "Content-Encoding", "gzip")
 	w.must(400, "PUT", drive+"/root:/dir/c.txt:/content", pack("hello")[:12], "Content-Encoding", "gzip")
 	w.must(415, "POST", drive+"/root/children", `{"name":"x","folder":{}}`, "Content-Encoding", "br")

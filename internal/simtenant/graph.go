@@ -2,6 +2,7 @@ package simtenant
 
 import (
 	"compress/gzip"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -115,10 +116,13 @@ func unpack(r *http.Request) error {
 	switch how := r.Header.Get("Content-Encoding"); {
 	case how == "" || strings.EqualFold(how, "identity"):
 		return nil
-	case !strings.EqualFold(how, "gzip"):
+	case !strings.EqualFold(how, "gzip") && !strings.EqualFold(how, "x-gzip"):
 		return fail(http.StatusUnsupportedMediaType, "invalidRequest", "A body may be compressed with gzip only.")
 	}
 	plain, err := gzip.NewReader(r.Body)
+	if errors.Is(err, io.EOF) {
+		return nil // there is no body, though its encoding was announced
+	}
 	if err != nil {
 		return badRequest("The body is not what its Content-Encoding says.")
 	}
