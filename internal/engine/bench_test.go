@@ -36,6 +36,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if messages := os.Getenv("ENGINE_TEST_MAIL"); messages != "" {
+		if err := serveMail(messages); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv("ENGINE_TEST_MADE"); dir != "" {
 		if err := serveMade(dir, os.Stdin); err != nil {
 			fmt.Fprintln(os.Stderr, err)
