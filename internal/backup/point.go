@@ -23,6 +23,7 @@ const (
 	// FileColumns are the columns of a library's files and folders: the items of the
 	// list that the library is.
 	FileColumns ContainerKind = "columns"
+	SitePages   ContainerKind = "pages" // modern pages
 )
 
 // PointTags marks restore points.

@@ -60,6 +60,8 @@ func wordFor(kind backup.ContainerKind) string {
 		return "list"
 	case backup.FileColumns:
 		return "list of columns"
+	case backup.SitePages:
+		return "library of pages"
 	}
 	return "library"
 }
@@ -284,7 +286,9 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 		}
 		lists, failedLists := s.source.Lists(ctx, at.ID)
 		for _, l := range lists {
-			if d := driveOf(l); !l.Hidden && !ofTheService[l.Template] {
+			if d := driveOf(l); l.Template == "webPageLibrary" {
+				all[d.ID] = library{d, backup.SitePages, strings.TrimPrefix(path.Join(at.path, l.Name), "/"), at.ID, ""}
+			} else if !l.Hidden && !ofTheService[l.Template] {
 				all[d.ID] = library{d, backup.SiteList, strings.TrimPrefix(path.Join(at.path, l.Name), "/"), at.ID, ""}
 			} else if i := slices.IndexFunc(drives, l.IsOf); i >= 0 {
 				all[d.ID] = columnsOf(all[drives[i].ID], d)
@@ -383,6 +387,9 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 		list = newListSource(s.source, l.ref(), s.vault.Scratch())
 		list.files = true
 		p.source = list
+	case backup.SitePages:
+		p.source = pageSource{s.source, l.ref(), l.Name}
+		c.Cursor = "" // all are listed each time
 	}
 	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top}
 	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], has: s.has(c.Name),
