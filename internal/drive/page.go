@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -104,4 +105,41 @@ func (c *Client) Page(ctx context.Context, site, id string) (Page, error) {
 	var err error
 	p.JSON, err = encode(kept)
 	return p, err
+}
+
+// CreatePage makes a page of a site of what Graph takes of one. It is a draft until it
+// is published. If the name is taken, it is ErrExists. Unclear says of a failure that it
+// may have been made all the same.
+func (c *Client) CreatePage(ctx context.Context, site string, of map[string]any) (made Page, unclear bool, err error) {
+	k := &call{op: "create a page of site " + site, method: http.MethodPost, url: c.at("sites", site, "pages"), cost: costWrite, itemOf: onPage(site), once: true, json: typed(of)}
+	var w wirePage
+	if _, err := c.do(ctx, k, &w); err != nil {
+		return made, k.unclear || ctx.Err() != nil, err
+	}
+	if made = w.page(); made.ID == "" {
+		return made, true, noAnswer(k.op, errors.New("it names no page"))
+	}
+	return made, false, nil
+}
+
+func typed(page map[string]any) map[string]any {
+	page = maps.Clone(page)
+	page["@odata.type"] = "#" + pageType
+	return page
+}
+
+// PatchPage changes a page, which is a draft from then on. If tag is given and is not
+// the page's eTag, it is ErrChanged.
+func (c *Client) PatchPage(ctx context.Context, site, id string, change map[string]any, tag string) error {
+	k := &call{op: "change page " + id + " of site " + site, method: http.MethodPatch, url: c.at("sites", site, "pages", id, pageType), cost: costWrite,
+		itemOf: onPage(site), header: ifMatch(tag), json: typed(change)}
+	_, err := c.do(ctx, k, nil)
+	return err
+}
+
+// PublishPage shows a page to those who may see it.
+func (c *Client) PublishPage(ctx context.Context, site, id string) error {
+	k := &call{op: "publish page " + id + " of site " + site, method: http.MethodPost, url: c.at("sites", site, "pages", id, pageType, "publish"), cost: costWrite, itemOf: onPage(site)}
+	_, err := c.do(ctx, k, nil)
+	return err
 }

@@ -360,7 +360,7 @@ func (l *listRestore) fitColumns(ctx context.Context) (err error) {
 		case raw != nil && (stopped(ctx, err) || l.oneItem(ctx, err) != nil):
 			return err
 		default:
-			_, why := l.whyNot(err)
+			_, why := whyNot(err)
 			l.remark("column "+c.Name, strings.TrimSpace(fmt.Sprintf("The column %q is not in the list any more and could not be made: what items had in it was not restored. %s", c.Display, why)))
 		}
 	}
@@ -376,7 +376,7 @@ func (l *listRestore) fitColumns(ctx context.Context) (err error) {
 		case stopped(ctx, err) || l.oneItem(ctx, err) != nil:
 			return err
 		default:
-			_, why := l.whyNot(err)
+			_, why := whyNot(err)
 			l.remark("type "+name, strings.TrimSpace(fmt.Sprintf("The content type %q is not in the list any more and could not be made: items of it are of the list's own type. %s", name, why)))
 		}
 	}
@@ -1375,7 +1375,7 @@ func (l *listRestore) clear(ctx context.Context) error {
 
 // fail names an item that could not be restored.
 func (l *listRestore) fail(target, what string, err error) {
-	code, why := l.whyNot(err)
+	code, why := whyNot(err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failed++; len(l.failures) < maxDetails {
@@ -1384,7 +1384,7 @@ func (l *listRestore) fail(target, what string, err error) {
 }
 
 // whyNot says why something could not be written.
-func (l *listRestore) whyNot(err error) (backup.Code, string) {
+func whyNot(err error) (backup.Code, string) {
 	code, why := backup.ArtifactCannotBeRestored, "The source refused it."
 	switch {
 	case isDamage(err):

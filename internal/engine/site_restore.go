@@ -103,6 +103,13 @@ func (e *Engine) restoreSite(ctx context.Context, j *jobs.Job, a backup.Artifact
 	if err := e.restoreLists(ctx, j, a, to, beside, &all); err != nil {
 		return place, all.problem(), err
 	}
+	suffix := ""
+	if a.Destination != backup.DestinationInPlace {
+		suffix = suffixOf(place.SiteName)
+	}
+	if err := e.restorePages(ctx, j, a, to, suffix, &all); err != nil {
+		return place, all.problem(), err
+	}
 	return place, all.problem(), all.err
 }
 
@@ -338,6 +345,9 @@ func (e *Engine) areFree(ctx context.Context, to reachedSite, anchor drive.Drive
 			return false, err
 		}
 	}
+	if free, err := pagesFree(ctx, to, suffix); err != nil || !free {
+		return false, err
+	}
 	return listsFree(ctx, to, suffix)
 }
 
@@ -398,8 +408,11 @@ func (e *Engine) restoreBelowSite(ctx context.Context, j *jobs.Job, a backup.Gra
 	if err != nil {
 		return catalog.RestoredItem{}, nil, err
 	}
-	if part.Kind == backup.SiteList {
+	switch part.Kind {
+	case backup.SiteList:
 		return e.restoreBelowList(ctx, j, a, to, part)
+	case backup.SitePages:
+		return e.restorePage(ctx, j, a, to, part)
 	}
 	live, err := e.liveLibrary(ctx, j.Tenant, to, part)
 	if errors.Is(err, drive.ErrNotFound) {
