@@ -263,10 +263,20 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 	}
 	b.audit(ctx, errs, s, p, x)
 	fmt.Fprintf(errs, "Exporting %s as it was at %s\n", s.owner(), p.At.Local().Format(timeForm))
-	bar := newProgress(errs, "files", int(p.Files))
-	step := max(1, int(p.Files)/50)
+	parts, err := s.vault.Parts(ctx, p.Tree)
+	if err != nil {
+		return err
+	}
+	total := int(p.Files)
+	for _, part := range parts {
+		if part.Kind == backup.FileColumns { // which the point does not count
+			total += int(part.Files)
+		}
+	}
+	bar := newProgress(errs, "files", total)
+	step := max(1, total/50)
 	r, err := x.write(ctx, s.vault, p.Tree, func(done int) {
-		if done%step == 0 || done == int(p.Files) {
+		if done%step == 0 || done == total {
 			bar.set(done)
 		}
 	})

@@ -74,7 +74,7 @@ func (w *world) harmColumns(unit backup.Unit) {
 // In place, changed columns have their values again, and a file that is made anew has
 // its own; the files keep their times. What is killed on the way converges.
 func TestColumnsAreRestoredInPlace(t *testing.T) {
-	for _, after := range []int{0, 1, 2, 3, 5} {
+	for _, after := range []int{0, 2} {
 		w, unit, point, want := noted(t)
 		was := w.look(w.siteLibrary("Documents"))
 		w.harmColumns(unit)
@@ -110,7 +110,7 @@ func TestColumnsAreRestoredInPlace(t *testing.T) {
 
 // To a new place the files have their columns, of the kinds of before.
 func TestColumnsAreRestoredToANewPlace(t *testing.T) {
-	for _, after := range []int{0, 2, 4} {
+	for _, after := range []int{0, 3} {
 		w, unit, point, want := noted(t)
 		w.harmColumns(unit)
 		w.must(os.WriteFile(w.siteLibrary("Documents")+".json", []byte(`{}`), 0o644)) // the library has no columns any more

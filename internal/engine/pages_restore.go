@@ -36,6 +36,8 @@ type pageRestore struct {
 	saved string          // the tree of the pages as they are backed up now; "" if they were not yet
 	sent  map[string]bool // pages that were written, by their ids at the source
 	made  drive.Page      // the last that was made or found to be made
+	// How many were made, and written again, in all passes.
+	anew, again int
 
 	// Of this pass.
 	live     map[string]drive.Page // by id
@@ -306,6 +308,7 @@ func (r *pageRestore) page(ctx context.Context, n vault.Node) (bool, error) {
 		return unclear || errors.Is(err, drive.ErrExists), err // the next pass finds it, if it was made
 	}
 	r.made, r.sent[made.ID] = made, true
+	r.anew++
 	return true, r.publish(ctx, want, made)
 }
 
@@ -383,7 +386,7 @@ func (r *pageRestore) rewrite(ctx context.Context, n vault.Node, want wantedPage
 		return false, err
 	}
 	r.sent[is.ID] = true
-	r.remark(n, "It was written again. Graph does not let one say who changed it last, and when: that is in the restore point.")
+	r.again++
 	return true, r.publish(ctx, want, is)
 }
 
@@ -417,13 +420,21 @@ func (r *pageRestore) remark(n vault.Node, message string) {
 
 // problem says what could not be restored, and what there is to know of the rest.
 func (r *pageRestore) problem() *backup.Problem {
-	details := slices.Concat(r.failures[:min(len(r.failures), maxDetails)], r.remarks[:min(len(r.remarks), maxDetails)])
+	remarks := r.remarks[:min(len(r.remarks), maxDetails)]
+	tell := func(n int, format string) {
+		if n > 0 {
+			remarks = append(remarks, backup.Detail{Code: backup.RestoredChanged, Message: fmt.Sprintf(format, count(n, "page"))})
+		}
+	}
+	tell(r.anew, "Made anew: %s. Graph does not let one say who made them, and when: that is in the restore point.")
+	tell(r.again, "Written again: %s. Graph does not let one say who changed them last, and when: that is in the restore point.")
+	details := slices.Concat(r.failures[:min(len(r.failures), maxDetails)], remarks)
 	switch {
 	case len(r.failures) > 0:
 		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details,
 			Message: fmt.Sprintf("%s could not be restored; all others are as they were at the restore point.", count(len(r.failures), "page"))}
-	case len(r.remarks) > 0:
-		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All is as it was at the restore point. " + remarked(len(r.remarks))}
+	case len(remarks) > 0:
+		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All is as it was at the restore point. " + remarked(len(remarks))}
 	}
 	return nil
 }

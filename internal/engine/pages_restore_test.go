@@ -65,7 +65,7 @@ func (w *world) stopAtPage(n int, a backup.Artifact) {
 // published, with a text in the place of what cannot be made. Twice, and killed on the
 // way, it makes nothing double.
 func TestPagesAreRestoredInPlace(t *testing.T) {
-	for _, after := range []int{0, 1, 2, 3, 4} {
+	for _, after := range []int{0, 2} {
 		w, unit, point := withPages(t)
 		w.putPages("", map[string]string{"Home.json": aPage("Home", "defaced", imagePart), "Later.json": aPage("Later", "later", imagePart)})
 		w.must(os.Remove(w.sitePages("") + "/Gone.json"))
@@ -81,6 +81,13 @@ func TestPagesAreRestoredInPlace(t *testing.T) {
 		}) {
 			t.Errorf("after %d writes: the artifact is %s: %+v\n%s", after, a.Status, a.Problem, w.log)
 		}
+		if after == 0 {
+			for _, says := range []string{"Made anew: 2 pages", "Written again: 1 page."} {
+				if !slices.ContainsFunc(a.Problem.Details, func(d backup.Detail) bool { return d.Target == "Site Pages" && strings.Contains(d.Message, says) }) {
+					t.Errorf("the artifact does not say %q: %+v", says, a.Problem)
+				}
+			}
+		}
 		want := map[string]string{"Home.aspx": "Home: hello", "Gone.aspx": "Gone: gone", "Odd.aspx": "Odd: odd, with a part replaced", "Draft.aspx": "Draft: draft, a draft", "Later.aspx": "Later: later"}
 		w.wantPages("restored", w.pagesNow(), want)
 		if after > 0 {
@@ -93,7 +100,7 @@ func TestPagesAreRestoredInPlace(t *testing.T) {
 
 // To a new place each page is made beside the live one, which stays.
 func TestPagesAreRestoredToANewPlace(t *testing.T) {
-	for _, after := range []int{0, 1, 2, 4, 6} {
+	for _, after := range []int{0, 3} {
 		w, _, point := withPages(t)
 		w.putPages("", map[string]string{"Home.json": aPage("Home", "changed", imagePart)})
 		a := w.activate(point, backup.DestinationNew)
