@@ -122,7 +122,7 @@ func TestTokenRefusals(t *testing.T) {
 		{"", map[string]string{"scope": "https://example.com/.default"}, 400, "invalid_resource", "AADSTS500011"},
 		{"", map[string]string{"grant_type": "password", "username": "nobody@contoso.com", "password": "x"}, 400, "invalid_grant", "AADSTS50126"},
 		{"", map[string]string{"grant_type": "password", "username": amala}, 400, "invalid_grant", "AADSTS50126"},
-		{"", map[string]string{"grant_type": "password", "username": amala, "password": "x", "scope": "Mail.Send"}, 400, "invalid_grant", "AADSTS65001"},
+		{"", map[string]string{"grant_type": "password", "username": amala, "password": "x", "scope": "Chat.Read"}, 400, "invalid_grant", "AADSTS65001"},
 	} {
 		form := url.Values{}
 		for k, v := range good {
