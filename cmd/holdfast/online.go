@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,8 +40,11 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	for _, t := range cfg.Tenants {
 		limited, cancel := context.WithTimeout(ctx, lookTime)
-		say("tenant "+t.ID, newSource(t, 2, nil, nil).Check(limited))
+		note, wrong := checkSource(limited, newSource(t, 2, nil, nil), cfg.Workloads)
 		cancel()
+		if say("tenant "+t.ID, wrong); note != "" {
+			fmt.Fprintf(out, "tenant %s: %s\n", t.ID, note)
+		}
 	}
 	say("issuers", newVerifier(cfg).Check(ctx))
 	if failed > 0 {
@@ -48,6 +52,19 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	_, err := fmt.Fprintln(out, "What was asked is in order. The database and the vaults are not asked: the server says at its start what is wrong with them.")
 	return err
+}
+
+// checkSource asks a source whether what is protected of it can be read. It returns what
+// stands in the way, and what else there is to know.
+func checkSource(ctx context.Context, source *drive.Client, workloads []backup.Workload) (note string, wrong []error) {
+	if wrong = source.Check(ctx); len(wrong) > 0 || !slices.Contains(workloads, backup.SharePoint) {
+		return "", wrong
+	}
+	note, err := source.CheckSites(ctx)
+	if err != nil {
+		wrong = append(wrong, err)
+	}
+	return note, wrong
 }
 
 // newSource is the client of a tenant's Graph. tries is how often each call is made,
@@ -137,7 +154,7 @@ func (s *server) lookOut(ctx context.Context) {
 	for {
 		for _, t := range s.cfg.Tenants {
 			limited, cancel := context.WithTimeout(ctx, lookTime)
-			wrong := s.sources[backup.TenantID(t.ID)].Check(limited)
+			_, wrong := checkSource(limited, s.sources[backup.TenantID(t.ID)], s.cfg.Workloads)
 			cancel()
 			if ctx.Err() != nil {
 				return

@@ -108,7 +108,7 @@ func BenchmarkBulkJob50k(b *testing.B) {
 				began = time.Now()
 				j := must[backup.BulkJob](b)(w.CreateBulkJob(b.Context(), contoso, p.ID, catalog.NewBulkJob{Addresses: drives, By: w.by()}))
 				unknown := must[[]string](b)(w.UnresolvedBulk(b.Context(), j))
-				ok(b, w.EnrollBulk(b.Context(), w.claim(jobs.BulkAdd)[string(j.ID)], j))
+				ok(b, w.EnrollBulk(b.Context(), w.claim(jobs.BulkAdd)[string(j.ID)], j, nil))
 				job += time.Since(began)
 				b.StopTimer()
 				if got := len(w.units(p.ID)); got != n || len(unknown) != 0 {

@@ -271,11 +271,13 @@ func (c *Catalog) UnresolvedBulk(ctx context.Context, b backup.BulkJob) ([]strin
 // far it is. Called again after a crash it goes on from there, so that a unit
 // which was removed from the policy meanwhile is not brought back. A job that
 // is finished or gone is left as it is. jobs.ErrLost.
-func (c *Catalog) EnrollBulk(ctx context.Context, j *jobs.Job, b backup.BulkJob) error {
+//
+// Refused says of entries, as they were sent, why the source does not tell what they are.
+func (c *Catalog) EnrollBulk(ctx context.Context, j *jobs.Job, b backup.BulkJob, refused map[string]string) error {
 	entries := entriesOf(b)
 	for finished := false; !finished; {
 		err := c.tx(ctx, b.Tenant, func(tx *database.Tx) (err error) {
-			finished, err = c.enrollBatch(ctx, tx, j, &b, entries)
+			finished, err = c.enrollBatch(ctx, tx, j, &b, entries, refused)
 			return err
 		})
 		if err != nil {
@@ -287,7 +289,7 @@ func (c *Catalog) EnrollBulk(ctx context.Context, j *jobs.Job, b backup.BulkJob)
 
 // enrollBatch deals with the next entries of b, and reports whether they were
 // the last.
-func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job, b *backup.BulkJob, entries []entry) (finished bool, err error) {
+func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job, b *backup.BulkJob, entries []entry, refused map[string]string) (finished bool, err error) {
 	if err := j.Hold(ctx, tx); err != nil {
 		return false, err
 	}
@@ -318,7 +320,7 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 	}
 	details := make([]*backup.Detail, len(chunk))
 	for i, e := range chunk {
-		details[i] = unknownEntry(b.Workload, e)
+		details[i] = unknownEntry(b.Workload, e, refused)
 	}
 	subjects := make([]backup.SubjectID, len(found))
 	for i, r := range found {
@@ -373,9 +375,13 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 }
 
 // unknownEntry says that an entry names nothing that there is.
-func unknownEntry(w backup.Workload, e entry) *backup.Detail {
+func unknownEntry(w backup.Workload, e entry, refused map[string]string) *backup.Detail {
 	d := &backup.Detail{Code: backup.DirectoryObjectNotFound, Target: e.sent}
 	switch site := w == backup.SharePoint; {
+	case refused[e.sent] != "":
+		if d.Message = refused[e.sent]; e.address {
+			d.Code = backup.SiteURLNotFound
+		}
 	case site && e.address && e.key == "":
 		d.Code, d.Message = backup.SiteURLNotFound, "This is not the address of a site, such as https://contoso.sharepoint.com/sites/team."
 	case site && e.address:

@@ -34,7 +34,7 @@ func (w *world) people(from, to int) {
 func (w *world) bulk(p backup.PolicyID, drives, ids []string) backup.BulkJob {
 	w.t.Helper()
 	b := must[backup.BulkJob](w.t)(w.CreateBulkJob(w.t.Context(), contoso, p, catalog.NewBulkJob{DisplayName: "j", Addresses: drives, IDs: ids, By: w.by()}))
-	ok(w.t, w.EnrollBulk(w.t.Context(), w.claim(jobs.BulkAdd)[string(b.ID)], b))
+	ok(w.t, w.EnrollBulk(w.t.Context(), w.claim(jobs.BulkAdd)[string(b.ID)], b, nil))
 	return must[backup.BulkJob](w.t)(w.BulkJob(w.t.Context(), contoso, p, b.ID))
 }
 
@@ -62,8 +62,8 @@ func TestBulkJob(t *testing.T) {
 		}
 		j := w.claim(jobs.BulkAdd)[string(created.ID)]
 		w.pass(time.Second)
-		ok(t, w.EnrollBulk(ctx, j, created))
-		ok(t, w.EnrollBulk(ctx, j, created)) // again, as after a crash before the job was done
+		ok(t, w.EnrollBulk(ctx, j, created, nil))
+		ok(t, w.EnrollBulk(ctx, j, created, nil)) // again, as after a crash before the job was done
 
 		got := must[backup.BulkJob](t)(w.BulkJob(ctx, contoso, p.ID, created.ID))
 		if got.Status != backup.BulkJobCompletedWithErrors || !cmp.Equal(got.Addresses, drives) || !cmp.Equal(got.IDs, ids) {
@@ -138,7 +138,7 @@ func TestBulkJob(t *testing.T) {
 		must[backup.Policy](t)(w.DeactivatePolicy(ctx, contoso, p.ID, w.by()))
 		w.settle()
 		ok(t, w.DeletePolicy(ctx, contoso, p.ID))
-		fails(t, "work of a deleted policy's bulk job", w.EnrollBulk(ctx, j, b), jobs.ErrLost)
+		fails(t, "work of a deleted policy's bulk job", w.EnrollBulk(ctx, j, b, nil), jobs.ErrLost)
 		if len(w.claim(jobs.BulkAdd)) != 0 || len(w.units("")) != 8 {
 			t.Errorf("after deletion: units %v", w.units(""))
 		}
@@ -169,19 +169,19 @@ func TestBulkJobResumes(t *testing.T) {
 					kill()
 				}
 			}
-			fails(t, "a killed worker", w.EnrollBulk(dying, j, b), context.Canceled)
+			fails(t, "a killed worker", w.EnrollBulk(dying, j, b, nil), context.Canceled)
 			w.tick = nil
 			if got := w.count(`SELECT count(*) FROM unit`); got != want {
 				t.Fatalf("%d units after the worker was killed, want %d", got, want)
 			}
 			w.free()
-			fails(t, "the dead worker's next transaction", w.EnrollBulk(ctx, j, b), jobs.ErrLost)
+			fails(t, "the dead worker's next transaction", w.EnrollBulk(ctx, j, b, nil), jobs.ErrLost)
 		}
 		// What was acknowledged meanwhile stays so.
 		_, _, err := w.UpdatePolicy(ctx, contoso, p.ID, catalog.PolicyPatch{By: w.by(), Units: []catalog.UnitChange{{Remove: w.units(p.ID)[owner(2)].ID}}})
 		ok(t, err)
 		w.settle()
-		ok(t, w.EnrollBulk(ctx, w.claim(jobs.BulkAdd)[string(b.ID)], b))
+		ok(t, w.EnrollBulk(ctx, w.claim(jobs.BulkAdd)[string(b.ID)], b, nil))
 		got := must[backup.BulkJob](t)(w.BulkJob(ctx, contoso, p.ID, b.ID))
 		if got.Status != backup.BulkJobCompleted || got.Problem != nil {
 			t.Errorf("bulk job is %s, %+v; want completed", got.Status, got.Problem)

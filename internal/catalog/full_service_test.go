@@ -202,8 +202,8 @@ func TestExclusions(t *testing.T) {
 		// In bulk, with the entries that fail named, and done again after a crash.
 		b := must[backup.BulkJob](t)(w.CreateBulkJob(ctx, contoso, p.ID, catalog.NewBulkJob{Purpose: backup.ToExclude, DisplayName: "x", Addresses: []string{"USER5@contoso.com", "nobody@contoso.com", user(6).Address}, By: w.by()}))
 		j := w.claim(jobs.BulkAdd)[string(b.ID)]
-		ok(t, w.EnrollBulk(ctx, j, b))
-		ok(t, w.EnrollBulk(ctx, j, b))
+		ok(t, w.EnrollBulk(ctx, j, b, nil))
+		ok(t, w.EnrollBulk(ctx, j, b, nil))
 		b = must[backup.BulkJob](t)(w.BulkJob(ctx, contoso, p.ID, b.ID))
 		if b.Status != backup.BulkJobCompletedWithErrors || len(b.Problem.Details) != 1 || b.Problem.Details[0].Target != "nobody@contoso.com" {
 			t.Errorf("the job is %+v: %+v", b, b.Problem)

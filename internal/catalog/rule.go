@@ -461,7 +461,10 @@ func ruleProblem(details []backup.Detail, unread, members int) *backup.Problem {
 	}
 	p := &backup.Problem{Code: details[0].Code, Details: details}
 	var parts []string
-	if unread > 0 {
+	switch {
+	case unread > 0 && details[0].Target == "":
+		parts = append(parts, "The tenant's sites could not be listed, so that others than those that are known were not brought in; those brought in before stay.")
+	case unread > 0:
 		p.Target = details[0].Target
 		parts = append(parts, strconv.Itoa(unread)+" of the groups could not be read, so their members were not brought in; those brought in before stay.")
 	}

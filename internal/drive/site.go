@@ -37,8 +37,12 @@ func (w *wireSite) site() Site {
 // Site returns a site by its id, or the uppermost one of a collection by the
 // collection's. One that the source does not know is ErrNotFound.
 func (c *Client) Site(ctx context.Context, id string) (Site, error) {
+	return c.siteOf(ctx, id, c.at("sites", id))
+}
+
+func (c *Client) siteOf(ctx context.Context, what, url string) (Site, error) {
 	var w wireSite
-	k := &call{op: "find site " + id, method: http.MethodGet, url: c.at("sites", id), cost: costGet}
+	k := &call{op: "find site " + what, method: http.MethodGet, url: url, cost: costGet}
 	_, err := c.do(ctx, k, &w)
 	if err == nil && w.ID == "" {
 		err = noAnswer(k.op, errors.New("it names no site"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -28,19 +29,28 @@ func (e *Engine) bulkAdd(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	if err := e.refreshSubjects(ctx, j.Tenant, job.Workload); err != nil {
+	err = e.refreshSubjects(ctx, j.Tenant, job.Workload)
+	selected := job.Workload == backup.SharePoint && errors.Is(err, drive.ErrDenied) // it has single sites only
+	if err != nil && !selected {
 		return jobs.Result{}, fmt.Errorf("refresh the directory: %w", err)
 	}
 	missing, err := e.Catalog.UnresolvedBulk(ctx, job)
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	if job.Workload != backup.SharePoint { // all sites were listed anew
-		if err := e.lookUp(ctx, j.Tenant, missing); err != nil {
-			return jobs.Result{}, fmt.Errorf("look up owners: %w", err)
-		}
+	var refused map[string]string
+	switch {
+	case job.Workload != backup.SharePoint:
+		err = e.lookUp(ctx, j.Tenant, missing)
+	case selected || len(missing) <= maxSiteLooks: // the list may have holes
+		refused, err = e.findSites(ctx, j.Tenant, missing)
+	default:
+		err = nil // all sites were listed
 	}
-	if err := e.Catalog.EnrollBulk(ctx, j, job); err != nil {
+	if err != nil {
+		return jobs.Result{}, fmt.Errorf("look up owners: %w", err)
+	}
+	if err := e.Catalog.EnrollBulk(ctx, j, job, refused); err != nil {
 		return jobs.Result{}, err
 	}
 	e.Log.Info("bulk addition finished", "tenant", j.Tenant, "job", job.ID, "policy", job.Policy,
@@ -129,27 +139,58 @@ func (e *Engine) readDirectory(ctx context.Context, tenant backup.TenantID, sour
 	return write()
 }
 
-// lookUpSites asks the source for sites by their collections, and adds them to the
-// mirror.
+// maxSiteLooks is how many sites are asked for one by one although all were listed.
+const maxSiteLooks = 200
+
+// lookUpSites is findSites where what is refused matters to nobody.
 func (e *Engine) lookUpSites(ctx context.Context, tenant backup.TenantID, collections []string) error {
+	_, err := e.findSites(ctx, tenant, collections)
+	return err
+}
+
+// findSites asks the source for sites one by one, by their addresses, ids or
+// collections, and adds those that it finds to the mirror. Of those that it may not
+// read it returns why.
+func (e *Engine) findSites(ctx context.Context, tenant backup.TenantID, entries []string) (refused map[string]string, err error) {
 	source, err := e.Sources(tenant)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	refused = map[string]string{}
 	change := catalog.DirectoryChange{Sites: true}
-	for _, id := range collections {
-		site, err := source.Site(ctx, id)
-		if errors.Is(err, drive.ErrNotFound) {
+	for _, entry := range entries {
+		id, isID := backup.SharePoint.ParseSubject(entry)
+		ask, as := source.Site, entry
+		if isID && !strings.Contains(entry, ",") {
+			as = string(id)
+		} else if !isID {
+			ask = source.SiteAt
+		}
+		site, err := ask(ctx, as)
+		switch {
+		case err == nil:
+		case errors.Is(err, drive.ErrNotFound):
 			continue
+		case errors.Is(err, drive.ErrDenied):
+			if !isID {
+				as = "SITE, with its id"
+			}
+			refused[entry] = "The source refuses access to the site, if there is one. Where the application has Sites.Selected, grant it the site, and add it again: " + source.GrantCall(as) + "."
+			continue
+		case errors.Is(err, drive.ErrLocked):
+			refused[entry] = "The site is locked or archived. Add it again when it is not."
+			continue
+		default:
+			return nil, err
 		}
-		if err != nil {
-			return err
-		}
-		if string(site.Collection) == id {
+		if isID && site.Collection == id || !isID && site.Collection != "" && backup.FoldAddress(site.WebURL) == backup.FoldAddress(strings.TrimRight(entry, "/")) {
 			change.Users = append(change.Users, backup.Subject{ID: site.Collection, SourceID: site.ID, Address: site.WebURL, DisplayName: site.Name})
 		}
 	}
-	return e.Catalog.ApplyDirectory(ctx, tenant, change)
+	if len(change.Users) == 0 {
+		return refused, nil
+	}
+	return refused, e.Catalog.ApplyDirectory(ctx, tenant, change)
 }
 
 // lookUp asks the source for owners that the mirror does not know, by address

@@ -136,7 +136,8 @@ func simConfig(dir string, tenant backup.TenantID, users []simtenant.User, fault
 		Tenants: []simtenant.Tenant{{ID: tenant, DisplayName: "Example", Domain: "example.com", Users: users,
 			Apps: []simtenant.App{{AppID: testApp, Secret: testSecret, DisplayName: "Holdfast",
 				Roles: []string{"Files.ReadWrite.All", "Sites.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "Directory.Read.All",
-					"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All", "Mail.Read"}}}}},
+					"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All", "Mail.Read", "Sites.FullControl.All"}},
+				{AppID: "77777777-0000-4000-8000-000000000001", Secret: testSecret, DisplayName: "Selective", Roles: []string{"Sites.Selected"}}}}},
 	}
 }
 

@@ -39,8 +39,7 @@ func explain(of backup.Workload, err error) (p backup.Problem, lasting bool) {
 	case errors.Is(err, errSite) && errors.Is(err, drive.ErrLocked):
 		return backup.Problem{Code: backup.ResourceLocked, Message: "The site is locked or archived, so that it cannot be read. Earlier restore points stay. It is tried again by itself."}, true
 	case errors.Is(err, errSite) && errors.Is(err, drive.ErrDenied):
-		return backup.Problem{Code: backup.AccessDenied, Message: "The source refused access to the site. " +
-			"Check that the application has " + permissions[backup.SharePoint] + " with an administrator's consent, or was granted the site."}, true
+		return backup.Problem{Code: backup.AccessDenied, Message: "The source refused access to the site. Earlier restore points stay. " + mayReadSite(err)}, true
 	case errors.Is(err, errNoLibrary):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists no library of the site, which every site has. No restore point was made of that. Earlier ones stay, and it is tried again by itself."}, false
 	case errors.Is(err, errNoTarget):
@@ -83,6 +82,15 @@ var permissions = map[backup.Workload]string{
 	backup.OneDrive:   "the permission Files.ReadWrite.All",
 	backup.SharePoint: "the permission Sites.ReadWrite.All",
 	backup.Exchange:   "the permissions MailboxSettings.Read, MailboxFolder.ReadWrite.All, MailboxItem.Read.All and MailboxItem.ImportExport.All, and Mail.Read for messages as MIME,",
+}
+
+// mayReadSite says what lets the application read a site that it was refused.
+func mayReadSite(err error) string {
+	said := "Check that the application has " + permissions[backup.SharePoint] + " with an administrator's consent"
+	if site, ok := errors.AsType[*siteError](err); ok {
+		return said + "; or, where it has Sites.Selected, grant it the site: " + site.grant + "."
+	}
+	return said + ", or was granted the site."
 }
 
 // isVault reports whether a failure is the vault's.

@@ -69,7 +69,10 @@ func (e *Engine) evaluateSites(ctx context.Context, r backup.Rule, found *catalo
 	if err != nil {
 		return err
 	}
-	if err := e.refreshSites(ctx, r.Tenant); err != nil {
+	if err := e.refreshSites(ctx, r.Tenant); errors.Is(err, drive.ErrDenied) {
+		found.Unread = append(found.Unread, backup.Detail{Code: backup.AccessDenied, Message: "The source refuses to list the tenant's sites, so that the rule finds those only that are known already. " +
+			"Where the application has Sites.Selected, add sites by their addresses or ids instead; else grant it the permission Sites.ReadWrite.All, with an administrator's consent."})
+	} else if err != nil {
 		return err
 	}
 	sites, err := e.Catalog.SitesOf(ctx, r.Tenant, expression)

@@ -36,6 +36,21 @@ var (
 	errNoLibrary = errors.New("the source lists no library of the site")
 )
 
+// A siteError is the failure of a site as a whole: it cannot be looked into.
+type siteError struct {
+	what  string
+	grant string // the request that lets the application in
+	err   error
+}
+
+func (s *siteError) Error() string   { return s.what + ": " + s.err.Error() }
+func (s *siteError) Unwrap() []error { return []error{errSite, s.err} }
+
+// failedSite is the failure of a unit's site.
+func failedSite(source *drive.Client, unit backup.Unit, what string, err error) error {
+	return &siteError{what, source.GrantCall(cmp.Or(unit.SourceID, string(unit.Subject))), err}
+}
+
 // siteKey is what a site's points are kept under: it has several drives.
 func siteKey(unit backup.Unit) backup.DriveID { return backup.DriveID(unit.Subject) }
 
@@ -137,7 +152,7 @@ func findSite(ctx context.Context, source *drive.Client, unit backup.Unit) (driv
 		return site, fmt.Errorf("%w: %w", errNoSite, err)
 	}
 	if err != nil {
-		return site, fmt.Errorf("find the site: %w", err)
+		return site, failedSite(source, unit, "find the site", err)
 	}
 	if site.Collection != "" && !strings.EqualFold(string(site.Collection), string(unit.Subject)) {
 		return site, fmt.Errorf("find the site: %w: asked for %s, it answered with %s", errOtherOwner, unit.Subject, site.ID)
@@ -301,7 +316,7 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 			case stopped(ctx, err), !isSource(err):
 				return nil, nil, fmt.Errorf("list the libraries: %w", err)
 			case at.top && len(drives) == 0:
-				return nil, nil, fmt.Errorf("%w: list the libraries: %w", errSite, err)
+				return nil, nil, failedSite(s.source, s.unit, "list the libraries", err)
 			default:
 				unsure = err
 				s.holes[at.path] = err

@@ -409,7 +409,7 @@ func (w *world) work() (points []backup.Point) {
 	for _, j := range claim(jobs.BulkAdd) {
 		b, err := w.catalog.BulkJobForWork(ctx, j.Tenant, backup.BulkJobID(j.Key))
 		ok(err)
-		ok(w.catalog.EnrollBulk(ctx, j, b))
+		ok(w.catalog.EnrollBulk(ctx, j, b, nil))
 		done(j)
 	}
 	for _, j := range claim(jobs.All) {
