@@ -28,11 +28,24 @@ func (c *Catalog) DirectoryCursor(ctx context.Context, tenant backup.TenantID) (
 	return cursor, at, nil
 }
 
+// SitesCursor returns where the next look at the source's sites goes on, and when all
+// of them were listed last: "" and the zero time before the first.
+func (c *Catalog) SitesCursor(ctx context.Context, tenant backup.TenantID) (cursor string, listed time.Time, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT sites_cursor, sites_at FROM tenant WHERE id = $1`, string(tenant)).Scan(&cursor, micros{&listed})
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", time.Time{}, nil
+	}
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("read cursor of sites: %w", err)
+	}
+	return cursor, listed, nil
+}
+
 // A DirectoryChange is what was learned of a tenant's directory.
 type DirectoryChange struct {
 	Users   []backup.Subject   // users or, with Sites, sites, as they are now, new or known
 	Removed []backup.SubjectID // gone
-	Cursor  string             // where the next read of the source goes on; "" leaves that as it is
+	Cursor  string             // where the next read of the source goes on; "" leaves that as it is, unless all Sites were listed
 
 	// Sites says that this is of sites, not of users.
 	Sites bool
@@ -75,15 +88,19 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 			}
 		}
 		if !ch.Since.IsZero() {
-			gone := `SELECT d.id FROM subject d WHERE d.tenant = $1 AND d.seen < $2 AND d.site = $3`
-			if err := nameUnits(ctx, tx, gone, noKeys, string(tenant), database.Micros(ch.Since), bit(ch.Sites)); err != nil {
+			old := `tenant = $1 AND seen < $2 AND site = ` + strconv.Itoa(bit(ch.Sites)) // as the index of sites has it
+			if err := nameUnits(ctx, tx, `SELECT d.id FROM subject d WHERE d.`+strings.ReplaceAll(old, " AND ", " AND d."), noKeys, string(tenant), database.Micros(ch.Since)); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, `DELETE FROM subject WHERE tenant = $1 AND seen < $2 AND site = $3`,
-				string(tenant), database.Micros(ch.Since), bit(ch.Sites))
+			_, err := tx.ExecContext(ctx, `DELETE FROM subject WHERE `+old, string(tenant), database.Micros(ch.Since))
 			if err != nil {
 				return fmt.Errorf("remove users: %w", err)
 			}
+		}
+		if ch.Sites && (ch.Cursor != "" || !ch.Since.IsZero()) {
+			_, err := tx.ExecContext(ctx, `UPDATE tenant SET sites_cursor = $2, sites_at = CASE WHEN $3 > 0 THEN $3 ELSE sites_at END WHERE id = $1`,
+				string(tenant), ch.Cursor, database.Micros(ch.Since))
+			return err
 		}
 		if ch.Cursor == "" {
 			return nil
@@ -162,11 +179,11 @@ func (c *Catalog) SitesOf(ctx context.Context, tenant backup.TenantID, e backup.
 	}
 }
 
-// DirectoryUser returns a user as the mirror knows it, and whether it does.
+// DirectoryUser returns a user, or a site, as the mirror knows it, and whether it does.
 func (c *Catalog) DirectoryUser(ctx context.Context, tenant backup.TenantID, id backup.SubjectID) (backup.Subject, bool, error) {
 	var u backup.Subject
-	err := c.db.Read().QueryRowContext(ctx, `SELECT id, address, mail, display_name FROM subject WHERE tenant = $1 AND id = $2`,
-		string(tenant), string(id)).Scan(&u.ID, &u.Address, &u.Mail, &u.DisplayName)
+	err := c.db.Read().QueryRowContext(ctx, `SELECT id, address, mail, display_name, source_id FROM subject WHERE tenant = $1 AND id = $2`,
+		string(tenant), string(id)).Scan(&u.ID, &u.Address, &u.Mail, &u.DisplayName, &u.SourceID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return u, false, nil
 	}

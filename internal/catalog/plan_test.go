@@ -292,3 +292,45 @@ func TestIndexesOfUnitsAreThere(t *testing.T) {
 		}
 	}
 }
+
+// What is asked of sites and their units reads an index, however many users and drives
+// there are beside them.
+func TestSitesReadAnIndex(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db, 0)
+		fill(w, 5_000, 10)
+		w.SetEffort(100, 1000, 1000)
+		tenant := string(contoso)
+		many(t, db, 500, `INSERT INTO subject (tenant, id, address, mail, display_name, address_key, mail_key, name_key, seen, site, source_id)`,
+			`SELECT '`+tenant+`', `+sqlID("d")+`, 'https://contoso.sharepoint.com/sites/s' || n.i, '', 'Site ' || n.i, 'https://contoso.sharepoint.com/sites/s' || n.i, '', 'site ' || n.i, 1, 1, 'contoso.sharepoint.com,' || `+sqlID("d")+` || ',' || `+sqlID("e")+` FROM n`)
+		many(t, db, 500, `INSERT INTO unit (id, tenant, policy, subject, workload, status, sources, offboard_requested, created, created_by, modified, modified_by, name_key, address_key)`,
+			`SELECT `+sqlID("e")+`, '`+tenant+`', '', `+sqlID("d")+`, 'sharePoint', 'unprotected', 0, 0, n.i, '{}', n.i, '{}', 'site ' || n.i, 'https://contoso.sharepoint.com/sites/s' || n.i FROM n`)
+		id := backup.SubjectID(manyID("d", 17))
+		expression := must[backup.SiteExpression](t)(backup.ParseSiteExpression("(webUrl -contains '/sites/s17')"))
+		for what, fn := range map[string]func(ctx context.Context) error{
+			"sites by words": func(ctx context.Context) error { _, err := w.SitesOf(ctx, contoso, expression); return err },
+			"a site":         func(ctx context.Context) error { _, _, err := w.DirectoryUser(ctx, contoso, id); return err },
+			"where they are": func(ctx context.Context) error { _, _, err := w.SitesCursor(ctx, contoso); return err },
+			"units of a page": func(ctx context.Context) error {
+				_, err := w.Units(ctx, contoso, catalog.UnitQuery{Page: catalog.Page{Workload: backup.SharePoint, Limit: 100}})
+				return err
+			},
+		} {
+			checkPlans(t, db, what, fn, 1)
+		}
+		for _, filter := range []string{"siteId eq '" + string(id) + "'", "siteId in ('" + string(id) + "')"} {
+			page := pageOf(t, filter, "", catalog.UnitProperties)
+			page.Workload = backup.SharePoint
+			checkPlans(t, db, filter, func(ctx context.Context) error {
+				_, err := w.Units(ctx, contoso, catalog.UnitQuery{Page: page})
+				return err
+			}, 0)
+		}
+		// What is gone is found among the sites alone.
+		if db.Dialect() == database.SQLite {
+			if bad := sqliteFault(t, db, `SELECT d.id FROM subject d WHERE d.tenant = $1 AND d.seen < $2 AND d.site = 1`, []any{tenant, 5}); bad != "" {
+				t.Error(bad)
+			}
+		}
+	})
+}

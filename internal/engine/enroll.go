@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -67,16 +68,36 @@ func (e *Engine) refreshSubjects(ctx context.Context, tenant backup.TenantID, wo
 	return e.refreshDirectory(ctx, tenant)
 }
 
-// refreshSites lists a tenant's sites into the mirror. The list is whole each time:
-// the source's delta does not tell which sites are gone. Of a collection's sites the
-// uppermost is kept.
+// sitesWhole is how often a tenant's sites are listed as a whole: the source's delta
+// does not tell which are gone.
+const sitesWhole = 24 * time.Hour
+
+// refreshSites brings the mirror of a tenant's sites up to date: by what the source says
+// that has changed and, once a day or where that does not do, by a list of all. Of a
+// collection's sites the uppermost is kept.
 func (e *Engine) refreshSites(ctx context.Context, tenant backup.TenantID) error {
 	defer e.lock("sites " + string(tenant))()
 	source, err := e.Sources(tenant)
 	if err != nil {
 		return err
 	}
+	cursor, listed, err := e.Catalog.SitesCursor(ctx, tenant)
+	if err != nil {
+		return err
+	}
 	began := e.Clock()
+	if since := began.Sub(listed); cursor != "" && since >= 0 && since < sitesWhole {
+		if err := e.readSiteChanges(ctx, tenant, source, cursor); !errors.Is(err, drive.ErrResync) {
+			return err
+		}
+	}
+	// The cursor is from before the list, so that no change falls between the two.
+	changes := source.SiteChanges(ctx, "")
+	for _, err := range changes.All() {
+		if err != nil && (stopped(ctx, err) || !isSource(err)) {
+			return err
+		}
+	}
 	top := map[backup.SubjectID]backup.Subject{}
 	for site, err := range source.Sites(ctx) {
 		if err != nil {
@@ -86,7 +107,47 @@ func (e *Engine) refreshSites(ctx context.Context, tenant backup.TenantID) error
 			top[site.ID] = site
 		}
 	}
-	return e.Catalog.ApplyDirectory(ctx, tenant, catalog.DirectoryChange{Users: slices.Collect(maps.Values(top)), Sites: true, Since: began})
+	return e.Catalog.ApplyDirectory(ctx, tenant, catalog.DirectoryChange{Users: slices.Collect(maps.Values(top)), Sites: true, Since: began, Cursor: changes.Cursor()})
+}
+
+// readSiteChanges brings what the source says that has changed among a tenant's sites
+// into the mirror.
+func (e *Engine) readSiteChanges(ctx context.Context, tenant backup.TenantID, source *drive.Client, cursor string) error {
+	changes := source.SiteChanges(ctx, cursor)
+	now := map[string]drive.SiteChange{} // by what the source calls them
+	for change, err := range changes.All() {
+		if err != nil {
+			return err
+		}
+		now[strings.ToLower(change.SourceID)] = change
+	}
+	top := map[backup.SubjectID]backup.Subject{}
+	apply := catalog.DirectoryChange{Sites: true, Cursor: changes.Cursor()}
+	for _, change := range now {
+		best, ok := top[change.ID]
+		if !ok {
+			known, there, err := e.Catalog.DirectoryUser(ctx, tenant, change.ID)
+			if err != nil {
+				return err
+			}
+			if same, isNow := now[strings.ToLower(known.SourceID)]; there && !isNow {
+				best = known // it is as it was
+			} else if there && same.Removed {
+				apply.Removed = append(apply.Removed, change.ID)
+			}
+		}
+		if !change.Removed && (best.ID == "" || len(change.Address) < len(best.Address)) {
+			best = change.Subject
+		}
+		top[change.ID] = best
+	}
+	for _, site := range top {
+		if site.ID != "" {
+			apply.Users = append(apply.Users, site)
+		}
+	}
+	apply.Removed = slices.DeleteFunc(apply.Removed, func(id backup.SubjectID) bool { return top[id].ID != "" })
+	return e.Catalog.ApplyDirectory(ctx, tenant, apply)
 }
 
 // refreshDirectory brings the catalog's mirror of a tenant's directory up to

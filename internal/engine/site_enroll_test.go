@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -71,6 +73,7 @@ func TestSitesJoinAPolicy(t *testing.T) {
 	// known no more.
 	w.must(w.catalog.ApplyDirectory(w.ctx, w.tenant, catalog.DirectoryChange{Users: []backup.Subject{{ID: "22222222-0000-4000-8000-000000000000", Address: "eve@example.com"}}}))
 	w.must(os.RemoveAll(filepath.Join(w.dir, "sites", "legal-old")))
+	w.skew.Add(int64(sitesWhole))
 	w.must(w.engine.refreshSites(w.ctx, w.tenant))
 	if _, known, err := w.catalog.DirectoryUser(w.ctx, w.tenant, "22222222-0000-4000-8000-000000000000"); !known || err != nil {
 		t.Errorf("a user is known: %t, %v", known, err)
@@ -88,4 +91,87 @@ func TestSitesJoinAPolicy(t *testing.T) {
 	if u := w.unit(first.ID); u.Address != root.WebURL || u.SourceID != root.ID {
 		t.Errorf("the unit is at %q, %q", u.Address, u.SourceID)
 	}
+}
+
+// Sites are listed as a whole once a day, or where the source's cursor is worth nothing
+// any more; else by what has changed. Of a collection the uppermost site is kept.
+func TestSitesAreReadByTheirChanges(t *testing.T) {
+	f := &refusal{}
+	w, _ := newSite(t, map[string]map[string]string{"Documents": {"a.txt": "a"}}, f.between)
+	at := func(name string) string { return filepath.Join(w.dir, "sites", filepath.FromSlash(name)) }
+	put := func(names ...string) {
+		for _, name := range names {
+			w.must(os.MkdirAll(at(name)+"/libraries/Documents", 0o755))
+		}
+	}
+	whole, told := 0, 0
+	w.onRequest(func(r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/getAllSites") {
+			whole++
+		} else if strings.HasSuffix(r.URL.Path, "/sites/delta") {
+			told++
+		}
+	})
+	look := func(what string, wholes int, want ...string) {
+		t.Helper()
+		whole, told = 0, 0
+		w.must(w.engine.refreshSites(w.ctx, w.tenant))
+		expression, err := backup.ParseSiteExpression("(webUrl -contains '/sites/')")
+		w.must(err)
+		ids, err := w.catalog.SitesOf(w.ctx, w.tenant, expression)
+		w.must(err)
+		var got []string
+		for _, id := range ids {
+			site, _, err := w.catalog.DirectoryUser(w.ctx, w.tenant, id)
+			w.must(err)
+			got = append(got, site.Address[strings.Index(site.Address, "/sites/")+len("/sites/"):])
+		}
+		if slices.Sort(got); !slices.Equal(got, want) || whole != wholes || told == 0 {
+			t.Errorf("%s: known are %q, want %q, by %d lists of all and %d of changes", what, got, want, whole, told)
+		}
+	}
+	put("one", "two")
+	look("first", 1, "one", "two")
+	look("nothing new", 0, "one", "two")
+	put("three", "one/sites/below")
+	look("new ones", 0, "one", "three", "two")
+	w.must(os.Rename(at("two"), at("second")))
+	look("renamed", 0, "one", "second", "three")
+	w.must(os.RemoveAll(at("second")))
+	w.skew.Add(int64(sitesWhole))
+	look("a day later", 1, "one", "three")
+	asked := 0
+	f.set(func(r *http.Request) (int, string) {
+		if strings.HasSuffix(r.URL.Path, "/sites/delta") {
+			if asked++; asked == 1 {
+				return http.StatusGone, says("resyncChangesApplyDifferences")
+			}
+		}
+		return 0, ""
+	})
+	put("four")
+	look("the cursor is gone", 1, "four", "one", "three")
+	put("five")
+	look("and there is another", 0, "five", "four", "one", "three")
+	// A change that does not say what it is of has all listed anew, and a source without
+	// such a list has each time.
+	f.set(func(r *http.Request) (int, string) {
+		if strings.HasSuffix(r.URL.Path, "/sites/delta") {
+			return http.StatusOK, `{"value":[{"id":"","webUrl":"https://x"}],"@odata.deltaLink":"` + "http://" + r.Host + r.URL.Path + `?token=x"}`
+		}
+		return 0, ""
+	})
+	look("nonsense", 1, "five", "four", "one", "three")
+	f.set(func(r *http.Request) (int, string) {
+		if strings.HasSuffix(r.URL.Path, "/sites/delta") {
+			return http.StatusNotFound, says("itemNotFound")
+		}
+		return 0, ""
+	})
+	put("six")
+	look("no such list", 1, "five", "four", "one", "six", "three")
+	look("no such list again", 1, "five", "four", "one", "six", "three")
+	f.set(nil)
+	look("there it is", 1, "five", "four", "one", "six", "three")
+	look("and is used", 0, "five", "four", "one", "six", "three")
 }
