@@ -181,6 +181,9 @@ func (c *cli) unitIn(ctx context.Context, w *workload, name string) (unitAnswer,
 		if e, ok := errors.AsType[*client.Error](err); !ok || e.Status != http.StatusNotFound {
 			return u, value, err
 		}
+		if w == sites {
+			return c.siteUnit(ctx, id)
+		}
 	} else if _, _, site := siteAddress(name); site || sites.isID(name) {
 		return c.siteUnit(ctx, name)
 	} else {

@@ -1385,27 +1385,15 @@ func (l *listRestore) fail(target, what string, err error) {
 
 // whyNot says why something could not be written.
 func whyNot(err error) (backup.Code, string) {
-	code, why := backup.ArtifactCannotBeRestored, "The source refused it."
 	switch {
-	case isDamage(err):
-		return backup.VaultDamaged, "Its content is damaged in the vault. An earlier or later restore point may hold another."
 	case errors.Is(err, errUnsaved):
 		return backup.LeftAsItIs, "It was left as it is: it could not be backed up before the restore, so that there is no copy of what it is now."
 	case errors.Is(err, errFolderInList):
 		return backup.NotSupported, "It is a folder, and Graph makes no folders in lists. What was in it is at the list's top."
-	case errors.Is(err, drive.ErrDenied):
-		code, why = backup.AccessDenied, "The source refused the change."
-	case errors.Is(err, drive.ErrChanged):
-		code, why = backup.ResourceModified, "It was being changed all the time; restore again when nobody works on it."
-	case errors.Is(err, drive.ErrNotFound):
-		why = "It vanished while it was being restored."
-	case errors.Is(err, drive.ErrQuota):
-		why = "The site has no room for it."
-	case errors.Is(err, drive.ErrUnavailable):
-		why = "The source could not do it, though it was asked several times."
 	}
-	if e, ok := errors.AsType[*drive.Error](err); ok && e.Reason() != "" {
-		why += " " + e.Reason()
+	code, why := notWritten(err)
+	if said := sourceSays(err); said != "" {
+		why += " " + said
 	}
 	return code, why
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,8 +12,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
@@ -346,10 +349,15 @@ func TestAListWithManyLookups(t *testing.T) {
 	}
 }
 
-// A list of 30,000 items comes by its list of changes alone, in memory that does not
-// grow with it; and one change of it costs next to nothing.
-func TestALargeList(t *testing.T) {
-	const items = 30_000
+// A largeList is a list of very many items, of which a tenant is made up.
+type largeList struct {
+	*world
+	unit  backup.Unit
+	ref   drive.ListRef
+	items int
+}
+
+func newLargeList(t testing.TB, items int) *largeList {
 	w := prepare(t)
 	made := simtenant.Population{Seed: 1, Users: 1, Files: 2, Size: 10, Sites: 1, Items: items}
 	tenant := made.Tenant()
@@ -361,52 +369,142 @@ func TestALargeList(t *testing.T) {
 	server := httptest.NewServer(w.watch(sim.Handler()))
 	t.Cleanup(func() { server.Close(); sim.Close() })
 	w.connect(server.URL)
-	var unit backup.Unit
+	l := &largeList{world: w, items: items}
 	for s, err := range w.source.Sites(w.ctx) {
 		if w.must(err); strings.Contains(s.Address, "/sites/") {
-			unit = w.protectSite(s.ID)
+			l.unit = w.protectSite(s.ID)
 		}
 	}
-	sites, err := w.source.Site(w.ctx, string(unit.Subject))
+	site, err := w.source.Site(w.ctx, string(l.unit.Subject))
 	w.must(err)
-	lists, err := w.source.Lists(w.ctx, sites.ID)
+	list, _, err := w.source.FindList(w.ctx, site.ID, "Tracker")
 	w.must(err)
-	i := slices.IndexFunc(lists, func(l drive.List) bool { return l.Name == "Tracker" })
-	for _, err := range w.source.ListDelta(w.ctx, lists[i].ListRef, "", true).All() { // the tenant's own memory
+	l.ref = list.ListRef
+	for _, err := range w.source.ListDelta(w.ctx, l.ref, "", true).All() { // the tenant's own memory
 		w.must(err)
 	}
+	return l
+}
+
+// within runs fn, and returns how many requests it made and how many bytes of memory it
+// took that were not there before.
+func (l *largeList) within(phase string, fn func()) (requests int, grown int64) {
+	l.t.Helper()
 	runtime.GC()
 	var before runtime.MemStats
 	runtime.ReadMemStats(&before)
-	heap := watchHeap("first")
-	w.reset()
-	first := w.backUp(unit)
-	if grown := int64(heap()) - int64(before.HeapAlloc); grown > 100<<20 {
-		t.Errorf("%d MiB of memory were needed", grown>>20)
+	heap := watchHeap(phase)
+	l.reset()
+	fn()
+	return l.asked("all"), int64(heap()) - int64(before.HeapAlloc)
+}
+
+// held makes sure that a point holds all of the list, and returns its table.
+func (l *largeList) held(p backup.Point) []string {
+	l.t.Helper()
+	part := l.partOf(p, "Tracker")
+	if int(part.Files) != l.items+2 || int(part.Folders) != l.items/1000+1 || len(l.lacking(p)) > 0 {
+		l.t.Errorf("the list has %d files and %d folders, and the point lacks %q", part.Files, part.Folders, l.lacking(p))
 	}
-	part := w.partOf(first, "Tracker")
-	if part.Files != items+2 || part.Folders != 31 || len(w.lacking(first)) > 0 {
-		t.Errorf("the list has %d files and %d folders, and the point lacks %q", part.Files, part.Folders, w.lacking(first))
+	rows := strings.Split(l.keptFile(part, "items.csv"), "\n")
+	if len(rows) != l.items+2 {
+		l.t.Errorf("the table has %d rows", len(rows))
 	}
-	if n := w.asked("all"); n > 2*items/1000+50 {
+	return rows
+}
+
+// titlesOf counts the titles of a list's items.
+func (l *largeList) titlesOf(ref drive.ListRef) map[string]int {
+	l.t.Helper()
+	all := map[string]int{}
+	for it, err := range l.source.ListDelta(l.ctx, ref, "", true).All() {
+		if l.must(err); !it.Deleted {
+			var f drive.ItemFile
+			l.must(json.Unmarshal(it.JSON, &f))
+			all[textOf(f.Fields["Title"])]++
+		}
+	}
+	return all
+}
+
+// all backs the list up, changes some of it, and restores it in place and to a new place.
+// What each phase took is told to report.
+func (l *largeList) all(report func(phase string, requests int, grown int64)) {
+	w, t := l.world, l.t
+	was := l.titlesOf(l.ref)
+	var first backup.Point
+	n, grown := l.within("first", func() { first = w.backUp(l.unit) })
+	report("first", n, grown)
+	if l.held(first); n > 2*l.items/1000+50 {
 		t.Errorf("%d requests were made", n)
 	}
-	if rows := strings.Count(w.keptFile(part, "items.csv"), "\n"); rows != items+1 {
-		t.Errorf("the table has %d rows", rows)
+	at, title := l.items/2+17, "changed "+l.unit.Name
+	w.must(w.source.PatchListItem(w.ctx, l.ref, at, drive.ListWrite{Fields: map[string]any{"Title": title}}, ""))
+	var second backup.Point
+	n, grown = l.within("change", func() { second = w.backUp(l.unit) })
+	report("change", n, grown)
+	if rows := l.held(second); n > 20 || !strings.Contains(rows[at], title) {
+		t.Errorf("%d requests were made for one change; the row is %q", n, rows[at])
 	}
-	title := "changed " + unit.Name
-	w.must(w.source.PatchListItem(w.ctx, lists[i].ListRef, 17_017, drive.ListWrite{Fields: map[string]any{"Title": title}}, ""))
-	w.reset()
-	second := w.backUp(unit)
-	if n := w.asked("all"); n > 20 {
-		t.Errorf("%d requests were made for one change", n)
-	}
-	part = w.partOf(second, "Tracker")
-	if rows := strings.Split(w.keptFile(part, "items.csv"), "\n"); len(rows) != items+2 || !strings.Contains(rows[17_017], title) {
-		t.Errorf("the table has %d rows, and %q", len(rows), rows[17_017])
-	}
-	if got := w.keptFile(part, "17000-17999/17017.json"); !strings.Contains(got, title) {
+	if got := w.keptFile(w.partOf(second, "Tracker"), pathOf(at)); !strings.Contains(got, title) {
 		t.Errorf("the item is %s", got)
+	}
+
+	some := l.items / 100
+	for i := range some {
+		w.must(w.source.DeleteListItem(w.ctx, l.ref, 50+i, ""))
+		w.must(w.source.PatchListItem(w.ctx, l.ref, l.items-50-i, drive.ListWrite{Fields: map[string]any{"Title": "spoiled"}}, ""))
+	}
+	n, grown = l.within("inPlace", func() { w.restored(first, backup.DestinationInPlace) })
+	report("inPlace", n, grown)
+	if most := 2*some + 1 + 3*(l.items/1000+60); n > most {
+		t.Errorf("%d requests were made to restore %d items in place, more than %d", n, 2*some+1, most)
+	}
+	if got := l.titlesOf(l.ref); !maps.Equal(got, was) {
+		t.Errorf("restored in place, %d titles are there, and %d were", len(got), len(was))
+	}
+	var a backup.Artifact
+	n, grown = l.within("new", func() { a = w.restored(first, backup.DestinationNew) })
+	report("new", n, grown)
+	if most := l.items + 3*(l.items/1000+60); n > most {
+		t.Errorf("%d requests were made to restore %d items, more than %d", n, l.items, most)
+	}
+	beside, _, err := w.source.FindList(w.ctx, l.ref.Site, "Tracker"+suffixOf(a.RestoredSiteName))
+	w.must(err)
+	if got := l.titlesOf(beside.ListRef); !maps.Equal(got, was) {
+		t.Errorf("restored to a new place, %d titles are there, and %d were", len(got), len(was))
+	}
+}
+
+// A large list comes by its list of changes alone, in memory that does not grow with it;
+// one change of it costs next to nothing; and it is restored with a request for each item
+// that differs.
+func TestALargeList(t *testing.T) {
+	newLargeList(t, 1200).all(func(phase string, _ int, grown int64) {
+		if grown > 60<<20 {
+			t.Errorf("%s: %d MiB of memory were needed", phase, grown>>20)
+		}
+	})
+}
+
+// BenchmarkLargeList is TestALargeList with 30,000 items, or as many as HOLDFAST_ITEMS
+// says. The tenant is in the same process.
+func BenchmarkLargeList(b *testing.B) {
+	items := 30_000
+	if text := os.Getenv("HOLDFAST_ITEMS"); text != "" {
+		var err error
+		if items, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		began := time.Now()
+		newLargeList(b, items).all(func(phase string, requests int, grown int64) {
+			b.ReportMetric(float64(requests), phase+"-requests")
+			b.ReportMetric(float64(grown>>20), phase+"-MiB")
+			b.ReportMetric(time.Since(began).Seconds(), phase+"-s")
+			began = time.Now()
+		})
 	}
 }
 

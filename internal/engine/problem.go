@@ -187,6 +187,46 @@ func unreadable(item drive.Item, err error) (backup.Code, string) {
 	return backup.DriveUnavailable, "The file could not be read. It is tried again at the next backup."
 }
 
+// notWritten says why something that is restored is not as it was.
+func notWritten(err error) (code backup.Code, why string) {
+	code = backup.ArtifactCannotBeRestored
+	switch {
+	case isDamage(err):
+		code, why = backup.VaultDamaged, "Its content is damaged in the vault. An earlier or later restore point may hold another."
+	case errors.Is(err, drive.ErrLocked):
+		code, why = backup.ResourceLocked, "It is open or checked out; close it and restore again."
+	case errors.Is(err, drive.ErrDenied):
+		code, why = backup.AccessDenied, "The source refused the change; a retention label may protect the item."
+	case errors.Is(err, drive.ErrMalware):
+		code, why = backup.MalwareDetected, "The source found malware in it."
+	case errors.Is(err, drive.ErrUploading):
+		code, why = backup.ResourceLocked, "An earlier upload of it is still open at the source, which ends by itself. Restore again in a while."
+	case nameTaken(err):
+		why = "Something else has its name."
+	case errors.Is(err, drive.ErrExists):
+		why = "The source says that it conflicts with another change. Restore again in a while."
+	case errors.Is(err, drive.ErrChanged):
+		code, why = backup.ResourceModified, "It was being changed all the time; restore again when nobody works on it."
+	case errors.Is(err, drive.ErrNotFound):
+		why = "It vanished while it was being restored."
+	case errors.Is(err, drive.ErrQuota):
+		why = "There is no room for it. Free some space, or raise the quota, and restore again."
+	case errors.Is(err, drive.ErrUnavailable):
+		why = "The source could not do it, though it was asked several times."
+	default:
+		why = "The source refused the change."
+	}
+	return code, why
+}
+
+// sourceSays is what the source itself says of a failure, "" if nothing.
+func sourceSays(err error) string {
+	if e, ok := errors.AsType[*drive.Error](err); ok {
+		return e.Reason()
+	}
+	return ""
+}
+
 // notBackedUp is the error of a unit whose point does not hold all as it is, or
 // nil.
 func notBackedUp(unread []backup.Unread) *backup.Problem {

@@ -1192,42 +1192,22 @@ func (r *restoration) explain(p *plan, d difference, err error) backup.Detail {
 	case d.lost:
 		code = backup.VaultDamaged
 	case damaged:
-		code, why = backup.VaultDamaged, "Its content is damaged in the vault. An earlier or later restore point may hold another."
+		code, why = notWritten(vault.ErrDamaged)
 	case unsaved != "":
 		code, why = backup.LeftAsItIs, "It was left as it is. "+unsaved
 	case errors.Is(err, errNotOurs):
 		why = "What is there by its name was put there, or edited, by somebody else, and was left as it is."
 	case errors.Is(err, errNoParent):
 		why = "The folder that it belongs into could not be made."
-	case errors.Is(err, drive.ErrLocked):
-		code, why = backup.ResourceLocked, "It is open or checked out; close it and restore again."
-	case errors.Is(err, drive.ErrDenied):
-		code, why = backup.AccessDenied, "The source refused the change; a retention label may protect the item."
-	case errors.Is(err, drive.ErrMalware):
-		code, why = backup.MalwareDetected, "The source found malware in it."
-	case errors.Is(err, drive.ErrUploading):
-		code, why = backup.ResourceLocked, "An earlier upload of it is still open at the source, which ends by itself. Restore again in a while."
-	case nameTaken(err):
-		why = "Something else has its name."
-	case errors.Is(err, drive.ErrExists):
-		why = "The source says that it conflicts with another change. Restore again in a while."
-	case errors.Is(err, drive.ErrChanged):
-		code, why = backup.ResourceModified, "It was being changed all the time; restore again when nobody works on it."
-	case errors.Is(err, drive.ErrNotFound):
-		why = "It vanished while it was being restored."
-	case errors.Is(err, drive.ErrQuota):
-		why = "The drive has no room for it. Free some space in it, or raise its quota, and restore again."
-	case errors.Is(err, drive.ErrUnavailable):
-		why = "The source could not do it, though it was asked several times."
 	case err != nil:
-		why = "The source refused the change."
+		code, why = notWritten(err)
 	}
 	message := d.what
 	if why != "" {
 		message += " " + why
 	}
-	if e, ok := errors.AsType[*drive.Error](err); ok && e.Reason() != "" {
-		message += " " + e.Reason()
+	if said := sourceSays(err); said != "" {
+		message += " " + said
 	}
 	return backup.Detail{Code: code, Message: message, Target: d.path}
 }

@@ -2,6 +2,7 @@ package graphapi
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -9,6 +10,9 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/odata"
 )
+
+// maxShown is how many bytes of an entry that is none are told again.
+const maxShown = 100
 
 type requestID = backup.BulkRequestID
 
@@ -104,14 +108,14 @@ func (w *workload) parseBulkRestore(x *exchange) (n backup.BulkRequest, err erro
 	case !given:
 		return n, wrong("Say of which time to restore: protectionTimePeriod, with startDateTime, endDateTime or both.", "protectionTimePeriod")
 	}
-	for _, address := range n.Addresses {
+	for i, address := range n.Addresses {
 		if _, ok := w.kind.ParseAddress(address); !ok || address != strings.TrimSpace(address) {
-			return n, backup.Fail(w.badAddress, "An entry of "+w.addresses+" is not "+w.address+". Correct it; nothing was created.").On(w.addresses)
+			return n, backup.Fail(w.badAddress, fmt.Sprintf("Entry %d of %s, %q, is not %s. Correct it; nothing was created.", i+1, w.addresses, printable(address, maxShown), w.address)).On(w.addresses)
 		}
 	}
-	for _, id := range n.IDs {
+	for i, id := range n.IDs {
 		if _, ok := w.kind.ParseSubject(id); !ok {
-			return n, wrong("An entry of "+w.ids+" is not a GUID. Correct it; nothing was created.", w.ids)
+			return n, wrong(fmt.Sprintf("Entry %d of %s, %q, is not %s. Correct it; nothing was created.", i+1, w.ids, printable(id, maxShown), w.meaning), w.ids)
 		}
 	}
 	if err := period.Only("timePeriod", "startDateTime", "endDateTime"); err != nil {
