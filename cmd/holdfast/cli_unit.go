@@ -156,7 +156,7 @@ func (c *cli) unitShow(ctx context.Context, w *workload, names []string) error {
 // unitOf finds what a unit is of among what is of one workload.
 func (c *cli) unitOf(ctx context.Context, w *workload, name string) (unitAnswer, json.RawMessage, error) {
 	in := drives
-	if w == mailboxes {
+	if _, isID := backup.ParseGUID(name); w == mailboxes || w == sites && isID {
 		in = w
 	}
 	u, value, err := c.unitIn(ctx, in, name)
