@@ -138,7 +138,7 @@ func TestToolsInEveryState(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
-			if err := os.CopyFS(data, os.DirFS(kept)); err != nil {
+			if err := errors.Join(os.CopyFS(data, os.DirFS(kept)), os.Chmod(filepath.Join(data, "keys", "vault-password"), 0o600)); err != nil {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(data, "vault", tenant)

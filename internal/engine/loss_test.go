@@ -254,7 +254,7 @@ func TestBeginningAnewUnderAnOlderCatalog(t *testing.T) {
 		m.later(time.Minute)
 		m.hostileWorld.backUp(u)
 	}
-	if !strings.Contains(m.log.String(), "the drive begins anew") {
+	if !strings.Contains(m.log.String(), "of a drive; that begins anew") {
 		t.Fatal("no drive began anew")
 	}
 	set(`trim = 1`)
