@@ -16,10 +16,10 @@ RACE += $(foreach lib,modernc.org golang.org/x/crypto github.com/klauspost githu
 endif
 FUZZTIME ?= 1m
 SOAK ?= 1000000
-# These count allocations, or play hundreds of worlds, or open hundreds of vaults,
+# These count allocations, or play dozens of worlds, or open hundreds of vaults,
 # to find what is wrong, not what races: the race detector would make minutes of
 # each of their seconds.
-PLAYS := ^(TestCosts|TestHostileSource|TestHostileDestination|TestModel|TestEndAtAnyEdge|TestWhatIsRefusedIsNotTouched|TestOneDamagedBlob|TestErrorsSayWhoseTheyAre|TestAnyBitOfTheFormatBlob|TestCollectionEndsAtAnyEdge|TestAFailingStorageIsNoDamage|TestWhatIsInAVaultsPlace|TestNoPointLeavesThatNobodyGaveUp|TestModelOfLosses)$$
+PLAYS := ^(TestCosts|TestHostileSource|TestHostileDestination|TestModel|TestEndAtAnyEdge|TestWhatIsRefusedIsNotTouched|TestOneDamagedBlob|TestErrorsSayWhoseTheyAre|TestAnyBitOfTheFormatBlob|TestCollectionEndsAtAnyEdge|TestAFailingStorageIsNoDamage|TestWhatIsInAVaultsPlace|TestNoPointLeavesThatNobodyGaveUp|TestModelOfLosses|TestAListThatIsGoneIsMadeAgain|TestAListOfAHostileSource|TestListsAreRestoredToANewPlace|TestAListRestoreOfAHostileSource|TestABackupOfListsThatIsKilled|TestAListRestoreWhoseAnswersAreLost|TestALargeList)$$
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
