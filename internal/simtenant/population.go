@@ -451,6 +451,8 @@ func (s *Service) Churn(n int) error {
 	if p == nil {
 		return badRequest("Only a tenant that is made up from a seed can be churned: start it with holdfast tenant generate.")
 	}
+	s.gate.RLock() // nothing changes while a state is saved or loaded
+	defer s.gate.RUnlock()
 	s.churning.Lock()
 	defer s.churning.Unlock()
 	done, err := s.churned()

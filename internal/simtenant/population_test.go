@@ -263,3 +263,35 @@ func TestChurn(t *testing.T) {
 		t.Error("a tenant of real folders is churned")
 	}
 }
+
+// Nothing changes while a state is saved: what is saved is of one moment.
+func TestNothingIsChurnedWhileAStateIsSaved(t *testing.T) {
+	w := newPopulated(t, Population{Seed: 9, Users: 60, Files: 600, Size: 10})
+	control, err := NewControl(w.svc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		for range 10 {
+			if err := w.svc.Churn(40); err != nil {
+				done <- err
+				return
+			}
+		}
+		close(done)
+	}()
+	for n := 0; ; n++ {
+		select {
+		case err := <-done:
+			if err != nil || n == 0 {
+				t.Errorf("saved %d times, %v", n, err)
+			}
+			return
+		default:
+		}
+		if err := control.Save("again"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
