@@ -133,6 +133,14 @@ func (b *browser) click(name string) {
 	b.do(chromedp.Click(`//main//*[self::a or self::button][starts-with(normalize-space(.),` + quoteXPath(name) + `)]`))
 }
 
+// leaves does what leads to another page, and waits until that is there.
+func (b *browser) leaves(do func()) {
+	b.t.Helper()
+	eval[bool](b, `window.isBefore = true`)
+	do()
+	b.until("another page comes", `!window.isBefore && document.readyState === "complete"`)
+}
+
 func quoteXPath(s string) string { return `"` + s + `"` }
 
 // says waits until the page says a text.
@@ -252,7 +260,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	// A policy, and Mira in it.
 	b.open("/console/policies")
 	b.check("policies")
-	b.click("New policy")
+	b.leaves(func() { b.click("New policy") })
 	b.check("new-policy")
 	b.do(chromedp.SendKeys(`input[name=name]`, "The browser's policy"))
 	b.click("Make it")
@@ -277,7 +285,7 @@ func TestConsoleInABrowser(t *testing.T) {
 
 	// Look for a file in the newest point, and take it.
 	b.click("Browse the newest")
-	b.click("Reports")
+	b.leaves(func() { b.click("Reports") })
 	b.check("browse")
 	b.click("picture.png")
 	b.until("the picture is shown", `document.querySelector("img.picture")?.naturalWidth === 1`)
@@ -419,7 +427,7 @@ func TestSitesAndMailboxesInABrowser(t *testing.T) {
 	b.open("/console/units?of=sites")
 	b.check("units-sites")
 	b.click("browser")
-	b.do(chromedp.Click(`//section//tbody/tr[last()]/th/a`)) // the oldest point
+	b.leaves(func() { b.do(chromedp.Click(`//section//tbody/tr[last()]/th/a`)) }) // the oldest point
 	b.check("point-site")
 	b.click("Restore the site")
 	b.do(chromedp.Click(`input[value=inPlace]`))
@@ -461,9 +469,9 @@ func TestSitesAndMailboxesInABrowser(t *testing.T) {
 	}
 	b.open("/console/units?of=mailboxes")
 	b.click("Noor Haddad")
-	b.click("Restore the mailbox")
+	b.leaves(func() { b.click("Restore the mailbox") })
 	b.check("restore-where-mailbox")
-	b.click("Show what will happen")
+	b.leaves(func() { b.click("Show what will happen") })
 	b.check("restore-mailbox")
 	b.click("Restore now")
 	restored("a-mailbox")

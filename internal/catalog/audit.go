@@ -122,12 +122,8 @@ func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity
 
 // recordEnd adds to the log that a session came to its end; last is what was
 // wrong with its last artifact.
-func (c *Catalog) recordEnd(ctx context.Context, tx *database.Tx, tenant backup.TenantID, session backup.SessionID, end backup.SessionStatus, last *backup.Problem) error {
-	a := backup.Activity{Tenant: tenant, Operation: backup.RestoreFinishedActivity, Object: string(session)}
-	err := tx.QueryRowContext(ctx, `SELECT workload FROM restore_session WHERE id = $1`, string(session)).Scan(&a.Workload)
-	if err != nil {
-		return fmt.Errorf("read the workload of session %s: %w", session, err)
-	}
+func (c *Catalog) recordEnd(ctx context.Context, tx *database.Tx, tenant backup.TenantID, workload backup.Workload, session backup.SessionID, end backup.SessionStatus, last *backup.Problem) error {
+	a := backup.Activity{Tenant: tenant, Workload: workload, Operation: backup.RestoreFinishedActivity, Object: string(session)}
 	switch end {
 	case backup.SessionCompletedWithError:
 		a.Result, a.Problem = backup.ActivityPartiallySucceeded, last

@@ -737,17 +737,18 @@ func (c *Catalog) countEnd(ctx context.Context, tx *database.Tx, tenant backup.T
 	if !failed {
 		problem = nil
 	}
+	var workload backup.Workload
 	err := tx.QueryRowContext(ctx, `
 		UPDATE restore_session SET succeeded = succeeded + $2, failed = failed + $3
-		WHERE id = $1 RETURNING total, succeeded, failed`,
-		string(session), bit(!failed), bit(failed)).Scan(&n.Total, &n.Completed, &n.Failed)
+		WHERE id = $1 RETURNING total, succeeded, failed, workload`,
+		string(session), bit(!failed), bit(failed)).Scan(&n.Total, &n.Completed, &n.Failed, &workload)
 	if err != nil {
 		return "", fmt.Errorf("count artifact: %w", err)
 	}
 	end, completed := n.Settle(), int64(0)
 	if end.Final() {
 		completed = database.Micros(c.now())
-		if err := c.recordEnd(ctx, tx, tenant, session, end, problem); err != nil {
+		if err := c.recordEnd(ctx, tx, tenant, workload, session, end, problem); err != nil {
 			return "", err
 		}
 	}

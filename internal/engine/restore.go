@@ -59,9 +59,16 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	case wish == backup.WishCancel:
 		return e.cancelled(ctx, j, a)
 	}
+	of := backup.OneDrive // also of a unit that is gone, which is said below
+	unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit)
+	if _, gone := errors.AsType[*backup.Error](err); err != nil && !gone {
+		return jobs.Result{}, err
+	} else if !gone {
+		of = unit.Workload
+	}
 	began := e.Clock()
 	heeding, done := e.heed(ctx, j.Tenant, a.Session)
-	restored, problem, err := e.restoreArtifact(heeding, j, a)
+	restored, problem, err := e.restoreArtifact(heeding, j, a, of)
 	if asked := done(); asked && err != nil && !errors.Is(err, jobs.ErrLost) && ctx.Err() == nil {
 		e.Log.Info("restore stops, as was asked", "tenant", j.Tenant, "artifact", a.ID)
 		return jobs.Again(e.Clock()), nil
@@ -78,7 +85,6 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 				return jobs.Result{}, errors.Join(err, noteErr)
 			}
 		}
-		of := e.workloadOf(ctx, j.Tenant, a.Point.Unit)
 		why, over := restoreOver(of, j, err)
 		if !over {
 			return jobs.Result{}, err
@@ -108,11 +114,14 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	took := e.Clock().Sub(began).Round(time.Millisecond)
 	switch {
 	case backup.Ended(problem) == backup.ArtifactSucceeded:
-		e.Log.Info(e.workloadOf(ctx, j.Tenant, a.Point.Unit).Thing()+" restored", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
+		e.Log.Info(of.Thing()+" restored", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
 			"point", a.Point.At, "place", restored.SiteName, "took", took, "remarks", remarksIn(problem))
 	case err == nil:
-		e.Log.Warn(e.workloadOf(ctx, j.Tenant, a.Point.Unit).Thing()+" restored in part", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
+		e.Log.Warn(of.Thing()+" restored in part", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
 			"problem", problem.Message, "took", took)
+	}
+	if of == backup.OneDrive || of == backup.Exchange {
+		return jobs.Done, nil // which have no lists
 	}
 	return jobs.Done, e.Catalog.ForgetListNumbers(ctx, j, a.ID)
 }
@@ -177,7 +186,7 @@ func (e *Engine) reach(ctx context.Context, tenant backup.TenantID, p backup.Poi
 	return to, e.isOwners(ctx, tenant, to.unit, to.live)
 }
 
-func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Artifact) (catalog.Restored, *backup.Problem, error) {
+func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Artifact, of backup.Workload) (catalog.Restored, *backup.Problem, error) {
 	err := e.Catalog.StartArtifact(ctx, j, a.ID)
 	if err == nil {
 		a, err = e.Catalog.ArtifactForWork(ctx, j.Tenant, a.ID) // now with the time when it was started
@@ -185,11 +194,14 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
-	if unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit); err != nil {
-		return catalog.Restored{}, nil, err
-	} else if unit.Workload == backup.SharePoint {
-		return e.restoreSite(ctx, j, a, unit)
-	} else if unit.Workload == backup.Exchange {
+	if of != backup.OneDrive {
+		unit, err := e.Catalog.Unit(ctx, j.Tenant, a.Point.Unit)
+		if err != nil {
+			return catalog.Restored{}, nil, err
+		}
+		if of == backup.SharePoint {
+			return e.restoreSite(ctx, j, a, unit)
+		}
 		return e.restoreMailbox(ctx, j, a, unit)
 	}
 	to, err := e.reach(ctx, j.Tenant, a.Point)
