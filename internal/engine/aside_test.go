@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -104,12 +105,12 @@ func TestMovedAsideIsNamedWhenTheSourceIsLost(t *testing.T) {
 	w.must(os.Rename(filepath.Join(home, "folder"), filepath.Join(home, "b.txt")))
 	w.must(os.Rename(filepath.Join(home, "x"), filepath.Join(home, "folder")))
 	a := w.activate(point, backup.DestinationInPlace)
-	moved := 0
+	var moved atomic.Int32
 	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
 	w.onRequest(func(r *http.Request) {
 		if r.Method == http.MethodPatch {
-			if moved++; moved == 4 {
+			if moved.Add(1) == 4 {
 				cancel()
 			}
 		}

@@ -210,12 +210,12 @@ func TestRestoreOfItemsSparesWhatOthersPutThere(t *testing.T) {
 			unit := w.protectAll()[0]
 			point := w.backUp(unit)
 			place := filepath.Join(home, "Restored "+w.engine.Clock().UTC().Format(time.DateOnly)+" R0")
-			uploads := 0
+			var uploads atomic.Int32
 			w.onRequest(func(r *http.Request) {
 				if !strings.HasSuffix(r.URL.Path, "/createUploadSession") {
 					return
 				}
-				if uploads++; uploads == len(tt.files) {
+				if uploads.Add(1) == int32(len(tt.files)) {
 					tt.meddle(w, place)
 				}
 			})

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,14 +97,14 @@ func TestColumnsAreRestoredInPlace(t *testing.T) {
 		if after > 0 {
 			continue
 		}
-		writes := 0
+		var writes atomic.Int32
 		w.onRequest(func(r *http.Request) {
 			if r.Method != http.MethodGet && !strings.HasSuffix(r.URL.Path, "/token") {
-				writes++
+				writes.Add(1)
 			}
 		})
-		if a := w.restored(point, backup.DestinationInPlace); writes > 0 || a.Problem != nil {
-			t.Errorf("once more it wrote %d times, and said %+v", writes, a.Problem)
+		if a := w.restored(point, backup.DestinationInPlace); writes.Load() > 0 || a.Problem != nil {
+			t.Errorf("once more it wrote %d times, and said %+v", writes.Load(), a.Problem)
 		}
 	}
 }

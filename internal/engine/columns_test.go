@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -116,10 +117,10 @@ func TestColumnsOfFilesAreBackedUp(t *testing.T) {
 	w, unit := withColumns(t)
 	w.setColumns("Documents", "a.txt", fields(map[string]any{"Client": "ACME", "Tags@odata.type": "Collection(Edm.String)", "Tags": []string{"a", "b"}}))
 	w.setColumns("Documents", "folder", fields(map[string]any{"Client": "of the folder"}))
-	single := 0
+	var single atomic.Int32
 	w.onRequest(func(r *http.Request) {
 		if strings.Contains(r.URL.Path, "/listItem") || strings.Contains(r.URL.Path, "/lists/") && strings.Contains(r.URL.Path, "/items/") && path.Base(r.URL.Path) != "delta" {
-			single++
+			single.Add(1)
 		}
 	})
 	first := w.backUp(unit)
@@ -137,7 +138,7 @@ func TestColumnsOfFilesAreBackedUp(t *testing.T) {
 	w.setColumns("Documents", "folder/b.txt", fields(map[string]any{"Title": "B", "Due": "2026-05-01T00:00:00Z"}))
 	w.onRequest(func(r *http.Request) {
 		if strings.Contains(r.URL.Path, "/listItem") || strings.Contains(r.URL.Path, "/lists/") && strings.Contains(r.URL.Path, "/items/") && path.Base(r.URL.Path) != "delta" {
-			single++
+			single.Add(1)
 		}
 	})
 	w.reset()
@@ -145,8 +146,8 @@ func TestColumnsOfFilesAreBackedUp(t *testing.T) {
 	w.wantAsked("download", 0)
 	want["folder/b.txt"] = "Document B 2026-05-01T00:00:00Z"
 	w.wantColumns("the second point", w.keptColumns(second, "Documents"), want)
-	if single > 0 {
-		t.Errorf("the columns of %d files were read by themselves", single)
+	if single.Load() > 0 {
+		t.Errorf("the columns of %d files were read by themselves", single.Load())
 	}
 	if a, b := w.partOf(first, "Team/Drawings (columns)"), w.partOf(second, "Team/Drawings (columns)"); a.Tree != b.Tree {
 		t.Error("columns without changes have another tree")

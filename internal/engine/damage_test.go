@@ -16,6 +16,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
 )
 
@@ -285,7 +286,7 @@ func TestCatalogIsMadeAgainFromTheVault(t *testing.T) {
 	w.run(jobs.Maintain, string(w.tenant), w.engine.maintain) // which keeps the record
 
 	w.must(w.db.Close())
-	w.db, err = database.Open(w.ctx, "sqlite:"+w.dir+"/catalog2.db")
+	w.db, err = database.Open(w.ctx, dbtest.SQLiteURL(t, w.dir+"/catalog2.db"))
 	w.must(err)
 	t.Cleanup(func() { w.db.Close() })
 	w.queue = jobs.New(w.db, w.engine.Clock)

@@ -24,6 +24,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
 	"holdfast/internal/simtenant"
@@ -152,7 +153,7 @@ func (w *world) connect(url string) {
 		Clock: func() time.Time { return time.Now().Add(time.Duration(w.wait.Load())) },
 		Sleep: func(ctx context.Context, d time.Duration) error { w.wait.Add(int64(d)); return ctx.Err() },
 	})
-	w.db, err = database.Open(w.ctx, "sqlite:"+w.dir+"/catalog.db")
+	w.db, err = database.Open(w.ctx, dbtest.SQLiteURL(t, w.dir+"/catalog.db"))
 	w.must(err)
 	t.Cleanup(func() { w.db.Close() })
 	now := w.now

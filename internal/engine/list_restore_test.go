@@ -121,15 +121,15 @@ func TestListsAreRestoredInPlace(t *testing.T) {
 	// Once more: nothing is written.
 	was := w.inList("Offers")
 	w.reset()
-	writes := 0
+	var writes atomic.Int32
 	w.onRequest(func(r *http.Request) {
 		if r.Method != http.MethodGet && strings.Contains(r.URL.Path, "/lists/") {
-			writes++
+			writes.Add(1)
 		}
 	})
 	w.restored(point, backup.DestinationInPlace)
-	if check("twice"); writes > 0 || len(was) != len(w.inList("Offers")) {
-		t.Errorf("%d writes were made", writes)
+	if check("twice"); writes.Load() > 0 || len(was) != len(w.inList("Offers")) {
+		t.Errorf("%d writes were made", writes.Load())
 	}
 }
 
@@ -220,7 +220,7 @@ type losing struct {
 func (l *losing) between(sim http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		l.mu.Lock()
-		loses := l.loses != nil && l.loses(r)
+		loses := l.loses != nil && l.loses(r) // one after the other, so that it may count
 		l.mu.Unlock()
 		if !loses {
 			sim.ServeHTTP(rw, r)
@@ -229,6 +229,12 @@ func (l *losing) between(sim http.Handler) http.Handler {
 		sim.ServeHTTP(httptest.NewRecorder(), r)
 		rw.WriteHeader(http.StatusBadGateway)
 	})
+}
+
+func (l *losing) set(loses func(*http.Request) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loses = loses
 }
 
 // What was made although the answer says otherwise is not made a second time: neither
@@ -242,13 +248,13 @@ func TestAListRestoreWhoseAnswersAreLost(t *testing.T) {
 	w.must(os.Remove(w.siteList("Offers") + "/2.json"))
 	w.backUp(unit)
 	lost := map[string]int{}
-	l.loses = func(r *http.Request) bool {
+	l.set(func(r *http.Request) bool {
 		if r.Method == http.MethodGet || !strings.Contains(r.URL.Path, "/lists") {
 			return false
 		}
 		lost[r.Method+" "+r.URL.Path]++
 		return lost[r.Method+" "+r.URL.Path] <= 2
-	}
+	})
 	w.restored(point, backup.DestinationInPlace)
 	w.wantTitles("Customers", w.titles("Customers", "", ""), "Ann", `Bob, "Sir"`)
 	w.wantTitles("Offers", w.titles("Offers", "Customer", "Customers"), "Large", `Small → Bob, "Sir"`)

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,15 +149,15 @@ func TestListsOfASiteAreBackedUp(t *testing.T) {
 	// An item changed, one deleted and one made; and a column.
 	w.putList("Offers", map[string]string{"1.json": `{"Title":"Smaller"}`, "3.json": `{"Title":"New"}`})
 	w.must(os.Remove(w.siteList("Offers") + "/2.json"))
-	single := 0
+	var single atomic.Int32
 	w.onRequest(func(r *http.Request) {
 		if strings.Contains(r.URL.Path, "/items/") && !strings.HasSuffix(r.URL.Path, "/items/delta") && !strings.HasSuffix(r.URL.Path, "/items/2") {
-			single++
+			single.Add(1)
 		}
 	})
 	second := w.backUp(unit)
-	if single > 0 {
-		t.Errorf("%d items were read by themselves", single)
+	if single.Load() > 0 {
+		t.Errorf("%d items were read by themselves", single.Load())
 	}
 	of = w.partOf(second, "Offers")
 	wantList(t, "the changed list", w.keptList(of, "Title"), "1-999/1.json Smaller", "1-999/3.json New")

@@ -120,11 +120,11 @@ func TestMIMEIsCaughtUpWith(t *testing.T) {
 	w.engine.MIME = nil
 	w.engine.Transfers = 1
 	var asked atomic.Int64
-	w.hook = func(r *http.Request) {
+	w.onRequest(func(r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/$value") && asked.Add(1)%4 == 0 {
 			w.skew.Add(int64(2 * w.engine.Interval))
 		}
-	}
+	})
 	for _, want := range []int{4, 8, 10, 10} {
 		p := w.backUp(unit)
 		if got := w.mimes(p); len(got) != want || len(w.lacking(p)) > 0 {

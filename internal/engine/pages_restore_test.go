@@ -167,12 +167,12 @@ func TestPagesAreRestoredToAHostileSource(t *testing.T) {
 	f.set(nil)
 	w.must(os.Remove(w.sitePages("") + "/gone.json"))
 	lost := map[string]bool{}
-	l.loses = func(r *http.Request) bool {
+	l.set(func(r *http.Request) bool {
 		at := r.Method + r.URL.Path
 		first := r.Method != http.MethodGet && strings.Contains(r.URL.Path, "/pages") && !lost[at]
 		lost[at] = true
 		return first
-	}
+	})
 	w.run(jobs.Restore, string(w.activate(point, backup.DestinationInPlace).ID), w.engine.restore)
 	w.wantPages("restored", w.pagesNow(), map[string]string{"Home.aspx": "Home: hello", "Gone.aspx": "Gone: gone", "Odd.aspx": "Odd: changed", "Draft.aspx": "Draft: draft, a draft"})
 }

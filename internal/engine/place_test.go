@@ -108,10 +108,10 @@ func TestRestoreThatFailsSaysWhereItWasAtWork(t *testing.T) {
 		w.must(err)
 		a := w.items(s)[0]
 		// It goes wrong when a part is there: first for a while, then for good.
-		uploaded := 0
+		var uploaded atomic.Int32
 		w.onRequest(func(r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/createUploadSession") {
-				if uploaded++; uploaded == 2 {
+				if uploaded.Add(1) == 2 {
 					w.faults.Add(simtenant.Fault{Status: 500, Match: func(*http.Request) bool { return true }})
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -104,17 +105,18 @@ func TestSitesAreReadByTheirChanges(t *testing.T) {
 			w.must(os.MkdirAll(at(name)+"/libraries/Documents", 0o755))
 		}
 	}
-	whole, told := 0, 0
+	var whole, told atomic.Int32
 	w.onRequest(func(r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/getAllSites") {
-			whole++
+			whole.Add(1)
 		} else if strings.HasSuffix(r.URL.Path, "/sites/delta") {
-			told++
+			told.Add(1)
 		}
 	})
 	look := func(what string, wholes int, want ...string) {
 		t.Helper()
-		whole, told = 0, 0
+		whole.Store(0)
+		told.Store(0)
 		w.must(w.engine.refreshSites(w.ctx, w.tenant))
 		expression, err := backup.ParseSiteExpression("(webUrl -contains '/sites/')")
 		w.must(err)
@@ -126,8 +128,8 @@ func TestSitesAreReadByTheirChanges(t *testing.T) {
 			w.must(err)
 			got = append(got, site.Address[strings.Index(site.Address, "/sites/")+len("/sites/"):])
 		}
-		if slices.Sort(got); !slices.Equal(got, want) || whole != wholes || told == 0 {
-			t.Errorf("%s: known are %q, want %q, by %d lists of all and %d of changes", what, got, want, whole, told)
+		if slices.Sort(got); !slices.Equal(got, want) || whole.Load() != int32(wholes) || told.Load() == 0 {
+			t.Errorf("%s: known are %q, want %q, by %d lists of all and %d of changes", what, got, want, whole.Load(), told.Load())
 		}
 	}
 	put("one", "two")

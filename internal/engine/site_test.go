@@ -162,19 +162,24 @@ type refusal struct {
 
 func (f *refusal) between(sim http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		f.mu.Lock()
-		when := f.when
-		f.mu.Unlock()
-		if when != nil {
-			if status, body := when(r); status != 0 {
-				rw.Header().Set("Content-Type", "application/json")
-				rw.WriteHeader(status)
-				io.WriteString(rw, body)
-				return
-			}
+		if status, body := f.answer(r); status != 0 {
+			rw.Header().Set("Content-Type", "application/json")
+			rw.WriteHeader(status)
+			io.WriteString(rw, body)
+			return
 		}
 		sim.ServeHTTP(rw, r)
 	})
+}
+
+// answer asks one request after the other, so that what is asked may count.
+func (f *refusal) answer(r *http.Request) (status int, body string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.when == nil {
+		return 0, ""
+	}
+	return f.when(r)
 }
 
 func (f *refusal) set(when func(*http.Request) (int, string)) {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -19,16 +20,13 @@ import (
 // changes content, which gets no answer before release is called.
 func (w *world) askAt(n int, session backup.SessionID, ask func(*catalog.Catalog, backup.SessionID) error) (release func()) {
 	w.t.Helper()
-	seen, over := 0, make(chan struct{})
+	var seen atomic.Int32
+	over := make(chan struct{})
 	w.onRequest(func(r *http.Request) {
 		if r.Method != http.MethodPut && !strings.HasSuffix(r.URL.Path, "/createUploadSession") && !strings.HasSuffix(r.URL.Path, "/$batch") {
 			return
 		}
-		w.mu.Lock()
-		seen++
-		now := seen == n
-		w.mu.Unlock()
-		if !now {
+		if seen.Add(1) != int32(n) {
 			return
 		}
 		if err := ask(w.catalog, session); err != nil {
@@ -40,7 +38,7 @@ func (w *world) askAt(n int, session backup.SessionID, ask func(*catalog.Catalog
 		w.t.Helper()
 		w.onRequest(nil)
 		close(over)
-		if seen < n {
+		if seen := seen.Load(); seen < int32(n) {
 			w.t.Fatalf("only %d contents were changed\n%s", seen, w.log)
 		}
 	}

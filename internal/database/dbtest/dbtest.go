@@ -68,7 +68,7 @@ func Open(t testing.TB, d database.Dialect) *database.DB {
 func URL(t testing.TB, d database.Dialect) string {
 	t.Helper()
 	if d == database.SQLite {
-		return "sqlite:" + filepath.Join(t.TempDir(), "catalog.db")
+		return SQLiteURL(t, filepath.Join(t.TempDir(), "catalog.db"))
 	}
 	s, err := start()
 	if err != nil {
@@ -86,19 +86,40 @@ func URL(t testing.TB, d database.Dialect) string {
 	return s.url(name)
 }
 
+// SQLiteURL is URL for SQLite at a path where there is none yet.
+func SQLiteURL(t testing.TB, path string) string {
+	t.Helper()
+	content, err := sqliteTemplate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return "sqlite:" + path
+}
+
 // EmptyURL is URL for a database that has no schema yet.
 func EmptyURL(t testing.TB, d database.Dialect) string {
 	t.Helper()
+	if d == database.SQLite {
+		return "sqlite:" + filepath.Join(t.TempDir(), "catalog.db")
+	}
 	u := URL(t, d)
-	if d == database.Postgres {
-		db, err := sql.Open("pgx", u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		if _, err := db.Exec(`DROP SCHEMA public CASCADE; CREATE SCHEMA public`); err != nil {
-			t.Fatal(err)
-		}
+	db, err := sql.Open("pgx", u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`DROP SCHEMA public CASCADE; CREATE SCHEMA public`); err != nil {
+		t.Fatal(err)
 	}
 	return u
 }
@@ -115,9 +136,27 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// template is the database that the others are copies of: the schema is made
-// once.
+// template is the database that the others of PostgreSQL are copies of: the
+// schema is made once a process, which takes longer than most tests.
 const template = "holdfast_template"
+
+// sqliteTemplate is the content of the file that those of SQLite are copies of.
+var sqliteTemplate = sync.OnceValues(func() (content []byte, err error) {
+	dir, err := os.MkdirTemp("", "holdfast-template-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "catalog.db")
+	db, err := database.Open(context.Background(), "sqlite:"+path)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 var (
 	mu      sync.Mutex
