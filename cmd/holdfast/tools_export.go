@@ -269,7 +269,7 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 	}
 	total := int(p.Files)
 	for _, part := range parts {
-		if part.Kind == backup.FileColumns { // which the point does not count
+		if part.Kind.Beside() { // which the point does not count
 			total += int(part.Files)
 		}
 	}

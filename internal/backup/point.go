@@ -23,8 +23,14 @@ const (
 	// FileColumns are the columns of a library's files and folders: the items of the
 	// list that the library is.
 	FileColumns ContainerKind = "columns"
-	SitePages   ContainerKind = "pages" // modern pages
+	// FilePermissions are the permissions of a library's files and folders.
+	FilePermissions ContainerKind = "permissions"
+	SitePages       ContainerKind = "pages" // modern pages
 )
+
+// Beside reports whether a container is kept beside a library, of whose files it says
+// more: it is neither browsed nor counted, and a unit is not away for want of it.
+func (k ContainerKind) Beside() bool { return k == FileColumns || k == FilePermissions }
 
 // PointTags marks restore points.
 type PointTags string

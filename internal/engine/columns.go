@@ -23,7 +23,7 @@ import (
 
 // columnsOf are the columns of a library, which is the list d as well.
 func columnsOf(l library, d drive.Drive) library {
-	return library{d, backup.FileColumns, l.name + " (columns)", l.site, l.ID}
+	return besideOf(l, backup.FileColumns, d)
 }
 
 // columnsName is the name under which the columns of a file are kept.

@@ -60,7 +60,17 @@ type library struct {
 	kind backup.ContainerKind
 	name string         // with those of the sites below the unit's that it is in
 	site string         // that it is in
-	of   backup.DriveID // the library that columns are of
+	of   backup.DriveID // the library that it is kept beside
+}
+
+// besideOf is what is kept beside a library, under its name and the kind: from d, or from
+// the library itself, of whose id and the kind it is then known by.
+func besideOf(l library, kind backup.ContainerKind, d drive.Drive) library {
+	if d.ID == "" {
+		d = l.Drive
+		d.ID += backup.DriveID("," + kind)
+	}
+	return library{d, kind, l.name + " (" + string(kind) + ")", l.site, l.ID}
 }
 
 // ref names a library that is a list.
@@ -259,8 +269,13 @@ func hasLibrary(all map[backup.DriveID]library) bool {
 
 // lookFor asks for a library or list that was known of.
 func (s *siteRun) lookFor(ctx context.Context, c catalog.Container) (drive.Drive, error) {
-	if c.Kind == backup.Library {
+	switch {
+	case c.Kind == backup.Library:
 		return s.source.Drive(ctx, c.Drive)
+	case c.Kind.Beside() && c.Kind != backup.FileColumns:
+		d, err := s.source.Drive(ctx, c.Library)
+		d.ID = c.Drive
+		return d, err
 	}
 	l, err := s.source.List(ctx, drive.ListRef{Site: c.Site, ID: string(c.Drive)})
 	return driveOf(l), err
@@ -339,7 +354,7 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 // one that was tried.
 func (s *siteRun) carry(l library, why error) {
 	s.failed[l.ID] = why
-	if l.kind != backup.FileColumns {
+	if !l.kind.Beside() {
 		s.tried++
 		s.away++
 		s.first = cmp.Or(s.first, why)
@@ -363,7 +378,7 @@ func (s *siteRun) carry(l library, why error) {
 func (s *siteRun) protect(ctx context.Context, l library) error {
 	c, err := s.backUp(ctx, l)
 	if err == nil {
-		if l.kind != backup.FileColumns {
+		if !l.kind.Beside() {
 			s.tried++
 		}
 		s.now[l.ID] = c

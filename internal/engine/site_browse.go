@@ -12,9 +12,9 @@ import (
 // drive's id, below which all is as in a drive. Items are known by their ids, which
 // are one library's only; where two have the same, neither is shown for the other.
 
-// shown are the parts of a point that are browsed: what is noted of files is not.
+// shown are the parts of a point that are browsed: what is kept beside libraries is not.
 func shown(parts []vault.Part) []vault.Part {
-	return slices.DeleteFunc(slices.Clone(parts), func(p vault.Part) bool { return p.Kind == backup.FileColumns })
+	return slices.DeleteFunc(slices.Clone(parts), func(p vault.Part) bool { return p.Kind.Beside() })
 }
 
 func errTwice() error {

@@ -17,7 +17,7 @@ type Part struct {
 	Kind                  backup.ContainerKind
 	Drive                 backup.DriveID // what the source knows it by
 	Site                  string         // that it is in, where its id does not suffice to find it
-	Library               backup.DriveID // that columns are of
+	Library               backup.DriveID // that it is kept beside
 	Name                  string
 	Tree                  string
 	Files, Folders, Bytes int64
@@ -38,7 +38,7 @@ type partFile struct {
 var partsFolders = []struct {
 	kind backup.ContainerKind
 	name string
-}{{backup.Library, "libraries"}, {backup.FileColumns, "columns"}, {backup.SiteList, "lists"}, {backup.SitePages, "pages"}}
+}{{backup.Library, "libraries"}, {backup.FileColumns, "columns"}, {backup.FilePermissions, "permissions"}, {backup.SiteList, "lists"}, {backup.SitePages, "pages"}}
 
 // partsOf is one of these folders, as it is in a point.
 type partsOf struct {
@@ -137,7 +137,7 @@ func (v *Vault) sealParts(ctx context.Context, key DriveKey, root, tree string, 
 		}
 		records[p.Kind] = append(records[p.Kind], r)
 		point.Parts = append(point.Parts, partFile{p.Drive, p.Site, p.Library, p.Files, p.Folders, p.Bytes})
-		if p.Kind == backup.FileColumns {
+		if p.Kind.Beside() {
 			continue // the files were counted
 		}
 		sealed.Files, sealed.Folders, sealed.Bytes = sealed.Files+p.Files, sealed.Folders+p.Folders, sealed.Bytes+p.Bytes
