@@ -1,11 +1,16 @@
 package simtenant
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 // While another program makes and removes whole trees, every call is answered,
@@ -109,5 +114,67 @@ func TestWhatTakesAFoldersPlace(t *testing.T) {
 				t.Errorf("the delta tells of %d deleted items, want 3: %s", gone, a.raw)
 			}
 		})
+	}
+}
+
+// ending is a context that ends after it was asked a few times.
+type ending struct {
+	context.Context
+	asked int
+}
+
+func (c *ending) Err() error {
+	if c.asked--; c.asked < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// A look at a drive that is broken off, wherever that is, makes nothing lost and
+// nothing another item.
+func TestALookThatIsBrokenOff(t *testing.T) {
+	w := newWorld(t)
+	dir := w.folder(amala)
+	for i := range 30 {
+		w.write(fmt.Sprintf("%s/%d/deeper/a.txt", amala, i), fmt.Sprint(i))
+	}
+	for i := range fewNames + 100 {
+		w.write(fmt.Sprintf("%s/many/%d", amala, i), "")
+	}
+	look := func(ctx context.Context) error {
+		return w.svc.with(place{site: w.svc.folders[amala], library: documents}, func(d *drive) error { return d.scan(ctx) })
+	}
+	for n := 0; ; n += 7 {
+		err := look(&ending{t.Context(), n})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	c := newReplica(w, amala)
+	c.follow()
+	was := maps.Clone(c.items)
+	for n := range 40 {
+		from, to := fmt.Sprint(n%30), fmt.Sprint((n+1)%30)
+		if err := os.Rename(filepath.Join(dir, from), filepath.Join(dir, to, "below")); err != nil {
+			t.Fatal(err)
+		}
+		if err := look(&ending{t.Context(), 3 * n}); err == nil && n < 20 {
+			t.Errorf("look %d was not broken off", n)
+		}
+		if err := os.Rename(filepath.Join(dir, to, "below"), filepath.Join(dir, from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.follow()
+	if diff := gocmp.Diff(realTree(t, dir), c.tree()); diff != "" {
+		t.Errorf("what is there and what the delta tells differ (-there +told):\n%s", diff)
+	}
+	for id := range c.items {
+		if _, known := was[id]; !known {
+			t.Errorf("%s is another item than before", id)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -118,12 +119,8 @@ func (sc *scan) giveBack() {
 
 func (sc *scan) pass() error {
 	for {
-		for len(sc.queue) > 0 {
-			folder := sc.queue[len(sc.queue)-1]
-			sc.queue = sc.queue[:len(sc.queue)-1]
-			if err := sc.list(folder); err != nil {
-				return err
-			}
+		if err := sc.listAll(); err != nil {
+			return err
 		}
 		if len(sc.found) == 0 {
 			return nil
@@ -158,100 +155,183 @@ func (sc *scan) pass() error {
 	}
 }
 
-// list compares one folder.
-func (sc *scan) list(folder *item) error {
-	d := sc.d
-	if err := sc.ctx.Err(); err != nil {
-		return err
-	}
-	if folder.adrift() || folder.made > 0 {
-		return nil
-	}
-	where := folder.path()
-	dir, err := d.openFolder(where)
-	switch {
-	case vanished(err):
-		if folder == d.root {
-			return d.place.noDrive()
+// A view is what the file system tells of a folder.
+type view struct {
+	folder  *item
+	where   string
+	entries chan []entry // after which err says whether they are all
+
+	opened chan struct{} // closed once the following is known
+	st     stat
+	recent bool // names that came in the same instant may not be in it
+	err    error
+}
+
+// entry is a name in a folder.
+type entry struct {
+	name string
+	st   stat
+	err  error
+}
+
+// How many folders are looked at while one is compared, and how many names of
+// one wait to be.
+const (
+	lookAhead = 2
+	fewNames  = 500
+)
+
+// listAll compares the folders of the queue, and those that it finds in them.
+// Most of the time goes into asking the file system, which is done ahead.
+func (sc *scan) listAll() error {
+	ctx, cancel := context.WithCancel(sc.ctx)
+	var lookers sync.WaitGroup
+	defer lookers.Wait()
+	defer cancel()
+	var ahead []*view
+	for {
+		for len(ahead) <= lookAhead && len(sc.queue) > 0 {
+			folder := sc.queue[len(sc.queue)-1]
+			sc.queue = sc.queue[:len(sc.queue)-1]
+			if folder.adrift() || folder.made > 0 {
+				continue
+			}
+			v := &view{folder: folder, where: folder.path(), entries: make(chan []entry, 1), opened: make(chan struct{})}
+			lookers.Go(func() { v.look(ctx, sc.d) })
+			ahead = append(ahead, v)
 		}
-		sc.lose(folder)
-		return nil
-	case err != nil:
-		d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
-		return nil
+		if len(ahead) == 0 {
+			return nil
+		}
+		if err := sc.list(ahead[0]); err != nil {
+			return err
+		}
+		ahead = ahead[1:]
+	}
+}
+
+// look asks the file system.
+func (v *view) look(ctx context.Context, d *drive) {
+	defer close(v.entries)
+	dir, err := d.openFolder(v.where)
+	if err != nil {
+		v.err = err
+		close(v.opened)
+		return
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	// The time stamp is read after the names, so that it tells of any name that
 	// was taken away before they were read.
-	var st stat
 	if err == nil {
-		st, err = statOf(dir)
+		v.st, err = statOf(dir)
+	}
+	v.err, v.recent = err, time.Since(v.st.mtime.time()) < racy
+	close(v.opened)
+	if err != nil {
+		return
+	}
+	for some := range slices.Chunk(names, fewNames) {
+		entries := make([]entry, len(some))
+		for i, name := range some {
+			st, err := statAt(dir, name)
+			entries[i] = entry{name, st, err}
+		}
+		select {
+		case v.entries <- entries:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// list compares one folder.
+func (sc *scan) list(v *view) error {
+	d, folder, where := sc.d, v.folder, v.where
+	<-v.opened
+	if err := sc.ctx.Err(); err != nil {
+		return err
 	}
 	switch {
-	case vanished(err): // removed while it was open
+	case folder.adrift():
+		for range v.entries {
+		}
+		return nil
+	case vanished(v.err):
 		if folder == d.root {
 			return d.place.noDrive()
 		}
 		sc.lose(folder)
 		return nil
-	case err != nil:
-		d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
+	case v.err != nil:
+		d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", v.err)
 		return nil
 	}
+	st := v.st
 	sc.latest = max(sc.latest, st.ctime)
 	if st.mtime != folder.mtime {
 		sc.quiet = false
 	}
 	d.look(folder, st)
 	// A name that comes in the same instant as this listing leaves no trace.
-	folder.unsure = time.Since(st.mtime.time()) < racy
+	folder.unsure = v.recent
 	d.serial++
 	serial, seen := d.serial, 0
-	for _, name := range names {
-		if !utf8.ValidString(name) {
-			d.warn(path.Join(where, fmt.Sprintf("%q", name)), "a file is not shown, since its name is not valid Unicode; rename it to have it protected", nil)
-			continue
-		}
-		st, err := statAt(dir, name)
-		switch {
-		case vanished(err):
-			sc.quiet = false
-			continue
-		case err != nil:
-			d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", err)
-			return nil
-		case st.kind == isOther:
-			d.warn(path.Join(where, name), "a link or device is not shown", nil)
-			continue
-		}
-		child := folder.children[name]
-		if child == nil && sc.first {
-			child = d.create(folder, name, st)
+	unread := false
+	for entries := range v.entries {
+		for _, e := range entries {
+			name, st := e.name, e.st
+			switch {
+			case unread:
+				continue
+			case !utf8.ValidString(name):
+				d.warn(path.Join(where, fmt.Sprintf("%q", name)), "a file is not shown, since its name is not valid Unicode; rename it to have it protected", nil)
+				continue
+			case vanished(e.err):
+				sc.quiet = false
+				continue
+			case e.err != nil:
+				d.warn(where, "a folder cannot be read; what is known of its contents is left as it is", e.err)
+				unread = true
+				continue
+			case st.kind == isOther:
+				d.warn(path.Join(where, name), "a link or device is not shown", nil)
+				continue
+			}
+			child := folder.children[name]
+			if child == nil && sc.first {
+				child = d.create(folder, name, st)
+				child.mark = serial
+				seen++
+				sc.quiet = false
+				if child.kind == isFolder {
+					sc.queue = append(sc.queue, child)
+				}
+				continue
+			}
+			if child == nil || child.kind != st.kind {
+				sc.found = append(sc.found, found{folder, name, st})
+				sc.quiet = false
+				continue
+			}
 			child.mark = serial
 			seen++
-			sc.quiet = false
-			if child.kind == isFolder {
+			if st.kind == isFolder && st.mtime != child.mtime {
+				sc.quiet = false
+			}
+			if d.look(child, st) {
+				sc.recheck = append(sc.recheck, child)
+			}
+			if st.kind == isFolder {
 				sc.queue = append(sc.queue, child)
 			}
-			continue
 		}
-		if child == nil || child.kind != st.kind {
-			sc.found = append(sc.found, found{folder, name, st})
-			sc.quiet = false
-			continue
-		}
-		child.mark = serial
-		seen++
-		if st.kind == isFolder && st.mtime != child.mtime {
-			sc.quiet = false
-		}
-		if d.look(child, st) {
-			sc.recheck = append(sc.recheck, child)
-		}
-		if st.kind == isFolder {
-			sc.queue = append(sc.queue, child)
-		}
+	}
+	if err := sc.ctx.Err(); err != nil {
+		return err // not all names may have come
+	}
+	if unread {
+		return nil
 	}
 	if seen < len(folder.children) {
 		for _, child := range folder.children {
