@@ -103,8 +103,7 @@ func numbered(name string, n int) string {
 	return strings.TrimSuffix(name, ext) + " " + strconv.Itoa(n) + ext
 }
 
-// wrote takes down what became of a folder in which we changed something. A
-// time that a client gave the folder stays, as it does at the service.
+// wrote takes down what became of a folder in which we changed something.
 func (d *drive) wrote(folder *item) {
 	dir, err := d.openFolder(folder.path())
 	if err != nil {
@@ -112,9 +111,6 @@ func (d *drive) wrote(folder *item) {
 	}
 	defer dir.Close()
 	st, err := statOf(dir)
-	if err == nil && folder.kept && st.mtime != folder.mtime && setTime(dir, ".", folder.mtime.time()) == nil {
-		st, err = statOf(dir)
-	}
 	if err == nil {
 		d.look(folder, st)
 		// Another program may have put something there in the same instant.

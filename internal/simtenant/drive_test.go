@@ -431,7 +431,7 @@ func TestAddresses(t *testing.T) {
 	for address, status := range map[string]int{
 		"/root%3A%2Fmissing.txt%3A": 404, "/root%3A%2F..%2Famala%3A": 400,
 		"/root:/missing.txt": 404, "/root:/../amala": 400, "/root:/plain.txt/below": 404, "/items/01NOSUCH": 404, "/items": 404,
-		"/root:/plain.txt:/children": 404, "/root/analytics": 501, "/root:/plain.txt:/preview": 501, "/root/nonsense": 404, "/special/nonsense": 404, "/special/documents": 404,
+		"/root:/plain.txt:/children": 404, "/root/analytics": 501, "/root:/plain.txt:/preview": 501, "/root/nonsense": 404, "/special/nonsense": 404,
 	} {
 		if a := w.do("GET", drive+address, nil); a.status != status || a.text("error", "code") == "" {
 			t.Errorf("GET %s = %d %s, want %d", address, a.status, a.raw, status)

@@ -20,13 +20,14 @@ type request struct {
 	arrived time.Time
 
 	// What the address names, as far as it was read.
-	user   *User
-	group  *Group
-	site   site
-	place  place
-	target target
-	vars   map[string]string // of the route's path
-	arg    string            // of a function: what is between the parentheses
+	user    *User
+	group   *Group
+	site    site
+	place   place
+	target  target
+	special []string          // the names that lead to the special folder that the address begins at
+	vars    map[string]string // of the route's path
+	arg     string            // of a function: what is between the parentheses
 
 	content []byte     // of the body, where that is read beforehand
 	sent    []SentMail // what leaves the mailbox once the call is done
@@ -331,7 +332,7 @@ func (s *Service) routeDrive(r *request, rest string) (err error) {
 	rest = strings.TrimSuffix(rest, "/")
 	switch first, below := word(rest); first {
 	case "special":
-		if rest, err = r.special(below); err != nil {
+		if rest, err = r.atSpecial(below); err != nil {
 			return err
 		}
 	case "list":

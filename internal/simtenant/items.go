@@ -58,11 +58,16 @@ type itemView struct {
 	FileSystemInfo *timesView       `json:"fileSystemInfo,omitempty"`
 	File           *fileView        `json:"file,omitempty"`
 	Folder         *folderView      `json:"folder,omitempty"`
+	SpecialFolder  *specialView     `json:"specialFolder,omitempty"`
 	Root           *struct{}        `json:"root,omitempty"`
 	Deleted        *deletedView     `json:"deleted,omitempty"`
 	Shared         *sharedView      `json:"shared,omitempty"`
 	SharePointIDs  *sharepointIDs   `json:"sharepointIds,omitempty"`
 	Publication    *publicationView `json:"publication,omitempty"`
+}
+
+type specialView struct {
+	Name string `json:"name"`
 }
 
 type deletedView struct {
@@ -118,6 +123,7 @@ func (v *itemView) only(names map[string]bool) {
 	drop(names["filesysteminfo"], &v.FileSystemInfo)
 	drop(names["file"], &v.File)
 	drop(names["folder"], &v.Folder)
+	drop(names["specialfolder"], &v.SpecialFolder)
 	drop(names["root"], &v.Root)
 	drop(names["deleted"], &v.Deleted)
 	drop(names["shared"], &v.Shared)
@@ -199,7 +205,7 @@ func (v *viewer) view(it *item) *itemView {
 	}
 	switch it.kind {
 	case isFolder:
-		out.Folder = &folderView{len(it.children)}
+		out.Folder, out.SpecialFolder = &folderView{len(it.children)}, p.specialFacet(it)
 	case isFile:
 		out.File = &fileView{MimeType: mimeType(it.name), Hashes: map[string]string{}}
 		hash := it.hash

@@ -3,8 +3,13 @@ package simtenant
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 // A line says what encoding/json would, which reads it.
@@ -76,8 +81,8 @@ func TestLargeDrivesStayWhileTheyAreRead(t *testing.T) {
 	}
 }
 
-// A time that a client gave a folder stays when clients put things into it, and
-// take them out; another program's change shows.
+// A time that a client gave a folder stays when clients and other programs put things
+// into it, and take them out; what another program sets it to shows.
 func TestTimesOfFoldersStay(t *testing.T) {
 	w := newWorld(t)
 	drive := w.drive(amala)
@@ -94,8 +99,26 @@ func TestTimesOfFoldersStay(t *testing.T) {
 	if got := w.must(200, "GET", folder, nil).text("fileSystemInfo", "lastModifiedDateTime"); got != when {
 		t.Errorf("after things came and went, the folder's time is %s", got)
 	}
-	w.write(amala+"/f/c.txt", "c")
-	if got := w.must(200, "GET", folder, nil).text("fileSystemInfo", "lastModifiedDateTime"); got == when {
-		t.Error("what another program did to the folder does not show")
+	for _, change := range []func(path string) error{
+		func(path string) error { return os.WriteFile(path, nil, 0o644) },
+		os.Remove,
+		func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		if err := change(filepath.Join(w.folder(amala), "f", "c.txt")); err != nil {
+			t.Fatal(err)
+		}
+		c.follow()
+		if got := w.must(200, "GET", folder, nil).text("fileSystemInfo", "lastModifiedDateTime"); got != when {
+			t.Errorf("after another program's changes, the folder's time is %s", got)
+		}
+		if diff := gocmp.Diff(realTree(t, w.folder(amala)), c.tree()); diff != "" {
+			t.Errorf("what is there and what the delta tells differ (-there +told):\n%s", diff)
+		}
+	}
+	if err := os.Chtimes(filepath.Join(w.folder(amala), "f"), time.Time{}, time.Unix(1e9, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.must(200, "GET", folder, nil).text("fileSystemInfo", "lastModifiedDateTime"); got != "2001-09-09T01:46:40Z" {
+		t.Errorf("another program set the folder's time, and it is %s", got)
 	}
 }

@@ -240,6 +240,9 @@ func (s *Service) dispatch(r *request, prefix, rest string) error {
 			if err := route.takes(r.query); err != nil {
 				return err
 			}
+			if err := s.makeSpecial(r); err != nil {
+				return err
+			}
 			return route.serve(s, r)
 		}
 		allow = append(allow, route.Method)

@@ -272,9 +272,9 @@ func (sc *scan) list(v *view) error {
 	if st.mtime != folder.mtime {
 		sc.quiet = false
 	}
-	d.look(folder, st)
 	// A name that comes in the same instant as this listing leaves no trace.
 	folder.unsure = v.recent
+	d.look(folder, st)
 	d.serial++
 	serial, seen := d.serial, 0
 	unread := false
@@ -356,6 +356,9 @@ func (d *drive) look(it *item, st stat) bool {
 			it.inode = st.inode
 			d.write(it)
 		}
+		if it.kept && st.mtime != it.mtime && st.mtime == momentOf(time.Unix(0, st.ctime)) {
+			st = d.keepTime(it, st)
+		}
 		it.ctime = st.ctime
 		if it.mtime != st.mtime {
 			it.mtime, it.kept = st.mtime, false
@@ -379,6 +382,21 @@ func (d *drive) look(it *item, st stat) bool {
 		return false
 	}
 	return !same || it.unsure
+}
+
+// keepTime gives a folder in which something came or went the time again that a
+// client gave it, as the service leaves it. Nobody set another time: that would not
+// be the time of the change itself.
+func (d *drive) keepTime(folder *item, st stat) stat {
+	if d.setTime(folder, folder.mtime.time()) != nil {
+		return st
+	}
+	now, err := d.statSelf(folder)
+	if err != nil || now.mtime != folder.mtime {
+		return st
+	}
+	folder.unsure = true // what comes meanwhile leaves no trace
+	return now
 }
 
 // lose notes that it is not at its place.

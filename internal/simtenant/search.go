@@ -20,9 +20,9 @@ var specialFolders = map[string]string{
 	"attachments": "Attachments", "recordings": "Recordings",
 }
 
-// special turns an address that begins at a special folder into one that begins
-// at the root. Such a folder is made when something is put into it.
-func (r *request) special(rest string) (string, error) {
+// atSpecial turns an address that begins at a special folder into one that begins
+// at the root. Such a folder is made for whoever asks for it and may write.
+func (r *request) atSpecial(rest string) (string, error) {
 	name, below, err := value(rest)
 	if err != nil {
 		return "", err
@@ -37,6 +37,7 @@ func (r *request) special(rest string) (string, error) {
 			return c
 		}, cmp.Or(r.who.app.DisplayName, r.who.app.AppID))
 	}
+	r.special = strings.Split(folder, "/")
 	switch folder = escapePath(folder); {
 	case folder == "":
 		return "", fail(http.StatusNotFound, "itemNotFound", "There is no special folder "+quoted(name)+".")
@@ -46,6 +47,45 @@ func (r *request) special(rest string) (string, error) {
 		return "root:/" + folder, nil
 	}
 	return "root:/" + folder + ":/" + below, nil
+}
+
+// makeSpecial makes the special folder that the address begins at, unless it is there.
+func (s *Service) makeSpecial(r *request) error {
+	if r.special == nil || r.Method == http.MethodDelete {
+		return nil
+	}
+	return s.with(r.place, func(d *drive) error {
+		at := d.root
+		for _, name := range r.special {
+			next, err := d.child(r.Context(), at, name)
+			if err != nil {
+				return err
+			}
+			if next == nil {
+				if err := r.who.need(writeFiles); err != nil {
+					return err
+				}
+				if next, _, err = d.makeFolder(r.Context(), at, name, onConflictReplace); err != nil {
+					return err
+				}
+			}
+			at = next
+		}
+		return nil
+	})
+}
+
+// specialFacet says which special folder of a user's drive a folder is, if any.
+func (p place) specialFacet(it *item) *specialView {
+	if p.user == nil || p.library != documents || it.kind != isFolder {
+		return nil
+	}
+	for name, folder := range specialFolders {
+		if strings.HasSuffix(folder, it.name) && folder == it.path() {
+			return &specialView{name}
+		}
+	}
+	return nil
 }
 
 // argument is the text that a function in an address takes by a name, as in

@@ -72,12 +72,29 @@ func TestSharedWithMe(t *testing.T) {
 	}
 }
 
-// A special folder comes to be when something is put into it.
+// A special folder comes to be when whoever may write asks for it.
 func TestSpecialFolders(t *testing.T) {
 	w := newWorld(t)
 	drive := w.drive(amala)
-	w.must(404, "GET", drive+"/special/documents", nil)
+	all, app := w.token, w.cfg.Tenants[0].Apps[0]
+	w.token = w.form("contoso.com/oauth2/v2.0/token", "grant_type", "password", "client_id", app.AppID, "client_secret", app.Secret,
+		"username", amala, "password", "x", "scope", "Files.Read").text("access_token")
+	if a := w.must(403, "GET", drive+"/special/documents", nil); a.text("error", "code") != "accessDenied" {
+		t.Errorf("who may only read is told %s", a.raw)
+	}
+	w.must(403, "GET", drive+"/special/music/children", nil)
+	w.token = all
+	if got := w.must(200, "GET", drive+"/root/children", nil).body["value"].([]any); len(got) != 0 {
+		t.Errorf("who may only read made %v", got)
+	}
+	w.must(404, "DELETE", drive+"/special/documents", nil)
 	w.must(404, "GET", drive+"/special/nonsense:/a.txt", nil)
+	w.must(404, "GET", drive+"/special/cameraroll:/a.jpg", nil)
+	if a := w.must(200, "GET", drive+"/special/cameraroll?$select=name,specialFolder", nil); a.text("name") != "Camera Roll" || a.text("specialFolder", "name") != "cameraroll" {
+		t.Errorf("the special folder is %s", a.raw)
+	}
+	w.must(200, "GET", drive+"/special/music/children", nil)
+	w.must(201, "POST", drive+"/special/photos/children", object{"name": "a", "folder": object{}})
 	w.must(201, "PUT", drive+"/special/documents:/a%20b.txt:/content", "x")
 	if got := w.must(200, "GET", drive+"/special/Documents", nil).text("name"); got != "Documents" {
 		t.Errorf("the special folder is %s", got)
