@@ -15,7 +15,7 @@ import (
 
 // Many small files come back together, larger ones by sessions that are opened
 // together, and all by sessions of their own where the source does neither.
-func TestRestoreOpensSessionsAhead(t *testing.T) {
+func TestPlayRestoreOpensSessionsAhead(t *testing.T) {
 	isBatch := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }
 	some := func(r *http.Request) bool {
 		return strings.HasSuffix(r.URL.Path, "/content") && strings.Contains(r.URL.Path, "7.txt")

@@ -159,7 +159,7 @@ func TestServiceThatRewritesUploads(t *testing.T) {
 
 // A source that states no hashes, and perhaps no tags, is told apart by what
 // was read back, or by sizes and times.
-func TestRestoreAtSourceWithoutHashes(t *testing.T) {
+func TestPlayRestoreAtSourceWithoutHashes(t *testing.T) {
 	for name, options := range map[string]func(*simtenant.Options){
 		"no hashes":         func(o *simtenant.Options) { o.OmitHash = true },
 		"no hashes or tags": func(o *simtenant.Options) { o.OmitHash, o.OmitCTag = true, true },
@@ -334,7 +334,7 @@ func shifted(next http.Handler, by int) http.Handler {
 	})
 }
 
-func TestTimesFarAway(t *testing.T) {
+func TestPlayTimesFarAway(t *testing.T) {
 	for _, by := range []int{-400, 400} { // the calendar repeats itself
 		t.Run(fmt.Sprint(2017+by), func(t *testing.T) {
 			w := prepare(t, "ann")
@@ -600,7 +600,7 @@ func TestRestoreInPlaceSparesWhatCameMeanwhile(t *testing.T) {
 
 // What a backup does not see because the source does not speak of it is not
 // lost with its folder.
-func TestRestoreInPlaceWhenTheSourceLeavesItemsOut(t *testing.T) {
+func TestPlayRestoreInPlaceWhenTheSourceLeavesItemsOut(t *testing.T) {
 	for _, profile := range simtenant.Profiles() {
 		switch profile.Name {
 		case "a delta that leaves items out", "a delta that leaves items out, and listings 404", "deltas and listings that leave items out", "an id with two kinds",

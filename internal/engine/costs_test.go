@@ -38,12 +38,12 @@ func (c *countedCalls) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // What the engine's everyday work costs is written down in testdata/costs.json, and
 // nothing becomes dearer by more than a seventh unnoticed. What became cheaper is
-// written down too: go test ./internal/engine -run TestCosts -update-costs
+// written down too: go test ./internal/engine -run TestPlayCosts -update-costs
 //
 // In one world of four a restore in place reads some sixty folders of the vault more
 // than in the others, by how the ids of its items fall. What is dearer in all is dearer
 // for another reason.
-func TestCosts(t *testing.T) {
+func TestPlayCosts(t *testing.T) {
 	var wrong []string
 	for range 8 {
 		if wrong = costsOf(t); len(wrong) == 0 {

@@ -265,7 +265,7 @@ func (m *mortal) whole(n int) {
 
 // At whatever commit edge a process ends, what it had acknowledged is there
 // when the next one starts, and doing the work again brings it to its end.
-func TestEndAtAnyEdge(t *testing.T) {
+func TestPlayEndAtAnyEdge(t *testing.T) {
 	var mu sync.Mutex
 	passed := map[string]bool{}
 	t.Run("all", func(t *testing.T) {

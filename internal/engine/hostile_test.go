@@ -439,7 +439,7 @@ var expectations = map[string]expectation{
 
 // Whatever a source says, a point is never wrong in silence; and once the
 // source says the truth, the next run brings all of it.
-func TestHostileSource(t *testing.T) {
+func TestPlayHostileSource(t *testing.T) {
 	seen := map[string]bool{}
 	for _, profile := range simtenant.Profiles() {
 		if seen[profile.Name] || profile.Imitates == "" {
@@ -621,7 +621,7 @@ var restoreExpectations = map[string]restoreExpectation{
 // Whatever a source says while it is restored to, the restore ends, and names
 // what is not as it was; nothing is lost that no point holds; and once the
 // source does as it is told, another restore brings all of it.
-func TestHostileDestination(t *testing.T) {
+func TestPlayHostileDestination(t *testing.T) {
 	seen := map[string]bool{}
 	for _, profile := range simtenant.Profiles() {
 		if !profile.Restoring {

@@ -109,7 +109,7 @@ func writesLists(r *http.Request) bool {
 // A restore of lists that is killed at any of its writes, before or after the source
 // has done it, goes on and makes nothing twice: also where the source keeps values
 // otherwise than they were sent, and restores go on from one another.
-func TestAListRestoreThatIsKilledMakesNothingTwice(t *testing.T) {
+func TestPlayAListRestoreThatIsKilledMakesNothingTwice(t *testing.T) {
 	d := &death{}
 	w, unit := newSite(t, twoLibraries, func(sim http.Handler) http.Handler { return shouting(d.between(sim)) })
 	w.offersAndCustomers()
@@ -223,7 +223,7 @@ func TestItemsOfAListThatAreAlike(t *testing.T) {
 // A backup that is killed at any request of a list is made again: nothing of the list is
 // lost or twice in the point, there is one point of it, and a run after that finds
 // nothing to do.
-func TestABackupOfListsThatIsKilled(t *testing.T) {
+func TestPlayABackupOfListsThatIsKilled(t *testing.T) {
 	d := &death{}
 	w, unit := newSite(t, twoLibraries, d.between)
 	w.offersAndCustomers()

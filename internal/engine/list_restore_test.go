@@ -135,7 +135,7 @@ func TestListsAreRestoredInPlace(t *testing.T) {
 
 // A list that is gone is made again, with its columns and content types; killed at any
 // of its writes it goes on, and makes no item twice.
-func TestAListThatIsGoneIsMadeAgain(t *testing.T) {
+func TestPlayAListThatIsGoneIsMadeAgain(t *testing.T) {
 	for _, after := range []int{1, 2, 3, 4, 5, 6, 7, 8} {
 		w, unit := newSite(t, twoLibraries)
 		w.offersAndCustomers()
@@ -183,7 +183,7 @@ func (w *world) stopAtWrite(n int, a backup.Artifact) {
 
 // To a new place each list is made anew beside the live one, and lookups go into the
 // new ones. The live ones stay, also when the restore is killed and goes on.
-func TestListsAreRestoredToANewPlace(t *testing.T) {
+func TestPlayListsAreRestoredToANewPlace(t *testing.T) {
 	for _, after := range []int{1, 3, 5, 7, 9} {
 		w, unit := newSite(t, twoLibraries)
 		w.offersAndCustomers()
@@ -239,7 +239,7 @@ func (l *losing) set(loses func(*http.Request) bool) {
 
 // What was made although the answer says otherwise is not made a second time: neither
 // a list nor an item.
-func TestAListRestoreWhoseAnswersAreLost(t *testing.T) {
+func TestPlayAListRestoreWhoseAnswersAreLost(t *testing.T) {
 	l := &losing{}
 	w, unit := newSite(t, twoLibraries, l.between)
 	w.offersAndCustomers()
@@ -264,7 +264,7 @@ func TestAListRestoreWhoseAnswersAreLost(t *testing.T) {
 }
 
 // What the source does not take is named, and stops nothing else.
-func TestAListRestoreOfAHostileSource(t *testing.T) {
+func TestPlayAListRestoreOfAHostileSource(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		refuse func(*http.Request) (int, string)

@@ -225,7 +225,7 @@ func TestAListRenamedDeletedAndMadeAgain(t *testing.T) {
 }
 
 // What the source says of a list is not believed because it said so.
-func TestAListOfAHostileSource(t *testing.T) {
+func TestPlayAListOfAHostileSource(t *testing.T) {
 	const all = "1-999/1.json Small,1-999/2.json Large"
 	for _, tt := range []struct {
 		name  string
@@ -481,7 +481,7 @@ func (l *largeList) all(report func(phase string, requests int, grown int64)) {
 // A large list comes by its list of changes alone, in memory that does not grow with it;
 // one change of it costs next to nothing; and it is restored with a request for each item
 // that differs.
-func TestALargeList(t *testing.T) {
+func TestPlayALargeList(t *testing.T) {
 	newLargeList(t, 1200).all(func(phase string, _ int, grown int64) {
 		if grown > 60<<20 {
 			t.Errorf("%s: %d MiB of memory were needed", phase, grown>>20)
@@ -489,7 +489,7 @@ func TestALargeList(t *testing.T) {
 	})
 }
 
-// BenchmarkLargeList is TestALargeList with 30,000 items, or as many as HOLDFAST_ITEMS
+// BenchmarkLargeList is TestPlayALargeList with 30,000 items, or as many as HOLDFAST_ITEMS
 // says. The tenant is in the same process.
 func BenchmarkLargeList(b *testing.B) {
 	items := 30_000

@@ -160,7 +160,7 @@ func TestVaultSwapped(t *testing.T) {
 
 // A vault that is a day older than the catalog: what it lacks is marked as lost,
 // and every drive goes on by itself.
-func TestVaultADayOlder(t *testing.T) {
+func TestPlayVaultADayOlder(t *testing.T) {
 	for _, first := range []jobs.Kind{jobs.Maintain, jobs.Backup} {
 		t.Run(string(first), func(t *testing.T) {
 			m, points := lossy(t, "ann", "bob")
@@ -205,7 +205,7 @@ func TestVaultADayOlder(t *testing.T) {
 }
 
 // A catalog that is a day older than the vault takes up what it does not know.
-func TestCatalogADayOlder(t *testing.T) {
+func TestPlayCatalogADayOlder(t *testing.T) {
 	for _, first := range []jobs.Kind{jobs.Maintain, jobs.Backup} {
 		t.Run(string(first), func(t *testing.T) {
 			m, points := lossy(t, "ann", "bob")

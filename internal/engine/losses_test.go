@@ -19,7 +19,7 @@ import (
 // whatever order: all that the vault has of any day is in the catalog and can be
 // restored once both have been compared, what it has not is marked as lost, and each
 // drive is backed up as it is.
-func TestModelOfLosses(t *testing.T) {
+func TestPlayModelOfLosses(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()

@@ -19,7 +19,7 @@ import (
 
 // A run that is killed at any request leaves nothing by halves, and the next makes the
 // point.
-func TestAMailboxIsBackedUpAfterEachKill(t *testing.T) {
+func TestPlayAMailboxIsBackedUpAfterEachKill(t *testing.T) {
 	for n := 1; ; n += 6 {
 		w, unit := newPost(t)
 		w.post(0, someMail)
@@ -119,7 +119,7 @@ func TestAMailboxIsRebuilt(t *testing.T) {
 
 // A mailbox of 20,000 items is backed up in memory that does not grow with it, and one
 // change of it costs next to nothing.
-func TestALargeMailbox(t *testing.T) {
+func TestPlayALargeMailbox(t *testing.T) {
 	const items = 20_000
 	w := prepare(t)
 	made := simtenant.Population{Seed: 1, Users: 1, Files: 2, Size: 10, Messages: items}

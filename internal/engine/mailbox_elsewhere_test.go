@@ -76,7 +76,7 @@ func TestAMailboxIsRestoredIntoAnother(t *testing.T) {
 
 // Killed at any import, before or after the source has done it, and begun again, it makes
 // nothing twice and leaves nothing out.
-func TestAMailboxIsRestoredIntoAnotherAfterEachKill(t *testing.T) {
+func TestPlayAMailboxIsRestoredIntoAnotherAfterEachKill(t *testing.T) {
 	lose := &loss{}
 	w, unit := newPost(t, lose.between)
 	w.post(0, someMail)

@@ -40,7 +40,7 @@ func (w *world) heldMail(p backup.Point) (all []string) {
 
 // Whatever a source says, a point holds a mailbox as it is, or says what it lacks, or
 // there is none; and when the source is sound again, so is the next.
-func TestAMailboxOfAMisleadingSource(t *testing.T) {
+func TestPlayAMailboxOfAMisleadingSource(t *testing.T) {
 	var hostile *simtenant.Hostile
 	w, unit := newPost(t, func(sim http.Handler) http.Handler {
 		hostile = simtenant.NewHostile(sim)
@@ -139,7 +139,7 @@ func TestAMailboxWhoseIDsChange(t *testing.T) {
 
 // Whatever a source says while a mailbox is restored, nothing is there twice, and what
 // is not there is named.
-func TestAMailboxIsRestoredToAMisleadingSource(t *testing.T) {
+func TestPlayAMailboxIsRestoredToAMisleadingSource(t *testing.T) {
 	for _, profile := range simtenant.MailProfiles() {
 		if !profile.Restoring {
 			continue

@@ -115,7 +115,7 @@ func TestAMailboxIsRestoredInPlace(t *testing.T) {
 	}
 }
 
-func TestAMailboxIsRestoredAfterEachKill(t *testing.T) {
+func TestPlayAMailboxIsRestoredAfterEachKill(t *testing.T) {
 	for n := 1; n <= 4; n++ {
 		for _, answered := range []bool{false, true} {
 			lose := &loss{}

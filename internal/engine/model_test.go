@@ -49,11 +49,11 @@ const (
 // of it meanwhile, each point is the drive as it was, and each restore brings
 // that back. The actions follow from a seed, which a failure names:
 //
-//	HOLDFAST_SEED=n go test ./internal/engine -run TestModel
+//	HOLDFAST_SEED=n go test ./internal/engine -run TestPlayModel
 //
 // plays one life again; HOLDFAST_ACTIONS says how many actions there are, of lives that
 // nobody has seen. Usually they are the same each time, so that chance fails no build.
-func TestModel(t *testing.T) {
+func TestPlayModel(t *testing.T) {
 	seeds := slices.Clone(failedSeeds)
 	if text := os.Getenv("HOLDFAST_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)

@@ -96,7 +96,7 @@ func TestSecondBackupTransfersOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-func TestManyFilesInOneFolder(t *testing.T) {
+func TestPlayManyFilesInOneFolder(t *testing.T) {
 	w := newWorld(t, "ann")
 	files := map[string]string{}
 	for i := range 3000 {

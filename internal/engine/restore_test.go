@@ -342,7 +342,7 @@ func TestRestoreOfExpiredPoint(t *testing.T) {
 
 // Whatever moment a backup or a restore is stopped at, running it again brings
 // it to the same end.
-func TestStoppedAnywhereItConverges(t *testing.T) {
+func TestPlayStoppedAnywhereItConverges(t *testing.T) {
 	random := rand.New(rand.NewPCG(2, 8365))
 	for _, name := range []string{"encrypted", "emptied", "shuffled", "made again", "new place"} {
 		t.Run(name, func(t *testing.T) {

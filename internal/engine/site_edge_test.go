@@ -32,7 +32,7 @@ func (w *world) endAt(n int64, kind jobs.Kind, key string, h jobs.Handler) bool 
 
 // A backup of a site may end at any request: no point is half a site, each library of
 // each point can be read, and the next run makes what this one did not.
-func TestASiteBackupEndsAtAnyRequest(t *testing.T) {
+func TestPlayASiteBackupEndsAtAnyRequest(t *testing.T) {
 	w, unit := newSite(t, twoLibraries)
 	w.engine.CheckpointBytes = 10
 	first := w.backUp(unit)
@@ -63,7 +63,7 @@ func TestASiteBackupEndsAtAnyRequest(t *testing.T) {
 }
 
 // A restore of a site may end at any request, and converges.
-func TestASiteRestoreEndsAtAnyRequest(t *testing.T) {
+func TestPlayASiteRestoreEndsAtAnyRequest(t *testing.T) {
 	for _, to := range []backup.Destination{backup.DestinationInPlace, backup.DestinationNew} {
 		t.Run(string(to), func(t *testing.T) {
 			w, unit := newSite(t, twoLibraries)

@@ -598,7 +598,7 @@ func TestADamagedLibraryIsHealed(t *testing.T) {
 
 // Damage to one library's folders has that library enumerated and written anew, and
 // no other; damage that cannot be told apart has all of them.
-func TestDamageOfOneLibrary(t *testing.T) {
+func TestPlayDamageOfOneLibrary(t *testing.T) {
 	w, unit := newSite(t, twoLibraries)
 	w.backUp(unit)
 	full := func() map[string]time.Time {

@@ -14,7 +14,7 @@ import (
 // and how many allocations they make. More than a seventh above what is written
 // here fails, and so does less than three quarters of it, so that what was won
 // is written down.
-func TestCosts(t *testing.T) {
+func TestPlayCosts(t *testing.T) {
 	w := sqlite(t)
 	c := w.app(contoso)
 	next := 0

@@ -153,9 +153,9 @@ func verified(t *testing.T, v *Vault, trees ...string) (found []string) {
 	return found
 }
 
-// TestOneDamagedBlob damages one blob of each kind, and says what is found, what
+// TestPlayOneDamagedBlob damages one blob of each kind, and says what is found, what
 // goes on, and how it is whole again.
-func TestOneDamagedBlob(t *testing.T) {
+func TestPlayOneDamagedBlob(t *testing.T) {
 	all := func(w *torn) (lines []string) {
 		for id := range w.files {
 			lines = append(lines, "file "+id+" docs/"+id+".txt")

@@ -9,7 +9,7 @@ import (
 )
 
 // Every item of a drive whose index has split is found by what its key says.
-func TestItemsAreFoundByTheirKeys(t *testing.T) {
+func TestPlayItemsAreFoundByTheirKeys(t *testing.T) {
 	v, _ := newVault(t)
 	u := begin(t, v, Sealed{})
 	u.Put(folder("root", "", "root"))

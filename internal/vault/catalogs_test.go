@@ -21,7 +21,7 @@ func (c view) copy() view { c.points = maps.Clone(c.points); return c }
 // However catalogs come and go, are restored from yesterday, lost and made anew from
 // the vault, and work on it one after the other with what they believe: no point
 // ever leaves the vault that no catalog gave up which knew it.
-func TestNoPointLeavesThatNobodyGaveUp(t *testing.T) {
+func TestPlayNoPointLeavesThatNobodyGaveUp(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 7))

@@ -81,7 +81,7 @@ var registerWrapped = sync.OnceFunc(func() {
 
 // At whatever write of a collection the process ends, the next one finds every
 // point that is to be kept, and the collection can be run to its end.
-func TestCollectionEndsAtAnyEdge(t *testing.T) {
+func TestPlayCollectionEndsAtAnyEdge(t *testing.T) {
 	dir := t.TempDir()
 	cfg := Config{Create: true, Dir: filepath.Join(dir, "vault"), State: filepath.Join(dir, "state"), Password: password}
 	var f *fuse

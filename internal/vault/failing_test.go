@@ -122,7 +122,7 @@ var kinds = []error{ErrPassword, ErrNotFound, ErrDamaged, ErrMissing, ErrOther, 
 // At whatever look at the storage it begins to fail, or fails once: every method
 // says that it was the storage, nothing counts as damaged or gone because of it,
 // and nothing that is to be kept goes.
-func TestAFailingStorageIsNoDamage(t *testing.T) {
+func TestPlayAFailingStorageIsNoDamage(t *testing.T) {
 	w := newTorn(t)
 	if _, err := w.v.SaveRecord(t.Context(), key.Tenant, map[string]func(io.Writer) error{"a.json": func(w io.Writer) error { _, err := io.WriteString(w, "[]"); return err }}); err != nil {
 		t.Fatal(err)
@@ -532,7 +532,7 @@ func has(t *testing.T, v *Vault, key DriveKey, trees ...string) {
 
 // A vault whose storage begins to fail while it is opened does not open, and says so
 // at once.
-func TestOpenOnAFailingStorage(t *testing.T) {
+func TestPlayOpenOnAFailingStorage(t *testing.T) {
 	v, cfg := newVault(t)
 	s := sample(t, v)
 	cfg.State = t.TempDir()

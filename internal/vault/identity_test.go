@@ -18,9 +18,9 @@ import (
 	"github.com/kopia/kopia/repo/manifest"
 )
 
-// TestWhatIsInAVaultsPlace says what Open makes of each thing that may be there,
+// TestPlayWhatIsInAVaultsPlace says what Open makes of each thing that may be there,
 // and that nothing but a folder without a vault is ever made into one.
-func TestWhatIsInAVaultsPlace(t *testing.T) {
+func TestPlayWhatIsInAVaultsPlace(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		do   func(t *testing.T, cfg *Config)
@@ -208,7 +208,7 @@ func TestAnOldVaultIsMarked(t *testing.T) {
 
 // Whichever bit of kopia.repository flips, it is not taken for a wrong password,
 // another vault or none; and the vault is itself again when it is repaired.
-func TestAnyBitOfTheFormatBlob(t *testing.T) {
+func TestPlayAnyBitOfTheFormatBlob(t *testing.T) {
 	v, cfg := newVault(t)
 	s := sample(t, v)
 	cfg.ID = v.ID()
@@ -338,7 +338,7 @@ func state(t *testing.T, dir string) (all string) {
 
 // Whatever is in a vault's place and is refused stays as it is, to the last byte,
 // whether its id is known or not, and whether one may be made or not.
-func TestWhatIsRefusedIsNotTouched(t *testing.T) {
+func TestPlayWhatIsRefusedIsNotTouched(t *testing.T) {
 	empty := func(t *testing.T, cfg *Config) { cfg.Dir = t.TempDir() }
 	damage := func(how func(*testing.T, Config)) func(*testing.T, *Config) {
 		return func(t *testing.T, cfg *Config) { how(t, *cfg) }
@@ -410,7 +410,7 @@ func TestWhatIsRefusedIsNotTouched(t *testing.T) {
 
 // Where the format blob and its copy are both damaged, that is what is said, and not
 // that the password is wrong; and a repair changes nothing.
-func TestBothFormatBlobsAreDamaged(t *testing.T) {
+func TestPlayBothFormatBlobsAreDamaged(t *testing.T) {
 	_, made := newVault(t)
 	st := openStorage(t, made)
 	whole, err := readBlob(t.Context(), st, formatBlob)

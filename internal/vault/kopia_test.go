@@ -138,7 +138,7 @@ func TestStockKopiaRestores(t *testing.T) {
 
 // What a point lacks may be a long list, and a tenant's record a long file. Both come
 // back, and the stock kopia reads them as well.
-func TestLongListsAreRead(t *testing.T) {
+func TestPlayLongListsAreRead(t *testing.T) {
 	v, cfg := newVault(t)
 	long := PointInfo{Unit: "unit"}
 	for i := range 90_000 {

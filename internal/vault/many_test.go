@@ -121,7 +121,7 @@ func TestProcessesMakeOneVault(t *testing.T) {
 	}
 }
 
-func TestAFolderOfManyFiles(t *testing.T) {
+func TestPlayAFolderOfManyFiles(t *testing.T) {
 	v, _ := newVault(t)
 	u := begin(t, v, Sealed{})
 	const files = 20_000

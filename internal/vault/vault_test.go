@@ -516,7 +516,7 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-func TestErrorsSayWhoseTheyAre(t *testing.T) {
+func TestPlayErrorsSayWhoseTheyAre(t *testing.T) {
 	v, cfg := newVault(t)
 	u := begin(t, v, Sealed{})
 	broken := errors.New("connection reset")
