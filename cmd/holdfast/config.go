@@ -450,6 +450,11 @@ type TenantConfig struct {
 	// MIME has messages be kept as MIME too, beside what Exchange exports of them, so
 	// that they can be read without it. It takes a request for each message. Default true.
 	MIME *bool `json:"mime"`
+	// Permissions has those of files and folders in the libraries of sites be kept. It
+	// takes an enumeration of each library more, and a request for each file and folder
+	// that has permissions of its own; and Sites.FullControl.All, which nothing else
+	// needs. Default false.
+	Permissions bool `json:"permissions"`
 
 	// Roles are what people of the tenant may do here at most: for each role the ids of
 	// the groups that have it, besides whoever has it at Entra ID by its application

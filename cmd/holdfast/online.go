@@ -40,7 +40,7 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	for _, t := range cfg.Tenants {
 		limited, cancel := context.WithTimeout(ctx, lookTime)
-		note, wrong := checkSource(limited, newSource(t, 2, nil, nil), cfg.Workloads)
+		note, wrong := checkSource(limited, newSource(t, 2, nil, nil), cfg.Workloads, t.Permissions)
 		cancel()
 		if say("tenant "+t.ID, wrong); note != "" {
 			fmt.Fprintf(out, "tenant %s: %s\n", t.ID, note)
@@ -56,13 +56,22 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 
 // checkSource asks a source whether what is protected of it can be read. It returns what
 // stands in the way, and what else there is to know.
-func checkSource(ctx context.Context, source *drive.Client, workloads []backup.Workload) (note string, wrong []error) {
+func checkSource(ctx context.Context, source *drive.Client, workloads []backup.Workload, permissions bool) (note string, wrong []error) {
 	if wrong = source.Check(ctx); len(wrong) > 0 || !slices.Contains(workloads, backup.SharePoint) {
 		return "", wrong
 	}
 	note, err := source.CheckSites(ctx)
 	if err != nil {
 		wrong = append(wrong, err)
+	}
+	if !permissions {
+		return note, wrong
+	}
+	if sees, err := source.SeesPermissions(ctx); err != nil {
+		wrong = append(wrong, err)
+	} else if !sees {
+		wrong = append(wrong, errors.New("the application is not told of all permissions of files; grant it the application permission Sites.FullControl.All on Microsoft Graph, "+
+			"with an administrator's consent, or set \"permissions\" to false in the tenant's configuration"))
 	}
 	return note, wrong
 }
@@ -154,7 +163,7 @@ func (s *server) lookOut(ctx context.Context) {
 	for {
 		for _, t := range s.cfg.Tenants {
 			limited, cancel := context.WithTimeout(ctx, lookTime)
-			_, wrong := checkSource(limited, s.sources[backup.TenantID(t.ID)], s.cfg.Workloads)
+			_, wrong := checkSource(limited, s.sources[backup.TenantID(t.ID)], s.cfg.Workloads, t.Permissions)
 			cancel()
 			if ctx.Err() != nil {
 				return

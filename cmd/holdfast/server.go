@@ -108,11 +108,11 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	}
 
 	var tenants []backup.TenantID
-	noMIME := map[backup.TenantID]bool{}
+	noMIME, permissions := map[backup.TenantID]bool{}, map[backup.TenantID]bool{}
 	for _, t := range cfg.Tenants {
 		id := backup.TenantID(t.ID)
 		tenants = append(tenants, id)
-		noMIME[id] = t.MIME != nil && !*t.MIME
+		noMIME[id], permissions[id] = t.MIME != nil && !*t.MIME, t.Permissions
 		if err := s.catalog.AdoptRetention(ctx, id); err != nil {
 			return nil, err
 		}
@@ -139,10 +139,12 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	}
 	s.engine = engine.New(engine.Config{
 		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: tenants, Clock: time.Now, Log: log,
-		Sources:  func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
-		Vaults:   s.vaults.get,
-		MIME:     func(t backup.TenantID) bool { return !noMIME[t] },
-		Interval: time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
+		Sources: func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
+		Vaults:  s.vaults.get,
+		MIME:    func(t backup.TenantID) bool { return !noMIME[t] },
+
+		Permissions: func(t backup.TenantID) bool { return permissions[t] },
+		Interval:    time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
 	})
 	s.notifications = s.engine.ServeNotifications()
 	if cfg.Alerts != nil {

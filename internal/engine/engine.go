@@ -69,6 +69,9 @@ type Config struct {
 	// MIME reports whether messages of a tenant's mailboxes are kept as MIME too, beside
 	// their streams; default those of all tenants.
 	MIME func(backup.TenantID) bool
+	// Permissions reports whether those of the files and folders of a tenant's sites are
+	// kept; default those of no tenant.
+	Permissions func(backup.TenantID) bool
 	// Sleep waits, for tests to do otherwise; it ends early with its context.
 	Sleep func(context.Context, time.Duration) error
 }

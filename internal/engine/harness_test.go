@@ -65,10 +65,15 @@ func newWorld(t testing.TB, owners ...string) *world {
 
 // newWorldBehind is newWorld with something between the server and the source.
 func newWorldBehind(t testing.TB, between func(http.Handler) http.Handler, owners ...string) *world {
+	return newWorldOf(t, between, len(owners) == 0, owners...)
+}
+
+// newWorldOf is newWorldBehind that has sites or not, whoever its people are.
+func newWorldOf(t testing.TB, between func(http.Handler) http.Handler, sites bool, owners ...string) *world {
 	w := prepare(t, owners...)
 	w.must(shareKey(w.dir + "/sim"))
 	cfg := simConfig(w.dir, w.tenant, w.users, w.faults)
-	if len(owners) == 0 {
+	if sites {
 		cfg.Sites = w.dir + "/sites"
 	}
 	sim, err := simtenant.New(cfg)
@@ -131,6 +136,9 @@ var scratch string
 
 const testApp, testSecret = "30000000-0000-4000-8000-000000000001", "for tests only"
 
+// modestApp may do all but control sites.
+const modestApp = "77777777-0000-4000-8000-000000000002"
+
 func simConfig(dir string, tenant backup.TenantID, users []simtenant.User, faults *simtenant.Faults) simtenant.Config {
 	return simtenant.Config{
 		State: dir + "/sim", Drives: dir + "/drives", Faults: faults,
@@ -138,7 +146,8 @@ func simConfig(dir string, tenant backup.TenantID, users []simtenant.User, fault
 			Apps: []simtenant.App{{AppID: testApp, Secret: testSecret, DisplayName: "Holdfast",
 				Roles: []string{"Files.ReadWrite.All", "Sites.ReadWrite.All", "Sites.Manage.All", "User.Read.All", "Directory.Read.All",
 					"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All", "Mail.Read", "Sites.FullControl.All"}},
-				{AppID: "77777777-0000-4000-8000-000000000001", Secret: testSecret, DisplayName: "Selective", Roles: []string{"Sites.Selected"}}}}},
+				{AppID: "77777777-0000-4000-8000-000000000001", Secret: testSecret, DisplayName: "Selective", Roles: []string{"Sites.Selected"}},
+				{AppID: modestApp, Secret: testSecret, DisplayName: "Modest", Roles: []string{"Files.ReadWrite.All", "Sites.Manage.All", "User.Read.All"}}}}},
 	}
 }
 

@@ -52,27 +52,7 @@ func letterOf(subject, head string) string {
 // graph reads what the source answers to a GET.
 func (w *world) graph(at string) (answer map[string]any) {
 	w.t.Helper()
-	resp, err := http.PostForm(w.url+"/"+string(w.tenant)+"/oauth2/v2.0/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {testApp}, "client_secret": {testSecret}, "scope": {"https://graph.microsoft.com/.default"}})
-	w.must(err)
-	var token struct {
-		Token string `json:"access_token"`
-	}
-	w.must(json.NewDecoder(resp.Body).Decode(&token))
-	resp.Body.Close()
-	req, err := http.NewRequest("GET", w.url+"/v1.0"+at, nil)
-	w.must(err)
-	req.Header.Set("Authorization", "Bearer "+token.Token)
-	req.Header.Set("Prefer", `IdType="ImmutableId"`)
-	resp, err = http.DefaultClient.Do(req)
-	w.must(err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	w.must(err)
-	w.must(json.Unmarshal(text, &answer))
-	if resp.StatusCode != 200 {
-		w.t.Fatalf("GET %s = %d %s", at, resp.StatusCode, text)
-	}
-	return answer
+	return w.call("GET", at, nil)
 }
 
 // outlook returns what is in a folder and in those below it, as the source tells it:

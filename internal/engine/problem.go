@@ -166,6 +166,10 @@ func isSource(err error) bool {
 
 // unreadable says why a file is not in a point.
 func unreadable(item drive.Item, err error) (backup.Code, string) {
+	if of, ok := errors.AsType[*permissionsError](err); ok {
+		code, _ := unreadable(item, of.err)
+		return code, "The source does not tell its permissions. What was held of them stays, and they are asked for again at the next backup."
+	}
 	switch {
 	case item.Unreadable == drive.Malware, errors.Is(err, drive.ErrMalware):
 		return backup.MalwareDetected, "The source found malware in the file and does not hand it out."

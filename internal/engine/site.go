@@ -85,6 +85,8 @@ func wordFor(kind backup.ContainerKind) string {
 		return "list"
 	case backup.FileColumns:
 		return "list of columns"
+	case backup.FilePermissions:
+		return "list of permissions"
 	case backup.SitePages:
 		return "library of pages"
 	}
@@ -114,6 +116,8 @@ type siteRun struct {
 	first  error // of a library that could not be backed up
 	again  map[backup.ItemID]bool
 	torn   bool
+	scans  bool      // permissions are kept
+	blind  bool      // the application is not told of all permissions
 	at     time.Time // when it began: what had changed by then is in the point
 }
 
@@ -139,6 +143,13 @@ func (e *Engine) protectSite(ctx context.Context, j *jobs.Job, unit backup.Unit,
 	}
 	if err := s.recall(ctx); err != nil {
 		return protected{}, err
+	}
+	if s.scans = e.Permissions != nil && e.Permissions(j.Tenant); s.scans {
+		sees, err := s.source.SeesPermissions(ctx)
+		if err != nil {
+			return protected{}, fmt.Errorf("reach the source: %w", err)
+		}
+		s.blind = !sees
 	}
 	libraries, err := s.libraries(ctx)
 	if err != nil {
@@ -219,6 +230,15 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 			continue
 		}
 		c := s.known[id]
+		if c.Kind == backup.FilePermissions && !s.scans {
+			s.e.Log.Info("permissions are not kept any more", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name)
+			continue
+		}
+		if c.Kind == backup.FilePermissions && s.blind {
+			c.Failed = nil // it is said once for all
+			s.now[id] = c
+			continue
+		}
 		there, err := s.lookFor(ctx, c)
 		if err == nil {
 			there.Name = path.Base(c.Name)
@@ -311,7 +331,12 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 		drives, failed := s.source.Libraries(ctx, at.ID)
 		for _, d := range drives {
 			if _, twice := all[d.ID]; !twice {
-				all[d.ID] = library{d, backup.Library, strings.TrimPrefix(path.Join(at.path, d.Name), "/"), at.ID, ""}
+				l := library{d, backup.Library, strings.TrimPrefix(path.Join(at.path, d.Name), "/"), at.ID, ""}
+				all[d.ID] = l
+				if s.scans && !s.blind {
+					beside := besideOf(l, backup.FilePermissions, drive.Drive{})
+					all[beside.ID] = beside
+				}
 			}
 		}
 		lists, failedLists := s.source.Lists(ctx, at.ID)
@@ -417,6 +442,9 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 		list = newListSource(s.source, l.ref(), s.vault.Scratch())
 		list.files = true
 		p.source = list
+	case backup.FilePermissions:
+		p.source = &permissionSource{client: s.source, library: l.of, id: l.ID, name: l.Name,
+			held: func(ctx context.Context, id backup.ItemID) (vault.Entry, bool, error) { return p.stage.get(ctx, id) }}
 	case backup.SitePages:
 		p.source = pageSource{s.source, l.ref(), l.Name}
 		c.Cursor = "" // all are listed each time
@@ -588,18 +616,24 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 	return protected{Point: point, Every: every, Parts: made}, nil
 }
 
-// unlisted names the sites whose libraries could not be listed whole, and since when.
+// unlisted names the sites whose libraries could not be listed whole, and what is told of
+// no library, and since when.
 func (s *siteRun) unlisted() (all []backup.Unread) {
 	for _, at := range slices.Sorted(maps.Keys(s.holes)) {
 		problem, _ := explainPart(backup.Library, s.holes[at])
-		u := backup.Unread{Path: at, Code: problem.Code, Since: s.at,
-			Message: "The source does not list all libraries and lists of the site. Those that were known are looked at all the same; others may be missing. It is listed again at the next backup."}
+		all = append(all, backup.Unread{Path: at, Code: problem.Code,
+			Message: "The source does not list all libraries and lists of the site. Those that were known are looked at all the same; others may be missing. It is listed again at the next backup."})
+	}
+	if s.blind {
+		all = append(all, unscanned())
+	}
+	for i := range all {
+		all[i].Since = s.at
 		for _, old := range s.state.Pending {
-			if old.Path == at && old.Item == "" && !old.Since.IsZero() {
-				u.Since = old.Since
+			if old.Path == all[i].Path && old.Item == "" && !old.Since.IsZero() {
+				all[i].Since = old.Since
 			}
 		}
-		all = append(all, u)
 	}
 	return all
 }
@@ -646,6 +680,8 @@ func explainPart(kind backup.ContainerKind, err error) (backup.Problem, bool) {
 	switch {
 	case errors.Is(err, drive.ErrLocked):
 		p = backup.Problem{Code: backup.ResourceLocked, Message: "The " + word + " is locked, or its site is archived."}
+	case errors.Is(err, drive.ErrDenied) && kind == backup.FilePermissions:
+		p = backup.Problem{Code: backup.AccessDenied, Message: "The source refuses to tell of the permissions of files and folders. Check that the application has Sites.FullControl.All."}
 	case errors.Is(err, drive.ErrDenied):
 		p = backup.Problem{Code: backup.AccessDenied, Message: "The source refuses access to the " + word + ". Check that the application was granted its site."}
 	case errors.Is(err, drive.ErrNotFound):

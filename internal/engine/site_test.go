@@ -31,13 +31,19 @@ func newSite(t *testing.T, libraries map[string]map[string]string, between ...fu
 		wrap = between[0]
 	}
 	w := newWorldBehind(t, wrap)
+	return w, w.makeSite(libraries)
+}
+
+// makeSite makes libraries of the root site, which it protects.
+func (w *world) makeSite(libraries map[string]map[string]string) backup.Unit {
+	w.t.Helper()
 	for name, files := range libraries {
 		w.must(os.MkdirAll(w.siteLibrary(name), 0o755))
 		w.put(w.siteLibrary(name), files)
 	}
 	site, err := w.source.Site(w.ctx, "root")
 	w.must(err)
-	return w, w.protectSite(site.Collection)
+	return w.protectSite(site.Collection)
 }
 
 // protectSite brings a site into an active policy, and returns its unit.

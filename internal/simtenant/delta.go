@@ -76,6 +76,11 @@ func (s *Service) delta(r *request, p place, t target) error {
 		opts.NoAncestors = true
 	}
 	token := deltaToken(r)
+	prefer := strings.ToLower(strings.Join(r.Header.Values("Prefer"), ","))
+	resharing := strings.Contains(prefer, "deltashowsharingchanges")
+	if resharing && !(strings.Contains(prefer, "deltashowremovedasdeleted") && strings.Contains(prefer, "deltatraversepermissiongaps")) {
+		return badRequest("Must also prefer deltashowremovedasdeleted and deltatraversepermissiongaps when preferring deltashowsharingchanges for a user request.")
+	}
 	return s.on(r, p, func(d *drive) error {
 		ctx := r.Context()
 		start, err := d.base(t)
@@ -90,12 +95,15 @@ func (s *Service) delta(r *request, p place, t target) error {
 		if err != nil {
 			return err
 		}
+		v := s.viewer(r, d)
+		v.hierarchical = strings.Contains(prefer, "hierarchicalsharing")
+		if resharing && !c.full {
+			v.reshared = c.after
+		}
 		page, more, err := d.nextPage(ctx, &c, size)
 		if err != nil {
 			return err
 		}
-		v := s.viewer(r, d)
-		v.hierarchical = strings.Contains(strings.ToLower(r.Header.Get("Prefer")), "hierarchicalsharing")
 		list := d.tell(v, page, opts)
 		if opts.Shuffle {
 			s.faults.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })

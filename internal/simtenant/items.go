@@ -44,6 +44,7 @@ type folderView struct {
 type itemView struct {
 	Context        string           `json:"@odata.context,omitempty"`
 	DownloadURL    string           `json:"@microsoft.graph.downloadUrl,omitempty"`
+	SharedChanged  string           `json:"@microsoft.graph.sharedChanged,omitempty"`
 	ID             string           `json:"id"`
 	Name           string           `json:"name,omitempty"`
 	Size           *int64           `json:"size,omitempty"`
@@ -86,7 +87,8 @@ type viewer struct {
 	opts     Options
 	delta    bool
 
-	hierarchical bool // only items with shares of their own have the facet
+	hierarchical bool  // only items with shares of their own have the facet
+	reshared     int64 // files whose sharing changed after that are marked; 0 marks none
 }
 
 func (s *Service) viewer(r *request, d *drive) *viewer {
@@ -221,6 +223,9 @@ func (v *viewer) view(it *item) *itemView {
 		}
 	}
 	out.Shared = v.sharedView(it)
+	if v.reshared > 0 && it.kind == isFile && it.sharing != nil && it.sharing.seq > v.reshared {
+		out.SharedChanged = "True"
+	}
 	if v.names["sharepointids"] {
 		ids := p.sharepointIDs()
 		ids.ListItemUniqueID = strings.ToLower(it.guid())

@@ -82,7 +82,7 @@ func init() {
 		{"POST", "{item}/restore", "Takes an item out of the recycle bin, with its id and all that was in it.", "", "", writeFiles, item((*Service).restoreItem)},
 		{"GET", "{item}/children", "What a folder holds, page by page.", "", ofList + " orderby count", readFiles, item((*Service).listChildren)},
 		{"POST", "{item}/children", "Makes a folder.", "Files: they are uploaded.", ofOne, writeFiles, item((*Service).createFolder)},
-		{"GET", "{item}/delta", "What changed in a drive since a token, or all of it.", "Only of the root.", ofList + " deltatoken", readFiles, item((*Service).delta)},
+		{"GET", "{item}/delta", "What changed in a drive since a token, or all of it; to scans of permissions (the header Prefer) which items have shares of their own, and of files that they were shared since.", "Only of the root.", ofList + " deltatoken", readFiles, item((*Service).delta)},
 		{"GET", "{item}/content", "A file's bytes: 302 to a pre-authenticated URL, or 200 in the mode that streams.", "Conversion (format=).", "", readFiles, item((*Service).getContent)},
 		{"GET", "{item}/contentStream", "A file's bytes, always 200.", "", "", readFiles, item((*Service).streamContent)},
 		{"PUT", "{item}/content", "Uploads a file of less than 250 MB in one request.", "", ofOne, writeFiles, item((*Service).putContent)},

@@ -30,6 +30,8 @@ type share struct {
 type sharing struct {
 	Shares []share `json:"l,omitempty"`
 	Alone  bool    `json:"b,omitempty"` // nothing is inherited from the folders above
+
+	seq int64 // of the last change of it, since the process began
 }
 
 // shared returns the shares that hold for it, its own first, and how many of
@@ -55,7 +57,7 @@ func (it *item) shared() (all []share, own int) {
 func (d *drive) share(it *item, fn func(*sharing)) {
 	next := sharing{}
 	if it.sharing != nil {
-		next = sharing{slices.Clone(it.sharing.Shares), it.sharing.Alone}
+		next = sharing{Shares: slices.Clone(it.sharing.Shares), Alone: it.sharing.Alone}
 	}
 	fn(&next)
 	it.sharing = &next
@@ -63,6 +65,7 @@ func (d *drive) share(it *item, fn func(*sharing)) {
 		it.sharing = nil
 	}
 	d.touch(it)
+	next.seq = it.seq
 }
 
 type sharedView struct {

@@ -63,6 +63,19 @@ func TestPermissions(t *testing.T) {
 		}
 	}
 
+	// A scan of permissions is told which files were shared since.
+	w.must(400, "GET", drive+"/root/delta", nil, "Prefer", "hierarchicalsharing, deltashowsharingchanges")
+	w.must(200, "POST", file+"/invite", object{"recipients": []object{{"email": conrad}}, "roles": []string{"read"}})
+	const scan = "hierarchicalsharing, deltashowsharingchanges, deltashowremovedasdeleted, deltatraversepermissiongaps, deltaExcludeParent"
+	a := w.must(200, "GET", link, nil, "Prefer", scan)
+	if got := find(t, string(a.raw), "file.txt"); got["@microsoft.graph.sharedChanged"] != "True" || got["shared"] == nil {
+		t.Errorf("shared by itself, the file is %v", got)
+	}
+	if got := find(t, string(a.raw), "folder"); got["@microsoft.graph.sharedChanged"] != nil {
+		t.Errorf("of a folder it is told that it was shared, which the service does not: %v", got)
+	}
+	w.must(204, "DELETE", file+"/permissions/"+values(w.must(200, "GET", file+"/permissions", nil), "id")[1], nil)
+
 	// Inviting once more changes the role, and makes no second entry.
 	w.must(200, "POST", folder+"/invite", object{"recipients": []object{{"objectId": "c09dad00-4f6b-4c55-8f0e-c0a7050a0002"}}, "roles": []string{"read"}})
 	expect(folder, amala+" owner", conrad+" read", "guest@elsewhere.example write")
