@@ -217,6 +217,9 @@ func (s *Service) directoryDelta(r *request, what, current string, n int, view f
 	here := "/" + what + "/delta"
 	token := option(r.query, "deltatoken")
 	generation, at, paging := strings.Cut(option(r.query, "skiptoken"), "_")
+	if generation != "" && !paging {
+		return badRequest("Invalid paging token.")
+	}
 	if token == "" && paging {
 		token = generation
 	}

@@ -175,11 +175,15 @@ func (s *Service) shown(r *request, n int, path string) (from, to int, next stri
 
 // answerList answers with a page of a list.
 func (s *Service) answerList(r *request, context, path string, n int, view func(i int) any) error {
+	return s.answerListOf(r, context, path, n, selected(r.query), view)
+}
+
+// answerListOf is answerList of so many properties of each.
+func (s *Service) answerListOf(r *request, context, path string, n int, names map[string]bool, view func(i int) any) error {
 	from, to, next, err := s.shown(r, n, path)
 	if err != nil {
 		return err
 	}
-	names := selected(r.query)
 	list := make([]any, 0, to-from)
 	for i := from; i < to; i++ {
 		list = append(list, project(view(i), names))
@@ -449,9 +453,6 @@ func (s *Service) itemsDelta(r *request, m *mailbox, f *mailFolder, context, pat
 	if err != nil {
 		return err
 	}
-	if text := option(r.query, "orderby"); text != "" && !strings.EqualFold(strings.Join(strings.Fields(text), " "), "receivedDateTime desc") {
-		return fail(http.StatusBadRequest, "ErrorInvalidUrlQuery", "Changes may only be ordered by receivedDateTime desc.")
-	}
 	c, err := m.token(r, strconv.FormatUint(f.num, 36), f.floor)
 	if err != nil {
 		return err
@@ -574,7 +575,7 @@ func sorted(items []*mailItem, by string) error {
 }
 
 // listItems answers with a page of the items that show and the filter let through.
-func (s *Service) listItems(r *request, m *mailbox, all []*mailItem, context, path string, show func(*mailItem) bool, view func(*mailItem) (any, error)) error {
+func (s *Service) listItems(r *request, m *mailbox, all []*mailItem, context, path string, names map[string]bool, show func(*mailItem) bool, view func(*mailItem) (any, error)) error {
 	keep, err := readReceived(option(r.query, "filter"), "ge gt le lt eq")
 	if err != nil {
 		return err
@@ -589,7 +590,7 @@ func (s *Service) listItems(r *request, m *mailbox, all []*mailItem, context, pa
 		return err
 	}
 	var failed error
-	err = s.answerList(r, context, path, len(all), func(i int) any {
+	err = s.answerListOf(r, context, path, len(all), names, func(i int) any {
 		if err := m.settle(r.Context(), all[i]); err != nil {
 			failed = err
 		}
@@ -616,7 +617,7 @@ func (s *Service) listMailboxItems(r *request, m *mailbox) error {
 	}
 	immutable := r.immutable()
 	every := func(*mailItem) bool { return true }
-	return s.listItems(r, m, f.items(), "admin/exchange/mailboxes('"+r.place.mailboxID()+"')/folders/items", r.here("folders", r.vars["folder"], "items"), every,
+	return s.listItems(r, m, f.items(), "admin/exchange/mailboxes('"+r.place.mailboxID()+"')/folders/items", r.here("folders", r.vars["folder"], "items"), selected(r.query), every,
 		func(it *mailItem) (any, error) { return m.extendedView(it, immutable, wanted) })
 }
 
@@ -666,14 +667,16 @@ var (
 )
 
 // extended returns the ids of the extended properties that are asked for.
-func extended(r *request) ([]string, error) {
-	text := strings.TrimSpace(option(r.query, "expand"))
-	if text == "" {
+func extended(r *request) ([]string, error) { return extendedIn(option(r.query, "expand"), "") }
+
+// extendedIn reads them out of $expand; also is what else can be expanded.
+func extendedIn(text, also string) ([]string, error) {
+	if text = strings.TrimSpace(text); text == "" {
 		return nil, nil
 	}
 	match := extendedExpand.FindStringSubmatch(text)
 	if match == nil {
-		return nil, fail(http.StatusBadRequest, "ErrorInvalidUrlQuery", "Only singleValueExtendedProperties($filter=id eq '…' or id eq '…') can be expanded.")
+		return nil, fail(http.StatusBadRequest, "ErrorInvalidUrlQuery", "$expand="+text+" is not supported here: only "+also+"singleValueExtendedProperties($filter=id eq '…' or id eq '…') can be expanded.")
 	}
 	var ids []string
 	for term := range strings.SplitSeq(match[1], " or ") {

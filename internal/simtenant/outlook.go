@@ -44,16 +44,16 @@ func outlookRoutes() []Route {
 	}
 	const many = "conversationIndex. Of $filter only receivedDateTime."
 	routes = append(routes,
-		Route{"GET", "{user}/messages", "The messages in all folders.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
+		Route{"GET", "{user}/messages", "The messages in all folders, with attachments and extended properties by $expand.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
 		Route{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder. In the folder notes these are the notes, of the class IPM.StickyNote: files NAME.txt.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
-		Route{"GET", "{user}/mailFolders/{folder}/messages/delta", "What changed among the messages in a folder since a token, or all of them.", "changeType.", delta + " filter orderby", readMail, at((*Service).messagesDelta)},
+		Route{"GET", "{user}/mailFolders/{folder}/messages/delta", "What changed among the messages in a folder since a token, or all of them.", "changeType; $orderby: what changed last comes last.", delta + " filter", readMail, at((*Service).messagesDelta)},
 		Route{"POST", "{user}/messages", "Makes a draft, of JSON or of MIME content: text/plain, in base64; the body is 4 MB at most. The extended properties of the message's flags and times are taken.", "Other extended properties.", "", writeMail, onUserContent((*Service).createMessage)},
 		Route{"POST", "{user}/mailFolders/{folder}/messages", "The same in a folder.", "", "", writeMail, onUserContent((*Service).createMessage)},
 		Route{"POST", "{user}/sendMail", "Sends a message of JSON or of MIME content: it lies in Sent Items, unless saveToSentItems is false, and in the inboxes of the tenant's users that it is for. None leaves the simulated tenant.", "", "", sendMail, onUserContent((*Service).sendNew)},
 	)
 	for _, one := range []string{"{user}/messages/{message}", "{user}/mailFolders/{folder}/messages/{message}"} {
 		routes = append(routes,
-			Route{"GET", one, "A message.", "", extended, readMail, at((*Service).getMessage)},
+			Route{"GET", one, "A message, with attachments and extended properties by $expand.", "", extended, readMail, at((*Service).getMessage)},
 			Route{"GET", one + "/$value", "Its MIME content, byte for byte.", "", "", readMail, (*Service).getMIME},
 			Route{"PATCH", one, "Marks a message: isRead, flag.flagStatus, categories, importance; writes a draft: subject, body, people.", "Extended properties.", "", writeMail, onUserContent((*Service).patchMessage)},
 			Route{"POST", one + "/move", "Puts a message into the folder destinationId; its default id becomes another.", "", "", writeMail, at((*Service).moveMessage)},
@@ -343,8 +343,63 @@ func (m *mailbox) wholeView(st *stay, immutable bool, names map[string]bool) map
 	return v
 }
 
+// beside is what $expand wants of messages beside their own properties.
+type beside struct {
+	properties []string // the ids of extended ones
+	files      bool
+	of         map[string]bool // what of files was selected
+}
+
+// besides reads $expand of messages.
+func besides(r *request) (b beside, err error) {
+	var rest []string
+	for _, part := range splitTop(option(r.query, "expand"), ",") {
+		if name, _, _ := strings.Cut(strings.TrimSpace(part), "("); !strings.EqualFold(strings.TrimSpace(name), "attachments") {
+			rest = append(rest, part)
+			continue
+		}
+		all, err := expanded(part)
+		if err == nil {
+			err = onlyExpand(all["attachments"].expand)
+		}
+		if err != nil {
+			return b, err
+		}
+		b.files, b.of = true, all["attachments"].selected
+	}
+	b.properties, err = extendedIn(strings.Join(rest, ","), "attachments and ")
+	return b, err
+}
+
+// names are the properties that $select and $expand name together.
+func (b beside) names(r *request) map[string]bool {
+	names := selected(r.query)
+	if names != nil && b.files {
+		names["attachments"] = true
+	}
+	return names
+}
+
+// with adds to the view of a message what is wanted beside.
+func (m *mailbox) with(v map[string]any, it *mailItem, immutable bool, b beside) (map[string]any, error) {
+	v, err := m.properties(v, it, immutable, b.properties)
+	if err != nil || !b.files {
+		return v, err
+	}
+	data, err := m.bytes(it)
+	if err != nil {
+		return nil, err
+	}
+	files := []any{}
+	for _, p := range m.held(it, partsOf(it.mime(data))) {
+		files = append(files, project(p.view(it), b.of))
+	}
+	v["attachments"] = files
+	return v, nil
+}
+
 func (s *Service) listMessages(r *request, m *mailbox) error {
-	wanted, err := extended(r)
+	wanted, err := besides(r)
 	if err != nil {
 		return err
 	}
@@ -359,13 +414,13 @@ func (s *Service) listMessages(r *request, m *mailbox) error {
 	} else {
 		all = slices.DeleteFunc(m.itemsWithin(m.top), func(it *mailItem) bool { return !it.at.in.ofMail() })
 	}
-	immutable, names := r.immutable(), selected(r.query)
-	return s.listItems(r, m, all, r.outlookContext(context), path, (*mailItem).isMessage,
+	immutable, names := r.immutable(), wanted.names(r)
+	return s.listItems(r, m, all, r.outlookContext(context), path, names, (*mailItem).isMessage,
 		func(it *mailItem) (any, error) {
 			if it.at == nil {
 				return nil, noMailItem()
 			}
-			return m.properties(m.wholeView(it.at, immutable, names), it, immutable, wanted)
+			return m.with(m.wholeView(it.at, immutable, names), it, immutable, wanted)
 		})
 }
 
@@ -404,12 +459,12 @@ func (m *mailbox) message(r *request) (*mailItem, error) {
 
 // answerMessage answers with a message, and more that is known of it.
 func (r *request) answerMessage(m *mailbox, it *mailItem, status int, more ...map[string]any) error {
-	wanted, err := extended(r)
+	wanted, err := besides(r)
 	if err != nil {
 		return err
 	}
 	immutable := r.immutable()
-	v, err := m.properties(m.messageView(it.at, immutable), it, immutable, wanted)
+	v, err := m.with(m.messageView(it.at, immutable), it, immutable, wanted)
 	if err != nil {
 		return err
 	}
@@ -417,7 +472,7 @@ func (r *request) answerMessage(m *mailbox, it *mailItem, status int, more ...ma
 		maps.Copy(v, one)
 	}
 	v["@odata.context"] = r.base + "/$metadata#" + r.outlookContext("messages/$entity")
-	r.status, r.answer = status, project(v, selected(r.query))
+	r.status, r.answer = status, project(v, wanted.names(r))
 	return nil
 }
 

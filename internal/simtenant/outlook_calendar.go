@@ -261,7 +261,7 @@ func (s *Service) listPapers(r *request, m *mailbox, k paperKind) error {
 		return err
 	}
 	immutable := r.immutable()
-	return s.listItems(r, m, f.items(), r.outlookContext(k.context), k.here(r), k.isOne, func(it *mailItem) (any, error) {
+	return s.listItems(r, m, f.items(), r.outlookContext(k.context), k.here(r), selected(r.query), k.isOne, func(it *mailItem) (any, error) {
 		if it.at == nil {
 			return nil, noMailItem()
 		}

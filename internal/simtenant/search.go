@@ -124,6 +124,9 @@ func (s *Service) search(r *request, p place, t target) error {
 		if err != nil {
 			return err
 		}
+		if after != "" && d.items[after] == nil {
+			return badRequest("The page's token is none of this drive's. Search anew without it.")
+		}
 		var hits []*item
 		for id, it := range d.items {
 			if it.gone || it == folder || id <= after {
