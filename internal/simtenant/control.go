@@ -96,15 +96,15 @@ type Trouble struct {
 
 // A FaultRule is a Fault in words.
 type FaultRule struct {
-	Method   string            `json:"method,omitempty"` // empty is any
-	Path     string            `json:"path,omitempty"`   // a text that the URL's path contains; empty is any
-	Skip     int               `json:"skip,omitempty"`   // so many matching requests pass first
-	Times    int               `json:"times,omitempty"`  // how many requests are hit; 0 is without end
-	Status   int               `json:"status,omitempty"` // answered instead of the service's answer, unless zero
-	Header   map[string]string `json:"header,omitempty"`
-	Body     string            `json:"body,omitempty"`
-	Truncate int64             `json:"truncate,omitempty"` // if not zero, the connection breaks after so many bytes
-	DelayMS  int               `json:"delayMs,omitempty"`  // how long the answer takes
+	Method   string            `json:"method,omitempty"`   // empty is any
+	Path     string            `json:"path,omitempty"`     // a text that the URL's path contains; empty is any
+	Skip     int               `json:"skip,omitempty"`     // so many matching requests pass first
+	Times    int               `json:"times,omitempty"`    // how many requests are hit; 0 is without end
+	Status   int               `json:"status,omitempty"`   // answered instead of the service's answer, unless zero
+	Header   map[string]string `json:"header,omitempty"`   // of that answer, as in {"Retry-After": "1"}
+	Body     string            `json:"body,omitempty"`     // of that answer; empty is none
+	Truncate int64             `json:"truncate,omitempty"` // if not zero, the connection breaks after so many bytes of the answer's body
+	DelayMS  int               `json:"delayMs,omitempty"`  // how many milliseconds the answer takes longer
 }
 
 // ParseTrouble reads a profile file.
@@ -387,14 +387,14 @@ const (
 
 // A Request is one that was asked of a tenant.
 type Request struct {
-	N       int64               `json:"n"` // from 1
-	At      time.Time           `json:"at"`
-	Method  string              `json:"method"`
-	URL     string              `json:"url"` // path and query
-	Header  map[string][]string `json:"header"`
-	Body    []byte              `json:"body,omitempty"` // in base64
-	BodyCut bool                `json:"bodyCut,omitempty"`
-	Status  int                 `json:"status"` // 0 while it is under way
+	N       int64               `json:"n"`                 // its number, from 1
+	At      time.Time           `json:"at"`                // when it came, by the tenant's clock
+	Method  string              `json:"method"`            // GET and so on
+	URL     string              `json:"url"`               // path and query
+	Header  map[string][]string `json:"header"`            // what it came with, without tokens
+	Body    []byte              `json:"body,omitempty"`    // in base64
+	BodyCut bool                `json:"bodyCut,omitempty"` // the body was too long to be kept
+	Status  int                 `json:"status"`            // 0 while it is under way
 	token   string
 	host    string
 }

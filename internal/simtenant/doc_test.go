@@ -14,7 +14,7 @@ var update = flag.Bool("update", false, "rewrite the tables of docs/tenant.md")
 // tables are the parts of docs/tenant.md that follow from the code, by the name
 // between the marks that they stand between.
 func tables() map[string]string {
-	var routes, profiles, controls, options strings.Builder
+	var routes, profiles, controls, options, faults, requests strings.Builder
 	cell := func(s string) string { return strings.ReplaceAll(s, "|", "\\|") }
 	fmt.Fprintf(&routes, "| route | does | does not | query options |\n| --- | --- | --- | --- |\n")
 	for _, r := range Routes() {
@@ -55,19 +55,31 @@ func tables() map[string]string {
 		fmt.Fprintf(&controls, "| `%s %s%s` | %s |\n", r.Method, controlPrefix, r.Path, cell(r.Does))
 	}
 	fmt.Fprintf(&options, "| habit | what the service does |\n| --- | --- |\n")
-	for _, h := range habits() {
+	for _, h := range membersOf("faults.go", "Options") {
 		fmt.Fprintf(&options, "| `%s` | %s |\n", h[0], cell(h[1]))
 	}
-	return map[string]string{"routes": routes.String(), "profiles": strings.TrimSpace(profiles.String()) + "\n", "controls": controls.String(), "habits": options.String()}
+	fmt.Fprintf(&faults, "| of a fault | says |\n| --- | --- |\n")
+	for _, m := range membersOf("control.go", "FaultRule") {
+		fmt.Fprintf(&faults, "| `%s` | %s |\n", m[0], cell(m[1]))
+	}
+	fmt.Fprintf(&requests, "| of a request | says |\n| --- | --- |\n")
+	for _, m := range membersOf("control.go", "Request") {
+		fmt.Fprintf(&requests, "| `%s` | %s |\n", m[0], cell(m[1]))
+	}
+	return map[string]string{
+		"routes": routes.String(), "profiles": strings.TrimSpace(profiles.String()) + "\n", "controls": controls.String(), "habits": options.String(),
+		"faults": faults.String(), "requests": requests.String(),
+	}
 }
 
-// habits reads the options and what is said of them out of the code.
-func habits() (list [][2]string) {
-	data, err := os.ReadFile("faults.go")
+// membersOf reads the members of a type, as they are on the wire, and what is said of
+// them out of the code.
+func membersOf(file, kind string) (list [][2]string) {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		panic(err)
 	}
-	_, text, _ := strings.Cut(string(data), "type Options struct {\n")
+	_, text, _ := strings.Cut(string(data), "type "+kind+" struct {\n")
 	text, _, _ = strings.Cut(text, "\n}")
 	said := ""
 	for line := range strings.SplitSeq(text, "\n") {
@@ -76,7 +88,11 @@ func habits() (list [][2]string) {
 			said = strings.TrimSpace(said + " " + words)
 			continue
 		}
-		_, name, _ := strings.Cut(line, `json:"`)
+		_, name, wire := strings.Cut(line, `json:"`)
+		if !wire {
+			continue
+		}
+		name, _, _ = strings.Cut(name, `"`)
 		name, _, _ = strings.Cut(name, ",")
 		if _, words, ok := strings.Cut(line, "// "); ok {
 			said = words
@@ -123,9 +139,15 @@ func TestTheDocumentIsTheCodes(t *testing.T) {
 			t.Errorf("nothing is said of the profile %q", p.Name)
 		}
 	}
-	for _, h := range habits() {
-		if h[0] == "" || h[1] == "" {
-			t.Errorf("nothing is said of the habit %q: %q", h[0], h[1])
+	for _, of := range [][2]string{{"faults.go", "Options"}, {"control.go", "FaultRule"}, {"control.go", "Request"}} {
+		list := membersOf(of[0], of[1])
+		if len(list) == 0 {
+			t.Errorf("nothing is said of %s", of[1])
+		}
+		for _, h := range list {
+			if h[0] == "" || h[1] == "" {
+				t.Errorf("nothing is said of %s of %s: %q", h[0], of[1], h[1])
+			}
 		}
 	}
 }
