@@ -59,7 +59,7 @@ func TestAlertsConfigSaysAllThatIsWrong(t *testing.T) {
 
 // A server whose tenant's source cannot be reached says so to a webhook; the
 // commands list that, and test where messages go.
-func TestServeTellsPeople(t *testing.T) {
+func TestPlayServeTellsPeople(t *testing.T) {
 	told := make(chan string, 10)
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)

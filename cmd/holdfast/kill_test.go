@@ -177,12 +177,12 @@ func killUser(i int) backup.ObjectID {
 }
 func killName(i int) string { return fmt.Sprintf("user%04d@kill.example", i) }
 
-// TestSurvivesKills kills the server at random moments of bulk jobs, backups
+// TestPlaySurvivesKills kills the server at random moments of bulk jobs, backups
 // and a restore. Afterwards every drive must be in its policy exactly once,
 // everything that was acknowledged must exist, every restore point must be
 // readable from the vault to its last byte, and what was restored must be what
 // it was.
-func TestSurvivesKills(t *testing.T) {
+func TestPlaySurvivesKills(t *testing.T) {
 	// A program of its own, without the race detector: that multiplies what a
 	// start costs, and the other tests run the same code under it.
 	program := filepath.Join(t.TempDir(), "holdfast")

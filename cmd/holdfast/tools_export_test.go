@@ -32,7 +32,7 @@ func plain(t *testing.T, dir string) map[string]string {
 
 // A backup comes out of the vault as plain files beside a server, without one, and
 // when the catalog and the tenant are gone.
-func TestABackupIsExportedWithoutAServer(t *testing.T) {
+func TestPlayABackupIsExportedWithoutAServer(t *testing.T) {
 	data := t.TempDir()
 	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Hour, sample: true, workloads: []string{"oneDriveForBusiness"}}, testLog(t))
 	if err != nil {

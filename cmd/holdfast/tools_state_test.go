@@ -54,7 +54,7 @@ func keptData(t *testing.T) (data, unit string) {
 // Each command that looks after vaults and catalog says what is the matter and what
 // to do in whatever state it finds them, ends with a code that says so, and makes
 // neither a vault nor a catalog in the place of one that is away.
-func TestToolsInEveryState(t *testing.T) {
+func TestPlayToolsInEveryState(t *testing.T) {
 	const tenant, nobody = "c0ffee00-5a3e-4d7b-9c1f-365365365365", "11111111-1111-4111-8111-111111111111"
 	kept, unit := keptData(t)
 	type row struct {
@@ -182,7 +182,7 @@ func TestToolsAreInterrupted(t *testing.T) {
 
 // Accept changes nothing that it cannot carry out, takes no vault that is another
 // tenant's, and is in the audit log with who gave it; so are repair and rebuild.
-func TestToolsAreAudited(t *testing.T) {
+func TestPlayToolsAreAudited(t *testing.T) {
 	const tenant, other = backup.TenantID("c0ffee00-5a3e-4d7b-9c1f-365365365365"), backup.TenantID("22222222-2222-4222-8222-222222222222")
 	data, _ := keptData(t)
 	dir := filepath.Join(data, "vault", string(tenant))

@@ -58,10 +58,10 @@ func largest(t *testing.T, dir, text string) (path string) {
 	return path
 }
 
-// TestWhenSomethingIsLost plays what an operator fears on one data folder, with
+// TestPlayWhenSomethingIsLost plays what an operator fears on one data folder, with
 // the program as it is shipped: damage in the vault, a lost catalog, a vault that
 // is not mounted, and another in its place.
-func TestWhenSomethingIsLost(t *testing.T) {
+func TestPlayWhenSomethingIsLost(t *testing.T) {
 	data := t.TempDir()
 	start := func() *devServer {
 		t.Helper()

@@ -37,7 +37,7 @@ func filesIn(t *testing.T, dir string) map[string]string {
 // vault of another tenant. Nothing is written there, whether the server ran all the
 // while or was started again. Once the true vault is back all drives heal without a
 // person, the new one too, and the tenant's upkeep goes on.
-func TestAUnitIsAddedWhileAnotherVaultIsInPlace(t *testing.T) {
+func TestPlayAUnitIsAddedWhileAnotherVaultIsInPlace(t *testing.T) {
 	const one, two = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 	const ann, eve, bob = "a0000000-0000-4000-8000-000000000001", "a0000000-0000-4000-8000-000000000002", "b0000000-0000-4000-8000-000000000001"
 	user := func(id, mail string) string {

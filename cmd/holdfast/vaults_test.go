@@ -417,7 +417,7 @@ func TestAnAcceptedVaultIsOpened(t *testing.T) {
 // is in the place of the tenant's. No vault is made, and nothing is written to the
 // other: the state folder knows which one was there. When that is back, or given up
 // by a person, all goes on.
-func TestALostCatalogMakesNoVaultInThePlaceOfAnother(t *testing.T) {
+func TestPlayALostCatalogMakesNoVaultInThePlaceOfAnother(t *testing.T) {
 	for name, standIn := range map[string]func(dir string) error{
 		"no folder":       func(string) error { return nil },
 		"an empty folder": func(dir string) error { return os.Mkdir(dir, 0o700) },

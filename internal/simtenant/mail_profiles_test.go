@@ -62,7 +62,7 @@ func (a *mailApp) follow(address string) (deltaLink string) {
 
 // Each profile of mailboxes is met by an app that uses them, and by its victims
 // only where it is about victims.
-func TestMailProfilesAreMet(t *testing.T) {
+func TestPlayMailProfilesAreMet(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	hostile := NewHostile(w.svc.Handler())

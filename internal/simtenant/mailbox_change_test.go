@@ -214,7 +214,7 @@ func filesOf(t *testing.T, dir string, tree map[string][]string) map[string][]st
 
 // While people and programs change a mailbox at the same time, no call fails that
 // should not, and who follows the deltas knows in the end what is there.
-func TestMailboxUnderChange(t *testing.T) {
+func TestPlayMailboxUnderChange(t *testing.T) {
 	w := newWorld(t)
 	w.faults.Set(func(o *Options) { o.Mail.Concurrency, o.Mail.Requests, o.Mail.Upload = 100, 1<<30, 1<<40 })
 	dir := w.mailPath(amala)

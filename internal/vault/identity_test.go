@@ -246,7 +246,7 @@ func TestPlayAnyBitOfTheFormatBlob(t *testing.T) {
 // A volume goes while a long content is written, so that kopia has full packs to
 // write. None of them goes to what is in its place, and none is lost: when the true
 // folder is back the same update goes on.
-func TestAPackIsNotWrittenElsewhere(t *testing.T) {
+func TestPlayAPackIsNotWrittenElsewhere(t *testing.T) {
 	for _, place := range []string{"an empty folder", "another vault"} {
 		t.Run(place, func(t *testing.T) {
 			v, cfg := newVault(t)
