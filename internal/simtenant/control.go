@@ -512,6 +512,11 @@ func (c *Control) Forget() {
 
 func (c *Control) listRequests(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
+	for name := range q {
+		if !slices.Contains([]string{"method", "path", "status", "after"}, name) {
+			return badRequest("Requests are chosen by method, path, status and after, not by " + quoted(name) + ".")
+		}
+	}
 	after, status := int64(0), 0
 	var err, err2 error
 	if text := q.Get("after"); text != "" {

@@ -132,6 +132,7 @@ func TestControlKeepsWhatWasThere(t *testing.T) {
 func TestControlTellsWhatWasAsked(t *testing.T) {
 	w, _ := controlled(t)
 	drive := w.drive(amala)
+	w.control(400, "GET", "requests?url=delta", nil)
 	w.control(204, "DELETE", "requests", nil)
 	w.must(201, "PUT", drive+"/root:/a.txt:/content?@microsoft.graph.conflictBehavior=fail", "bytes")
 	w.must(404, "GET", drive+"/root:/b.txt", nil)

@@ -390,10 +390,7 @@ func (s *Service) listGroups(r *request) error {
 }
 
 // listMembers lists users and groups, of which a cast leaves one kind.
-func (s *Service) listMembers(r *request, all []member, path, cast string) error {
-	if cast != "" {
-		all = slices.DeleteFunc(all, func(m member) bool { return m.kind() != cast })
-	}
+func (s *Service) listMembers(r *request, all []member, path string, oneKind bool) error {
 	from, to, next, err := s.page(r, len(all))
 	if err != nil {
 		return err
@@ -402,12 +399,15 @@ func (s *Service) listMembers(r *request, all []member, path, cast string) error
 	list := make([]any, 0, to-from)
 	for _, m := range all[from:to] {
 		v := m.view(r.who.tenant)
-		if cast == "" {
+		if !oneKind {
 			v["@odata.type"] = m.kind()
 		}
 		list = append(list, project(v, names))
 	}
 	out := map[string]any{"@odata.context": r.base + "/$metadata#directoryObjects", "value": list}
+	if strings.EqualFold(option(r.query, "count"), "true") {
+		out["@odata.count"] = len(all)
+	}
 	if next != "" {
 		out["@odata.nextLink"] = r.link(path, "$skiptoken", next)
 	}

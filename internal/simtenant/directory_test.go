@@ -63,6 +63,18 @@ func TestNestedGroups(t *testing.T) {
 			t.Errorf("%s = %v, want %v", address, got, want)
 		}
 	}
+	for address, want := range map[string]string{
+		"/groups/" + outerGroup + "/members": "2", "/groups/" + outerGroup + "/transitiveMembers": "3", "/groups/" + outerGroup + "/transitiveMembers/microsoft.graph.user": "2",
+		"/groups/" + innerGroup + "/memberOf": "1", "/users/" + conrad + "/memberOf": "2", "/users/" + conrad + "/transitiveMemberOf/microsoft.graph.group": "3",
+	} {
+		if a := w.must(200, "GET", address+"/$count", nil, "ConsistencyLevel", "eventual"); string(a.raw) != want {
+			t.Errorf("of %s there are %s, want %s", address, a.raw, want)
+		}
+		w.must(400, "GET", address+"/$count", nil)
+		if a := w.must(200, "GET", address+"?$count=true&$top=1", nil, "ConsistencyLevel", "eventual"); a.text("@odata.count") != want {
+			t.Errorf("%s counts %s, want %s", address, a.text("@odata.count"), want)
+		}
+	}
 	kinds := values(w.must(200, "GET", "/groups/"+outerGroup+"/members", nil), "@odata.type")
 	if !slices.Equal(kinds, []string{"#microsoft.graph.user", "#microsoft.graph.group"}) {
 		t.Errorf("members are of the kinds %v", kinds)

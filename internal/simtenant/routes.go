@@ -5,8 +5,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"holdfast/internal/backup"
 )
 
 // A Route is something that Graph serves here: a method and a path, and what
@@ -54,16 +52,6 @@ func init() {
 		{"GET", "/groups", "The groups, page by page.", "Of $filter only eq, in, startswith and or.", ofList + " filter count", readGroups, (*Service).listGroups},
 		{"GET", "{group}", "A group.", "", ofOne, readGroups, func(s *Service, r *request) error { return s.getGroup(r, r.group) }},
 		{"GET", "/groups/delta", "The groups with their members, and afterwards that none has changed.", "", ofList + " deltatoken", readGroups, (*Service).groupsDelta},
-		{"GET", "{group}/members", "A group's users and groups.", "Devices, contacts and applications.", ofList, readGroups, members("members", "")},
-		{"GET", "{group}/members/microsoft.graph.user", "Its users.", "", ofList, readGroups, members("members", "#microsoft.graph.user")},
-		{"GET", "{group}/members/microsoft.graph.group", "Its groups.", "", ofList, readGroups, members("members", "#microsoft.graph.group")},
-		{"GET", "{group}/transitiveMembers", "The same, and who is in the groups that are in it.", "", ofList, readGroups, members("transitiveMembers", "")},
-		{"GET", "{group}/transitiveMembers/microsoft.graph.user", "Of these the users.", "", ofList, readGroups, members("transitiveMembers", "#microsoft.graph.user")},
-		{"GET", "{group}/transitiveMembers/microsoft.graph.group", "Of these the groups.", "", ofList, readGroups, members("transitiveMembers", "#microsoft.graph.group")},
-		{"GET", "{group}/memberOf", "The groups that a group is in.", "", ofList, readGroups, memberOf("memberOf")},
-		{"GET", "{group}/transitiveMemberOf", "The same, and those that they are in.", "", ofList, readGroups, memberOf("transitiveMemberOf")},
-		{"GET", "{user}/memberOf", "The groups that a user is in.", "Roles.", ofList, readGroups, memberOf("memberOf")},
-		{"GET", "{user}/transitiveMemberOf", "The same, and those that they are in.", "Roles.", ofList, readGroups, memberOf("transitiveMemberOf")},
 		{"GET", "/directory/deletedItems/microsoft.graph.user", "Who is deleted.", "Groups; nobody is restored.", ofList, readUsers, (*Service).deletedUsers},
 		{"GET", "/organization", "The tenant.", "Plans.", ofOne, readUsers, (*Service).organization},
 		{"GET", "/organization/{organization}", "The same.", "", ofOne, readUsers, (*Service).organization},
@@ -113,6 +101,7 @@ func init() {
 		{"POST", "{item}/invite", "Shares an item with users of the tenant, or with people outside by their address.", "Mail: no invitation is sent. Groups.", "", writeFiles, item((*Service).invite)},
 		{"POST", "{item}/createLink", "Makes a link, or finds one like it.", "Recipients. The link leads nowhere.", "", writeFiles, item((*Service).createLink)},
 	}
+	routes = append(routes, membershipRoutes()...)
 	routes = append(routes,
 		Route{"POST", "/subscriptions", "Has changes of a drive told at an address on this machine, once that has answered the validation.", "Resources other than a drive's root; rich notifications.", "", readFiles, (*Service).subscribe},
 		Route{"GET", "/subscriptions", "The application's subscriptions.", "", "", readFiles, (*Service).listSubscriptions},
@@ -133,26 +122,49 @@ func init() {
 	}
 }
 
-func members(path, cast string) func(*Service, *request) error {
-	return func(s *Service, r *request) error {
-		at := "/groups/" + string(r.group.ID) + "/" + path
-		if cast != "" {
-			at += "/" + strings.TrimPrefix(cast, "#")
+// membershipRoutes are the calls that tell who is in a group, and in which groups a
+// user or a group is: all of them, those of a kind, and how many there are.
+func membershipRoutes() (list []Route) {
+	for _, of := range []struct {
+		path, does, doesNot string
+		who                 func(r *request) []member
+		casts               []string
+	}{
+		{"{group}/members", "A group's users and groups.", "Devices, contacts and applications.", func(r *request) []member { return r.who.tenant.members(r.group, false) }, []string{"", "user", "group"}},
+		{"{group}/transitiveMembers", "The same, and who is in the groups that are in it.", "", func(r *request) []member { return r.who.tenant.members(r.group, true) }, []string{"", "user", "group"}},
+		{"{group}/memberOf", "The groups that a group is in.", "", func(r *request) []member { return r.who.tenant.memberOf(r.group.ID, false) }, []string{"", "group"}},
+		{"{group}/transitiveMemberOf", "The same, and those that they are in.", "", func(r *request) []member { return r.who.tenant.memberOf(r.group.ID, true) }, []string{"", "group"}},
+		{"{user}/memberOf", "The groups that a user is in.", "Roles.", func(r *request) []member { return r.who.tenant.memberOf(r.user.ID, false) }, []string{"", "group"}},
+		{"{user}/transitiveMemberOf", "The same, and those that they are in.", "Roles.", func(r *request) []member { return r.who.tenant.memberOf(r.user.ID, true) }, []string{"", "group"}},
+	} {
+		for _, cast := range of.casts {
+			path, does := of.path, of.does
+			if cast != "" {
+				path, does = path+"/microsoft.graph."+cast, "Of these the "+cast+"s."
+			}
+			all := func(r *request) []member {
+				list := of.who(r)
+				if cast != "" {
+					list = slices.DeleteFunc(list, func(m member) bool { return m.kind() != "#microsoft.graph."+cast })
+				}
+				return list
+			}
+			list = append(list,
+				Route{"GET", path, does, of.doesNot, ofList + " count", readGroups, func(s *Service, r *request) error {
+					at := "/users/"
+					if r.user != nil {
+						at += string(r.user.ID)
+					} else {
+						at = "/groups/" + string(r.group.ID)
+					}
+					_, below, _ := strings.Cut(path, "/")
+					return s.listMembers(r, all(r), at+"/"+below, cast != "")
+				}},
+				Route{"GET", path + "/$count", "How many they are.", "", "", readGroups, func(_ *Service, r *request) error { return r.answerCount(len(all(r))) }},
+			)
 		}
-		return s.listMembers(r, r.who.tenant.members(r.group, path == "transitiveMembers"), at, cast)
 	}
-}
-
-func memberOf(path string) func(*Service, *request) error {
-	return func(s *Service, r *request) error {
-		at, id := "/users/", backup.ObjectID("")
-		if r.user != nil {
-			id = r.user.ID
-		} else {
-			at, id = "/groups/", r.group.ID
-		}
-		return s.listMembers(r, r.who.tenant.memberOf(id, path == "transitiveMemberOf"), at+string(id)+"/"+path, "")
-	}
+	return list
 }
 
 // byPrefix finds routes by the resource that they begin at.

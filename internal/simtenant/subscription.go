@@ -185,6 +185,28 @@ func (s *Service) until(text string) (time.Time, error) {
 	return at, nil
 }
 
+// subscriptionBody reads a body into v. What it says of a subscription beyond names
+// is refused, since it would have no effect.
+func subscriptionBody(r *request, v any, names ...string) error {
+	var all map[string]json.RawMessage
+	if err := body(r.w, r.Request, &all); err != nil {
+		return err
+	}
+	for name, value := range all {
+		if empty := string(value) == "null" || string(value) == "false"; !empty && !strings.Contains(name, "@") && !slices.Contains(names, name) {
+			return badRequest("The property '" + name + "' does not exist on type 'microsoft.graph.subscription', or has no effect here.").because("notSupported")
+		}
+	}
+	data, err := json.Marshal(all)
+	if err == nil {
+		err = json.Unmarshal(data, v)
+	}
+	if err != nil {
+		return badRequest("The body is not the JSON object that this call takes.")
+	}
+	return nil
+}
+
 func (s *Service) subscribe(r *request) error {
 	var in struct {
 		ChangeType string `json:"changeType"`
@@ -194,7 +216,8 @@ func (s *Service) subscribe(r *request) error {
 		Expires    string `json:"expirationDateTime"`
 		State      string `json:"clientState"`
 	}
-	if err := body(r.w, r.Request, &in); err != nil {
+	// HTTPS is spoken in the newest way there is.
+	if err := subscriptionBody(r, &in, "changeType", "notificationUrl", "lifecycleNotificationUrl", "resource", "expirationDateTime", "clientState", "latestSupportedTlsVersion"); err != nil {
 		return err
 	}
 	if !strings.EqualFold(in.ChangeType, "updated") {
@@ -301,7 +324,7 @@ func (s *Service) renewSubscription(r *request) error {
 		Expires string `json:"expirationDateTime"`
 		To      string `json:"notificationUrl"`
 	}
-	if err := body(r.w, r.Request, &in); err != nil {
+	if err := subscriptionBody(r, &in, "expirationDateTime", "notificationUrl"); err != nil {
 		return err
 	}
 	var expires time.Time

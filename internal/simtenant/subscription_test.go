@@ -78,6 +78,8 @@ func TestSubscriptions(t *testing.T) {
 		"no URL":          ask("notificationUrl", "here"),
 		"a control":       ask("notificationUrl", w.srv.URL+"/_holdfast/reset"),
 		"nobody there":    ask("notificationUrl", "http://127.0.0.1:1/"),
+		"what changed":    ask("includeResourceData", true, "encryptionCertificateId", "x"),
+		"nonsense":        ask("nonsense", 1),
 	} {
 		if a := w.do("POST", "/subscriptions", in); a.status != 400 {
 			t.Errorf("to %s = %d %s", what, a.status, a.raw)
@@ -89,8 +91,9 @@ func TestSubscriptions(t *testing.T) {
 	w.must(400, "POST", "/subscriptions", ask())
 	l.kind = "text/plain; charset=utf-8"
 
-	a := w.must(201, "POST", "/subscriptions", ask())
+	a := w.must(201, "POST", "/subscriptions", ask("@odata.type", "#microsoft.graph.subscription", "includeResourceData", false, "encryptionCertificate", nil))
 	id := a.text("id")
+	w.must(400, "PATCH", "/subscriptions/"+id, object{"clientState": "another"})
 	if a.text("clientState") != "a secret" || a.text("notificationUrl") != l.URL+"/here?x=1" {
 		t.Errorf("the subscription is %s", a.raw)
 	}
