@@ -81,7 +81,7 @@ func init() {
 		{"GET", "{drive}/recent", "The files that changed last.", "What the owner only opened.", "select top", readFiles, onDrive((*Service).recent)},
 		{"GET", "{drive}/sharedWithMe", "What others shared with the drive's owner, as remoteItem.", "Links.", ofOne, readFiles, onDrive((*Service).sharedWithMe)},
 
-		{"GET", "{item}/versions", "The contents that a file had before uploads replaced them, the newest first.", "What other programs overwrote on disk.", ofOne, readFiles, item((*Service).listVersions)},
+		{"GET", "{item}/versions", "The contents that a file had before uploads replaced them, the newest first, page by page.", "What other programs overwrote on disk.", ofList, readFiles, item((*Service).listVersions)},
 		{"GET", "{item}/versions/{version}", "One of them.", "", ofOne, readFiles, item((*Service).getVersion)},
 		{"GET", "{item}/versions/{version}/content", "Its bytes. Those of the current version are had at the file.", "", "", readFiles, item((*Service).getVersionContent)},
 		{"POST", "{item}/versions/{version}/restoreVersion", "Makes an earlier content the current one.", "", "", writeFiles, item((*Service).restoreVersion)},

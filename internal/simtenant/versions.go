@@ -3,6 +3,7 @@ package simtenant
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -109,17 +110,43 @@ func (v *viewer) versionViews(it *item) []any {
 	return list
 }
 
+// listVersions serves a file's versions page by page.
 func (s *Service) listVersions(r *request, p place, t target) error {
+	size, err := s.pageSize(r.query, itemsPage, itemsPageMax)
+	if err != nil {
+		return err
+	}
+	before := int64(math.MaxInt64)
+	if token := option(r.query, "skiptoken"); token != "" {
+		if before, err = strconv.ParseInt(token, 10, 32); err != nil {
+			return badRequest("Invalid paging token.")
+		}
+	}
 	return s.on(r, p, func(d *drive) error {
 		it, err := d.ofFile(r, t)
 		if err != nil {
 			return err
 		}
-		list := s.viewer(r, d).versionViews(it)
-		for i := range list {
-			list[i] = project(list[i], selected(r.query))
+		v := s.viewer(r, d)
+		out := object{"@odata.context": r.base + "/$metadata#Collection(driveItemVersion)"}
+		var list []any
+		last := int32(0)
+		for i, view := range v.versionViews(it) {
+			n := max(it.ctag, 1)
+			if kept := it.extra().versions; i > 0 {
+				n = kept[len(kept)-i].N
+			}
+			if int64(n) >= before {
+				continue
+			}
+			if len(list) == size {
+				out["@odata.nextLink"] = r.link("/drives/"+v.driveID+"/items/"+it.id+"/versions", "$skiptoken", strconv.Itoa(int(last)))
+				break
+			}
+			list, last = append(list, project(view, selected(r.query))), n
 		}
-		r.status, r.answer = http.StatusOK, object{"@odata.context": r.base + "/$metadata#Collection(driveItemVersion)", "value": list}
+		out["value"] = list
+		r.status, r.answer = http.StatusOK, out
 		return nil
 	})
 }

@@ -32,6 +32,19 @@ func TestVersions(t *testing.T) {
 	if content("1.0") != "one" || content("2.0") != "two!" {
 		t.Errorf("contents: %q, %q", content("1.0"), content("2.0"))
 	}
+	// A page at a time they are the same.
+	w.faults.Set(func(o *Options) { o.PageSize = 2 })
+	page := w.must(200, "GET", file+"/versions", nil)
+	next, _ := page.body["@odata.nextLink"].(string)
+	if len(page.body["value"].([]any)) != 2 || next == "" {
+		t.Fatalf("a page of two is %s", page.raw)
+	}
+	rest := w.must(200, "GET", next, nil)
+	if len(rest.body["value"].([]any)) != 1 || rest.body["@odata.nextLink"] != nil {
+		t.Errorf("the page after is %s", rest.raw)
+	}
+	w.must(400, "GET", file+"/versions?$skiptoken=x", nil)
+	w.faults.Set(func(o *Options) { o.PageSize = 0 })
 	w.must(400, "GET", file+"/versions/3.0/content", nil)
 	w.must(404, "GET", file+"/versions/9.0/content", nil)
 	if a := w.must(200, "GET", file+"/versions/2.0", nil); a.text("id") != "2.0" || a.text("size") != "4" {
