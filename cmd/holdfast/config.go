@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/client"
 	"holdfast/internal/drive"
+	"holdfast/internal/engine"
 	"holdfast/internal/identity"
 	"holdfast/internal/vault"
 )
@@ -455,6 +456,10 @@ type TenantConfig struct {
 	// that has permissions of its own; and Sites.FullControl.All, which nothing else
 	// needs. Default false.
 	Permissions bool `json:"permissions"`
+	// Versions is how many earlier versions of each file of document libraries are kept
+	// in points, beside the file. It takes a request for each new or changed file, and one
+	// for each version that is not held yet. Default 0, none.
+	Versions int `json:"versions"`
 
 	// Roles are what people of the tenant may do here at most: for each role the ids of
 	// the groups that have it, besides whoever has it at Entra ID by its application
@@ -725,6 +730,12 @@ func (c *Config) complete(dir string) error {
 		}
 		if t.UnitsPerMinute < 0 || t.UnitsPerMinute > 1_000_000 {
 			say(field+".unitsPerMinute", "%d is not possible: give a number from 1, such as 1250", t.UnitsPerMinute)
+		}
+		switch {
+		case t.Versions < 0 || t.Versions > engine.MostVersions:
+			say(field+".versions", "%d is not possible: give how many earlier versions of each file of document libraries are to be kept, up to %d, or 0 for none", t.Versions, engine.MostVersions)
+		case t.Versions > 0 && !slices.Contains(c.Workloads, backup.SharePoint):
+			say(field+".versions", "has nothing to be done: versions are kept of files in document libraries of sites, so name sharePoint in workloads too, or leave it out")
 		}
 		for _, role := range slices.Sorted(maps.Keys(t.Roles)) {
 			if !slices.Contains(identity.Roles, role) {

@@ -90,7 +90,8 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		cfg["tenants"] = []any{
 			map[string]any{"id": "contoso.com", "graph": "graph.microsoft.com", "authority": "http://login.example", "secretFile": "none"},
 			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret", "secretEnv": "TOO"},
-			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret", "licences": -5, "unitsPerMinute": -1},
+			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret", "licences": -5, "unitsPerMinute": -1, "versions": 501},
+			map[string]any{"id": "22222222-2222-2222-2222-222222222222", "clientId": "a", "secretFile": "app.secret", "versions": 5},
 		}
 		cfg["issuers"] = []any{map[string]any{"tenant": "11111111-1111-1111-1111-111111111111"}}
 		cfg["console"] = map[string]any{"authority": "login.example"}
@@ -120,6 +121,8 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		"tenants[2].id: " + exampleTenant + " is named twice",
 		"tenants[2].licences: -5 is not possible",
 		"tenants[2].unitsPerMinute: -1 is not possible",
+		"tenants[2].versions: 501 is not possible",
+		"tenants[3].versions: has nothing to be done: versions are kept of files in document libraries of sites, so name sharePoint",
 		"issuers[0].issuer: is missing",
 		"issuers[0].jwks: ",
 		"issuers[0].tenant: ",

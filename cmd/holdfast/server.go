@@ -108,11 +108,11 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	}
 
 	var tenants []backup.TenantID
-	noMIME, permissions := map[backup.TenantID]bool{}, map[backup.TenantID]bool{}
+	noMIME, permissions, versions := map[backup.TenantID]bool{}, map[backup.TenantID]bool{}, map[backup.TenantID]int{}
 	for _, t := range cfg.Tenants {
 		id := backup.TenantID(t.ID)
 		tenants = append(tenants, id)
-		noMIME[id], permissions[id] = t.MIME != nil && !*t.MIME, t.Permissions
+		noMIME[id], permissions[id], versions[id] = t.MIME != nil && !*t.MIME, t.Permissions, t.Versions
 		if err := s.catalog.AdoptRetention(ctx, id); err != nil {
 			return nil, err
 		}
@@ -144,6 +144,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		MIME:    func(t backup.TenantID) bool { return !noMIME[t] },
 
 		Permissions: func(t backup.TenantID) bool { return permissions[t] },
+		Versions:    func(t backup.TenantID) int { return versions[t] },
 		Interval:    time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
 	})
 	s.notifications = s.engine.ServeNotifications()

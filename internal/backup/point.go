@@ -25,12 +25,16 @@ const (
 	FileColumns ContainerKind = "columns"
 	// FilePermissions are the permissions of a library's files and folders.
 	FilePermissions ContainerKind = "permissions"
-	SitePages       ContainerKind = "pages" // modern pages
+	// FileVersions are the earlier versions of a library's files.
+	FileVersions ContainerKind = "versions"
+	SitePages    ContainerKind = "pages" // modern pages
 )
 
 // Beside reports whether a container is kept beside a library, of whose files it says
 // more: it is neither browsed nor counted, and a unit is not away for want of it.
-func (k ContainerKind) Beside() bool { return k == FileColumns || k == FilePermissions }
+func (k ContainerKind) Beside() bool {
+	return k == FileColumns || k == FilePermissions || k == FileVersions
+}
 
 // PointTags marks restore points.
 type PointTags string

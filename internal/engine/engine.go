@@ -72,6 +72,9 @@ type Config struct {
 	// Permissions reports whether those of the files and folders of a tenant's sites are
 	// kept; default those of no tenant.
 	Permissions func(backup.TenantID) bool
+	// Versions returns how many earlier versions of each file of a tenant's document
+	// libraries are kept; default none.
+	Versions func(backup.TenantID) int
 	// Sleep waits, for tests to do otherwise; it ends early with its context.
 	Sleep func(context.Context, time.Duration) error
 }

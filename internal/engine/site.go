@@ -87,6 +87,8 @@ func wordFor(kind backup.ContainerKind) string {
 		return "list of columns"
 	case backup.FilePermissions:
 		return "list of permissions"
+	case backup.FileVersions:
+		return "library of versions"
 	case backup.SitePages:
 		return "library of pages"
 	}
@@ -119,12 +121,16 @@ type siteRun struct {
 	scans  bool      // permissions are kept
 	blind  bool      // the application is not told of all permissions
 	at     time.Time // when it began: what had changed by then is in the point
+	keep   int       // earlier versions of each file
 }
 
 // protectSite is protect for a unit of a site.
 func (e *Engine) protectSite(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds map[backup.DriveID]*deeds) (protected, error) {
 	s := &siteRun{e: e, job: j, unit: unit, state: state, seeds: seeds, at: e.Clock(),
 		holes: map[string]error{}, now: map[backup.DriveID]catalog.Container{}, failed: map[backup.DriveID]error{}, again: map[backup.ItemID]bool{}}
+	if e.Versions != nil {
+		s.keep = e.Versions(j.Tenant)
+	}
 	var err error
 	if s.source, err = e.Sources(j.Tenant); err != nil {
 		return protected{}, fmt.Errorf("reach the source: %w", err)
@@ -239,6 +245,10 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 			s.now[id] = c
 			continue
 		}
+		if c.Kind == backup.FileVersions && s.keep == 0 {
+			s.e.Log.Info("earlier versions of files are kept no more", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name)
+			continue
+		}
 		there, err := s.lookFor(ctx, c)
 		if err == nil {
 			there.Name = path.Base(c.Name)
@@ -336,6 +346,10 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 				if s.scans && !s.blind {
 					beside := besideOf(l, backup.FilePermissions, drive.Drive{})
 					all[beside.ID] = beside
+				}
+				if s.keep > 0 {
+					versions := besideOf(l, backup.FileVersions, drive.Drive{})
+					all[versions.ID] = versions
 				}
 			}
 		}
@@ -452,8 +466,14 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top}
 	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], has: s.has(c.Name),
 		checkpoint: func(ctx context.Context, sealed vault.Sealed) error { return s.checkpoint(ctx, l, sealed) }}
+	var versions *versionSource
+	if l.kind == backup.FileVersions {
+		p.state.Cursor = cursorOfVersions(s.keep, c.Cursor)
+		versions = newVersionSource(p, l.of, s.source, s.keep)
+		p.source, p.finish = versions, versions.finish
+	}
 	asks := ctx
-	if c.Tree == "" && s.job.Kind == jobs.Backup {
+	if (c.Tree == "" || versions != nil) && s.job.Kind == jobs.Backup {
 		asks = p.asking(ctx, budget.FirstBackups)
 	}
 	defer func() { p.close() }()
@@ -479,6 +499,9 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 		Drive: l.ID, Kind: l.kind, Name: l.name, WebURL: l.WebURL, Site: l.site, Library: l.of,
 		Tree: sealed.Tree, Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(),
 		Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes,
+	}
+	if versions != nil {
+		next.Cursor, next.Failed = versions.cursor(c), versions.left(c, l)
 	}
 	maps.Copy(s.again, p.again)
 	p.healed(ctx)

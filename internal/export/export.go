@@ -62,7 +62,7 @@ type Target interface {
 }
 
 // folders are the folders of a point's parts in what is exported, as they are in the vault.
-var folders = map[backup.ContainerKind]string{backup.Library: "libraries", backup.FileColumns: "columns", backup.FilePermissions: "permissions", backup.SiteList: "lists", backup.SitePages: "pages"}
+var folders = map[backup.ContainerKind]string{backup.Library: "libraries", backup.FileColumns: "columns", backup.FilePermissions: "permissions", backup.FileVersions: "versions", backup.SiteList: "lists", backup.SitePages: "pages"}
 
 // Point exports of a point, by its tree, what is at a path, "" for all of it. The
 // item at the path has its name in the target, and all of a point none. A point of
@@ -101,7 +101,7 @@ func Point(ctx context.Context, v *vault.Vault, tree, at string, to Target, prog
 		}
 	}
 	if !found {
-		return x.report, fmt.Errorf("%w: %q; it begins with libraries/NAME, columns/NAME, permissions/NAME, lists/NAME or pages/NAME", ErrNoPath, at)
+		return x.report, fmt.Errorf("%w: %q; it begins with libraries/NAME, columns/NAME, permissions/NAME, versions/NAME, lists/NAME or pages/NAME", ErrNoPath, at)
 	}
 	return x.report, nil
 }

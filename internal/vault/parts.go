@@ -38,7 +38,7 @@ type partFile struct {
 var partsFolders = []struct {
 	kind backup.ContainerKind
 	name string
-}{{backup.Library, "libraries"}, {backup.FileColumns, "columns"}, {backup.FilePermissions, "permissions"}, {backup.SiteList, "lists"}, {backup.SitePages, "pages"}}
+}{{backup.Library, "libraries"}, {backup.FileColumns, "columns"}, {backup.FilePermissions, "permissions"}, {backup.FileVersions, "versions"}, {backup.SiteList, "lists"}, {backup.SitePages, "pages"}}
 
 // partsOf is one of these folders, as it is in a point.
 type partsOf struct {
