@@ -121,6 +121,7 @@ func (s *versionSource) Root(ctx context.Context) (drive.Item, error) {
 }
 
 func (s *versionSource) Forget() {
+	s.driveSource.Forget()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.told != nil {
