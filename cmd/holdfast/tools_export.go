@@ -59,19 +59,75 @@ what is there already is compared and not written twice.
 }
 
 func (b *toolbox) listCommand() *cobra.Command {
-	return &cobra.Command{
+	var x exporting
+	var inside bool
+	cmd := &cobra.Command{
 		Use:   "list [DRIVE]",
-		Short: "List whose backups the vaults hold, or one's restore points, without a catalog",
+		Short: "List whose backups the vaults hold, one's restore points, or what is in one, without a catalog",
 		Args:  args(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			inside = cmd.Flags().Changed("path") || cmd.Flags().Changed("at")
+			if inside && len(args) == 0 {
+				return usageError{errors.New("--path and --at are of one backup: name its DRIVE")}
+			}
 			return b.bare(cmd, func(ctx context.Context, out io.Writer) error {
-				if len(args) == 0 {
+				switch {
+				case len(args) == 0:
 					return b.listStored(ctx, out)
+				case inside:
+					x.of = args[0]
+					return b.listInside(ctx, out, x)
 				}
 				return b.listPoints(ctx, out, args[0])
 			})
 		},
 	}
+	f := cmd.Flags()
+	f.StringVar(&x.path, "path", "", "what is in this folder of a restore point, as 'holdfast export' has it; \"\" is all of it")
+	f.StringVar(&x.at, "at", "", "of the newest restore point up to this `TIME` (default the newest)")
+	return cmd
+}
+
+// listInside lists what is in a folder of a restore point.
+func (b *toolbox) listInside(ctx context.Context, out io.Writer, x exporting) error {
+	s, p, err := b.pointOf(ctx, x)
+	if err != nil {
+		return err
+	}
+	all, err := export.List(ctx, s.vault, p.Tree, x.path)
+	switch {
+	case errors.Is(err, export.ErrNoPath):
+		return fail(exitNotFound, "--path: %v", err)
+	case err != nil:
+		return advised(err)
+	}
+	var rows [][]string
+	for _, e := range all {
+		long, modified, name := "", "", e.Name+"/"
+		if e.Kind == backup.File {
+			long, name = size(strconv.FormatInt(e.Size, 10)), e.Name
+		}
+		if !e.Modified.IsZero() {
+			modified = e.Modified.Local().Format(timeForm)
+		}
+		rows = append(rows, []string{name, long, modified})
+	}
+	c := cli{out: out}
+	return c.table([]string{"NAME", "SIZE", "MODIFIED"}, rows)
+}
+
+// pointOf is the backup that is meant, and its restore point.
+func (b *toolbox) pointOf(ctx context.Context, x exporting) (s stored, p vault.Point, err error) {
+	until := time.Time{}
+	if x.at != "" && x.at != "latest" {
+		if until, err = parseTime(x.at, true); err != nil {
+			return s, p, err
+		}
+	}
+	if s, err = b.meant(ctx, x.of); err == nil {
+		p, err = s.pointAt(ctx, until)
+	}
+	return s, p, err
 }
 
 // bare is run for a command that works on vaults alone.
@@ -246,18 +302,7 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 	if x.to == "" {
 		return usageError{errors.New("say where to: --to FOLDER, or --to FILE.zip")}
 	}
-	until := time.Time{}
-	if x.at != "" && x.at != "latest" {
-		var err error
-		if until, err = parseTime(x.at, true); err != nil {
-			return err
-		}
-	}
-	s, err := b.meant(ctx, x.of)
-	if err != nil {
-		return err
-	}
-	p, err := s.pointAt(ctx, until)
+	s, p, err := b.pointOf(ctx, x)
 	if err != nil {
 		return err
 	}

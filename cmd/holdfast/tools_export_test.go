@@ -80,6 +80,11 @@ func TestPlayABackupIsExportedWithoutAServer(t *testing.T) {
 	if said := tools(0, "vault", "list", "amala@contoso.com"); strings.Count(said, "\n") < 2 {
 		t.Errorf("vault list of a drive says %s", said)
 	}
+	if said := tools(0, "vault", "list", "amala@contoso.com", "--path", ""); !strings.Contains(said, "ünï.txt") {
+		t.Errorf("vault list of a point says %s", said)
+	}
+	tools(3, "vault", "list", "amala@contoso.com", "--path", "none")
+	tools(2, "vault", "list", "--path", "a")
 	alone := t.TempDir()
 	tools(0, "export", "amala@contoso.com", "--path", "ünï.txt", "--to", alone)
 	if diff := cmp.Diff(map[string]string{"ünï.txt": "kept"}, plain(t, alone)); diff != "" {

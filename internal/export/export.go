@@ -101,9 +101,50 @@ func Point(ctx context.Context, v *vault.Vault, tree, at string, to Target, prog
 		}
 	}
 	if !found {
-		return x.report, fmt.Errorf("%w: %q; it begins with libraries/NAME, columns/NAME, permissions/NAME, versions/NAME, lists/NAME or pages/NAME", ErrNoPath, at)
+		return x.report, noPart(at)
 	}
 	return x.report, nil
+}
+
+// List returns what is in the folder at a path of a point, or the file that is there, as
+// Point would export it: each by its name, and of a point of several parts what is not in
+// one of these by its path.
+func List(ctx context.Context, v *vault.Vault, tree, at string) (all []vault.Entry, err error) {
+	at = strings.Trim(path.Clean("/"+at), "/")
+	parts, err := v.Parts(ctx, tree)
+	if err != nil {
+		return nil, fmt.Errorf("read the point: %w", err)
+	}
+	for _, p := range parts {
+		in := folders[p.Kind] + "/" + p.Name
+		if rest, inside := strings.CutPrefix(at+"/", in+"/"); inside {
+			tree, at, parts = p.Tree, strings.Trim(rest, "/"), nil
+			break
+		}
+		if at == "" || at == folders[p.Kind] {
+			all = append(all, vault.Entry{ID: backup.ItemID(p.Drive), Name: in, Kind: backup.Folder})
+		}
+	}
+	if len(parts) > 0 && len(all) == 0 {
+		return nil, noPart(at)
+	}
+	if len(parts) > 0 {
+		return all, nil
+	}
+	x := &export{vault: v}
+	id, err := x.find(ctx, tree, at)
+	if err != nil {
+		return nil, err
+	}
+	is, _, err := v.Stat(ctx, tree, id)
+	if err != nil || is.Kind != backup.Folder {
+		return []vault.Entry{is}, err
+	}
+	return v.List(ctx, tree, id)
+}
+
+func noPart(at string) error {
+	return fmt.Errorf("%w: %q; it begins with libraries/NAME, columns/NAME, permissions/NAME, versions/NAME, lists/NAME or pages/NAME", ErrNoPath, at)
 }
 
 // An export is under way.

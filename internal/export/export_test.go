@@ -335,3 +335,57 @@ func (fullTarget) writers() int                     { return 2 }
 func (fullTarget) file(string, vault.Entry, io.ReadSeeker) (string, bool, error) {
 	return "", false, full(&fs.PathError{Op: "write", Err: syscall.ENOSPC})
 }
+
+// What a point of several parts has at a path is listed as it is exported.
+func TestAPointOfPartsIsListedAndExported(t *testing.T) {
+	w := newWorld(t)
+	var parts []vault.Part
+	for _, p := range []struct {
+		vault.Part
+		files map[string]string
+	}{
+		{vault.Part{Drive: "lib", Name: "Documents"}, map[string]string{"Offers/Budget.xlsx": "now"}},
+		{vault.Part{Drive: "lib,versions", Library: "lib", Kind: backup.FileVersions, Name: "Documents (versions)"},
+			map[string]string{"Offers/Budget.xlsx/1.0.xlsx": "first", "Offers/Budget.xlsx/versions.json": "[]"}},
+	} {
+		u, err := w.v.BeginPart(w.Context(), vault.DriveKey{Tenant: "t", Drive: p.Drive}, "")
+		w.must(err)
+		w.put(u, p.files)
+		s, err := u.Seal(w.Context(), modified, vault.PointInfo{})
+		w.must(err)
+		u.Close()
+		p.Tree, p.Files = s.Tree, s.Files
+		parts = append(parts, p.Part)
+	}
+	s, err := w.v.SealParts(w.Context(), vault.DriveKey{Tenant: "t", Drive: "site"}, "", "", modified, vault.PointInfo{}, parts)
+	w.must(err)
+	if s.Files != 1 {
+		t.Errorf("the point counts %d files, want that of the library alone", s.Files)
+	}
+	for at, want := range map[string]string{
+		"":                                     "libraries/Documents versions/Documents (versions)",
+		"versions":                             "versions/Documents (versions)",
+		"versions/Documents (versions)/Offers": "Budget.xlsx",
+		"/versions/Documents (versions)/Offers/Budget.xlsx/":        "1.0.xlsx versions.json",
+		"versions/Documents (versions)/Offers/Budget.xlsx/1.0.xlsx": "1.0.xlsx",
+		"versions/Documents (versions)/Offers/Budget.xlsx/2.0.xlsx": "error",
+		"versions/Papers (versions)":                                "error",
+	} {
+		all, err := List(w.Context(), w.v, s.Tree, at)
+		var names []string
+		for _, e := range all {
+			names = append(names, e.Name)
+		}
+		if errors.Is(err, ErrNoPath) {
+			names = []string{"error"}
+		} else {
+			w.must(err)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("at %q there is %q, want %q", at, got, want)
+		}
+	}
+	into := t.TempDir()
+	w.export(s.Tree, "versions/Documents (versions)/Offers/Budget.xlsx", into)
+	w.same(map[string]string{"Budget.xlsx/": "", "Budget.xlsx/1.0.xlsx": "first", "Budget.xlsx/versions.json": "[]"}, w.in(into))
+}
