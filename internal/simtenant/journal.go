@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/jsonscan"
 )
 
 // A drive's journal is a file of JSON lines. The first is a header; each other
@@ -75,26 +77,28 @@ func (d *drive) journalPath() string {
 // no sense is put aside, and the drive begins a new life with new ids.
 func (d *drive) load() error {
 	name := d.journalPath()
-	data, err := os.ReadFile(name)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_APPEND, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d.begin()
 	}
 	if err != nil {
-		return fmt.Errorf("read journal: %w", err)
+		return fmt.Errorf("open journal: %w", err)
 	}
-	good, err := d.replay(data)
+	good, err := d.replay(f)
+	if unread, ok := errors.AsType[*fs.PathError](err); ok {
+		return errors.Join(fmt.Errorf("read journal: %w", unread), f.Close())
+	}
 	if err != nil {
+		f.Close()
 		d.svc.log.Error("a drive's journal is damaged; its items get new ids", "drive", d.place.folder(), "journal", name, "err", err)
 		if err := os.Rename(name, name+".damaged"); err != nil {
 			return fmt.Errorf("put the damaged journal aside: %w", err)
 		}
 		return d.begin()
 	}
-	if d.journal, err = os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
-		return fmt.Errorf("open journal: %w", err)
-	}
-	if good < len(data) {
-		if err := d.journal.Truncate(int64(good)); err != nil {
+	d.journal = f
+	if st, err := f.Stat(); err != nil || st.Size() > good {
+		if err := errors.Join(err, f.Truncate(good)); err != nil {
 			return errors.Join(fmt.Errorf("cut the torn end off the journal: %w", err), d.close())
 		}
 	}
@@ -135,17 +139,30 @@ func (d *drive) begin() error {
 }
 
 // replay builds the state from a journal. It returns how much of it is whole.
-func (d *drive) replay(data []byte) (good int, err error) {
+func (d *drive) replay(journal io.Reader) (good int64, err error) {
 	d.items, d.log, d.dirty, d.root, d.dead, d.lines = map[string]*item{}, nil, nil, nil, 0, 0
-	line := func() []byte {
-		end := bytes.IndexByte(data[good:], '\n')
-		if end < 0 {
-			return nil
+	in := bufio.NewReaderSize(journal, 64<<10)
+	// line returns a line without its end; nil where no whole one is left.
+	line := func() ([]byte, error) {
+		l, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			var rest []byte
+			start := bytes.Clone(l)
+			rest, err = in.ReadBytes('\n')
+			l = append(start, rest...)
 		}
-		l := data[good : good+end]
-		return l
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return l[:len(l)-1], nil
 	}
-	first := line()
+	first, err := line()
+	if err != nil {
+		return 0, err
+	}
 	var h header
 	if err := json.Unmarshal(first, &h); err != nil {
 		return 0, fmt.Errorf("header: %w", err)
@@ -155,14 +172,25 @@ func (d *drive) replay(data []byte) (good int, err error) {
 	}
 	d.generation, d.seq, d.floor, d.last, d.numbers = h.Generation, h.Seq, h.Floor, h.Last, nil
 	d.populate()
-	good += len(first) + 1
-	for l := line(); l != nil; l = line() {
-		var rec record
-		if err := json.Unmarshal(l, &rec); err != nil {
-			if good+len(l)+1 == len(data) {
-				break // torn, though it ends like a line
+	good += int64(len(first)) + 1
+	var rec record
+	for {
+		l, err := line()
+		if err != nil {
+			return 0, err
+		}
+		if l == nil {
+			break
+		}
+		rec = record{}
+		if !jsonscan.Scan(l, &rec) {
+			rec = record{}
+			if err := json.Unmarshal(l, &rec); err != nil {
+				if _, end := in.Peek(1); errors.Is(end, io.EOF) {
+					break // torn, though it ends like a line
+				}
+				return 0, fmt.Errorf("line %d: %w", d.lines+2, err)
 			}
-			return 0, fmt.Errorf("line %d: %w", d.lines+2, err)
 		}
 		it := rec.item()
 		if was := d.items[rec.ID]; was != nil {
@@ -170,7 +198,7 @@ func (d *drive) replay(data []byte) (good int, err error) {
 		}
 		d.items[rec.ID] = it
 		d.seq, d.last = max(d.seq, rec.Seq), max(d.last, rec.Num)
-		good += len(l) + 1
+		good += int64(len(l)) + 1
 		d.lines++
 	}
 	// If the machine crashed, the journal's end may be lost. What is found anew
@@ -372,6 +400,124 @@ func plainText(s string) bool {
 		}
 	}
 	return true
+}
+
+// Scan reads a line as encoding/json would, in a fifth of the time.
+func (rec *record) Scan(s *jsonscan.Scanner) {
+	number := func() int64 {
+		n, err := strconv.ParseInt(string(s.Raw()), 10, 64)
+		if err != nil {
+			s.Off()
+		}
+		return n
+	}
+	small := func() int32 {
+		n := number()
+		if n != int64(int32(n)) {
+			s.Off()
+		}
+		return int32(n)
+	}
+	what := func() kind {
+		n := number()
+		if n != int64(kind(n)) {
+			s.Off()
+		}
+		return kind(n)
+	}
+	unsigned := func() uint64 {
+		n, err := strconv.ParseUint(string(s.Raw()), 10, 64)
+		if err != nil {
+			s.Off()
+		}
+		return n
+	}
+	at := func() moment {
+		n := number() // a list of two is unusual
+		m := moment{n / 1e9, int32(n % 1e9)}
+		if m.nsec < 0 {
+			m.sec, m.nsec = m.sec-1, m.nsec+1e9
+		}
+		return m
+	}
+	is := func() bool {
+		word := string(s.Raw())
+		if word != "true" && word != "false" {
+			s.Off()
+		}
+		return word == "true"
+	}
+	seldom := func(to any) {
+		if raw := s.Raw(); raw == nil || json.Unmarshal(raw, to) != nil {
+			s.Off()
+		}
+	}
+	s.Object(func(key []byte) {
+		switch string(key) {
+		case "s":
+			rec.Seq = number()
+		case "i":
+			s.Text(&rec.ID)
+		case "p":
+			s.Text(&rec.Parent)
+		case "n":
+			s.Text(&rec.Name)
+		case "k":
+			rec.Kind = what()
+		case "g":
+			rec.Was = what()
+		case "z":
+			rec.Size = number()
+		case "m":
+			rec.Mtime = at()
+		case "c":
+			rec.Ctime = number()
+		case "v":
+			rec.Dev = unsigned()
+		case "o":
+			rec.Ino = unsigned()
+		case "b":
+			rec.Birth = number()
+		case "a":
+			rec.Created = at()
+		case "w":
+			rec.Noticed = number()
+		case "q":
+			s.Text(&rec.Hash)
+		case "h":
+			seldom(&rec.Strong)
+		case "e":
+			rec.ETag = small()
+		case "t":
+			rec.CTag = small()
+		case "x":
+			rec.Stale = is()
+		case "u":
+			rec.Unsure = is()
+		case "d":
+			rec.Denied = is()
+		case "f":
+			rec.Kept = is()
+		case "l":
+			seldom(&rec.Sharing)
+		case "y":
+			seldom(&rec.Versions)
+		case "r":
+			s.Text(&rec.Holder)
+		case "mk":
+			s.Text(&rec.Maker)
+		case "j":
+			rec.Binned = is()
+		case "gn":
+			rec.Made = small()
+		case "nu":
+			rec.Num = small()
+		case "fl":
+			seldom(&rec.Columns)
+		default:
+			s.Off()
+		}
+	})
 }
 
 // flush writes what changed. A cursor that a client holds afterwards is good

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"holdfast/internal/jsonscan"
 )
 
 // A line says what encoding/json would, which reads it.
@@ -23,6 +25,12 @@ func TestJournalLines(t *testing.T) {
 			Dev: 1 << 63, Ino: 9, Birth: 8, Created: moment{simple + 1, 7}, Noticed: 3, Hash: "a/b+c=", Strong: []byte("0123456789abcdef"),
 			ETag: 3, CTag: 4, Stale: true, Unsure: true, Denied: true, Kept: true,
 		},
+		{
+			Seq: 1 << 60, ID: "01A", Parent: "01B", Name: "a <b> \"c\" \\ \x01 ü \u2028 \x7f.txt", Kind: isFile, Size: 12, Mtime: moment{-7, 5e8}, Ctime: -5,
+			Dev: 1 << 63, Ino: 9, Birth: 8, Created: moment{simple - 1, 999_999_999}, Noticed: 3, Hash: "a/b+c=", Strong: []byte("0123456789abcdef"),
+			ETag: 3, CTag: 4, Stale: true, Unsure: true, Denied: true, Kept: true, Holder: "h", Maker: "m", Binned: true, Made: 3, Num: 1 << 30,
+			Columns: object{"Title": "x"}, Versions: []version{{N: 1, Size: 3, At: 9}},
+		},
 	} {
 		line := rec.line(nil)
 		var got record
@@ -31,6 +39,10 @@ func TestJournalLines(t *testing.T) {
 		}
 		if fmt.Sprint(got) != fmt.Sprint(rec) {
 			t.Errorf("%s is read as %+v, was %+v", line, got, rec)
+		}
+		var scanned record
+		if simple := rec.Created.sec < simple; jsonscan.Scan(line, &scanned) != simple || simple && fmt.Sprint(scanned) != fmt.Sprint(rec) {
+			t.Errorf("%s is scanned as %+v, was %+v", line, scanned, rec)
 		}
 		if strings.Count(string(line), "\n") != 1 {
 			t.Errorf("%q is more than a line", line)
