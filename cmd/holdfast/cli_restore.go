@@ -29,6 +29,7 @@ type restoration struct {
 	mailboxes             []string
 	mail                  string // of mailboxes, what to look for; "" for all
 	toMailbox             string // whose mailbox they go into; "" for their own
+	permissions           bool   // of sites, who may do what with files
 	csv, column, policy   string
 	of                    string // the workload of what the CSV names
 	at, to                string
@@ -57,6 +58,9 @@ func (r restoration) search() (search, error) {
 	case r.toMailbox != "" && len(r.drives)+len(r.sites) > 0:
 		return search{}, usageError{errors.New("--to-mailbox is for mailboxes: name them by --mailbox")}
 	}
+	if r.permissions && len(r.drives)+len(r.mailboxes) > 0 {
+		return search{}, usageError{errors.New("--permissions is for sites: name them by --site")}
+	}
 	if r.to != toInPlace && r.to != toNew {
 		return search{}, usageError{errors.New("say where to: --to inPlace restores over the live drive, --to new beside it")}
 	}
@@ -75,6 +79,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 		f.StringArrayVar(&r.mailboxes, "mailbox", nil, "restore this `MAILBOX` (again for more)")
 		f.StringVar(&r.mail, "mail", "", "of the mailboxes, only what this `QUERY` finds, as in 'holdfast search mail'")
 		f.StringVar(&r.toMailbox, "to-mailbox", "", "restore what is of mailboxes into this user's `MAILBOX`, in a new folder")
+		f.BoolVar(&r.permissions, "permissions", false, "of sites, also let those read and write the files who could then")
 		f.StringVar(&r.at, "at", "latest", "as it was at this `TIME`: the newest restore point up to then")
 		f.StringArrayVar(&r.points, "point", nil, "restore this very restore `POINT` (again for more)")
 		f.Var((*destination)(&r.to), "to", "inPlace, over what is live, or new, beside it")
@@ -95,6 +100,11 @@ it beside the live one, which stays as it is; of a mailbox, into a new folder.
 With --mail only what a query finds in the mailboxes is restored. With --to-mailbox
 it goes into the mailbox of somebody else, such as a colleague of who has left, in a
 folder named for the owner.
+
+Who may do what with the files of sites stays as it is, and what is new is as its
+folder. With --permissions those who could read or write a file at the point, and
+cannot now, are let do so again, without a mail; nothing is taken from anybody. No
+link is made. What was not given again is named. It takes a point that has permissions.
 
 Any number is restored by --from-csv, which reads a file as 'drive add' does, of
 drives or of what --workload says, or by --policy, which is all that a policy holds.
@@ -220,6 +230,9 @@ func (c *cli) restoreSession(ctx context.Context, w *workload, r restoration, po
 		}
 		if r.toMailbox != "" {
 			a["@holdfast.targetMailbox"] = r.toMailbox
+		}
+		if r.permissions {
+			a["@holdfast.restorePermissions"] = true
 		}
 		return a
 	})

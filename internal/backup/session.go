@@ -228,6 +228,8 @@ type Artifact struct {
 	Hits          int64 // that the search counted; 0 if it was of another point
 	// Of a mailbox, into whose it is restored: a user's object id or address. "" is the owner.
 	Target string
+	// Of a site, whether those who could read and write its files are let do so again.
+	Permissions bool
 	// Where it was restored to, known once it has been: of a mailbox, to which folder
 	// of it, and how many items.
 	RestoredSiteID, RestoredSiteName, RestoredSiteWebURL string

@@ -73,6 +73,7 @@ type NewArtifact struct {
 	Search, Query string
 	Hits          int64
 	Target        string // as backup.Artifact has it
+	Permissions   bool   // likewise
 }
 
 // CreateSession makes a restore session, a draft, with the artifacts given. It
@@ -282,7 +283,7 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 		results[i].Artifact = backup.Artifact{
 			ID: backup.NewID[backup.ArtifactID](), Session: s.ID, Tenant: s.Tenant, Point: p, Destination: ch.Add.Destination,
 			Status: backup.ArtifactAdded, Created: by.At.Add(time.Duration(len(d.added)) * time.Microsecond),
-			Search: ch.Add.Search, Query: ch.Add.Query, Hits: ch.Add.Hits, Target: ch.Add.Target,
+			Search: ch.Add.Search, Query: ch.Add.Query, Hits: ch.Add.Hits, Target: ch.Add.Target, Permissions: ch.Add.Permissions,
 		}
 		d.added = append(d.added, results[i].Artifact)
 	}
@@ -317,18 +318,18 @@ func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {
 		a := d.added[0]
 		type row struct {
 			ID, Point, Tags, Search, Query, Target string
-			At, Expires, Hits                      int64
+			At, Expires, Hits, Permissions         int64
 		}
 		rows := make([]row, len(d.added))
 		for i, a := range d.added {
-			rows[i] = row{string(a.ID), string(a.Point.ID), string(a.Point.Tags), a.Search, a.Query, a.Target, database.Micros(a.Point.At), database.Micros(a.Point.Expires), a.Hits}
+			rows[i] = row{string(a.ID), string(a.Point.ID), string(a.Point.Tags), a.Search, a.Query, a.Target, database.Micros(a.Point.At), database.Micros(a.Point.Expires), a.Hits, int64(bit(a.Permissions))}
 		}
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes, unread,
-				destination, status, created, started, completed, site_id, site_name, site_web_url, search, query, hits, target)
+				destination, status, created, started, completed, site_id, site_name, site_web_url, search, query, hits, target, permissions)
 			SELECT e.value->>'ID', r.tenant, CAST($2 AS TEXT), e.value->>'Point', r.unit, r.drive, CAST(e.value->>'At' AS BIGINT), CAST(e.value->>'Expires' AS BIGINT),
 				e.value->>'Tags', r.tree, r.files, r.folders, r.bytes, r.unread, CAST($3 AS TEXT), 'added', CAST($4 AS BIGINT) + e.n, 0, 0, '', '', '',
-				e.value->>'Search', e.value->>'Query', CAST(e.value->>'Hits' AS BIGINT), e.value->>'Target'
+				e.value->>'Search', e.value->>'Query', CAST(e.value->>'Hits' AS BIGINT), e.value->>'Target', CAST(e.value->>'Permissions' AS SMALLINT)
 			FROM `+tx.Dialect().JSONRows("$1")+` AS e CROSS JOIN restore_point r WHERE r.id = `+periodOf("e.value->>'Point'"),
 			jsonList(rows), string(a.Session), string(a.Destination), database.Micros(a.Created))
 		if err != nil {
@@ -488,12 +489,12 @@ func (c *Catalog) Wish(ctx context.Context, tenant backup.TenantID, id backup.Se
 
 var artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes, a.unread,
 	` + pointNow("a") + `,
-	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items, a.hits, a.target`
+	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items, a.hits, a.target, a.permissions`
 
 func scanArtifact(r scanner) (a backup.Artifact, err error) {
 	err = r.Scan(append(pointFields(&a.Point), &a.ID, &a.Tenant, &a.Session, &a.Destination, &a.Status, fromJSON{&a.Problem},
 		micros{&a.Created}, micros{&a.Started}, micros{&a.Completed}, &a.RestoredSiteID, &a.RestoredSiteName, &a.RestoredSiteWebURL,
-		&a.Search, &a.Query, &a.RestoredItems, &a.Hits, &a.Target)...)
+		&a.Search, &a.Query, &a.RestoredItems, &a.Hits, &a.Target, &a.Permissions)...)
 	if !a.Status.Final() {
 		a.Problem = nil // see NoteDetails
 	}

@@ -37,6 +37,8 @@ var (
 	ErrEndless = errors.New("the source's list does not end")
 	// ErrContent: what the source hands out is not the item's content.
 	ErrContent = errors.New("the source handed out something else than the content")
+	// ErrNobody: the source knows nobody who is meant.
+	ErrNobody = errors.New("nobody is known by that name at the source")
 )
 
 // An Error is a failure at the source.

@@ -117,6 +117,30 @@ func (c *Client) Permissions(ctx context.Context, d backup.DriveID, id backup.It
 	return all, nil
 }
 
+// A Recipient is whom an item is shared with: by an id of the directory or, where none is
+// known, an address.
+type Recipient struct {
+	ID    string `json:"objectId,omitempty"`
+	Email string `json:"email,omitempty"`
+}
+
+// Invite lets somebody read or write an item, as the role says, until a time or, if none
+// is given, for good. What they may already is not taken away, and no mail is sent. It may
+// be asked for again. One who is not known is ErrNobody.
+func (c *Client) Invite(ctx context.Context, d backup.DriveID, id backup.ItemID, to Recipient, role, until string) error {
+	body := map[string]any{"recipients": []Recipient{to}, "roles": []string{role}, "requireSignIn": true, "sendInvitation": false}
+	if until != "" {
+		body["expirationDateTime"] = until
+	}
+	k := &call{op: onItem("share item", d, id), method: http.MethodPost, url: c.at("drives", string(d), "items", string(id), "invite"), cost: costPermissions, itemOf: d,
+		json: body, about: onItem("share item", d, id)}
+	_, err := c.do(ctx, k, nil)
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest && (e.has("noResolvedUsers") || strings.Contains(e.Message, "could not be resolved")) {
+		e.kind = ErrNobody
+	}
+	return err
+}
+
 // ItemPermissions are an item's permissions as they are kept.
 type ItemPermissions struct {
 	Item        backup.ItemID `json:"item"`

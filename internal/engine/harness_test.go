@@ -76,6 +76,9 @@ func newWorldOf(t testing.TB, between func(http.Handler) http.Handler, sites boo
 	if sites {
 		cfg.Sites = w.dir + "/sites"
 	}
+	if sites && len(owners) > 0 {
+		cfg.Tenants[0].Groups = []simtenant.Group{{ID: testGroup, DisplayName: "Readers"}}
+	}
 	sim, err := simtenant.New(cfg)
 	w.must(err)
 	server := httptest.NewServer(w.watch(between(sim.Handler())))
@@ -135,6 +138,8 @@ var sharedVault = sync.OnceValues(func() (*vault.Vault, error) {
 var scratch string
 
 const testApp, testSecret = "30000000-0000-4000-8000-000000000001", "for tests only"
+
+const testGroup = "50000000-0000-4000-8000-000000000001"
 
 // modestApp may do all but control sites.
 const modestApp = "77777777-0000-4000-8000-000000000002"

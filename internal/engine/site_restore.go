@@ -103,6 +103,9 @@ func (e *Engine) restoreSite(ctx context.Context, j *jobs.Job, a backup.Artifact
 	if err := e.restoreLists(ctx, j, a, to, beside, &all); err != nil {
 		return place, all.problem(), err
 	}
+	if err := e.restorePermissions(ctx, j, a, to, beside, &all); err != nil {
+		return place, all.problem(), err
+	}
 	suffix := ""
 	if a.Destination != backup.DestinationInPlace {
 		suffix = suffixOf(place.SiteName)

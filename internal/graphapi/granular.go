@@ -52,6 +52,9 @@ func (w *workload) parseGranular(o *odata.Object) (g granularWanted, err error) 
 	if err := o.Only(w.granular.name, w.granularMembers()...); err != nil {
 		return g, err
 	}
+	if yes, _, err := o.Bool(withPermissions); err != nil || yes {
+		return g, cmp.Or(err, error(backup.Fail(backup.InvalidArtifactRequest, "Permissions are restored with the whole site that they are of, and not of single files and folders.").On(withPermissions)))
+	}
 	browse, _, err := o.String("browseSessionId")
 	if err != nil {
 		return g, err

@@ -61,6 +61,9 @@ func artifactView(w *workload, a backup.Artifact, contentID string) odata.Entity
 		e.Add(w.counted, min(a.RestoredItems, math.MaxInt32))
 	}
 	addText(&e, targetMailbox, a.Target)
+	if a.Permissions {
+		e.Add(withPermissions, true)
+	}
 	if a.Query != "" {
 		e.Add(searchResponse, a.Search)
 		if a.Hits > 0 {
@@ -176,6 +179,9 @@ func (s *Server) newArtifact(x *exchange, w *workload, c collection, o *odata.Ob
 	if n.Destination, err = destinationOf(o); err != nil {
 		return n, err
 	}
+	if n.Permissions, err = w.permissionsOf(o); err != nil {
+		return n, err
+	}
 	if n.Target, err = s.targetOf(x, w, o, n.Destination); err != nil || c.set == w.artifacts.set {
 		return n, err
 	}
@@ -215,6 +221,19 @@ func (s *Server) targetOf(x *exchange, w *workload, o *odata.Object, to backup.D
 		return "", backup.Fail(backup.InvalidArtifactRequest, "The mailbox to restore into is named by its user's id or address.").On(targetMailbox)
 	}
 	return target, s.mayBrowse(x)
+}
+
+// withPermissions is a member of ours: whether those who could read and write the files of
+// a site at the point are let do so again.
+const withPermissions = "@holdfast.restorePermissions"
+
+// permissionsOf returns whether an artifact brings permissions back.
+func (w *workload) permissionsOf(o *odata.Object) (bool, error) {
+	yes, _, err := o.Bool(withPermissions)
+	if err == nil && yes && w.kind != backup.SharePoint {
+		return false, backup.Fail(backup.InvalidArtifactRequest, "Only of sites who may do what with files is kept, and can be restored.").On(withPermissions)
+	}
+	return yes, err
 }
 
 // destinationOf returns the destinationType of an artifact or a request, which

@@ -233,3 +233,27 @@ func TestBulkRestoreOfSites(t *testing.T) {
 		c.do("GET", requests+"/"+id, nil).want(404, backup.BulkRestoreArtifactsNotFound)
 	})
 }
+
+// Permissions are restored by a member of ours, of whole sites only.
+func TestPermissionsOfASiteAreRestoredOnDemand(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		_, _, point := w.site(c, 1)
+		post := func(set, artifacts string, point backup.PointID, yes any) *response {
+			return c.do("POST", set, obj{artifacts: []obj{{"restorePoint": obj{"id": point}, "destinationType": "new", "@holdfast.restorePermissions": yes}}})
+		}
+		const set, artifacts = "/sharePointRestoreSessions", "siteRestoreArtifacts"
+		for _, yes := range []bool{true, false} {
+			session := post(set, artifacts, point, yes).want(201).str("id")
+			list := c.do("GET", set+"/"+session+"/"+artifacts, nil).want(200)
+			if got := strings.Contains(list.text, `"@holdfast.restorePermissions":true`); got != yes {
+				t.Errorf("of %v, the artifact is %s", yes, list.text)
+			}
+		}
+		post(set, artifacts, point, "yes").want(400)
+		post("/"+driveSessionSet, artifactSet, point, true).want(400, backup.InvalidArtifactRequest)
+		if got := c.do("POST", set, obj{"granularSiteRestoreArtifacts": []obj{{"browseSessionId": point, "id": "x", "@holdfast.restorePermissions": true}}}).want(400, backup.InvalidArtifactRequest); got.str("error.target") != "@holdfast.restorePermissions" {
+			t.Errorf("refused = %s", got.text)
+		}
+	})
+}

@@ -98,7 +98,7 @@ func init() {
 		{"GET", "{item}/permissions/{permission}", "One of them.", "", ofOne, readFiles, item((*Service).getPermission)},
 		{"PATCH", "{item}/permissions/{permission}", "Changes a role or when it ends. What is inherited is refused.", "", "", writeFiles, item((*Service).patchPermission)},
 		{"DELETE", "{item}/permissions/{permission}", "Takes it away. What is inherited is refused.", "", "", writeFiles, item((*Service).deletePermission)},
-		{"POST", "{item}/invite", "Shares an item with users of the tenant, or with people outside by their address.", "Mail: no invitation is sent. Groups.", "", writeFiles, item((*Service).invite)},
+		{"POST", "{item}/invite", "Shares an item with users and groups of the tenant, or with people outside by their address.", "Mail: no invitation is sent.", "", writeFiles, item((*Service).invite)},
 		{"POST", "{item}/createLink", "Makes a link, or finds one like it.", "Recipients. The link leads nowhere.", "", writeFiles, item((*Service).createLink)},
 	}
 	routes = append(routes, membershipRoutes()...)

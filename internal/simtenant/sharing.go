@@ -18,6 +18,7 @@ type share struct {
 	ID       string `json:"i"`
 	Role     string `json:"r"`           // read or write
 	User     string `json:"u,omitempty"` // id of a user of the tenant
+	Group    string `json:"g,omitempty"` // id of a group of the tenant
 	Email    string `json:"e,omitempty"` // of somebody outside
 	Link     string `json:"k,omitempty"` // type of a link: view, edit, …
 	Scope    string `json:"s,omitempty"` // of a link: anonymous, organization or users
@@ -153,6 +154,14 @@ func (s share) view(p place, it *item) object {
 		} else {
 			v["grantedToV2"] = object{"user": object{"id": s.User}} // of a tenant file of before
 		}
+		return v
+	}
+	if s.Group != "" {
+		group := object{"id": s.Group}
+		if g := p.tenant.groups[s.Group]; g != nil {
+			group["displayName"] = g.DisplayName
+		}
+		v["grantedToV2"] = object{"group": group, "siteUser": object{"id": siteUserID(&User{ID: backup.ObjectID(s.Group)}), "displayName": group["displayName"], "loginName": "c:0t.c|tenant|" + s.Group}}
 		return v
 	}
 	kind := "f"
@@ -334,6 +343,9 @@ func (t *tenant) resolve(who recipient) (share, error) {
 			return share{User: string(u.ID)}, nil
 		}
 	}
+	if g := t.groups[name]; g != nil {
+		return share{Group: string(g.ID)}, nil
+	}
 	if local, domain, ok := strings.Cut(who.Email, "@"); !ok || local == "" || domain == "" || who.ObjectID != "" {
 		return share{}, badRequest("One or more users could not be resolved: " + quoted(name) + ".").because("noResolvedUsers")
 	}
@@ -396,7 +408,7 @@ func (s *Service) invite(r *request, p place, t target) error {
 					continue
 				}
 				at := slices.IndexFunc(own.Shares, func(s share) bool {
-					return s.User == one.User && strings.EqualFold(s.Email, one.Email) && (one.User != "" || s.Email != "")
+					return s.User == one.User && s.Group == one.Group && strings.EqualFold(s.Email, one.Email) && (one.User+one.Group != "" || s.Email != "")
 				})
 				if at >= 0 {
 					one.ID = own.Shares[at].ID

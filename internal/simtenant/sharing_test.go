@@ -101,6 +101,16 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("shared with nobody, the folder is %s", a.raw)
 	}
 
+	// A group is invited by its id.
+	group := w.cfg.Tenants[0].Groups[0]
+	w.must(200, "POST", folder+"/invite", object{"recipients": []object{{"objectId": group.ID}}, "roles": []string{"read"}})
+	w.must(200, "POST", folder+"/invite", object{"recipients": []object{{"objectId": group.ID}}, "roles": []string{"read"}})
+	of := w.must(200, "GET", file+"/permissions", nil).body["value"].([]any)
+	if len(of) != 2 || of[1].(object)["grantedToV2"].(object)["group"].(object)["displayName"] != group.DisplayName {
+		t.Errorf("shared with a group, the file is for %v", of)
+	}
+	w.must(204, "DELETE", folder+"/permissions/"+of[1].(object)["id"].(string), nil)
+
 	// The owner may do everything as it is.
 	if a := w.must(200, "POST", folder+"/invite", object{"recipients": []object{{"email": amala}}, "roles": []string{"write"}}); values(a, "id")[0] != "owner" {
 		t.Errorf("inviting the owner answers %s", a.raw)
