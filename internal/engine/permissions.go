@@ -100,7 +100,7 @@ func (s *permissionSource) Changes(ctx context.Context, cursor string) (iter.Seq
 		for it, err := range changes.All() {
 			var told []drive.Item
 			if err == nil {
-				told, err = s.toldOf(ctx, it, cursor == "")
+				told, err = s.toldOf(ctx, it)
 			}
 			if err != nil {
 				yield(drive.Item{}, err)
@@ -118,18 +118,24 @@ func (s *permissionSource) Changes(ctx context.Context, cursor string) (iter.Seq
 }
 
 // toldOf is what an item that was told of is in the part, with the folder that it is in.
-func (s *permissionSource) toldOf(ctx context.Context, it drive.SharedItem, full bool) ([]drive.Item, error) {
+//
+// That it is told without permissions of its own may also mean that they did not change:
+// of what is held it is asked for.
+func (s *permissionSource) toldOf(ctx context.Context, it drive.SharedItem) ([]drive.Item, error) {
+	there := func() []drive.Item {
+		folder := s.folder(it.ID)
+		s.mu.Lock()
+		s.told[folder.ID] = true
+		s.mu.Unlock()
+		return []drive.Item{folder, s.file(it.ID, it.Name)}
+	}
 	switch {
 	case it.ID == "":
 		return []drive.Item{{Name: it.Name, Unreadable: drive.Incomplete, Size: -1}}, nil
 	case it.Root:
 		return nil, nil // a library's own are the site's, which Graph does not give
 	case it.Own && !it.Deleted:
-		folder := s.folder(it.ID)
-		s.mu.Lock()
-		s.told[folder.ID] = true
-		s.mu.Unlock()
-		return []drive.Item{folder, s.file(it.ID, it.Name)}, nil
+		return there(), nil
 	}
 	gone := drive.Item{ID: permissionsID(it.ID), Deleted: true, Size: -1}
 	if s.held == nil {
@@ -137,6 +143,11 @@ func (s *permissionSource) toldOf(ctx context.Context, it drive.SharedItem, full
 	}
 	if _, held, err := s.held(ctx, gone.ID); err != nil || !held {
 		return nil, err
+	}
+	if !it.Deleted {
+		if _, err := s.Item(ctx, gone.ID); !errors.Is(err, drive.ErrNotFound) {
+			return there(), ctx.Err() // what cannot be read is named as such
+		}
 	}
 	return []drive.Item{gone}, nil
 }

@@ -408,3 +408,47 @@ func TestPermissionsInPagesAndAKill(t *testing.T) {
 	want["a.txt"] = owners + "; ann: write; bob: write; cy: read"
 	w.wantPermissions(w.backUp(unit), "Documents", want)
 }
+
+// That the source tells of an item without saying that it is shared by itself may mean
+// that this did not change: what is held is asked for, and stays.
+func TestPermissionsOfAScanThatSaysLess(t *testing.T) {
+	var less atomic.Bool
+	w, unit := withPeople(t, func(sim http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if !less.Load() || !strings.Contains(r.Header.Get("Prefer"), "hierarchicalsharing") {
+				sim.ServeHTTP(rw, r)
+				return
+			}
+			r.Header.Del("Accept-Encoding")
+			got := httptest.NewRecorder()
+			sim.ServeHTTP(got, r)
+			var all map[string]any
+			json.Unmarshal(got.Body.Bytes(), &all)
+			told, _ := all["value"].([]any)
+			for _, v := range told {
+				delete(v.(map[string]any), "shared")
+			}
+			rw.WriteHeader(got.Code)
+			json.NewEncoder(rw).Encode(all)
+		})
+	})
+	w.share("Documents", "a.txt", "write", "ann")
+	w.share("Documents", "folder", "read", "bob")
+	want := map[string]string{"a.txt": owners + "; ann: write", "folder": owners + "; bob: read"}
+	w.wantPermissions(w.backUp(unit), "Documents", want)
+	less.Store(true)
+	w.call("PATCH", w.itemAt("Documents", "a.txt"), map[string]any{"name": "b.txt"})
+	want["b.txt"] = want["a.txt"]
+	delete(want, "a.txt")
+	for range 2 {
+		p := w.backUp(unit)
+		w.wantPermissions(p, "Documents", want)
+		if lacks := w.lacking(p); len(lacks) > 0 {
+			t.Errorf("the point lacks %q", lacks)
+		}
+		w.skew.Add(int64(8 * 24 * time.Hour)) // and enumerated as a whole
+	}
+	w.unshare("Documents", "folder")
+	delete(want, "folder")
+	w.wantPermissions(w.backUp(unit), "Documents", want)
+}
