@@ -169,7 +169,13 @@ func (l *listRestore) file(ctx context.Context, n int, it *oldItem, s shall) (bo
 		return false, nil
 	}
 	l.know(n, m)
-	return l.rewrite(ctx, n, m, it, s, is)
+	done, err := l.rewrite(ctx, n, m, it, s, is)
+	if l.look && !l.exact && !done && err == nil {
+		l.mu.Lock()
+		l.paired++
+		l.mu.Unlock()
+	}
+	return done, err
 }
 
 // isBare reports whether there is nothing to write of a file's columns, and nothing that

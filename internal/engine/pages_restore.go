@@ -36,6 +36,8 @@ type pageRestore struct {
 	saved string          // the tree of the pages as they are backed up now; "" if they were not yet
 	sent  map[string]bool // pages that were written, by their ids at the source
 	made  drive.Page      // the last that was made or found to be made
+	look  bool            // nothing is written, and what is not as it shall be fails
+	right int             // pages that are as they shall be, where that is looked at
 	// How many were made, and written again, in all passes.
 	anew, again int
 
@@ -287,6 +289,9 @@ func (r *pageRestore) page(ctx context.Context, n vault.Node) (bool, error) {
 		}
 		return false, nil
 	}
+	if r.look {
+		return false, r.glance(ctx, n, want, is, there)
+	}
 	if there && r.suffix == "" {
 		if is.ETag == n.CTag && is.ETag != "" {
 			return false, nil
@@ -310,6 +315,34 @@ func (r *pageRestore) page(ctx context.Context, n vault.Node) (bool, error) {
 	r.made, r.sent[made.ID] = made, true
 	r.anew++
 	return true, r.publish(ctx, want, made)
+}
+
+// glance finds out whether a page is as it shall be.
+func (r *pageRestore) glance(ctx context.Context, n vault.Node, want wantedPage, is drive.Page, there bool) error {
+	if there && r.suffix == "" {
+		if is.ETag == n.CTag && is.ETag != "" {
+			return nil
+		}
+	} else {
+		want.replaceParts()
+		if is, there = r.named[fold(strings.TrimSuffix(want.name, ".aspx")+r.suffix+".aspx")]; !there {
+			r.fail(n, backup.RestoreCancelled, "Not restored. It is missing.")
+			return nil
+		}
+	}
+	now, err := r.now(ctx, is)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(want.differs(now)) > 0:
+		r.fail(n, backup.RestoreCancelled, "Not restored. It differs.")
+	case want.public && !now.public:
+		r.fail(n, backup.RestoreCancelled, "Not restored. It is a draft.")
+	default:
+		r.right++
+	}
+	return nil
 }
 
 func (r *pageRestore) publish(ctx context.Context, want wantedPage, is drive.Page) error {

@@ -348,11 +348,15 @@ func (e *Engine) endSite(ctx context.Context, j *jobs.Job, a backup.Artifact, un
 		}
 		is.add(part.Name, one)
 	}
-	return is, e.endLists(ctx, j, a, to, &is)
+	if err := e.endLists(ctx, j, a, to, libraries[0], &is); err != nil {
+		return is, err
+	}
+	return is, e.endPages(ctx, j, a, to, &is)
 }
 
-// endLists looks at the lists of a site's restore that was cancelled.
-func (e *Engine) endLists(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, is *ending) error {
+// endLists looks at the lists of a site's restore that was cancelled, and at the columns
+// of files.
+func (e *Engine) endLists(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, anchor drive.Drive, is *ending) error {
 	s := e.listRestoresOf(j, a, to)
 	defer s.close()
 	s.look = true
@@ -381,6 +385,16 @@ func (e *Engine) endLists(ctx context.Context, j *jobs.Job, a backup.Artifact, t
 			is.add(part.Name, goneList(part))
 		}
 	}
+	for _, part := range to.parts {
+		if part.Kind != backup.FileColumns {
+			continue
+		}
+		if err := s.endColumns(ctx, a, to, anchor, part); endsAll(ctx, err) {
+			return err
+		} else if err != nil {
+			is.add(part.Name, ending{left: int(part.Files), details: []backup.Detail{{Code: backup.RestoreCancelled, Message: "What the columns hold of files could not be looked at."}}})
+		}
+	}
 	if err := s.run(ctx); err != nil {
 		return err
 	}
@@ -389,12 +403,87 @@ func (e *Engine) endLists(ctx context.Context, j *jobs.Job, a backup.Artifact, t
 			return l.err
 		}
 		one := ending{done: l.paired, left: l.done + l.failed}
+		what := "Not restored: " + count(one.left, "item") + " of the list."
+		if l.files != nil {
+			one.left += l.absent
+			what = "Not restored: what the columns hold of " + count(one.left, "item") + "."
+			differed, err := l.differed(ctx)
+			if err != nil {
+				return err
+			}
+			one.done += max(differed-one.left, 0)
+		}
 		if one.left > 0 {
-			one.details = []backup.Detail{{Code: backup.RestoreCancelled, Message: "Not restored: " + count(one.left, "item") + " of the list."}}
+			one.details = []backup.Detail{{Code: backup.RestoreCancelled, Message: what}}
 		}
 		is.add(l.part.Name, one)
 		return nil
 	})
+}
+
+// endColumns has the columns of a library's files looked at, if the library is there:
+// else that is named with the files.
+func (s *listRestores) endColumns(ctx context.Context, a backup.Artifact, to reachedSite, anchor drive.Drive, part vault.Part) error {
+	i := slices.IndexFunc(to.parts, func(p vault.Part) bool { return p.Kind == backup.Library && p.Drive == part.Library })
+	if i < 0 {
+		return nil
+	}
+	library := to.parts[i]
+	var into drive.Drive
+	var err error
+	there := true
+	if a.Destination == backup.DestinationInPlace {
+		into, err = s.e.liveLibrary(ctx, s.job.Tenant, to, library)
+	} else {
+		beside, name, placed := placeOfPart(ctx, to, anchor, library, suffixOf(a.RestoredSiteName))
+		if err = placed; err == nil {
+			into, there, err = to.source.FindLibrary(ctx, beside.ID, name)
+		}
+	}
+	if errors.Is(err, drive.ErrNotFound) || err == nil && !there {
+		return nil
+	}
+	if err == nil {
+		_, err = s.addColumnsOf(ctx, to, part, library, into)
+	}
+	return err
+}
+
+// differed counts the items of which the columns held something else when the restore in
+// place began.
+func (l *listRestore) differed(ctx context.Context) (n int, err error) {
+	if !l.exact || l.before == "" {
+		return 0, nil
+	}
+	for change, err := range l.vault.Diff(ctx, l.before, l.part.Tree) {
+		if isDamage(err) {
+			return 0, nil // it is not known
+		}
+		if err != nil {
+			return 0, fmt.Errorf("compare what was with the point: %w", err)
+		}
+		if change.To != nil && l.number(change.To.ID) > 0 && change.To.Kind == backup.File {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// endPages looks at the pages of a site's restore that was cancelled.
+func (e *Engine) endPages(ctx context.Context, j *jobs.Job, a backup.Artifact, to reachedSite, is *ending) error {
+	suffix := ""
+	if a.Destination != backup.DestinationInPlace {
+		suffix = suffixOf(a.RestoredSiteName)
+	}
+	for _, part := range to.pages() {
+		r := e.pageRestore(j, to, part, suffix)
+		r.look = true
+		if _, err := r.pass(ctx); err != nil {
+			return err
+		}
+		is.add(part.Name, ending{done: r.right, left: len(r.failures), details: r.failures[:min(len(r.failures), maxDetails)]})
+	}
+	return nil
 }
 
 // goneList is goneLibrary for a list.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,10 +21,18 @@ import (
 // changes content, which gets no answer before release is called.
 func (w *world) askAt(n int, session backup.SessionID, ask func(*catalog.Catalog, backup.SessionID) error) (release func()) {
 	w.t.Helper()
+	return w.askAtOne(func(r *http.Request) bool {
+		return r.Method == http.MethodPut || strings.HasSuffix(r.URL.Path, "/createUploadSession") || strings.HasSuffix(r.URL.Path, "/$batch")
+	}, n, session, ask)
+}
+
+// askAtOne is askAt of other requests.
+func (w *world) askAtOne(of func(*http.Request) bool, n int, session backup.SessionID, ask func(*catalog.Catalog, backup.SessionID) error) (release func()) {
+	w.t.Helper()
 	var seen atomic.Int32
 	over := make(chan struct{})
 	w.onRequest(func(r *http.Request) {
-		if r.Method != http.MethodPut && !strings.HasSuffix(r.URL.Path, "/createUploadSession") && !strings.HasSuffix(r.URL.Path, "/$batch") {
+		if !of(r) {
 			return
 		}
 		if seen.Add(1) != int32(n) {
@@ -293,6 +302,70 @@ func TestARestoreOfASiteIsCancelled(t *testing.T) {
 			w.runs(jobs.Restore, string(a.ID), w.engine.restore)
 			if a = w.artifact(a); a.Problem == nil || a.Problem.Code != backup.RestoreCancelled || len(a.Problem.Details) == 0 || !strings.HasPrefix(a.Problem.Details[0].Target, "Documents/") {
 				t.Errorf("it ends %s %+v\n%s", a.Status, a.Problem, w.log)
+			}
+		})
+	}
+}
+
+// A cancelled restore of a site says what it has done to the columns of files and to pages.
+func TestARestoreOfColumnsAndPagesIsCancelled(t *testing.T) {
+	ofColumns := func(r *http.Request) bool {
+		return r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/lists/")
+	}
+	ofPages := func(r *http.Request) bool {
+		return r.Method != http.MethodGet && strings.Contains(r.URL.Path, "/pages")
+	}
+	// The write at which it is cancelled may take effect, or not.
+	for _, tt := range []struct {
+		name string
+		to   backup.Destination
+		of   func(*http.Request) bool
+		at   int
+		says []string // what is not restored
+		done []string // what is
+	}{
+		{"among the columns, in place", backup.DestinationInPlace, ofColumns, 1,
+			[]string{"Documents (columns): Not restored: what the columns hold of ", "Site Pages/Gone.aspx.json: Not restored. It is missing.", "Site Pages/Home.aspx.json: Not restored. It differs."}, nil},
+		{"among the pages, in place", backup.DestinationInPlace, ofPages, 1, []string{"Site Pages/Home.aspx.json: Not restored. It differs."}, []string{"Documents (columns)"}},
+		{"among the pages, to a new place", backup.DestinationNew, ofPages, 3, []string{"Site Pages/Home.aspx.json: Not restored. It is missing."}, []string{"Documents (columns)", "Gone"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, unit := withColumns(t)
+			w.engine.Transfers = 1
+			w.putPages("", map[string]string{"Home.json": aPage("Home", "hello", imagePart), "Gone.json": aPage("Gone", "gone", imagePart)})
+			w.setColumns("Documents", "a.txt", fields(map[string]any{"Client": "ACME"}))
+			w.setColumns("Documents", "folder/b.txt", fields(map[string]any{"Client": "Umbrella"}))
+			w.setColumns("Documents", "folder", fields(map[string]any{"Client": "Example"}))
+			point := w.backUp(unit)
+			w.setColumns("Documents", "a.txt", fields(map[string]any{"Client": "another"}))
+			w.setColumns("Documents", "folder/b.txt", fields(map[string]any{"Client": "another"}))
+			w.setColumns("Documents", "folder", fields(map[string]any{"Client": "another"}))
+			w.putPages("", map[string]string{"Home.json": aPage("Home", "defaced", imagePart)})
+			w.must(os.Remove(w.sitePages("") + "/Gone.json"))
+			a := w.activate(point, tt.to)
+			release := w.askAtOne(tt.of, tt.at, a.Session, w.cancel)
+			w.run(jobs.Restore, string(a.ID), w.engine.restore)
+			release()
+			w.runs(jobs.Restore, string(a.ID), w.engine.restore)
+			a = w.artifact(a)
+			if a.Problem == nil || a.Problem.Code != backup.RestoreCancelled {
+				t.Fatalf("it ends %s %+v\n%s", a.Status, a.Problem, w.log)
+			}
+			var says []string
+			for _, d := range a.Problem.Details {
+				if d.Code == backup.RestoreCancelled {
+					says = append(says, d.Target+": "+d.Message)
+				}
+			}
+			for _, want := range tt.says {
+				if !slices.ContainsFunc(says, func(said string) bool { return strings.HasPrefix(said, want) }) {
+					t.Errorf("it says %q, and not %q", says, want)
+				}
+			}
+			for _, done := range tt.done {
+				if slices.ContainsFunc(says, func(said string) bool { return strings.Contains(said, done) }) || !strings.Contains(a.Problem.Message, "had been restored, and") {
+					t.Errorf("it says %q of %s, and %q", says, done, a.Problem.Message)
+				}
 			}
 		})
 	}
