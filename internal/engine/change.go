@@ -84,7 +84,12 @@ func (c *change) found(ctx context.Context, p *plan) []backup.Detail {
 	}
 	var all []backup.Detail
 	places := map[backup.ItemID]string{}
-	where := c.whereIs(ctx)
+	tree, err := c.vault.Tree(ctx, c.point.Tree)
+	if err != nil {
+		tree = nil
+	}
+	defer tree.Close()
+	where := c.whereIs(ctx, tree)
 	for key, s := range c.stays {
 		if p.kept[key] != "" {
 			continue
@@ -101,14 +106,14 @@ func (c *change) found(ctx context.Context, p *plan) []backup.Detail {
 }
 
 // whereIs returns what tells the path that a live item has now: since it was surveyed,
-// the restore itself may have moved a folder that it is in, or given it another name.
-func (c *change) whereIs(ctx context.Context) func(*vault.Node) string {
-	tree, err := c.vault.Tree(ctx, c.point.Tree)
+// the restore itself may have moved a folder that it is in, or given it another name. The
+// tree is the point's, or nil if it cannot be read.
+func (c *change) whereIs(ctx context.Context, tree *vault.Tree) func(*vault.Node) string {
 	node := func(id backup.ItemID) *vault.Node {
 		if w := c.taken[id]; w != nil {
 			return w.live
 		}
-		if live := c.lives[id]; live != nil || err != nil {
+		if live := c.lives[id]; live != nil || tree == nil {
 			return live
 		}
 		// The same in both, or nothing that anybody knows.
@@ -1083,6 +1088,7 @@ func (c *change) folderTimes(ctx context.Context) error {
 	if err != nil && !(isDamage(err) && len(c.lost) > 0) {
 		return err
 	}
+	defer tree.Close()
 	for id := range c.touched {
 		if tree != nil && c.taken[id] == nil && c.byID[id] == nil && c.extra[id] == nil {
 			// The same in both, until a write below it moved its time.

@@ -185,6 +185,10 @@ func (l *listRestore) noteDamage(ctx context.Context, p backup.Point) error {
 }
 
 func (l *listRestore) close() {
+	l.live.Close()
+	if l.files != nil {
+		l.files.tree.Close()
+	}
 	for _, t := range []*spill.Table{l.numbers, l.sent, l.there, l.wants, l.extra} {
 		if t != nil {
 			t.Close()
@@ -447,6 +451,7 @@ func (l *listRestore) survey(ctx context.Context) error {
 		return l.wantAll(ctx)
 	}
 	var err error
+	l.live.Close()
 	if l.live, err = l.vault.Tree(ctx, l.tree); err != nil {
 		return err
 	}
@@ -695,6 +700,7 @@ func (l *listRestore) pair(ctx context.Context) error {
 	defer p.noted.Close()
 	defer p.claimed.Close()
 	defer p.marks.Close()
+	defer func() { p.point.Close() }()
 	if err := p.recall(ctx); err != nil {
 		return err
 	}

@@ -101,6 +101,8 @@ func (r *mailRestoration) close() {
 			t.Close()
 		}
 	}
+	r.now.Close()
+	r.point.Close()
 	if r.deeds != nil {
 		r.deeds.close()
 	}
@@ -268,6 +270,7 @@ func (r *mailRestoration) survey(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("back up the live mailbox: %w", err)
 	}
+	r.now.Close()
 	if r.now, err = r.vault.Tree(ctx, now.Point.Tree); err != nil {
 		return err
 	}

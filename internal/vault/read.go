@@ -85,11 +85,13 @@ func (v *Vault) node(ctx context.Context, tree string, id backup.ItemID) (Node, 
 	if err != nil {
 		return Node{}, false, err
 	}
+	defer t.Close()
 	return t.Node(ctx, id)
 }
 
 // A Tree is a tree in which many items are looked for: the folders that it finds
-// them in are read once, and kept. It is not for use by many goroutines.
+// them in are read once, and kept, most of them on disk. It must be closed, and is not
+// for use by many goroutines.
 type Tree struct{ base base }
 
 // Tree opens a tree.
@@ -98,7 +100,15 @@ func (v *Vault) Tree(ctx context.Context, tree string) (*Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find item in tree %s: %w", tree, err)
 	}
+	b.spills()
 	return &Tree{b}, nil
+}
+
+// Close gives back what is on disk. A tree that was never opened may be closed.
+func (t *Tree) Close() {
+	if t != nil {
+		t.base.close()
+	}
 }
 
 // Node returns one item of the tree, and whether the tree has it.

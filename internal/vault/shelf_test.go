@@ -50,22 +50,43 @@ func TestPartsThatLeftTheMemoryAreReadOnce(t *testing.T) {
 	}
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(ids), func(i, k int) { ids[i], ids[k] = ids[k], ids[i] })
 	u = begin(t, v, s)
-	u.base.dirs.most, u.base.trie.leaves.most = 2*files, 100
-	before := v.Counters().ObjectsRead
-	for range 2 {
-		for _, id := range ids {
-			e, ok, err := u.Get(t.Context(), id)
-			if is, known := want[id]; ok != known || err != nil || !cmp.Equal(e, is) {
-				t.Fatalf("Get(%s) = %v, %v, %v, want %v", id, e, ok, err, is)
+	tree, err := v.Tree(t.Context(), s.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, look := range []struct {
+		name string
+		in   *base
+		get  func(id backup.ItemID) (Entry, bool, error)
+	}{
+		{"Get", &u.base, func(id backup.ItemID) (Entry, bool, error) { return u.Get(t.Context(), id) }},
+		{"Node", &tree.base, func(id backup.ItemID) (Entry, bool, error) {
+			n, ok, err := tree.Node(t.Context(), id)
+			return n.Entry, ok, err
+		}},
+	} {
+		look.in.dirs.most, look.in.trie.leaves.most = 2*files, 100
+		before := v.Counters().ObjectsRead
+		for range 2 {
+			for _, id := range ids {
+				e, ok, err := look.get(id)
+				if is, known := want[id]; ok != known || err != nil || !cmp.Equal(e, is) {
+					t.Fatalf("%s(%s) = %v, %v, %v, want %v", look.name, id, e, ok, err, is)
+				}
 			}
 		}
+		if n := len(look.in.dirs.held); n > 4 {
+			t.Errorf("%s: %d directories are in memory", look.name, n)
+		}
+		// The folders, the root, and the index: sixteen leaves and what is above them.
+		if read := v.Counters().ObjectsRead - before; read > folders+1+17 {
+			t.Errorf("%s: %d objects were read", look.name, read)
+		}
 	}
-	if n := len(u.base.dirs.held); n > 4 {
-		t.Errorf("%d directories are in memory", n)
-	}
-	// The folders, the root, and the index: sixteen leaves and what is above them.
-	if read := v.Counters().ObjectsRead - before; read > folders+1+17 {
-		t.Errorf("%d objects were read", read)
+	onDisk := tree.base.dirs.table
+	tree.Close()
+	if onDisk.Err() == nil {
+		t.Error("a tree that was closed still has its file")
 	}
 }
 
