@@ -258,6 +258,8 @@ func (r *mailRestoration) sent(n vault.Node, is drive.MailItem) {
 // survey backs the live mailbox up, so that what is replaced can be had again, and
 // notes what is in it.
 func (r *mailRestoration) survey(ctx context.Context) error {
+	r.now.Close()
+	r.now = nil
 	var now protected
 	err := retryMoved(func() error {
 		defer r.e.lock("unit " + string(r.unit.ID))()
@@ -270,7 +272,6 @@ func (r *mailRestoration) survey(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("back up the live mailbox: %w", err)
 	}
-	r.now.Close()
 	if r.now, err = r.vault.Tree(ctx, now.Point.Tree); err != nil {
 		return err
 	}

@@ -117,8 +117,9 @@ type drive struct {
 	journal    *os.File
 	lines      int
 	dirty      []*item
-	scanned    time.Time // when the last scan began
-	serial     uint64    // of the last listing
+	scanned    time.Time     // when the last scan began
+	took       time.Duration // by the last scan
+	serial     uint64        // of the last listing
 	warned     map[string]bool
 	recycling  bool     // what goes now is in the recycle bin
 	mail       *mailbox // what a mailbox's folder is to mail; nil until it is asked for

@@ -29,6 +29,8 @@ type request struct {
 	vars    map[string]string // of the route's path
 	arg     string            // of a function: what is between the parentheses
 
+	about func(*mailbox) []*item // what single files it is about, as far as they are known; or nil
+
 	content []byte     // of the body, where that is read beforehand
 	sent    []SentMail // what leaves the mailbox once the call is done
 	status  int        // of the answer

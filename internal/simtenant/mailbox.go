@@ -282,7 +282,7 @@ func (s *Service) withMailbox(r *request, p place, fn func(*mailbox) error) erro
 		m := d.mail
 		m.tell, _ = ctx.Value(namesKey{}).(func(id, name string))
 		defer func() { m.tell = nil }()
-		err := d.fresh(ctx, r.arrived)
+		err := m.fresh(r)
 		if err == nil {
 			m.follow()
 			err = fn(m)
@@ -299,6 +299,59 @@ func (s *Service) withMailbox(r *request, p place, fn func(*mailbox) error) erro
 		return err
 	})
 	return inExchange(err)
+}
+
+// fresh brings what is known of the mailbox up to date, as far as a request needs it: to
+// look at all files for each of many items, or pages, would take the square of them.
+func (m *mailbox) fresh(r *request) error {
+	ctx, d := r.Context(), m.d
+	if d.scanned.IsZero() || r.about == nil && !r.goesOn() {
+		return d.fresh(ctx, r.arrived)
+	}
+	if r.about == nil {
+		if d.took >= longScan && time.Since(d.scanned) < restAfter*d.took {
+			return nil
+		}
+		return d.fresh(ctx, r.arrived)
+	}
+	files := r.about(m)
+	if len(files) == 0 {
+		return d.fresh(ctx, r.arrived)
+	}
+	for _, it := range files {
+		if it.gone {
+			continue // since another was looked at
+		}
+		if err := d.peek(ctx, it, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Where a scan takes long, a list that goes on has no other for some time.
+const (
+	longScan  = 100 * time.Millisecond
+	restAfter = 20
+)
+
+// goesOn reports whether it is for another page than the first of a list.
+func (r *request) goesOn() bool {
+	return option(r.query, "skiptoken") != "" || option(r.query, "skip") != ""
+}
+
+// aboutItems has a request be about single items. Of one that is not known all is looked at.
+func (r *request) aboutItems(ids ...string) {
+	r.about = func(m *mailbox) (files []*item) {
+		for _, id := range ids {
+			it, err := m.item(id)
+			if err != nil {
+				return nil
+			}
+			files = append(files, it.file)
+		}
+		return files
+	}
 }
 
 // inExchange is a drive's refusal in a mailbox's words.

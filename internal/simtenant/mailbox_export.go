@@ -55,6 +55,7 @@ func (s *Service) exportItems(r *request) error {
 				}
 			}
 		}()
+		r.aboutItems(in.ItemIDs...)
 		err := s.withMailbox(r, r.place, func(m *mailbox) error {
 			for i, id := range in.ItemIDs {
 				e, err := s.export(r, m, id)
@@ -230,6 +231,16 @@ func (s *Service) importItem(w http.ResponseWriter, r *http.Request) error {
 	defer s.unstageMail(stage)
 	in.gift.stage = stage
 	immutable := req.immutable()
+	if in.update() {
+		req.aboutItems(in.ItemID)
+	} else {
+		req.about = func(m *mailbox) []*item {
+			if f, err := m.folder(in.FolderID); err == nil && f.dir != nil {
+				return []*item{f.dir}
+			}
+			return nil
+		}
+	}
 	return s.onMail(req, func(m *mailbox) error {
 		f, err := m.folder(in.FolderID)
 		if err != nil {

@@ -2,6 +2,7 @@ package simtenant
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -326,4 +327,57 @@ func TestMailFolderWrites(t *testing.T) {
 		w.must(403, "PATCH", box+"/folders/"+well, object{"displayName": "x"})
 	}
 	w.must(400, "POST", box+"/folders/root/childFolders", object{"displayName": "x", "type": "IPF.Note"})
+}
+
+// Items are exported, read and put there without a look at all files for each, and as
+// their files are now, whatever other programs do to them meanwhile.
+func TestMailItemByItem(t *testing.T) {
+	w := newWorld(t)
+	for i := range 20 {
+		w.mail(message(fmt.Sprint(i)), amala, "Inbox", fmt.Sprintf("%02d.eml", i))
+	}
+	box := w.mailbox(amala)
+	var ids []string
+	for _, v := range w.itemsOf(box, "inbox") {
+		ids = append(ids, v["id"].(string))
+	}
+	inbox := w.must(200, "GET", box+"/folders/inbox", nil).text("id")
+	session := w.session(box)
+	listed := func() (n int) {
+		for _, d := range w.svc.drives {
+			if d.mail != nil {
+				n += int(d.serial)
+			}
+		}
+		return n
+	}
+	before := listed()
+	bySubject := map[string]string{}
+	for _, id := range ids {
+		w.must(200, "GET", box+"/folders/inbox/items/"+url.PathEscape(id), nil)
+		data := w.exports(box, id)[0]["data"]
+		stream, _ := base64.StdEncoding.DecodeString(data.(string))
+		_, subject, _ := strings.Cut(string(stream), "Subject: ")
+		subject, _, _ = strings.Cut(subject, "\r")
+		bySubject[subject] = id
+		w.must(200, "POST", session, object{"FolderId": inbox, "Mode": "create", "Data": data}, "Authorization", "")
+	}
+	if n := listed() - before; n > 0 {
+		t.Errorf("%d folders were listed for single items", n)
+	}
+	w.mail(message("another", "X-Longer: yes"), amala, "Inbox", "00.eml")
+	w.rename(w.mailPath(amala, "Inbox", "01.eml"), w.mailPath(amala, "Inbox", "other.eml"))
+	if err := os.Remove(w.mailPath(amala, "Inbox", "02.eml")); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"Subject: another\r", "Subject: 1\r", ""} {
+		got := w.exports(box, bySubject[fmt.Sprint(i)])[0]
+		data, _ := got["data"].(string)
+		if stream, _ := base64.StdEncoding.DecodeString(data); (data == "") != (want == "") || !strings.Contains(string(stream), want) {
+			t.Errorf("item %d is exported as %v, %q", i, got["error"], stream)
+		}
+	}
+	if n := len(w.itemsOf(box, "inbox")); n != 39 {
+		t.Errorf("%d items are in the inbox", n)
+	}
 }

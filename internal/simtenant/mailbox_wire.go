@@ -73,6 +73,9 @@ func (s *Service) mailPageSize(r *request) (int, error) {
 // with what fn left in r.
 func onMailbox(fn func(*Service, *request, *mailbox) error) func(*Service, *request) error {
 	return func(s *Service, r *request) error {
+		if id := r.vars["message"]; id != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			r.aboutItems(id)
+		}
 		return s.admitted(r, func() error { return s.onMail(r, func(m *mailbox) error { return fn(s, r, m) }) })
 	}
 }

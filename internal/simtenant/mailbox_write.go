@@ -65,8 +65,8 @@ func (m *mailbox) home(f *mailFolder, ext string) (dir *item, maildir bool, err 
 		return nil, false, cannotHold()
 	}
 	if ext == extMail {
-		for _, child := range f.dir.children {
-			if r := m.roles[child]; child.name == "cur" && r.use == isMaildir && r.of == f {
+		if child := f.dir.children["cur"]; child != nil {
+			if r := m.roles[child]; r.use == isMaildir && r.of == f {
 				return child, true, nil
 			}
 		}

@@ -489,6 +489,7 @@ func (s *Service) getMIME(r *request) error {
 	r.place = mailboxOf(r.site)
 	return s.admitted(r, func() error {
 		var f content
+		r.aboutItems(r.vars["message"])
 		err := s.withMailbox(r, r.place, func(m *mailbox) error {
 			it, err := m.message(r)
 			if err != nil {

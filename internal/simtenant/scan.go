@@ -87,7 +87,7 @@ func (d *drive) scan(ctx context.Context) error {
 	if err := d.read(ctx, sc.recheck); err != nil {
 		return err
 	}
-	d.scanned = started
+	d.scanned, d.took = started, time.Since(started)
 	return nil
 }
 
