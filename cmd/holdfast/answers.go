@@ -81,7 +81,7 @@ type (
 	unreadAnswer struct {
 		Path, Code, Message string
 		SinceDateTime       time.Time
-		IsHeld              bool
+		IsHeld, IsNote      bool
 	}
 	searchAnswer struct {
 		SearchResponseID string

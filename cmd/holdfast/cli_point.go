@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
 )
 
 func (c *cli) pointCommand() *cobra.Command {
@@ -290,15 +292,17 @@ func (c *cli) pointShow(ctx context.Context, args []string) error {
 	err = c.printOne(value, p.ID, "Point", p.ID, "Time", clock(p.ProtectionDateTime), "Expires", clock(p.ExpirationDateTime), "Tags", p.Tags,
 		"Files", p.files(), "Size", p.size(), "State", p.state(), "Verified", p.verified(),
 		"Unit", p.ProtectionUnit.ID, "Owner", c.ownerOf(ctx, p.ProtectionUnit), "Policy", p.ProtectionUnit.PolicyID)
-	if err != nil || p.Lacks == 0 || c.script() {
+	if err != nil || c.script() || p.Lacks == 0 && client.WorkloadOf(p.ProtectionUnit.Type) != client.Mailboxes {
 		return err
 	}
 	return c.pointLacks(ctx, at)
 }
 
-// pointLacks lists what a point does not hold as it was.
+// pointLacks lists what a point does not hold as it was, and what it lacks beside items
+// that it holds.
 func (c *cli) pointLacks(ctx context.Context, at string) error {
-	fmt.Fprintf(c.out, "\nThe point does not hold these items as they were at its time:\n")
+	var notes []unreadAnswer
+	said := false
 	for value, err := range c.api.All(ctx, at+"/holdfast.unread") {
 		if err != nil {
 			return err
@@ -307,11 +311,25 @@ func (c *cli) pointLacks(ctx context.Context, at string) error {
 		if err := json.Unmarshal(value, &u); err != nil {
 			return err
 		}
+		if u.IsNote {
+			notes = append(notes, u)
+			continue
+		}
+		if !said {
+			said = true
+			fmt.Fprintf(c.out, "\nThe point does not hold these items as they were at its time:\n")
+		}
 		held := "not held"
 		if u.IsHeld {
 			held = "held as it was last readable"
 		}
 		fmt.Fprintf(c.out, "  %s\n    %s (%s, since %s): %s\n", u.Path, u.Code, held, clock(u.SinceDateTime), u.Message)
+	}
+	if len(notes) > 0 {
+		fmt.Fprintf(c.out, "\nThe point holds all that these are of, and can restore it:\n")
+	}
+	for _, u := range notes {
+		fmt.Fprintf(c.out, "  %s\n    %s (since %s): %s\n", u.Path, u.Code, clock(u.SinceDateTime), u.Message)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -103,6 +104,10 @@ type Unread struct {
 	// Held says that the point holds the item as it was last readable; else the
 	// point does not hold it at all.
 	Held bool `json:"held,omitempty"`
+	// Beside says that the point holds the item itself as it was, and only lacks what
+	// is kept beside it for people to read, such as a message's MIME: a note, and no
+	// error.
+	Beside bool `json:"beside,omitempty"`
 	// Attempts and Next say how often it was tried, and when it is to be tried
 	// again; Listed, if it is not empty, as which version it was listed, where
 	// another came when it was asked for. They are the drive's business, not the
@@ -112,12 +117,18 @@ type Unread struct {
 	Listed   string    `json:"listed,omitempty"`
 }
 
+// Unheld returns those of unread whose items a point does not hold as they were.
+func Unheld(unread []Unread) []Unread {
+	return slices.DeleteFunc(slices.Clone(unread), func(u Unread) bool { return u.Beside })
+}
+
 // maxUnread is how many items an error names one by one.
 const maxUnread = 100
 
 // Lacks is the problem of a point that does not hold some items as they were, or
 // nil. It names the first hundred.
 func Lacks(unread []Unread) *Problem {
+	unread = Unheld(unread)
 	if len(unread) == 0 {
 		return nil
 	}

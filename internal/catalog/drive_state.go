@@ -192,7 +192,7 @@ func (c *Catalog) commit(ctx context.Context, j *jobs.Job, m Commit, p backup.Po
 func (m Commit) oldestUnread() (oldest time.Time) {
 	look := func(all []backup.Unread) {
 		for _, u := range all {
-			if !u.Since.IsZero() && (oldest.IsZero() || u.Since.Before(oldest)) {
+			if !u.Since.IsZero() && !u.Beside && (oldest.IsZero() || u.Since.Before(oldest)) {
 				oldest = u.Since
 			}
 		}

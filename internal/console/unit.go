@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 type unitPage struct {
@@ -196,7 +197,7 @@ func (c cell) Label() string {
 type unreadAnswer struct {
 	Path, Code, Message string
 	SinceDateTime       time.Time
-	IsHeld              bool
+	IsHeld, IsNote      bool
 }
 
 type pointPage struct {
@@ -213,7 +214,7 @@ func showPoint(v *visit) error {
 		return err
 	}
 	page := pointPage{Point: p, Unit: v.unitOfPoint(p)}
-	if p.Lacks > 0 {
+	if p.Lacks > 0 || page.Unit.Of() == client.Mailboxes {
 		if page.Unread, err = read[unreadAnswer](v, path+"/holdfast.unread"); err != nil {
 			return err
 		}

@@ -46,6 +46,10 @@ func mimeName(stream string) string { return strings.TrimSuffix(stream, ".fts") 
 // Where more fail there is something wrong with all.
 const maxNoMIME = maxRetried
 
+// isNote reports whether it is no error that messages have no MIME: they are held, and only
+// for want of a permission can a person do something about it.
+func isNote(u backup.Unread) bool { return u.Code != backup.AccessDenied }
+
 // A mimeRun brings the MIME of messages into what a run has staged.
 type mimeRun struct {
 	p      *protection

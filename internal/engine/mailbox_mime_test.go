@@ -197,6 +197,11 @@ func TestMIMEIsRefused(t *testing.T) {
 			if len(unread) != want || unread[0].Code != c.code || !strings.HasSuffix(unread[0].Path, ".eml") || unread[0].Held {
 				t.Errorf("the point lacks %+v\n%s", unread, w.log)
 			}
+			// That messages are held otherwise than as MIME is a note, and no error, unless
+			// somebody can do something about it.
+			if problem := w.unit(unit.ID).Problem; (problem != nil) != c.all || (p.Unread > 0) != c.all || unread[0].Beside == c.all {
+				t.Errorf("the unit has %v, and the point lacks %d items: %+v", problem, p.Unread, unread)
+			}
 			// It is asked for less and less often, and found once it is there.
 			w.backUp(unit)
 			w.reset()
@@ -204,8 +209,17 @@ func TestMIMEIsRefused(t *testing.T) {
 			if n := w.asked("mime"); n > 0 {
 				t.Errorf("%d requests for what has just been refused twice", n)
 			}
+			if !c.all {
+				for range 120 {
+					w.skew.Add(int64(6 * time.Hour))
+					w.backUp(unit)
+				}
+				if n := w.asked("mime"); n > 40 {
+					t.Errorf("%d requests in a month for two messages that are always refused", n)
+				}
+			}
 			f.with.Store(nil)
-			w.skew.Add(int64(25 * time.Hour))
+			w.skew.Add(int64(8 * 24 * time.Hour))
 			p = w.backUp(unit)
 			if c.all {
 				p = w.backUp(unit)

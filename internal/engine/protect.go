@@ -302,7 +302,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		Unit: unit.ID,
 		Point: backup.Point{
 			ID: backup.NewID[backup.PointID](), At: p.at, Tree: sealed.Tree,
-			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(unread)),
+			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(backup.Unheld(unread))),
 		},
 		Mail:     mail,
 		PrevRoot: p.state.Root,
@@ -316,9 +316,9 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		return protected{}, fmt.Errorf("commit: %w", err)
 	}
 	e.metrics.points.Inc()
-	e.metrics.unread.Add(float64(len(unread)))
+	e.metrics.unread.Add(float64(len(backup.Unheld(unread))))
 	p.healed(ctx)
-	p.log(unread)
+	p.log(backup.Unheld(unread))
 	return protected{Point: point, Drive: p.drive, Pending: unread, Every: every}, nil
 }
 
@@ -581,10 +581,12 @@ func (p *protection) recall(ctx context.Context) error {
 		if old.Item == "" {
 			continue
 		}
-		p.old[old.Item] = old
 		if p.isBeside(old.Item) {
+			old.Beside = isNote(old)
+			p.old[old.Item] = old
 			continue
 		}
+		p.old[old.Item] = old
 		listed := p.stage.items.has(old.Item)
 		if (old.Next.After(p.at) || len(due) == maxRetried) && !(listed && p.stage.full) {
 			continue
@@ -1229,6 +1231,7 @@ func (p *protection) noteListed(ctx context.Context, id backup.ItemID, listed st
 // note names an item that the point will not hold as it is.
 func (p *protection) note(ctx context.Context, id backup.ItemID, code backup.Code, message string) {
 	u := backup.Unread{Item: id, Path: p.pathOf(ctx, id), Code: code, Message: message, Since: p.at, Attempts: 1}
+	u.Beside = p.isBeside(id) && isNote(u)
 	if old, ok := p.old[id]; ok {
 		// No delta need speak of it again: where it was is known from before.
 		setDefault(&u.Path, old.Path)
@@ -1255,6 +1258,9 @@ func (p *protection) pathOf(ctx context.Context, id backup.ItemID) string {
 // else each failure makes the next success less likely.
 func (p *protection) restsFor(u backup.Unread) time.Duration {
 	longest := 24 * time.Hour
+	if u.Beside {
+		longest = 7 * longest
+	}
 	switch u.Code {
 	case backup.ResourceLocked, backup.ResourceModified:
 		longest = time.Hour

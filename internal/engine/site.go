@@ -627,7 +627,7 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 		Unit: s.unit.ID,
 		Point: backup.Point{
 			ID: backup.NewID[backup.PointID](), At: s.at, Tree: sealed.Tree,
-			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(unread)),
+			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(backup.Unheld(unread))),
 		},
 		PrevRoot: s.state.Root, WebURL: s.site.WebURL, State: next, Problem: problem, Promise: s.e.RPO, Every: every,
 	})

@@ -176,7 +176,7 @@ func (x *export) tree(ctx context.Context, tree, at, below string) error {
 	case err != nil:
 		return fmt.Errorf("read what the point lacks: %w", err)
 	}
-	for _, u := range unread {
+	for _, u := range backup.Unheld(unread) {
 		if at == "" || u.Path == at || strings.HasPrefix(u.Path, at+"/") {
 			x.report.Unread++
 		}

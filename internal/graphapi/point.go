@@ -232,6 +232,9 @@ func (s *Server) listUnread(x *exchange) (reply, error) {
 			e.Add("message", u.Message)
 			addTime(&e, "sinceDateTime", u.Since)
 			e.Add("isHeld", u.Held)
+			if u.Beside {
+				e.Add("isNote", true)
+			}
 			addText(&e, "itemId", string(u.Item))
 			return e, nil
 		},

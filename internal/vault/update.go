@@ -125,7 +125,7 @@ type pointFile struct {
 	Workload   backup.Workload `json:"workload,omitempty"` // "" is OneDrive, as in points of before there were others
 	Owner      *ownerFile      `json:"owner,omitempty"`
 	Policy     backup.PolicyID `json:"policy,omitempty"`
-	Unread     int             `json:"unread,omitempty"` // entries of meta/unread.json
+	Unread     int             `json:"unread,omitempty"` // entries of meta/unread.json, but for notes
 	Parts      []partFile      `json:"parts,omitempty"`
 }
 
@@ -139,7 +139,7 @@ type ownerFile struct {
 // pointFileOf returns what is kept of a point beside its tree, and the form of
 // meta/unread.json, which is empty when the point lacks nothing.
 func pointFileOf(info PointInfo) (p pointFile, unread []byte, err error) {
-	p = pointFile{Incomplete: info.Incomplete, Unit: info.Unit, Policy: info.Policy, Unread: len(info.Unread)}
+	p = pointFile{Incomplete: info.Incomplete, Unit: info.Unit, Policy: info.Policy, Unread: len(backup.Unheld(info.Unread))}
 	if info.Workload != backup.OneDrive {
 		p.Workload = info.Workload
 	}
