@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,12 +18,15 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/export"
+	"holdfast/internal/spill"
 	"holdfast/internal/vault"
 )
 
 // An exporting is what 'export' is told.
 type exporting struct {
 	of, at, path, to string
+	as, find         string       // of a mailbox
+	items            *spill.Table // that find has found, or nil
 }
 
 // newExport is the command that writes backups out as plain files.
@@ -30,7 +34,7 @@ func newExport() *cobra.Command {
 	b := &toolbox{}
 	var x exporting
 	cmd := &cobra.Command{
-		Use:   "export DRIVE --to FOLDER|FILE.zip",
+		Use:   "export DRIVE --to FOLDER|FILE.zip|FILE.mbox",
 		Short: "Write a backup out as plain files, without Microsoft 365 and without a server",
 		Long: `Export reads a drive's, a site's or a mailbox's backup from the vault itself and writes
 it into a folder, or into a zip file that is made. It needs the vault and its password,
@@ -43,6 +47,12 @@ it has its name. Nothing that is there is written over: what has the name of som
 else takes another, which is said. Run it again to go on with a folder where it stopped:
 what is there already is compared and not written twice.
 
+Of a mailbox, --as mbox writes its messages as mail programs read them, a file for each
+folder, or one for all if --to is a FILE.mbox; --as eml writes a file for each message.
+--find exports only the messages that a query finds, as 'holdfast search mail' has it; it
+needs the catalog, where the index is. What is no message, or is held for Exchange alone,
+is named.
+
 ` + exitTable,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,7 +62,9 @@ what is there already is compared and not written twice.
 	}
 	b.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&x.to, "to", "", "the folder to write into, or the zip file to make")
+	f.StringVar(&x.to, "to", "", "the folder to write into, or the zip or mbox file to make")
+	f.StringVar(&x.as, "as", "", "write a mailbox's messages in this `FORM`: mbox or eml (default: all that the vault has, as it has it)")
+	f.StringVar(&x.find, "find", "", "only the messages that this `QUERY` finds, as 'holdfast search mail' has it")
 	f.StringVar(&x.at, "at", "", "as it was at this `TIME`: the newest restore point up to then (default the newest)")
 	f.StringVar(&x.path, "path", "", "only this file or folder; of a site it begins with libraries/NAME or lists/NAME")
 	return cmd
@@ -124,7 +136,11 @@ func (b *toolbox) pointOf(ctx context.Context, x exporting) (s stored, p vault.P
 			return s, p, err
 		}
 	}
-	if s, err = b.meant(ctx, x.of); err == nil {
+	of := backup.Workload("") // any
+	if x.as != "" {
+		of = backup.Exchange
+	}
+	if s, err = b.meant(ctx, x.of, of); err == nil {
 		p, err = s.pointAt(ctx, until)
 	}
 	return s, p, err
@@ -218,10 +234,10 @@ func (b *toolbox) each(ctx context.Context, do func(stored) error) error {
 }
 
 // meant finds the one drive that a person means.
-func (b *toolbox) meant(ctx context.Context, name string) (stored, error) {
+func (b *toolbox) meant(ctx context.Context, name string, of backup.Workload) (stored, error) {
 	var found []stored
 	err := b.each(ctx, func(s stored) error {
-		if s.is(name) {
+		if s.is(name) && (of == "" || s.err != nil || s.latest.Info.Workload == of) {
 			found = append(found, s)
 		}
 		return nil
@@ -229,6 +245,8 @@ func (b *toolbox) meant(ctx context.Context, name string) (stored, error) {
 	switch {
 	case err != nil:
 		return stored{}, err
+	case len(found) == 0 && of == backup.Exchange:
+		return stored{}, fail(exitNotFound, "the vaults hold no mailbox of %q, for which --as, --find and FILE.mbox are; 'holdfast vault list' shows what they hold", name)
 	case len(found) == 0:
 		return stored{}, fail(exitNotFound, "the vaults hold no backup of %q; 'holdfast vault list' shows what they hold", name)
 	case len(found) > 1:
@@ -266,7 +284,7 @@ func (b *toolbox) listStored(ctx context.Context, out io.Writer) error {
 }
 
 func (b *toolbox) listPoints(ctx context.Context, out io.Writer, name string) error {
-	s, err := b.meant(ctx, name)
+	s, err := b.meant(ctx, name, "")
 	if err != nil {
 		return err
 	}
@@ -302,9 +320,18 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 	if x.to == "" {
 		return usageError{errors.New("say where to: --to FOLDER, or --to FILE.zip")}
 	}
+	if err := x.mail(); err != nil {
+		return err
+	}
 	s, p, err := b.pointOf(ctx, x)
 	if err != nil {
 		return err
+	}
+	if x.find != "" {
+		if x.items, err = b.findMail(ctx, errs, s, p, x.find); err != nil {
+			return err
+		}
+		defer x.items.Close()
 	}
 	b.audit(ctx, errs, s, p, x)
 	fmt.Fprintf(errs, "Exporting %s as it was at %s\n", s.owner(), p.At.Local().Format(timeForm))
@@ -317,6 +344,12 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 		if part.Kind.Beside() { // which the point does not count
 			total += int(part.Files)
 		}
+	}
+	if x.as != "" {
+		total /= 2 // a message is two files
+	}
+	if x.items != nil {
+		total = x.items.Len()
 	}
 	bar := newProgress(errs, "files", total)
 	step := max(1, total/50)
@@ -336,6 +369,8 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 		return advised(err)
 	case r.Failed > 0:
 		return fail(exitPartial, "%s could not be exported; 'holdfast vault verify --full' says what is damaged, and an earlier or later point may have it", number(r.Failed, "item"))
+	case r.Messages == 0 && x.find != "":
+		return fail(exitNotFound, "the restore point holds no such message")
 	}
 	return nil
 }
@@ -357,14 +392,85 @@ func (s stored) pointAt(ctx context.Context, until time.Time) (vault.Point, erro
 	return vault.Point{}, fail(exitNotFound, "there is no restore point of %s that early and can be read; 'holdfast vault list %s' lists those there are", s.owner(), s.Key.Drive)
 }
 
+// mail completes what is said of mail.
+func (x *exporting) mail() error {
+	one := strings.EqualFold(filepath.Ext(x.to), ".mbox")
+	switch {
+	case x.as == "" && one:
+		x.as = string(export.Mbox)
+	case x.as == "" && x.find != "":
+		x.as = string(export.EML)
+	case x.as != "" && !strings.EqualFold(x.as, string(export.Mbox)) && !strings.EqualFold(x.as, string(export.EML)):
+		return usageError{fmt.Errorf("--as: %q is neither mbox nor eml", x.as)}
+	}
+	if x.as = strings.ToLower(x.as); one && x.as != string(export.Mbox) {
+		return usageError{errors.New("an .mbox file holds an mbox: leave --as away, or name a folder")}
+	}
+	return nil
+}
+
+// findMail finds messages by the index of the catalog.
+func (b *toolbox) findMail(ctx context.Context, errs io.Writer, s stored, p vault.Point, query string) (found *spill.Table, err error) {
+	expression, err := mailQuery(query)
+	if err != nil {
+		return nil, err
+	}
+	beside := *b // with vaults of its own, of which it opens none
+	stop, err := beside.start(ctx, false, errs)
+	if err != nil {
+		return nil, fmt.Errorf("--find needs the catalog, where the index of mail is: %w", err)
+	}
+	found = spill.New("")
+	// The vault has points by milliseconds, and the catalog knows when in one it was.
+	at := p.At.Add(time.Millisecond - time.Microsecond)
+	point := backup.Point{Tenant: s.tenant, Unit: p.Info.Unit, Drive: s.Key.Drive, At: at, Tree: p.Tree}
+	for id, failed := range beside.catalog.FoundMail(ctx, backup.Artifact{Tenant: s.tenant, Point: point, Query: expression}) {
+		if failed != nil {
+			err = failed
+			break
+		}
+		found.Put(string(id), "")
+	}
+	if err = errors.Join(err, found.Err(), stop()); err != nil {
+		found.Close()
+		return nil, err
+	}
+	return found, nil
+}
+
+// point exports what is meant into a target.
+func (x exporting) point(ctx context.Context, v *vault.Vault, tree string, to export.Target, progress func(int)) (export.Report, error) {
+	if x.as == "" {
+		return export.Point(ctx, v, tree, x.path, to, progress)
+	}
+	m := export.Messages{At: x.path, Form: export.MailForm(x.as), Temp: filepath.Dir(filepath.Clean(x.to))}
+	if strings.EqualFold(filepath.Ext(x.to), ".mbox") {
+		m.One = filepath.Base(x.to)
+	}
+	if x.items != nil {
+		m.Only = func(id backup.ItemID) (bool, error) {
+			_, ok := x.items.Find(string(id))
+			return ok, x.items.Err()
+		}
+	}
+	return export.Mail(ctx, v, tree, m, to, progress)
+}
+
 func (x exporting) write(ctx context.Context, v *vault.Vault, tree string, progress func(int)) (export.Report, error) {
 	if !strings.EqualFold(filepath.Ext(x.to), ".zip") {
-		to, err := export.OpenFolder(x.to)
+		dir := x.to
+		if strings.EqualFold(filepath.Ext(x.to), ".mbox") {
+			if _, err := os.Lstat(x.to); err == nil {
+				return export.Report{}, usageError{fmt.Errorf("--to: %s is there already, and is not written over", x.to)}
+			}
+			dir = filepath.Dir(x.to)
+		}
+		to, err := export.OpenFolder(dir)
 		if err != nil {
 			return export.Report{}, err
 		}
 		defer to.Close()
-		return export.Point(ctx, v, tree, x.path, to, progress)
+		return x.point(ctx, v, tree, to, progress)
 	}
 	to, err := export.CreateZip(x.to)
 	if errors.Is(err, fs.ErrExist) {
@@ -373,7 +479,7 @@ func (x exporting) write(ctx context.Context, v *vault.Vault, tree string, progr
 	if err != nil {
 		return export.Report{}, err
 	}
-	r, err := export.Point(ctx, v, tree, x.path, to, progress)
+	r, err := x.point(ctx, v, tree, to, progress)
 	if err == nil {
 		err = to.Finish()
 	}
@@ -383,14 +489,20 @@ func (x exporting) write(ctx context.Context, v *vault.Vault, tree string, progr
 // tellExport says what was exported.
 func tellExport(out io.Writer, x exporting, r export.Report) {
 	for _, m := range r.Remarks {
-		if m.Err != nil {
+		switch {
+		case m.Err != nil:
 			fmt.Fprintf(out, "%s  not exported: %s\n", oneLine(m.Path), oneLine(m.Err.Error()))
-		} else {
+		case m.Note != "":
+			fmt.Fprintf(out, "%s  %s\n", oneLine(m.Path), oneLine(m.Note))
+		default:
 			fmt.Fprintf(out, "%s  is there as %s\n", oneLine(m.Path), oneLine(m.As))
 		}
 	}
 	if r.More > 0 {
 		fmt.Fprintf(out, "and %s\n", number(r.More, "more remark"))
+	}
+	if x.as != "" {
+		fmt.Fprintf(out, "%s, in ", number(r.Messages, "message"))
 	}
 	fmt.Fprintf(out, "%s and %s, %s, are in %s", number(r.Files, "file"), number(r.Folders, "folder"), size(strconv.FormatInt(r.Bytes, 10)), x.to)
 	if r.There > 0 {

@@ -106,3 +106,54 @@ func TestPlayABackupIsExportedWithoutAServer(t *testing.T) {
 	tools(exitNotFound, "export", "amala@contoso.com", "--to", alone, "--path", "no/such")
 	tools(exitNotFound, "export", "nobody@contoso.com", "--to", alone)
 }
+
+// A mailbox comes out of the vault as mbox files, and what a search finds in it as one.
+func TestMailIsExported(t *testing.T) {
+	data := t.TempDir()
+	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Hour, sample: true, files: true, workloads: []string{"oneDriveForBusiness", "exchange"}}, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asDev(t, d)
+	hf(t, 0, "policy", "create", "Mail", "--workload", "exchange")
+	hf(t, 0, "mailbox", "add", "--policy", "Mail", "amala@contoso.com")
+	hf(t, 0, "policy", "activate", "Mail", "--wait")
+	hf(t, 0, "drive", "add", "--policy", "OneDrive Policy", "amala@contoso.com", "conrad@contoso.com")
+	hf(t, 0, "policy", "activate", "OneDrive Policy", "--wait")
+	dir := t.TempDir()
+	tools := func(code int, to string, args ...string) string {
+		t.Helper()
+		return hf(t, code, append([]string{"export", "amala@contoso.com", "--data", data, "--to", filepath.Join(dir, to)}, args...)...)
+	}
+	count := func(name string) int {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count("\n"+string(b), "\nFrom ")
+	}
+	said := tools(0, "all", "--as", "mbox")
+	if n := count("all/Archive.mbox"); n != 20 || !strings.Contains(said, "messages, in ") {
+		t.Errorf("the archive has %d messages\n%s", n, said)
+	}
+	found := tools(0, "found.mbox", "--find", "subject:contract*")
+	if n := count("found.mbox"); n == 0 || !strings.Contains(found, number(n, "message")+", in 1 file") {
+		t.Errorf("found are %d messages\n%s", n, found)
+	}
+	tools(2, "found.mbox")
+	tools(2, "x", "--as", "pst")
+	tools(2, "x.mbox", "--as", "eml")
+	hf(t, 3, "export", "conrad@contoso.com", "--data", data, "--to", filepath.Join(dir, "none"), "--as", "mbox")
+	tools(3, "none", "--find", "subject:nothing-like-it")
+	tools(0, "part.zip", "--as", "eml", "--path", "Archive")
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(data, "catalog.db")); err != nil {
+		t.Fatal(err)
+	}
+	if said := tools(0, "alone.mbox"); count("alone.mbox") < 40 {
+		t.Errorf("without a catalog it says %s", said)
+	}
+}

@@ -31,6 +31,7 @@ var ErrNoPath = errors.New("the restore point has no such path")
 type Report struct {
 	Files, Folders int   // that are there as they are in the point, folders without the first
 	There          int   // files that were there before
+	Messages       int   // that Mail has put into the files
 	Bytes          int64 // of the files
 	Remarks        []Remark
 	More           int // remarks beside those
@@ -46,6 +47,7 @@ type Remark struct {
 	Path string // in the point
 	As   string // where it is instead; "" of one that could not be exported
 	Err  error  // why it could not, or nil
+	Note string // what else is to be said of it
 }
 
 // A Target is where an export is written to: a Folder or a Zip. Paths are as in the
@@ -169,17 +171,8 @@ type file struct {
 
 // tree exports what is at a path of a tree, into a folder of the target.
 func (x *export) tree(ctx context.Context, tree, at, below string) error {
-	unread, err := x.vault.Unread(ctx, tree)
-	switch {
-	case errors.Is(err, vault.ErrDamaged):
-		x.remark(Remark{Path: path.Join(below, at), Err: fmt.Errorf("what the point lacks cannot be told: %w", err)})
-	case err != nil:
-		return fmt.Errorf("read what the point lacks: %w", err)
-	}
-	for _, u := range backup.Unheld(unread) {
-		if at == "" || u.Path == at || strings.HasPrefix(u.Path, at+"/") {
-			x.report.Unread++
-		}
+	if err := x.lacks(ctx, tree, at, below); err != nil {
+		return err
 	}
 	if below != "" {
 		if err := x.folders(below); err != nil {
@@ -227,6 +220,23 @@ func (x *export) tree(ctx context.Context, tree, at, below string) error {
 			if err := x.to.setTime(x.where(place(n)), n.Modified); err != nil {
 				x.remark(Remark{Path: n.Path, Err: fmt.Errorf("its time could not be set: %w", err)})
 			}
+		}
+	}
+	return nil
+}
+
+// lacks counts what of a tree the point does not hold as it was.
+func (x *export) lacks(ctx context.Context, tree, at, below string) error {
+	unread, err := x.vault.Unread(ctx, tree)
+	switch {
+	case errors.Is(err, vault.ErrDamaged):
+		x.remark(Remark{Path: path.Join(below, at), Err: fmt.Errorf("what the point lacks cannot be told: %w", err)})
+	case err != nil:
+		return fmt.Errorf("read what the point lacks: %w", err)
+	}
+	for _, u := range backup.Unheld(unread) {
+		if at == "" || u.Path == at || strings.HasPrefix(u.Path, at+"/") {
+			x.report.Unread++
 		}
 	}
 	return nil
