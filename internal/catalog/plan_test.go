@@ -238,6 +238,15 @@ func TestListsReadAnIndex(t *testing.T) {
 			_, err := w.Point(ctx, contoso, backup.PointID(manyID("c", 3)))
 			return err
 		}, 1)
+		for _, after := range []string{"", "-", "-" + manyID("a", 100)} {
+			checkPlans(t, db, "coverage after "+after, func(ctx context.Context) error {
+				l, err := w.Coverage(ctx, contoso, catalog.Page{Limit: 50, After: after})
+				if len(l.Items) < 50 || l.Next == "" {
+					t.Errorf("coverage after %q: %d, and then %q", after, len(l.Items), l.Next)
+				}
+				return err
+			}, 0)
+		}
 		checkPlans(t, db, "search of the oldest", func(ctx context.Context) error {
 			got, err := w.SearchPoints(ctx, contoso, catalog.PointSearch{Units: []backup.UnitID{one}, From: w.clock().Add(-20 * time.Millisecond), Oldest: true, Tags: backup.TagNone})
 			if len(got.Points) != 1 {

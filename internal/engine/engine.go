@@ -140,6 +140,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Verify:   {Handler: e.verify, Workers: 1}, // it is in no hurry
 		jobs.Offboard: {Handler: e.offboard, Workers: 4},
 		// Several, so that a source that answers slowly keeps no other waiting.
+		jobs.Mirror:    {Handler: e.mirror, Workers: 4},
 		jobs.Subscribe: {Handler: e.subscribe, Workers: 4},
 	}
 	for kind, w := range work {
@@ -164,6 +165,7 @@ func (e *Engine) Start(ctx context.Context) error {
 			// At once: a catalog that is older than its vault, or empty, learns
 			// from it first of all.
 			jobs.Spec{Kind: jobs.Maintain, Key: string(tenant), Tenant: tenant},
+			jobs.Spec{Kind: jobs.Mirror, Key: string(tenant), Tenant: tenant},
 			jobs.Spec{Kind: jobs.Record, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(recordEvery)},
 			jobs.Spec{Kind: jobs.Verify, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
 		if e.Notify.URL != "" {

@@ -68,6 +68,24 @@ func (e *Engine) refreshSubjects(ctx context.Context, tenant backup.TenantID, wo
 	return e.refreshDirectory(ctx, tenant)
 }
 
+// mirrorEvery is how old what is known of a tenant's users and sites becomes, where
+// nothing else asks for them: enough to say who is not protected.
+const mirrorEvery = 24 * time.Hour
+
+// mirror looks at a tenant's users and sites. What the source refuses is left as it
+// was known, until the next time.
+func (e *Engine) mirror(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	for _, workload := range []backup.Workload{backup.OneDrive, backup.SharePoint} {
+		err := e.refreshSubjects(ctx, j.Tenant, workload)
+		if errors.Is(err, drive.ErrDenied) {
+			e.Log.Info("the source does not list what there is, so no report can say what of it is not protected", "tenant", j.Tenant, "workload", workload, "err", err)
+		} else if err != nil {
+			return jobs.Result{}, err
+		}
+	}
+	return jobs.Again(e.Clock().Add(mirrorEvery)), nil
+}
+
 // sitesWhole is how often a tenant's sites are listed as a whole: the source's delta
 // does not tell which are gone.
 const sitesWhole = 24 * time.Hour

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,4 +57,36 @@ func TestAllThereIsFollowsTheDirectory(t *testing.T) {
 	w.must(look())
 	w.must(look())
 	w.wantIn("forgotten by the list alone", "ann", "bob", "cid")
+}
+
+// What is known of users and sites is no older than a day, as far as the source tells.
+func TestTheMirrorIsKept(t *testing.T) {
+	w := newWorldOf(t, func(sim http.Handler) http.Handler { return sim }, true, "ann")
+	w.must(os.MkdirAll(w.dir+"/sites/other/libraries/Documents", 0o755))
+	known := func() (of []backup.Workload) {
+		t.Helper()
+		page, err := w.catalog.Coverage(w.ctx, w.tenant, catalog.Page{After: "-"})
+		w.must(err)
+		for _, v := range page.Items {
+			of = append(of, v.Workload)
+		}
+		slices.Sort(of)
+		return of
+	}
+	isSites := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/sites") }
+	w.faults.Add(simtenant.Fault{Status: 403, Body: `{"error":{"code":"accessDenied","message":"no"}}`, Match: isSites})
+	w.must(w.try(w.ctx, jobs.Mirror, string(w.tenant), w.engine.mirror))
+	if got := known(); !slices.Equal(got, []backup.Workload{backup.Exchange, backup.OneDrive}) {
+		t.Errorf("while sites are denied, known are %q", got)
+	}
+	w.faults.Clear()
+	w.faults.Add(simtenant.Fault{Status: 500, Match: isSites})
+	if err := w.try(w.ctx, jobs.Mirror, string(w.tenant), w.engine.mirror); err == nil {
+		t.Error("that the source fails is not said")
+	}
+	w.faults.Clear()
+	w.must(w.try(w.ctx, jobs.Mirror, string(w.tenant), w.engine.mirror))
+	if got := known(); !slices.Contains(got, backup.SharePoint) {
+		t.Errorf("known are %q", got)
+	}
 }

@@ -43,6 +43,9 @@ const (
 	// period is over and forgets the unit later, or calls it off. Key: the
 	// unit's id.
 	Offboard Kind = "offboard"
+	// Mirror brings what is known of a tenant's users and sites up to date, again and
+	// again. Key: the tenant's id.
+	Mirror Kind = "mirror"
 	// Subscribe has the source tell of changes in a tenant's drives, and looks after
 	// that again and again. Key: the tenant's id.
 	Subscribe Kind = "subscribe"
