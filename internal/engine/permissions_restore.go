@@ -333,6 +333,8 @@ func (s someone) is(other someone) bool {
 		return false
 	case s.id != "" && other.id != "":
 		return strings.EqualFold(s.id, other.id)
+	case s.id+s.address+other.id+other.address == "": // such as everyone
+		return s.name != "" && s.name == other.name
 	}
 	return s.address != "" && strings.EqualFold(s.address, other.address)
 }

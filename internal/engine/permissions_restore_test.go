@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
 )
 
@@ -267,5 +269,60 @@ func TestPermissionsThatAreNotRestored(t *testing.T) {
 	a := w.finish(w.activatePermissions(without, backup.DestinationInPlace))
 	if a.Status != backup.ArtifactSucceeded || a.Problem == nil || len(a.Problem.Details) != 2 || !strings.Contains(a.Problem.Details[0].Message, "was not kept then") {
 		t.Errorf("of a point without permissions, the artifact is %s: %+v", a.Status, a.Problem)
+	}
+}
+
+// Permissions as the service writes them: who they are for, whether they can be given
+// again, and that nothing is kept by which a link can be opened.
+func TestPermissionsOfTheService(t *testing.T) {
+	const id = "22222222-0000-4000-8000-000000000001"
+	for _, tt := range []struct{ json, who, unfit string }{
+		{`{"id":"aTow","roles":["write"],"shareId":"u!SECRET","grantedTo":{"user":{"displayName":"Ann"}},"grantedToV2":{"user":{"displayName":"Ann","email":"ann@x.org","id":"` + id + `"},"siteUser":{"displayName":"Ann","email":"ann@x.org","id":"5","loginName":"i:0#.f|membership|ann@x.org"}},"inheritedFrom":null}`,
+			"user " + id + " ann@x.org", ""},
+		{`{"id":"1","roles":["read"],"grantedToV2":{"siteUser":{"displayName":"Bob","id":"6","loginName":"i:0#.f|membership|bob@x.org"}}}`, "user  bob@x.org", ""},
+		{`{"id":"1","roles":["read"],"grantedToV2":{"siteUser":{"displayName":"Legal","id":"7","loginName":"c:0t.c|tenant|` + id + `"}}}`, "group " + id + " ", ""},
+		{`{"id":"1","roles":["read"],"grantedToV2":{"group":{"displayName":"Team","id":"` + id + `","email":"team@x.org"},"siteUser":{"displayName":"Team","id":"8","loginName":"c:0o.c|federateddirectoryclaimprovider|` + id + `"}}}`, "group " + id + " team@x.org", ""},
+		{`{"id":"1","roles":["write"],"grantedToV2":{"siteGroup":{"displayName":"Members","id":"9","loginName":"Members"}},"grantedTo":{"user":{"displayName":"Members"}},"inheritedFrom":{}}`, "site group 9 ", "Graph does not let"},
+		{`{"id":"1","roles":["sp.full control"],"grantedToV2":{"user":{"displayName":"Cy","email":"cy@x.org","id":"` + id + `"}}}`, "user " + id + " cy@x.org", "another role"},
+		{`{"id":"1","roles":[],"grantedToV2":{"siteUser":{"displayName":"Everyone","id":"4","loginName":"c:0-.f|rolemanager|spo-grid-all-users/x"}}}`, "user  ", "another role"},
+		{`{"id":"1","roles":["read"],"link":{"scope":"users","type":"view","webUrl":"https://SECRET","preventsDownload":false},"hasPassword":false,"grantedToIdentitiesV2":[{"user":{"displayName":"guest@y.org","email":"guest@y.org"},"siteUser":{"loginName":"urn%3aspo%3aguest#guest@y.org"}}],"expirationDateTime":"0001-01-01T00:00:00Z"}`,
+			"user  guest@y.org", ""},
+		{`{"id":"1","roles":["read"],"link":{"scope":"users","type":"blocksDownload","webUrl":"https://SECRET","webHtml":"<SECRET>","preventsDownload":true},"grantedToIdentitiesV2":[{"user":{"displayName":"Dan","email":"dan@y.org"}}]}`, "user  dan@y.org", "in a way that a permission cannot give"},
+		{`{"id":"SECRET","shareId":"SECRET","roles":["write"],"link":{"scope":"anonymous","type":"edit","webUrl":"https://SECRET"},"hasPassword":true}`, "  ", "never made again"},
+		{`{"id":"1","roles":["read"],"link":{"scope":"organization","type":"view","webUrl":"https://SECRET"},"grantedToIdentitiesV2":[{"user":{"email":"eve@x.org"}}]}`, "  ", "in the organization"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			if strings.HasSuffix(r.URL.Path, "/token") {
+				io.WriteString(rw, `{"access_token":"x","expires_in":3600}`)
+				return
+			}
+			io.WriteString(rw, `{"value":[`+tt.json+`,`+tt.json+`]}`)
+		}))
+		source := drive.New(drive.Config{Graph: server.URL + "/v1.0", Authority: server.URL, Tenant: "t", ClientID: "c", Credential: drive.Secret("s")})
+		all, err := source.Permissions(t.Context(), "d", "i")
+		server.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, err := drive.ItemPermissions{Item: "i", Permissions: all}.Encode()
+		if err != nil || strings.Contains(string(kept), "SECRET") {
+			t.Errorf("of %s, kept is %s, %v", tt.json, kept, err)
+		}
+		var f drive.ItemPermissions
+		if err := json.Unmarshal(kept, &f); err != nil {
+			t.Fatal(err)
+		}
+		got := grantsOf(f.Permissions)
+		if len(got) != 1 || got[0].who.kind+" "+got[0].who.id+" "+got[0].who.address != tt.who {
+			t.Errorf("%s is for %+v, want %q", tt.json, got, tt.who)
+			continue
+		}
+		if why := got[0].unfit(); !strings.Contains(why, tt.unfit) || (why == "") != (tt.unfit == "") {
+			t.Errorf("%s cannot be given, since %q, want %q", tt.json, why, tt.unfit)
+		}
+		if !holds(got, got[0]) {
+			t.Errorf("%s does not give itself", tt.json)
+		}
 	}
 }
