@@ -29,6 +29,9 @@ dev: ## run the server with a simulated tenant to try it against
 build: ## build the binary into bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
 
+check: lint ## lint, and each room's tests on SQLite, without the race detector: what to run between two commits
+	go test -short -skip '^TestPlay' ./internal/...
+
 # Tests whose names begin with TestPlay count allocations, or play dozens of worlds,
 # or open hundreds of vaults, to find what is wrong, not what races: the race
 # detector would make minutes of each of their seconds.
@@ -69,4 +72,4 @@ fuzz: ## run each fuzz target for FUZZTIME (a time, or a count such as 2000x)
 		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
 	done
 
-.PHONY: help demo dev build test soak conformance rclone release release-test lint bench bench-all fuzz
+.PHONY: help demo dev build check test soak conformance rclone release release-test lint bench bench-all fuzz

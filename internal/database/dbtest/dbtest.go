@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -29,8 +30,8 @@ import (
 // Each runs fn as the subtests "sqlite" and "postgres", each on an empty
 // database with the present schema, which is closed and removed afterwards.
 //
-// Where there is no PostgreSQL, only the first runs, and standard error says
-// so; if the environment variable CI is set, the test fails instead.
+// Where there is no PostgreSQL, and with -short, only the first runs, and standard
+// error says so; if the environment variable CI is set, the test fails instead.
 func Each(t *testing.T, fn func(t *testing.T, db *database.DB)) {
 	t.Helper()
 	for _, d := range Dialects(t) {
@@ -41,7 +42,11 @@ func Each(t *testing.T, fn func(t *testing.T, db *database.DB)) {
 // Dialects returns the databases that can be tested here, as Each does.
 func Dialects(t testing.TB) []database.Dialect {
 	t.Helper()
-	if _, err := binaries(); err != nil {
+	_, err := binaries()
+	if testing.Short() {
+		err = errors.New("tests are short")
+	}
+	if err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatalf("PostgreSQL was not tested: %v", err)
 		}
