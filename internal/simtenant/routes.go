@@ -226,6 +226,13 @@ func literal(segment string) string {
 	return segment
 }
 
+// unserved are parts of mailboxes that Microsoft documents and nothing serves here
+// where no route has them.
+var unserved = map[string]bool{
+	"attachments": true, "photo": true, "photos": true, "checklistitems": true, "linkedresources": true, "calendargroups": true,
+	"calendarpermissions": true, "messagerules": true, "extensions": true, "inferenceclassification": true, "getschedule": true, "findmeetingtimes": true,
+}
+
 // dispatch serves what an address names: a resource, and the path behind it.
 func (s *Service) dispatch(r *request, prefix, rest string) error {
 	var path []string
@@ -264,6 +271,13 @@ func (s *Service) dispatch(r *request, prefix, rest string) error {
 		return wrongMethod(allow...)
 	case prefix == "{item}" && actions[literal(path[0])]:
 		return notSupported("'" + path[0] + "'")
+	case prefix == "{user}":
+		for i, segment := range path {
+			// A user may well have no photo.
+			if unserved[literal(segment)] && (i > 0 || !strings.HasPrefix(literal(segment), "photo")) {
+				return notSupported("'" + segment + "'")
+			}
+		}
 	}
 	return noRoute()
 }
