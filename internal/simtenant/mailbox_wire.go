@@ -533,7 +533,10 @@ func (f *mailFolder) items() []*mailItem {
 			out = append(out, c.st.it)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].num < out[j].num })
+	before := func(i, j int) bool { return out[i].num < out[j].num }
+	if !sort.SliceIsSorted(out, before) { // as most folders are, for each page of their lists
+		sort.Slice(out, before)
+	}
 	return out
 }
 
