@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/database"
 	"holdfast/internal/drive"
 	"holdfast/internal/jobs"
 	"holdfast/internal/simtenant"
@@ -351,5 +352,91 @@ func TestABackupOfVersionsThatIsKilled(t *testing.T) {
 		}
 		texts = append(texts, strings.Repeat("x", len(texts)))
 		w.upload("Documents", "folder/b.txt", texts[len(texts)-1])
+	}
+}
+
+// A library that was renamed is the same, with what is kept beside it. One that was deleted
+// and made again under its name is another: its points hold nothing of the first, and no
+// restore of that touches it.
+func TestALibraryRenamedDeletedAndMadeAgain(t *testing.T) {
+	w, unit := withVersions(t, 2)
+	versions := []string{"a.txt/versions.json: ", "folder/b.txt/2.0.txt: b two", "folder/b.txt/3.0.txt: b three!", "folder/b.txt/versions.json: 3.0=8 2.0=5"}
+	was := w.look(w.siteLibrary("Documents"))
+	first := w.backUp(unit)
+	w.must(os.Rename(w.siteLibrary("Documents"), w.siteLibrary("Papers")))
+	w.reset()
+	all, _ := w.asksForVersions()
+	second := w.backUp(unit)
+	w.onRequest(nil)
+	w.wantAsked("download", 0)
+	w.sameSite("the point after it was renamed", second, "Papers", "Team/Drawings")
+	for _, beside := range []string{"", " (columns)", " (versions)"} {
+		if a, b := w.partOf(first, "Documents"+beside), w.partOf(second, "Papers"+beside); a.Drive != b.Drive {
+			t.Errorf("the renamed library%s is another", beside)
+		}
+	}
+	if got := w.keptVersions(second, "Papers"); !slices.Equal(got, versions) || all.Load() > 0 {
+		t.Errorf("the versions of the renamed library are %q, after %d requests", got, all.Load())
+	}
+	w.put(w.siteLibrary("Papers"), map[string]string{"a.txt": "edited"})
+	w.restored(first, backup.DestinationInPlace)
+	w.same("the renamed library, restored", was, w.look(w.siteLibrary("Papers")))
+	if _, err := os.Stat(w.siteLibrary("Documents")); err == nil {
+		t.Error("a restore in place has made a library")
+	}
+
+	w.must(os.RemoveAll(w.siteLibrary("Papers")))
+	third := w.backUp(unit)
+	parts, err := w.vault.Parts(w.ctx, third.Tree)
+	w.must(err)
+	if slices.ContainsFunc(parts, func(p vault.Part) bool { return strings.HasPrefix(p.Name, "Papers") }) || len(w.lacking(third)) > 0 {
+		t.Errorf("the library is still in the point: %+v, %q", parts, w.lacking(third))
+	}
+	w.must(os.MkdirAll(w.siteLibrary("Papers"), 0o755))
+	w.put(w.siteLibrary("Papers"), map[string]string{"a.txt": "somebody else's", "own.txt": "own"})
+	w.upload("Papers", "own.txt", "own again")
+	is := w.look(w.siteLibrary("Papers"))
+	fourth := w.backUp(unit)
+	w.sameSite("the point after it was made again", fourth, "Papers", "Team/Drawings")
+	if a, b := w.partOf(second, "Papers"), w.partOf(fourth, "Papers"); a.Drive == b.Drive {
+		t.Error("a library made again is the one of before")
+	}
+	if got := w.keptVersions(fourth, "Papers"); !slices.Equal(got, []string{"a.txt/versions.json: ", "own.txt/1.0.txt: own", "own.txt/versions.json: 1.0=3"}) {
+		t.Errorf("the versions of the library made again are %q", got)
+	}
+
+	a := w.restore(second, backup.DestinationInPlace)
+	if a.Problem == nil || detail(a.Problem, "Papers") == "" {
+		t.Errorf("the artifact does not name the library that is gone: %s %+v", a.Status, a.Problem)
+	}
+	w.same("the library made again, after a restore in place", is, w.look(w.siteLibrary("Papers")))
+	w.restored(second, backup.DestinationNew)
+	w.same("the library restored to a new place", was, w.look(w.siteLibrary("PapersR0")))
+	w.same("the library made again, after a restore to a new place", is, w.look(w.siteLibrary("Papers")))
+	if got := w.keptVersions(second, "Papers"); !slices.Equal(got, versions) {
+		t.Errorf("the versions of the first library are %q", got)
+	}
+}
+
+// A catalog that is made again from the vault knows the versions that the points hold.
+func TestVersionsAreRebuilt(t *testing.T) {
+	w, unit := withVersions(t, 2)
+	first := w.backUp(unit)
+	kept := w.keptVersions(first, "Documents")
+	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
+		for _, table := range []string{"restore_point", "drive_state", "container_state"} {
+			if _, err := tx.ExecContext(w.ctx, "DELETE FROM "+table); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	if got, err := w.engine.Rebuild(w.ctx, w.tenant); err != nil || got.Points != 1 {
+		t.Fatalf("Rebuild = %+v, %v", got, err)
+	}
+	all, _ := w.asksForVersions()
+	second := w.backUp(unit)
+	if got := w.keptVersions(second, "Documents"); !slices.Equal(got, kept) || all.Load() > 0 || len(w.lacking(second)) > 0 {
+		t.Errorf("after %d requests for versions the point holds %q, and lacks %q", all.Load(), got, w.lacking(second))
 	}
 }
