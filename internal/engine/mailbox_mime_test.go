@@ -210,8 +210,8 @@ func TestMIMEIsRefused(t *testing.T) {
 				t.Errorf("%d requests for what has just been refused twice", n)
 			}
 			if !c.all {
-				for range 120 {
-					w.skew.Add(int64(6 * time.Hour))
+				for range 40 {
+					w.skew.Add(int64(18 * time.Hour))
 					w.backUp(unit)
 				}
 				if n := w.asked("mime"); n > 40 {
