@@ -29,7 +29,7 @@ dev: ## run the server with a simulated tenant to try it against
 build: ## build the binary into bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
 
-check: lint ## lint, and each room's tests on SQLite, without the race detector: what to run between two commits
+check: lint ## lint, and each room's tests on SQLite and folders, without the race detector: what to run between two commits
 	go test -short -skip '^TestPlay' ./internal/...
 
 # Tests whose names begin with TestPlay count allocations, or play dozens of worlds,

@@ -58,10 +58,14 @@ type store struct {
 	door                              atomic.Pointer[func(http.ResponseWriter, *http.Request) bool] // answers instead of the store
 }
 
-// newStore starts a store with one bucket, or skips the test where there is none.
+// newStore starts a store with one bucket, or skips the test where there is none, and
+// with -short.
 // Further arguments are those of the store's program.
 func newStore(t testing.TB, args ...string) *store {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("tests are short: no S3 store")
+	}
 	program, err := gatewayProgram()
 	if err != nil {
 		if os.Getenv("CI") == "true" {
