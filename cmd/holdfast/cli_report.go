@@ -95,22 +95,6 @@ func (s *reportSum) add(v coverageAnswer) {
 	}
 }
 
-func (s *reportSum) plus(o reportSum) {
-	s.Protected += o.Protected
-	s.Waiting += o.Waiting
-	s.Others += o.Others
-	s.None += o.None
-	s.Failing += o.Failing
-	s.Late += o.Late
-	s.Unread += o.Unread
-	s.Points += o.Points
-	s.LatePoints += o.LatePoints
-	s.Files += o.Files
-	s.Bytes += o.Bytes
-	s.Grown += o.Grown
-	s.GrownFrom += o.GrownFrom
-}
-
 // NotProtected counts those without a unit, and those that are protected no more.
 func (s reportSum) NotProtected() int64 { return s.None + s.Others }
 
@@ -271,12 +255,10 @@ func (c *cli) report(ctx context.Context, r *report) error {
 			return err
 		}
 		of[wordsOf(v.coverageAnswer)].add(v.coverageAnswer)
+		all.add(v.coverageAnswer)
 		if v.needs() != "" {
 			r.needs++
 		}
-	}
-	for _, s := range r.sums {
-		all.plus(*s)
 	}
 	r.sums = append(r.sums, all)
 	if r.html {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,9 +48,8 @@ func (c *cli) rpoCommand() *cobra.Command {
 				return err
 			}
 			achieved := "100"
-			if r.MissedUnitCount > 0 { // no rounding makes all of what is not
-				share := float64(r.ProtectedUnitCount-r.MissedUnitCount) / float64(max(r.ProtectedUnitCount, 1))
-				achieved = fmt.Sprintf("%.2f", math.Floor(max(share, 0)*10_000)/100)
+			if r.MissedUnitCount > 0 {
+				achieved = fmt.Sprintf("%.2f", percent(r.ProtectedUnitCount-r.MissedUnitCount, r.ProtectedUnitCount))
 			}
 			if c.script() {
 				return c.printOne(value, achieved)
