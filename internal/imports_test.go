@@ -37,7 +37,7 @@ var rooms = map[string][]string{
 	"internal/odata":           {"internal/backup"},
 	"internal/identity":        {"internal/backup"},
 	"internal/graphapi":        {"internal/backup", "internal/catalog", "internal/identity", "internal/odata"},
-	"internal/simtenant":       {"internal/backup", "internal/jsonscan", "internal/quickxor"},
+	"internal/simtenant":       {"internal/backup", "internal/jsonscan", "internal/odata", "internal/quickxor"},
 	"internal/client":          {"internal/backup"},
 	"internal/owners":          {"internal/backup"},
 	"internal/console":         {"internal/backup", "internal/client", "internal/owners"},

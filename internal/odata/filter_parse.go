@@ -19,6 +19,7 @@ const (
 	GUID               // a string that is a GUID; the literal is given in lower case
 	Enum               // a string that is one of Values; without any, the only literal is null
 	Time               // a date and time
+	Bool               // true or false
 )
 
 // A Property is what a filter or an order may name.
@@ -27,6 +28,8 @@ type Property struct {
 	Type     Type
 	Values   []string            // of an Enum
 	Nullable bool                // it may be absent
+	Days     bool                // of a Time: a date alone stands for its first second
+	Many     bool                // of what there may be several of: a filter names it by any
 	Canon    func(string) string // of a plain string: the form in which it is compared; nil: as it is
 	BadID    backup.Code         // of a literal that is no GUID; "" is invalidRequest
 	Filters  bool                // a filter may name it
@@ -46,7 +49,8 @@ type (
 	Not struct{ X Expr }
 	// Compare holds when Property stands to Value as Op says: eq, ne, lt, le, gt
 	// or ge. What is absent equals null only, and is neither less nor greater
-	// than anything. Null is compared by eq and ne only.
+	// than anything. Null is compared by eq and ne only. Of a Property that is Many
+	// one is enough, as it is for Match.
 	Compare struct {
 		Property Property
 		Op       string
@@ -121,6 +125,7 @@ func wrongFilter(why string) *backup.Error {
 type filterParser struct {
 	rest       string
 	properties []Property
+	each       [2]string // within any: the name of the variable, and what it stands for
 }
 
 func (p *filterParser) blanks() { p.rest = strings.TrimLeft(p.rest, " ") }
@@ -236,7 +241,7 @@ func (p *filterParser) primary(depth int) (Expr, error) {
 	switch {
 	case v.Null && !equality:
 		return nil, wrongFilter("Null can be compared by eq and ne only.")
-	case prop.Type == Enum && !equality:
+	case (prop.Type == Enum || prop.Type == Bool) && !equality:
 		return nil, wrongFilter("The values of '" + prop.Name + "' have no order: they can be compared by eq, ne and in.")
 	}
 	return Compare{prop, op, v}, nil
@@ -244,8 +249,13 @@ func (p *filterParser) primary(depth int) (Expr, error) {
 
 // property finds a property by its name, in any case.
 func (p *filterParser) property(name string) (Property, error) {
+	if first, rest, _ := strings.Cut(name, "/"); p.each[0] != "" && first == p.each[0] {
+		name = strings.TrimSuffix(p.each[1]+"/"+rest, "/")
+	} else if p.each[0] != "" {
+		return Property{}, wrongFilter("Within any, properties are those of '" + p.each[0] + "'.")
+	}
 	for _, prop := range p.properties {
-		if prop.Filters && strings.EqualFold(prop.Name, name) {
+		if prop.Filters && prop.Many == (p.each[0] != "") && strings.EqualFold(prop.Name, name) {
 			return prop, nil
 		}
 	}
@@ -272,7 +282,27 @@ func (p *filterParser) in(prop Property) (Expr, error) {
 	}
 }
 
+// any reads the one comparison that an element of many must meet, as in
+// categories/any(c:c eq 'Red').
+func (p *filterParser) any(of string) (Expr, error) {
+	p.take("(")
+	name := p.word()
+	if name == "" || strings.ContainsAny(name, "/.") || !p.take(":") || p.each[0] != "" {
+		return nil, wrongFilter("The function any is of the form " + of + "/any(x:x eq 'value').")
+	}
+	p.each = [2]string{name, of}
+	e, err := p.primary(maxFilterDepth)
+	p.each = [2]string{}
+	if err == nil && !p.take(")") {
+		err = wrongFilter("The function any takes one comparison here.")
+	}
+	return e, err
+}
+
 func (p *filterParser) function(name string) (Expr, error) {
+	if of, ok := strings.CutSuffix(name, "/any"); ok && slices.ContainsFunc(p.properties, func(prop Property) bool { return prop.Many }) {
+		return p.any(of)
+	}
 	if !slices.Contains(textFunctions, name) {
 		return nil, wrongFilter("There is no function '" + printable(name) + "'. There are contains, startswith and endswith.")
 	}
@@ -281,7 +311,7 @@ func (p *filterParser) function(name string) (Expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	if prop.Type == Enum || prop.Type == Time {
+	if prop.Type == Enum || prop.Type == Time || prop.Type == Bool {
 		return nil, wrongFilter("The property '" + prop.Name + "' is not a text for " + name + ".")
 	}
 	if !p.take(",") {
@@ -346,8 +376,16 @@ func (p Property) value(s string, quoted bool) (Value, error) {
 		return Value{}, invalid("The $filter compares '" + p.Name + "' with '" + printable(s) + "'. It must be " + want + ".").On("$filter")
 	}
 	switch p.Type {
+	case Bool:
+		if quoted || s != "true" && s != "false" {
+			return wrong("true or false, without quotes")
+		}
+		return Value{Text: s}, nil
 	case Time:
 		at, ok := ParseTime(s)
+		if day, err := time.Parse(time.DateOnly, s); err == nil && p.Days {
+			at, ok = day, true
+		}
 		if quoted || !ok {
 			return wrong("a date and time without quotes, such as 2026-01-31T12:00:00Z")
 		}

@@ -439,3 +439,22 @@ func TestFormatTime(t *testing.T) {
 		}
 	}
 }
+
+// Of what there may be several of, a filter names one by any.
+func TestFiltersOfMany(t *testing.T) {
+	properties := []Property{
+		{Name: "categories", Type: Folded, Many: true, Filters: true}, {Name: "emails/address", Type: Folded, Many: true, Filters: true},
+		{Name: "isRead", Type: Bool, Filters: true}, {Name: "at", Type: Time, Days: true, Filters: true}, {Name: "exact", Type: Time, Filters: true},
+	}
+	for text, want := range map[string]string{
+		"categories/any(c:c eq 'Red')": "", "isRead eq true and emails/any(a:startswith(a/address,'x'))": "", "not categories/any(c:c in ('a','b'))": "", "at ge 2026-01-31": "",
+		"categories eq 'Red'": "names 'categories'", "categories/any(c:isRead eq true)": "those of 'c'", "categories/any(c:c/x eq 'y')": "names 'categories/x'", "categories/any()": "of the form",
+		"categories/any(c:c eq 'x' or c eq 'y')": "one comparison", "categories/any(c:emails/any(a:a/address eq 'x'))": "of the form", "isRead/any(c:c eq true)": "names 'isRead'",
+		"isRead eq 'true'": "true or false", "isRead gt false": "no order", "contains(isRead,'x')": "not a text", "exact ge 2026-01-31": "a date and time", "emails/all(a:a/address eq 'x')": "no function",
+	} {
+		_, err := ParseFilter(text, properties)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}

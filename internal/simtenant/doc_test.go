@@ -3,10 +3,13 @@ package simtenant
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"holdfast/internal/odata"
 )
 
 var update = flag.Bool("update", false, "rewrite the tables of docs/tenant.md")
@@ -66,8 +69,32 @@ func tables() map[string]string {
 	for _, m := range membersOf("control.go", "Request") {
 		fmt.Fprintf(&requests, "| `%s` | %s |\n", m[0], cell(m[1]))
 	}
+	var queries strings.Builder
+	fmt.Fprintf(&queries, "| of | in `$filter` and, but for `any`, in `$orderby` |\n| --- | --- |\n")
+	for _, of := range []struct {
+		what string
+		list []odata.Property
+	}{{"messages", messageProperties}, {"events, calendarView, instances", eventProperties}, {"contacts", contactProperties}, {"tasks", taskProperties}, {"mailFolders", mailFolderProperties}} {
+		var names []string
+		for _, p := range of.list {
+			name := p.Name
+			if p.Many {
+				name, rest, _ := strings.Cut(p.Name, "/")
+				names = append(names, "`"+name+"/any(x:x"+strings.TrimSuffix("/"+rest, "/")+" eq '…')`")
+				continue
+			}
+			names = append(names, "`"+name+"`")
+		}
+		fmt.Fprintf(&queries, "| %s | %s |\n", of.what, strings.Join(names, " "))
+	}
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(searched)) {
+		words = append(words, "`"+name+"`")
+	}
+	fmt.Fprintf(&queries, "| messages, by `$search` | %s |\n", strings.Join(words, " "))
 	return map[string]string{
-		"routes": routes.String(), "profiles": strings.TrimSpace(profiles.String()) + "\n", "controls": controls.String(), "habits": options.String(),
+		"queries": queries.String(),
+		"routes":  routes.String(), "profiles": strings.TrimSpace(profiles.String()) + "\n", "controls": controls.String(), "habits": options.String(),
 		"faults": faults.String(), "requests": requests.String(),
 	}
 }

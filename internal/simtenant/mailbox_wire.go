@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"holdfast/internal/odata"
 )
 
 // What calls to mailboxes ask of their caller. The names without All are a
@@ -404,18 +406,18 @@ func (m *mailbox) itemView(st *stay, immutable bool) map[string]any {
 // receivedFilter is what a filter by the time of receipt lets through.
 type receivedFilter func(*mailItem) bool
 
-var receivedTerm = regexp.MustCompile(`^\s*receivedDateTime\s+(ge|gt|le|lt|eq)\s+(\S+)\s*$`)
+var receivedTerm = regexp.MustCompile(`^\s*receivedDateTime\s+(ge|gt)\s+(\S+)\s*$`)
 
-// readReceived reads such a filter, with the comparisons that may be used.
-func readReceived(text, comparisons string) (receivedFilter, error) {
+// readReceived reads such a filter, which a delta may have.
+func readReceived(text string) (receivedFilter, error) {
 	if text == "" {
 		return func(*mailItem) bool { return true }, nil
 	}
 	var terms []receivedFilter
 	for term := range strings.SplitSeq(text, " and ") {
 		match := receivedTerm.FindStringSubmatch(term)
-		if match == nil || !slices.Contains(strings.Fields(comparisons), match[1]) {
-			return nil, fail(http.StatusBadRequest, "ErrorInvalidUrlQueryFilter", "The filter may only be receivedDateTime with "+comparisons+".")
+		if match == nil {
+			return nil, fail(http.StatusBadRequest, "ErrorInvalidUrlQueryFilter", "The filter may only be receivedDateTime with ge gt.")
 		}
 		when, err := time.Parse(time.RFC3339, match[2])
 		if err != nil {
@@ -423,17 +425,7 @@ func readReceived(text, comparisons string) (receivedFilter, error) {
 		}
 		terms = append(terms, func(it *mailItem) bool {
 			at := time.Unix(it.received.sec, 0)
-			switch match[1] {
-			case "ge":
-				return !at.Before(when)
-			case "gt":
-				return at.After(when)
-			case "le":
-				return !at.After(when)
-			case "lt":
-				return at.Before(when)
-			}
-			return at.Equal(when)
+			return at.After(when) || match[1] == "ge" && at.Equal(when)
 		})
 	}
 	return func(it *mailItem) bool {
@@ -452,7 +444,7 @@ func (s *Service) itemsDelta(r *request, m *mailbox, f *mailFolder, context, pat
 	if opts.Mail.Full {
 		return mailboxFull()
 	}
-	keep, err := readReceived(option(r.query, "filter"), "ge gt")
+	keep, err := readReceived(option(r.query, "filter"))
 	if err != nil {
 		return err
 	}
@@ -551,56 +543,49 @@ func (m *mailbox) itemsWithin(top *mailFolder) (out []*mailItem) {
 	return out
 }
 
-// sorted puts items into the order that was asked for.
-func sorted(items []*mailItem, by string) error {
-	if by == "" {
-		return nil
-	}
-	name, direction, _ := strings.Cut(strings.Join(strings.Fields(by), " "), " ")
-	var at func(*mailItem) moment
-	switch strings.ToLower(name) {
-	case "receiveddatetime":
-		at = func(it *mailItem) moment { return it.received }
-	case "createddatetime":
-		at = func(it *mailItem) moment { return it.created }
-	case "lastmodifieddatetime":
-		at = func(it *mailItem) moment { return it.changed }
-	default:
-		return fail(http.StatusBadRequest, "ErrorInvalidUrlQuery", "Items are ordered by receivedDateTime, createdDateTime or lastModifiedDateTime.")
-	}
-	sign := 1
-	switch strings.ToLower(direction) {
-	case "", "asc":
-	case "desc":
-		sign = -1
-	default:
-		return fail(http.StatusBadRequest, "ErrorInvalidUrlQuery", "An order is asc or desc.")
-	}
-	slices.SortStableFunc(items, func(a, b *mailItem) int { return sign * at(a).time().Compare(at(b).time()) })
-	return nil
+// itemList is a list of items, as a call tells it.
+type itemList struct {
+	context, path string
+	names         map[string]bool      // what of each is told
+	show          func(*mailItem) bool // whether it is one that the call tells
+	view          func(*mailItem) (any, error)
+	of            []odata.Property        // what it may be filtered and ordered by
+	read          func(*mailItem) members // where these are read
+	asFiltered    bool                    // an order must be by what a filter begins with
+	search        odata.Expr              // what is searched for
+	searched      func(*mailItem) members
 }
 
-// listItems answers with a page of the items that show and the filter let through.
-func (s *Service) listItems(r *request, m *mailbox, all []*mailItem, context, path string, names map[string]bool, show func(*mailItem) bool, view func(*mailItem) (any, error)) error {
-	keep, err := readReceived(option(r.query, "filter"), "ge gt le lt eq")
+// listItems answers with a page of the items that the filter and the search let through.
+func (s *Service) listItems(r *request, m *mailbox, all []*mailItem, l itemList) error {
+	q, err := listQueryOf(r, l.of, l.asFiltered)
 	if err != nil {
 		return err
 	}
-	if option(r.query, "filter") != "" || option(r.query, "orderby") != "" {
+	if !q.none() || l.search != nil {
 		if err := m.settle(r.Context(), all...); err != nil {
 			return err
 		}
 	}
-	all = slices.DeleteFunc(all, func(it *mailItem) bool { return !show(it) || !keep(it) })
-	if err := sorted(all, option(r.query, "orderby")); err != nil {
+	all = slices.DeleteFunc(all, func(it *mailItem) bool { return !l.show(it) })
+	all, err = apply(r.Context(), q, all, func(it *mailItem) (members, error) { return l.read(it), nil })
+	if err != nil {
 		return err
 	}
+	if l.search != nil {
+		// The latest that were sent come first.
+		q = listQuery{filter: l.search, order: []odata.Order{{Property: odata.Property{Name: "sent"}, Desc: true}}}
+		if all, err = apply(r.Context(), q, all, func(it *mailItem) (members, error) { return l.searched(it), nil }); err != nil {
+			return err
+		}
+		all = all[:min(len(all), maxFound)]
+	}
 	var failed error
-	err = s.answerListOf(r, context, path, len(all), names, func(i int) any {
+	err = s.answerListOf(r, l.context, l.path, len(all), l.names, func(i int) any {
 		if err := m.settle(r.Context(), all[i]); err != nil {
 			failed = err
 		}
-		v, err := view(all[i])
+		v, err := l.view(all[i])
 		if err != nil {
 			failed = err
 		}
@@ -622,9 +607,11 @@ func (s *Service) listMailboxItems(r *request, m *mailbox) error {
 		return err
 	}
 	immutable := r.immutable()
-	every := func(*mailItem) bool { return true }
-	return s.listItems(r, m, f.items(), "admin/exchange/mailboxes('"+r.place.mailboxID()+"')/folders/items", r.here("folders", r.vars["folder"], "items"), selected(r.query), every,
-		func(it *mailItem) (any, error) { return m.extendedView(it, immutable, wanted) })
+	return s.listItems(r, m, f.items(), itemList{
+		context: "admin/exchange/mailboxes('" + r.place.mailboxID() + "')/folders/items", path: r.here("folders", r.vars["folder"], "items"), names: selected(r.query),
+		show: func(*mailItem) bool { return true }, view: func(it *mailItem) (any, error) { return m.extendedView(it, immutable, wanted) },
+		of: itemTimes, read: func(it *mailItem) members { return m.readItem(it, nil) },
+	})
 }
 
 // inFolder finds an item that lies in the folder that the address names.

@@ -135,25 +135,30 @@ func bodyOf(parts []mailPart) (kind, text string) {
 	return kind, text
 }
 
+// withoutMarks is a text without the marks of HTML.
+func withoutMarks(kind, text string) string {
+	if kind != "html" {
+		return text
+	}
+	var b strings.Builder
+	tag := false
+	for _, c := range text {
+		switch {
+		case c == '<':
+			tag = true
+		case c == '>' && tag:
+			tag = false
+			b.WriteByte(' ')
+		case !tag:
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
+
 // preview is the beginning of a text, without the marks of HTML.
 func preview(kind, text string) string {
-	if kind == "html" {
-		var b strings.Builder
-		tag := false
-		for _, c := range text {
-			switch {
-			case c == '<':
-				tag = true
-			case c == '>' && tag:
-				tag = false
-				b.WriteByte(' ')
-			case !tag:
-				b.WriteRune(c)
-			}
-		}
-		text = b.String()
-	}
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.Join(strings.Fields(withoutMarks(kind, text)), " ")
 	if runes := []rune(text); len(runes) > 255 {
 		text = string(runes[:255])
 	}

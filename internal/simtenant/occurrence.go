@@ -258,6 +258,17 @@ func (s *Service) answerWindow(r *request, m *mailbox, events []*mailItem, conte
 		return err
 	}
 	immutable := r.immutable()
+	q, err := listQueryOf(r, eventProperties, false)
+	if err != nil {
+		return err
+	}
+	list, err = apply(r.Context(), q, list, func(t takesPlace) (members, error) {
+		v, err := m.takesPlaceView(r, t, immutable)
+		return func(name string) any { return readMember(v, name) }, err
+	})
+	if err != nil {
+		return err
+	}
 	var failed error
 	err = s.answerList(r, r.outlookContext(context), path, len(list), func(i int) any {
 		v, err := m.takesPlaceView(r, list[i], immutable)

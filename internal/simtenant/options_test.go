@@ -157,8 +157,12 @@ func TestServedOptionsHaveTheirEffect(t *testing.T) {
 		"/users": "startswith(displayName,'A')", "/users/$count": "startswith(displayName,'A')", "/groups": "displayName eq 'Some'", "/groups/$count": "displayName eq 'Some'",
 		"{list}/items": "fields/Number eq 7", "/messages": "receivedDateTime ge 2026-02-01T00:00:00Z", "/messages/delta": "receivedDateTime ge 2026-02-01T00:00:00Z",
 		"/folders": "", "/childFolders": "", "/items": "", "/items/delta": "", "/sites": "siteCollection/root ne null",
+		"/mailFolders": "displayName eq 'inbox'", "{user}/mailFolders/{folder}/childFolders": "startswith(displayName,'deeper')", "/calendars": "name eq 'other'", "/contactFolders": "displayName eq 'third'", "/todo/lists": "displayName eq 'other'",
+		"/events": "start/dateTime ge '2026-03-02'", "/calendarView": "start/dateTime lt '2026-03-02'", "/instances": "start/dateTime ge '2026-03-03' and start/dateTime lt '2026-03-04'",
+		"/contacts": "displayName eq 'contact 1'", "/tasks": "title in ('Task 0','task 1')",
 	}
-	orders := map[string]string{"{item}/children": "name", "/messages": "receivedDateTime", "/items": "receivedDateTime"}
+	orders := map[string]string{"{item}/children": "name", "/messages": "receivedDateTime", "/items": "receivedDateTime", "/mailFolders": "displayName", "{user}/mailFolders/{folder}/childFolders": "displayName",
+		"/calendars": "name", "/contactFolders": "displayName", "/todo/lists": "displayName", "/events": "subject", "/calendarView": "subject", "/instances": "subject", "/contacts": "displayName", "/tasks": "title"}
 	expands := map[string]string{
 		"{site}/pages/microsoft.graph.sitePage": "canvasLayout", "{site}/pages/{page}/microsoft.graph.sitePage": "canvasLayout",
 		"{list}": "columns", "/messages": "attachments", "/messages/{message}": "attachments", "{list}/items": "fields", "{list}/items/delta": "fields", "{list}/items/{listItem}": "fields", "{item}/listItem": "fields", "/versions": "fields", "/versions/{version}": "fields",
@@ -239,12 +243,19 @@ func TestServedOptionsHaveTheirEffect(t *testing.T) {
 				if a := ask("true"); a.body["@odata.count"] != float64(len(all)) || plain.body["@odata.count"] != nil {
 					wrong(a, "it is not %d", len(all))
 				}
+				if a := ask("x"); a.status != 400 {
+					wrong(a, "it is x")
+				}
 			case "skiptoken", "deltatoken":
 				if a := ask("no-such-token"); a.status != 400 && a.status != 410 {
 					wrong(a, "a token that nobody gave")
 				}
 			case "search":
-				a := w.do("GET", at.Replace(route.Path)+"?$search=marketing", nil)
+				word := "marketing"
+				if strings.HasSuffix(route.Path, "/messages") {
+					word = url.QueryEscape(`"subject:\"subject 1\""`)
+				}
+				a := w.do("GET", at.Replace(route.Path)+"?$search="+word, nil)
 				if list, _ := told(a); a.status != 200 || len(list) != 1 {
 					wrong(a, "found")
 				}
@@ -294,6 +305,10 @@ func TestServedOptionsHaveTheirEffect(t *testing.T) {
 				t.Errorf("the test knows nothing of $%s", name)
 			}
 		}
+	}
+
+	if a := w.do("GET", "/sites/contoso.sharepoint.com:/sites/marketing:/pages?$top=0", nil); a.status != 400 {
+		t.Errorf("of a site without pages, $top=0 is %d %s", a.status, a.raw)
 	}
 
 	// Of calls that change something, some take $select.

@@ -32,20 +32,20 @@ func outlookRoutes() []Route {
 	)
 	at := onUserMail
 	routes := []Route{
-		{"GET", "{user}/mailFolders", "The folders of mail at the top.", "Search folders and hidden ones.", list, readMail, at((*Service).listMailFolders)},
+		{"GET", "{user}/mailFolders", "The folders of mail at the top.", "Search folders and hidden ones.", list + " filter orderby", readMail, at((*Service).listMailFolders)},
 		{"GET", "{user}/mailFolders/delta", "What changed among all folders of mail since a token, or all of them.", "", delta, readMail, at((*Service).mailFoldersDelta)},
 		{"GET", "{user}/mailFolders/{folder}", "A folder, by its id or well-known name.", "", "select", readMail, at((*Service).getMailFolder)},
-		{"GET", "{user}/mailFolders/{folder}/childFolders", "The folders in a folder.", "", list, readMail, at((*Service).listMailFolders)},
+		{"GET", "{user}/mailFolders/{folder}/childFolders", "The folders in a folder.", "", list + " filter orderby", readMail, at((*Service).listMailFolders)},
 		{"POST", "{user}/mailFolders", "Makes a folder at the top: a directory.", "", "", writeMail, at((*Service).createMailFolder)},
 		{"POST", "{user}/mailFolders/{folder}/childFolders", "Makes a folder in a folder.", "", "", writeMail, at((*Service).createMailFolder)},
 		{"PATCH", "{user}/mailFolders/{folder}", "Renames a folder that is not well-known.", "", "", writeMail, at((*Service).patchMailFolder)},
 		{"POST", "{user}/mailFolders/{folder}/move", "Puts a folder into another.", "", "", writeMail, at((*Service).moveMailFolder)},
 		{"DELETE", "{user}/mailFolders/{folder}", "Deletes a folder: it goes to Deleted Items, from there for good.", "", "", writeMail, at((*Service).deleteMailboxFolder)},
 	}
-	const many = "conversationIndex. Of $filter only receivedDateTime."
+	const many = "conversationIndex. Other properties in $filter, $orderby and $search than the table of queries names."
 	routes = append(routes,
-		Route{"GET", "{user}/messages", "The messages in all folders, with attachments and extended properties by $expand.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
-		Route{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder. In the folder notes these are the notes, of the class IPM.StickyNote: files NAME.txt.", many, list + " filter orderby expand", readMail, at((*Service).listMessages)},
+		Route{"GET", "{user}/messages", "The messages in all folders, with attachments and extended properties by $expand.", many, list + " filter orderby search expand", readMail, at((*Service).listMessages)},
+		Route{"GET", "{user}/mailFolders/{folder}/messages", "The messages in a folder. In the folder notes these are the notes, of the class IPM.StickyNote: files NAME.txt.", many, list + " filter orderby search expand", readMail, at((*Service).listMessages)},
 		Route{"GET", "{user}/mailFolders/{folder}/messages/delta", "What changed among the messages in a folder since a token, or all of them.", "changeType; $orderby: what changed last comes last.", delta + " filter", readMail, at((*Service).messagesDelta)},
 		Route{"POST", "{user}/messages", "Makes a draft, of JSON or of MIME content: text/plain, in base64; the body is 4 MB at most. The extended properties of the message's flags and times are taken.", "Other extended properties.", "", writeMail, onUserContent((*Service).createMessage)},
 		Route{"POST", "{user}/mailFolders/{folder}/messages", "The same in a folder.", "", "", writeMail, onUserContent((*Service).createMessage)},
@@ -164,7 +164,7 @@ func (s *Service) listMailFolders(r *request, m *mailbox) error {
 	}
 	list := m.list(func(f *mailFolder) bool { return f.parent == parent && f.ofMail() })
 	children, unread := m.mailChildren(), m.unread()
-	return s.answerList(r, r.outlookContext("mailFolders"), path, len(list), func(i int) any { return m.mailFolderView(list[i], children, unread) })
+	return s.answerFolders(r, r.outlookContext("mailFolders"), path, list, mailFolderProperties, func(f *mailFolder) map[string]any { return m.mailFolderView(f, children, unread) })
 }
 
 func (s *Service) mailFoldersDelta(r *request, m *mailbox) error {
@@ -415,13 +415,23 @@ func (s *Service) listMessages(r *request, m *mailbox) error {
 		all = slices.DeleteFunc(m.itemsWithin(m.top), func(it *mailItem) bool { return !it.at.in.ofMail() })
 	}
 	immutable, names := r.immutable(), wanted.names(r)
-	return s.listItems(r, m, all, r.outlookContext(context), path, names, (*mailItem).isMessage,
-		func(it *mailItem) (any, error) {
+	search, err := searchOf(r, s.clock())
+	if err != nil {
+		return err
+	}
+	return s.listItems(r, m, all, itemList{
+		context: r.outlookContext(context), path: path, names: names, show: (*mailItem).isMessage,
+		view: func(it *mailItem) (any, error) {
 			if it.at == nil {
 				return nil, noMailItem()
 			}
 			return m.with(m.wholeView(it.at, immutable, names), it, immutable, wanted)
-		})
+		},
+		of: messageProperties, asFiltered: true, search: search, searched: m.readSearched,
+		read: func(it *mailItem) members {
+			return m.readItem(it, func() map[string]any { return m.messageView(it.at, immutable) })
+		},
+	})
 }
 
 func (s *Service) messagesDelta(r *request, m *mailbox) error {

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"holdfast/internal/odata"
 )
 
 // What calls to calendars, contacts and tasks ask of their caller.
@@ -25,8 +27,9 @@ var (
 type paperKind struct {
 	class, well string
 	ext         string
-	what        string // an item's set, as in addresses
-	folders     string // a folder's set
+	what        string           // an item's set, as in addresses
+	properties  []odata.Property // by which items are filtered and ordered
+	folders     string           // a folder's set
 	context     string
 	view        func(*mailbox, *request, *mailItem, paper) map[string]any
 	folder      func(*mailbox, *mailFolder) map[string]any
@@ -43,17 +46,17 @@ type paperKind struct {
 }
 
 var (
-	calendarKind = paperKind{class: "IPF.Appointment", well: "calendar", ext: extCalendar, what: "events", folders: "calendars", context: "events", view: eventView, folder: func(m *mailbox, f *mailFolder) map[string]any {
+	calendarKind = paperKind{class: "IPF.Appointment", well: "calendar", ext: extCalendar, what: "events", properties: eventProperties, folders: "calendars", context: "events", view: eventView, folder: func(m *mailbox, f *mailFolder) map[string]any {
 		return map[string]any{
 			"id": m.folderID(f), "name": f.name, "color": "auto", "hexColor": "", "isDefaultCalendar": f.well == "calendar", "changeKey": m.folderID(f),
 			"canShare": true, "canViewPrivateItems": true, "canEdit": true, "isTallyingResponses": f.well == "calendar", "isRemovable": f.well == "",
 			"owner": object{"name": m.d.place.user.DisplayName, "address": m.d.place.user.Mail},
 		}
 	}, one: "event", main: "VEVENT", blank: blankEvent, write: writeEvent, naming: "name", reading: readCalendars, writing: writeCalendars}
-	contactKind = paperKind{class: "IPF.Contact", well: "contacts", ext: extContact, what: "contacts", folders: "contactFolders", context: "contacts", view: contactView, folder: func(m *mailbox, f *mailFolder) map[string]any {
+	contactKind = paperKind{class: "IPF.Contact", well: "contacts", ext: extContact, what: "contacts", properties: contactProperties, folders: "contactFolders", context: "contacts", view: contactView, folder: func(m *mailbox, f *mailFolder) map[string]any {
 		return map[string]any{"id": m.folderID(f), "displayName": f.name, "parentFolderId": m.folderID(f.parent)}
 	}, one: "contact", main: "VCARD", blank: blankContact, write: writeContact, naming: "displayName", reading: readContacts, writing: writeContacts}
-	taskKind = paperKind{class: "IPF.Task", well: "tasks", ext: extCalendar, what: "tasks", folders: "todo/lists", context: "todo/lists/tasks", view: taskView, folder: func(m *mailbox, f *mailFolder) map[string]any {
+	taskKind = paperKind{class: "IPF.Task", well: "tasks", ext: extCalendar, what: "tasks", properties: taskProperties, folders: "todo/lists", context: "todo/lists/tasks", view: taskView, folder: func(m *mailbox, f *mailFolder) map[string]any {
 		known := "none"
 		if f.well == "tasks" {
 			known = "defaultList"
@@ -64,7 +67,7 @@ var (
 
 func calendarRoutes() []Route {
 	const (
-		list  = "select top skip count"
+		list  = "select top skip count filter orderby"
 		delta = "select top skiptoken deltatoken"
 	)
 	folders := func(k paperKind) func(*Service, *request) error {
@@ -149,7 +152,7 @@ func (s *Service) listPaperFolders(r *request, m *mailbox, k paperKind) error {
 	list := m.list(func(f *mailFolder) bool {
 		return k.holds(f) && f.within(m.top) && (bin == nil || !f.within(bin)) && (k.class != "IPF.Contact" || f.well != k.well)
 	})
-	return s.answerList(r, r.outlookContext(k.folders), r.outlook(strings.Split(k.folders, "/")...), len(list), func(i int) any { return k.folder(m, list[i]) })
+	return s.answerFolders(r, r.outlookContext(k.folders), r.outlook(strings.Split(k.folders, "/")...), list, askable(odata.Folded, k.naming), func(f *mailFolder) map[string]any { return k.folder(m, f) })
 }
 
 func (s *Service) getPaperFolder(r *request, m *mailbox, k paperKind) error {
@@ -261,11 +264,18 @@ func (s *Service) listPapers(r *request, m *mailbox, k paperKind) error {
 		return err
 	}
 	immutable := r.immutable()
-	return s.listItems(r, m, f.items(), r.outlookContext(k.context), k.here(r), selected(r.query), k.isOne, func(it *mailItem) (any, error) {
-		if it.at == nil {
-			return nil, noMailItem()
-		}
-		return m.readView(r, it, immutable, k), nil
+	return s.listItems(r, m, f.items(), itemList{
+		context: r.outlookContext(k.context), path: k.here(r), names: selected(r.query), show: k.isOne,
+		view: func(it *mailItem) (any, error) {
+			if it.at == nil {
+				return nil, noMailItem()
+			}
+			return m.readView(r, it, immutable, k), nil
+		},
+		of: k.properties,
+		read: func(it *mailItem) members {
+			return m.readItem(it, func() map[string]any { return m.readView(r, it, immutable, k) })
+		},
 	})
 }
 

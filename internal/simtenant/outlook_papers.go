@@ -54,7 +54,7 @@ func paperRoutes(k paperKind, at, makes, doesNot string) []Route {
 			return onUserContent(func(s *Service, r *request, m *mailbox) error { return s.answerInvitation(r, m, how) })
 		}
 		routes = append(routes,
-			Route{"GET", one + "/instances", "When a series takes place from startDateTime to endDateTime.", "", "select top skip count", k.reading, onUserMail((*Service).listInstances)},
+			Route{"GET", one + "/instances", "When a series takes place from startDateTime to endDateTime.", "", "select top skip count filter orderby", k.reading, onUserMail((*Service).listInstances)},
 			Route{"POST", one + "/cancel", "Deletes a meeting, and tells who was invited.", "", "", k.writing, onUserContent((*Service).cancelEvent)},
 			Route{"POST", one + "/accept", "Says that the user comes, and tells the organizer.", "proposedNewTime.", "", k.writing, answer("ACCEPTED")},
 			Route{"POST", one + "/tentativelyAccept", "The same, perhaps.", "proposedNewTime.", "", k.writing, answer("TENTATIVE")},

@@ -142,7 +142,7 @@ func TestOutlookMail(t *testing.T) {
 		{501, "notSupported", "GET", "/events/x/attachments", nil, ""},
 		{501, "notSupported", "POST", "/todo/lists/tasks/tasks/x/checklistItems", object{}, ""},
 		{413, "ErrorMessageSizeExceeded", "POST", "/messages", strings.Repeat("A", maxMIME+4), "text/plain"},
-		{400, "ErrorInvalidUrlQueryFilter", "GET", "/mailFolders/inbox/messages?$filter=isRead%20eq%20true", nil, ""},
+		{400, "ErrorInvalidUrlQueryFilter", "GET", "/mailFolders/inbox/messages?$filter=body/content%20eq%20%27x%27", nil, ""},
 		{403, "ErrorDeleteDistinguishedFolder", "DELETE", "/mailFolders/inbox", nil, ""},
 		{400, "ErrorInvalidRequest", "POST", "/mailFolders", object{}, ""},
 		{409, "ErrorFolderExists", "POST", "/mailFolders", object{"displayName": "Inbox"}, ""},

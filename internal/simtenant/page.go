@@ -132,6 +132,9 @@ func (s *Service) listPages(r *request, here site) error {
 		return err
 	}
 	list, next := []any{}, ""
+	if _, _, _, err := s.page(r, 0); err != nil {
+		return err // also where there are no pages
+	}
 	names := selected(r.query)
 	if names != nil && layout {
 		names["canvaslayout"] = true

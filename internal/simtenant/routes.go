@@ -296,6 +296,8 @@ func (route *Route) takes(q url.Values) error {
 		name, dollar := strings.CutPrefix(key, "$")
 		name = strings.ToLower(name)
 		switch {
+		case name == "count" && slices.Contains(served, name) && len(values) > 0 && !strings.EqualFold(values[0], "true") && !strings.EqualFold(values[0], "false"):
+			return badRequest("$count is true or false.")
 		case !dollar && !systemOptions[name], slices.Contains(served, name):
 			continue
 		case name == "count" && len(values) > 0 && strings.EqualFold(values[0], "false"):
