@@ -34,6 +34,7 @@ var rooms = map[string][]string{
 	"internal/export":          {"internal/backup", "internal/vault"},
 	"internal/engine":          {"internal/backup", "internal/budget", "internal/catalog", "internal/database", "internal/drive", "internal/jobs", "internal/spill", "internal/vault"},
 	"internal/alert":           {"internal/backup", "internal/catalog", "internal/database", "internal/jobs"},
+	"internal/audit":           {"internal/alert", "internal/backup", "internal/catalog", "internal/database", "internal/jobs"},
 	"internal/odata":           {"internal/backup"},
 	"internal/identity":        {"internal/backup"},
 	"internal/graphapi":        {"internal/backup", "internal/catalog", "internal/identity", "internal/odata"},

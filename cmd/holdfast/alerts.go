@@ -86,28 +86,50 @@ type TeamsConfig struct {
 	URLEnv  string `json:"urlEnv"`
 }
 
+// A sayer notes what is wrong with a field of the configuration.
+type sayer = func(field, format string, args ...any)
+
+// rootsOf are the authorities in a file, nil for those of the system.
+func rootsOf(field, file string, say sayer) *x509.CertPool {
+	if file == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(file)
+	pool := x509.NewCertPool()
+	if err != nil {
+		say(field, "%v", err)
+	} else if !pool.AppendCertsFromPEM(pem) {
+		say(field, "%s holds no certificate in PEM form", file)
+	}
+	return pool
+}
+
+func secretOf(field, file, env string, needed bool, say sayer) string {
+	s, err := readSecret(file, env)
+	if err != nil && (needed || !errors.Is(err, errMissingSecret)) {
+		say(field, "%v", err)
+	}
+	return string(s)
+}
+
+// hook reads the secrets, and says what is wrong.
+func (h *HookConfig) hook(field string, place func(*string), say sayer) *alert.Hook {
+	place(&h.URLFile)
+	place(&h.SecretFile)
+	place(&h.CAFile)
+	address := h.URL
+	if address == "" {
+		address = secretOf(field+".urlFile", h.URLFile, h.URLEnv, true, say)
+	}
+	if address != "" && checkURL(address) != nil { // whose text would have it in it
+		say(field+".url", "is not a web address that starts with https://")
+	}
+	return &alert.Hook{URL: address, Secret: secretOf(field+".secretFile", h.SecretFile, h.SecretEnv, false, say), Roots: rootsOf(field+".caFile", h.CAFile, say)}
+}
+
 // complete reads the secrets, and says what is wrong.
 func (c *AlertsConfig) complete(tenants map[string]bool, place func(*string), say func(field, format string, args ...any)) {
-	roots := func(field, file string) *x509.CertPool {
-		if file == "" {
-			return nil
-		}
-		pem, err := os.ReadFile(file)
-		pool := x509.NewCertPool()
-		if err != nil {
-			say(field, "%v", err)
-		} else if !pool.AppendCertsFromPEM(pem) {
-			say(field, "%s holds no certificate in PEM form", file)
-		}
-		return pool
-	}
-	secret := func(field, file, env string, needed bool) string {
-		s, err := readSecret(file, env)
-		if err != nil && (needed || !errors.Is(err, errMissingSecret)) {
-			say(field, "%v", err)
-		}
-		return string(s)
-	}
+	secret := func(field, file, env string, needed bool) string { return secretOf(field, file, env, needed, say) }
 	if m := c.Mail; m != nil {
 		place(&m.PasswordFile)
 		place(&m.CAFile)
@@ -124,7 +146,7 @@ func (c *AlertsConfig) complete(tenants map[string]bool, place func(*string), sa
 		if _, err := netmail.ParseAddress(m.From); err != nil {
 			say("alerts.mail.from", "%q is not an address: give that of the sender, such as \"Holdfast <backup@example.com>\"", m.From)
 		}
-		c.mail = &alert.Mail{Server: m.Server, TLS: m.TLS, From: m.From, User: m.User, Roots: roots("alerts.mail.caFile", m.CAFile),
+		c.mail = &alert.Mail{Server: m.Server, TLS: m.TLS, From: m.From, User: m.User, Roots: rootsOf("alerts.mail.caFile", m.CAFile, say),
 			Password: secret("alerts.mail.passwordFile", m.PasswordFile, m.PasswordEnv, m.User != "")}
 	}
 	fill(&c.Report, "weekly")
@@ -163,17 +185,7 @@ func (c *AlertsConfig) complete(tenants map[string]bool, place func(*string), sa
 		}
 		if h := d.Webhook; h != nil {
 			ways++
-			place(&h.URLFile)
-			place(&h.SecretFile)
-			place(&h.CAFile)
-			address := h.URL
-			if address == "" {
-				address = secret(field+".webhook.urlFile", h.URLFile, h.URLEnv, true)
-			}
-			if address != "" && checkURL(address) != nil { // whose text would have it in it
-				say(field+".webhook.url", "is not a web address that starts with https://")
-			}
-			to.Hook = &alert.Hook{URL: address, Secret: secret(field+".webhook.secretFile", h.SecretFile, h.SecretEnv, false), Roots: roots(field+".webhook.caFile", h.CAFile)}
+			to.Hook = h.hook(field+".webhook", place, say)
 		}
 		if h := d.Teams; h != nil {
 			ways++

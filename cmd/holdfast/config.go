@@ -115,6 +115,8 @@ type Config struct {
 
 	// Alerts says who is told of what needs people, and how. Default: nobody.
 	Alerts *AlertsConfig `json:"alerts"`
+	// Audit says where the audit log is handed on to. Default: nowhere.
+	Audit *AuditConfig `json:"audit"`
 
 	// Console has the server's web pages served below /console/. Default: none.
 	Console *ConsoleConfig `json:"console"`
@@ -874,6 +876,9 @@ func (c *Config) complete(dir string) error {
 	}
 	if c.Alerts != nil {
 		c.Alerts.complete(known, place, say)
+	}
+	if c.Audit != nil {
+		c.Audit.complete(known, place, say)
 	}
 	if c.PublicURL != "" {
 		if err := checkURL(c.PublicURL); err != nil {

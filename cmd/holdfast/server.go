@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"holdfast/internal/alert"
+	"holdfast/internal/audit"
 	"holdfast/internal/backup"
 	"holdfast/internal/budget"
 	"holdfast/internal/catalog"
@@ -57,6 +58,7 @@ type server struct {
 	outlook       outlook
 	engine        *engine.Engine
 	alerter       *alert.Alerter // nil for none
+	shipper       *audit.Shipper // nil for none
 	metrics       http.Handler   // Prometheus's text
 
 	retention struct { // of this process, where it is not the one in force
@@ -156,12 +158,19 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		s.alerter.Kinds = slices.Sorted(maps.Keys(s.engine.Work()))
 	}
 
+	if cfg.Audit != nil {
+		s.shipper = cfg.shipper(s.catalog, s.db, s.queue, log)
+		if s.alerter != nil {
+			s.alerter.Audit = s.auditWaits
+		}
+	}
+
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s.engine.Collectors()...)
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "holdfast_database_statements_total", Help: "Statements sent to the database.",
 	}, func() float64 { return float64(s.db.Statements()) }))
-	registry.MustRegister(budgets{s.catalog})
+	registry.MustRegister(budgets{s.catalog}, outlets{s})
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 
@@ -297,6 +306,9 @@ func (s *server) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if s.shipper != nil {
+		maps.Copy(work, s.shipper.Work())
+	}
 	if s.cfg.Role == RoleAPI {
 		s.run(ctx, work)
 		return nil
@@ -325,8 +337,13 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 		Queue: s.queue, Work: work, Tenants: s.engine.Tenants, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
 	})
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	var looking sync.WaitGroup
+	if s.shipper != nil {
+		looking.Go(func() { s.shipper.Run(ctx) })
+	}
 	go func() {
 		defer close(s.stopped)
+		defer looking.Wait()
 		if err := runner.Run(ctx); err != nil {
 			s.log.Error("the workers ended", "err", err)
 		}
@@ -409,6 +426,15 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	tenants = append(tenants, s.outlook.lines()...)
 	for _, t := range s.disagreeing(ctx) {
 		tenants = append(tenants, fmt.Sprintf("tenant %s keeps what has expired: the retention in this server's configuration is not the one that is in force; 'holdfast status' says in what", t))
+	}
+	for _, t := range s.cfg.Tenants {
+		standing, err := s.auditWaits(ctx, backup.TenantID(t.ID))
+		if err != nil {
+			break // what is said of the database says it
+		}
+		for _, o := range standing {
+			tenants = append(tenants, fmt.Sprintf("tenant %s: the audit log is not taken by %q since %s: %s", t.ID, o.Name, clock(o.Since), o.Text))
+		}
 	}
 	if len(wrong) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)

@@ -48,6 +48,8 @@ type Config struct {
 	// Source says why the tenant's source cannot be used, and whether that is known
 	// yet; nil to leave that out.
 	Source func(context.Context, backup.TenantID) (wrong []string, known bool)
+	// Audit says which outlets of the audit log take nothing; nil to leave that out.
+	Audit func(context.Context, backup.TenantID) ([]backup.AlertExample, error)
 	// Ends says when credentials of the tenant end, as far as that is known; nil to
 	// leave that out.
 	Ends func(context.Context, backup.TenantID) ([]End, error)
@@ -141,6 +143,13 @@ func (a *Alerter) watch(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 			}
 			look(backup.AlertSourceRefused, wrong)
 		}
+	}
+	if a.Audit != nil {
+		wrong, err := a.Audit(ctx, j.Tenant)
+		if err != nil {
+			return jobs.Result{}, err
+		}
+		look(backup.AlertAuditWaits, wrong)
 	}
 	if a.Ends != nil {
 		ends, err := a.Ends(ctx, j.Tenant)
@@ -382,6 +391,10 @@ type failure struct {
 
 func (f *failure) Error() string { return f.text }
 
+// RetryAfter is how long the receiver that has not taken something asks to be left
+// alone, at most an hour.
+func RetryAfter(err error) time.Duration { return min(failureOf(err).after, longest) }
+
 func failureOf(err error) *failure {
 	if f, ok := err.(*failure); ok {
 		return f
@@ -389,8 +402,8 @@ func failureOf(err error) *failure {
 	return &failure{text: err.Error()}
 }
 
-// without is an error's text without secrets, and of bearable length.
-func without(text string, secrets ...string) string {
+// Without is an error's text without secrets, and of bearable length.
+func Without(text string, secrets ...string) string {
 	for _, s := range secrets {
 		if s != "" {
 			text = strings.ReplaceAll(text, s, "[redacted]")

@@ -35,12 +35,17 @@ func (h *Hook) send(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
+	return h.Post(ctx, string(m.ID), body)
+}
+
+// Post posts JSON as send does, under an id.
+func (h *Hook) Post(ctx context.Context, id string, body []byte) error {
 	header := http.Header{}
-	header.Set("webhook-id", string(m.ID))
+	header.Set("webhook-id", id)
 	if h.Secret != "" {
 		at := strconv.FormatInt(time.Now().Unix(), 10)
 		header.Set("webhook-timestamp", at)
-		header.Set("webhook-signature", "v1,"+Sign(h.Secret, string(m.ID), at, body))
+		header.Set("webhook-signature", "v1,"+Sign(h.Secret, id, at, body))
 	}
 	return h.post(ctx, header, body)
 }
@@ -140,7 +145,7 @@ func (h *Hook) post(ctx context.Context, header http.Header, body []byte) error 
 		if e, ok := errors.AsType[*url.Error](err); ok { // it has the address in it
 			err = e.Err
 		}
-		return &failure{text: without(timely(ctx, err).Error(), h.URL, h.Secret)}
+		return &failure{text: Without(timely(ctx, err).Error(), h.URL, h.Secret)}
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL, bytes.NewReader(body))
 	if err != nil {
@@ -165,7 +170,7 @@ func (h *Hook) post(ctx context.Context, header http.Header, body []byte) error 
 	case status >= 300 && status < 400:
 		return &failure{text: fmt.Sprintf("it was answered with %s; redirections are not followed: configure the address that is meant", answer.Status), final: true}
 	default:
-		f := &failure{text: without("it was answered with "+answer.Status, h.URL, h.Secret)}
+		f := &failure{text: Without("it was answered with "+answer.Status, h.URL, h.Secret)}
 		f.final = status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooEarly && status != http.StatusTooManyRequests
 		if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && seconds > 0 {
 			f.after = time.Duration(min(seconds, 3600)) * time.Second

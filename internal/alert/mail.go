@@ -36,7 +36,7 @@ const (
 // error.
 func (m *Mail) send(ctx context.Context, to string, message *Message) error {
 	fail := func(err error) error {
-		f := &failure{text: without(err.Error(), m.Password)}
+		f := &failure{text: Without(err.Error(), m.Password)}
 		if e, ok := errors.AsType[*mail.SendError](err); ok {
 			f.final = e.ErrorCode() >= 500 && e.ErrorCode() < 600
 		}

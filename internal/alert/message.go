@@ -44,6 +44,7 @@ var words = map[backup.AlertKind]struct{ one, many, advice string }{
 	backup.AlertRPOMissed:        {"1 unit has a newest restore point that is older than promised", "{n} units have a newest restore point that is older than promised", "See 'holdfast rpo' and 'holdfast drive list --errors'."},
 	backup.AlertUnitsFailing:     {"1 unit has failed for {failing}", "{n} units have failed for {failing}", "See 'holdfast drive list --errors'; docs/operating.md says what each error asks for."},
 	backup.AlertItemsUnread:      {"1 unit has items that could not be read for {unread}", "{n} units have items that could not be read for {unread}", "See 'holdfast drive list --errors', and 'holdfast point show' for the files by name."},
+	backup.AlertAuditWaits:       {"The audit log is not taken by 1 outlet", "The audit log is not taken by {n} outlets", "Nothing of it is lost, and it is tried again. See to what is said there."},
 	backup.AlertExpiring:         {"1 credential ends soon", "{n} credentials end soon", "Renew it before, or nothing can be backed up after."},
 }
 
@@ -104,7 +105,7 @@ func (e *Entry) Named() (lines []string) {
 		if x.Text != "" && line != "" {
 			line += ": "
 		}
-		lines = append(lines, without(line+x.Text))
+		lines = append(lines, Without(line+x.Text))
 	}
 	if more := e.Count - int64(len(e.Examples)); more > 0 {
 		count := fmt.Sprint(more)
@@ -132,13 +133,13 @@ func (m *Message) Subject() string {
 		return "Holdfast, " + m.Who() + ": this is a test"
 	}
 	if m.Report != nil {
-		return without("Holdfast, " + m.Who() + ": " + m.Report.Headline())
+		return Without("Holdfast, " + m.Who() + ": " + m.Report.Headline())
 	}
 	text := "Holdfast, " + m.Who() + ": " + m.Alerts[0].Headline()
 	if n := len(m.Alerts) - 1; n > 0 {
 		text += fmt.Sprintf(" (and %d more)", n)
 	}
-	return without(text)
+	return Without(text)
 }
 
 const testText = "Messages of Holdfast arrive here. Nothing is wrong, and there is nothing to do."

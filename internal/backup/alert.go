@@ -21,10 +21,11 @@ const (
 	AlertUnitsFailing     AlertKind = "unitsFailing"       // whose runs have failed for long
 	AlertItemsUnread      AlertKind = "itemsUnread"        // that have not been read for long
 	AlertExpiring         AlertKind = "credentialExpiring" // a certificate or a secret of the source's application
+	AlertAuditWaits       AlertKind = "auditNotTaken"      // an outlet of the audit log takes nothing
 )
 
 // AlertKinds are all of them, in their order.
-var AlertKinds = []AlertKind{AlertVaultDamaged, AlertVaultUnavailable, AlertSourceRefused, AlertWorkWaits, AlertRPOMissed, AlertUnitsFailing, AlertItemsUnread, AlertExpiring}
+var AlertKinds = []AlertKind{AlertVaultDamaged, AlertVaultUnavailable, AlertSourceRefused, AlertWorkWaits, AlertRPOMissed, AlertUnitsFailing, AlertItemsUnread, AlertAuditWaits, AlertExpiring}
 
 // A Condition is what stands of one kind in a tenant now: of how many things, and
 // the first of them.

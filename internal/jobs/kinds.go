@@ -55,6 +55,9 @@ const (
 	// Tell sends what waits to be sent to one destination. Key: the tenant's id and
 	// the destination's name.
 	Tell Kind = "tell"
+	// Ship hands a tenant's audit log on to one outlet. Key: the tenant's id and the
+	// outlet's name.
+	Ship Kind = "ship"
 )
 
 // patientAtFirst are the kinds whose jobs come again and again, and of which the
