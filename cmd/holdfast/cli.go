@@ -57,6 +57,7 @@ type cli struct {
 	url       string
 
 	names    map[string]string // addresses by object id; nil until the directory was asked
+	namesOf  int               // how many pages of it are read, if not five
 	sites    map[string]string // addresses by a site's id; likewise
 	searches map[string]string // ids of searches of mailboxes, by the point they found
 	drives   map[string]string // by restore point: what the caller called the drive

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	_ "embed"
@@ -9,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"iter"
 	"math"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -231,16 +234,9 @@ func (c *cli) rows(ctx context.Context, r *report) iter.Seq2[coverageRow, error]
 }
 
 func (c *cli) report(ctx context.Context, r *report) error {
+	c.namesOf = 100
 	if c.script() {
-		var values []json.RawMessage
-		var items []coverageAnswer
-		for v, err := range c.rows(ctx, r) {
-			if err != nil {
-				return err
-			}
-			values, items = append(values, v.value), append(items, v.coverageAnswer)
-		}
-		return printList(c, values, items, func(v coverageAnswer) string { return cmp.Or(v.ProtectionUnitID, v.SubjectID) }, nil, nil, "")
+		return c.reportScript(ctx, r)
 	}
 	if r.csv {
 		return c.reportCSV(ctx, r)
@@ -265,6 +261,34 @@ func (c *cli) report(ctx context.Context, r *report) error {
 		return c.reportHTML(ctx, r)
 	}
 	return c.reportTable(ctx, r)
+}
+
+// reportScript prints rows as JSON, in the form of --format, or ids, as they come.
+func (c *cli) reportScript(ctx context.Context, r *report) error {
+	n := 0
+	for v, err := range c.rows(ctx, r) {
+		switch {
+		case err != nil:
+		case c.shape != nil:
+			err = c.printShaped(v.value)
+		case c.quiet:
+			_, err = fmt.Fprintln(c.out, cmp.Or(v.ProtectionUnitID, v.SubjectID))
+		default:
+			text := bytes.NewBufferString(map[bool]string{true: "[\n  ", false: ",\n  "}[n == 0])
+			if err = json.Indent(text, v.value, "  ", "  "); err == nil {
+				_, err = text.WriteTo(c.out)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		n++
+	}
+	if c.shape != nil || c.quiet {
+		return nil
+	}
+	_, err := io.WriteString(c.out, map[bool]string{true: "[]\n", false: "\n]\n"}[n == 0])
+	return err
 }
 
 // wordsOf is the words for a row.
@@ -319,20 +343,53 @@ func (c *cli) reportTable(ctx context.Context, r *report) error {
 		return err
 	}
 	fmt.Fprintln(c.out)
-	var rows [][]string
-	for v, err := range c.rows(ctx, r) {
-		if err != nil {
-			return err
+	rows := func(do func([]string) error) (n int, err error) {
+		for v, err := range c.rows(ctx, r) {
+			if err == nil && (r.all || r.only != "" || v.needs() != "") {
+				n++
+				err = do(c.reportRow(ctx, v.coverageAnswer))
+			}
+			if err != nil {
+				return n, err
+			}
 		}
-		if r.all || r.only != "" || v.needs() != "" {
-			rows = append(rows, c.reportRow(ctx, v.coverageAnswer))
-		}
+		return n, nil
 	}
-	if len(rows) == 0 {
+	// They are read twice, for their widths and to be printed: there may be more than
+	// memory should hold.
+	widths := make([]int, len(reportHead))
+	measure := func(cells []string) error {
+		for i, cell := range cells {
+			widths[i] = max(widths[i], utf8.RuneCountInString(oneLine(cell)))
+		}
+		return nil
+	}
+	if !c.bare {
+		measure(reportHead)
+	}
+	n, err := rows(measure)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
 		_, err := fmt.Fprintln(c.out, map[bool]string{true: "Nothing needs a person.", false: "None is " + r.only + "."}[r.only == ""])
 		return err
 	}
-	return c.table(reportHead, rows)
+	print := func(cells []string) error {
+		var line strings.Builder
+		for i, cell := range cells {
+			fmt.Fprintf(&line, "%-*s", widths[i]+2, oneLine(cell))
+		}
+		_, err := fmt.Fprintln(c.out, strings.TrimRight(line.String(), " "))
+		return err
+	}
+	if !c.bare {
+		if err := print(reportHead); err != nil {
+			return err
+		}
+	}
+	_, err = rows(print)
+	return err
 }
 
 // cell keeps a spreadsheet from taking somebody's name for a formula.

@@ -79,7 +79,7 @@ func (c *cli) ownerOf(ctx context.Context, u unitAnswer) string {
 	}
 	if c.names == nil {
 		var err error
-		if c.names, err = c.api.Users(ctx); err != nil {
+		if c.names, err = c.api.Users(ctx, max(c.namesOf, 5)); err != nil {
 			c.names = map[string]string{}
 		}
 	}
@@ -93,7 +93,7 @@ func (c *cli) addressOf(ctx context.Context, u unitAnswer) string {
 	}
 	if c.sites == nil {
 		var err error
-		if c.sites, err = c.api.Sites(ctx); err != nil {
+		if c.sites, err = c.api.Sites(ctx, max(c.namesOf, 5)); err != nil {
 			c.sites = map[string]string{}
 		}
 	}

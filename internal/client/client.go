@@ -232,10 +232,10 @@ func (c *Client) Site(ctx context.Context, host, path string) (string, bool, err
 	return site.ID, err == nil && site.ID != "", err
 }
 
-// Sites asks Graph for the addresses of the tenant's sites, by their ids. Of many
-// sites it returns a part: it is for showing addresses.
-func (c *Client) Sites(ctx context.Context) (map[string]string, error) {
-	return c.named(ctx, "/sites?search=*&$select=id,webUrl&$top=999")
+// Sites asks Graph for the addresses of the tenant's sites, by their ids, of
+// the first pages of a thousand: it is for showing addresses.
+func (c *Client) Sites(ctx context.Context, pages int) (map[string]string, error) {
+	return c.named(ctx, "/sites?search=*&$select=id,webUrl&$top=999", pages)
 }
 
 // Call sends any request. If it is none that only reads, it is not sent again
@@ -245,16 +245,16 @@ func (c *Client) Call(ctx context.Context, method, path string, body, answer any
 }
 
 // Users asks the same directory for the addresses of its users, by their object
-// ids. Of a large directory it returns a part: it is for showing names.
-func (c *Client) Users(ctx context.Context) (map[string]string, error) {
-	return c.named(ctx, "/users?$select=id,userPrincipalName&$top=999")
+// ids, of the first pages of a thousand: it is for showing names.
+func (c *Client) Users(ctx context.Context, pages int) (map[string]string, error) {
+	return c.named(ctx, "/users?$select=id,userPrincipalName&$top=999", pages)
 }
 
 // named reads the first pages of a list of Graph: addresses by ids.
-func (c *Client) named(ctx context.Context, path string) (map[string]string, error) {
+func (c *Client) named(ctx context.Context, path string, pages int) (map[string]string, error) {
 	names := map[string]string{}
 	address := c.cfg.Graph + path
-	for range 5 {
+	for range pages {
 		var page struct {
 			Value []struct{ ID, UserPrincipalName, WebURL string }
 			Next  string `json:"@odata.nextLink"`
