@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/odata"
 )
 
 // How many directory objects a page holds.
@@ -142,23 +144,57 @@ func (r *request) link(path string, set ...string) string {
 	return r.base + path + "?" + q.Encode()
 }
 
-// filteredUsers are the users that $filter lets through.
+// What $filter and $orderby may name of users and groups.
+var (
+	userProperties  = slices.Concat(askable(odata.Folded, "displayName", "userPrincipalName", "mail", "givenName", "surname", "userType"), askable(odata.Bool, "accountEnabled"), []odata.Property{directoryID})
+	groupProperties = slices.Concat(askable(odata.Folded, "displayName", "mail", "mailNickname"), askable(odata.Bool, "mailEnabled", "securityEnabled"),
+		[]odata.Property{directoryID, {Name: "groupTypes", Type: odata.Folded, Many: true, Filters: true}})
+	directoryID = odata.Property{Name: "id", Type: odata.Folded, Filters: true}
+)
+
+// directoryQuery reads $filter and $orderby of users or groups. Some of it the directory
+// does only for those who take an answer that may be a little old.
+func (r *request) directoryQuery(of []odata.Property) (listQuery, error) {
+	q, err := listQueryOf(r, of, false)
+	if e, ok := errors.AsType[*refusal](err); ok {
+		e.code = "Request_UnsupportedQuery"
+		return q, e
+	}
+	lazy := strings.EqualFold(r.Header.Get("ConsistencyLevel"), "eventual") && (strings.EqualFold(option(r.query, "count"), "true") || strings.HasSuffix(r.URL.Path, "/$count"))
+	if !lazy && (advanced(q.filter) || q.filter != nil && q.order != nil) {
+		return q, fail(http.StatusBadRequest, "Request_UnsupportedQuery", "Filters with ne, not and endswith, and an order beside a filter, need the header ConsistencyLevel: eventual and $count=true.")
+	}
+	return q, err
+}
+
+// advanced reports whether a filter is one that the directory calls advanced.
+func advanced(e odata.Expr) bool {
+	switch e := e.(type) {
+	case odata.And:
+		return slices.ContainsFunc(e, advanced)
+	case odata.Or:
+		return slices.ContainsFunc(e, advanced)
+	case odata.Not:
+		return true
+	case odata.Compare:
+		return e.Op == "ne"
+	case odata.Match:
+		return e.Func == "endswith"
+	}
+	return false
+}
+
+// filteredUsers are the users that $filter lets through, in the order of $orderby.
 func (r *request) filteredUsers() ([]*User, error) {
-	t := r.who.tenant
-	users := make([]*User, 0, len(t.present))
-	keep := func(*User) bool { return true }
-	if text := option(r.query, "filter"); text != "" {
-		var err error
-		if keep, err = parseFilter(text, userProperties); err != nil {
-			return nil, err
-		}
+	q, err := r.directoryQuery(userProperties)
+	if err != nil {
+		return nil, err
 	}
-	for _, u := range t.present {
-		if keep(u) {
-			users = append(users, u)
-		}
-	}
-	return users, nil
+	return apply(r.Context(), q, r.who.tenant.present, func(u *User) (members, error) {
+		v := userView(u)
+		v["accountEnabled"], v["userType"], v["id"] = u.enabled(), "Member", string(u.ID)
+		return func(name string) any { return readMember(v, name) }, nil
+	})
 }
 
 func (s *Service) listUsers(r *request) error {
@@ -347,22 +383,22 @@ func (s *Service) getGroup(r *request, g *Group) error {
 	return replyGraph(r.w, http.StatusOK, project(groupView(r.who.tenant, g), selected(r.query)))
 }
 
-// filteredGroups are the groups that $filter lets through.
+// filteredGroups are the groups that $filter lets through, in the order of $orderby.
 func (r *request) filteredGroups() ([]*Group, error) {
-	groups := make([]*Group, 0, len(r.who.tenant.Groups))
-	keep := func(*Group) bool { return true }
-	if text := option(r.query, "filter"); text != "" {
-		var err error
-		if keep, err = parseFilter(text, groupProperties); err != nil {
-			return nil, err
-		}
+	q, err := r.directoryQuery(groupProperties)
+	if err != nil {
+		return nil, err
 	}
-	for i := range r.who.tenant.Groups {
-		if g := &r.who.tenant.Groups[i]; keep(g) {
-			groups = append(groups, g)
-		}
+	t := r.who.tenant
+	all := make([]*Group, 0, len(t.Groups))
+	for i := range t.Groups {
+		all = append(all, &t.Groups[i])
 	}
-	return groups, nil
+	return apply(r.Context(), q, all, func(g *Group) (members, error) {
+		v := groupView(t, g)
+		v["id"] = string(g.ID)
+		return func(name string) any { return readMember(v, name) }, nil
+	})
 }
 
 func (s *Service) listGroups(r *request) error {
@@ -455,64 +491,10 @@ func (s *Service) organization(r *request) error {
 	return replyGraph(r.w, http.StatusOK, object{"@odata.context": r.base + "/$metadata#organization", "value": []any{v}})
 }
 
-// parseFilter compiles the filters that are needed to find users and groups: terms
-// joined by or, each one of  id in ('a','b'),  mail eq 'x',  startswith(mail,'x').
-// Comparison ignores case.
-func parseFilter[T any](text string, properties map[string]func(*T) string) (func(*T) bool, error) {
-	p := filterParser[T]{rest: text, properties: properties, equal: map[string]map[string]bool{}, prefix: map[string][]string{}}
-	for p.term() {
-		if p.rest = strings.TrimSpace(p.rest); p.rest == "" {
-			return p.matches, nil
-		}
-		if !p.keyword("or") {
-			break
-		}
-	}
-	return nil, fail(http.StatusBadRequest, "Request_UnsupportedQuery",
-		"The simulated tenant understands filters of the forms \"id in ('…','…')\", \"mail eq '…'\" and \"startswith(displayName,'…')\", joined by \"or\".")
-}
+// filterParser reads a filter of a list from rest.
+type filterParser struct{ rest string }
 
-// userProperties are those that a filter may name.
-var userProperties = map[string]func(*User) string{
-	"userprincipalname": func(u *User) string { return u.UserPrincipalName },
-	"displayname":       func(u *User) string { return u.DisplayName },
-	"mail":              func(u *User) string { return u.Mail },
-	"accountenabled":    func(u *User) string { return strconv.FormatBool(u.enabled()) },
-	"usertype":          func(*User) string { return "Member" },
-	"id":                func(u *User) string { return string(u.ID) },
-}
-
-// groupProperties are the same of groups.
-var groupProperties = map[string]func(*Group) string{
-	"displayname": func(g *Group) string { return g.DisplayName },
-	"id":          func(g *Group) string { return string(g.ID) },
-}
-
-// filterParser reads a filter from rest, and keeps what its terms ask for: a
-// property that equals one of several texts, or begins with one.
-type filterParser[T any] struct {
-	rest       string
-	properties map[string]func(*T) string
-	equal      map[string]map[string]bool
-	prefix     map[string][]string
-}
-
-func (p *filterParser[T]) matches(of *T) bool {
-	for name, texts := range p.equal {
-		if texts[strings.ToLower(p.properties[name](of))] {
-			return true
-		}
-	}
-	for name, prefixes := range p.prefix {
-		have := strings.ToLower(p.properties[name](of))
-		if slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(have, prefix) }) {
-			return true
-		}
-	}
-	return false
-}
-
-func (p *filterParser[T]) keyword(w string) bool {
+func (p *filterParser) keyword(w string) bool {
 	p.rest = strings.TrimSpace(p.rest)
 	if len(p.rest) < len(w) || !strings.EqualFold(p.rest[:len(w)], w) {
 		return false
@@ -522,7 +504,7 @@ func (p *filterParser[T]) keyword(w string) bool {
 }
 
 // text reads a quoted text, in which a quote is doubled.
-func (p *filterParser[T]) text() (string, bool) {
+func (p *filterParser) text() (string, bool) {
 	if !p.keyword("'") {
 		return "", false
 	}
@@ -541,62 +523,4 @@ func (p *filterParser[T]) text() (string, bool) {
 		return strings.ToLower(b.String()), true
 	}
 	return "", false
-}
-
-func (p *filterParser[T]) property() (string, bool) {
-	for name := range p.properties {
-		if p.keyword(name) {
-			return name, true
-		}
-	}
-	return "", false
-}
-
-func (p *filterParser[T]) term() bool {
-	if p.keyword("startswith") {
-		if !p.keyword("(") {
-			return false
-		}
-		name, ok := p.property()
-		if !ok || !p.keyword(",") {
-			return false
-		}
-		prefix, ok := p.text()
-		p.prefix[name] = append(p.prefix[name], prefix)
-		return ok && p.keyword(")")
-	}
-	name, ok := p.property()
-	if !ok {
-		return false
-	}
-	if p.equal[name] == nil {
-		p.equal[name] = map[string]bool{}
-	}
-	if p.keyword("eq") {
-		for _, word := range []string{"true", "false"} {
-			if p.keyword(word) {
-				p.equal[name][word] = true
-				return true
-			}
-		}
-		want, ok := p.text()
-		p.equal[name][want] = true
-		return ok
-	}
-	if !p.keyword("in") || !p.keyword("(") {
-		return false
-	}
-	for {
-		want, ok := p.text()
-		if !ok {
-			return false
-		}
-		p.equal[name][want] = true
-		if p.keyword(")") {
-			return true
-		}
-		if !p.keyword(",") {
-			return false
-		}
-	}
 }

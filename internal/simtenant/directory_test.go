@@ -111,6 +111,21 @@ func TestUsersComeAndGo(t *testing.T) {
 	if slices.Contains(names, "Lothar Brandt") || !slices.Contains(names, "Conrad Nuber") {
 		t.Errorf("users = %v", names)
 	}
+	for filter, want := range map[string]int{
+		"displayName ne 'Conrad Nuber'": len(names) - 1, "not startswith(displayName,'Conrad')": len(names) - 1, "endswith(mail,'@CONTOSO.com') and accountEnabled eq true": len(names) - 1,
+	} {
+		address := "/users?$top=999&$orderby=displayName%20desc&$filter=" + url.QueryEscape(filter)
+		if a := w.do("GET", address, nil); a.status != 400 || a.text("error", "code") != "Request_UnsupportedQuery" {
+			t.Errorf("%s, of those who want no old answer = %d %s", filter, a.status, a.raw)
+		}
+		got := values(w.must(200, "GET", address+"&$count=true", nil, "ConsistencyLevel", "eventual"), "displayName")
+		if len(got) != want || !slices.IsSortedFunc(got, func(a, b string) int { return strings.Compare(b, a) }) {
+			t.Errorf("%s = %v", filter, got)
+		}
+	}
+	if a := w.do("GET", "/users?$filter="+url.QueryEscape("department eq 'x'"), nil); a.status != 400 || a.text("error", "code") != "Request_UnsupportedQuery" || !strings.Contains(string(a.raw), "department") {
+		t.Errorf("by department: %d %s", a.status, a.raw)
+	}
 	for filter, want := range map[string]int{"accountEnabled eq false": 1, "accountEnabled eq true": len(names) - 1, "userType eq 'Member'": len(names)} {
 		if got := values(w.must(200, "GET", "/users?$filter="+url.QueryEscape(filter), nil), "displayName"); len(got) != want || want == 1 && got[0] != "Conrad Nuber" {
 			t.Errorf("%s = %v", filter, got)

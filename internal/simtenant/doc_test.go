@@ -74,7 +74,7 @@ func tables() map[string]string {
 	for _, of := range []struct {
 		what string
 		list []odata.Property
-	}{{"messages", messageProperties}, {"events, calendarView, instances", eventProperties}, {"contacts", contactProperties}, {"tasks", taskProperties}, {"mailFolders", mailFolderProperties}} {
+	}{{"messages", messageProperties}, {"events, calendarView, instances", eventProperties}, {"contacts", contactProperties}, {"tasks", taskProperties}, {"mailFolders", mailFolderProperties}, {"users", userProperties}, {"groups", groupProperties}} {
 		var names []string
 		for _, p := range of.list {
 			name := p.Name

@@ -567,7 +567,7 @@ func (l *list) filter(r *request) (func(*listed) bool, error) {
 	}
 	wrong := badRequest("Of $filter, lists understand here: fields/NAME eq 'text' (or ne, lt, le, gt, ge, and numbers), and startswith(fields/NAME,'text'), joined by and.").because("notSupported")
 	var terms []func(*listed) bool
-	p := filterParser[listed]{rest: text}
+	p := filterParser{rest: text}
 	for {
 		starts := p.keyword("startswith(")
 		if !p.keyword("fields/") {

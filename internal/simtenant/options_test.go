@@ -161,7 +161,7 @@ func TestServedOptionsHaveTheirEffect(t *testing.T) {
 		"/events": "start/dateTime ge '2026-03-02'", "/calendarView": "start/dateTime lt '2026-03-02'", "/instances": "start/dateTime ge '2026-03-03' and start/dateTime lt '2026-03-04'",
 		"/contacts": "displayName eq 'contact 1'", "/tasks": "title in ('Task 0','task 1')",
 	}
-	orders := map[string]string{"{item}/children": "name", "/messages": "receivedDateTime", "/items": "receivedDateTime", "/mailFolders": "displayName", "{user}/mailFolders/{folder}/childFolders": "displayName",
+	orders := map[string]string{"/users": "displayName", "/groups": "displayName", "{item}/children": "name", "/messages": "receivedDateTime", "/items": "receivedDateTime", "/mailFolders": "displayName", "{user}/mailFolders/{folder}/childFolders": "displayName",
 		"/calendars": "name", "/contactFolders": "displayName", "/todo/lists": "displayName", "/events": "subject", "/calendarView": "subject", "/instances": "subject", "/contacts": "displayName", "/tasks": "title"}
 	expands := map[string]string{
 		"{site}/pages/microsoft.graph.sitePage": "canvasLayout", "{site}/pages/{page}/microsoft.graph.sitePage": "canvasLayout",

@@ -42,14 +42,14 @@ func init() {
 		return func(s *Service, r *request) error { return serve(s, r, r.site) }
 	}
 	routes = []Route{
-		{"GET", "/users", "The users, page by page.", "Of $filter only eq, in, startswith and or; no $orderby. Who is deleted.", ofList + " filter count", readUsers, (*Service).listUsers},
+		{"GET", "/users", "The users, page by page.", "$search; other properties in $filter and $orderby than the table of queries names. Who is deleted.", ofList + " filter orderby count", readUsers, (*Service).listUsers},
 		{"GET", "/users/delta", "The users, and afterwards that none has changed: a tenant file is read at the start.", "", ofList + " deltatoken", readUsers, (*Service).usersDelta},
 		{"GET", "/users/$count", "How many users there are.", "", "filter", readUsers, (*Service).countUsers},
 		{"GET", "/groups/$count", "How many groups there are.", "", "filter", readGroups, (*Service).countGroups},
 		{"GET", "{user}/licenseDetails", "A user's licenses: one if there is a drive, else none.", "Service plans.", ofOne, readUsers, (*Service).licenseDetails},
 		{"GET", "{user}", "A user.", "", ofOne, readUsers, func(s *Service, r *request) error { return s.getUser(r, r.user) }},
 		{"GET", "{user}/drives", "A user's drive and the libraries beside it.", "", ofOne, readFiles, onSite((*Service).listDrives)},
-		{"GET", "/groups", "The groups, page by page.", "Of $filter only eq, in, startswith and or.", ofList + " filter count", readGroups, (*Service).listGroups},
+		{"GET", "/groups", "The groups, page by page.", "$search; other properties in $filter and $orderby than the table of queries names.", ofList + " filter orderby count", readGroups, (*Service).listGroups},
 		{"GET", "{group}", "A group.", "", ofOne, readGroups, func(s *Service, r *request) error { return s.getGroup(r, r.group) }},
 		{"GET", "/groups/delta", "The groups with their members, and afterwards that none has changed.", "", ofList + " deltatoken", readGroups, (*Service).groupsDelta},
 		{"GET", "/directory/deletedItems/microsoft.graph.user", "Who is deleted.", "Groups; nobody is restored.", ofList, readUsers, (*Service).deletedUsers},
