@@ -101,8 +101,14 @@ func (c *card) write(b *bytes.Buffer) {
 	if c.kind != "" {
 		line("BEGIN:" + c.kind)
 	}
-	for _, l := range c.lines {
-		line(l)
+	// What is attached comes last: what an event is stands at the beginning of its file.
+	attached := func(l string) bool { return lineName(l) == "ATTACH" }
+	for _, last := range []bool{false, true} {
+		for _, l := range c.lines {
+			if attached(l) == last {
+				line(l)
+			}
+		}
 	}
 	for _, part := range c.parts {
 		part.write(b)

@@ -20,6 +20,7 @@ type mailPart struct {
 	location  string // Content-Location
 	inline    bool
 	data      []byte
+	line      string // of what an event's file holds: as it stands there
 }
 
 // isBody reports whether it is text that is shown as the message.

@@ -93,6 +93,9 @@ func inhabited(t *testing.T) (*world, *strings.Replacer) {
 		w.must(201, "POST", me+"/messages/"+draft+"/attachments", object{"@odata.type": "#microsoft.graph.fileAttachment", "name": name, "contentBytes": "eHg="})
 	}
 	attachment := values(w.must(200, "GET", me+"/messages/"+draft+"/attachments", nil), "id")[0]
+	paper := values(w.must(200, "GET", me+"/events", nil), "id")[0]
+	w.must(201, "POST", me+"/events/"+paper+"/attachments", object{"@odata.type": "#microsoft.graph.fileAttachment", "name": "a.txt", "contentBytes": "eHg="})
+	file1 := values(w.must(200, "GET", me+"/events/"+paper+"/attachments", nil), "id")[0]
 	first := func(address string) string { return values(w.must(200, "GET", me+address, nil), "id")[0] }
 	subscription := w.must(201, "POST", "/subscriptions", object{
 		"changeType": "updated", "notificationUrl": listen(t).URL, "resource": strings.TrimPrefix(drive, "/") + "/root", "expirationDateTime": time.Now().Add(time.Hour).UTC().Format(time.RFC3339), "clientState": "x",
@@ -104,6 +107,9 @@ func inhabited(t *testing.T) (*world, *strings.Replacer) {
 		"{user}/mailFolders/{folder}/messages/{message}/attachments", me+"/mailFolders/drafts/messages/"+draft+"/attachments",
 		"{user}/mailFolders/{folder}/messages/{message}", me+"/mailFolders/drafts/messages/"+draft,
 		"{user}/messages/{message}", me+"/messages/"+draft,
+		"{user}/calendars/{folder}/events/{message}/attachments/{attachment}", me+"/calendars/calendar/events/"+paper+"/attachments/"+file1,
+		"{user}/calendar/events/{message}/attachments/{attachment}", me+"/calendar/events/"+paper+"/attachments/"+file1,
+		"{user}/events/{message}/attachments/{attachment}", me+"/events/"+paper+"/attachments/"+file1,
 		"{user}/calendars/{folder}/events/{message}", me+"/calendars/calendar/events/"+first("/events"),
 		"{user}/calendar/events/{message}", me+"/calendar/events/"+first("/events"),
 		"{user}/events/{message}", me+"/events/"+first("/events"),
@@ -165,7 +171,7 @@ func TestServedOptionsHaveTheirEffect(t *testing.T) {
 		"/calendars": "name", "/contactFolders": "displayName", "/todo/lists": "displayName", "/events": "subject", "/calendarView": "subject", "/instances": "subject", "/contacts": "displayName", "/tasks": "title"}
 	expands := map[string]string{
 		"{site}/pages/microsoft.graph.sitePage": "canvasLayout", "{site}/pages/{page}/microsoft.graph.sitePage": "canvasLayout",
-		"{list}": "columns", "/messages": "attachments", "/messages/{message}": "attachments", "{list}/items": "fields", "{list}/items/delta": "fields", "{list}/items/{listItem}": "fields", "{item}/listItem": "fields", "/versions": "fields", "/versions/{version}": "fields",
+		"{list}": "columns", "/messages": "attachments", "/messages/{message}": "attachments", "/events/{message}": "attachments", "{list}/items": "fields", "{list}/items/delta": "fields", "{list}/items/{listItem}": "fields", "{item}/listItem": "fields", "/versions": "fields", "/versions/{version}": "fields",
 	}
 	ending := func(m map[string]string, path string) (string, bool) {
 		best, ok := "", false

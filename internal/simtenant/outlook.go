@@ -390,11 +390,7 @@ func (m *mailbox) with(v map[string]any, it *mailItem, immutable bool, b beside)
 	if err != nil {
 		return nil, err
 	}
-	files := []any{}
-	for _, p := range m.held(it, partsOf(it.mime(data))) {
-		files = append(files, project(p.view(it), b.of))
-	}
-	v["attachments"] = files
+	v["attachments"] = m.views(it, partsOf(it.mime(data)), b.of)
 	return v, nil
 }
 

@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"mime"
@@ -15,16 +16,52 @@ import (
 	"time"
 )
 
+// attached are the parts of an item that something can be attached to.
+type attached struct {
+	it    *mailItem
+	parts []mailPart
+	size  int64
+	write func(parts []mailPart) error // gives the item other parts
+}
+
+// holder is a kind of items with attachments.
+type holder struct {
+	what string // as in addresses
+	of   func(m *mailbox, r *request) (attached, error)
+}
+
+var (
+	messagesHold = holder{"messages", (*mailbox).messageAttached}
+	eventsHold   = holder{"events", (*mailbox).eventAttached}
+)
+
 func attachmentRoutes() (list []Route) {
-	at := onUserMail
-	for _, below := range []string{"{user}/messages/{message}", "{user}/mailFolders/{folder}/messages/{message}"} {
+	at := func(h holder, serve func(*Service, *request, *mailbox, holder) error) func(*Service, *request) error {
+		return onUserMail(func(s *Service, r *request, m *mailbox) error { return serve(s, r, m, h) })
+	}
+	content := func(h holder, serve func(*Service, *request, *mailbox, holder) error) func(*Service, *request) error {
+		return onUserContent(func(s *Service, r *request, m *mailbox) error { return serve(s, r, m, h) })
+	}
+	for _, of := range []struct {
+		below       string
+		h           holder
+		read, write permission
+		item        string
+		also, not   string
+	}{
+		{"{user}/messages/{message}", messagesHold, readMail, writeMail, "a message", ", and what is shown within it", "; reference attachments"},
+		{"{user}/mailFolders/{folder}/messages/{message}", messagesHold, readMail, writeMail, "a message", ", and what is shown within it", "; reference attachments"},
+		{"{user}/events/{message}", eventsHold, readCalendars, writeCalendars, "an event", ": ATTACH in its file", ""},
+		{"{user}/calendar/events/{message}", eventsHold, readCalendars, writeCalendars, "an event", ": ATTACH in its file", ""},
+		{"{user}/calendars/{folder}/events/{message}", eventsHold, readCalendars, writeCalendars, "an event", ": ATTACH in its file", ""},
+	} {
 		list = append(list,
-			Route{"GET", below + "/attachments", "What is attached to a message, and what is shown within it.", "contentBytes if $select names others; reference attachments.", "select", readMail, at((*Service).listAttachments)},
-			Route{"POST", below + "/attachments", "Attaches a file, or a message in the message, of less than 3 MB. The message is written anew.", "Items other than messages; reference attachments.", "", writeMail, onUserContent((*Service).createAttachment)},
-			Route{"POST", below + "/attachments/createUploadSession", "An address to which a file of 3 to 150 MB is sent in fragments of less than 4 MB, in order; the last answer's Location names the attachment.", "", "", writeMail, at((*Service).createAttachmentUpload)},
-			Route{"GET", below + "/attachments/{attachment}", "An attachment with its bytes: a file, or an item for a message in the message.", "The item of an item attachment by $expand: it is had by $value.", "select", readMail, at((*Service).getAttachment)},
-			Route{"GET", below + "/attachments/{attachment}/$value", "Its bytes.", "", "", readMail, (*Service).getAttachmentBytes},
-			Route{"DELETE", below + "/attachments/{attachment}", "Takes it out of the message.", "", "", writeMail, at((*Service).deleteAttachment)},
+			Route{"GET", of.below + "/attachments", "What is attached to " + of.item + of.also + ".", "contentBytes if $select names others" + of.not + ".", "select", of.read, at(of.h, (*Service).listAttachments)},
+			Route{"POST", of.below + "/attachments", "Attaches a file, or a message in the item, of less than 3 MB. The item is written anew.", "Items other than messages; reference attachments.", "", of.write, content(of.h, (*Service).createAttachment)},
+			Route{"POST", of.below + "/attachments/createUploadSession", "An address to which a file of 3 to 150 MB is sent in fragments of less than 4 MB, in order; the last answer's Location names the attachment.", "", "", of.write, at(of.h, (*Service).createAttachmentUpload)},
+			Route{"GET", of.below + "/attachments/{attachment}", "An attachment with its bytes: a file, or an item for a message.", "The item of an item attachment by $expand: it is had by $value.", "select", of.read, at(of.h, (*Service).getAttachment)},
+			Route{"GET", of.below + "/attachments/{attachment}/$value", "Its bytes.", "", "", of.read, func(s *Service, r *request) error { return s.getAttachmentBytes(r, of.h) }},
+			Route{"DELETE", of.below + "/attachments/{attachment}", "Takes it out of the item.", "", "", of.write, at(of.h, (*Service).deleteAttachment)},
 		)
 	}
 	return list
@@ -82,17 +119,101 @@ func (a attachmentBody) part(me *User) (p mailPart, err error) {
 	return p, fail(http.StatusBadRequest, "ErrorInvalidRequest", "An attachment needs the @odata.type #microsoft.graph.fileAttachment or #microsoft.graph.itemAttachment; others are not kept here.")
 }
 
-// partsOfMessage reads the parts of the message that the address names.
-func (m *mailbox) partsOfMessage(r *request) (*mailItem, []mailPart, error) {
-	it, err := m.message(r)
-	if err != nil {
-		return nil, nil, err
+// messageAttached reads the parts of the message that the address names.
+func (m *mailbox) messageAttached(r *request) (a attached, err error) {
+	if a.it, err = m.message(r); err != nil {
+		return a, err
 	}
-	data, err := m.bytes(it)
+	data, err := m.bytes(a.it)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
-	return it, partsOf(it.mime(data)), nil
+	a.parts, a.size = partsOf(a.it.mime(data)), int64(len(data))
+	a.write = func(parts []mailPart) error {
+		if a.it.isNote() {
+			return fail(http.StatusBadRequest, "ErrorInvalidRequest", "Nothing can be attached to a note.")
+		}
+		return m.rewrite(r, a.it, setParts(data, parts), a.it.flags)
+	}
+	return a, nil
+}
+
+// eventAttached reads what is attached to the event that the address names, or to one of
+// a series' occurrences.
+func (m *mailbox) eventAttached(r *request) (a attached, err error) {
+	it, root, o, err := m.occurrence(r)
+	if err == nil && o == nil {
+		if it, err = m.paper(r, calendarKind); err == nil {
+			root, err = m.cards(it)
+		}
+	}
+	if err != nil {
+		return a, err
+	}
+	one := calendarKind.of(root)
+	if o != nil && o.exception != nil {
+		one = o.exception
+	}
+	if one == nil {
+		return a, corruptItem()
+	}
+	a.it, a.size, a.parts = it, it.size, one.attachments()
+	a.write = func(parts []mailPart) error {
+		if o != nil {
+			one = root.except(*o)
+		}
+		one.attach(parts)
+		m.d.svc.stamp(one)
+		return m.rewrite(r, it, root.text(), it.flags)
+	}
+	return a, nil
+}
+
+// attachments are what is attached to an event.
+func (c *card) attachments() (list []mailPart) {
+	for _, line := range c.lines {
+		if lineName(line) != "ATTACH" {
+			continue
+		}
+		l := (&card{lines: []string{line}}).paper()["ATTACH"]
+		if len(l) == 0 {
+			continue
+		}
+		p := mailPart{kind: l[0].param("FMTTYPE"), contentID: l[0].param("X-CONTENT-ID"), inline: strings.EqualFold(l[0].param("X-INLINE"), "TRUE"), line: line}
+		for _, name := range []string{"FILENAME", "X-FILENAME", "X-APPLE-FILENAME", "X-ORACLE-FILENAME"} {
+			p.name = cmp.Or(p.name, l[0].param(name))
+		}
+		if strings.EqualFold(l[0].param("ENCODING"), "BASE64") {
+			data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(l[0].value), ""))
+			if err != nil {
+				data = []byte(l[0].value) // as it stands there
+			}
+			p.data, p.kind, p.name = data, cmp.Or(p.kind, "application/octet-stream"), cmp.Or(p.name, "attachment")
+		} else {
+			p.location, p.kind = l[0].value, ""
+			p.name = cmp.Or(p.name, path.Base(l[0].value))
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// attach gives an event what is attached to it.
+func (c *card) attach(parts []mailPart) {
+	c.set("ATTACH")
+	for _, p := range parts {
+		if p.line == "" {
+			p.line = "ATTACH;FMTTYPE=" + p.kind + ";ENCODING=BASE64;VALUE=BINARY;FILENAME=" + escapeParam(p.name)
+			if p.contentID != "" {
+				p.line += ";X-CONTENT-ID=" + escapeParam(p.contentID)
+			}
+			if p.inline {
+				p.line += ";X-INLINE=TRUE"
+			}
+			p.line += ":" + base64.StdEncoding.EncodeToString(p.data)
+		}
+		c.lines = append(c.lines, p.line)
+	}
 }
 
 // heldPart is a part with its id.
@@ -122,86 +243,97 @@ func (p heldPart) view(it *mailItem) map[string]any {
 	}
 	if p.kind == "message/rfc822" {
 		v["@odata.type"] = "#microsoft.graph.itemAttachment"
-		for _, name := range []string{"contentBytes", "contentId", "contentLocation", "@odata.mediaContentType"} {
-			delete(v, name)
-		}
+		withoutBytes(v)
+	}
+	if p.reference() {
+		v["@odata.type"], v["contentType"], v["size"] = "#microsoft.graph.referenceAttachment", nil, len(p.location)
+		withoutBytes(v)
 	}
 	return v
 }
 
-func (s *Service) listAttachments(r *request, m *mailbox) error {
-	it, parts, err := m.partsOfMessage(r)
-	if err != nil {
-		return err
+// reference reports whether it is an address, and no file.
+func (p mailPart) reference() bool { return p.line != "" && p.kind == "" }
+
+// withoutBytes takes out of a view what only files have.
+func withoutBytes(v map[string]any) {
+	for _, name := range []string{"contentBytes", "contentId", "contentLocation", "@odata.mediaContentType"} {
+		delete(v, name)
 	}
-	names, list := selected(r.query), []any{}
+}
+
+// views are what is attached, as Outlook shows it.
+func (m *mailbox) views(it *mailItem, parts []mailPart, names map[string]bool) []any {
+	list := []any{}
 	for _, p := range m.held(it, parts) {
 		list = append(list, project(p.view(it), names))
 	}
-	context := r.outlookContext("messages('" + url.PathEscape(r.vars["message"]) + "')/attachments")
+	return list
+}
+
+func (s *Service) listAttachments(r *request, m *mailbox, h holder) error {
+	a, err := h.of(m, r)
+	if err != nil {
+		return err
+	}
+	list := m.views(a.it, a.parts, selected(r.query))
+	context := r.outlookContext(h.what + "('" + url.PathEscape(r.vars["message"]) + "')/attachments")
 	r.status, r.answer = http.StatusOK, map[string]any{"@odata.context": r.base + "/$metadata#" + context, "value": list}
 	return nil
 }
 
 // attachment finds the attachment that the address names.
-func (m *mailbox) attachment(r *request) (p heldPart, it *mailItem, err error) {
-	it, parts, err := m.partsOfMessage(r)
+func (m *mailbox) attachment(r *request, h holder) (p heldPart, it *mailItem, err error) {
+	a, err := h.of(m, r)
 	if err != nil {
 		return p, nil, err
 	}
-	for _, p := range m.held(it, parts) {
+	for _, p := range m.held(a.it, a.parts) {
 		if p.id == r.vars["attachment"] {
-			return p, it, nil
+			return p, a.it, nil
 		}
 	}
 	return p, nil, noAttachment()
 }
 
 func noAttachment() error {
-	return fail(http.StatusNotFound, "ErrorItemNotFound", "The specified attachment was not found in the message.")
+	return fail(http.StatusNotFound, "ErrorItemNotFound", "The specified attachment was not found.")
 }
 
 // answerAttachment answers with an attachment.
-func (r *request) answerAttachment(p heldPart, it *mailItem, status int) {
+func (r *request) answerAttachment(h holder, p heldPart, it *mailItem, status int) {
 	v := p.view(it)
-	v["@odata.context"] = r.base + "/$metadata#" + r.outlookContext("messages('"+url.PathEscape(r.vars["message"])+"')/attachments/$entity")
+	v["@odata.context"] = r.base + "/$metadata#" + r.outlookContext(h.what+"('"+url.PathEscape(r.vars["message"])+"')/attachments/$entity")
 	r.status, r.answer = status, project(v, selected(r.query))
 }
 
-func (s *Service) getAttachment(r *request, m *mailbox) error {
-	p, it, err := m.attachment(r)
+func (s *Service) getAttachment(r *request, m *mailbox, h holder) error {
+	p, it, err := m.attachment(r, h)
 	if err != nil {
 		return err
 	}
-	r.answerAttachment(p, it, http.StatusOK)
+	r.answerAttachment(h, p, it, http.StatusOK)
 	return nil
 }
 
-// attach puts another part into a message.
-func (m *mailbox) attach(r *request, p mailPart) (held heldPart, it *mailItem, err error) {
-	it, err = m.message(r)
-	if err == nil && it.isNote() {
-		err = fail(http.StatusBadRequest, "ErrorInvalidRequest", "Nothing can be attached to a note.")
-	}
+// attach puts another part into an item.
+func (m *mailbox) attach(r *request, h holder, p mailPart) (held heldPart, it *mailItem, err error) {
+	a, err := h.of(m, r)
 	if err != nil {
 		return held, nil, err
 	}
-	data, err := m.bytes(it)
-	if err != nil {
+	if int64(len(p.data)) > maxMail-a.size {
+		return held, nil, fail(http.StatusRequestEntityTooLarge, "ErrorMessageSizeExceeded", "The item is larger than one may be.")
+	}
+	parts := append(a.parts, p)
+	if err := a.write(parts); err != nil {
 		return held, nil, err
 	}
-	if len(p.data) > maxMail-len(data) {
-		return held, nil, fail(http.StatusRequestEntityTooLarge, "ErrorMessageSizeExceeded", "The message is larger than one may be.")
-	}
-	parts := append(partsOf(data), p)
-	if err := m.rewrite(r, it, setParts(data, parts), it.flags); err != nil {
-		return held, nil, err
-	}
-	all := m.held(it, parts)
-	return all[len(all)-1], it, nil
+	all := m.held(a.it, parts)
+	return all[len(all)-1], a.it, nil
 }
 
-func (s *Service) createAttachment(r *request, m *mailbox) error {
+func (s *Service) createAttachment(r *request, m *mailbox, h holder) error {
 	var in attachmentBody
 	known := []string{"name", "contentType", "contentBytes", "isInline", "contentId", "contentLocation", "item", "size"}
 	if _, err := decodeContent(r.content, "attachment", known, []string{"id", "lastModifiedDateTime"}, &in); err != nil {
@@ -211,38 +343,34 @@ func (s *Service) createAttachment(r *request, m *mailbox) error {
 	if err != nil {
 		return err
 	}
-	held, it, err := m.attach(r, p)
+	held, it, err := m.attach(r, h, p)
 	if err != nil {
 		return err
 	}
-	r.answerAttachment(held, it, http.StatusCreated)
+	r.answerAttachment(h, held, it, http.StatusCreated)
 	return nil
 }
 
-func (s *Service) deleteAttachment(r *request, m *mailbox) error {
-	it, parts, err := m.partsOfMessage(r)
+func (s *Service) deleteAttachment(r *request, m *mailbox, h holder) error {
+	a, err := h.of(m, r)
 	if err != nil {
 		return err
 	}
-	data, err := m.bytes(it)
-	if err != nil {
-		return err
-	}
-	n := slices.IndexFunc(m.held(it, parts), func(p heldPart) bool { return p.id == r.vars["attachment"] })
+	n := slices.IndexFunc(m.held(a.it, a.parts), func(p heldPart) bool { return p.id == r.vars["attachment"] })
 	if n < 0 {
 		return noAttachment()
 	}
-	for i, p := range parts {
+	for i, p := range a.parts {
 		if p.isBody() {
 			continue
 		}
 		if n--; n < 0 {
-			parts = slices.Delete(parts, i, i+1)
+			a.parts = slices.Delete(a.parts, i, i+1)
 			break
 		}
 	}
 	r.status = http.StatusNoContent
-	return m.rewrite(r, it, setParts(data, parts), it.flags)
+	return a.write(a.parts)
 }
 
 // attachPrefix is where attachments are sent, on a host of Outlook's.
@@ -254,7 +382,7 @@ const (
 	maxAttachment = 150 << 20
 )
 
-func (s *Service) createAttachmentUpload(r *request, m *mailbox) error {
+func (s *Service) createAttachmentUpload(r *request, m *mailbox, h holder) error {
 	var in struct {
 		Item struct {
 			attachmentBody
@@ -265,7 +393,7 @@ func (s *Service) createAttachmentUpload(r *request, m *mailbox) error {
 	if err := body(r.w, r.Request, &in); err != nil {
 		return err
 	}
-	it, err := m.message(r)
+	a, err := h.of(m, r)
 	if err != nil {
 		return err
 	}
@@ -281,7 +409,10 @@ func (s *Service) createAttachmentUpload(r *request, m *mailbox) error {
 	case in.Item.Size > maxAttachment:
 		return fail(http.StatusBadRequest, "ErrorAttachmentSizeLimitExceeded", "The attachment is larger than one may be.")
 	}
-	app, message, immutable := r.who.app.AppID, m.stayID(it.at, true), r.immutable()
+	app, item, immutable := r.who.app.AppID, m.stayID(a.it.at, true), r.immutable()
+	if kind, _, _, ok := m.parseID(r.vars["message"]); ok && kind == occurrenceID {
+		item = r.vars["message"]
+	}
 	up := &upload{base: r.base, place: r.place, kind: attachmentUpload, total: in.Item.Size}
 	up.end = func(w http.ResponseWriter, call *http.Request) error {
 		data, err := os.ReadFile(filepath.Join(s.staging, up.stage))
@@ -292,13 +423,17 @@ func (s *Service) createAttachmentUpload(r *request, m *mailbox) error {
 			return err
 		}
 		p.data = data
-		req := &request{Request: call, w: w, site: up.place.site, place: up.place, base: up.base, arrived: time.Now(), query: url.Values{}, vars: map[string]string{"message": message}}
+		req := &request{Request: call, w: w, site: up.place.site, place: up.place, base: up.base, arrived: time.Now(), query: url.Values{}, vars: map[string]string{"message": item}}
 		return s.onMail(req, func(m *mailbox) error {
-			held, it, err := m.attach(req, p)
+			held, it, err := m.attach(req, h, p)
 			if err != nil {
 				return err
 			}
-			w.Header().Set("Location", req.base+req.outlook("messages", m.stayID(it.at, immutable), "attachments", held.id))
+			shown := item
+			if item == m.stayID(it.at, true) {
+				shown = m.stayID(it.at, immutable)
+			}
+			w.Header().Set("Location", req.base+req.outlook(h.what, shown, "attachments", held.id))
 			req.status = http.StatusCreated
 			return nil
 		})
@@ -313,12 +448,15 @@ func (s *Service) createAttachmentUpload(r *request, m *mailbox) error {
 	return nil
 }
 
-func (s *Service) getAttachmentBytes(r *request) error {
+func (s *Service) getAttachmentBytes(r *request, h holder) error {
 	r.place = mailboxOf(r.site)
 	return s.admitted(r, func() error {
 		var p heldPart
 		err := s.withMailbox(r, r.place, func(m *mailbox) (err error) {
-			p, _, err = m.attachment(r)
+			p, _, err = m.attachment(r, h)
+			if err == nil && p.reference() {
+				err = fail(http.StatusBadRequest, "ErrorInvalidRequest", "A reference attachment has no content.")
+			}
 			return err
 		})
 		if err != nil {

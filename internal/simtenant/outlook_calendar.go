@@ -84,7 +84,7 @@ func calendarRoutes() []Route {
 		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.papersDelta(r, m, k, window) })
 	}
 	const series = "Occurrences: a series is told once, with its recurrence."
-	const invited = "The attendees' calendars: the invitation lies in the inboxes of those who are the tenant's users. Online meetings, attachments."
+	const invited = "The attendees' calendars: the invitation lies in the inboxes of those who are the tenant's users. Online meetings."
 	routes := []Route{
 		{"GET", "{user}/calendars", "The calendars.", "", list, readCalendars, folders(calendarKind)},
 		{"GET", "{user}/calendar", "The default calendar.", "", "select", readCalendars, folder(calendarKind)},
@@ -319,10 +319,40 @@ func (m *mailbox) paper(r *request, k paperKind) (*mailItem, error) {
 	return it, nil
 }
 
+// attachedWith reads $expand of events: what of their attachments is told beside them,
+// if it is.
+func attachedWith(r *request) (with bool, names map[string]bool, err error) {
+	all, err := expanded(option(r.query, "expand"))
+	if err == nil {
+		err = onlyExpand(all, "attachments")
+	}
+	if err == nil {
+		err = onlyExpand(all["attachments"].expand)
+	}
+	one, with := all["attachments"]
+	return with, one.selected, err
+}
+
 func (s *Service) getPaper(r *request, m *mailbox, k paperKind) error {
+	with, names, err := attachedWith(r)
+	if err != nil {
+		return err
+	}
+	attachments := func(v map[string]any) error {
+		if !with {
+			return nil
+		}
+		a, err := m.eventAttached(r)
+		v["attachments"] = m.views(a.it, a.parts, names)
+		return err
+	}
 	if it, c, o, err := m.occurrence(r); err != nil || o != nil && k.main == "VEVENT" {
 		if err == nil {
-			r.answerPaper(k, m.occurrenceView(r, it, c, *o, r.immutable()), http.StatusOK)
+			v := m.occurrenceView(r, it, c, *o, r.immutable())
+			if err := attachments(v); err != nil {
+				return err
+			}
+			r.answerPaper(k, v, http.StatusOK)
 		}
 		return err
 	}
@@ -330,14 +360,22 @@ func (s *Service) getPaper(r *request, m *mailbox, k paperKind) error {
 	if err != nil {
 		return err
 	}
-	r.answerPaper(k, m.readView(r, it, r.immutable(), k), http.StatusOK)
+	v := m.readView(r, it, r.immutable(), k)
+	if err := attachments(v); err != nil {
+		return err
+	}
+	r.answerPaper(k, v, http.StatusOK)
 	return nil
 }
 
 // answerPaper answers with an item as it is shown.
 func (r *request) answerPaper(k paperKind, v map[string]any, status int) {
 	v["@odata.context"] = r.base + "/$metadata#" + r.outlookContext(url.PathEscape(k.what)+"/$entity")
-	r.status, r.answer = status, project(v, selected(r.query))
+	names := selected(r.query)
+	if names != nil && v["attachments"] != nil {
+		names["attachments"] = true
+	}
+	r.status, r.answer = status, project(v, names)
 }
 
 // paper is an iCalendar's first component, or a vCard: its lines by name.
@@ -379,12 +417,27 @@ func (r *request) dateTimeView(at time.Time) object {
 
 // param returns a parameter of a line.
 func (l paperLine) param(name string) string {
-	for part := range strings.SplitSeq(l.raw, ";") {
+	for _, part := range l.parameters() {
 		if key, value, ok := strings.Cut(part, "="); ok && strings.EqualFold(key, name) {
 			return strings.Trim(value, `"`)
 		}
 	}
 	return ""
+}
+
+// parameters are those of a line, as in NAME=VALUE; one in quotes may hold the sign that
+// is between them.
+func (l paperLine) parameters() (list []string) {
+	quoted, from := false, 0
+	for i := range len(l.raw) {
+		switch {
+		case l.raw[i] == '"':
+			quoted = !quoted
+		case l.raw[i] == ';' && !quoted:
+			list, from = append(list, l.raw[from:i]), i+1
+		}
+	}
+	return append(list, l.raw[from:])
 }
 
 // address is somebody whom a line names.

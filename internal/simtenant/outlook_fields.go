@@ -48,6 +48,8 @@ type eventBody struct {
 	Categories  *[]string       `json:"categories"`
 	Response    *bool           `json:"responseRequested"`
 	Transaction *string         `json:"transactionId"`
+
+	Attachments []attachmentBody `json:"attachments"` // of a new event
 }
 
 var (
@@ -63,9 +65,24 @@ var (
 
 func writeEvent(r *request, text []byte, c *card, fresh bool) (*[]string, error) {
 	var in eventBody
-	names, err := decodeContent(text, "event", eventNames, eventReadOnly, &in)
+	known := eventNames
+	if fresh {
+		known = append(slices.Clip(known), "attachments")
+	}
+	names, err := decodeContent(text, "event", known, eventReadOnly, &in)
 	if err != nil {
 		return nil, err
+	}
+	var parts []mailPart
+	for _, a := range in.Attachments {
+		part, err := a.part(r.place.user)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+	if fresh {
+		c.attach(parts)
 	}
 	p := c.paper()
 	start, end, day := time.Time{}, time.Time{}, p.allDay()

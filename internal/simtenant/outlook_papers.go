@@ -35,14 +35,17 @@ func paperRoutes(k paperKind, at, makes, doesNot string) []Route {
 	content := func(fn func(*Service, *request, *mailbox, paperKind) error) func(*Service, *request) error {
 		return onUserContent(func(s *Service, r *request, m *mailbox) error { return fn(s, r, m, k) })
 	}
-	one := at + "/{message}"
+	one, options, said := at+"/{message}", "select", "One of them."
+	if k.main == "VEVENT" {
+		options, said = "select expand", "One of them, with attachments by $expand."
+	}
 	changes := "Changes what it names; the rest of the file stays as it is."
 	if k.main == "VEVENT" {
 		changes += " Of a series' occurrence, it makes an exception."
 	}
 	routes := []Route{
 		{"POST", at, makes, doesNot, "", k.writing, content((*Service).createPaper)},
-		{"GET", one, "One of them.", "", "select", k.reading, on((*Service).getPaper)},
+		{"GET", one, said, "", options, k.reading, on((*Service).getPaper)},
 		{"PATCH", one, changes, "", "", k.writing, content((*Service).patchPaper)},
 		{"DELETE", one, "Deletes it, as a message is deleted.", "", "", k.writing, on((*Service).deletePaper)},
 	}
@@ -359,7 +362,7 @@ func (s *Service) answerInvitation(r *request, m *mailbox, how string) error {
 			continue
 		}
 		params := []string{"PARTSTAT=" + how}
-		for part := range strings.SplitSeq(l[0].raw, ";") {
+		for _, part := range l[0].parameters() {
 			if name, _, _ := strings.Cut(part, "="); part != "" && !strings.EqualFold(name, "PARTSTAT") && !strings.EqualFold(name, "RSVP") {
 				params = append(params, part)
 			}

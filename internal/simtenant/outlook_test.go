@@ -139,7 +139,7 @@ func TestOutlookMail(t *testing.T) {
 		{400, "ErrorMimeContentInvalidBase64String", "POST", "/messages", "From: x", "text/plain"},
 		{501, "notSupported", "GET", "/contacts/x/photo/$value", nil, ""},
 		{404, "itemNotFound", "GET", "/photo/$value", nil, ""},
-		{501, "notSupported", "GET", "/events/x/attachments", nil, ""},
+		{400, "ErrorInvalidIdMalformed", "GET", "/events/x/attachments", nil, ""},
 		{501, "notSupported", "POST", "/todo/lists/tasks/tasks/x/checklistItems", object{}, ""},
 		{413, "ErrorMessageSizeExceeded", "POST", "/messages", strings.Repeat("A", maxMIME+4), "text/plain"},
 		{400, "ErrorInvalidUrlQueryFilter", "GET", "/mailFolders/inbox/messages?$filter=body/content%20eq%20%27x%27", nil, ""},
