@@ -23,6 +23,7 @@ var rooms = map[string][]string{
 	"internal/jsonscan":        {},
 	"internal/quickxor":        {},
 	"internal/spill":           {},
+	"internal/heap":            {},
 	"internal/bench":           {},
 	"internal/budget":          {"internal/backup"},
 	"internal/database":        {"internal/backup"},

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/client"
+	"holdfast/internal/heap"
 )
 
 // newServe is the command that runs the server against tenants elsewhere.
@@ -91,6 +92,7 @@ func readRole(text, database string) (Role, error) {
 
 // runServe serves until ctx ends.
 func runServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
+	heap.Bound()
 	s, err := startServe(ctx, cfg, out, log)
 	switch {
 	case err != nil && ctx.Err() != nil:

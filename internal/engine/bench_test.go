@@ -16,6 +16,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
+	"holdfast/internal/heap"
 	"holdfast/internal/simtenant"
 )
 
@@ -54,6 +55,7 @@ func TestMain(m *testing.M) {
 }
 
 func runAll(m *testing.M) int {
+	heap.Bound() // as a server
 	var err error
 	if scratch, err = os.MkdirTemp("", "engine-test-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
