@@ -470,7 +470,7 @@ func (s *Service) itemsDelta(r *request, m *mailbox, f *mailFolder, context, pat
 			case immutable && st.gone && home && !(opts.Mail.LoseReturns && st.it.at.back):
 				continue // it is here again, and told as what it is
 			}
-			if len(list) == size {
+			if len(list) >= size {
 				more = true
 				break
 			}
@@ -490,7 +490,13 @@ func (s *Service) itemsDelta(r *request, m *mailbox, f *mailFolder, context, pat
 			if err != nil {
 				return err
 			}
-			list = append(list, project(v, names))
+			one, ok := v.(several)
+			if !ok {
+				one = several{v}
+			}
+			for _, v := range one {
+				list = append(list, project(v, names))
+			}
 		}
 		if !more {
 			c.after = max(c.after, m.seq)

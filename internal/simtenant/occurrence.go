@@ -212,6 +212,11 @@ type takesPlace struct {
 	meant time.Time // of an occurrence
 }
 
+// takesPlaceIn reports whether what begins and ends so takes place between two times.
+func takesPlaceIn(start, end, from, to time.Time) bool {
+	return !start.IsZero() && start.Before(to) && (end.After(from) || end.Equal(start) && !end.Before(from))
+}
+
 // within returns what of some events takes place between two times, in order.
 func (m *mailbox) within(r *request, events []*mailItem, from, to time.Time) ([]takesPlace, error) {
 	var list []takesPlace
@@ -235,7 +240,7 @@ func (m *mailbox) within(r *request, events []*mailItem, from, to time.Time) ([]
 			})
 			continue
 		}
-		if start, end := p.span(); !start.IsZero() && start.Before(to) && (end.After(from) || end.Equal(start) && !end.Before(from)) {
+		if start, end := p.span(); takesPlaceIn(start, end, from, to) {
 			list = append(list, takesPlace{it: it, start: start})
 		}
 	}
@@ -249,9 +254,6 @@ func (s *Service) answerWindow(r *request, m *mailbox, events []*mailItem, conte
 	from, to, err := windowOf(r)
 	if err != nil {
 		return err
-	}
-	if to.Sub(from) > maxWindow {
-		return fail(http.StatusBadRequest, "ErrorInvalidRequest", "The range between the start and end dates is greater than the allowed range. Maximum number of days: 1825.")
 	}
 	list, err := m.within(r, events, from, to)
 	if err != nil {
@@ -281,6 +283,66 @@ func (s *Service) answerWindow(r *request, m *mailbox, events []*mailItem, conte
 		return failed
 	}
 	return err
+}
+
+// several are things that a delta tells of one item.
+type several []any
+
+// changeInWindow is what a delta of a stretch of time tells of an event that changed.
+// All says that the client knows of none yet: then what takes no place in it is not
+// told, and else as removed.
+func (m *mailbox) changeInWindow(r *request, st *stay, from, to time.Time, immutable, all bool) several {
+	c, err := m.cards(st.it)
+	if err != nil {
+		return nil // what cannot be read takes no place; it is told among the events
+	}
+	gone := func(ids ...string) (list several) {
+		for _, id := range ids {
+			if !all {
+				list = append(list, removed(id, false))
+			}
+		}
+		return list
+	}
+	series := c.master()
+	if series == nil {
+		return gone(m.stayID(st, immutable))
+	}
+	p := series.paper()
+	if _, ok := parseRule(p.text("RRULE")); !ok {
+		if start, end := p.span(); takesPlaceIn(start, end, from, to) {
+			return several{m.paperView(r, st.it, immutable, calendarKind, series)}
+		}
+		return gone(m.stayID(st, immutable))
+	}
+	told := several{m.paperView(r, st.it, immutable, calendarKind, series)}
+	seen := map[int64]bool{}
+	c.occurrences(from, to, func(o occurrence) bool {
+		v := m.occurrenceView(r, st.it, c, o, immutable)
+		if o.exception == nil {
+			v = object{"@odata.type": "#microsoft.graph.event", "id": v["id"], "type": v["type"], "seriesMasterId": v["seriesMasterId"], "start": v["start"], "end": v["end"]}
+		}
+		told, seen[o.meant.Unix()] = append(told, v), true
+		return true
+	})
+	if len(seen) == 0 {
+		return gone(m.stayID(st, immutable))
+	}
+	var away []string
+	for _, l := range p["EXDATE"] {
+		for value := range strings.SplitSeq(l.value, ",") {
+			if at := l.time(value); !at.IsZero() {
+				away = append(away, m.occurrenceID(st.it, at))
+			}
+		}
+	}
+	for at := range c.exceptions() {
+		if !seen[at] {
+			away = append(away, m.occurrenceID(st.it, time.Unix(at, 0)))
+		}
+	}
+	slices.Sort(away)
+	return append(told, gone(away...)...)
 }
 
 func (m *mailbox) takesPlaceView(r *request, t takesPlace, immutable bool) (any, error) {

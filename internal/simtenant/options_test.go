@@ -234,7 +234,7 @@ func TestServedOptionsHaveTheirEffect(t *testing.T) {
 				}
 			case "top":
 				a := ask("1")
-				if list, _ := told(a); a.status != 200 || len(list) > 2 || len(list) >= len(all) && len(all) > 2 || a.text("@odata.nextLink") == "" && !strings.HasSuffix(route.Path, "/recent") {
+				if list, _ := told(a); a.status != 200 || len(list) > 2 && !strings.HasSuffix(route.Path, "calendarView/delta") || len(list) >= len(all) && len(all) > 2 || a.text("@odata.nextLink") == "" && !strings.HasSuffix(route.Path, "/recent") {
 					wrong(a, "%d of %d are told", len(list), len(all))
 				}
 				if a := ask("x"); a.status != 400 {

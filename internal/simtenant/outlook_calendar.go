@@ -83,7 +83,7 @@ func calendarRoutes() []Route {
 	changes := func(k paperKind, window bool) func(*Service, *request) error {
 		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.papersDelta(r, m, k, window) })
 	}
-	const series = "Occurrences: a series is told once, with its recurrence."
+	const series = "What a changed rule no longer has, and each time of a deleted series: told as removed are deleted occurrences, and series. A series is on one page."
 	const invited = "The attendees' calendars: the invitation lies in the inboxes of those who are the tenant's users. Online meetings."
 	routes := []Route{
 		{"GET", "{user}/calendars", "The calendars.", "", list, readCalendars, folders(calendarKind)},
@@ -94,7 +94,7 @@ func calendarRoutes() []Route {
 		{"GET", "{user}/calendarView", "What takes place in the default calendar from startDateTime to endDateTime, in order, each occurrence of a series by itself.", "", list, readCalendars, window},
 		{"GET", "{user}/calendar/calendarView", "The same.", "", list, readCalendars, window},
 		{"GET", "{user}/calendars/{folder}/calendarView", "The same of a calendar.", "", list, readCalendars, window},
-		{"GET", "{user}/calendarView/delta", "What changed in the default calendar, of a window that the first call names.", series, delta, readCalendars, changes(calendarKind, true)},
+		{"GET", "{user}/calendarView/delta", "What changed in the default calendar, of a window that the first call names: of a series it, the ids and times of its occurrences, and all of its exceptions.", series, delta, readCalendars, changes(calendarKind, true)},
 	}
 	routes = append(routes, folderRoutes(calendarKind, folder(calendarKind), "Groups of calendars; colours.")...)
 	routes = append(routes, paperRoutes(calendarKind, "{user}/events", "Makes an event in the default calendar. Who is invited gets mail; see sendMail.", invited)...)
@@ -228,25 +228,10 @@ func windowOf(r *request) (from, to time.Time, err error) {
 			return from, to, fail(http.StatusBadRequest, "ErrorInvalidParameter", "This request requires a time window specified by the query string parameters StartDateTime and EndDateTime.")
 		}
 	}
+	if to.Sub(from) > maxWindow {
+		return from, to, fail(http.StatusBadRequest, "ErrorInvalidRequest", "The range between the start and end dates is greater than the allowed range. Maximum number of days: 1825.")
+	}
 	return from, to, nil
-}
-
-// shown is what of the kind a call tells, by the window if there is one.
-func (k paperKind) shown(r *request, m *mailbox, windowed bool) (func(*mailItem) bool, error) {
-	if !windowed {
-		return k.isOne, nil
-	}
-	from, to, err := windowOf(r)
-	if err != nil {
-		return nil, err
-	}
-	return func(it *mailItem) bool {
-		if !k.isOne(it) {
-			return false
-		}
-		found, err := m.within(r, []*mailItem{it}, from, to)
-		return err == nil && len(found) > 0
-	}, nil
 }
 
 // here is the address of the items of the kind that a call is about.
@@ -284,16 +269,20 @@ func (s *Service) papersDelta(r *request, m *mailbox, k paperKind, windowed bool
 	if err != nil {
 		return err
 	}
-	show, err := k.shown(r, m, windowed)
-	if err != nil {
-		return err
-	}
-	at := k.here(r, "delta")
+	immutable, at := r.immutable(), k.here(r, "delta")
+	view := func(st *stay) (any, error) { return m.readView(r, st.it, immutable, k), nil }
 	if windowed {
+		from, to, err := windowOf(r)
+		if err != nil {
+			return err
+		}
+		c, known := parseCursor(cmp.Or(option(r.query, "deltatoken"), option(r.query, "skiptoken")))
 		at = r.outlook("calendarView", "delta")
+		view = func(st *stay) (any, error) {
+			return m.changeInWindow(r, st, from, to, immutable, !known || c.full), nil
+		}
 	}
-	immutable := r.immutable()
-	return s.itemsDelta(r, m, f, "Collection("+strings.TrimSuffix(k.what, "s")+")", at, show, func(st *stay) (any, error) { return m.readView(r, st.it, immutable, k), nil })
+	return s.itemsDelta(r, m, f, "Collection("+strings.TrimSuffix(k.what, "s")+")", at, k.isOne, view)
 }
 
 // paper finds the item of a kind that the address names.

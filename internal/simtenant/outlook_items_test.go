@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -163,4 +164,72 @@ func TestOutlookCalendarContactsAndTasks(t *testing.T) {
 	// A call is about its own kind only.
 	w.must(404, "GET", me+"/calendars/inbox/events", nil)
 	w.must(404, "GET", me+"/events/"+url.PathEscape(contacts[0]["id"].(string)), nil)
+}
+
+// The delta of a window tells of a series the times at which it takes place, of those
+// that were changed all, and that what has left the window is away.
+func TestTheWindowsDeltaTellsOccurrences(t *testing.T) {
+	w := newWorld(t)
+	me := "/users/" + amala
+	at := func(day, hour int) object {
+		return object{"dateTime": fmt.Sprintf("2026-03-%02dT%02d:00:00", day, hour), "timeZone": "UTC"}
+	}
+	series := w.must(201, "POST", me+"/events", object{"subject": "Daily", "start": at(2, 9), "end": at(2, 10),
+		"recurrence": object{"pattern": object{"type": "daily", "interval": 1}, "range": object{"type": "numbered", "startDate": "2026-03-02", "numberOfOccurrences": 10}}}).text("id")
+	single := w.must(201, "POST", me+"/events", object{"subject": "Single", "start": at(3, 12), "end": at(3, 13)}).text("id")
+	w.must(201, "POST", me+"/events", object{"subject": "Far", "start": at(20, 12), "end": at(20, 13)})
+	link := me + "/calendarView/delta?startDateTime=2026-03-02T00:00:00Z&endDateTime=2026-03-05T00:00:00Z"
+	ids := map[string]string{} // of occurrences, by the day they were on first
+	follow := func() string {
+		values, last := w.all(link)
+		link = last.text("@odata.deltaLink")
+		var told []string
+		for _, v := range values {
+			id := v["id"].(string)
+			one := fmt.Sprint(v["type"], " ", v["subject"])
+			if start, ok := v["start"].(object); ok {
+				day := start["dateTime"].(string)[8:13]
+				one += " " + day
+				if v["type"] == "occurrence" && (len(v) != 6 || v["seriesMasterId"] != series) {
+					t.Errorf("an occurrence is told as %v", v)
+				}
+				if ids[id] == "" {
+					ids[id] = day
+				}
+			}
+			if v["@removed"] != nil {
+				one = "removed " + ids[id]
+			}
+			told = append(told, one)
+		}
+		slices.Sort(told)
+		return strings.ReplaceAll(strings.Join(told, ", "), "<nil> ", "")
+	}
+	if got := follow(); got != "occurrence 02T09, occurrence 03T09, occurrence 04T09, seriesMaster Daily 02T09, singleInstance Single 03T12" {
+		t.Errorf("at first it tells %s", got)
+	}
+	of := func(day string) string {
+		for id, d := range ids {
+			if d == day && id != series {
+				return id
+			}
+		}
+		return ""
+	}
+	w.must(200, "PATCH", me+"/events/"+of("03T09"), object{"subject": "Other"})
+	w.must(204, "DELETE", me+"/events/"+of("04T09"), nil)
+	if got := follow(); got != "exception Other 03T09, occurrence 02T09, removed 04T09, seriesMaster Daily 02T09" {
+		t.Errorf("after changes of occurrences it tells %s", got)
+	}
+	w.must(200, "PATCH", me+"/events/"+of("03T09"), object{"start": at(25, 9), "end": at(25, 10)})
+	w.must(200, "PATCH", me+"/events/"+single, object{"start": at(26, 9), "end": at(26, 10)})
+	if got := follow(); got != "occurrence 02T09, removed 03T09, removed 03T12, removed 04T09, seriesMaster Daily 02T09" {
+		t.Errorf("after moves out of the window it tells %s", got)
+	}
+	w.must(200, "PATCH", me+"/events/"+single, object{"start": at(4, 9), "end": at(4, 10)})
+	w.must(204, "DELETE", me+"/events/"+series, nil)
+	if got := follow(); got != "removed 02T09, singleInstance Single 04T09" {
+		t.Errorf("after a move into the window it tells %s", got)
+	}
+	w.must(400, "GET", me+"/calendarView/delta?startDateTime=2026-03-02T00:00:00Z&endDateTime=2036-03-05T00:00:00Z", nil)
 }
