@@ -71,6 +71,15 @@ func (c *Client) MailMIME(ctx context.Context, m backup.DriveID, user backup.Obj
 	return x, nil
 }
 
+// MayReadMail returns nil if the source gives messages of a user's mailbox, whatever it
+// says of a single one, and ErrDenied if it gives none.
+func (c *Client) MayReadMail(ctx context.Context, m backup.DriveID, user backup.ObjectID) error {
+	k := onMail(m, fmt.Sprintf("read a message of mailbox %s", m), http.MethodGet, c.at("users", string(user), "messages", "?$top=1&$select=id"))
+	k.cost, k.itemOf = costGet, m
+	_, err := c.do(ctx, k, &struct{}{})
+	return err
+}
+
 const (
 	// maxHead is how much of a message is looked at for its head.
 	maxHead = 256 << 10

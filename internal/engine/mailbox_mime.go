@@ -64,6 +64,9 @@ type mimeRun struct {
 	asked int
 	named int
 	brief *backup.Unread // what stands against all of them
+
+	look sync.Once
+	may  error // set by look: why the source gives no message at all
 }
 
 // keepMIME is the last step of a run over a mailbox.
@@ -406,9 +409,17 @@ func (c *mimeRun) failed(ctx context.Context, is, was vault.Entry, held bool, er
 		c.stop(nil)
 		return c.leave(is, was, held)
 	case errors.Is(err, drive.ErrDenied):
-		c.stop(&backup.Unread{Code: code, Message: "The source refuses to give messages as MIME (.eml). They are held as Exchange exports them. " +
-			"Give the application the permission Mail.Read, or have the server keep no MIME: \"mime\": false."})
-		return c.leave(is, was, held)
+		switch may := c.mayRead(ctx); {
+		case may == nil: // but not this one
+			code = backup.DriveUnavailable
+		case !errors.Is(may, drive.ErrDenied):
+			c.stop(nil)
+			return c.leave(is, was, held)
+		default:
+			c.stop(&backup.Unread{Code: code, Message: "The source refuses to give messages as MIME (.eml). They are held as Exchange exports them. " +
+				"Give the application the permission Mail.Read, or have the server keep no MIME: \"mime\": false."})
+			return c.leave(is, was, held)
+		}
 	case errors.Is(err, drive.ErrUnavailable):
 		if whole := p.stage.ifWhole(ctx, err); whole != nil {
 			c.stop(nil)
@@ -434,6 +445,15 @@ func (c *mimeRun) failed(ctx context.Context, is, was vault.Entry, held bool, er
 	u.Path = mimeName(at)
 	p.unread[u.Item] = u
 	return nil
+}
+
+// mayRead returns why the source gives no message of the mailbox at all; nil if it does,
+// so that what it refuses is one of them.
+func (c *mimeRun) mayRead(ctx context.Context) error {
+	c.look.Do(func() {
+		c.may = c.source.client.MayReadMail(ctx, c.source.box, backup.ObjectID(c.p.unit.Subject))
+	})
+	return c.may
 }
 
 // stop has no more be read in this run, for a reason that stands against all messages

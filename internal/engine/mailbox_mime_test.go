@@ -139,14 +139,14 @@ func TestMIMEIsCaughtUpWith(t *testing.T) {
 	}
 }
 
-// A refuser answers requests for MIME otherwise than the source.
+// A refuser answers requests for messages otherwise than the source.
 type refuser struct {
 	with atomic.Pointer[func(http.ResponseWriter, *http.Request, http.Handler)]
 }
 
 func (f *refuser) between(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if with := f.with.Load(); with != nil && strings.HasSuffix(r.URL.Path, "/$value") {
+		if with := f.with.Load(); with != nil && strings.Contains(r.URL.Path, "/messages") {
 			(*with)(w, r, next)
 			return
 		}
@@ -168,12 +168,20 @@ func TestMIMEIsRefused(t *testing.T) {
 			w.Write([]byte(body))
 		}
 	}
+	denied := fail(403, `{"error":{"code":"ErrorAccessDenied","message":"Access is denied."}}`)
 	for name, c := range map[string]struct {
 		with func(http.ResponseWriter, *http.Request, http.Handler)
 		code backup.Code
 		all  bool // it is of all messages
 	}{
-		"not permitted": {fail(403, `{"error":{"code":"ErrorAccessDenied","message":"Access is denied."}}`), backup.AccessDenied, true},
+		"these not permitted": {func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if strings.HasSuffix(r.URL.Path, "/$value") {
+				denied(w, r, next)
+			} else {
+				next.ServeHTTP(w, r)
+			}
+		}, backup.DriveUnavailable, false},
+		"not permitted": {denied, backup.AccessDenied, true},
 		"not found":     {fail(404, `{"error":{"code":"ErrorItemNotFound","message":"The specified object was not found in the store."}}`), backup.ContentNotFound, false},
 		"not possible":  {fail(400, `{"error":{"code":"ErrorMimeContentConversionFailed","message":"no"}}`), backup.DriveUnavailable, false},
 		"a web page":    {fail(200, "<!DOCTYPE html><html><body>Sign in</body></html>"), backup.ContentNotConfirmed, false},
