@@ -101,8 +101,8 @@ func (c *card) write(b *bytes.Buffer) {
 	if c.kind != "" {
 		line("BEGIN:" + c.kind)
 	}
-	// What is attached comes last: what an event is stands at the beginning of its file.
-	attached := func(l string) bool { return lineName(l) == "ATTACH" }
+	// What is large comes last: what an event is stands at the beginning of its file.
+	attached := func(l string) bool { return lineName(l) == "ATTACH" || lineName(l) == "PHOTO" }
 	for _, last := range []bool{false, true} {
 		for _, l := range c.lines {
 			if attached(l) == last {

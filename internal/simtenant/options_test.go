@@ -70,6 +70,7 @@ func inhabited(t *testing.T) (*world, *strings.Replacer) {
 	inLibrary := w.must(200, "GET", site+"/drive/root:/doc.txt", nil).text("id")
 
 	// A mailbox.
+	w.mail(picture(t, 100, 70), amala, ".photo.jpg")
 	for i, month := range []string{"Jan", "Feb", "Mar"} {
 		w.mail(strings.ReplaceAll(message(fmt.Sprint("subject ", 3-i)), "Feb", month), amala, "Inbox", fmt.Sprint(i, ".eml"))
 		for _, folder := range []string{"Calendar", "Calendar/Other", "Calendar/Third"} {
@@ -88,6 +89,7 @@ func inhabited(t *testing.T) (*world, *strings.Replacer) {
 	for _, name := range []string{"Blue", "Red"} {
 		w.must(201, "POST", me+"/outlook/masterCategories", object{"displayName": name, "color": "preset1"})
 	}
+	w.must(200, "PUT", me+"/contacts/"+values(w.must(200, "GET", me+"/contacts", nil), "id")[0]+"/photo/$value", picture(t, 20, 20), "Content-Type", "image/jpeg")
 	draft := w.must(201, "POST", me+"/messages", object{"subject": "with files"}).text("id")
 	for _, name := range []string{"a.txt", "b.txt"} {
 		w.must(201, "POST", me+"/messages/"+draft+"/attachments", object{"@odata.type": "#microsoft.graph.fileAttachment", "name": name, "contentBytes": "eHg="})
@@ -120,6 +122,7 @@ func inhabited(t *testing.T) (*world, *strings.Replacer) {
 		"{user}/todo/lists/{folder}/tasks/{message}", me+"/todo/lists/tasks/tasks/"+first("/todo/lists/tasks/tasks"),
 		"{user}/todo/lists/{folder}", me+"/todo/lists/tasks",
 		"{mailbox}/folders/{folder}/items/{message}", w.mailbox(amala)+"/folders/inbox/items/"+url.PathEscape(w.itemsOf(w.mailbox(amala), "inbox")[0]["id"].(string)),
+		"{user}/photos/{size}", me+"/photos/48x48",
 		"{category}", first("/outlook/masterCategories"),
 		"{user}/transitiveMemberOf", "/users/"+conrad+"/transitiveMemberOf", "{user}/memberOf", "/users/"+conrad+"/memberOf", "{user}", me,
 		"{group}/members/microsoft.graph.user", "/groups/"+innerGroup+"/members/microsoft.graph.user", "{group}/members/microsoft.graph.group", "/groups/"+innerGroup+"/members/microsoft.graph.group",

@@ -103,11 +103,11 @@ func calendarRoutes() []Route {
 	routes = append(routes,
 		Route{"GET", "{user}/contactFolders", "The folders of contacts but the default one.", "", list, readContacts, folders(contactKind)},
 		Route{"GET", "{user}/contacts", "The contacts of the default folder: files NAME.vcf.", "", list, readContacts, items(contactKind)},
-		Route{"GET", "{user}/contactFolders/{folder}/contacts", "Those of a folder.", "Photos.", list, readContacts, items(contactKind)},
+		Route{"GET", "{user}/contactFolders/{folder}/contacts", "Those of a folder.", "", list, readContacts, items(contactKind)},
 		Route{"GET", "{user}/contactFolders/{folder}/contacts/delta", "What changed among them since a token, or all of them.", "", delta, readContacts, changes(contactKind, false)},
 	)
 	routes = append(routes, folderRoutes(contactKind, folder(contactKind), "")...)
-	routes = append(routes, paperRoutes(contactKind, "{user}/contacts", "Makes a contact in the default folder.", "Photos.")...)
+	routes = append(routes, paperRoutes(contactKind, "{user}/contacts", "Makes a contact in the default folder.", "")...)
 	routes = append(routes, paperRoutes(contactKind, "{user}/contactFolders/{folder}/contacts", "Makes a contact in a folder.", "")...)
 	routes = append(routes,
 		Route{"GET", "{user}/todo/lists", "The lists of tasks.", "", list, readTasks, folders(taskKind)},

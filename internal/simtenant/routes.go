@@ -117,6 +117,7 @@ func init() {
 	routes = append(routes, outlookRoutes()...)
 	routes = append(routes, attachmentRoutes()...)
 	routes = append(routes, calendarRoutes()...)
+	routes = append(routes, photoRoutes()...)
 	for i := range routes {
 		routes[i].index()
 	}
@@ -272,9 +273,8 @@ func (s *Service) dispatch(r *request, prefix, rest string) error {
 	case prefix == "{item}" && actions[literal(path[0])]:
 		return notSupported("'" + path[0] + "'")
 	case prefix == "{user}":
-		for i, segment := range path {
-			// A user may well have no photo.
-			if unserved[literal(segment)] && (i > 0 || !strings.HasPrefix(literal(segment), "photo")) {
+		for _, segment := range path {
+			if unserved[literal(segment)] {
 				return notSupported("'" + segment + "'")
 			}
 		}
