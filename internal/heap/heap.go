@@ -15,13 +15,13 @@ import (
 
 const (
 	// garbage is how much of it gathers at most, unless least says otherwise.
-	garbage = 64 << 20
+	garbage = 32 << 20
 	// most and least are how much of it gathers, in percent of what is in use: where
 	// that is little, and where it is so much that looking at it often would cost.
 	most, least = 100, 25
 )
 
-// Bound has the collector look when 64 MiB of garbage have gathered, or as much as is in
+// Bound has the collector look when 32 MiB of garbage have gathered, or as much as is in
 // use if that is less. Who sets GOGC has decided otherwise, and GOMEMLIMIT goes
 // before it, as always. It is called once, at the start.
 func Bound() {

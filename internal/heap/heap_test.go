@@ -19,7 +19,7 @@ func TestPercentOf(t *testing.T) {
 func TestBound(t *testing.T) {
 	t.Setenv("GOGC", "")
 	Bound()
-	for _, row := range []struct{ live, want int }{{256 << 20, least}, {0, most}, {128 << 20, 50}} {
+	for _, row := range []struct{ live, want int }{{8 * garbage, least}, {0, most}, {2 * garbage, 50}} {
 		used := make([]byte, row.live)
 		percent := uint64(0)
 		for range 1000 {
