@@ -323,7 +323,7 @@ func (s *Service) listBin(r *request, here site) error {
 			return err
 		}
 	}
-	return replyGraph(r.w, http.StatusOK, object{"@odata.context": r.base + "/$metadata#sites('" + here.fullID() + "')/recycleBin/items", "value": list})
+	return s.short(r, "sites('"+here.fullID()+"')/recycleBin/items", list)
 }
 
 // fromBin restores or destroys what a body names of a site's recycle bins. Each

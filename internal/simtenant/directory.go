@@ -128,6 +128,23 @@ func (s *Service) page(r *request, n int) (from, to int, next string, err error)
 	return from, to, next, nil
 }
 
+// short answers with a list that is short as a rule, and goes on one page unless $top
+// says otherwise.
+func (s *Service) short(r *request, context string, list []any) error {
+	out := object{"@odata.context": r.base + "/$metadata#" + context, "value": list}
+	if option(r.query, "top") != "" || option(r.query, "skiptoken") != "" {
+		from, to, next, err := s.page(r, len(list))
+		if err != nil {
+			return err
+		}
+		out["value"] = list[from:to]
+		if next != "" {
+			out["@odata.nextLink"] = r.link(strings.TrimPrefix(originOf(r.Request)+r.URL.EscapedPath(), r.base), "$skiptoken", next)
+		}
+	}
+	return replyGraph(r.w, http.StatusOK, out)
+}
+
 // link is the request's own address with the query options changed as set says.
 func (r *request) link(path string, set ...string) string {
 	q := url.Values{}

@@ -96,3 +96,18 @@ func TestFilesAreAttachedToEvents(t *testing.T) {
 		t.Errorf("of what others attached, %q is left", got)
 	}
 }
+
+// What mail programs send of every event is taken where it says what is so anyway, and
+// refused by name where it says more.
+func TestEventsAreWhatTheyAre(t *testing.T) {
+	w := newWorld(t)
+	e := object{"subject": "x", "start": object{"dateTime": "2026-03-02T12:00:00", "timeZone": "UTC"}, "end": object{"dateTime": "2026-03-02T13:00:00", "timeZone": "UTC"},
+		"isOnlineMeeting": false, "onlineMeetingProvider": "unknown", "hideAttendees": false, "allowNewTimeProposals": true}
+	if a := w.must(201, "POST", "/users/"+amala+"/events", e); a.body["isOnlineMeeting"] != false || a.body["allowNewTimeProposals"] != true {
+		t.Errorf("the event is %s", a.raw)
+	}
+	e["isOnlineMeeting"] = true
+	if a := w.do("POST", "/users/"+amala+"/events", e); a.status != 400 || !strings.Contains(string(a.raw), "isOnlineMeeting") {
+		t.Errorf("an online meeting is %d %s", a.status, a.raw)
+	}
+}

@@ -87,7 +87,7 @@ func (s *Service) listGrants(r *request, here site) error {
 	if err != nil {
 		return err
 	}
-	return replyGraph(r.w, http.StatusOK, object{"@odata.context": r.base + "/$metadata#sites('" + here.fullID() + "')/permissions", "value": list})
+	return s.short(r, "sites('"+here.fullID()+"')/permissions", list)
 }
 
 // rolesOf reads the roles of a grant.

@@ -143,7 +143,7 @@ func (s *Service) graph(w http.ResponseWriter, r *http.Request) error {
 	rest, base := r.URL.EscapedPath(), ""
 	for _, prefix := range []string{"/v1.0/", "/beta/", "/_api/v2.0/", "/_api/v2.1/"} {
 		if len(rest) >= len(prefix) && strings.EqualFold(rest[:len(prefix)], prefix) {
-			base, rest = strings.TrimSuffix(prefix, "/"), rest[len(prefix):]
+			base, rest = strings.TrimSuffix(prefix, "/"), strings.TrimLeft(rest[len(prefix):], "/")
 			break
 		}
 	}

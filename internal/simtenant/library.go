@@ -309,7 +309,7 @@ func (s *Service) listDrives(r *request, here site) error {
 		}
 		list = append(list, project(v, names))
 	}
-	return replyGraph(r.w, http.StatusOK, map[string]any{"@odata.context": r.base + "/$metadata#drives", "value": list})
+	return s.short(r, "drives", list)
 }
 
 func (s *Service) listLists(r *request, here site) error {
@@ -325,7 +325,7 @@ func (s *Service) listLists(r *request, here site) error {
 			list = append(list, project(s.listView(p, x), names))
 		}
 	}
-	return replyGraph(r.w, http.StatusOK, map[string]any{"@odata.context": r.base + "/$metadata#lists", "value": list})
+	return s.short(r, "lists", list)
 }
 
 // createList makes a document library: a drive of its own beside the user's,

@@ -458,6 +458,7 @@ func eventView(m *mailbox, r *request, it *mailItem, p paper) map[string]any {
 		"transactionId": orNull(p.text("X-MICROSOFT-TRANSACTIONID")), "responseRequested": !strings.EqualFold(p.text("X-MICROSOFT-RESPONSEREQUESTED"), "FALSE"),
 		"responseStatus": object{"response": "organizer", "time": "0001-01-01T00:00:00Z"}, "isDraft": false,
 	}
+	maps.Copy(v, eventThus)
 	if strings.EqualFold(p.text("TRANSP"), "TRANSPARENT") {
 		v["showAs"] = "free"
 	}

@@ -1,7 +1,9 @@
 package simtenant
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -63,11 +65,30 @@ var (
 	}
 )
 
+// eventThus are properties of events that clients send, and the only values of them that
+// are kept here.
+var eventThus = map[string]any{"isOnlineMeeting": false, "onlineMeetingProvider": "unknown", "hideAttendees": false, "allowNewTimeProposals": true}
+
+// onlyThus refuses properties that have another value than the only one that is kept.
+func onlyThus(text []byte, what string, thus map[string]any) error {
+	var have map[string]any
+	json.Unmarshal(text, &have) // who reads the rest says what is wrong with it
+	for name, only := range thus {
+		if v, given := have[name]; given && v != nil && v != only {
+			return fail(http.StatusBadRequest, "ErrorInvalidRequest", fmt.Sprintf("The simulated tenant keeps a microsoft.graph.%s only whose %s is %v.", what, name, only))
+		}
+	}
+	return nil
+}
+
 func writeEvent(r *request, text []byte, c *card, fresh bool) (*[]string, error) {
 	var in eventBody
-	known := eventNames
+	if err := onlyThus(text, "event", eventThus); err != nil {
+		return nil, err
+	}
+	known := slices.Concat(eventNames, slices.Collect(maps.Keys(eventThus)))
 	if fresh {
-		known = append(slices.Clip(known), "attachments")
+		known = append(known, "attachments")
 	}
 	names, err := decodeContent(text, "event", known, eventReadOnly, &in)
 	if err != nil {

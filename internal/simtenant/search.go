@@ -240,5 +240,5 @@ func (s *Service) sharedWithMe(r *request, p place) error {
 			return err
 		}
 	}
-	return replyGraph(r.w, http.StatusOK, object{"@odata.context": r.base + "/$metadata#Collection(driveItem)", "value": list})
+	return s.short(r, "Collection(driveItem)", list)
 }

@@ -182,18 +182,22 @@ func (s share) view(p place, it *item) object {
 }
 
 func (s *Service) listPermissions(r *request, p place, t target) error {
-	return s.on(r, p, func(d *drive) error {
+	var list []any
+	err := s.with(p, func(d *drive) error {
 		it, err := d.findTo(r.Context(), t, false)
 		if err != nil {
 			return err
 		}
-		list := permissionViews(p, it)
+		list = permissionViews(p, it)
 		for i := range list {
 			list[i] = project(list[i], selected(r.query))
 		}
-		r.status, r.answer = http.StatusOK, object{"@odata.context": r.base + "/$metadata#permissions", "value": list}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return s.short(r, "permissions", list)
 }
 
 // ownPermission finds the permission that the address names.

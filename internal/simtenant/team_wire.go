@@ -27,7 +27,7 @@ func siteRoutes() []Route {
 		{"GET", "/sites/delta", "The team sites, and those that are new or renamed since a token.", "Sites that are gone, as at the service. Personal sites.", ofList + " deltatoken", readSites, (*Service).sitesDelta},
 		{"GET", "{site}", "A site.", "", ofOne, readFiles, onSite((*Service).getSite)},
 		{"GET", "{site}/sites", "The sites right below a site.", "", ofList, readSites, onSite((*Service).listSubsites)},
-		{"GET", "{site}/permissions", "Which applications were granted the site, that have Sites.Selected only.", "", ofOne, controlSites, onSite((*Service).listGrants)},
+		{"GET", "{site}/permissions", "Which applications were granted the site, that have Sites.Selected only.", "", ofList, controlSites, onSite((*Service).listGrants)},
 		{"POST", "{site}/permissions", "Grants the site to an application: read, write, manage or fullcontrol.", "", "", controlSites, onSite((*Service).createGrant)},
 		{"GET", "{site}/permissions/{permission}", "One of them.", "", ofOne, controlSites, onSite((*Service).getGrant)},
 		{"PATCH", "{site}/permissions/{permission}", "Changes its roles.", "", "", controlSites, onSite((*Service).patchGrant)},
