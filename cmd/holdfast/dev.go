@@ -48,6 +48,7 @@ var allWorkloads = []string{string(backup.OneDrive), string(backup.SharePoint), 
 // newDev is the command that runs everything in one process.
 func newDev() *cobra.Command {
 	var o devOptions
+	var logs logOptions
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run the server beside a simulated tenant of real files",
@@ -59,9 +60,10 @@ It is for development: anyone who can reach the address can get a token.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.files = o.sample
-			return runDev(cmd.Context(), o, cmd.OutOrStdout(), newLog(cmd.ErrOrStderr()))
+			return runDev(cmd.Context(), o, cmd.OutOrStdout(), logs.open(cmd.ErrOrStderr()))
 		},
 	}
+	logs.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8365", "address of everything, in plain HTTP")
 	f.StringVar(&o.tlsListen, "tls-listen", "", "address of everything in HTTPS as well, with a certificate of a local authority")

@@ -23,6 +23,8 @@ import (
 
 	"github.com/spf13/cobra"
 	_ "golang.org/x/crypto/x509roots/fallback" // the authorities to trust where a system has none, as in a container of nothing else
+
+	"holdfast/internal/backup"
 )
 
 func main() {
@@ -174,19 +176,91 @@ func version() string {
 	return text + " " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
 }
 
+// A logOptions is how a server logs.
+type logOptions struct {
+	json  bool
+	level slog.Level
+}
+
+func (o *logOptions) flags(cmd *cobra.Command) {
+	cmd.Flags().Var(logForm{&o.json}, "log", "how the log is written: text, or json, an object a line")
+	cmd.Flags().Var(logLevel{&o.level}, "log-level", "what is logged at least: debug, info, warn or error")
+	for name, values := range map[string][]string{"log": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"}} {
+		cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+}
+
 // newLog returns a log for people: a line per thing they care about, with the
-// time of day in front and the level only where something is wrong.
-func newLog(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+// time and its zone in front and the level only where something is wrong.
+func newLog(w io.Writer) *slog.Logger { return logOptions{}.open(w) }
+
+func (o logOptions) open(w io.Writer) *slog.Logger {
+	if o.json {
+		return slog.New(withCause{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: o.level})})
+	}
+	return slog.New(withCause{slog.NewTextHandler(w, &slog.HandlerOptions{
+		Level: o.level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			switch {
 			case len(groups) > 0:
 			case a.Key == slog.TimeKey:
-				a.Value = slog.StringValue(a.Value.Time().Format("15:04:05"))
+				a.Value = slog.StringValue(a.Value.Time().Format(time.RFC3339))
 			case a.Key == slog.LevelKey && a.Value.String() == slog.LevelInfo.String():
 				return slog.Attr{}
 			}
 			return a
 		},
-	}))
+	})})
+}
+
+// withCause has each line name the request, or the run of a job, that it is of.
+type withCause struct{ slog.Handler }
+
+func (h withCause) Handle(ctx context.Context, r slog.Record) error {
+	if id := backup.CauseOf(ctx); id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h withCause) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return withCause{h.Handler.WithAttrs(attrs)}
+}
+func (h withCause) WithGroup(name string) slog.Handler { return withCause{h.Handler.WithGroup(name)} }
+
+// logForm is the flag --log.
+type logForm struct{ json *bool }
+
+func (f logForm) String() string {
+	if f.json != nil && *f.json {
+		return "json"
+	}
+	return "text"
+}
+func (f logForm) Type() string { return "FORM" }
+func (f logForm) Set(text string) error {
+	switch strings.ToLower(text) {
+	case "text", "json":
+		*f.json = strings.EqualFold(text, "json")
+		return nil
+	}
+	return errors.New("give text or json")
+}
+
+// logLevel is the flag --log-level.
+type logLevel struct{ level *slog.Level }
+
+func (f logLevel) String() string {
+	if f.level == nil {
+		return "info"
+	}
+	return strings.ToLower(f.level.String())
+}
+func (f logLevel) Type() string { return "LEVEL" }
+func (f logLevel) Set(text string) error {
+	switch strings.ToLower(text) {
+	case "debug", "info", "warn", "error":
+		return f.level.UnmarshalText([]byte(text))
+	}
+	return errors.New("give debug, info, warn or error")
 }

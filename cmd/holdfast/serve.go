@@ -21,6 +21,7 @@ import (
 func newServe() *cobra.Command {
 	var path, role, address string
 	var check, online, insecure bool
+	var logs logOptions
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run the server for the tenants of a configuration file",
@@ -64,7 +65,7 @@ may come and go.`,
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is in order.\n", path)
 				return err
 			}
-			return runServe(cmd.Context(), cfg, cmd.OutOrStdout(), newLog(cmd.ErrOrStderr()))
+			return runServe(cmd.Context(), cfg, cmd.OutOrStdout(), logs.open(cmd.ErrOrStderr()))
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "the configuration file, JSON")
@@ -73,6 +74,7 @@ may come and go.`,
 	cmd.Flags().StringVar(&address, "listen", "", "listen in plain HTTP at this `ADDRESS` instead of those of the file")
 	cmd.Flags().BoolVar(&insecure, "insecure-http", false, "allow plain HTTP at an address that other machines reach")
 	cmd.Flags().BoolVar(&check, "check", false, "say whether the file is in order, and start nothing")
+	logs.flags(cmd)
 	return cmd
 }
 

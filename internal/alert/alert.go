@@ -154,7 +154,7 @@ func (a *Alerter) watch(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if a.Ends != nil {
 		ends, err := a.Ends(ctx, j.Tenant)
 		if err != nil {
-			a.Log.Warn("it could not be found out when the credentials of a tenant end", "tenant", j.Tenant, "err", err)
+			a.Log.WarnContext(ctx, "it could not be found out when the credentials of a tenant end", "tenant", j.Tenant, "err", err)
 		}
 		var soon []backup.AlertExample
 		for _, e := range ends {
@@ -179,7 +179,7 @@ func (a *Alerter) watch(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	}
 	err = a.Catalog.KeepAlerts(ctx, j, looked, standing, func(news []catalog.AlertNews) []backup.Message {
 		for _, n := range news {
-			a.Log.Warn("alert", "tenant", j.Tenant, "kind", n.Kind, "news", n.News, "count", n.Count)
+			a.Log.WarnContext(ctx, "alert", "tenant", j.Tenant, "kind", n.Kind, "news", n.News, "count", n.Count)
 		}
 		return a.compose(j.Tenant, news, to)
 	})
@@ -311,7 +311,7 @@ func (a *Alerter) tell(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 func (a *Alerter) try(ctx context.Context, j *jobs.Job, m *backup.Message) (away bool, err error) {
 	now := a.Clock()
 	giveUp := func(why string) error {
-		a.Log.Error("a message to people is given up", "tenant", j.Tenant, "to", m.Destination, "id", m.ID, "why", why)
+		a.Log.ErrorContext(ctx, "a message to people is given up", "tenant", j.Tenant, "to", m.Destination, "id", m.ID, "why", why)
 		m.State, m.Ended, m.Problem = backup.MessageGivenUp, a.Clock(), why
 		return a.Catalog.SaveMessage(ctx, j, *m)
 	}
@@ -347,7 +347,7 @@ func (a *Alerter) try(ctx context.Context, j *jobs.Job, m *backup.Message) (away
 		return false, giveUp("it was refused: " + f.text)
 	}
 	m.Due = now.Add(max(m.Due.Sub(now), min(f.after, longest)))
-	a.Log.Warn("a message to people could not be sent; it is tried again", "tenant", j.Tenant, "to", m.Destination, "id", m.ID, "tries", m.Tries, "next", m.Due, "why", f.text)
+	a.Log.WarnContext(ctx, "a message to people could not be sent; it is tried again", "tenant", j.Tenant, "to", m.Destination, "id", m.ID, "tries", m.Tries, "next", m.Due, "why", f.text)
 	return !f.final, a.Catalog.SaveMessage(ctx, j, *m)
 }
 

@@ -89,7 +89,7 @@ func (s *Shipper) Run(ctx context.Context) {
 			wrong = ""
 		case err.Error() != wrong:
 			wrong = err.Error()
-			s.Log.Warn("it cannot be looked for new entries of the audit log; trying again", "err", err)
+			s.Log.WarnContext(ctx, "it cannot be looked for new entries of the audit log; trying again", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -152,7 +152,7 @@ func (s *Shipper) ship(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second) // what was taken is noted although the process ends
 		if failed == nil {
 			if o.Tries > 0 {
-				s.Log.Info("the audit log is taken again", "tenant", j.Tenant, "outlet", name)
+				s.Log.InfoContext(ctx, "the audit log is taken again", "tenant", j.Tenant, "outlet", name)
 			}
 			o.Sent += int64(len(lines))
 			o.Tries, o.Since, o.Problem = 0, time.Time{}, ""
@@ -171,7 +171,7 @@ func (s *Shipper) ship(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		}
 		if failed != nil {
 			due := s.Clock().Add(max(alert.RetryAfter(failed), min(longest, 5*time.Second<<min(o.Tries-1, 10))))
-			s.Log.Warn("the audit log is not taken; it is tried again", "tenant", j.Tenant, "outlet", name, "entries", o.Last-o.Sent, "tries", o.Tries, "next", due, "why", o.Problem)
+			s.Log.WarnContext(ctx, "the audit log is not taken; it is tried again", "tenant", j.Tenant, "outlet", name, "entries", o.Last-o.Sent, "tries", o.Tries, "next", due, "why", o.Problem)
 			return jobs.Again(due), nil
 		}
 	}

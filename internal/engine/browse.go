@@ -138,13 +138,13 @@ func (e *Engine) bulkRestore(ctx context.Context, j *jobs.Job) (jobs.Result, err
 			if stopped(ctx, err) && !paused(err) {
 				return jobs.Result{}, err
 			}
-			e.Log.Warn("the directory could not be read; a bulk restore goes on with what is known of it", "tenant", j.Tenant, "err", err)
+			e.Log.WarnContext(ctx, "the directory could not be read; a bulk restore goes on with what is known of it", "tenant", j.Tenant, "err", err)
 		}
 	}
 	if err := e.Catalog.ResolveBulkRestore(ctx, j, b); err != nil {
 		return jobs.Result{}, err
 	}
-	e.Log.Info("bulk restore resolved", "tenant", j.Tenant, "request", b.ID, "session", b.Session, "entries", len(b.Addresses)+len(b.IDs))
+	e.Log.InfoContext(ctx, "bulk restore resolved", "tenant", j.Tenant, "request", b.ID, "session", b.Session, "entries", len(b.Addresses)+len(b.IDs))
 	return jobs.Done, nil
 }
 
@@ -210,10 +210,10 @@ func (e *Engine) restoreItem(ctx context.Context, j *jobs.Job) (jobs.Result, err
 		return jobs.Result{}, err
 	}
 	if backup.Ended(problem) == backup.ArtifactFailed {
-		e.Log.Warn("item not restored", "tenant", j.Tenant, "artifact", a.ID, "code", problem.Code, "problem", problem.Message, "err", err)
+		e.Log.WarnContext(ctx, "item not restored", "tenant", j.Tenant, "artifact", a.ID, "code", problem.Code, "problem", problem.Message, "err", err)
 		return jobs.Done, nil
 	}
-	e.Log.Info("item restored", "tenant", j.Tenant, "artifact", a.ID, "point", a.Point.At, "place", restored.Path, "remarks", remarksIn(problem))
+	e.Log.InfoContext(ctx, "item restored", "tenant", j.Tenant, "artifact", a.ID, "point", a.Point.At, "place", restored.Path, "remarks", remarksIn(problem))
 	return jobs.Done, nil
 }
 

@@ -189,17 +189,17 @@ func (c *change) outcome(ctx context.Context, n vault.Node, err error) error {
 	if err != nil {
 		c.failures[n.Path] = err
 	}
-	c.did(n.Path)
+	c.did(ctx, n.Path)
 	return nil
 }
 
 // did counts what is done with, well or not, and says now and then how far a
 // long restore is. Callers hold mu.
-func (c *change) did(path string) {
+func (c *change) did(ctx context.Context, path string) {
 	delete(c.left, path)
 	if now := c.e.Clock(); now.Sub(c.said) >= progressEvery {
 		c.said = now
-		c.e.Log.Info("restore under way", "tenant", c.job.Tenant, "owner", who(c.unit), "done", max(c.total-len(c.left)-c.simple, 0), "of", c.total)
+		c.e.Log.InfoContext(ctx, "restore under way", "tenant", c.job.Tenant, "owner", who(c.unit), "done", max(c.total-len(c.left)-c.simple, 0), "of", c.total)
 	}
 }
 
@@ -390,7 +390,7 @@ func (r *restoration) recall(ctx context.Context, p *plan) error {
 // comes to its end, and returns what has another name still.
 func (c *change) giveBack(ctx context.Context) []backup.Detail {
 	if err := c.namesBack(ctx); err != nil {
-		c.e.Log.Warn("what was moved aside could not be given its name back", "tenant", c.job.Tenant, "owner", who(c.unit), "err", err)
+		c.e.Log.WarnContext(ctx, "what was moved aside could not be given its name back", "tenant", c.job.Tenant, "owner", who(c.unit), "err", err)
 	}
 	left := c.stillAside()
 	return left[:min(len(left), maxDetails)]
@@ -572,7 +572,7 @@ func (c *change) bring(ctx context.Context, files []*want) error {
 			return err
 		}
 		c.waited += wait
-		c.e.Log.Info("earlier uploads are still open at the source, their end is waited for", "tenant", c.job.Tenant, "owner", who(c.unit), "files", len(files), "in", wait)
+		c.e.Log.InfoContext(ctx, "earlier uploads are still open at the source, their end is waited for", "tenant", c.job.Tenant, "owner", who(c.unit), "files", len(files), "in", wait)
 		if err := c.e.Sleep(ctx, wait); err != nil {
 			return err
 		}
@@ -1075,7 +1075,7 @@ func (c *change) remove(ctx context.Context, live *vault.Node) error {
 	defer c.mu.Unlock()
 	delete(c.extra, live.ID)
 	delete(c.lives, live.ID)
-	c.did(live.Path)
+	c.did(ctx, live.Path)
 	return nil
 }
 

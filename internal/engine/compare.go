@@ -72,7 +72,7 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 			return r, err
 		default:
 			r.Failed++
-			e.Log.Error("what the vault holds of a drive could not be taken up into the catalog", "tenant", tenant, "drive", id, "err", err)
+			e.Log.ErrorContext(ctx, "what the vault holds of a drive could not be taken up into the catalog", "tenant", tenant, "drive", id, "err", err)
 		}
 	}
 	for id, root := range roots {
@@ -88,7 +88,7 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 		}
 	}
 	if r.Imported || r.Points > 0 || r.Lost > 0 || r.Failed > 0 {
-		e.Log.Warn("the catalog and the vault differed", "tenant", tenant, "imported", r.Imported, "drives", r.Drives, "points", r.Points, "drives_lost", r.Lost, "failed", r.Failed)
+		e.Log.WarnContext(ctx, "the catalog and the vault differed", "tenant", tenant, "imported", r.Imported, "drives", r.Drives, "points", r.Points, "drives_lost", r.Lost, "failed", r.Failed)
 	}
 	return r, nil
 }
@@ -144,7 +144,7 @@ func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey,
 	t := catalog.TakenUp{Workload: backup.OneDrive, Drive: key.Drive, PrevRoot: root} // unless a point says another
 	for _, p := range points {
 		if p.Err != nil {
-			e.Log.Error("a restore point in the vault cannot be read", "tenant", key.Tenant, "drive", key.Drive, "tree", p.Tree, "err", p.Err)
+			e.Log.ErrorContext(ctx, "a restore point in the vault cannot be read", "tenant", key.Tenant, "drive", key.Drive, "tree", p.Tree, "err", p.Err)
 			continue
 		}
 		if p.Info.Unit != "" {
@@ -182,7 +182,7 @@ func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey,
 		return taken, err
 	}
 	if taken > 0 {
-		e.Log.Info("restore points were taken up from the vault", "tenant", key.Tenant, "unit", unit, "drive", key.Drive, "points", taken)
+		e.Log.InfoContext(ctx, "restore points were taken up from the vault", "tenant", key.Tenant, "unit", unit, "drive", key.Drive, "points", taken)
 	}
 	// The catalog may also know of points that the vault does not have.
 	return taken, e.markAllLost(ctx, v, key, units)
@@ -209,7 +209,7 @@ func (e *Engine) lostDrive(ctx context.Context, v *vault.Vault, key vault.DriveK
 	if err == nil || !isDamage(err) {
 		return false, err
 	}
-	e.Log.Error("what the vault holds of a drive cannot be read; the drive begins anew", "tenant", key.Tenant, "drive", key.Drive, "err", err)
+	e.Log.ErrorContext(ctx, "what the vault holds of a drive cannot be read; the drive begins anew", "tenant", key.Tenant, "drive", key.Drive, "err", err)
 	if _, err := v.Recover(ctx); err != nil {
 		return false, err
 	}

@@ -21,7 +21,7 @@ func (p *protection) runAnew(ctx context.Context, why error) (vault.Sealed, []ba
 	if _, err := p.vault.Recover(ctx); err != nil {
 		return vault.Sealed{}, nil, err // the vault itself may be away
 	}
-	e.Log.Error("the vault does not give what it should hold of a "+p.unit.Workload.Thing()+"; that begins anew", "tenant", p.job.Tenant, "owner", who(p.unit), "drive", p.drive.ID, "err", why)
+	e.Log.ErrorContext(ctx, "the vault does not give what it should hold of a "+p.unit.Workload.Thing()+"; that begins anew", "tenant", p.job.Tenant, "owner", who(p.unit), "drive", p.drive.ID, "err", why)
 	trees, err := e.Catalog.LiveTrees(ctx, p.job.Tenant, p.unit.ID, p.kept())
 	if err != nil {
 		return vault.Sealed{}, nil, err
@@ -111,10 +111,10 @@ func (e *Engine) markLost(ctx context.Context, v *vault.Vault, key vault.DriveKe
 		return err
 	}
 	if n > 0 {
-		e.Log.Error("restore points are lost: the vault does not hold them any more", "tenant", key.Tenant, "drive", key.Drive, "points", n)
+		e.Log.ErrorContext(ctx, "restore points are lost: the vault does not hold them any more", "tenant", key.Tenant, "drive", key.Drive, "points", n)
 	}
 	if n, err = e.Catalog.MarkLost(ctx, key.Tenant, key.Drive, there, false); err == nil && n > 0 {
-		e.Log.Info("restore points that were lost are there again", "tenant", key.Tenant, "drive", key.Drive, "points", n)
+		e.Log.InfoContext(ctx, "restore points that were lost are there again", "tenant", key.Tenant, "drive", key.Drive, "points", n)
 	}
 	return err
 }
@@ -170,7 +170,7 @@ func (p *protection) healed(ctx context.Context) {
 		return
 	}
 	if err := p.vault.Flush(ctx); err != nil {
-		p.e.Log.Warn("damaged contents not stored anew", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
+		p.e.Log.WarnContext(ctx, "damaged contents not stored anew", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
 		return
 	}
 	var whole []string
@@ -189,11 +189,11 @@ func (p *protection) healed(ctx context.Context) {
 	}
 	n, err := p.e.Catalog.HealDamage(ctx, p.job.Tenant, whole, p.e.Clock())
 	if err != nil {
-		p.e.Log.Warn("healed damage not noted", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
+		p.e.Log.WarnContext(ctx, "healed damage not noted", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
 		return
 	}
 	p.e.metrics.healed.Add(float64(n))
-	p.e.Log.Info("damage in the vault is healed: the source still had the contents", "tenant", p.job.Tenant, "owner", who(p.unit), "contents", n)
+	p.e.Log.InfoContext(ctx, "damage in the vault is healed: the source still had the contents", "tenant", p.job.Tenant, "owner", who(p.unit), "contents", n)
 }
 
 // problem is what stands against the unit although a point was made: what that
@@ -270,7 +270,7 @@ func (e *Engine) verifyOne(ctx context.Context, v *vault.Vault, d catalog.DriveR
 		}
 	}
 	if len(found) > 0 {
-		e.Log.Error("the vault is damaged", "tenant", tenant, "drive", d.Drive, "places", len(found), "first", found[0].Path, "reason", found[0].Reason)
+		e.Log.ErrorContext(ctx, "the vault is damaged", "tenant", tenant, "drive", d.Drive, "places", len(found), "first", found[0].Path, "reason", found[0].Reason)
 	}
 	return report, nil
 }

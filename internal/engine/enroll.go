@@ -54,7 +54,7 @@ func (e *Engine) bulkAdd(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	if err := e.Catalog.EnrollBulk(ctx, j, job, refused); err != nil {
 		return jobs.Result{}, err
 	}
-	e.Log.Info("bulk addition finished", "tenant", j.Tenant, "job", job.ID, "policy", job.Policy,
+	e.Log.InfoContext(ctx, "bulk addition finished", "tenant", j.Tenant, "job", job.ID, "policy", job.Policy,
 		"entries", len(job.Addresses)+len(job.IDs))
 	return jobs.Done, nil
 }
@@ -78,7 +78,7 @@ func (e *Engine) mirror(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	for _, workload := range []backup.Workload{backup.OneDrive, backup.SharePoint} {
 		err := e.refreshSubjects(ctx, j.Tenant, workload)
 		if errors.Is(err, drive.ErrDenied) {
-			e.Log.Info("the source does not list what there is, so no report can say what of it is not protected", "tenant", j.Tenant, "workload", workload, "err", err)
+			e.Log.InfoContext(ctx, "the source does not list what there is, so no report can say what of it is not protected", "tenant", j.Tenant, "workload", workload, "err", err)
 		} else if err != nil {
 			return jobs.Result{}, err
 		}

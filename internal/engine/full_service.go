@@ -42,7 +42,7 @@ func (e *Engine) lookAtAll(ctx context.Context, j *jobs.Job, p backup.Policy) (j
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	e.Log.Info("all there is looked at", "tenant", p.Tenant, "policy", p.ID, "workload", p.Workload, "joined", joined, "left", gone, "missing", absent-gone)
+	e.Log.InfoContext(ctx, "all there is looked at", "tenant", p.Tenant, "policy", p.ID, "workload", p.Workload, "joined", joined, "left", gone, "missing", absent-gone)
 	if absent > gone {
 		return jobs.Again(e.Clock().Add(believed)), nil
 	}

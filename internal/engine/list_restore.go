@@ -1133,7 +1133,7 @@ func (l *listRestore) outcome(ctx context.Context, n int, content string, done b
 	}
 	if now := l.e.Clock(); now.Sub(l.said) >= progressEvery {
 		l.said = now
-		l.e.Log.Info("restore under way", "tenant", l.job.Tenant, "site", who(l.unit), "list", l.part.Name, "written", l.done, "failed", l.failed, "of", l.total)
+		l.e.Log.InfoContext(ctx, "restore under way", "tenant", l.job.Tenant, "site", who(l.unit), "list", l.part.Name, "written", l.done, "failed", l.failed, "of", l.total)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (p *protection) indexMail(ctx context.Context, tree string) (bool, error) {
 	case stopped(ctx, err) && !paused(err), !isSource(err) && !isDamage(err):
 		return false, err
 	}
-	p.e.Log.Warn("the index of a mailbox was not written; it is made anew later", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
+	p.e.Log.WarnContext(ctx, "the index of a mailbox was not written; it is made anew later", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
 	return false, nil
 }
 

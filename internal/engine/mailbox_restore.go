@@ -117,7 +117,7 @@ func (r *mailRestoration) run(ctx context.Context) (place catalog.Restored, prob
 			return catalog.Restored{}, nil, err
 		}
 	}
-	r.e.Log.Info("restore begins", "tenant", r.job.Tenant, "owner", who(r.unit), "artifact", r.artifact.ID,
+	r.e.Log.InfoContext(ctx, "restore begins", "tenant", r.job.Tenant, "owner", who(r.unit), "artifact", r.artifact.ID,
 		"destination", r.artifact.Destination, "point", r.artifact.Point.At, "place", place.SiteName)
 	if err := r.recall(ctx); err != nil {
 		return place, nil, err
@@ -495,7 +495,7 @@ func (r *mailRestoration) fault(ctx context.Context, n vault.Node, err error) er
 	}
 	code, _ := unreadable(drive.Item{}, err)
 	r.remark(backup.Detail{Code: code, Message: "The source did not take the item.", Target: n.Path}, true)
-	r.e.Log.Warn("an item of a mailbox was not restored", "tenant", r.job.Tenant, "owner", who(r.unit), "path", n.Path, "err", err)
+	r.e.Log.WarnContext(ctx, "an item of a mailbox was not restored", "tenant", r.job.Tenant, "owner", who(r.unit), "path", n.Path, "err", err)
 	return nil
 }
 

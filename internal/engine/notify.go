@@ -98,7 +98,7 @@ func (e *Engine) ServeNotifications() http.Handler {
 			return
 		}
 		if err := e.notified(r.Context(), tenant, all); err != nil {
-			e.Log.Error("notifications could not be noted", "tenant", tenant, "err", err)
+			e.Log.ErrorContext(r.Context(), "notifications could not be noted", "tenant", tenant, "err", err)
 			http.Error(w, "they could not be noted", http.StatusServiceUnavailable)
 			return
 		}
@@ -164,7 +164,7 @@ func (e *Engine) subscribe(ctx context.Context, j *jobs.Job) (jobs.Result, error
 				return jobs.Result{}, err
 			}
 			if failed++; failed == 1 {
-				e.Log.Warn("a drive could not be subscribed to; its changes are found at its next visits", "tenant", j.Tenant, "unit", s.Unit, "err", err)
+				e.Log.WarnContext(ctx, "a drive could not be subscribed to; its changes are found at its next visits", "tenant", j.Tenant, "unit", s.Unit, "err", err)
 			}
 			if err := e.Catalog.SaveSubscription(ctx, j, s, e.next(time.Hour, string(s.Unit))); err != nil {
 				return jobs.Result{}, err

@@ -59,7 +59,7 @@ func (e *Engine) destroy(ctx context.Context, j *jobs.Job) error {
 		}
 	}
 	if failed == nil {
-		e.Log.Info("backups destroyed: the unit is offboarded", "tenant", j.Tenant, "unit", j.Key)
+		e.Log.InfoContext(ctx, "backups destroyed: the unit is offboarded", "tenant", j.Tenant, "unit", j.Key)
 	}
 	return failed
 }

@@ -34,7 +34,7 @@ func (e *Engine) pausing(h jobs.Handler) jobs.Handler {
 			wait = min(max(asked.RetryAfter, shortestPause), longestPause)
 		}
 		at := e.next(wait, string(j.Kind)+" "+j.Key)
-		e.Log.Debug("work waits: the source asks for a pause", "tenant", j.Tenant, "kind", j.Kind, "key", j.Key, "until", at, "err", err)
+		e.Log.DebugContext(ctx, "work waits: the source asks for a pause", "tenant", j.Tenant, "kind", j.Kind, "key", j.Key, "until", at, "err", err)
 		return jobs.Paused(at, err), nil
 	}
 }

@@ -86,7 +86,7 @@ func (e *Engine) restorePermissionsOf(ctx context.Context, j *jobs.Job, to reach
 	if to.stale(r.part.Name) {
 		r.remark("", "The restore point holds who may do what with the files as it was before the point, since it could not be read then.")
 	}
-	return r.problem(), nil
+	return r.problem(ctx), nil
 }
 
 // remark is what a restore that succeeded has to say.
@@ -285,7 +285,7 @@ func (r *permissionRestore) add(to *[]backup.Detail, d backup.Detail) {
 	*to = append(*to, d)
 }
 
-func (r *permissionRestore) problem() *backup.Problem {
+func (r *permissionRestore) problem(ctx context.Context) *backup.Problem {
 	all := slices.Concat(r.failures, r.remarks)
 	slices.SortFunc(all, func(a, b backup.Detail) int {
 		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Message, b.Message))
@@ -293,7 +293,7 @@ func (r *permissionRestore) problem() *backup.Problem {
 	if r.more > 0 {
 		all = append(all, backup.Detail{Code: backup.RestoredChanged, Message: fmt.Sprintf("Also not restored as they were: the permissions of %s.", count(r.more, "item"))})
 	}
-	r.e.Log.Info("permissions restored", "library", r.library.Name, "given", r.given, "failed", r.failed, "remarks", len(r.remarks))
+	r.e.Log.InfoContext(ctx, "permissions restored", "library", r.library.Name, "given", r.given, "failed", r.failed, "remarks", len(r.remarks))
 	switch {
 	case r.failed > 0:
 		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: all,

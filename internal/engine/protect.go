@@ -98,7 +98,7 @@ func (e *Engine) backup(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Result{}, err // tried again soon, and then less and less often
 	}
 	e.learnOwner(ctx, unit)
-	e.Log.Warn(unit.Workload.Thing()+" not backed up", "tenant", j.Tenant, "unit", id, "owner", who(unit), "code", problem.Code, "err", err)
+	e.Log.WarnContext(ctx, unit.Workload.Thing()+" not backed up", "tenant", j.Tenant, "unit", id, "owner", who(unit), "code", problem.Code, "err", err)
 	return jobs.Again(e.next(e.Interval, j.Key)).Patiently(), nil
 }
 
@@ -124,7 +124,7 @@ func (e *Engine) learnOwner(ctx context.Context, u backup.Unit) {
 // learnSubjects asks the source what subjects of a workload are called.
 func (e *Engine) learnSubjects(ctx context.Context, tenant backup.TenantID, workload backup.Workload, subjects []string) {
 	if err := e.askFor(ctx, tenant, workload, subjects); err != nil {
-		e.Log.Debug("not looked up by name", "tenant", tenant, "of", workload, "subjects", len(subjects), "err", err)
+		e.Log.DebugContext(ctx, "not looked up by name", "tenant", tenant, "of", workload, "subjects", len(subjects), "err", err)
 	}
 }
 
@@ -318,8 +318,19 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	e.metrics.points.Inc()
 	e.metrics.unread.Add(float64(len(backup.Unheld(unread))))
 	p.healed(ctx)
-	p.log(backup.Unheld(unread))
+	p.log(ctx, backup.Unheld(unread))
+	e.made(ctx, j, unit, point)
 	return protected{Point: point, Drive: p.drive, Pending: unread, Every: every}, nil
+}
+
+// made tells of a new point: always where a request caused it, and to whom wants to know
+// all where it was made in its turn.
+func (e *Engine) made(ctx context.Context, j *jobs.Job, unit backup.Unit, p backup.Point) {
+	level := slog.LevelDebug
+	if j.Requested() {
+		level = slog.LevelInfo
+	}
+	e.Log.Log(ctx, level, "restore point made", "tenant", j.Tenant, "unit", unit.ID, "owner", who(unit), "point", p.ID, "at", p.At, "items", p.Files, "unread", p.Unread)
 }
 
 // remembers reports whether a run may take the owner's drive to be the one that
@@ -409,7 +420,7 @@ func (p *protection) begin(ctx context.Context) (err error) {
 	// Only contents are taken from it: what else a run that did not end had seen
 	// may have gone since, which no delta from before it will say.
 	if p.saved, err = p.vault.Begin(ctx, key, "", saved); err != nil {
-		p.e.Log.Warn("what an earlier run had downloaded is not used", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
+		p.e.Log.WarnContext(ctx, "what an earlier run had downloaded is not used", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
 		p.saved = nil
 	}
 	return nil
@@ -876,9 +887,9 @@ func (p *protection) tellFound(ctx context.Context) {
 		if said++; said > maxSaid {
 			break
 		}
-		p.e.Log.Warn("the source left a change out; it is found now", "tenant", p.job.Tenant, "owner", who(p.unit), "path", p.stage.path(ctx, id), "how", how)
+		p.e.Log.WarnContext(ctx, "the source left a change out; it is found now", "tenant", p.job.Tenant, "owner", who(p.unit), "path", p.stage.path(ctx, id), "how", how)
 	}
-	p.e.Log.Warn("changes that the source left out were found", "tenant", p.job.Tenant, "owner", who(p.unit), "items", len(p.stage.found), "enumerated", p.stage.full)
+	p.e.Log.WarnContext(ctx, "changes that the source left out were found", "tenant", p.job.Tenant, "owner", who(p.unit), "items", len(p.stage.found), "enumerated", p.stage.full)
 }
 
 func entryOf(item drive.Item, kind backup.ItemKind) vault.Entry {
@@ -1020,7 +1031,7 @@ func (p *protection) save(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("commit a checkpoint: %w", err)
 	}
-	p.e.Log.Info("backup under way", "tenant", p.job.Tenant, "owner", who(p.unit),
+	p.e.Log.InfoContext(ctx, "backup under way", "tenant", p.job.Tenant, "owner", who(p.unit),
 		"files", p.next, "of", len(p.todo), "bytes", p.bytes)
 	p.state = state
 	p.checkpoint.at, p.checkpoint.bytes = p.e.Clock(), p.bytes
@@ -1400,7 +1411,7 @@ func (p *protection) sampled() (contents []string) {
 	return contents
 }
 
-func (p *protection) log(unread []backup.Unread) {
+func (p *protection) log(ctx context.Context, unread []backup.Unread) {
 	level := slog.LevelInfo
 	if p.put+p.deleted+p.fetched == 0 {
 		level = slog.LevelDebug
@@ -1409,7 +1420,7 @@ func (p *protection) log(unread []backup.Unread) {
 		"downloaded", p.fetched, "bytes", p.bytes, "deleted", p.deleted, "enumerated", p.stage.full, "took", p.e.Clock().Sub(p.began).Round(time.Millisecond))
 	if len(unread) > 0 {
 		first := unread[0]
-		p.e.Log.Warn("items not backed up as they are", "tenant", p.job.Tenant, "owner", who(p.unit), "items", len(unread),
+		p.e.Log.WarnContext(ctx, "items not backed up as they are", "tenant", p.job.Tenant, "owner", who(p.unit), "items", len(unread),
 			"first", first.Path, "code", first.Code)
 	}
 }

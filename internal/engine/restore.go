@@ -70,7 +70,7 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	heeding, done := e.heed(ctx, j.Tenant, a.Session)
 	restored, problem, err := e.restoreArtifact(heeding, j, a, of)
 	if asked := done(); asked && err != nil && !errors.Is(err, jobs.ErrLost) && ctx.Err() == nil {
-		e.Log.Info("restore stops, as was asked", "tenant", j.Tenant, "artifact", a.ID)
+		e.Log.InfoContext(ctx, "restore stops, as was asked", "tenant", j.Tenant, "artifact", a.ID)
 		return jobs.Again(e.Clock()), nil
 	}
 	if errors.Is(err, catalog.ErrBusy) {
@@ -99,7 +99,7 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 		if err := e.Catalog.ForgetMail(ctx, j, a.ID); err != nil {
 			return jobs.Result{}, err
 		}
-		e.Log.Warn("restore failed", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", err)
+		e.Log.WarnContext(ctx, "restore failed", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", err)
 	}
 	if restored == (catalog.Restored{}) {
 		// What was restored by then, perhaps by a process that was killed, is there.
@@ -114,10 +114,10 @@ func (e *Engine) restore(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	took := e.Clock().Sub(began).Round(time.Millisecond)
 	switch {
 	case backup.Ended(problem) == backup.ArtifactSucceeded:
-		e.Log.Info(of.Thing()+" restored", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
+		e.Log.InfoContext(ctx, of.Thing()+" restored", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
 			"point", a.Point.At, "place", restored.SiteName, "took", took, "remarks", remarksIn(problem))
 	case err == nil:
-		e.Log.Warn(of.Thing()+" restored in part", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
+		e.Log.WarnContext(ctx, of.Thing()+" restored in part", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination,
 			"problem", problem.Message, "took", took)
 	}
 	if of == backup.OneDrive || of == backup.Exchange {
@@ -227,7 +227,7 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 	}
 	r.begin = func(ctx context.Context) error { return e.Catalog.NoteArtifact(ctx, j, a.ID, placed(r.drive)) }
 	r.note = func(ctx context.Context, d []backup.Detail) error { return e.Catalog.NoteDetails(ctx, j, a.ID, d) }
-	e.Log.Info("restore begins", "tenant", j.Tenant, "owner", who(to.unit), "artifact", a.ID,
+	e.Log.InfoContext(ctx, "restore begins", "tenant", j.Tenant, "owner", who(to.unit), "artifact", a.ID,
 		"destination", a.Destination, "point", a.Point.At, "place", r.drive.Name)
 	problem, err := r.run(ctx)
 	if err != nil {
@@ -1244,7 +1244,7 @@ func (r *restoration) noteDamage(ctx context.Context) error {
 		return nil
 	}
 	found := slices.SortedFunc(maps.Values(r.damaged), func(a, b damaged) int { return strings.Compare(a.Path, b.Path) })
-	r.e.Log.Error("the vault is damaged", "tenant", r.job.Tenant, "owner", who(r.unit), "items", len(found), "first", found[0].Path, "err", found[0].err)
+	r.e.Log.ErrorContext(ctx, "the vault is damaged", "tenant", r.job.Tenant, "owner", who(r.unit), "items", len(found), "first", found[0].Path, "err", found[0].err)
 	p := &backup.Problem{Code: backup.VaultDamaged, Message: fmt.Sprintf("The vault is damaged: the contents of %s in a restore point cannot be read. "+
 		"All others can be restored. Check the vault's storage, and bring back from a copy what is missing there.", count(len(found), "item"))}
 	all := make([]backup.Damage, len(found))

@@ -35,7 +35,7 @@ func (e *Engine) rule(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		return jobs.Result{}, err
 	case r.Status == backup.RuleDeleteRequested:
 		if err = e.Catalog.EndRule(ctx, j, r); err == nil {
-			e.Log.Info("rule deleted, its drives let go", "tenant", j.Tenant, "policy", r.Policy, "rule", r.ID)
+			e.Log.InfoContext(ctx, "rule deleted, its drives let go", "tenant", j.Tenant, "policy", r.Policy, "rule", r.ID)
 		}
 		return jobs.Done, err
 	case !r.Dynamic && r.Status != backup.RuleActive:
@@ -52,7 +52,7 @@ func (e *Engine) rule(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	e.Log.Info("rule evaluated", "tenant", j.Tenant, "policy", r.Policy, "rule", r.ID, "dynamic", r.Dynamic,
+	e.Log.InfoContext(ctx, "rule evaluated", "tenant", j.Tenant, "policy", r.Policy, "rule", r.ID, "dynamic", r.Dynamic,
 		"members", len(found.Members), "groups_not_read", len(found.Unread), "missing", missing)
 	switch {
 	case !r.Dynamic:
@@ -116,7 +116,7 @@ func (e *Engine) evaluate(ctx context.Context, j *jobs.Job, r backup.Rule) (cata
 				unread.Code, unread.Message = backup.AccessDenied, "The source refuses to tell who is in this group. Grant the application the permission GroupMember.Read.All, with an administrator's consent."
 			case errors.Is(err, drive.ErrEndless), r.Dynamic && j.Failures >= maxGroupFailures:
 				unread.Code, unread.Message = backup.GeneralException, "The source does not tell to the end who is in this group. It is asked again when the rule is evaluated next."
-				e.Log.Warn("a group could not be read", "tenant", r.Tenant, "rule", r.ID, "group", group, "err", err)
+				e.Log.WarnContext(ctx, "a group could not be read", "tenant", r.Tenant, "rule", r.ID, "group", group, "err", err)
 			default:
 				return found, err
 			}

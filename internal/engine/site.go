@@ -237,7 +237,7 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 		}
 		c := s.known[id]
 		if c.Kind == backup.FilePermissions && !s.scans {
-			s.e.Log.Info("permissions are not kept any more", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name)
+			s.e.Log.InfoContext(ctx, "permissions are not kept any more", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name)
 			continue
 		}
 		if c.Kind == backup.FilePermissions && s.blind {
@@ -246,7 +246,7 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 			continue
 		}
 		if c.Kind == backup.FileVersions && s.keep == 0 {
-			s.e.Log.Info("earlier versions of files are kept no more", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name)
+			s.e.Log.InfoContext(ctx, "earlier versions of files are kept no more", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name)
 			continue
 		}
 		there, err := s.lookFor(ctx, c)
@@ -269,14 +269,14 @@ func (s *siteRun) libraries(ctx context.Context) ([]library, error) {
 			}
 			_, err = s.lookFor(ctx, c)
 			if _, ok := again[id]; !ok && unsure == nil && errors.Is(err, drive.ErrNotFound) {
-				s.e.Log.Info("a "+wordFor(c.Kind)+" is gone", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name, "id", id)
+				s.e.Log.InfoContext(ctx, "a "+wordFor(c.Kind)+" is gone", "tenant", s.job.Tenant, "site", who(s.unit), "name", c.Name, "id", id)
 				continue
 			}
 			if err != nil && (stopped(ctx, err) || !isSource(err)) {
 				return nil, err
 			}
 		}
-		s.carry(libraryOf(c, drive.Drive{ID: id, WebURL: c.WebURL}), why)
+		s.carry(ctx, libraryOf(c, drive.Drive{ID: id, WebURL: c.WebURL}), why)
 	}
 	return slices.SortedFunc(maps.Values(listed), func(a, b library) int {
 		return cmp.Or(strings.Compare(string(a.kind), string(b.kind)), strings.Compare(a.name, b.name), strings.Compare(string(a.ID), string(b.ID)))
@@ -391,7 +391,7 @@ func (s *siteRun) list(ctx context.Context) (all map[backup.DriveID]library, uns
 
 // carry keeps a library as it was in the point before, and names it. It counts as
 // one that was tried.
-func (s *siteRun) carry(l library, why error) {
+func (s *siteRun) carry(ctx context.Context, l library, why error) {
 	s.failed[l.ID] = why
 	if !l.kind.Beside() {
 		s.tried++
@@ -410,7 +410,7 @@ func (s *siteRun) carry(l library, why error) {
 	}
 	c.Failed = &u
 	s.now[l.ID] = c
-	s.e.Log.Warn(l.what()+" not backed up", "tenant", s.job.Tenant, "site", who(s.unit), "name", l.name, "code", u.Code, "err", why)
+	s.e.Log.WarnContext(ctx, l.what()+" not backed up", "tenant", s.job.Tenant, "site", who(s.unit), "name", l.name, "code", u.Code, "err", why)
 }
 
 // protect backs one library up. It returns only what must end the run.
@@ -433,7 +433,7 @@ func (s *siteRun) protect(ctx context.Context, l library) error {
 			return err
 		}
 	}
-	s.carry(l, err)
+	s.carry(ctx, l, err)
 	return nil
 }
 
@@ -505,7 +505,7 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 	}
 	maps.Copy(s.again, p.again)
 	p.healed(ctx)
-	p.log(unread)
+	p.log(ctx, unread)
 	return next, nil
 }
 
@@ -636,6 +636,7 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 	}
 	s.e.metrics.points.Inc()
 	s.e.metrics.unread.Add(float64(len(unread)))
+	s.e.made(ctx, s.job, s.unit, point)
 	return protected{Point: point, Every: every, Parts: made}, nil
 }
 
@@ -667,7 +668,7 @@ func (s *siteRun) seal(ctx context.Context, info vault.PointInfo) (vault.Sealed,
 	root, tree := s.state.Root, s.state.Tree
 	sealed, err := s.vault.SealParts(ctx, s.key(), root, tree, s.at, info, s.parts(s.now))
 	if isDamage(err) && ctx.Err() == nil {
-		s.e.Log.Error("the vault does not give what it should hold of a site; its points are brought together anew", "tenant", s.job.Tenant, "site", who(s.unit), "err", err)
+		s.e.Log.ErrorContext(ctx, "the vault does not give what it should hold of a site; its points are brought together anew", "tenant", s.job.Tenant, "site", who(s.unit), "err", err)
 		trees, merged := s.e.Catalog.LiveTrees(ctx, s.job.Tenant, s.unit.ID, s.state.Drive)
 		if merged == nil {
 			merged = s.e.markLost(ctx, s.vault, s.key(), trees)

@@ -90,7 +90,7 @@ func (e *Engine) restoreSite(ctx context.Context, j *jobs.Job, a backup.Artifact
 	if err := e.Catalog.NoteArtifact(ctx, j, a.ID, place); err != nil {
 		return catalog.Restored{}, nil, err
 	}
-	e.Log.Info("restore begins", "tenant", j.Tenant, "site", who(unit), "artifact", a.ID,
+	e.Log.InfoContext(ctx, "restore begins", "tenant", j.Tenant, "site", who(unit), "artifact", a.ID,
 		"destination", a.Destination, "point", a.Point.At, "libraries and lists", len(to.parts))
 	var all outcomes
 	for _, part := range to.libraries() {

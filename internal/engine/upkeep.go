@@ -18,14 +18,14 @@ func (e *Engine) expire(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	}
 	points, err := e.Catalog.ExpirePoints(ctx, j)
 	if errors.Is(err, catalog.ErrRetentionDisagrees) {
-		e.Log.Error("restore points do not expire", "tenant", j.Tenant, "err", err)
+		e.Log.ErrorContext(ctx, "restore points do not expire", "tenant", j.Tenant, "err", err)
 		err = nil // what has gone before is dropped all the same
 	}
 	if err != nil {
 		return jobs.Result{}, err
 	}
 	if points > 0 {
-		e.Log.Info("restore points expired", "tenant", j.Tenant, "points", points)
+		e.Log.InfoContext(ctx, "restore points expired", "tenant", j.Tenant, "points", points)
 	}
 	if err := e.trimAll(ctx, j); err != nil {
 		return jobs.Result{}, err
@@ -63,12 +63,12 @@ func (e *Engine) trimAll(ctx context.Context, j *jobs.Job) error {
 				storage = err
 			}
 			if failed++; failed <= maxLogged {
-				e.Log.Warn("expired points of a drive not dropped; tried again in the next round", "tenant", j.Tenant, "unit", d.Unit, "drive", d.Drive, "err", err)
+				e.Log.WarnContext(ctx, "expired points of a drive not dropped; tried again in the next round", "tenant", j.Tenant, "unit", d.Unit, "drive", d.Drive, "err", err)
 			}
 		}
 	}
 	if failed > maxLogged {
-		e.Log.Warn("expired points of more drives not dropped", "tenant", j.Tenant, "drives", failed-maxLogged)
+		e.Log.WarnContext(ctx, "expired points of more drives not dropped", "tenant", j.Tenant, "drives", failed-maxLogged)
 	}
 	if trimmed > 0 {
 		return nil
@@ -117,7 +117,7 @@ func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
 	}
 	if _, err := e.Rebuild(ctx, j.Tenant); isDamage(err) {
-		e.Log.Error("the vault is damaged, so that its catalog cannot be compared with it", "tenant", j.Tenant, "err", err)
+		e.Log.ErrorContext(ctx, "the vault is damaged, so that its catalog cannot be compared with it", "tenant", j.Tenant, "err", err)
 		return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil
 	} else if err != nil {
 		return jobs.Result{}, fmt.Errorf("compare the catalog with the vault: %w", err)
@@ -132,10 +132,10 @@ func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 	}
 	unread, err := v.Maintain(ctx, roots)
 	for _, key := range unread[:min(len(unread), maxLogged)] {
-		e.Log.Error("what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", j.Tenant, "drive", key.Drive)
+		e.Log.ErrorContext(ctx, "what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", j.Tenant, "drive", key.Drive)
 	}
 	if n := len(unread) - maxLogged; n > 0 {
-		e.Log.Error("what the vault holds of more drives cannot be read", "tenant", j.Tenant, "drives", n)
+		e.Log.ErrorContext(ctx, "what the vault holds of more drives cannot be read", "tenant", j.Tenant, "drives", n)
 	}
 	switch {
 	case err != nil && stopped(ctx, err):
@@ -143,7 +143,7 @@ func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 	case errors.Is(err, vault.ErrDamaged), errors.Is(err, vault.ErrNotFound):
 		// To try again at once would find the same. The next round is as soon as
 		// anything can have been mended.
-		e.Log.Error("the vault is damaged, so nothing in it is collected", "tenant", j.Tenant, "err", err)
+		e.Log.ErrorContext(ctx, "the vault is damaged, so nothing in it is collected", "tenant", j.Tenant, "err", err)
 	case err != nil:
 		return jobs.Result{}, fmt.Errorf("maintain the vault: %w", err)
 	}

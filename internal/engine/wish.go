@@ -274,7 +274,7 @@ func (e *Engine) cancelled(ctx context.Context, j *jobs.Job, a backup.Artifact) 
 	if err := e.Catalog.FinishArtifact(ctx, j, a.ID, place, problem); err != nil {
 		return jobs.Result{}, err
 	}
-	e.Log.Info("restore cancelled", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination, "point", a.Point.At, "problem", problem.Message)
+	e.Log.InfoContext(ctx, "restore cancelled", "tenant", j.Tenant, "artifact", a.ID, "destination", a.Destination, "point", a.Point.At, "problem", problem.Message)
 	return jobs.Done, e.Catalog.ForgetListNumbers(ctx, j, a.ID)
 }
 
@@ -286,7 +286,7 @@ func (e *Engine) unseen(ctx context.Context, j *jobs.Job, a backup.Artifact, cau
 		return nil, err
 	}
 	why, _ := explain(e.workloadOf(ctx, j.Tenant, a.Point.Unit), cause)
-	e.Log.Warn("a cancelled restore could not be looked at", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", cause)
+	e.Log.WarnContext(ctx, "a cancelled restore could not be looked at", "tenant", j.Tenant, "artifact", a.ID, "code", why.Code, "err", cause)
 	return &backup.Problem{Code: backup.RestoreCancelled, Details: append([]backup.Detail{{Code: why.Code, Message: why.Message}}, noted...),
 		Message: "The restore was cancelled, and what it had done could not be looked at: see the details, which also name what it may have moved aside. Restore the point again once the cause is gone."}, nil
 }
@@ -527,6 +527,6 @@ func (e *Engine) cancelledItem(ctx context.Context, j *jobs.Job, a backup.Granul
 	if err := e.Catalog.FinishGranular(ctx, j, a.ID, restored, problem); err != nil {
 		return jobs.Result{}, err
 	}
-	e.Log.Info("restore of an item cancelled", "tenant", j.Tenant, "artifact", a.ID, "point", a.Point.At)
+	e.Log.InfoContext(ctx, "restore of an item cancelled", "tenant", j.Tenant, "artifact", a.ID, "point", a.Point.At)
 	return jobs.Done, nil
 }

@@ -46,7 +46,7 @@ func (s *Server) audited(x *exchange, refusal error) (answer reply, err error) {
 		entry.Result, entry.Problem = backup.ActivityFailed, &problem
 	}
 	if failed := s.catalog.Record(context.WithoutCancel(x.ctx()), entry); failed != nil {
-		s.log.ErrorContext(x.ctx(), "an entry of the audit log was lost", "request_id", x.id, "operation", entry.Operation, "err", failed)
+		s.log.ErrorContext(x.ctx(), "an entry of the audit log was lost", "operation", entry.Operation, "err", failed)
 	}
 	return answer, err
 }

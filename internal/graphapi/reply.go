@@ -103,7 +103,7 @@ func (s *Server) fail(x *exchange, err error) {
 		}
 		e, a = backup.Fail(code, generalMessage), answers[code]
 	}
-	s.log.Log(x.r.Context(), level, "request failed", "request_id", x.id, "method", x.r.Method, "path", x.r.URL.Path, "status", a.status, "err", err)
+	s.log.Log(x.r.Context(), level, "request failed", "method", x.r.Method, "path", x.r.URL.Path, "status", a.status, "err", err)
 	code := a.code
 	if code == "" {
 		code = e.Code

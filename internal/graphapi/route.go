@@ -263,7 +263,7 @@ func (s *Server) authenticate(x *exchange) error {
 	}
 	caller, err := s.cfg.Verifier.Verify(x.ctx(), token)
 	if err != nil {
-		s.log.DebugContext(x.ctx(), "token refused", "request_id", x.id, "err", err)
+		s.log.DebugContext(x.ctx(), "token refused", "err", err)
 		return s.refuseToken(x, err)
 	}
 	x.caller = caller

@@ -179,6 +179,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.clientID = printable(x.asked, 128); x.clientID == "" {
 		x.clientID = backup.NewID[string]()
 	}
+	r = r.WithContext(backup.WithCause(r.Context(), x.id))
+	x.r = r
 	x.base = s.origin(r) + "/v1.0"
 	rec := &recorder{ResponseWriter: w}
 	x.w = rec
@@ -187,12 +189,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			s.log.ErrorContext(r.Context(), "request panicked", "request_id", x.id, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			s.log.ErrorContext(r.Context(), "request panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 			if rec.status == 0 {
 				s.fail(x, backup.Fail(backup.GeneralException, generalMessage))
 			}
 		}
-		s.log.DebugContext(r.Context(), "request", "request_id", x.id, "method", r.Method, "path", r.URL.Path,
+		s.log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path,
 			"status", rec.status, "tenant", x.caller.Tenant, "app", x.caller.AppID, "took", time.Since(began))
 	}()
 

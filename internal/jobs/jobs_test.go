@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/database"
 	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
@@ -910,4 +911,59 @@ func walked(t testing.TB, db *database.DB) (rows int64) {
 		})
 	}
 	return rows
+}
+
+// A job is known by the request that caused it until it has done what it is for,
+// through failures, pauses and kills, and so is what it enqueues; later runs have ids
+// of their own.
+func TestACauseGoesWithTheJob(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		q := jobs.New(db, nil)
+		asked := func(ctx context.Context, s jobs.Spec) error {
+			return db.Tx(ctx, func(tx *database.Tx) error { return q.Enqueue(ctx, tx, s) })
+		}
+		type seen struct {
+			key, cause, ctx string
+			requested       bool
+		}
+		ran := make(chan seen, 10)
+		work(t, q, func(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+			ran <- seen{j.Key, j.Cause, backup.CauseOf(ctx), j.Requested()}
+			switch {
+			case j.Key == "b":
+				return jobs.Done, nil
+			case j.Attempts == 1:
+				return jobs.Result{}, errors.New("failed")
+			case j.Attempts == 2:
+				return jobs.Paused(time.Now(), errors.New("later")), nil
+			case j.Attempts == 3:
+				return jobs.Again(time.Now()), asked(ctx, spec("b"))
+			case j.Attempts == 4:
+				return jobs.Again(time.Now()), nil
+			}
+			return jobs.Done, nil
+		})
+		if err := asked(backup.WithCause(t.Context(), "the request"), spec("a")); err != nil {
+			t.Fatal(err)
+		}
+		own := map[string]bool{}
+		for range 6 {
+			s := receive(t, ran)
+			if s.cause != s.ctx || s.cause == "" {
+				t.Errorf("the context has %q of %+v", s.ctx, s)
+			}
+			if s.requested != (s.cause == "the request") {
+				t.Errorf("requested: %+v", s)
+			}
+			if !s.requested {
+				own[s.cause] = true
+			}
+			if s.key == "b" && !s.requested {
+				t.Errorf("what the job enqueued: %+v", s)
+			}
+		}
+		if len(own) != 2 {
+			t.Errorf("two runs that nobody asked for are known by %v", own)
+		}
+	})
 }

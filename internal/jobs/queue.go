@@ -82,6 +82,7 @@ var ErrLost = errors.New("the job's lease is lost")
 const onConflict = `
 	ON CONFLICT (kind, key) DO UPDATE SET
 		args    = excluded.args,
+		cause   = CASE WHEN excluded.cause <> '' THEN excluded.cause ELSE job.cause END,
 		run_at  = CASE WHEN job.lease = '' AND excluded.run_at < job.run_at THEN excluded.run_at ELSE job.run_at END,
 		wake_at = CASE WHEN job.lease <> '' AND (job.wake_at = 0 OR excluded.run_at < job.wake_at) THEN excluded.run_at ELSE job.wake_at END`
 
@@ -133,11 +134,11 @@ func (q *Queue) Enqueue(ctx context.Context, tx *database.Tx, specs ...Spec) err
 		return fmt.Errorf("enqueue: %w", err)
 	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO job (kind, key, tenant, args, run_at, patient)
+		INSERT INTO job (kind, key, tenant, args, run_at, patient, cause)
 		SELECT e.value->>'kind', e.value->>'key', e.value->>'tenant', e.value->>'args', CAST(e.value->>'runAt' AS BIGINT),
-			CAST(e.value->>'patient' AS SMALLINT)
+			CAST(e.value->>'patient' AS SMALLINT), CAST($2 AS TEXT)
 		FROM `+tx.Dialect().JSONRows("$1")+` AS e
-		WHERE true ORDER BY e.n`+onConflict, string(list))
+		WHERE true ORDER BY e.n`+onConflict, string(list), backup.CauseOf(ctx))
 	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
 	}
@@ -158,10 +159,10 @@ func (q *Queue) EnqueueSelect(ctx context.Context, tx *database.Tx, kind Kind, t
 	n := len(args)
 	_, err := tx.ExecContext(ctx, fmt.Sprintf(`
 		WITH chosen(key) AS (%s)
-		INSERT INTO job (kind, key, tenant, run_at, patient)
-		SELECT DISTINCT CAST($%d AS TEXT), key, CAST($%d AS TEXT), CAST($%d AS BIGINT), CAST($%d AS SMALLINT)
-		FROM chosen WHERE true ORDER BY key`, query, n+1, n+2, n+3, n+4)+onConflict,
-		append(slices.Clip(args), string(kind), string(tenant), database.Micros(runAt), patience(patientAtFirst[kind]))...)
+		INSERT INTO job (kind, key, tenant, run_at, patient, cause)
+		SELECT DISTINCT CAST($%d AS TEXT), key, CAST($%d AS TEXT), CAST($%d AS BIGINT), CAST($%d AS SMALLINT), CAST($%d AS TEXT)
+		FROM chosen WHERE true ORDER BY key`, query, n+1, n+2, n+3, n+4, n+5)+onConflict,
+		append(slices.Clip(args), string(kind), string(tenant), database.Micros(runAt), patience(patientAtFirst[kind]), backup.CauseOf(ctx))...)
 	if err != nil {
 		return fmt.Errorf("enqueue %s: %w", kind, err)
 	}
@@ -250,7 +251,11 @@ type Job struct {
 	Tenant   backup.TenantID
 	Attempts int // claims so far, with this one
 	Failures int // failures since the last success
+	// Cause is the id of the request that caused it, or, of what no request did, of this
+	// run. The context of its handler has it too.
+	Cause string
 
+	caused    string // by a request
 	args      string
 	lease     string
 	lastError string
@@ -271,6 +276,9 @@ func patience(patient bool) int {
 // workers as they may have, the answer is no, and the next place that they leave
 // is kept free so long for a run of the kind that asks again.
 func (j *Job) Wait(within time.Duration) bool { return j.wait == nil || j.wait(within) }
+
+// Requested reports whether a request caused the job, and it is not done yet.
+func (j *Job) Requested() bool { return j.caused != "" }
 
 // Decode reads the job's arguments into v.
 func (j *Job) Decode(v any) error {
@@ -333,7 +341,7 @@ func (q *Queue) claim(ctx context.Context, tx *database.Tx, of class, tenant *ba
 		)
 		UPDATE job SET lease = $4, worker = $5, run_at = $6, wake_at = 0, attempts = attempts + 1
 		FROM chosen WHERE job.kind = $1 AND job.key = chosen.key
-		RETURNING job.key, job.tenant, job.args, job.attempts, job.failures, job.last_error`, args...)
+		RETURNING job.key, job.tenant, job.args, job.attempts, job.failures, job.last_error, job.cause`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", of.kind, err)
 	}
@@ -341,8 +349,11 @@ func (q *Queue) claim(ctx context.Context, tx *database.Tx, of class, tenant *ba
 	var claimed []*Job
 	for rows.Next() {
 		j := &Job{Kind: of.kind, lease: token, patient: of.patient}
-		if err := rows.Scan(&j.Key, &j.Tenant, &j.args, &j.Attempts, &j.Failures, &j.lastError); err != nil {
+		if err := rows.Scan(&j.Key, &j.Tenant, &j.args, &j.Attempts, &j.Failures, &j.lastError, &j.caused); err != nil {
 			return nil, fmt.Errorf("claim %s: %w", of.kind, err)
+		}
+		if j.Cause = j.caused; j.Cause == "" {
+			j.Cause = backup.NewID[string]()
 		}
 		claimed = append(claimed, j)
 	}

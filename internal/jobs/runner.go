@@ -361,13 +361,13 @@ func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) er
 		r.turns[class{c.Kind, c.patient}].served(c.Tenant)
 		r.alone[c.Kind] = c.patient
 		var jobctx context.Context
-		jobctx, c.cancel = context.WithCancelCause(ctx)
+		jobctx, c.cancel = context.WithCancelCause(backup.WithCause(ctx, c.Cause))
 		go r.run(ctx, jobctx, c)
 	}
 	r.mu.Unlock()
 
 	for _, f := range failed {
-		attrs := []any{"kind", f.Kind, "key", f.Key, "err", f.lastError, "next", f.at}
+		attrs := []any{"kind", f.Kind, "key", f.Key, "err", f.lastError, "next", f.at, "request_id", f.Cause}
 		if p, ok := errors.AsType[*panicError](f.err); ok && p.stack != nil {
 			attrs = append(attrs, "stack", string(p.stack))
 		}
@@ -409,6 +409,7 @@ func settle(ctx context.Context, tx *database.Tx, ended []*run) (map[*run]time.T
 		Failures int    `json:"failures"`
 		Error    string `json:"error"`
 		Patient  int    `json:"patient"`
+		Over     string `json:"over"` // what caused it, if that is done
 	}
 
 	var done []lease
@@ -427,9 +428,13 @@ func settle(ctx context.Context, tx *database.Tx, ended []*run) (map[*run]time.T
 		case e.lost:
 		case e.done:
 			done = append(done, id)
-			woken = append(woken, row{id, math.MaxInt64, 0, "", patience(e.Job.patient)})
+			woken = append(woken, row{id, math.MaxInt64, 0, "", patience(e.Job.patient), ""})
 		default:
-			rest = append(rest, row{id, database.Micros(e.at), e.failures, e.lastError, patience(e.stays)})
+			over := e.caused
+			if e.lastError != "" || e.stays { // it is not done yet
+				over = ""
+			}
+			rest = append(rest, row{id, database.Micros(e.at), e.failures, e.lastError, patience(e.stays), over})
 		}
 	}
 	if len(done) > 0 {
@@ -457,11 +462,12 @@ func settle(ctx context.Context, tx *database.Tx, ended []*run) (map[*run]time.T
 	rows, err := tx.QueryContext(ctx, `
 		UPDATE job SET lease = '', worker = '', wake_at = 0,
 			run_at = CASE WHEN wake_at <> 0 AND wake_at < e.at THEN wake_at ELSE e.at END,
-			failures = e.failures, last_error = e.error, patient = e.patient
+			failures = e.failures, last_error = e.error, patient = e.patient,
+			cause = CASE WHEN wake_at = 0 AND cause = e.over THEN '' ELSE cause END
 		FROM (
 			SELECT value->>'kind' AS kind, value->>'key' AS key, value->>'lease' AS lease,
 				CAST(value->>'at' AS BIGINT) AS at, CAST(value->>'failures' AS BIGINT) AS failures, value->>'error' AS error,
-				CAST(value->>'patient' AS SMALLINT) AS patient
+				CAST(value->>'patient' AS SMALLINT) AS patient, value->>'over' AS over
 			FROM `+tx.Dialect().JSONRows("$1")+` AS j
 		) AS e
 		WHERE job.kind = e.kind AND job.key = e.key AND job.lease = e.lease
