@@ -60,7 +60,11 @@ func (m *mailbox) writeCategories(list []category) error {
 	if err != nil {
 		return err
 	}
-	name := m.categoriesPath()
+	return m.writeBeside(m.categoriesPath(), data)
+}
+
+// writeBeside writes a file of the mailbox's folder that is no item.
+func (m *mailbox) writeBeside(name string, data []byte) error {
 	if err := errors.Join(m.d.svc.mailRoot.WriteFile(name+".new", append(data, '\n'), 0o644), m.d.svc.mailRoot.Rename(name+".new", name)); err != nil {
 		return onDisk(err)
 	}

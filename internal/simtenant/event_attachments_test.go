@@ -97,17 +97,26 @@ func TestFilesAreAttachedToEvents(t *testing.T) {
 	}
 }
 
-// What mail programs send of every event is taken where it says what is so anyway, and
-// refused by name where it says more.
-func TestEventsAreWhatTheyAre(t *testing.T) {
+// What mail programs send of every event is taken: that it takes place online, and what is
+// so anyway. More is refused by name.
+func TestEventsTakePlaceOnline(t *testing.T) {
 	w := newWorld(t)
+	me := "/users/" + amala
 	e := object{"subject": "x", "start": object{"dateTime": "2026-03-02T12:00:00", "timeZone": "UTC"}, "end": object{"dateTime": "2026-03-02T13:00:00", "timeZone": "UTC"},
 		"isOnlineMeeting": false, "onlineMeetingProvider": "unknown", "hideAttendees": false, "allowNewTimeProposals": true}
-	if a := w.must(201, "POST", "/users/"+amala+"/events", e); a.body["isOnlineMeeting"] != false || a.body["allowNewTimeProposals"] != true {
-		t.Errorf("the event is %s", a.raw)
+	made := w.must(201, "POST", me+"/events", e)
+	if made.body["isOnlineMeeting"] != false || made.body["allowNewTimeProposals"] != true || made.body["onlineMeeting"] != nil {
+		t.Errorf("the event is %s", made.raw)
 	}
-	e["isOnlineMeeting"] = true
-	if a := w.do("POST", "/users/"+amala+"/events", e); a.status != 400 || !strings.Contains(string(a.raw), "isOnlineMeeting") {
-		t.Errorf("an online meeting is %d %s", a.status, a.raw)
+	id := me + "/events/" + made.text("id")
+	for _, online := range []bool{true, false} { // who was online once stays so
+		if a := w.must(200, "PATCH", id, object{"isOnlineMeeting": online}); a.body["isOnlineMeeting"] != true || a.text("onlineMeetingProvider") != "teamsForBusiness" || !strings.HasPrefix(a.text("onlineMeeting", "joinUrl"), "https://teams.microsoft.com/") {
+			t.Errorf("online it is %s", a.raw)
+		}
+	}
+	for name, value := range map[string]any{"hideAttendees": true, "allowNewTimeProposals": false, "onlineMeetingProvider": "skypeForBusiness"} {
+		if a := w.do("PATCH", id, object{name: value}); a.status != 400 || !strings.Contains(string(a.raw), name) {
+			t.Errorf("%s = %v is %d %s", name, value, a.status, a.raw)
+		}
 	}
 }

@@ -126,7 +126,7 @@ func inhabited(t *testing.T) (*world, *strings.Replacer) {
 		"{user}/todo/lists/{folder}/tasks/{message}", me+"/todo/lists/tasks/tasks/"+first("/todo/lists/tasks/tasks"),
 		"{user}/todo/lists/{folder}", me+"/todo/lists/tasks",
 		"{mailbox}/folders/{folder}/items/{message}", w.mailbox(amala)+"/folders/inbox/items/"+url.PathEscape(w.itemsOf(w.mailbox(amala), "inbox")[0]["id"].(string)),
-		"{user}/photos/{size}", me+"/photos/48x48",
+		"{user}/photos/{size}", me+"/photos/48x48", "{setting}", "timeZone",
 		"{category}", first("/outlook/masterCategories"),
 		"{user}/transitiveMemberOf", "/users/"+conrad+"/transitiveMemberOf", "{user}/memberOf", "/users/"+conrad+"/memberOf", "{user}", me,
 		"{group}/members/microsoft.graph.user", "/groups/"+innerGroup+"/members/microsoft.graph.user", "{group}/members/microsoft.graph.group", "/groups/"+innerGroup+"/members/microsoft.graph.group",

@@ -50,6 +50,7 @@ var (
 		return map[string]any{
 			"id": m.folderID(f), "name": f.name, "color": "auto", "hexColor": "", "isDefaultCalendar": f.well == "calendar", "changeKey": m.folderID(f),
 			"canShare": true, "canViewPrivateItems": true, "canEdit": true, "isTallyingResponses": f.well == "calendar", "isRemovable": f.well == "",
+			"allowedOnlineMeetingProviders": []string{onlineProvider}, "defaultOnlineMeetingProvider": onlineProvider,
 			"owner": object{"name": m.d.place.user.DisplayName, "address": m.d.place.user.Mail},
 		}
 	}, one: "event", main: "VEVENT", blank: blankEvent, write: writeEvent, naming: "name", reading: readCalendars, writing: writeCalendars}
@@ -84,7 +85,7 @@ func calendarRoutes() []Route {
 		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.papersDelta(r, m, k, window) })
 	}
 	const series = "What a changed rule no longer has, and each time of a deleted series: told as removed are deleted occurrences, and series. A series is on one page."
-	const invited = "The attendees' calendars: the invitation lies in the inboxes of those who are the tenant's users. Online meetings."
+	const invited = "The attendees' calendars: the invitation lies in the inboxes of those who are the tenant's users. The address of an online meeting leads nowhere."
 	routes := []Route{
 		{"GET", "{user}/calendars", "The calendars.", "", list, readCalendars, folders(calendarKind)},
 		{"GET", "{user}/calendar", "The default calendar.", "", "select", readCalendars, folder(calendarKind)},
@@ -459,6 +460,10 @@ func eventView(m *mailbox, r *request, it *mailItem, p paper) map[string]any {
 		"responseStatus": object{"response": "organizer", "time": "0001-01-01T00:00:00Z"}, "isDraft": false,
 	}
 	maps.Copy(v, eventThus)
+	v["isOnlineMeeting"], v["onlineMeetingProvider"], v["onlineMeeting"], v["onlineMeetingUrl"] = false, "unknown", nil, nil
+	if address := p.text(onlineLine); address != "" {
+		v["isOnlineMeeting"], v["onlineMeetingProvider"], v["onlineMeeting"] = true, onlineProvider, object{"joinUrl": address}
+	}
 	if strings.EqualFold(p.text("TRANSP"), "TRANSPARENT") {
 		v["showAs"] = "free"
 	}

@@ -1,6 +1,7 @@
 package simtenant
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -50,6 +51,8 @@ type eventBody struct {
 	Categories  *[]string       `json:"categories"`
 	Response    *bool           `json:"responseRequested"`
 	Transaction *string         `json:"transactionId"`
+	Online      *bool           `json:"isOnlineMeeting"`
+	Provider    *string         `json:"onlineMeetingProvider"`
 
 	Attachments []attachmentBody `json:"attachments"` // of a new event
 }
@@ -57,7 +60,7 @@ type eventBody struct {
 var (
 	eventNames = []string{
 		"subject", "body", "start", "end", "isAllDay", "location", "attendees", "recurrence", "importance", "sensitivity", "showAs", "isReminderOn",
-		"reminderMinutesBeforeStart", "categories", "responseRequested", "transactionId",
+		"reminderMinutesBeforeStart", "categories", "responseRequested", "transactionId", "isOnlineMeeting", "onlineMeetingProvider",
 	}
 	eventReadOnly = []string{
 		"id", "changeKey", "createdDateTime", "lastModifiedDateTime", "iCalUId", "bodyPreview", "hasAttachments", "isCancelled", "isOrganizer", "organizer", "responseStatus",
@@ -65,9 +68,15 @@ var (
 	}
 )
 
+// A meeting is online by a line of its file, which holds an address that leads nowhere.
+const (
+	onlineLine     = "X-MICROSOFT-SKYPETEAMSMEETINGURL"
+	onlineProvider = "teamsForBusiness"
+)
+
 // eventThus are properties of events that clients send, and the only values of them that
 // are kept here.
-var eventThus = map[string]any{"isOnlineMeeting": false, "onlineMeetingProvider": "unknown", "hideAttendees": false, "allowNewTimeProposals": true}
+var eventThus = map[string]any{"hideAttendees": false, "allowNewTimeProposals": true}
 
 // onlyThus refuses properties that have another value than the only one that is kept.
 func onlyThus(text []byte, what string, thus map[string]any) error {
@@ -191,6 +200,13 @@ func writeEvent(r *request, text []byte, c *card, fresh bool) (*[]string, error)
 	}
 	if in.Transaction != nil {
 		c.setText("X-MICROSOFT-TRANSACTIONID", *in.Transaction)
+	}
+	if in.Provider != nil && *in.Provider != "unknown" && *in.Provider != onlineProvider {
+		return nil, fail(http.StatusBadRequest, "ErrorInvalidRequest", "onlineMeetingProvider is unknown or "+onlineProvider+".")
+	}
+	if in.Online != nil && *in.Online && p[onlineLine] == nil { // later changes are ignored, as at the service
+		meeting := derive("online meeting", c.paper().text("UID"))
+		c.set(onlineLine, onlineLine+":https://teams.microsoft.com/l/meetup-join/19%3ameeting_"+hex.EncodeToString(meeting[:])+"%40thread.v2/0")
 	}
 	if in.Categories != nil {
 		categoriesLine(c, *in.Categories)

@@ -141,7 +141,7 @@ func TestOutlookEvents(t *testing.T) {
 		{"ErrorInvalidRequest", object{"start": start, "end": start, "recurrence": object{"pattern": object{"type": "weekly", "interval": 1}, "range": object{"type": "noEnd"}}}},
 		{"ErrorInvalidRequest", object{"start": start, "end": start, "recurrence": object{"pattern": object{"type": "daily", "interval": -1}, "range": object{"type": "noEnd"}}}},
 		{"ErrorInvalidRecipients", object{"start": start, "end": start, "attendees": []object{{"emailAddress": object{"address": "x"}}}}},
-		{"ErrorInvalidRequest", object{"start": start, "end": start, "isOnlineMeeting": true}},
+		{"ErrorInvalidRequest", object{"start": start, "end": start, "hideAttendees": true}},
 	} {
 		if a := w.must(400, "POST", me+"/events", c.body); a.text("error", "code") != c.code {
 			t.Errorf("%v: %s, want %s", c.body, a.raw, c.code)

@@ -118,6 +118,7 @@ func init() {
 	routes = append(routes, attachmentRoutes()...)
 	routes = append(routes, calendarRoutes()...)
 	routes = append(routes, photoRoutes()...)
+	routes = append(routes, settingsRoutes()...)
 	for i := range routes {
 		routes[i].index()
 	}
