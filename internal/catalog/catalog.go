@@ -62,6 +62,10 @@ type Catalog struct {
 	plan      atomic.Pointer[backup.RetentionPlan] // what the configuration says; the zero plan is as Microsoft keeps
 }
 
+// Unavailable reports whether err says that the catalog's database cannot be reached,
+// or does not work.
+func Unavailable(err error) bool { return database.Unavailable(err) }
+
 // New returns a catalog on db that enqueues its work on q.
 func New(db *database.DB, q *jobs.Queue, cfg Config) *Catalog {
 	if cfg.MaxActivePolicies == 0 {

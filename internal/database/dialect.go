@@ -1,8 +1,12 @@
 package database
 
 import (
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -135,4 +139,25 @@ func isConflict(err error) bool {
 		return lite.Code()&0xff == sqlite3.SQLITE_BUSY // also BUSY_SNAPSHOT, 517
 	}
 	return false
+}
+
+// Unavailable reports whether err says that the database cannot be reached, or does
+// not work, such as one that restarts, or whose disk is full: what failed may succeed
+// later as it is.
+func Unavailable(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		// Connections, resources, an operator's intervention, its system, and a standby
+		// that was not promoted yet.
+		return slices.Contains([]string{"08", "53", "57", "58"}, pg.Code[:min(2, len(pg.Code))]) && pg.Code != "57014" || pg.Code == "25006" || isConnect(err)
+	}
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
+		return slices.Contains([]int{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}, lite.Code()&0xff)
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network || isConnect(err) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE)
+}
+
+func isConnect(err error) bool {
+	_, ok := errors.AsType[*pgconn.ConnectError](err)
+	return ok
 }

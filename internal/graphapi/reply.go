@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 	"holdfast/internal/odata"
 )
 
@@ -96,6 +97,8 @@ func (s *Server) fail(x *exchange, err error) {
 		e, a, level = backup.Fail(backup.ServiceUnavailable, generalMessage), answers[backup.ServiceUnavailable], slog.LevelDebug
 	case errors.Is(err, context.DeadlineExceeded):
 		e, a = backup.Fail(backup.ServiceUnavailable, "The server was too busy to answer in time. Try again."), answers[backup.ServiceUnavailable]
+	case catalog.Unavailable(err):
+		e, a = backup.Fail(backup.ServiceUnavailable, "The server's database does not answer, or cannot be written to. Try again."), answers[backup.ServiceUnavailable]
 	default:
 		code := backup.GeneralException
 		if x.route != nil && x.route.fault != "" {
