@@ -227,20 +227,79 @@ func (c *Config) alerter(cat *catalog.Catalog, db *database.DB, queue *jobs.Queu
 	return alert.New(cfg)
 }
 
-// ends says when the credentials of a tenant's application end.
-func (s *server) ends(_ context.Context, tenant backup.TenantID) (ends []alert.End, err error) {
+// secretLook is how often Graph is asked when an application's secret ends.
+const secretLook = 6 * time.Hour
+
+// ends says when a tenant can be served no more as it is: the credentials of its
+// application end, or the certificates that this server shows.
+func (s *server) ends(ctx context.Context, tenant backup.TenantID) (ends []alert.End, err error) {
+	var errs []error
+	add := func(what string, at time.Time, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+			return
+		}
+		ends = append(ends, alert.End{What: what, At: at})
+	}
 	for _, t := range s.cfg.Tenants {
-		c, ok := t.Credential.(*drive.Certificate)
-		if !ok || backup.TenantID(t.ID) != tenant {
+		if backup.TenantID(t.ID) != tenant {
 			continue
 		}
-		at, err := c.NotAfter()
-		if err != nil {
-			return nil, err
+		if c, ok := t.Credential.(*drive.Certificate); ok {
+			at, err := c.NotAfter()
+			add("The certificate of the application "+t.ClientID, at, err)
 		}
-		ends = append(ends, alert.End{What: "The certificate of the application " + t.ClientID, At: at})
+		if at, known := s.secretEnds(ctx, tenant); known {
+			add("The secret of the application "+t.ClientID, at, nil)
+		}
 	}
-	return ends, nil
+	if t := s.cfg.TLSListen; t != nil {
+		at, err := notAfter(t.CertFile, t.KeyFile)
+		add("The certificate of this server, "+t.CertFile, at, err)
+	}
+	if a := s.cfg.Audit; a != nil {
+		for _, o := range a.To {
+			if o.Syslog != nil && o.Syslog.CertFile != "" {
+				at, err := notAfter(o.Syslog.CertFile, o.Syslog.KeyFile)
+				add(fmt.Sprintf("The certificate for the outlet %q of the audit log, %s", o.Name, o.Syslog.CertFile), at, err)
+			}
+		}
+	}
+	return ends, errors.Join(errs...)
+}
+
+// notAfter is when the certificate in a file ends.
+func notAfter(certFile, keyFile string) (time.Time, error) {
+	c, err := openCertificateFile(certFile, keyFile)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return c.pair.Leaf.NotAfter, nil
+}
+
+// secretEnds is when the secret of a tenant's application ends, as far as Graph says so.
+func (s *server) secretEnds(ctx context.Context, t backup.TenantID) (at time.Time, known bool) {
+	s.secrets.Lock()
+	defer s.secrets.Unlock()
+	k, looked := s.secrets.of[t]
+	if looked && time.Since(k.looked) < secretLook {
+		return k.at, k.known
+	}
+	at, known = s.sources[t].SecretEnds(ctx)
+	if ctx.Err() != nil {
+		return k.at, k.known
+	}
+	if s.secrets.of == nil {
+		s.secrets.of = map[backup.TenantID]secretEnd{}
+	}
+	s.secrets.of[t] = secretEnd{time.Now(), at, known}
+	return at, known
+}
+
+// A secretEnd is when a secret ends, as it was when it was looked.
+type secretEnd struct {
+	looked, at time.Time
+	known      bool
 }
 
 // newAlertCommand is the command for what people are told.

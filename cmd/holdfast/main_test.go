@@ -230,6 +230,25 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 	if err := os.Rename(d.data.path("vault.gone"), d.data.path("vault")); err != nil {
 		t.Fatal(err)
 	}
+	probe := filepath.Join(d.data.path("vault"), string(d.tenants[0].ID), ".holdfast.probe")
+	if err := os.Mkdir(probe, 0o700); err != nil { // so that no file of the name can be written, by nobody
+		t.Fatal(err)
+	}
+	if code, body := status("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "cannot be written to") {
+		t.Errorf("with a vault that cannot be written to /readyz = %d %s", code, body)
+	}
+	if err := os.Remove(probe); err != nil {
+		t.Fatal(err)
+	}
+	turned := d.server.turned
+	d.server.turned = func() time.Time { return time.Now().Add(-2 * standstill) }
+	if code, body := status("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the workers have stood still since") {
+		t.Errorf("with workers that stand still /readyz = %d %s", code, body)
+	}
+	d.server.turned = turned
+	if code, body := status("/readyz"); code != http.StatusOK {
+		t.Errorf("when all is well again /readyz = %d %s", code, body)
+	}
 	d.stop()
 	<-d.stopped
 	if code, body := status("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the workers do not run") {

@@ -61,6 +61,11 @@ type server struct {
 	shipper       *audit.Shipper // nil for none
 	metrics       http.Handler   // Prometheus's text
 
+	secrets struct { // when those of applications end
+		sync.Mutex
+		of map[backup.TenantID]secretEnd
+	}
+
 	retention struct { // of this process, where it is not the one in force
 		sync.Mutex
 		at    time.Time // when that was looked at
@@ -70,6 +75,9 @@ type server struct {
 	listeners sync.WaitGroup
 	https     []*http.Server
 	stop      context.CancelFunc // the workers
+	turned    func() time.Time   // when they last looked at their jobs; zero if there are none
+	kinds     []jobs.Kind        // of which jobs must not wait for long
+	dirs      []string           // besides those of vaults that must be writable
 	stopped   chan struct{}      // closed when they have; never where there are none
 }
 
@@ -77,7 +85,7 @@ type server struct {
 // served until start and serve. A tenant whose vault cannot be opened is named
 // in the log, and served as far as that goes without one.
 func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, stopped: make(chan struct{}), sources: map[backup.TenantID]*drive.Client{}, outlook: outlook{log: log}}
+	s := &server{cfg: cfg, log: log, turned: func() time.Time { return time.Time{} }, stopped: make(chan struct{}), sources: map[backup.TenantID]*drive.Client{}, outlook: outlook{log: log}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -91,6 +99,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("make the database's folder: %w", err)
 		}
+		s.dirs = append(s.dirs, filepath.Dir(path))
 		if s.lock, err = hold(path+".lock", "another holdfast is running on "+path+"; stop it, or give both a PostgreSQL database"); err != nil {
 			return nil, err
 		}
@@ -149,13 +158,20 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Versions:    func(t backup.TenantID) int { return versions[t] },
 		Interval:    time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
 	})
+	s.kinds = slices.Sorted(maps.Keys(s.engine.Work()))
+	if cfg.State != "" && cfg.Role != RoleAPI { // during a backup it holds what does not fit into memory
+		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+			return nil, fmt.Errorf("make the folder of state: %w", err)
+		}
+		s.dirs = append(s.dirs, cfg.State)
+	}
 	s.notifications = s.engine.ServeNotifications()
 	if cfg.Alerts != nil {
 		s.alerter = cfg.alerter(s.catalog, s.db, s.queue, log)
 		s.alerter.Vault = s.vaultTrouble
 		s.alerter.Source = s.outlook.source
 		s.alerter.Ends = s.ends
-		s.alerter.Kinds = slices.Sorted(maps.Keys(s.engine.Work()))
+		s.alerter.Kinds = s.kinds
 	}
 
 	if cfg.Audit != nil {
@@ -336,6 +352,7 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 	runner := jobs.NewRunner(jobs.RunnerConfig{
 		Queue: s.queue, Work: work, Tenants: s.engine.Tenants, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
 	})
+	s.turned = runner.Turned
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var looking sync.WaitGroup
 	if s.shipper != nil {
@@ -415,6 +432,30 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	case <-s.stopped:
 		wrong = append(wrong, "the workers do not run")
 	default:
+		if at := s.turned(); !at.IsZero() && time.Since(at) > standstill {
+			wrong = append(wrong, fmt.Sprintf("the workers have stood still since %s: none of their jobs could be taken or noted as done", clock(at)))
+		}
+	}
+	for _, dir := range s.dirs { // whose names are nobody's business here
+		if err := soon(ctx, func() error { return writable(dir) }); err != nil {
+			text := err.Error()
+			for _, kind := range []error{errFull, errUnwritable} {
+				if errors.Is(err, kind) {
+					text = kind.Error()
+				}
+			}
+			wrong = append(wrong, "the state of this server cannot be kept: "+text)
+			s.log.Warn("not ready", "err", err)
+		}
+	}
+	for _, t := range s.cfg.Tenants {
+		waiting, err := s.catalog.JobsWaiting(ctx, backup.TenantID(t.ID), s.kinds, time.Now().Add(-s.waiting()))
+		if err != nil {
+			break // the database does not answer
+		}
+		for _, w := range waiting {
+			tenants = append(tenants, fmt.Sprintf("tenant %s waits: jobs of the kind %s are due since %s, and nobody does them", t.ID, w.Name, clock(w.Since)))
+		}
 	}
 	for t, err := range s.vaults.unusable(ctx) {
 		tenants = append(tenants, fmt.Sprintf("tenant %s is unavailable: %s", t, reason(err)))
@@ -443,6 +484,29 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, line := range append(wrong, tenants...) {
 		fmt.Fprintln(w, line)
+	}
+}
+
+// standstill is for how long workers may not have looked at their jobs.
+const standstill = time.Minute
+
+// waiting is for how long jobs may be due.
+func (s *server) waiting() time.Duration {
+	if a := s.cfg.Alerts; a != nil && a.Waiting > 0 {
+		return time.Duration(a.Waiting)
+	}
+	return 30 * time.Minute
+}
+
+// soon is what look returns, or that it does not while ctx lasts: a volume may hang.
+func soon(ctx context.Context, look func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- look() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errors.New("a folder of this server does not answer")
 	}
 }
 

@@ -392,7 +392,7 @@ func (v *tenantVault) state(seen bool) error {
 		return errOpening
 	case !seen && v.looking != nil: // another's look may have begun since
 		return fmt.Errorf("%w: it does not answer", vault.ErrStorage)
-	case errors.Is(v.gone, vault.ErrOther), errors.Is(v.gone, vault.ErrMissing), errors.Is(v.gone, vault.ErrDamaged):
+	case errors.Is(v.gone, vault.ErrStorage), errors.Is(v.gone, vault.ErrOther), errors.Is(v.gone, vault.ErrMissing), errors.Is(v.gone, vault.ErrDamaged):
 		return v.gone
 	case v.gone != nil:
 		return fmt.Errorf("%w: %w", vault.ErrMissing, v.gone)
@@ -414,6 +414,11 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 			if v.dir != "" {
 				_, err = os.Stat(v.dir)
 			}
+			if err == nil && v.dir != "" {
+				if wrong := writable(v.dir); wrong != nil {
+					err = fmt.Errorf("%w: %w", vault.ErrStorage, wrong)
+				}
+			}
 			if err == nil && open != nil && there != nil {
 				err = there(open, context.Background())
 			}
@@ -428,7 +433,7 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 
 // reason says in a few words, which name no folder, why a vault cannot be used.
 func reason(err error) string {
-	for _, kind := range []error{vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
+	for _, kind := range []error{errFull, errUnwritable, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}

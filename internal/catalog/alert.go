@@ -91,23 +91,31 @@ func (c *Catalog) Conditions(ctx context.Context, tenant backup.TenantID, times 
 		}
 		all = append(all, found)
 	}
-	waiting := backup.Condition{Kind: backup.AlertWorkWaits}
+	waiting, err := c.JobsWaiting(ctx, tenant, kinds, now.Add(-times.Waiting))
+	if err != nil {
+		return nil, err
+	}
+	if len(waiting) > 0 {
+		all = append(all, backup.Condition{Kind: backup.AlertWorkWaits, Count: int64(len(waiting)), Examples: waiting})
+	}
+	return all, nil
+}
+
+// JobsWaiting tells of which kinds jobs of a tenant are due since before a time, and
+// since when.
+func (c *Catalog) JobsWaiting(ctx context.Context, tenant backup.TenantID, kinds []jobs.Kind, before time.Time) (all []backup.AlertExample, err error) {
 	for _, kind := range kinds {
 		var at time.Time
 		// First backups may wait for long, and are not asked for.
 		err := c.db.Read().QueryRowContext(ctx, `SELECT run_at FROM job WHERE kind = $1 AND tenant = $2 AND patient = 0 AND run_at < $3 ORDER BY run_at LIMIT 1`,
-			string(kind), string(tenant), since(times.Waiting)).Scan(micros{&at})
+			string(kind), string(tenant), database.Micros(before)).Scan(micros{&at})
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("look for jobs that wait: %w", err)
 		}
-		waiting.Count++
-		waiting.Examples = append(waiting.Examples, backup.AlertExample{Name: string(kind), Since: at, Text: "Jobs of this kind are due since then, and nobody does them."})
-	}
-	if waiting.Count > 0 {
-		all = append(all, waiting)
+		all = append(all, backup.AlertExample{Name: string(kind), Since: at, Text: "Jobs of this kind are due since then, and nobody does them."})
 	}
 	return all, nil
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/backup"
@@ -103,6 +104,8 @@ type Runner struct {
 	wake  chan struct{} // asks for a turn
 	renew chan struct{} // asks for the leases to be renewed
 
+	turned atomic.Int64 // when the last turn that came to its end did, in Unix nanoseconds
+
 	mu      sync.Mutex
 	running map[*run]bool
 	busy    map[Kind]int       // how many of running are of each kind
@@ -161,6 +164,15 @@ func NewRunner(config RunnerConfig) *Runner {
 	return r
 }
 
+// Turned is when the runner last came to the end of a turn, zero before Run: it does so
+// several times a second, unless the database does not let it.
+func (r *Runner) Turned() time.Time {
+	if at := r.turned.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
 // stopTimeout is how long a runner that stops tries to give back its leases
 // once its handlers have returned. What it cannot give back lapses.
 const stopTimeout = 5 * time.Second
@@ -185,6 +197,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx) // what was begun is written although ctx ended
 	wg.Go(func() { r.renewLeases(background, over) })
 
+	r.turned.Store(time.Now().UnixNano())
 	r.lookAll()
 	var pause time.Duration
 	for ctx.Err() == nil {
@@ -197,6 +210,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 		err := r.turn(ctx, background, r.lease)
 		if err == nil {
+			r.turned.Store(time.Now().UnixNano())
 			pause = 0
 			continue
 		}
