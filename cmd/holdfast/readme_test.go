@@ -13,30 +13,38 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// shellBlocks returns the blocks of a document that are meant to be pasted into a shell.
+// shellBlocks returns the blocks of a document that are meant to be pasted into a
+// shell, also those in lists.
 func shellBlocks(t *testing.T, file string) (blocks []string) {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, found := strings.Cut(string(b), "\n```sh\n")
-	for found {
-		var block string
-		if block, rest, found = strings.Cut(rest, "\n```"); !found {
-			t.Fatalf("a block of %s does not end", file)
+	var block strings.Builder
+	indent, in := "", false
+	for line := range strings.Lines(string(b)) {
+		text := strings.TrimLeft(line, " ")
+		switch {
+		case !in && text == "```sh\n":
+			indent, in = strings.TrimSuffix(line, text), true
+		case in && text == "```\n":
+			blocks, in = append(blocks, block.String()), false
+			block.Reset()
+		case in:
+			block.WriteString(strings.TrimPrefix(line, indent))
 		}
-		blocks = append(blocks, block+"\n")
-		_, rest, found = strings.Cut(rest, "\n```sh\n")
+	}
+	if in {
+		t.Fatalf("a block of %s does not end", file)
 	}
 	return blocks
 }
 
-// What the README says is pasted by people who have never seen this before. So its
-// blocks are run as they are printed, one after another, on one server. Only the
-// address is another, and the program is built once.
-func TestTheREADMERunsAsPrinted(t *testing.T) {
-	for _, needed := range []string{"bash", "curl"} {
+// shellNeeds skips a test where a program is missing that pasted blocks need.
+func shellNeeds(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, needed := range programs {
 		if _, err := exec.LookPath(needed); err != nil {
 			if os.Getenv("CI") == "true" {
 				t.Fatal(err)
@@ -44,24 +52,43 @@ func TestTheREADMERunsAsPrinted(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	home, bin := t.TempDir(), t.TempDir()
+}
+
+// built returns a folder with the program in it.
+func built(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(bin, "holdfast"), ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	return bin
+}
+
+// exports are the lines that dev prints for the client's commands.
+func exports(ctx context.Context, d *devServer) (lines string) {
+	var printed bytes.Buffer
+	d.print(ctx, &printed)
+	for line := range strings.Lines(printed.String()) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "export ") {
+			lines += line + "\n"
+		}
+	}
+	return lines
+}
+
+// What the README says is pasted by people who have never seen this before. So its
+// blocks are run as they are printed, one after another, on one server. Only the
+// address is another, and the program is built once.
+func TestTheREADMERunsAsPrinted(t *testing.T) {
+	shellNeeds(t, "bash", "curl")
+	home, bin := t.TempDir(), built(t)
 	data := filepath.Join(home, ".local/state/holdfast") // where the README says
 	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Minute, sample: true, files: true, workloads: allWorkloads}, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.close()
-	var printed bytes.Buffer
-	d.print(t.Context(), &printed)
-	script := "set -eu -o pipefail\ncurl() { command curl --fail-with-body \"$@\"; }\n"
-	for line := range strings.Lines(printed.String()) {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "export ") {
-			script += line + "\n"
-		}
-	}
+	script := "set -eu -o pipefail\ncurl() { command curl --fail-with-body \"$@\"; }\n" + exports(t.Context(), d)
 	// What the reader does by looking.
 	const waits = `
 until_says() { for i in $(seq 300); do if "$2" | grep -q "$1"; then return; fi; sleep 0.2; done; echo "never: $1" >&2; "$2" >&2; return 1; }

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The pages of docs/tasks are read at the worst moment. So their blocks are run as
+// they are printed, one page after another, on one tenant that suffers what the page
+// is about; only where the database is is another.
+func TestTheTaskPagesRunAsPrinted(t *testing.T) {
+	shellNeeds(t, "bash", "awk")
+	home, bin, work := t.TempDir(), built(t), t.TempDir()
+	data := filepath.Join(home, ".local/state/holdfast")
+	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: 5 * time.Second, sample: true, files: true, workloads: allWorkloads}, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { d.close() }()
+
+	const contoso = "c0ffee00-5a3e-4d7b-9c1f-365365365365"
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What serve.json and drill.json say is what the pages say that they do.
+	config := func(name, database, vault, state string) {
+		write(filepath.Join(work, name), fmt.Sprintf(`{
+			"listen": "127.0.0.1:8465", "database": "sqlite:%[1]s", "vault": {"dir": %[2]q, "passwordFile": %[3]q}, "state": %[4]q,
+			"workloads": ["oneDriveForBusiness", "sharePoint", "exchange"],
+			"tenants": [{"id": %[5]q, "graph": "%[6]s/v1.0", "authority": %[6]q, "clientId": "1fec8e78-bce4-4aaf-ab1b-5451cc387264", "secretFile": "source.secret"}],
+			"issuers": [{"issuer": "%[6]s/%[5]s/v2.0", "jwks": "%[6]s/%[5]s/discovery/v2.0/keys", "tenant": %[5]q}]
+		}`, database, vault, filepath.Join(data, "keys/vault-password"), state, contoso, d.origin))
+	}
+	write(filepath.Join(work, "source.secret"), "holdfast-dev-secret")
+	config("serve.json", filepath.Join(data, "catalog.db"), filepath.Join(data, "vault"), "state")
+	config("drill.json", "drill/catalog.db", "drill/vault", "drill/state")
+	budget := filepath.Join(data, "drives/amala@contoso.com/Documents/Budget.md")
+	write(budget, "all that we have")
+	write(filepath.Join(data, "drives/conrad@contoso.com/plan.md"), "what we want")
+
+	env := append(os.Environ(), "HOME="+home, "PATH="+bin+":"+os.Getenv("PATH"))
+	run := func(what, script string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "bash", "-c", "set -eu -o pipefail\n"+exports(t.Context(), d)+script)
+		cmd.Dir, cmd.Env = work, env
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", what, err, out)
+		}
+	}
+	page := func(name, before string) {
+		t.Helper()
+		blocks := shellBlocks(t, "../../docs/tasks/"+name)
+		if len(blocks) == 0 {
+			t.Fatalf("%s has nothing to run", name)
+		}
+		run(name, before+strings.ReplaceAll(strings.Join(blocks, ""), "/var/lib/holdfast/catalog.db", filepath.Join(data, "catalog.db")))
+	}
+	holds := func(file, want string) {
+		t.Helper()
+		if b, err := os.ReadFile(file); err != nil || string(b) != want {
+			t.Errorf("%s holds %.40q, %v", file, b, err)
+		}
+	}
+
+	run("protecting", `
+holdfast drive add --policy "OneDrive Policy" amala@contoso.com conrad@contoso.com
+holdfast policy activate "OneDrive Policy" --wait
+holdfast policy create Mail --workload exchange
+holdfast mailbox add --policy Mail amala@contoso.com
+holdfast policy activate Mail --wait
+`)
+	page("user-left.md", "")
+	holds(filepath.Join(work, "handover/amala/Documents/Budget.md"), "all that we have")
+	for _, made := range []string{"amala-documents.zip", "handover/amala-mail/Inbox.mbox"} {
+		if s, err := os.Stat(filepath.Join(work, made)); err != nil || s.Size() == 0 {
+			t.Errorf("%s: %v, %v", made, s, err)
+		}
+	}
+
+	page("another-tenant.md", "")
+	holds(filepath.Join(work, "move/amala/Documents/Budget.md"), "all that we have")
+
+	page("one-file.md", "")
+	if got, err := filepath.Glob(filepath.Join(data, "drives/amala@contoso.com/Restored */Budget.md")); err != nil || len(got) != 1 {
+		t.Errorf("of the one file came back %v, %v", got, err)
+	}
+
+	page("ransomware.md", fmt.Sprintf(`
+holdfast drive add --policy "OneDrive Policy" amala@contoso.com
+for i in $(seq 300); do holdfast drive list --policy "OneDrive Policy" | grep -q "amala@contoso.com *protected" && break; sleep 0.2; done
+GOOD=$(date -u '+%%F %%T +00:00')
+sleep 1
+head -c 9000 /dev/urandom >%[1]q.locked
+rm %[1]q
+for i in $(seq 300); do holdfast browse ls amala@contoso.com /Documents | grep -q locked && break; sleep 0.2; done
+`, budget))
+	holds(budget, "all that we have")
+
+	// Everything but the vault, its password and the configuration is lost.
+	d.close()
+	for _, gone := range []string{"catalog.db", "catalog.db-wal", "catalog.db-shm"} {
+		if err := os.Remove(filepath.Join(data, gone)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	page("lost.md", "")
+	holds(filepath.Join(work, "drill/amala/Documents/Budget.md"), "all that we have")
+}
