@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,16 @@ func TestEventsTakePlaceOnline(t *testing.T) {
 			t.Errorf("online it is %s", a.raw)
 		}
 	}
+	// What a client keeps with an event.
+	const mark = "String {00020329-0000-0000-c000-000000000046} Name Mark; \u00fc:"
+	for _, value := range []string{"one", "two, and more"} {
+		w.must(200, "PATCH", id, object{"singleValueExtendedProperties": []any{object{"id": mark, "value": value}, object{"id": "Boolean {00020329-0000-0000-C000-000000000046} Name DoNotForward", "value": "false"}}})
+		a := w.must(200, "GET", id+"?$select=subject&$expand="+url.QueryEscape("singleValueExtendedProperties($filter=id eq '"+strings.ToUpper(mark[:6])+mark[6:]+"')"), nil)
+		if list, _ := a.body["singleValueExtendedProperties"].([]any); len(list) != 1 || list[0].(object)["value"] != value || list[0].(object)["id"] != mark {
+			t.Errorf("kept with the event is %s", a.raw)
+		}
+	}
+	w.must(400, "PATCH", id, object{"singleValueExtendedProperties": []any{object{"value": "x"}}})
 	for name, value := range map[string]any{"hideAttendees": true, "allowNewTimeProposals": false, "onlineMeetingProvider": "skypeForBusiness"} {
 		if a := w.do("PATCH", id, object{name: value}); a.status != 400 || !strings.Contains(string(a.raw), name) {
 			t.Errorf("%s = %v is %d %s", name, value, a.status, a.raw)

@@ -22,6 +22,7 @@ type attached struct {
 	parts []mailPart
 	size  int64
 	write func(parts []mailPart) error // gives the item other parts
+	event *card                        // what an event's file says
 }
 
 // holder is a kind of items with attachments.
@@ -157,7 +158,7 @@ func (m *mailbox) eventAttached(r *request) (a attached, err error) {
 	if one == nil {
 		return a, corruptItem()
 	}
-	a.it, a.size, a.parts = it, it.size, one.attachments()
+	a.it, a.size, a.parts, a.event = it, it.size, one.attachments(), one
 	a.write = func(parts []mailPart) error {
 		if o != nil {
 			one = root.except(*o)

@@ -85,7 +85,7 @@ func calendarRoutes() []Route {
 		return onUserMail(func(s *Service, r *request, m *mailbox) error { return s.papersDelta(r, m, k, window) })
 	}
 	const series = "What a changed rule no longer has, and each time of a deleted series: told as removed are deleted occurrences, and series. A series is on one page."
-	const invited = "The attendees' calendars: the invitation lies in the inboxes of those who are the tenant's users. The address of an online meeting leads nowhere."
+	const invited = "The attendees' calendars: the invitation lies in the inboxes of those who are the tenant's users. The address of an online meeting leads nowhere. Extended properties in $filter, and of several values."
 	routes := []Route{
 		{"GET", "{user}/calendars", "The calendars.", "", list, readCalendars, folders(calendarKind)},
 		{"GET", "{user}/calendar", "The default calendar.", "", "select", readCalendars, folder(calendarKind)},
@@ -309,37 +309,31 @@ func (m *mailbox) paper(r *request, k paperKind) (*mailItem, error) {
 	return it, nil
 }
 
-// attachedWith reads $expand of events: what of their attachments is told beside them,
-// if it is.
-func attachedWith(r *request) (with bool, names map[string]bool, err error) {
-	all, err := expanded(option(r.query, "expand"))
-	if err == nil {
-		err = onlyExpand(all, "attachments")
-	}
-	if err == nil {
-		err = onlyExpand(all["attachments"].expand)
-	}
-	one, with := all["attachments"]
-	return with, one.selected, err
-}
-
 func (s *Service) getPaper(r *request, m *mailbox, k paperKind) error {
-	with, names, err := attachedWith(r)
+	wanted, err := besides(r)
 	if err != nil {
 		return err
 	}
-	attachments := func(v map[string]any) error {
-		if !with {
+	beside := func(v map[string]any) error {
+		if !wanted.files && wanted.properties == nil {
 			return nil
 		}
 		a, err := m.eventAttached(r)
-		v["attachments"] = m.views(a.it, a.parts, names)
-		return err
+		if err != nil {
+			return err
+		}
+		if wanted.files {
+			v["attachments"] = m.views(a.it, a.parts, wanted.of)
+		}
+		if list := a.event.extended(wanted.properties); list != nil {
+			v[extendedProperties] = list
+		}
+		return nil
 	}
 	if it, c, o, err := m.occurrence(r); err != nil || o != nil && k.main == "VEVENT" {
 		if err == nil {
 			v := m.occurrenceView(r, it, c, *o, r.immutable())
-			if err := attachments(v); err != nil {
+			if err := beside(v); err != nil {
 				return err
 			}
 			r.answerPaper(k, v, http.StatusOK)
@@ -351,7 +345,7 @@ func (s *Service) getPaper(r *request, m *mailbox, k paperKind) error {
 		return err
 	}
 	v := m.readView(r, it, r.immutable(), k)
-	if err := attachments(v); err != nil {
+	if err := beside(v); err != nil {
 		return err
 	}
 	r.answerPaper(k, v, http.StatusOK)

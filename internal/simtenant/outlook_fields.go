@@ -53,6 +53,10 @@ type eventBody struct {
 	Transaction *string         `json:"transactionId"`
 	Online      *bool           `json:"isOnlineMeeting"`
 	Provider    *string         `json:"onlineMeetingProvider"`
+	Extended    []struct {
+		ID    string `json:"id"`
+		Value string `json:"value"`
+	} `json:"singleValueExtendedProperties"`
 
 	Attachments []attachmentBody `json:"attachments"` // of a new event
 }
@@ -60,13 +64,26 @@ type eventBody struct {
 var (
 	eventNames = []string{
 		"subject", "body", "start", "end", "isAllDay", "location", "attendees", "recurrence", "importance", "sensitivity", "showAs", "isReminderOn",
-		"reminderMinutesBeforeStart", "categories", "responseRequested", "transactionId", "isOnlineMeeting", "onlineMeetingProvider",
+		"reminderMinutesBeforeStart", "categories", "responseRequested", "transactionId", "isOnlineMeeting", "onlineMeetingProvider", extendedProperties,
 	}
 	eventReadOnly = []string{
 		"id", "changeKey", "createdDateTime", "lastModifiedDateTime", "iCalUId", "bodyPreview", "hasAttachments", "isCancelled", "isOrganizer", "organizer", "responseStatus",
 		"seriesMasterId", "type", "webLink", "originalStart", "originalStartTimeZone", "originalEndTimeZone", "isDraft", "occurrenceId", "onlineMeeting", "onlineMeetingUrl", "locations",
 	}
 )
+
+// propertyLine is the line of a file that holds an extended property of a client's.
+const propertyLine = "X-HOLDFAST-PROPERTY"
+
+// extended are those of a component's that are wanted, or nil.
+func (c *card) extended(wanted []string) (list []any) {
+	for _, l := range c.paper()[propertyLine] {
+		if id := l.param("ID"); slices.ContainsFunc(wanted, func(w string) bool { return strings.EqualFold(w, id) }) {
+			list = append(list, object{"id": id, "value": plainLine.Replace(l.value)})
+		}
+	}
+	return list
+}
 
 // A meeting is online by a line of its file, which holds an address that leads nowhere.
 const (
@@ -200,6 +217,16 @@ func writeEvent(r *request, text []byte, c *card, fresh bool) (*[]string, error)
 	}
 	if in.Transaction != nil {
 		c.setText("X-MICROSOFT-TRANSACTIONID", *in.Transaction)
+	}
+	for _, e := range in.Extended {
+		if e.ID == "" || len(e.ID) > 500 || strings.ContainsFunc(e.ID, func(c rune) bool { return c < ' ' || c == '"' }) {
+			return nil, fail(http.StatusBadRequest, "ErrorInvalidProperty", "An extended property needs an id, as in String {GUID} Name Color.")
+		}
+		c.lines = slices.DeleteFunc(c.lines, func(line string) bool {
+			l := (&card{lines: []string{line}}).paper()[propertyLine]
+			return len(l) > 0 && strings.EqualFold(l[0].param("ID"), e.ID)
+		})
+		c.lines = append(c.lines, propertyLine+";ID="+escapeParam(e.ID)+":"+escapeText(e.Value))
 	}
 	if in.Provider != nil && *in.Provider != "unknown" && *in.Provider != onlineProvider {
 		return nil, fail(http.StatusBadRequest, "ErrorInvalidRequest", "onlineMeetingProvider is unknown or "+onlineProvider+".")

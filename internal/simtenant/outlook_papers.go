@@ -37,7 +37,7 @@ func paperRoutes(k paperKind, at, makes, doesNot string) []Route {
 	}
 	one, options, said := at+"/{message}", "select", "One of them."
 	if k.main == "VEVENT" {
-		options, said = "select expand", "One of them, with attachments by $expand."
+		options, said = "select expand", "One of them, with attachments and extended properties by $expand."
 	}
 	changes := "Changes what it names; the rest of the file stays as it is."
 	if k.main == "VEVENT" {
@@ -435,6 +435,7 @@ func (r *request) invite(root, one *card, kind, method, comment string, to ...st
 		told.set("STATUS", "STATUS:CANCELLED")
 	}
 	told.parts = nil // reminders are the organizer's own
+	told.set(propertyLine)
 	calendar.parts = append(calendar.parts, told)
 	var list []*mail.Address
 	for _, a := range to {
