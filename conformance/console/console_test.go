@@ -332,7 +332,13 @@ func TestConsoleInABrowser(t *testing.T) {
 		t.Errorf("the drive has %q, %v", text, err)
 	}
 
-	for _, page := range []string{"", "restores", "jobs"} {
+	b.open("/console/settings")
+	b.do(chromedp.SetValue(`textarea[name=recipients]`, "mira@contoso.com\n"), chromedp.Click(`input[name=enabled]`))
+	b.click("Save")
+	b.says("The settings are changed.")
+	b.open("/console/audit?result=succeeded")
+	b.says("Update email setting")
+	for _, page := range []string{"", "restores", "jobs", "audit", "health", "settings"} {
 		b.open("/console/" + page)
 		b.check("page-" + page)
 	}

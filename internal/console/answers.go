@@ -17,13 +17,14 @@ import (
 
 // The sets of the API.
 const (
-	pointSet     = "/restorePoints"
-	anyBrowse    = "/browseSessions"
-	anySession   = "/restoreSessions"
-	anyPolicy    = "/protectionPolicies"
-	anyUnit      = "/protectionUnits"
-	serviceRoot  = ""
-	activityRoot = "/beta/solutions/backupRestore/activityLogs"
+	pointSet    = "/restorePoints"
+	anyBrowse   = "/browseSessions"
+	anySession  = "/restoreSessions"
+	anyPolicy   = "/protectionPolicies"
+	anyUnit     = "/protectionUnits"
+	serviceRoot = ""
+	emailPath   = "/emailNotificationsSetting"
+	activitySet = client.Beta + "/activityLogs"
 )
 
 // The answers of the API, as far as the pages read them.
@@ -129,6 +130,22 @@ type (
 	granularAnswer struct {
 		ID, Status, WebURL, RestoredItemPath, RestoredItemWebURL string
 		RestorePointDateTime                                     time.Time
+	}
+	activityAnswer struct {
+		ID, PerformedBy, ResultStatus string
+		PolicyID, RestoreSessionID    string
+		EventDateTime                 time.Time
+		Error                         *problemAnswer
+		Operation                     string `json:"@holdfast.operation"`
+		Target                        string `json:"@holdfast.target"`
+		Request                       string `json:"@holdfast.requestId"`
+	}
+	emailAnswer struct {
+		IsEnabled  bool
+		Recipients struct {
+			Role             string
+			CustomRecipients []struct{ ID, DisplayName, Email string }
+		}
 	}
 	problemAnswer struct {
 		Code, Message string

@@ -161,6 +161,10 @@ func (c *Console) route() {
 	page("POST /console/restores/{id}/{do}", changeRestore)
 	page("GET /console/jobs", listJobs)
 	page("GET /console/jobs/{id}", showJob)
+	page("GET /console/audit", listAudit)
+	page("GET /console/health", showHealth)
+	page("GET /console/settings", showSettings)
+	page("POST /console/settings", changeSettings)
 	page("/console/", func(*visit) error { return errNoPage })
 }
 

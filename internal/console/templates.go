@@ -69,7 +69,7 @@ type pager struct {
 // A section is a page of the navigation, and those below it.
 type section struct{ Path, Name string }
 
-var sections = []section{{"", "Overview"}, {"policies", "Policies"}, {"units", "Units"}, {"restores", "Restores"}, {"jobs", "Jobs"}}
+var sections = []section{{"", "Overview"}, {"policies", "Policies"}, {"units", "Units"}, {"restores", "Restores"}, {"jobs", "Jobs"}, {"audit", "Audit"}, {"health", "Health"}, {"settings", "Settings"}}
 
 // staticHash tells versions of the static files apart, so that browsers may keep
 // each for good.

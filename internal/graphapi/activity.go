@@ -131,6 +131,9 @@ func activityView(a backup.Activity) odata.Entity {
 	}
 	e.Add("severity", severity)
 	e.Add("error", a.Problem)
+	e.Add("@holdfast.operation", a.Operation)
+	addText(&e, "@holdfast.target", a.Target)
+	addText(&e, "@holdfast.requestId", a.Request)
 	switch as.kind {
 	case "backupPolicyActivityLog", "dynamicRuleActivityLog":
 		addText(&e, "policyId", a.Object)

@@ -74,7 +74,7 @@ func TestActivityLog(t *testing.T) {
 			t.Errorf("the next page: %s", second.text)
 		}
 		one := c.do("GET", activityLog+"/"+log.str("value.8.id"), nil).want(200)
-		if one.str("performedBy") != "User1@contoso.com" || one.str("policyId") != id {
+		if one.str("performedBy") != "User1@contoso.com" || one.json["@holdfast.operation"] != string(identity.UpdatePolicy) || one.json["@holdfast.target"] == nil || one.str("policyId") != id {
 			t.Errorf("one: %s", one.text)
 		}
 		if l := c.do("GET", activityLog+"?$filter=resultStatus%20eq%20'partiallySucceeded'", nil).want(200); len(l.list("value")) != 1 {
