@@ -196,9 +196,9 @@ func newLog(w io.Writer) *slog.Logger { return logOptions{}.open(w) }
 
 func (o logOptions) open(w io.Writer) *slog.Logger {
 	if o.json {
-		return slog.New(withCause{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: o.level})})
+		return slog.New(backup.NameCause(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: o.level})))
 	}
-	return slog.New(withCause{slog.NewTextHandler(w, &slog.HandlerOptions{
+	return slog.New(backup.NameCause(slog.NewTextHandler(w, &slog.HandlerOptions{
 		Level: o.level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			switch {
@@ -210,23 +210,8 @@ func (o logOptions) open(w io.Writer) *slog.Logger {
 			}
 			return a
 		},
-	})})
+	})))
 }
-
-// withCause has each line name the request, or the run of a job, that it is of.
-type withCause struct{ slog.Handler }
-
-func (h withCause) Handle(ctx context.Context, r slog.Record) error {
-	if id := backup.CauseOf(ctx); id != "" {
-		r.AddAttrs(slog.String("request_id", id))
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h withCause) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return withCause{h.Handler.WithAttrs(attrs)}
-}
-func (h withCause) WithGroup(name string) slog.Handler { return withCause{h.Handler.WithGroup(name)} }
 
 // logForm is the flag --log.
 type logForm struct{ json *bool }

@@ -1,6 +1,9 @@
 package backup
 
-import "context"
+import (
+	"context"
+	"log/slog"
+)
 
 type causeKey struct{}
 
@@ -16,3 +19,21 @@ func CauseOf(ctx context.Context) string {
 	id, _ := ctx.Value(causeKey{}).(string)
 	return id
 }
+
+// NameCause returns a handler of which each line names the id as request_id.
+func NameCause(h slog.Handler) slog.Handler { return causeNamer{h} }
+
+type causeNamer struct{ slog.Handler }
+
+func (h causeNamer) Handle(ctx context.Context, r slog.Record) error {
+	if id := CauseOf(ctx); id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h causeNamer) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return causeNamer{h.Handler.WithAttrs(attrs)}
+}
+
+func (h causeNamer) WithGroup(name string) slog.Handler { return causeNamer{h.Handler.WithGroup(name)} }

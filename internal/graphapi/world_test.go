@@ -101,7 +101,7 @@ func newWorldOf(t testing.TB, db *database.DB, kept catalog.Config, change ...fu
 		}),
 		PageKey: []byte("a key of the tests, 32 bytes long"),
 		Clock:   w.clock,
-		Log:     slog.New(slog.NewTextHandler(w.log, nil)),
+		Log:     slog.New(backup.NameCause(slog.NewTextHandler(w.log, nil))),
 		Tenants: func(t backup.TenantID) bool { return t == contoso || t == fabrikam },
 	}
 	for _, c := range change {
