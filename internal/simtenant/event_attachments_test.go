@@ -103,10 +103,10 @@ func TestFilesAreAttachedToEvents(t *testing.T) {
 func TestEventsTakePlaceOnline(t *testing.T) {
 	w := newWorld(t)
 	me := "/users/" + amala
-	e := object{"subject": "x", "start": object{"dateTime": "2026-03-02T12:00:00", "timeZone": "UTC"}, "end": object{"dateTime": "2026-03-02T13:00:00", "timeZone": "UTC"},
+	e := object{"isReminderOn": "false", "subject": "x", "start": object{"dateTime": "2026-03-02T12:00:00", "timeZone": "UTC"}, "end": object{"dateTime": "2026-03-02T13:00:00", "timeZone": "UTC"},
 		"isOnlineMeeting": false, "onlineMeetingProvider": "unknown", "hideAttendees": false, "allowNewTimeProposals": true}
 	made := w.must(201, "POST", me+"/events", e)
-	if made.body["isOnlineMeeting"] != false || made.body["allowNewTimeProposals"] != true || made.body["onlineMeeting"] != nil {
+	if made.body["isOnlineMeeting"] != false || made.body["isReminderOn"] != false || made.body["allowNewTimeProposals"] != true || made.body["onlineMeeting"] != nil {
 		t.Errorf("the event is %s", made.raw)
 	}
 	id := me + "/events/" + made.text("id")

@@ -28,6 +28,15 @@ func showAsOf(line string) string {
 	return ""
 }
 
+// truth is a bool, which some clients send as a text; the service takes it.
+type truth bool
+
+func (t *truth) UnmarshalJSON(data []byte) error {
+	v, err := strconv.ParseBool(strings.Trim(string(data), `"`))
+	*t = truth(v)
+	return err
+}
+
 // eventBody is what a client says of an event.
 type eventBody struct {
 	Subject *string `json:"subject"`
@@ -37,7 +46,7 @@ type eventBody struct {
 	} `json:"body"`
 	Start    *dateTime `json:"start"`
 	End      *dateTime `json:"end"`
-	AllDay   *bool     `json:"isAllDay"`
+	AllDay   *truth    `json:"isAllDay"`
 	Location *struct {
 		Name string `json:"displayName"`
 	} `json:"location"`
@@ -46,12 +55,12 @@ type eventBody struct {
 	Importance  *string         `json:"importance"`
 	Sensitivity *string         `json:"sensitivity"`
 	ShowAs      *string         `json:"showAs"`
-	ReminderOn  *bool           `json:"isReminderOn"`
+	ReminderOn  *truth          `json:"isReminderOn"`
 	Reminder    *int            `json:"reminderMinutesBeforeStart"`
 	Categories  *[]string       `json:"categories"`
-	Response    *bool           `json:"responseRequested"`
+	Response    *truth          `json:"responseRequested"`
 	Transaction *string         `json:"transactionId"`
-	Online      *bool           `json:"isOnlineMeeting"`
+	Online      *truth          `json:"isOnlineMeeting"`
 	Provider    *string         `json:"onlineMeetingProvider"`
 	Extended    []struct {
 		ID    string `json:"id"`
@@ -147,7 +156,7 @@ func writeEvent(r *request, text []byte, c *card, fresh bool) (*[]string, error)
 		}
 	}
 	if in.AllDay != nil {
-		day = *in.AllDay
+		day = bool(*in.AllDay)
 	}
 	switch {
 	case start.IsZero() || end.IsZero():
@@ -200,7 +209,7 @@ func writeEvent(r *request, text []byte, c *card, fresh bool) (*[]string, error)
 		c.setText("X-MICROSOFT-CDO-BUSYSTATUS", status)
 		c.setText("TRANSP", map[bool]string{true: "TRANSPARENT", false: "OPAQUE"}[status == "FREE"])
 	}
-	if in.ReminderOn != nil && !*in.ReminderOn {
+	if in.ReminderOn != nil && !bool(*in.ReminderOn) {
 		c.alarm("")
 	} else if in.Reminder != nil || in.ReminderOn != nil || fresh {
 		minutes := 15
@@ -213,7 +222,7 @@ func writeEvent(r *request, text []byte, c *card, fresh bool) (*[]string, error)
 		c.alarm(fmt.Sprintf("TRIGGER:-PT%dM", minutes))
 	}
 	if in.Response != nil {
-		c.setText("X-MICROSOFT-RESPONSEREQUESTED", strings.ToUpper(strconv.FormatBool(*in.Response)))
+		c.setText("X-MICROSOFT-RESPONSEREQUESTED", strings.ToUpper(strconv.FormatBool(bool(*in.Response))))
 	}
 	if in.Transaction != nil {
 		c.setText("X-MICROSOFT-TRANSACTIONID", *in.Transaction)
@@ -231,7 +240,7 @@ func writeEvent(r *request, text []byte, c *card, fresh bool) (*[]string, error)
 	if in.Provider != nil && *in.Provider != "unknown" && *in.Provider != onlineProvider {
 		return nil, fail(http.StatusBadRequest, "ErrorInvalidRequest", "onlineMeetingProvider is unknown or "+onlineProvider+".")
 	}
-	if in.Online != nil && *in.Online && p[onlineLine] == nil { // later changes are ignored, as at the service
+	if in.Online != nil && bool(*in.Online) && p[onlineLine] == nil { // later changes are ignored, as at the service
 		meeting := derive("online meeting", c.paper().text("UID"))
 		c.set(onlineLine, onlineLine+":https://teams.microsoft.com/l/meetup-join/19%3ameeting_"+hex.EncodeToString(meeting[:])+"%40thread.v2/0")
 	}
@@ -623,7 +632,7 @@ func writeTask(_ *request, text []byte, c *card, fresh bool) (*[]string, error) 
 		}
 	}
 	switch {
-	case in.ReminderOn != nil && !*in.ReminderOn, names["reminderDateTime"] && in.Reminder == nil:
+	case in.ReminderOn != nil && !bool(*in.ReminderOn), names["reminderDateTime"] && in.Reminder == nil:
 		c.alarm("")
 	case in.Reminder != nil:
 		at, err := in.Reminder.read()
