@@ -122,12 +122,8 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// Every test that docs/divergences.md names exists.
+// Every test that docs/divergences.md and docs/security.md name exists.
 func TestDivergencesAreTested(t *testing.T) {
-	doc, err := os.ReadFile("../docs/divergences.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var tests strings.Builder
 	for _, dir := range []string{".", "../cmd"} {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -142,9 +138,15 @@ func TestDivergencesAreTested(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`).FindAllString(string(doc), -1) {
-		if !strings.Contains(tests.String(), "func "+name+"(") {
-			t.Errorf("docs/divergences.md names %s, which is not there", name)
+	for _, page := range []string{"../docs/divergences.md", "../docs/security.md"} {
+		doc, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`).FindAllString(string(doc), -1) {
+			if !strings.Contains(tests.String(), "func "+name+"(") {
+				t.Errorf("%s names %s, which is not there", page, name)
+			}
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// The pages of docs/tasks are read at the worst moment. So their blocks are run as
-// they are printed, one page after another, on one tenant that suffers what the page
-// is about; only where the database is is another.
+// The pages of docs/tasks are read at the worst moment, those of docs/roles on the
+// first day. So their blocks are run as they are printed, one page after another, on
+// one tenant that suffers what the page is about; only where the database is is another.
 func TestTheTaskPagesRunAsPrinted(t *testing.T) {
 	shellNeeds(t, "bash", "awk")
 	home, bin, work := t.TempDir(), built(t), t.TempDir()
@@ -63,7 +63,7 @@ func TestTheTaskPagesRunAsPrinted(t *testing.T) {
 	}
 	page := func(name, before string) {
 		t.Helper()
-		blocks := shellBlocks(t, "../../docs/tasks/"+name)
+		blocks := shellBlocks(t, "../../docs/"+name)
 		if len(blocks) == 0 {
 			t.Fatalf("%s has nothing to run", name)
 		}
@@ -83,7 +83,7 @@ holdfast policy create Mail --workload exchange
 holdfast mailbox add --policy Mail amala@contoso.com
 holdfast policy activate Mail --wait
 `)
-	page("user-left.md", "")
+	page("tasks/user-left.md", "")
 	holds(filepath.Join(work, "handover/amala/Documents/Budget.md"), "all that we have")
 	for _, made := range []string{"amala-documents.zip", "handover/amala-mail/Inbox.mbox"} {
 		if s, err := os.Stat(filepath.Join(work, made)); err != nil || s.Size() == 0 {
@@ -91,15 +91,15 @@ holdfast policy activate Mail --wait
 		}
 	}
 
-	page("another-tenant.md", "")
+	page("tasks/another-tenant.md", "")
 	holds(filepath.Join(work, "move/amala/Documents/Budget.md"), "all that we have")
 
-	page("one-file.md", "")
+	page("tasks/one-file.md", "")
 	if got, err := filepath.Glob(filepath.Join(data, "drives/amala@contoso.com/Restored */Budget.md")); err != nil || len(got) != 1 {
 		t.Errorf("of the one file came back %v, %v", got, err)
 	}
 
-	page("ransomware.md", fmt.Sprintf(`
+	page("tasks/ransomware.md", fmt.Sprintf(`
 holdfast drive add --policy "OneDrive Policy" amala@contoso.com
 for i in $(seq 300); do holdfast drive list --policy "OneDrive Policy" | grep -q "amala@contoso.com *protected" && break; sleep 0.2; done
 GOOD=$(date -u '+%%F %%T +00:00')
@@ -110,6 +110,10 @@ for i in $(seq 300); do holdfast browse ls amala@contoso.com /Documents | grep -
 `, budget))
 	holds(budget, "all that we have")
 
+	for _, role := range []string{"administrator", "auditor", "provider"} {
+		page("roles/"+role+".md", "")
+	}
+
 	// Everything but the vault, its password and the configuration is lost.
 	d.close()
 	for _, gone := range []string{"catalog.db", "catalog.db-wal", "catalog.db-shm"} {
@@ -117,6 +121,6 @@ for i in $(seq 300); do holdfast browse ls amala@contoso.com /Documents | grep -
 			t.Fatal(err)
 		}
 	}
-	page("lost.md", "")
+	page("tasks/lost.md", "")
 	holds(filepath.Join(work, "drill/amala/Documents/Budget.md"), "all that we have")
 }
