@@ -101,6 +101,18 @@ func (s *Service) stageFile(name string, from io.Reader) (staged, error) {
 
 func (s *Service) unstage(name string) { os.Remove(filepath.Join(s.staging, name)) }
 
+// fromClient is what a client sends: that it cannot be read to its end is the client's
+// affair, and no fault of the disk it is written to.
+type fromClient struct{ io.Reader }
+
+func (c fromClient) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	if _, large := errors.AsType[*http.MaxBytesError](err); err != nil && err != io.EOF && !large {
+		err = badRequest("The body ended early, or is not what its head says.")
+	}
+	return n, err
+}
+
 // putContent is the upload in one request.
 func (s *Service) putContent(r *request, p place, t target) error {
 	how, err := conflict(r.query, onConflictReplace)
@@ -118,12 +130,9 @@ func (s *Service) putContent(r *request, p place, t target) error {
 		return err
 	}
 	name := newStageName()
-	up, err := s.stageFile(name, http.MaxBytesReader(r.w, r.Body, maxPut-1))
+	up, err := s.stageFile(name, fromClient{http.MaxBytesReader(r.w, r.Body, maxPut-1)})
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return fail(http.StatusRequestEntityTooLarge, "invalidRequest", "The file is too large for one request. Use an upload session.")
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return badRequest("The body ended early.")
 	}
 	if err != nil {
 		return onDisk(err)
@@ -346,10 +355,10 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, up *upload) er
 	if err != nil {
 		return onDisk(err)
 	}
-	n, err := io.Copy(io.NewOffsetWriter(f, from), io.LimitReader(r.Body, length+1))
+	n, err := io.Copy(io.NewOffsetWriter(f, from), io.LimitReader(fromClient{r.Body}, length+1))
 	if n != length {
 		err = errors.Join(err, f.Truncate(up.next), f.Close())
-		if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == nil {
 			return badRequest("The body is not as long as Content-Range says.").because("fragmentLengthMismatch")
 		}
 		return onDisk(err)
