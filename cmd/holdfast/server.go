@@ -60,6 +60,7 @@ type server struct {
 	alerter       *alert.Alerter // nil for none
 	shipper       *audit.Shipper // nil for none
 	metrics       http.Handler   // Prometheus's text
+	figures       *figures
 
 	secrets struct { // when those of applications end
 		sync.Mutex
@@ -108,6 +109,8 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	if s.db, err = database.Open(ctx, url); err != nil {
 		return nil, err
 	}
+	s.figures = newFigures(s)
+	s.db.Timed(func(took time.Duration) { s.figures.transactions.Observe(took.Seconds()) })
 	s.queue = jobs.New(s.db, time.Now)
 	s.catalog = catalog.New(s.db, s.queue, catalog.Config{
 		Clock: time.Now, MaxActivePolicies: cfg.MaxActivePolicies,
@@ -127,7 +130,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		if err := s.catalog.AdoptRetention(ctx, id); err != nil {
 			return nil, err
 		}
-		s.sources[id] = newSource(t, 0, budget.New(budget.Config{Tenant: id, Store: s.catalog, Limits: s.limits(t)}), log)
+		s.sources[id] = newSource(t, 0, budget.New(budget.Config{Tenant: id, Store: s.catalog, Limits: s.limits(t)}), log, s.figures.refused(t.ID))
 	}
 	s.vaults = newVaults(tenants, s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
 		where, err := cfg.vaultOf(t, log)
@@ -186,7 +189,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "holdfast_database_statements_total", Help: "Statements sent to the database.",
 	}, func() float64 { return float64(s.db.Statements()) }))
-	registry.MustRegister(budgets{s.catalog}, outlets{s})
+	registry.MustRegister(budgets{s.catalog}, outlets{s}, s.figures)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 
@@ -350,7 +353,7 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 	}
 	host, _ := os.Hostname()
 	runner := jobs.NewRunner(jobs.RunnerConfig{
-		Queue: s.queue, Work: work, Tenants: s.engine.Tenants, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
+		Queue: s.queue, Work: work, Tenants: s.engine.Tenants, Ended: s.figures.ended, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
 	})
 	s.turned = runner.Turned
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))

@@ -56,6 +56,24 @@ func (c *Catalog) RPO(ctx context.Context, tenant backup.TenantID, worst int) (r
 	return r, nil
 }
 
+// RPOAges counts a tenant's units whose newest point is at most as old as each of the
+// ages, which grow; and all of them, with the sum of their ages. It reads all of them.
+func (c *Catalog) RPOAges(ctx context.Context, tenant backup.TenantID, ages []time.Duration) (within []uint64, all uint64, sum time.Duration, err error) {
+	now := c.now()
+	text, args := `SELECT count(*), coalesce(sum($2 - newest), 0)`, []any{string(tenant), database.Micros(now)}
+	within = make([]uint64, len(ages))
+	var micros float64
+	to := []any{&all, &micros}
+	for i, age := range ages {
+		text += fmt.Sprintf(`, coalesce(sum(CASE WHEN newest >= $%d THEN 1 ELSE 0 END), 0)`, i+3)
+		args, to = append(args, database.Micros(now.Add(-age))), append(to, &within[i])
+	}
+	if err := c.db.Read().QueryRowContext(ctx, text+` FROM rpo WHERE tenant = $1`, args...).Scan(to...); err != nil {
+		return nil, 0, 0, fmt.Errorf("count units by the age of their newest point: %w", err)
+	}
+	return within, all, time.Duration(micros) * time.Microsecond, nil
+}
+
 // keepPromise notes that a unit has a new point, and how old that may become. It
 // does nothing for a unit that is not protected.
 func keepPromise(ctx context.Context, tx *database.Tx, p *backup.Point, m Commit) error {

@@ -50,6 +50,10 @@ func TestRPO(t *testing.T) {
 			{Unit: second, Newest: begin.Add(10 * time.Minute), Promised: promise, Every: promise / 2},
 			{Unit: first, Newest: begin.Add(25 * time.Minute), Promised: promise, Every: promise / 2, Points: 2, Longest: 15 * time.Minute},
 		}})
+		within, all, sum, err := w.RPOAges(ctx, contoso, []time.Duration{5 * time.Minute, 12 * time.Minute, 30 * time.Minute})
+		if diff := cmp.Diff([]uint64{0, 1, 2}, within); err != nil || diff != "" || all != 2 || sum != 35*time.Minute {
+			t.Errorf("by age: %v of %d, %v in all: %v\n%s", within, all, sum, err, diff)
+		}
 		run(owner(2))
 		w.pass(time.Second)
 		run(owner(3))
@@ -61,7 +65,7 @@ func TestRPO(t *testing.T) {
 
 		// One that is not to be protected any more is promised nothing, also if a
 		// restore makes a point of it.
-		_, _, err := w.UpdatePolicy(ctx, contoso, p.ID, catalog.PolicyPatch{By: w.by(), Units: []catalog.UnitChange{{Remove: first}}})
+		_, _, err = w.UpdatePolicy(ctx, contoso, p.ID, catalog.PolicyPatch{By: w.by(), Units: []catalog.UnitChange{{Remove: first}}})
 		ok(t, err)
 		_, s, err := w.UnitForRestore(ctx, contoso, first)
 		ok(t, err)

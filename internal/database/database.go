@@ -34,7 +34,12 @@ type DB struct {
 	write   *sql.DB // on SQLite one connection, whose transactions begin immediate
 	read    *sql.DB // on PostgreSQL one that sorts only what it must
 	sent    *statementCount
+	timed   func(time.Duration)
 }
+
+// Timed has fn be told how long each transaction took, with its waiting and from its
+// first try. It is called before the DB is used.
+func (db *DB) Timed(fn func(time.Duration)) { db.timed = fn }
 
 // Statements returns how many statements were sent since the database was opened.
 func (db *DB) Statements() int64 { return db.sent.Load() }
@@ -129,7 +134,7 @@ func openSQLite(path string) (*DB, error) {
 	n := max(4, 2*runtime.GOMAXPROCS(0))
 	read.SetMaxOpenConns(n)
 	read.SetMaxIdleConns(n)
-	return &DB{SQLite, write, read, sent}, nil
+	return &DB{SQLite, write, read, sent, nil}, nil
 }
 
 // keepToOwner makes the file of a database that is not there yet, for its owner only,
@@ -194,7 +199,7 @@ func openPostgres(url string) (*DB, error) {
 	reading := config.Copy()
 	reading.RuntimeParams["enable_sort"] = "off"
 	reading.RuntimeParams["enable_incremental_sort"] = "off"
-	return &DB{Postgres, pool(config), pool(reading), sent}, nil
+	return &DB{Postgres, pool(config), pool(reading), sent, nil}, nil
 }
 
 // Dialect says which database db is.
@@ -248,6 +253,9 @@ const txAttempts = 10
 //
 // fn must not call Tx on the same DB: on SQLite it would wait for itself.
 func (db *DB) Tx(ctx context.Context, fn func(*Tx) error) error {
+	if db.timed != nil {
+		defer func(since time.Time) { db.timed(time.Since(since)) }(time.Now())
+	}
 	for attempt := 1; ; attempt++ {
 		after, err := db.try(ctx, fn)
 		if err == nil {

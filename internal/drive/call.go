@@ -197,6 +197,9 @@ func (c *Client) do(ctx context.Context, k *call, out any) (*http.Response, erro
 			return nil, during(ctx, k.op)
 		}
 		e, ok := errors.AsType[*Error](err)
+		if ok && c.cfg.Refused != nil && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || e.Status == http.StatusTooManyRequests || e.Status >= 500) {
+			c.cfg.Refused(e.Status)
+		}
 		if ok && k.direct.url != "" {
 			if e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden {
 				c.addresses.bar(k.direct.given)

@@ -235,6 +235,28 @@ func (q *Queue) Stats(ctx context.Context) (map[Kind]Stat, error) {
 	return stats, rows.Err()
 }
 
+// A Backlog is what is due of a kind, and nobody does yet.
+type Backlog struct {
+	Due   int64
+	Since time.Time // when the first of it was due
+}
+
+// Backlogs tells what is due, by kind, of those that are asked for.
+func (q *Queue) Backlogs(ctx context.Context, kinds []Kind) (map[Kind]Backlog, error) {
+	all := map[Kind]Backlog{}
+	for _, k := range kinds {
+		var b Backlog
+		var since int64
+		err := q.db.Read().QueryRowContext(ctx, `SELECT count(*), coalesce(min(run_at), 0) FROM job WHERE kind = $1 AND run_at <= $2`, string(k), database.Micros(q.clock())).Scan(&b.Due, &since)
+		if err != nil {
+			return nil, fmt.Errorf("count the jobs that are due: %w", err)
+		}
+		b.Since = database.Time(since)
+		all[k] = b
+	}
+	return all, nil
+}
+
 // each calls fn with every runner of q.
 func (q *Queue) each(fn func(*Runner)) {
 	q.mu.Lock()

@@ -80,8 +80,11 @@ type RunnerConfig struct {
 	Tenants []backup.TenantID
 	Lease   time.Duration // after which another may take a job whose worker is silent; 30 seconds
 	Poll    time.Duration // how often an idle runner looks for jobs it was not told of; 250 ms
-	Name    string        // stored with the jobs it runs, for people
-	Log     *slog.Logger  // slog.Default
+	// Ended is told of each run that has ended: "done", "again", "paused", "failed",
+	// "stopped" or "lost", and how long it took. Nil for nobody.
+	Ended func(kind Kind, how string, took time.Duration)
+	Name  string       // stored with the jobs it runs, for people
+	Log   *slog.Logger // slog.Default
 }
 
 // A Runner runs the jobs of a queue.
@@ -97,6 +100,7 @@ type Runner struct {
 	lease, poll time.Duration
 	name        string
 	log         *slog.Logger
+	tell        func(kind Kind, how string, took time.Duration)
 
 	turns map[class]turnList // only turn uses it
 	alone map[Kind]bool      // likewise: the last claim of the kind's only worker was a patient job
@@ -142,6 +146,7 @@ func NewRunner(config RunnerConfig) *Runner {
 		poll:    cmp.Or(config.Poll, 250*time.Millisecond),
 		name:    config.Name,
 		log:     cmp.Or(config.Log, slog.Default()),
+		tell:    config.Ended,
 		turns:   map[class]turnList{},
 		alone:   map[Kind]bool{},
 		wake:    make(chan struct{}, 1),
@@ -523,8 +528,12 @@ func leases(d database.Dialect) string {
 func (r *Runner) run(ctx, jobctx context.Context, c *run) {
 	var result Result
 	var err error = &panicError{message: "the handler ended its goroutine"}
+	since := time.Now()
 	defer func() {
-		r.decide(ctx, jobctx, c, result, err)
+		how := r.decide(ctx, jobctx, c, result, err)
+		if r.tell != nil {
+			r.tell(c.Kind, how, time.Since(since))
+		}
 		c.cancel(nil)
 		r.mu.Lock()
 		r.ended = append(r.ended, c)
@@ -534,29 +543,34 @@ func (r *Runner) run(ctx, jobctx context.Context, c *run) {
 	result, err = call(jobctx, r.work[c.Kind].Handler, c.Job)
 }
 
-// decide says what becomes of a job by what its handler returned.
-func (r *Runner) decide(ctx, jobctx context.Context, c *run, result Result, err error) {
+// decide says what becomes of a job by what its handler returned, and in a word how it ended.
+func (r *Runner) decide(ctx, jobctx context.Context, c *run, result Result, err error) (how string) {
 	now := r.queue.clock()
 	_, panicked := errors.AsType[*panicError](err)
 	switch {
 	case errors.Is(err, ErrLost), errors.Is(context.Cause(jobctx), ErrLost):
-		c.lost = true
+		c.lost, how = true, "lost"
 	case err == nil && !result.again:
-		c.done = true
+		c.done, how = true, "done"
 	case err == nil:
+		how = "again"
 		c.at, c.stays = result.at, c.Job.patient && (result.patient || result.reason != nil)
 		if c.at.Before(now) {
 			c.at = now // not before those that have waited since
 		}
 		if result.reason != nil {
+			how = "paused"
 			c.failures, c.lastError = c.Failures, legible(result.reason)
 		}
 	case ctx.Err() != nil && !panicked:
+		how = "stopped"
 		c.at, c.failures, c.lastError, c.stays = now, c.Failures, c.Job.lastError, c.Job.patient
 	default:
+		how = "failed"
 		c.err, c.failures, c.lastError, c.stays = err, c.Failures+1, legible(err), c.Job.patient
 		c.at = now.Add(backOff(c.Failures))
 	}
+	return how
 }
 
 // call calls the handler and turns a panic into an error.

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/jobs"
+)
+
+// figures are those of what a server does and how it stands that no room keeps itself.
+type figures struct {
+	s            *server
+	runs         *prometheus.CounterVec
+	took         *prometheus.HistogramVec
+	refusals     *prometheus.CounterVec
+	transactions prometheus.Histogram
+
+	mu    sync.Mutex
+	at    time.Time // when the ages were counted
+	known []prometheus.Metric
+}
+
+// agesEvery is how often units are counted by the age of their newest point, for which
+// all of them are read.
+const agesEvery = time.Minute
+
+// rpoAges are the ages that units are counted by.
+var rpoAges = []time.Duration{10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 12 * time.Hour, 24 * time.Hour, 48 * time.Hour, 7 * 24 * time.Hour}
+
+// worstUnits is how many units are named with the age of their newest point.
+const worstUnits = 5
+
+var (
+	rpoAge       = prometheus.NewDesc("holdfast_rpo_age_seconds", "Units by the age of their newest restore point, as of a minute ago at most.", []string{"tenant"}, nil)
+	rpoUnit      = prometheus.NewDesc("holdfast_rpo_unit_age_seconds", "Age of the newest restore point of the units that are the longest overdue, or will be next.", []string{"tenant", "unit"}, nil)
+	verifiedAge  = prometheus.NewDesc("holdfast_verified_age_seconds", "For how long the drive that was read back from the vault the longest ago has not been.", []string{"tenant"}, nil)
+	jobsDue      = prometheus.NewDesc("holdfast_jobs_due", "Jobs that are due, and that nobody does yet.", []string{"kind"}, nil)
+	jobsWait     = prometheus.NewDesc("holdfast_jobs_due_seconds", "For how long the first of them has been due.", []string{"kind"}, nil)
+	databaseTime = prometheus.NewDesc("holdfast_database_answer_seconds", "How long the database took to answer now.", nil, nil)
+)
+
+func newFigures(s *server) *figures {
+	return &figures{s: s,
+		runs:         prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_runs_total", Help: "Runs of jobs that have ended, by how: done, again (to be done later once more), paused, failed, stopped or lost."}, []string{"kind", "end"}),
+		took:         prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "holdfast_run_seconds", Help: "How long runs of jobs took.", Buckets: []float64{.01, .1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600}}, []string{"kind"}),
+		refusals:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_source_refusals_total", Help: "Answers of the tenant's source that let a call wait or fail: 401, 403, 429 and 5xx."}, []string{"tenant", "status"}),
+		transactions: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "holdfast_database_transaction_seconds", Help: "How long transactions took that write.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}}),
+	}
+}
+
+// refused counts the refusals of a tenant's source.
+func (f *figures) refused(tenant string) func(status int) {
+	return func(status int) { f.refusals.WithLabelValues(tenant, strconv.Itoa(status)).Inc() }
+}
+
+// ended counts a run.
+func (f *figures) ended(kind jobs.Kind, how string, took time.Duration) {
+	f.runs.WithLabelValues(string(kind), how).Inc()
+	f.took.WithLabelValues(string(kind)).Observe(took.Seconds())
+}
+
+func (f *figures) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{rpoAge, rpoUnit, verifiedAge, jobsDue, jobsWait, databaseTime} {
+		c <- d
+	}
+	for _, of := range []prometheus.Collector{f.runs, f.took, f.refusals, f.transactions} {
+		of.Describe(c)
+	}
+}
+
+func (f *figures) Collect(c chan<- prometheus.Metric) {
+	for _, of := range []prometheus.Collector{f.runs, f.took, f.refusals, f.transactions} {
+		of.Collect(c)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	began := time.Now()
+	if err := f.s.db.Read().PingContext(ctx); err != nil {
+		return // an error would take all other figures with it
+	}
+	gauge(databaseTime, time.Since(began).Seconds())
+	if due, err := f.s.queue.Backlogs(ctx, f.s.kinds); err == nil {
+		for kind, b := range due {
+			gauge(jobsDue, float64(b.Due), string(kind))
+			age := 0.0
+			if b.Due > 0 {
+				age = max(0, time.Since(b.Since).Seconds())
+			}
+			gauge(jobsWait, age, string(kind))
+		}
+	}
+	for _, t := range f.s.cfg.Tenants {
+		tenant := backup.TenantID(t.ID)
+		if r, err := f.s.catalog.RPO(ctx, tenant, worstUnits); err == nil {
+			for _, u := range r.Worst {
+				gauge(rpoUnit, time.Since(u.Newest).Seconds(), t.ID, string(u.Unit))
+			}
+		}
+		if h, err := f.s.catalog.Health(ctx, tenant); err == nil && !h.Verified.IsZero() {
+			gauge(verifiedAge, time.Since(h.Verified).Seconds(), t.ID)
+		}
+	}
+	for _, m := range f.ages(ctx) {
+		c <- m
+	}
+}
+
+// ages are the units of each tenant by the age of their newest point.
+func (f *figures) ages(ctx context.Context) []prometheus.Metric {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.at) < agesEvery {
+		return f.known
+	}
+	var all []prometheus.Metric
+	for _, t := range f.s.cfg.Tenants {
+		within, n, sum, err := f.s.catalog.RPOAges(ctx, backup.TenantID(t.ID), rpoAges)
+		if err != nil {
+			return f.known
+		}
+		buckets := map[float64]uint64{}
+		for i, age := range rpoAges {
+			buckets[age.Seconds()] = within[i]
+		}
+		all = append(all, prometheus.MustNewConstHistogram(rpoAge, n, sum.Seconds(), buckets, t.ID))
+	}
+	f.at, f.known = time.Now(), all
+	return all
+}
