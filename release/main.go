@@ -170,9 +170,22 @@ func (r *release) make(ctx context.Context, out string, says io.Writer) (err err
 // build compiles for a platform.
 func (r *release) build(ctx context.Context, p platform, to string) error {
 	args := append([]string{"build", "-ldflags", "-s -w -buildid=", "-o", to}, r.flags...)
+	// Nothing of who builds is in it: not their settings ('go env -w'), but for those of
+	// where modules and caches are.
+	kept := []string{"GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOTOOLCHAIN", "GOMODCACHE", "GOCACHE"}
+	look := exec.CommandContext(ctx, "go", append([]string{"env"}, kept...)...)
+	look.Dir, look.Stderr = r.source, os.Stderr
+	values, err := look.Output()
+	if err != nil {
+		return fmt.Errorf("ask Go where it keeps modules: %w", err)
+	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/holdfast")...)
 	cmd.Dir, cmd.Stderr = r.source, os.Stderr
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.os, "GOARCH="+p.arch, "GOFLAGS=", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "GOENV=off")
+	for i, v := range strings.Split(strings.TrimSuffix(string(values), "\n"), "\n") {
+		cmd.Env = append(cmd.Env, kept[i]+"="+v)
+	}
+	cmd.Env = append(cmd.Env, "CGO_ENABLED=0", "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=", "GODEBUG=", "GOFIPS140=off", "GOWORK=off")
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("compile for %s/%s: %w", p.os, p.arch, err)
 	}

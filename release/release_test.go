@@ -36,14 +36,15 @@ func TestRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &release{source: source, version: "1.2.3", revision: strings.Repeat("c0ffee", 7)[:40], time: time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC), platforms: []platform{{"linux", runtime.GOARCH}}, key: &private}
+	r := &release{source: source, version: "1.2.3", revision: strings.Repeat("c0ffee", 7)[:40], time: time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC), platforms: []platform{{"linux", runtime.GOARCH}}, flags: []string{"-trimpath", "-buildvcs=false"}, key: &private}
 	var dirs [2]string
 	for i := range dirs {
 		dirs[i] = filepath.Join(t.TempDir(), "dist")
-		if err := r.make(t.Context(), dirs[i], io.Discard); err != nil {
-			t.Fatal(err)
-		}
 	}
+	if err := r.make(t.Context(), dirs[0], io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere(t, *r, dirs[1])
 	if err := r.make(t.Context(), dirs[0], io.Discard); err == nil || !strings.Contains(err.Error(), "is there already") {
 		t.Errorf("into a folder that is there: %v", err)
 	}
@@ -205,6 +206,55 @@ func run(dir, name string, args ...string) (string, error) {
 	cmd.Dir = dir
 	text, err := cmd.CombinedOutput()
 	return string(text), err
+}
+
+// elsewhere makes a release of a copy of the source, as somebody else with other settings.
+func elsewhere(t *testing.T, r release, out string) {
+	t.Helper()
+	before, cache := "", ""
+	for name, to := range map[string]*string{"GOMODCACHE": &before, "GOCACHE": &cache} {
+		text, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		*to = strings.TrimSpace(string(text))
+	}
+	home, copied := t.TempDir(), filepath.Join(t.TempDir(), "another place")
+	files, err := exec.Command("git", "-C", r.source, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(files), "\x00"), "\x00") {
+		data, err := os.ReadFile(filepath.Join(r.source, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted, and not committed
+		}
+		to := filepath.Join(copied, name)
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(to), 0o700)
+		}
+		if err == nil {
+			err = os.WriteFile(to, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	settings := filepath.Join(home, "env")
+	if err := os.WriteFile(settings, []byte("GOFLAGS=-tags=another\nGOAMD64=v3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"HOME": home, "GOPATH": filepath.Join(home, "go"), "GOMODCACHE": before, "GOCACHE": cache, "GOENV": settings, "USER": "somebody", "LOGNAME": "somebody",
+		"TZ": "Pacific/Kiritimati", "LANG": "de_DE.UTF-8", "LC_ALL": "C", "TMPDIR": t.TempDir(), "SOURCE_DATE_EPOCH": "1", "GOFLAGS": "-tags=other",
+	} {
+		t.Setenv(name, value)
+	}
+	defer syscall.Umask(syscall.Umask(0o077))
+	r.source = copied
+	if err := r.make(t.Context(), out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // starts has a command run, and looks for what it prints.
