@@ -55,6 +55,9 @@ release: ## archives, Debian packages, a container image and lists of contents, 
 release-test: ## make a release for this machine, start what is in it, and compare it with a second one
 	cd release && go vet ./... && go test -timeout 20m -count=1 ./...
 
+deploy-test: ## render the compose file and the chart with their own libraries, and have serve read what they give it (minutes to build at first)
+	cd conformance/deploy && go vet ./... && go test -timeout 20m -count=1 ./...
+
 lint: ## gofmt, vet and staticcheck; each finding is an error
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
 	go vet ./...
@@ -72,4 +75,4 @@ fuzz: ## run each fuzz target for FUZZTIME (a time, or a count such as 2000x)
 		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
 	done
 
-.PHONY: help demo dev build check test soak conformance rclone release release-test lint bench bench-all fuzz
+.PHONY: help demo dev build check test soak conformance rclone release release-test deploy-test lint bench bench-all fuzz
