@@ -58,6 +58,18 @@ release-test: ## make a release for this machine, start what is in it, and compa
 deploy-test: ## render the compose file and the chart with their own libraries, and have serve read what they give it (minutes to build at first)
 	cd conformance/deploy && go vet ./... && go test -timeout 20m -count=1 ./...
 
+# Zensical is of the authors of Material for MkDocs; it is pinned in site/, as is the
+# script that draws diagrams, which pages would fetch from elsewhere otherwise.
+site: ## make the documentation's site in bin/site/html (needs Python and npm)
+	test -x bin/site-env/bin/zensical || python3 -m venv bin/site-env
+	bin/site-env/bin/pip install -q --disable-pip-version-check -r site/requirements.txt
+	test -e bin/site-env/mermaid-12.3.0.tgz || (cd bin/site-env && npm pack --silent mermaid@12.3.0 >/dev/null)
+	rm -rf bin/site && mkdir -p bin/site
+	cp -r docs site/zensical.toml bin/site/ && cp -r examples deploy CHANGELOG.md bin/site/docs/
+	tar xzOf bin/site-env/mermaid-12.3.0.tgz package/dist/mermaid.min.js >bin/site/docs/mermaid.min.js
+	sed -i.orig -E 's#\]\(\.\./(examples|deploy)/#](\1/#g' bin/site/docs/*.md && rm bin/site/docs/*.orig
+	cd bin/site && ../site-env/bin/zensical build --strict
+
 lint: ## gofmt, vet and staticcheck; each finding is an error
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
 	go vet ./...
@@ -75,4 +87,4 @@ fuzz: ## run each fuzz target for FUZZTIME (a time, or a count such as 2000x)
 		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
 	done
 
-.PHONY: help demo dev build check test soak conformance rclone release release-test deploy-test lint bench bench-all fuzz
+.PHONY: help demo dev build check test soak conformance rclone release release-test deploy-test site lint bench bench-all fuzz

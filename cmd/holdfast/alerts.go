@@ -52,37 +52,37 @@ type AlertsConfig struct {
 
 // MailConfig is a mail server.
 type MailConfig struct {
-	Server       string `json:"server"` // host:port
-	TLS          string `json:"tls"`    // "starttls", "tls", or "none" for this machine; default starttls
-	From         string `json:"from"`
-	User         string `json:"user"` // default: nobody signs in
-	PasswordFile string `json:"passwordFile"`
+	Server       string `json:"server"`       // host:port
+	TLS          string `json:"tls"`          // "starttls", "tls", or "none" for this machine; default starttls
+	From         string `json:"from"`         // the sender's address
+	User         string `json:"user"`         // default: nobody signs in
+	PasswordFile string `json:"passwordFile"` // of the user
 	PasswordEnv  string `json:"passwordEnv"`
 	CAFile       string `json:"caFile"` // PEM, of a server whose certificate no public authority has signed
 }
 
 // AlertDestination is one of mail, webhook and teams.
 type AlertDestination struct {
-	Name    string       `json:"name"`
+	Name    string       `json:"name"`    // by which people know the destination
 	Tenants []string     `json:"tenants"` // default all
 	Mail    []string     `json:"mail"`    // addresses
-	Webhook *HookConfig  `json:"webhook"`
-	Teams   *TeamsConfig `json:"teams"`
+	Webhook *HookConfig  `json:"webhook"` // a server of yours
+	Teams   *TeamsConfig `json:"teams"`   // a channel
 }
 
 // HookConfig is where messages are posted as JSON.
 type HookConfig struct {
-	URL        string `json:"url"` // or, where it is a secret itself, one of the next two
-	URLFile    string `json:"urlFile"`
+	URL        string `json:"url"`     // or, where it is a secret itself, one of the next two
+	URLFile    string `json:"urlFile"` // a file with the address
 	URLEnv     string `json:"urlEnv"`
 	SecretFile string `json:"secretFile"` // that they are signed with; default: they are not
 	SecretEnv  string `json:"secretEnv"`
-	CAFile     string `json:"caFile"`
+	CAFile     string `json:"caFile"` // PEM, of a server whose certificate no public authority has signed
 }
 
 // TeamsConfig is the address of a workflow that posts to Teams. Whoever knows it can.
 type TeamsConfig struct {
-	URLFile string `json:"urlFile"`
+	URLFile string `json:"urlFile"` // a file with the address
 	URLEnv  string `json:"urlEnv"`
 }
 

@@ -75,7 +75,7 @@ type Config struct {
 	// whenever it is changed. Default: 24h.
 	RuleInterval Duration `json:"ruleInterval"`
 	// Workers is how many drives are backed up, and how many restored, at a
-	// time. Default: 4.
+	// time. Default: 8.
 	Workers int `json:"workers"`
 	// PublicURL is the origin of the links in answers, such as
 	// https://backup.example.com. Default: that of the request.
@@ -147,7 +147,7 @@ type NotificationsConfig struct {
 
 // TLSListen is an HTTPS listener.
 type TLSListen struct {
-	Address  string `json:"address"`
+	Address  string `json:"address"`  // host:port
 	CertFile string `json:"certFile"` // PEM, the server's certificate first, read again when it changes
 	KeyFile  string `json:"keyFile"`  // PEM
 }
@@ -157,25 +157,26 @@ type TLSListen struct {
 // password, or this one. Without the password the backups are lost.
 type VaultConfig struct {
 	Place
+	// PasswordFile holds the password of all vaults that have none of their own.
 	PasswordFile string `json:"passwordFile"`
 	PasswordEnv  string `json:"passwordEnv"`
 }
 
 // A Place is where vaults are, or copies of them: one of the three.
 type Place struct {
-	Dir   string       `json:"dir"`
-	S3    *S3Config    `json:"s3"`
-	Azure *AzureConfig `json:"azure"`
+	Dir   string       `json:"dir"`   // a folder; or
+	S3    *S3Config    `json:"s3"`    // a bucket; or
+	Azure *AzureConfig `json:"azure"` // a container
 }
 
 // S3Config is a bucket in a store that speaks Amazon's S3.
 type S3Config struct {
-	Endpoint     string `json:"endpoint"` // host or host:port; default Amazon's
-	Region       string `json:"region"`   // default: as the store says
-	Bucket       string `json:"bucket"`
+	Endpoint     string `json:"endpoint"`    // host or host:port; default Amazon's
+	Region       string `json:"region"`      // default: as the store says
+	Bucket       string `json:"bucket"`      // which must be there
 	Prefix       string `json:"prefix"`      // before the tenant's id; default none
 	AccessKeyID  string `json:"accessKeyId"` // default: AWS_ACCESS_KEY_ID, or the machine's role
-	SecretFile   string `json:"secretFile"`
+	SecretFile   string `json:"secretFile"`  // the secret access key
 	SecretEnv    string `json:"secretEnv"`
 	CAFile       string `json:"caFile"`       // PEM, of a store whose certificate no public authority has signed
 	InsecureHTTP bool   `json:"insecureHttp"` // for a store on the same machine
@@ -186,17 +187,17 @@ type S3Config struct {
 // AzureConfig is a container in Azure Blob Storage, which is opened with the account's
 // key, or a shared access signature, or an application of Entra ID.
 type AzureConfig struct {
-	Account       string `json:"account"`
-	Container     string `json:"container"`
-	Prefix        string `json:"prefix"` // before the tenant's id; default none
-	Domain        string `json:"domain"` // behind the account's name; default blob.core.windows.net
-	KeyFile       string `json:"keyFile"`
+	Account       string `json:"account"`   // which must be there
+	Container     string `json:"container"` // likewise
+	Prefix        string `json:"prefix"`    // before the tenant's id; default none
+	Domain        string `json:"domain"`    // behind the account's name; default blob.core.windows.net
+	KeyFile       string `json:"keyFile"`   // the account's key; or
 	KeyEnv        string `json:"keyEnv"`
-	SignatureFile string `json:"signatureFile"`
+	SignatureFile string `json:"signatureFile"` // a shared access signature; or
 	SignatureEnv  string `json:"signatureEnv"`
-	TenantID      string `json:"tenantId"` // of the application
-	ClientID      string `json:"clientId"`
-	SecretFile    string `json:"secretFile"`
+	TenantID      string `json:"tenantId"`   // of the application
+	ClientID      string `json:"clientId"`   // the application's id
+	SecretFile    string `json:"secretFile"` // the application's secret
 	SecretEnv     string `json:"secretEnv"`
 	InsecureHTTP  bool   `json:"insecureHttp"` // for a store on the same machine
 	// Lock is how backups are locked where the container has version-level
@@ -428,11 +429,11 @@ func (a *AzureConfig) check() error {
 // TenantConfig is a tenant to protect, and the application that may read and
 // write its drives.
 type TenantConfig struct {
-	ID          string `json:"id"`
-	DisplayName string `json:"displayName"`
-	Graph       string `json:"graph"`     // default https://graph.microsoft.com/v1.0
-	Authority   string `json:"authority"` // default https://login.microsoftonline.com
-	ClientID    string `json:"clientId"`
+	ID          string `json:"id"`          // the directory's GUID
+	DisplayName string `json:"displayName"` // for people
+	Graph       string `json:"graph"`       // default https://graph.microsoft.com/v1.0
+	Authority   string `json:"authority"`   // default https://login.microsoftonline.com
+	ClientID    string `json:"clientId"`    // the application that reads and writes
 	// How the application proves who it is, one of them: a secret, a certificate
 	// with its private key in PEM, or a token of another authority, such as a
 	// cluster gives to its workloads.
@@ -513,8 +514,8 @@ type APIConfig struct {
 // ConsoleConfig is the application that people sign in to the web pages with. Its
 // redirect address is /console/signed-in on the origin by which they call it.
 type ConsoleConfig struct {
-	ClientID   string `json:"clientId"`
-	SecretFile string `json:"secretFile"`
+	ClientID   string `json:"clientId"`   // the application's id
+	SecretFile string `json:"secretFile"` // the application's secret
 	SecretEnv  string `json:"secretEnv"`
 	// Tenant is whose people may sign in. Default: the one tenant that there is,
 	// or "organizations".

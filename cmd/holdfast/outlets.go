@@ -22,7 +22,7 @@ import (
 
 // AuditConfig says where the audit log is handed on to.
 type AuditConfig struct {
-	To []AuditOutlet `json:"to"`
+	To []AuditOutlet `json:"to"` // the outlets
 
 	to []audit.Outlet
 }
@@ -30,11 +30,11 @@ type AuditConfig struct {
 // AuditOutlet is one of file, syslog and webhook. A name that was not there before
 // gets the log from its beginning.
 type AuditOutlet struct {
-	Name    string        `json:"name"`
+	Name    string        `json:"name"`    // by which it is known how far it has come
 	Tenants []string      `json:"tenants"` // default all
 	File    string        `json:"file"`    // JSON lines are added to it
-	Syslog  *SyslogConfig `json:"syslog"`
-	Webhook *HookConfig   `json:"webhook"`
+	Syslog  *SyslogConfig `json:"syslog"`  // a server, or a socket
+	Webhook *HookConfig   `json:"webhook"` // up to a hundred entries at a time
 }
 
 // SyslogConfig is a server that takes messages as RFC 5424 has them.

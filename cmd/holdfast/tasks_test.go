@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// The pages of docs/tasks are read at the worst moment, those of docs/roles on the
-// first day. So their blocks are run as they are printed, one page after another, on
+// The pages of docs/tasks are read at the worst moment, docs/index.md and docs/roles on
+// the first day. So their blocks are run as they are printed, one page after another, on
 // one tenant that suffers what the page is about; only where the database is is another.
 func TestTheTaskPagesRunAsPrinted(t *testing.T) {
 	shellNeeds(t, "bash", "awk")
@@ -67,7 +67,11 @@ func TestTheTaskPagesRunAsPrinted(t *testing.T) {
 		if len(blocks) == 0 {
 			t.Fatalf("%s has nothing to run", name)
 		}
-		run(name, before+strings.ReplaceAll(strings.Join(blocks, ""), "/var/lib/holdfast/catalog.db", filepath.Join(data, "catalog.db")))
+		script := strings.ReplaceAll(strings.Join(blocks, ""), "/var/lib/holdfast/catalog.db", filepath.Join(data, "catalog.db"))
+		for _, runs := range []string{"go run ./cmd/holdfast dev\n", "go install ./cmd/holdfast\n"} {
+			script = strings.ReplaceAll(script, runs, "")
+		}
+		run(name, before+script)
 	}
 	holds := func(file, want string) {
 		t.Helper()
@@ -76,9 +80,11 @@ func TestTheTaskPagesRunAsPrinted(t *testing.T) {
 		}
 	}
 
+	write(filepath.Join(work, "README.md"), "read me")
+	page("index.md", "")
+	holds(filepath.Join(data, "drives/amala@contoso.com/README.md"), "read me")
 	run("protecting", `
-holdfast drive add --policy "OneDrive Policy" amala@contoso.com conrad@contoso.com
-holdfast policy activate "OneDrive Policy" --wait
+holdfast drive add --policy "OneDrive Policy" conrad@contoso.com
 holdfast policy create Mail --workload exchange
 holdfast mailbox add --policy Mail amala@contoso.com
 holdfast policy activate Mail --wait

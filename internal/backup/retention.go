@@ -12,8 +12,8 @@ import (
 // A RetentionSetting says how often restore points are kept, and for how long:
 // an ISO 8601 repeating interval and an ISO 8601 duration.
 type RetentionSetting struct {
-	Interval string `json:"interval"`
-	Period   string `json:"period"`
+	Interval string `json:"interval"` // such as R/PT10M: one point of each ten minutes
+	Period   string `json:"period"`   // such as P2W: is kept for two weeks
 }
 
 // DefaultRetention is what Microsoft keeps: a point every ten minutes for two
@@ -23,8 +23,8 @@ var DefaultRetention = []RetentionSetting{{"R/PT10M", "P2W"}, {"R/P1W", "P1Y"}}
 // Retention is how long restore points are kept. No settings mean
 // DefaultRetention. A legal hold keeps everything, for as long as it lasts.
 type Retention struct {
-	Settings  []RetentionSetting `json:"settings,omitempty"`
-	LegalHold bool               `json:"legalHold,omitempty"`
+	Settings  []RetentionSetting `json:"settings,omitempty"`  // which points are kept for how long
+	LegalHold bool               `json:"legalHold,omitempty"` // everything is kept
 }
 
 // What makes restore points be kept for a shorter time takes effect after a
@@ -152,8 +152,8 @@ func (k *Keeping) Expires(at time.Time, first []bool) (expires time.Time, longer
 // A RetentionPlan is what a configuration says of retention: how the points of
 // new policies are kept and, as configurations once said it, those of others.
 type RetentionPlan struct {
-	Default  Retention              `json:"default"`
-	Policies map[PolicyID]Retention `json:"policies,omitempty"`
+	Default  Retention              `json:"default"`            // of new policies
+	Policies map[PolicyID]Retention `json:"policies,omitempty"` // of before; 'holdfast retention' says it now
 }
 
 // A Span is an ISO 8601 duration: a length of time by the calendar.
