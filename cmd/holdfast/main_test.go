@@ -240,12 +240,13 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 	if err := os.Remove(probe); err != nil {
 		t.Fatal(err)
 	}
-	turned := d.server.turned
-	d.server.turned = func() time.Time { return time.Now().Add(-2 * standstill) }
+	turned := d.server.turned.Load()
+	long := func() time.Time { return time.Now().Add(-2 * standstill) }
+	d.server.turned.Store(&long)
 	if code, body := status("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the workers have stood still since") {
 		t.Errorf("with workers that stand still /readyz = %d %s", code, body)
 	}
-	d.server.turned = turned
+	d.server.turned.Store(turned)
 	if code, body := status("/readyz"); code != http.StatusOK {
 		t.Errorf("when all is well again /readyz = %d %s", code, body)
 	}

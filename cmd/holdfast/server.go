@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -75,18 +76,18 @@ type server struct {
 
 	listeners sync.WaitGroup
 	https     []*http.Server
-	stop      context.CancelFunc // the workers
-	turned    func() time.Time   // when they last looked at their jobs; zero if there are none
-	kinds     []jobs.Kind        // of which jobs must not wait for long
-	dirs      []string           // besides those of vaults that must be writable
-	stopped   chan struct{}      // closed when they have; never where there are none
+	stop      context.CancelFunc               // the workers
+	turned    atomic.Pointer[func() time.Time] // when they last looked at their jobs; nil if there are none
+	kinds     []jobs.Kind                      // of which jobs must not wait for long
+	dirs      []string                         // besides those of vaults that must be writable
+	stopped   chan struct{}                    // closed when they have; never where there are none
 }
 
 // openServer opens everything that cfg names. Nothing runs and nothing is
 // served until start and serve. A tenant whose vault cannot be opened is named
 // in the log, and served as far as that goes without one.
 func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, turned: func() time.Time { return time.Time{} }, stopped: make(chan struct{}), sources: map[backup.TenantID]*drive.Client{}, outlook: outlook{log: log}}
+	s := &server{cfg: cfg, log: log, stopped: make(chan struct{}), sources: map[backup.TenantID]*drive.Client{}, outlook: outlook{log: log}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -355,7 +356,8 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 	runner := jobs.NewRunner(jobs.RunnerConfig{
 		Queue: s.queue, Work: work, Tenants: s.engine.Tenants, Ended: s.figures.ended, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
 	})
-	s.turned = runner.Turned
+	turned := runner.Turned
+	s.turned.Store(&turned)
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var looking sync.WaitGroup
 	if s.shipper != nil {
@@ -435,7 +437,11 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	case <-s.stopped:
 		wrong = append(wrong, "the workers do not run")
 	default:
-		if at := s.turned(); !at.IsZero() && time.Since(at) > standstill {
+		turned := s.turned.Load() // requests come before the workers are there
+		if turned == nil {
+			break
+		}
+		if at := (*turned)(); !at.IsZero() && time.Since(at) > standstill {
 			wrong = append(wrong, fmt.Sprintf("the workers have stood still since %s: none of their jobs could be taken or noted as done", clock(at)))
 		}
 	}
