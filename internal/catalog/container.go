@@ -29,21 +29,23 @@ type Container struct {
 	Files   int64                `json:"files"`
 	Folders int64                `json:"folders"`
 	Bytes   int64                `json:"bytes"`
+	Named   string               `json:"-"`                // the tree that the index of names was last written for; "" if there is none
 	Failed  *backup.Unread       `json:"failed,omitempty"` // why the newest point holds it as it was before, or not at all
 }
 
 // containers returns the containers of a unit whose state is that of a drive.
 func (c *Catalog) containers(ctx context.Context, q database.Queryer, tenant backup.TenantID, unit backup.UnitID, drive backup.DriveID) ([]Container, error) {
-	rows, err := q.QueryContext(ctx, `SELECT container, state FROM container_state WHERE unit = $1 AND drive = $2 AND tenant = $3 ORDER BY container`,
+	rows, err := q.QueryContext(ctx, `SELECT container, state,
+			coalesce((SELECT x.tree FROM name_index x WHERE x.unit = container_state.unit AND x.drive = container_state.container), '') FROM container_state WHERE unit = $1 AND drive = $2 AND tenant = $3 ORDER BY container`,
 		string(unit), string(drive), string(tenant))
 	all, err := collect(rows, err, func(r scanner) (s Container, err error) {
-		var text string
+		var text, named string
 		var id backup.DriveID
-		if err := r.Scan(&id, &text); err != nil {
+		if err := r.Scan(&id, &text, &named); err != nil {
 			return s, err
 		}
 		err = json.Unmarshal([]byte(text), &s)
-		s.Drive = id
+		s.Drive, s.Named = id, named
 		return s, err
 	})
 	if err != nil {

@@ -23,6 +23,7 @@ type DriveState struct {
 	Asked   time.Time       // when the source last said that this is the owner's drive
 	Changed time.Time       // when something was last found changed
 	Top     int64           // how many items the source last counted in the root folder; -1 if that is not known
+	Named   string          // the tree that the index of names was last written for; "" if there is none
 
 	// Checkpoint is the tree of a run that has not come to its end, "" if there
 	// is none. It holds contents that need not be read again, and says nothing of
@@ -34,10 +35,11 @@ type DriveState struct {
 	Containers []Container
 }
 
-const driveStateColumns = `drive, root, tree, cursor, pending, enumerated, asked, changed, top, checkpoint`
+const driveStateColumns = `drive, root, tree, cursor, pending, enumerated, asked, changed, top, checkpoint,
+	coalesce((SELECT x.tree FROM name_index x WHERE x.unit = drive_state.unit AND x.drive = drive_state.drive), '')`
 
 func scanDriveState(r scanner) (s DriveState, err error) {
-	return s, r.Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, &s.Checkpoint)
+	return s, r.Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, &s.Checkpoint, &s.Named)
 }
 
 // UnitForBackup returns a unit that is to be backed up, and where its drive
@@ -103,7 +105,8 @@ type Commit struct {
 	Problem  *backup.Problem // what stands against the unit although the point was made, or nil
 	Promise  time.Duration   // how old the point may become before the next; 0 for no promise
 	Every    time.Duration   // after how long the drive is visited next
-	Mail     bool            // what StageMail wrote for this point counts from now on
+	Mail     int64           // as what StageMail wrote for this point is known: it counts from now on; 0 for nothing
+	Names    []NamedTree     // what the index of names is of from now on
 }
 
 // CommitPoint makes a run of a backup count, and returns its restore point: the
@@ -178,10 +181,13 @@ func (c *Catalog) commit(ctx context.Context, j *jobs.Job, m Commit, p backup.Po
 				return err
 			}
 		}
-		if m.Mail {
-			if err := commitMail(ctx, tx, p); err != nil {
+		if m.Mail != 0 {
+			if err := mailHistory.commit(ctx, tx, p, p.Drive, p.Tree, m.Mail); err != nil {
 				return err
 			}
+		}
+		if err := commitNames(ctx, tx, p, m.Names); err != nil {
+			return err
 		}
 		return then(tx)
 	})

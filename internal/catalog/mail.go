@@ -2,11 +2,8 @@ package catalog
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"iter"
-	"math/rand/v2"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,37 +15,21 @@ import (
 	"holdfast/internal/jobs"
 )
 
-// mailOpen is the end of a row of mail_item whose item is as it was.
-const mailOpen = 9223372036854775807
-
 // mailBatch is how many items of a mailbox are written, or read, at a time.
 const mailBatch = 1000
+
+// mailHistory is the index of the mail of mailboxes.
+var mailHistory = history{index: "mail_index", items: "mail_item", place: "mailbox", key: "item"}
 
 // MailIndexTree returns the tree of the point of a mailbox that the index of its mail
 // was last written for, "" if there is no index. A run that starts from another tree
 // has the index made anew.
 func (c *Catalog) MailIndexTree(ctx context.Context, tenant backup.TenantID, unit backup.UnitID, drive backup.DriveID) (string, error) {
-	x, err := readMailIndex(ctx, c.db.Read(), tenant, unit, drive)
+	x, err := mailHistory.read(ctx, c.db.Read(), tenant, unit, drive)
 	if err != nil {
 		return "", fmt.Errorf("read the index of mailbox %s: %w", drive, err)
 	}
 	return x.tree, nil
-}
-
-// A mailIndex is a row of mail_index.
-type mailIndex struct {
-	mailbox           int64 // 0 where there is none
-	tree              string
-	since, at, staged int64
-}
-
-func readMailIndex(ctx context.Context, q database.Queryer, tenant backup.TenantID, unit backup.UnitID, drive backup.DriveID) (x mailIndex, err error) {
-	err = q.QueryRowContext(ctx, `SELECT mailbox, tree, since, at, staged FROM mail_index WHERE unit = $1 AND drive = $2 AND tenant || '' = $3`,
-		string(unit), string(drive), string(tenant)).Scan(&x.mailbox, &x.tree, &x.since, &x.at, &x.staged)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
-	return x, err
 }
 
 // A MailStage says for which point the changes of a mailbox's mail are written.
@@ -69,24 +50,24 @@ type MailChange struct {
 }
 
 // StageMail writes what changed of the mail of a mailbox into the index, ahead of the
-// point that a run is about to commit: a Commit whose Mail is set makes it count, in
-// its transaction. Until then nobody finds any of it, and a later StageMail takes it
+// point that a run is about to commit: a Commit whose Mail is what it returns makes it
+// count, in its transaction. Until then nobody finds any of it, and a later StageMail takes it
 // back; so it is called once in a run, and may be called by the run after one that
 // was killed. Of several changes of an item the last counts. They are taken as they
 // come, mailBatch of them in memory, and in as many transactions. jobs.ErrLost, and
 // what changes fails with.
-func (c *Catalog) StageMail(ctx context.Context, j *jobs.Job, s MailStage, changes iter.Seq2[MailChange, error]) error {
-	err := c.stageMail(ctx, j, s, changes)
+func (c *Catalog) StageMail(ctx context.Context, j *jobs.Job, s MailStage, changes iter.Seq2[MailChange, error]) (staged int64, err error) {
+	staged, err = c.stageMail(ctx, j, s, changes)
 	if err != nil {
-		return fmt.Errorf("write the index of mailbox %s: %w", s.Drive, err)
+		return 0, fmt.Errorf("write the index of mailbox %s: %w", s.Drive, err)
 	}
-	return nil
+	return staged, nil
 }
 
-func (c *Catalog) stageMail(ctx context.Context, j *jobs.Job, s MailStage, changes iter.Seq2[MailChange, error]) error {
-	x, err := c.beginMail(ctx, j, s)
+func (c *Catalog) stageMail(ctx context.Context, j *jobs.Job, s MailStage, changes iter.Seq2[MailChange, error]) (int64, error) {
+	x, err := mailHistory.begin(ctx, c, j, indexing{unit: s.Unit, drive: s.Drive, at: s.At, anew: s.Anew, since: notYet})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	batch := map[backup.ItemID]MailChange{}
 	write := func() error {
@@ -97,6 +78,9 @@ func (c *Catalog) stageMail(ctx context.Context, j *jobs.Job, s MailStage, chang
 			if err := j.Hold(ctx, tx); err != nil {
 				return err
 			}
+			if err := mailHistory.hold(ctx, tx, x); err != nil {
+				return err
+			}
 			return writeMail(ctx, tx, x, batch)
 		})
 		clear(batch)
@@ -104,80 +88,16 @@ func (c *Catalog) stageMail(ctx context.Context, j *jobs.Job, s MailStage, chang
 	}
 	for change, err := range changes {
 		if err != nil {
-			return err
+			return 0, err
 		}
 		batch[change.ID] = change
 		if len(batch) == mailBatch {
 			if err := write(); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
-	return write()
-}
-
-// beginMail has the index be written for a point: it takes back what was written for
-// one that was never committed.
-func (c *Catalog) beginMail(ctx context.Context, j *jobs.Job, s MailStage) (x mailIndex, err error) {
-	var left bool
-	err = c.db.Tx(ctx, func(tx *database.Tx) error {
-		if err := j.Hold(ctx, tx); err != nil {
-			return err
-		}
-		if x, err = readMailIndex(ctx, tx, j.Tenant, s.Unit, s.Drive); err != nil {
-			return err
-		}
-		left = x.staged != 0
-		if x.staged = database.Micros(s.At); x.staged <= x.at {
-			x.staged = x.at + 1 // the clock was put back
-		}
-		if s.Anew || x.mailbox == 0 {
-			left = x.mailbox != 0
-			x.tree, x.since, x.at = "", mailOpen, 0
-		}
-		if x.mailbox == 0 {
-			x.mailbox = rand.Int64N(mailOpen) + 1
-			_, err = tx.ExecContext(ctx, `
-				INSERT INTO mail_index (mailbox, unit, drive, tenant, tree, since, at, staged) VALUES ($1, $2, $3, $4, '', $5, 0, $6)`,
-				x.mailbox, string(s.Unit), string(s.Drive), string(j.Tenant), x.since, x.staged)
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE mail_index SET tree = $2, since = $3, at = $4, staged = $5 WHERE mailbox = $1`,
-			x.mailbox, x.tree, x.since, x.at, x.staged)
-		return err
-	})
-	if err != nil || !left {
-		return x, err
-	}
-	for _, text := range []string{
-		`DELETE FROM mail_item WHERE (mailbox, item, since) IN (SELECT m.mailbox, m.item, m.since FROM mail_item m WHERE m.mailbox = $1 AND m.since > $2 LIMIT $3)`,
-		`UPDATE mail_item SET until = 9223372036854775807 WHERE (mailbox, item, since) IN (
-			SELECT m.mailbox, m.item, m.since FROM mail_item m WHERE m.mailbox = $1 AND m.until > $2 AND m.until < 9223372036854775807 LIMIT $3)`,
-	} {
-		if err := c.inBatches(ctx, j, text, x.mailbox, x.at, c.batch); err != nil {
-			return x, err
-		}
-	}
-	return x, nil
-}
-
-// inBatches runs a statement that changes no more rows than its last argument says,
-// each time in a transaction of its own, until it changes fewer.
-func (c *Catalog) inBatches(ctx context.Context, j *jobs.Job, text string, args ...any) error {
-	most := int64(args[len(args)-1].(int))
-	for {
-		var n int64
-		err := c.db.Tx(ctx, func(tx *database.Tx) (err error) {
-			if err := j.Hold(ctx, tx); err != nil {
-				return err
-			}
-			n, err = affected(tx.ExecContext(ctx, text, args...))
-			return err
-		})
-		if err != nil || n < most {
-			return err
-		}
-	}
+	return x.staged, write()
 }
 
 // A mailRow is an item of a mailbox as it is stored.
@@ -244,7 +164,7 @@ func personWords(p backup.Person) string {
 }
 
 // writeMail writes changes of items, which are staged.
-func writeMail(ctx context.Context, tx *database.Tx, x mailIndex, changes map[backup.ItemID]MailChange) error {
+func writeMail(ctx context.Context, tx *database.Tx, x indexed, changes map[backup.ItemID]MailChange) error {
 	type open struct {
 		item  backup.ItemID
 		since int64
@@ -257,7 +177,7 @@ func writeMail(ctx context.Context, tx *database.Tx, x mailIndex, changes map[ba
 	rows, err := tx.QueryContext(ctx, `
 		SELECT m.item, m.since, m.folder, m.kind, m.subject, m.sender, m.at, m.size, m.attachment, m.subject_words, m.sender_words, m.people_words
 		FROM `+tx.Dialect().JSONEach("$2")+` AS e CROSS JOIN mail_item m WHERE m.mailbox = $1 AND m.item = e.value AND m.until = 9223372036854775807`,
-		x.mailbox, jsonList(ids))
+		x.place, jsonList(ids))
 	all, err := collect(rows, err, func(r scanner) (o open, err error) {
 		return o, r.Scan(&o.item, &o.since, &o.Folder, &o.Kind, &o.Subject, &o.Sender, &o.At, &o.Size, &o.Attachment, &o.SubjectWords, &o.SenderWords, &o.PeopleWords)
 	})
@@ -290,13 +210,13 @@ func writeMail(ctx context.Context, tx *database.Tx, x mailIndex, changes map[ba
 	}
 	of := `mailbox = $1 AND item IN (SELECT e.value FROM ` + tx.Dialect().JSONEach("$2") + ` AS e)`
 	if len(over) > 0 {
-		_, err := tx.ExecContext(ctx, `UPDATE mail_item SET until = $3 WHERE `+of+` AND until = 9223372036854775807`, x.mailbox, jsonList(over), x.staged)
+		_, err := tx.ExecContext(ctx, `UPDATE mail_item SET until = $3 WHERE `+of+` AND until = 9223372036854775807`, x.place, jsonList(over), x.staged)
 		if err != nil {
 			return fmt.Errorf("end items: %w", err)
 		}
 	}
 	if len(wrong) > 0 {
-		_, err := tx.ExecContext(ctx, `DELETE FROM mail_item WHERE `+of+` AND since >= $3`, x.mailbox, jsonList(wrong), x.staged)
+		_, err := tx.ExecContext(ctx, `DELETE FROM mail_item WHERE `+of+` AND since >= $3`, x.place, jsonList(wrong), x.staged)
 		if err != nil {
 			return fmt.Errorf("delete items: %w", err)
 		}
@@ -309,81 +229,9 @@ func writeMail(ctx context.Context, tx *database.Tx, x mailIndex, changes map[ba
 		SELECT CAST($1 AS BIGINT), e.value->>'Item', CAST($3 AS BIGINT), 9223372036854775807, e.value->>'Folder', e.value->>'Kind', e.value->>'Subject', e.value->>'Sender',
 			CAST(e.value->>'At' AS BIGINT), CAST(e.value->>'Attachment' AS SMALLINT), CAST(e.value->>'Size' AS BIGINT),
 			e.value->>'SubjectWords', e.value->>'SenderWords', e.value->>'PeopleWords'
-		FROM `+tx.Dialect().JSONRows("$2")+` AS e`, x.mailbox, jsonList(fresh), x.staged)
+		FROM `+tx.Dialect().JSONRows("$2")+` AS e`, x.place, jsonList(fresh), x.staged)
 	if err != nil {
 		return fmt.Errorf("insert items: %w", err)
-	}
-	return nil
-}
-
-// commitMail has what was staged for a point count from now on.
-func commitMail(ctx context.Context, tx *database.Tx, p backup.Point) error {
-	n, err := affected(tx.ExecContext(ctx, `
-		UPDATE mail_index SET tree = $4, at = staged, since = CASE WHEN since = 9223372036854775807 THEN staged ELSE since END, staged = 0
-		WHERE unit = $1 AND drive = $2 AND tenant = $3 AND staged <> 0`, string(p.Unit), string(p.Drive), string(p.Tenant), p.Tree))
-	if err != nil {
-		return fmt.Errorf("commit the index of mail: %w", err)
-	}
-	if n == 0 {
-		return errors.New("commit the index of mail: nothing was staged")
-	}
-	return nil
-}
-
-// pruneMail deletes what the index of mail knows of items that no point of a tenant
-// has any more, of those mailboxes that have lost points.
-func (c *Catalog) pruneMail(ctx context.Context, j *jobs.Job) error {
-	type mailbox struct {
-		id    int64
-		first sql.NullInt64
-	}
-	rows, err := c.db.Read().QueryContext(ctx, `
-		SELECT x.mailbox, (SELECT min(r.at) FROM restore_point r WHERE r.unit = x.unit)
-		FROM drive_state s CROSS JOIN mail_index x WHERE s.tenant = $1 AND s.trim = 1 AND x.unit = s.unit AND x.drive = s.drive AND x.tenant || '' = $1`, string(j.Tenant))
-	all, err := collect(rows, err, func(r scanner) (m mailbox, err error) { return m, r.Scan(&m.id, &m.first) })
-	if err != nil {
-		return fmt.Errorf("list mailboxes: %w", err)
-	}
-	for _, m := range all {
-		if !m.first.Valid {
-			if err := c.dropMail(ctx, j, m.id); err != nil {
-				return err
-			}
-			continue
-		}
-		err := c.inBatches(ctx, j, `
-			DELETE FROM mail_item WHERE (mailbox, item, since) IN (
-				SELECT m.mailbox, m.item, m.since FROM mail_item m WHERE m.mailbox = $1 AND m.until <= $2 AND m.until < 9223372036854775807 LIMIT $3)`,
-			m.id, m.first.Int64, c.batch)
-		if err != nil {
-			return fmt.Errorf("delete items: %w", err)
-		}
-	}
-	return nil
-}
-
-// dropMail forgets the index of a mailbox.
-func (c *Catalog) dropMail(ctx context.Context, j *jobs.Job, mailbox int64) error {
-	held := func(text string) error {
-		return c.db.Tx(ctx, func(tx *database.Tx) error {
-			if err := j.Hold(ctx, tx); err != nil {
-				return err
-			}
-			_, err := tx.ExecContext(ctx, text, mailbox)
-			return err
-		})
-	}
-	// Nothing is found in it from now on, should another process do the rest.
-	err := held(`UPDATE mail_index SET tree = '', since = 9223372036854775807 WHERE mailbox = $1`)
-	if err == nil {
-		err = c.inBatches(ctx, j, `
-			DELETE FROM mail_item WHERE (mailbox, item, since) IN (SELECT m.mailbox, m.item, m.since FROM mail_item m WHERE m.mailbox = $1 LIMIT $2)`, mailbox, c.batch)
-	}
-	if err == nil {
-		err = held(`DELETE FROM mail_index WHERE mailbox = $1`)
-	}
-	if err != nil {
-		return fmt.Errorf("forget the index of a mailbox: %w", err)
 	}
 	return nil
 }

@@ -65,18 +65,18 @@ func (c *Catalog) searchMail(ctx context.Context, tenant backup.TenantID, s Mail
 		if err != nil || !ok {
 			return found, err
 		}
-		x, err := readMailIndex(ctx, c.db.Read(), tenant, unit, p.Drive)
+		x, err := mailHistory.read(ctx, c.db.Read(), tenant, unit, p.Drive)
 		if err != nil {
 			return found, err
 		}
 		at, ok := x.of(p)
 		switch {
 		case ok:
-		case s.Oldest && x.mailbox != 0 && database.Micros(p.At) < x.since && x.since < mailOpen:
+		case s.Oldest && x.place != 0 && database.Micros(p.At) < x.since && x.since < notYet:
 			found.Unsearched = true
 			narrow(x.since)
 			continue
-		case !s.Oldest && x.mailbox != 0 && database.Micros(p.At) > x.at && x.at >= x.since:
+		case !s.Oldest && x.place != 0 && database.Micros(p.At) > x.at && x.at >= x.since:
 			found.Unsearched = true
 			narrow(x.at)
 			continue
@@ -84,7 +84,7 @@ func (c *Catalog) searchMail(ctx context.Context, tenant backup.TenantID, s Mail
 			found.Unsearched = true
 			return found, nil
 		}
-		cond, args := mailCondition(c.db.Dialect(), s.Query, []any{x.mailbox, at})
+		cond, args := mailCondition(c.db.Dialect(), s.Query, []any{x.place, at})
 		var n int64
 		err = c.db.Read().QueryRowContext(ctx, `SELECT count(*) FROM mail_item m WHERE m.mailbox = $1 AND m.since <= $2 AND m.until > $2 AND `+cond, args...).Scan(&n)
 		if err != nil {
@@ -119,10 +119,10 @@ func (c *Catalog) searchMail(ctx context.Context, tenant backup.TenantID, s Mail
 
 // of returns the time by which the items of a point are found in an index. ok is
 // false if it does not have that point's.
-func (x mailIndex) of(p backup.Point) (at int64, ok bool) {
+func (x indexed) of(p backup.Point) (at int64, ok bool) {
 	at = database.Micros(p.At)
 	switch {
-	case x.mailbox == 0 || at < x.since:
+	case x.place == 0 || at < x.since:
 		return 0, false
 	case at > x.at: // nothing was changed since
 		return x.at, p.Tree == x.tree
@@ -139,9 +139,9 @@ func (c *Catalog) FoundMail(ctx context.Context, a backup.Artifact) iter.Seq2[ba
 		if err == nil && a.Query == "" {
 			err = errors.New("the artifact restores all items")
 		}
-		var x mailIndex
+		var x indexed
 		if err == nil {
-			x, err = readMailIndex(ctx, c.db.Read(), a.Tenant, a.Point.Unit, a.Point.Drive)
+			x, err = mailHistory.read(ctx, c.db.Read(), a.Tenant, a.Point.Unit, a.Point.Drive)
 		}
 		at, ok := x.of(a.Point)
 		if err == nil && !ok {
@@ -149,7 +149,7 @@ func (c *Catalog) FoundMail(ctx context.Context, a backup.Artifact) iter.Seq2[ba
 		}
 		last := backup.ItemID("")
 		for err == nil {
-			cond, args := mailCondition(c.db.Dialect(), query, []any{x.mailbox, at, string(last), mailBatch})
+			cond, args := mailCondition(c.db.Dialect(), query, []any{x.place, at, string(last), mailBatch})
 			var rows *sql.Rows
 			rows, err = c.db.Read().QueryContext(ctx, `
 				SELECT m.item FROM mail_item m WHERE m.mailbox = $1 AND m.item > $3 AND m.since <= $2 AND m.until > $2 AND `+cond+`

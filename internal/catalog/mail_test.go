@@ -21,6 +21,8 @@ type mailbox struct {
 	job  *jobs.Job
 	root string
 	runs int
+	// staged is as what the last stage is known.
+	staged int64
 }
 
 func (w *world) mailbox() *mailbox {
@@ -56,16 +58,20 @@ func gone(id string) catalog.MailChange {
 
 func (m *mailbox) stage(anew bool, all ...catalog.MailChange) {
 	m.t.Helper()
-	ok(m.t, m.StageMail(m.t.Context(), m.job, catalog.MailStage{Unit: m.unit, Drive: "MBX:1", At: m.clock(), Anew: anew}, changes(all...)))
+	m.staged = must[int64](m.t)(m.StageMail(m.t.Context(), m.job, catalog.MailStage{Unit: m.unit, Drive: "MBX:1", At: m.clock(), Anew: anew}, changes(all...)))
 }
 
 // commit commits a point, which holds something new.
 func (m *mailbox) commit(mail bool) backup.Point {
 	m.t.Helper()
 	m.runs++
+	staged := m.staged
+	if !mail {
+		staged = 0
+	}
 	tree, root := fmt.Sprint("t", m.runs), fmt.Sprint("r", m.runs)
 	p := must[backup.Point](m.t)(m.CommitPoint(m.t.Context(), m.job, catalog.Commit{Unit: m.unit, Point: backup.Point{At: m.clock(), Tree: tree}, PrevRoot: m.root,
-		State: catalog.DriveState{Drive: "MBX:1", Root: root, Tree: tree}, Mail: mail}))
+		State: catalog.DriveState{Drive: "MBX:1", Root: root, Tree: tree}, Mail: staged}))
 	m.root = root
 	return p
 }
@@ -223,7 +229,7 @@ func TestMailIsStaged(t *testing.T) {
 		}
 
 		broken := errors.New("broken")
-		err := w.StageMail(t.Context(), m.job, catalog.MailStage{Unit: m.unit, Drive: "MBX:1", At: w.clock()}, func(yield func(catalog.MailChange, error) bool) { yield(catalog.MailChange{}, broken) })
+		_, err := w.StageMail(t.Context(), m.job, catalog.MailStage{Unit: m.unit, Drive: "MBX:1", At: w.clock()}, func(yield func(catalog.MailChange, error) bool) { yield(catalog.MailChange{}, broken) })
 		fails(t, "stage what breaks", err, broken)
 		ok(t, w.ForgetDrive(t.Context(), m.job, catalog.DriveRoot{Unit: m.unit, Drive: "MBX:1"}))
 		if n := w.count(`SELECT count(*) FROM mail_item`) + w.count(`SELECT count(*) FROM mail_index`); n > 0 {

@@ -173,10 +173,7 @@ func (c *Catalog) DrivesToDestroy(ctx context.Context, tenant backup.TenantID, i
 // ForgetDrive drops where an offboarded unit's drive stood: the vault has it no
 // more. jobs.ErrLost.
 func (c *Catalog) ForgetDrive(ctx context.Context, j *jobs.Job, d DriveRoot) error {
-	x, err := readMailIndex(ctx, c.db.Read(), j.Tenant, d.Unit, d.Drive)
-	if err == nil && x.mailbox != 0 {
-		err = c.dropMail(ctx, j, x.mailbox)
-	}
+	err := c.forgetHistories(ctx, j, d.Unit)
 	if err == nil {
 		err = c.dropListNumbers(ctx, j, `n.unit = $1`, string(d.Unit))
 	}

@@ -226,6 +226,7 @@ type PointSearch struct {
 	From, To time.Time        // both inclusive; zero = open
 	Tags     backup.PointTags // "" = any
 	Oldest   bool             // the oldest of those that match, not the newest
+	Drive    backup.DriveID   // that they are of, where the owner may have had another; "" = any
 }
 
 // PointsFound is what a search found.
@@ -287,6 +288,10 @@ func (c *Catalog) onePoint(ctx context.Context, db database.Queryer, tenant back
 		backup.TagNone:        ` AND (x.tags = 'none' OR x.runs <> '')`,
 		backup.TagFastRestore: ` AND x.tags = 'fastRestore'`,
 	}[s.Tags]
+	ofDrive, more := "", []any(nil)
+	if s.Drive != "" {
+		ofDrive, more = ` AND x.drive = $4`, []any{string(s.Drive)}
+	}
 	// next returns the next period behind each bound.
 	next := func(bounds []bound, oldest bool) ([]period, error) {
 		way, order := "<", "DESC"
@@ -299,10 +304,10 @@ func (c *Catalog) onePoint(ctx context.Context, db database.Queryer, tenant back
 			WITH c AS MATERIALIZED (SELECT (
 				SELECT x.id FROM restore_point x
 				WHERE x.unit = e.value->>'Unit' AND x.at `+way+`= `+at+` AND (x.at `+way+` `+at+` OR e.value->>'ID' = '' OR x.id `+way+` e.value->>'ID')
-					AND x.tenant || '' = $2 AND x.expires + 0 > $3 AND x.lost = 0`+tagged+`
+					AND x.tenant || '' = $2 AND x.expires + 0 > $3 AND x.lost = 0`+tagged+ofDrive+`
 				ORDER BY x.at `+order+`, x.id `+order+` LIMIT 1) AS id FROM `+c.db.Dialect().JSONRows("$1")+` AS e)
 			SELECT `+periodColumns+` FROM c CROSS JOIN restore_point r WHERE r.id = c.id`,
-			jsonList(bounds), string(tenant), database.Micros(now))
+			append([]any{jsonList(bounds), string(tenant), database.Micros(now)}, more...)...)
 		return collect(rows, err, scanPeriod)
 	}
 	found := map[backup.UnitID]backup.Point{}
@@ -375,8 +380,8 @@ func (c *Catalog) ExpirePoints(ctx context.Context, j *jobs.Job) (total int64, e
 			return total, fmt.Errorf("expire points: %w", err)
 		}
 	}
-	if err := c.pruneMail(ctx, j); err != nil {
-		return total, fmt.Errorf("expire mail: %w", err)
+	if err := c.pruneHistories(ctx, j); err != nil {
+		return total, fmt.Errorf("expire what is found by its name: %w", err)
 	}
 	return total, nil
 }

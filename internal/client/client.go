@@ -152,19 +152,25 @@ func (c *Client) Open(ctx context.Context, path, part string) (*http.Response, e
 type Page struct {
 	Value []json.RawMessage `json:"value"`
 	Next  string            `json:"@odata.nextLink"`
+	Note  string            `json:"@holdfast.note"`
 }
 
 // All yields the members of the collection at path, page after page.
 func (c *Client) All(ctx context.Context, path string) iter.Seq2[json.RawMessage, error] {
-	return c.pages(ctx, func(page *Page) error { return c.Get(ctx, path, page) })
+	return c.AllNoted(ctx, path, func(string) {})
+}
+
+// AllNoted is All, and gives to note what the server remarks on each page, if anything.
+func (c *Client) AllNoted(ctx context.Context, path string, note func(string)) iter.Seq2[json.RawMessage, error] {
+	return c.pages(ctx, note, func(page *Page) error { return c.Get(ctx, path, page) })
 }
 
 // AllAsked is All of an action that answers by pages.
 func (c *Client) AllAsked(ctx context.Context, path string, body any) iter.Seq2[json.RawMessage, error] {
-	return c.pages(ctx, func(page *Page) error { return c.Ask(ctx, path, body, page) })
+	return c.pages(ctx, func(string) {}, func(page *Page) error { return c.Ask(ctx, path, body, page) })
 }
 
-func (c *Client) pages(ctx context.Context, first func(*Page) error) iter.Seq2[json.RawMessage, error] {
+func (c *Client) pages(ctx context.Context, note func(string), first func(*Page) error) iter.Seq2[json.RawMessage, error] {
 	return func(yield func(json.RawMessage, error) bool) {
 		var page Page
 		err := first(&page)
@@ -172,6 +178,9 @@ func (c *Client) pages(ctx context.Context, first func(*Page) error) iter.Seq2[j
 			if err != nil {
 				yield(nil, err)
 				return
+			}
+			if page.Note != "" {
+				note(page.Note)
 			}
 			for _, v := range page.Value {
 				if !yield(v, nil) {

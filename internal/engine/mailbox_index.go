@@ -31,17 +31,17 @@ func findMailbox(ctx context.Context, source *drive.Client, unit backup.Unit) (d
 }
 
 // indexMail writes what people find the items of a mailbox by, as far as they differ
-// from those of the point before, and reports whether that counts from the point on.
+// from those of the point before, and returns as what that is staged, 0 if it is not.
 // A point is made without, should the source not tell: the index is then made anew by
 // a later run.
-func (p *protection) indexMail(ctx context.Context, tree string) (bool, error) {
+func (p *protection) indexMail(ctx context.Context, tree string) (int64, error) {
 	source, ok := p.source.(*mailSource)
 	if !ok {
-		return false, nil
+		return 0, nil
 	}
 	from, err := p.e.Catalog.MailIndexTree(ctx, p.job.Tenant, p.unit.ID, p.drive.ID)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	stage := catalog.MailStage{Unit: p.unit.ID, Drive: p.drive.ID, At: p.at}
 	if from == "" || from != p.state.Tree {
@@ -49,15 +49,15 @@ func (p *protection) indexMail(ctx context.Context, tree string) (bool, error) {
 	}
 	x := &mailIndexing{p: p, source: source, known: spill.New(p.vault.Scratch()), missed: map[backup.ItemID]int{}, anew: stage.Anew}
 	defer x.known.Close()
-	err = p.e.Catalog.StageMail(ctx, p.job, stage, x.changes(ctx, from, tree))
+	staged, err := p.e.Catalog.StageMail(ctx, p.job, stage, x.changes(ctx, from, tree))
 	switch {
 	case err == nil:
-		return true, nil
+		return staged, nil
 	case stopped(ctx, err) && !paused(err), !isSource(err) && !isDamage(err):
-		return false, err
+		return 0, err
 	}
 	p.e.Log.WarnContext(ctx, "the index of a mailbox was not written; it is made anew later", "tenant", p.job.Tenant, "owner", who(p.unit), "err", err)
-	return false, nil
+	return 0, nil
 }
 
 // A mailIndexing finds out what people find items by.

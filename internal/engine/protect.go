@@ -298,6 +298,10 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	if err != nil {
 		return protected{}, err
 	}
+	names, err := p.indexNames(ctx, sealed)
+	if err != nil {
+		return protected{}, err
+	}
 	point, err := commit(ctx, j, catalog.Commit{
 		Unit: unit.ID,
 		Point: backup.Point{
@@ -305,6 +309,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(backup.Unheld(unread))),
 		},
 		Mail:     mail,
+		Names:    names,
 		PrevRoot: p.state.Root,
 		WebURL:   p.drive.WebURL,
 		State:    next,

@@ -113,9 +113,10 @@ type siteRun struct {
 	saved  map[backup.DriveID]string // the trees of a run that did not come to its end
 	now    map[backup.DriveID]catalog.Container
 	failed map[backup.DriveID]error
-	tried  int   // libraries and lists
-	away   int   // of them, those that could not be backed up
-	first  error // of a library that could not be backed up
+	same   map[backup.DriveID]bool // all in it has the name that it had
+	tried  int                     // libraries and lists
+	away   int                     // of them, those that could not be backed up
+	first  error                   // of a library that could not be backed up
 	again  map[backup.ItemID]bool
 	torn   bool
 	scans  bool      // permissions are kept
@@ -127,7 +128,7 @@ type siteRun struct {
 // protectSite is protect for a unit of a site.
 func (e *Engine) protectSite(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds map[backup.DriveID]*deeds) (protected, error) {
 	s := &siteRun{e: e, job: j, unit: unit, state: state, seeds: seeds, at: e.Clock(),
-		holes: map[string]error{}, now: map[backup.DriveID]catalog.Container{}, failed: map[backup.DriveID]error{}, again: map[backup.ItemID]bool{}}
+		holes: map[string]error{}, now: map[backup.DriveID]catalog.Container{}, failed: map[backup.DriveID]error{}, same: map[backup.DriveID]bool{}, again: map[backup.ItemID]bool{}}
 	if e.Versions != nil {
 		s.keep = e.Versions(j.Tenant)
 	}
@@ -503,6 +504,7 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 	if versions != nil {
 		next.Cursor, next.Failed = versions.cursor(c), versions.left(c, l)
 	}
+	s.same[l.ID] = !sealed.Named
 	maps.Copy(s.again, p.again)
 	p.healed(ctx)
 	p.log(ctx, unread)
@@ -623,13 +625,17 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 		return protected{}, err
 	}
 	every := s.e.pace(s.at.Sub(next.Changed), problem)
+	names, err := s.indexNames(ctx)
+	if err != nil {
+		return protected{}, err
+	}
 	point, err := commit(ctx, s.job, catalog.Commit{
 		Unit: s.unit.ID,
 		Point: backup.Point{
 			ID: backup.NewID[backup.PointID](), At: s.at, Tree: sealed.Tree,
 			Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes, Unread: int64(len(backup.Unheld(unread))),
 		},
-		PrevRoot: s.state.Root, WebURL: s.site.WebURL, State: next, Problem: problem, Promise: s.e.RPO, Every: every,
+		Names: names, PrevRoot: s.state.Root, WebURL: s.site.WebURL, State: next, Problem: problem, Promise: s.e.RPO, Every: every,
 	})
 	if err != nil {
 		return protected{}, fmt.Errorf("commit: %w", err)

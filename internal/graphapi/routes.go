@@ -186,7 +186,9 @@ func unitRoutes(set string, w *workload, served []*workload) []route {
 	if strings.Contains(set, "/") { // a cast, which has no entities below it
 		return table
 	}
-	return append(table, route{method: "GET", path: set + "/{id}", of: w, op: identity.GetUnit, handle: (*Server).getUnit, entity: entity, options: single, keys: []key{unitKey}})
+	return append(table, route{method: "GET", path: set + "/{id}", of: w, op: identity.GetUnit, handle: (*Server).getUnit, entity: entity, options: single, keys: []key{unitKey}},
+		route{method: "GET", path: set + "/{id}/holdfast.find/{name}", of: w, op: identity.Find, handle: (*Server).find, options: []odata.Option{odata.Top, odata.SkipToken},
+			keys: []key{unitKey}, browses: true})
 }
 
 // sessionRoutes is restore sessions.

@@ -147,6 +147,7 @@ type exchange struct {
 	clientID string // client-request-id, as we echo it
 	asked    string // client-request-id, as it was sent; "" if it was not
 	named    string // what the address means in words, for the audit log
+	note     string // what a person should know of the collection that is shown
 	base     string // https://host/v1.0
 
 	caller  identity.Caller
@@ -163,7 +164,7 @@ type exchange struct {
 func (x *exchange) ctx() context.Context    { return x.r.Context() }
 func (x *exchange) tenant() backup.TenantID { return x.caller.Tenant }
 func (x *exchange) form() odata.Form {
-	return odata.Form{Base: x.base, Level: x.level, Select: x.options.Select, Expand: x.expand}
+	return odata.Form{Base: x.base, Level: x.level, Select: x.options.Select, Expand: x.expand, Note: x.note}
 }
 
 // stamp says that the caller does something now.

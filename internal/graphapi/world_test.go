@@ -471,14 +471,15 @@ func (w *world) work() (points []backup.Point) {
 	for _, j := range claim(jobs.Backup) {
 		u, s, err := w.catalog.UnitForBackup(ctx, j.Tenant, backup.UnitID(j.Key))
 		ok(err)
-		mailbox := u.Workload == backup.Exchange
+		var staged int64
 		prev := s.Root
 		at := w.clock()
 		s.Drive, s.Root, s.Tree = backup.DriveID("drive-"+j.Key), backup.NewID[string](), at.Format(time.RFC3339Nano)
-		if mailbox {
-			ok(w.catalog.StageMail(ctx, j, catalog.MailStage{Unit: u.ID, Drive: s.Drive, At: at, Anew: prev == ""}, w.delivered))
+		if u.Workload == backup.Exchange {
+			staged, err = w.catalog.StageMail(ctx, j, catalog.MailStage{Unit: u.ID, Drive: s.Drive, At: at, Anew: prev == ""}, w.delivered)
+			ok(err)
 		}
-		p, err := w.catalog.CommitPoint(ctx, j, catalog.Commit{Unit: backup.UnitID(j.Key), PrevRoot: prev, State: s, Mail: mailbox,
+		p, err := w.catalog.CommitPoint(ctx, j, catalog.Commit{Unit: backup.UnitID(j.Key), PrevRoot: prev, State: s, Mail: staged,
 			Point: backup.Point{At: at, Tree: s.Tree, Files: 3, Folders: 2, Bytes: 1}, Promise: promise})
 		ok(err)
 		points = append(points, p)

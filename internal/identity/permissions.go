@@ -65,6 +65,7 @@ const (
 	DeleteBrowseSession Operation = "DeleteBrowseSession"
 	Browse              Operation = "Browse"
 	ReadContent         Operation = "ReadContent" // ours
+	Find                Operation = "Find"        // ours
 
 	GetService           Operation = "GetService"
 	EnableService        Operation = "EnableService"
@@ -176,6 +177,7 @@ var Table = map[Operation]Requirement{
 	DeleteBrowseSession: anyCaller(RestoreWrite),
 	Browse:              reading(anyCaller(RestoreWrite)),
 	ReadContent:         reading(anyCaller(RestoreWrite)),
+	Find:                reading(anyCaller(RestoreWrite)),
 
 	GetService:           notByShell(anyCaller(ControlRead, ControlWrite)),
 	EnableService:        notByShell(anyCaller(ControlWrite)),

@@ -19,7 +19,7 @@ ROSUA ListExclusions GetExclusion GetService ListServiceApps GetServiceApp
 -O--A CreateExclusionJob CreateBulkJob CreateRule UpdateRule DeleteRule RunRule ReleaseRule
 --S-A CreateSession UpdateSession DeleteSession ActivateSession PauseSession ResumeSession CancelSession
 --S-A ListGranularArtifacts CreateBulkRestore DeleteBulkRestore
---S-A CreateBrowseSession ListBrowseSessions GetBrowseSession DeleteBrowseSession Browse ReadContent
+--S-A CreateBrowseSession ListBrowseSessions GetBrowseSession DeleteBrowseSession Browse ReadContent Find
 ---UA ListActivities GetActivity
 ----A EnableService CreateServiceApp DeleteServiceApp ActivateServiceApp DeactivateServiceApp GetEmailSetting UpdateEmailSetting`
 

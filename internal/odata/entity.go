@@ -41,6 +41,7 @@ type Form struct {
 	Level  Metadata
 	Select []string // nil: everything
 	Expand []string // shown besides what is selected
+	Note   string   // what a person should know of a collection; "" for nothing
 }
 
 // Context returns the @odata.context of what resource names, such as
@@ -87,6 +88,9 @@ func (f Form) Collection(context string, total int64, next string, items []Entit
 	}
 	if next != "" {
 		w.member("@odata.nextLink", next)
+	}
+	if f.Note != "" {
+		w.member("@holdfast.note", f.Note)
 	}
 	w.name("value")
 	w.list(items, f.Select)

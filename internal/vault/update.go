@@ -68,7 +68,10 @@ type Sealed struct {
 	Root, Tree string
 	// Changed is false when the drive is as it was in the base, whose tree
 	// and root the others then are.
-	Changed               bool
+	Changed bool
+	// Named is false when nothing came into the tree that the update began with, went
+	// from it, or has another name in it.
+	Named                 bool
 	Files, Folders, Bytes int64 // of the whole tree; its root folder is not counted
 	// Orphans were staged and left out, because no chain of parents leads
 	// from them to the drive's root folder.
@@ -89,6 +92,7 @@ type Update struct {
 	doubt  bool // no stored copy is believed to be whole
 	ended  bool // by Close
 	part   bool // the tree is to be one of a point's parts
+	named  bool // what was sealed so far was Named
 }
 
 // context returns the one to write with.
@@ -553,8 +557,9 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 		return Sealed{}, err
 	}
 
+	u.named = u.named || m.named
 	sealed := Sealed{
-		Root: u.base.root, Tree: u.base.tree, Orphans: m.orphans,
+		Root: u.base.root, Tree: u.base.tree, Orphans: m.orphans, Named: u.named,
 		Files: files.Summary.TotalFileCount, Folders: files.Summary.TotalDirCount - 1, Bytes: files.Summary.TotalFileSize,
 	}
 	point, unread, err := pointFileOf(info)
@@ -692,6 +697,7 @@ type merge struct {
 	dirty      map[backup.ItemID]bool                   // folders to be written
 	dirtyBelow map[backup.ItemID]map[backup.ItemID]bool // folder: dirty folders in it
 	changes    changes                                  // of the index
+	named      bool                                     // something came, went, or has another name
 }
 
 // gone reports whether an item shall go.
@@ -769,6 +775,7 @@ func (m *merge) place(i int, e Entry) error {
 	if err != nil {
 		return err
 	}
+	m.named = m.named || old == nil || old.trueName() != e.Name
 	if e.Kind == backup.File && (old == nil || old.Object != e.Content) {
 		if err := m.u.verifyContent(m.ctx, e); err != nil {
 			return err
@@ -848,6 +855,7 @@ func (u *Update) Holds(ctx context.Context, e Entry) (bool, error) {
 
 // remove takes an item of the base out of the tree, with what is below it.
 func (m *merge) remove(r *record, parent backup.ItemID) error {
+	m.named = true
 	m.removeFrom(parent, r.ID)
 	m.changes.remove(r.ID)
 	if !r.isDir() {
@@ -859,6 +867,7 @@ func (m *merge) remove(r *record, parent backup.ItemID) error {
 // removeBelow takes out what is below a folder of the base, but for what was
 // staged by itself.
 func (m *merge) removeBelow(folder *record) error {
+	m.named = true
 	d, err := m.base.look(m.ctx, folder.Object)
 	if err != nil {
 		return err
