@@ -29,6 +29,7 @@ type restoration struct {
 	mailboxes             []string
 	mail                  string // of mailboxes, what to look for; "" for all
 	toMailbox             string // whose mailbox they go into; "" for their own
+	toDrive, toSite       string // of drives, beside whose drive they go, or into which site; "" for their own
 	permissions           bool   // of sites, who may do what with files
 	csv, column, policy   string
 	of                    string // the workload of what the CSV names
@@ -42,9 +43,12 @@ const (
 	toNew     = "new"
 )
 
-// destined has what goes into another mailbox go to a new place.
+// other is the drive or site that drives go to, where that is not their own.
+func (r restoration) other() string { return cmp.Or(r.toDrive, r.toSite) }
+
+// destined has what goes into another mailbox, drive or site go to a new place.
 func (r restoration) destined() restoration {
-	if r.toMailbox != "" && r.to == "" {
+	if r.toMailbox+r.other() != "" && r.to == "" {
 		r.to = toNew
 	}
 	return r
@@ -55,6 +59,12 @@ func (r restoration) search() (search, error) {
 	switch {
 	case r.toMailbox != "" && r.to == toInPlace:
 		return search{}, usageError{errors.New("what goes into another mailbox is new there: give --to-mailbox with --to new, or alone")}
+	case r.other() != "" && r.to == toInPlace:
+		return search{}, usageError{errors.New("what goes to another drive or site is new there: give --to-drive or --to-site with --to new, or alone")}
+	case r.toDrive != "" && r.toSite != "":
+		return search{}, usageError{errors.New("give --to-drive or --to-site, not both")}
+	case r.other() != "" && len(r.mailboxes)+len(r.sites) > 0:
+		return search{}, usageError{errors.New("--to-drive and --to-site are for drives: name them by --drive")}
 	case r.toMailbox != "" && len(r.drives)+len(r.sites) > 0:
 		return search{}, usageError{errors.New("--to-mailbox is for mailboxes: name them by --mailbox")}
 	}
@@ -79,6 +89,8 @@ func (c *cli) restoreCommand() *cobra.Command {
 		f.StringArrayVar(&r.mailboxes, "mailbox", nil, "restore this `MAILBOX` (again for more)")
 		f.StringVar(&r.mail, "mail", "", "of the mailboxes, only what this `QUERY` finds, as in 'holdfast search mail'")
 		f.StringVar(&r.toMailbox, "to-mailbox", "", "restore what is of mailboxes into this user's `MAILBOX`, in a new folder")
+		f.StringVar(&r.toDrive, "to-drive", "", "restore drives beside this user's `DRIVE`, into a new library named for the owner")
+		f.StringVar(&r.toSite, "to-site", "", "restore drives into a new library of this `SITE`, named for the owner")
 		f.BoolVar(&r.permissions, "permissions", false, "of sites, also let those read and write the files who could then")
 		f.StringVar(&r.at, "at", "latest", "as it was at this `TIME`: the newest restore point up to then")
 		f.StringArrayVar(&r.points, "point", nil, "restore this very restore `POINT` (again for more)")
@@ -99,7 +111,8 @@ it beside the live one, which stays as it is; of a mailbox, into a new folder.
 
 With --mail only what a query finds in the mailboxes is restored. With --to-mailbox
 it goes into the mailbox of somebody else, such as a colleague of who has left, in a
-folder named for the owner.
+folder named for the owner. With --to-drive or --to-site a drive comes beside that of
+somebody else, or into a site, in a library named for the owner, who may be gone.
 
 Who may do what with the files of sites stays as it is, and what is new is as its
 folder. With --permissions those who could read or write a file at the point, and
@@ -230,6 +243,9 @@ func (c *cli) restoreSession(ctx context.Context, w *workload, r restoration, po
 		}
 		if r.toMailbox != "" {
 			a["@holdfast.targetMailbox"] = r.toMailbox
+		}
+		if other := r.other(); other != "" {
+			a["@holdfast.targetDrive"] = other
 		}
 		if r.permissions {
 			a["@holdfast.restorePermissions"] = true

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"holdfast/internal/backup"
@@ -40,6 +41,14 @@ func auditOf(ctx context.Context) *Audit {
 func audited[T ~string](ctx context.Context, made T) {
 	if a := auditOf(ctx); a != nil {
 		a.Activity.Object = string(made)
+	}
+}
+
+// AuditedInto adds where a call restores to, where that is another's place.
+func AuditedInto(ctx context.Context, place string) {
+	const most = 4096 // bytes, of a call that names many
+	if a := auditOf(ctx); a != nil && len(a.Activity.Target) < most && !strings.HasSuffix(a.Activity.Target, " (into "+place+")") {
+		a.Activity.Target += " (into " + place + ")"
 	}
 }
 

@@ -42,6 +42,8 @@ func explain(of backup.Workload, err error) (p backup.Problem, lasting bool) {
 		return backup.Problem{Code: backup.AccessDenied, Message: "The source refused access to the site. Earlier restore points stay. " + mayReadSite(err)}, true
 	case errors.Is(err, errNoLibrary):
 		return backup.Problem{Code: backup.DriveUnavailable, Message: "The source lists no library of the site, which every site has. No restore point was made of that. Earlier ones stay, and it is tried again by itself."}, false
+	case errors.Is(err, errNoOther):
+		return backup.Problem{Code: backup.DriveNotFound, Message: "The tenant has no drive of the user, or no such site, to restore into. Check the user's id or address, and license, or the site's address."}, true
 	case errors.Is(err, errNoTarget):
 		return backup.Problem{Code: backup.DriveNotFound, Message: "The tenant has no mailbox of the user to restore into. Check the user's id or address, and license."}, true
 	case errors.Is(err, drive.ErrNoMailbox):

@@ -204,7 +204,13 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 		}
 		return e.restoreMailbox(ctx, j, a, unit)
 	}
-	to, err := e.reach(ctx, j.Tenant, a.Point)
+	reach := e.reach
+	if a.Target != "" {
+		reach = func(ctx context.Context, tenant backup.TenantID, p backup.Point) (reached, error) {
+			return e.reachOther(ctx, tenant, p, a.Target)
+		}
+	}
+	to, err := reach(ctx, j.Tenant, a.Point)
 	if err != nil {
 		return catalog.Restored{}, nil, err
 	}
@@ -219,7 +225,7 @@ func (e *Engine) restoreArtifact(ctx context.Context, j *jobs.Job, a backup.Arti
 		}
 		r.survey, r.exact = r.surveyLive, true
 	} else {
-		if r.drive, err = e.library(ctx, j, a, to.source, live); err != nil {
+		if r.drive, err = e.library(ctx, j, a, to); err != nil {
 			return catalog.Restored{}, nil, err
 		}
 		r.source = driveSource{to.source, r.drive.ID}
@@ -244,8 +250,18 @@ func placed(d drive.Drive) catalog.Restored {
 // library beside the live drive. Its name is reserved before it is made, and all
 // of it noted before anything is written there, so that a restore that is killed
 // goes on in the same one.
-func (e *Engine) library(ctx context.Context, j *jobs.Job, a backup.Artifact, source *drive.Client, live drive.Drive) (drive.Drive, error) {
+func (e *Engine) library(ctx context.Context, j *jobs.Job, a backup.Artifact, to reached) (drive.Drive, error) {
+	source, live := to.source, to.live
 	defer e.lock("libraries " + string(live.ID))()
+	original := lastSegment(live)
+	var of []backup.UnitID
+	if a.Target != "" {
+		original = nameOfOther(to.unit)
+		var err error // a site's backups have what is new in it, too
+		if of, err = e.Catalog.DriveUnits(ctx, j.Tenant, live.ID); err != nil {
+			return drive.Drive{}, err
+		}
+	}
 	if name := a.RestoredSiteName; name != "" {
 		there, ok, err := source.FindLibrary(ctx, live.ID, name)
 		switch {
@@ -253,10 +269,10 @@ func (e *Engine) library(ctx context.Context, j *jobs.Job, a backup.Artifact, so
 			return drive.Drive{}, err
 		case ok && a.RestoredSiteWebURL != "":
 			if strings.EqualFold(there.WebURL, a.RestoredSiteWebURL) {
-				return there, e.isLibrary(ctx, j.Tenant, there, live, name)
+				return there, e.isLibrary(ctx, j.Tenant, there, live, name, of...)
 			} // else somebody has put another in its place
 		case ok:
-			if free, err := e.isFree(ctx, j.Tenant, source, there, live, name); err != nil || free {
+			if free, err := e.isFree(ctx, j.Tenant, source, there, live, name, of...); err != nil || free {
 				return there, err
 			}
 		default:
@@ -265,7 +281,6 @@ func (e *Engine) library(ctx context.Context, j *jobs.Job, a backup.Artifact, so
 			}
 		}
 	}
-	original := lastSegment(live)
 	for n := range maxLibraries {
 		name := fmt.Sprintf("%sR%d", original, n)
 		if _, taken, err := source.FindLibrary(ctx, live.ID, name); err != nil {

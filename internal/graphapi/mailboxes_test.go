@@ -285,6 +285,38 @@ func TestMailIsRestoredIntoAnotherMailbox(t *testing.T) {
 	})
 }
 
+// A drive is restored beside another or into a site by a member of ours, and only so; the
+// audit log has where it went, of refusals too.
+func TestADriveIsRestoredIntoAnother(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		points, _ := w.fast(c, ownerN(1))
+		create := func(to string, target any) *response {
+			return c.do("POST", "/"+driveSessionSet, obj{artifactSet: []obj{{"restorePoint": obj{"id": points[0].ID}, "destinationType": to, "@holdfast.targetDrive": target}}})
+		}
+		for _, target := range []any{"", "bob", "http://contoso.sharepoint.com/sites/a", "https://", "https://contoso.sharepoint.com/a?b", "https://u:p@contoso.sharepoint.com", "contoso.sharepoint.com,a,b"} {
+			if got := create("new", target).want(400, backup.InvalidArtifactRequest); got.str("error.target") != "@holdfast.targetDrive" {
+				t.Errorf("refused = %s", got.text)
+			}
+		}
+		create("inPlace", ownerN(2)).want(400, backup.InvalidArtifactRequest)
+		for _, target := range []string{ownerN(2), "Bob@contoso.com", "https://contoso.sharepoint.com/sites/team"} {
+			session := create("new", target).want(201).str("id")
+			if list := c.do("GET", "/"+driveSessionSet+"/"+session+"/"+artifactSet, nil).want(200); list.str("value/0/@holdfast.targetDrive") != target {
+				t.Errorf("the artifact is %s", list.text)
+			}
+			noted := 0
+			err := w.catalog.ExportActivities(t.Context(), contoso, time.Time{}, func(a backup.Activity) error {
+				noted += strings.Count(a.Target, "(into "+target+")")
+				return nil
+			})
+			if err != nil || noted == 0 {
+				t.Errorf("the audit log has it %d times, %v", noted, err)
+			}
+		}
+	})
+}
+
 func TestIntoAnotherMailboxTakesARole(t *testing.T) {
 	w := sqlite(t, func(c *Config) { c.BrowseRole = identity.SharePointBackupAdministrator })
 	for role, want := range map[string]int{"f28a1f50-f6e7-4571-818b-6a12f2af6b6c": 403, identity.SharePointBackupAdministrator: 400} {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -60,7 +61,7 @@ func artifactView(w *workload, a backup.Artifact, contentID string) odata.Entity
 	if w.counted != "" && (a.Status.Final() || a.RestoredItems > 0) {
 		e.Add(w.counted, min(a.RestoredItems, math.MaxInt32))
 	}
-	addText(&e, targetMailbox, a.Target)
+	addText(&e, targetMember[w.kind], a.Target)
 	if a.Permissions {
 		e.Add(withPermissions, true)
 	}
@@ -199,28 +200,53 @@ func (s *Server) newArtifact(x *exchange, w *workload, c collection, o *odata.Ob
 	return n, nil
 }
 
-// targetMailbox is a member of ours: whose mailbox an artifact is restored into, where
-// that is not the owner's.
-const targetMailbox = "@holdfast.targetMailbox"
+// targetMember is a member of ours: whose mailbox, or drive, an artifact is restored into,
+// where that is not the owner's.
+var targetMember = map[backup.Workload]string{backup.Exchange: "@holdfast.targetMailbox", backup.OneDrive: "@holdfast.targetDrive"}
 
-// targetOf returns into whose mailbox an artifact is restored, if it says so. What was
-// somebody's becomes another's to read, so that it takes what looking into backups does.
-func (s *Server) targetOf(x *exchange, w *workload, o *odata.Object, to backup.Destination) (string, error) {
-	target, given, err := o.String(targetMailbox)
-	if err != nil || !given {
-		return "", err
+// targetOf returns into whose mailbox, or into which drive or site, an artifact is
+// restored, if it says so. What was somebody's becomes another's to read, so that it takes
+// what looking into backups does, and the audit log has where it goes.
+func (s *Server) targetOf(x *exchange, w *workload, o *odata.Object, to backup.Destination) (target string, err error) {
+	for kind, member := range targetMember {
+		text, given, err := o.String(member)
+		switch {
+		case err != nil:
+			return "", err
+		case !given:
+			continue
+		case kind != w.kind:
+			return "", backup.Fail(backup.InvalidArtifactRequest, "Only what is of a mailbox can be restored into another mailbox, and only drives into another drive or a site.").On(member)
+		case to != backup.DestinationNew:
+			return "", backup.Fail(backup.InvalidArtifactRequest, "Into another place than the owner's it is restored as something new: the destinationType must be new.").On(member)
+		case isPerson(text), kind == backup.OneDrive && isSite(text):
+		case kind == backup.OneDrive:
+			return "", backup.Fail(backup.InvalidArtifactRequest, "The drive to restore into is named by its user's id or address, a site by its address, such as https://contoso.sharepoint.com/sites/team.").On(member)
+		default:
+			return "", backup.Fail(backup.InvalidArtifactRequest, "The mailbox to restore into is named by its user's id or address.").On(member)
+		}
+		target = text
 	}
-	_, isID := backup.ParseGUID(target)
-	name, domain, isAddress := strings.Cut(target, "@")
-	switch {
-	case w.kind != backup.Exchange:
-		return "", backup.Fail(backup.InvalidArtifactRequest, "Only what is of a mailbox can be restored into another mailbox.").On(targetMailbox)
-	case to != backup.DestinationNew:
-		return "", backup.Fail(backup.InvalidArtifactRequest, "Into another mailbox it is restored as something new: the destinationType must be new.").On(targetMailbox)
-	case !isID && (!isAddress || name == "" || domain == "" || len(target) > 320 || strings.ContainsAny(target, "/?#%\\ \"'<>") || strings.ContainsFunc(target, unicode.IsControl)):
-		return "", backup.Fail(backup.InvalidArtifactRequest, "The mailbox to restore into is named by its user's id or address.").On(targetMailbox)
+	if target == "" {
+		return "", nil
 	}
+	catalog.AuditedInto(x.ctx(), target)
 	return target, s.mayBrowse(x)
+}
+
+// isPerson reports whether a text can be the id or the address of a user.
+func isPerson(text string) bool {
+	if _, isID := backup.ParseGUID(text); isID {
+		return true
+	}
+	name, domain, isAddress := strings.Cut(text, "@")
+	return isAddress && name != "" && domain != "" && len(text) <= 320 && !strings.ContainsAny(text, "/?#%\\ \"'<>") && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+// isSite reports whether a text can be the address of a site.
+func isSite(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && len(text) <= 400 && u.Scheme == "https" && u.Hostname() != "" && u.Port() == "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
 // withPermissions is a member of ours: whether those who could read and write the files of
