@@ -80,21 +80,11 @@ func addClientCommands(root *cobra.Command) {
 		f.BoolVar(&c.bare, "no-headers", false, "print tables without the line of headings")
 		f.BoolVarP(&c.quiet, "quiet", "q", false, "print ids only, and no progress")
 		f.DurationVar(&c.timeout, "timeout", 0, "how long to wait at most for what takes its time (default no limit)")
-		noFiles(cmd)
+		c.completes(cmd)
 		cmd.SetUsageTemplate(cmd.UsageTemplate() + "\n'holdfast help environment' says which server is called, and as whom; 'holdfast help\nexit-codes' what scripts may build on.\n")
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(topic("environment", "Which server is called, and as whom", environment), topic("exit-codes", "What scripts may build on", exitTable))
-}
-
-// noFiles has shells offer no files where ids belong.
-func noFiles(cmd *cobra.Command) {
-	if cmd.ValidArgsFunction == nil {
-		cmd.ValidArgsFunction = cobra.NoFileCompletions
-	}
-	for _, below := range cmd.Commands() {
-		noFiles(below)
-	}
 }
 
 // group is a command that only holds others.

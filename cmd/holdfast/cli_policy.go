@@ -21,9 +21,8 @@ const (
 )
 
 func (c *cli) policyCommand() *cobra.Command {
-	completed := c.completePolicies
 	list := &cobra.Command{Use: "list", Short: "List the policies", Args: args(0, 0), RunE: c.run(c.policyList)}
-	show := &cobra.Command{Use: "show POLICY", Short: "Show a policy and how its drives, sites or mailboxes fare", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyShow)}
+	show := &cobra.Command{Use: "show POLICY", Short: "Show a policy and how its drives, sites or mailboxes fare", Args: args(1, 1), RunE: c.run(c.policyShow)}
 
 	var owners []string
 	var of string
@@ -34,20 +33,20 @@ func (c *cli) policyCommand() *cobra.Command {
 	create.Flags().BoolVar(&all, "full-service", false, "it protects all drives, sites or mailboxes there are, newcomers too, but for those excluded by 'holdfast exclude'")
 	create.RunE = c.run(func(ctx context.Context, args []string) error { return c.policyCreate(ctx, args[0], of, owners, all) })
 
-	rename := &cobra.Command{Use: "rename POLICY NAME", Short: "Give a policy another name", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyRename)}
+	rename := &cobra.Command{Use: "rename POLICY NAME", Short: "Give a policy another name", Args: args(2, 2), RunE: c.run(c.policyRename)}
 
 	var wait bool
 	waits := func(cmd *cobra.Command, what string) *cobra.Command {
 		cmd.Flags().BoolVar(&wait, "wait", false, what)
 		return cmd
 	}
-	activate := waits(&cobra.Command{Use: "activate POLICY", Short: "Start the backups of a policy", Args: args(1, 1), ValidArgsFunction: completed,
+	activate := waits(&cobra.Command{Use: "activate POLICY", Short: "Start the backups of a policy", Args: args(1, 1),
 		RunE: c.run(func(ctx context.Context, args []string) error { return c.policyMove(ctx, args[0], "activate", wait) })},
 		"wait until all that it holds is protected")
-	deactivate := waits(&cobra.Command{Use: "deactivate POLICY", Short: "Stop the backups; what was backed up stays", Args: args(1, 1), ValidArgsFunction: completed,
+	deactivate := waits(&cobra.Command{Use: "deactivate POLICY", Short: "Stop the backups; what was backed up stays", Args: args(1, 1),
 		RunE: c.run(func(ctx context.Context, args []string) error { return c.policyMove(ctx, args[0], "deactivate", wait) })},
 		"wait until nothing of it is protected any more")
-	waitFor := &cobra.Command{Use: "wait POLICY", Short: "Wait until nothing is being changed in a policy", Args: args(1, 1), ValidArgsFunction: completed,
+	waitFor := &cobra.Command{Use: "wait POLICY", Short: "Wait until nothing is being changed in a policy", Args: args(1, 1),
 		RunE: c.run(func(ctx context.Context, args []string) error {
 			p, err := c.policy(ctx, args[0])
 			if err != nil {
@@ -55,8 +54,8 @@ func (c *cli) policyCommand() *cobra.Command {
 			}
 			return c.policyWait(ctx, p)
 		})}
-	remove := &cobra.Command{Use: "delete POLICY", Short: "Delete an inactive policy; its backups stay", Args: args(1, 1), ValidArgsFunction: completed, RunE: c.run(c.policyDelete)}
-	explain := &cobra.Command{Use: "explain POLICY DRIVE|SITE|MAILBOX", Short: "Say why a drive, a site or a mailbox is in a policy or is not", Args: args(2, 2), ValidArgsFunction: completed, RunE: c.run(c.policyExplain)}
+	remove := &cobra.Command{Use: "delete POLICY", Short: "Delete an inactive policy; its backups stay", Args: args(1, 1), RunE: c.run(c.policyDelete)}
+	explain := &cobra.Command{Use: "explain POLICY DRIVE|SITE|MAILBOX", Short: "Say why a drive, a site or a mailbox is in a policy or is not", Args: args(2, 2), RunE: c.run(c.policyExplain)}
 	return group("policy", "Make, change, activate and delete protection policies",
 		"A policy says which drives, sites or mailboxes are backed up. Each command takes\na policy by its id or by its exact name.", list, show, create, rename, activate, deactivate, waitFor, remove, explain)
 }
@@ -314,34 +313,7 @@ func (c *cli) policyFor(ctx context.Context, w *workload, name string) (policyAn
 	return p, err
 }
 
-// completePolicies offers the names of the policies to a shell, if a server
-// answers soon.
-func (c *cli) completePolicies(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return c.policyNames(cmd, args, "")
-}
-
-func (c *cli) policyNames(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Second)
-	defer cancel()
-	var names []string
-	if c.connect(ctx) == nil {
-		policies, _, err := read[policyAnswer](c.api.All(ctx, allPolicies+"?$select=id,displayName,status&$top=100"))
-		if err == nil {
-			for _, p := range policies {
-				names = append(names, cobra.CompletionWithDesc(p.DisplayName, p.ID+", "+p.Status))
-			}
-		}
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
 // policyFlag adds --policy to a command.
 func (c *cli) policyFlag(cmd *cobra.Command, to *string, usage string) {
 	cmd.Flags().StringVar(to, "policy", "", usage)
-	if err := cmd.RegisterFlagCompletionFunc("policy", c.policyNames); err != nil {
-		panic(err) // the flag was added a line above
-	}
 }

@@ -322,13 +322,49 @@ func TestWaitingEnds(t *testing.T) {
 	}
 }
 
-// A shell is offered the names of the policies.
+// A shell is offered names wherever a command takes them.
 func TestCompletion(t *testing.T) {
-	clientEnv(t, startTestDev(t, nil))
-	for _, args := range [][]string{{"policy", "show", ""}, {"drive", "list", "--policy", ""}} {
+	d := startTestDev(t, func(o *devOptions) {
+		o.workloads = []string{string(backup.OneDrive), string(backup.SharePoint), string(backup.Exchange)}
+	})
+	clientEnv(t, d)
+	hf(t, 0, "drive", "add", "--policy", "OneDrive Policy", "amala@contoso.com")
+	hf(t, 0, "policy", "activate", "OneDrive Policy", "--wait")
+	point := strings.TrimSpace(hf(t, 0, "point", "list", "amala@contoso.com", "-q"))
+	session := strings.TrimSpace(hf(t, 0, "restore", "create", "--drive", "amala@contoso.com", "--to", "new", "-q"))
+	browse := hf(t, 0, "browse", "ls", "amala@contoso.com") + hf(t, 0, "browse", "list", "-q")
+	browse = strings.TrimSpace(browse[strings.LastIndex(strings.TrimSpace(browse), "\n")+1:])
+	job := strings.Fields(hf(t, 0, "job", "list", "-q"))[0]
+	const policy, drive = "OneDrive Policy\t71633878-8321-4950-bfaf-ed285bdd1461", "amala@contoso.com\tdrive, protected"
+	for words, want := range map[string]string{
+		"policy show ":                   policy,
+		"policy explain OneDrive ":       drive,
+		"drive list --policy ":           policy,
+		"drive list --policy one":        policy,
+		"drive list --status PRO":        "protected\n",
+		"drive show AMALA":               drive,
+		"drive show x@contoso.com ":      drive,
+		"drive add --policy p co":        "conrad@contoso.com\tConrad",
+		"browse ls ":                     drive,
+		"find ":                          drive,
+		"restore run --drive ":           drive,
+		"restore run --to-drive ":        drive,
+		"restore run --policy ":          policy,
+		"restore run --workload ":        "sharePoint\n",
+		"restore run --point ":           point + "\tamala@contoso.com, ",
+		"restore run --to ":              "inPlace\n",
+		"point show ":                    point + "\t",
+		"restore show ":                  session + "\tdraft, ",
+		"browse end ":                    browse + "\tamala@contoso.com, ",
+		"browse ls --session ":           browse + "\t",
+		"job wait ":                      job + "\t",
+		"exclude add --workload exch":    "exchange\n",
+		"policy create name --workload ": "oneDriveForBusiness\n",
+	} {
+		args := strings.Split(words, " ")
 		var stdout, stderr bytes.Buffer
-		if code := execute(t.Context(), append([]string{"__complete"}, args...), &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), "OneDrive Policy\t71633878-8321-4950-bfaf-ed285bdd1461, inactive") {
-			t.Errorf("%v: exit %d %s %s", args, code, stdout.String(), stderr.String())
+		if code := execute(t.Context(), append([]string{"__complete"}, args...), &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), want) || !strings.HasSuffix(stdout.String(), ":4\n") {
+			t.Errorf("%q: exit %d %s %s, want %q", words, code, stdout.String(), stderr.String(), want)
 		}
 	}
 	t.Setenv("HOLDFAST_URL", "http://127.0.0.1:1")

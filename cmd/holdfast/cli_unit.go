@@ -32,7 +32,7 @@ func (c *cli) unitCommand(w *workload) *cobra.Command {
 	list := &cobra.Command{Use: "list [--policy POLICY]", Short: "List the " + w.nouns, Args: args(0, 0),
 		RunE: c.run(func(ctx context.Context, _ []string) error { return c.unitList(ctx, w, policy, status, failing) })}
 	c.policyFlag(list, &policy, "only those of this policy")
-	list.Flags().StringVar(&status, "status", "", "only those with this status, such as protected")
+	list.Flags().StringVar(&status, "status", "", "only those with this `STATUS`, such as protected")
 	list.Flags().BoolVar(&failing, "errors", false, "only those that have an error")
 
 	show := &cobra.Command{Use: "show " + one + "...", Short: "Show a " + w.noun + " and what is wrong with it", Args: args(1, -1),
@@ -111,6 +111,11 @@ func (c *cli) unitList(ctx context.Context, w *workload, policy, status string, 
 	}
 	path += "?$top=999"
 	if status != "" {
+		for _, known := range unitStatuses { // the server says what else it does not know
+			if strings.EqualFold(known, status) {
+				status = known
+			}
+		}
 		path += "&" + query("$filter", "status eq '"+strings.ReplaceAll(status, "'", "''")+"'")
 	}
 	units, values, err := read[unitAnswer](c.api.All(ctx, path))
