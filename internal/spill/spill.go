@@ -2,9 +2,10 @@
 //
 // A [Table] holds what was said last under each key: the first half a megabyte in
 // memory, and the rest in a temporary file that has no name where the system allows
-// that. What stays in memory is where each record is, some 17 bytes of it. So a
-// drive of a million items costs as much memory as twenty thousand of them would,
-// and a small one never touches the disk.
+// that. So is where the records are: two or three megabytes of it are in memory, by
+// which 130,000 keys are found, and what is more is in files of pages. So a drive of a
+// million items costs as much memory as a tenth of them would, and a small one never
+// touches the disk.
 //
 // It is a file and not a database, because all that is asked of it is the last word
 // on a key, and all keys in the order in which they came; nothing in it outlives the
@@ -28,8 +29,6 @@ const (
 	// near and far are how much is read of the file at once: where records are
 	// read in any order, and where one is read after the other.
 	near, far = 1 << 10, 32 << 10
-	// word is what records begin at multiples of, so that 32 bits tell where.
-	word = 8
 	// recent is how many records are remembered that were read or written last.
 	recent = 256
 )
@@ -40,11 +39,10 @@ const (
 // A table whose file fails has nothing in it any more. Err says so, and has to be
 // asked before anybody relies on what a table did not have.
 type Table struct {
-	dir    string
-	seed   maphash.Seed
-	slots  []uint32 // open addressing: the number of a key + 1; 0 is free
-	hashes []uint32 // by number: half the key's hash
-	at     []uint32 // by number: where the last record is, in words
+	dir   string
+	seed  maphash.Seed
+	index *index
+	at    *list // by number: where the last record is
 
 	file    *os.File
 	written int64  // how much of the records is in the file
@@ -53,6 +51,10 @@ type Table struct {
 	window []byte // of the file, read ahead
 	from   int64  // where it begins
 
+	found [recent]struct { // by hash: what was found last
+		hash   uint32
+		number int // + 1
+	}
 	last [recent]struct {
 		at         int64
 		key, value string
@@ -66,10 +68,16 @@ var ErrDisk = errors.New("what does not fit into memory could not be kept on dis
 
 // New returns an empty table whose file will be in dir; "" is where the system has
 // temporary files. It must be closed.
-func New(dir string) *Table { return &Table{dir: dir, seed: maphash.MakeSeed()} }
+func New(dir string) *Table {
+	t := &Table{dir: dir, seed: maphash.MakeSeed()}
+	t.index, t.at = &index{fresh: fresh, list: t.list, sorted: t.list()}, t.list()
+	return t
+}
+
+func (t *Table) list() *list { return &list{dir: t.dir, fail: t.fail} }
 
 // Len returns how many keys the table has.
-func (t *Table) Len() int { return len(t.at) }
+func (t *Table) Len() int { return t.at.n }
 
 // Err returns why the table failed, if it did.
 func (t *Table) Err() error { return t.err }
@@ -80,25 +88,26 @@ func (t *Table) Put(key, value string) int {
 	if t.err != nil {
 		return i
 	}
-	at := (t.written + int64(len(t.held))) / word
-	if at > math.MaxUint32 {
-		t.fail(errors.New("there is too much of it"))
-		return i
+	at := uint64(t.written) + uint64(len(t.held))
+	if found {
+		t.at.set(i, at)
+	} else {
+		i = t.at.n
+		if uint64(i) == math.MaxUint32 {
+			t.fail(errors.New("there is too much of it"))
+		} else {
+			t.at.append(at)
+			t.index.add(t.hash(key))
+		}
+		if t.err != nil {
+			return i
+		}
 	}
-	if !found {
-		i = len(t.at)
-		t.at, t.hashes = append(t.at, 0), append(t.hashes, t.hash(key))
-		t.insert(i)
-	}
-	t.at[i] = uint32(at)
 	t.held = binary.AppendUvarint(t.held, uint64(len(key)))
 	t.held = binary.AppendUvarint(t.held, uint64(len(value)))
 	begin := len(t.held)
 	t.held = append(append(t.held, key...), value...)
 	t.held = binary.LittleEndian.AppendUint32(t.held, crc32.Checksum(t.held[begin:], castagnoli))
-	for len(t.held)%word != 0 {
-		t.held = append(t.held, 0)
-	}
 	if len(t.held) >= maxHeld {
 		t.write()
 	}
@@ -107,29 +116,31 @@ func (t *Table) Put(key, value string) int {
 
 // Find returns a key's number, and whether the table has it.
 func (t *Table) Find(key string) (int, bool) {
-	if len(t.slots) == 0 || t.err != nil {
+	if t.err != nil {
 		return 0, false
 	}
 	hash := t.hash(key)
-	for at := hash; ; at++ {
-		slot := t.slots[int(at)&(len(t.slots)-1)]
-		if slot == 0 {
-			return 0, false
-		}
-		if i := int(slot) - 1; t.hashes[i] == hash {
-			if is, _ := t.Get(i); is == key && t.err == nil {
-				return i, true
-			}
+	again := &t.found[hash%recent]
+	if again.hash == hash && again.number > 0 {
+		if is, _ := t.Get(again.number - 1); is == key && t.err == nil {
+			return again.number - 1, true
 		}
 	}
+	for i := range t.index.numbers(hash) {
+		if is, _ := t.Get(i); is == key && t.err == nil {
+			again.hash, again.number = hash, i+1
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // Get returns the key and value of a number. The number of no key has neither.
 func (t *Table) Get(i int) (key, value string) {
-	if t.err != nil || i < 0 || i >= len(t.at) {
+	if t.err != nil || i < 0 || i >= t.at.n {
 		return "", ""
 	}
-	at := int64(t.at[i]) * word
+	at := int64(t.at.get(i))
 	memory := &t.last[i%recent]
 	if memory.at != at+1 {
 		memory.at = 0
@@ -144,47 +155,24 @@ func (t *Table) Get(i int) (key, value string) {
 
 // Order tells of two keys by their numbers which was put last: the one with the
 // larger order.
-func (t *Table) Order(i int) int64 { return int64(t.at[i]) }
+func (t *Table) Order(i int) int64 { return int64(t.at.get(i)) }
 
-// Close gives the table's file back. The table then has failed.
+// Close gives the table's files back. The table then has failed.
 func (t *Table) Close() {
-	if t.file != nil {
-		t.file.Close()
-		os.Remove(t.file.Name()) // where it could not be removed while it was open
-	}
-	*t = Table{err: errClosed}
+	discard(t.file)
+	t.index.sorted.close()
+	t.at.close()
+	*t = Table{err: errClosed, index: &index{sorted: &list{}}, at: &list{}}
 }
 
 var errClosed = errors.New("the table is closed")
 
 func (t *Table) hash(key string) uint32 { return uint32(maphash.String(t.seed, key)) }
 
-func (t *Table) insert(i int) {
-	if len(t.at)*4 <= len(t.slots)*3 {
-		t.place(i)
-		return
-	}
-	t.slots = make([]uint32, max(64, 2*len(t.slots)))
-	for i := range t.at {
-		t.place(i)
-	}
-}
-
-func (t *Table) place(i int) {
-	for at := t.hashes[i]; ; at++ {
-		if s := &t.slots[int(at)&(len(t.slots)-1)]; *s == 0 {
-			*s = uint32(i + 1)
-			return
-		}
-	}
-}
-
 func (t *Table) write() {
 	var err error
 	if t.file == nil {
-		if t.file, err = os.CreateTemp(t.dir, ".holdfast-*"); err == nil {
-			os.Remove(t.file.Name())
-		}
+		t.file, err = temporary(t.dir)
 	}
 	if err == nil {
 		_, err = t.file.WriteAt(t.held, t.written)
@@ -224,7 +212,7 @@ func (t *Table) read(at int64) (key, value string) {
 			}
 		}
 	}
-	t.fail(errors.New("it reads back otherwise than it was written"))
+	t.fail(errOther)
 	return "", ""
 }
 

@@ -13,9 +13,10 @@ import (
 // A table says what a map would, whether it is in memory or in the file, and keeps
 // the order in which keys came.
 func TestTable(t *testing.T) {
-	for _, keys := range []int{0, 1, 100, 20_000} {
+	for _, keys := range []int{0, 1, 100, 20_000, 80_000} {
 		table := New(t.TempDir())
 		defer table.Close()
+		table.index.fresh = 3000
 		r := rand.New(rand.NewPCG(1, uint64(keys)))
 		want := map[string]string{}
 		var order []string
@@ -114,6 +115,72 @@ func TestRottenTable(t *testing.T) {
 	}
 	if key, value := table.Get(0); key+value != "" || table.Err() == nil {
 		t.Errorf("it returns %q, %q, and its error is %v", key, value, table.Err())
+	}
+}
+
+// Nor is what it gives back of where records are.
+func TestRottenIndex(t *testing.T) {
+	for name, of := range map[string]func(*Table) *list{
+		"where records are": func(t *Table) *list { return t.at }, "keys' numbers": func(t *Table) *list { return t.index.sorted },
+	} {
+		for _, how := range []string{"rots", "is cut", "is another page"} {
+			table := New(t.TempDir())
+			defer table.Close()
+			table.index.fresh = 3000
+			for i := range 80_000 {
+				table.Put(fmt.Sprint("key ", i), "")
+			}
+			file := of(table).file
+			if file == nil || table.Err() != nil {
+				t.Fatalf("%s: the file is %v, the error %v", name, file, table.Err())
+			}
+			var err error
+			switch how {
+			case "rots":
+				for at := int64(0); at < 600*pageSize && err == nil; at += pageSize {
+					_, err = file.WriteAt([]byte("y"), at+100)
+				}
+			case "is cut":
+				err = file.Truncate(1000)
+			default:
+				page := make([]byte, pageSize)
+				_, err = file.ReadAt(page, 0)
+				for at := int64(1); at < 600 && err == nil; at++ {
+					_, err = file.WriteAt(page, at*pageSize)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := 0; i < 80_000 && table.Err() == nil; i += 100 {
+				if _, found := table.Find(fmt.Sprint("key ", i)); !found && table.Err() == nil {
+					t.Fatalf("%s %s: key %d is not found, and there is no error", name, how, i)
+				}
+			}
+			if table.Err() == nil {
+				t.Errorf("%s %s, and there is no error", name, how)
+			}
+		}
+	}
+}
+
+// Where there is no folder for them, a table fails when it would need one.
+func TestNoRoomForIndex(t *testing.T) {
+	for _, records := range []bool{true, false} {
+		table := New(t.TempDir())
+		table.index.fresh = 3000
+		if records {
+			table.write()
+		}
+		table.dir = "is/not/there"
+		table.at.dir = table.dir
+		for i := range 80_000 {
+			table.Put(fmt.Sprint("key ", i), "")
+		}
+		if _, found := table.Find("key 1"); found || table.Err() == nil {
+			t.Errorf("it finds %v, and its error is %v", found, table.Err())
+		}
+		table.Close()
 	}
 }
 
