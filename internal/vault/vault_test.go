@@ -214,7 +214,7 @@ func TestNothingDiffersWritesNothing(t *testing.T) {
 	before := v.Counters()
 	again := seal(t, u, noon.Add(time.Hour))
 	want := s
-	want.Changed = false
+	want.Changed, want.Named = false, false
 	if diff := cmp.Diff(want, again); diff != "" {
 		t.Error(diff)
 	}
