@@ -277,23 +277,33 @@ func notAfter(certFile, keyFile string) (time.Time, error) {
 	return c.pair.Leaf.NotAfter, nil
 }
 
-// secretEnds is when the secret of a tenant's application ends, as far as Graph says so.
+// secretTime is how long Graph has to say when a secret ends.
+const secretTime = time.Minute
+
+// secretEnds is when the secret of a tenant's application ends, as far as Graph has said
+// so. Nobody waits for Graph, which may not answer: that is told of as well.
 func (s *server) secretEnds(ctx context.Context, t backup.TenantID) (at time.Time, known bool) {
 	s.secrets.Lock()
 	defer s.secrets.Unlock()
-	k, looked := s.secrets.of[t]
-	if looked && time.Since(k.looked) < secretLook {
-		return k.at, k.known
-	}
-	at, known = s.sources[t].SecretEnds(ctx)
-	if ctx.Err() != nil {
-		return k.at, k.known
-	}
 	if s.secrets.of == nil {
 		s.secrets.of = map[backup.TenantID]secretEnd{}
 	}
-	s.secrets.of[t] = secretEnd{time.Now(), at, known}
-	return at, known
+	k := s.secrets.of[t]
+	if time.Since(k.looked) >= secretLook {
+		s.secrets.of[t] = secretEnd{time.Now(), k.at, k.known} // so that it is asked once
+		go func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), secretTime)
+			defer cancel()
+			at, known := s.sources[t].SecretEnds(ctx)
+			if ctx.Err() != nil {
+				return // what was known stays
+			}
+			s.secrets.Lock()
+			defer s.secrets.Unlock()
+			s.secrets.of[t] = secretEnd{time.Now(), at, known}
+		}()
+	}
+	return k.at, k.known
 }
 
 // A secretEnd is when a secret ends, as it was when it was looked.
