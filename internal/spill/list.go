@@ -21,6 +21,7 @@ const (
 // that were used last are in memory.
 type list struct {
 	dir  string
+	most int // numbers in memory, before there is a file
 	fail func(error)
 	n    int
 	held []uint64 // all of them, where there is no file
@@ -54,7 +55,7 @@ func (l *list) set(i int, number uint64) {
 
 // append adds a number, unless it fails.
 func (l *list) append(number uint64) {
-	if l.file == nil && l.n < listed {
+	if l.file == nil && l.n < l.most {
 		l.held = append(l.held, number)
 		l.n++
 		return

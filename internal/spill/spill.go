@@ -39,10 +39,11 @@ const (
 // A table whose file fails has nothing in it any more. Err says so, and has to be
 // asked before anybody relies on what a table did not have.
 type Table struct {
-	dir   string
-	seed  maphash.Seed
-	index *index
-	at    *list // by number: where the last record is
+	dir    string
+	listed int // of each list
+	seed   maphash.Seed
+	index  *index
+	at     *list // by number: where the last record is
 
 	file    *os.File
 	written int64  // how much of the records is in the file
@@ -69,12 +70,12 @@ var ErrDisk = errors.New("what does not fit into memory could not be kept on dis
 // New returns an empty table whose file will be in dir; "" is where the system has
 // temporary files. It must be closed.
 func New(dir string) *Table {
-	t := &Table{dir: dir, seed: maphash.MakeSeed()}
+	t := &Table{dir: dir, listed: listed, seed: maphash.MakeSeed()}
 	t.index, t.at = &index{fresh: fresh, list: t.list, sorted: t.list()}, t.list()
 	return t
 }
 
-func (t *Table) list() *list { return &list{dir: t.dir, fail: t.fail} }
+func (t *Table) list() *list { return &list{dir: t.dir, most: t.listed, fail: t.fail} }
 
 // Len returns how many keys the table has.
 func (t *Table) Len() int { return t.at.n }

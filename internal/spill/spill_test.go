@@ -10,13 +10,19 @@ import (
 	"time"
 )
 
+// small returns a table that has most of what it has in files.
+func small(dir string) *Table {
+	t := New(dir)
+	t.listed, t.index.fresh, t.at.most = 1000, 3000, 1000
+	return t
+}
+
 // A table says what a map would, whether it is in memory or in the file, and keeps
 // the order in which keys came.
 func TestTable(t *testing.T) {
-	for _, keys := range []int{0, 1, 100, 20_000, 80_000} {
-		table := New(t.TempDir())
+	for _, keys := range []int{0, 1, 100, 20_000} {
+		table := small(t.TempDir())
 		defer table.Close()
-		table.index.fresh = 3000
 		r := rand.New(rand.NewPCG(1, uint64(keys)))
 		want := map[string]string{}
 		var order []string
@@ -124,10 +130,9 @@ func TestRottenIndex(t *testing.T) {
 		"where records are": func(t *Table) *list { return t.at }, "keys' numbers": func(t *Table) *list { return t.index.sorted },
 	} {
 		for _, how := range []string{"rots", "is cut", "is another page"} {
-			table := New(t.TempDir())
+			table := small(t.TempDir())
 			defer table.Close()
-			table.index.fresh = 3000
-			for i := range 80_000 {
+			for i := range 20_000 {
 				table.Put(fmt.Sprint("key ", i), "")
 			}
 			file := of(table).file
@@ -137,7 +142,7 @@ func TestRottenIndex(t *testing.T) {
 			var err error
 			switch how {
 			case "rots":
-				for at := int64(0); at < 600*pageSize && err == nil; at += pageSize {
+				for at := int64(0); at < 150*pageSize && err == nil; at += pageSize {
 					_, err = file.WriteAt([]byte("y"), at+100)
 				}
 			case "is cut":
@@ -145,14 +150,14 @@ func TestRottenIndex(t *testing.T) {
 			default:
 				page := make([]byte, pageSize)
 				_, err = file.ReadAt(page, 0)
-				for at := int64(1); at < 600 && err == nil; at++ {
+				for at := int64(1); at < 150 && err == nil; at++ {
 					_, err = file.WriteAt(page, at*pageSize)
 				}
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			for i := 0; i < 80_000 && table.Err() == nil; i += 100 {
+			for i := 0; i < 20_000 && table.Err() == nil; i += 100 {
 				if _, found := table.Find(fmt.Sprint("key ", i)); !found && table.Err() == nil {
 					t.Fatalf("%s %s: key %d is not found, and there is no error", name, how, i)
 				}
@@ -167,14 +172,13 @@ func TestRottenIndex(t *testing.T) {
 // Where there is no folder for them, a table fails when it would need one.
 func TestNoRoomForIndex(t *testing.T) {
 	for _, records := range []bool{true, false} {
-		table := New(t.TempDir())
-		table.index.fresh = 3000
+		table := small(t.TempDir())
 		if records {
 			table.write()
 		}
 		table.dir = "is/not/there"
 		table.at.dir = table.dir
-		for i := range 80_000 {
+		for i := range 20_000 {
 			table.Put(fmt.Sprint("key ", i), "")
 		}
 		if _, found := table.Find("key 1"); found || table.Err() == nil {
