@@ -36,7 +36,7 @@ type shortIndex struct {
 // flushes have written them.
 type span struct {
 	number int
-	// levels are the blobs that are in no larger one: as flushes wrote them, made of
+	// levels are the blobs that are in no larger one and not large: as flushes wrote them, made of
 	// such, made of those, and so on. Those of other processes are among the first.
 	levels [][]blob.ID
 	known  map[blob.ID]bool // those that are or were in levels
@@ -59,6 +59,9 @@ var markPrefixes = []blob.ID{"xe", "xr", "xs", "xw"}
 const (
 	// indexFan is of how many blobs of the index one is made.
 	indexFan = 16
+	// indexLarge is how long a blob of the index is that stays as it is: to make one of
+	// sixteen such would take some 130 bytes of memory for each 33 of theirs.
+	indexLarge = 1 << 20
 	// listedFor is how long flushes believe a listing. They need it to see whether
 	// kopia's present span of time has ended, which takes twenty minutes at least.
 	listedFor = time.Minute
@@ -83,11 +86,11 @@ func spanOf(id blob.ID) (prefix blob.ID, number int, ok bool) {
 
 // flushing marks the context of a flush, shortening that of what makes the index
 // shorter, which may fail, and gathering that of what makes one blob of many, with
-// the names of what it writes.
+// what it writes.
 type (
 	flushing   struct{}
 	shortening struct{}
-	gathered   struct{ ids []blob.ID }
+	gathered   struct{ blobs []blob.Metadata }
 	gathering  struct{}
 )
 
@@ -117,12 +120,16 @@ func (x *shortIndex) span(id blob.ID) (*span, bool) {
 	return s, true
 }
 
-// add adds a blob to a level, unless it is known.
-func (s *span) add(level int, id blob.ID) {
+// add adds a blob to a level, unless it is known or large.
+func (s *span) add(level int, m blob.Metadata) {
+	id := m.BlobID
 	if s.known[id] {
 		return
 	}
 	s.known[id] = true
+	if m.Length >= indexLarge {
+		return
+	}
 	if level == len(s.levels) {
 		s.levels = append(s.levels, nil)
 	}
@@ -177,10 +184,10 @@ func (x *shortIndex) wrote(ctx context.Context, m blob.Metadata) {
 	}
 	s.listed = append(s.listed, m)
 	if g, ok := ctx.Value(gathering{}).(*gathered); ok {
-		g.ids = append(g.ids, m.BlobID)
+		g.blobs = append(g.blobs, m)
 		return
 	}
-	s.add(0, m.BlobID)
+	s.add(0, m)
 }
 
 // deleted notes a blob that was deleted.
@@ -227,7 +234,7 @@ func (x *shortIndex) list(ctx context.Context, st blob.Reader, prefix blob.ID) (
 	there := make(map[blob.ID]bool, len(all))
 	for _, m := range all {
 		there[m.BlobID] = true
-		s.add(0, m.BlobID)
+		s.add(0, m)
 	}
 	s.at, s.listed = began, slices.Clone(all)
 	for _, m := range put { // it may have been too late for them
@@ -276,7 +283,7 @@ func (x *shortIndex) due() (prefix blob.ID, level int, ids []blob.ID) {
 }
 
 // joined notes that one blob has all of others of a level.
-func (x *shortIndex) joined(prefix blob.ID, level int, ids []blob.ID, one blob.ID) {
+func (x *shortIndex) joined(prefix blob.ID, level int, ids []blob.ID, one blob.Metadata) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := x.spans[prefix]
@@ -284,7 +291,7 @@ func (x *shortIndex) joined(prefix blob.ID, level int, ids []blob.ID, one blob.I
 		return
 	}
 	for _, id := range ids {
-		x.inside[id] = one
+		x.inside[id] = one.BlobID
 	}
 	s.listed = x.visible(s.listed)
 	s.add(level+1, one)
@@ -316,18 +323,18 @@ func (v *Vault) shorten(ctx context.Context) {
 	}
 }
 
-// join writes one blob of the index that has all of others, and returns its name.
-func (v *Vault) join(ctx context.Context, prefix blob.ID, ids []blob.ID) (blob.ID, error) {
+// join writes one blob of the index that has all of others, and returns what it is.
+func (v *Vault) join(ctx context.Context, prefix blob.ID, ids []blob.ID) (one blob.Metadata, err error) {
 	m, ok := v.updates.ContentManager().IndexReaderV1().(*indexblob.ManagerV1)
 	if !ok {
-		return "", errors.New("kopia's index is of another kind")
+		return one, errors.New("kopia's index is of another kind")
 	}
 	var g gathered
 	if err := m.CompactEpoch(context.WithValue(once(ctx), gathering{}, &g), ids, prefix); err != nil {
-		return "", err
+		return one, err
 	}
-	if len(g.ids) != 1 {
-		return "", errors.New("the index is too large for one blob")
+	if len(g.blobs) != 1 {
+		return one, errors.New("the index is too large for one blob")
 	}
-	return g.ids[0], nil
+	return g.blobs[0], nil
 }

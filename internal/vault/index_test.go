@@ -206,3 +206,17 @@ func TestNothingIsMissedWhileTheIndexIsMadeShorter(t *testing.T) {
 		t.Errorf("damaged: %q", found)
 	}
 }
+
+// What is large already is not put into something larger, which would take memory by how
+// much the vault holds.
+func TestLargeBlobsOfTheIndexStay(t *testing.T) {
+	for length, want := range map[int64]int{indexLarge - 1: indexFan, indexLarge: 0} {
+		var x shortIndex
+		for i := range indexFan {
+			x.wrote(t.Context(), blob.Metadata{BlobID: blob.ID(fmt.Sprintf("xn7_%032x", i)), Length: length})
+		}
+		if _, _, ids := x.due(); len(ids) != want {
+			t.Errorf("of %d blobs of %d bytes %d are to be made one of, want %d", indexFan, length, len(ids), want)
+		}
+	}
+}
