@@ -463,13 +463,6 @@ func (s *Service) getAttachmentBytes(r *request, h holder) error {
 		if err != nil {
 			return err
 		}
-		h := r.w.Header()
-		h.Set("Content-Type", p.kind)
-		h.Set("Content-Length", strconv.Itoa(len(p.data)))
-		r.w.WriteHeader(http.StatusOK)
-		if r.Method != http.MethodHead {
-			r.w.Write(p.data)
-		}
-		return nil
+		return replyBytes(r, p.kind, p.data)
 	})
 }

@@ -217,12 +217,17 @@ func (s *Service) getPhotoBytes(r *request, p photo) error {
 	if err != nil {
 		return err
 	}
+	return replyBytes(r, p.kind, p.data)
+}
+
+// replyBytes answers with a content of a type.
+func replyBytes(r *request, kind string, data []byte) error {
 	h := r.w.Header()
-	h.Set("Content-Type", p.kind)
-	h.Set("Content-Length", strconv.Itoa(len(p.data)))
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(data)))
 	r.w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
-		r.w.Write(p.data)
+		r.w.Write(data)
 	}
 	return nil
 }
