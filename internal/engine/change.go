@@ -74,15 +74,29 @@ type staying struct {
 	id   backup.ItemID // "" if the source told none
 	name string        // "" of the folder itself
 	why  string
+	at   string // its path when the pass ended
 }
 
 // found is what the pass c, which may be nil, left alone and p does not keep by
 // itself.
-func (c *change) found(ctx context.Context, p *plan) []backup.Detail {
-	if c == nil || len(c.stays) == 0 {
+func (c *change) found(p *plan) (all []backup.Detail) {
+	if c == nil {
 		return nil
 	}
-	var all []backup.Detail
+	for key, s := range c.stays {
+		if p.kept[key] == "" {
+			all = append(all, c.restoration.stays(&vault.Node{Entry: vault.Entry{ID: s.id, Name: path.Base(s.at)}, Path: s.at}, s.why))
+		}
+	}
+	return all
+}
+
+// locate notes where what the pass left alone is, as long as there is the plan that
+// tells it.
+func (c *change) locate(ctx context.Context) {
+	if len(c.stays) == 0 {
+		return
+	}
 	places := map[backup.ItemID]string{}
 	tree, err := c.vault.Tree(ctx, c.point.Tree)
 	if err != nil {
@@ -91,18 +105,14 @@ func (c *change) found(ctx context.Context, p *plan) []backup.Detail {
 	defer tree.Close()
 	where := c.whereIs(ctx, tree)
 	for key, s := range c.stays {
-		if p.kept[key] != "" {
-			continue
-		}
 		in, known := places[s.in.ID]
 		if !known {
 			in = where(s.in)
 			places[s.in.ID] = in
 		}
-		at := path.Join(in, s.name)
-		all = append(all, c.restoration.stays(&vault.Node{Entry: vault.Entry{ID: s.id, Name: path.Base(at)}, Path: at}, s.why))
+		s.at = path.Join(in, s.name)
+		c.stays[key] = s
 	}
-	return all
 }
 
 // whereIs returns what tells the path that a live item has now: since it was surveyed,
@@ -157,6 +167,7 @@ func (c *change) apply(ctx context.Context) error {
 			return err
 		}
 	}
+	c.locate(ctx)
 	return nil
 }
 

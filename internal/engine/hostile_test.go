@@ -798,6 +798,29 @@ func without(s state, path string) state {
 	return left
 }
 
+// A folder of which the source does not say what is in it stays, and is named by where
+// the restore left it.
+func TestAnUnclearFolderIsNamedByItsPlace(t *testing.T) {
+	h := newHostileWorld(t, "ann")
+	home := h.home(0)
+	h.put(home, map[string]string{"docs/inner/a.txt": "a"})
+	unit := h.protectAll()[0]
+	point := h.backUp(unit)
+	h.must(os.Rename(filepath.Join(home, "docs/inner"), filepath.Join(home, "moved")))
+	h.put(home, map[string]string{"moved/extra/victim/x.txt": "x"})
+	for _, p := range simtenant.Profiles() {
+		if p.Name == "listings in which a folder is in itself" {
+			a, hits := h.restoreUnder(p, point, backup.DestinationInPlace)
+			h.wantDetails("the artifact", a.Problem, backup.RestoredWithRemarks, map[string]backup.Code{"docs/inner/extra/victim": backup.LeftAsItIs})
+			if got := h.look(home); hits == 0 || got["docs/inner/a.txt"] == "" || got["docs/inner/extra/victim"] == "" {
+				t.Errorf("after %d listings with a folder in itself there is %v", hits, got)
+			}
+			return
+		}
+	}
+	t.Fatal("there is no such profile")
+}
+
 // harm does to a drive what makes people restore it.
 func (h *hostileWorld) harm(home string) {
 	h.t.Helper()

@@ -121,6 +121,10 @@ func live(t *testing.T, seed uint64) {
 		}
 	}
 	l.engine.CheckpointBytes = 20_000
+	// What expires follows from the hour and the day of the week: the seed says those, too.
+	now := l.engine.Clock()
+	midnight := now.Truncate(24 * time.Hour)
+	l.later(midnight.AddDate(0, 0, 7-int(midnight.Weekday())).Add(time.Duration(seed%168) * time.Hour).Sub(now))
 	l.home = l.hostileWorld.home(0)
 	l.unit = l.protectAll()[0]
 	l.backUp()

@@ -513,7 +513,7 @@ func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 					return nil, err
 				}
 			}
-			return r.outcome(ctx, plan, left, more, last), nil
+			return r.outcome(plan, left, more, last), nil
 		}
 		if last == nil && r.begin != nil {
 			if err := r.begin(ctx); err != nil {
@@ -1129,8 +1129,8 @@ func (r *restoration) ours(w *want) bool {
 
 // outcome is what an artifact's error says: what of left could not be done, and
 // what there is to know of the rest. last is the last pass, or nil.
-func (r *restoration) outcome(ctx context.Context, p *plan, left []difference, more int, last *change) *backup.Problem {
-	remarks := last.found(ctx, p)
+func (r *restoration) outcome(p *plan, left []difference, more int, last *change) *backup.Problem {
+	remarks := last.found(p)
 	for id, why := range p.kept {
 		remarks = append(remarks, r.stays(p.extra[id], why))
 	}
