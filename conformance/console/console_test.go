@@ -314,6 +314,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(drive, "Reports")); err != nil {
 		t.Fatal(err)
 	}
+	b.findLost("q3 &", "Reports/2026/Q3 & Q4.txt")
 	b.open("/console/units?q=mira")
 	b.check("units")
 	b.click("Mira Solano")
@@ -485,6 +486,27 @@ func TestSitesAndMailboxesInABrowser(t *testing.T) {
 		b.open("/console/" + page)
 		b.check("all-" + strings.Split(page, "?")[0])
 	}
+}
+
+// findLost finds a file by a part of its name, from the head of any page, and comes to
+// where it was and to what its restore would do.
+func (b *browser) findLost(name, path string) {
+	b.t.Helper()
+	b.open("/console/audit")
+	b.do(chromedp.SendKeys(`header input[type=search]`, name+"\r"))
+	b.says(path)
+	b.says("to the end")
+	b.check("find")
+	b.leaves(func() { b.click("Show") })
+	b.until("it is chosen in its folder", `document.querySelector("tr.chosen input:checked") !== null`)
+	b.check("found-in-its-folder")
+	b.open("/console/units?q=mira")
+	b.leaves(func() { b.click("Mira Solano") })
+	b.do(chromedp.SendKeys(`main input[type=search]`, "*.txt"))
+	b.leaves(func() { b.click("Find") })
+	b.check("find-in-a-drive")
+	b.leaves(func() { b.click("Restore") })
+	b.says("Nothing that is there now is changed.")
 }
 
 // onePixel is a picture.

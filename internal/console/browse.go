@@ -65,7 +65,7 @@ func (v *visit) browsePoint(p pointAnswer) error {
 	}
 	for _, s := range sessions {
 		if s.RestorePointID == p.ID && s.ExpirationDateTime.Sub(v.cfg.Clock()) > time.Hour {
-			return v.redirect("/console/browse/" + s.ID)
+			return v.redirect("/console/browse/" + s.ID + v.found())
 		}
 	}
 	var made browseAnswer
@@ -76,7 +76,7 @@ func (v *visit) browsePoint(p pointAnswer) error {
 	if err := v.api.Create(v.ctx(), of.Browses, map[string]string{"restorePointId": p.ID}, &made); err != nil {
 		return err
 	}
-	return v.redirect("/console/browse/" + made.ID)
+	return v.redirect("/console/browse/" + made.ID + v.found())
 }
 
 // A crumb is a folder on the way to a place, as addresses have it: the part of
@@ -119,6 +119,7 @@ type browsePage struct {
 	More    bool
 	Text    string // filter
 	Trail   []crumb
+	Chosen  string // the part of the item that is chosen from the start
 	Wrong   string
 }
 
@@ -207,6 +208,11 @@ func browse(v *visit) error {
 		}
 		return v.show("browse", "Browse "+page.Owner.Name(), page)
 	}
+	if path := q.Get("path"); path != "" {
+		return v.locate(s, known, path)
+	}
+	chosen, _ := chosenOf(q)
+	page.Chosen = chosen.Part
 	body := map[string]string{"browseLocationItemKey": known.Library.ItemKey}
 	here := "/console/browse/" + s.ID
 	page.Crumbs = []link{{here, known.Library.Name}}
@@ -233,6 +239,9 @@ func browse(v *visit) error {
 			break
 		}
 		page.Items = append(page.Items, known.rowOf(here, page.Trail, item))
+	}
+	if page.More && page.Chosen != "" && page.Text == "" && !slices.ContainsFunc(page.Items, func(r row) bool { return r.Part == page.Chosen }) {
+		return v.redirect(v.with("q", chosen.Name)) // it is among those that are not shown
 	}
 	return v.show("browse", "Browse "+page.Owner.Name(), page)
 }

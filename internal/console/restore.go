@@ -88,9 +88,13 @@ func restoreItems(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page := restoreItemsPage{Session: s.ID, Owner: known.Owner, At: known.At, Trail: v.r.PostForm["t"]}
+	form := v.r.PostForm
+	if v.r.Method != http.MethodPost {
+		form = v.r.URL.Query()
+	}
+	page := restoreItemsPage{Session: s.ID, Owner: known.Owner, At: known.At, Trail: form["t"]}
 	page.Back = "/console/browse/" + s.ID + "?" + url.Values{"t": page.Trail}.Encode()
-	for _, c := range crumbs(url.Values{"t": v.r.PostForm["item"]}) {
+	for _, c := range crumbs(url.Values{"t": form["item"]}) {
 		page.Items = append(page.Items, chosen(c))
 	}
 	switch {

@@ -56,7 +56,7 @@ var funcs = template.FuncMap{
 	"place":   place,
 	"added":   func(total, failed, more int) int { return max(0, total-failed-more) },
 	"title":   func(w *client.Workload) string { return titles[w] },
-	"heading": func(s string) string { return strings.ToUpper(s[:1]) + s[1:] },
+	"heading": func(s string) string { return strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):] },
 	"has":     func(all []string, one string) bool { return slices.Contains(all, one) },
 }
 

@@ -30,6 +30,7 @@ async function renew(parts) {
   const answer = await fetch(location.href, { headers: { "X-Live": "1" }, credentials: "same-origin" });
   if (answer.status === 401) return location.reload(); // the session is over
   if (!answer.ok) return;
+  if (answer.redirected) return location.replace(answer.url); // what was waited for is there
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   localTimes(page);
   for (const part of parts) {
@@ -40,10 +41,10 @@ async function renew(parts) {
   }
 }
 
-// The key / goes to the search of a page.
+// The key / goes to the search of a page, or to that of all.
 document.addEventListener("keydown", (e) => {
   if (e.key !== "/" || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, textarea, select")) return;
-  const search = document.querySelector("input[type=search]");
+  const search = document.querySelector("main input[type=search]") || document.querySelector("input[type=search]");
   if (search) { e.preventDefault(); search.focus(); }
 });
 
