@@ -333,6 +333,21 @@ func TestConsoleInABrowser(t *testing.T) {
 		t.Errorf("the drive has %q, %v", text, err)
 	}
 
+	// Mira has left, and Conrad gets what was hers.
+	b.open("/console/units?q=mira")
+	b.leaves(func() { b.click("Mira Solano") })
+	b.leaves(func() { b.click("Restore the drive") })
+	b.do(chromedp.Click(`input[value=other]`), chromedp.SendKeys(`input[name=target]`, "conrad@contoso.com"))
+	b.leaves(func() { b.click("Show what will happen") })
+	b.says("A new library is made beside the drive of Conrad")
+	b.check("restore-elsewhere")
+	b.leaves(func() { b.click("Restore now") })
+	b.until("the restore is completed", `document.querySelector("main .status.completed") !== null`)
+	b.says("conrad@contoso.com")
+	if text, err := os.ReadFile(filepath.Join(dev.Drives, "conrad@contoso.com.mira-restored-R0", "Reports", "2026", "Q3 & Q4.txt")); err != nil || string(text) != "What was earned <b>in autumn</b>.\n" {
+		t.Errorf("Conrad has %q, %v", text, err)
+	}
+
 	b.open("/console/settings")
 	b.do(chromedp.SetValue(`textarea[name=recipients]`, "mira@contoso.com\n"), chromedp.Click(`input[name=enabled]`))
 	b.click("Save")

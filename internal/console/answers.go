@@ -126,6 +126,8 @@ type (
 		StartDateTime, CompletionDateTime    time.Time
 		RestorePoint                         pointAnswer
 		Error                                *problemAnswer
+		TargetDrive                          string `json:"@holdfast.targetDrive"`
+		TargetMailbox                        string `json:"@holdfast.targetMailbox"`
 	}
 	granularAnswer struct {
 		ID, Status, WebURL, RestoredItemPath, RestoredItemWebURL string
@@ -197,6 +199,9 @@ func (s sessionAnswer) Parts() string {
 func (r ruleAnswer) Expression() string {
 	return cmp.Or(r.DriveExpression, r.SiteExpression, r.MailboxExpression)
 }
+
+// Target is to whom, or into which site, an artifact goes that does not go back.
+func (a artifactAnswer) Target() string { return cmp.Or(a.TargetDrive, a.TargetMailbox) }
 
 // Restored is how many messages an artifact restored.
 func (a artifactAnswer) Restored() int { return max(a.RestoredItemCount, a.ArtifactCount) }

@@ -179,6 +179,47 @@ func TestRestoreItems(t *testing.T) {
 	}
 }
 
+// What was of who has left goes to somebody else or into a site, and it is said before what
+// that means.
+func TestRestoreElsewhere(t *testing.T) {
+	w := unitWorld(t)
+	at := "/console/points/" + pointID + "/restore"
+	says(t, w.page(at), "into a site", "who may be gone", "!Restore now")
+	says(t, w.page(at+"?to=other&target="), "Say to whom: the address of a user, or of a site.", "!Restore now")
+	says(t, w.page(at+"?to=other&target=<conrad>@contoso.com"), "beside the drive of <b>&lt;conrad&gt;@contoso.com</b>", "named for Amala &lt;Rao&gt;", "Whoever may read there", "Restore now")
+	site := "https://contoso.sharepoint.com/sites/team"
+	says(t, w.page(at+"?to=other&target="+site), "A new library is made in the site <b>"+site)
+	if len(w.calls("POST")) > 0 {
+		t.Fatalf("it was begun before it was asked for: %v", w.calls("POST"))
+	}
+	w.on("POST "+client.Drives.Sessions, refusal{400, "invalidArtifactRequest", "Named by <its> address."})
+	a := w.post(at, url.Values{"to": {"other"}, "target": {"nobody"}})
+	says(t, a.body, "Named by &lt;its&gt; address.", "Where to?", `value="nobody"`)
+	w.on("POST "+client.Drives.Sessions, map[string]any{"id": "s1"})
+	w.on("POST "+anySession+"/s1/activate", map[string]any{})
+	if a := w.post(at, url.Values{"to": {"other"}, "target": {site}}); a.to != "/console/restores/s1" {
+		t.Errorf("it leads to %d %s", a.status, a.to)
+	}
+	made := w.body("POST", client.Drives.Sessions)
+	if made != `{"driveRestoreArtifacts":[{"@holdfast.targetDrive":"`+site+`","destinationType":"new","restorePoint":{"id":"`+pointID+`"}}]}` {
+		t.Errorf("the session is made by %s", made)
+	}
+	w.on("GET "+anySession+"/s1", map[string]any{"id": "s1", "status": "active"})
+	w.on("GET "+client.Drives.Sessions+"/s1"+client.Drives.Artifacts, listOf(map[string]any{"status": "inProgress", "destinationType": "new", "@holdfast.targetDrive": site}))
+	says(t, w.page("/console/restores/s1"), site)
+
+	// Of a mailbox the same into a mailbox, and of a site nothing.
+	w.on("GET "+anyUnit+"/"+unitID, aMailbox)
+	says(t, w.page(at), "somebody else’s mailbox", "!into a site")
+	w.on("POST "+client.Mailboxes.Sessions, map[string]any{"id": "s1"})
+	w.post(at, url.Values{"to": {"other"}, "target": {"conrad@contoso.com"}})
+	if made := w.body("POST", client.Mailboxes.Sessions); !strings.Contains(made, `"@holdfast.targetMailbox":"conrad@contoso.com","destinationType":"new"`) {
+		t.Errorf("the session is made by %s", made)
+	}
+	w.on("GET "+anyUnit+"/"+unitID, aSite)
+	says(t, w.page(at+"?to=other&target="+site), "!somebody else", "!Restore now")
+}
+
 func TestRestoreDrive(t *testing.T) {
 	w := unitWorld(t)
 	at := "/console/points/" + pointID + "/restore"

@@ -22,6 +22,7 @@ type mailPage struct {
 	Point  *pointAnswer
 	Search string // the id of the search
 	Note   string // what the search says of itself
+	Target string // to whom what was found is to be restored
 }
 
 // searched is the page of a mailbox and of what is looked for in it.
@@ -86,16 +87,25 @@ func restoreMail(v *visit) error {
 		return err
 	}
 	to := v.r.PostFormValue("to")
+	artifact := map[string]any{"destinationType": to, "searchResponseId": page.Search}
+	if page.Target = strings.TrimSpace(v.r.PostFormValue("target")); to == toOther && page.Target != "" {
+		to = string(backup.DestinationNew)
+		artifact["destinationType"], artifact[elsewhere[client.Mailboxes]] = to, page.Target
+	}
 	switch {
 	case page.Point == nil:
 	case page.Point.ID != v.r.PostFormValue("point"):
 		page.Wrong = "The mailbox was backed up since, and the newest point that holds it is another now. Look again and restore."
 	case to != string(backup.DestinationInPlace) && to != string(backup.DestinationNew):
-		page.Wrong = "Say where to: into its folders or into a new one."
+		page.Wrong = "Say where to: into its folders, into a new one, or to whom."
 	default:
-		return v.restore(client.Mailboxes, map[string]any{client.Mailboxes.Granular[1:]: []any{map[string]any{
-			"restorePoint": map[string]string{"id": page.Point.ID}, "destinationType": to, "searchResponseId": page.Search,
-		}}})
+		artifact["restorePoint"] = map[string]string{"id": page.Point.ID}
+		err := v.restore(client.Mailboxes, map[string]any{client.Mailboxes.Granular[1:]: []any{artifact}})
+		p := explain(err)
+		if err == nil || p.status != http.StatusBadRequest {
+			return err
+		}
+		page.Wrong = p.text
 	}
 	return v.show("mail", "Find mail of "+page.Unit.Name(), page)
 }

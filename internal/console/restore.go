@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"holdfast/internal/backup"
@@ -14,9 +15,24 @@ type restoreUnitPage struct {
 	Point   pointAnswer
 	Unit    unitAnswer
 	To      string
-	Confirm bool // it was asked what will happen
+	Target  string // to whom, or into which site, if that is toOther
+	Whose   string // who that is
+	Unknown bool   // the directory does not know them
+	Confirm bool   // it was asked what will happen
 	Wrong   string
 }
+
+// toOther is a destination that the API says otherwise: a new place beside what is
+// somebody else's. elsewhere is the member of an artifact that says whose.
+const toOther = "other"
+
+var elsewhere = map[*client.Workload]string{client.Drives: "@holdfast.targetDrive", client.Mailboxes: "@holdfast.targetMailbox"}
+
+// Elsewhere reports whether a unit can be restored to somebody else.
+func (u unitAnswer) Elsewhere() bool { return elsewhere[u.Of()] != "" }
+
+// IntoSite reports whether it is restored into a site.
+func (p restoreUnitPage) IntoSite() bool { return strings.HasPrefix(p.Target, "https://") }
 
 // restoreUnit restores a whole drive, site or mailbox: first where to, then it is said what will
 // change, and then it is done.
@@ -26,24 +42,53 @@ func restoreUnit(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page := restoreUnitPage{Point: p, Unit: v.unitOfPoint(p), To: v.r.FormValue("to")}
+	page := restoreUnitPage{Point: p, Unit: v.unitOfPoint(p), To: v.r.FormValue("to"), Target: strings.TrimSpace(v.r.FormValue("target"))}
 	of, title := page.Unit.Of(), "Restore "+page.Unit.Called()
-	switch page.To {
-	case string(backup.DestinationInPlace), string(backup.DestinationNew):
+	artifact := map[string]any{"restorePoint": map[string]string{"id": p.ID}, "destinationType": page.To}
+	switch {
+	case page.To == string(backup.DestinationInPlace), page.To == string(backup.DestinationNew):
 		page.Confirm = true
-	default:
+	case page.To == toOther && page.Unit.Elsewhere():
+		if page.Confirm = page.Target != ""; !page.Confirm {
+			page.Wrong = "Say to whom: the address of a user" + map[bool]string{true: ", or of a site."}[of == client.Drives]
+		}
+		artifact["destinationType"], artifact[elsewhere[of]] = backup.DestinationNew, page.Target
+	}
+	if !page.Confirm {
 		return v.show("restore-unit", title, page)
 	}
 	if v.r.Method != http.MethodPost {
+		if page.To == toOther && !page.IntoSite() {
+			page.Whose, page.Unknown = v.whoIsAt(page.Target)
+		}
 		return v.show("restore-unit", title, page)
 	}
 	if page.To == string(backup.DestinationInPlace) && v.r.PostFormValue("understood") == "" {
 		page.Wrong = "Tick the box first: this changes the live " + of.Noun + "."
 		return v.show("restore-unit", title, page)
 	}
-	return v.restore(of, map[string]any{of.Artifacts[1:]: []any{
-		map[string]any{"restorePoint": map[string]string{"id": p.ID}, "destinationType": page.To},
-	}})
+	err = v.restore(of, map[string]any{of.Artifacts[1:]: []any{artifact}})
+	if p := explain(err); err != nil && page.To == toOther && p.status == http.StatusBadRequest {
+		page.Confirm, page.Wrong = false, p.text
+		return v.show("restore-unit", title, page)
+	}
+	return err
+}
+
+// whoIsAt is who in the directory has an address, by name; and whether it is known to be
+// nobody's.
+func (v *visit) whoIsAt(address string) (name string, nobody bool) {
+	people, err := v.search(address)
+	if err != nil {
+		return "", false
+	}
+	for _, p := range people {
+		if strings.EqualFold(p.UserPrincipalName, address) || strings.EqualFold(p.Mail, address) {
+			return p.DisplayName, false
+		}
+	}
+	_, isID := backup.ParseGUID(address)
+	return "", !isID
 }
 
 // unitOfPoint is the unit of a point with its owner's names, as far as they may
