@@ -114,7 +114,8 @@ func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]vault.Ent
 // list asks the source what is in a folder, and stages what was not known. A
 // listing is no snapshot: what it lacks of stay is asked for. Known is how many
 // living items were listed in the folder before. A folder that holds more than
-// can be found is unlisted. It returns the folders of which nothing is known yet.
+// can be found is unlisted. It returns the folders that it found, which are to be counted
+// themselves.
 func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay []backup.ItemID) (more []backup.ItemID, err error) {
 	there := map[backup.ItemID]bool{}
 	for item, err := range s.source.Children(ctx, folder) {
@@ -150,8 +151,8 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 		if err := s.stageFound(ctx, item, "the listing of its folder has it"); err != nil {
 			return nil, err
 		}
-		if item.Kind == backup.Folder && !held {
-			more = append(more, item.ID)
+		if item.Kind == backup.Folder {
+			more = append(more, item.ID) // also one that was held: nothing was said of what is in it now
 		}
 	}
 	var lacking []backup.ItemID
@@ -179,6 +180,9 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 		case l.err == nil && l.item.Parent != folder:
 			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
 				return nil, err
+			}
+			if l.item.Kind == backup.Folder {
+				more = append(more, id)
 			}
 		default:
 			known++

@@ -35,6 +35,7 @@ var failedSeeds = []uint64{
 	147315377568557, // a folder that stays for what is in it, which alone is named
 	22688337305721,  // what stayed in a folder that the restore had moved back, named by the place of before
 	22688337305323,  // a folder that stays for a wanted item that could not be moved
+	222914637210486, // a folder that only the listing of the one above it had, and of which nobody counted what it held
 	147315377568617, // an old folder of which a delta said nothing, and so not its new time
 }
 
