@@ -125,7 +125,9 @@ func (r *mailRestoration) claimStrays(ctx context.Context, exactly bool) error {
 			}
 			r.there.Put(key, "")
 			r.noted.Put(item, stray)
-			r.sent(n, is)
+			if err := r.sent(ctx, n, is); err != nil {
+				return err
+			}
 			if err := r.e.Catalog.NoteMail(ctx, r.job, r.artifact.ID, []catalog.RestoredMail{{Item: n.ID, Live: is.ID, Tag: is.ChangeKey}}); err != nil {
 				return err
 			}

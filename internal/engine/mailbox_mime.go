@@ -78,7 +78,7 @@ func keepMIME(ctx context.Context, p *protection) error {
 		return err
 	}
 	c.behind = !c.on || !cursor.MIME && !p.stage.full
-	c.over = !c.on || p.job.Kind != jobs.Backup // no restore waits for it
+	c.over = !c.on || p.job.Kind != jobs.Backup // no restore waits for it: what it put there has that of its point
 	if err := c.run(ctx); err != nil {
 		return fmt.Errorf("keep messages as MIME: %w", err)
 	}
@@ -167,6 +167,10 @@ func (c *mimeRun) consider(ctx context.Context, i number, id backup.ItemID) erro
 		c.put(is, was)
 		return nil
 	}
+	if seed, ok := p.seeds.seed(mimeID(id)); ok && seed.CTag == is.Content && c.on && !p.stage.torn {
+		p.update.Put(mimeOf(is, seed)) // a restore put the message there, and the point that it is of has this
+		return nil
+	}
 	isMail := held || p.again[mimeID(id)]
 	if !isMail {
 		c.source.mu.Lock()
@@ -189,10 +193,15 @@ func (c *mimeRun) consider(ctx context.Context, i number, id backup.ItemID) erro
 	return nil
 }
 
+// mimeOf is a MIME that is held, beside the item that it is of.
+func mimeOf(is, mime vault.Entry) vault.Entry {
+	mime.ID, mime.Parent, mime.Name, mime.Created, mime.Modified = mimeID(is.ID), is.Parent, mimeName(is.Name), is.Created, is.Modified
+	return mime
+}
+
 // put has a MIME that is held be beside the item that it is of.
 func (c *mimeRun) put(is, was vault.Entry) {
-	entry := was
-	entry.ID, entry.Parent, entry.Name, entry.Created, entry.Modified = mimeID(is.ID), is.Parent, mimeName(is.Name), is.Created, is.Modified
+	entry := mimeOf(is, was)
 	if c.p.stage.torn || !sameEntry(entry, was) {
 		c.p.update.Put(entry)
 	}

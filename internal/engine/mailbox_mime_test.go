@@ -5,12 +5,14 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 )
 
 // mimes returns the messages that a point holds as MIME: their contents, by folder and
@@ -89,7 +91,8 @@ func TestMessagesAreKeptAsMIME(t *testing.T) {
 	w.wantMIME("the first point, later", first, keysOf(got)...)
 }
 
-// A restore waits for no MIME; the next backup reads it.
+// A restore waits for no MIME: what it put into the mailbox has that of its point at once,
+// and the next backup reads the rest.
 func TestARestoreReadsNoMIME(t *testing.T) {
 	w, unit := newPost(t)
 	w.post(0, someMail)
@@ -99,6 +102,12 @@ func TestARestoreReadsNoMIME(t *testing.T) {
 	w.restored(p, backup.DestinationInPlace)
 	w.wantAsked("mime", 0)
 	w.wantBox("the mailbox", mended)
+	points, err := w.catalog.Points(w.ctx, w.tenant, catalog.PointQuery{Unit: unit.ID})
+	w.must(err)
+	held := slices.MaxFunc(points.Items, func(a, b backup.Point) int { return a.At.Compare(b.At) })
+	if mimes := w.mimes(held); mimes["Inbox/one"] != someMail["Inbox/one.eml"] || mimes["Inbox/Projects/plan"] == "" || mimes["Inbox/two"] == "" {
+		t.Errorf("the point that the restore made holds as MIME %v", keysOf(mimes))
+	}
 	got := w.wantMIME("the point after", w.backUp(unit), "Inbox/later", "Inbox/one", "Inbox/two", "Inbox/Projects/plan", "Sent Items/sent", "Deleted Items/two")
 	if got["Inbox/one"] != someMail["Inbox/one.eml"] {
 		t.Errorf("a message is %q", got["Inbox/one"])

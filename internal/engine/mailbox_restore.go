@@ -244,15 +244,28 @@ func (r *mailRestoration) recall(ctx context.Context) error {
 			return err
 		}
 		if ok && err == nil && m.Live != "" {
-			r.sent(n, drive.MailItem{ID: m.Live, ChangeKey: m.Tag})
+			if err := r.sent(ctx, n, drive.MailItem{ID: m.Live, ChangeKey: m.Tag}); err != nil {
+				return err
+			}
 		}
 	}
 	return errors.Join(r.noted.Err(), r.deeds.err())
 }
 
-// sent notes that a live item has the content of one of the point.
-func (r *mailRestoration) sent(n vault.Node, is drive.MailItem) {
+// sent notes that a live item has the content of one of the point, and so its MIME.
+func (r *mailRestoration) sent(ctx context.Context, n vault.Node, is drive.MailItem) error {
 	r.deeds.sends(is.ID, &vault.Entry{ID: is.ID, Name: n.Name, Kind: backup.File, Size: n.Size, Content: n.Content, CTag: is.ChangeKey})
+	if r.elsewhere() {
+		return nil // which is not backed up here
+	}
+	mime, ok, err := r.point.Node(ctx, mimeID(n.ID))
+	if err != nil && !isDamage(err) {
+		return err
+	}
+	if ok && err == nil && mime.CTag == n.Content {
+		r.deeds.sends(mimeID(is.ID), &mime.Entry)
+	}
+	return nil
 }
 
 // survey backs the live mailbox up, so that what is replaced can be had again, and
@@ -447,7 +460,9 @@ func (r *mailRestoration) flush(ctx context.Context) error {
 		if m.Live != "" {
 			came = append(came, m)
 			r.noted.Put(string(m.Item), string(m.Live))
-			r.sent(all[i].node, drive.MailItem{ID: m.Live, ChangeKey: m.Tag})
+			if err := r.sent(noting, all[i].node, drive.MailItem{ID: m.Live, ChangeKey: m.Tag}); err != nil {
+				failed = errors.Join(failed, err)
+			}
 			r.there.Put(contentKey(all[i].to.Folder, all[i].node.Content), "")
 		} else {
 			r.noted.Put(string(m.Item), "")
