@@ -110,7 +110,8 @@ func TestPlayToolsInEveryState(t *testing.T) {
 			{"vault verify", exitFailed, lost},
 			{"vault damage", exitFailed, lost},
 			{"vault accept --yes", exitFailed, lost},
-			{"catalog rebuild", 0, "is made again: 1 drive"},
+			{"catalog rebuild", 0, "took the tenant's record from the vault"},
+			{"catalog rebuild", 0, "agree"},
 		}},
 		"the catalog is gone and the volume not mounted": {func(data, dir string) error {
 			return errors.Join(os.Remove(filepath.Join(data, "catalog.db")), os.RemoveAll(dir), os.Mkdir(dir, 0o700))

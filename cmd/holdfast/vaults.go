@@ -516,7 +516,7 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 		return nil, err
 	}
 	if id == "" {
-		_, err = engine.ImportRecord(ctx, c, v, t)
+		_, err = engine.ImportRecord(ctx, cfg.Log, c, v, t)
 	}
 	if err == nil {
 		err = c.KnowVault(ctx, t, v.ID())

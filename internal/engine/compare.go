@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"holdfast/internal/backup"
@@ -31,7 +32,7 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 	if err != nil {
 		return r, fmt.Errorf("open the vault: %w", err)
 	}
-	if r.Imported, err = ImportRecord(ctx, e.Catalog, v, tenant); err != nil {
+	if r.Imported, err = ImportRecord(ctx, e.Log, e.Catalog, v, tenant); err != nil {
 		return r, err
 	}
 	roots, err := e.Catalog.Roots(ctx, tenant)
@@ -87,15 +88,15 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 			r.Lost++
 		}
 	}
-	if r.Imported || r.Points > 0 || r.Lost > 0 || r.Failed > 0 {
-		e.Log.WarnContext(ctx, "the catalog and the vault differed", "tenant", tenant, "imported", r.Imported, "drives", r.Drives, "points", r.Points, "drives_lost", r.Lost, "failed", r.Failed)
+	if r.Points > 0 || r.Lost > 0 || r.Failed > 0 {
+		e.Log.WarnContext(ctx, "the catalog and the vault differed", "tenant", tenant, "drives", r.Drives, "points", r.Points, "drives_lost", r.Lost, "failed", r.Failed)
 	}
 	return r, nil
 }
 
 // ImportRecord takes the tenant's record from its vault into a catalog that is
-// empty, and reports whether it did.
-func ImportRecord(ctx context.Context, c *catalog.Catalog, v *vault.Vault, tenant backup.TenantID) (bool, error) {
+// empty, and reports whether it did, which the log has, too.
+func ImportRecord(ctx context.Context, log *slog.Logger, c *catalog.Catalog, v *vault.Vault, tenant backup.TenantID) (bool, error) {
 	empty, err := c.Empty(ctx, tenant)
 	if err != nil || !empty {
 		return false, err
@@ -110,6 +111,7 @@ func ImportRecord(ctx context.Context, c *catalog.Catalog, v *vault.Vault, tenan
 	if err := c.ImportTenant(ctx, tenant, files); err != nil {
 		return false, fmt.Errorf("take the tenant's record into the catalog: %w", err)
 	}
+	log.WarnContext(ctx, "the catalog was empty, and took the tenant's record from the vault", "tenant", tenant)
 	return true, nil
 }
 
