@@ -25,6 +25,7 @@ import (
 // An exporting is what 'export' is told.
 type exporting struct {
 	of, at, path, to string
+	mailbox          bool         // of the owner's mailbox, and not of the drive
 	as, find         string       // of a mailbox
 	items            *spill.Table // that find has found, or nil
 }
@@ -42,7 +43,8 @@ and neither a server, a token, Microsoft 365 nor a catalog: it is how the files 
 who has left are handed over, and how a backup is read when all else is lost.
 
 DRIVE is the address or id of an owner or a site, or the id of a unit or a drive;
-'holdfast vault list' shows what there is. Each file is read whole and verified before
+'holdfast vault list' shows what there is. Of an owner who has a drive and a mailbox it is
+the drive, and --mailbox exports the other. Each file is read whole and verified before
 it has its name. Nothing that is there is written over: what has the name of something
 else takes another, which is said. Run it again to go on with a folder where it stopped:
 what is there already is compared and not written twice.
@@ -63,6 +65,7 @@ is named.
 	b.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&x.to, "to", "", "the folder to write into, or the zip or mbox file to make")
+	f.BoolVar(&x.mailbox, "mailbox", false, "of the owner's mailbox, and not of the drive")
 	f.StringVar(&x.as, "as", "", "write a mailbox's messages in this `FORM`: mbox or eml (default: all that the vault has, as it has it)")
 	f.StringVar(&x.find, "find", "", "only the messages that this `QUERY` finds, as 'holdfast search mail' has it")
 	f.StringVar(&x.at, "at", "", "as it was at this `TIME`: the newest restore point up to then (default the newest)")
@@ -79,30 +82,33 @@ func (b *toolbox) listCommand() *cobra.Command {
 		Args:  args(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			inside = cmd.Flags().Changed("path") || cmd.Flags().Changed("at")
-			if inside && len(args) == 0 {
-				return usageError{errors.New("--path and --at are of one backup: name its DRIVE")}
+			if (inside || x.mailbox) && len(args) == 0 {
+				return usageError{errors.New("--path, --at and --mailbox are of one backup: name its DRIVE")}
+			}
+			if len(args) > 0 {
+				x.of = args[0]
 			}
 			return b.bare(cmd, func(ctx context.Context, out io.Writer) error {
 				switch {
 				case len(args) == 0:
 					return b.listStored(ctx, out)
 				case inside:
-					x.of = args[0]
-					return b.listInside(ctx, out, x)
+					return b.listInside(ctx, out, cmd.ErrOrStderr(), x)
 				}
-				return b.listPoints(ctx, out, args[0])
+				return b.listPoints(ctx, out, cmd.ErrOrStderr(), x)
 			})
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&x.path, "path", "", "what is in this folder of a restore point, as 'holdfast export' has it; \"\" is all of it")
 	f.StringVar(&x.at, "at", "", "of the newest restore point up to this `TIME` (default the newest)")
+	f.BoolVar(&x.mailbox, "mailbox", false, "of the owner's mailbox, and not of the drive")
 	return cmd
 }
 
 // listInside lists what is in a folder of a restore point.
-func (b *toolbox) listInside(ctx context.Context, out io.Writer, x exporting) error {
-	s, p, err := b.pointOf(ctx, x)
+func (b *toolbox) listInside(ctx context.Context, out, errs io.Writer, x exporting) error {
+	s, p, err := b.pointOf(ctx, errs, x)
 	if err != nil {
 		return err
 	}
@@ -129,18 +135,14 @@ func (b *toolbox) listInside(ctx context.Context, out io.Writer, x exporting) er
 }
 
 // pointOf is the backup that is meant, and its restore point.
-func (b *toolbox) pointOf(ctx context.Context, x exporting) (s stored, p vault.Point, err error) {
+func (b *toolbox) pointOf(ctx context.Context, errs io.Writer, x exporting) (s stored, p vault.Point, err error) {
 	until := time.Time{}
 	if x.at != "" && x.at != "latest" {
 		if until, err = parseTime(x.at, true); err != nil {
 			return s, p, err
 		}
 	}
-	of := backup.Workload("") // any
-	if x.as != "" {
-		of = backup.Exchange
-	}
-	if s, err = b.meant(ctx, x.of, of); err == nil {
+	if s, err = b.meant(ctx, errs, x); err == nil {
 		p, err = s.pointAt(ctx, until)
 	}
 	return s, p, err
@@ -233,28 +235,39 @@ func (b *toolbox) each(ctx context.Context, do func(stored) error) error {
 	return nil
 }
 
-// meant finds the one drive that a person means.
-func (b *toolbox) meant(ctx context.Context, name string, of backup.Workload) (stored, error) {
-	var found []stored
+// meant finds the one backup that a person means: of an owner's the drive, unless it is
+// of mail that something is said.
+func (b *toolbox) meant(ctx context.Context, errs io.Writer, x exporting) (stored, error) {
+	mail := x.mailbox || x.as != ""
+	var found, boxes []stored
 	err := b.each(ctx, func(s stored) error {
-		if s.is(name) && (of == "" || s.err != nil || s.latest.Info.Workload == of) {
+		switch {
+		case !s.is(x.of):
+		case s.err == nil && s.latest.Info.Workload == backup.Exchange:
+			boxes = append(boxes, s)
+		case !mail || s.err != nil:
 			found = append(found, s)
 		}
 		return nil
 	})
+	if mail || len(found) == 0 {
+		found = append(found, boxes...)
+	} else if len(boxes) > 0 {
+		fmt.Fprintf(errs, "%s has a mailbox, too, which --mailbox is for; this is the drive.\n", x.of)
+	}
 	switch {
 	case err != nil:
 		return stored{}, err
-	case len(found) == 0 && of == backup.Exchange:
-		return stored{}, fail(exitNotFound, "the vaults hold no mailbox of %q, for which --as, --find and FILE.mbox are; 'holdfast vault list' shows what they hold", name)
+	case len(found) == 0 && mail:
+		return stored{}, fail(exitNotFound, "the vaults hold no mailbox of %q, for which --mailbox, --as, --find and FILE.mbox are; 'holdfast vault list' shows what they hold", x.of)
 	case len(found) == 0:
-		return stored{}, fail(exitNotFound, "the vaults hold no backup of %q; 'holdfast vault list' shows what they hold", name)
+		return stored{}, fail(exitNotFound, "the vaults hold no backup of %q; 'holdfast vault list' shows what they hold", x.of)
 	case len(found) > 1:
 		var ids []string
 		for _, s := range found {
 			ids = append(ids, fmt.Sprintf("%s (%s)", s.Key.Drive, cmp.Or(s.latest.Info.Workload, backup.OneDrive)))
 		}
-		return stored{}, usageError{fmt.Errorf("%q may be any of several; name one by its id: %s", name, strings.Join(ids, ", "))}
+		return stored{}, usageError{fmt.Errorf("%q may be any of several; name one by its id: %s", x.of, strings.Join(ids, ", "))}
 	}
 	return found[0], nil
 }
@@ -283,8 +296,8 @@ func (b *toolbox) listStored(ctx context.Context, out io.Writer) error {
 	return partly(bad, len(rows), "backup", "read")
 }
 
-func (b *toolbox) listPoints(ctx context.Context, out io.Writer, name string) error {
-	s, err := b.meant(ctx, name, "")
+func (b *toolbox) listPoints(ctx context.Context, out, errs io.Writer, x exporting) error {
+	s, err := b.meant(ctx, errs, x)
 	if err != nil {
 		return err
 	}
@@ -323,7 +336,7 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 	if err := x.mail(); err != nil {
 		return err
 	}
-	s, p, err := b.pointOf(ctx, x)
+	s, p, err := b.pointOf(ctx, errs, x)
 	if err != nil {
 		return err
 	}

@@ -118,6 +118,9 @@ func TestMailIsExported(t *testing.T) {
 	hf(t, 0, "policy", "create", "Mail", "--workload", "exchange")
 	hf(t, 0, "mailbox", "add", "--policy", "Mail", "amala@contoso.com")
 	hf(t, 0, "policy", "activate", "Mail", "--wait")
+	if err := os.WriteFile(filepath.Join(d.drives, "amala@contoso.com", "plan.md"), []byte("plan"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	hf(t, 0, "drive", "add", "--policy", "OneDrive Policy", "amala@contoso.com", "conrad@contoso.com")
 	hf(t, 0, "policy", "activate", "OneDrive Policy", "--wait")
 	dir := t.TempDir()
@@ -133,9 +136,9 @@ func TestMailIsExported(t *testing.T) {
 		}
 		return strings.Count("\n"+string(b), "\nFrom ")
 	}
-	said := tools(0, "all", "--as", "mbox")
-	if n := count("all/Archive.mbox"); n != 20 || !strings.Contains(said, "messages, in ") {
-		t.Errorf("the archive has %d messages\n%s", n, said)
+	all := tools(0, "all", "--as", "mbox")
+	if n := count("all/Archive.mbox"); n != 20 || !strings.Contains(all, "messages, in ") {
+		t.Errorf("the archive has %d messages\n%s", n, all)
 	}
 	found := tools(0, "found.mbox", "--find", "subject:contract*")
 	if n := count("found.mbox"); n == 0 || !strings.Contains(found, number(n, "message")+", in 1 file") {
@@ -147,6 +150,33 @@ func TestMailIsExported(t *testing.T) {
 	hf(t, 3, "export", "conrad@contoso.com", "--data", data, "--to", filepath.Join(dir, "none"), "--as", "mbox")
 	tools(3, "none", "--find", "subject:nothing-like-it")
 	tools(0, "part.zip", "--as", "eml", "--path", "Archive")
+
+	// She has a drive and a mailbox: it is the drive, unless something is said of mail.
+	if text, code := said(t, "export", "amala@contoso.com", "--data", data, "--to", filepath.Join(dir, "drive")); code != 0 || !strings.Contains(text, "--mailbox") {
+		t.Errorf("that there is a mailbox, too, is not said: %d %s", code, text)
+	}
+	tools(0, "box", "--mailbox")
+	for place, has := range map[string]string{"drive": ".md", "box": ".fts"} {
+		n := 0
+		for name := range plain(t, filepath.Join(dir, place)) {
+			if strings.HasSuffix(name, has) {
+				n++
+			}
+		}
+		if n == 0 {
+			t.Errorf("%s has no %s", place, has)
+		}
+	}
+	if said := hf(t, 0, "vault", "list", "amala@contoso.com", "--mailbox", "--path", "", "--data", data); !strings.Contains(said, "Inbox") {
+		t.Errorf("the mailbox has %s", said)
+	}
+
+	// What a restore has put into the mailbox is no worse held than before.
+	hf(t, 0, "restore", "run", "--mailbox", "amala@contoso.com", "--mail", "subject:contract*", "--to", "new")
+	tools(0, "again", "--as", "mbox")
+	if n := count("again/Archive.mbox"); n != 20 {
+		t.Errorf("after a restore the archive has %d messages", n)
+	}
 	if err := d.close(); err != nil {
 		t.Fatal(err)
 	}
