@@ -224,7 +224,7 @@ func TestExclusions(t *testing.T) {
 
 // A look at a large directory costs the same again and again, and lists of what is
 // excluded read an index.
-func TestAllThereIsReadsAnIndex(t *testing.T) {
+func TestPlayAllThereIsReadsAnIndex(t *testing.T) {
 	const units = 20_000
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		if db.Dialect() == database.Postgres {

@@ -62,7 +62,7 @@ func TestListNumbers(t *testing.T) {
 }
 
 // What is noted of a list is read by index, and in parts.
-func TestListNumbersReadAnIndex(t *testing.T) {
+func TestPlayListNumbersReadAnIndex(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		w := newWorld(t, db, 0)
 		many(t, db, 20_000, `INSERT INTO list_number (unit, list, artifact, part, item, live)`, `SELECT 'u' || (n.i % 3), 'l', '', 'p', n.i + 1, n.i + 1 FROM n`)

@@ -109,8 +109,8 @@ func ordersOf(properties []odata.Property) []string {
 
 // Every list that has properties is read from an index by each of them, and
 // every other by that of its pages, although the database knows nothing of how the
-// rows are spread. Those of units are in TestListsReadAnIndex.
-func TestEveryListReadsAnIndex(t *testing.T) {
+// rows are spread. Those of units are in TestPlayListsReadAnIndex.
+func TestPlayEveryListReadsAnIndex(t *testing.T) {
 	const rows = 20_000
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		if db.Dialect() == database.Postgres { // let it stay ignorant

@@ -101,7 +101,7 @@ func (m *pointModel) alive(wanted func(backup.Point) bool) (all []backup.Point) 
 
 // A unit's points are as if each had a row, however they are listed, searched,
 // split and asked for.
-func TestPeriodsAreTheirPoints(t *testing.T) {
+func TestPlayPeriodsAreTheirPoints(t *testing.T) {
 	const steps = 60
 	each(t, func(t *testing.T, w *world) {
 		for seed := range uint64(2) {

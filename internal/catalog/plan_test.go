@@ -145,7 +145,7 @@ func postgresFault(t *testing.T, db *database.DB, text string, args []any) strin
 
 // Each list reads an index, whatever it is asked, and although the database
 // knows nothing of how the rows are spread.
-func TestListsReadAnIndex(t *testing.T) {
+func TestPlayListsReadAnIndex(t *testing.T) {
 	const units = 20_000
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		if db.Dialect() == database.Postgres { // let it stay ignorant

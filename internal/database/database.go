@@ -181,6 +181,12 @@ func openPostgres(url string) (*DB, error) {
 	if _, set := config.RuntimeParams["random_page_cost"]; !set {
 		config.RuntimeParams["random_page_cost"] = "1.1"
 	}
+	// Where a plan looks dear, if only because little is known of the tables or a sort that
+	// is off (below) is needed after all, PostgreSQL compiles it: half a second for a
+	// statement that takes a millisecond.
+	if _, set := config.RuntimeParams["jit"]; !set {
+		config.RuntimeParams["jit"] = "off"
+	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "holdfast"
 	}

@@ -289,6 +289,7 @@ func TestPostgresIsTuned(t *testing.T) {
 	db := dbtest.Open(t, database.Postgres)
 	for query, want := range map[string]string{
 		`SHOW plan_cache_mode`: "force_custom_plan",
+		`SHOW jit`:             "off",
 		`SELECT array_to_string(reloptions, ' ') FROM pg_class WHERE relname = 'job'`: "autovacuum_vacuum_scale_factor=0.01 autovacuum_analyze_scale_factor=0.01",
 	} {
 		var got string
