@@ -214,11 +214,14 @@ func (c *AlertsConfig) complete(tenants map[string]bool, place func(*string), sa
 // alerter is what tells people, as it is configured.
 func (c *Config) alerter(cat *catalog.Catalog, db *database.DB, queue *jobs.Queue, log *slog.Logger) *alert.Alerter {
 	cfg := alert.Config{
-		Catalog: cat, DB: db, Queue: queue, Clock: time.Now, Log: log, Names: map[backup.TenantID]string{},
-	}
-	for _, t := range c.Tenants {
-		cfg.Tenants = append(cfg.Tenants, backup.TenantID(t.ID))
-		cfg.Names[backup.TenantID(t.ID)] = t.DisplayName
+		Catalog: cat, DB: db, Queue: queue, Clock: time.Now, Log: log,
+		Names: func(t backup.TenantID) string {
+			i := slices.IndexFunc(c.Tenants, func(of TenantConfig) bool { return of.ID == string(t) })
+			if i < 0 {
+				return ""
+			}
+			return c.Tenants[i].DisplayName
+		},
 	}
 	if a := c.Alerts; a != nil {
 		cfg.To, cfg.Mail, cfg.Expiry, cfg.Weekly = a.to, a.mail, time.Duration(a.Expiring), a.Report == "weekly"
@@ -241,10 +244,7 @@ func (s *server) ends(ctx context.Context, tenant backup.TenantID) (ends []alert
 		}
 		ends = append(ends, alert.End{What: what, At: at})
 	}
-	for _, t := range s.cfg.Tenants {
-		if backup.TenantID(t.ID) != tenant {
-			continue
-		}
+	if t := s.tenant(tenant); t.ID != "" {
 		if c, ok := t.Credential.(*drive.Certificate); ok {
 			at, err := c.NotAfter()
 			add("The certificate of the application "+t.ClientID, at, err)
@@ -291,15 +291,19 @@ func (s *server) secretEnds(ctx context.Context, t backup.TenantID) (at time.Tim
 	k := s.secrets.of[t]
 	if time.Since(k.looked) >= secretLook {
 		s.secrets.of[t] = secretEnd{time.Now(), k.at, k.known} // so that it is asked once
+		source := s.tenant(t).source
 		go func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), secretTime)
 			defer cancel()
-			at, known := s.sources[t].SecretEnds(ctx)
+			at, known := source.SecretEnds(ctx)
 			if ctx.Err() != nil {
 				return // what was known stays
 			}
 			s.secrets.Lock()
 			defer s.secrets.Unlock()
+			if s.tenant(t).source != source {
+				return // it has another by now
+			}
 			s.secrets.of[t] = secretEnd{time.Now(), at, known}
 		}()
 	}

@@ -103,7 +103,7 @@ func TestPlayServeTellsPeople(t *testing.T) {
 			s.close()
 		}
 	}()
-	s.outlook.note("the source of tenant "+exampleTenant, s.sources[s.alerter.Tenants[0]].Check(t.Context()))
+	s.outlook.note("the source of tenant "+exampleTenant, s.tenant(exampleTenant).source.Check(t.Context()))
 	if err := s.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

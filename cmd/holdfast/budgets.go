@@ -6,13 +6,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/budget"
 	"holdfast/internal/catalog"
 )
 
-// budgets tells Prometheus what was asked of each tenant's source, by all
-// processes that share the database.
-type budgets struct{ catalog *catalog.Catalog }
+// budgets tells Prometheus what was asked of the source of each tenant that is served,
+// by all processes that share the database.
+type budgets struct {
+	catalog *catalog.Catalog
+	serves  func(backup.TenantID) bool
+}
 
 var (
 	sourceUnits = prometheus.NewDesc("holdfast_source_units", "Resource units that all processes spent at the tenant's source in the last minute or day.", []string{"tenant", "span"}, nil)
@@ -41,6 +45,9 @@ func (b budgets) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for t, state := range states {
+		if !b.serves(t) {
+			continue // others serve it, or nobody any more
+		}
 		u := budget.UsageOf(state, now)
 		gauge(sourceUnits, float64(u.Minute), string(t), "minute")
 		gauge(sourceUnits, float64(u.Day), string(t), "day")

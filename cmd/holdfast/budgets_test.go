@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"holdfast/internal/backup"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -34,8 +35,11 @@ func TestMetricsShowEachTenantsBudget(t *testing.T) {
 	if err := c.UpdateBudget(t.Context(), "t2", func([]byte) ([]byte, error) { return []byte("nonsense"), nil }); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.UpdateBudget(t.Context(), "t3", func([]byte) ([]byte, error) { return []byte("of one that is not served"), nil }); err != nil {
+		t.Fatal(err)
+	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(budgets{c})
+	registry.MustRegister(budgets{c, func(t backup.TenantID) bool { return t != "t3" }})
 	rec := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	for _, want := range []string{
@@ -46,6 +50,9 @@ func TestMetricsShowEachTenantsBudget(t *testing.T) {
 		if !strings.Contains(rec.Body.String(), want) {
 			t.Errorf("%s is not in %s", want, rec.Body)
 		}
+	}
+	if strings.Contains(rec.Body.String(), `"t3"`) {
+		t.Error("there is a figure of a tenant that is not served")
 	}
 }
 
@@ -68,7 +75,8 @@ func TestWhoseLimitsATenantHas(t *testing.T) {
 		{TenantConfig{ID: "t", Graph: "http://127.0.0.1:8365/v1.0"}, 0},
 		{TenantConfig{ID: "t", Graph: "http://localhost:8365/v1.0", Licences: 1}, 1250},
 	} {
-		l, err := s.limits(tt.tenant)(t.Context())
+		s.roster.Store(&roster{of: map[backup.TenantID]*served{"t": {TenantConfig: tt.tenant}}})
+		l, err := s.limits("t")(t.Context())
 		if err != nil || l.PerMinute != tt.want {
 			t.Errorf("%+v: %+v, %v, want %d a minute", tt.tenant, l, err, tt.want)
 		}

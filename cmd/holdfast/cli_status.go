@@ -24,6 +24,7 @@ func (c *cli) statusCommand() *cobra.Command {
 			Damage        int64     `json:"@holdfast.openDamageCount"`
 			Verified      time.Time `json:"@holdfast.verifiedDateTime"`
 			Retention     string    `json:"@holdfast.retentionDisagreement"`
+			Configuration string    `json:"@holdfast.configurationProblem"`
 		}
 		s, value, err := get[service](ctx, c, "")
 		if err != nil {
@@ -91,6 +92,9 @@ func (c *cli) statusCommand() *cobra.Command {
 		}
 		if s.Retention != "" {
 			lines = append(lines, "Retention", "nothing expires now. "+s.Retention)
+		}
+		if s.Configuration != "" {
+			lines = append(lines, "Configuration", s.Configuration)
 		}
 		if err := c.fields(lines...); err != nil {
 			return err

@@ -55,6 +55,13 @@ type Config struct {
 	PageTokenKeyEnv  string `json:"pageTokenKeyEnv"`
 	// Tenants are protected, each through its own Graph endpoint. At least one.
 	Tenants []TenantConfig `json:"tenants"`
+	// TenantsDir is a folder with more tenants, each in a file ID.json that says what an
+	// entry of Tenants would. 'holdfast tenants' writes it, and so does the API for
+	// administrators. A running server follows its changes. Default: none.
+	TenantsDir string `json:"tenantsDir"`
+	// Administration says who may add tenants and take them out by the API. Default:
+	// nobody.
+	Administration *AdministrationConfig `json:"administration"`
 	// API is the application that this server is at Entra ID: whose permissions
 	// callers are granted, and for which they get tokens. From it follow Issuers and
 	// Audiences, unless they are given.
@@ -126,6 +133,14 @@ type Config struct {
 	// Alone says that no other process works on the database, so that a start
 	// takes up at once what the process before it left. SQLite implies it.
 	Alone bool `json:"-"`
+}
+
+// AdministrationConfig is who administrates the installation itself, as one tenant's
+// tokens name them.
+type AdministrationConfig struct {
+	Tenant       string   `json:"tenant"`       // whose tokens; it is one of those that are served
+	Applications []string `json:"applications"` // the ids of applications that act for themselves
+	Users        []string `json:"users"`        // the object ids of people
 }
 
 // A Role is which part of a server's work a process does. Processes in any roles
@@ -470,6 +485,7 @@ type TenantConfig struct {
 	Roles identity.RoleMap `json:"roles"`
 
 	Credential drive.Credential `json:"-"` // what is read from there
+	file       string           // in the folder of tenants; empty of one in the configuration itself
 }
 
 func (t *TenantConfig) hasVaultPassword() bool {
@@ -565,7 +581,10 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 
 // ReadConfig reads the configuration file at path and fills in defaults and
 // secrets. The error names all that is wrong with it.
-func ReadConfig(path string) (Config, error) {
+func ReadConfig(path string) (Config, error) { return readConfig(path, nil) }
+
+// readConfig is ReadConfig of what change, if there is one, makes of the file.
+func readConfig(path string, change func(*Config) error) (Config, error) {
 	data, err := readJSON(path)
 	if err != nil {
 		return Config{}, err
@@ -579,6 +598,15 @@ func ReadConfig(path string) (Config, error) {
 		// The rest is looked at all the same, where it can be read at all.
 		cfg = Config{}
 		if json.Unmarshal(data, &cfg) != nil {
+			return Config{}, err
+		}
+	}
+	if cfg.TenantsDir != "" && !filepath.IsAbs(cfg.TenantsDir) {
+		cfg.TenantsDir = filepath.Join(filepath.Dir(abs), cfg.TenantsDir)
+	}
+	err = errors.Join(err, cfg.addTenants())
+	if change != nil {
+		if err := change(&cfg); err != nil {
 			return Config{}, err
 		}
 	}
@@ -708,6 +736,9 @@ func (c *Config) complete(dir string) error {
 	known := map[string]bool{}
 	for i := range c.Tenants {
 		t, field := &c.Tenants[i], fmt.Sprintf("tenants[%d]", i)
+		if t.file != "" {
+			field = t.file
+		}
 		id, ok := backup.ParseGUID(t.ID)
 		switch {
 		case !ok:
@@ -766,6 +797,26 @@ func (c *Config) complete(dir string) error {
 		}
 	}
 
+	if a := c.Administration; a != nil {
+		id, ok := backup.ParseGUID(a.Tenant)
+		if !ok || !known[id] {
+			say("administration.tenant", "%q is none of the tenants: give the id of the one whose tokens administrators have", a.Tenant)
+		}
+		a.Tenant = id
+		for _, of := range []struct {
+			name string
+			ids  []string
+		}{{"applications", a.Applications}, {"users", a.Users}} {
+			for i, text := range of.ids {
+				if of.ids[i], ok = backup.ParseGUID(text); !ok {
+					say("administration."+of.name, "%q is no id: give a GUID", text)
+				}
+			}
+		}
+		if len(a.Applications)+len(a.Users) == 0 {
+			say("administration", "names nobody: give applications or users, or leave it out")
+		}
+	}
 	if api := c.API; api != nil {
 		id, ok := backup.ParseGUID(api.ClientID)
 		if !ok {

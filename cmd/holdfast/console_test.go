@@ -35,7 +35,7 @@ func TestConsole(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	said, ended := make(lineWriter, 8), make(chan error, 1)
-	go func() { ended <- runServe(ctx, cfg, said, testLog(t)) }()
+	go func() { ended <- runServe(ctx, cfg, nil, said, testLog(t)) }()
 	select {
 	case line := <-said:
 		origin := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "Holdfast listens on "), client.Root)

@@ -103,7 +103,7 @@ func serveAtEntra(t *testing.T, api simtenant.App, change func(tenant map[string
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	lines, ended := make(lineWriter, 8), make(chan error, 1)
-	go func() { ended <- runServe(ctx, cfg, lines, testLog(t)) }()
+	go func() { ended <- runServe(ctx, cfg, nil, lines, testLog(t)) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -184,7 +184,7 @@ func TestServeSaysWhatItCannotReach(t *testing.T) {
 		t.Errorf("the check says %v:\n%s", err, said.String())
 	}
 	var log logBuffer
-	s, err := startServe(t.Context(), cfg, io.Discard, newLog(&log))
+	s, err := startServe(t.Context(), cfg, nil, io.Discard, newLog(&log))
 	if err != nil {
 		t.Fatal(err)
 	}

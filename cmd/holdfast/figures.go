@@ -97,7 +97,7 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 			gauge(jobsWait, age, string(kind))
 		}
 	}
-	for _, t := range f.s.cfg.Tenants {
+	for _, t := range f.s.tenants() {
 		tenant := backup.TenantID(t.ID)
 		if r, err := f.s.catalog.RPO(ctx, tenant, worstUnits); err == nil {
 			for _, u := range r.Worst {
@@ -113,6 +113,13 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
+// forget has the ages be counted anew: the tenants are others.
+func (f *figures) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at, f.known = time.Time{}, nil
+}
+
 // ages are the units of each tenant by the age of their newest point.
 func (f *figures) ages(ctx context.Context) []prometheus.Metric {
 	f.mu.Lock()
@@ -121,7 +128,7 @@ func (f *figures) ages(ctx context.Context) []prometheus.Metric {
 		return f.known
 	}
 	var all []prometheus.Metric
-	for _, t := range f.s.cfg.Tenants {
+	for _, t := range f.s.tenants() {
 		within, n, sum, err := f.s.catalog.RPOAges(ctx, backup.TenantID(t.ID), rpoAges)
 		if err != nil {
 			return f.known

@@ -29,7 +29,13 @@ import (
 	"holdfast/internal/vault"
 )
 
+// asProgram has this test's binary be the program.
+const asProgram = "HOLDFAST_TEST_AS_PROGRAM"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
 	openPatience = 2 * time.Minute
 	dbtest.Main(m)
 }

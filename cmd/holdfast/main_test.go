@@ -380,7 +380,7 @@ func serveAgainstDev(t *testing.T, url string, roles ...Role) {
 		cfg, said := cfg, make(lineWriter, 8)
 		cfg.Role, cfg.State = role, filepath.Join(cfg.State, fmt.Sprint(i))
 		cfg.PageTokenKeyFile = filepath.Join(filepath.Dir(path), "app.secret")
-		go func() { ended <- runServe(ctx, cfg, said, testLog(t)) }()
+		go func() { ended <- runServe(ctx, cfg, nil, said, testLog(t)) }()
 		select {
 		case line := <-said:
 			_, address, _ := strings.Cut(strings.TrimSpace(line), " on ")

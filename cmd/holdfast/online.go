@@ -109,10 +109,21 @@ type outlook struct {
 	known map[string]bool  // what was looked at
 }
 
+// sourceOf is how a tenant's source is called.
+func sourceOf(t backup.TenantID) string { return "the source of tenant " + string(t) }
+
+// forget forgets what was seen of a tenant's source.
+func (o *outlook) forget(t backup.TenantID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.wrong, sourceOf(t))
+	delete(o.known, sourceOf(t))
+}
+
 // source says what is wrong with a tenant's source in words for people, without
 // what only the log may say, and whether that is known yet.
 func (o *outlook) source(_ context.Context, t backup.TenantID) (wrong []string, known bool) {
-	what := "the source of tenant " + string(t)
+	what := sourceOf(t)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.wrong[what]; err != nil {
@@ -161,16 +172,20 @@ func (o *outlook) lines() (lines []string) {
 // ctx ends.
 func (s *server) lookOut(ctx context.Context) {
 	for {
-		for _, t := range s.cfg.Tenants {
+		r := s.roster.Load()
+		for _, t := range r.tenants {
 			limited, cancel := context.WithTimeout(ctx, lookTime)
-			_, wrong := checkSource(limited, s.sources[backup.TenantID(t.ID)], s.cfg.Workloads, t.Permissions)
+			_, wrong := checkSource(limited, r.of[backup.TenantID(t.ID)].source, s.cfg.Workloads, t.Permissions)
 			cancel()
 			if ctx.Err() != nil {
 				return
 			}
-			s.outlook.note("the source of tenant "+t.ID, wrong)
+			if s.tenant(backup.TenantID(t.ID)).source != r.of[backup.TenantID(t.ID)].source {
+				continue // it is another by now
+			}
+			s.outlook.note(sourceOf(backup.TenantID(t.ID)), wrong)
 		}
-		wrong := s.verifier.Check(ctx)
+		wrong := r.verifier.Check(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -178,6 +193,7 @@ func (s *server) lookOut(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.reading.look:
 		case <-time.After(lookAgain):
 		}
 	}

@@ -137,11 +137,7 @@ func (s *SyslogConfig) server(field string, place func(*string), say sayer) *aud
 
 // shipper is what hands the audit log on, as it is configured.
 func (c *Config) shipper(cat *catalog.Catalog, db *database.DB, queue *jobs.Queue, log *slog.Logger) *audit.Shipper {
-	cfg := audit.Config{Catalog: cat, DB: db, Queue: queue, Clock: time.Now, Log: log, To: c.Audit.to}
-	for _, t := range c.Tenants {
-		cfg.Tenants = append(cfg.Tenants, backup.TenantID(t.ID))
-	}
-	return audit.New(cfg)
+	return audit.New(audit.Config{Catalog: cat, DB: db, Queue: queue, Clock: time.Now, Log: log, To: c.Audit.to})
 }
 
 // auditLong is for how long an outlet must have taken nothing until people are told.
@@ -177,7 +173,7 @@ func (outlets) Describe(c chan<- *prometheus.Desc) { c <- auditWaiting; c <- aud
 func (o outlets) Collect(c chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	for _, t := range o.s.cfg.Tenants {
+	for _, t := range o.s.tenants() {
 		all, err := o.s.outletsOf(ctx, backup.TenantID(t.ID))
 		if err != nil {
 			c <- prometheus.NewInvalidMetric(auditWaiting, err)

@@ -9,7 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"strings"
+	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -39,18 +43,25 @@ may come and go.`,
 			if path == "" {
 				return usageError{errors.New("serve needs a configuration file: name it with --config")}
 			}
-			cfg, err := ReadConfig(path)
-			if err != nil {
-				return fmt.Errorf("the configuration cannot be used:\n%w", err)
-			}
-			if cfg.Role, err = readRole(role, cfg.Database); err != nil {
-				return usageError{err}
-			}
-			if address != "" {
-				if err := checkAddress(address); err != nil {
-					return usageError{fmt.Errorf("--listen %w", err)}
+			read := func() (Config, error) {
+				cfg, err := ReadConfig(path)
+				if err != nil {
+					return cfg, fmt.Errorf("the configuration cannot be used:\n%w", err)
 				}
-				cfg.Listen, cfg.TLSListen = address, nil
+				if cfg.Role, err = readRole(role, cfg.Database); err != nil {
+					return cfg, usageError{err}
+				}
+				if address != "" {
+					if err := checkAddress(address); err != nil {
+						return cfg, usageError{fmt.Errorf("--listen %w", err)}
+					}
+					cfg.Listen, cfg.TLSListen = address, nil
+				}
+				return cfg, nil
+			}
+			cfg, err := read()
+			if err != nil {
+				return err
 			}
 			if host, _, _ := net.SplitHostPort(cfg.Listen); cfg.Listen != "" && !loopback(host) && !insecure {
 				return usageError{fmt.Errorf("%s is reached from other machines, and tokens and backups would pass to them in the clear: serve HTTPS by tlsListen in the file, or say --insecure-http where only a proxy that speaks HTTPS can reach it", cfg.Listen)}
@@ -65,7 +76,7 @@ may come and go.`,
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is in order.\n", path)
 				return err
 			}
-			return runServe(cmd.Context(), cfg, cmd.OutOrStdout(), logs.open(cmd.ErrOrStderr()))
+			return runServe(cmd.Context(), cfg, &rereading{path, read}, cmd.OutOrStdout(), logs.open(cmd.ErrOrStderr()))
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "the configuration file, JSON")
@@ -92,10 +103,20 @@ func readRole(text, database string) (Role, error) {
 	return "", fmt.Errorf("--role is all, api or worker, not %q", text)
 }
 
-// runServe serves until ctx ends.
-func runServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) error {
+// rereading is where the configuration came from, and how it is read again.
+type rereading struct {
+	path string
+	read func() (Config, error)
+}
+
+// runServe serves until ctx ends. On SIGHUP, and when the folder of tenants has changed,
+// it reads its configuration again, if it has a file.
+func runServe(ctx context.Context, cfg Config, again *rereading, out io.Writer, log *slog.Logger) error {
 	heap.Bound()
-	s, err := startServe(ctx, cfg, out, log)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before the start, which may take long
+	defer signal.Stop(hup)
+	s, err := startServe(ctx, cfg, again, out, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		log.Info("stopped before it had started")
@@ -103,7 +124,18 @@ func runServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) 
 	case err != nil:
 		return err
 	}
-	<-ctx.Done()
+	var following sync.WaitGroup
+	if cfg.TenantsDir != "" && again != nil {
+		following.Go(func() { s.followFolder(ctx) })
+	}
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-hup:
+			s.reload(ctx) // which says what is wrong
+		}
+	}
+	following.Wait()
 	log.Info("stopping")
 	if err := s.close(); err != nil {
 		return err
@@ -114,7 +146,7 @@ func runServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) 
 
 // startServe opens the listeners and sets the server to work, and says on out
 // where it listens.
-func startServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (_ *server, err error) {
+func startServe(ctx context.Context, cfg Config, again *rereading, out io.Writer, log *slog.Logger) (_ *server, err error) {
 	type listener struct {
 		net.Listener
 		secure *tls.Config
@@ -148,6 +180,9 @@ func startServe(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger
 	s, err := openServer(ctx, cfg, log)
 	if err != nil {
 		return nil, err
+	}
+	if again != nil {
+		s.reading.path, s.reading.read = again.path, again.read
 	}
 	handler := s.handler(nil)
 	for _, l := range listeners {

@@ -32,7 +32,6 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/console"
 	"holdfast/internal/database"
-	"holdfast/internal/drive"
 	"holdfast/internal/engine"
 	"holdfast/internal/graphapi"
 	"holdfast/internal/identity"
@@ -54,8 +53,9 @@ type server struct {
 	console       http.Handler // nil for none
 	notifications http.Handler
 	vaults        *vaults
-	sources       map[backup.TenantID]*drive.Client
-	verifier      *identity.Verifier
+	roster        atomic.Pointer[roster]
+	reading       reading
+	runner        atomic.Pointer[jobs.Runner] // nil while there is none
 	outlook       outlook
 	engine        *engine.Engine
 	alerter       *alert.Alerter // nil for none
@@ -87,7 +87,7 @@ type server struct {
 // served until start and serve. A tenant whose vault cannot be opened is named
 // in the log, and served as far as that goes without one.
 func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, stopped: make(chan struct{}), sources: map[backup.TenantID]*drive.Client{}, outlook: outlook{log: log}}
+	s := &server{cfg: cfg, log: log, stopped: make(chan struct{}), reading: reading{look: make(chan struct{}, 1), seen: seenIn(cfg.TenantsDir)}, outlook: outlook{log: log}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -122,19 +122,16 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		return nil, fmt.Errorf("retention: %w", err)
 	}
 
-	var tenants []backup.TenantID
-	noMIME, permissions, versions := map[backup.TenantID]bool{}, map[backup.TenantID]bool{}, map[backup.TenantID]int{}
 	for _, t := range cfg.Tenants {
-		id := backup.TenantID(t.ID)
-		tenants = append(tenants, id)
-		noMIME[id], permissions[id], versions[id] = t.MIME != nil && !*t.MIME, t.Permissions, t.Versions
-		if err := s.catalog.AdoptRetention(ctx, id); err != nil {
+		if err := s.catalog.AdoptRetention(ctx, backup.TenantID(t.ID)); err != nil {
 			return nil, err
 		}
-		s.sources[id] = newSource(t, 0, budget.New(budget.Config{Tenant: id, Store: s.catalog, Limits: s.limits(t)}), log, s.figures.refused(t.ID))
 	}
-	s.vaults = newVaults(tenants, s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
-		where, err := cfg.vaultOf(t, log)
+	s.roster.Store(s.newRoster(cfg))
+	s.vaults = newVaults(s.tenantIDs(), s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
+		now := cfg
+		now.Tenants = s.tenants()
+		where, err := now.vaultOf(t, log)
 		if err != nil {
 			return nil, err
 		}
@@ -153,13 +150,13 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		notify = engine.Notifications{URL: n.URL, Key: mac.Sum(nil)}
 	}
 	s.engine = engine.New(engine.Config{
-		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: tenants, Clock: time.Now, Log: log,
-		Sources: func(t backup.TenantID) (*drive.Client, error) { return known(s.sources, t) },
+		Catalog: s.catalog, DB: s.db, Queue: s.queue, Tenants: s.tenantIDs, Clock: time.Now, Log: log,
+		Sources: s.source,
 		Vaults:  s.vaults.get,
-		MIME:    func(t backup.TenantID) bool { return !noMIME[t] },
+		MIME:    func(t backup.TenantID) bool { of := s.tenant(t).MIME; return of == nil || *of },
 
-		Permissions: func(t backup.TenantID) bool { return permissions[t] },
-		Versions:    func(t backup.TenantID) int { return versions[t] },
+		Permissions: func(t backup.TenantID) bool { return s.tenant(t).Permissions },
+		Versions:    func(t backup.TenantID) int { return s.tenant(t).Versions },
 		Interval:    time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
 	})
 	s.kinds = slices.Sorted(maps.Keys(s.engine.Work()))
@@ -172,6 +169,8 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	s.notifications = s.engine.ServeNotifications()
 	if cfg.Alerts != nil {
 		s.alerter = cfg.alerter(s.catalog, s.db, s.queue, log)
+		s.alerter.Tenants = s.tenantIDs
+		s.alerter.Names = func(t backup.TenantID) string { return s.tenant(t).DisplayName }
 		s.alerter.Vault = s.vaultTrouble
 		s.alerter.Source = s.outlook.source
 		s.alerter.Ends = s.ends
@@ -180,6 +179,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 
 	if cfg.Audit != nil {
 		s.shipper = cfg.shipper(s.catalog, s.db, s.queue, log)
+		s.shipper.Tenants = s.tenantIDs
 		if s.alerter != nil {
 			s.alerter.Audit = s.auditWaits
 		}
@@ -190,18 +190,17 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "holdfast_database_statements_total", Help: "Statements sent to the database.",
 	}, func() float64 { return float64(s.db.Statements()) }))
-	registry.MustRegister(budgets{s.catalog}, outlets{s}, s.figures)
+	registry.MustRegister(budgets{s.catalog, s.serves}, outlets{s}, s.figures)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 
-	s.verifier = newVerifier(cfg)
 	s.api, err = graphapi.New(graphapi.Config{
 		Catalog:          s.catalog,
 		Workloads:        cfg.Workloads,
 		Browser:          s.engine,
 		BrowseRole:       cfg.browseRole(),
-		Verifier:         s.verifier,
-		Tenants:          func(t backup.TenantID) bool { return s.sources[t] != nil },
+		Verifier:         s,
+		Tenants:          s.serves,
 		PageKey:          key,
 		Clock:            time.Now,
 		Log:              log,
@@ -211,6 +210,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Resource:         cfg.resource(),
 		RequestsPer10s:   cfg.RequestsPer10s,
 		Vault:            s.vaultTrouble,
+		Configuration:    s.reading.problem,
 	})
 	if err != nil {
 		return nil, err
@@ -245,8 +245,9 @@ func graphScope(graph string) string {
 
 // limits returns how much may be asked of a tenant's source. Nobody but Microsoft
 // is taken to have Microsoft's limits.
-func (s *server) limits(t TenantConfig) func(context.Context) (budget.Limits, error) {
+func (s *server) limits(tenant backup.TenantID) func(context.Context) (budget.Limits, error) {
 	return func(ctx context.Context) (budget.Limits, error) {
+		t := s.tenant(tenant)
 		u, err := url.Parse(t.Graph)
 		switch {
 		case t.UnitsPerMinute > 0:
@@ -259,7 +260,7 @@ func (s *server) limits(t TenantConfig) func(context.Context) (budget.Limits, er
 			return budget.Limits{}, nil
 		}
 		// Each drive that could be backed up has a licence; there may be more.
-		n, err := s.catalog.ProtectedUnits(ctx, backup.TenantID(t.ID), budget.MostLicences)
+		n, err := s.catalog.ProtectedUnits(ctx, tenant, budget.MostLicences)
 		return budget.ForLicences(n), err
 	}
 }
@@ -354,8 +355,9 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 	}
 	host, _ := os.Hostname()
 	runner := jobs.NewRunner(jobs.RunnerConfig{
-		Queue: s.queue, Work: work, Tenants: s.engine.Tenants, Ended: s.figures.ended, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
+		Queue: s.queue, Work: work, Tenants: s.tenantIDs(), Ended: s.figures.ended, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
 	})
+	s.runner.Store(runner)
 	turned := runner.Turned
 	s.turned.Store(&turned)
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -409,6 +411,8 @@ func (s *server) handler(rest http.Handler) http.Handler {
 			s.metrics.ServeHTTP(w, r)
 		case s.cfg.Role == RoleWorker:
 			http.Error(w, "this process is a worker: the API is served by others", http.StatusNotFound)
+		case r.URL.Path == tenantsPath || strings.HasPrefix(r.URL.Path, tenantsPath+"/"):
+			s.serveTenants(w, r)
 		case s.cfg.Notifications != nil && strings.HasPrefix(r.URL.Path, engine.NotifyPath):
 			s.notifications.ServeHTTP(w, r)
 		case s.console != nil && console.Serves(r.URL.Path):
@@ -429,6 +433,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	var wrong, tenants []string
+	served := s.tenants()
 	if err := s.db.Read().PingContext(ctx); err != nil {
 		wrong = append(wrong, "the database does not answer")
 		s.log.Warn("not ready", "err", err)
@@ -457,7 +462,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 			s.log.Warn("not ready", "err", err)
 		}
 	}
-	for _, t := range s.cfg.Tenants {
+	for _, t := range served {
 		waiting, err := s.catalog.JobsWaiting(ctx, backup.TenantID(t.ID), s.kinds, time.Now().Add(-s.waiting()))
 		if err != nil {
 			break // the database does not answer
@@ -470,14 +475,17 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 		tenants = append(tenants, fmt.Sprintf("tenant %s is unavailable: %s", t, reason(err)))
 	}
 	slices.Sort(tenants)
-	if len(tenants) == len(s.cfg.Tenants) {
+	if len(tenants) == len(served) {
 		wrong = append(wrong, "no tenant's vault can be used")
 	}
 	tenants = append(tenants, s.outlook.lines()...)
+	if problem := s.reading.problem(); problem != "" {
+		tenants = append(tenants, problem)
+	}
 	for _, t := range s.disagreeing(ctx) {
 		tenants = append(tenants, fmt.Sprintf("tenant %s keeps what has expired: the retention in this server's configuration is not the one that is in force; 'holdfast status' says in what", t))
 	}
-	for _, t := range s.cfg.Tenants {
+	for _, t := range served {
 		standing, err := s.auditWaits(ctx, backup.TenantID(t.ID))
 		if err != nil {
 			break // what is said of the database says it
@@ -530,7 +538,7 @@ func (s *server) disagreeing(ctx context.Context) []backup.TenantID {
 		return s.retention.wrong
 	}
 	var wrong []backup.TenantID
-	for _, t := range s.cfg.Tenants {
+	for _, t := range s.tenants() {
 		why, err := s.catalog.RetentionDisagreement(ctx, backup.TenantID(t.ID))
 		if err != nil {
 			return s.retention.wrong

@@ -157,7 +157,7 @@ func TestWhatReadsTheVaultSaysWhatIsTheMatterWithIt(t *testing.T) {
 		}
 	}
 
-	v := d.vaults.of[d.tenants[0].ID]
+	v := d.vaults.all.Load().of[d.tenants[0].ID]
 	for _, test := range []struct {
 		err   error
 		words string

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/backup"
@@ -61,12 +63,20 @@ type vaults struct {
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
 	turns  chan struct{}
-	order  []backup.TenantID
-	of     map[backup.TenantID]*tenantVault
+	all    atomic.Pointer[vaultSet]
 
 	mu     sync.Mutex     // taken after a tenantVault's
 	opened int            // how many are open
 	idle   []*tenantVault // those of them that nobody uses, longest first
+}
+
+// A vaultSet is the vaults of the tenants that are served at one time. It never changes.
+type vaultSet struct {
+	order []backup.TenantID
+	of    map[backup.TenantID]*tenantVault
+	// known are those, and of tenants that were served before: their vaults are closed
+	// once nobody uses them any more, and opened again, only then, when they come back.
+	known map[backup.TenantID]*tenantVault
 }
 
 // A tenantVault is what is known of one tenant's vault.
@@ -84,6 +94,7 @@ type tenantVault struct {
 	rests   chan struct{} // of one that made room for others: closed when it is closed
 	closed  bool
 
+	retires atomic.Bool   // its tenant is not served any more: it is closed once nobody uses it
 	looking chan struct{} // closed when the look under way ends; nil if there is none
 	gone    error         // what the last look found
 }
@@ -91,19 +102,45 @@ type tenantVault struct {
 // newVaults returns the vaults of tenants, each of which has its folder. None is
 // open yet.
 func newVaults(tenants []backup.TenantID, dir func(backup.TenantID) string, log *slog.Logger, open func(context.Context, backup.TenantID) (*vault.Vault, error)) *vaults {
-	s := &vaults{most: maxOpenVaults, open: open, log: log, turns: make(chan struct{}, openAtATime), order: tenants, of: map[backup.TenantID]*tenantVault{}}
+	s := &vaults{most: maxOpenVaults, open: open, log: log, turns: make(chan struct{}, openAtATime)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	for _, t := range tenants {
-		s.of[t] = &tenantVault{tenant: t, dir: dir(t)}
-	}
+	s.all.Store(&vaultSet{})
+	s.serve(tenants, dir)
 	return s
+}
+
+// serve has the vaults be those of tenants, from now on. One that could not be opened is
+// tried again when it is next asked for: it may be that a password was put right.
+func (s *vaults) serve(tenants []backup.TenantID, dir func(backup.TenantID) string) {
+	before := s.all.Load()
+	after := &vaultSet{order: tenants, of: map[backup.TenantID]*tenantVault{}, known: maps.Clone(before.known)}
+	if after.known == nil {
+		after.known = map[backup.TenantID]*tenantVault{}
+	}
+	for _, t := range tenants {
+		if after.known[t] == nil {
+			after.known[t] = &tenantVault{tenant: t, dir: dir(t)}
+		}
+		after.of[t] = after.known[t]
+	}
+	s.all.Store(after)
+	for t, v := range after.known {
+		v.mu.Lock()
+		v.retires.Store(after.of[t] == nil)
+		if v.err != nil {
+			v.tried = time.Time{}
+		}
+		s.rest(v)
+		v.mu.Unlock()
+	}
+	s.makeRoom()
 }
 
 // get returns a tenant's vault, which stays open until ctx ends at least. It waits a
 // little for one that is being opened, and not at all for one that lately could not
 // be, or that hangs.
 func (s *vaults) get(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
-	v, err := known(s.of, t)
+	v, err := known(s.all.Load().of, t)
 	if err != nil {
 		return nil, err
 	}
@@ -183,11 +220,15 @@ func (s *vaults) letGo(v *tenantVault) *vault.Vault {
 func (s *vaults) makeRoom() {
 	for {
 		s.mu.Lock()
-		if s.opened <= s.most || len(s.idle) == 0 {
+		i := slices.IndexFunc(s.idle, func(v *tenantVault) bool { return v.retires.Load() })
+		if i < 0 && s.opened > s.most && len(s.idle) > 0 {
+			i = 0
+		}
+		if i < 0 {
 			s.mu.Unlock()
 			return
 		}
-		v := s.idle[0]
+		v := s.idle[i]
 		s.busy(v)
 		s.mu.Unlock()
 		v.mu.Lock()
@@ -326,9 +367,10 @@ func (s *vaults) openInTurn(t backup.TenantID) (v *vault.Vault, err error) {
 func (s *vaults) openAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
-	first := s.order[:min(len(s.order), s.most)]
+	all := s.all.Load()
+	first := all.order[:min(len(all.order), s.most)]
 	for _, t := range first {
-		s.begin(s.of[t])
+		s.begin(all.of[t])
 	}
 	for _, t := range first {
 		_, err := s.get(ctx, t)
@@ -343,13 +385,13 @@ func (s *vaults) openAll(ctx context.Context) {
 func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
-	looks := map[backup.TenantID]<-chan struct{}{}
-	for t, v := range s.of {
+	looks, all := map[backup.TenantID]<-chan struct{}{}, s.all.Load().of
+	for t, v := range all {
 		s.beginFirst(v)
 		looks[t] = v.look(s.there)
 	}
 	wrong := map[backup.TenantID]error{}
-	for t, v := range s.of {
+	for t, v := range all {
 		if err := v.state(seen(ctx, looks[t])); err != nil {
 			wrong[t] = err
 		}
@@ -360,7 +402,7 @@ func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 // trouble returns why a tenant's vault cannot be used now, or nil. It waits a little
 // for storage that does not answer.
 func (s *vaults) trouble(ctx context.Context, t backup.TenantID) error {
-	v, err := known(s.of, t)
+	v, err := known(s.all.Load().of, t)
 	if err != nil {
 		return err
 	}
@@ -448,9 +490,10 @@ func (s *vaults) close(ctx context.Context) error {
 		tenant backup.TenantID
 		err    error
 	}
-	ended := make(chan outcome, len(s.of))
+	all := s.all.Load().known
+	ended := make(chan outcome, len(all))
 	left := map[backup.TenantID]bool{}
-	for t, v := range s.of {
+	for t, v := range all {
 		v.mu.Lock()
 		open := s.letGo(v)
 		v.err, v.closed = errors.New("the server stops"), true

@@ -277,7 +277,7 @@ func TestALookOfAnotherIsNoHang(t *testing.T) {
 	if _, err := s.get(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	v := s.of["a"]
+	v := s.all.Load().of["a"]
 	if !seen(t.Context(), v.look(nil)) {
 		t.Fatal("the look did not end")
 	}
@@ -301,7 +301,7 @@ func TestVaultsCloseWhileOneOpens(t *testing.T) {
 		<-late
 		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: dir + "/vault", Create: true, Password: "p", State: dir + "/state"})
 	})
-	v := s.of["a"]
+	v := s.all.Load().of["a"]
 	opening, _ := s.begin(v)
 	if err := s.close(t.Context()); err != nil {
 		t.Errorf("close = %v", err)
@@ -334,7 +334,7 @@ func TestVaultsThatNobodyUsesMakeRoom(t *testing.T) {
 		for range 10_000 { // room is made beside
 			open = ""
 			for _, t := range tenants {
-				v := s.of[t]
+				v := s.all.Load().of[t]
 				v.mu.Lock()
 				if v.vault != nil {
 					open += string(t)
@@ -400,13 +400,13 @@ func TestAnAcceptedVaultIsOpened(t *testing.T) {
 	}
 	known := first.ID()
 	s.known = func(context.Context, backup.TenantID) (string, error) { return known, nil }
-	s.of["a"].checked = time.Time{}
+	s.all.Load().of["a"].checked = time.Time{}
 	if again, err := s.get(t.Context(), "a"); again != first || err != nil {
 		t.Errorf("get = %v, %v, want the vault that is open", again, err)
 	}
 	now = "second"
 	known = "what the second will be known by"
-	s.of["a"].checked, s.of["a"].tried = time.Time{}, time.Time{}
+	s.all.Load().of["a"].checked, s.all.Load().of["a"].tried = time.Time{}, time.Time{}
 	second, err := s.get(t.Context(), "a")
 	if err != nil || second == first || second.ID() == first.ID() {
 		t.Errorf("get = %v, %v, want another vault", second, err)

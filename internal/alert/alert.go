@@ -33,8 +33,8 @@ type Config struct {
 	Catalog *catalog.Catalog                              // required
 	DB      *database.DB                                  // the catalog's; required by Start
 	Queue   *jobs.Queue                                   // required by Start
-	Tenants []backup.TenantID                             // that are watched
-	Names   map[backup.TenantID]string                    // of tenants, for people
+	Tenants func() []backup.TenantID                      // that are watched, now; required by Start
+	Names   func(backup.TenantID) string                  // of tenants, for people; nil for none
 	Clock   backup.Clock                                  // required
 	Log     *slog.Logger                                  // required
 	To      []Destination                                 // who is told
@@ -90,6 +90,9 @@ func New(cfg Config) *Alerter {
 	cfg.Times.Waiting = cmp.Or(cfg.Times.Waiting, 30*time.Minute)
 	cfg.Expiry = cmp.Or(cfg.Expiry, 30*24*time.Hour)
 	cfg.Every = cmp.Or(cfg.Every, 5*time.Minute)
+	if cfg.Names == nil {
+		cfg.Names = func(backup.TenantID) string { return "" }
+	}
 	return &Alerter{cfg}
 }
 
@@ -103,9 +106,12 @@ func (a *Alerter) Work() map[jobs.Kind]jobs.Work {
 }
 
 // Start makes sure that each tenant is watched. It may be repeated.
-func (a *Alerter) Start(ctx context.Context) error {
+func (a *Alerter) Start(ctx context.Context) error { return a.Begin(ctx, a.Tenants()...) }
+
+// Begin is Start for tenants that are watched from now on.
+func (a *Alerter) Begin(ctx context.Context, tenants ...backup.TenantID) error {
 	var specs []jobs.Spec
-	for _, t := range a.Tenants {
+	for _, t := range tenants {
 		specs = append(specs, jobs.Spec{Kind: jobs.Watch, Key: string(t), Tenant: t})
 	}
 	if err := a.DB.Tx(ctx, func(tx *database.Tx) error { return a.Queue.Enqueue(ctx, tx, specs...) }); err != nil {
@@ -185,7 +191,7 @@ func (a *Alerter) watch(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	})
 	if err == nil && a.Weekly {
 		err = a.Catalog.KeepWeek(ctx, j, lastMonday(now), func(w catalog.Week) []backup.Message {
-			m := Message{Type: "report", Tenant: j.Tenant, Name: a.Names[j.Tenant], Time: now.UTC(), Report: reportOf(w, a.Times)}
+			m := Message{Type: "report", Tenant: j.Tenant, Name: a.Names(j.Tenant), Time: now.UTC(), Report: reportOf(w, a.Times)}
 			return messages(m, to)
 		})
 	}
@@ -237,7 +243,7 @@ func (a *Alerter) compose(tenant backup.TenantID, news []catalog.AlertNews, to [
 	slices.SortStableFunc(news, func(x, y catalog.AlertNews) int {
 		return cmp.Compare(slices.Index(backup.AlertKinds, x.Kind), slices.Index(backup.AlertKinds, y.Kind))
 	})
-	m := Message{Type: "alerts", Tenant: tenant, Name: a.Names[tenant], Time: a.Clock().UTC()}
+	m := Message{Type: "alerts", Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC()}
 	for _, n := range news {
 		m.Alerts = append(m.Alerts, EntryOf(n, a.Times))
 	}
@@ -373,7 +379,7 @@ func (a *Alerter) Test(ctx context.Context, tenant backup.TenantID, only string)
 			continue
 		}
 		t := Try{Destination: r.destination, Recipient: r.address}
-		m := &Message{ID: backup.NewID[backup.MessageID](), Type: "test", Tenant: tenant, Name: a.Names[tenant], Time: a.Clock().UTC()}
+		m := &Message{ID: backup.NewID[backup.MessageID](), Type: "test", Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC()}
 		if err := send(ctx, m); err != nil {
 			t.Err = fmt.Errorf("%s", failureOf(err).text)
 		}

@@ -185,7 +185,7 @@ func newWorld(t *testing.T, db *database.DB, mail *alert.Mail, to ...alert.Desti
 	w.queue = jobs.New(db, w.clock)
 	w.cat = catalog.New(db, w.queue, catalog.Config{Clock: w.clock})
 	w.Alerter = alert.New(alert.Config{
-		Catalog: w.cat, DB: db, Queue: w.queue, Tenants: []backup.TenantID{contoso}, Names: map[backup.TenantID]string{contoso: "Contoso"},
+		Catalog: w.cat, DB: db, Queue: w.queue, Tenants: func() []backup.TenantID { return []backup.TenantID{contoso} }, Names: func(backup.TenantID) string { return "Contoso" },
 		Clock: w.clock, Log: slog.New(slog.NewTextHandler(w.log, nil)), Mail: mail, To: to,
 		Vault: func(context.Context, backup.TenantID) string { return w.vault },
 	})

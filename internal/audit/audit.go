@@ -31,12 +31,12 @@ import (
 
 // Config says where the log goes.
 type Config struct {
-	Catalog *catalog.Catalog  // required
-	DB      *database.DB      // the catalog's; required
-	Queue   *jobs.Queue       // required
-	Tenants []backup.TenantID // whose logs
-	Clock   backup.Clock      // required
-	Log     *slog.Logger      // required
+	Catalog *catalog.Catalog         // required
+	DB      *database.DB             // the catalog's; required
+	Queue   *jobs.Queue              // required
+	Tenants func() []backup.TenantID // whose logs, now; required by Look
+	Clock   backup.Clock             // required
+	Log     *slog.Logger             // required
 	To      []Outlet
 	Every   time.Duration // how often is looked for new entries; default 2 seconds
 	Timeout time.Duration // of what is handed over at a time; default 30 seconds
@@ -101,11 +101,12 @@ func (s *Shipper) Run(ctx context.Context) {
 
 // Look has the outlets of tenants with new entries be served, or all of them.
 func (s *Shipper) Look(ctx context.Context, all bool) error {
-	if err := s.Catalog.NumberActivities(ctx, s.Tenants, s.jobs); err != nil || !all {
+	tenants := s.Tenants()
+	if err := s.Catalog.NumberActivities(ctx, tenants, s.jobs); err != nil || !all {
 		return err
 	}
 	var specs []jobs.Spec
-	for _, t := range s.Tenants {
+	for _, t := range tenants {
 		specs = append(specs, s.jobs(t)...)
 	}
 	return s.DB.Tx(ctx, func(tx *database.Tx) error { return s.Queue.Enqueue(ctx, tx, specs...) })

@@ -70,7 +70,7 @@ func newWorld(t *testing.T, db *database.DB, to ...audit.Outlet) *world {
 	clock := func() time.Time { return w.now }
 	w.queue = jobs.New(db, clock)
 	w.cat = catalog.New(db, w.queue, catalog.Config{Clock: clock})
-	w.Shipper = audit.New(audit.Config{Catalog: w.cat, DB: db, Queue: w.queue, Tenants: []backup.TenantID{contoso}, Clock: clock,
+	w.Shipper = audit.New(audit.Config{Catalog: w.cat, DB: db, Queue: w.queue, Tenants: func() []backup.TenantID { return []backup.TenantID{contoso} }, Clock: clock,
 		Log: slog.New(slog.NewTextHandler(w.log, nil)), To: to, Timeout: 10 * time.Second})
 	return w
 }

@@ -35,12 +35,14 @@ import (
 
 // Config says what an engine works on.
 type Config struct {
-	Catalog *catalog.Catalog  // required
-	DB      *database.DB      // the catalog's; required by Start
-	Queue   *jobs.Queue       // required by Start
-	Tenants []backup.TenantID // those whose recurring duties Start enqueues
-	Clock   backup.Clock      // required
-	Log     *slog.Logger      // required
+	Catalog *catalog.Catalog // required
+	DB      *database.DB     // the catalog's; required by Start
+	Queue   *jobs.Queue      // required by Start
+	Clock   backup.Clock     // required
+	Log     *slog.Logger     // required
+	// Tenants are those that are served, now: whose recurring duties Start enqueues, and
+	// of whom the metrics are. Required by both.
+	Tenants func() []backup.TenantID
 
 	// Sources returns the client of a tenant's drives. Required. It is asked
 	// often, and must give the same client each time: it holds the budget.
@@ -157,9 +159,12 @@ func asking(p budget.Purpose, h jobs.Handler) jobs.Handler {
 
 // Start makes sure that each tenant's recurring duties are enqueued. It may be
 // called any number of times, by any number of processes.
-func (e *Engine) Start(ctx context.Context) error {
+func (e *Engine) Start(ctx context.Context) error { return e.Begin(ctx, e.Tenants()...) }
+
+// Begin is Start for tenants that are served from now on.
+func (e *Engine) Begin(ctx context.Context, tenants ...backup.TenantID) error {
 	var specs []jobs.Spec
-	for _, tenant := range e.Tenants {
+	for _, tenant := range tenants {
 		specs = append(specs,
 			jobs.Spec{Kind: jobs.Expire, Key: string(tenant), Tenant: tenant},
 			// At once: a catalog that is older than its vault, or empty, learns
@@ -176,7 +181,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("enqueue recurring duties: %w", err)
 	}
-	for _, tenant := range e.Tenants {
+	for _, tenant := range tenants {
 		// They recur by themselves; the interval may be shorter than it was.
 		if err := e.Catalog.ScheduleRules(ctx, tenant, e.Clock().Add(e.RuleInterval)); err != nil {
 			return err

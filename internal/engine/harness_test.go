@@ -180,7 +180,7 @@ func (w *world) connect(url string) {
 	w.vault, err = sharedVault()
 	w.must(err)
 	w.engine = New(Config{
-		Catalog: w.catalog, DB: w.db, Queue: w.queue, Tenants: []backup.TenantID{w.tenant}, Clock: clock,
+		Catalog: w.catalog, DB: w.db, Queue: w.queue, Tenants: func() []backup.TenantID { return []backup.TenantID{w.tenant} }, Clock: clock,
 		Log:     slog.New(slog.NewTextHandler(w.log, nil)),
 		Sources: func(backup.TenantID) (*drive.Client, error) { return w.source, nil },
 		Vaults:  func(context.Context, backup.TenantID) (*vault.Vault, error) { return w.vault, nil },

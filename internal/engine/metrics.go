@@ -63,7 +63,7 @@ func (c rpoCollector) Collect(all chan<- prometheus.Metric) {
 	defer cancel()
 	var sum catalog.RPO
 	var worst time.Duration
-	for _, tenant := range c.e.Tenants {
+	for _, tenant := range c.e.Tenants() {
 		r, err := c.e.Catalog.RPO(ctx, tenant, 1)
 		if err != nil {
 			all <- prometheus.NewInvalidMetric(rpoMissed, err)

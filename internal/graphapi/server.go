@@ -30,14 +30,19 @@ import (
 	"holdfast/internal/odata"
 )
 
+// A Verifier tells who a token speaks for. Every error of it is identity.ErrToken.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (identity.Caller, error)
+}
+
 // A Config is what a Server is made of.
 type Config struct {
-	Catalog  *catalog.Catalog   // required
-	Verifier *identity.Verifier // required
-	Browser  backup.Browser     // shows what restore points hold; required
-	PageKey  []byte             // seals page tokens; at least 16 bytes, secret, and the same in all processes; required
-	Log      *slog.Logger       // nil: slog.Default
-	Clock    backup.Clock       // nil: time.Now
+	Catalog  *catalog.Catalog // required
+	Verifier Verifier         // required
+	Browser  backup.Browser   // shows what restore points hold; required
+	PageKey  []byte           // seals page tokens; at least 16 bytes, secret, and the same in all processes; required
+	Log      *slog.Logger     // nil: slog.Default
+	Clock    backup.Clock     // nil: time.Now
 
 	// Workloads are those that are served: what the engine can back up. nil: OneDrive
 	// alone.
@@ -50,6 +55,10 @@ type Config struct {
 	// Vault tells why a tenant's vault cannot be used now, in words, or "". nil:
 	// nothing is said of that.
 	Vault func(context.Context, backup.TenantID) string
+
+	// Configuration tells in words why what this process was configured with last is
+	// not what it works by, or "". nil: nothing is said of that.
+	Configuration func() string
 
 	// BaseURL is the origin of the links in answers, such as
 	// "https://backup.example.com". Empty: that of the request.

@@ -63,6 +63,9 @@ func (s *Server) getService(x *exchange) (reply, error) {
 	if s.cfg.Vault != nil {
 		addText(&e, "@holdfast.vaultProblem", s.cfg.Vault(x.ctx(), x.tenant()))
 	}
+	if s.cfg.Configuration != nil {
+		addText(&e, "@holdfast.configurationProblem", s.cfg.Configuration())
+	}
 	if h.Damage > 0 {
 		e.Add("@holdfast.openDamageCount", h.Damage)
 	}

@@ -111,6 +111,7 @@ type Runner struct {
 	turned atomic.Int64 // when the last turn that came to its end did, in Unix nanoseconds
 
 	mu      sync.Mutex
+	wanted  []backup.TenantID // whose jobs it runs from the next turn on; nil for those of now
 	running map[*run]bool
 	busy    map[Kind]int       // how many of running are of each kind
 	offered map[Kind]int       // workers that the present turn may give to patient jobs
@@ -253,6 +254,43 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
+// errRests is why a job is stopped whose tenant is not the runner's any more.
+var errRests = errors.New("jobs of this tenant rest")
+
+// Serve has a runner that was given tenants run the jobs of these from now on, and no
+// others; there is one at least. What runs of others is stopped, without counting as a
+// failure, and is free for whoever serves its tenant.
+func (r *Runner) Serve(tenants []backup.TenantID) {
+	r.mu.Lock()
+	r.wanted = slices.Clone(tenants)
+	r.mu.Unlock()
+	r.lookAll()
+}
+
+// serveWanted does what Serve has asked for. The caller holds mu, and is turn.
+func (r *Runner) serveWanted() {
+	if r.wanted == nil {
+		return
+	}
+	wanted := r.wanted
+	r.tenants, r.wanted = wanted, nil
+	for of, turns := range r.turns { // who is new has not been served for longest
+		stay := slices.DeleteFunc(turns, func(t backup.TenantID) bool { return !slices.Contains(wanted, t) })
+		var all turnList
+		for _, t := range wanted {
+			if !slices.Contains(stay, t) {
+				all = append(all, t)
+			}
+		}
+		r.turns[of] = append(all, stay...)
+	}
+	for c := range r.running {
+		if !slices.Contains(wanted, c.Tenant) {
+			c.cancel(errRests)
+		}
+	}
+}
+
 // look says that there may be jobs of these kinds to claim.
 func (r *Runner) look(kinds ...Kind) {
 	r.mu.Lock()
@@ -284,6 +322,7 @@ func signal(c chan struct{}) {
 // the idle workers and starts them.
 func (r *Runner) turn(ctx, background context.Context, timeout time.Duration) error {
 	r.mu.Lock()
+	r.serveWanted()
 	ended := r.ended[:len(r.ended):len(r.ended)]
 	over := map[*run]bool{}
 	for _, e := range ended {
@@ -562,7 +601,7 @@ func (r *Runner) decide(ctx, jobctx context.Context, c *run, result Result, err 
 			how = "paused"
 			c.failures, c.lastError = c.Failures, legible(result.reason)
 		}
-	case ctx.Err() != nil && !panicked:
+	case (ctx.Err() != nil || errors.Is(context.Cause(jobctx), errRests)) && !panicked:
 		how = "stopped"
 		c.at, c.failures, c.lastError, c.stays = now, c.Failures, c.Job.lastError, c.Job.patient
 	default:
