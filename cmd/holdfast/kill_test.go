@@ -33,10 +33,10 @@ import (
 const asProgram = "HOLDFAST_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	openPatience = 2 * time.Minute
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	openPatience = 2 * time.Minute
 	dbtest.Main(m)
 }
 
