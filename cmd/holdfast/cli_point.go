@@ -53,8 +53,15 @@ func (c *cli) pointCommand() *cobra.Command {
 	search.Flags().BoolVar(&fast, "fast", false, "only points that can be browsed")
 
 	show := &cobra.Command{Use: "show POINT", Short: "Show a restore point, and what it does not hold", Args: args(1, 1), RunE: c.run(c.pointShow)}
+	var most int
+	diff := &cobra.Command{Use: "diff DRIVE|SITE TIME [TIME]", Short: "Show what changed between two restore points", Args: args(2, 3),
+		Long: `Show how the newest restore point up to the second TIME differs from the newest up to the
+first: what was added, deleted, changed, or moved, which a new name is too. Without a
+second TIME it is the newest there is. What is in a folder that was moved moved with it.`,
+		RunE: c.run(func(ctx context.Context, args []string) error { return c.pointDiff(ctx, args[0], args[1:], most) })}
+	diff.Flags().IntVar(&most, "limit", 1000, "how many at most; 0 for all")
 	return group("point", "List and find restore points",
-		"A restore point is a drive as it was at a time. A TIME is 2026-01-31, 2026-01-31\n15:04 (both of this machine's time zone), or 2026-01-31T15:04:05Z.", list, search, show)
+		"A restore point is a drive as it was at a time. A TIME is 2026-01-31, 2026-01-31\n15:04 (both of this machine's time zone), or 2026-01-31T15:04:05Z.", list, search, show, diff)
 }
 
 // parseTime reads a time as a person writes it. A day alone is its first moment,
@@ -281,6 +288,74 @@ func (c *cli) pointSearch(ctx context.Context, in *workload, s search, names []s
 		return fail(exitNotFound, "nothing was found")
 	}
 	return fail(exitPartial, "%s without such a restore point", number(len(missing), "drive"))
+}
+
+// A changeAnswer is what the API says of an item that differs in two points.
+type changeAnswer struct {
+	Change, Type, Path, PreviousPath       string
+	SizeInBytes, PreviousSizeInBytes, Name string
+	ItemKey                                string
+	IsContentChanged                       bool
+}
+
+func (c *cli) pointDiff(ctx context.Context, of string, times []string, limit int) error {
+	if limit < 0 {
+		return usageError{errors.New("--limit must not be negative")}
+	}
+	u, _, err := c.unitIn(ctx, drives, of)
+	if err != nil {
+		return err
+	}
+	var pair [2]pointAnswer
+	for i := range pair {
+		at := "" // the newest
+		if i < len(times) {
+			at = times[i]
+		}
+		s, err := newSearch("", at)
+		if err != nil {
+			return err
+		}
+		found, _, err := c.points(ctx, s, []string{u.ID})
+		if err != nil {
+			return err
+		}
+		p, ok := found[u.ID]
+		if !ok {
+			return fail(exitNotFound, "%s has no restore point%s. 'holdfast point list %s' shows those there are", of, map[bool]string{true: " up to " + clock(s.to)}[at != ""], shellQuote(of))
+		}
+		pair[i] = p
+	}
+	var changes []changeAnswer
+	var values []json.RawMessage
+	more := false
+	for value, err := range c.api.All(ctx, "/restorePoints/"+segment(pair[1].ID)+"/holdfast.changes/"+segment(pair[0].ID)+"?$top=1000") {
+		if err != nil {
+			return err
+		}
+		if more = limit > 0 && len(changes) == limit; more {
+			break
+		}
+		var v changeAnswer
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		changes, values = append(changes, v), append(values, value)
+	}
+	if !c.script() {
+		fmt.Fprintf(c.errs, "From %s to %s:\n", clock(pair[0].ProtectionDateTime), clock(pair[1].ProtectionDateTime))
+	}
+	err = printList(c, values, changes, func(v changeAnswer) string { return v.ItemKey }, []string{"WHAT", "TYPE", "PATH", "SIZE", "BEFORE"}, func(v changeAnswer) []string {
+		before := v.PreviousPath
+		if v.IsContentChanged {
+			before = strings.TrimSpace(before + " " + size(v.PreviousSizeInBytes))
+		}
+		return []string{v.Change, v.Type, v.Path, size(v.SizeInBytes), before}
+	}, "Nothing: both hold the same.")
+	if err == nil && more {
+		fmt.Fprintln(c.errs, "There is more; --limit shows it.")
+	}
+	return err
 }
 
 func (c *cli) pointShow(ctx context.Context, args []string) error {

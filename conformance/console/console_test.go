@@ -333,6 +333,16 @@ func TestConsoleInABrowser(t *testing.T) {
 		t.Errorf("the drive has %q, %v", text, err)
 	}
 
+	// What changed from the first point to the one that was without it all.
+	b.open("/console/units?q=mira")
+	b.leaves(func() { b.click("Mira Solano") })
+	b.do(chromedp.Click(`//section//tbody/tr[last()]/td//input[@name="from"]`), chromedp.Click(`//section//tbody/tr[position()=2]/td//input[@name="to"]`))
+	b.check("unit-compare")
+	b.leaves(func() { b.click("Show what changed") })
+	b.says("Reports/2026/Q3 & Q4.txt")
+	b.says("Deleted")
+	b.check("changes")
+
 	// Mira has left, and Conrad gets what was hers.
 	b.open("/console/units?q=mira")
 	b.leaves(func() { b.click("Mira Solano") })

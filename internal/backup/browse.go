@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"iter"
 	"net/url"
 	"strings"
 	"time"
@@ -100,6 +101,23 @@ type Browser interface {
 	Open(ctx context.Context, p Point, file ItemID) (io.ReadSeekCloser, error)
 	// Unread returns what a point does not hold as it was, by path.
 	Unread(ctx context.Context, p Point) ([]Unread, error)
+	// Changes lists how the items of two points of a unit differ, each item once and
+	// each time in the same order. It ends with the first error.
+	Changes(ctx context.Context, from, to Point) iter.Seq2[Change, error]
+}
+
+// A Change is how an item of one point differs from the same of another. What is below
+// a folder that was moved is where it was in that, and has not changed.
+type Change struct {
+	From, To *Item // nil where it is not there; of a folder without what is below it
+	// Content says that what is in a file has changed. Where it has not, and the file is
+	// where it was, the time of its last change has.
+	Content bool
+}
+
+// Moved reports whether an item has another name, or is in another folder.
+func (c *Change) Moved() bool {
+	return c.From != nil && c.To != nil && (c.From.Name != c.To.Name || c.From.Parent != c.To.Parent)
 }
 
 // An ItemRef says which item of a drive is meant: the first half of the

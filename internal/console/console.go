@@ -149,6 +149,7 @@ func (c *Console) route() {
 	page("GET /console/points/{id}", showPoint)
 	page("POST /console/units/{id}/browse", browseUnit)
 	page("GET /console/units/{id}/find", findInUnit)
+	page("GET /console/units/{id}/changes", showChanges)
 	page("GET /console/units/{id}/mail", findMail)
 	page("POST /console/units/{id}/mail", restoreMail)
 	page("POST /console/points/{id}/browse", browsePoint)

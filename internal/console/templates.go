@@ -43,7 +43,7 @@ func parsePages() map[string]*template.Template {
 }
 
 var funcs = template.FuncMap{
-	"static": staticURL, "ago": ago, "when": when, "plural": plural, "bytes": size, "iso": iso, "short": short, "period": period,
+	"static": staticURL, "ago": ago, "when": when, "plain": plain, "plural": plural, "bytes": size, "iso": iso, "short": short, "period": period,
 	"list":       func(all ...string) []string { return all },
 	"times":      func(a, b int) int { return a * b },
 	"stripWidth": func(s strip) int { return 20 * len(s.Cells) },
@@ -115,6 +115,9 @@ func when(t time.Time) template.HTML {
 	}
 	return template.HTML(`<time datetime="` + iso(t) + `">` + t.UTC().Format("2006-01-02 15:04") + ` UTC</time>`) // nothing of it is from outside
 }
+
+// plain is a time where there can be no tags.
+func plain(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 func iso(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999Z") }
 

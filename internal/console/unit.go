@@ -22,6 +22,7 @@ type unitPage struct {
 	Points   list[pointAnswer]
 	From, To time.Time // of Points
 	Here     string
+	Mark     *pointAnswer // that another is to be compared with
 }
 
 // Browsable reports whether a point can be looked into.
@@ -61,6 +62,13 @@ func showUnit(v *visit) error {
 		}
 	}
 	page.Strip.level()
+	if mark := v.r.URL.Query().Get("mark"); mark != "" {
+		p, err := v.point(mark)
+		if err != nil {
+			return err
+		}
+		page.Mark = &p
+	}
 	page.From, page.To = page.Strip.chosen()
 	if page.Points, err = v.points(u.ID, page.From, page.To); err != nil {
 		return err
@@ -107,6 +115,7 @@ type strip struct {
 	Earlier, Later string // addresses of the strips beside; "" for none
 	Step           time.Duration
 	From, To       time.Time
+	mark           string // a point that all addresses go on to name
 }
 
 type cell struct {
@@ -127,7 +136,7 @@ var spans = map[string]struct {
 // newStrip is the strip that an address asks for. Without one it ends now, or
 // with the newest point if that is long ago.
 func newStrip(q url.Values, now time.Time, newest *pointAnswer) strip {
-	s := strip{Span: q.Get("span")}
+	s := strip{Span: q.Get("span"), mark: q.Get("mark")}
 	if _, ok := spans[s.Span]; !ok {
 		s.Span = "day"
 	}
@@ -161,6 +170,18 @@ func (s strip) link(to, cell time.Time) string {
 	q := url.Values{"span": {s.Span}, "to": {to.Format(time.RFC3339)}}
 	if !cell.IsZero() {
 		q.Set("cell", cell.Format(time.RFC3339))
+	}
+	if s.mark != "" {
+		q.Set("mark", s.mark)
+	}
+	return "?" + q.Encode()
+}
+
+// SpanLink is the address of a strip of another span.
+func (s strip) SpanLink(span string) string {
+	q := url.Values{"span": {span}}
+	if s.mark != "" {
+		q.Set("mark", s.mark)
 	}
 	return "?" + q.Encode()
 }

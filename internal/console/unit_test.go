@@ -63,6 +63,47 @@ func TestUnit(t *testing.T) {
 	}
 }
 
+// Two points are compared, whichever was chosen first; or one with that before it.
+func TestChanges(t *testing.T) {
+	w := unitWorld(t)
+	older := aPoint("2026-11-20T07:50:00Z")
+	older["id"] = newPointID
+	delete(older, "@holdfast.unreadItemCount")
+	w.on("GET "+pointSet+"/"+newPointID, older)
+	w.on("GET "+pointSet, listOf(aPoint("2026-11-27T07:50:00Z"), older))
+	says(t, w.page("/console/units/"+unitID), `<form id="compare" method="get" action="/console/units/`+unitID+`/changes">`, `value="`+newPointID+`" form="compare" aria-label="From 2026-11-20 07:50:00 UTC" checked`,
+		`value="`+pointID+`" form="compare" aria-label="To 2026-11-27 07:50:00 UTC" checked`)
+	says(t, w.page("/console/units/"+unitID+"?mark="+newPointID), `name="from" value="`+newPointID+`" form="compare" checked`, "mark="+newPointID, `!aria-label="From`)
+	at := "/console/units/" + unitID + "/changes"
+	changes := listOf(map[string]any{"change": "deleted", "type": "file", "path": "a/<b>.txt", "sizeInBytes": "1200"},
+		map[string]any{"change": "moved", "type": "folder", "path": "now", "previousPath": "then"},
+		map[string]any{"change": "changed", "type": "file", "path": "c.txt", "sizeInBytes": "5", "previousSizeInBytes": "7", "isContentChanged": true},
+		map[string]any{"change": "changed", "type": "file", "path": "d.txt", "sizeInBytes": "5", "isContentChanged": false})
+	changes["@odata.count"], changes["@odata.nextLink"] = 1234, "https://x/v1.0/solutions/backupRestore/x?$skiptoken=t1"
+	w.on("GET "+pointSet+"/"+pointID+"/holdfast.changes/"+newPointID, changes)
+	for _, q := range []string{"?from=" + newPointID + "&to=" + pointID, "?to=" + newPointID + "&from=" + pointID} {
+		says(t, w.page(at+q), "a/&lt;b&gt;.txt", "Deleted", "<del>then</del><br>now", "7 B → 5 B", "Another date", "1\u202f234 changes", "The newer does not hold 2 items", "after=t1")
+	}
+	w.on("GET "+pointSet, listOf(older))
+	says(t, w.page(at+"?to="+pointID), "a/&lt;b&gt;.txt")
+	if q := w.lastQuery(pointSet); q.Get("$filter") != "protectionDateTime ge 1970-01-01T00:00:00Z and protectionDateTime lt 2026-11-27T07:50:00Z" || q.Get("$orderby") != "protectionDateTime desc" {
+		t.Errorf("the point before is asked for with %v", q)
+	}
+	w.on("GET "+pointSet, listOf())
+	says(t, w.page(at+"?to="+pointID), "There is no restore point before this one.")
+	w.on("GET "+pointSet+"/"+pointID+"/holdfast.changes/"+newPointID, listOf())
+	says(t, w.page(at+"?from="+newPointID+"&to="+pointID), "Nothing: both hold the same.")
+	for _, q := range []string{"", "?from=" + pointID, "?from=" + pointID + "&to=" + pointID} {
+		if a := w.get(at + q); a.status != 400 {
+			t.Errorf("%q = %d", q, a.status)
+		}
+	}
+	w.on("GET "+pointSet+"/"+pointID+"/holdfast.changes/"+newPointID, refusal{403, "accessDenied", "Not you."})
+	if a := w.get(at + "?from=" + newPointID + "&to=" + pointID); a.status != 403 {
+		t.Errorf("forbidden = %d", a.status)
+	}
+}
+
 func TestPoint(t *testing.T) {
 	w := unitWorld(t)
 	w.on("GET "+pointSet+"/"+pointID+"/holdfast.unread", listOf(map[string]any{"path": "a/<b>.docx", "code": "malware", "message": "The source says that it is infected.", "isHeld": true, "sinceDateTime": "2026-11-20T00:00:00Z"}))
@@ -95,10 +136,10 @@ func TestPointsAreGathered(t *testing.T) {
 		w.on(at, answer)
 	}
 	page := w.page("/console/units/" + unitID)
-	if n := strings.Count(page, `<tr><th scope="row"><a href="/console/points/`); n != 25 {
+	if n := strings.Count(page, `<th scope="row"><a href="/console/points/`); n != 25 {
 		t.Errorf("%d points on the first page", n)
 	}
-	if n := strings.Count(w.page(between(page, `rel="next" href="`, `"`)), `<tr><th scope="row"><a href="/console/points/`); n != 10 {
+	if n := strings.Count(w.page(between(page, `rel="next" href="`, `"`)), `<th scope="row"><a href="/console/points/`); n != 10 {
 		t.Errorf("%d points on the second", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -54,6 +55,33 @@ func (shelf) Unread(_ context.Context, p backup.Point) (unread []backup.Unread, 
 		unread = append(unread, backup.Unread{Item: "i", Path: fmt.Sprintf("a/%03d.txt", i), Code: backup.ResourceLocked, Message: "The file is locked.", Since: p.At, Held: i%2 == 0})
 	}
 	return unread, nil
+}
+
+// Changes has each item of the shelf added, but for one that is deleted, one that was moved
+// and one that has another content.
+func (shelf) Changes(_ context.Context, from, to backup.Point) iter.Seq2[backup.Change, error] {
+	return func(yield func(backup.Change, error) bool) {
+		if from.Tree == to.Tree {
+			return
+		}
+		for i, item := range shelved[1:] {
+			c := backup.Change{To: &item}
+			was := item
+			switch i {
+			case 0:
+				c = backup.Change{From: &item}
+			case 1:
+				was.Name, was.Path = "old", "old"
+				c.From = &was
+			case 2:
+				was.Size++
+				c.From, c.Content = &was, true
+			}
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (shelf) Children(_ context.Context, _ backup.Point, folder backup.ItemID) (items []backup.Item, _ error) {

@@ -80,6 +80,8 @@ func routes(served []*workload) []route {
 		route{method: "GET", path: pointSet + "/{id}", op: identity.GetPoint, handle: (*Server).getPoint, entity: pointType, options: expandable},
 		route{method: "GET", path: pointSet + "/{id}/holdfast.unread", op: identity.GetPoint, handle: (*Server).listUnread,
 			options: []odata.Option{odata.Top, odata.Skip, odata.Count, odata.SkipToken}},
+		route{method: "GET", path: pointSet + "/{id}/holdfast.changes/{since}", op: identity.Browse, handle: (*Server).listChanges,
+			options: []odata.Option{odata.Top, odata.Count, odata.SkipToken}, browses: true},
 		route{method: "GET", path: pointSet + "/{id}/protectionUnit", op: identity.GetPoint, handle: (*Server).getPointUnit,
 			entity: all(served, "protectionUnitBase", unitsOf), options: single},
 		route{method: "POST", path: pointSet + "/search", op: identity.SearchPoints, handle: (*Server).searchPoints, body: requiredBody,

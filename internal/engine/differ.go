@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"slices"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/vault"
+)
+
+// errHeard ends a comparison that nobody reads on.
+var errHeard = errors.New("enough")
+
+// Changes lists how two points of a drive or a site differ.
+func (e *Engine) Changes(ctx context.Context, from, to backup.Point) iter.Seq2[backup.Change, error] {
+	return func(yield func(backup.Change, error) bool) {
+		_, err := looking(ctx, e, to, func(v *vault.Vault) (struct{}, error) {
+			return struct{}{}, differences(ctx, v, from, to, func(c backup.Change) error {
+				if !yield(c, nil) {
+					return errHeard
+				}
+				return nil
+			})
+		})
+		if err != nil && !errors.Is(err, errHeard) {
+			yield(backup.Change{}, err)
+		}
+	}
+}
+
+// differences gives to tell how two points differ. Of a site, libraries and lists are compared
+// one by one, by their ids; one that came or went is told of as the folder that it is
+// browsed as, with all that is in it.
+func differences(ctx context.Context, v *vault.Vault, from, to backup.Point, tell func(backup.Change) error) error {
+	if from.Tree == to.Tree {
+		return nil
+	}
+	was, err := v.Parts(ctx, from.Tree)
+	if err != nil {
+		return err
+	}
+	is, err := v.Parts(ctx, to.Tree)
+	if err != nil {
+		return err
+	}
+	if len(was)+len(is) == 0 {
+		return differTrees(ctx, v, from.Tree, to.Tree, nil, nil, tell)
+	}
+	pairs := map[backup.DriveID][2]*vault.Part{}
+	var order []backup.DriveID
+	for side, parts := range [][]vault.Part{shown(was), shown(is)} {
+		for i := range parts {
+			id := parts[i].Drive
+			pair, known := pairs[id]
+			if pair[side] = &parts[i]; !known {
+				order = append(order, id)
+			}
+			pairs[id] = pair
+		}
+	}
+	slices.SortFunc(order, func(a, b backup.DriveID) int {
+		return cmp.Or(cmp.Compare(partName(pairs[a]), partName(pairs[b])), cmp.Compare(a, b))
+	})
+	for _, id := range order {
+		a, b := pairs[id][0], pairs[id][1]
+		var c backup.Change
+		var trees [2]string
+		if a != nil {
+			item := libraryItem(from, *a)
+			c.From, trees[0] = &item, a.Tree
+		}
+		if b != nil {
+			item := libraryItem(to, *b)
+			c.To, trees[1] = &item, b.Tree
+		}
+		if a == nil || b == nil || a.Name != b.Name {
+			if err := tell(c); err != nil {
+				return err
+			}
+		}
+		if err := differTrees(ctx, v, trees[0], trees[1], a, b, tell); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// partName is what a part is called in the newer of two points that has it.
+func partName(pair [2]*vault.Part) string {
+	if pair[1] != nil {
+		return pair[1].Name
+	}
+	return pair[0].Name
+}
+
+// differTrees is differences of two trees, of parts of a site if they are not nil.
+func differTrees(ctx context.Context, v *vault.Vault, from, to string, was, is *vault.Part, tell func(backup.Change) error) error {
+	for d, err := range v.Diff(ctx, from, to) {
+		if err != nil {
+			return err
+		}
+		c := backup.Change{From: differing(d.From, was), To: differing(d.To, is)}
+		if c.From != nil && c.To != nil {
+			c.Content = d.From.Kind != d.To.Kind || d.To.Kind == backup.File && otherContent(d.From, d.To)
+			if !c.Moved() && !c.Content && (d.To.Kind != backup.File || d.From.Modified.Equal(d.To.Modified)) {
+				continue // what the source alone makes of it
+			}
+		}
+		if c.From == nil && c.To == nil {
+			continue // the root folder is of all points
+		}
+		if err := tell(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func otherContent(a, b *vault.Node) bool {
+	if a.Size != b.Size {
+		return true
+	}
+	if was, is := a.StoredHash(), b.StoredHash(); was != "" && is != "" {
+		return was != is
+	}
+	return a.Content != b.Content
+}
+
+// differing is an item of a tree as one of its point, with its place in a part of a site;
+// nil for none and for the root folder.
+func differing(n *vault.Node, part *vault.Part) *backup.Item {
+	if n == nil || n.Parent == "" {
+		return nil
+	}
+	item := &backup.Item{ID: n.ID, Parent: n.Parent, Name: n.Name, Path: n.Path, Kind: n.Kind, Size: n.Size}
+	if part != nil {
+		item.Path = part.Name + "/" + n.Path
+	}
+	return item
+}
