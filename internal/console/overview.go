@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"holdfast/internal/backup"
@@ -36,6 +37,7 @@ type overviewPage struct {
 	Hidden   []string // what the person may not see
 	Needs    []need
 	Areas    []area
+	Courses  []course
 	Policies []policyAnswer
 	Sessions []sessionAnswer
 }
@@ -102,6 +104,17 @@ func overview(v *visit) error {
 			add(need{Level: "warn", What: "Nothing is protected.", Do: "Add drives, sites or mailboxes to a policy, and activate it.", Link: "/console/policies", Label: "Policies"})
 		}
 	}
+
+	rpo, err := get[rpoAnswer](ctx, api, "/holdfast.rpo")
+	if err != nil && !forbidden(err) {
+		return err
+	}
+	page.Needs = append(page.Needs, v.lateNeeds(rpo)...)
+	days, _, err := take[dayAnswer](api.All(ctx, "/holdfast.days?$top="+strconv.Itoa(maxDays)), maxDays)
+	if err != nil && !forbidden(err) {
+		return err
+	}
+	page.Courses = courses(days, v.cfg.Clock())
 
 	page.Sessions, _, err = take[sessionAnswer](api.All(ctx, anySession+"?$top=8&"+query("$orderby", "createdDateTime desc")), 8)
 	if err := hide("restores", err); err != nil {

@@ -271,6 +271,22 @@ func (e *Engine) record(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	return again, nil
 }
 
+const (
+	measureEvery = 15 * time.Minute
+	firstMeasure = 30 * time.Second // after the first start
+	measureSoon  = time.Minute      // as long as no unit has a point
+)
+
+// measure is a recurring job of a tenant: how it stands is noted for the day.
+func (e *Engine) measure(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	promised, err := e.Catalog.MeasureDay(ctx, j)
+	every := measureEvery
+	if !promised {
+		every = measureSoon
+	}
+	return jobs.Again(e.next(every, "measure "+j.Key)), err
+}
+
 // verifyRound is how long a worker verifies before others have their turn.
 const verifyRound = 10 * time.Minute
 

@@ -140,6 +140,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Maintain: {Handler: e.maintain, Workers: 4},
 		jobs.Record:   {Handler: e.record, Workers: 2},
 		jobs.Verify:   {Handler: e.verify, Workers: 1}, // it is in no hurry
+		jobs.Measure:  {Handler: e.measure, Workers: 1},
 		jobs.Offboard: {Handler: e.offboard, Workers: 4},
 		// Several, so that a source that answers slowly keeps no other waiting.
 		jobs.Mirror:    {Handler: e.mirror, Workers: 4},
@@ -172,6 +173,7 @@ func (e *Engine) Begin(ctx context.Context, tenants ...backup.TenantID) error {
 			jobs.Spec{Kind: jobs.Maintain, Key: string(tenant), Tenant: tenant},
 			jobs.Spec{Kind: jobs.Mirror, Key: string(tenant), Tenant: tenant},
 			jobs.Spec{Kind: jobs.Record, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(recordEvery)},
+			jobs.Spec{Kind: jobs.Measure, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(firstMeasure)},
 			jobs.Spec{Kind: jobs.Verify, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
 		if e.Notify.URL != "" {
 			specs = append(specs, jobs.Spec{Kind: jobs.Subscribe, Key: string(tenant), Tenant: tenant})

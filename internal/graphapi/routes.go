@@ -53,6 +53,7 @@ func routes(served []*workload) []route {
 		{method: "GET", path: "", op: identity.GetService, handle: (*Server).getService, entity: serviceType, options: single},
 		{method: "GET", path: "holdfast.rpo", op: identity.ListUnits, handle: (*Server).getRPO},
 		{method: "GET", path: "holdfast.coverage", op: identity.ListUnits, handle: (*Server).listCoverage, options: []odata.Option{odata.Top, odata.SkipToken}},
+		{method: "GET", path: "holdfast.days", op: identity.ListUnits, handle: (*Server).listDays, options: []odata.Option{odata.Top, odata.SkipToken}},
 		{method: "POST", path: "enable", op: identity.EnableService, handle: (*Server).enableService, body: requiredBody, action: true},
 		{method: "GET", path: serviceAppSet, op: identity.ListServiceApps, handle: (*Server).listServiceApps, entity: serviceAppType, options: queried},
 		{method: "GET", path: serviceAppSet + "/$count", op: identity.ListServiceApps, handle: (*Server).countServiceApps, entity: serviceAppType, options: counted, plain: true},

@@ -49,6 +49,8 @@ const (
 	// Subscribe has the source tell of changes in a tenant's drives, and looks after
 	// that again and again. Key: the tenant's id.
 	Subscribe Kind = "subscribe"
+	// Measure notes how a tenant stands, again and again. Key: the tenant's id.
+	Measure Kind = "measure"
 	// Watch looks at what people are to be told of in a tenant, again and again.
 	// Key: the tenant's id.
 	Watch Kind = "watch"
