@@ -15,7 +15,7 @@ import (
 
 // While another program makes and removes whole trees, every call is answered,
 // and none as though something had gone wrong.
-func TestNothingOnDiskMakesAnError(t *testing.T) {
+func TestPlayNothingOnDiskMakesAnError(t *testing.T) {
 	w := newWorld(t)
 	drive := w.drive(amala)
 	dir := w.folder(amala)

@@ -877,7 +877,7 @@ func (c *cutShort) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestManyFilesInOneFolder(t *testing.T) {
+func TestPlayManyFilesInOneFolder(t *testing.T) {
 	w := newWorld(t)
 	dir := w.folder(amala)
 	want := map[string]bool{}

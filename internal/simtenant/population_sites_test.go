@@ -115,7 +115,7 @@ func TestMadeSites(t *testing.T) {
 }
 
 // A list of 30,000 items is read to its end, page by page, and no page is the list.
-func TestALongList(t *testing.T) {
+func TestPlayALongList(t *testing.T) {
 	p := Population{Seed: 1, Users: 1, Sites: 1, Items: 30_000}
 	w := newPopulated(t, p)
 	list := w.site(p.siteName(0)) + "/lists/" + madeList

@@ -20,7 +20,7 @@ func (w *world) example(path string) string {
 
 // An option that a route does not serve is refused by its name; one that it
 // serves is not.
-func TestOptionsAreServedOrRefused(t *testing.T) {
+func TestPlayOptionsAreServedOrRefused(t *testing.T) {
 	w := newWorld(t)
 	values := map[string]string{
 		"select": "id", "expand": "children", "filter": "startswith(displayName,'A')", "orderby": "name", "search": "x", "count": "true", "skip": "1",
