@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"regexp"
 	"slices"
 	"sync/atomic"
 
@@ -61,6 +62,15 @@ type sqliteConn interface {
 	driver.Validator
 }
 
+var limited = regexp.MustCompile(`\bLIMIT (\$\d+)`)
+
+// planned returns a statement as it is prepared. Of a LIMIT that is a parameter SQLite
+// looks at the value to plan the statement, and so plans it anew whenever that is bound;
+// of an expression it does not.
+func planned(text string) string {
+	return limited.ReplaceAllString(text, "LIMIT CAST($1 AS INTEGER)")
+}
+
 // A statementConn is a connection with its prepared statements. One that is at
 // work is not among the idle, so that a text may run twice at a time.
 type statementConn struct {
@@ -73,7 +83,7 @@ type statementConn struct {
 func (c *statementConn) take(ctx context.Context, text string) (driver.Stmt, error) {
 	s, ok := c.idle[text]
 	if !ok {
-		return c.PrepareContext(ctx, text)
+		return c.PrepareContext(ctx, planned(text))
 	}
 	delete(c.idle, text)
 	i := slices.Index(c.texts, text)
