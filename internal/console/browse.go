@@ -49,9 +49,20 @@ func browseUnit(v *visit) error {
 }
 
 func browsePoint(v *visit) error {
-	p, err := get[pointAnswer](v.ctx(), v.api, pointSet+"/"+url.PathEscape(v.r.PathValue("id")))
+	at := pointSet + "/"
+	p, err := get[pointAnswer](v.ctx(), v.api, at+url.PathEscape(v.r.PathValue("id"))+"?$expand=protectionUnit")
 	if err != nil {
 		return err
+	}
+	if path := v.r.PostFormValue("path"); path != "" && !p.Browsable() {
+		// It could be looked into when it was named: since then another can be instead.
+		other, err := v.browsableWith(p.ProtectionUnit, path)
+		if err != nil {
+			return err
+		}
+		if p, err = get[pointAnswer](v.ctx(), v.api, at+url.PathEscape(other)+"?$expand=protectionUnit"); err != nil {
+			return err
+		}
 	}
 	return v.browsePoint(p)
 }

@@ -234,6 +234,25 @@ func (v *visit) found() string {
 	return "?" + url.Values{"path": {path}, "then": {v.r.PostFormValue("then")}}.Encode()
 }
 
+// browsableWith is the point of a unit that can be looked into now and holds what is at a
+// path.
+func (v *visit) browsableWith(u unitAnswer, path string) (string, error) {
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	for value, err := range v.api.All(v.ctx(), anyUnit+"/"+url.PathEscape(u.ID)+"/holdfast.find/"+url.PathEscape(name)) {
+		if err != nil {
+			return "", err
+		}
+		var f foundAnswer
+		if err := json.Unmarshal(value, &f); err != nil {
+			return "", err
+		}
+		if f.Path == path && f.BrowsableRestorePointID != "" {
+			return f.BrowsableRestorePointID, nil
+		}
+	}
+	return "", &problem{http.StatusConflict, "This cannot be looked into any more", "A newer backup was made since, and no point that can be looked into holds " + quote(path) + ". Restore the whole " + u.Of().Noun + " beside the live one, as it was at a time that had it."}
+}
+
 // locate leads from a path in a point to the folder that what is there lies in, with that
 // chosen, or to its restoring.
 func (v *visit) locate(s browseAnswer, known browsed, path string) error {

@@ -54,6 +54,19 @@ func TestFindInAUnit(t *testing.T) {
 	lead = w.get(lead.to)
 	says(t, w.page(lead.to), "does not hold", "&lt;x&gt;.txt")
 
+	// A newer backup has come: another point can be looked into instead, or none.
+	slow := aPoint("2026-11-20T07:50:00Z")
+	slow["id"], slow["tags"] = newPointID, "none"
+	w.on("GET "+pointSet+"/"+newPointID, slow)
+	w.on("GET "+anyUnit+"/"+unitID+"/holdfast.find/<x>.txt", listOf(aHit("other/<x>.txt"), aHit("a & b/<x>.txt")))
+	if lead := w.post("/console/points/"+newPointID+"/browse", url.Values{"path": {"a & b/<x>.txt"}}); !strings.HasPrefix(lead.to, "/console/browse/"+browseID+"?") {
+		t.Errorf("it leads to %d %s\n%s", lead.status, lead.to, lead.body)
+	}
+	w.on("GET "+anyUnit+"/"+unitID+"/holdfast.find/<x>.txt", listOf())
+	if a := w.post("/console/points/"+newPointID+"/browse", url.Values{"path": {"a & b/<x>.txt"}}); a.status != 409 || !strings.Contains(a.body, "cannot be looked into any more") {
+		t.Errorf("with none it is %d\n%s", a.status, a.body)
+	}
+
 	// What the server says of a name.
 	w.on("GET "+anyUnit+"/"+unitID+"/holdfast.find/****", refusal{400, "invalidRequest", "Say <more>."})
 	says(t, w.page(at+"?q=****"), `role="alert" id="wrong">Say &lt;more&gt;.`, "!What was found")
