@@ -140,6 +140,8 @@ func (c *Console) route() {
 	page("POST /console/policies/new", createPolicy)
 	page("GET /console/policies/{id}", showPolicy)
 	page("POST /console/policies/{id}/{do}", changePolicy)
+	page("GET /console/policies/{id}/excluded", excluded)
+	page("POST /console/policies/{id}/excluded", changeExcluded)
 	page("GET /console/policies/{id}/add", addPeople)
 	page("POST /console/policies/{id}/add", addPeople)
 	page("GET /console/policies/{id}/explain", explainUnit)

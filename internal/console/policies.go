@@ -45,7 +45,10 @@ func listPolicies(v *visit) error {
 	return v.show("policies", "Policies", page)
 }
 
-type newPolicyPage struct{ Name, Of, Wrong string }
+type newPolicyPage struct {
+	Name, Of, Wrong string
+	All             bool // it is to protect all there is
+}
 
 // Workloads is what a policy may be of.
 func (newPolicyPage) Workloads() []*client.Workload { return client.Workloads }
@@ -67,14 +70,22 @@ func workloadNamed(nouns string) *client.Workload {
 func createPolicy(v *visit) error {
 	name := strings.TrimSpace(v.r.PostFormValue("name"))
 	of := cmp.Or(workloadNamed(v.r.PostFormValue("of")), client.Drives)
+	body, set, all := map[string]any{"displayName": name}, of.Policies, v.r.PostFormValue("all") != ""
+	if all {
+		body["protectionMode"], set = fullService, client.Beta+set
+	}
 	var made policyAnswer
-	err := v.api.Create(v.ctx(), of.Policies, map[string]any{"displayName": name}, &made)
+	err := v.api.Create(v.ctx(), set, body, &made)
 	if err != nil {
 		p := explain(err)
-		if p.status != http.StatusBadRequest {
+		if p.status != http.StatusBadRequest && p.status != http.StatusConflict {
 			return err
 		}
-		return v.show("policy-new", "New policy", newPolicyPage{name, of.Nouns, p.text})
+		return v.show("policy-new", "New policy", newPolicyPage{name, of.Nouns, p.text, all})
+	}
+	if all {
+		v.s.say("good", "Made the policy "+quote(made.DisplayName)+". Exclude what it is to leave out, and activate it: it then protects all "+of.Nouns+" there are.")
+		return v.redirect("/console/policies/" + made.ID)
 	}
 	v.s.say("good", "Made the policy "+quote(made.DisplayName)+". Add "+of.Nouns+" to it, and activate it.")
 	return v.redirect("/console/policies/" + made.ID)
@@ -82,6 +93,7 @@ func createPolicy(v *visit) error {
 
 type policyPage struct {
 	Policy policyAnswer
+	All    bool // it protects all there is
 	Units  unitsPage
 	Rules  []ruleAnswer
 	Jobs   []bulkJobAnswer
@@ -102,6 +114,9 @@ func showPolicy(v *visit) error {
 	}
 	of := p.Of()
 	page := policyPage{Policy: p}
+	if page.All, err = v.protectsAll(p.ID); err != nil {
+		return err
+	}
 	if page.Units, err = v.units(path+of.Units, of); err != nil {
 		return err
 	}

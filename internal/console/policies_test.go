@@ -220,3 +220,47 @@ func TestJobs(t *testing.T) {
 		t.Errorf("job:\n%s", page)
 	}
 }
+
+// A policy may protect all there is, and leave out who is excluded.
+func TestPolicyOfAll(t *testing.T) {
+	w := signedInWorld(t)
+	const beta = "/beta/solutions/backupRestore"
+	says(t, w.page("/console/policies/new"), "All there are,")
+	w.on("POST "+beta+client.Drives.Policies, refusal{409, "PolicyCreationNotAllowed", "Another <policy> does."})
+	says(t, w.post("/console/policies/new", url.Values{"name": {"All"}, "of": {"drives"}, "all": {"1"}}).body, "Another &lt;policy&gt; does.", `name="all" value="1" checked`)
+	w.on("POST "+beta+client.Drives.Policies, map[string]any{"id": policyID, "displayName": "All"})
+	if a := w.post("/console/policies/new", url.Values{"name": {"All"}, "of": {"drives"}, "all": {"1"}}); a.to != "/console/policies/"+policyID {
+		t.Errorf("it leads to %d %s", a.status, a.to)
+	}
+	if made := w.body("POST", beta+client.Drives.Policies); made != `{"displayName":"All","protectionMode":"fullServiceBackup"}` {
+		t.Errorf("it is made by %s", made)
+	}
+	w.on("GET "+anyPolicy+"/"+policyID, aPolicy)
+	says(t, w.page("/console/policies/"+policyID), "!those excluded", "Add people")
+	w.on("GET "+beta+anyPolicy+"/"+policyID, map[string]any{"protectionMode": "fullServiceBackup"})
+	says(t, w.page("/console/policies/"+policyID), "those excluded", "!Add people")
+
+	at, one := "/console/policies/"+policyID+"/excluded", beta+client.Drives.Policies+"/"+policyID
+	says(t, w.page(at), "Nothing is excluded.")
+	w.on("GET "+one+"/driveExclusionUnits", listOf(map[string]any{"id": "x1", "displayName": "Conrad <C>", "email": "conrad@contoso.com", "createdDateTime": "2026-11-20T07:50:00Z"}))
+	w.on("GET "+one+"/driveExclusionUnitsBulkAdditionJobs", listOf(map[string]any{"id": "j", "status": "completedWithErrors", "error": map[string]any{"message": "m", "details": []any{map[string]any{"target": "nobody@contoso.com", "message": "No <such> user."}}}}))
+	says(t, w.page(at), "Conrad &lt;C&gt;", "conrad@contoso.com", "nobody@contoso.com: No &lt;such&gt; user.")
+	says(t, w.post(at, nil).body, "Name whom to exclude")
+	w.on("PATCH "+one, map[string]any{"driveExclusionUnits@delta": []any{map[string]any{"id": "x1"}}})
+	w.on("POST "+one+"/driveExclusionUnitsBulkAdditionJobs", map[string]any{"id": "j2"})
+	if a := w.post(at, url.Values{"text": {"a@contoso.com, " + ownerID}}); a.to != at {
+		t.Errorf("it leads to %d %s", a.status, a.body)
+	}
+	if sent := w.body("PATCH", one); sent != `{"driveExclusionUnits@delta":[{"directoryObjectId":"`+ownerID+`"}]}` {
+		t.Errorf("the id goes as %s", sent)
+	}
+	if sent := w.body("POST", one+"/driveExclusionUnitsBulkAdditionJobs"); sent != `{"displayName":"Excluded in the console","drives":["a@contoso.com"]}` {
+		t.Errorf("the address goes as %s", sent)
+	}
+	w.post(at, url.Values{"exclusion": {"x1"}})
+	if sent := w.body("PATCH", one); sent != `{"driveExclusionUnits@delta":[{"@removed":{"reason":"changed"},"id":"x1"}]}` {
+		t.Errorf("it is taken back by %s", sent)
+	}
+	w.on("PATCH "+one, map[string]any{"driveExclusionUnits@delta": []any{map[string]any{"@Core.DataModificationException": map[string]any{"info": map[string]any{"message": "It is <held>."}}}}})
+	says(t, w.post(at, url.Values{"exclusion": {"x1"}}).body, "It is &lt;held&gt;.")
+}
