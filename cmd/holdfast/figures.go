@@ -18,6 +18,8 @@ type figures struct {
 	runs         *prometheus.CounterVec
 	took         *prometheus.HistogramVec
 	refusals     *prometheus.CounterVec
+	moved        *prometheus.CounterVec
+	wrote        *prometheus.CounterVec
 	transactions prometheus.Histogram
 
 	mu    sync.Mutex
@@ -41,6 +43,11 @@ var (
 	verifiedAge  = prometheus.NewDesc("holdfast_verified_age_seconds", "For how long the drive that was read back from the vault the longest ago has not been.", []string{"tenant"}, nil)
 	jobsDue      = prometheus.NewDesc("holdfast_jobs_due", "Jobs that are due, and that nobody does yet.", []string{"kind"}, nil)
 	jobsWait     = prometheus.NewDesc("holdfast_jobs_due_seconds", "For how long the first of them has been due.", []string{"kind"}, nil)
+	vaultBytes   = prometheus.NewDesc("holdfast_vault_bytes", "What the tenant's vault takes of its storage, as of an hour ago at most.", []string{"tenant"}, nil)
+	vaultBlobs   = prometheus.NewDesc("holdfast_vault_blobs", "Of how many blobs that is.", []string{"tenant"}, nil)
+	vaultIndex   = prometheus.NewDesc("holdfast_vault_index_blobs", "How many of them are of the vault's index.", []string{"tenant"}, nil)
+	vaultWrites  = prometheus.NewDesc("holdfast_vault_writable", "Whether a small blob could be written to the tenant's vault when that was tried last, within a minute: 1, or 0.", []string{"tenant"}, nil)
+	refusedFile  = prometheus.NewDesc("holdfast_configuration_refused", "Whether the configuration that was read again last cannot be used, so that the one before is in force: 1, or 0.", nil, nil)
 	databaseTime = prometheus.NewDesc("holdfast_database_answer_seconds", "How long the database took to answer now.", nil, nil)
 )
 
@@ -49,6 +56,8 @@ func newFigures(s *server) *figures {
 		runs:         prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_runs_total", Help: "Runs of jobs that have ended, by how: done, again (to be done later once more), paused, failed, stopped or lost."}, []string{"kind", "end"}),
 		took:         prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "holdfast_run_seconds", Help: "How long runs of jobs took.", Buckets: []float64{.01, .1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600}}, []string{"kind"}),
 		refusals:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_source_refusals_total", Help: "Answers of the tenant's source that let a call wait or fail: 401, 403, 429 and 5xx."}, []string{"tenant", "status"}),
+		moved:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_source_bytes_total", Help: "Bytes of contents read from the tenant's source by backups, and written to it by restores."}, []string{"tenant", "direction"}),
+		wrote:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_vault_written_bytes_total", Help: "Bytes that were written to the tenant's vault, as they are stored."}, []string{"tenant"}),
 		transactions: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "holdfast_database_transaction_seconds", Help: "How long transactions took that write.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}}),
 	}
 }
@@ -58,6 +67,21 @@ func (f *figures) refused(tenant string) func(status int) {
 	return func(status int) { f.refusals.WithLabelValues(tenant, strconv.Itoa(status)).Inc() }
 }
 
+// movedOf counts the bytes that a tenant's source gives and takes.
+func (f *figures) movedOf(tenant string) func(read, written int64) {
+	in, out := f.moved.WithLabelValues(tenant, "read"), f.moved.WithLabelValues(tenant, "written")
+	return func(read, written int64) {
+		in.Add(float64(read))
+		out.Add(float64(written))
+	}
+}
+
+// wroteOf counts the bytes that a tenant's vault takes.
+func (f *figures) wroteOf(tenant backup.TenantID) func(int64) {
+	of := f.wrote.WithLabelValues(string(tenant))
+	return func(n int64) { of.Add(float64(n)) }
+}
+
 // ended counts a run.
 func (f *figures) ended(kind jobs.Kind, how string, took time.Duration) {
 	f.runs.WithLabelValues(string(kind), how).Inc()
@@ -65,22 +89,41 @@ func (f *figures) ended(kind jobs.Kind, how string, took time.Duration) {
 }
 
 func (f *figures) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{rpoAge, rpoUnit, verifiedAge, jobsDue, jobsWait, databaseTime} {
+	for _, d := range []*prometheus.Desc{rpoAge, rpoUnit, verifiedAge, jobsDue, jobsWait, vaultBytes, vaultBlobs, vaultIndex, vaultWrites, refusedFile, databaseTime} {
 		c <- d
 	}
-	for _, of := range []prometheus.Collector{f.runs, f.took, f.refusals, f.transactions} {
+	for _, of := range []prometheus.Collector{f.runs, f.took, f.refusals, f.moved, f.wrote, f.transactions} {
 		of.Describe(c)
 	}
 }
 
 func (f *figures) Collect(c chan<- prometheus.Metric) {
-	for _, of := range []prometheus.Collector{f.runs, f.took, f.refusals, f.transactions} {
+	for _, of := range []prometheus.Collector{f.runs, f.took, f.refusals, f.moved, f.wrote, f.transactions} {
 		of.Collect(c)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 	defer cancel()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	refused := 0.0
+	if of := f.s.reading.told.Load(); of != nil && of.wrong != nil {
+		refused = 1
+	}
+	gauge(refusedFile, refused)
+	for t, of := range f.s.vaults.seen() {
+		if of.probed {
+			writes := 1.0
+			if of.unwritten != nil {
+				writes = 0
+			}
+			gauge(vaultWrites, writes, string(t))
+		}
+		if h := of.holding; h != nil {
+			gauge(vaultBytes, float64(h.Bytes), string(t))
+			gauge(vaultBlobs, float64(h.Blobs), string(t))
+			gauge(vaultIndex, float64(h.Index), string(t))
+		}
 	}
 	began := time.Now()
 	if err := f.s.db.Read().PingContext(ctx); err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,11 +23,16 @@ func TestFigures(t *testing.T) {
 		t.Fatal(err)
 	}
 	tenant := string(d.tenants[0].ID)
+	if err := os.WriteFile(filepath.Join(d.drives, "amala@contoso.com", "a.txt"), []byte("read by a backup"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	d.server.figures.refused(tenant)(429)
 	want := []string{
 		`holdfast_rpo_age_seconds_bucket{tenant="` + tenant + `",le="600"} 1`, `holdfast_rpo_age_seconds_count{tenant="` + tenant + `"} 1`,
 		`holdfast_rpo_unit_age_seconds{tenant="` + tenant + `",unit="`, `holdfast_runs_total{end="again",kind="backup"} `, `holdfast_run_seconds_count{kind="backup"} `,
 		`holdfast_jobs_due{kind="backup"} 0`, `holdfast_jobs_due_seconds{kind="backup"} 0`, `holdfast_source_refusals_total{status="429",tenant="` + tenant + `"} 1`,
+		`holdfast_vault_writable{tenant="` + tenant + `"} 1`, `holdfast_vault_bytes{tenant="` + tenant + `"} `, `holdfast_vault_index_blobs{tenant="` + tenant + `"} `, "holdfast_configuration_refused 0",
+		`holdfast_source_bytes_total{direction="written",tenant="` + tenant + `"} 0`, `holdfast_vault_written_bytes_total{tenant="` + tenant + `"} `,
 		"holdfast_database_answer_seconds ", "holdfast_database_transaction_seconds_count ",
 	}
 	var missing []string
@@ -44,5 +51,45 @@ func TestFigures(t *testing.T) {
 		return len(missing) == 0, nil
 	}); err != nil {
 		t.Errorf("%v: %q", err, missing)
+	}
+}
+
+// A vault that cannot be written to is told of although nothing is to be written: by
+// /readyz, and in the figures.
+func TestAVaultThatTakesNothingIsToldOf(t *testing.T) {
+	before := probeEvery
+	probeEvery = 50 * time.Millisecond
+	t.Cleanup(func() { probeEvery = before }) // once the server is closed
+	d := startTestDev(t, nil)
+	tenant := string(d.tenants[0].ID)
+	get := func(path string) string {
+		answer := httptest.NewRecorder()
+		d.server.handler(nil).ServeHTTP(answer, httptest.NewRequest("GET", path, nil))
+		return answer.Body.String()
+	}
+	writable := func(text string) func() bool {
+		return func() bool {
+			return strings.Contains(get("/metrics"), `holdfast_vault_writable{tenant="`+tenant+`"} `+text)
+		}
+	}
+	if !comes(writable("1")) {
+		t.Fatal("it is not told that the vault can be written to")
+	}
+	// By its folder no more than by a bucket could it be told: only the write fails.
+	probe := filepath.Join(d.data.path("vault"), tenant, "holdfast.probe.f")
+	if err := os.Remove(probe); err != nil {
+		t.Fatal(err)
+	}
+	for os.MkdirAll(filepath.Join(probe, "in the way"), 0o700) != nil { // a probe may have been faster
+		os.Remove(probe)
+	}
+	if !comes(writable("0")) || !strings.Contains(get("/readyz"), "tenant "+tenant+" is unavailable: the vault's storage cannot be written to") {
+		t.Errorf("of a vault that cannot be written to, /readyz says %s", get("/readyz"))
+	}
+	if err := os.RemoveAll(probe); err != nil {
+		t.Fatal(err)
+	}
+	if !comes(writable("1")) || !strings.HasPrefix(get("/readyz"), "ready\n") {
+		t.Errorf("once it can be, /readyz says %s", get("/readyz"))
 	}
 }

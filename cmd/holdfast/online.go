@@ -40,7 +40,7 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	for _, t := range cfg.Tenants {
 		limited, cancel := context.WithTimeout(ctx, lookTime)
-		note, wrong := checkSource(limited, newSource(t, 2, nil, nil, nil), cfg.Workloads, t.Permissions)
+		note, wrong := checkSource(limited, newSource(t, 2, nil, nil, nil, nil), cfg.Workloads, t.Permissions)
 		cancel()
 		if say("tenant "+t.ID, wrong); note != "" {
 			fmt.Fprintf(out, "tenant %s: %s\n", t.ID, note)
@@ -78,9 +78,9 @@ func checkSource(ctx context.Context, source *drive.Client, workloads []backup.W
 
 // newSource is the client of a tenant's Graph. tries is how often each call is made,
 // 0 for as often as is worth it; without a budget nothing but the source limits it.
-func newSource(t TenantConfig, tries int, shared *budget.Budget, log *slog.Logger, refused func(int)) *drive.Client {
+func newSource(t TenantConfig, tries int, shared *budget.Budget, log *slog.Logger, refused func(int), moved func(read, written int64)) *drive.Client {
 	return drive.New(drive.Config{
-		Graph: t.Graph, Authority: t.Authority, Tenant: backup.TenantID(t.ID), ClientID: t.ClientID, Credential: t.Credential, Log: log, Tries: tries, Budget: shared, Refused: refused,
+		Graph: t.Graph, Authority: t.Authority, Tenant: backup.TenantID(t.ID), ClientID: t.ClientID, Credential: t.Credential, Log: log, Tries: tries, Budget: shared, Refused: refused, Moved: moved,
 	})
 }
 

@@ -93,7 +93,7 @@ func (s *server) newRoster(cfg Config) *roster {
 		if was != nil && same(was.TenantConfig, t) {
 			of.source = was.source // with its tokens
 		} else {
-			of.source = newSource(t, 0, of.budget, s.log, s.figures.refused(t.ID))
+			of.source = newSource(t, 0, of.budget, s.log, s.figures.refused(t.ID), s.figures.movedOf(t.ID))
 		}
 		r.of[id] = of
 	}
@@ -235,7 +235,9 @@ func (s *server) adopt(ctx context.Context, cfg Config) error {
 		s.secrets.Unlock()
 	}
 	for _, id := range gone {
-		s.figures.refusals.DeletePartialMatch(prometheus.Labels{"tenant": string(id)})
+		for _, of := range []*prometheus.CounterVec{s.figures.refusals, s.figures.moved, s.figures.wrote} {
+			of.DeletePartialMatch(prometheus.Labels{"tenant": string(id)})
+		}
 	}
 	s.figures.forget()
 	select {

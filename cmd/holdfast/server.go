@@ -135,9 +135,11 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		if err != nil {
 			return nil, err
 		}
+		where.Wrote = s.figures.wroteOf(t)
 		return openVault(ctx, s.catalog, t, where, true)
 	})
 	s.vaults.known, s.vaults.there = s.catalog.VaultID, (*vault.Vault).There
+	s.vaults.probe, s.vaults.holding = (*vault.Vault).Probe, (*vault.Vault).Holding
 	s.vaults.openAll(ctx)
 	key, err := cfg.pageTokenKey()
 	if err != nil {
@@ -362,6 +364,9 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 	s.turned.Store(&turned)
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var looking sync.WaitGroup
+	if s.cfg.Role != RoleAPI {
+		looking.Go(func() { s.vaults.watch(ctx) })
+	}
 	if s.shipper != nil {
 		looking.Go(func() { s.shipper.Run(ctx) })
 	}

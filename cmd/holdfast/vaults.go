@@ -58,7 +58,11 @@ type vaults struct {
 	known func(context.Context, backup.TenantID) (string, error)
 	// there returns why an open vault is no longer in its place, or nil. May be nil.
 	there func(*vault.Vault, context.Context) error
-	log   *slog.Logger
+	// probe writes to an open vault, to see whether that can be done, and holding says
+	// what it takes of its storage. May be nil.
+	probe   func(*vault.Vault, context.Context) error
+	holding func(*vault.Vault, context.Context) (vault.Holding, error)
+	log     *slog.Logger
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -96,7 +100,17 @@ type tenantVault struct {
 
 	retires atomic.Bool   // its tenant is not served any more: it is closed once nobody uses it
 	looking chan struct{} // closed when the look under way ends; nil if there is none
-	gone    error         // what the last look found
+	seenVault
+	gone error // what the last look found
+}
+
+// seenVault is what was seen of a vault while it was open.
+type seenVault struct {
+	probing   bool           // a probe is under way
+	probed    bool           // one has ended
+	unwritten error          // why it could not write
+	holding   *vault.Holding // nil if that is not known
+	listed    time.Time      // when it was looked last
 }
 
 // newVaults returns the vaults of tenants, each of which has its folder. None is
@@ -209,6 +223,7 @@ func (s *vaults) letGo(v *tenantVault) *vault.Vault {
 		return nil
 	}
 	v.vault = nil
+	v.unwritten, v.probed = nil, false
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opened--
@@ -436,6 +451,8 @@ func (v *tenantVault) state(seen bool) error {
 		return fmt.Errorf("%w: it does not answer", vault.ErrStorage)
 	case errors.Is(v.gone, vault.ErrStorage), errors.Is(v.gone, vault.ErrOther), errors.Is(v.gone, vault.ErrMissing), errors.Is(v.gone, vault.ErrDamaged):
 		return v.gone
+	case v.gone == nil && v.unwritten != nil:
+		return v.unwritten
 	case v.gone != nil:
 		return fmt.Errorf("%w: %w", vault.ErrMissing, v.gone)
 	}
@@ -473,9 +490,128 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 	return v.looking
 }
 
+// How often it is looked at open vaults, and how long each look has. The first is a
+// variable for tests.
+var probeEvery = 30 * time.Second
+
+const (
+	probeTime   = 20 * time.Second
+	holdingTime = 10 * time.Minute
+	listEvery   = time.Hour
+)
+
+// errUnwritten: what was to be written to a vault's storage is not there.
+var errUnwritten = errors.New("the vault's storage cannot be written to")
+
+// watch probes the open vaults again and again, and lists what they hold now and then,
+// until ctx ends. None keeps another waiting for its probe.
+func (s *vaults) watch(ctx context.Context) {
+	var listing atomic.Bool
+	for {
+		for _, v := range s.all.Load().of {
+			v.mu.Lock()
+			open := v.vault
+			if open != nil && !v.probing && s.probe != nil {
+				v.probing = true
+				go s.probeOne(ctx, v, open)
+			}
+			v.mu.Unlock()
+		}
+		if s.holding != nil && listing.CompareAndSwap(false, true) {
+			go func() {
+				defer listing.Store(false)
+				for _, v := range s.all.Load().of {
+					s.list(ctx, v)
+				}
+			}()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(probeEvery):
+		}
+	}
+}
+
+// probeOne notes whether an open vault can be written to, at the latest after its time: where a
+// volume hangs, the probe hangs with it.
+func (s *vaults) probeOne(ctx context.Context, v *tenantVault, open *vault.Vault) {
+	limited, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			v.mu.Lock()
+			v.probing = false
+			v.mu.Unlock()
+		}()
+		done <- s.probe(open, limited)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-limited.Done():
+		err = errors.New("it does not answer")
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w: %w", vault.ErrStorage, errUnwritten, err)
+	}
+	v.mu.Lock()
+	if v.vault != open { // it was closed meanwhile
+		v.mu.Unlock()
+		return
+	}
+	before := v.unwritten
+	v.unwritten, v.probed = err, true
+	v.mu.Unlock()
+	switch {
+	case err == nil && before != nil:
+		s.log.Info("the vault of a tenant can be written to again", "tenant", v.tenant)
+	case err != nil && before == nil:
+		s.log.Error("the vault of a tenant cannot be written to", "tenant", v.tenant, "err", err)
+	}
+}
+
+// list notes what an open vault holds, if that was not looked at for an hour.
+func (s *vaults) list(ctx context.Context, v *tenantVault) {
+	v.mu.Lock()
+	open := v.vault
+	due := open != nil && time.Since(v.listed) >= listEvery
+	v.mu.Unlock()
+	if !due || ctx.Err() != nil {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, holdingTime)
+	defer cancel()
+	s.use(limited, v)
+	h, err := s.holding(open, limited)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.listed = time.Now()
+	if err == nil {
+		v.holding = &h
+	} else if ctx.Err() == nil {
+		s.log.Warn("it cannot be told how much the vault of a tenant holds", "tenant", v.tenant, "err", err)
+	}
+}
+
+// seen is what was seen of the vaults.
+func (s *vaults) seen() map[backup.TenantID]seenVault {
+	all := map[backup.TenantID]seenVault{}
+	for t, v := range s.all.Load().of {
+		v.mu.Lock()
+		all[t] = v.seenVault
+		v.mu.Unlock()
+	}
+	return all
+}
+
 // reason says in a few words, which name no folder, why a vault cannot be used.
 func reason(err error) string {
-	for _, kind := range []error{errFull, errUnwritable, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
+	for _, kind := range []error{errFull, errUnwritable, errUnwritten, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}

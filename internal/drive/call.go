@@ -543,6 +543,9 @@ func (c *Client) broke(ctx context.Context, op string, err error) error {
 // moved counts bytes that were read and written, and waits where an hour allows no
 // more.
 func (c *Client) moved(ctx context.Context, op string, read, written int64) error {
+	if c.cfg.Moved != nil {
+		c.cfg.Moved(read, written)
+	}
 	if err := c.cfg.Budget.Move(ctx, read, written); err != nil {
 		return c.broke(ctx, op, err)
 	}

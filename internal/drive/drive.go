@@ -46,7 +46,8 @@ import (
 
 // A Config says where a tenant's drives are and how to ask for them.
 type Config struct {
-	Refused func(status int) // is told of answers that let a call wait or fail: 401, 403, 429 and 5xx; nil for nobody
+	Moved   func(read, written int64) // is told of bytes of contents; nil for nobody
+	Refused func(status int)          // is told of answers that let a call wait or fail: 401, 403, 429 and 5xx; nil for nobody
 
 	Graph     string          // the API's base; default https://graph.microsoft.com/v1.0
 	Authority string          // who gives tokens; default https://login.microsoftonline.com

@@ -85,6 +85,8 @@ var (
 
 // Config says where a vault is and how it is opened.
 type Config struct {
+	Wrote func(bytes int64) // is told of packs and indexes that are written, by their stored size; nil for nobody
+
 	// Dir is the repository's folder, and Bucket or Azure, where one is given, its
 	// place instead.
 	Dir    string
@@ -334,6 +336,9 @@ func (v *Vault) session(ctx context.Context, purpose string) (repo.DirectReposit
 	_, w, err := v.rep.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: purpose, OnUpload: func(n int64) {
 		v.blobsWritten.Add(1)
 		v.bytesWritten.Add(n)
+		if v.place.Wrote != nil {
+			v.place.Wrote(n)
+		}
 	}})
 	if err != nil {
 		return nil, storageError(err)
