@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/client"
@@ -483,9 +484,30 @@ type TenantConfig struct {
 	// the groups that have it, besides whoever has it at Entra ID by its application
 	// role. Default: what their tokens' scopes say.
 	Roles identity.RoleMap `json:"roles"`
+	// Scopes are parts of the tenant, by names of your own, within which groups have
+	// roles: a help desk that restores what is of Finance, and sees nothing else. Default
+	// none.
+	Scopes map[string]ScopeConfig `json:"scopes"`
 
 	Credential drive.Credential `json:"-"` // what is read from there
 	file       string           // in the folder of tenants; empty of one in the configuration itself
+}
+
+// A ScopeConfig is a part of a tenant: the units of the policies, of the members of the
+// groups and of the owners that it names, together.
+type ScopeConfig struct {
+	// Policies are the ids of policies, all of whose units are in the scope.
+	Policies []backup.PolicyID `json:"policies"`
+	// Groups are the ids of groups of the directory, whose members' drives and mailboxes
+	// are in the scope. The source is asked for them every 15 minutes; of a group that it
+	// has not told of for a day nobody is in the scope.
+	Groups []backup.ObjectID `json:"groups"`
+	// Owners are ids or addresses of users, and ids or addresses of sites, whose drives,
+	// mailboxes and sites are in the scope.
+	Owners []string `json:"owners"`
+	// Roles are what people may do in the scope at most, as the tenant's roles are for all
+	// of it: for each role the ids of the groups that have it.
+	Roles identity.RoleMap `json:"roles"`
 }
 
 func (t *TenantConfig) hasVaultPassword() bool {
@@ -771,15 +793,39 @@ func (c *Config) complete(dir string) error {
 		case t.Versions > 0 && !slices.Contains(c.Workloads, backup.SharePoint):
 			say(field+".versions", "has nothing to be done: versions are kept of files in document libraries of sites, so name sharePoint in workloads too, or leave it out")
 		}
-		for _, role := range slices.Sorted(maps.Keys(t.Roles)) {
-			if !slices.Contains(identity.Roles, role) {
-				say(field+".roles", "there is no role %q: name %s", role, rolesInWords())
+		checkRoles(say, field+".roles", t.Roles)
+		for _, name := range slices.Sorted(maps.Keys(t.Scopes)) {
+			scope, of := t.Scopes[name], field+".scopes."+name
+			if name == "" || len(name) > 64 || strings.ContainsFunc(name, unicode.IsControl) {
+				say(field+".scopes", "%q is no name: give one that people understand, of up to 64 characters", name)
 			}
-			for _, id := range t.Roles[role] {
-				if _, ok := backup.ParseGUID(id); !ok {
-					say(field+".roles", "%q is not a group's id: give the GUID of the group that is to have the role %s", id, role)
+			for i, id := range scope.Policies {
+				guid, ok := backup.ParseGUID(string(id))
+				if !ok {
+					say(of+".policies", "%q is not a policy's id: give its GUID, as 'holdfast policy list' shows it", id)
+				}
+				scope.Policies[i] = backup.PolicyID(guid)
+			}
+			for i, id := range scope.Groups {
+				guid, ok := backup.ParseGUID(string(id))
+				if !ok {
+					say(of+".groups", "%q is not a group's id: give its GUID", id)
+				}
+				scope.Groups[i] = backup.ObjectID(guid)
+			}
+			for _, owner := range scope.Owners {
+				_, isID := backup.SharePoint.ParseSubject(owner)
+				if !isID && !strings.Contains(owner, "@") && !strings.HasPrefix(owner, "https://") {
+					say(of+".owners", "%q is nobody: give the id or the address of a user, or of a site", owner)
 				}
 			}
+			if len(scope.Policies)+len(scope.Groups)+len(scope.Owners) == 0 {
+				say(of, "has nothing in it: name policies, groups or owners")
+			}
+			if len(scope.Roles) == 0 {
+				say(of+".roles", "is missing: say which groups have which role within the scope, such as {\"restorer\": [\"A GROUP'S ID\"]}")
+			}
+			checkRoles(say, of+".roles", scope.Roles)
 		}
 		place(&t.VaultPasswordFile)
 		if _, err := readSecret(t.VaultPasswordFile, t.VaultPasswordEnv); err != nil && t.hasVaultPassword() {
@@ -1020,6 +1066,20 @@ func checkRetention(plan *backup.RetentionPlan) error {
 	}
 	plan.Policies = policies
 	return errors.Join(wrong...)
+}
+
+// checkRoles says what is wrong with the roles of groups.
+func checkRoles(say func(field, format string, args ...any), field string, roles identity.RoleMap) {
+	for _, role := range slices.Sorted(maps.Keys(roles)) {
+		if !slices.Contains(identity.Roles, role) {
+			say(field, "there is no role %q: name %s", role, rolesInWords())
+		}
+		for _, id := range roles[role] {
+			if _, ok := backup.ParseGUID(id); !ok {
+				say(field, "%q is not a group's id: give the GUID of the group that is to have the role %s", id, role)
+			}
+		}
+	}
 }
 
 // rolesInWords are the roles that people may have.

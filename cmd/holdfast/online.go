@@ -90,11 +90,16 @@ func newVerifier(cfg Config) *identity.Verifier {
 	for _, i := range cfg.Issuers {
 		issuers = append(issuers, identity.Issuer{Issuer: i.Issuer, JWKS: i.JWKS, Tenant: backup.TenantID(i.Tenant)})
 	}
-	roles := map[backup.TenantID]identity.RoleMap{}
+	roles := map[backup.TenantID]identity.TenantRoles{}
 	for _, t := range cfg.Tenants {
-		if t.Roles != nil {
-			roles[backup.TenantID(t.ID)] = t.Roles
+		of := identity.TenantRoles{All: t.Roles}
+		for name, scope := range t.Scopes {
+			if of.Scopes == nil {
+				of.Scopes = map[string]identity.RoleMap{}
+			}
+			of.Scopes[name] = scope.Roles
 		}
+		roles[backup.TenantID(t.ID)] = of
 	}
 	return identity.NewVerifier(identity.Config{Issuers: issuers, Audiences: cfg.Audiences, Roles: roles})
 }

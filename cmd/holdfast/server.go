@@ -157,6 +157,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Vaults:  s.vaults.get,
 		MIME:    func(t backup.TenantID) bool { of := s.tenant(t).MIME; return of == nil || *of },
 
+		Groups:      func(t backup.TenantID) []backup.ObjectID { return groupsOf(s.tenant(t).TenantConfig) },
 		Permissions: func(t backup.TenantID) bool { return s.tenant(t).Permissions },
 		Versions:    func(t backup.TenantID) int { return s.tenant(t).Versions },
 		Interval:    time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
@@ -213,6 +214,10 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		RequestsPer10s:   cfg.RequestsPer10s,
 		Vault:            s.vaultTrouble,
 		Configuration:    s.reading.problem,
+		Scope: func(t backup.TenantID, name string) catalog.Scope {
+			one := s.tenant(t).Scopes[name]
+			return catalog.Scope{Policies: one.Policies, Groups: one.Groups, Owners: one.Owners}
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -225,6 +230,15 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		})
 	}
 	return s, err
+}
+
+// groupsOf are the groups that a tenant's scopes name.
+func groupsOf(t TenantConfig) (groups []backup.ObjectID) {
+	for _, scope := range t.Scopes {
+		groups = append(groups, scope.Groups...)
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
 }
 
 // vaultTrouble says why a tenant's vault cannot be used, "" if it can.

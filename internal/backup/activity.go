@@ -32,6 +32,17 @@ const (
 	ExportedActivity        = "BackupExported" // files of a backup were written out
 )
 
+// MaxActivityUnits is how many units an activity names.
+const MaxActivityUnits = 50
+
+// An ActivityUnit is a unit whose backups an activity concerned, with whose it was and
+// what that one was called then.
+type ActivityUnit struct {
+	ID      UnitID    `json:"id"`
+	Subject SubjectID `json:"owner"`
+	Address string    `json:"address,omitempty"`
+}
+
 // An Activity is an entry of the audit log: who did what, when, to what, and
 // how that ended. It holds no secrets and nothing that was backed up.
 type Activity struct {
@@ -43,6 +54,7 @@ type Activity struct {
 	Operation string         `json:"operation"`
 	Target    string         `json:"target,omitempty"` // the address that was called
 	Object    string         `json:"object,omitempty"` // the id of what it was done to, as far as there is one
+	Units     []ActivityUnit `json:"units,omitempty"`  // whose backups it concerned: the first MaxActivityUnits
 	Result    ActivityResult `json:"result"`
 	Problem   *Problem       `json:"error,omitempty"`
 	Request   string         `json:"requestId,omitempty"`

@@ -18,6 +18,7 @@
 package backup
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"strings"
@@ -91,6 +92,10 @@ type IdentitySet struct {
 	Application Identity `json:"application,omitzero"`
 	User        Identity `json:"user,omitzero"`
 }
+
+// Actor is who acts, by id: the user, whichever application they use, or else the
+// application itself.
+func (i IdentitySet) Actor() string { return cmp.Or(i.User.ID, i.Application.ID) }
 
 // A Stamp is when something was done and by whom.
 type Stamp struct {

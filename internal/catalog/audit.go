@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 // commits writes it, so that nothing is changed without a trace.
 type Audit struct {
 	Activity backup.Activity
+	Units    []backup.UnitID // whose backups it concerns
 	written  bool
 }
 
@@ -41,6 +43,55 @@ func auditOf(ctx context.Context) *Audit {
 func audited[T ~string](ctx context.Context, made T) {
 	if a := auditOf(ctx); a != nil {
 		a.Activity.Object = string(made)
+	}
+}
+
+// AuditedUnits says whose backups a call concerns.
+func AuditedUnits(ctx context.Context, units ...backup.UnitID) {
+	if a := auditOf(ctx); a != nil {
+		a.Units = append(a.Units, units...)
+	}
+}
+
+// maxAuditUnits is of how many units an entry can be found by each.
+const maxAuditUnits = 1000
+
+// unitsOf are the units that a session restores, and one more than can be found by
+// at most.
+func unitsOf(ctx context.Context, db database.Queryer, session backup.SessionID) ([]backup.UnitID, error) {
+	rows, err := db.QueryContext(ctx, `
+		SELECT a.unit FROM restore_artifact a WHERE a.session = $1 UNION SELECT g.unit FROM granular_artifact g WHERE g.session = $1 LIMIT $2`, string(session), maxAuditUnits+1)
+	units, err := collect(rows, err, func(r scanner) (id backup.UnitID, err error) { return id, r.Scan(&id) })
+	if err != nil {
+		return nil, fmt.Errorf("read the units of session %s: %w", session, err)
+	}
+	return units, nil
+}
+
+// auditedSession says that a call concerns what a session restores.
+func auditedSession(ctx context.Context, tx *database.Tx, session backup.SessionID) error {
+	if auditOf(ctx) == nil {
+		return nil
+	}
+	units, err := unitsOf(ctx, tx, session)
+	AuditedUnits(ctx, units...)
+	return err
+}
+
+// auditedItem adds what a call restores of a backup, by its name: as many as there is room
+// for.
+func auditedItem(ctx context.Context, name string) {
+	const most = 2048 // bytes
+	if a := auditOf(ctx); a != nil && len(a.Activity.Target) < most && !strings.Contains(a.Activity.Target, " ("+name+")") {
+		a.Activity.Target += " (" + name + ")"
+	}
+}
+
+// auditedTo adds whether a call restores over what is there, or beside it.
+func auditedTo(ctx context.Context, d backup.Destination) {
+	place := map[backup.Destination]string{backup.DestinationInPlace: " (in place)", backup.DestinationNew: " (to a new place)"}[d]
+	if a := auditOf(ctx); a != nil && !strings.Contains(a.Activity.Target, place) {
+		a.Activity.Target += place
 	}
 }
 
@@ -95,15 +146,16 @@ func (c *Catalog) audit(ctx context.Context, tx *database.Tx) error {
 		return nil
 	}
 	tx.AfterCommit(func() { a.written = true })
-	return c.record(ctx, tx, a.Activity)
+	return c.record(ctx, tx, a.Activity, a.Units...)
 }
 
 // maxDetails is how many details of a problem the log keeps. The thing itself
 // has them all.
 const maxDetails = 20
 
-// record adds an activity to the log. The log is only ever added to.
-func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity) error {
+// record adds an activity to the log, of the backups of some units. The log is only
+// ever added to.
+func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity, of ...backup.UnitID) error {
 	a.ID = backup.NewID[backup.ActivityID]()
 	if a.At.IsZero() {
 		a.At = c.now()
@@ -119,10 +171,26 @@ func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity
 		short.Details = p.Details[:maxDetails]
 		a.Problem = &short
 	}
+	of = slices.Clone(of)
+	slices.Sort(of)
+	of = slices.Compact(of)
+	if len(of) > 0 {
+		rows, err := tx.QueryContext(ctx, `
+			SELECT u.id, u.subject, u.address_key FROM `+tx.Dialect().JSONEach("$1")+` AS e CROSS JOIN unit u
+			WHERE u.id = e.value AND coalesce(u.tenant, '') = $2 ORDER BY e.n`, jsonList(of[:min(len(of), backup.MaxActivityUnits)]), string(a.Tenant))
+		a.Units, err = collect(rows, err, func(r scanner) (u backup.ActivityUnit, err error) { return u, r.Scan(&u.ID, &u.Subject, &u.Address) })
+		if err != nil {
+			return fmt.Errorf("read whose backups the audit log is to name: %w", err)
+		}
+	}
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request, workload)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		string(a.ID), string(a.Tenant), database.Micros(a.At), toJSON(a.By), a.Operation, a.Target, a.Object, string(a.Result), problemJSON(a.Problem), a.Request, string(a.Workload))
+		INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request, workload, units)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		string(a.ID), string(a.Tenant), database.Micros(a.At), toJSON(a.By), a.Operation, a.Target, a.Object, string(a.Result), problemJSON(a.Problem), a.Request, string(a.Workload), jsonList(a.Units))
+	if err == nil && len(of) > 0 && len(of) <= maxAuditUnits {
+		_, err = tx.ExecContext(ctx, `INSERT INTO audit_unit (unit, audit) SELECT e.value, CAST($2 AS TEXT) FROM `+tx.Dialect().JSONEach("$1")+` AS e`,
+			jsonList(of), string(a.ID))
+	}
 	if err != nil {
 		return fmt.Errorf("write the audit log: %w", err)
 	}
@@ -139,18 +207,22 @@ func (c *Catalog) recordEnd(ctx context.Context, tx *database.Tx, tenant backup.
 	case backup.SessionFailed:
 		a.Result, a.Problem = backup.ActivityFailed, last
 	}
-	return c.record(ctx, tx, a)
+	units, err := unitsOf(ctx, tx, session)
+	if err != nil {
+		return err
+	}
+	return c.record(ctx, tx, a, units...)
 }
 
 // Record adds an activity to the log that has changed nothing.
-func (c *Catalog) Record(ctx context.Context, a backup.Activity) error {
-	return c.db.Tx(ctx, func(tx *database.Tx) error { return c.record(ctx, tx, a) })
+func (c *Catalog) Record(ctx context.Context, a backup.Activity, of ...backup.UnitID) error {
+	return c.db.Tx(ctx, func(tx *database.Tx) error { return c.record(ctx, tx, a, of...) })
 }
 
-const activityColumns = `a.id, a.tenant, a.at, a.actor, a.operation, a.target, a.object, a.result, a.problem, a.request, a.workload`
+const activityColumns = `a.id, a.tenant, a.at, a.actor, a.operation, a.target, a.object, a.result, a.problem, a.request, a.workload, a.units`
 
 func scanActivity(r scanner) (a backup.Activity, err error) {
-	return a, r.Scan(&a.ID, &a.Tenant, micros{&a.At}, fromJSON{&a.By}, &a.Operation, &a.Target, &a.Object, &a.Result, fromJSON{&a.Problem}, &a.Request, &a.Workload)
+	return a, r.Scan(&a.ID, &a.Tenant, micros{&a.At}, fromJSON{&a.By}, &a.Operation, &a.Target, &a.Object, &a.Result, fromJSON{&a.Problem}, &a.Request, &a.Workload, fromJSON{&a.Units})
 }
 
 var activityFields = fields{
@@ -164,7 +236,7 @@ var ActivityProperties = activityFields.properties()
 
 // Activities lists a tenant's audit log, the newest first.
 func (c *Catalog) Activities(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Activity], error) {
-	q := query{columns: activityColumns, table: "audit a", time: "a.at", id: "a.id", newest: true, fields: activityFields,
+	q := query{columns: activityColumns, table: "audit a", tenant: tenant, scope: activitiesWithin, time: "a.at", id: "a.id", newest: true, fields: activityFields,
 		within: []equal{{"a.tenant", string(tenant)}}, indexes: []index{
 			{"audit_page", []string{"a.tenant", "a.at", "a.id"}},
 			{"audit_result", []string{"a.tenant", "a.result", "a.at", "a.id"}},
@@ -181,12 +253,18 @@ func (c *Catalog) Activity(ctx context.Context, tenant backup.TenantID, id backu
 	a, err := scanActivity(c.db.Read().QueryRowContext(ctx, `SELECT `+activityColumns+` FROM audit a WHERE a.tenant = $1 AND a.id = $2`,
 		string(tenant), string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
-		return a, backup.Fail(backup.ItemNotFound, "There is no such activity.").On("id")
+		return a, activityNotFound()
 	}
 	if err != nil {
 		return a, fmt.Errorf("read activity %s: %w", id, err)
 	}
-	return a, nil
+	return a, c.only(ctx, c.db.Read(), tenant, activityNotFound(), func(s scoped, arg func(any) string) string {
+		return `SELECT 1 FROM audit a WHERE a.id = ` + arg(string(id)) + ` AND ` + s.activity("a.id")
+	})
+}
+
+func activityNotFound() error {
+	return backup.Fail(backup.ItemNotFound, "There is no such activity.").On("id")
 }
 
 // ActiveSince reports whether anybody has done anything in a tenant since a time.

@@ -30,7 +30,7 @@ func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantI
 		Created: by.At, Expires: by.At.Add(backup.BrowseLife),
 	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		points, err := pointsByID(ctx, tx, tx.Dialect(), tenant, []backup.PointID{point}, by.At)
+		points, err := c.pointsByID(ctx, tx, tx.Dialect(), tenant, []backup.PointID{point}, by.At)
 		if err != nil {
 			return fmt.Errorf("read point: %w", err)
 		}
@@ -52,6 +52,7 @@ func (c *Catalog) CreateBrowseSession(ctx context.Context, tenant backup.TenantI
 			return invalidPoint(point)
 		}
 		audited(ctx, b.ID)
+		AuditedUnits(ctx, b.Point.Unit)
 		_, err = tx.ExecContext(ctx, `
 			INSERT INTO browse_session (id, tenant, owner, point, unit, drive, at, tree, bytes, web_url, status, created, expires, workload)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
@@ -77,7 +78,7 @@ func (c *Catalog) BrowseSession(ctx context.Context, tenant backup.TenantID, id 
 	if err != nil {
 		return b, fmt.Errorf("read browse session %s: %w", id, err)
 	}
-	return b, nil
+	return b, c.onlyUnit(ctx, c.db.Read(), tenant, b.Point.Unit, browseNotFound())
 }
 
 func browseNotFound() error {
@@ -86,7 +87,7 @@ func browseNotFound() error {
 
 // BrowseSessions lists a tenant's browse sessions whose time is not over.
 func (c *Catalog) BrowseSessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.BrowseSession], error) {
-	q := query{columns: browseColumns, table: "browse_session b", time: "b.created", id: "b.id", fields: browseFields,
+	q := query{columns: browseColumns, table: "browse_session b", tenant: tenant, scope: browsesWithin, time: "b.created", id: "b.id", fields: browseFields,
 		within: []equal{{"b.tenant", string(tenant)}}, indexes: []index{
 			{"browse_session_page", []string{"b.tenant", "b.created", "b.id"}},
 			{"browse_session_workload", []string{"b.tenant", "b.workload", "b.created", "b.id"}},
@@ -103,6 +104,11 @@ func (c *Catalog) BrowseSessions(ctx context.Context, tenant backup.TenantID, pa
 // DeleteBrowseSession ends a browse session. What was put into restore sessions
 // from it and is not at work yet can then not be restored. ItemNotFound.
 func (c *Catalog) DeleteBrowseSession(ctx context.Context, tenant backup.TenantID, id backup.BrowseSessionID) error {
+	if scopeOf(ctx) != nil { // whose it is never changes
+		if _, err := c.BrowseSession(ctx, tenant, id); err != nil {
+			return err
+		}
+	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
 		n, err := affected(tx.ExecContext(ctx, `DELETE FROM browse_session WHERE tenant = $1 AND id = $2 AND expires > $3`,
 			string(tenant), string(id), database.Micros(c.now())))

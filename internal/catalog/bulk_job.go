@@ -47,7 +47,7 @@ func (c *Catalog) CreateBulkJob(ctx context.Context, tenant backup.TenantID, pol
 		Status: backup.BulkJobActive, Addresses: n.Addresses, IDs: n.IDs, Created: n.By, Modified: n.By,
 	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		p, err := readPolicy(ctx, tx, tenant, policy)
+		p, err := c.readPolicy(ctx, tx, tenant, policy)
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (c *Catalog) BulkJob(ctx context.Context, tenant backup.TenantID, policy ba
 		SELECT `+bulkColumns+`, l.addresses, l.ids FROM bulk_job b JOIN bulk_list l ON l.job = b.id
 		WHERE b.tenant = $1 AND b.id = $2`,
 		string(tenant), string(id)).Scan(append(bulkFields(&b), fromJSON{&b.Addresses}, fromJSON{&b.IDs})...)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && policy != "" && b.Policy != policy {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && (policy != "" && b.Policy != policy || scopeOf(ctx) != nil) {
 		return backup.BulkJob{}, backup.Fail(backup.ItemNotFound, "There is no such bulk addition job.").On("id")
 	}
 	if err != nil {
@@ -108,7 +108,7 @@ func (c *Catalog) BulkJob(ctx context.Context, tenant backup.TenantID, policy ba
 // BulkJobs lists bulk addition jobs of one purpose without their lists: those of a
 // policy, which must exist, or with "" all of the tenant's.
 func (c *Catalog) BulkJobs(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, purpose backup.Purpose, page Page) (List[backup.BulkJob], error) {
-	q := query{columns: bulkColumns, table: "bulk_job b", time: "b.created", id: "b.id", fields: bulkJobFields,
+	q := query{columns: bulkColumns, table: "bulk_job b", tenant: tenant, scope: notListed, time: "b.created", id: "b.id", fields: bulkJobFields,
 		within: []equal{{"b.tenant", string(tenant)}, {"b.purpose", string(purpose)}}, indexes: []index{
 			{"bulk_job_tenant_page", []string{"b.tenant", "b.purpose", "b.created", "b.id"}},
 			{"bulk_job_workload", []string{"b.tenant", "b.workload", "b.purpose", "b.created", "b.id"}},
@@ -303,7 +303,7 @@ func (c *Catalog) enrollBatch(ctx context.Context, tx *database.Tx, j *jobs.Job,
 	if err != nil {
 		return false, fmt.Errorf("read progress: %w", err)
 	}
-	p, err := readPolicy(ctx, tx, b.Tenant, b.Policy)
+	p, err := c.readPolicy(ctx, tx, b.Tenant, b.Policy)
 	if err != nil {
 		return false, err
 	}

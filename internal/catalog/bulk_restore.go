@@ -34,7 +34,7 @@ func (c *Catalog) CreateBulkRestore(ctx context.Context, tenant backup.TenantID,
 	by = asStored(by)
 	n.ID, n.Tenant, n.Status, n.Created, n.Modified = backup.NewID[backup.BulkRequestID](), tenant, backup.BulkRequestActive, by, by
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		s, err := readSession(ctx, tx, tenant, n.Session)
+		s, err := c.readSession(ctx, tx, tenant, n.Session)
 		if err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (c *Catalog) BulkRestores(ctx context.Context, tenant backup.TenantID, sess
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.BulkRequest]{}, err
 	}
-	q := query{columns: bulkRestoreColumns, table: "bulk_restore b", time: "b.created", id: "b.id",
+	q := query{columns: bulkRestoreColumns, table: "bulk_restore b", tenant: tenant, scope: ofParent, time: "b.created", id: "b.id",
 		within: []equal{{"b.session", string(session)}}}
 	l, err := list(ctx, c, q, page, scanBulkRestore)
 	if err != nil {
@@ -113,7 +113,7 @@ func (c *Catalog) BulkRestores(ctx context.Context, tenant backup.TenantID, sess
 // BulkRestoreArtifactsNotFound, InvalidBulkRequestDeletion.
 func (c *Catalog) DeleteBulkRestore(ctx context.Context, tenant backup.TenantID, session backup.SessionID, id backup.BulkRequestID) error {
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		if _, err := readSession(ctx, tx, tenant, session); err != nil {
+		if _, err := c.readSession(ctx, tx, tenant, session); err != nil {
 			return err
 		}
 		b, err := readBulkRestore(ctx, tx, tenant, session, id)
@@ -167,7 +167,7 @@ func (c *Catalog) ResolveBulkRestore(ctx context.Context, j *jobs.Job, b backup.
 		if err != nil || b.Status != backup.BulkRequestActive {
 			return err
 		}
-		s, err := readSession(ctx, tx, b.Tenant, b.Session)
+		s, err := c.readSession(ctx, tx, b.Tenant, b.Session)
 		if err != nil || s.Status != backup.SessionActivating {
 			return err
 		}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -120,9 +121,17 @@ func (c *Catalog) uncovered(ctx context.Context, tenant backup.TenantID, after s
 	without := func(w backup.Workload, site string) string {
 		return `CASE WHEN d.site = ` + site + ` AND NOT EXISTS (SELECT 1 FROM unit u WHERE u.tenant = d.tenant AND u.workload = '` + string(w) + `' AND u.subject = d.id AND u.status <> 'offboarded') THEN 1 ELSE 0 END`
 	}
+	args := []any{string(tenant), after, limit}
+	from, id := `subject d WHERE d.tenant = $1`, `d.id`
+	if scope := scopeOf(ctx); scope != nil {
+		arg := func(v any) string { args = append(args, v); return "$" + strconv.Itoa(len(args)) }
+		// The tenant follows from the owner, so that PostgreSQL does not read all subjects.
+		from = `(` + scope.in(c, tenant, arg).ownerIDs() + `) AS o CROSS JOIN subject d WHERE d.tenant = CASE WHEN o.id <> '' THEN CAST($1 AS TEXT) END AND d.id = o.id`
+		id = `o.id`
+	}
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT d.id, coalesce(nullif(d.mail, ''), d.address), d.display_name, d.source_id, `+without(backup.OneDrive, "0")+`, `+without(backup.Exchange, "0")+`, `+without(backup.SharePoint, "1")+`
-		FROM subject d WHERE d.tenant = $1 AND d.id > $2 ORDER BY d.id LIMIT $3`, string(tenant), after, limit)
+		FROM `+from+` AND `+id+` > $2 ORDER BY `+id+` LIMIT $3`, args...)
 	subjects, err := collect(rows, err, func(r scanner) (s subject, err error) {
 		var of [3]int
 		err = r.Scan(&s.ID, &s.Address, &s.DisplayName, &s.SourceID, &of[0], &of[1], &of[2])

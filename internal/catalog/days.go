@@ -72,6 +72,9 @@ func dayOf(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }
 
 // Days lists how a tenant stood on each day that was measured, the newest first.
 func (c *Catalog) Days(ctx context.Context, tenant backup.TenantID, page Page) (l List[DayFigure], err error) {
+	if scopeOf(ctx) != nil { // the figures are of all units together
+		return l, errOutside
+	}
 	if page.Bare {
 		return l, nil
 	}

@@ -24,7 +24,7 @@ func scanExclusion(r scanner) (x backup.Exclusion, err error) {
 // Exclusions lists exclusions: those of a policy, which must exist, or with "" all of
 // the tenant's.
 func (c *Catalog) Exclusions(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.Exclusion], error) {
-	q := query{columns: exclusionColumns, table: "exclusion x", join: exclusionSubjects, time: "x.created", id: "x.id", fields: exclusionFields,
+	q := query{columns: exclusionColumns, table: "exclusion x", tenant: tenant, scope: exclusionsWithin, join: exclusionSubjects, time: "x.created", id: "x.id", fields: exclusionFields,
 		within: []equal{{"x.tenant", string(tenant)}}, indexes: []index{
 			{"exclusion_tenant_page", []string{"x.tenant", "x.created", "x.id"}},
 			{"exclusion_workload", []string{"x.tenant", "x.workload", "x.created", "x.id"}},
@@ -56,12 +56,16 @@ func (c *Catalog) Exclusion(ctx context.Context, tenant backup.TenantID, policy 
 	x, err := scanExclusion(c.db.Read().QueryRowContext(ctx, `SELECT `+exclusionColumns+` FROM exclusion x`+exclusionSubjects+` WHERE x.tenant = $1 AND x.id = $2`,
 		string(tenant), string(id)))
 	if errors.Is(err, sql.ErrNoRows) || err == nil && policy != "" && x.Policy != policy {
-		return backup.Exclusion{}, backup.Fail(backup.ItemNotFound, "There is no such exclusion unit.").On("id")
+		return backup.Exclusion{}, exclusionNotFound()
 	}
 	if err != nil {
 		return x, fmt.Errorf("read exclusion %s: %w", id, err)
 	}
-	return x, nil
+	return x, c.onlySubject(ctx, c.db.Read(), tenant, x.Subject, exclusionNotFound())
+}
+
+func exclusionNotFound() error {
+	return backup.Fail(backup.ItemNotFound, "There is no such exclusion unit.").On("id")
 }
 
 // An ExclusionChange is one item of the delta of a policy's exclusions. Exactly one of
@@ -95,11 +99,14 @@ type ExclusionResult struct {
 // PolicyNotFound; InvalidPatchRequest for a policy that protects what it names;
 // DuplicateProtectionUnitInList.
 func (c *Catalog) UpdateExclusions(ctx context.Context, tenant backup.TenantID, id backup.PolicyID, patch ExclusionPatch) (backup.Policy, []ExclusionResult, error) {
+	if scopeOf(ctx) != nil {
+		return backup.Policy{}, nil, backup.Fail(backup.AccessDenied, "Your role is limited to a part of the tenant, and what is excluded concerns all of it. Ask somebody whose role is not limited.")
+	}
 	patch.By = asStored(patch.By)
 	var p backup.Policy
 	var results []ExclusionResult
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if p, err = touchPolicy(ctx, tx, tenant, id, patch.DisplayName, patch.By); err != nil {
+		if p, err = c.touchPolicy(ctx, tx, tenant, id, patch.DisplayName, patch.By); err != nil {
 			return err
 		}
 		if !p.FullService {

@@ -18,6 +18,9 @@ func (c *Catalog) Explain(ctx context.Context, tenant backup.TenantID, policy ba
 	if err != nil {
 		return e, err
 	}
+	if err := c.onlySubject(ctx, c.db.Read(), tenant, owner, backup.Fail(backup.ItemNotFound, "There is no such owner in the part of the tenant that your role is limited to.").On("id")); err != nil {
+		return e, err
+	}
 	u, err := scanUnitWithOwner(c.db.Read().QueryRowContext(ctx,
 		`SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+` WHERE u.tenant = $1 AND u.workload = $3 AND u.subject = $2 AND u.status <> 'offboarded'`,
 		string(tenant), string(owner), string(p.Workload)))

@@ -39,7 +39,7 @@ func (c *Catalog) holdAll(ctx context.Context, tx *database.Tx, j *jobs.Job) (*b
 	if err := j.Hold(ctx, tx); err != nil {
 		return nil, err
 	}
-	p, err := readPolicy(ctx, tx, j.Tenant, backup.PolicyID(j.Key))
+	p, err := c.readPolicy(ctx, tx, j.Tenant, backup.PolicyID(j.Key))
 	return &p, err
 }
 
@@ -198,7 +198,7 @@ func (c *Catalog) LetAbsentGo(ctx context.Context, j *jobs.Job, p backup.Policy,
 // PolicyForWork returns the policy that a job of all there is names by its key, and
 // whether there is such a policy still.
 func (c *Catalog) PolicyForWork(ctx context.Context, j *jobs.Job) (backup.Policy, bool, error) {
-	p, err := readPolicy(ctx, c.db.Read(), j.Tenant, backup.PolicyID(j.Key))
+	p, err := c.readPolicy(ctx, c.db.Read(), j.Tenant, backup.PolicyID(j.Key))
 	if errors.Is(err, backup.PolicyNotFound) {
 		return p, false, nil
 	}

@@ -59,6 +59,8 @@ func (c *Catalog) CreateGranularSession(ctx context.Context, tenant backup.Tenan
 		if err := insertSession(ctx, tx, s); err != nil {
 			return err
 		}
+		audited(ctx, s.ID)
+		d.audited(ctx)
 		return d.write(ctx, tx)
 	})
 	if err != nil {
@@ -73,7 +75,7 @@ func (c *Catalog) PatchGranular(ctx context.Context, tenant backup.TenantID, id 
 	var s backup.Session
 	var results []GranularResult
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if s, err = readSession(ctx, tx, tenant, id); err != nil {
+		if s, err = c.readSession(ctx, tx, tenant, id); err != nil {
 			return err
 		}
 		if err := s.Editable(); err != nil {
@@ -86,6 +88,9 @@ func (c *Catalog) PatchGranular(ctx context.Context, tenant backup.TenantID, id 
 		if results, d, err = c.changeGranular(ctx, tx, &s, changes, by); err != nil {
 			return err
 		}
+		failed, first := failures(results, func(r GranularResult) *backup.Error { return r.Err })
+		auditedItems(ctx, len(results), failed, first)
+		d.audited(ctx)
 		if err := d.write(ctx, tx); err != nil {
 			return err
 		}
@@ -103,6 +108,16 @@ func (c *Catalog) PatchGranular(ctx context.Context, tenant backup.TenantID, id 
 type granularDelta struct {
 	added   []backup.GranularArtifact
 	removed []backup.ArtifactID
+}
+
+// audited says in the audit log whose backups are to be restored: what, into a new folder
+// of the same drive.
+func (d *granularDelta) audited(ctx context.Context) {
+	for _, a := range d.added {
+		AuditedUnits(ctx, a.Point.Unit)
+		auditedItem(ctx, a.Name)
+		auditedTo(ctx, backup.DestinationNew)
+	}
 }
 
 // changeGranular works out what changes do to s; nothing is written yet.
@@ -223,7 +238,7 @@ func (c *Catalog) GranularArtifacts(ctx context.Context, tenant backup.TenantID,
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.GranularArtifact]{}, err
 	}
-	q := query{columns: granularColumns, table: "granular_artifact g", time: "g.created", id: "g.id",
+	q := query{columns: granularColumns, table: "granular_artifact g", tenant: tenant, scope: ofParent, time: "g.created", id: "g.id",
 		within: []equal{{"g.session", string(session)}}, indexes: []index{{"granular_artifact_page", []string{"g.session", "g.created", "g.id"}}}}
 	l, err := list(ctx, c, q, page, scanGranular)
 	if err != nil {

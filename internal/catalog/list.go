@@ -41,6 +41,8 @@ type List[T any] struct {
 // A query is a list in the making. Every condition and order that a request
 // may add goes through it, with its values as parameters.
 type query struct {
+	tenant  backup.TenantID
+	scope   within // how it is held to the scope of a call; nil: it is shown to nobody who has one
 	columns string
 	table   string  // and its alias
 	join    string  // what else the columns are of; not one row more or less comes of it
@@ -231,7 +233,16 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 	if r.terms, never, err = q.asked(p.Filter); err != nil {
 		return l, err
 	}
-	if len(p.Order) == 0 {
+	scope, limited := scopeOf(ctx), false
+	if scope != nil {
+		if q.scope == nil {
+			return l, errOutside
+		}
+		s := r.statement()
+		ids, _ := q.scope(scope.in(c, q.tenant, s.arg), s.arg)
+		limited = ids != ""
+	}
+	if len(p.Order) == 0 && !limited {
 		r.followFilter()
 		keys = r.keys
 	}
@@ -241,7 +252,13 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 		}
 	}
 	r.from.skip += p.Skip
-	if p.Count && !never {
+	var known found
+	if limited && !never {
+		if known, l.Total, err = r.limited(ctx, scope, p); err != nil {
+			return l, err
+		}
+	}
+	if p.Count && !never && !limited {
 		if l.Total, err = r.count(ctx); err != nil {
 			return l, err
 		}
@@ -262,9 +279,11 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 		}
 		return err
 	}
-	found, err := r.page(ctx, scanRow)
-	if err != nil {
-		return l, err
+	found := known
+	if !limited {
+		if found, err = r.page(ctx, scanRow); err != nil {
+			return l, err
+		}
 	}
 	if len(found.places) > p.Limit {
 		found.places = found.places[:p.Limit]

@@ -34,9 +34,10 @@ func (c *Catalog) moveUnit(ctx context.Context, tenant backup.TenantID, id backu
 	by = asStored(by)
 	var u backup.Unit
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if u, err = readUnit(ctx, tx, tenant, id); err != nil {
+		if u, err = c.readUnit(ctx, tx, tenant, id); err != nil {
 			return err
 		}
+		AuditedUnits(ctx, id)
 		if err := move(&u, by); err != nil {
 			return err
 		}
@@ -64,7 +65,7 @@ func (c *Catalog) moveUnit(ctx context.Context, tenant backup.TenantID, id backu
 	return u, nil
 }
 
-func readUnit(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {
+func (c *Catalog) readUnit(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {
 	u, err := scanUnitWithOwner(db.QueryRowContext(ctx,
 		`SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+` WHERE u.tenant = $1 AND u.id = $2`,
 		string(tenant), string(id)))
@@ -74,7 +75,7 @@ func readUnit(ctx context.Context, db database.Queryer, tenant backup.TenantID, 
 	if err != nil {
 		return u, fmt.Errorf("read unit %s: %w", id, err)
 	}
-	return u, nil
+	return u, c.onlyUnit(ctx, db, tenant, id, unitNotFound())
 }
 
 // SettleOffboarding does what is due of the offboarding of the unit that the
@@ -90,7 +91,7 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		u, err := readUnit(ctx, tx, j.Tenant, backup.UnitID(id))
+		u, err := c.readUnit(ctx, tx, j.Tenant, backup.UnitID(id))
 		if errors.Is(err, backup.ProtectionUnitNotFound) {
 			return nil
 		}

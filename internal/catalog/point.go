@@ -56,6 +56,9 @@ func (c *Catalog) points(ctx context.Context, tenant backup.TenantID, q PointQue
 	if q.Limit <= 0 {
 		q.Limit = 100
 	}
+	if in, err := c.unitsWithin(ctx, c.db.Read(), tenant, []backup.UnitID{q.Unit}); err != nil || len(in) == 0 {
+		return l, err
+	}
 	now := c.now()
 	wanted := func(p *period, i int) bool {
 		at := p.at(i)
@@ -184,7 +187,7 @@ func invalidPoint(id backup.PointID) *backup.Error {
 
 // Point returns a restore point that has not expired, or InvalidRestorePoint.
 func (c *Catalog) Point(ctx context.Context, tenant backup.TenantID, id backup.PointID) (backup.Point, error) {
-	points, err := pointsByID(ctx, c.db.Read(), c.db.Dialect(), tenant, []backup.PointID{id}, c.now())
+	points, err := c.pointsByID(ctx, c.db.Read(), c.db.Dialect(), tenant, []backup.PointID{id}, c.now())
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("read point %s: %w", id, err)
 	}
@@ -196,7 +199,7 @@ func (c *Catalog) Point(ctx context.Context, tenant backup.TenantID, id backup.P
 }
 
 // pointsByID returns those of some points that are there and have not expired.
-func pointsByID(ctx context.Context, db database.Queryer, d database.Dialect, tenant backup.TenantID, ids []backup.PointID, now time.Time) (map[backup.PointID]backup.Point, error) {
+func (c *Catalog) pointsByID(ctx context.Context, db database.Queryer, d database.Dialect, tenant backup.TenantID, ids []backup.PointID, now time.Time) (map[backup.PointID]backup.Point, error) {
 	type found struct {
 		period
 		asked backup.PointID
@@ -211,8 +214,18 @@ func pointsByID(ctx context.Context, db database.Queryer, d database.Dialect, te
 	if err != nil {
 		return nil, err
 	}
+	var units []backup.UnitID
+	for _, f := range all {
+		units = append(units, f.Unit)
+	}
+	if units, err = c.unitsWithin(ctx, db, tenant, units); err != nil {
+		return nil, err
+	}
 	points := map[backup.PointID]backup.Point{}
 	for _, f := range all {
+		if !slices.Contains(units, f.Unit) {
+			continue
+		}
 		if i := f.find(f.asked); i >= 0 && f.expires(i).After(now) {
 			points[f.asked] = f.point(i)
 		}
@@ -239,7 +252,12 @@ type PointsFound struct {
 // has none; one that is named twice is found once.
 func (c *Catalog) SearchPoints(ctx context.Context, tenant backup.TenantID, s PointSearch) (PointsFound, error) {
 	var found PointsFound
-	byUnit, err := c.onePoint(ctx, c.db.Read(), tenant, s)
+	within := s
+	var err error
+	if within.Units, err = c.unitsWithin(ctx, c.db.Read(), tenant, s.Units); err != nil {
+		return found, err
+	}
+	byUnit, err := c.onePoint(ctx, c.db.Read(), tenant, within)
 	if err != nil {
 		return found, fmt.Errorf("search points: %w", err)
 	}

@@ -60,7 +60,7 @@ func scanPolicy(r scanner) (p backup.Policy, err error) {
 	return p, err
 }
 
-func readPolicy(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.PolicyID) (backup.Policy, error) {
+func (c *Catalog) readPolicy(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.PolicyID) (backup.Policy, error) {
 	p, err := scanPolicy(db.QueryRowContext(ctx, `SELECT `+policyColumns+` FROM policy WHERE tenant = $1 AND id = $2`,
 		string(tenant), string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -69,7 +69,7 @@ func readPolicy(ctx context.Context, db database.Queryer, tenant backup.TenantID
 	if err != nil {
 		return p, fmt.Errorf("read policy %s: %w", id, err)
 	}
-	return p, nil
+	return p, c.onlyPolicy(ctx, db, tenant, id, policyNotFound())
 }
 
 func policyNotFound() error {
@@ -78,12 +78,12 @@ func policyNotFound() error {
 
 // Policy returns a protection policy, or PolicyNotFound.
 func (c *Catalog) Policy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID) (backup.Policy, error) {
-	return readPolicy(ctx, c.db.Read(), tenant, id)
+	return c.readPolicy(ctx, c.db.Read(), tenant, id)
 }
 
 // Policies lists a tenant's protection policies.
 func (c *Catalog) Policies(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Policy], error) {
-	q := query{columns: policyColumns, table: "policy", time: "policy.created", id: "policy.id", fields: policyFields,
+	q := query{columns: policyColumns, table: "policy", tenant: tenant, scope: policiesWithin, time: "policy.created", id: "policy.id", fields: policyFields,
 		within: []equal{{"policy.tenant", string(tenant)}}, indexes: []index{
 			{"policy_page", []string{"policy.tenant", "policy.created", "policy.id"}},
 			{"policy_name", []string{"policy.tenant", "policy.name_key", "policy.id"}},
@@ -113,7 +113,13 @@ func (c *Catalog) PolicyUnitCounts(ctx context.Context, tenant backup.TenantID, 
 	if _, err := c.Policy(ctx, tenant, id); err != nil {
 		return counts, err
 	}
-	rows, err := c.db.Read().QueryContext(ctx, `SELECT status, failing, n FROM unit_count WHERE tenant = $1 AND policy = $2`, string(tenant), string(id))
+	text, args := `SELECT status, failing, n FROM unit_count WHERE tenant = $1 AND policy = $2`, []any{string(tenant), string(id)}
+	if scope := scopeOf(ctx); scope != nil { // of those that are in the scope
+		arg := func(v any) string { args = append(args, v); return "$" + strconv.Itoa(len(args)) }
+		text = `SELECT u.status, CASE WHEN u.problem IS NULL THEN 0 ELSE 1 END, count(*) FROM (` + scope.in(c, tenant, arg).units() + `) AS x CROSS JOIN unit u
+			WHERE u.id = x.id AND u.tenant || '' = $1 AND u.policy || '' = $2 GROUP BY 1, 2`
+	}
+	rows, err := c.db.Read().QueryContext(ctx, text, args...)
 	if err != nil {
 		return counts, fmt.Errorf("count units of policy %s: %w", id, err)
 	}
@@ -282,14 +288,14 @@ func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id b
 	var p backup.Policy
 	var results []UnitResult
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if p, err = touchPolicy(ctx, tx, tenant, id, patch.DisplayName, patch.By); err != nil {
+		if p, err = c.touchPolicy(ctx, tx, tenant, id, patch.DisplayName, patch.By); err != nil {
 			return err
 		}
 		if p.FullService && slices.ContainsFunc(patch.Units, func(ch UnitChange) bool { return ch.Add != "" }) {
 			return backup.OnlyExcludes(backup.InvalidPatchRequest)
 		}
 		var m *membership
-		if results, m, err = changeUnits(ctx, tx, &p, patch); err != nil {
+		if results, m, err = c.changeUnits(ctx, tx, &p, patch); err != nil {
 			return err
 		}
 		failed, first := failures(results, func(r UnitResult) *backup.Error { return r.Err })
@@ -310,7 +316,7 @@ func (c *Catalog) UpdatePolicy(ctx context.Context, tenant backup.TenantID, id b
 
 // touchPolicy notes that a policy is changed, gives it a new name unless that is nil,
 // and returns it with its units as they still are. PolicyNotFound.
-func touchPolicy(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id backup.PolicyID, name *string, by backup.Stamp) (backup.Policy, error) {
+func (c *Catalog) touchPolicy(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id backup.PolicyID, name *string, by backup.Stamp) (backup.Policy, error) {
 	var nameKey *string
 	if name != nil {
 		nameKey = new(strings.ToLower(*name))
@@ -328,12 +334,15 @@ func touchPolicy(ctx context.Context, tx *database.Tx, tenant backup.TenantID, i
 	if err != nil {
 		return p, fmt.Errorf("write policy: %w", err)
 	}
-	return p, nil
+	if err := c.onlyPolicy(ctx, tx, tenant, id, policyNotFound()); err != nil || name == nil {
+		return p, err
+	}
+	return p, wholePolicy(ctx, id)
 }
 
 // changeUnits applies the items of patch to what it returns; nothing is
 // written yet.
-func changeUnits(ctx context.Context, tx *database.Tx, p *backup.Policy, patch PolicyPatch) ([]UnitResult, *membership, error) {
+func (c *Catalog) changeUnits(ctx context.Context, tx *database.Tx, p *backup.Policy, patch PolicyPatch) ([]UnitResult, *membership, error) {
 	var owners []backup.SubjectID
 	var ids []backup.UnitID
 	for _, ch := range patch.Units {
@@ -347,6 +356,14 @@ func changeUnits(ctx context.Context, tx *database.Tx, p *backup.Policy, patch P
 		return nil, &membership{policy: p, by: patch.By}, nil
 	}
 	m, err := readMembership(ctx, tx, p, patch.By, owners, ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	outside, err := c.subjectsOutside(ctx, tx, p.Tenant, owners)
+	if err != nil {
+		return nil, nil, err
+	}
+	within, err := c.unitsWithin(ctx, tx, p.Tenant, ids)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -366,13 +383,21 @@ func changeUnits(ctx context.Context, tx *database.Tx, p *backup.Policy, patch P
 		}
 		seen[name] = true
 	}
+	for id := range m.byID {
+		AuditedUnits(ctx, id)
+	}
 	results := make([]UnitResult, len(patch.Units))
 	for i, ch := range patch.Units {
 		var u *backup.Unit
 		var failure *backup.Error
-		if ch.Add != "" {
+		switch {
+		case ch.Add != "" && outside[ch.Add]:
+			failure = backup.Fail(backup.AccessDenied, "Your role is limited to a part of the tenant, and this is not in it. Ask somebody whose role is not limited.")
+		case ch.Add != "":
 			u, failure = m.add(ch.Add)
-		} else {
+		case !slices.Contains(within, ch.Remove):
+			failure = backup.NotInPolicy()
+		default:
 			u, failure = m.remove(ch.Remove)
 		}
 		if failure != nil {
@@ -415,7 +440,10 @@ func (c *Catalog) ActivatePolicy(ctx context.Context, tenant backup.TenantID, id
 	by = asStored(by)
 	var p backup.Policy
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if p, err = readPolicy(ctx, tx, tenant, id); err != nil {
+		if p, err = c.readPolicy(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := wholePolicy(ctx, id); err != nil {
 			return err
 		}
 		retry := p.Enabled
@@ -457,7 +485,10 @@ func (c *Catalog) DeactivatePolicy(ctx context.Context, tenant backup.TenantID, 
 	by = asStored(by)
 	var p backup.Policy
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if p, err = readPolicy(ctx, tx, tenant, id); err != nil {
+		if p, err = c.readPolicy(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := wholePolicy(ctx, id); err != nil {
 			return err
 		}
 		if err := p.Deactivate(by); err != nil {
@@ -496,8 +527,11 @@ func enablePolicy(ctx context.Context, tx *database.Tx, p *backup.Policy) error 
 // backed up can be restored.
 func (c *Catalog) DeletePolicy(ctx context.Context, tenant backup.TenantID, id backup.PolicyID) error {
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		p, err := readPolicy(ctx, tx, tenant, id)
+		p, err := c.readPolicy(ctx, tx, tenant, id)
 		if err != nil {
+			return err
+		}
+		if err := wholePolicy(ctx, id); err != nil {
 			return err
 		}
 		if err := p.Deletable(); err != nil {
@@ -537,7 +571,7 @@ func (c *Catalog) SettlePolicy(ctx context.Context, j *jobs.Job) error {
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		p, err := readPolicy(ctx, tx, j.Tenant, backup.PolicyID(j.Key))
+		p, err := c.readPolicy(ctx, tx, j.Tenant, backup.PolicyID(j.Key))
 		if errors.Is(err, backup.PolicyNotFound) {
 			return nil // it was deleted, and its units released
 		}

@@ -34,6 +34,9 @@ func (u UnitRPO) Overdue(now time.Time) bool { return u.Newest.Add(u.Promised).B
 
 // RPO tells how a tenant's units do, and names some of the worst.
 func (c *Catalog) RPO(ctx context.Context, tenant backup.TenantID, worst int) (r RPO, err error) {
+	if scope := scopeOf(ctx); scope != nil {
+		return c.rpoWithin(ctx, tenant, scope, worst)
+	}
 	err = c.db.Read().QueryRowContext(ctx, `
 		SELECT CAST((SELECT coalesce(sum(n), 0) FROM unit_count WHERE tenant = $1 AND status = 'protected') AS BIGINT),
 			(SELECT count(*) FROM rpo WHERE tenant = $1 AND due < $2)`,
@@ -43,15 +46,40 @@ func (c *Catalog) RPO(ctx context.Context, tenant backup.TenantID, worst int) (r
 	}
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT unit, newest, promised, every, points, late, longest FROM rpo WHERE tenant = $1 ORDER BY due, unit LIMIT $2`, string(tenant), worst)
-	r.Worst, err = collect(rows, err, func(r scanner) (u UnitRPO, err error) {
-		var promised, every, longest int64
-		err = r.Scan(&u.Unit, micros{&u.Newest}, &promised, &every, &u.Points, &u.Late, &longest)
-		u.Every = time.Duration(every) * time.Microsecond
-		u.Promised, u.Longest = time.Duration(promised)*time.Microsecond, time.Duration(longest)*time.Microsecond
-		return u, err
-	})
+	r.Worst, err = collect(rows, err, scanUnitRPO)
 	if err != nil {
 		return r, fmt.Errorf("list late units: %w", err)
+	}
+	return r, nil
+}
+
+func scanUnitRPO(r scanner) (u UnitRPO, err error) {
+	var promised, every, longest int64
+	err = r.Scan(&u.Unit, micros{&u.Newest}, &promised, &every, &u.Points, &u.Late, &longest)
+	u.Every = time.Duration(every) * time.Microsecond
+	u.Promised, u.Longest = time.Duration(promised)*time.Microsecond, time.Duration(longest)*time.Microsecond
+	return u, err
+}
+
+// rpoWithin is RPO of the units of a scope.
+func (c *Catalog) rpoWithin(ctx context.Context, tenant backup.TenantID, scope *Scope, worst int) (r RPO, err error) {
+	var args []any
+	arg := func(v any) string { args = append(args, v); return fmt.Sprintf("$%d", len(args)) }
+	units := `(` + scope.in(c, tenant, arg).units() + `) AS x`
+	now := arg(database.Micros(c.now()))
+	err = c.db.Read().QueryRowContext(ctx, `
+		SELECT coalesce(sum(CASE WHEN u.status = 'protected' THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN p.due < CAST(`+now+` AS BIGINT) THEN 1 ELSE 0 END), 0)
+		FROM `+units+` CROSS JOIN unit u LEFT JOIN rpo p ON p.unit = u.id WHERE u.id = x.id`, args...).Scan(&r.Units, &r.Missed)
+	if err != nil {
+		return r, fmt.Errorf("count late units of the scope: %w", err)
+	}
+	args = nil
+	units = `(` + scope.in(c, tenant, arg).units() + `) AS x`
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT p.unit, p.newest, p.promised, p.every, p.points, p.late, p.longest
+		FROM `+units+` CROSS JOIN rpo p WHERE p.unit = x.id ORDER BY p.due, p.unit LIMIT `+arg(worst), args...)
+	if r.Worst, err = collect(rows, err, scanUnitRPO); err != nil {
+		return r, fmt.Errorf("list late units of the scope: %w", err)
 	}
 	return r, nil
 }

@@ -31,11 +31,11 @@ func scanRule(s scanner) (r backup.Rule, err error) {
 		micros{&r.Evaluated}, micros{&r.Created.At}, fromJSON{&r.Created.By}, micros{&r.Modified.At}, fromJSON{&r.Modified.By})
 }
 
-func readRule(ctx context.Context, db database.Queryer, tenant backup.TenantID, policy backup.PolicyID, id backup.RuleID) (backup.Rule, error) {
+func (c *Catalog) readRule(ctx context.Context, db database.Queryer, tenant backup.TenantID, policy backup.PolicyID, id backup.RuleID) (backup.Rule, error) {
 	r, err := scanRule(db.QueryRowContext(ctx, `SELECT `+ruleColumns+` FROM inclusion_rule r WHERE r.tenant = $1 AND r.id = $2`,
 		string(tenant), string(id)))
 	if errors.Is(err, sql.ErrNoRows) || err == nil && policy != "" && r.Policy != policy {
-		return backup.Rule{}, backup.Fail(backup.ProtectionRuleNotFound, "There is no such inclusion rule.").On("id")
+		return backup.Rule{}, ruleNotFound()
 	}
 	if err != nil {
 		return r, fmt.Errorf("read rule %s: %w", id, err)
@@ -53,7 +53,7 @@ func (c *Catalog) CreateRule(ctx context.Context, tenant backup.TenantID, policy
 		Status: backup.RuleActive, Created: n.By, Modified: n.By,
 	}
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		p, err := readPolicy(ctx, tx, tenant, policy)
+		p, err := c.readPolicy(ctx, tx, tenant, policy)
 		if err != nil {
 			return err
 		}
@@ -97,6 +97,10 @@ func ruleJob(r backup.Rule) jobs.Spec {
 	return jobs.Spec{Kind: jobs.Rule, Key: string(r.ID), Tenant: r.Tenant}
 }
 
+func ruleNotFound() error {
+	return backup.Fail(backup.ProtectionRuleNotFound, "There is no such inclusion rule.").On("id")
+}
+
 // Rule returns an inclusion rule, or ProtectionRuleNotFound. If policy is not
 // "" the rule must be of that policy; an unknown policy is PolicyNotFound.
 func (c *Catalog) Rule(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, id backup.RuleID) (backup.Rule, error) {
@@ -105,13 +109,17 @@ func (c *Catalog) Rule(ctx context.Context, tenant backup.TenantID, policy backu
 			return backup.Rule{}, err
 		}
 	}
-	return readRule(ctx, c.db.Read(), tenant, policy, id)
+	r, err := c.readRule(ctx, c.db.Read(), tenant, policy, id)
+	if err == nil && wholePolicy(ctx, r.Policy) != nil {
+		return backup.Rule{}, ruleNotFound()
+	}
+	return r, err
 }
 
 // Rules lists inclusion rules: those of a policy, which must exist, or with ""
 // all of the tenant's.
 func (c *Catalog) Rules(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, page Page) (List[backup.Rule], error) {
-	q := query{columns: ruleColumns, table: "inclusion_rule r", time: "r.created", id: "r.id", fields: ruleFields,
+	q := query{columns: ruleColumns, table: "inclusion_rule r", tenant: tenant, scope: rulesWithin, time: "r.created", id: "r.id", fields: ruleFields,
 		within: []equal{{"r.tenant", string(tenant)}}, indexes: []index{
 			{"inclusion_rule_tenant_page", []string{"r.tenant", "r.created", "r.id"}},
 			{"inclusion_rule_workload", []string{"r.tenant", "r.workload", "r.created", "r.id"}},
@@ -137,10 +145,10 @@ func (c *Catalog) Rules(ctx context.Context, tenant backup.TenantID, policy back
 func (c *Catalog) changeRule(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, id backup.RuleID, change func(*backup.Rule) error) (backup.Rule, error) {
 	var r backup.Rule
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if _, err := readPolicy(ctx, tx, tenant, policy); err != nil {
+		if _, err := c.readPolicy(ctx, tx, tenant, policy); err != nil {
 			return err
 		}
-		if r, err = readRule(ctx, tx, tenant, policy, id); err != nil {
+		if r, err = c.readRule(ctx, tx, tenant, policy, id); err != nil {
 			return err
 		}
 		if err := change(&r); err != nil {
@@ -198,10 +206,10 @@ func (c *Catalog) ReleaseRule(ctx context.Context, tenant backup.TenantID, polic
 // those that a dynamic rule held are held by hand from then on.
 func (c *Catalog) DeleteRule(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, id backup.RuleID) error {
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		if _, err := readPolicy(ctx, tx, tenant, policy); err != nil {
+		if _, err := c.readPolicy(ctx, tx, tenant, policy); err != nil {
 			return err
 		}
-		r, err := readRule(ctx, tx, tenant, policy, id)
+		r, err := c.readRule(ctx, tx, tenant, policy, id)
 		if err != nil {
 			return err
 		}
@@ -244,7 +252,7 @@ func (c *Catalog) ScheduleRules(ctx context.Context, tenant backup.TenantID, at 
 // RuleForWork returns the rule that a rule job names by its key, or
 // ProtectionRuleNotFound.
 func (c *Catalog) RuleForWork(ctx context.Context, tenant backup.TenantID, id backup.RuleID) (backup.Rule, error) {
-	return readRule(ctx, c.db.Read(), tenant, "", id)
+	return c.readRule(ctx, c.db.Read(), tenant, "", id)
 }
 
 // An Evaluation is what was found out about the groups of a rule.
@@ -329,14 +337,14 @@ func (c *Catalog) holdRule(ctx context.Context, tx *database.Tx, j *jobs.Job, r 
 	if err := j.Hold(ctx, tx); err != nil {
 		return nil, err
 	}
-	now, err := readRule(ctx, tx, r.Tenant, r.Policy, r.ID)
+	now, err := c.readRule(ctx, tx, r.Tenant, r.Policy, r.ID)
 	if err != nil {
 		return nil, err
 	}
 	if now.Expression != r.Expression || now.Status != r.Status {
 		return nil, ErrRuleChanged
 	}
-	p, err := readPolicy(ctx, tx, r.Tenant, r.Policy)
+	p, err := c.readPolicy(ctx, tx, r.Tenant, r.Policy)
 	return &p, err
 }
 

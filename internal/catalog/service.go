@@ -152,7 +152,7 @@ func (c *Catalog) ServiceApps(ctx context.Context, tenant backup.TenantID, page 
 	if err != nil {
 		return List[backup.ServiceApp]{}, fmt.Errorf("list service apps: %w", err)
 	}
-	q := query{columns: serviceAppColumns, table: "service_app a", time: "a.created", id: "a.id", fields: serviceAppFields,
+	q := query{columns: serviceAppColumns, table: "service_app a", tenant: tenant, scope: ofTenant, time: "a.created", id: "a.id", fields: serviceAppFields,
 		within: []equal{{"a.tenant", string(tenant)}}}
 	l, err := list(ctx, c, q, page, scanServiceApp)
 	if err != nil {

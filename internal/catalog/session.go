@@ -27,26 +27,32 @@ func scanSession(r scanner) (s backup.Session, err error) {
 	return s, err
 }
 
-func readSession(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.SessionID) (backup.Session, error) {
+func (c *Catalog) readSession(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.SessionID) (backup.Session, error) {
 	s, err := scanSession(db.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM restore_session s WHERE s.tenant = $1 AND s.id = $2`,
 		string(tenant), string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
-		return s, backup.Fail(backup.RestoreSessionNotFound, "There is no such restore session.").On("id")
+		return s, sessionNotFound()
 	}
 	if err != nil {
 		return s, fmt.Errorf("read session %s: %w", id, err)
 	}
-	return s, nil
+	return s, c.only(ctx, db, tenant, sessionNotFound(), func(sc scoped, arg func(any) string) string {
+		return `SELECT 1 FROM restore_session s WHERE s.id = ` + arg(string(id)) + ` AND ` + sc.session("s.id", "s.creator", "CAST("+arg(sc.Caller)+" AS TEXT)")
+	})
+}
+
+func sessionNotFound() error {
+	return backup.Fail(backup.RestoreSessionNotFound, "There is no such restore session.").On("id")
 }
 
 // Session returns a restore session, or RestoreSessionNotFound.
 func (c *Catalog) Session(ctx context.Context, tenant backup.TenantID, id backup.SessionID) (backup.Session, error) {
-	return readSession(ctx, c.db.Read(), tenant, id)
+	return c.readSession(ctx, c.db.Read(), tenant, id)
 }
 
 // Sessions lists a tenant's restore sessions.
 func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Session], error) {
-	q := query{columns: sessionColumns, table: "restore_session s", time: "s.created", id: "s.id", fields: sessionFields,
+	q := query{columns: sessionColumns, table: "restore_session s", tenant: tenant, scope: sessionsWithin, time: "s.created", id: "s.id", fields: sessionFields,
 		within: []equal{{"s.tenant", string(tenant)}}, indexes: []index{
 			{"restore_session_page", []string{"s.tenant", "s.created", "s.id"}},
 			{"restore_session_modified", []string{"s.tenant", "s.modified", "s.id"}},
@@ -100,6 +106,7 @@ func (c *Catalog) CreateSession(ctx context.Context, tenant backup.TenantID, wor
 			return err
 		}
 		audited(ctx, s.ID)
+		d.audited(ctx)
 		return d.write(ctx, tx)
 	})
 	if err != nil {
@@ -110,10 +117,10 @@ func (c *Catalog) CreateSession(ctx context.Context, tenant backup.TenantID, wor
 
 func insertSession(ctx context.Context, tx *database.Tx, s backup.Session) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO restore_session (id, tenant, workload, status, job_type, total, succeeded, failed, completed, created, created_by, modified, modified_by)
-		VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, $8, $9, $10)`,
+		INSERT INTO restore_session (id, tenant, workload, status, job_type, total, succeeded, failed, completed, created, created_by, modified, modified_by, creator)
+		VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, $7, $8, $9, $10, $11)`,
 		string(s.ID), string(s.Tenant), string(s.Workload), string(s.Status), string(s.JobType), s.Counts.Total,
-		database.Micros(s.Created.At), toJSON(s.Created.By), database.Micros(s.Modified.At), toJSON(s.Modified.By))
+		database.Micros(s.Created.At), toJSON(s.Created.By), database.Micros(s.Modified.At), toJSON(s.Modified.By), s.Created.By.Actor())
 	if err != nil {
 		return fmt.Errorf("insert session: %w", err)
 	}
@@ -154,7 +161,7 @@ func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id b
 	var s backup.Session
 	var results []ArtifactResult
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if s, err = readSession(ctx, tx, tenant, id); err != nil {
+		if s, err = c.readSession(ctx, tx, tenant, id); err != nil {
 			return err
 		}
 		if err := s.Editable(); err != nil {
@@ -169,6 +176,7 @@ func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id b
 		}
 		failed, first := failures(results, func(r ArtifactResult) *backup.Error { return r.Err })
 		auditedItems(ctx, len(results), failed, first)
+		d.audited(ctx)
 		if err := d.write(ctx, tx); err != nil {
 			return err
 		}
@@ -186,6 +194,14 @@ func (c *Catalog) PatchSession(ctx context.Context, tenant backup.TenantID, id b
 type artifactDelta struct {
 	added   []backup.Artifact
 	removed []backup.ArtifactID
+}
+
+// audited says in the audit log whose backups are to be restored, and where to.
+func (d *artifactDelta) audited(ctx context.Context) {
+	for _, a := range d.added {
+		AuditedUnits(ctx, a.Point.Unit)
+		auditedTo(ctx, a.Destination)
+	}
 }
 
 // changeArtifacts works out what changes do to s; nothing is written yet.
@@ -208,7 +224,7 @@ func (c *Catalog) changeArtifacts(ctx context.Context, tx *database.Tx, s *backu
 			ids = append(ids, ch.Add.Point)
 		}
 	}
-	points, err := pointsByID(ctx, tx, tx.Dialect(), s.Tenant, ids, c.now())
+	points, err := c.pointsByID(ctx, tx, tx.Dialect(), s.Tenant, ids, c.now())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read points: %w", err)
 	}
@@ -343,11 +359,14 @@ func (d *artifactDelta) write(ctx context.Context, tx *database.Tx) error {
 // RestoreSessionActionNotAllowed.
 func (c *Catalog) DeleteSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID) error {
 	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		s, err := readSession(ctx, tx, tenant, id)
+		s, err := c.readSession(ctx, tx, tenant, id)
 		if err != nil {
 			return err
 		}
 		if err := s.Deletable(); err != nil {
+			return err
+		}
+		if err := auditedSession(ctx, tx, id); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `DELETE FROM restore_session WHERE id = $1`, string(id)) // its artifacts go with it
@@ -380,10 +399,13 @@ func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, i
 	by = asStored(by)
 	var s backup.Session
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if s, err = readSession(ctx, tx, tenant, id); err != nil {
+		if s, err = c.readSession(ctx, tx, tenant, id); err != nil {
 			return err
 		}
 		if err := s.Activate(by); err != nil {
+			return err
+		}
+		if err := auditedSession(ctx, tx, id); err != nil {
 			return err
 		}
 		var working int
@@ -447,7 +469,10 @@ func (c *Catalog) askSession(ctx context.Context, tenant backup.TenantID, id bac
 	by = asStored(by)
 	var s backup.Session
 	err := c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
-		if _, err := readSession(ctx, tx, tenant, id); err != nil {
+		if _, err := c.readSession(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		if err := auditedSession(ctx, tx, id); err != nil {
 			return err
 		}
 		for _, kind := range slices.Sorted(maps.Keys(wake)) {
@@ -459,7 +484,7 @@ func (c *Catalog) askSession(ctx context.Context, tenant backup.TenantID, id bac
 		if _, err := tx.ExecContext(ctx, `UPDATE restore_session SET wish = wish WHERE tenant = $1 AND id = $2`, string(tenant), string(id)); err != nil {
 			return fmt.Errorf("lock session: %w", err)
 		}
-		if s, err = readSession(ctx, tx, tenant, id); err != nil {
+		if s, err = c.readSession(ctx, tx, tenant, id); err != nil {
 			return err
 		}
 		if err := ask(&s, by); err != nil {
@@ -506,7 +531,7 @@ func (c *Catalog) Artifacts(ctx context.Context, tenant backup.TenantID, session
 	if _, err := c.Session(ctx, tenant, session); err != nil {
 		return List[backup.Artifact]{}, err
 	}
-	q := query{columns: artifactColumns, table: "restore_artifact a", time: "a.created", id: "a.id", fields: artifactFields,
+	q := query{columns: artifactColumns, table: "restore_artifact a", tenant: tenant, scope: ofParent, time: "a.created", id: "a.id", fields: artifactFields,
 		within: []equal{{"a.session", string(session)}}, indexes: []index{
 			{"restore_artifact_page", []string{"a.session", "a.created", "a.id"}},
 			{"restore_artifact_started", []string{"a.session", "a.started", "a.id"}},

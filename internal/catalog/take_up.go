@@ -133,7 +133,7 @@ func (c *Catalog) unitOfTaken(ctx context.Context, tx *database.Tx, tenant backu
 	if !free {
 		id = backup.NewID[backup.UnitID]()
 	}
-	p, err := readPolicy(ctx, tx, tenant, t.Policy)
+	p, err := c.readPolicy(ctx, tx, tenant, t.Policy)
 	if err != nil && !errors.Is(err, backup.PolicyNotFound) {
 		return "", err
 	}

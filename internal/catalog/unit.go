@@ -88,7 +88,7 @@ var (
 
 // Units lists protection units. A policy that is unknown is PolicyNotFound.
 func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery) (List[backup.Unit], error) {
-	l := query{columns: unitColumns + `, ` + ownerColumns, table: "unit u", join: ownersOfUnits, time: "u.created", id: "u.id", fields: unitListFields,
+	l := query{columns: unitColumns + `, ` + ownerColumns, table: "unit u", tenant: tenant, scope: unitsWithin, join: ownersOfUnits, time: "u.created", id: "u.id", fields: unitListFields,
 		within: []equal{{"u.tenant", string(tenant)}}, indexes: unitIndexes, counts: unitCounts}
 	if q.Policy != "" {
 		if _, err := c.Policy(ctx, tenant, q.Policy); err != nil {
@@ -140,19 +140,20 @@ func (c *Catalog) Nameless(ctx context.Context, tenant backup.TenantID, policy b
 
 // Unit returns a protection unit, or ProtectionUnitNotFound.
 func (c *Catalog) Unit(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {
-	return readUnit(ctx, c.db.Read(), tenant, id)
+	return c.readUnit(ctx, c.db.Read(), tenant, id)
 }
 
 // UnitsByID returns those of the named units that there are.
 func (c *Catalog) UnitsByID(ctx context.Context, tenant backup.TenantID, ids []backup.UnitID) (map[backup.UnitID]backup.Unit, error) {
-	if len(ids) == 0 {
-		return nil, nil
+	in, err := c.unitsWithin(ctx, c.db.Read(), tenant, ids)
+	if err != nil || len(in) == 0 {
+		return nil, err
 	}
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT `+unitColumns+`, `+ownerColumns+`
 		FROM `+c.db.Dialect().JSONEach("$2")+` AS e CROSS JOIN `+unitsWithOwners+`
 		WHERE u.id = e.value AND coalesce(u.tenant, '') = $1`,
-		string(tenant), jsonList(ids))
+		string(tenant), jsonList(in))
 	units, err := collect(rows, err, scanUnitWithOwner)
 	if err != nil {
 		return nil, fmt.Errorf("read units: %w", err)

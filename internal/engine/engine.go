@@ -71,6 +71,9 @@ type Config struct {
 	// MIME reports whether messages of a tenant's mailboxes are kept as MIME too, beside
 	// their streams; default those of all tenants.
 	MIME func(backup.TenantID) bool
+	// Groups returns the groups of a tenant's directory of which is to be known who is in
+	// them; default none.
+	Groups func(backup.TenantID) []backup.ObjectID
 	// Permissions reports whether those of the files and folders of a tenant's sites are
 	// kept; default those of no tenant.
 	Permissions func(backup.TenantID) bool
@@ -145,6 +148,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		// Several, so that a source that answers slowly keeps no other waiting.
 		jobs.Mirror:    {Handler: e.mirror, Workers: 4},
 		jobs.Subscribe: {Handler: e.subscribe, Workers: 4},
+		jobs.Groups:    {Handler: e.groups, Workers: 4},
 	}
 	for kind, w := range work {
 		w.Handler = e.pausing(w.Handler)
@@ -175,6 +179,9 @@ func (e *Engine) Begin(ctx context.Context, tenants ...backup.TenantID) error {
 			jobs.Spec{Kind: jobs.Record, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(recordEvery)},
 			jobs.Spec{Kind: jobs.Measure, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(firstMeasure)},
 			jobs.Spec{Kind: jobs.Verify, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
+		if e.Groups != nil && len(e.Groups(tenant)) > 0 {
+			specs = append(specs, jobs.Spec{Kind: jobs.Groups, Key: string(tenant), Tenant: tenant})
+		}
 		if e.Notify.URL != "" {
 			specs = append(specs, jobs.Spec{Kind: jobs.Subscribe, Key: string(tenant), Tenant: tenant})
 		}

@@ -45,7 +45,7 @@ func (s *Server) audited(x *exchange, refusal error) (answer reply, err error) {
 		}
 		entry.Result, entry.Problem = backup.ActivityFailed, &problem
 	}
-	if failed := s.catalog.Record(context.WithoutCancel(x.ctx()), entry); failed != nil {
+	if failed := s.catalog.Record(context.WithoutCancel(x.ctx()), entry, a.Units...); failed != nil {
 		s.log.ErrorContext(x.ctx(), "an entry of the audit log was lost", "operation", entry.Operation, "err", failed)
 	}
 	return answer, err
@@ -134,6 +134,15 @@ func activityView(a backup.Activity) odata.Entity {
 	e.Add("@holdfast.operation", a.Operation)
 	addText(&e, "@holdfast.target", a.Target)
 	addText(&e, "@holdfast.requestId", a.Request)
+	if len(a.Units) > 0 {
+		units := make([]odata.Entity, len(a.Units))
+		for i, u := range a.Units {
+			units[i].Add("protectionUnitId", u.ID)
+			units[i].Add("subjectId", u.Subject)
+			addText(&units[i], "address", u.Address)
+		}
+		e.Add("@holdfast.units", units)
+	}
 	switch as.kind {
 	case "backupPolicyActivityLog", "dynamicRuleActivityLog":
 		addText(&e, "policyId", a.Object)

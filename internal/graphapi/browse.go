@@ -317,6 +317,7 @@ func (s *Server) readContent(x *exchange) (reply, error) {
 	if !ok {
 		return reply{}, none
 	}
+	catalog.AuditedUnits(x.ctx(), b.Point.Unit)
 	item, err := s.cfg.Browser.Item(x.ctx(), b.Point, ref)
 	if isUnknown(err) || err == nil && item.Kind != backup.File {
 		return reply{}, none

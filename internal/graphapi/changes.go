@@ -28,6 +28,7 @@ func (s *Server) listChanges(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	catalog.AuditedUnits(x.ctx(), to.Unit)
 	switch {
 	case from.Unit != to.Unit:
 		return reply{}, backup.Fail(backup.InvalidRequest, "The two restore points are of different units. Only points of one are compared.").On("since")

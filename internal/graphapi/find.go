@@ -21,6 +21,7 @@ func (s *Server) find(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	catalog.AuditedUnits(x.ctx(), u.ID)
 	return list(s, x, listing[catalog.Found]{
 		set: "holdfast.find",
 		fetch: func(p catalog.Page) (catalog.List[catalog.Found], error) {

@@ -348,6 +348,12 @@ func (s *Server) searchMail(x *exchange, search catalog.PointSearch, expression 
 	case !wordsOf(of.Workload).searched:
 		return reply{}, invalidSearch("An artifactQuery searches mailboxes; this unit is a "+of.Workload.Thing()+". Look for what is in it with a browse session.", "artifactQuery")
 	}
+	// What somebody's mailbox is searched for is in the audit log, as what is downloaded is.
+	err = s.catalog.Record(x.ctx(), backup.Activity{Tenant: x.tenant(), Workload: of.Workload, By: x.caller.Identities(), Operation: string(x.route.op),
+		Target: printable(x.path()+" ("+expression+")", 1024), Object: string(unit), Request: x.id}, unit)
+	if err != nil {
+		return reply{}, err
+	}
 	found, err := s.catalog.SearchMail(x.ctx(), x.tenant(), catalog.MailSearch{PointSearch: search, Query: query})
 	if err != nil {
 		return reply{}, err

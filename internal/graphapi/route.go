@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 	"holdfast/internal/identity"
 	"holdfast/internal/odata"
 )
@@ -88,6 +89,9 @@ func (s *Server) route() error {
 	for _, r := range slices.Concat(table, inBeta, outside()) {
 		if _, ok := identity.Table[r.op]; r.access == byPermission && !ok {
 			return fmt.Errorf("route %s %s: the permission table has no operation %q", r.method, r.path, r.op)
+		}
+		if r.access == byPermission && identity.Reaches[r.op] == 0 {
+			return fmt.Errorf("route %s %s: nobody said how far %q goes for whoever is limited to a scope", r.method, r.path, r.op)
 		}
 		pattern := r.pattern()
 		res := resources[pattern]
@@ -243,6 +247,7 @@ func (s *Server) admit(x *exchange) error {
 	if err := x.caller.CheckRole(x.route.op); err != nil {
 		return err
 	}
+	s.limit(x)
 	if x.caller.Shell() && identity.Table[x.route.op].NoShell {
 		return backup.Fail(backup.Forbidden, "PowerShell clients may not do this. Use an application of your own.")
 	}
@@ -252,6 +257,25 @@ func (s *Server) admit(x *exchange) error {
 		}
 	}
 	return s.throttle.take(x.w, x.tenant(), x.caller.AppID)
+}
+
+// limit has the request see nothing but what the caller's scopes have, if their role for
+// it is limited.
+func (s *Server) limit(x *exchange) {
+	names, limited := x.caller.Scopes(x.route.op)
+	if !limited || identity.Reaches[x.route.op] == identity.OfTheTenant {
+		return
+	}
+	all := catalog.Scope{Caller: x.caller.Identities().Actor()}
+	if s.cfg.Scope != nil {
+		for _, name := range names {
+			one := s.cfg.Scope(x.tenant(), name)
+			all.Policies = append(all.Policies, one.Policies...)
+			all.Groups = append(all.Groups, one.Groups...)
+			all.Owners = append(all.Owners, one.Owners...)
+		}
+	}
+	x.r = x.r.WithContext(catalog.WithScope(x.ctx(), &all))
 }
 
 // authenticate finds out who is asking.

@@ -82,7 +82,7 @@ func routes(served []*workload) []route {
 		route{method: "GET", path: pointSet + "/{id}/holdfast.unread", op: identity.GetPoint, handle: (*Server).listUnread,
 			options: []odata.Option{odata.Top, odata.Skip, odata.Count, odata.SkipToken}},
 		route{method: "GET", path: pointSet + "/{id}/holdfast.changes/{since}", op: identity.Browse, handle: (*Server).listChanges,
-			options: []odata.Option{odata.Top, odata.Count, odata.SkipToken}, browses: true},
+			options: []odata.Option{odata.Top, odata.Count, odata.SkipToken}, browses: true, audited: true},
 		route{method: "GET", path: pointSet + "/{id}/protectionUnit", op: identity.GetPoint, handle: (*Server).getPointUnit,
 			entity: all(served, "protectionUnitBase", unitsOf), options: single},
 		route{method: "POST", path: pointSet + "/search", op: identity.SearchPoints, handle: (*Server).searchPoints, body: requiredBody,
@@ -191,7 +191,7 @@ func unitRoutes(set string, w *workload, served []*workload) []route {
 	}
 	return append(table, route{method: "GET", path: set + "/{id}", of: w, op: identity.GetUnit, handle: (*Server).getUnit, entity: entity, options: single, keys: []key{unitKey}},
 		route{method: "GET", path: set + "/{id}/holdfast.find/{name}", of: w, op: identity.Find, handle: (*Server).find, options: []odata.Option{odata.Top, odata.SkipToken},
-			keys: []key{unitKey}, browses: true})
+			keys: []key{unitKey}, browses: true, audited: true})
 }
 
 // sessionRoutes is restore sessions.

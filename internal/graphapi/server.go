@@ -52,6 +52,10 @@ type Config struct {
 	// nil: every tenant that a trusted issuer speaks for.
 	Tenants func(backup.TenantID) bool
 
+	// Scope returns the part of a tenant to which a scope of that name limits roles. nil:
+	// there are none.
+	Scope func(tenant backup.TenantID, name string) catalog.Scope
+
 	// Vault tells why a tenant's vault cannot be used now, in words, or "". nil:
 	// nothing is said of that.
 	Vault func(context.Context, backup.TenantID) string

@@ -231,6 +231,9 @@ func (s *Server) targetOf(x *exchange, w *workload, o *odata.Object, to backup.D
 		return "", nil
 	}
 	catalog.AuditedInto(x.ctx(), target)
+	if err := s.catalog.MayRestoreInto(x.ctx(), x.tenant(), target); err != nil {
+		return "", err
+	}
 	return target, s.mayBrowse(x)
 }
 

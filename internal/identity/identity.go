@@ -53,6 +53,7 @@ type Caller struct {
 	// Roles are the user's here, which count if Narrowed: whoever has none then may do
 	// nothing.
 	Roles         []Role
+	Limited       []Limited // those that they have within a scope only
 	Narrowed      bool
 	GroupsLeftOut bool // there are too many for a token
 }

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -70,15 +71,39 @@ func (r Role) Allows(op Operation) bool {
 // A RoleMap says which groups of a tenant's directory have which role, by their ids.
 type RoleMap map[Role][]string
 
+// has reports whether one of these groups has a role.
+func (m RoleMap) has(role Role, groups []string) bool {
+	return slices.ContainsFunc(m[role], func(id string) bool {
+		return slices.ContainsFunc(groups, func(g string) bool { return strings.EqualFold(g, id) })
+	})
+}
+
+// A TenantRoles says who has which role in a tenant: in all of it, and within scopes,
+// by their names.
+type TenantRoles struct {
+	All    RoleMap
+	Scopes map[string]RoleMap
+}
+
+// limited are the roles that a person has within scopes only, by these groups.
+func (t TenantRoles) limited(groups []string) (all []Limited) {
+	for _, name := range slices.Sorted(maps.Keys(t.Scopes)) {
+		for _, role := range Roles {
+			if t.Scopes[name].has(role, groups) {
+				all = append(all, Limited{role, name})
+			}
+		}
+	}
+	return all
+}
+
 // roles are those of a person whose token tells of these roles and groups.
 // Whether any were looked for is said too: who has none then may do nothing.
-func (m RoleMap) roles(claimed, groups []string) (roles []Role, narrowed bool) {
-	narrowed = m != nil
+func (t TenantRoles) roles(claimed, groups []string) (roles []Role, narrowed bool) {
+	narrowed = t.All != nil || t.Scopes != nil
 	for _, role := range Roles {
 		byName := slices.Contains(claimed, role.Claim())
-		if byName || slices.ContainsFunc(m[role], func(id string) bool {
-			return slices.ContainsFunc(groups, func(g string) bool { return strings.EqualFold(g, id) })
-		}) {
+		if byName || t.All.has(role, groups) {
 			roles = append(roles, role)
 		}
 		narrowed = narrowed || byName
@@ -89,7 +114,8 @@ func (m RoleMap) roles(claimed, groups []string) (roles []Role, narrowed bool) {
 // CheckRole says what a caller's roles lack for op, in a sentence for that person;
 // nil if nothing.
 func (c Caller) CheckRole(op Operation) error {
-	if !c.Narrowed || slices.ContainsFunc(c.Roles, func(r Role) bool { return r.Allows(op) }) {
+	scopes, limited := c.Scopes(op)
+	if !limited || len(scopes) > 0 && Reaches[op] != Unlimited {
 		return nil
 	}
 	var suffice []string
@@ -98,16 +124,23 @@ func (c Caller) CheckRole(op Operation) error {
 			suffice = append(suffice, string(r))
 		}
 	}
+	roles := strings.Join(suffice, " or ")
+	if len(scopes) > 0 {
+		return backup.Fail(backup.AuthorizationDenied, fmt.Sprintf("Your role here is limited to %s, and this cannot be done for a part of the tenant. Ask somebody whose role %s is not limited.", strings.Join(scopes, " and "), roles))
+	}
 	have := "You have no role here"
 	switch {
-	case len(c.Roles) > 0:
-		names := make([]string, len(c.Roles))
-		for i, r := range c.Roles {
-			names[i] = string(r)
+	case len(c.Roles)+len(c.Limited) > 0:
+		var names []string
+		for _, r := range c.Roles {
+			names = append(names, string(r))
+		}
+		for _, l := range c.Limited {
+			names = append(names, string(l.Role)+" of "+l.Scope)
 		}
 		have = "Your role here, " + strings.Join(names, " and ") + ", does not go so far"
 	case c.GroupsLeftOut:
 		have = "You are in more groups than a token tells of, so that no role of yours can be known by them"
 	}
-	return backup.Fail(backup.AuthorizationDenied, fmt.Sprintf("%s. Ask an administrator for the role %s, and sign in again.", have, strings.Join(suffice, " or ")))
+	return backup.Fail(backup.AuthorizationDenied, fmt.Sprintf("%s. Ask an administrator for the role %s, and sign in again.", have, roles))
 }

@@ -82,7 +82,7 @@ func TestRolesOfAToken(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			a, now := newAuthority(t, "k1"), start
 			v := newTestVerifier(a, &now)
-			v.roles = map[backup.TenantID]RoleMap{tenant: row.of}
+			v.roles = map[backup.TenantID]TenantRoles{tenant: {All: row.of}}
 			if row.of == nil {
 				v.roles = nil
 			}

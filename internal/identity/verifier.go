@@ -43,7 +43,7 @@ type Config struct {
 	Issuers   []Issuer
 	Audiences []string // any of them suffices
 	// Roles are those of each tenant that gives roles to groups.
-	Roles map[backup.TenantID]RoleMap
+	Roles map[backup.TenantID]TenantRoles
 	Clock backup.Clock // nil means time.Now
 	HTTP  *http.Client // for the signing keys; nil means a client of its own
 }
@@ -67,7 +67,7 @@ var graphAudiences = []string{
 type Verifier struct {
 	issuers   []issuer
 	audiences []string
-	roles     map[backup.TenantID]RoleMap
+	roles     map[backup.TenantID]TenantRoles
 	clock     backup.Clock
 	parser    *jwt.Parser
 
@@ -114,6 +114,11 @@ func NewVerifier(cfg Config) *Verifier {
 		jwt.WithTimeFunc(func() time.Time { return v.clock() }),
 	)
 	return v
+}
+
+// WithRoles returns a verifier of the same tokens with other roles.
+func (v *Verifier) WithRoles(roles map[backup.TenantID]TenantRoles) *Verifier {
+	return &Verifier{issuers: v.issuers, audiences: v.audiences, roles: roles, clock: v.clock, parser: v.parser, cache: map[[sha256.Size]byte]verified{}}
 }
 
 // Check asks each issuer for its keys and returns what stands in the way of verifying
@@ -273,6 +278,7 @@ func (v *Verifier) caller(c claims) (Caller, error) {
 			who.DirectoryRoles = append(who.DirectoryRoles, strings.ToLower(role))
 		}
 		who.Roles, who.Narrowed = v.roles[who.Tenant].roles(c.Roles, c.Groups)
+		who.Limited = v.roles[who.Tenant].limited(c.Groups)
 		who.GroupsLeftOut = c.HasGroups || c.Elsewhere.Groups != ""
 	}
 	for _, p := range granted {

@@ -46,6 +46,9 @@ const (
 	// Mirror brings what is known of a tenant's users and sites up to date, again and
 	// again. Key: the tenant's id.
 	Mirror Kind = "mirror"
+	// Groups reads who is in the groups that roles in a tenant are limited to, again and
+	// again. Key: the tenant's id.
+	Groups Kind = "groups"
 	// Subscribe has the source tell of changes in a tenant's drives, and looks after
 	// that again and again. Key: the tenant's id.
 	Subscribe Kind = "subscribe"
