@@ -114,9 +114,9 @@ func same(a, b TenantConfig) bool {
 
 // trusts is what a verifier is made of.
 func trusts(cfg Config) string {
-	roles := map[string]identity.RoleMap{}
+	roles := map[string]any{}
 	for _, t := range cfg.Tenants {
-		roles[t.ID] = t.Roles
+		roles[t.ID] = []any{t.Roles, t.Scopes}
 	}
 	return text([]any{cfg.Issuers, cfg.Audiences, roles})
 }

@@ -179,7 +179,7 @@ func (e *Engine) Begin(ctx context.Context, tenants ...backup.TenantID) error {
 			jobs.Spec{Kind: jobs.Record, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(recordEvery)},
 			jobs.Spec{Kind: jobs.Measure, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(firstMeasure)},
 			jobs.Spec{Kind: jobs.Verify, Key: string(tenant), Tenant: tenant, RunAt: e.Clock().Add(e.Upkeep)})
-		if e.Groups != nil && len(e.Groups(tenant)) > 0 {
+		if e.Groups != nil { // some may be named later
 			specs = append(specs, jobs.Spec{Kind: jobs.Groups, Key: string(tenant), Tenant: tenant})
 		}
 		if e.Notify.URL != "" {

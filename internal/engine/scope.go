@@ -14,7 +14,7 @@ import (
 const groupsEvery = 15 * time.Minute
 
 // groups is the job that reads who is in the groups that roles in a tenant are limited
-// to. One that the source has not got, or does not tell of, stays as it was known, and
+// to, which the configuration may say otherwise at any time. One that the source has not got, or does not tell of, stays as it was known, and
 // counts for nothing once that is catalog.GroupsKnown ago; the others are read.
 func (e *Engine) groups(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if e.Groups == nil {
@@ -22,7 +22,7 @@ func (e *Engine) groups(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	}
 	wanted := e.Groups(j.Tenant)
 	if err := e.Catalog.ForgetGroups(ctx, j.Tenant, wanted); err != nil || len(wanted) == 0 {
-		return jobs.Done, err
+		return jobs.Again(e.Clock().Add(groupsEvery)), err
 	}
 	source, err := e.Sources(j.Tenant)
 	if err != nil {
