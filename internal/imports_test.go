@@ -59,6 +59,7 @@ var doors = map[string][]string{
 	"github.com/MicahParks/keyfunc": {"internal/identity"},
 	"github.com/go-jose/go-jose":    {"internal/simtenant"},
 	"github.com/wneessen/go-mail":   {"internal/alert"},
+	"go.opentelemetry.io/otel":      {"cmd/holdfast"},
 	"github.com/spf13/cobra":        {"cmd/holdfast"},
 	"github.com/vbauerster/mpb":     {"cmd/holdfast"},
 	"github.com/prometheus":         {"internal/engine", "cmd/holdfast"},

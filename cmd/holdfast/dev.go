@@ -80,6 +80,11 @@ It is for development: anyone who can reach the address can get a token.`,
 
 // runDev serves until ctx ends.
 func runDev(ctx context.Context, o devOptions, out io.Writer, log *slog.Logger) error {
+	stop, err := startTraces(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	d, err := startDev(ctx, o, log)
 	switch {
 	case err != nil && ctx.Err() != nil:

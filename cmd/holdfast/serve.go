@@ -113,6 +113,11 @@ type rereading struct {
 // it reads its configuration again, if it has a file.
 func runServe(ctx context.Context, cfg Config, again *rereading, out io.Writer, log *slog.Logger) error {
 	heap.Bound()
+	stop, err := startTraces(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before the start, which may take long
 	defer signal.Stop(hup)

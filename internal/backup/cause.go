@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"log/slog"
+	"strings"
 )
 
 type causeKey struct{}
@@ -28,6 +29,9 @@ type causeNamer struct{ slog.Handler }
 func (h causeNamer) Handle(ctx context.Context, r slog.Record) error {
 	if id := CauseOf(ctx); id != "" {
 		r.AddAttrs(slog.String("request_id", id))
+		if Tracing() { // the same, as traces write it
+			r.AddAttrs(slog.String("trace_id", strings.ReplaceAll(id, "-", "")))
+		}
 	}
 	return h.Handler.Handle(ctx, r)
 }

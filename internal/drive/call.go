@@ -108,6 +108,7 @@ func New(cfg Config) *Client {
 	c.patience.writing = rate.NewLimiter(rate.Every(10*patienceUnit), int(30*time.Second/patienceUnit))
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http.Jar = nil
+	c.http.Transport = traced{c.http.Transport}
 	c.graph, _ = url.Parse(cfg.Graph)
 	return c
 }
@@ -527,6 +528,28 @@ func (c *Client) pause(ctx context.Context, until time.Time) {
 	if err := c.cfg.Budget.Pause(ctx, until); err != nil && ctx.Err() == nil {
 		c.cfg.Log.WarnContext(ctx, "other processes do not know that the source asks for a pause", "err", err)
 	}
+}
+
+// traced is a transport whose calls are seen in traces: to which host, and what was
+// answered; not for what, since addresses name people and files.
+type traced struct{ http.RoundTripper }
+
+func (t traced) RoundTrip(r *http.Request) (*http.Response, error) {
+	next := t.RoundTripper
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	if !backup.Tracing() {
+		return next.RoundTrip(r)
+	}
+	ctx, span := backup.BeginStep(r.Context(), "source "+r.Method)
+	span.Note("server.address", r.URL.Hostname())
+	resp, err := next.RoundTrip(r.WithContext(ctx))
+	if err == nil {
+		span.Note("http.response.status_code", resp.StatusCode)
+	}
+	span.End(err != nil || resp.StatusCode >= http.StatusBadRequest)
+	return resp, err
 }
 
 // broke is what it comes to when the budget gives nothing.

@@ -193,7 +193,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.clientID = printable(x.asked, 128); x.clientID == "" {
 		x.clientID = backup.NewID[string]()
 	}
-	r = r.WithContext(backup.WithCause(r.Context(), x.id))
+	ctx, span := backup.BeginStep(backup.WithCause(r.Context(), x.id), "request "+method(r.Method))
+	r = r.WithContext(ctx)
 	x.r = r
 	x.base = s.origin(r) + "/v1.0"
 	rec := &recorder{ResponseWriter: w}
@@ -208,6 +209,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				s.fail(x, backup.Fail(backup.GeneralException, generalMessage))
 			}
 		}
+		if x.route != nil {
+			span.Note("holdfast.operation", string(x.route.op))
+		}
+		span.Note("holdfast.tenant", string(x.caller.Tenant))
+		span.Note("http.response.status_code", rec.status)
+		span.End(rec.status >= http.StatusInternalServerError)
 		s.log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path,
 			"status", rec.status, "tenant", x.caller.Tenant, "app", x.caller.AppID, "took", time.Since(began))
 	}()
@@ -223,6 +230,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r2.URL = &u
 	x.r = r2.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 	s.mux.ServeHTTP(rec, x.r)
+}
+
+// method is a method as traces name it: not what a client has made up.
+func method(of string) string {
+	switch of {
+	case http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete, http.MethodPut, http.MethodHead:
+		return of
+	}
+	return "other"
 }
 
 type exchangeKey struct{}

@@ -579,7 +579,10 @@ func (r *Runner) run(ctx, jobctx context.Context, c *run) {
 		r.mu.Unlock()
 		signal(r.wake)
 	}()
-	result, err = call(jobctx, r.work[c.Kind].Handler, c.Job)
+	spanned, span := backup.BeginStep(jobctx, "job "+string(c.Kind))
+	span.Note("holdfast.tenant", string(c.Tenant))
+	defer func() { span.End(err != nil && ctx.Err() == nil) }()
+	result, err = call(spanned, r.work[c.Kind].Handler, c.Job)
 }
 
 // decide says what becomes of a job by what its handler returned, and in a word how it ended.

@@ -426,7 +426,11 @@ func (v *Vault) run(ctx context.Context, f *flush) {
 	v.flushes.Lock()
 	v.flushes.next = nil
 	v.flushes.Unlock()
-	f.err = v.flushNow(ctx)
+	writing, span := backup.BeginStep(ctx, "vault write")
+	before := v.bytesWritten.Load()
+	f.err = v.flushNow(writing)
+	span.Note("holdfast.bytes", int(v.bytesWritten.Load()-before))
+	span.End(f.err != nil)
 	close(f.done)
 	v.shorten(ctx)
 }
