@@ -67,7 +67,7 @@ as the environment variable PGPASSWORD.`,
 	f := export.Flags()
 	f.StringVar(&url, "database", "", "the server's database: sqlite:/path/catalog.db or postgres://user@host/name (required)")
 	f.StringVar(&tenant, "tenant", "", "only this tenant's, by its id (default all)")
-	f.StringVar(&since, "since", "", "only from this time on, such as 2026-01-31 or 2026-01-31T12:00:00Z (default all)")
+	f.StringVar(&since, "since", "", "only from this `TIME` on, such as 2026-01-31 or 2026-01-31T12:00:00Z (default all)")
 	cmd.AddCommand(export)
 	return cmd
 }
@@ -92,10 +92,8 @@ func checkExport(url string, tenant *string, since string) (from time.Time, err 
 	}
 	if since != "" {
 		var err error
-		if from, err = time.Parse(time.RFC3339, since); err != nil {
-			if from, err = time.Parse(time.DateOnly, since); err != nil {
-				wrong = append(wrong, fmt.Errorf("--since: %q is no time such as 2026-01-31 or 2026-01-31T12:00:00Z", since))
-			}
+		if from, err = parseTime(since, false); err != nil {
+			wrong = append(wrong, fmt.Errorf("--since: %w", err))
 		}
 	}
 	return from, errors.Join(wrong...)

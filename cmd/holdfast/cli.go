@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -233,10 +234,15 @@ func exitCode(err error) int {
 	switch {
 	case signIn && e.Status < 500, e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden && denials[e.Code]:
 		return exitDenied
-	case e.Status == http.StatusNotFound || e.Status == http.StatusGone:
+	case e.Status == http.StatusNotFound || e.Status == http.StatusGone || noID(e):
 		return exitNotFound
 	}
 	return exitFailed
+}
+
+// noID reports whether a server says that something was named by what is no id of anything.
+func noID(e *client.Error) bool {
+	return e.Status == http.StatusBadRequest && strings.HasPrefix(e.Message, "The id in the address is not")
 }
 
 // denials are the codes by which a 403 speaks of the caller. Microsoft's service
@@ -262,11 +268,11 @@ func nextStep(err error) string {
 		return "With HOLDFAST_CLIENT_ID and HOLDFAST_CLIENT_SECRET instead of HOLDFAST_TOKEN each command gets its own."
 	case e.Code == "Authorization_RequestDenied":
 		return "Grant the application the BackupRestore permission that this needs. Some operations are for users only: set HOLDFAST_USER and HOLDFAST_PASSWORD."
-	case e.Code == "PolicyNotFound":
+	case e.Code == "PolicyNotFound", e.Code == "InvalidPolicyId":
 		return "'holdfast policy list' shows those there are."
 	case e.Code == "ProtectionUnitNotFound":
 		return "'holdfast drive list', 'holdfast site list' and 'holdfast mailbox list' show those there are."
-	case e.Code == "RestoreSessionNotFound":
+	case e.Code == "RestoreSessionNotFound", e.Code == "InvalidRestoreSessionId" && noID(e):
 		return "'holdfast restore list' shows those there are."
 	case e.Code == "ProtectionRuleNotFound":
 		return "'holdfast rule list' shows those there are."
@@ -319,8 +325,17 @@ func (c *cli) printJSON(value json.RawMessage) error {
 	return err
 }
 
-// printList prints a list: as JSON, as ids, or as a table.
-func printList[T any](c *cli, values []json.RawMessage, items []T, id func(T) string, head []string, row func(T) []string, none string) error {
+// printList prints a list: as JSON, as ids, or as a table. What the table shows and the
+// API's answer does not say, such as an address for an id, also adds to the JSON.
+func printList[T any](c *cli, values []json.RawMessage, items []T, id func(T) string, head []string, row func(T) []string, none string, also ...func(T) map[string]any) error {
+	if c.shape != nil || c.json {
+		values = slices.Clone(values)
+		for _, add := range also {
+			for i, item := range items {
+				values[i] = withMembers(values[i], add(item))
+			}
+		}
+	}
 	switch {
 	case c.shape != nil:
 		return c.printShaped(values...)
@@ -340,6 +355,26 @@ func printList[T any](c *cli, values []json.RawMessage, items []T, id func(T) st
 		rows[i] = row(item)
 	}
 	return c.table(head, rows)
+}
+
+// withMembers is a value with members behind its own, but for what is empty.
+func withMembers(value json.RawMessage, members map[string]any) json.RawMessage {
+	whole := bytes.TrimSpace(value)
+	if !bytes.HasSuffix(whole, []byte("}")) {
+		return value
+	}
+	text := slices.Clone(whole[:len(whole)-1])
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if members[name] == "" {
+			continue
+		}
+		if len(text) > 1 {
+			text = append(text, ',')
+		}
+		member, _ := json.Marshal(map[string]any{name: members[name]})
+		text = append(text, member[1:len(member)-1]...)
+	}
+	return append(text, '}')
 }
 
 // raw is values as bytes.
@@ -433,6 +468,14 @@ func (c *cli) say(format string, args ...any) {
 	}
 }
 
+// already tells a person that what was asked for is so, which is no failure: whoever says
+// it twice means it once.
+func (c *cli) already(format string, args ...any) {
+	if !c.quiet {
+		fmt.Fprintf(c.errs, "%s: nothing was to be done.\n", oneLine(fmt.Sprintf(format, args...)))
+	}
+}
+
 // timeForm is how times are printed, and may be given back.
 const timeForm = "2006-01-02 15:04:05 -07:00"
 
@@ -514,10 +557,11 @@ func (c *cli) wait(ctx context.Context, label, what string, look func(context.Co
 		defer func() { bar.close() }()
 	}
 	pause := 100 * time.Millisecond
+	answered := false
 	var silent time.Time // since when nobody has answered
 	for {
 		done, total, over, err := look(ctx)
-		if _, ok := errors.AsType[*client.Unreachable](err); ok && ctx.Err() == nil {
+		if _, ok := errors.AsType[*client.Unreachable](err); ok && answered && ctx.Err() == nil {
 			if silent.IsZero() {
 				silent = time.Now()
 			}
@@ -525,7 +569,7 @@ func (c *cli) wait(ctx context.Context, label, what string, look func(context.Co
 				done, total, over, err = -1, 0, false, nil // it may be starting anew
 			}
 		} else {
-			silent = time.Time{}
+			silent, answered = time.Time{}, true
 		}
 		if err == nil && bar != nil && done >= 0 {
 			bar.grow(total)

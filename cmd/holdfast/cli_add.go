@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -267,6 +268,9 @@ func readEntries(file, column string, w *workload) ([]entry, error) {
 	in := io.Reader(os.Stdin)
 	if file != "-" {
 		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fail(exitNotFound, "read the CSV: %w", err)
+		}
 		if err != nil {
 			return nil, fail(exitFailed, "read the CSV: %w", err)
 		}

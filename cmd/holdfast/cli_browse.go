@@ -110,7 +110,9 @@ func (c *cli) browseSessions(ctx context.Context, _ []string) error {
 	return printList(c, values, sessions, func(s browseAnswer) string { return s.ID }, []string{"SESSION", "STATUS", "OF", "POINT", "SIZE", "CREATED", "EXPIRES"},
 		func(s browseAnswer) []string {
 			return []string{s.ID, s.Status, c.ownerOf(ctx, unitAnswer{DirectoryObjectID: s.DirectoryObjectID, SiteID: s.SiteID}), clock(s.RestorePointDateTime), size(s.BackupSizeInBytes), clock(s.CreatedDateTime), clock(s.ExpirationDateTime)}
-		}, "There are no browse sessions. 'holdfast browse ls' makes them.")
+		}, "There are no browse sessions. 'holdfast browse ls' makes them.", func(s browseAnswer) map[string]any {
+			return map[string]any{"owner": c.ownerOf(ctx, unitAnswer{DirectoryObjectID: s.DirectoryObjectID, SiteID: s.SiteID})}
+		})
 }
 
 // browse finds a browse session among those of every workload.
@@ -130,7 +132,7 @@ func (c *cli) browse(ctx context.Context, id string) (s browseAnswer, err error)
 // browseSession returns a session on the newest browsable point of a unit, one
 // that there is or a new one.
 func (c *cli) browseSession(ctx context.Context, drive, at string) (browseAnswer, error) {
-	if at == "latest" {
+	if strings.EqualFold(at, "latest") {
 		at = ""
 	}
 	wanted, err := newSearch("", at)
@@ -318,7 +320,7 @@ func (c *cli) browseGet(ctx context.Context, s browseAnswer, paths []string, noW
 	if err != nil {
 		return err
 	}
-	return c.restoreActivate(ctx, made.ID, !noWait)
+	return c.restoreBegin(ctx, made.ID, !noWait)
 }
 
 func (c *cli) printGranular(ctx context.Context, s sessionAnswer) error {

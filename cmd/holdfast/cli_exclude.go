@@ -139,7 +139,9 @@ func (c *cli) excludeList(ctx context.Context, _ []string) error {
 	return printList(c, values, all, func(x exclusionAnswer) string { return x.ID }, []string{"EXCLUSION", "OF", "OWNER OR SITE", "POLICY", "CREATED", "BY"},
 		func(x exclusionAnswer) []string {
 			return []string{x.ID, workloadOf(x.Type).nouns, c.ownerOf(ctx, x.unitAnswer), x.PolicyID, clock(x.CreatedDateTime), by(x.CreatedBy)}
-		}, "Nothing is excluded.")
+		}, "Nothing is excluded.", func(x exclusionAnswer) map[string]any {
+			return map[string]any{"owner": c.ownerOf(ctx, x.unitAnswer)}
+		})
 }
 
 func (c *cli) excludeRemove(ctx context.Context, of string, names []string) error {
@@ -158,7 +160,9 @@ func (c *cli) excludeRemove(ctx context.Context, of string, names []string) erro
 		if err != nil {
 			return err
 		}
-		if called[id] == "" {
+		if id == "" {
+			c.already("The %s %s is not excluded", w.noun, name)
+		} else if called[id] == "" {
 			ids, called[id] = append(ids, id), name
 		}
 	}
@@ -188,7 +192,8 @@ func (c *cli) excludeRemove(ctx context.Context, of string, names []string) erro
 	return partly(failed, len(ids), w.noun, "included")
 }
 
-// exclusion finds an exclusion by its id, or by what it excludes.
+// exclusion finds an exclusion by its id, or by what it excludes; it is "" if that is not
+// excluded.
 func (c *cli) exclusion(ctx context.Context, w *workload, name string) (string, error) {
 	id, isID := backup.ParseGUID(name)
 	if isID {
@@ -206,10 +211,7 @@ func (c *cli) exclusion(ctx context.Context, w *workload, name string) (string, 
 		return "", err
 	}
 	all, _, err := read[exclusionAnswer](c.api.All(ctx, w.exclusions()+"?"+query("$filter", member+" eq '"+strings.ReplaceAll(id, "'", "''")+"'")))
-	if err == nil && len(all) == 0 {
-		err = fail(exitNotFound, "the %s %s is not excluded. 'holdfast exclude list' shows what is", w.noun, name)
-	}
-	if err != nil {
+	if err != nil || len(all) == 0 {
 		return "", err
 	}
 	return all[0].ID, nil

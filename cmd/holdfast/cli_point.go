@@ -97,7 +97,9 @@ func (c *cli) printPoints(ctx context.Context, points []pointAnswer, values []js
 		func(p pointAnswer) []string {
 			return []string{p.ID, clock(p.ProtectionDateTime), p.files(), p.size(), p.changed(before[p.ID]), clock(p.ExpirationDateTime), map[bool]string{true: "yes", false: "no"}[p.Tags == "fastRestore"],
 				p.state(), p.verified(), p.ProtectionUnit.ID, c.ownerOf(ctx, p.ProtectionUnit)}
-		}, none)
+		}, none, func(p pointAnswer) map[string]any {
+			return map[string]any{"owner": c.ownerOf(ctx, p.ProtectionUnit), "changed": strings.Trim(p.changed(before[p.ID]), "-")}
+		})
 }
 
 // state says in a word or two whether a point is all that it should be.

@@ -188,7 +188,9 @@ func (c *cli) policyRename(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.api.Patch(ctx, workloadOf(p.Type).policies+"/"+p.ID, map[string]any{"displayName": args[1]}, nil); err != nil {
+	if p.DisplayName == args[1] {
+		c.already("The policy is called %s already", args[1])
+	} else if err := c.api.Patch(ctx, workloadOf(p.Type).policies+"/"+p.ID, map[string]any{"displayName": args[1]}, nil); err != nil {
 		return err
 	}
 	p, value, err := get[policyAnswer](ctx, c, allPolicies+"/"+p.ID)
@@ -203,8 +205,14 @@ func (c *cli) policyMove(ctx context.Context, name, action string, wait bool) er
 	if err != nil {
 		return err
 	}
+	if wait && p.Status == string(backup.PolicyUpdating) { // perhaps to what is asked for
+		if p, _, err = c.policySettled(ctx, p); err != nil {
+			return err
+		}
+	}
 	var value json.RawMessage
-	if isSo(p, action) { // whoever says it twice means it once
+	if isSo(p, action) {
+		c.already("%s is %s already", p.DisplayName, p.Status)
 		p, value, err = get[policyAnswer](ctx, c, allPolicies+"/"+p.ID)
 	} else {
 		err = c.api.Act(ctx, "/protectionPolicies/"+p.ID+"/"+action, nil, &value)
@@ -240,10 +248,9 @@ func isSo(p policyAnswer, action string) bool {
 	return false
 }
 
-func (c *cli) policyWait(ctx context.Context, p policyAnswer) error {
-	w := workloadOf(p.Type)
-	var value json.RawMessage
-	err := c.wait(ctx, w.nouns, fmt.Sprintf("the policy goes on changing. See 'holdfast policy show %s'", p.ID),
+// policySettled waits until a policy is not being changed.
+func (c *cli) policySettled(ctx context.Context, p policyAnswer) (_ policyAnswer, value json.RawMessage, err error) {
+	err = c.wait(ctx, workloadOf(p.Type).nouns, fmt.Sprintf("the policy goes on changing. See 'holdfast policy show %s'", p.ID),
 		func(ctx context.Context) (done, total int, over bool, err error) {
 			p, value, err = get[policyAnswer](ctx, c, allPolicies+"/"+p.ID+policyCounted)
 			if n := p.ProtectionPolicyArtifactCount; err == nil && n != nil {
@@ -251,6 +258,12 @@ func (c *cli) policyWait(ctx context.Context, p policyAnswer) error {
 			}
 			return done, total, p.Status != string(backup.PolicyUpdating), err
 		})
+	return p, value, err
+}
+
+func (c *cli) policyWait(ctx context.Context, p policyAnswer) error {
+	w := workloadOf(p.Type)
+	p, value, err := c.policySettled(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -301,7 +314,7 @@ func (c *cli) policy(ctx context.Context, name string) (policyAnswer, error) {
 	for _, p := range found {
 		ids = append(ids, p.ID)
 	}
-	return policyAnswer{}, fail(exitFailed, "%d policies are called %q; say which by its id: %s", len(found), name, strings.Join(ids, ", "))
+	return policyAnswer{}, fail(exitUsage, "%d policies are called %q; say which by its id: %s", len(found), name, strings.Join(ids, ", "))
 }
 
 // policyFor finds a policy that holds what is of w.

@@ -176,8 +176,12 @@ what you say.`,
 			if forms > 1 {
 				return usageError{errors.New("a report has one form: give --csv, --html, --json, --format or --quiet alone")}
 			}
-			if _, ok := onlyTests[r.only]; r.only != "" && !ok {
-				return usageError{fmt.Errorf("--only is one of unprotected, failing, late and unread, not %q", r.only)}
+			if r.only != "" {
+				only, err := oneOf(r.only, "unprotected", "failing", "late", "unread")
+				if err != nil {
+					return usageError{fmt.Errorf("--only: %w", err)}
+				}
+				r.only = only
 			}
 			if r.price < 0 || r.own < 0 {
 				return usageError{errors.New("a price is 0 or more")}
@@ -267,6 +271,9 @@ func (c *cli) report(ctx context.Context, r *report) error {
 func (c *cli) reportScript(ctx context.Context, r *report) error {
 	n := 0
 	for v, err := range c.rows(ctx, r) {
+		if err == nil && !c.quiet {
+			v.value = withMembers(v.value, map[string]any{"owner": c.who(ctx, v.coverageAnswer), "needs": v.needs()})
+		}
 		switch {
 		case err != nil:
 		case c.shape != nil:

@@ -168,12 +168,24 @@ What was moved aside has its name again; what was restored stays.`,
 
 // restoreAsk asks a session at work to pause, resume or cancel.
 func (c *cli) restoreAsk(ctx context.Context, id, what string) error {
-	var value json.RawMessage
-	if err := c.api.Act(ctx, "/restoreSessions/"+segment(id)+"/holdfast."+what, nil, &value); err != nil {
+	s, value, err := get[sessionAnswer](ctx, c, "/restoreSessions/"+segment(id))
+	if err != nil {
 		return err
 	}
-	var s sessionAnswer
-	if err := json.Unmarshal(value, &s); err != nil {
+	working := backup.SessionStatus(s.Status) != backup.SessionDraft && !backup.SessionStatus(s.Status).Final()
+	switch {
+	case what == "pause" && !s.Paused.IsZero():
+		c.already("The session is paused already")
+	case what == "resume" && working && s.Paused.IsZero() && s.Cancelled.IsZero():
+		c.already("The session is not paused")
+	case what == "cancel" && !s.Cancelled.IsZero():
+		c.already("The session is cancelled already")
+	default:
+		if err = c.api.Act(ctx, "/restoreSessions/"+segment(id)+"/holdfast."+what, nil, &value); err == nil {
+			err = json.Unmarshal(value, &s)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return c.printSession(s, value)
@@ -212,13 +224,9 @@ func (d *destination) String() string { return string(*d) }
 func (d *destination) Type() string   { return "DESTINATION" }
 
 func (d *destination) Set(text string) error {
-	for _, known := range []string{toInPlace, toNew} {
-		if strings.EqualFold(text, known) {
-			*d = destination(known)
-			return nil
-		}
-	}
-	return errors.New("it is inPlace or new")
+	to, err := oneOf(text, toInPlace, toNew)
+	*d = destination(to)
+	return err
 }
 
 // restoreCreate makes the session that r asks for.
@@ -395,7 +403,7 @@ func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error
 	if err != nil {
 		return err
 	}
-	return c.restoreActivate(ctx, s.ID, !r.noWait)
+	return c.restoreBegin(ctx, s.ID, !r.noWait)
 }
 
 // printPlan shows what a restore would do.
@@ -403,7 +411,9 @@ func (c *cli) printPlan(ctx context.Context, w *workload, r restoration, points 
 	err := printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{strings.ToUpper(w.noun), "AS OF", "FILES", "SIZE", "STATE", "TO", "POINT"},
 		func(p pointAnswer) []string {
 			return []string{cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit), p.ProtectionUnit.ID), clock(p.ProtectionDateTime), p.files(), p.size(), p.state(), r.to, p.ID}
-		}, "There is nothing to restore.")
+		}, "There is nothing to restore.", func(p pointAnswer) map[string]any {
+			return map[string]any{"owner": cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit)), "destinationType": r.to}
+		})
 	if err == nil && !c.script() {
 		fmt.Fprintln(c.errs, "Nothing was restored: without --dry-run it is.")
 	}
@@ -438,16 +448,36 @@ func empty(file *os.File) bool {
 }
 
 func (c *cli) restoreActivate(ctx context.Context, id string, wait bool) error {
-	var value json.RawMessage
-	if err := c.api.Act(ctx, "/restoreSessions/"+segment(id)+"/activate", nil, &value); err != nil {
+	s, value, err := get[sessionAnswer](ctx, c, "/restoreSessions/"+segment(id))
+	switch {
+	case err != nil:
 		return err
+	case backup.SessionStatus(s.Status) == backup.SessionDraft:
+		return c.restoreBegin(ctx, id, wait)
 	}
-	if wait {
-		return c.restoreWait(ctx, id)
-	}
+	c.already("The session was started already")
+	return c.restoreBegun(ctx, s, value, wait)
+}
+
+// restoreBegin starts a session.
+func (c *cli) restoreBegin(ctx context.Context, id string, wait bool) error {
 	var s sessionAnswer
-	if err := json.Unmarshal(value, &s); err != nil {
+	var value json.RawMessage
+	err := c.api.Act(ctx, "/restoreSessions/"+segment(id)+"/activate", nil, &value)
+	if err == nil {
+		err = json.Unmarshal(value, &s)
+	}
+	if err != nil {
 		return err
+	}
+	s.ID = id
+	return c.restoreBegun(ctx, s, value, wait)
+}
+
+// restoreBegun shows a session that was started, or waits for its end.
+func (c *cli) restoreBegun(ctx context.Context, s sessionAnswer, value json.RawMessage, wait bool) error {
+	if wait {
+		return c.restoreWait(ctx, s.ID)
 	}
 	if err := c.printSession(s, value); err != nil {
 		return err
@@ -599,18 +629,69 @@ func (c *cli) restoreShow(ctx context.Context, args []string) error {
 	return c.printAll(ctx, s, value)
 }
 
-// printAll prints a session and, for people, its artifacts.
+// printAll prints a session and its artifacts.
 func (c *cli) printAll(ctx context.Context, s sessionAnswer, value json.RawMessage) error {
+	if !c.quiet && c.script() {
+		w := workloadOf(s.Type)
+		set := w.restored(s)
+		artifacts, values, err := read[artifactAnswer](c.api.All(ctx, w.sessions+"/"+segment(s.ID)+set))
+		if err != nil {
+			return err
+		}
+		for i, a := range artifacts {
+			if a.RestorePoint.ID != "" {
+				values[i] = withMembers(values[i], map[string]any{"owner": c.restoredOf(ctx, a)})
+			}
+		}
+		value = withMembers(value, map[string]any{set[1:]: values})
+	}
 	if err := c.printSession(s, value); err != nil || c.script() || s.RestoreSessionArtifactCount.Total == 0 {
 		return err
 	}
 	if s.Error != nil {
+		called, err := c.called(ctx, s)
+		if err != nil {
+			return err
+		}
 		for _, d := range s.Error.Details {
-			c.say("  %s: %s: %s", d.Target, d.Code, d.Message)
+			c.say("  %s: %s: %s", cmp.Or(called[d.Target], d.Target), d.Code, d.Message)
 		}
 	}
 	c.say("")
 	return c.printArtifacts(ctx, s)
+}
+
+// called is what people call the artifacts of a session, by their ids.
+func (c *cli) called(ctx context.Context, s sessionAnswer) (map[string]string, error) {
+	w, called := workloadOf(s.Type), map[string]string{}
+	at := w.sessions + "/" + segment(s.ID) + w.restored(s)
+	if s.RestoreJobType == "granular" && w != mailboxes {
+		artifacts, _, err := read[granularAnswer](c.api.All(ctx, at))
+		for _, a := range artifacts {
+			called[a.ID] = a.WebURL
+		}
+		return called, err
+	}
+	artifacts, _, err := read[artifactAnswer](c.api.All(ctx, at))
+	for _, a := range artifacts {
+		called[a.ID] = c.restoredOf(ctx, a)
+	}
+	return called, err
+}
+
+// restoredOf is whose an artifact is, of as many as a person reads.
+func (c *cli) restoredOf(ctx context.Context, a artifactAnswer) string {
+	id := a.RestorePoint.ID
+	if c.drives == nil {
+		c.drives = map[string]string{}
+	}
+	if _, known := c.drives[id]; !known && len(c.drives) < 100 {
+		p, _, err := get[pointAnswer](ctx, c, "/restorePoints/"+segment(id)+"?$expand=protectionUnit")
+		if c.drives[id] = ""; err == nil { // it may have expired
+			c.drives[id] = c.ownerOf(ctx, p.ProtectionUnit)
+		}
+	}
+	return c.drives[id]
 }
 
 func (c *cli) restoreArtifacts(ctx context.Context, args []string) error {
@@ -632,8 +713,10 @@ func (c *cli) printArtifacts(ctx context.Context, s sessionAnswer) error {
 	}
 	err = printList(c, values, artifacts, func(a artifactAnswer) string { return a.ID }, []string{"ARTIFACT", "STATUS", strings.ToUpper(w.noun), "POINT", "TO", "PLACE", "ERROR"},
 		func(a artifactAnswer) []string {
-			return []string{a.ID, a.Status, cmp.Or(c.drives[a.RestorePoint.ID], "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.place(), blame(a.Error)}
-		}, "The session is empty.")
+			return []string{a.ID, a.Status, cmp.Or(c.restoredOf(ctx, a), "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.place(), blame(a.Error)}
+		}, "The session is empty.", func(a artifactAnswer) map[string]any {
+			return map[string]any{"owner": c.restoredOf(ctx, a)}
+		})
 	if err != nil || c.script() {
 		return err
 	}

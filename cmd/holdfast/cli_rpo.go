@@ -52,6 +52,24 @@ func (c *cli) rpoCommand() *cobra.Command {
 				achieved = fmt.Sprintf("%.2f", percent(r.ProtectedUnitCount-r.MissedUnitCount, r.ProtectedUnitCount))
 			}
 			if c.script() {
+				var members map[string]json.RawMessage
+				var worst []json.RawMessage
+				err := json.Unmarshal(value, &members)
+				if err == nil && len(r.Worst) > 0 {
+					err = json.Unmarshal(members["worst"], &worst)
+				}
+				for i := range worst {
+					worst[i] = withMembers(worst[i], map[string]any{"owner": c.ownerOf(ctx, unitAnswer{DirectoryObjectID: r.Worst[i].DirectoryObjectID})})
+				}
+				if err == nil && worst != nil {
+					members["worst"], err = json.Marshal(worst)
+				}
+				if err == nil {
+					value, err = json.Marshal(members)
+				}
+				if err != nil {
+					return err
+				}
 				return c.printOne(value, achieved)
 			}
 			worst := "no drive has a restore point yet"

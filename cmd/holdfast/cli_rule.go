@@ -86,7 +86,14 @@ func (c *cli) ruleCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var value json.RawMessage
+			r, value, err := get[ruleAnswer](ctx, c, at)
+			if err != nil {
+				return err
+			}
+			if r.expression() == text {
+				c.already("The rule is so already")
+				return c.ruleBegun(ctx, w, value, noWait)
+			}
 			if err := c.api.Patch(ctx, at, map[string]string{w.expression(): text}, &value); err != nil {
 				return err
 			}
@@ -201,7 +208,7 @@ func (c *cli) expression(ctx context.Context, w *workload, groups []string, give
 			case len(found) == 0:
 				return "", fail(exitNotFound, "the directory knows no group %q, or does not answer. Give the group's object id", g)
 			case len(found) > 1:
-				return "", fail(exitFailed, "%d groups are called %q; say which by its object id: %s", len(found), g, strings.Join(found, ", "))
+				return "", fail(exitUsage, "%d groups are called %q; say which by its object id: %s", len(found), g, strings.Join(found, ", "))
 			}
 			id = found[0]
 		}

@@ -111,12 +111,11 @@ func (c *cli) unitList(ctx context.Context, w *workload, policy, status string, 
 	}
 	path += "?$top=999"
 	if status != "" {
-		for _, known := range unitStatuses { // the server says what else it does not know
-			if strings.EqualFold(known, status) {
-				status = known
-			}
+		status, err := oneOf(status, unitStatuses...)
+		if err != nil {
+			return usageError{fmt.Errorf("--status: %w", err)}
 		}
-		path += "&" + query("$filter", "status eq '"+strings.ReplaceAll(status, "'", "''")+"'")
+		path += "&" + query("$filter", "status eq '"+status+"'")
 	}
 	units, values, err := read[unitAnswer](c.api.All(ctx, path))
 	if err != nil {
@@ -132,7 +131,7 @@ func (c *cli) unitList(ctx context.Context, w *workload, policy, status string, 
 	return printList(c, values[:keep], units[:keep], func(u unitAnswer) string { return u.ID }, []string{"UNIT", strings.ToUpper(w.entry), "STATUS", "POLICY", "SOURCE", "ERROR"},
 		func(u unitAnswer) []string {
 			return []string{u.ID, c.ownerOf(ctx, u), u.Status, u.PolicyID, u.ProtectionSources, blame(u.Error)}
-		}, "There are no such "+w.nouns+".")
+		}, "There are no such "+w.nouns+".", func(u unitAnswer) map[string]any { return map[string]any{"owner": c.ownerOf(ctx, u)} })
 }
 
 func (c *cli) unitShow(ctx context.Context, w *workload, names []string) error {
@@ -265,11 +264,17 @@ func (c *cli) unitRemove(ctx context.Context, w *workload, names []string, noWai
 		case err != nil:
 			return err
 		case u.PolicyID == "":
-			return fail(exitFailed, "the %s %s is in no policy, so there is nothing to take it out of", w.noun, name)
+			c.already("The %s %s is in no policy", w.noun, name)
+			continue
 		case called[u.ID] != "":
 			continue
 		}
 		called[u.ID] = name
+		if backup.UnitStatus(u.Status) == backup.UnitRemoveRequested {
+			c.already("The %s %s is being taken out of its policy already", w.noun, name)
+			out = append(out, u.ID)
+			continue
+		}
 		if units[u.PolicyID] == nil {
 			policies = append(policies, u.PolicyID)
 		}
@@ -360,7 +365,14 @@ func (c *cli) unitAct(ctx context.Context, w *workload, action, done string, nam
 			return err
 		}
 		var value json.RawMessage
-		err = c.api.Act(ctx, "/protectionUnits/"+u.ID+"/"+action, nil, &value)
+		leaves := backup.UnitStatus(u.Status) == backup.UnitOffboardRequested || backup.UnitStatus(u.Status) == backup.UnitOffboarded
+		if leaves == (action == "offboard") && (leaves || u.PolicyID == "") {
+			c.already("The %s %s is %s", w.noun, name, map[bool]string{true: "being offboarded already", false: "not being offboarded"}[leaves])
+			_, value, err = get[unitAnswer](ctx, c, "/protectionUnits/"+u.ID)
+			done = "is as it was"
+		} else {
+			err = c.api.Act(ctx, "/protectionUnits/"+u.ID+"/"+action, nil, &value)
+		}
 		if e, ok := errors.AsType[*client.Error](err); ok && e.Status != http.StatusUnauthorized && len(names) > 1 {
 			failed, last = failed+1, err
 			fmt.Fprintf(c.errs, "%s: %v\n", name, err)

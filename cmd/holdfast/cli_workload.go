@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -97,7 +98,8 @@ func workloadNamed(name string) (*workload, error) {
 		}
 		all = append(all, string(w.kind))
 	}
-	return nil, usageError{errors.New("--workload is " + strings.Join(all[:len(all)-1], ", ") + " or " + all[len(all)-1])}
+	_, err := oneOf(name, all...)
+	return nil, usageError{fmt.Errorf("--workload: %w", err)}
 }
 
 // notServed reports whether err says that a server does not have a set: it may
@@ -129,6 +131,9 @@ func (c *cli) site(ctx context.Context, name string) (string, error) {
 		return "", usageError{errors.New(oneLine(name) + " is neither the address of a site, such as https://contoso.sharepoint.com/sites/team, nor an id")}
 	}
 	id, known, err := c.api.Site(ctx, host, path)
+	if err != nil {
+		err = fmt.Errorf("look the site up at Graph: %w", err)
+	}
 	if err == nil && !known {
 		err = fail(exitNotFound, "Graph does not know the site %s, or does not answer. Name it by its id, as in 'holdfast site list'", name)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -155,7 +156,7 @@ func (w *walker) object(t reflect.Type) error {
 				}
 			}
 			if below == nil {
-				w.wrong = append(w.wrong, w.at(at, "unknown field %q%s", name, meant(name, fields)))
+				w.wrong = append(w.wrong, w.at(at, "unknown field %q%s", name, meant(name, slices.Collect(maps.Keys(fields))...)))
 			}
 		default:
 			folded = name
@@ -193,13 +194,13 @@ func fieldsOf(t reflect.Type, to map[string]reflect.Type) {
 	}
 }
 
-// meant says which of the fields a name may have been meant for.
-func meant(name string, fields map[string]reflect.Type) string {
+// meant says which of some words a name may have been meant for.
+func meant(name string, words ...string) string {
 	best, least := "", min(max(len(name)/3, 1), 3)
-	for field := range fields {
-		d := distance(strings.ToLower(name), strings.ToLower(field))
-		if d < least || d == least && (best == "" || field < best) {
-			best, least = field, d
+	for _, word := range words {
+		d := distance(strings.ToLower(name), strings.ToLower(word))
+		if d < least || d == least && (best == "" || word < best) {
+			best, least = word, d
 		}
 	}
 	if best == "" {

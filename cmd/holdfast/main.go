@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	_ "golang.org/x/crypto/x509roots/fallback" // the authorities to trust where a system has none, as in a container of nothing else
 
 	"holdfast/internal/backup"
@@ -50,8 +51,8 @@ const (
 // exitTable is the help on exit codes.
 const exitTable = `Each command exits with a code that scripts may build on:
 
-  0  done
-  1  tried, and failed
+  0  done, or so already
+  1  tried, and failed; or what it is about is in no state for it
   2  not asked for in a form that can be tried
   3  something that was named does not exist
   4  not signed in, or not allowed
@@ -109,7 +110,7 @@ below 'A client of a running server' use it.`,
 	}
 	root.Version = version()
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{unknownFlag(cmd, err)} })
 	root.AddCommand(newDev(), newTenant(), newServe(), newTenants(), newSetup(), newDemo(), newAudit(), newRetention(), newExport(), newVaultCommand(), newCatalogCommand(), newAlertCommand(), newVersion(), newLicences())
 	addClientCommands(root)
 	return root
@@ -124,6 +125,29 @@ func unknown(cmd *cobra.Command, name string) error {
 		text += "; perhaps '" + cmd.CommandPath() + " " + strings.Join(meant, "' or '"+cmd.CommandPath()+" ") + "' was meant"
 	}
 	return usageError{errors.New(text)}
+}
+
+// unknownFlag is the error of a flag, with the one that may have been meant where cmd has
+// none such.
+func unknownFlag(cmd *cobra.Command, err error) error {
+	none, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || len(none.GetSpecifiedName()) < 2 {
+		return err
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	return errors.New(err.Error() + meant("--"+none.GetSpecifiedName(), names...))
+}
+
+// oneOf is the word of those there are that a text is, in whatever case it is written.
+func oneOf(text string, words ...string) (string, error) {
+	for _, word := range words {
+		if strings.EqualFold(text, word) {
+			return word, nil
+		}
+	}
+	last := len(words) - 1
+	return "", fmt.Errorf("give %s or %s, not %q%s", strings.Join(words[:last], ", "), words[last], text, meant(text, words...))
 }
 
 // topic is a text for 'holdfast help'.
@@ -224,12 +248,9 @@ func (f logForm) String() string {
 }
 func (f logForm) Type() string { return "FORM" }
 func (f logForm) Set(text string) error {
-	switch strings.ToLower(text) {
-	case "text", "json":
-		*f.json = strings.EqualFold(text, "json")
-		return nil
-	}
-	return errors.New("give text or json")
+	form, err := oneOf(text, "text", "json")
+	*f.json = form == "json"
+	return err
 }
 
 // logLevel is the flag --log-level.
@@ -243,9 +264,9 @@ func (f logLevel) String() string {
 }
 func (f logLevel) Type() string { return "LEVEL" }
 func (f logLevel) Set(text string) error {
-	switch strings.ToLower(text) {
-	case "debug", "info", "warn", "error":
-		return f.level.UnmarshalText([]byte(text))
+	level, err := oneOf(text, "debug", "info", "warn", "error")
+	if err != nil {
+		return err
 	}
-	return errors.New("give debug, info, warn or error")
+	return f.level.UnmarshalText([]byte(level))
 }

@@ -177,6 +177,24 @@ func (c *retentionCommand) change(ctx context.Context, db *catalog.Catalog, tena
 		Tenant: tenant, Operation: backup.RetentionActivity, By: by.By, Object: c.policy,
 		Target: strings.Join(append([]string{"holdfast retention " + cmd.Name()}, args...), " "),
 	}})
+	all, err := db.Retentions(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	of := slices.IndexFunc(all, func(r catalog.Retention) bool { return r.Policy == policy })
+	waits := slices.ContainsFunc(all, func(r catalog.Retention) bool { return r.Pending != nil })
+	if apply == nil && of >= 0 && !waits { // where one waits of something else, that may have been meant
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), "No change waits: nothing was to be done.")
+		return err
+	}
+	if apply != nil && of >= 0 && all[of].Pending != nil && !cmd.Flags().Changed("after") {
+		wanted := *all[of].Pending
+		apply(&wanted)
+		if wanted.Equal(*all[of].Pending) { // and is not put off
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "From %s on it will be so, as was said before (%s): nothing was to be done.\n", when(all[of].Effective), wanted)
+			return err
+		}
+	}
 	if apply == nil {
 		kept, err := db.CancelRetention(ctx, tenant, policy, by)
 		if errors.Is(err, catalog.ErrNothingWaits) {
@@ -202,7 +220,7 @@ func (c *retentionCommand) change(ctx context.Context, db *catalog.Catalog, tena
 	case err != nil:
 		return c.unknown(err)
 	case same && !changed.Waits:
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "It was so before: %s.\n", changed.Kept)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "It was so before (%s): nothing was to be done.\n", changed.Kept)
 		return err
 	case !changed.Waits:
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "From now on: %s.\n", changed.Kept)

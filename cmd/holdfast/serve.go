@@ -91,16 +91,15 @@ may come and go.`,
 
 // readRole reads the role of a process that works on a database.
 func readRole(text, database string) (Role, error) {
-	switch role := Role(text); role {
-	case RoleAll:
-		return role, nil
-	case RoleAPI, RoleWorker:
-		if strings.HasPrefix(database, "sqlite:") {
-			return "", fmt.Errorf("--role %s needs a PostgreSQL database: on SQLite one process does all the work", role)
-		}
+	text, err := oneOf(text, string(RoleAll), string(RoleAPI), string(RoleWorker))
+	switch role := Role(text); {
+	case err != nil:
+		return "", fmt.Errorf("--role: %w", err)
+	case role != RoleAll && strings.HasPrefix(database, "sqlite:"):
+		return "", fmt.Errorf("--role %s needs a PostgreSQL database: on SQLite one process does all the work", role)
+	default:
 		return role, nil
 	}
-	return "", fmt.Errorf("--role is all, api or worker, not %q", text)
 }
 
 // rereading is where the configuration came from, and how it is read again.

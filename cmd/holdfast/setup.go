@@ -107,10 +107,11 @@ func setupBody() (string, error) {
 
 // writeSetup writes the script.
 func writeSetup(w io.Writer, shell, name string) error {
-	text, ok := map[string]string{"az": setupAz, "powershell": setupPowerShell}[shell]
-	if !ok {
-		return usageError{fmt.Errorf("--shell is az or powershell, not %q", shell)}
+	shell, err := oneOf(shell, "az", "powershell")
+	if err != nil {
+		return usageError{fmt.Errorf("--shell: %w", err)}
 	}
+	text := map[string]string{"az": setupAz, "powershell": setupPowerShell}[shell]
 	body, err := setupBody()
 	if err != nil {
 		return err

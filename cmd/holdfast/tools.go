@@ -657,7 +657,7 @@ func (b *toolbox) accept(ctx context.Context, out io.Writer, yes bool) error {
 	}
 	b.open[t] = v
 	if v.ID() == known {
-		fmt.Fprintln(out, "The vault in place is the tenant's already. Nothing was changed.")
+		fmt.Fprintln(out, "The vault in place is the tenant's already: nothing was to be done.")
 		return nil
 	}
 	all, err := b.catalog.Tenants(ctx)

@@ -76,8 +76,8 @@ func (b *toolbox) copyAll(ctx context.Context, out, errs io.Writer, c copying) e
 		}
 	}
 	if c.at != "" {
-		if at, err = time.Parse(time.RFC3339, c.at); err != nil {
-			return usageError{fmt.Errorf("--at: %q is no time such as 2026-11-27T08:00:00Z", c.at)}
+		if at, err = parseTime(c.at, false); err != nil {
+			return fmt.Errorf("--at: %w", err)
 		}
 	}
 	if err := b.settings(); err != nil {

@@ -137,7 +137,7 @@ func (b *toolbox) listInside(ctx context.Context, out, errs io.Writer, x exporti
 // pointOf is the backup that is meant, and its restore point.
 func (b *toolbox) pointOf(ctx context.Context, errs io.Writer, x exporting) (s stored, p vault.Point, err error) {
 	until := time.Time{}
-	if x.at != "" && x.at != "latest" {
+	if x.at != "" && !strings.EqualFold(x.at, "latest") {
 		if until, err = parseTime(x.at, true); err != nil {
 			return s, p, err
 		}
@@ -413,10 +413,14 @@ func (x *exporting) mail() error {
 		x.as = string(export.Mbox)
 	case x.as == "" && x.find != "":
 		x.as = string(export.EML)
-	case x.as != "" && !strings.EqualFold(x.as, string(export.Mbox)) && !strings.EqualFold(x.as, string(export.EML)):
-		return usageError{fmt.Errorf("--as: %q is neither mbox nor eml", x.as)}
+	case x.as != "":
+		as, err := oneOf(x.as, string(export.Mbox), string(export.EML))
+		if err != nil {
+			return usageError{fmt.Errorf("--as: %w", err)}
+		}
+		x.as = as
 	}
-	if x.as = strings.ToLower(x.as); one && x.as != string(export.Mbox) {
+	if one && x.as != string(export.Mbox) {
 		return usageError{errors.New("an .mbox file holds an mbox: leave --as away, or name a folder")}
 	}
 	return nil

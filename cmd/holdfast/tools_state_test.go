@@ -81,7 +81,7 @@ func TestPlayToolsInEveryState(t *testing.T) {
 			{"vault damage", 0, "No damage is noted"},
 			{"vault repair", 0, "nothing to repair"},
 			{"vault accept", exitUsage, "nothing was changed"},
-			{"vault accept --yes", 0, "Nothing was changed"},
+			{"vault accept --yes", 0, "nothing was to be done"},
 			{"catalog rebuild", 0, "agree"},
 		}},
 		"the vault's folder is empty": {func(_, dir string) error { return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)) }, []row{

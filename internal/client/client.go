@@ -235,7 +235,7 @@ func (c *Client) Site(ctx context.Context, host, path string) (string, bool, err
 	}
 	var site struct{ ID string }
 	err := c.send(ctx, http.MethodGet, c.cfg.Graph+"/sites/"+url.PathEscape(host)+path+"?$select=id", nil, &site, true)
-	if _, refused := errors.AsType[*Error](err); refused {
+	if e, refused := errors.AsType[*Error](err); refused && e.Status != http.StatusUnauthorized {
 		return "", false, nil
 	}
 	return site.ID, err == nil && site.ID != "", err
