@@ -13,26 +13,36 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// shellBlocks returns the blocks of a document that are meant to be pasted into a
-// shell, also those in lists.
-func shellBlocks(t *testing.T, file string) (blocks []string) {
+// A shellBlock is a block of a document that is meant to be pasted into a shell.
+type shellBlock struct {
+	text  string
+	needs string // what it takes to run it that no test has
+}
+
+// shellBlocks returns the blocks of a document, also those in lists.
+func shellBlocks(t *testing.T, file string) (blocks []shellBlock) {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var block strings.Builder
-	indent, in := "", false
+	indent, in, needs := "", false, ""
 	for line := range strings.Lines(string(b)) {
 		text := strings.TrimLeft(line, " ")
 		switch {
 		case !in && text == "```sh\n":
 			indent, in = strings.TrimSuffix(line, text), true
 		case in && text == "```\n":
-			blocks, in = append(blocks, block.String()), false
+			blocks, in, needs = append(blocks, shellBlock{block.String(), needs}), false, ""
 			block.Reset()
 		case in:
 			block.WriteString(strings.TrimPrefix(line, indent))
+		default:
+			needs = ""
+			if remark, is := strings.CutPrefix(strings.TrimSpace(text), "<!-- not run by the tests: "); is {
+				needs = strings.TrimSuffix(remark, " -->")
+			}
 		}
 	}
 	if in {
@@ -97,8 +107,11 @@ session() { curl -s -H "Authorization: Bearer $TOKEN" "$ORIGIN/v1.0/solutions/ba
 `
 	script += "ORIGIN=" + d.origin + "\n" + waits
 	ran := 0
-	for _, block := range shellBlocks(t, "../../README.md") {
+	for _, b := range shellBlocks(t, "../../README.md") {
+		block := b.text
 		switch {
+		case b.needs != "":
+			t.Fatalf("a block of the README is not run for want of %s", b.needs)
 		case block == "make demo\n", block == "make test\n", strings.HasPrefix(block, "go run ./cmd/holdfast dev"):
 			continue // the first has a test of its own, the second is this, the third runs
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,7 +25,6 @@ func TestTheTaskPagesRunAsPrinted(t *testing.T) {
 	}
 	defer func() { d.close() }()
 
-	const contoso = "c0ffee00-5a3e-4d7b-9c1f-365365365365"
 	write := func(file, text string) {
 		t.Helper()
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
@@ -36,12 +36,7 @@ func TestTheTaskPagesRunAsPrinted(t *testing.T) {
 	}
 	// What serve.json and drill.json say is what the pages say that they do.
 	config := func(name, database, vault, state string) {
-		write(filepath.Join(work, name), fmt.Sprintf(`{
-			"listen": "127.0.0.1:8465", "database": "sqlite:%[1]s", "vault": {"dir": %[2]q, "passwordFile": %[3]q}, "state": %[4]q,
-			"workloads": ["oneDriveForBusiness", "sharePoint", "exchange"],
-			"tenants": [{"id": %[5]q, "graph": "%[6]s/v1.0", "authority": %[6]q, "clientId": "1fec8e78-bce4-4aaf-ab1b-5451cc387264", "secretFile": "source.secret"}],
-			"issuers": [{"issuer": "%[6]s/%[5]s/v2.0", "jwks": "%[6]s/%[5]s/discovery/v2.0/keys", "tenant": %[5]q}]
-		}`, database, vault, filepath.Join(data, "keys/vault-password"), state, contoso, d.origin))
+		write(filepath.Join(work, name), serveBesideDev(d, data, database, vault, state))
 	}
 	write(filepath.Join(work, "source.secret"), "holdfast-dev-secret")
 	config("serve.json", filepath.Join(data, "catalog.db"), filepath.Join(data, "vault"), "state")
@@ -63,11 +58,17 @@ func TestTheTaskPagesRunAsPrinted(t *testing.T) {
 	}
 	page := func(name, before string) {
 		t.Helper()
-		blocks := shellBlocks(t, "../../docs/"+name)
-		if len(blocks) == 0 {
+		script := ""
+		for _, block := range shellBlocks(t, "../../docs/"+name) {
+			if block.needs != "" {
+				t.Fatalf("a block of %s is not run for want of %s", name, block.needs)
+			}
+			script += block.text
+		}
+		if script == "" {
 			t.Fatalf("%s has nothing to run", name)
 		}
-		script := strings.ReplaceAll(strings.Join(blocks, ""), "/var/lib/holdfast/catalog.db", filepath.Join(data, "catalog.db"))
+		script = strings.ReplaceAll(script, "/var/lib/holdfast/catalog.db", filepath.Join(data, "catalog.db"))
 		for _, runs := range []string{"go run ./cmd/holdfast dev\n", "go install ./cmd/holdfast\n"} {
 			script = strings.ReplaceAll(script, runs, "")
 		}
@@ -129,4 +130,71 @@ for i in $(seq 300); do holdfast browse ls amala@contoso.com /Documents | grep -
 	}
 	page("tasks/lost.md", "")
 	holds(filepath.Join(work, "drill/amala/Documents/Budget.md"), "all that we have")
+}
+
+// So are those of the manuals, on one tenant, whatever that can have: a block that needs more
+// has a remark before it that says what, and is not run.
+func TestTheManualsRunAsPrinted(t *testing.T) {
+	shellNeeds(t, "bash", "curl", "openssl")
+	home, bin, work := t.TempDir(), built(t), t.TempDir()
+	data := filepath.Join(home, ".local/state/holdfast")
+	d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Hour, sample: true, files: true, workloads: allWorkloads}, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	for file, text := range map[string]string{
+		filepath.Join(data, "drives/amala@contoso.com/Budget/2026.xlsx"):         "the year",
+		filepath.Join(data, "drives/amala@contoso.com/Documents/2026/Budget.md"): "all that we have",
+		filepath.Join(data, "drives/conrad@contoso.com/plan.md"):                 "what we want",
+		filepath.Join(work, "everybody.csv"):                                     "Mail,Name\nlothar@contoso.com,Lothar\n",
+		filepath.Join(work, "owners.csv"):                                        "amala@contoso.com\n",
+		filepath.Join(work, "source.secret"):                                     "holdfast-dev-secret",
+		filepath.Join(work, "offsite.json"):                                      `{"dir": "offsite"}`,
+		filepath.Join(work, "fabrikam.json"):                                     `{"id": "22222222-2222-4222-8222-222222222222", "clientId": "1fec8e78-bce4-4aaf-ab1b-5451cc387264", "secretFile": "source.secret"}`,
+		filepath.Join(work, "tenants/.keep"):                                     "",
+		filepath.Join(work, "serve.json"): strings.Replace(serveBesideDev(d, data, filepath.Join(data, "catalog.db"), filepath.Join(data, "vault"), "state"),
+			`"tenants"`, `"tenantsDir": "tenants", "tenants"`, 1),
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := 0
+	for _, page := range []string{"cli", "operating", "entra"} {
+		script := "set -eu -o pipefail\ncurl() { command curl --fail-with-body \"$@\"; }\n" + exports(t.Context(), d)
+		for _, block := range shellBlocks(t, "../../docs/"+page+".md") {
+			if block.needs != "" {
+				left++
+				continue
+			}
+			script += block.text
+		}
+		script = strings.NewReplacer("http://127.0.0.1:8365", d.origin, "/var/lib/holdfast/catalog.db", filepath.Join(data, "catalog.db")).Replace(script)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "bash", "-xc", script)
+		cmd.Dir, cmd.Env = work, append(os.Environ(), "HOME="+home, "PATH="+bin+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s.md: %v\n%s", page, err, out)
+		}
+	}
+	if left != 6 {
+		t.Errorf("%d blocks of the manuals are not run, and 6 were known", left)
+	}
+	for _, made := range []string{"report.html", "unprotected.csv", "restored.json", "handover/amala/Budget/2026.xlsx", "amala-2026.zip", "inbox.mbox", "found.mbox", "audit.jsonl", "register.sh", "holdfast-source.pem"} {
+		if s, err := os.Stat(filepath.Join(work, made)); err != nil || s.Size() == 0 {
+			t.Errorf("%s: %v, %v", made, s, err)
+		}
+	}
+}
+
+// serveBesideDev is a configuration of serve that names what a dev has.
+func serveBesideDev(d *devServer, data, database, vault, state string) string {
+	return fmt.Sprintf(`{
+		"listen": "127.0.0.1:8465", "database": "sqlite:%[1]s", "vault": {"dir": %[2]q, "passwordFile": %[3]q}, "state": %[4]q,
+		"workloads": ["oneDriveForBusiness", "sharePoint", "exchange"],
+		"tenants": [{"id": %[5]q, "graph": "%[6]s/v1.0", "authority": %[6]q, "clientId": "1fec8e78-bce4-4aaf-ab1b-5451cc387264", "secretFile": "source.secret"}],
+		"issuers": [{"issuer": "%[6]s/%[5]s/v2.0", "jwks": "%[6]s/%[5]s/discovery/v2.0/keys", "tenant": %[5]q}]
+	}`, database, vault, filepath.Join(data, "keys/vault-password"), state, d.tenants[0].ID, d.origin)
 }
