@@ -54,8 +54,9 @@ type indexing struct {
 }
 
 // begin has an index be written for a point: it takes back what was written for one
-// that was never committed.
-func (h history) begin(ctx context.Context, c *Catalog, j *jobs.Job, s indexing) (x indexed, err error) {
+// that was never committed. Where there is nothing of that kind, write, which may be nil,
+// has the first of it be written in the same transaction, and wrote says so.
+func (h history) begin(ctx context.Context, c *Catalog, j *jobs.Job, s indexing, write func(*database.Tx, indexed) error) (x indexed, wrote bool, err error) {
 	var left bool
 	err = c.db.Tx(ctx, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
@@ -77,24 +78,27 @@ func (h history) begin(ctx context.Context, c *Catalog, j *jobs.Job, s indexing)
 			_, err = tx.ExecContext(ctx, `
 				INSERT INTO `+h.index+` (`+h.place+`, unit, drive, tenant, tree, since, at, staged) VALUES ($1, $2, $3, $4, '', $5, 0, $6)`,
 				x.place, string(s.unit), string(s.drive), string(j.Tenant), x.since, x.staged)
-			return err
+		} else {
+			_, err = tx.ExecContext(ctx, `UPDATE `+h.index+` SET tree = $2, since = $3, at = $4, staged = $5 WHERE `+h.place+` = $1`,
+				x.place, x.tree, x.since, x.at, x.staged)
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE `+h.index+` SET tree = $2, since = $3, at = $4, staged = $5 WHERE `+h.place+` = $1`,
-			x.place, x.tree, x.since, x.at, x.staged)
+		if wrote = err == nil && !left && write != nil; wrote {
+			err = write(tx, x)
+		}
 		return err
 	})
 	if err != nil || !left {
-		return x, err
+		return x, wrote, err
 	}
 	for _, text := range []string{
 		h.some(`DELETE FROM `, `since > $2`),
 		h.some(`UPDATE `, `until > $2 AND until < 9223372036854775807`),
 	} {
 		if err := c.inBatches(ctx, j, text, x.place, x.at, c.batch); err != nil {
-			return x, err
+			return x, false, err
 		}
 	}
-	return x, nil
+	return x, false, nil
 }
 
 // some is a statement that deletes rows of a drive of which something is true, or has

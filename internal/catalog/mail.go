@@ -65,7 +65,7 @@ func (c *Catalog) StageMail(ctx context.Context, j *jobs.Job, s MailStage, chang
 }
 
 func (c *Catalog) stageMail(ctx context.Context, j *jobs.Job, s MailStage, changes iter.Seq2[MailChange, error]) (int64, error) {
-	x, err := mailHistory.begin(ctx, c, j, indexing{unit: s.Unit, drive: s.Drive, at: s.At, anew: s.Anew, since: notYet})
+	x, _, err := mailHistory.begin(ctx, c, j, indexing{unit: s.Unit, drive: s.Drive, at: s.At, anew: s.Anew, since: notYet}, nil)
 	if err != nil {
 		return 0, err
 	}

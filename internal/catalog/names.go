@@ -63,42 +63,39 @@ type NamedTree struct {
 // item once for each. jobs.ErrLost, and what changes fails with.
 func (c *Catalog) StageNames(ctx context.Context, j *jobs.Job, s NameStage, changes iter.Seq2[NameChange, error]) (staged int64, err error) {
 	var x indexed
-	begin := func() (err error) {
-		if x.place == 0 {
-			since := int64(notYet)
-			if !s.Since.IsZero() {
-				since = database.Micros(s.Since)
-			}
-			x, err = nameHistory.begin(ctx, c, j, indexing{unit: s.Unit, drive: s.Drive, at: s.At, anew: s.Anew, since: since})
-		}
-		return err
-	}
 	var batch []NameChange
-	write := func() error {
+	put := func(tx *database.Tx, x indexed) error {
 		if len(batch) == 0 {
 			return nil
-		}
-		if err := begin(); err != nil {
-			return err
 		}
 		at := min(database.Micros(batch[0].At), x.staged)
 		if batch[0].At.Equal(s.At) {
 			at = x.staged
 		}
-		err := c.db.Tx(ctx, func(tx *database.Tx) error {
-			if err := j.Hold(ctx, tx); err != nil {
-				return err
+		return writeNames(ctx, tx, x.place, at, batch)
+	}
+	write := func() (err error) {
+		wrote := len(batch) == 0 && !s.Anew
+		if x.place == 0 && !wrote {
+			since := int64(notYet)
+			if !s.Since.IsZero() {
+				since = database.Micros(s.Since)
 			}
-			if err := nameHistory.hold(ctx, tx, x); err != nil {
-				return err
-			}
-			return writeNames(ctx, tx, x.place, at, batch)
-		})
+			x, wrote, err = nameHistory.begin(ctx, c, j, indexing{unit: s.Unit, drive: s.Drive, at: s.At, anew: s.Anew, since: since}, put)
+		}
+		if !wrote && len(batch) > 0 && err == nil {
+			err = c.db.Tx(ctx, func(tx *database.Tx) error {
+				if err := j.Hold(ctx, tx); err != nil {
+					return err
+				}
+				if err := nameHistory.hold(ctx, tx, x); err != nil {
+					return err
+				}
+				return put(tx, x)
+			})
+		}
 		batch = batch[:0]
 		return err
-	}
-	if s.Anew {
-		err = begin()
 	}
 	for change, failed := range changes {
 		if err == nil {

@@ -169,7 +169,7 @@ func (f *refuser) set(with func(http.ResponseWriter, *http.Request, http.Handler
 
 // Whatever is answered in the place of MIME, the streams are held and the point is made;
 // what is no message is not held for one, and is named.
-func TestMIMEIsRefused(t *testing.T) {
+func TestPlayMIMEIsRefused(t *testing.T) {
 	fail := func(status int, body string) func(http.ResponseWriter, *http.Request, http.Handler) {
 		return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 			w.Header().Set("Content-Type", "application/json")

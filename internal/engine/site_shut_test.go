@@ -21,7 +21,7 @@ import (
 
 // A site that is locked or archived as a whole says so, and loses nothing; others go on,
 // and it recovers by itself.
-func TestASiteThatIsShut(t *testing.T) {
+func TestPlayASiteThatIsShut(t *testing.T) {
 	f := &refusal{}
 	w, unit := newSite(t, twoLibraries, f.between)
 	w.offersAndCustomers()

@@ -220,7 +220,7 @@ func TestKilledRunLeavesNoGhosts(t *testing.T) {
 	}
 }
 
-func TestItemsThatFailForEverCostLittle(t *testing.T) {
+func TestPlayItemsThatFailForEverCostLittle(t *testing.T) {
 	w := newWorld(t, "ann")
 	files := map[string]string{}
 	for i := range 300 {

@@ -174,7 +174,7 @@ func TestEarlierVersionsAreBackedUp(t *testing.T) {
 
 // What goes wrong with versions is named and stops nothing else, and what was held of them
 // stays. Once all is well again nothing is named.
-func TestVersionsOfAHostileSource(t *testing.T) {
+func TestPlayVersionsOfAHostileSource(t *testing.T) {
 	ofB := func(r *http.Request, end string) bool {
 		return strings.Contains(r.URL.Path, "/versions") && strings.HasSuffix(r.URL.Path, end)
 	}
