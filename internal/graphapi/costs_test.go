@@ -48,7 +48,7 @@ func TestPlayCosts(t *testing.T) {
 		{"GET", "/protectionUnits/$count", nil, 200, 1, 157},
 		{"GET", at + "/driveProtectionUnits?$top=100", nil, 200, 3, 4387},
 		{"GET", "/restoreSessions", nil, 200, 1, 202},
-		{"GET", activityLog + "?$top=100", nil, 200, 1, 373},
+		{"GET", activityLog + "?$top=100", nil, 200, 1, 434},
 		{"PATCH", at, func() any { return obj{unitDelta: units()} }, 200, 8, 3263},
 		{"POST", "/" + drivePolicySet, func() any { return obj{"displayName": "B"} }, 201, 7, 416},
 	} {
