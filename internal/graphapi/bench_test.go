@@ -176,7 +176,7 @@ func BenchmarkUnitsOverHTTP(b *testing.B) {
 						if strings.Contains(path, "$top") {
 							err = rows.Scan(&v.ID, &v.Policy, &v.Owner, &v.Status, &created, &by, &modified, &last, &offboard, &name, &mail)
 						} else {
-							err = rows.Scan(&v.ID, &v.Policy, &v.Sources, &name, new(int), &created, &by, &modified, &last, new(int), &v.Error, new(any))
+							err = rows.Scan(&v.ID, &v.Policy, &v.Sources, &name, new(int), &created, &by, &modified, &last, new(int), &v.Error, new(any), new(any))
 						}
 						if err != nil {
 							b.Fatal(err)
