@@ -54,7 +54,7 @@ release: ## archives, Debian packages, a container image and lists of contents, 
 
 data-folder: ## keep the data folder of the present commit for the test of upgrades: at each release, before its tag
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
-	go test ./cmd/holdfast -count=1 -run '^TestKeepDataFolder$$' -keep ../../bin/holdfast -as $$(git log -1 --format=%cs-%h --abbrev=7)
+	go test ./cmd/holdfast -count=1 -run '^TestUpgradesFromEveryVersion$$' -keep ../../bin/holdfast -as $$(git log -1 --format=%cs-%h --abbrev=7)
 
 release-test: ## make a release for this machine, start what is in it, and compare it with a second one
 	cd release && go vet ./... && go test -timeout 20m -count=1 ./...

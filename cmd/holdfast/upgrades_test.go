@@ -40,6 +40,9 @@ const (
 // Today's program starts on what any version has left: it lists the points, restores
 // the file as the first of them has it, and finds all of the vault whole.
 func TestUpgradesFromEveryVersion(t *testing.T) {
+	if *keep != "" {
+		keepDataFolder(t)
+	}
 	archives, err := filepath.Glob(filepath.Join(upgrades, "*.tar.gz"))
 	if err != nil || len(archives) < 2 {
 		t.Fatalf("%d data folders, %v", len(archives), err)
@@ -81,12 +84,10 @@ func TestUpgradesFromEveryVersion(t *testing.T) {
 var keep = flag.String("keep", "", "a `PROGRAM` of which a data folder is kept in testdata/upgrades, with -as")
 var keepAs = flag.String("as", "", "the name of that, its day and commit")
 
-// TestKeepDataFolder makes the data folder of a program and keeps it. It asks the program
+// keepDataFolder makes the data folder of a program and keeps it. It asks the program
 // only what its first version understood.
-func TestKeepDataFolder(t *testing.T) {
-	if *keep == "" {
-		t.Skip("without -keep there is nothing to keep")
-	}
+func keepDataFolder(t *testing.T) {
+	t.Helper()
 	data, port := t.TempDir(), "18365"
 	origin := "http://127.0.0.1:" + port
 	program := exec.Command(*keep, "dev", "--data", data, "--listen", "127.0.0.1:"+port, "--interval", "1s", "--sample=false")
