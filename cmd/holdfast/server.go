@@ -214,6 +214,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		RequestsPer10s:   cfg.RequestsPer10s,
 		Vault:            s.vaultTrouble,
 		Configuration:    s.reading.problem,
+		TenantName:       func(t backup.TenantID) string { return s.tenant(t).DisplayName },
 		Scope: func(t backup.TenantID, name string) catalog.Scope {
 			one := s.tenant(t).Scopes[name]
 			return catalog.Scope{Policies: one.Policies, Groups: one.Groups, Owners: one.Owners}

@@ -206,6 +206,7 @@ func browse(v *visit) error {
 		return err
 	}
 	q := v.r.URL.Query()
+	v.ofUnit(known.Owner)
 	page := browsePage{Session: s, Owner: known.Owner, Point: known.Point, Ready: s.Status == string(backup.BrowseCreated), Trail: crumbs(q), Text: strings.TrimSpace(q.Get("q"))}
 	if page.Owner.Subject() == "" {
 		page.Owner, page.Point = s.unit(), s.RestorePointID
@@ -298,6 +299,7 @@ func previewFile(v *visit) error {
 	}
 	file := at[len(at)-1]
 	here := "/console/browse/" + s.ID
+	v.ofUnit(known.Owner)
 	page := previewPage{Owner: known.Owner, Point: known.Point, At: known.At, Session: s.ID, Name: file.Name, Part: file.Part, Crumbs: []link{{here, known.Library.Name}}}
 	for i, c := range at[:len(at)-1] {
 		page.Crumbs = append(page.Crumbs, link{here + "?" + trail(at[:i+1]), c.Name})

@@ -47,6 +47,7 @@ func showChanges(v *visit) error {
 	if err != nil {
 		return err
 	}
+	v.ofUnit(u)
 	page := changesPage{Unit: u}
 	title := "What changed in " + u.Called()
 	if q.Get("to") == "" || u.Of() == client.Mailboxes || q.Get("from") == q.Get("to") {

@@ -131,7 +131,7 @@ func (c *Console) route() {
 	open("GET /console/sign-in", c.beginSignIn)
 	open("GET /console/signed-in", c.endSignIn)
 	open("GET /console/signed-out", func(w http.ResponseWriter, r *http.Request) {
-		c.render(w, r, nil, http.StatusOK, "signed-out", "Signed out", nil)
+		c.render(w, r, nil, http.StatusOK, "signed-out", "Signed out", nil, nil)
 	})
 	page("POST /console/sign-out", signOut)
 	page("GET /console/{$}", overview)
@@ -191,6 +191,7 @@ type visit struct {
 	r   *http.Request
 	s   *session
 	api *client.Client
+	of  string // the thing that the page is of, as the API has it; "" for the tenant
 }
 
 func (v *visit) ctx() context.Context { return v.r.Context() }
@@ -272,7 +273,7 @@ func (v *visit) redirect(to string) error {
 
 // show answers with a page.
 func (v *visit) show(name, title string, data any) error {
-	v.render(v.w, v.r, v.s, http.StatusOK, name, title, data)
+	v.render(v.w, v.r, v.s, http.StatusOK, name, title, data, v.permits())
 	return nil
 }
 
@@ -285,13 +286,14 @@ type view struct {
 	CSRF    string
 	Notes   []note
 	Now     time.Time
+	May     permits
 	Data    any
 }
 
 // render writes a page. It is made whole before its first byte is sent.
-func (c *Console) render(w http.ResponseWriter, r *http.Request, s *session, status int, name, title string, data any) {
+func (c *Console) render(w http.ResponseWriter, r *http.Request, s *session, status int, name, title string, data any, may permits) {
 	section, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/console/"), "/")
-	view := view{Title: title, Section: section, Path: r.URL.RequestURI(), Now: c.cfg.Clock().UTC(), Data: data}
+	view := view{Title: title, Section: section, Path: r.URL.RequestURI(), Now: c.cfg.Clock().UTC(), May: may, Data: data}
 	if s != nil {
 		view.Person, view.CSRF = &s.person, s.csrf
 		if r.Header.Get("X-Live") == "" { // else nobody would read them
@@ -311,7 +313,7 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, s *session, sta
 
 // refuse answers with a page that says why there is no other.
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, title, text string) {
-	c.render(w, r, c.session(r), status, "problem", title, struct{ Text string }{text})
+	c.render(w, r, c.session(r), status, "problem", title, struct{ Text string }{text}, nil)
 }
 
 // fail answers with a page that says what went wrong, and what to do.
@@ -330,7 +332,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, s *session, err e
 	if p.status >= http.StatusInternalServerError {
 		c.cfg.Log.Warn("a page of the console failed", "path", r.URL.Path, "err", err)
 	}
-	c.render(w, r, s, p.status, "problem", p.title, struct{ Text string }{p.text})
+	c.render(w, r, s, p.status, "problem", p.title, struct{ Text string }{p.text}, nil)
 }
 
 // explain says of an error what it means to a person.

@@ -52,7 +52,7 @@ func (v *visit) showExcluded(page excludedPage) error {
 	if err != nil {
 		return err
 	}
-	page.Policy = p
+	page.Policy, v.of = p, anyPolicy+"/"+p.ID
 	of := p.Of()
 	if page.Excluded, err = read[exclusionAnswer](v, client.Beta+path+exclusionsOf(of)); err != nil {
 		return err

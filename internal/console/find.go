@@ -68,6 +68,7 @@ func findInUnit(v *visit) error {
 	if err != nil {
 		return err
 	}
+	v.ofUnit(u)
 	page := v.newFindPage()
 	page.Unit, page.Total = &u, 1
 	title := "Find in " + u.Called()

@@ -31,6 +31,7 @@ func (v *visit) searched() (page mailPage, err error) {
 	if page.Unit, err = get[unitAnswer](v.ctx(), v.api, anyUnit+"/"+url.PathEscape(v.r.PathValue("id"))); err != nil {
 		return page, err
 	}
+	v.ofUnit(page.Unit)
 	if page.Unit.Of() != client.Mailboxes {
 		return page, errNoPage
 	}

@@ -113,6 +113,7 @@ func showPolicy(v *visit) error {
 		return err
 	}
 	of := p.Of()
+	v.of = anyPolicy + "/" + p.ID
 	page := policyPage{Policy: p}
 	if page.All, err = v.protectsAll(p.ID); err != nil {
 		return err

@@ -211,6 +211,7 @@ func showRestore(v *visit) error {
 	if err != nil {
 		return err
 	}
+	v.of = anySession + "/" + id
 	n := s.RestoreSessionArtifactCount
 	page := restorePage{Session: s, Running: s.Status == string(backup.SessionActive) || s.Status == string(backup.SessionActivating)}
 	if n.Total > 0 {

@@ -36,6 +36,7 @@ func showUnit(v *visit) error {
 	if err != nil {
 		return err
 	}
+	v.of = anyUnit + "/" + id
 	page := unitPage{Unit: u, Here: v.r.URL.Path}
 	if u.PolicyID != "" {
 		if p, err := get[policyAnswer](v.ctx(), v.api, anyPolicy+"/"+u.PolicyID+"?$select=displayName"); err == nil {
@@ -235,6 +236,7 @@ func showPoint(v *visit) error {
 		return err
 	}
 	page := pointPage{Point: p, Unit: v.unitOfPoint(p)}
+	v.ofUnit(page.Unit)
 	if p.Lacks > 0 || page.Unit.Of() == client.Mailboxes {
 		if page.Unread, err = read[unreadAnswer](v, path+"/holdfast.unread"); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/identity"
 	"holdfast/internal/odata"
 )
 
@@ -18,8 +19,8 @@ type browseID = backup.BrowseSessionID
 
 // mayBrowse refuses a user without the directory role that looking into
 // backups needs. Of an application its permission is enough.
-func (s *Server) mayBrowse(x *exchange) error {
-	if s.cfg.BrowseRole == "" || !x.caller.Delegated || slices.Contains(x.caller.DirectoryRoles, s.cfg.BrowseRole) {
+func (s *Server) mayBrowse(c identity.Caller) error {
+	if s.cfg.BrowseRole == "" || !c.Delegated || slices.Contains(c.DirectoryRoles, s.cfg.BrowseRole) {
 		return nil
 	}
 	return backup.Fail(backup.AccessDenied, "Only users with the directory role SharePoint Backup Administrator may browse backups and restore parts of them. Ask an administrator for the role, and get a new token.")

@@ -89,6 +89,9 @@ func permissionOf(r route) string {
 	case anybody:
 		return "none, and no token"
 	case anyToken:
+		if r.path == "holdfast.me" {
+			return "any token"
+		}
 		return "any token; each request in it its own"
 	}
 	need := identity.Table[r.op]

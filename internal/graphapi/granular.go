@@ -112,7 +112,7 @@ func (s *Server) findGranular(x *exchange, w *workload, g granularWanted, known 
 
 // createGranular serves POST of a restore session of files and folders.
 func (s *Server) createGranular(x *exchange, w *workload) (reply, error) {
-	if err := s.mayBrowse(x); err != nil {
+	if err := s.mayBrowse(x.caller); err != nil {
 		return reply{}, err
 	}
 	items, _, err := x.body.Objects(w.granular.set)
@@ -148,7 +148,7 @@ func (s *Server) createGranular(x *exchange, w *workload) (reply, error) {
 // updateGranular serves PATCH of a restore session: files and folders to add
 // and remove.
 func (s *Server) updateGranular(x *exchange, w *workload, id sessionID) (reply, error) {
-	if err := s.mayBrowse(x); err != nil {
+	if err := s.mayBrowse(x.caller); err != nil {
 		return reply{}, err
 	}
 	items, changes, err := s.granularChanges(x, w)

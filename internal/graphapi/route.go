@@ -85,6 +85,7 @@ func (s *Server) route() error {
 	resources := map[string]*resource{}
 	table := routes(s.workloads)
 	inBeta := slices.Concat(inBeta(table), beta(s.workloads))
+	s.operations = map[identity.Operation][]*route{}
 	s.metadata = map[string][]byte{"/v1.0": metadata(table, theSchema()), "/beta": metadata(inBeta, betaSchema())}
 	for _, r := range slices.Concat(table, inBeta, outside()) {
 		if _, ok := identity.Table[r.op]; r.access == byPermission && !ok {
@@ -104,6 +105,9 @@ func (s *Server) route() error {
 			return fmt.Errorf("route %s %s occurs twice", r.method, r.path)
 		}
 		res.routes[r.method] = &r
+		if r.access == byPermission {
+			s.operations[r.op] = append(s.operations[r.op], &r)
+		}
 		if r.method == http.MethodGet {
 			res.routes[http.MethodHead] = &r
 		}
@@ -241,22 +245,29 @@ func (s *Server) admit(x *exchange) error {
 	if x.route.access == anyToken { // each of its requests is asked and counted by itself
 		return nil
 	}
-	if !x.caller.May(x.route.op) {
-		return backup.Fail(backup.AuthorizationDenied, "The token does not carry a permission that this operation needs, or is of the wrong kind. Ask an administrator to grant it, and get a new token.")
-	}
-	if err := x.caller.CheckRole(x.route.op); err != nil {
+	if err := s.permit(x.caller, x.route); err != nil {
 		return err
 	}
 	s.limit(x)
-	if x.caller.Shell() && identity.Table[x.route.op].NoShell {
+	return s.throttle.take(x.w, x.tenant(), x.caller.AppID)
+}
+
+// permit says why a caller may not use a route; nil if they may, within their scopes if
+// their role for it is limited.
+func (s *Server) permit(c identity.Caller, r *route) error {
+	if !c.May(r.op) {
+		return backup.Fail(backup.AuthorizationDenied, "The token does not carry a permission that this operation needs, or is of the wrong kind. Ask an administrator to grant it, and get a new token.")
+	}
+	if err := c.CheckRole(r.op); err != nil {
+		return err
+	}
+	if c.Shell() && identity.Table[r.op].NoShell {
 		return backup.Fail(backup.Forbidden, "PowerShell clients may not do this. Use an application of your own.")
 	}
-	if x.route.browses {
-		if err := s.mayBrowse(x); err != nil {
-			return err
-		}
+	if r.browses {
+		return s.mayBrowse(c)
 	}
-	return s.throttle.take(x.w, x.tenant(), x.caller.AppID)
+	return nil
 }
 
 // limit has the request see nothing but what the caller's scopes have, if their role for
@@ -266,6 +277,11 @@ func (s *Server) limit(x *exchange) {
 	if !limited || identity.Reaches[x.route.op] == identity.OfTheTenant {
 		return
 	}
+	x.r = x.r.WithContext(catalog.WithScope(x.ctx(), s.scope(x, names)))
+}
+
+// scope is all that scopes of the caller's tenant have, by their names.
+func (s *Server) scope(x *exchange, names []string) *catalog.Scope {
 	all := catalog.Scope{Caller: x.caller.Identities().Actor()}
 	if s.cfg.Scope != nil {
 		for _, name := range names {
@@ -275,7 +291,7 @@ func (s *Server) limit(x *exchange) {
 			all.Owners = append(all.Owners, one.Owners...)
 		}
 	}
-	x.r = x.r.WithContext(catalog.WithScope(x.ctx(), &all))
+	return &all
 }
 
 // authenticate finds out who is asking.

@@ -51,6 +51,7 @@ func routes(served []*workload) []route {
 	// The service itself.
 	table := []route{
 		{method: "GET", path: "", op: identity.GetService, handle: (*Server).getService, entity: serviceType, options: single},
+		{method: "GET", path: "holdfast.me", access: anyToken, handle: (*Server).getMe},
 		{method: "GET", path: "holdfast.rpo", op: identity.ListUnits, handle: (*Server).getRPO},
 		{method: "GET", path: "holdfast.coverage", op: identity.ListUnits, handle: (*Server).listCoverage, options: []odata.Option{odata.Top, odata.SkipToken}},
 		{method: "GET", path: "holdfast.days", op: identity.ListUnits, handle: (*Server).listDays, options: []odata.Option{odata.Top, odata.SkipToken}},
@@ -69,6 +70,9 @@ func routes(served []*workload) []route {
 	table = append(table, policyRoutes(policySet, nil, served)...)
 	table = append(table, unitRoutes(unitSet, nil, served)...)
 	table = append(table,
+		route{method: "GET", path: policySet + "/{id}/holdfast.me", op: identity.GetPolicy, handle: (*Server).getMeOfPolicy, keys: []key{policyKey}},
+		route{method: "GET", path: unitSet + "/{id}/holdfast.me", op: identity.GetUnit, handle: (*Server).getMeOfUnit, keys: []key{unitKey}},
+		route{method: "GET", path: sessionSet + "/{id}/holdfast.me", op: identity.GetSession, handle: (*Server).getMeOfSession, keys: []key{sessionKey}},
 		route{method: "POST", path: unitSet + "/{id}/offboard", op: identity.OffboardUnit, handle: (*Server).offboardUnit, keys: []key{unitKey}, body: optionalBody, action: true},
 		route{method: "POST", path: unitSet + "/{id}/cancelOffboard", op: identity.CancelOffboardUnit, handle: (*Server).cancelOffboardUnit, keys: []key{unitKey}, body: optionalBody, action: true},
 	)

@@ -56,6 +56,9 @@ type Config struct {
 	// there are none.
 	Scope func(tenant backup.TenantID, name string) catalog.Scope
 
+	// TenantName returns what a tenant is called, for people. nil: nothing is said of that.
+	TenantName func(backup.TenantID) string
+
 	// Vault tells why a tenant's vault cannot be used now, in words, or "". nil:
 	// nothing is said of that.
 	Vault func(context.Context, backup.TenantID) string
@@ -108,6 +111,7 @@ type Server struct {
 	mux        *http.ServeMux
 	workloads  []*workload       // that are served
 	metadata   map[string][]byte // by the version
+	operations map[identity.Operation][]*route
 	replays    *replays
 	throttle   *throttle
 }

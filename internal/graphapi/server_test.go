@@ -100,6 +100,11 @@ func TestEveryRouteAsksForItsPermission(t *testing.T) {
 	personalUser := &client{w, sign(t, personal)}
 
 	for _, r := range requests() {
+		if r.access == anyToken { // as holdfast.me of the tenant
+			nobody.do(r.method, r.url, nil).want(200)
+			personalUser.do(r.method, r.url, nil).want(403, backup.AuthorizationDenied)
+			continue
+		}
 		need := identity.Table[r.op]
 		for _, p := range identity.Permissions {
 			for kind, row := range map[string]struct {

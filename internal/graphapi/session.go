@@ -234,7 +234,7 @@ func (s *Server) targetOf(x *exchange, w *workload, o *odata.Object, to backup.D
 	if err := s.catalog.MayRestoreInto(x.ctx(), x.tenant(), target); err != nil {
 		return "", err
 	}
-	return target, s.mayBrowse(x)
+	return target, s.mayBrowse(x.caller)
 }
 
 // isPerson reports whether a text can be the id or the address of a user.
