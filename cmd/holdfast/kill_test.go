@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,8 +46,11 @@ type child struct {
 	t    *testing.T
 	path string // of the program
 	args []string
+	env  []string // besides this process's
 	app  simtenant.App
 	log  *os.File
+
+	authority string // where tokens come from; empty for the child itself
 
 	cmd *exec.Cmd
 
@@ -58,6 +62,7 @@ type child struct {
 func (c *child) launch() io.Reader {
 	c.t.Helper()
 	c.cmd = exec.Command(c.path, c.args...)
+	c.cmd.Env = append(os.Environ(), c.env...)
 	c.cmd.Stderr = c.log
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -75,13 +80,14 @@ func (c *child) start() {
 	out := c.launch()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		name, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
-		if name != "API" {
+		line := strings.TrimPrefix(strings.TrimSpace(lines.Text()), "Holdfast listens on")
+		value, ok := strings.CutSuffix(strings.TrimPrefix(line, "API"), client.Root)
+		if !ok {
 			continue
 		}
 		go io.Copy(io.Discard, out)
-		origin := strings.TrimSuffix(strings.TrimSpace(value), client.Root)
-		cl, err := client.New(client.Config{URL: origin, Authority: origin, Tenant: killTenant, ClientID: c.app.AppID, ClientSecret: client.Secret(c.app.Secret)})
+		origin := strings.TrimSpace(value)
+		cl, err := client.New(client.Config{URL: origin, Authority: cmp.Or(c.authority, origin), Tenant: killTenant, ClientID: c.app.AppID, ClientSecret: client.Secret(c.app.Secret)})
 		if err != nil {
 			c.t.Fatal(err)
 		}

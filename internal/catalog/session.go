@@ -778,8 +778,10 @@ func (c *Catalog) countEnd(ctx context.Context, tx *database.Tx, tenant backup.T
 			return "", err
 		}
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, completed = $3 WHERE id = $1`,
-		string(session), string(end), completed)
+	// One that was cancelled when all of it had been done has nothing to say of what was not.
+	_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, completed = $3,
+			problem = CASE WHEN wish = $4 AND $5 = 1 THEN NULL ELSE problem END WHERE id = $1`,
+		string(session), string(end), completed, string(backup.WishCancel), bit(end == backup.SessionCompleted))
 	return end, err
 }
 

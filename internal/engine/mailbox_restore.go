@@ -80,19 +80,42 @@ func (e *Engine) restoreMailbox(ctx context.Context, j *jobs.Job, a backup.Artif
 	return place, problem, err
 }
 
-// endMailbox says what a cancelled restore of a mailbox has done.
+// endMailbox says what a cancelled restore of a mailbox has done. Of what it was putting
+// there when it was interrupted nobody knows: those items are named.
 func (e *Engine) endMailbox(ctx context.Context, j *jobs.Job, a backup.Artifact) (*backup.Problem, error) {
-	put := 0
+	put, unclear, details := 0, 0, []backup.Detail(nil)
 	for m, err := range e.Catalog.NotedMail(ctx, a.ID) {
 		if err != nil {
 			return nil, err
 		}
 		if m.Live != "" {
 			put++
+			continue
+		}
+		if unclear++; len(details) < maxDetails {
+			details = append(details, backup.Detail{Code: backup.RestoreCancelled, Target: e.pathIn(ctx, j.Tenant, a.Point, m.Item),
+				Message: "It was being put into the mailbox when the restore was interrupted. Whether it is there is not known."})
 		}
 	}
-	return &backup.Problem{Code: backup.RestoreCancelled, Message: fmt.Sprintf(
-		"The restore was cancelled. What had been put into the mailbox by then, %s, stays there; nothing else was changed.", count(put, "item"))}, e.Catalog.ForgetMail(ctx, j, a.ID)
+	p := &backup.Problem{Code: backup.RestoreCancelled, Details: details, Message: fmt.Sprintf(
+		"The restore was cancelled. What had been put into the mailbox by then, %s, stays there; nothing else was changed.", count(put, "item"))}
+	if unclear > 0 {
+		p.Message = fmt.Sprintf(
+			"The restore was cancelled. What had been put into the mailbox by then, %s, stays there. Of %s more it is not known whether they came; the details name them. Nothing else was changed.", count(put, "item"), count(unclear, "item"))
+	}
+	return p, e.Catalog.ForgetMail(ctx, j, a.ID)
+}
+
+// pathIn returns the path of an item of a point, or its id if the vault cannot tell.
+func (e *Engine) pathIn(ctx context.Context, tenant backup.TenantID, p backup.Point, id backup.ItemID) string {
+	v, err := e.Vaults(ctx, tenant)
+	if err != nil {
+		return string(id)
+	}
+	if at, ok, err := v.Path(ctx, p.Tree, id); ok && err == nil {
+		return at
+	}
+	return string(id)
 }
 
 func (r *mailRestoration) close() {
