@@ -46,7 +46,7 @@ var (
 	vaultBytes   = prometheus.NewDesc("holdfast_vault_bytes", "What the tenant's vault takes of its storage, as of an hour ago at most.", []string{"tenant"}, nil)
 	vaultBlobs   = prometheus.NewDesc("holdfast_vault_blobs", "Of how many blobs that is.", []string{"tenant"}, nil)
 	vaultIndex   = prometheus.NewDesc("holdfast_vault_index_blobs", "How many of them are of the vault's index.", []string{"tenant"}, nil)
-	vaultWrites  = prometheus.NewDesc("holdfast_vault_writable", "Whether a small blob could be written to the tenant's vault when that was tried last, within a minute: 1, or 0.", []string{"tenant"}, nil)
+	vaultWrites  = prometheus.NewDesc("holdfast_vault_writable", "Whether a small blob could be written to the tenant's vault when that was tried last: 1, or 0.", []string{"tenant"}, nil)
 	refusedFile  = prometheus.NewDesc("holdfast_configuration_refused", "Whether the configuration that was read again last cannot be used, so that the one before is in force: 1, or 0.", nil, nil)
 	databaseTime = prometheus.NewDesc("holdfast_database_answer_seconds", "How long the database took to answer now.", nil, nil)
 )

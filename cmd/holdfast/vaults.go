@@ -60,7 +60,7 @@ type vaults struct {
 	there func(*vault.Vault, context.Context) error
 	// probe writes to an open vault, to see whether that can be done, and holding says
 	// what it takes of its storage. May be nil.
-	probe   func(*vault.Vault, context.Context) error
+	probe   func(*vault.Vault, context.Context) (time.Duration, error)
 	holding func(*vault.Vault, context.Context) (vault.Holding, error)
 	log     *slog.Logger
 
@@ -107,6 +107,7 @@ type tenantVault struct {
 // seenVault is what was seen of a vault while it was open.
 type seenVault struct {
 	probing   bool           // a probe is under way
+	probeAt   time.Time      // when another is worth it
 	probed    bool           // one has ended
 	unwritten error          // why it could not write
 	holding   *vault.Holding // nil if that is not known
@@ -223,7 +224,7 @@ func (s *vaults) letGo(v *tenantVault) *vault.Vault {
 		return nil
 	}
 	v.vault = nil
-	v.unwritten, v.probed = nil, false
+	v.unwritten, v.probed, v.probeAt = nil, false, time.Time{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opened--
@@ -490,7 +491,7 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 	return v.looking
 }
 
-// How often it is looked at open vaults, and how long each look has. The first is a
+// How often it is looked at open vaults at most, and how long each look has. The first is a
 // variable for tests.
 var probeEvery = 30 * time.Second
 
@@ -511,7 +512,7 @@ func (s *vaults) watch(ctx context.Context) {
 		for _, v := range s.all.Load().of {
 			v.mu.Lock()
 			open := v.vault
-			if open != nil && !v.probing && s.probe != nil {
+			if open != nil && !v.probing && s.probe != nil && !time.Now().Before(v.probeAt) {
 				v.probing = true
 				go s.probeOne(ctx, v, open)
 			}
@@ -540,12 +541,14 @@ func (s *vaults) probeOne(ctx context.Context, v *tenantVault, open *vault.Vault
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		defer func() {
-			v.mu.Lock()
-			v.probing = false
-			v.mu.Unlock()
-		}()
-		done <- s.probe(open, limited)
+		again, err := s.probe(open, limited)
+		v.mu.Lock()
+		v.probing = false
+		if v.vault == open {
+			v.probeAt = time.Now().Add(again - probeEvery/2) // the turn that is the nearest
+		}
+		v.mu.Unlock()
+		done <- err
 	}()
 	var err error
 	select {

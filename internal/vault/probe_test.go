@@ -1,11 +1,16 @@
 package vault
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
 )
 
 // A probe fails where nothing can be written, and leaves nothing that a vault would be
@@ -18,8 +23,8 @@ func TestProbeAndHolding(t *testing.T) {
 	}
 	defer v.Close(t.Context())
 	for range 2 {
-		if err := v.Probe(t.Context()); err != nil {
-			t.Fatal(err)
+		if again, err := v.Probe(t.Context()); err != nil || again != probeOfFolder {
+			t.Fatal(again, err)
 		}
 	}
 	var files, bytes int64
@@ -42,10 +47,57 @@ func TestProbeAndHolding(t *testing.T) {
 	if err := os.Rename(dir, dir+".gone"); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Probe(t.Context()); !errors.Is(err, ErrMissing) && !errors.Is(err, ErrStorage) {
+	if _, err := v.Probe(t.Context()); !errors.Is(err, ErrMissing) && !errors.Is(err, ErrStorage) {
 		t.Errorf("where it is gone: %v", err)
 	}
 	if err := os.Rename(dir+".gone", dir); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// In a bucket a probe is seldom, and takes away what it has written, also where each
+// object keeps its versions; where it may not, it is seldomer. A bucket that takes
+// nothing is told of, and that it takes again.
+func TestProbesOfABucket(t *testing.T) {
+	s, locked := lockingStore(t)
+	plain, versioned := s.config(), s.config()
+	versioned.Bucket.Name, versioned.State, locked.State = "versioned", t.TempDir(), t.TempDir()
+	store := s.client(plain)
+	if err := errors.Join(store.MakeBucket(t.Context(), "versioned", minio.MakeBucketOptions{}), store.EnableVersioning(t.Context(), "versioned")); err != nil {
+		t.Fatal(err)
+	}
+	locked.Bucket.Lock = Lock{Mode: Compliance}
+	for name, row := range map[string]struct {
+		cfg   Config
+		again time.Duration
+		most  int // versions that are left
+	}{"plain": {plain, probeOfBucket, 0}, "versioned": {versioned, probeOfBucket, 0}, "locked": {locked, probeOfBucket, 1}} {
+		v := openVault(t, row.cfg)
+		for range 3 {
+			if again, err := v.Probe(t.Context()); err != nil || again != row.again {
+				t.Errorf("%s: another probe in %v, %v, want %v", name, again, err, row.again)
+			}
+		}
+		if n := len(s.versions(row.cfg)[probeName]); n > row.most {
+			t.Errorf("%s: the probes have left %d versions", name, n)
+		}
+		for _, status := range []int{http.StatusForbidden, http.StatusInsufficientStorage} {
+			refuse := func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPut {
+					w.WriteHeader(status)
+				}
+				return r.Method == http.MethodPut
+			}
+			s.door.Store(&refuse)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			if again, err := v.Probe(ctx); !errors.Is(err, ErrStorage) || ctx.Err() != nil || again != probeOfFolder {
+				t.Errorf("%s: of a bucket that answers %d: %v, another probe in %v", name, status, err, again)
+			}
+			cancel()
+			s.door.Store(nil)
+		}
+		if _, err := v.Probe(t.Context()); err != nil {
+			t.Errorf("%s: once it takes what is written: %v", name, err)
+		}
 	}
 }
