@@ -14,6 +14,9 @@ endif
 ifneq ($(RACE),)
 RACE += $(foreach lib,modernc.org golang.org/x/crypto github.com/klauspost github.com/zeebo,-gcflags=$(lib)/...=-race=false)
 endif
+# Tests wait for disks, clocks and programs, so that more packages than there are
+# processors are tested at a time.
+P := -p $(shell expr \( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) \* 3 + 1 \) / 2)
 FUZZTIME ?= 1m
 SOAK ?= 1000000
 
@@ -30,14 +33,14 @@ build: ## build the binary into bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
 
 check: lint ## lint, and each room's tests on SQLite and folders, without the race detector: what to run between two commits
-	go test -short -skip '^TestPlay' ./internal/...
+	go test $(P) -short -skip '^TestPlay' ./internal/...
 
 # Tests whose names begin with TestPlay count allocations, or play dozens of worlds,
 # or open hundreds of vaults, to find what is wrong, not what races: the race
 # detector would make minutes of each of their seconds.
 test: lint ## lint, then every test on every database that is here, and each fuzz target for a moment
-	go test $(RACE) -timeout 20m -skip '^TestPlay' ./...
-	go test -timeout 20m -run '^TestPlay' $$(grep -rl --include='*_test.go' '^func TestPlay' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	go test $(P) $(RACE) -timeout 20m -skip '^TestPlay' ./...
+	go test $(P) -timeout 20m -run '^TestPlay' $$(grep -rl --include='*_test.go' '^func TestPlay' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|')
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 
 soak: ## a million random actions on drives, backups and restores, against a model (hours; SOAK=n for n)

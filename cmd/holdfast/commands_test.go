@@ -149,7 +149,7 @@ func leaves(cmd *cobra.Command, do func(name string, cmd *cobra.Command)) {
 
 // Every command says the same kind of fault by the same exit code; and what may be asked
 // for twice may be, and says that nothing was to be done.
-func TestEveryCommandMayBeRepeated(t *testing.T) {
+func TestPlayEveryCommandMayBeRepeated(t *testing.T) {
 	known := map[string]bool{}
 	for _, r := range commandRows {
 		known[r.name] = true

@@ -61,7 +61,7 @@ func TestPictureTellsDifferences(t *testing.T) {
 	}
 }
 
-func TestCorpusIsTheSameEachTime(t *testing.T) {
+func TestPlayCorpusIsTheSameEachTime(t *testing.T) {
 	var pictures [2]picture
 	for i := range pictures {
 		dir := t.TempDir()
@@ -81,7 +81,7 @@ func TestCorpusIsTheSameEachTime(t *testing.T) {
 	}
 }
 
-func TestDisastersLeaveNothingAsItWas(t *testing.T) {
+func TestPlayDisastersLeaveNothingAsItWas(t *testing.T) {
 	for name, harm := range map[string]func(corpus, string) (int, error){
 		"encrypt": corpus.encrypt, "empty": corpus.empty, "edit": corpus.edit,
 	} {

@@ -89,7 +89,7 @@ func exports(ctx context.Context, d *devServer) (lines string) {
 // What the README says is pasted by people who have never seen this before. So its
 // blocks are run as they are printed, one after another, on one server. Only the
 // address is another, and the program is built once.
-func TestTheREADMERunsAsPrinted(t *testing.T) {
+func TestPlayTheREADMERunsAsPrinted(t *testing.T) {
 	shellNeeds(t, "bash", "curl")
 	home, bin := t.TempDir(), built(t)
 	data := filepath.Join(home, ".local/state/holdfast") // where the README says

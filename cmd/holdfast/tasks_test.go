@@ -15,7 +15,7 @@ import (
 // The pages of docs/tasks are read at the worst moment, docs/index.md and docs/roles on
 // the first day. So their blocks are run as they are printed, one page after another, on
 // one tenant that suffers what the page is about; only where the database is is another.
-func TestTheTaskPagesRunAsPrinted(t *testing.T) {
+func TestPlayTheTaskPagesRunAsPrinted(t *testing.T) {
 	shellNeeds(t, "bash", "awk")
 	home, bin, work := t.TempDir(), built(t), t.TempDir()
 	data := filepath.Join(home, ".local/state/holdfast")
@@ -134,7 +134,7 @@ for i in $(seq 300); do holdfast browse ls amala@contoso.com /Documents | grep -
 
 // So are those of the manuals, on one tenant, whatever that can have: a block that needs more
 // has a remark before it that says what, and is not run.
-func TestTheManualsRunAsPrinted(t *testing.T) {
+func TestPlayTheManualsRunAsPrinted(t *testing.T) {
 	shellNeeds(t, "bash", "curl", "openssl")
 	home, bin, work := t.TempDir(), built(t), t.TempDir()
 	data := filepath.Join(home, ".local/state/holdfast")

@@ -16,7 +16,7 @@ import (
 
 // What was moved aside by a restore that was killed has its name back in the end,
 // if that is free, and is named with it if not.
-func TestMovedAsideIsRememberedAfterAKill(t *testing.T) {
+func TestPlayMovedAsideIsRememberedAfterAKill(t *testing.T) {
 	const own = "of somebody, and infected"
 	locked := simtenant.Fault{Status: 423, Match: func(r *http.Request) bool { return begins(r, "gone") }}
 	denied := simtenant.Fault{Status: 403, Body: `{"error":{"code":"accessDenied","message":"No longer."}}`}

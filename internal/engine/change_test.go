@@ -200,7 +200,7 @@ func TestPlayRestoreAtSourceWithoutHashes(t *testing.T) {
 
 // Names that the source takes for one, in one folder or from two: both files
 // are there afterwards.
-func TestNamesThatTheSourceTakesForOne(t *testing.T) {
+func TestPlayNamesThatTheSourceTakesForOne(t *testing.T) {
 	files := map[string]string{
 		"A.txt": "upper", "a.txt": "lower", "a (2).txt": "numbered",
 		"\u00c4rger": "composed", "A\u0308rger": "decomposed",

@@ -153,7 +153,7 @@ func TestColumnsOfChosenFilesAreRestored(t *testing.T) {
 }
 
 // What the source does not take is named with the file, and stops nothing else.
-func TestColumnsAreRestoredToAHostileSource(t *testing.T) {
+func TestPlayColumnsAreRestoredToAHostileSource(t *testing.T) {
 	f := &refusal{}
 	w, unit, point, want := noted(t, f.between)
 	w.harmColumns(unit)

@@ -45,7 +45,7 @@ func TestItemsComeBackAsTheyWereListed(t *testing.T) {
 // other, and nothing is found to differ when all of it is listed again. Where the
 // disk fails that the rest is on, there is no point: what could not be read back
 // is not taken for gone.
-func TestDriveThatDoesNotFitIntoMemory(t *testing.T) {
+func TestPlayDriveThatDoesNotFitIntoMemory(t *testing.T) {
 	w := prepare(t, "ann")
 	source := &generated{n: 3500}
 	server := httptest.NewServer(source)

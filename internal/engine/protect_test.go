@@ -130,7 +130,7 @@ func TestResyncComparesAndInfersNothing(t *testing.T) {
 	w.same("the point", w.look(home), w.kept(point.Tree))
 }
 
-func TestSourceHabitsDoNotMatter(t *testing.T) {
+func TestPlaySourceHabitsDoNotMatter(t *testing.T) {
 	for name, set := range map[string]func(*simtenant.Options){
 		"small shuffled pages": func(o *simtenant.Options) { o.PageSize, o.Shuffle, o.Repeat, o.EmptyPages = 3, true, true, true },
 		"sparse items":         func(o *simtenant.Options) { o.OmitCTag, o.OmitPath, o.NoAncestors = true, true, true },

@@ -10,7 +10,7 @@ import (
 // A source whose ranges are not what its files hold has the files read as a whole:
 // what it hands out twice the same is not taken for its own rewriting of them when
 // it came in ranges.
-func TestWrongRangesAreNotTakenForTheContent(t *testing.T) {
+func TestPlayWrongRangesAreNotTakenForTheContent(t *testing.T) {
 	var wrong atomic.Int64
 	w := newWorldBehind(t, func(sim http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -310,7 +310,7 @@ func TestALibraryThatWasNeverRead(t *testing.T) {
 }
 
 // What the source says of which libraries there are is not believed at once.
-func TestALibraryThatIsNotListed(t *testing.T) {
+func TestPlayALibraryThatIsNotListed(t *testing.T) {
 	type answer = func(*http.Request) (int, string)
 	for _, tt := range []struct {
 		name  string

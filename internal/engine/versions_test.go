@@ -284,7 +284,7 @@ func TestVersionsOfABusySource(t *testing.T) {
 
 // A run reads so many versions only. The point says of how many files they are missing, and
 // the next runs go on; before a restore none is read.
-func TestVersionsAreCaughtUpWith(t *testing.T) {
+func TestPlayVersionsAreCaughtUpWith(t *testing.T) {
 	const files = 30
 	w, unit := newSite(t, nil)
 	w.engine.Versions, w.engine.CheckpointBytes = func(backup.TenantID) int { return 5 }, 60

@@ -308,7 +308,7 @@ func TestARestoreOfASiteIsCancelled(t *testing.T) {
 }
 
 // A cancelled restore of a site says what it has done to the columns of files and to pages.
-func TestARestoreOfColumnsAndPagesIsCancelled(t *testing.T) {
+func TestPlayARestoreOfColumnsAndPagesIsCancelled(t *testing.T) {
 	ofColumns := func(r *http.Request) bool {
 		return r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/lists/")
 	}
