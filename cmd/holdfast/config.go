@@ -121,6 +121,11 @@ type Config struct {
 	// Administrator, which Microsoft asks for. Default: false.
 	AnyUserBrowses bool `json:"anyUserBrowses"`
 
+	// MetricsNames has /metrics name the units that are the longest overdue by their
+	// owners' or sites' addresses as well, and not by ids alone. Whoever reaches
+	// /metrics reads them, without a token. Default: false.
+	MetricsNames bool `json:"metricsNames"`
+
 	// Alerts says who is told of what needs people, and how. Default: nobody.
 	Alerts *AlertsConfig `json:"alerts"`
 	// Audit says where the audit log is handed on to. Default: nowhere.

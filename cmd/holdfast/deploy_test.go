@@ -18,7 +18,7 @@ func TestDeployedFiguresAreServed(t *testing.T) {
 	answer := httptest.NewRecorder()
 	d.server.metrics.ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	served := answer.Body.String()
-	for _, d := range []*prometheus.Desc{sourceUnits, sourceLimit, sourcePause, vaultBytes, vaultIndex, vaultWrites} { // once something was asked of a source, and a vault looked at
+	for _, d := range []*prometheus.Desc{rpoUnit, sourceUnits, sourceLimit, sourcePause, vaultBytes, vaultIndex, vaultWrites} { // once something was asked of a source, and a vault looked at
 		served += "# TYPE " + figure.FindString(d.String()) + " gauge\n"
 	}
 	for _, name := range []string{"prometheus/alerts.yml", "grafana/holdfast.json"} {

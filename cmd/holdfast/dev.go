@@ -324,6 +324,7 @@ func (d *devServer) config(o devOptions) (Config, error) {
 		Audiences:        defaultAudiences,
 		Workloads:        workloadsOf(o.workloads),
 		Workers:          defaultWorkers,
+		MetricsNames:     true,
 		AnyUserBrowses:   true, // the simulated tenant has no directory roles
 		Alone:            true,
 	}

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/catalog"
 	"holdfast/internal/jobs"
 )
 
@@ -39,7 +42,7 @@ const worstUnits = 5
 
 var (
 	rpoAge       = prometheus.NewDesc("holdfast_rpo_age_seconds", "Units by the age of their newest restore point, as of a minute ago at most.", []string{"tenant"}, nil)
-	rpoUnit      = prometheus.NewDesc("holdfast_rpo_unit_age_seconds", "Age of the newest restore point of the units that are the longest overdue, or will be next.", []string{"tenant", "unit"}, nil)
+	rpoUnit      = prometheus.NewDesc("holdfast_rpo_unit_age_seconds", "Age of the newest restore point of the units that are the longest overdue, or will be next; five of a tenant.", []string{"tenant", "unit", "workload", "name"}, nil)
 	verifiedAge  = prometheus.NewDesc("holdfast_verified_age_seconds", "For how long the drive that was read back from the vault the longest ago has not been.", []string{"tenant"}, nil)
 	jobsDue      = prometheus.NewDesc("holdfast_jobs_due", "Jobs that are due, and that nobody does yet.", []string{"kind"}, nil)
 	jobsWait     = prometheus.NewDesc("holdfast_jobs_due_seconds", "For how long the first of them has been due.", []string{"kind"}, nil)
@@ -143,9 +146,7 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 	for _, t := range f.s.tenants() {
 		tenant := backup.TenantID(t.ID)
 		if r, err := f.s.catalog.RPO(ctx, tenant, worstUnits); err == nil {
-			for _, u := range r.Worst {
-				gauge(rpoUnit, time.Since(u.Newest).Seconds(), t.ID, string(u.Unit))
-			}
+			f.worst(ctx, tenant, r.Worst, gauge)
 		}
 		if h, err := f.s.catalog.Health(ctx, tenant); err == nil && !h.Verified.IsZero() {
 			gauge(verifiedAge, time.Since(h.Verified).Seconds(), t.ID)
@@ -153,6 +154,26 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 	}
 	for _, m := range f.ages(ctx) {
 		c <- m
+	}
+}
+
+// worst gives the units that are the longest overdue: as they are now, so that no others
+// stay among the figures.
+func (f *figures) worst(ctx context.Context, tenant backup.TenantID, late []catalog.UnitRPO, gauge func(*prometheus.Desc, float64, ...string)) {
+	ids := make([]backup.UnitID, len(late))
+	for i, u := range late {
+		ids[i] = u.Unit
+	}
+	units, err := f.s.catalog.UnitsByID(ctx, tenant, ids)
+	if err != nil {
+		return
+	}
+	for _, u := range late {
+		is, name := units[u.Unit], ""
+		if f.s.cfg.MetricsNames {
+			name = cmp.Or(is.Address, is.Name)
+		}
+		gauge(rpoUnit, time.Since(u.Newest).Seconds(), string(tenant), string(u.Unit), string(is.Workload), strings.ToValidUTF8(name, "?"))
 	}
 }
 

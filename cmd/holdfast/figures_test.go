@@ -29,7 +29,7 @@ func TestFigures(t *testing.T) {
 	d.server.figures.refused(tenant)(429)
 	want := []string{
 		`holdfast_rpo_age_seconds_bucket{tenant="` + tenant + `",le="600"} 1`, `holdfast_rpo_age_seconds_count{tenant="` + tenant + `"} 1`,
-		`holdfast_rpo_unit_age_seconds{tenant="` + tenant + `",unit="`, `holdfast_runs_total{end="again",kind="backup"} `, `holdfast_run_seconds_count{kind="backup"} `,
+		`holdfast_rpo_unit_age_seconds{name="amala@contoso.com",tenant="` + tenant + `",unit="`, `holdfast_runs_total{end="again",kind="backup"} `, `holdfast_run_seconds_count{kind="backup"} `,
 		`holdfast_jobs_due{kind="backup"} 0`, `holdfast_jobs_due_seconds{kind="backup"} 0`, `holdfast_source_refusals_total{status="429",tenant="` + tenant + `"} 1`,
 		`holdfast_vault_writable{tenant="` + tenant + `"} 1`, `holdfast_vault_bytes{tenant="` + tenant + `"} `, `holdfast_vault_index_blobs{tenant="` + tenant + `"} `, "holdfast_configuration_refused 0",
 		`holdfast_source_bytes_total{direction="written",tenant="` + tenant + `"} 0`, `holdfast_vault_written_bytes_total{tenant="` + tenant + `"} `,
@@ -51,6 +51,13 @@ func TestFigures(t *testing.T) {
 		return len(missing) == 0, nil
 	}); err != nil {
 		t.Errorf("%v: %q", err, missing)
+	}
+	// Where it was not asked for, no person is named.
+	d.server.cfg.MetricsNames = false
+	answer := httptest.NewRecorder()
+	d.server.metrics.ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	if text := answer.Body.String(); strings.Contains(text, "amala") || !strings.Contains(text, `holdfast_rpo_unit_age_seconds{name="",tenant="`) {
+		t.Errorf("without names, the figures are %s", text)
 	}
 }
 
