@@ -257,7 +257,7 @@ func (s *server) ends(ctx context.Context, tenant backup.TenantID) (ends []alert
 		at, err := notAfter(t.CertFile, t.KeyFile)
 		add("The certificate of this server, "+t.CertFile, at, err)
 	}
-	if a := s.cfg.Audit; a != nil {
+	if a := s.following().Audit; a != nil {
 		for _, o := range a.To {
 			if o.Syslog != nil && o.Syslog.CertFile != "" {
 				at, err := notAfter(o.Syslog.CertFile, o.Syslog.KeyFile)

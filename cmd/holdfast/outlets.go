@@ -156,7 +156,7 @@ func (s *server) outletsOf(ctx context.Context, t backup.TenantID) ([]catalog.Ou
 	}
 	all, err := s.catalog.Outlets(ctx, t)
 	return slices.DeleteFunc(all, func(o catalog.Outlet) bool {
-		return !slices.ContainsFunc(s.shipper.To, func(to audit.Outlet) bool { return to.Name == o.Name })
+		return !s.shipper.Has(o.Name)
 	}), err
 }
 

@@ -174,7 +174,7 @@ func (s *server) reload(ctx context.Context) (err error) {
 	seen := seenIn(s.cfg.TenantsDir) // before it is read: what comes later is a change
 	cfg, err := r.read()
 	if err == nil {
-		now.waiting = waiting(s.cfg, cfg)
+		now.waiting = s.unfollowed(cfg)
 		err = s.adopt(ctx, cfg)
 	}
 	now.wrong, r.seen = err, seen
@@ -223,6 +223,13 @@ func (s *server) adopt(ctx context.Context, cfg Config) error {
 		}
 	}
 
+	if s.alerter != nil && cfg.Alerts != nil {
+		s.alerter.Follow(cfg.alerter(s.catalog, s.db, s.queue, s.log).Config)
+	}
+	if s.shipper != nil && cfg.Audit != nil {
+		s.shipper.Follow(cfg.shipper(s.catalog, s.db, s.queue, s.log).Config)
+	}
+	s.adopted.Store(&cfg)
 	s.vaults.serve(ids(cfg.Tenants), s.vaultDir)
 	s.roster.Store(after)
 	if runner := s.runner.Load(); runner != nil {
@@ -256,13 +263,28 @@ func ids(tenants []TenantConfig) (all []backup.TenantID) {
 	return all
 }
 
-// waiting are the settings of another configuration that a running server does not
-// follow, by their names.
-func waiting(cfg, other Config) (names []string) {
-	a, b := reflect.ValueOf(cfg), reflect.ValueOf(other)
+// following is the configuration, as far as it is followed: the one that was read last.
+func (s *server) following() *Config {
+	if cfg := s.adopted.Load(); cfg != nil {
+		return cfg
+	}
+	return &s.cfg
+}
+
+// unfollowed are the settings of another configuration that a running server does not
+// follow, by their names. Alerts and the audit log's outlets it follows once it has any.
+func (s *server) unfollowed(other Config) (names []string) {
+	a, b := reflect.ValueOf(s.cfg), reflect.ValueOf(other)
+	followed := []string{"tenants", "api", "issuers", "audiences"}
+	if s.alerter != nil && other.Alerts != nil {
+		followed = append(followed, "alerts")
+	}
+	if s.shipper != nil && other.Audit != nil {
+		followed = append(followed, "audit")
+	}
 	for i := range a.NumField() {
 		name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
-		if name == "" || name == "-" || slices.Contains([]string{"tenants", "api", "issuers", "audiences"}, name) {
+		if name == "" || name == "-" || slices.Contains(followed, name) {
 			continue
 		}
 		if text(a.Field(i).Interface()) != text(b.Field(i).Interface()) {

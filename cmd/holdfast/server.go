@@ -55,6 +55,7 @@ type server struct {
 	vaults        *vaults
 	roster        atomic.Pointer[roster]
 	reading       reading
+	adopted       atomic.Pointer[Config]      // the configuration that was read again last; nil for none
 	runner        atomic.Pointer[jobs.Runner] // nil while there is none
 	outlook       outlook
 	engine        *engine.Engine
@@ -529,7 +530,7 @@ const standstill = time.Minute
 
 // waiting is for how long jobs may be due.
 func (s *server) waiting() time.Duration {
-	if a := s.cfg.Alerts; a != nil && a.Waiting > 0 {
+	if a := s.following().Alerts; a != nil && a.Waiting > 0 {
 		return time.Duration(a.Waiting)
 	}
 	return 30 * time.Minute

@@ -68,6 +68,7 @@ func TestTenantsComeAndGo(t *testing.T) {
 	config := writeConfig(t, func(cfg map[string]any) {
 		cfg["listen"], cfg["tenantsDir"] = "127.0.0.1:0", "tenants"
 		cfg["tenants"] = []any{describe(one, "app.secret")}
+		cfg["audit"] = map[string]any{"to": []any{map[string]any{"name": "first", "file": filepath.Join(dir, "first.jsonl")}}}
 		cfg["administration"] = map[string]any{"tenant": one, "applications": []string{one}}
 		var issuers []any
 		cfg["issuers"] = append(issuers, map[string]any{"issuer": graph.URL + "/" + one + "/v2.0", "jwks": graph.URL + "/" + one + "/discovery/v2.0/keys", "tenant": one})
@@ -257,6 +258,14 @@ func TestTenantsComeAndGo(t *testing.T) {
 	if strings.Contains(log.String(), "job failed") {
 		t.Error("a job has failed by a tenant's going")
 	}
+
+	// Another outlet of the audit log is handed all of it.
+	write(filepath.Base(config), strings.Replace(withIssuer, "first", "second", 2))
+	program.Process.Signal(syscall.SIGHUP)
+	soon("the audit log is in another file", func() bool {
+		text, _ := os.ReadFile(filepath.Join(dir, "second.jsonl"))
+		return strings.Contains(string(text), policy.ID) && !strings.Contains(page("/readyz"), "from the next start on")
+	})
 
 	// A secret that is wrong is known at once, and so is one that was put right.
 	write("app.secret", "wrong")

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/backup"
@@ -80,7 +81,10 @@ const (
 )
 
 // An Alerter watches and tells.
-type Alerter struct{ Config }
+type Alerter struct {
+	Config
+	later atomic.Pointer[Config] // that it was given since
+}
 
 // New returns an alerter.
 func New(cfg Config) *Alerter {
@@ -93,15 +97,28 @@ func New(cfg Config) *Alerter {
 	if cfg.Names == nil {
 		cfg.Names = func(backup.TenantID) string { return "" }
 	}
-	return &Alerter{cfg}
+	return &Alerter{Config: cfg}
+}
+
+// Follow has who is told, how and after how long be as in another configuration, from
+// the next look and message on.
+func (a *Alerter) Follow(cfg Config) { a.later.Store(&New(cfg).Config) }
+
+// now is a as it is to do its work.
+func (a *Alerter) now() *Alerter {
+	is := &Alerter{Config: a.Config}
+	if l := a.later.Load(); l != nil {
+		is.To, is.Mail, is.Times, is.Expiry, is.Weekly = l.To, l.Mail, l.Times, l.Expiry, l.Weekly
+	}
+	return is
 }
 
 // Work returns the handlers of its jobs.
 func (a *Alerter) Work() map[jobs.Kind]jobs.Work {
 	return map[jobs.Kind]jobs.Work{
 		// Several, so that a vault or a receiver that hangs keeps no other waiting.
-		jobs.Watch: {Handler: a.watch, Workers: 4},
-		jobs.Tell:  {Handler: a.tell, Workers: 8},
+		jobs.Watch: {Handler: func(ctx context.Context, j *jobs.Job) (jobs.Result, error) { return a.now().watch(ctx, j) }, Workers: 4},
+		jobs.Tell:  {Handler: func(ctx context.Context, j *jobs.Job) (jobs.Result, error) { return a.now().tell(ctx, j) }, Workers: 8},
 	}
 }
 

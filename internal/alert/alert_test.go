@@ -384,6 +384,19 @@ func (h *hook) calls() int {
 	return len(h.bodies)
 }
 
+// Who is told is who is so in the configuration that was read last.
+func TestAnotherConfigurationIsFollowed(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		before, after := newHook(t), newHook(t)
+		w := newWorld(t, db, nil, alert.Destination{Name: "before", Hook: &alert.Hook{URL: before.URL}})
+		w.Follow(alert.Config{To: []alert.Destination{{Name: "after", Hook: &alert.Hook{URL: after.URL}}}})
+		w.alarm(away)
+		if before.calls() != 0 || after.calls() != 1 {
+			t.Errorf("who was told before is told %d times, who is told now %d times", before.calls(), after.calls())
+		}
+	})
+}
+
 // A webhook is sent what there is, signed; and one that hangs, refuses, redirects or
 // answers nonsense keeps no other waiting, and has it later under the same id.
 func TestWebhooks(t *testing.T) {

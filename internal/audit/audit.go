@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/alert"
@@ -59,25 +60,48 @@ const (
 )
 
 // A Shipper hands the log on.
-type Shipper struct{ Config }
+type Shipper struct {
+	Config
+	later atomic.Pointer[Config] // that it was given since
+}
 
 // New returns a shipper.
 func New(cfg Config) *Shipper {
 	cfg.Every = cmp.Or(cfg.Every, 2*time.Second)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
-	return &Shipper{cfg}
+	return &Shipper{Config: cfg}
+}
+
+// Follow has the outlets be those of another configuration, from the next look on.
+func (s *Shipper) Follow(cfg Config) { s.later.Store(&cfg) }
+
+// now is s as it is to do its work.
+func (s *Shipper) now() *Shipper {
+	is := &Shipper{Config: s.Config}
+	if l := s.later.Load(); l != nil {
+		is.To = l.To
+	}
+	return is
+}
+
+// Has reports whether an outlet is one of those in the configuration.
+func (s *Shipper) Has(name string) bool {
+	return slices.ContainsFunc(s.now().To, func(o Outlet) bool { return o.Name == name })
 }
 
 // Work returns the handlers of its jobs.
 func (s *Shipper) Work() map[jobs.Kind]jobs.Work {
-	return map[jobs.Kind]jobs.Work{jobs.Ship: {Handler: s.ship, Workers: 8}} // several: one may hang
+	return map[jobs.Kind]jobs.Work{jobs.Ship: {Handler: func(ctx context.Context, j *jobs.Job) (jobs.Result, error) { return s.now().ship(ctx, j) }, Workers: 8}} // several: one may hang
 }
 
 // Run looks for new entries until ctx ends, and has the outlets take them.
 func (s *Shipper) Run(ctx context.Context) {
 	var looked time.Time
-	wrong := ""
+	followed, wrong := s.later.Load(), ""
 	for {
+		if later := s.later.Load(); later != followed { // new outlets are to have all at once
+			followed, looked = later, time.Time{}
+		}
 		err := s.Look(ctx, s.Clock().Sub(looked) >= again)
 		switch {
 		case ctx.Err() != nil:
@@ -101,6 +125,7 @@ func (s *Shipper) Run(ctx context.Context) {
 
 // Look has the outlets of tenants with new entries be served, or all of them.
 func (s *Shipper) Look(ctx context.Context, all bool) error {
+	s = s.now()
 	tenants := s.Tenants()
 	if err := s.Catalog.NumberActivities(ctx, tenants, s.jobs); err != nil || !all {
 		return err
