@@ -493,6 +493,9 @@ type TenantConfig struct {
 	// roles: a help desk that restores what is of Finance, and sees nothing else. Default
 	// none.
 	Scopes map[string]ScopeConfig `json:"scopes"`
+	// Approval is what nobody of the tenant may do alone: it waits until another person has
+	// approved it. Default nothing.
+	Approval *ApprovalConfig `json:"approval"`
 
 	Credential drive.Credential `json:"-"` // what is read from there
 	file       string           // in the folder of tenants; empty of one in the configuration itself
@@ -513,6 +516,26 @@ type ScopeConfig struct {
 	// Roles are what people may do in the scope at most, as the tenant's roles are for all
 	// of it: for each role the ids of the groups that have it.
 	Roles identity.RoleMap `json:"roles"`
+}
+
+// An ApprovalConfig is what another person has to approve.
+type ApprovalConfig struct {
+	// RestoreInPlace has sessions wait that restore in place, whatever they restore.
+	RestoreInPlace bool `json:"restoreInPlace"`
+	// Retention has wait what makes backups go earlier: shortening a retention, ending a
+	// legal hold, and offboarding.
+	Retention bool `json:"retention"`
+	// Expires is how long an approval is waited for, after which nothing is done. Default:
+	// 24h.
+	Expires Duration `json:"expires"`
+}
+
+// rule is what a catalog is told of it.
+func (a *ApprovalConfig) rule() backup.ApprovalRule {
+	if a == nil {
+		return backup.ApprovalRule{}
+	}
+	return backup.ApprovalRule{RestoreInPlace: a.RestoreInPlace, Retention: a.Retention, Expires: time.Duration(a.Expires)}
 }
 
 func (t *TenantConfig) hasVaultPassword() bool {
@@ -605,6 +628,9 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 	*d = Duration(v)
 	return err
 }
+
+// MarshalJSON writes it as UnmarshalJSON reads it.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
 
 // ReadConfig reads the configuration file at path and fills in defaults and
 // secrets. The error names all that is wrong with it.
@@ -797,6 +823,14 @@ func (c *Config) complete(dir string) error {
 			say(field+".versions", "%d is not possible: give how many earlier versions of each file of document libraries are to be kept, up to %d, or 0 for none", t.Versions, engine.MostVersions)
 		case t.Versions > 0 && !slices.Contains(c.Workloads, backup.SharePoint):
 			say(field+".versions", "has nothing to be done: versions are kept of files in document libraries of sites, so name sharePoint in workloads too, or leave it out")
+		}
+		if a := t.Approval; a != nil {
+			switch life := time.Duration(a.Expires); {
+			case life != 0 && (life < time.Minute || life > backup.MaxApprovalLife):
+				say(field+".approval.expires", "%v is not possible: give a duration between 1m and %v, such as \"24h\"", life, backup.MaxApprovalLife)
+			case !a.RestoreInPlace && !a.Retention:
+				say(field+".approval", "says of nothing that it is to be approved: give restoreInPlace or retention, or both, or leave it out")
+			}
 		}
 		checkRoles(say, field+".roles", t.Roles)
 		for _, name := range slices.Sorted(maps.Keys(t.Scopes)) {

@@ -40,6 +40,7 @@ type devOptions struct {
 	sample    bool
 	files     bool     // a site and mail are put into empty folders of the built-in tenant
 	workloads []string // those that are protected
+	approval  bool     // another person has to approve what may have to be approved
 }
 
 // allWorkloads are the names of all that can be protected.
@@ -74,6 +75,7 @@ It is for development: anyone who can reach the address can get a token.`,
 	f.DurationVar(&o.rules, "rule-interval", defaultRules, "how often a dynamic inclusion rule is evaluated")
 	f.StringSliceVar(&o.workloads, "workloads", allWorkloads, "what is protected")
 	f.StringVar(&o.database, "database", "", "postgres:// URL of the catalog's database (default SQLite in DATA)")
+	f.BoolVar(&o.approval, "approval", false, "have restores in place, and what makes backups go earlier, wait for another person's approval")
 	f.BoolVar(&o.sample, "sample", true, "put Microsoft's two example policies, a site and mail into an empty built-in tenant")
 	return cmd
 }
@@ -183,6 +185,11 @@ func startDev(ctx context.Context, o devOptions, log *slog.Logger) (_ *devServer
 	}
 	if d.sim, err = d.simulate(&cfg, log); err != nil {
 		return nil, err
+	}
+	for i := range cfg.Tenants {
+		if o.approval {
+			cfg.Tenants[i].Approval = &ApprovalConfig{RestoreInPlace: true, Retention: true}
+		}
 	}
 	if d.server, err = openServer(ctx, cfg, log); err != nil {
 		return nil, err

@@ -39,7 +39,8 @@ in the database, and these commands work on that, also beside a server.
 
 What keeps every point at least as long as before holds at once. Anything else,
 the end of a legal hold too, waits for --after, and can be called off with
-cancel until then. All is written to the audit log.
+cancel until then. Where the server's configuration has another person approve
+that, it waits for the approval before. All is written to the audit log.
 
 A password for PostgreSQL is taken from where its own clients look for it, such
 as the environment variable PGPASSWORD.`,
@@ -152,10 +153,17 @@ func (c *retentionCommand) run(ctx context.Context, fn func(context.Context, *ca
 		return err
 	}
 	defer db.Close()
-	known := catalog.New(db, jobs.New(db, time.Now), catalog.Config{Clock: time.Now})
+	rules := map[backup.TenantID]backup.ApprovalRule{}
+	known := catalog.New(db, jobs.New(db, time.Now), catalog.Config{Clock: time.Now,
+		Approval: func(t backup.TenantID) backup.ApprovalRule { return rules[t] }})
 	tenants, err := known.Tenants(ctx)
 	if err != nil {
 		return err
+	}
+	for _, t := range tenants { // as the server's configuration said last
+		if rules[t], err = known.ApprovalRule(ctx, t); err != nil {
+			return err
+		}
 	}
 	if len(tenants) == 0 {
 		return fail(exitNotFound, "the database knows no tenant yet; start its server once")
@@ -183,6 +191,11 @@ func (c *retentionCommand) change(ctx context.Context, db *catalog.Catalog, tena
 	}
 	of := slices.IndexFunc(all, func(r catalog.Retention) bool { return r.Policy == policy })
 	waits := slices.ContainsFunc(all, func(r catalog.Retention) bool { return r.Pending != nil })
+	asked, err := db.ApprovalsWaiting(ctx, tenant, backup.ApprovalRetention, 1)
+	if err != nil {
+		return err
+	}
+	waits = waits || len(asked) > 0
 	if apply == nil && of >= 0 && !waits { // where one waits of something else, that may have been meant
 		_, err := fmt.Fprintln(cmd.OutOrStdout(), "No change waits: nothing was to be done.")
 		return err
@@ -219,6 +232,10 @@ func (c *retentionCommand) change(ctx context.Context, db *catalog.Catalog, tena
 	switch {
 	case err != nil:
 		return c.unknown(err)
+	case changed.Approval != nil:
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "This waits for another person's approval, until %s. An administrator of the tenant approves it in the console, or with \"holdfast approval approve %s\"; from then on it waits for %v. Until then all stays as it is, and it can be called off with \"holdfast retention cancel\".\n",
+			when(changed.Approval.Expires), changed.Approval.ID, c.after)
+		return err
 	case same && !changed.Waits:
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "It was so before (%s): nothing was to be done.\n", changed.Kept)
 		return err
@@ -251,6 +268,15 @@ type shownRetention struct {
 	Drives    int64             `json:"ofDrives,omitempty"`
 	Modified  time.Time         `json:"modified,omitzero"`
 	By        string            `json:"by,omitempty"`
+	Approval  *shownApproval    `json:"waitsForApproval,omitempty"`
+}
+
+// A shownApproval is the approval that a change of a retention waits for.
+type shownApproval struct {
+	ID      backup.ApprovalID `json:"id"`
+	What    string            `json:"what"`
+	Expires time.Time         `json:"expires"`
+	By      string            `json:"by,omitempty"`
 }
 
 // show prints how a tenant keeps its points.
@@ -259,8 +285,16 @@ func (c *retentionCommand) show(ctx context.Context, db *catalog.Catalog, tenant
 	if err != nil {
 		return err
 	}
+	asked, err := db.ApprovalsWaiting(ctx, tenant, backup.ApprovalRetention, len(all))
+	if err != nil {
+		return err
+	}
 	for _, r := range all {
 		s := shownRetention{Tenant: tenant, Policy: r.Policy, Kept: r.Kept, Pending: r.Pending, Effective: r.Effective, Modified: r.Modified.At, By: r.Modified.By.User.DisplayName}
+		if i := slices.IndexFunc(asked, func(a backup.Approval) bool { return a.Object == string(r.Policy) }); i >= 0 {
+			a := asked[i]
+			s.Approval = &shownApproval{a.ID, a.What, a.Expires, a.Asked.By.Who()}
+		}
 		if s.Points, s.Drives, err = db.PendingCost(ctx, tenant, r.Policy); err != nil {
 			return err
 		}
@@ -294,6 +328,9 @@ func (c *retentionCommand) print(ctx context.Context, db *catalog.Catalog, s sho
 	text := what + ": " + s.Kept.String() + "\n"
 	if s.Pending != nil {
 		text += fmt.Sprintf("    from %s on: %s; %d restore points of %s go then\n", when(s.Effective), s.Pending, s.Points, counted(s.Drives, "drive"))
+	}
+	if a := s.Approval; a != nil {
+		text += fmt.Sprintf("    waits for another person's approval until %s: %s\n", when(a.Expires), a.What)
 	}
 	_, err := io.WriteString(out, text)
 	return err

@@ -212,6 +212,11 @@ func (s *server) adopt(ctx context.Context, cfg Config) error {
 			return err
 		}
 	}
+	for _, t := range cfg.Tenants {
+		if err := s.catalog.KeepApprovalRule(ctx, backup.TenantID(t.ID), t.Approval.rule()); err != nil {
+			return err
+		}
+	}
 	if s.cfg.Role != RoleAPI {
 		if err := s.engine.Begin(ctx, come...); err != nil {
 			return err

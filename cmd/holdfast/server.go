@@ -117,6 +117,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	s.catalog = catalog.New(s.db, s.queue, catalog.Config{
 		Clock: time.Now, MaxActivePolicies: cfg.MaxActivePolicies,
 		ServiceStatus: cfg.ServiceStatus, OffboardGrace: time.Duration(cfg.OffboardGrace),
+		Approval: func(t backup.TenantID) backup.ApprovalRule { return s.tenant(t).Approval.rule() },
 	})
 
 	if err := s.catalog.SetRetention(cfg.Retention); err != nil {
@@ -125,6 +126,9 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 
 	for _, t := range cfg.Tenants {
 		if err := s.catalog.AdoptRetention(ctx, backup.TenantID(t.ID)); err != nil {
+			return nil, err
+		}
+		if err := s.catalog.KeepApprovalRule(ctx, backup.TenantID(t.ID), t.Approval.rule()); err != nil {
 			return nil, err
 		}
 	}

@@ -143,7 +143,7 @@ func (a *Alerter) watch(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if err != nil {
 		return jobs.Result{}, err
 	}
-	looked := []backup.AlertKind{backup.AlertVaultDamaged, backup.AlertWorkWaits, backup.AlertRPOMissed, backup.AlertUnitsFailing, backup.AlertItemsUnread}
+	looked := []backup.AlertKind{backup.AlertApprovalWaits, backup.AlertVaultDamaged, backup.AlertWorkWaits, backup.AlertRPOMissed, backup.AlertUnitsFailing, backup.AlertItemsUnread}
 	look := func(kind backup.AlertKind, examples []backup.AlertExample) {
 		looked = append(looked, kind)
 		if len(examples) > 0 {

@@ -37,6 +37,7 @@ type Entry struct {
 
 // What is said of each kind: of one thing, of several, and what to do.
 var words = map[backup.AlertKind]struct{ one, many, advice string }{
+	backup.AlertApprovalWaits:    {"1 request waits for another person's approval", "{n} requests wait for another person's approval", "See 'holdfast approval list'. Look at what is asked for, and approve or deny it; whoever asked cannot."},
 	backup.AlertVaultDamaged:     {"1 thing in the vault is damaged", "{n} things in the vault are damaged", "See 'holdfast vault damage'. What the source still has is backed up anew by itself; bring the rest back from a copy of the vault."},
 	backup.AlertVaultUnavailable: {"The vault cannot be used, so nothing is backed up or restored", "", "Do what is said there; all goes on by itself then."},
 	backup.AlertSourceRefused:    {"The source cannot be used as it is configured", "The source cannot be used as it is configured, for {n} reasons", "See 'holdfast serve --check --online'."},

@@ -30,6 +30,12 @@ const (
 	TenantImportedActivity  = "TenantImported" // what the vault keeps of policies and units came into the catalog
 	RetentionActivity       = "RetentionChanged"
 	ExportedActivity        = "BackupExported" // files of a backup were written out
+
+	ApprovalAskedActivity     = "ApprovalAsked" // something waits for another person's approval
+	ApprovalExpiredActivity   = "ApprovalExpired"
+	ApprovalWithdrawnActivity = "ApprovalWithdrawn"
+	ApprovalVoidedActivity    = "ApprovalVoided"      // what was to be approved had changed
+	ApprovalRuleActivity      = "ApprovalRuleChanged" // the configuration says otherwise than before what is to be approved
 )
 
 // MaxActivityUnits is how many units an activity names.

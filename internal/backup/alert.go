@@ -13,6 +13,7 @@ type AlertKind string
 
 // The states of affairs, those first that are the most urgent.
 const (
+	AlertApprovalWaits    AlertKind = "approvalWaits" // something waits for another person's approval
 	AlertVaultDamaged     AlertKind = "vaultDamaged"
 	AlertVaultUnavailable AlertKind = "vaultUnavailable"
 	AlertSourceRefused    AlertKind = "sourceRefused"      // the source does not let the server in
@@ -25,7 +26,7 @@ const (
 )
 
 // AlertKinds are all of them, in their order.
-var AlertKinds = []AlertKind{AlertVaultDamaged, AlertVaultUnavailable, AlertSourceRefused, AlertWorkWaits, AlertRPOMissed, AlertUnitsFailing, AlertItemsUnread, AlertAuditWaits, AlertExpiring}
+var AlertKinds = []AlertKind{AlertApprovalWaits, AlertVaultDamaged, AlertVaultUnavailable, AlertSourceRefused, AlertWorkWaits, AlertRPOMissed, AlertUnitsFailing, AlertItemsUnread, AlertAuditWaits, AlertExpiring}
 
 // A Condition is what stands of one kind in a tenant now: of how many things, and
 // the first of them.
@@ -103,6 +104,8 @@ func (a *Alert) See(c *Condition, now time.Time) (news News) {
 		case a.Told.IsZero():
 			news = NewsRaised
 		case a.Count >= 2*a.TellOf && since >= alertMore:
+			news = NewsMore
+		case a.Kind == AlertApprovalWaits && c.Examples[0].Since.After(a.Told): // each is somebody's, who waits for it
 			news = NewsMore
 		case since >= alertStill:
 			news = NewsStill

@@ -118,6 +118,10 @@ const (
 	RestoredWithRemarks Code = "RestoredWithRemarks"
 	// Ours, of a session that was cancelled, and of what of it was not at its end.
 	RestoreCancelled Code = "RestoreCancelled"
+	// Ours, of a session that waited for an approval, and did not get it; and of an
+	// approval that is decided, or past its time.
+	RestoreNotApproved Code = "RestoreNotApproved"
+	ApprovalNotWaiting Code = "ApprovalNotWaiting"
 	// Ours, of one file or folder, inside the details.
 	LeftAsItIs      Code = "LeftAsItIs"      // not touched, since no point holds what it is now
 	RestoredChanged Code = "RestoredChanged" // the service keeps it otherwise than it was sent

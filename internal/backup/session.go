@@ -93,6 +93,7 @@ type Session struct {
 	Completed time.Time // zero until the session is in a final status
 	Wish      Wish
 	Wished    time.Time // zero with WishNone
+	Approval  *Approval // that it waits for, or did; nil for none
 	Created   Stamp
 	Modified  Stamp
 }
@@ -109,6 +110,11 @@ func (s *Session) Activate(by Stamp) error {
 	s.Status, s.Modified = SessionActivating, by
 	s.Counts.InProgress = s.Counts.Total
 	return nil
+}
+
+// Waits reports whether s is activated, and waits for another person's approval.
+func (s *Session) Waits() bool {
+	return s.Status == SessionActivating && s.Approval != nil && s.Approval.State == ApprovalWaiting
 }
 
 // Pause has s, which is at work, wait. It may be repeated.

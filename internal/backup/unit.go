@@ -42,6 +42,7 @@ type Unit struct {
 	Offboarded        time.Time // zero until its backups were given up
 	Created           Stamp
 	Modified          Stamp
+	Approval          *Approval // that its offboarding waits for, as far as that was looked for
 }
 
 // Wanted reports whether a unit in status s is to be backed up.

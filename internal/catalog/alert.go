@@ -50,6 +50,16 @@ func (c *Catalog) Conditions(ctx context.Context, tenant backup.TenantID, times 
 		before          int64
 		scan            func(scanner) (backup.AlertExample, error)
 	}{
+		{backup.AlertApprovalWaits, // the newest first, of which nobody was told yet
+			`SELECT 1 FROM approval p WHERE p.tenant = $1 AND p.state = 'waiting' AND p.asked <= $2`,
+			`SELECT p.what, p.asked, p.asked_by, p.expires FROM approval p WHERE p.tenant = $1 AND p.state = 'waiting' AND p.asked <= $2 ORDER BY p.asked DESC, p.id DESC LIMIT $3`,
+			database.Micros(now), func(r scanner) (e backup.AlertExample, err error) {
+				var by backup.IdentitySet
+				var expires time.Time
+				err = r.Scan(&e.Name, micros{&e.Since}, fromJSON{&by}, micros{&expires})
+				e.Text = "Asked for by " + by.Who() + ". It can be approved or denied until " + expires.UTC().Format("2006-01-02 15:04 MST") + "."
+				return e, err
+			}},
 		{backup.AlertVaultDamaged,
 			`SELECT 1 FROM damage WHERE tenant = $1 AND healed = 0 AND found + 0 <= $2`,
 			`SELECT d.path, d.found, d.reason FROM damage d WHERE d.tenant = $1 AND d.healed = 0 AND d.found + 0 <= $2 ORDER BY d.tenant, d.drive, d.found, d.id LIMIT $3`,

@@ -48,6 +48,9 @@ type Config struct {
 	// ServiceStatus is that of a tenant's service before anybody changed it.
 	// Default enabled.
 	ServiceStatus backup.ServiceStatus
+
+	// Approval returns what nobody of a tenant may do alone. nil: nothing.
+	Approval func(backup.TenantID) backup.ApprovalRule
 }
 
 // A Catalog is the control plane's state. It is safe for concurrent use.

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -17,13 +18,14 @@ import (
 const offboardedShown = 30 * 24 * time.Hour
 
 // OffboardUnit asks for the end of a unit's backups, which comes when the
-// grace period is over. ProtectionUnitNotFound, OperationNotAllowed; that also
-// while points of it are under a legal hold.
+// grace period is over. Where the tenant's rule says so it only has that wait for
+// another person's approval, and the unit is as it was. ProtectionUnitNotFound,
+// OperationNotAllowed; that also while points of it are under a legal hold.
 func (c *Catalog) OffboardUnit(ctx context.Context, tenant backup.TenantID, id backup.UnitID, by backup.Stamp) (backup.Unit, error) {
 	return c.moveUnit(ctx, tenant, id, by, "offboard", c.cfg.OffboardGrace, (*backup.Unit).Offboard)
 }
 
-// CancelOffboardUnit calls a unit's offboarding off. ProtectionUnitNotFound,
+// CancelOffboardUnit calls a unit's offboarding off, also one that is not approved yet. ProtectionUnitNotFound,
 // OperationNotAllowed.
 func (c *Catalog) CancelOffboardUnit(ctx context.Context, tenant backup.TenantID, id backup.UnitID, by backup.Stamp) (backup.Unit, error) {
 	return c.moveUnit(ctx, tenant, id, by, "cancel offboarding of", 0, (*backup.Unit).CancelOffboard)
@@ -38,31 +40,92 @@ func (c *Catalog) moveUnit(ctx context.Context, tenant backup.TenantID, id backu
 			return err
 		}
 		AuditedUnits(ctx, id)
-		if err := move(&u, by); err != nil {
-			return err
-		}
-		if u.Status == backup.UnitOffboardRequested {
-			held, err := c.underHold(ctx, tx, tenant, id)
-			if err != nil {
+		before := u
+		refused := move(&u, by)
+		if c.rule(tenant).Retention {
+			done, err := c.askOffboard(ctx, tx, &before, &u, refused, by)
+			if err != nil || done {
+				u = before
 				return err
 			}
-			if held {
-				return backup.Fail(backup.OperationNotAllowed, "Backups of this unit are under a legal hold, so they cannot be offboarded. The operator of the server can end the hold.")
-			}
 		}
-		err = c.queue.Enqueue(ctx, tx, jobs.Spec{Kind: jobs.Offboard, Key: string(id), Tenant: tenant, RunAt: by.At.Add(after)})
-		if err != nil {
-			return err
+		if refused != nil {
+			return refused
 		}
-		_, err = tx.ExecContext(ctx, `
-			UPDATE unit SET status = $3, offboard_requested = $4, modified = $5, modified_by = $6 WHERE tenant = $1 AND id = $2`,
-			string(tenant), string(id), string(u.Status), database.Micros(u.OffboardRequested), database.Micros(by.At), toJSON(by.By))
-		return err
+		return c.writeMove(ctx, tx, &u, by.At.Add(after))
 	})
 	if err != nil {
 		return backup.Unit{}, fmt.Errorf("%s unit %s: %w", what, id, err)
 	}
 	return u, nil
+}
+
+// writeMove stores a move of a unit, which its job looks at then.
+func (c *Catalog) writeMove(ctx context.Context, tx *database.Tx, u *backup.Unit, then time.Time) error {
+	if u.Status == backup.UnitOffboardRequested {
+		held, err := c.underHold(ctx, tx, u.Tenant, u.ID)
+		if err != nil {
+			return err
+		}
+		if held {
+			return backup.Fail(backup.OperationNotAllowed, "Backups of this unit are under a legal hold, so they cannot be offboarded. The operator of the server can end the hold.")
+		}
+	}
+	err := c.queue.Enqueue(ctx, tx, jobs.Spec{Kind: jobs.Offboard, Key: string(u.ID), Tenant: u.Tenant, RunAt: then})
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		UPDATE unit SET status = $3, offboard_requested = $4, modified = $5, modified_by = $6 WHERE tenant = $1 AND id = $2`,
+		string(u.Tenant), string(u.ID), string(u.Status), database.Micros(u.OffboardRequested), database.Micros(u.Modified.At), toJSON(u.Modified.By))
+	return err
+}
+
+// askOffboard has the offboarding of a unit wait for an approval, or calls one off that
+// waits, and reports whether it did. was is the unit, which is shown with the approval,
+// and moved what it would become.
+func (c *Catalog) askOffboard(ctx context.Context, tx *database.Tx, was, moved *backup.Unit, refused *backup.Error, by backup.Stamp) (done bool, err error) {
+	waiting, err := waitingFor(ctx, tx, was.Tenant, backup.ApprovalOffboard, string(was.ID))
+	switch {
+	case err != nil:
+		return false, err
+	case refused != nil && waiting != nil: // the cancelling of what was not begun
+		_, err := c.withdraw(ctx, tx, was.Tenant, backup.ApprovalOffboard, string(was.ID), by)
+		return true, err
+	case refused != nil || moved.Status != backup.UnitOffboardRequested:
+		return false, nil
+	case waiting != nil: // it was asked for before
+		was.Approval = waiting
+		return true, nil
+	}
+	name := cmp.Or(was.Address, was.Name, string(was.Subject))
+	was.Approval = &backup.Approval{Tenant: was.Tenant, Kind: backup.ApprovalOffboard, Object: string(was.ID), Workload: was.Workload, Asked: by,
+		What: "Offboard, which destroys all backups of the " + was.Workload.Thing() + " of " + name, Hash: hashUnit(was), Actors: []string{by.By.Actor()}}
+	return true, c.ask(ctx, tx, was.Approval, struct{}{}, was.ID)
+}
+
+// hashUnit is the hash of what an offboarding is of: who was protected again since, and
+// removed again, is another matter.
+func hashUnit(u *backup.Unit) string {
+	return newHasher(u.Tenant, u.ID, u.Subject, u.Policy, u.Status, database.Micros(u.Modified.At)).String()
+}
+
+// offboardApproved begins the offboarding of a unit.
+func (c *Catalog) offboardApproved(ctx context.Context, tx *database.Tx, a *backup.Approval, by backup.Stamp) (*backup.Problem, error) {
+	u, err := c.readUnit(ctx, tx, a.Tenant, backup.UnitID(a.Object))
+	if errors.Is(err, backup.ProtectionUnitNotFound) {
+		return changed("The unit"), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if hashUnit(&u) != a.Hash {
+		return changed("The unit"), nil
+	}
+	if err := u.Offboard(backup.Stamp{By: a.Asked.By, At: by.At}); err != nil {
+		return changed("The unit"), nil
+	}
+	return nil, c.writeMove(ctx, tx, &u, by.At.Add(c.cfg.OffboardGrace))
 }
 
 func (c *Catalog) readUnit(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {

@@ -248,45 +248,93 @@ type RetentionChange struct {
 	Waits     bool  // the change makes points go earlier: it is Pending
 	Points    int64 // that will be over when it takes effect, and would not be else
 	Drives    int64 // whose they are
+	// Approval is what the change waits for first, of another person; nil for nothing. It
+	// is not Pending yet.
+	Approval *backup.Approval
+}
+
+// A retentionRequest is a change of retention that waits for an approval.
+type retentionRequest struct {
+	Wanted backup.Retention
+	After  time.Duration // how long it waits then
 }
 
 // ChangeRetention has change alter how the points of a policy are kept; "" is
 // the tenant's. What keeps every point at least as long takes effect at once, as
 // does everything where there is no point yet; anything else after a while, which is not less than ShortestRetentionDelay;
 // until then CancelRetention calls it off. A change builds on one that waits,
-// and takes its place. PolicyNotFound, InvalidRequest.
+// and takes its place. Where the tenant's rule says so, what makes points go earlier than
+// is in force, or was approved, waits for another person's approval before that; the next
+// change takes its place, and builds on what is in force, or was approved.
+// PolicyNotFound, InvalidRequest.
 func (c *Catalog) ChangeRetention(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, after time.Duration, change func(*backup.Retention), by backup.Stamp) (RetentionChange, error) {
 	by = asStored(by)
 	if after < backup.ShortestRetentionDelay {
 		return RetentionChange{}, backup.Fail(backup.InvalidRequest, fmt.Sprintf("What makes points go earlier waits for at least %v.", backup.ShortestRetentionDelay))
 	}
 	var r RetentionChange
-	err := c.changeRetention(ctx, tenant, policy, by, func(tx *database.Tx, all retentions) error {
+	err := c.changeRetention(ctx, tenant, policy, func(tx *database.Tx, all retentions) error {
 		r = RetentionChange{Retention: all[policy]}
 		wanted := r.Kept
 		if r.Pending != nil {
 			wanted = *r.Pending
 		}
+		asked, err := waitingFor(ctx, tx, tenant, backup.ApprovalRetention, string(policy))
+		if err != nil {
+			return err
+		}
 		wanted.Settings = slices.Clone(wanted.Settings)
-		change(&wanted)
+		change(&wanted) // never what nobody has approved, which another change would bring along
+		if asked != nil {
+			before, err := retentionAsked(ctx, tx, asked)
+			if err != nil {
+				return err
+			}
+			if wanted.Equal(before.Wanted) { // it was asked for, and is not put off
+				r.Waits, r.Approval = true, asked
+				return nil
+			}
+		}
 		next, err := backup.NewKeeping(wanted)
 		if err != nil {
 			return backup.Fail(backup.InvalidRequest, err.Error()+".")
 		}
-		present, err := backup.NewKeeping(r.Kept)
-		if err != nil {
+		shorter := func(than backup.Retention) (bool, error) {
+			k, err := backup.NewKeeping(than)
+			return err == nil && !next.Covers(k), err
+		}
+		if r.Waits, err = shorter(r.Kept); err != nil {
 			return err
 		}
-		r.Pending, r.Effective, r.Modified = nil, time.Time{}, by
-		if r.Waits = !next.Covers(present); r.Waits { // unless there is nothing to go
+		if r.Waits { // unless there is nothing to go
 			err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM restore_point WHERE tenant = $1 AND ($2 = '' OR policy = $2))`,
 				string(tenant), string(policy)).Scan(&r.Waits)
 			if err != nil {
 				return fmt.Errorf("look for points: %w", err)
 			}
 		}
+		alone := r.Waits && c.rule(tenant).Retention
+		if alone && r.Pending != nil { // what nobody need approve is what goes no earlier than was approved
+			if alone, err = shorter(*r.Pending); err != nil {
+				return err
+			}
+		}
+		if asked != nil {
+			if _, err := c.withdraw(ctx, tx, tenant, backup.ApprovalRetention, string(policy), by); err != nil {
+				return err
+			}
+		}
+		if alone {
+			r.Approval, err = c.askRetention(ctx, tx, r.Retention, tenant, retentionRequest{wanted, after}, by)
+			return err
+		}
+		approved := r.Effective
+		r.Pending, r.Effective, r.Modified = nil, time.Time{}, by
 		if r.Waits {
 			r.Pending, r.Effective = &wanted, by.At.Add(after)
+			if c.rule(tenant).Retention && r.Effective.Before(approved) { // nor sooner than was approved
+				r.Effective = approved
+			}
 		} else {
 			r.Kept = wanted
 		}
@@ -300,6 +348,68 @@ func (c *Catalog) ChangeRetention(ctx context.Context, tenant backup.TenantID, p
 	return r, err
 }
 
+// retentionAsked reads what an approval of a change of retention is of.
+func retentionAsked(ctx context.Context, tx *database.Tx, a *backup.Approval) (r retentionRequest, err error) {
+	if err := tx.QueryRowContext(ctx, `SELECT request FROM approval WHERE tenant = $1 AND id = $2`, string(a.Tenant), string(a.ID)).Scan(fromJSON{&r}); err != nil {
+		return r, fmt.Errorf("read what approval %s is of: %w", a.ID, err)
+	}
+	return r, nil
+}
+
+// askRetention has a change of retention wait for an approval.
+func (c *Catalog) askRetention(ctx context.Context, tx *database.Tx, now Retention, tenant backup.TenantID, r retentionRequest, by backup.Stamp) (*backup.Approval, error) {
+	a := &backup.Approval{Tenant: tenant, Kind: backup.ApprovalRetention, Object: string(now.Policy), Asked: by, Hash: hashRetention(now, r), Actors: []string{by.By.Actor()}}
+	of := "the tenant"
+	if now.Policy != "" {
+		var name string
+		err := tx.QueryRowContext(ctx, `SELECT display_name, workload FROM policy WHERE tenant = $1 AND id = $2`, string(tenant), string(now.Policy)).Scan(&name, &a.Workload)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			name = "which is gone"
+		case err != nil:
+			return nil, fmt.Errorf("read the policy's name: %w", err)
+		}
+		of = "policy " + string(now.Policy) + " (" + name + ")"
+	}
+	a.What = fmt.Sprintf("Keep the restore points of %s for a shorter time, %v after it is approved: %s. Now it is %s", of, r.After, r.Wanted, now.Kept)
+	return a, c.ask(ctx, tx, a, r)
+}
+
+// hashRetention is the hash of a change, and of what it changes.
+func hashRetention(now Retention, r retentionRequest) string {
+	return newHasher(now.Policy, now.Kept, now.Pending, r).String()
+}
+
+// retentionApproved has a change of retention wait as it would have without an approval.
+func (c *Catalog) retentionApproved(ctx context.Context, tx *database.Tx, a *backup.Approval, by backup.Stamp) (*backup.Problem, error) {
+	r, err := retentionAsked(ctx, tx, a)
+	if err != nil {
+		return nil, err
+	}
+	all, err := readRetentions(ctx, tx, a.Tenant, tx.Dialect().ForUpdate())
+	if err != nil {
+		return nil, err
+	}
+	now, known := all[backup.PolicyID(a.Object)]
+	if !known || hashRetention(now, r) != a.Hash {
+		return changed("The retention"), nil
+	}
+	now.Pending, now.Effective, now.Modified = &r.Wanted, by.At.Add(r.After), backup.Stamp{By: a.Asked.By, At: by.At}
+	return nil, writeRetention(ctx, tx, a.Tenant, now)
+}
+
+// writeRetention stores how the points of a policy are kept.
+func writeRetention(ctx context.Context, tx *database.Tx, tenant backup.TenantID, r Retention) error {
+	var pending any
+	if r.Pending != nil {
+		pending = toJSON(*r.Pending)
+	}
+	_, err := tx.ExecContext(ctx, `
+		UPDATE retention SET kept = $3, pending = $4, effective = $5, modified = $6, modified_by = $7 WHERE tenant = $1 AND policy = $2`,
+		string(tenant), string(r.Policy), toJSON(r.Kept), pending, database.Micros(r.Effective), database.Micros(r.Modified.At), toJSON(r.Modified.By))
+	return err
+}
+
 // ErrNothingWaits says that there is no change of retention to call off.
 var ErrNothingWaits = errors.New("no change of retention waits")
 
@@ -308,9 +418,13 @@ var ErrNothingWaits = errors.New("no change of retention waits")
 func (c *Catalog) CancelRetention(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, by backup.Stamp) (Retention, error) {
 	by = asStored(by)
 	var r Retention
-	err := c.changeRetention(ctx, tenant, policy, by, func(_ *database.Tx, all retentions) error {
+	err := c.changeRetention(ctx, tenant, policy, func(tx *database.Tx, all retentions) error {
 		r = all[policy]
-		if r.Pending == nil {
+		withdrawn, err := c.withdraw(ctx, tx, tenant, backup.ApprovalRetention, string(policy), by)
+		if err != nil {
+			return err
+		}
+		if r.Pending == nil && !withdrawn {
 			return ErrNothingWaits
 		}
 		r.Pending, r.Effective, r.Modified = nil, time.Time{}, by
@@ -325,7 +439,7 @@ func (c *Catalog) CancelRetention(ctx context.Context, tenant backup.TenantID, p
 
 // changeRetention has fn change the retention of a policy among those of its
 // tenant, and stores it.
-func (c *Catalog) changeRetention(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, by backup.Stamp, fn func(*database.Tx, retentions) error) error {
+func (c *Catalog) changeRetention(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, fn func(*database.Tx, retentions) error) error {
 	if err := c.AdoptRetention(ctx, tenant); err != nil {
 		return err
 	}
@@ -341,15 +455,7 @@ func (c *Catalog) changeRetention(ctx context.Context, tenant backup.TenantID, p
 		if err := fn(tx, all); err != nil {
 			return err
 		}
-		r := all[policy]
-		var pending any
-		if r.Pending != nil {
-			pending = toJSON(*r.Pending)
-		}
-		_, err = tx.ExecContext(ctx, `
-			UPDATE retention SET kept = $3, pending = $4, effective = $5, modified = $6, modified_by = $7 WHERE tenant = $1 AND policy = $2`,
-			string(tenant), string(policy), toJSON(r.Kept), pending, database.Micros(r.Effective), database.Micros(by.At), toJSON(by.By))
-		return err
+		return writeRetention(ctx, tx, tenant, all[policy])
 	})
 }
 

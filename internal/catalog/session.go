@@ -16,11 +16,18 @@ import (
 )
 
 const sessionColumns = `s.id, s.tenant, s.workload, s.status, s.job_type, s.total, s.succeeded, s.failed, s.problem, s.completed, s.wish, s.wished,
-	s.created, s.created_by, s.modified, s.modified_by`
+	s.created, s.created_by, s.modified, s.modified_by, p.id`
+
+// approvalsOfSessions is what these are read from, besides.
+const approvalsOfSessions = ` LEFT JOIN approval p ON p.session = s.id`
 
 func scanSession(r scanner) (s backup.Session, err error) {
+	var approval sql.NullString
 	err = r.Scan(&s.ID, &s.Tenant, &s.Workload, &s.Status, &s.JobType, &s.Counts.Total, &s.Counts.Completed, &s.Counts.Failed,
-		fromJSON{&s.Problem}, micros{&s.Completed}, &s.Wish, micros{&s.Wished}, micros{&s.Created.At}, fromJSON{&s.Created.By}, micros{&s.Modified.At}, fromJSON{&s.Modified.By})
+		fromJSON{&s.Problem}, micros{&s.Completed}, &s.Wish, micros{&s.Wished}, micros{&s.Created.At}, fromJSON{&s.Created.By}, micros{&s.Modified.At}, fromJSON{&s.Modified.By}, &approval)
+	if approval.Valid {
+		s.Approval = &backup.Approval{ID: backup.ApprovalID(approval.String)} // see withApprovals
+	}
 	if s.Status != backup.SessionDraft {
 		s.Counts.InProgress = s.Counts.Total - s.Counts.Completed - s.Counts.Failed
 	}
@@ -28,13 +35,20 @@ func scanSession(r scanner) (s backup.Session, err error) {
 }
 
 func (c *Catalog) readSession(ctx context.Context, db database.Queryer, tenant backup.TenantID, id backup.SessionID) (backup.Session, error) {
-	s, err := scanSession(db.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM restore_session s WHERE s.tenant = $1 AND s.id = $2`,
+	s, err := scanSession(db.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM restore_session s`+approvalsOfSessions+` WHERE s.tenant = $1 AND s.id = $2`,
 		string(tenant), string(id)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, sessionNotFound()
 	}
 	if err != nil {
 		return s, fmt.Errorf("read session %s: %w", id, err)
+	}
+	if s.Approval != nil {
+		one := []backup.Session{s}
+		if err := withApprovals(ctx, db, c.db.Dialect(), one); err != nil {
+			return s, err
+		}
+		s = one[0]
 	}
 	return s, c.only(ctx, db, tenant, sessionNotFound(), func(sc scoped, arg func(any) string) string {
 		return `SELECT 1 FROM restore_session s WHERE s.id = ` + arg(string(id)) + ` AND ` + sc.session("s.id", "s.creator", "CAST("+arg(sc.Caller)+" AS TEXT)")
@@ -52,7 +66,7 @@ func (c *Catalog) Session(ctx context.Context, tenant backup.TenantID, id backup
 
 // Sessions lists a tenant's restore sessions.
 func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Session], error) {
-	q := query{columns: sessionColumns, table: "restore_session s", tenant: tenant, scope: sessionsWithin, time: "s.created", id: "s.id", fields: sessionFields,
+	q := query{columns: sessionColumns, table: "restore_session s", join: approvalsOfSessions, tenant: tenant, scope: sessionsWithin, time: "s.created", id: "s.id", fields: sessionFields,
 		within: []equal{{"s.tenant", string(tenant)}}, indexes: []index{
 			{"restore_session_page", []string{"s.tenant", "s.created", "s.id"}},
 			{"restore_session_modified", []string{"s.tenant", "s.modified", "s.id"}},
@@ -62,6 +76,9 @@ func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Pag
 		}}
 	q.of("s.workload", page.Workload)
 	l, err := list(ctx, c, q, page, scanSession)
+	if err == nil {
+		err = withApprovals(ctx, c.db.Read(), c.db.Dialect(), l.Items)
+	}
 	if err != nil {
 		return l, fmt.Errorf("list sessions: %w", err)
 	}
@@ -392,7 +409,8 @@ func (c *Catalog) scheduleArtifacts(ctx context.Context, tx *database.Tx, s *bac
 }
 
 // ActivateSession sets a draft to work: a restore job for each artifact, or one
-// to find out which artifacts a bulk restore request means.
+// to find out which artifacts a bulk restore request means. One that restores in place
+// waits for another person's approval instead, where the tenant's rule says so.
 // RestoreSessionNotFound, RestoreSessionActionNotAllowed, and
 // TooManyActiveRestoreSessions.
 func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, id backup.SessionID, by backup.Stamp) (backup.Session, error) {
@@ -402,32 +420,24 @@ func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, i
 		if s, err = c.readSession(ctx, tx, tenant, id); err != nil {
 			return err
 		}
+		made, changed := s.Created.By.Actor(), s.Modified.By.Actor()
 		if err := s.Activate(by); err != nil {
 			return err
 		}
 		if err := auditedSession(ctx, tx, id); err != nil {
 			return err
 		}
-		var working int
-		err = tx.QueryRowContext(ctx, `SELECT count(*) FROM restore_session WHERE tenant = $1 AND status IN ('activating', 'active')`,
-			string(tenant)).Scan(&working)
-		if err != nil {
-			return fmt.Errorf("count active sessions: %w", err)
-		}
-		if working >= backup.MaxActiveSessions {
-			return backup.Fail(backup.TooManyActiveRestoreSessions, strconv.Itoa(working)+
-				" restore sessions are at work, which is as many as may be. Try again when one has ended.")
-		}
-		switch s.JobType {
-		case backup.RestoreStandard, backup.RestoreGranular: // what was searched for is in artifacts, too
-			if err = c.scheduleArtifacts(ctx, tx, &s); err == nil {
-				err = c.activateGranular(ctx, tx, &s)
-			}
-		case backup.RestoreBulk:
-			err = c.queue.EnqueueSelect(ctx, tx, jobs.BulkRestore, tenant, c.now(), `SELECT b.id FROM bulk_restore b WHERE b.session = $1`, string(id))
-		}
+		waits, err := c.askRestore(ctx, tx, &s, by, made, changed)
 		if err != nil {
 			return err
+		}
+		if !waits {
+			if err := c.room(ctx, tx, tenant); err != nil {
+				return err
+			}
+			if err := c.begin(ctx, tx, &s); err != nil {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET status = $2, modified = $3, modified_by = $4 WHERE id = $1`,
 			string(id), string(s.Status), database.Micros(by.At), toJSON(by.By))
@@ -437,6 +447,37 @@ func (c *Catalog) ActivateSession(ctx context.Context, tenant backup.TenantID, i
 		return backup.Session{}, fmt.Errorf("activate session: %w", err)
 	}
 	return s, nil
+}
+
+// room refuses a session more than may be at work. One that waits for an approval is not.
+func (c *Catalog) room(ctx context.Context, tx *database.Tx, tenant backup.TenantID) error {
+	var working int
+	err := tx.QueryRowContext(ctx, `
+		SELECT count(*) FROM restore_session s WHERE s.tenant = $1 AND s.status IN ('activating', 'active')
+			AND NOT EXISTS (SELECT 1 FROM approval p WHERE p.session = s.id AND p.state = 'waiting')`,
+		string(tenant)).Scan(&working)
+	if err != nil {
+		return fmt.Errorf("count active sessions: %w", err)
+	}
+	if working >= backup.MaxActiveSessions {
+		return backup.Fail(backup.TooManyActiveRestoreSessions, strconv.Itoa(working)+
+			" restore sessions are at work, which is as many as may be. Try again when one has ended.")
+	}
+	return nil
+}
+
+// begin enqueues the jobs of a session that is activated.
+func (c *Catalog) begin(ctx context.Context, tx *database.Tx, s *backup.Session) error {
+	switch s.JobType {
+	case backup.RestoreStandard, backup.RestoreGranular: // what was searched for is in artifacts, too
+		if err := c.scheduleArtifacts(ctx, tx, s); err != nil {
+			return err
+		}
+		return c.activateGranular(ctx, tx, s)
+	case backup.RestoreBulk:
+		return c.queue.EnqueueSelect(ctx, tx, jobs.BulkRestore, s.Tenant, c.now(), `SELECT b.id FROM bulk_restore b WHERE b.session = $1`, string(s.ID))
+	}
+	return nil
 }
 
 // PauseSession has a session's restores stop where they are, which their workers do
@@ -488,6 +529,13 @@ func (c *Catalog) askSession(ctx context.Context, tenant backup.TenantID, id bac
 			return err
 		}
 		if err := ask(&s, by); err != nil {
+			return err
+		}
+		if s.Wish == backup.WishCancel && s.Waits() { // no job will come that could end it
+			if _, err := c.withdraw(ctx, tx, tenant, backup.ApprovalRestore, string(id), by); err != nil {
+				return err
+			}
+			s, err = c.readSession(ctx, tx, tenant, id)
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE restore_session SET wish = $2, wished = $3, problem = $4, modified = $5, modified_by = $6 WHERE id = $1`,

@@ -140,7 +140,11 @@ func (c *Catalog) Nameless(ctx context.Context, tenant backup.TenantID, policy b
 
 // Unit returns a protection unit, or ProtectionUnitNotFound.
 func (c *Catalog) Unit(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (backup.Unit, error) {
-	return c.readUnit(ctx, c.db.Read(), tenant, id)
+	u, err := c.readUnit(ctx, c.db.Read(), tenant, id)
+	if err == nil && u.Policy == "" {
+		u.Approval, err = c.ApprovalOf(ctx, tenant, backup.ApprovalOffboard, string(id))
+	}
+	return u, err
 }
 
 // UnitsByID returns those of the named units that there are.

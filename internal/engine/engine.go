@@ -145,6 +145,7 @@ func (e *Engine) Work() map[jobs.Kind]jobs.Work {
 		jobs.Verify:   {Handler: e.verify, Workers: 1}, // it is in no hurry
 		jobs.Measure:  {Handler: e.measure, Workers: 1},
 		jobs.Offboard: {Handler: e.offboard, Workers: 4},
+		jobs.Approval: {Handler: e.approval, Workers: 1},
 		// Several, so that a source that answers slowly keeps no other waiting.
 		jobs.Mirror:    {Handler: e.mirror, Workers: 4},
 		jobs.Subscribe: {Handler: e.subscribe, Workers: 4},
@@ -213,6 +214,15 @@ func (e *Engine) settle(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		e.learnSubjects(ctx, j.Tenant, workload, subjects)
 	}
 	return jobs.Done, nil
+}
+
+// approval ends what nobody has approved in time.
+func (e *Engine) approval(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+	next, err := e.Catalog.ExpireApproval(ctx, j)
+	if err != nil || next.IsZero() {
+		return jobs.Done, err
+	}
+	return jobs.Again(next), nil
 }
 
 // lock keeps what this process does to one thing in a row. What other

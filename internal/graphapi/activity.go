@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -119,7 +120,7 @@ func activityView(a backup.Activity) odata.Entity {
 	e.Add("id", a.ID)
 	e.Add("activityType", as.name)
 	e.Add("eventDateTime", odata.FormatTime(a.At))
-	e.Add("performedBy", performer(a.By))
+	e.Add("performedBy", cmp.Or(a.By.Who(), "Holdfast"))
 	e.Add("resultStatus", a.Result)
 	e.Add("serviceType", serviceTypes[a.Workload])
 	severity := "low"
@@ -150,16 +151,6 @@ func activityView(a backup.Activity) odata.Entity {
 		addText(&e, "restoreSessionId", a.Object)
 	}
 	return e
-}
-
-// performer is who did something, in a word.
-func performer(by backup.IdentitySet) string {
-	for _, name := range []string{by.User.Email, by.User.DisplayName, by.User.ID, by.Application.DisplayName, by.Application.ID} {
-		if name != "" {
-			return name
-		}
-	}
-	return "Holdfast"
 }
 
 // listActivities serves the audit log, the newest first.

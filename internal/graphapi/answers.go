@@ -77,6 +77,7 @@ var answers = map[backup.Code]answer{
 	backup.InvalidRestoreSessionID:        {status: http.StatusBadRequest},
 	backup.RestoreSessionNotFound:         {status: http.StatusNotFound},
 	backup.RestoreSessionActionNotAllowed: {status: http.StatusForbidden},
+	backup.ApprovalNotWaiting:             {status: http.StatusConflict},
 	backup.InvalidPathType:                {status: http.StatusBadRequest},
 	backup.InvalidArtifactRequest:         {status: http.StatusBadRequest},
 	backup.DifferentRestoreDestination:    {status: http.StatusBadRequest},

@@ -94,6 +94,9 @@ func (s *Server) route() error {
 		if r.access == byPermission && identity.Reaches[r.op] == 0 {
 			return fmt.Errorf("route %s %s: nobody said how far %q goes for whoever is limited to a scope", r.method, r.path, r.op)
 		}
+		if r.writes() && identity.Approvals[r.op] == "" {
+			return fmt.Errorf("route %s %s: nobody said whether another person may have to approve %q", r.method, r.path, r.op)
+		}
 		pattern := r.pattern()
 		res := resources[pattern]
 		if res == nil {

@@ -19,6 +19,7 @@ const (
 	serviceAppSet = "serviceApps"
 	emailSetting  = "emailNotificationsSetting"
 	activitySet   = "activityLogs"
+	approvalSet   = "holdfast.approvals" // ours
 )
 
 // The types that are of no workload.
@@ -44,6 +45,8 @@ var (
 	unitKey    = key{"id", backup.InvalidProtectionUnitID}
 	sessionKey = key{"id", backup.InvalidRestoreSessionID}
 	appKey     = key{"id", backup.InvalidRequest}
+
+	approvalKey = key{"id", backup.InvalidRequest}
 )
 
 // routes is the table of contents of the API, of the workloads that are served.
@@ -64,6 +67,11 @@ func routes(served []*workload) []route {
 		{method: "POST", path: serviceAppSet + "/{id}/activate", op: identity.ActivateServiceApp, handle: (*Server).activateServiceApp, keys: []key{appKey}, body: requiredBody, action: true},
 		{method: "POST", path: serviceAppSet + "/{id}/deactivate", op: identity.DeactivateServiceApp, handle: (*Server).deactivateServiceApp, keys: []key{appKey}, body: optionalBody, action: true},
 		{method: "GET", path: emailSetting, op: identity.GetEmailSetting, handle: (*Server).getEmailSetting},
+		{method: "GET", path: approvalSet, op: identity.ListApprovals, handle: (*Server).listApprovals, entity: approvalType, options: queried},
+		{method: "GET", path: approvalSet + "/$count", op: identity.ListApprovals, handle: (*Server).countApprovals, entity: approvalType, options: counted, plain: true},
+		{method: "GET", path: approvalSet + "/{id}", op: identity.GetApproval, handle: (*Server).getApproval, entity: approvalType, options: single, keys: []key{approvalKey}},
+		{method: "POST", path: approvalSet + "/{id}/approve", op: identity.Approve, handle: (*Server).approve, keys: []key{approvalKey}, body: optionalBody, params: []string{"comment"}, action: true},
+		{method: "POST", path: approvalSet + "/{id}/deny", op: identity.Deny, handle: (*Server).deny, keys: []key{approvalKey}, body: optionalBody, params: []string{"comment"}, action: true},
 		{method: "PATCH", path: emailSetting, op: identity.UpdateEmailSetting, handle: (*Server).updateEmailSetting, body: requiredBody},
 	}
 

@@ -367,7 +367,7 @@ func TestTheSchemaCheckFindsWhatIsWrong(t *testing.T) {
 // Each type that a route shows is Microsoft's, with Microsoft's properties.
 func TestRoutesShowWhatTheSchemaHas(t *testing.T) {
 	for _, r := range routes(described) {
-		if r.entity == nil {
+		if r.entity == nil || strings.HasPrefix(r.entity.name, "holdfast.") { // ours
 			continue
 		}
 		if _, ok := theSchema().Types[r.entity.name]; !ok {
@@ -446,7 +446,7 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 	for _, r := range routes(described) {
-		if r.entity == nil {
+		if r.entity == nil || strings.HasPrefix(r.entity.name, "holdfast.") { // ours
 			continue
 		}
 		for _, p := range r.entity.properties {

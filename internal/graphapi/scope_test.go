@@ -129,6 +129,18 @@ func (w *world) fillPart(c *client, n int) part {
 	return p
 }
 
+// askPart has a restore in place of each unit of a part wait for an approval.
+func (w *world) askPart(c *client, p part) {
+	w.t.Helper()
+	w.rule.RestoreInPlace = true
+	defer func() { w.rule.RestoreInPlace = false }()
+	for kind, point := range p["point"] {
+		words := wordsOf(kind)
+		s := c.do("POST", "/"+words.sessions.set, obj{words.artifacts.set: []obj{{"restorePoint": obj{"id": point}, "destinationType": "inPlace"}}}).want(201).str("id")
+		p.put("approval", kind, c.do("POST", "/restoreSessions/"+s+"/activate", nil).want(200).json["@holdfast.approval"].(obj)["id"].(string))
+	}
+}
+
 // names says what each part of an address is an id of: by what stands before it and by
 // its own name. "" is what is not of anybody.
 func partOf(r route, name string) (kind string, known bool) {
@@ -163,7 +175,7 @@ func partOf(r route, name string) (kind string, known bool) {
 			return "browse", true
 		}
 	}
-	kind, known = map[string]string{policySet: "policy", unitSet: "unit", sessionSet: "session", browseSet: "browse", pointSet: "point", serviceAppSet: "", activitySet: "activity"}[set]
+	kind, known = map[string]string{policySet: "policy", unitSet: "unit", sessionSet: "session", browseSet: "browse", pointSet: "point", approvalSet: "approval", serviceAppSet: "", activitySet: "activity"}[set]
 	if strings.Contains(r.path, activitySet) {
 		return "activity", true
 	}
@@ -178,6 +190,8 @@ func TestEveryOperationWithinAScope(t *testing.T) {
 	w := scopedWorld(t, dbtest.Open(t, database.SQLite), &scope) // the other database has its turn below
 	boss := w.member(userID, "Boss", administrates)
 	finance, others := w.fillPart(boss, 1), w.fillPart(boss, 2)
+	w.askPart(boss, finance)
+	w.askPart(boss, others)
 	limited := w.member(ownerN(901), "Limited", limitedGroup)
 	for _, id := range finance["policy"] {
 		scope.Policies = append(scope.Policies, backup.PolicyID(id))

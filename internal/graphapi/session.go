@@ -38,6 +38,7 @@ func (s *Server) sessionView(x *exchange, v backup.Session) odata.Entity {
 		addTime(&e, "@holdfast.cancelledDateTime", v.Wished)
 	}
 	addStamps(&e, v.Created, v.Modified, identities)
+	addApproval(&e, v.Approval)
 	return e
 }
 

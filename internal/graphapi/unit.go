@@ -35,6 +35,7 @@ func (s *Server) unitView(x *exchange, u backup.Unit, contentID string) odata.En
 		offboard = odata.FormatTime(u.OffboardRequested)
 	}
 	e.Add("offboardRequestedDateTime", offboard)
+	addApproval(&e, u.Approval)
 	return e
 }
 

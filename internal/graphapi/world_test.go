@@ -70,6 +70,7 @@ type world struct {
 	issuer  string
 	log     *bytes.Buffer
 	groups  map[backup.ObjectID][]backup.SubjectID // who is in which, for rules
+	rule    backup.ApprovalRule                    // what nobody may do alone
 
 	mu   sync.Mutex
 	time time.Time
@@ -90,6 +91,7 @@ func newWorldOf(t testing.TB, db *database.DB, kept catalog.Config, change ...fu
 	w.issuer = issuer.URL
 	w.queue = jobs.New(db, w.clock)
 	kept.Clock = w.clock
+	kept.Approval = func(backup.TenantID) backup.ApprovalRule { return w.rule }
 	w.catalog = catalog.New(db, w.queue, kept)
 	cfg := Config{
 		Catalog:   w.catalog,

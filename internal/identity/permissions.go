@@ -67,6 +67,11 @@ const (
 	ReadContent         Operation = "ReadContent" // ours
 	Find                Operation = "Find"        // ours
 
+	ListApprovals Operation = "ListApprovals" // ours, as the next three
+	GetApproval   Operation = "GetApproval"
+	Approve       Operation = "Approve"
+	Deny          Operation = "Deny"
+
 	GetService           Operation = "GetService"
 	EnableService        Operation = "EnableService"
 	ListServiceApps      Operation = "ListServiceApps"
@@ -178,6 +183,12 @@ var Table = map[Operation]Requirement{
 	Browse:              reading(anyCaller(RestoreWrite)),
 	ReadContent:         reading(anyCaller(RestoreWrite)),
 	Find:                reading(anyCaller(RestoreWrite)),
+
+	// What is asked of retention takes more than is written here: see CheckApproval.
+	ListApprovals: anyCaller(RestoreRead, RestoreWrite, ConfigurationRead, ConfigurationWrite),
+	GetApproval:   anyCaller(RestoreRead, RestoreWrite, ConfigurationRead, ConfigurationWrite),
+	Approve:       usersOnly(RestoreWrite, ConfigurationWrite),
+	Deny:          usersOnly(RestoreWrite, ConfigurationWrite),
 
 	GetService:           notByShell(anyCaller(ControlRead, ControlWrite)),
 	EnableService:        notByShell(anyCaller(ControlWrite)),

@@ -68,6 +68,24 @@ func (r Role) Allows(op Operation) bool {
 	return slices.Contains(reads, least) || writes[r] == least
 }
 
+// CheckApproval says why a caller who may approve something may not approve what is of a
+// kind; nil if they may. A restore takes what restoring does. What has backups be kept for
+// a shorter time takes what changing the configuration does, and an administrator, whose
+// role is for all of the tenant.
+func (c Caller) CheckApproval(kind backup.ApprovalKind) error {
+	need := ConfigurationWrite
+	if kind == backup.ApprovalRestore {
+		need = RestoreWrite
+	}
+	if !c.Granted[need] {
+		return backup.Fail(backup.AuthorizationDenied, "The token does not carry the permission that this takes, "+string(need)+". Ask an administrator to grant it, and get a new token.")
+	}
+	if kind != backup.ApprovalRestore && c.Narrowed && !slices.Contains(c.Roles, Administrator) {
+		return backup.Fail(backup.AuthorizationDenied, "What has backups be kept for a shorter time is for an administrator to approve or deny, and that is not your role here. Ask one.")
+	}
+	return nil
+}
+
 // A RoleMap says which groups of a tenant's directory have which role, by their ids.
 type RoleMap map[Role][]string
 

@@ -14,10 +14,12 @@ import (
 const mayDo = `
 ROSUA ListPolicies GetPolicy ListUnits GetUnit ListBulkJobs GetBulkJob ListRules GetRule Explain
 ROSUA ListPoints GetPoint SearchPoints ListSessions GetSession ListArtifacts GetArtifact ListBulkRestores GetBulkRestore
+ROSUA ListApprovals GetApproval
 ROSUA ListExclusions GetExclusion GetService ListServiceApps GetServiceApp
 -O--A CreatePolicy UpdatePolicy DeletePolicy ActivatePolicy DeactivatePolicy OffboardUnit CancelOffboardUnit
 -O--A CreateExclusionJob CreateBulkJob CreateRule UpdateRule DeleteRule RunRule ReleaseRule
 --S-A CreateSession UpdateSession DeleteSession ActivateSession PauseSession ResumeSession CancelSession
+--S-A Approve Deny
 --S-A ListGranularArtifacts CreateBulkRestore DeleteBulkRestore
 --S-A CreateBrowseSession ListBrowseSessions GetBrowseSession DeleteBrowseSession Browse ReadContent Find
 ---UA ListActivities GetActivity

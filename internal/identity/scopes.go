@@ -77,6 +77,11 @@ var Reaches = map[Operation]Reach{
 	ReadContent:         WithinScope,
 	Find:                WithinScope,
 
+	ListApprovals: WithinScope,
+	GetApproval:   WithinScope,
+	Approve:       WithinScope,
+	Deny:          WithinScope,
+
 	GetService:           OfTheTenant,
 	EnableService:        Unlimited,
 	ListServiceApps:      OfTheTenant,

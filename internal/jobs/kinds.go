@@ -43,6 +43,8 @@ const (
 	// period is over and forgets the unit later, or calls it off. Key: the
 	// unit's id.
 	Offboard Kind = "offboard"
+	// Approval ends what nobody has approved in time. Key: the approval's id.
+	Approval Kind = "approval"
 	// Mirror brings what is known of a tenant's users and sites up to date, again and
 	// again. Key: the tenant's id.
 	Mirror Kind = "mirror"
