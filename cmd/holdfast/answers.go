@@ -63,6 +63,7 @@ type (
 		DisplayName, Email, ProtectionSources   string
 		CreatedDateTime, LastModifiedDateTime   time.Time
 		OffboardRequestedDateTime               time.Time
+		Approval                                *approvalAnswer `json:"@holdfast.approval"`
 		Error                                   *problemAnswer
 	}
 	pointAnswer struct {
@@ -101,6 +102,12 @@ type (
 		Paused                             time.Time `json:"@holdfast.pausedDateTime"`
 		Cancelled                          time.Time `json:"@holdfast.cancelledDateTime"`
 		Error                              *problemAnswer
+		Approval                           *approvalAnswer `json:"@holdfast.approval"`
+	}
+	approvalAnswer struct {
+		ID, Kind, State, What, ObjectID, Comment           string
+		AskedBy, DecidedBy                                 identitiesAnswer
+		AskedDateTime, ExpirationDateTime, DecidedDateTime time.Time
 	}
 	artifactAnswer struct {
 		ID, Status, DestinationType          string

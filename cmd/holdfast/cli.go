@@ -72,7 +72,7 @@ func addClientCommands(root *cobra.Command) {
 	}
 	c := &cli{}
 	for _, cmd := range []*cobra.Command{
-		c.statusCommand(), c.rpoCommand(), c.reportCommand(), c.policyCommand(), c.unitCommand(drives), c.unitCommand(sites), c.unitCommand(mailboxes), c.searchCommand(), c.findCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.browseCommand(), c.ruleCommand(), c.excludeCommand(),
+		c.statusCommand(), c.rpoCommand(), c.reportCommand(), c.policyCommand(), c.unitCommand(drives), c.unitCommand(sites), c.unitCommand(mailboxes), c.searchCommand(), c.findCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.approvalCommand(), c.browseCommand(), c.ruleCommand(), c.excludeCommand(),
 	} {
 		cmd.GroupID = "client"
 		f := cmd.PersistentFlags()

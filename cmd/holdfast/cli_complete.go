@@ -92,6 +92,8 @@ func (c *cli) completers(cmd *cobra.Command, word string) (all []completer) {
 			}
 		case "RULE":
 			all = append(all, c.ruleNames)
+		case "APPROVAL":
+			all = append(all, c.approvalNames)
 		case "JOB":
 			all = append(all, c.jobNames)
 		case "WORKLOAD":
@@ -124,6 +126,13 @@ func (c *cli) offered(cmd *cobra.Command, word, begun string) (names []string, w
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (c *cli) approvalNames(ctx context.Context, _ string) (names []string) {
+	for _, a := range some[approvalAnswer](ctx, c, waitingApprovals) {
+		names = append(names, cobra.CompletionWithDesc(a.ID, a.What))
+	}
+	return names
 }
 
 func (c *cli) policyNames(ctx context.Context, _ string) (names []string) {

@@ -213,8 +213,15 @@ func (s sessionAnswer) state() string {
 		return s.Status + ", paused"
 	case !s.Cancelled.IsZero():
 		return s.Status + ", cancelled"
+	case s.waits():
+		return s.Status + ", waits for approval"
 	}
 	return s.Status
+}
+
+// waits reports whether another person has yet to approve it.
+func (s sessionAnswer) waits() bool {
+	return s.Approval != nil && s.Approval.State == string(backup.ApprovalWaiting)
 }
 
 // A destination is inPlace or new, however it is written.
@@ -483,6 +490,10 @@ func (c *cli) restoreBegun(ctx context.Context, s sessionAnswer, value json.RawM
 		return err
 	}
 	c.say("")
+	if s.waits() {
+		c.say("It begins when another person has approved it: 'holdfast approval approve %s'.", s.Approval.ID)
+		return nil
+	}
 	c.say("'holdfast restore wait %s' waits until it is over.", s.ID)
 	return nil
 }
@@ -500,7 +511,9 @@ func (c *cli) restoreEnd(ctx context.Context, id string) (s sessionAnswer, value
 		case backup.SessionCompleted, backup.SessionCompletedWithError, backup.SessionFailed:
 			over = true
 		default:
-			if err == nil && !s.Paused.IsZero() {
+			if err == nil && s.waits() {
+				err = s.Approval.waitsFor(id)
+			} else if err == nil && !s.Paused.IsZero() {
 				err = fail(exitFailed, "the session is paused; 'holdfast restore resume %s' has it go on", id)
 			}
 		}
@@ -605,8 +618,12 @@ func (c *cli) printSession(s sessionAnswer, value json.RawMessage) error {
 	if n.Completed+n.Failed+n.InProgress > 0 {
 		count = fmt.Sprintf("%d: %d restored, %d failed, %d to come", n.Total, n.Completed, n.Failed, n.InProgress)
 	}
+	approval := ""
+	if a := s.Approval; a != nil {
+		approval = a.ID + ", " + a.State
+	}
 	return c.printOne(value, s.ID, "Session", s.ID, "Status", s.state(), "Type", s.RestoreJobType, "Artifacts", count, "Created", stamp(s.CreatedDateTime, by(s.CreatedBy)),
-		"Completed", clock(s.CompletedDateTime), "Error", blame(s.Error))
+		"Completed", clock(s.CompletedDateTime), "Approval", approval, "Error", blame(s.Error))
 }
 
 func (c *cli) restoreList(ctx context.Context, _ []string) error {

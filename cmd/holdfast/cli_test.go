@@ -52,8 +52,10 @@ func TestClientSessions(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			d := startTestDev(t, func(o *devOptions) {
 				o.workloads = []string{string(backup.OneDrive), string(backup.SharePoint), string(backup.Exchange)}
+				o.approval = filepath.Base(file) == "approval.txt"
 			})
 			clientEnv(t, d)
+			t.Setenv("DATA", d.data.root)
 			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)

@@ -385,6 +385,11 @@ func (c *cli) unitAct(ctx context.Context, w *workload, action, done string, nam
 		if c.quiet {
 			fmt.Fprintln(c.out, u.ID)
 		}
+		var now unitAnswer
+		if err := json.Unmarshal(value, &now); err == nil && now.Approval != nil {
+			c.say("The %s %s stays as it is until another person has approved that: 'holdfast approval approve %s'.", w.noun, name, now.Approval.ID)
+			continue
+		}
 		c.say("The %s %s %s.", w.noun, name, done)
 	}
 	if c.json || c.shape != nil {

@@ -66,6 +66,10 @@ var commandRows = []commandRow{
 	{name: "restore show", args: "$RAN", again: reads, wrong: nobody},
 	{name: "restore artifacts", args: "$RAN", again: reads, wrong: "nosuch"},
 	{name: "restore wait", args: "$RAN", again: reads, wrong: "nosuch"},
+	{name: "approval list", again: reads},
+	{name: "approval show", again: alone}, // they are in the session approval.txt
+	{name: "approval approve", again: alone},
+	{name: "approval deny", again: alone},
 	{name: "report", again: reads},
 	{name: "exclude list", again: reads},
 	{name: "policy create", args: "All --full-service --workload SHAREPOINT", keeps: "ALL", again: makes},
@@ -135,6 +139,42 @@ var commandRows = []commandRow{
 	{name: "restore pause", args: "$SESSION", again: "paused already: nothing was to be done", wrong: "nosuch"},
 	{name: "restore resume", args: "$SESSION", again: "not paused: nothing was to be done", wrong: "nosuch"},
 	{name: "restore cancel", args: "$SESSION", again: "cancelled already: nothing was to be done", wrong: "nosuch"},
+}
+
+// byTheServer are the commands that work on what a server has, beside it: whether they
+// make backups go earlier, and so ask for another person's approval where that is the rule.
+var byTheServer = map[string]bool{
+	"retention set": true, "retention release": true,
+	"retention show": false, "retention hold": false, "retention cancel": false, // these keep what there is
+	"vault status": false, "vault list": false, "vault verify": false, "vault damage": false, "vault copy": false, "vault repair": false,
+	"vault accept":    false, // another vault is there already: it deletes nothing, and is what brings one back that was lost
+	"catalog rebuild": false, // it takes up what the vault has
+	"audit export":    false, "alert list": false, "alert test": false, "export": false,
+	"tenants list": false, "tenants add": false, "tenants remove": false, // a tenant's backups rest
+	"demo": false, "dev": false, "serve": false, "setup": false, "tenant generate": false, "version": false, "licences": false,
+}
+
+// A command of which nobody has said whether it makes backups go earlier fails; and those
+// that do wait, as the session approval.txt shows.
+func TestCommandsThatAskForAnApproval(t *testing.T) {
+	root := newRoot()
+	client := map[string]bool{}
+	for _, cmd := range root.Commands() {
+		client[cmd.Name()] = cmd.GroupID == "client"
+	}
+	seen := map[string]bool{}
+	leaves(root, func(name string, _ *cobra.Command) {
+		of, _, _ := strings.Cut(name, " ")
+		seen[name] = true
+		if _, said := byTheServer[name]; !said && !client[of] {
+			t.Errorf("nobody said whether 'holdfast %s' makes backups go earlier", name)
+		}
+	})
+	for name := range byTheServer {
+		if !seen[name] {
+			t.Errorf("there is no command %q", name)
+		}
+	}
 }
 
 // leaves calls do with each command that does something, by its name without the program's.

@@ -233,8 +233,8 @@ func (c *retentionCommand) change(ctx context.Context, db *catalog.Catalog, tena
 	case err != nil:
 		return c.unknown(err)
 	case changed.Approval != nil:
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "This waits for another person's approval, until %s. An administrator of the tenant approves it in the console, or with \"holdfast approval approve %s\"; from then on it waits for %v. Until then all stays as it is, and it can be called off with \"holdfast retention cancel\".\n",
-			when(changed.Approval.Expires), changed.Approval.ID, c.after)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "This waits for another person's approval, until %s. An administrator of the tenant approves it in the console, or with \"holdfast approval approve %s\"; it takes effect %v hours after that. Until then all stays as it is, and it can be called off with \"holdfast retention cancel\".\n",
+			when(changed.Approval.Expires), changed.Approval.ID, c.after.Hours())
 		return err
 	case same && !changed.Waits:
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "It was so before (%s): nothing was to be done.\n", changed.Kept)

@@ -102,7 +102,7 @@ func (a *Approval) Decide(to ApprovalState, by Stamp, comment string) (repeated 
 	case a.State != ApprovalWaiting:
 		return false, Fail(ApprovalNotWaiting, "It does not wait for a decision any more: it is "+string(a.State)+a.Decided.inWords()+".").On("state")
 	case to == ApprovalApproved && slices.ContainsFunc(a.Actors, func(one string) bool { return strings.EqualFold(one, person) }):
-		return false, Fail(AuthorizationDenied, "You had part in what is to be approved, so that another person has to approve it.")
+		return false, Fail(AccessDenied, "You had part in what is to be approved, so that another person has to approve it.")
 	}
 	a.State, a.Decided, a.Comment = to, by, comment
 	return false, nil

@@ -293,7 +293,7 @@ func (c *Catalog) Approvals(ctx context.Context, tenant backup.TenantID, page Pa
 }
 
 // Approve has what an approval is of be done: its jobs are enqueued with the decision. It
-// may be repeated by whoever did it. ItemNotFound, AuthorizationDenied for whoever had
+// may be repeated by whoever did it. ItemNotFound, AccessDenied for whoever had
 // part in it, and ApprovalNotWaiting for one that was decided, or that is past its time,
 // or of what is no more as it was asked for; that is ended then, and stays undone.
 func (c *Catalog) Approve(ctx context.Context, tenant backup.TenantID, id backup.ApprovalID, comment string, by backup.Stamp) (backup.Approval, error) {

@@ -161,9 +161,9 @@ func TestWhoApproves(t *testing.T) {
 			by     backup.Stamp
 			want   backup.Code
 		}{
-			"who asked":                  {contoso, w.person("asker", "app"), backup.AuthorizationDenied},
-			"the same by another app":    {contoso, w.person("ASKER", "another"), backup.AuthorizationDenied},
-			"who made it":                {contoso, w.person("maker", "app"), backup.AuthorizationDenied},
+			"who asked":                  {contoso, w.person("asker", "app"), backup.AccessDenied},
+			"the same by another app":    {contoso, w.person("ASKER", "another"), backup.AccessDenied},
+			"who made it":                {contoso, w.person("maker", "app"), backup.AccessDenied},
 			"an application":             {contoso, app(), backup.AuthorizationDenied},
 			"somebody of another tenant": {fabrikam, w.person("boss", "app"), backup.ItemNotFound},
 		} {
@@ -425,7 +425,7 @@ func TestApprovalOfRetention(t *testing.T) {
 		if again := ask(); again.ID != a.ID {
 			t.Errorf("asked again: %+v", again)
 		}
-		fails(t, "who asked", second(w.Approve(ctx, contoso, a.ID, "", w.person("asker", "other"))), backup.AuthorizationDenied)
+		fails(t, "who asked", second(w.Approve(ctx, contoso, a.ID, "", w.person("asker", "other"))), backup.AccessDenied)
 		if got := must[backup.Unit](t)(w.CancelOffboardUnit(ctx, contoso, u.ID, w.person("asker", "app"))); got.Status != backup.UnitUnprotected || got.Approval != nil {
 			t.Errorf("called off: %+v", got)
 		}

@@ -371,7 +371,7 @@ func (c *Catalog) askRetention(ctx context.Context, tx *database.Tx, now Retenti
 		}
 		of = "policy " + string(now.Policy) + " (" + name + ")"
 	}
-	a.What = fmt.Sprintf("Keep the restore points of %s for a shorter time, %v after it is approved: %s. Now it is %s", of, r.After, r.Wanted, now.Kept)
+	a.What = fmt.Sprintf("Keep the restore points of %s for a shorter time, from %v hours after the approval on: %s. Now it is %s", of, r.After.Hours(), r.Wanted, now.Kept)
 	return a, c.ask(ctx, tx, a, r)
 }
 

@@ -53,7 +53,7 @@ func TestWhatIsToBeApprovedWaits(t *testing.T) {
 			continue
 		}
 		at := "/holdfast.approvals/" + a["id"].(string)
-		asker.do("POST", at+"/approve", nil).want(403, backup.AuthorizationDenied)
+		asker.do("POST", at+"/approve", nil).want(403, backup.AccessDenied)
 		if one := boss.do("POST", at+"/approve", obj{"comment": "fine"}).want(200); one.str("state") != "approved" || one.str("comment") != "fine" || one.str("decidedBy.user.id") != ownerN(800) {
 			t.Errorf("%s, approved: %s", op, one.text)
 		}
