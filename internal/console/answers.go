@@ -106,6 +106,7 @@ type (
 		Paused                             time.Time `json:"@holdfast.pausedDateTime"`
 		Cancelled                          time.Time `json:"@holdfast.cancelledDateTime"`
 		Error                              *problemAnswer
+		Approval                           *approvalAnswer `json:"@holdfast.approval"`
 	}
 	browseAnswer struct {
 		ID, Status, RestorePointID               string

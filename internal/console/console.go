@@ -165,6 +165,8 @@ func (c *Console) route() {
 	page("GET /console/restores", listRestores)
 	page("GET /console/restores/{id}", showRestore)
 	page("POST /console/restores/{id}/{do}", changeRestore)
+	page("GET /console/approvals", listApprovals)
+	page("POST /console/approvals/{id}/{do}", decideApproval)
 	page("GET /console/jobs", listJobs)
 	page("GET /console/jobs/{id}", showJob)
 	page("GET /console/audit", listAudit)

@@ -14,6 +14,9 @@ import (
 // maxPolicies is how many policies a page reads.
 const maxPolicies = 500
 
+// maxNeeds is how many of what waits for an approval the first page names.
+const maxNeeds = 10
+
 // A need is something that waits for a person.
 type need struct {
 	Level string // bad, warn or info
@@ -115,6 +118,12 @@ func overview(v *visit) error {
 		return err
 	}
 	page.Courses = courses(days, v.cfg.Clock())
+
+	waiting, _, err := take[approvalAnswer](api.All(ctx, waitingApprovals), maxNeeds)
+	if err != nil && !forbidden(err) && !notServed(err) {
+		return err
+	}
+	page.Needs = append(page.Needs, approvalNeeds(waiting)...)
 
 	page.Sessions, _, err = take[sessionAnswer](api.All(ctx, anySession+"?$top=8&"+query("$orderby", "createdDateTime desc")), 8)
 	if err := hide("restores", err); err != nil {

@@ -47,6 +47,7 @@ var funcs = template.FuncMap{
 	"list":       func(all ...string) []string { return all },
 	"times":      func(a, b int) int { return a * b },
 	"stripWidth": func(s strip) int { return 20 * len(s.Cells) },
+	"decide":     func(v view, a approvalAnswer) deciding { return deciding{v, a} },
 	"sections":   func() []section { return sections },
 	"sorts": func() []section {
 		return []section{{"added", "Newest first"}, {"changed", "Last changed first"}, {"name", "Name"}, {"-name", "Name, backwards"}}
@@ -69,7 +70,7 @@ type pager struct {
 // A section is a page of the navigation, and those below it.
 type section struct{ Path, Name string }
 
-var sections = []section{{"", "Overview"}, {"policies", "Policies"}, {"units", "Units"}, {"restores", "Restores"}, {"jobs", "Jobs"}, {"audit", "Audit"}, {"health", "Health"}, {"settings", "Settings"}}
+var sections = []section{{"", "Overview"}, {"policies", "Policies"}, {"units", "Units"}, {"restores", "Restores"}, {"approvals", "Approvals"}, {"jobs", "Jobs"}, {"audit", "Audit"}, {"health", "Health"}, {"settings", "Settings"}}
 
 // staticHash tells versions of the static files apart, so that browsers may keep
 // each for good.
