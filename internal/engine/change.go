@@ -371,7 +371,7 @@ func (r *restoration) recall(ctx context.Context, p *plan) error {
 		}
 		name := strings.TrimSuffix(live.Name, asideMark(id))
 		whole := len([]rune(name)) < maxAside // else it may be but the beginning
-		was, there, err := r.vault.Stat(ctx, r.before, id)
+		was, there, err := r.earlier(ctx, id)
 		if err != nil {
 			return err
 		}

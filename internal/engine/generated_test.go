@@ -24,11 +24,13 @@ import (
 type generated struct {
 	n       int
 	expired atomic.Bool
-	emptied atomic.Bool // all that was generated is gone
+	emptied atomic.Bool  // all that was generated is gone
+	phase   atomic.Int64 // 1: a fortieth of the files is another; 2: and is written over
 
 	mu        sync.Mutex
 	made      map[string]*writtenTo // by the number of the drive
 	libraries []string              // their names
+	over      map[int]bool          // the files that were written over
 }
 
 // What was written into a drive.
@@ -68,6 +70,8 @@ func (g *generated) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		g.expired.Store(true)
 	case r.URL.Path == "/empty":
 		g.emptied.Store(true)
+	case r.URL.Path == "/change":
+		g.phase.Store(1)
 	case r.URL.Path == "/v1.0/$batch":
 		g.batch(rw, r)
 	default:
@@ -120,6 +124,10 @@ func (g *generated) answer(r *http.Request, method string, at *url.URL, body []b
 		return 200, fmt.Sprintf(`{"id":"drive%s","name":"Documents","driveType":"business","webUrl":"https://x/s/Documents","owner":{"user":{"id":%q}}}`, user[len(user)-4:], user)
 	case strings.HasPrefix(at.Path, "/v1.0/sites/"):
 		return g.library(method, at.Path, body)
+	case strings.HasPrefix(at.Path, "/up/"):
+		number, id, _ := strings.Cut(strings.TrimPrefix(at.Path, "/up/"), "/")
+		i, _ := strconv.Atoi(id)
+		return 201, g.writeOver(number, i)
 	case !ofDrive:
 		return 404, notThere
 	case rest == "root/delta":
@@ -154,7 +162,9 @@ func (g *generated) answer(r *http.Request, method string, at *url.URL, body []b
 		json.Unmarshal(body, &in)
 		return 201, g.make(number, writtenItem{parent: id, name: in.Name, times: string(in.Times), folder: true})
 	case action == "children":
-		return 200, `{"value":[]}` // asked of a new library only
+		return 200, g.children(number, id, i)
+	case action == "createUploadSession":
+		return 200, fmt.Sprintf(`{"uploadUrl":"http://%s/up/%s/%d"}`, r.Host, number, i)
 	case method == http.MethodPatch:
 		var in struct {
 			Times json.RawMessage `json:"fileSystemInfo"`
@@ -237,9 +247,17 @@ func (g *generated) delta(r *http.Request, at *url.URL, number string) (int, str
 	case token[0] == 'p':
 		from, _ = strconv.Atoi(token[1:])
 	default:
-		written, _ := strconv.Atoi(token[1:])
+		text, _, _ := strings.Cut(token[1:], "-")
+		written, _ := strconv.Atoi(text)
 		from = g.n + written
 		page = append(page, g.item(number, -1))
+		if !strings.HasSuffix(token, g.told()) && !g.emptied.Load() {
+			for i := 1; i < g.n; i += 40 {
+				if i%inFolder > 0 {
+					page = append(page, g.item(number, i))
+				}
+			}
+		}
 	}
 	to := min(from+size, end)
 	for i := from; i < to; i++ {
@@ -248,12 +266,61 @@ func (g *generated) delta(r *http.Request, at *url.URL, number string) (int, str
 	link := "http://" + r.Host + at.Path + "?token="
 	next := fmt.Sprintf(`"@odata.nextLink":"%sp%d"`, link, to)
 	if to >= end {
-		next = fmt.Sprintf(`"@odata.deltaLink":"%s%s%d"`, link, map[bool]string{false: "d", true: "later"}[g.expired.Load()], end-g.n)
+		next = fmt.Sprintf(`"@odata.deltaLink":"%s%s%d%s"`, link, map[bool]string{false: "d", true: "later"}[g.expired.Load()], end-g.n, g.told())
 	}
 	return 200, fmt.Sprintf(`{"value":[%s],%s}`, strings.Join(page, ","), next)
 }
 
+// told is how a token ends whose holder knows of all changes.
+func (g *generated) told() string { return fmt.Sprint("-", g.phase.Load()) }
+
+// version is how often a file has been another.
+func (g *generated) version(i int) int {
+	if i >= 0 && i < g.n && i%40 == 1 {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.over[i] {
+			return 3
+		}
+		return min(int(g.phase.Load()), 1) + 1
+	}
+	return 1
+}
+
+func (g *generated) writeOver(number string, i int) string {
+	g.mu.Lock()
+	if g.over == nil {
+		g.over = map[int]bool{}
+	}
+	g.over[i] = true
+	g.mu.Unlock()
+	g.phase.Store(2)
+	return g.item(number, i)
+}
+
+// children lists what is in a folder that was generated; of any other nothing, which is
+// asked of a new library only.
+func (g *generated) children(number, id string, i int) string {
+	var all []string
+	switch {
+	case number[0] == 'L' || g.emptied.Load():
+	case id == g.id(number, -1):
+		all = append(all, g.item(number, 0))
+	case i%inFolder == 0:
+		for k := i + 1; k < min(g.n, i+inFolder); k++ {
+			all = append(all, g.item(number, k))
+		}
+		for k := 20*(i/inFolder) + 1; k <= 20*(i/inFolder)+20 && k*inFolder < g.n; k++ {
+			all = append(all, g.item(number, k*inFolder))
+		}
+	}
+	return fmt.Sprintf(`{"value":[%s]}`, strings.Join(all, ","))
+}
+
 func (g *generated) content(number string, i int) string {
+	if g.version(i) == 2 {
+		return fmt.Sprintf("file %d of %s is another\n", i, number)
+	}
 	return strings.Repeat(fmt.Sprintf("file %d of %s\n", i, number), 5)
 }
 
@@ -307,6 +374,6 @@ func (g *generated) item(number string, i int) string {
 	content := g.content(number, i)
 	sum := quickxor.New()
 	io.WriteString(sum, content)
-	return fmt.Sprintf(`{"id":%q,"name":"file %06d of a drive.txt","size":%d,"eTag":"\"{AF3B1D7A-0000-4E5F-%012d},2\"","cTag":"\"c:{AF3B1D7A-0000-4E5F-%012d},1\"",%s,"parentReference":{"id":%q},"file":{"mimeType":"text/plain","hashes":{"quickXorHash":%q}}}`,
-		g.id(number, i), i, len(content), i, i, times, g.id(number, k*inFolder), quickxor.Encode(sum.Sum(nil)))
+	return fmt.Sprintf(`{"id":%q,"name":"file %06d of a drive.txt","size":%d,"eTag":"\"{AF3B1D7A-0000-4E5F-%012d},2\"","cTag":"\"c:{AF3B1D7A-0000-4E5F-%012d},%d\"",%s,"parentReference":{"id":%q},"file":{"mimeType":"text/plain","hashes":{"quickXorHash":%q}}}`,
+		g.id(number, i), i, len(content), i, i, g.version(i), times, g.id(number, k*inFolder), quickxor.Encode(sum.Sum(nil)))
 }

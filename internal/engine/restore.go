@@ -427,7 +427,8 @@ type restoration struct {
 	doubts  bool          // and found what was not as it shall be; none will again
 	glance  bool          // the delta is believed from the beginning, since nothing is changed by it
 	trial   trial
-	plans   []*plan // that are not closed
+	plans   []*plan     // that are not closed
+	was     *vault.Tree // before, once it was looked into
 }
 
 // A trial is whether the source writes small files together, and has one version of
@@ -470,9 +471,26 @@ func (r *restoration) closePlans() {
 		p.close()
 	}
 	r.plans = nil
+	r.was.Close()
+	r.was = nil
+}
+
+// earlier returns an item as it was when the restore was first begun, and whether it was
+// there. It is not for many goroutines.
+func (r *restoration) earlier(ctx context.Context, id backup.ItemID) (vault.Entry, bool, error) {
+	if r.was == nil {
+		was, err := r.vault.Tree(ctx, r.before)
+		if err != nil {
+			return vault.Entry{}, false, err
+		}
+		r.was = was
+	}
+	n, ok, err := r.was.Node(ctx, id)
+	return n.Entry, ok, err
 }
 
 func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
+	ctx = vault.Keeping(ctx)
 	defer r.closePlans()
 	var last *change // the pass before
 	for pass := 1; ; pass++ {
@@ -494,7 +512,8 @@ func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.byDelta && len(left)+more > 0 {
+		if r.byDelta && (last == nil) == (len(left)+more == 0) {
+			// That there is nothing to do, or still something, is not for a delta to say.
 			r.doubts = true
 			pass--
 			continue
@@ -622,17 +641,24 @@ func (r *restoration) oneFile(ctx context.Context, n vault.Node, err error) erro
 // compares what it is now with the point.
 func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 	var now protected
-	err := retryMoved(func() error {
+	var was standing
+	first, begun, err := r.firstPoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = retryMoved(func() error {
 		defer r.e.lock("unit " + string(r.unit.ID))()
 		unit, state, err := r.e.Catalog.UnitForRestore(ctx, r.job.Tenant, r.unit.ID)
 		if err != nil {
 			return err
 		}
-		// Nothing is taken away on the word of a delta: the whole drive is
-		// enumerated, as when its turn comes. Once it was changed, the delta is
-		// believed where it speaks of all that was changed, and says that it is
-		// as it shall be; else the drive is enumerated once more.
-		r.byDelta = (r.last != nil || r.glance) && !r.doubts
+		// Where anything speaks against the deltas, or the restore was begun
+		// before, the whole drive is enumerated, as when its turn comes. Once it
+		// was changed, the delta is believed where it speaks of all that was
+		// changed, and says that it is as it shall be; else the drive is
+		// enumerated once more.
+		was = r.standingOf(state)
+		r.byDelta = !r.doubts && (r.last != nil || r.glance || !begun && was.clear(r.e.Clock(), r.e.Reconcile))
 		if !r.byDelta && !state.Full.IsZero() {
 			state.Full = time.UnixMicro(1)
 		}
@@ -653,8 +679,21 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("back up the live drive: %w", err)
 	}
-	if r.before == "" {
-		if r.before, err = r.firstTree(ctx, now.Point); err != nil {
+	r.byDelta = r.byDelta && now.Full.Equal(was.full)
+	if r.byDelta && r.last == nil && !r.glance {
+		sure := standing{now.Full, now.Doubted, now.Pending}.clear(r.e.Clock(), r.e.Reconcile)
+		if sure {
+			if sure, err = r.witnessed(ctx, now.Point.Tree); err != nil {
+				return nil, err
+			}
+		}
+		if !sure {
+			r.doubts = true
+			return r.surveyLive(ctx)
+		}
+	}
+	if r.before == "" || r.last == nil && r.doubts {
+		if r.before, err = r.firstTree(ctx, now.Point, first); err != nil {
 			return nil, err
 		}
 	}
@@ -729,24 +768,30 @@ func (r *restoration) addWant(p *plan, node vault.Node, err error) error {
 	return nil
 }
 
-// firstTree returns the tree of what was in the drive when the restore was
-// first begun, perhaps by a process that was killed: the first point since.
-func (r *restoration) firstTree(ctx context.Context, now backup.Point) (string, error) {
-	if r.since.IsZero() {
-		return now.Tree, nil
+// firstPoint returns the first point since the restore was begun, perhaps by a process
+// that was killed, and whether there is one that another survey of this run did not make.
+func (r *restoration) firstPoint(ctx context.Context) (p backup.Point, begun bool, err error) {
+	if r.since.IsZero() || r.before != "" || r.doubts {
+		return p, false, nil
 	}
 	points, err := r.e.Catalog.Points(ctx, r.job.Tenant, catalog.PointQuery{
 		Unit: r.unit.ID, From: r.since, FromIncl: true, Oldest: true, Page: catalog.Page{Limit: 1}})
-	if err != nil {
-		return "", err
+	if err != nil || len(points.Items) == 0 {
+		return p, false, err
 	}
-	if len(points.Items) == 0 || points.Items[0].Drive != now.Drive {
+	return points.Items[0], true, nil
+}
+
+// firstTree returns the tree of what was in the drive when the restore was first begun:
+// that of its first point, if there was one before now.
+func (r *restoration) firstTree(ctx context.Context, now, first backup.Point) (string, error) {
+	if first.Drive != now.Drive {
 		return now.Tree, nil
 	}
 	if r.part == "" {
-		return points.Items[0].Tree, nil
+		return first.Tree, nil
 	}
-	parts, err := r.vault.Parts(ctx, points.Items[0].Tree)
+	parts, err := r.vault.Parts(ctx, first.Tree)
 	for _, part := range parts {
 		if part.Drive == r.part {
 			return part.Tree, nil
@@ -764,7 +809,7 @@ func (p *protected) narrow(part backup.DriveID) error {
 	case !ok:
 		return fmt.Errorf("%w: library %s", drive.ErrNotFound, part)
 	}
-	p.Point.Tree, p.Pending = of.Tree, of.Pending
+	p.Point.Tree, p.Pending, p.Full, p.Doubted = of.Tree, of.Pending, of.Full, of.Doubted
 	return nil
 }
 
@@ -912,14 +957,14 @@ func (r *restoration) unread(ctx context.Context) (func(*vault.Node) string, err
 	}, nil
 }
 
-const sinceBegun = "It came into the drive, or was changed, after the restore had begun."
+const sinceBegun = "It came into the drive, or was changed, after the restore had begun, as far as the source has told."
 
 // cameSince reports whether an item came, or changed, since the restore began.
 func (r *restoration) cameSince(ctx context.Context, now string, live *vault.Node) (bool, error) {
 	if r.before == now {
 		return false, nil
 	}
-	was, ok, err := r.vault.Stat(ctx, r.before, live.ID)
+	was, ok, err := r.earlier(ctx, live.ID)
 	if err != nil || !ok {
 		return true, err
 	}
@@ -951,7 +996,7 @@ func (r *restoration) prove(ctx context.Context, p *plan) error {
 			if r.before == "" || !sameSecond(w.live.Modified, w.Modified) {
 				continue
 			}
-			if was, ok, err := r.vault.Stat(ctx, r.before, w.live.ID); err != nil {
+			if was, ok, err := r.earlier(ctx, w.live.ID); err != nil {
 				return err
 			} else if ok && (was.Content == w.live.Content || sameContent(was, w.live.Entry)) {
 				continue

@@ -170,11 +170,11 @@ func (d *diff) pair(a, b *record, from, to *Node) error {
 	default:
 		return nil
 	}
-	was, err := d.v.readDir(d.ctx, a.Object)
+	was, err := d.v.lookDir(d.ctx, a.Object)
 	if err != nil {
 		return err
 	}
-	is, err := d.v.readDir(d.ctx, b.Object)
+	is, err := d.v.lookDir(d.ctx, b.Object)
 	if err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (d *diff) remove(r *record, n *Node) error {
 }
 
 func (d *diff) removeBelow(r *record, n *Node) error {
-	in, err := d.v.readDir(d.ctx, r.Object)
+	in, err := d.v.lookDir(d.ctx, r.Object)
 	if err != nil {
 		return err
 	}
@@ -262,7 +262,7 @@ func (d *diff) add(r *record, n *Node) error {
 }
 
 func (d *diff) addBelow(r *record, n *Node) error {
-	in, err := d.v.readDir(d.ctx, r.Object)
+	in, err := d.v.lookDir(d.ctx, r.Object)
 	if err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func (t *trie) dir(ctx context.Context, r *record) (*dir, error) {
 	if d, ok := t.dirs[r.Object]; ok {
 		return d, nil
 	}
-	d, err := t.v.readDir(ctx, r.Object)
+	d, err := t.v.lookDir(ctx, r.Object)
 	if err == nil {
 		t.dirs[r.Object] = d
 	}
@@ -137,7 +137,7 @@ func (t *trie) leaf(ctx context.Context, r *record) (leaf, error) {
 	if l, ok := t.leaves.held[r.Object]; ok {
 		return l, nil
 	}
-	l, err := t.v.readLeaf(ctx, r.Object)
+	l, err := t.v.lookLeaf(ctx, r.Object)
 	if err == nil {
 		t.leaves.add(r.Object, l)
 	}
@@ -271,7 +271,7 @@ func (t *trie) changeLeaf(ctx context.Context, w repo.DirectRepositoryWriter, c 
 	leaf, held := t.leaves.held[r.Object]
 	if !held {
 		var err error
-		if leaf, err = t.v.readLeaf(ctx, r.Object); err != nil {
+		if leaf, err = t.v.lookLeaf(ctx, r.Object); err != nil {
 			return nil, err
 		}
 	}

@@ -316,7 +316,7 @@ func (b *base) dir(ctx context.Context, oid string) (*dir, error) {
 	if d, ok := b.dirs.held[oid]; ok {
 		return d, nil
 	}
-	d, err := b.v.readDir(ctx, oid)
+	d, err := b.v.lookDir(ctx, oid)
 	if err == nil {
 		b.dirs.add(oid, d)
 	}
@@ -328,7 +328,7 @@ func (b *base) look(ctx context.Context, oid string) (*dir, error) {
 	if d, ok := b.dirs.held[oid]; ok {
 		return d, nil
 	}
-	return b.v.readDir(ctx, oid)
+	return b.v.lookDir(ctx, oid)
 }
 
 // Get returns an item as it was last staged, else as it is in the base.
