@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"holdfast/internal/client"
+	"holdfast/internal/simtenant"
 )
 
 // A click on a name at Entra's page signs in to the console, which then shows
@@ -49,6 +54,55 @@ func TestConsole(t *testing.T) {
 	}
 }
 
+// In a dev of two tenants the console signs people of both in, and one person to both.
+func TestConsoleOfTwoTenants(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tenants.json")
+	two := simtenant.Sample()
+	other := simtenant.Tenant{ID: "fab00000-4f6b-4c55-8f0e-c0a7050a0000", DisplayName: "Fabrikam", Domain: "fabrikam.com", Apps: two[0].Apps,
+		Users: []simtenant.User{{ID: "f1000000-4f6b-4c55-8f0e-c0a7050a0007", UserPrincipalName: "fiona@fabrikam.com", Mail: "fiona@fabrikam.com", DisplayName: "Fiona"}}}
+	text, err := json.Marshal(map[string]any{"tenants": append(two, other)})
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := startTestDev(t, func(o *devOptions) { o.tenant = file })
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
+	get := func(address string) (at *url.URL, page string) {
+		t.Helper()
+		res, err := browser.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Request.URL, string(body)
+	}
+	at, page := get(d.origin + "/console")
+	if !strings.Contains(page, "noor@contoso.com") || !strings.Contains(page, "fiona@fabrikam.com") {
+		t.Fatalf("who signs in is not asked among all: %s\n%s", at, page)
+	}
+	at, page = get(at.String() + "&user=fiona@fabrikam.com")
+	if at.Path != "/console/"+string(other.ID)+"/" || !strings.Contains(page, "Fiona") {
+		t.Fatalf("Fiona comes to %s\n%s", at, page)
+	}
+	at, _ = get(d.origin + "/console/sign-in?tenant=contoso.com")
+	if at, page = get(at.String() + "&user=noor@contoso.com"); at.Path != "/console/"+string(two[0].ID)+"/" || !strings.Contains(page, ">Fabrikam</a>") {
+		t.Fatalf("Noor comes to %s\n%s", at, page)
+	}
+	if _, page = get(d.origin + "/console/tenants"); !strings.Contains(page, "fiona@fabrikam.com") || !strings.Contains(page, "noor@contoso.com") || strings.Contains(page, "Not known") {
+		t.Errorf("the tenants are\n%s", page)
+	}
+}
+
 // visitConsole signs in as one of the sample users, and expects a text on the
 // first page.
 func visitConsole(t *testing.T, origin, want string) {
@@ -76,7 +130,7 @@ func visitConsole(t *testing.T, origin, want string) {
 		t.Fatalf("the console first shows %s\n%s", res.Status, page)
 	}
 	res, page = get(res.Request.URL.String() + "&user=noor@contoso.com")
-	if res.StatusCode != http.StatusOK || res.Request.URL.Path != "/console/" || !strings.HasPrefix(res.Request.URL.String(), origin) {
+	if res.StatusCode != http.StatusOK || res.Request.URL.Path != "/console/"+string(simtenant.Sample()[0].ID)+"/" || !strings.HasPrefix(res.Request.URL.String(), origin) {
 		t.Fatalf("a click on a name leads to %s, %s\n%s", res.Request.URL, res.Status, page)
 	}
 	for _, want := range []string{"Noor Haddad", want} {

@@ -374,12 +374,15 @@ func (d *devServer) simulate(cfg *Config, log *slog.Logger) (*simtenant.Service,
 			ClientID: app.AppID, Credential: drive.Secret(app.Secret),
 		})
 	}
-	tenants[0].Apps = append(tenants[0].Apps, d.consoleApp(cfg))
+	app := d.consoleApp(cfg)
+	for i := range tenants {
+		tenants[i].Apps = append(tenants[i].Apps, app)
+	}
 	return simtenant.New(simtenant.Config{State: d.data.path("sim"), Drives: d.drives, Mail: d.data.path("mail"), Sites: d.data.path("sites"), Tenants: tenants, Log: log})
 }
 
 // consoleApp is the application that people sign in to the web pages with, each
-// as a user of the first tenant, whom they pick from a list.
+// as a user of a tenant, whom they pick from a list: of all of them, if there are several.
 func (d *devServer) consoleApp(cfg *Config) simtenant.App {
 	app := simtenant.App{
 		AppID: backup.NewID[string](), Secret: rand.Text(), DisplayName: "Holdfast's console",
@@ -391,6 +394,9 @@ func (d *devServer) consoleApp(cfg *Config) simtenant.App {
 	cfg.Console = &ConsoleConfig{
 		ClientID: app.AppID, Secret: client.Secret(app.Secret), Tenant: string(d.tenants[0].ID), Authority: d.origin,
 		Scope: cfg.Audiences[0] + "/.default", Here: true,
+	}
+	if len(d.tenants) > 1 {
+		cfg.Console.Tenant = "organizations"
 	}
 	return app
 }

@@ -20,7 +20,10 @@ import (
 	"holdfast/conformance/devserver"
 )
 
-var dev devserver.Server
+var (
+	dev    devserver.Server
+	binary string // of the program
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -31,6 +34,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "holdfast")
 	var stop func()
 	dev, stop, err = devserver.Start("../..", dir)
 	if stop != nil {
@@ -62,6 +66,7 @@ func axe(t *testing.T) string {
 type browser struct {
 	t     *testing.T
 	ctx   context.Context
+	at    string // the origin of the console
 	axe   string // the script of axe-core
 	shots string // folder of screenshots; empty for none
 	n     int    // screenshots so far
@@ -91,7 +96,7 @@ func newBrowser(t *testing.T) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	b := &browser{t: t, ctx: ctx, axe: axe(t), shots: os.Getenv("HOLDFAST_SCREENSHOTS")}
+	b := &browser{t: t, ctx: ctx, at: dev.HTTP, axe: axe(t), shots: os.Getenv("HOLDFAST_SCREENSHOTS")}
 	b.do(chromedp.EmulateViewport(1200, 800))
 	go func() {
 		for m, err := range chromedp.Console(ctx) {
@@ -125,7 +130,7 @@ func (b *browser) fail(format string, args ...any) {
 	b.t.Fatalf(format, args...)
 }
 
-func (b *browser) open(path string) { b.t.Helper(); b.do(chromedp.Navigate(dev.HTTP + path)) }
+func (b *browser) open(path string) { b.t.Helper(); b.do(chromedp.Navigate(b.at + path)) }
 
 // click clicks on the first link or button of a name.
 func (b *browser) click(name string) {

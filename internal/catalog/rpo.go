@@ -16,6 +16,9 @@ type RPO struct {
 	Units  int64
 	Missed int64     // whose newest point is older than promised, now
 	Worst  []UnitRPO // those that are the longest overdue or will be next, in their order
+	// Last is when the newest point of the unit was made whose next is due last: of all
+	// units where the same is promised of them. Zero if there is none.
+	Last time.Time
 }
 
 // A UnitRPO is how a unit does.
@@ -39,8 +42,9 @@ func (c *Catalog) RPO(ctx context.Context, tenant backup.TenantID, worst int) (r
 	}
 	err = c.db.Read().QueryRowContext(ctx, `
 		SELECT CAST((SELECT coalesce(sum(n), 0) FROM unit_count WHERE tenant = $1 AND status = 'protected') AS BIGINT),
-			(SELECT count(*) FROM rpo WHERE tenant = $1 AND due < $2)`,
-		string(tenant), database.Micros(c.now())).Scan(&r.Units, &r.Missed)
+			(SELECT count(*) FROM rpo WHERE tenant = $1 AND due < $2),
+			coalesce((SELECT newest FROM rpo WHERE tenant = $1 ORDER BY due DESC LIMIT 1), 0)`,
+		string(tenant), database.Micros(c.now())).Scan(&r.Units, &r.Missed, micros{&r.Last})
 	if err != nil {
 		return r, fmt.Errorf("count late units: %w", err)
 	}
@@ -68,8 +72,8 @@ func (c *Catalog) rpoWithin(ctx context.Context, tenant backup.TenantID, scope *
 	units := `(` + scope.in(c, tenant, arg).units() + `) AS x`
 	now := arg(database.Micros(c.now()))
 	err = c.db.Read().QueryRowContext(ctx, `
-		SELECT coalesce(sum(CASE WHEN u.status = 'protected' THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN p.due < CAST(`+now+` AS BIGINT) THEN 1 ELSE 0 END), 0)
-		FROM `+units+` CROSS JOIN unit u LEFT JOIN rpo p ON p.unit = u.id WHERE u.id = x.id`, args...).Scan(&r.Units, &r.Missed)
+		SELECT coalesce(sum(CASE WHEN u.status = 'protected' THEN 1 ELSE 0 END), 0), coalesce(sum(CASE WHEN p.due < CAST(`+now+` AS BIGINT) THEN 1 ELSE 0 END), 0), coalesce(max(p.newest), 0)
+		FROM `+units+` CROSS JOIN unit u LEFT JOIN rpo p ON p.unit = u.id WHERE u.id = x.id`, args...).Scan(&r.Units, &r.Missed, micros{&r.Last})
 	if err != nil {
 		return r, fmt.Errorf("count late units of the scope: %w", err)
 	}

@@ -46,7 +46,7 @@ func TestRPO(t *testing.T) {
 		w.pass(15 * time.Minute)
 		run(owner(1))
 		w.pass(10 * time.Minute)
-		expect("one is late", catalog.RPO{Units: 2, Missed: 1, Worst: []catalog.UnitRPO{
+		expect("one is late", catalog.RPO{Units: 2, Missed: 1, Last: begin.Add(25 * time.Minute), Worst: []catalog.UnitRPO{
 			{Unit: second, Newest: begin.Add(10 * time.Minute), Promised: promise, Every: promise / 2},
 			{Unit: first, Newest: begin.Add(25 * time.Minute), Promised: promise, Every: promise / 2, Points: 2, Longest: 15 * time.Minute},
 		}})
@@ -57,7 +57,7 @@ func TestRPO(t *testing.T) {
 		run(owner(2))
 		w.pass(time.Second)
 		run(owner(3))
-		expect("all have new ones", catalog.RPO{Units: 3, Worst: []catalog.UnitRPO{
+		expect("all have new ones", catalog.RPO{Units: 3, Last: begin.Add(35*time.Minute + time.Second), Worst: []catalog.UnitRPO{
 			{Unit: first, Newest: begin.Add(25 * time.Minute), Promised: promise, Every: promise / 2, Points: 2, Longest: 15 * time.Minute},
 			{Unit: second, Newest: begin.Add(35 * time.Minute), Promised: promise, Every: promise / 2, Points: 1, Late: 1, Longest: 25 * time.Minute},
 		}})

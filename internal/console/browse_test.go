@@ -125,7 +125,7 @@ func TestDownload(t *testing.T) {
 	if a := w.get(at + "&show=1"); a.header.Get("Content-Type") != "image/png" || a.header.Get("Content-Disposition") != "" || a.body != "picture" || a.header.Get("Content-Length") != "7" {
 		t.Errorf("a picture = %d %v", a.status, a.header)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), "GET", w.srv.URL+at, nil)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", w.srv.URL+"/console/"+tenantID+strings.TrimPrefix(at, "/console"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestDownload(t *testing.T) {
 		fmt.Fprint(rw, "half")
 		panic("the vault is gone")
 	}))
-	if res, err := w.browser.Get(w.srv.URL + at); err == nil {
+	if res, err := w.browser.Get(w.srv.URL + "/console/" + tenantID + strings.TrimPrefix(at, "/console")); err == nil {
 		defer res.Body.Close()
 		if _, err := fmt.Fscan(res.Body, new(string)); err == nil || res.ContentLength != 100 {
 			t.Errorf("what breaks off is %s, %d bytes long", res.Status, res.ContentLength)

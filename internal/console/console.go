@@ -49,6 +49,7 @@ type Console struct {
 	sealer   cipher.AEAD
 	sessions sessions
 	origins  *http.CrossOriginProtection
+	patience time.Duration // rowTime, but in tests
 }
 
 // New returns a console. It fails when the configuration lacks something.
@@ -73,8 +74,8 @@ func New(cfg Config) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{cfg: cfg, api: within{cfg.API}, sealer: sealer, origins: http.NewCrossOriginProtection(),
-		sessions: sessions{clock: cfg.Clock, byID: map[string]*session{}}}
+	c := &Console{cfg: cfg, patience: rowTime, api: within{cfg.API}, sealer: sealer, origins: http.NewCrossOriginProtection(),
+		sessions: sessions{clock: cfg.Clock, byID: map[string]*visitor{}}}
 	if cfg.PublicURL != "" { // a proxy may call us by another name
 		if err := c.origins.AddTrustedOrigin(cfg.PublicURL); err != nil {
 			return nil, err
@@ -95,6 +96,7 @@ const formLimit = 16 << 20 // a CSV of 50,000 people has room
 
 // ServeHTTP answers a request.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = inTenant(r)
 	defer func() {
 		if why := recover(); why != nil {
 			if why == http.ErrAbortHandler {
@@ -134,6 +136,8 @@ func (c *Console) route() {
 		c.render(w, r, nil, http.StatusOK, "signed-out", "Signed out", nil, nil)
 	})
 	page("POST /console/sign-out", signOut)
+	page("GET /console/tenants", listTenants)
+	page("POST /console/tenants/{do}", changeTenants)
 	page("GET /console/{$}", overview)
 	page("GET /console/policies", listPolicies)
 	page("GET /console/policies/new", newPolicy)
@@ -191,7 +195,9 @@ type visit struct {
 	*Console
 	w   http.ResponseWriter
 	r   *http.Request
-	s   *session
+	who *visitor
+	all []*session // of the visitor
+	s   *session   // of the tenant that the address names
 	api *client.Client
 	of  string // the thing that the page is of, as the API has it; "" for the tenant
 }
@@ -202,18 +208,30 @@ func (v *visit) ctx() context.Context { return v.r.Context() }
 // server that asks to come later.
 const pageTime = 20 * time.Second
 
-// signedIn has h serve those who are signed in, within a time if limit is not 0,
-// and sends the others to sign in.
+// signedIn has h serve those who are signed in to the tenant that the address names,
+// within a time if limit is not 0, and sends the others to sign in. An address that names
+// none leads to the tenant that was looked at last, and changes nothing.
 func (c *Console) signedIn(h func(*visit) error, limit time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v := &visit{Console: c, w: w, r: r, s: c.session(r)}
-		if v.s == nil {
+		v := &visit{Console: c, w: w, r: r}
+		tenant := tenantOf(r)
+		v.who, v.all = c.visitor(r)
+		if tenant == "" && v.who != nil {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				c.refuse(w, r, http.StatusForbidden, "This form is of no tenant", "Go back, load the page again and repeat what you did.")
+				return
+			}
+			http.Redirect(w, r, at(last(v.all).person.Tenant, r.URL.RequestURI()), http.StatusSeeOther)
+			return
+		}
+		if v.s = in(tenant, v.all); v.s == nil {
 			c.askToSignIn(w, r)
 			return
 		}
+		v.s.used.Store(c.cfg.Clock().UnixNano())
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			if err := v.checkForm(); err != nil {
-				c.fail(w, r, v.s, err)
+				c.fail(r, v, err)
 				return
 			}
 		}
@@ -229,7 +247,7 @@ func (c *Console) signedIn(h func(*visit) error, limit time.Duration) http.Handl
 			err = h(v)
 		}
 		if err != nil {
-			c.fail(w, r, v.s, err)
+			c.fail(r, v, err)
 		}
 	})
 }
@@ -249,7 +267,7 @@ func (v *visit) checkForm() error {
 		return &problem{http.StatusBadRequest, "The form could not be read", "Go back and try again."}
 	}
 	if subtle.ConstantTimeCompare([]byte(v.r.PostFormValue("csrf")), []byte(v.s.csrf)) != 1 {
-		return &problem{http.StatusForbidden, "This form is of another session", "You signed in anew since the page was loaded. Go back, load it again and repeat what you did."}
+		return &problem{http.StatusForbidden, "This form is of another session", "You signed in anew since the page was loaded, or it is of another tenant. Go back, load it again and repeat what you did."}
 	}
 	return nil
 }
@@ -260,22 +278,25 @@ func (c *Console) askToSignIn(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	to := "/console/"
+	q := url.Values{"to": {"/console/"}}
 	if r.Method == http.MethodGet {
-		to = r.URL.RequestURI()
+		q.Set("to", r.URL.RequestURI())
 	}
-	http.Redirect(w, r, "/console/sign-in?to="+url.QueryEscape(to), http.StatusSeeOther)
+	if tenant := tenantOf(r); tenant != "" {
+		q.Set("tenant", tenant)
+	}
+	http.Redirect(w, r, "/console/sign-in?"+q.Encode(), http.StatusSeeOther)
 }
 
 // redirect sends the browser to another page, after a form was carried out.
 func (v *visit) redirect(to string) error {
-	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	http.Redirect(v.w, v.r, at(v.s.person.Tenant, to), http.StatusSeeOther)
 	return nil
 }
 
 // show answers with a page.
 func (v *visit) show(name, title string, data any) error {
-	v.render(v.w, v.r, v.s, http.StatusOK, name, title, data, v.permits())
+	v.render(v.w, v.r, v, http.StatusOK, name, title, data, v.permits())
 	return nil
 }
 
@@ -283,8 +304,8 @@ func (v *visit) show(name, title string, data any) error {
 type view struct {
 	Title   string
 	Section string // of the navigation
-	Path    string
 	Person  *person
+	Switch  *tenantSwitch // nil where there is one tenant only
 	CSRF    string
 	Notes   []note
 	Now     time.Time
@@ -292,14 +313,15 @@ type view struct {
 	Data    any
 }
 
-// render writes a page. It is made whole before its first byte is sent.
-func (c *Console) render(w http.ResponseWriter, r *http.Request, s *session, status int, name, title string, data any, may permits) {
+// render writes a page of a visit, nil for none. It is made whole before its first byte is
+// sent, and all its links are of the visit's tenant.
+func (c *Console) render(w http.ResponseWriter, r *http.Request, v *visit, status int, name, title string, data any, may permits) {
 	section, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/console/"), "/")
-	view := view{Title: title, Section: section, Path: r.URL.RequestURI(), Now: c.cfg.Clock().UTC(), May: may, Data: data}
-	if s != nil {
-		view.Person, view.CSRF = &s.person, s.csrf
+	view := view{Title: title, Section: section, Now: c.cfg.Clock().UTC(), May: may, Data: data}
+	if v != nil {
+		view.Person, view.CSRF, view.Switch = &v.s.person, v.s.csrf, v.tenantSwitch()
 		if r.Header.Get("X-Live") == "" { // else nobody would read them
-			view.Notes = s.heard()
+			view.Notes = v.s.heard()
 		}
 	}
 	var page bytes.Buffer
@@ -310,21 +332,27 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, s *session, sta
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
+	if v != nil {
+		w.Write(linkedWithin(v.s.person.Tenant, page.Bytes()))
+		return
+	}
 	w.Write(page.Bytes())
 }
 
 // refuse answers with a page that says why there is no other.
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, title, text string) {
-	c.render(w, r, c.session(r), status, "problem", title, struct{ Text string }{text}, nil)
+	var v *visit
+	if who, all := c.visitor(r); in(tenantOf(r), all) != nil {
+		v = &visit{Console: c, w: w, r: r, who: who, all: all, s: in(tenantOf(r), all)}
+	}
+	c.render(w, r, v, status, "problem", title, struct{ Text string }{text}, nil)
 }
 
-// fail answers with a page that says what went wrong, and what to do.
-func (c *Console) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
+// fail answers a visit with a page that says what went wrong, and what to do.
+func (c *Console) fail(r *http.Request, v *visit, err error) {
 	if errors.Is(err, errSignedOut) {
-		if s != nil {
-			c.sessions.end(s)
-		}
-		c.askToSignIn(w, r)
+		c.sessions.end(v.who, v.s)
+		c.askToSignIn(v.w, r)
 		return
 	}
 	if r.Context().Err() != nil {
@@ -334,8 +362,11 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, s *session, err e
 	if p.status >= http.StatusInternalServerError {
 		c.cfg.Log.Warn("a page of the console failed", "path", r.URL.Path, "err", err)
 	}
-	c.render(w, r, s, p.status, "problem", p.title, struct{ Text string }{p.text}, nil)
+	c.render(v.w, r, v, p.status, "problem", p.title, struct{ Text string }{p.text}, nil)
 }
+
+// notAccepted is said of tokens that the API does not take.
+const notAccepted = "The server does not accept your sign-in"
 
 // explain says of an error what it means to a person.
 func explain(err error) *problem {
@@ -349,7 +380,7 @@ func explain(err error) *problem {
 	p := &problem{e.Status, "That was not possible", e.Message}
 	switch e.Status {
 	case http.StatusUnauthorized:
-		p.title, p.text = "The server does not accept your sign-in", "It may trust another tenant, or want a token for another application: the address 'audiences' and 'issuers' in its configuration must be those of the console's sign-in. "+e.Message
+		p.title, p.text = notAccepted, "It may serve another tenant, or want a token for another application: the address 'audiences' and 'issuers' in its configuration must be those of the console's sign-in. "+e.Message
 		p.status = http.StatusForbidden
 	case http.StatusForbidden:
 		p.title = "You may not do that"
@@ -369,8 +400,14 @@ func explain(err error) *problem {
 	return p
 }
 
+// signOut ends the sessions in all tenants.
 func signOut(v *visit) error {
-	v.sessions.end(v.s)
+	v.sessions.endAll(v.who)
 	v.setCookie(v.w, v.r, sessionCookie, "", 0)
-	return v.redirect("/console/signed-out")
+	http.Redirect(v.w, v.r, "/console/signed-out", http.StatusSeeOther)
+	return nil
 }
+
+func asProblem(err error) (*problem, bool) { return errors.AsType[*problem](err) }
+
+func isSignedOut(err error) bool { return errors.Is(err, errSignedOut) }

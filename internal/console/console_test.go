@@ -41,8 +41,11 @@ type world struct {
 	answers map[string]any // by method and address below the API's root
 	asked   []call
 	tokens  int
-	claims  map[string]any // of the id token, over what it would have
-	refused string         // error of the token endpoint
+	claims  map[string]any    // of the id token, over what it would have
+	refused string            // error of the token endpoint
+	others  map[string]string // tenants besides the first, by what they may be called
+	asks    map[string]bool   // those that give no token to whom they did not ask
+	of      map[string]string // the tenants of access tokens
 	nonce   string
 }
 
@@ -53,15 +56,18 @@ type call struct {
 	Body                string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { t.Helper(); return newWorldOf(t, tenantID) }
+
+// newWorldOf is a world whose console signs in people of a tenant, or of organizations.
+func newWorldOf(t *testing.T, tenant string) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC), answers: map[string]any{}, claims: map[string]any{}}
+	w := &world{others: map[string]string{}, asks: map[string]bool{}, of: map[string]string{}, t: t, now: time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC), answers: map[string]any{}, claims: map[string]any{}}
 	entra := httptest.NewServer(http.HandlerFunc(w.token))
 	t.Cleanup(entra.Close)
 	var err error
 	w.console, err = New(Config{
 		API: http.HandlerFunc(w.api), Clock: w.clock, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		SignIn: SignIn{Authority: entra.URL, Tenant: tenantID, ClientID: clientID, ClientSecret: "the secret", Scope: "api://x/.default"},
+		SignIn: SignIn{Authority: entra.URL, Tenant: tenant, ClientID: clientID, ClientSecret: "the secret", Scope: "api://x/.default"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +119,10 @@ func (w *world) api(rw http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, client.Root)
 	w.mu.Lock()
 	w.asked = append(w.asked, call{r.Method, path, r.Header.Get("Authorization"), r.URL.Query(), string(body)})
-	answer, ok := w.answers[r.Method+" "+path+"?"+r.URL.RawQuery]
+	answer, ok := w.answers[w.of[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]+" "+r.Method+" "+path]
+	if !ok {
+		answer, ok = w.answers[r.Method+" "+path+"?"+r.URL.RawQuery]
+	}
 	if token := r.URL.Query().Get("$skiptoken"); !ok && token != "" {
 		answer, ok = w.answers[r.Method+" "+path+"#"+token]
 	}
@@ -170,9 +179,22 @@ func (w *world) token(rw http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(rw, `{"error":"invalid_grant","error_description":"AADSTS1: %s"}`, w.refused)
 		return
 	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	tenant := tenantID
+	if other, ok := w.others[name]; ok {
+		tenant = other
+	} else if name != tenantID && name != "organizations" {
+		w.t.Errorf("a token was asked of %q", name)
+	}
+	if w.asks[tenant] && r.PostForm.Get("grant_type") == "refresh_token" {
+		rw.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(rw, `{"error":"interaction_required","error_description":"AADSTS50076: Prove it."}`)
+		return
+	}
 	w.tokens++
+	w.of[fmt.Sprintf("access-%d", w.tokens)] = tenant
 	claims := map[string]any{
-		"aud": clientID, "iss": "https://login.example/" + tenantID + "/v2.0", "tid": tenantID, "oid": ownerID, "name": "Amala <Rao>",
+		"aud": clientID, "iss": "https://login.example/" + tenant + "/v2.0", "tid": tenant, "oid": ownerID, "name": "Amala <Rao>",
 		"preferred_username": "amala@contoso.com", "nonce": w.nonce, "exp": w.now.Add(time.Hour).Unix(),
 	}
 	for k, v := range w.claims {
@@ -210,6 +232,9 @@ func (w *world) do(r *http.Request) answer {
 		w.t.Fatal(err)
 	}
 	a := answer{res.StatusCode, res.Header, strings.TrimPrefix(res.Header.Get("Location"), w.srv.URL), string(body)}
+	w.checkLinks(r, a)
+	// Tests of one tenant do without its name.
+	a.to, a.body = strings.Replace(a.to, "/console/"+tenantID+"/", "/console/", 1), strings.ReplaceAll(a.body, "/console/"+tenantID+"/", "/console/")
 	if strings.HasPrefix(a.header.Get("Content-Type"), "text/html") && a.status != http.StatusSeeOther {
 		checkPage(w.t, r.Method+" "+r.URL.Path, a.body)
 	}
@@ -219,9 +244,24 @@ func (w *world) do(r *http.Request) answer {
 	return a
 }
 
+// checkLinks fails if a page of somebody in a tenant has a link that leads out of it, but for those
+// that are of none or name another.
+func (w *world) checkLinks(r *http.Request, a answer) {
+	w.t.Helper()
+	if tenantOf(inTenant(r)) == "" || !strings.Contains(a.body, `<form class="who"`) {
+		return
+	}
+	for _, link := range ownLink.FindAllString(a.body, -1) {
+		_, to, _ := strings.Cut(link, `"`)
+		if at("no tenant", to) != to {
+			w.t.Errorf("%s %s has a link of no tenant, %s", r.Method, r.URL.Path, to)
+		}
+	}
+}
+
 func (w *world) get(path string) answer {
 	w.t.Helper()
-	r, err := http.NewRequestWithContext(w.t.Context(), "GET", w.srv.URL+path, nil)
+	r, err := http.NewRequestWithContext(w.t.Context(), "GET", w.srv.URL+at(tenantID, path), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -253,7 +293,7 @@ func (w *world) post(path string, form url.Values) answer {
 		}
 		form.Set("csrf", html.UnescapeString(found[1]))
 	}
-	r, err := http.NewRequestWithContext(w.t.Context(), "POST", w.srv.URL+path, strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(w.t.Context(), "POST", w.srv.URL+at(tenantID, path), strings.NewReader(form.Encode()))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -293,7 +333,7 @@ func signedInWorld(t *testing.T) *world {
 
 func TestSignIn(t *testing.T) {
 	w := newWorld(t)
-	if a := w.get("/console/policies?status=active"); a.to != "/console/sign-in?to=%2Fconsole%2Fpolicies%3Fstatus%3Dactive" {
+	if a := w.get("/console/policies?status=active"); a.to != "/console/sign-in?tenant="+tenantID+"&to=%2Fconsole%2Fpolicies%3Fstatus%3Dactive" {
 		t.Errorf("unknown visitors are sent to %q", a.to)
 	}
 	q := w.begin("/console/policies?status=active")
@@ -411,13 +451,13 @@ func TestSessionEnds(t *testing.T) {
 }
 
 func TestManySessions(t *testing.T) {
-	l := sessions{clock: time.Now, byID: map[string]*session{}}
-	first := l.begin(person{}, tokens{}, nil)
+	l := sessions{clock: time.Now, byID: map[string]*visitor{}}
+	first, _ := l.begin(nil, person{}, "", tokens{}, nil)
 	for range maxSessions {
-		l.begin(person{}, tokens{}, nil)
+		l.begin(nil, person{}, "", tokens{}, nil)
 	}
-	if len(l.byID) != maxSessions || l.find(first.id) != nil {
-		t.Errorf("%d sessions, the first of them %v", len(l.byID), l.find(first.id))
+	if v, _ := l.find(first.id); len(l.byID) != maxSessions || l.count != maxSessions || v != nil {
+		t.Errorf("%d sessions of %d visitors, the first of them %v", l.count, len(l.byID), v)
 	}
 }
 
@@ -428,7 +468,7 @@ func TestForgedForms(t *testing.T) {
 	}
 	found := csrfField.FindStringSubmatch(w.page("/console/"))
 	for _, header := range [][2]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
-		r, err := http.NewRequestWithContext(t.Context(), "POST", w.srv.URL+"/console/sign-out", strings.NewReader(url.Values{"csrf": {found[1]}}.Encode()))
+		r, err := http.NewRequestWithContext(t.Context(), "POST", w.srv.URL+at(tenantID, "/console/sign-out"), strings.NewReader(url.Values{"csrf": {found[1]}}.Encode()))
 		if err != nil {
 			t.Fatal(err)
 		}

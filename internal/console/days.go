@@ -24,6 +24,7 @@ type (
 	}
 	rpoAnswer struct {
 		ProtectedUnitCount, MissedUnitCount int64
+		LastDateTime                        time.Time
 		Worst                               []struct {
 			ProtectionUnitID string
 			NewestDateTime   time.Time

@@ -37,12 +37,9 @@ type tile struct {
 }
 
 type overviewPage struct {
-	Hidden   []string // what the person may not see
-	Needs    []need
-	Areas    []area
-	Courses  []course
-	Policies []policyAnswer
-	Sessions []sessionAnswer
+	standing
+	Areas   []area
+	Courses []course
 }
 
 // An area is how one workload stands.
@@ -57,37 +54,79 @@ type area struct {
 // titles are what the services are called.
 var titles = map[*client.Workload]string{client.Drives: "OneDrive drives", client.Sites: "SharePoint sites", client.Mailboxes: "Exchange mailboxes"}
 
-// overview is the first page: is everything protected, and what needs a person.
-func overview(v *visit) error {
-	var page overviewPage
+// A standing is how a tenant is, and what in it needs a person.
+type standing struct {
+	Hidden   []string // what the person may not see
+	Needs    []need   // the most urgent first
+	Policies []policyAnswer
+	Sessions []sessionAnswer
+	RPO      rpoAnswer
+}
+
+// sort puts what is most urgent first.
+func (s *standing) sort() {
+	slices.SortStableFunc(s.Needs, func(a, b need) int { return cmp.Compare(levels[a.Level], levels[b.Level]) })
+}
+
+// standing asks how the tenant is.
+func (v *visit) standing() (s standing, err error) {
 	ctx, api := v.ctx(), v.api
 	// hide passes over what the person may not see.
 	hide := func(what string, err error) error {
 		if forbidden(err) {
-			page.Hidden = append(page.Hidden, what)
+			s.Hidden = append(s.Hidden, what)
 			return nil
 		}
 		return err
 	}
-	add := func(n need) { page.Needs = append(page.Needs, n) }
-
 	service, err := get[serviceAnswer](ctx, api, serviceRoot)
-	if err := hide("the service's state", err); err != nil {
-		return err
-	}
 	if err == nil {
-		page.Needs = append(page.Needs, serviceNeeds(service)...)
+		s.Needs = append(s.Needs, serviceNeeds(service)...)
+	} else if err := hide("the service's state", err); err != nil {
+		return s, err
 	}
-
 	var more bool
-	page.Policies, more, err = take[policyAnswer](api.All(ctx, anyPolicy+"?"+counted), maxPolicies)
+	s.Policies, more, err = take[policyAnswer](api.All(ctx, anyPolicy+"?"+counted), maxPolicies)
 	if err := hide("policies and units", err); err != nil {
+		return s, err
+	}
+	for _, p := range s.Policies {
+		s.Needs = append(s.Needs, policyNeeds(p)...)
+	}
+	if more {
+		s.Needs = append(s.Needs, need{Level: "info", What: fmt.Sprintf("There are more than %d policies; this page sums up the first of them.", maxPolicies), Link: "/console/policies", Label: "All policies"})
+	}
+	if s.RPO, err = get[rpoAnswer](ctx, api, "/holdfast.rpo"); err != nil && !forbidden(err) {
+		return s, err
+	}
+	s.Needs = append(s.Needs, v.lateNeeds(s.RPO)...)
+	waiting, _, err := take[approvalAnswer](api.All(ctx, waitingApprovals), maxNeeds)
+	if err != nil && !forbidden(err) && !notServed(err) {
+		return s, err
+	}
+	s.Needs = append(s.Needs, approvalNeeds(waiting)...)
+	s.Sessions, _, err = take[sessionAnswer](api.All(ctx, anySession+"?$top=8&"+query("$orderby", "createdDateTime desc")), 8)
+	if err := hide("restores", err); err != nil {
+		return s, err
+	}
+	for _, one := range s.Sessions {
+		s.Needs = append(s.Needs, v.sessionNeeds(one)...)
+	}
+	s.sort()
+	return s, nil
+}
+
+// unprotectedNeed is what a tenant wants in which nothing is protected.
+var unprotectedNeed = need{Level: "warn", What: "Nothing is protected.", Do: "Add drives, sites or mailboxes to a policy, and activate it.", Link: "/console/policies", Label: "Policies"}
+
+// overview is the first page: is everything protected, and what needs a person.
+func overview(v *visit) error {
+	var page overviewPage
+	var err error
+	if page.standing, err = v.standing(); err != nil {
 		return err
 	}
-	if err == nil {
-		for _, p := range page.Policies {
-			page.Needs = append(page.Needs, policyNeeds(p)...)
-		}
+	if !slices.Contains(page.Hidden, "policies and units") {
 		busy := 0
 		for _, w := range client.Workloads {
 			a, err := v.area(w, page.Policies)
@@ -100,39 +139,16 @@ func overview(v *visit) error {
 			page.Areas = append(page.Areas, a)
 			busy += a.busy
 		}
-		if more {
-			add(need{Level: "info", What: fmt.Sprintf("There are more than %d policies; this page sums up the first of them.", maxPolicies), Link: "/console/policies", Label: "All policies"})
-		}
 		if busy == 0 {
-			add(need{Level: "warn", What: "Nothing is protected.", Do: "Add drives, sites or mailboxes to a policy, and activate it.", Link: "/console/policies", Label: "Policies"})
+			page.Needs = append(page.Needs, unprotectedNeed)
+			page.sort()
 		}
 	}
-
-	rpo, err := get[rpoAnswer](ctx, api, "/holdfast.rpo")
-	if err != nil && !forbidden(err) {
-		return err
-	}
-	page.Needs = append(page.Needs, v.lateNeeds(rpo)...)
-	days, _, err := take[dayAnswer](api.All(ctx, "/holdfast.days?$top="+strconv.Itoa(maxDays)), maxDays)
+	days, _, err := take[dayAnswer](v.api.All(v.ctx(), "/holdfast.days?$top="+strconv.Itoa(maxDays)), maxDays)
 	if err != nil && !forbidden(err) {
 		return err
 	}
 	page.Courses = courses(days, v.cfg.Clock())
-
-	waiting, _, err := take[approvalAnswer](api.All(ctx, waitingApprovals), maxNeeds)
-	if err != nil && !forbidden(err) && !notServed(err) {
-		return err
-	}
-	page.Needs = append(page.Needs, approvalNeeds(waiting)...)
-
-	page.Sessions, _, err = take[sessionAnswer](api.All(ctx, anySession+"?$top=8&"+query("$orderby", "createdDateTime desc")), 8)
-	if err := hide("restores", err); err != nil {
-		return err
-	}
-	for _, s := range page.Sessions {
-		page.Needs = append(page.Needs, v.sessionNeeds(s)...)
-	}
-	slices.SortStableFunc(page.Needs, func(a, b need) int { return cmp.Compare(levels[a.Level], levels[b.Level]) })
 	return v.show("overview", "Overview", page)
 }
 

@@ -25,7 +25,7 @@ func (v *visit) directory() (*client.Client, error) {
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
 	if v.s.people.Expires.Sub(v.cfg.Clock()) < time.Minute {
-		got, err := v.refresh(v.ctx(), v.s.tokens.Refresh, v.cfg.SignIn.GraphScope)
+		got, err := v.refresh(v.ctx(), v.s.person.Tenant, v.s.tokens.Refresh, v.cfg.SignIn.GraphScope)
 		if err != nil {
 			return nil, errors.Join(errNoDirectory, err)
 		}

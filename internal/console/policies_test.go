@@ -159,7 +159,7 @@ func (w *world) upload(path string, fields map[string]string, csv string) answer
 	if err := form.Close(); err != nil {
 		w.t.Fatal(err)
 	}
-	r, err := http.NewRequestWithContext(w.t.Context(), "POST", w.srv.URL+path, &body)
+	r, err := http.NewRequestWithContext(w.t.Context(), "POST", w.srv.URL+at(tenantID, path), &body)
 	if err != nil {
 		w.t.Fatal(err)
 	}

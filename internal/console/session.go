@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -28,12 +27,18 @@ type person struct {
 	Tenant, ID, Name, Username string
 }
 
-// A session is one person at one browser. The browser has its id and nothing
-// else; the tokens stay here.
+// A visitor is a browser with somebody before it, who has signed in to one tenant or to
+// several. The browser has its id and nothing else.
+type visitor struct {
+	id       string
+	sessions []*session // one for each tenant, in the order of signing in; never changed in place
+}
+
+// A session is one person in one tenant. Its tokens stay here.
 type session struct {
-	id      string
-	csrf    string // what forms of this session carry
+	csrf    string // what forms of this session carry, and no others
 	person  person
+	tenant  string // what the tenant is called
 	created time.Time
 
 	used atomic.Int64 // nanoseconds since 1970
@@ -74,61 +79,125 @@ func (s *session) heard() []note {
 type sessions struct {
 	clock backup.Clock
 	mu    sync.Mutex
-	byID  map[string]*session
+	byID  map[string]*visitor
+	count int // of all sessions
 }
 
-// begin returns a new session of a person.
-func (l *sessions) begin(p person, t tokens, api *client.Client) *session {
+// begin adds a session of a person to those of a visitor, nil for a new one. Whoever it
+// was has another id from now on, and one session of each tenant, the new.
+func (l *sessions) begin(of *visitor, p person, tenant string, t tokens, api *client.Client) (*visitor, *session) {
 	now := l.clock()
-	s := &session{id: rand.Text(), csrf: rand.Text(), person: p, created: now, tokens: t, api: api, browses: map[string]browsed{}}
+	s := &session{csrf: rand.Text(), person: p, tenant: tenant, created: now, tokens: t, api: api, browses: map[string]browsed{}}
 	s.used.Store(now.UnixNano())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.byID) >= maxSessions {
-		maps.DeleteFunc(l.byID, func(_ string, s *session) bool { return s.over(now) })
+	if l.count >= maxSessions {
+		l.keep(func(s *session) bool { return !s.over(now) })
 	}
-	if len(l.byID) >= maxSessions {
-		oldest := slices.MinFunc(slices.Collect(maps.Values(l.byID)), func(a, b *session) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
-		delete(l.byID, oldest.id)
+	for l.count >= maxSessions {
+		var unused *session
+		for _, v := range l.byID {
+			for _, s := range v.sessions {
+				if unused == nil || s.used.Load() < unused.used.Load() {
+					unused = s
+				}
+			}
+		}
+		l.keep(func(s *session) bool { return s != unused })
 	}
-	l.byID[s.id] = s
-	return s
+	v := &visitor{id: rand.Text()}
+	if of != nil {
+		if of = l.byID[of.id]; of != nil { // it may have ended meanwhile
+			l.narrow(of, func(s *session) bool { return s.person.Tenant != p.Tenant })
+			v.sessions = of.sessions
+			delete(l.byID, of.id)
+		}
+	}
+	v.sessions = append(slices.Clip(v.sessions), s)
+	l.count++
+	l.byID[v.id] = v
+	return v, s
+}
+
+// keep ends the sessions that are not to be kept.
+func (l *sessions) keep(keep func(*session) bool) {
+	for _, v := range l.byID {
+		l.narrow(v, keep)
+	}
+}
+
+// narrow ends those of a visitor's sessions that are not to be kept, and the visitor with
+// the last.
+func (l *sessions) narrow(v *visitor, keep func(*session) bool) {
+	var left []*session
+	for _, s := range v.sessions {
+		if keep(s) {
+			left = append(left, s)
+		}
+	}
+	l.count -= len(v.sessions) - len(left)
+	if v.sessions = left; len(left) == 0 {
+		delete(l.byID, v.id)
+	}
 }
 
 func (s *session) over(now time.Time) bool {
 	return now.Sub(time.Unix(0, s.used.Load())) >= idleTime || now.Sub(s.created) >= sessionLife
 }
 
-// session returns that of a request, or nil.
-func (c *Console) session(r *http.Request) *session {
+// find returns the visitor of an id, nil if there is none, and the sessions that are not
+// over.
+func (l *sessions) find(id string) (*visitor, []*session) {
+	now := l.clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.byID[id]
+	if v == nil {
+		return nil, nil
+	}
+	l.narrow(v, func(s *session) bool { return !s.over(now) })
+	if len(v.sessions) == 0 {
+		return nil, nil
+	}
+	return v, v.sessions
+}
+
+// end ends one session of a visitor.
+func (l *sessions) end(v *visitor, over *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.narrow(v, func(s *session) bool { return s != over })
+}
+
+// endAll ends all sessions of a visitor.
+func (l *sessions) endAll(v *visitor) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.narrow(v, func(*session) bool { return false })
+}
+
+// visitor returns who makes a request, nil if that is not known, and their sessions.
+func (c *Console) visitor(r *http.Request) (*visitor, []*session) {
 	cookie, err := r.Cookie(c.cookieName(r, sessionCookie))
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	return c.sessions.find(cookie.Value)
 }
 
-// find returns the session of an id, or nil.
-func (l *sessions) find(id string) *session {
-	now := l.clock()
-	l.mu.Lock()
-	s := l.byID[id]
-	l.mu.Unlock()
-	if s == nil {
-		return nil
+// in returns the session of a tenant, nil for none.
+func in(tenant string, all []*session) *session {
+	for _, s := range all {
+		if s.person.Tenant == tenant {
+			return s
+		}
 	}
-	if s.over(now) {
-		l.end(s)
-		return nil
-	}
-	s.used.Store(now.UnixNano())
-	return s
+	return nil
 }
 
-func (l *sessions) end(s *session) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.byID, s.id)
+// last returns the session that was used last.
+func last(all []*session) *session {
+	return slices.MaxFunc(all, func(a, b *session) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
 }
 
 // client returns the API as the session's person may use it. It renews the
@@ -142,7 +211,7 @@ func (c *Console) client(ctx context.Context, s *session) (*client.Client, error
 	if s.tokens.Refresh == "" {
 		return nil, errSignedOut
 	}
-	renewed, err := c.refresh(ctx, s.tokens.Refresh, c.cfg.SignIn.Scope)
+	renewed, err := c.refresh(ctx, s.person.Tenant, s.tokens.Refresh, c.cfg.SignIn.Scope)
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +235,7 @@ const apiHost = "holdfast.invalid"
 const (
 	sessionCookie = "holdfast-session"
 	signInCookie  = "holdfast-sign-in"
+	tenantCookie  = "holdfast-tenants" // the ids of those that were signed in to
 )
 
 // cookieName is the name of a cookie as this request's browser has it.

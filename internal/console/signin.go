@@ -58,15 +58,24 @@ const signInLife = 10 * time.Minute
 // The browser carries it, sealed.
 type signingIn struct {
 	State, Nonce, Verifier, To string
+	Tenant                     string // that is signed in to: an id, a domain, or organizations
 	Until                      time.Time
 }
 
 // beginSignIn sends a person to Entra.
 func (c *Console) beginSignIn(w http.ResponseWriter, r *http.Request) {
-	in := signingIn{State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), To: local(r.URL.Query().Get("to")), Until: c.cfg.Clock().Add(signInLife)}
+	tenant := c.cfg.SignIn.Tenant
+	if asked := strings.ToLower(r.URL.Query().Get("tenant")); asked != "" && c.many() {
+		if !isTenant(asked) {
+			c.refuse(w, r, http.StatusBadRequest, notATenant.title, notATenant.text)
+			return
+		}
+		tenant = asked
+	}
+	in := signingIn{Tenant: tenant, State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), To: local(r.URL.Query().Get("to")), Until: c.cfg.Clock().Add(signInLife)}
 	sealed, err := c.seal(in)
 	if err != nil {
-		c.fail(w, r, nil, err)
+		c.refuse(w, r, http.StatusInternalServerError, "Something went wrong", "The sign-in could not be begun. Try again.")
 		return
 	}
 	c.setCookie(w, r, signInCookie, sealed, signInLife)
@@ -79,7 +88,7 @@ func (c *Console) beginSignIn(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("choose") { // else whoever signed out would be back at once
 		q.Set("prompt", "select_account")
 	}
-	at := "/" + url.PathEscape(c.cfg.SignIn.Tenant) + "/oauth2/v2.0/authorize?" + q.Encode()
+	at := "/" + url.PathEscape(tenant) + "/oauth2/v2.0/authorize?" + q.Encode()
 	if !c.cfg.SignIn.Here {
 		at = c.cfg.SignIn.Authority + at
 	}
@@ -127,28 +136,59 @@ func (c *Console) endSignIn(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusForbidden, "You were not signed in", "Entra ID answered: "+firstLine(q.Get("error_description"), q.Get("error")))
 		return
 	}
-	got, err := c.askToken(r.Context(), url.Values{
+	got, err := c.askToken(r.Context(), in.Tenant, url.Values{
 		"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {c.redirectURI(r)}, "code_verifier": {in.Verifier}, "scope": {c.cfg.SignIn.scopes()},
 	})
 	var who person
 	if err == nil {
-		who, err = c.whoIs(got.ID, in.Nonce)
+		who, err = c.whoIs(got.ID, in.Tenant, &in.Nonce)
 	}
-	var api *client.Client
 	if err == nil {
-		api, err = c.clientFor(got.Access)
+		of, _ := c.visitor(r)
+		if of, err = c.admit(r.Context(), of, who, in.Tenant, got); err == nil {
+			c.letIn(w, r, of, who.Tenant)
+		}
+	}
+	if p, ok := errors.AsType[*problem](err); ok {
+		c.refuse(w, r, p.status, p.title, p.text)
+		return
 	}
 	if err != nil {
 		c.cfg.Log.Warn("nobody was signed in to the console", "err", err)
 		c.refuse(w, r, http.StatusBadGateway, "You were not signed in", "The sign-in could not be finished: "+err.Error())
 		return
 	}
-	if old := c.session(r); old != nil {
-		c.sessions.end(old)
+	http.Redirect(w, r, at(who.Tenant, in.To), http.StatusSeeOther)
+}
+
+// admit begins the session of who has signed in, beside those that a visitor has in other
+// tenants, and returns who the visitor is from now on. A person whose tokens the API does
+// not take gets none.
+func (c *Console) admit(ctx context.Context, of *visitor, who person, asked string, got tokens) (*visitor, error) {
+	api, err := c.clientFor(got.Access)
+	if err != nil {
+		return of, err
 	}
-	s := c.sessions.begin(who, got, api)
-	c.setCookie(w, r, sessionCookie, s.id, sessionLife)
-	http.Redirect(w, r, in.To, http.StatusSeeOther)
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	me, err := get[meAnswer](ctx, api, "/holdfast.me")
+	if p := explain(err); err != nil && p.title == notAccepted {
+		return of, p
+	}
+	name := firstLine(me.TenantDisplayName, who.Tenant)
+	if me.TenantDisplayName == "" && strings.Contains(asked, ".") {
+		name = asked
+	}
+	of, _ = c.sessions.begin(of, who, name, got, api)
+	return of, nil
+}
+
+// letIn has the browser be a visitor, who has signed in to tenants.
+func (c *Console) letIn(w http.ResponseWriter, r *http.Request, of *visitor, tenants ...string) {
+	c.setCookie(w, r, sessionCookie, of.id, sessionLife)
+	if c.many() {
+		c.remember(w, r, tenants...)
+	}
 }
 
 func firstLine(texts ...string) string {
@@ -161,10 +201,10 @@ func firstLine(texts ...string) string {
 }
 
 // refresh gets new tokens for those that expire.
-func (c *Console) refresh(ctx context.Context, token client.Secret, scope string) (tokens, error) {
+func (c *Console) refresh(ctx context.Context, tenant string, token client.Secret, scope string) (tokens, error) {
 	s := c.cfg.SignIn
 	s.Scope = scope
-	got, err := c.askToken(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {string(token)}, "scope": {s.scopes()}})
+	got, err := c.askToken(ctx, tenant, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {string(token)}, "scope": {s.scopes()}})
 	if _, refused := errors.AsType[*tokenRefusal](err); refused {
 		return got, fmt.Errorf("%w: %w", errSignedOut, err)
 	}
@@ -179,15 +219,15 @@ type tokenRefusal struct{ kind, description string }
 
 func (t *tokenRefusal) Error() string { return firstLine(t.description, t.kind) }
 
-// askToken asks the token endpoint.
-func (c *Console) askToken(ctx context.Context, form url.Values) (tokens, error) {
+// askToken asks the token endpoint of a tenant.
+func (c *Console) askToken(ctx context.Context, tenant string, form url.Values) (tokens, error) {
 	form.Set("client_id", c.cfg.SignIn.ClientID)
 	if c.cfg.SignIn.ClientSecret != "" {
 		form.Set("client_secret", string(c.cfg.SignIn.ClientSecret))
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.SignIn.Authority+"/"+url.PathEscape(c.cfg.SignIn.Tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.SignIn.Authority+"/"+url.PathEscape(tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
 	if err != nil {
 		return tokens{}, err
 	}
@@ -224,7 +264,10 @@ func (c *Console) askToken(ctx context.Context, form url.Values) (tokens, error)
 // whoIs reads who signed in. The token came from the token endpoint itself, over
 // a connection that this server made, which is proof enough of where it is from;
 // that it is for us and for this sign-in is checked.
-func (c *Console) whoIs(token client.Secret, nonce string) (person, error) {
+//
+// Where the sign-in named its tenant by an id, nobody of another signs in. nonce is nil
+// where there was none, because nobody was sent to Entra.
+func (c *Console) whoIs(token client.Secret, asked string, nonce *string) (person, error) {
 	parts := strings.Split(string(token), ".")
 	if len(parts) != 3 {
 		return person{}, errors.New("there is no token that says who you are")
@@ -247,18 +290,18 @@ func (c *Console) whoIs(token client.Secret, nonce string) (person, error) {
 		return person{}, errors.New("the token that says who you are cannot be read")
 	}
 	tenant, ok := backup.ParseGUID(claims.Tenant)
-	configured, fixed := backup.ParseGUID(c.cfg.SignIn.Tenant)
+	wanted, fixed := backup.ParseGUID(asked)
 	switch {
 	case !strings.EqualFold(claims.For, c.cfg.SignIn.ClientID):
 		return person{}, errors.New("the token that says who you are is for another application")
-	case subtle.ConstantTimeCompare([]byte(claims.Nonce), []byte(nonce)) != 1:
+	case nonce != nil && subtle.ConstantTimeCompare([]byte(claims.Nonce), []byte(*nonce)) != 1:
 		return person{}, errors.New("the token that says who you are is from another sign-in")
 	case c.cfg.Clock().Unix() >= claims.Expires+30:
 		return person{}, errors.New("the token that says who you are has expired; is this server's clock right?")
 	case !ok || claims.Object == "" || !strings.HasSuffix(strings.ToLower(claims.Issuer), "/"+tenant+"/v2.0"):
 		return person{}, errors.New("the token that says who you are names no tenant and user")
-	case fixed && configured != tenant:
-		return person{}, errors.New("you are of another tenant than the one that this console serves")
+	case fixed && wanted != tenant:
+		return person{}, errors.New("you signed in to another tenant than the one that was asked for")
 	}
 	p := person{Tenant: tenant, ID: claims.Object, Name: claims.Name, Username: claims.Username}
 	if p.Name == "" {

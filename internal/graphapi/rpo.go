@@ -45,6 +45,7 @@ func (s *Server) getRPO(x *exchange) (reply, error) {
 	e := odata.Entity{}
 	e.Add("protectedUnitCount", r.Units)
 	e.Add("missedUnitCount", r.Missed)
+	addTime(&e, "lastDateTime", r.Last)
 	e.Add("worst", worst)
 	f := x.form()
 	body, err := f.Entity(f.Context("holdfast.rpo", false), e)

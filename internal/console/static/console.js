@@ -76,6 +76,19 @@ for (const form of document.querySelectorAll("form[data-search]")) {
   });
 }
 
+// The switch of tenants closes by Escape, and when the keyboard or a click leaves it.
+const tenants = document.querySelector("details.switch");
+if (tenants) {
+  const leave = (e) => { if (!tenants.contains(e.relatedTarget || e.target)) tenants.open = false; };
+  document.addEventListener("click", leave);
+  tenants.addEventListener("focusout", (e) => { if (e.relatedTarget) leave(e); });
+  document.addEventListener("keydown", (e) => {
+    if (e.key !== "Escape" || !tenants.open) return;
+    tenants.open = false;
+    tenants.querySelector("summary").focus();
+  });
+}
+
 // What is not undone with a click is asked about.
 document.addEventListener("submit", (e) => {
   const question = (e.submitter || e.target).dataset.confirm;
