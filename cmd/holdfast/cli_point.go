@@ -54,11 +54,16 @@ func (c *cli) pointCommand() *cobra.Command {
 
 	show := &cobra.Command{Use: "show POINT", Short: "Show a restore point, and what it does not hold", Args: args(1, 1), RunE: c.run(c.pointShow)}
 	var most int
-	diff := &cobra.Command{Use: "diff DRIVE|SITE TIME [TIME]", Short: "Show what changed between two restore points", Args: args(2, 3),
+	diff := &cobra.Command{Use: "diff DRIVE|SITE|MAILBOX TIME [TIME]", Short: "Show what changed between two restore points", Args: args(2, 3),
 		Long: `Show how the newest restore point up to the second TIME differs from the newest up to the
 first: what was added, deleted, changed, or moved, which a new name is too. Without a
-second TIME it is the newest there is. What is in a folder that was moved moved with it.`,
-		RunE: c.run(func(ctx context.Context, args []string) error { return c.pointDiff(ctx, args[0], args[1:], most) })}
+second TIME it is the newest there is. What is in a folder that was moved moved with it.
+Items of a mailbox are named by their folder and subject; one that was read or
+flagged has changed.`,
+		RunE: c.run(func(ctx context.Context, args []string) error {
+			return c.pointDiff(ctx, in(), args[0], args[1:], most)
+		})}
+	diff.Flags().BoolVar(&mail, "mailbox", false, "of the owner's mailbox, and not of the drive")
 	diff.Flags().IntVar(&most, "limit", 1000, "how many at most; 0 for all")
 	return group("point", "List and find restore points",
 		"A restore point is a drive as it was at a time. A TIME is 2026-01-31, 2026-01-31\n15:04 (both of this machine's time zone), or 2026-01-31T15:04:05Z.", list, search, show, diff)
@@ -300,11 +305,11 @@ type changeAnswer struct {
 	IsContentChanged                       bool
 }
 
-func (c *cli) pointDiff(ctx context.Context, of string, times []string, limit int) error {
+func (c *cli) pointDiff(ctx context.Context, in *workload, of string, times []string, limit int) error {
 	if limit < 0 {
 		return usageError{errors.New("--limit must not be negative")}
 	}
-	u, _, err := c.unitIn(ctx, drives, of)
+	u, _, err := c.unitIn(ctx, in, of)
 	if err != nil {
 		return err
 	}

@@ -521,6 +521,13 @@ func TestSitesAndMailboxesInABrowser(t *testing.T) {
 	b.check("restore-mailbox")
 	b.click("Restore now")
 	restored("a-mailbox")
+	b.open("/console/units?of=mailboxes")
+	b.leaves(func() { b.click("Noor Haddad") })
+	b.do(chromedp.Click(`//section//tbody/tr[last()]/td//input[@name="from"]`))
+	b.leaves(func() { b.click("Show what changed") })
+	b.says("The contract, signed")
+	b.says("Added")
+	b.check("changes-of-a-mailbox")
 	// A policy of all sites there are, but one.
 	b.open("/console/policies/new")
 	b.do(chromedp.SendKeys(`input[name=name]`, "All sites"), chromedp.Click(`input[value=sites]`), chromedp.Click(`input[name=all]`))

@@ -101,9 +101,10 @@ type Browser interface {
 	Open(ctx context.Context, p Point, file ItemID) (io.ReadSeekCloser, error)
 	// Unread returns what a point does not hold as it was, by path.
 	Unread(ctx context.Context, p Point) ([]Unread, error)
-	// Changes lists how the items of two points of a unit differ, each item once and
-	// each time in the same order. It ends with the first error.
-	Changes(ctx context.Context, from, to Point) iter.Seq2[Change, error]
+	// Changes lists how the items of two points of a unit of a workload differ, each item
+	// once and each time in the same order. Items of a mailbox are called as their files in
+	// the vault are. It ends with the first error.
+	Changes(ctx context.Context, of Workload, from, to Point) iter.Seq2[Change, error]
 }
 
 // A Change is how an item of one point differs from the same of another. What is below

@@ -130,6 +130,38 @@ func (x indexed) of(p backup.Point) (at int64, ok bool) {
 	return at, true
 }
 
+// MailItems returns what is known of items of a point of a mailbox by their ids, of which
+// there are as many as one statement takes: nothing where the index does not have that
+// point, or an item.
+func (c *Catalog) MailItems(ctx context.Context, tenant backup.TenantID, p backup.Point, ids []backup.ItemID) (map[backup.ItemID]backup.MailItem, error) {
+	known := make(map[backup.ItemID]backup.MailItem, len(ids))
+	if len(ids) == 0 {
+		return known, nil
+	}
+	x, err := mailHistory.read(ctx, c.db.Read(), tenant, p.Unit, p.Drive)
+	if err != nil {
+		return nil, fmt.Errorf("read the index of mailbox %s: %w", p.Drive, err)
+	}
+	at, ok := x.of(p)
+	if !ok {
+		return known, nil
+	}
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT m.item, m.folder, m.kind, m.subject, m.sender, m.at, m.size, m.attachment
+		FROM `+c.db.Dialect().JSONEach("$3")+` AS e CROSS JOIN mail_item m WHERE m.mailbox = $1 AND m.item = e.value AND m.since <= $2 AND m.until > $2`,
+		x.place, at, jsonList(ids))
+	all, err := collect(rows, err, func(r scanner) (m backup.MailItem, err error) {
+		return m, r.Scan(&m.ID, &m.Folder, &m.Kind, &m.Subject, &m.Sender.Name, micros{&m.At}, &m.Size, &m.Attachment)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read items of mailbox %s: %w", p.Drive, err)
+	}
+	for _, m := range all {
+		known[m.ID] = m
+	}
+	return known, nil
+}
+
 // FoundMail returns the ids of the items that an artifact of a mailbox restores, in
 // their order: those of its point that its query finds. They are read as they are
 // asked for. ArtifactCannotBeRestored if the index has the point no more.

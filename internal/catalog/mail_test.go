@@ -176,8 +176,9 @@ func TestMailIsFound(t *testing.T) {
 					return err
 				}
 			}
-			return nil
-		}, 8)
+			_, err := w.MailItems(ctx, contoso, second, []backup.ItemID{"1", "2"})
+			return err
+		}, 10)
 		if f := must[catalog.MailFound](t)(w.SearchMail(t.Context(), fabrikam, catalog.MailSearch{PointSearch: catalog.PointSearch{Units: []backup.UnitID{m.unit}, From: first.At}})); f.Items > 0 {
 			t.Errorf("another tenant finds %+v", f)
 		}

@@ -1,19 +1,18 @@
 package console
 
 import (
+	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-
-	"holdfast/internal/client"
 )
 
 // A changeAnswer is what the API says of an item that differs in two points.
 type changeAnswer struct {
-	Change, Type, Name, Path, PreviousPath string
-	SizeInBytes, PreviousSizeInBytes       string
-	IsContentChanged                       bool
+	Change, Type, Name, Path, PreviousPath, Sender string
+	SizeInBytes, PreviousSizeInBytes               string
+	IsContentChanged                               bool
 }
 
 // What says in a word or two what became of an item.
@@ -37,6 +36,7 @@ type changesPage struct {
 	From, To pointAnswer // the older and the newer
 	First    bool        // there is none before To
 	Changes  list[changeAnswer]
+	Seconds  bool // tell the two apart
 }
 
 // showChanges shows how two points of a unit differ; if the address names one, how that
@@ -50,8 +50,8 @@ func showChanges(v *visit) error {
 	v.ofUnit(u)
 	page := changesPage{Unit: u}
 	title := "What changed in " + u.Called()
-	if q.Get("to") == "" || u.Of() == client.Mailboxes || q.Get("from") == q.Get("to") {
-		return &problem{http.StatusBadRequest, "Two points are compared", "Choose two different restore points of a drive or a site on its page."}
+	if q.Get("to") == "" || q.Get("from") == q.Get("to") {
+		return &problem{http.StatusBadRequest, "Two points are compared", "Choose two different restore points on the page of what they are of."}
 	}
 	if page.To, err = v.point(q.Get("to")); err != nil {
 		return err
@@ -72,11 +72,28 @@ func showChanges(v *visit) error {
 	if page.From.ProtectionDateTime.After(page.To.ProtectionDateTime) {
 		page.From, page.To = page.To, page.From
 	}
+	page.Seconds = sameMinute([]pointAnswer{page.From, page.To})
 	page.Changes, err = read[changeAnswer](v, pointSet+"/"+url.PathEscape(page.To.ID)+"/holdfast.changes/"+url.PathEscape(page.From.ID))
 	if err != nil {
 		return err
 	}
 	return v.show("changes", title, page)
+}
+
+// Query is the address of a search for an item of a mailbox as it was before.
+func (p changesPage) Query(c changeAnswer) template.URL {
+	return mailQuery(c.Name, p.From.ProtectionDateTime)
+}
+
+// sameMinute reports whether two of some points lie in one minute, so that their seconds
+// are to be shown. They are in the order of time.
+func sameMinute(points []pointAnswer) bool {
+	for i := 1; i < len(points); i++ {
+		if points[i].ProtectionDateTime.Truncate(time.Minute).Equal(points[i-1].ProtectionDateTime.Truncate(time.Minute)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *visit) point(id string) (pointAnswer, error) {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"encoding/json"
+	"html/template"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,8 +27,13 @@ type foundAnswer struct {
 }
 
 // Query is the search that finds a message by its subject.
-func (f foundAnswer) Query() string {
-	return url.Values{"q": {"subject:'" + strings.ReplaceAll(f.Name, "'", " ") + "'"}, "until": {f.LastSeenDateTime.UTC().AddDate(0, 0, 1).Format(time.DateOnly)}}.Encode()
+func (f foundAnswer) Query() template.URL {
+	return mailQuery(f.Name, f.LastSeenDateTime.AddDate(0, 0, 1))
+}
+
+// mailQuery is the address of a search for a subject in the backups until a day.
+func mailQuery(subject string, until time.Time) template.URL {
+	return template.URL(url.Values{"q": {"subject:'" + strings.ReplaceAll(subject, "'", " ") + "'"}, "until": {until.UTC().Format(time.DateOnly)}}.Encode()) // which is escaped
 }
 
 // A hit is what was found, and of which unit it is.

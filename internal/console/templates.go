@@ -43,7 +43,7 @@ func parsePages() map[string]*template.Template {
 }
 
 var funcs = template.FuncMap{
-	"static": staticURL, "ago": ago, "when": when, "plain": plain, "plural": plural, "bytes": size, "iso": iso, "short": short, "period": period,
+	"static": staticURL, "ago": ago, "when": when, "moment": moment, "plain": plain, "plural": plural, "bytes": size, "iso": iso, "short": short, "period": period,
 	"list":       func(all ...string) []string { return all },
 	"times":      func(a, b int) int { return a * b },
 	"stripWidth": func(s strip) int { return 20 * len(s.Cells) },
@@ -115,6 +115,14 @@ func when(t time.Time) template.HTML {
 		return "never"
 	}
 	return template.HTML(`<time datetime="` + iso(t) + `">` + t.UTC().Format("2006-01-02 15:04") + ` UTC</time>`) // nothing of it is from outside
+}
+
+// moment is when, with seconds where they are wanted.
+func moment(t time.Time, seconds bool) template.HTML {
+	if !seconds || t.IsZero() {
+		return when(t)
+	}
+	return template.HTML(`<time datetime="` + iso(t) + `" data-seconds>` + plain(t) + `</time>`) // nothing of it is from outside
 }
 
 // plain is a time where there can be no tags.

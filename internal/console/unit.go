@@ -22,6 +22,7 @@ type unitPage struct {
 	Points   list[pointAnswer]
 	From, To time.Time // of Points
 	Here     string
+	Seconds  bool         // tell points apart
 	Mark     *pointAnswer // that another is to be compared with
 }
 
@@ -73,6 +74,12 @@ func showUnit(v *visit) error {
 	page.From, page.To = page.Strip.chosen()
 	if page.Points, err = v.points(u.ID, page.From, page.To); err != nil {
 		return err
+	}
+	page.Seconds = sameMinute(page.Points.Items)
+	if page.Mark != nil {
+		for _, p := range page.Points.Items {
+			page.Seconds = page.Seconds || p.ID != page.Mark.ID && sameMinute([]pointAnswer{p, *page.Mark})
+		}
 	}
 	return v.show("unit", u.Name(), page)
 }

@@ -104,6 +104,28 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// Those of a mailbox are compared, too; and of points of one minute the seconds are shown.
+func TestChangesOfAMailbox(t *testing.T) {
+	w := unitWorld(t)
+	unit := map[string]any{"id": unitID, "@odata.type": "#microsoft.graph.mailboxProtectionUnit", "displayName": "Amala", "status": "protected"}
+	w.on("GET "+anyUnit+"/"+unitID, unit)
+	older, newer := aPoint("2026-11-27T07:50:05Z"), aPoint("2026-11-27T07:50:25Z")
+	older["id"] = newPointID
+	w.on("GET "+pointSet+"/"+newPointID, older)
+	w.on("GET "+pointSet+"/"+pointID, newer)
+	w.on("GET "+pointSet, listOf(newer, older))
+	says(t, w.page("/console/units/"+unitID), `id="compare"`, `data-seconds>2026-11-27 07:50:05 UTC</time>`, `data-seconds>2026-11-27 07:50:25 UTC</time>`)
+	w.on("GET "+pointSet+"/"+pointID+"/holdfast.changes/"+newPointID, listOf(
+		map[string]any{"change": "deleted", "type": "calendar", "name": "Ann's <lunch>", "path": "Calendar/Ann's <lunch>", "sender": "Conrad"},
+		map[string]any{"change": "added", "type": "email", "name": "New", "path": "Inbox/New"}, map[string]any{"change": "moved", "type": "folder", "name": "now", "path": "now", "previousPath": "then"}))
+	page := w.page("/console/units/" + unitID + "/changes?from=" + newPointID + "&to=" + pointID)
+	says(t, page, "Calendar/Ann&#39;s &lt;lunch&gt;", "calendar, from Conrad", "<del>then</del>", "07:50:05 UTC", "07:50:25 UTC",
+		`href="/console/units/`+unitID+`/mail?q=subject%3A%27Ann&#43;s&#43;%3Clunch%3E%27&amp;until=2026-11-27"`, `!/browse"`)
+	if n := strings.Count(page, "/mail?"); n != 1 {
+		t.Errorf("%d changes can be found as they were, want 1", n)
+	}
+}
+
 func TestPoint(t *testing.T) {
 	w := unitWorld(t)
 	w.on("GET "+pointSet+"/"+pointID+"/holdfast.unread", listOf(map[string]any{"path": "a/<b>.docx", "code": "malware", "message": "The source says that it is infected.", "isHeld": true, "sinceDateTime": "2026-11-20T00:00:00Z"}))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"path"
 	"slices"
 
 	"holdfast/internal/backup"
@@ -14,16 +15,20 @@ import (
 // errHeard ends a comparison that nobody reads on.
 var errHeard = errors.New("enough")
 
-// Changes lists how two points of a drive or a site differ.
-func (e *Engine) Changes(ctx context.Context, from, to backup.Point) iter.Seq2[backup.Change, error] {
+// Changes lists how two points of a unit differ.
+func (e *Engine) Changes(ctx context.Context, of backup.Workload, from, to backup.Point) iter.Seq2[backup.Change, error] {
 	return func(yield func(backup.Change, error) bool) {
 		_, err := looking(ctx, e, to, func(v *vault.Vault) (struct{}, error) {
-			return struct{}{}, differences(ctx, v, from, to, func(c backup.Change) error {
+			tell := func(c backup.Change) error {
 				if !yield(c, nil) {
 					return errHeard
 				}
 				return nil
-			})
+			}
+			if of == backup.Exchange {
+				return struct{}{}, differTrees(ctx, v, from.Tree, to.Tree, differingMail, differingMail, tell)
+			}
+			return struct{}{}, differences(ctx, v, from, to, tell)
 		})
 		if err != nil && !errors.Is(err, errHeard) {
 			yield(backup.Change{}, err)
@@ -31,7 +36,7 @@ func (e *Engine) Changes(ctx context.Context, from, to backup.Point) iter.Seq2[b
 	}
 }
 
-// differences gives to tell how two points differ. Of a site, libraries and lists are compared
+// differences gives to tell how two points of a drive or a site differ. Of a site, libraries and lists are compared
 // one by one, by their ids; one that came or went is told of as the folder that it is
 // browsed as, with all that is in it.
 func differences(ctx context.Context, v *vault.Vault, from, to backup.Point, tell func(backup.Change) error) error {
@@ -47,7 +52,7 @@ func differences(ctx context.Context, v *vault.Vault, from, to backup.Point, tel
 		return err
 	}
 	if len(was)+len(is) == 0 {
-		return differTrees(ctx, v, from.Tree, to.Tree, nil, nil, tell)
+		return differTrees(ctx, v, from.Tree, to.Tree, differing(nil), differing(nil), tell)
 	}
 	pairs := map[backup.DriveID][2]*vault.Part{}
 	var order []backup.DriveID
@@ -81,7 +86,7 @@ func differences(ctx context.Context, v *vault.Vault, from, to backup.Point, tel
 				return err
 			}
 		}
-		if err := differTrees(ctx, v, trees[0], trees[1], a, b, tell); err != nil {
+		if err := differTrees(ctx, v, trees[0], trees[1], differing(a), differing(b), tell); err != nil {
 			return err
 		}
 	}
@@ -96,13 +101,14 @@ func partName(pair [2]*vault.Part) string {
 	return pair[0].Name
 }
 
-// differTrees is differences of two trees, of parts of a site if they are not nil.
-func differTrees(ctx context.Context, v *vault.Vault, from, to string, was, is *vault.Part, tell func(backup.Change) error) error {
+// differTrees is differences of two trees, by what their items are to people: nil for what
+// is nothing to them.
+func differTrees(ctx context.Context, v *vault.Vault, from, to string, was, is func(*vault.Node) *backup.Item, tell func(backup.Change) error) error {
 	for d, err := range v.Diff(ctx, from, to) {
 		if err != nil {
 			return err
 		}
-		c := backup.Change{From: differing(d.From, was), To: differing(d.To, is)}
+		c := backup.Change{From: was(d.From), To: is(d.To)}
 		if c.From != nil && c.To != nil {
 			c.Content = d.From.Kind != d.To.Kind || d.To.Kind == backup.File && otherContent(d.From, d.To)
 			if !c.Moved() && !c.Content && (d.To.Kind != backup.File || d.From.Modified.Equal(d.To.Modified)) {
@@ -129,15 +135,35 @@ func otherContent(a, b *vault.Node) bool {
 	return a.Content != b.Content
 }
 
-// differing is an item of a tree as one of its point, with its place in a part of a site;
-// nil for none and for the root folder.
-func differing(n *vault.Node, part *vault.Part) *backup.Item {
-	if n == nil || n.Parent == "" {
+// differing makes of an item of a tree one of its point, with its place in a part of a
+// site if that is not nil; nil of none and of the root folder.
+func differing(part *vault.Part) func(*vault.Node) *backup.Item {
+	return func(n *vault.Node) *backup.Item {
+		if n == nil || n.Parent == "" {
+			return nil
+		}
+		item := &backup.Item{ID: n.ID, Parent: n.Parent, Name: n.Name, Path: n.Path, Kind: n.Kind, Size: n.Size}
+		if part != nil {
+			item.Path = part.Name + "/" + n.Path
+		}
+		return item
+	}
+}
+
+// differingMail is differing of a mailbox: folders, and items in them. What is only here,
+// the folders of months, and what stands beside an item or a folder, is left out.
+func differingMail(n *vault.Node) *backup.Item {
+	item := differing(nil)(n)
+	if item == nil {
 		return nil
 	}
-	item := &backup.Item{ID: n.ID, Parent: n.Parent, Name: n.Name, Path: n.Path, Kind: n.Kind, Size: n.Size}
-	if part != nil {
-		item.Path = part.Name + "/" + n.Path
+	_, own := splitMailID(n.ID)
+	switch {
+	case own == "" && n.Kind == backup.File:
+		item.Parent, _ = splitMailID(n.Parent)
+		item.Path = path.Join(path.Dir(path.Dir(n.Path)), n.Name)
+	case own != "" && (n.Kind != backup.Folder || own != ownRecoverable):
+		return nil
 	}
 	return item
 }

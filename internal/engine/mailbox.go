@@ -39,6 +39,7 @@ import (
 const (
 	folderInfoName  = "folder.json"
 	recoverableName = "Recoverable Items"
+	ownRecoverable  = "recoverable" // of the id that the folder of those has here
 	undated         = "undated"
 )
 
@@ -186,7 +187,7 @@ func (s *mailSource) toldOf(id backup.ItemID) (t toldMail, ok bool) {
 }
 
 // recoverable is the id of the folder that is beside those that people see.
-func (s *mailSource) recoverable() backup.ItemID { return s.top.ID + ",recoverable" }
+func (s *mailSource) recoverable() backup.ItemID { return s.top.ID + "," + ownRecoverable }
 
 // real is the id by which a folder is asked for.
 func (s *mailSource) real(folder backup.ItemID) backup.ItemID {

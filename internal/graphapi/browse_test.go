@@ -57,11 +57,29 @@ func (shelf) Unread(_ context.Context, p backup.Point) (unread []backup.Unread, 
 	return unread, nil
 }
 
+// mailed are changes of a mailbox: items that the index knows, one that it does not, and
+// a folder.
+var mailed = []backup.Change{
+	{To: &backup.Item{ID: "item0", Parent: "in", Name: "a.fts", Path: "Inbox/a.fts", Kind: backup.File, Size: 5}},
+	{From: &backup.Item{ID: "item1", Parent: "in", Name: "b.fts", Path: "Inbox/b.fts", Kind: backup.File}, To: &backup.Item{ID: "item1", Parent: "old", Name: "b.fts", Path: "Old/b.fts", Kind: backup.File}},
+	{From: &backup.Item{ID: "item2", Parent: "cal", Name: "c.fts", Path: "Calendar/c.fts", Kind: backup.File}},
+	{From: &backup.Item{ID: "unknown", Parent: "in", Name: "d.fts", Path: "Inbox/d.fts", Kind: backup.File}, To: &backup.Item{ID: "unknown", Parent: "in", Name: "d.fts", Path: "Inbox/d.fts", Kind: backup.File}, Content: true},
+	{To: &backup.Item{ID: "f", Parent: "in", Name: "Projects", Path: "Inbox/Projects", Kind: backup.Folder}},
+}
+
 // Changes has each item of the shelf added, but for one that is deleted, one that was moved
 // and one that has another content.
-func (shelf) Changes(_ context.Context, from, to backup.Point) iter.Seq2[backup.Change, error] {
+func (shelf) Changes(_ context.Context, of backup.Workload, from, to backup.Point) iter.Seq2[backup.Change, error] {
 	return func(yield func(backup.Change, error) bool) {
 		if from.Tree == to.Tree {
+			return
+		}
+		if of == backup.Exchange {
+			for _, c := range mailed {
+				if !yield(c, nil) {
+					return
+				}
+			}
 			return
 		}
 		for i, item := range shelved[1:] {

@@ -1,6 +1,8 @@
 package graphapi
 
 import (
+	"cmp"
+	"path"
 	"strconv"
 
 	"holdfast/internal/backup"
@@ -32,20 +34,19 @@ func (s *Server) listChanges(x *exchange) (reply, error) {
 	switch {
 	case from.Unit != to.Unit:
 		return reply{}, backup.Fail(backup.InvalidRequest, "The two restore points are of different units. Only points of one are compared.").On("since")
-	case unit.Workload == backup.Exchange:
-		return reply{}, backup.Fail(backup.InvalidRequest, "Points of mailboxes are not compared. Search them instead, or find by a subject what is gone.").On("id")
 	}
 	for _, p := range []*backup.Point{&from, &to} {
 		if err := p.Restorable(); err != nil {
 			return reply{}, err
 		}
 	}
+	var known [2]map[backup.ItemID]backup.MailItem // of from and of to, what the page shows
 	return list(s, x, listing[backup.Change]{
 		set: "holdfast.changes",
 		fetch: func(page catalog.Page) (l catalog.List[backup.Change], err error) {
 			begin, _ := strconv.Atoi(page.After) // ours, and sealed
 			n := 0
-			for c, err := range s.cfg.Browser.Changes(x.ctx(), from, to) {
+			for c, err := range s.cfg.Browser.Changes(x.ctx(), unit.Workload, from, to) {
 				if err != nil {
 					return l, err
 				}
@@ -61,15 +62,23 @@ func (s *Server) listChanges(x *exchange) (reply, error) {
 				}
 			}
 			l.Total = int64(n)
-			return l, nil
+			if unit.Workload == backup.Exchange {
+				known, err = s.mailOf(x, [2]backup.Point{from, to}, l.Items)
+			}
+			return l, err
 		},
-		view: func(c backup.Change) (odata.Entity, error) { return changeView(x, to, c), nil },
+		view: func(c backup.Change) (odata.Entity, error) {
+			if unit.Workload == backup.Exchange {
+				return mailChangeView(x, to, c, known), nil
+			}
+			return changeView(x, to, c, kindOf(c)), nil
+		},
 	})
 }
 
-// changeView shows a change, with the item as it is in the point to, or as it was where
-// that does not have it.
-func changeView(x *exchange, to backup.Point, c backup.Change) (e odata.Entity) {
+// changeView shows a change of an item of a type, with the item as it is in the point to, or
+// as it was where that does not have it.
+func changeView(x *exchange, to backup.Point, c backup.Change, typ string) (e odata.Entity) {
 	item, kind := c.To, "changed"
 	switch {
 	case c.To == nil:
@@ -80,7 +89,7 @@ func changeView(x *exchange, to backup.Point, c backup.Change) (e odata.Entity) 
 		kind = "moved"
 	}
 	e.Add("change", kind)
-	e.Add("type", item.Kind)
+	e.Add("type", typ)
 	e.Add("name", item.Name)
 	e.Add("path", item.Path)
 	if kind == "moved" {
@@ -96,5 +105,61 @@ func changeView(x *exchange, to backup.Point, c backup.Change) (e odata.Entity) 
 		}
 	}
 	e.Add("itemKey", backup.KeyOf(x.tenant(), to.Drive, item.ID))
+	return e
+}
+
+// kindOf is what a change is of, now if it is there.
+func kindOf(c backup.Change) string {
+	if c.To != nil {
+		return string(c.To.Kind)
+	}
+	return string(c.From.Kind)
+}
+
+// mailOf returns what people know the items of some changes by, as far as the index of the
+// mailbox has it: of each of the two points those that it holds.
+func (s *Server) mailOf(x *exchange, points [2]backup.Point, changes []backup.Change) (known [2]map[backup.ItemID]backup.MailItem, err error) {
+	var ids [2][]backup.ItemID
+	for _, c := range changes {
+		for side, item := range [2]*backup.Item{c.From, c.To} {
+			if item != nil && item.Kind == backup.File {
+				ids[side] = append(ids[side], item.ID)
+			}
+		}
+	}
+	for side := range points {
+		if known[side], err = s.catalog.MailItems(x.ctx(), x.tenant(), points[side], ids[side]); err != nil {
+			return known, err
+		}
+	}
+	return known, nil
+}
+
+// mailChangeView shows a change in a mailbox: an item by its subject, in place of the file
+// that it is in the vault.
+func mailChangeView(x *exchange, to backup.Point, c backup.Change, known [2]map[backup.ItemID]backup.MailItem) odata.Entity {
+	side, of := 1, c.To
+	if of == nil {
+		side, of = 0, c.From
+	}
+	if of.Kind != backup.File {
+		return changeView(x, to, c, string(of.Kind))
+	}
+	m, indexed := known[side][of.ID]
+	if !indexed {
+		return changeView(x, to, c, "item")
+	}
+	named := func(item *backup.Item) *backup.Item {
+		if item == nil {
+			return nil
+		}
+		one := *item
+		one.Name = cmp.Or(m.Subject, "(no subject)")
+		one.Path = path.Dir(item.Path) + "/" + one.Name
+		return &one
+	}
+	e := changeView(x, to, backup.Change{From: named(c.From), To: named(c.To), Content: c.Content}, string(m.Kind))
+	addText(&e, "sender", m.Sender.String())
+	addTime(&e, "itemDateTime", m.At)
 	return e
 }

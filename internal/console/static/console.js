@@ -4,11 +4,12 @@
 // Times are written in UTC; here they become those of the reader's own zone.
 function localTimes(root) {
   const form = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   for (const t of root.querySelectorAll("time[datetime]")) {
     const at = new Date(t.dateTime);
     if (!Number.isNaN(at.getTime())) {
       t.title = t.textContent;
-      t.textContent = form.format(at);
+      t.textContent = ("seconds" in t.dataset ? exact : form).format(at);
     }
   }
 }
