@@ -173,14 +173,18 @@ type TLSListen struct {
 	KeyFile  string `json:"keyFile"`  // PEM
 }
 
-// VaultConfig is where backups are kept: one kopia repository for each tenant,
-// in a folder named by its id, or below it in a bucket, sealed with the tenant's own
-// password, or this one. Without the password the backups are lost.
+// VaultConfig is where backups are kept: one kopia repository for each tenant, and more
+// for one with many drives, in a folder named by its id, or below it in a bucket, sealed
+// with the tenant's own password, or this one. Without the password the backups are lost.
 type VaultConfig struct {
 	Place
 	// PasswordFile holds the password of all vaults that have none of their own.
 	PasswordFile string `json:"passwordFile"`
 	PasswordEnv  string `json:"passwordEnv"`
+	// Drives is how many drives, sites and mailboxes go into one repository, before new
+	// ones of the tenant go into the next. What is backed up already stays where it is.
+	// Default 20,000.
+	Drives int `json:"drives"`
 }
 
 // A Place is where vaults are, or copies of them: one of the three.
@@ -256,23 +260,23 @@ func (l LockConfig) check(modes ...vault.LockMode) error {
 	return nil
 }
 
-// vaultOf says where a tenant's vault is, and how it is opened.
-func (c *Config) vaultOf(t backup.TenantID, log *slog.Logger) (vault.Config, error) {
+// vaultOf says where a vault is, and how it is opened.
+func (c *Config) vaultOf(name backup.VaultName, log *slog.Logger) (vault.Config, error) {
 	file, env := c.Vault.PasswordFile, c.Vault.PasswordEnv
-	if i := slices.IndexFunc(c.Tenants, func(of TenantConfig) bool { return of.ID == string(t) && of.hasVaultPassword() }); i >= 0 {
+	if i := slices.IndexFunc(c.Tenants, func(of TenantConfig) bool { return of.ID == string(name.Tenant) && of.hasVaultPassword() }); i >= 0 {
 		file, env = c.Tenants[i].VaultPasswordFile, c.Tenants[i].VaultPasswordEnv
 	}
 	password, err := readSecret(file, env)
 	if err != nil {
 		return vault.Config{}, fmt.Errorf("the vault's password %w", err)
 	}
-	cfg := vault.Config{Password: vault.Secret(password), State: filepath.Join(c.State, "vault", string(t)), Log: log}
-	return cfg, c.Vault.Place.of(t, &cfg)
+	cfg := vault.Config{Password: vault.Secret(password), State: filepath.Join(c.State, "vault", name.String()), Log: log}
+	return cfg, c.Vault.Place.of(name, &cfg)
 }
 
-// of has cfg be in the place of a tenant's vault.
-func (p *Place) of(t backup.TenantID, cfg *vault.Config) (err error) {
-	switch below := string(t) + "/"; {
+// of has cfg be in the place of a vault.
+func (p *Place) of(name backup.VaultName, cfg *vault.Config) (err error) {
+	switch below := name.String() + "/"; {
 	case p.S3 != nil:
 		if cfg.Bucket, err = p.S3.bucket(); err != nil {
 			return fmt.Errorf("the vault's bucket: %w", err)
@@ -284,7 +288,7 @@ func (p *Place) of(t backup.TenantID, cfg *vault.Config) (err error) {
 		}
 		cfg.Azure.Prefix += below
 	default:
-		cfg.Dir = filepath.Join(p.Dir, string(t))
+		cfg.Dir = filepath.Join(p.Dir, name.String())
 	}
 	return nil
 }
@@ -766,6 +770,9 @@ func (c *Config) complete(dir string) error {
 		say("database", "%v", err)
 	}
 
+	if c.Vault.Drives < 0 {
+		say("vault.drives", "is less than nothing: say how many drives go into one vault, or leave it out")
+	}
 	place(&c.Vault.PasswordFile)
 	c.Vault.Place.complete(place, func(field, format string, args ...any) { say("vault"+field, format, args...) })
 	each := len(c.Tenants) > 0 && !slices.ContainsFunc(c.Tenants, func(t TenantConfig) bool { return !t.hasVaultPassword() })

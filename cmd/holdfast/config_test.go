@@ -164,7 +164,7 @@ func TestVaultPasswordOfATenant(t *testing.T) {
 		t.Fatal(err)
 	}
 	for tenant, want := range map[backup.TenantID]vault.Secret{exampleTenant: "s3cret", other: "correct horse"} {
-		if got, err := cfg.vaultOf(tenant, nil); err != nil || got.Password != want {
+		if got, err := cfg.vaultOf(backup.FirstVault(tenant), nil); err != nil || got.Password != want {
 			t.Errorf("the vault of %s opens with %q, %v, want %q", tenant, string(got.Password), err, string(want))
 		}
 	}
@@ -304,7 +304,7 @@ func TestVaultInABucketIsConfigured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := cfg.vaultOf("t", nil)
+	got, err := cfg.vaultOf(backup.FirstVault("t"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +375,7 @@ func TestVaultInAContainerIsConfigured(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if got, err := cfg.vaultOf("t", nil); err != nil || got.Dir != "" || *got.Azure != row.want {
+		if got, err := cfg.vaultOf(backup.FirstVault("t"), nil); err != nil || got.Dir != "" || *got.Azure != row.want {
 			t.Errorf("%s: the vault is at %+v, %v", name, got.Azure, err)
 		}
 	}

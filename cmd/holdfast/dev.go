@@ -41,6 +41,7 @@ type devOptions struct {
 	files     bool     // a site and mail are put into empty folders of the built-in tenant
 	workloads []string // those that are protected
 	approval  bool     // another person has to approve what may have to be approved
+	perVault  int      // drives in a vault; 0 for the default
 }
 
 // allWorkloads are the names of all that can be protected.
@@ -323,7 +324,7 @@ func (d *devServer) config(o devOptions) (Config, error) {
 	cfg := Config{
 		Listen:           o.listen,
 		Database:         o.database,
-		Vault:            VaultConfig{Place: Place{Dir: d.data.path("vault")}, PasswordFile: d.data.path("keys", "vault-password")},
+		Vault:            VaultConfig{Place: Place{Dir: d.data.path("vault")}, PasswordFile: d.data.path("keys", "vault-password"), Drives: o.perVault},
 		State:            d.data.path("state"),
 		PageTokenKeyFile: d.data.path("keys", "page-token-key"),
 		Interval:         Duration(o.interval),

@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/jobs"
+	"holdfast/internal/vault"
 )
 
 // figures are those of what a server does and how it stands that no room keeps itself.
@@ -114,19 +115,30 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 		refused = 1
 	}
 	gauge(refusedFile, refused)
-	for t, of := range f.s.vaults.seen() {
+	writable, held := map[backup.TenantID]float64{}, map[backup.TenantID]vault.Holding{}
+	for name, of := range f.s.vaults.seen() {
 		if of.probed {
 			writes := 1.0
 			if of.unwritten != nil {
 				writes = 0
 			}
-			gauge(vaultWrites, writes, string(t))
+			if before, known := writable[name.Tenant]; known {
+				writes = min(writes, before)
+			}
+			writable[name.Tenant] = writes
 		}
 		if h := of.holding; h != nil {
-			gauge(vaultBytes, float64(h.Bytes), string(t))
-			gauge(vaultBlobs, float64(h.Blobs), string(t))
-			gauge(vaultIndex, float64(h.Index), string(t))
+			all := held[name.Tenant]
+			held[name.Tenant] = vault.Holding{Blobs: all.Blobs + h.Blobs, Bytes: all.Bytes + h.Bytes, Index: all.Index + h.Index}
 		}
+	}
+	for t, writes := range writable {
+		gauge(vaultWrites, writes, string(t))
+	}
+	for t, h := range held {
+		gauge(vaultBytes, float64(h.Bytes), string(t))
+		gauge(vaultBlobs, float64(h.Blobs), string(t))
+		gauge(vaultIndex, float64(h.Index), string(t))
 	}
 	began := time.Now()
 	if err := f.s.db.Read().PingContext(ctx); err != nil {

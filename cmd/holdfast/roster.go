@@ -235,7 +235,7 @@ func (s *server) adopt(ctx context.Context, cfg Config) error {
 		s.shipper.Follow(cfg.shipper(s.catalog, s.db, s.queue, s.log).Config)
 	}
 	s.adopted.Store(&cfg)
-	s.vaults.serve(ids(cfg.Tenants), s.vaultDir)
+	s.vaults.serve(ids(cfg.Tenants))
 	s.roster.Store(after)
 	if runner := s.runner.Load(); runner != nil {
 		runner.Serve(ids(cfg.Tenants))

@@ -133,17 +133,16 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		}
 	}
 	s.roster.Store(s.newRoster(cfg))
-	s.vaults = newVaults(s.tenantIDs(), s.vaultDir, log, func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
+	s.vaults = newVaults(s.tenantIDs(), s.vaultDir, log, func(ctx context.Context, name backup.VaultName) (*vault.Vault, error) {
 		now := cfg
 		now.Tenants = s.tenants()
-		where, err := now.vaultOf(t, log)
-		if err != nil {
-			return nil, err
-		}
-		where.Wrote = s.figures.wroteOf(t)
-		return openVault(ctx, s.catalog, t, where, true)
+		return openVault(ctx, s.catalog, name, func(name backup.VaultName) (vault.Config, error) {
+			where, err := now.vaultOf(name, log)
+			where.Wrote = s.figures.wroteOf(name.Tenant)
+			return where, err
+		}, true)
 	})
-	s.vaults.known, s.vaults.there = s.catalog.VaultID, (*vault.Vault).There
+	s.vaults.known, s.vaults.further, s.vaults.there = s.catalog.VaultID, s.catalog.FurtherVaults, (*vault.Vault).There
 	s.vaults.probe, s.vaults.holding = (*vault.Vault).Probe, (*vault.Vault).Holding
 	s.vaults.openAll(ctx)
 	key, err := cfg.pageTokenKey()
@@ -165,6 +164,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Groups:      func(t backup.TenantID) []backup.ObjectID { return groupsOf(s.tenant(t).TenantConfig) },
 		Permissions: func(t backup.TenantID) bool { return s.tenant(t).Permissions },
 		Versions:    func(t backup.TenantID) int { return s.tenant(t).Versions },
+		VaultDrives: cfg.Vault.Drives,
 		Interval:    time.Duration(cfg.Interval), RPO: time.Duration(cfg.RPO), RuleInterval: time.Duration(cfg.RuleInterval), Workers: cfg.Workers, Notify: notify,
 	})
 	s.kinds = slices.Sorted(maps.Keys(s.engine.Work()))
@@ -292,17 +292,21 @@ func (s *server) limits(tenant backup.TenantID) func(context.Context) (budget.Li
 func known[T any](m map[backup.TenantID]T, t backup.TenantID) (T, error) {
 	v, ok := m[t]
 	if !ok {
-		return v, fmt.Errorf("tenant %s is not in the configuration of this server", t)
+		return v, notOurs(t)
 	}
 	return v, nil
 }
 
+func notOurs(t backup.TenantID) error {
+	return fmt.Errorf("tenant %s is not in the configuration of this server", t)
+}
+
 // vaultDir returns the folder of a tenant's vault, "" of one in a bucket or container.
-func (s *server) vaultDir(t backup.TenantID) string {
+func (s *server) vaultDir(name backup.VaultName) string {
 	if s.cfg.Vault.Dir == "" {
 		return ""
 	}
-	return filepath.Join(s.cfg.Vault.Dir, string(t))
+	return filepath.Join(s.cfg.Vault.Dir, name.String())
 }
 
 // resource is the application that callers get tokens for, "" for Microsoft Graph.

@@ -37,7 +37,8 @@ type toolbox struct {
 	db      *database.DB
 	engine  *engine.Engine
 	tenants []backup.TenantID
-	open    map[backup.TenantID]*vault.Vault
+	open    map[backup.VaultName]*vault.Vault
+	number  int // flag: which of the tenant's vaults
 	log     *slog.Logger
 }
 
@@ -131,9 +132,9 @@ func (b *toolbox) choose(ctx context.Context, one bool) error {
 	return nil
 }
 
-// vaultConfig says where a tenant's vault is.
-func (b *toolbox) vaultConfig(t backup.TenantID) (vault.Config, error) {
-	return b.cfg.vaultOf(t, b.log)
+// vaultConfig says where a vault is.
+func (b *toolbox) vaultConfig(name backup.VaultName) (vault.Config, error) {
+	return b.cfg.vaultOf(name, b.log)
 }
 
 // run is what every command does around its own work.
@@ -201,7 +202,7 @@ func (b *toolbox) start(ctx context.Context, alone bool, errs io.Writer) (stop f
 	closers = append(closers, b.db.Close)
 	queue := jobs.New(b.db, time.Now)
 	b.catalog = catalog.New(b.db, queue, catalog.Config{Clock: time.Now})
-	b.open = map[backup.TenantID]*vault.Vault{}
+	b.open = map[backup.VaultName]*vault.Vault{}
 	b.engine = engine.New(engine.Config{
 		Catalog: b.catalog, DB: b.db, Queue: queue, Clock: time.Now, Log: b.log,
 		Sources: func(backup.TenantID) (*drive.Client, error) { return nil, errors.New("this command asks no source") },
@@ -210,20 +211,29 @@ func (b *toolbox) start(ctx context.Context, alone bool, errs io.Writer) (stop f
 	return stop, nil
 }
 
-func (b *toolbox) vault(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
-	if v := b.open[t]; v != nil {
+func (b *toolbox) vault(ctx context.Context, name backup.VaultName) (*vault.Vault, error) {
+	if v := b.open[name]; v != nil {
 		return v, nil
 	}
-	cfg, err := b.vaultConfig(t)
-	if err != nil {
-		return nil, err
-	}
-	v, err := openVault(ctx, b.catalog, t, cfg, false)
+	v, err := openVault(ctx, b.catalog, name, b.vaultConfig, false)
 	if err != nil {
 		return nil, advised(err)
 	}
-	b.open[t] = v
+	b.open[name] = v
 	return v, nil
+}
+
+// oneVault adds the flag by which a command is told which of a tenant's vaults it is for.
+func (b *toolbox) oneVault(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&b.number, "vault", 1, "which of the tenant's vaults, should it have several")
+}
+
+// chosen is the vault that a command is for.
+func (b *toolbox) chosen() (backup.VaultName, error) {
+	if b.number < 1 {
+		return backup.VaultName{}, usageError{errors.New("--vault: vaults are counted from 1")}
+	}
+	return backup.VaultName{Tenant: b.tenants[0], Number: b.number}, nil
 }
 
 // advised adds what to do to an error of a vault that does not say it.
@@ -291,7 +301,7 @@ func (b *toolbox) rebuild(ctx context.Context, out io.Writer) error {
 			return err
 		}
 		// A new vault must not be made where the old one is not mounted.
-		if _, err := b.vault(ctx, t); err != nil {
+		if _, err := b.vault(ctx, backup.FirstVault(t)); err != nil {
 			failed++
 			fmt.Fprintf(out, "%s  the vault cannot be used: %v\n", t, err)
 			continue
@@ -339,9 +349,9 @@ func (b *toolbox) statusCommand() *cobra.Command {
 }
 
 func (b *toolbox) status(ctx context.Context, out io.Writer) error {
-	bad := 0
+	bad, all := 0, 0
 	for _, t := range b.tenants {
-		id, err := b.catalog.VaultID(ctx, t)
+		names, err := b.catalog.Vaults(ctx, t)
 		if err != nil {
 			return err
 		}
@@ -357,20 +367,31 @@ func (b *toolbox) status(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		state := "opens"
-		if v, err := b.vault(ctx, t); err != nil {
-			state = err.Error()
-			bad++
-		} else if says := v.Locks().Says; says != "" {
-			state += "; " + says
+		fmt.Fprintf(out, "Tenant    %s\n", t)
+		all += len(names)
+		for _, name := range names {
+			id, err := b.catalog.VaultID(ctx, name)
+			if err != nil {
+				return err
+			}
+			state := "opens"
+			if v, err := b.vault(ctx, name); err != nil {
+				state = err.Error()
+				bad++
+			} else if says := v.Locks().Says; says != "" {
+				state += "; " + says
+			}
+			if id == "" {
+				id = "not known yet"
+			}
+			if len(names) > 1 {
+				id = fmt.Sprintf("%d: %s", name.Number, id)
+			}
+			fmt.Fprintf(out, "Vault     %s\nState     %s\n", id, state)
 		}
-		if id == "" {
-			id = "not known yet"
-		}
-		fmt.Fprintf(out, "Tenant    %s\nVault     %s\nState     %s\nDrives    %d, %d of them not verified in 30 days\nDamage    %d open\n\n",
-			t, id, state, len(drives), len(unverified), damage.Total)
+		fmt.Fprintf(out, "Drives    %d, %d of them not verified in 30 days\nDamage    %d open\n\n", len(drives), len(unverified), damage.Total)
 	}
-	return partly(bad, len(b.tenants), "vault", "used")
+	return partly(bad, all, "vault", "used")
 }
 
 func (b *toolbox) verifyCommand() *cobra.Command {
@@ -572,7 +593,7 @@ func (b *toolbox) listDamage(ctx context.Context, out io.Writer, all bool) error
 }
 
 func (b *toolbox) repairCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "repair",
 		Short: "Mend what keeps a tenant's vault from opening, from what its own packs know",
 		Long: `Repair puts the blob kopia.repository back from its copy, takes damaged index blobs
@@ -583,15 +604,20 @@ keeps in the state folder. The vault must not be in use: stop every server that 
 			return b.run(cmd, true, true, b.repair)
 		},
 	}
+	b.oneVault(cmd)
+	return cmd
 }
 
 func (b *toolbox) repair(ctx context.Context, out io.Writer) error {
-	t := b.tenants[0]
-	cfg, err := b.vaultConfig(t)
+	name, err := b.chosen()
 	if err != nil {
 		return err
 	}
-	if cfg.ID, err = b.catalog.VaultID(ctx, t); err != nil {
+	cfg, err := b.vaultConfig(name)
+	if err != nil {
+		return err
+	}
+	if cfg.ID, err = b.catalog.VaultID(ctx, name); err != nil {
 		return err
 	}
 	did, err := vault.Repair(ctx, cfg)
@@ -599,7 +625,7 @@ func (b *toolbox) repair(ctx context.Context, out io.Writer) error {
 		fmt.Fprintln(out, what)
 	}
 	if len(did) > 0 {
-		a := b.activity(t, backup.VaultRepairedActivity, "vault repair: "+strings.Join(did, "; "))
+		a := b.activity(name.Tenant, backup.VaultRepairedActivity, "vault repair: "+strings.Join(did, "; "))
 		if err != nil {
 			a.Result = backup.ActivityPartiallySucceeded
 		}
@@ -629,16 +655,26 @@ hold are marked as lost, and every drive begins anew.`,
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	b.oneVault(cmd)
 	return cmd
 }
 
 func (b *toolbox) accept(ctx context.Context, out io.Writer, yes bool) error {
-	t := b.tenants[0]
-	known, err := b.catalog.VaultID(ctx, t)
+	name, err := b.chosen()
 	if err != nil {
 		return err
 	}
-	drives, err := b.catalog.DriveRoots(ctx, t)
+	t := name.Tenant
+	if wanted, err := b.catalog.WantsVault(ctx, name); err != nil {
+		return err
+	} else if !wanted {
+		return fail(exitNotFound, "tenant %s has no vault %d; 'holdfast vault status' shows those it has", t, name.Number)
+	}
+	known, err := b.catalog.VaultID(ctx, name)
+	if err != nil {
+		return err
+	}
+	drives, err := b.catalog.Roots(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -646,7 +682,7 @@ func (b *toolbox) accept(ctx context.Context, out io.Writer, yes bool) error {
 		fmt.Fprintf(out, "The tenant's vault is known as %s, and holds backups of %s.\nPoints that the vault now in place does not hold will be marked as lost.\n", cmp.Or(known, "none yet"), number(len(drives), "drive"))
 		return usageError{errors.New("say --yes if that is what you want; nothing was changed")}
 	}
-	cfg, err := b.vaultConfig(t)
+	cfg, err := b.vaultConfig(name)
 	if err != nil {
 		return err
 	}
@@ -655,7 +691,7 @@ func (b *toolbox) accept(ctx context.Context, out io.Writer, yes bool) error {
 	if err != nil {
 		return fmt.Errorf("nothing was changed, since the vault in place does not open: %w", advised(err))
 	}
-	b.open[t] = v
+	b.open[name] = v
 	if v.ID() == known {
 		fmt.Fprintln(out, "The vault in place is the tenant's already: nothing was to be done.")
 		return nil
@@ -665,15 +701,19 @@ func (b *toolbox) accept(ctx context.Context, out io.Writer, yes bool) error {
 		return err
 	}
 	for _, other := range all {
-		id, err := b.catalog.VaultID(ctx, other)
+		of, err := b.catalog.Vaults(ctx, other)
 		if err != nil {
 			return err
 		}
-		if other != t && id == v.ID() {
-			return fmt.Errorf("nothing was changed: the vault in place is that of tenant %s; check that no volumes were swapped", other)
+		for _, of := range of {
+			if id, err := b.catalog.VaultID(ctx, of); err != nil {
+				return err
+			} else if of != name && id == v.ID() {
+				return fmt.Errorf("nothing was changed: the vault in place is that of tenant %s; check that no volumes were swapped", of)
+			}
 		}
 	}
-	if err := b.catalog.AcceptVault(ctx, t, v.ID(), operator()); err != nil {
+	if err := b.catalog.AcceptVault(ctx, name, v.ID(), operator()); err != nil {
 		return err
 	}
 	held := 0

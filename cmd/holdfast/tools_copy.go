@@ -57,10 +57,9 @@ versions is copied as it was then, whatever has been deleted or written over sin
 }
 
 // copyAll copies the vaults of all tenants that are meant.
-func (b *toolbox) copyAll(ctx context.Context, out, errs io.Writer, c copying) error {
+func (b *toolbox) copyAll(ctx context.Context, out, errs io.Writer, c copying) (err error) {
 	var place Place
 	var at time.Time
-	var err error
 	switch {
 	case (c.dir == "") == (c.file == ""):
 		return usageError{errors.New("say where to copy to: --to FOLDER, or --to-place FILE")}
@@ -87,41 +86,65 @@ func (b *toolbox) copyAll(ctx context.Context, out, errs io.Writer, c copying) e
 	if err := b.choose(ctx, false); err != nil {
 		return err
 	}
-	failed, lost := 0, 0
+	b.open = map[backup.VaultName]*vault.Vault{}
+	defer func() { err = errors.Join(err, b.shut(ctx)) }()
+	from := func(name backup.VaultName) (vault.Config, error) { return b.vaultAt(name, at) }
+	all, failed, lost := 0, 0, 0
 	for _, t := range b.tenants {
-		done, err := b.copyOne(ctx, t, place, at, c)
-		if ctx.Err() != nil {
-			return ctx.Err()
+		var names []backup.VaultName
+		if at.IsZero() {
+			names, err = b.namesAlone(ctx, t)
+		} else { // what is there now may be what one flees from
+			names, err = vaultsThere(ctx, t, 1, from)
 		}
-		tellCopy(out, t, done, c.keep, err)
 		if err != nil {
+			fmt.Fprintf(out, "%s  it cannot be told whether the tenant has further vaults: %v\n", t, err)
+			all++
 			failed++
 		}
-		lost += len(done.Lost)
+		for _, name := range names {
+			done, err := b.copyOne(ctx, name, place, from, c)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			all++
+			tellCopy(out, name, done, c.keep, err)
+			if err != nil {
+				failed++
+			}
+			lost += len(done.Lost)
+		}
 	}
 	if failed == 0 && lost > 0 {
 		return fail(exitPartial, "the copies are whole, and the vaults are not; 'holdfast vault verify --full' says what is damaged")
 	}
-	return partly(failed, len(b.tenants), "vault", "copied whole")
+	return partly(failed, all, "vault", "copied whole")
 }
 
-func (b *toolbox) copyOne(ctx context.Context, t backup.TenantID, place Place, at time.Time, c copying) (done vault.Copied, err error) {
-	from, err := b.vaultConfig(t)
+// vaultAt says where a vault is as it was at a time, or as it is.
+func (b *toolbox) vaultAt(name backup.VaultName, at time.Time) (vault.Config, error) {
+	from, err := b.vaultConfig(name)
+	if err != nil || at.IsZero() {
+		return from, err
+	}
+	switch {
+	case from.Bucket != nil:
+		from.Bucket.At = at
+	case from.Azure != nil:
+		from.Azure.At = at
+	default:
+		err = usageError{errors.New("--at: the vault is in a folder, which keeps nothing of what was before")}
+	}
+	return from, err
+}
+
+func (b *toolbox) copyOne(ctx context.Context, name backup.VaultName, place Place, source func(backup.VaultName) (vault.Config, error), c copying) (done vault.Copied, err error) {
+	from, err := source(name)
 	if err != nil {
 		return done, err
 	}
-	if !at.IsZero() {
-		switch {
-		case from.Bucket != nil:
-			from.Bucket.At = at
-		case from.Azure != nil:
-			from.Azure.At = at
-		default:
-			return done, usageError{errors.New("--at: the vault is in a folder, which keeps nothing of what was before")}
-		}
-	}
 	to := vault.Config{Password: from.Password, Log: b.log}
-	if err := place.of(t, &to); err != nil {
+	if err := place.of(name, &to); err != nil {
 		return done, err
 	}
 	done, err = vault.Copy(ctx, from, to, vault.CopyOptions{New: c.anew, Full: c.full, Keep: c.keep})
@@ -132,9 +155,9 @@ func (b *toolbox) copyOne(ctx context.Context, t backup.TenantID, place Place, a
 }
 
 // tellCopy says what was copied.
-func tellCopy(out io.Writer, t backup.TenantID, done vault.Copied, keep time.Duration, err error) {
+func tellCopy(out io.Writer, name backup.VaultName, done vault.Copied, keep time.Duration, err error) {
 	bytes := func(n int64) string { return size(strconv.FormatInt(n, 10)) }
-	fmt.Fprintf(out, "%s  %s copied, %s\n", t, number(done.Blobs, "blob"), bytes(done.Bytes))
+	fmt.Fprintf(out, "%s  %s copied, %s\n", name, number(done.Blobs, "blob"), bytes(done.Bytes))
 	if err == nil {
 		fmt.Fprintf(out, "  The copy is whole: backups of %s in %s, %s.\n", number(done.Drives, "drive"), number(done.Held, "blob"), bytes(done.HeldBytes))
 	} else {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/engine"
 	"holdfast/internal/export"
 	"holdfast/internal/spill"
 	"holdfast/internal/vault"
@@ -158,23 +159,28 @@ func (b *toolbox) bare(cmd *cobra.Command, do func(ctx context.Context, out io.W
 	if err := b.choose(ctx, false); err != nil {
 		return err
 	}
-	b.open = map[backup.TenantID]*vault.Vault{}
+	b.open = map[backup.VaultName]*vault.Vault{}
 	err = do(ctx, cmd.OutOrStdout())
 	if err != nil && ctx.Err() != nil {
 		err = fail(exitStopped, "interrupted; run it again to go on")
 	}
+	return errors.Join(err, b.shut(ctx))
+}
+
+// shut closes the vaults that were opened.
+func (b *toolbox) shut(ctx context.Context) (err error) {
 	for _, v := range b.open {
 		err = errors.Join(err, v.Close(context.WithoutCancel(ctx)))
 	}
 	return err
 }
 
-// alone opens a tenant's vault, whatever a catalog knows of it.
-func (b *toolbox) alone(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
-	if v := b.open[t]; v != nil {
+// alone opens a vault, whatever a catalog knows of it.
+func (b *toolbox) alone(ctx context.Context, name backup.VaultName) (*vault.Vault, error) {
+	if v := b.open[name]; v != nil {
 		return v, nil
 	}
-	cfg, err := b.vaultConfig(t)
+	cfg, err := b.vaultConfig(name)
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +188,21 @@ func (b *toolbox) alone(ctx context.Context, t backup.TenantID) (*vault.Vault, e
 	if err != nil {
 		return nil, advised(err)
 	}
-	b.open[t] = v
+	b.open[name] = v
 	return v, nil
+}
+
+// namesAlone returns a tenant's vaults, whatever a catalog knows of them: those that the
+// record in the first one tells of, and those that follow. Also with an error it returns
+// those that it knows of.
+func (b *toolbox) namesAlone(ctx context.Context, t backup.TenantID) ([]backup.VaultName, error) {
+	last := 1
+	v, err := b.alone(ctx, backup.FirstVault(t))
+	if err == nil {
+		last, err = engine.LastVault(ctx, v, t)
+	}
+	names, wrong := vaultsThere(ctx, t, last, b.vaultConfig)
+	return names, errors.Join(err, wrong)
 }
 
 // A stored is a drive in a vault, and its newest point.
@@ -215,20 +234,26 @@ func (s stored) is(name string) bool {
 // each goes through the drives in the vaults that are meant.
 func (b *toolbox) each(ctx context.Context, do func(stored) error) error {
 	for _, t := range b.tenants {
-		v, err := b.alone(ctx, t)
+		names, err := b.namesAlone(ctx, t)
 		if err != nil {
 			return fmt.Errorf("tenant %s: %w", t, err)
 		}
-		for s, err := range v.Drives(ctx) {
+		for _, name := range names {
+			v, err := b.alone(ctx, name)
 			if err != nil {
-				return err
+				return fmt.Errorf("tenant %s: %w", name, err)
 			}
-			d := stored{tenant: t, vault: v, Stored: s}
-			if d.latest, d.err = v.Latest(ctx, s); ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err := do(d); err != nil {
-				return err
+			for s, err := range v.Drives(ctx) {
+				if err != nil {
+					return err
+				}
+				d := stored{tenant: t, vault: v, Stored: s}
+				if d.latest, d.err = v.Latest(ctx, s); ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if err := do(d); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -202,7 +202,7 @@ func TestPlayToolsAreAudited(t *testing.T) {
 	id := func() (id string) {
 		t.Helper()
 		on(func(ctx context.Context, c *catalog.Catalog) (err error) {
-			id, err = c.VaultID(ctx, tenant)
+			id, err = c.VaultID(ctx, backup.FirstVault(tenant))
 			return err
 		})
 		return id
@@ -228,7 +228,9 @@ func TestPlayToolsAreAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := made(dir)
-	on(func(ctx context.Context, c *catalog.Catalog) error { return c.KnowVault(ctx, other, foreign) })
+	on(func(ctx context.Context, c *catalog.Catalog) error {
+		return c.KnowVault(ctx, backup.FirstVault(other), foreign)
+	})
 	accept := []string{"vault", "accept", "--data", data, "--tenant", string(tenant), "--yes"}
 	if text, code := said(t, accept...); code != exitFailed || !strings.Contains(text, "that of tenant "+string(other)) || id() != known {
 		t.Errorf("another tenant's vault was accepted: %d %s", code, text)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/internal/backup"
 )
 
 // asDev runs the client's and the tools' commands on what startDev started.
@@ -238,7 +240,7 @@ func comes(is func() bool) bool {
 // recorded reports whether the tenant's vault has a record of the policy in force.
 func recorded(t *testing.T, d *devServer) bool {
 	t.Helper()
-	v, err := d.server.vaults.get(t.Context(), d.tenants[0].ID)
+	v, err := d.server.vaults.get(t.Context(), backup.FirstVault(d.tenants[0].ID))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -157,7 +157,7 @@ func TestWhatReadsTheVaultSaysWhatIsTheMatterWithIt(t *testing.T) {
 		}
 	}
 
-	v := d.vaults.all.Load().of[d.tenants[0].ID]
+	v := d.vaults.all.Load().of[backup.FirstVault(d.tenants[0].ID)]
 	for _, test := range []struct {
 		err   error
 		words string
@@ -184,7 +184,7 @@ func TestWhatReadsTheVaultSaysWhatIsTheMatterWithIt(t *testing.T) {
 		})
 	}
 
-	dir := d.vaultDir(d.tenants[0].ID)
+	dir := d.vaultDir(backup.FirstVault(d.tenants[0].ID))
 	t.Run("not mounted while it is open", func(t *testing.T) {
 		if err := errors.Join(os.Rename(dir, dir+".away"), os.Mkdir(dir, 0o700)); err != nil {
 			t.Fatal(err)

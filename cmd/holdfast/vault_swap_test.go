@@ -179,7 +179,7 @@ func TestPlayAUnitIsAddedWhileAnotherVaultIsInPlace(t *testing.T) {
 				if err := errors.Join(os.Rename(place, filepath.Join(data, "stand-in")), os.Rename(aside, place)); err != nil {
 					t.Fatal(err)
 				}
-				v := d.vaults.all.Load().of[one]
+				v := d.vaults.all.Load().of[backup.FirstVault(one)]
 				wait(t, "every drive is backed up as it is", func() bool {
 					v.mu.Lock()
 					v.tried = time.Time{} // a minute has passed

@@ -50,12 +50,14 @@ var errOpening = fmt.Errorf("%w: it has not opened yet", vault.ErrStorage)
 type vaults struct {
 	// most is how many are kept open; more are only while more are in use.
 	most int
-	// open opens a tenant's vault, which may take long, or for ever where a
-	// volume hangs. It is called by one goroutine at a time for each tenant.
-	open func(context.Context, backup.TenantID) (*vault.Vault, error)
-	// known returns the id by which a tenant's vault is known now, "" if by none.
-	// An open vault that is another is let go. May be nil.
-	known func(context.Context, backup.TenantID) (string, error)
+	// open opens a vault, which may take long, or for ever where a volume hangs. It is
+	// called by one goroutine at a time for each vault.
+	open func(context.Context, backup.VaultName) (*vault.Vault, error)
+	// known returns the id by which a vault is known now, "" if by none. An open vault
+	// that is another is let go. May be nil.
+	known func(context.Context, backup.VaultName) (string, error)
+	// further lists the vaults that there are besides the first of each tenant. May be nil.
+	further func(context.Context) ([]backup.VaultName, error)
 	// there returns why an open vault is no longer in its place, or nil. May be nil.
 	there func(*vault.Vault, context.Context) error
 	// probe writes to an open vault, to see whether that can be done, and holding says
@@ -68,6 +70,8 @@ type vaults struct {
 	cancel context.CancelFunc
 	turns  chan struct{}
 	all    atomic.Pointer[vaultSet]
+	dir    func(backup.VaultName) string
+	change sync.Mutex // held by who changes all
 
 	mu     sync.Mutex     // taken after a tenantVault's
 	opened int            // how many are open
@@ -76,17 +80,17 @@ type vaults struct {
 
 // A vaultSet is the vaults of the tenants that are served at one time. It never changes.
 type vaultSet struct {
-	order []backup.TenantID
-	of    map[backup.TenantID]*tenantVault
+	order []backup.VaultName
+	of    map[backup.VaultName]*tenantVault
 	// known are those, and of tenants that were served before: their vaults are closed
 	// once nobody uses them any more, and opened again, only then, when they come back.
-	known map[backup.TenantID]*tenantVault
+	known map[backup.VaultName]*tenantVault
 }
 
-// A tenantVault is what is known of one tenant's vault.
+// A tenantVault is what is known of one vault of a tenant.
 type tenantVault struct {
-	tenant backup.TenantID
-	dir    string // its folder, "" of one in a bucket
+	name backup.VaultName
+	dir  string // its folder, "" of one in a bucket
 
 	mu      sync.Mutex
 	vault   *vault.Vault  // once it is open
@@ -116,29 +120,30 @@ type seenVault struct {
 
 // newVaults returns the vaults of tenants, each of which has its folder. None is
 // open yet.
-func newVaults(tenants []backup.TenantID, dir func(backup.TenantID) string, log *slog.Logger, open func(context.Context, backup.TenantID) (*vault.Vault, error)) *vaults {
-	s := &vaults{most: maxOpenVaults, open: open, log: log, turns: make(chan struct{}, openAtATime)}
+func newVaults(tenants []backup.TenantID, dir func(backup.VaultName) string, log *slog.Logger, open func(context.Context, backup.VaultName) (*vault.Vault, error)) *vaults {
+	s := &vaults{most: maxOpenVaults, open: open, log: log, dir: dir, turns: make(chan struct{}, openAtATime)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.all.Store(&vaultSet{})
-	s.serve(tenants, dir)
+	s.serve(tenants)
 	return s
 }
 
 // serve has the vaults be those of tenants, from now on. One that could not be opened is
 // tried again when it is next asked for: it may be that a password was put right.
-func (s *vaults) serve(tenants []backup.TenantID, dir func(backup.TenantID) string) {
+func (s *vaults) serve(tenants []backup.TenantID) {
+	s.change.Lock()
+	defer s.change.Unlock()
 	before := s.all.Load()
-	after := &vaultSet{order: tenants, of: map[backup.TenantID]*tenantVault{}, known: maps.Clone(before.known)}
-	if after.known == nil {
-		after.known = map[backup.TenantID]*tenantVault{}
-	}
+	var names []backup.VaultName
 	for _, t := range tenants {
-		if after.known[t] == nil {
-			after.known[t] = &tenantVault{tenant: t, dir: dir(t)}
-		}
-		after.of[t] = after.known[t]
+		names = append(names, backup.FirstVault(t))
 	}
-	s.all.Store(after)
+	for name := range before.known {
+		if name.Number > 1 && slices.Contains(tenants, name.Tenant) {
+			names = append(names, name)
+		}
+	}
+	after := s.hold(before.known, names)
 	for t, v := range after.known {
 		v.mu.Lock()
 		v.retires.Store(after.of[t] == nil)
@@ -151,13 +156,60 @@ func (s *vaults) serve(tenants []backup.TenantID, dir func(backup.TenantID) stri
 	s.makeRoom()
 }
 
+// hold has the vaults be those of these names.
+func (s *vaults) hold(known map[backup.VaultName]*tenantVault, names []backup.VaultName) *vaultSet {
+	after := &vaultSet{order: names, of: map[backup.VaultName]*tenantVault{}, known: maps.Clone(known)}
+	if after.known == nil {
+		after.known = map[backup.VaultName]*tenantVault{}
+	}
+	for _, name := range names {
+		if after.known[name] == nil {
+			after.known[name] = &tenantVault{name: name, dir: s.dir(name)}
+		}
+		after.of[name] = after.known[name]
+	}
+	s.all.Store(after)
+	return after
+}
+
+// add has further vaults of tenants that are served be among the vaults.
+func (s *vaults) add(names ...backup.VaultName) {
+	s.change.Lock()
+	defer s.change.Unlock()
+	before := s.all.Load()
+	names = slices.DeleteFunc(slices.Clone(names), func(name backup.VaultName) bool {
+		return before.of[name] != nil || before.of[backup.FirstVault(name.Tenant)] == nil
+	})
+	if len(names) > 0 {
+		s.hold(before.known, append(slices.Clone(before.order), names...))
+	}
+}
+
+// addFurther adds the vaults that there are besides the first of each tenant.
+func (s *vaults) addFurther(ctx context.Context) {
+	if s.further == nil {
+		return
+	}
+	names, err := s.further(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("it cannot be told which vaults tenants have besides their first; they are opened when they are needed", "err", err)
+		}
+		return
+	}
+	s.add(names...)
+}
+
 // get returns a tenant's vault, which stays open until ctx ends at least. It waits a
 // little for one that is being opened, and not at all for one that lately could not
 // be, or that hangs.
-func (s *vaults) get(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
-	v, err := known(s.all.Load().of, t)
-	if err != nil {
-		return nil, err
+func (s *vaults) get(ctx context.Context, name backup.VaultName) (*vault.Vault, error) {
+	if s.all.Load().of[name] == nil && name.Number > 1 {
+		s.add(name)
+	}
+	v := s.all.Load().of[name]
+	if v == nil {
+		return nil, notOurs(name.Tenant)
 	}
 	s.use(ctx, v)
 	for {
@@ -255,7 +307,7 @@ func (s *vaults) makeRoom() {
 				go func() {
 					defer close(rests)
 					if err := open.Close(s.ctx); err != nil {
-						s.log.Warn("close a vault that nobody uses", "tenant", v.tenant, "err", err)
+						s.log.Warn("close a vault that nobody uses", "tenant", v.name.Tenant, "vault", v.name.Number, "err", err)
 					}
 				}()
 			}
@@ -277,7 +329,7 @@ func (s *vaults) check(ctx context.Context, v *tenantVault) {
 	if !due {
 		return
 	}
-	id, err := s.known(ctx, v.tenant)
+	id, err := s.known(ctx, v.name)
 	if err != nil || id == open.ID() {
 		return
 	}
@@ -289,10 +341,10 @@ func (s *vaults) check(ctx context.Context, v *tenantVault) {
 	s.letGo(v)
 	v.err = nil
 	v.mu.Unlock()
-	s.log.Warn("the vault that was open is no longer the tenant's; the one that is known now is opened", "tenant", v.tenant, "was", open.ID())
+	s.log.Warn("the vault that was open is no longer the tenant's; the one that is known now is opened", "tenant", v.name.Tenant, "vault", v.name.Number, "was", open.ID())
 	go func() {
 		if err := open.Close(s.ctx); err != nil {
-			s.log.Warn("close a vault that is no longer the tenant's", "tenant", v.tenant, "err", err)
+			s.log.Warn("close a vault that is no longer the tenant's", "tenant", v.name.Tenant, "vault", v.name.Number, "err", err)
 		}
 	}()
 }
@@ -327,7 +379,7 @@ func (s *vaults) attempt(v *tenantVault, rests <-chan struct{}) {
 	if rests != nil {
 		<-rests
 	}
-	opened, err := s.openInTurn(v.tenant)
+	opened, err := s.openInTurn(v.name)
 	v.mu.Lock()
 	before := v.err
 	if v.closed && opened != nil {
@@ -349,15 +401,15 @@ func (s *vaults) attempt(v *tenantVault, rests <-chan struct{}) {
 	switch {
 	case closed:
 	case err == nil && before != nil:
-		s.log.Info("the vault of a tenant can be used again", "tenant", v.tenant)
+		s.log.Info("the vault of a tenant can be used again", "tenant", v.name.Tenant, "vault", v.name.Number)
 	case err != nil && (before == nil || before.Error() != err.Error()):
-		s.log.Error("the vault of a tenant cannot be used, so nothing of the tenant is backed up or restored; the other tenants are served", "tenant", v.tenant, "err", err)
+		s.log.Error("the vault of a tenant cannot be used, so nothing of the tenant is backed up or restored; the other tenants are served", "tenant", v.name.Tenant, "vault", v.name.Number, "err", err)
 	}
 }
 
 // openInTurn opens a vault when few others are being opened. One that hangs
 // does not keep its turn.
-func (s *vaults) openInTurn(t backup.TenantID) (v *vault.Vault, err error) {
+func (s *vaults) openInTurn(name backup.VaultName) (v *vault.Vault, err error) {
 	select {
 	case s.turns <- struct{}{}:
 	case <-s.ctx.Done():
@@ -368,12 +420,12 @@ func (s *vaults) openInTurn(t backup.TenantID) (v *vault.Vault, err error) {
 	defer time.AfterFunc(openPatience, done).Stop()
 	defer func() {
 		if p := recover(); p != nil { // of what a damaged vault may do
-			s.log.Error("panic while a vault was opened", "tenant", t, "panic", p, "stack", string(debug.Stack()))
-			v, err = nil, fmt.Errorf("open the vault of tenant %s: panic: %v", t, p)
+			s.log.Error("panic while a vault was opened", "tenant", name.Tenant, "vault", name.Number, "panic", p, "stack", string(debug.Stack()))
+			v, err = nil, fmt.Errorf("open the vault of tenant %s: panic: %v", name, p)
 		}
 	}()
-	if v, err = s.open(s.ctx, t); err != nil {
-		return nil, fmt.Errorf("open the vault of tenant %s: %w", t, err)
+	if v, err = s.open(s.ctx, name); err != nil {
+		return nil, fmt.Errorf("open the vault of tenant %s: %w", name, err)
 	}
 	return v, nil
 }
@@ -383,33 +435,41 @@ func (s *vaults) openInTurn(t backup.TenantID) (v *vault.Vault, err error) {
 func (s *vaults) openAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
+	s.addFurther(ctx)
 	all := s.all.Load()
 	first := all.order[:min(len(all.order), s.most)]
-	for _, t := range first {
-		s.begin(all.of[t])
+	for _, name := range first {
+		s.begin(all.of[name])
 	}
-	for _, t := range first {
-		_, err := s.get(ctx, t)
+	for _, name := range first {
+		_, err := s.get(ctx, name)
 		if errors.Is(err, errOpening) || errors.Is(err, context.DeadlineExceeded) {
-			s.log.Warn("the vault of a tenant has not opened yet; the server starts without it", "tenant", t)
+			s.log.Warn("the vault of a tenant has not opened yet; the server starts without it", "tenant", name.Tenant, "vault", name.Number)
 		}
 	}
 }
 
-// unusable returns why vaults cannot be used now, by tenant. It waits a little
-// for storage that does not answer.
+// unusable returns why vaults cannot be used now, by tenant: of one that has several,
+// what is wrong with the first that is. It waits a little for storage that does not
+// answer.
 func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
-	looks, all := map[backup.TenantID]<-chan struct{}{}, s.all.Load().of
-	for t, v := range all {
-		s.beginFirst(v)
-		looks[t] = v.look(s.there)
+	all := s.all.Load()
+	return s.wrong(ctx, all, all.order)
+}
+
+// wrong is unusable of some of the vaults.
+func (s *vaults) wrong(ctx context.Context, all *vaultSet, names []backup.VaultName) map[backup.TenantID]error {
+	looks := map[backup.VaultName]<-chan struct{}{}
+	for _, name := range names {
+		s.beginFirst(all.of[name])
+		looks[name] = all.of[name].look(s.there)
 	}
 	wrong := map[backup.TenantID]error{}
-	for t, v := range all {
-		if err := v.state(seen(ctx, looks[t])); err != nil {
-			wrong[t] = err
+	for _, name := range names {
+		if err := all.of[name].state(seen(ctx, looks[name])); err != nil && wrong[name.Tenant] == nil {
+			wrong[name.Tenant] = err
 		}
 	}
 	return wrong
@@ -418,14 +478,14 @@ func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 // trouble returns why a tenant's vault cannot be used now, or nil. It waits a little
 // for storage that does not answer.
 func (s *vaults) trouble(ctx context.Context, t backup.TenantID) error {
-	v, err := known(s.all.Load().of, t)
-	if err != nil {
-		return err
+	all := s.all.Load()
+	if all.of[backup.FirstVault(t)] == nil {
+		return notOurs(t)
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
-	s.beginFirst(v)
-	return v.state(seen(ctx, v.look(s.there)))
+	names := slices.DeleteFunc(slices.Clone(all.order), func(name backup.VaultName) bool { return name.Tenant != t })
+	return s.wrong(ctx, all, names)[t]
 }
 
 // seen waits for a look, and reports whether it ended before ctx did.
@@ -509,6 +569,7 @@ var errUnwritten = errors.New("the vault's storage cannot be written to")
 func (s *vaults) watch(ctx context.Context) {
 	var listing atomic.Bool
 	for {
+		s.addFurther(ctx)
 		for _, v := range s.all.Load().of {
 			v.mu.Lock()
 			open := v.vault
@@ -572,9 +633,9 @@ func (s *vaults) probeOne(ctx context.Context, v *tenantVault, open *vault.Vault
 	v.mu.Unlock()
 	switch {
 	case err == nil && before != nil:
-		s.log.Info("the vault of a tenant can be written to again", "tenant", v.tenant)
+		s.log.Info("the vault of a tenant can be written to again", "tenant", v.name.Tenant, "vault", v.name.Number)
 	case err != nil && before == nil:
-		s.log.Error("the vault of a tenant cannot be written to", "tenant", v.tenant, "err", err)
+		s.log.Error("the vault of a tenant cannot be written to", "tenant", v.name.Tenant, "vault", v.name.Number, "err", err)
 	}
 }
 
@@ -597,16 +658,16 @@ func (s *vaults) list(ctx context.Context, v *tenantVault) {
 	if err == nil {
 		v.holding = &h
 	} else if ctx.Err() == nil {
-		s.log.Warn("it cannot be told how much the vault of a tenant holds", "tenant", v.tenant, "err", err)
+		s.log.Warn("it cannot be told how much the vault of a tenant holds", "tenant", v.name.Tenant, "vault", v.name.Number, "err", err)
 	}
 }
 
 // seen is what was seen of the vaults.
-func (s *vaults) seen() map[backup.TenantID]seenVault {
-	all := map[backup.TenantID]seenVault{}
-	for t, v := range s.all.Load().of {
+func (s *vaults) seen() map[backup.VaultName]seenVault {
+	all := map[backup.VaultName]seenVault{}
+	for name, v := range s.all.Load().of {
 		v.mu.Lock()
-		all[t] = v.seenVault
+		all[name] = v.seenVault
 		v.mu.Unlock()
 	}
 	return all
@@ -626,33 +687,33 @@ func reason(err error) string {
 func (s *vaults) close(ctx context.Context) error {
 	s.cancel()
 	type outcome struct {
-		tenant backup.TenantID
-		err    error
+		name backup.VaultName
+		err  error
 	}
 	all := s.all.Load().known
 	ended := make(chan outcome, len(all))
-	left := map[backup.TenantID]bool{}
-	for t, v := range all {
+	left := map[backup.VaultName]bool{}
+	for name, v := range all {
 		v.mu.Lock()
 		open := s.letGo(v)
 		v.err, v.closed = errors.New("the server stops"), true
 		v.mu.Unlock()
 		if open != nil {
-			left[t] = true
-			go func() { ended <- outcome{t, open.Close(ctx)} }()
+			left[name] = true
+			go func() { ended <- outcome{name, open.Close(ctx)} }()
 		}
 	}
 	var errs []error
 	for len(left) > 0 {
 		select {
 		case o := <-ended:
-			delete(left, o.tenant)
+			delete(left, o.name)
 			if o.err != nil {
-				errs = append(errs, fmt.Errorf("close the vault of tenant %s: %w", o.tenant, o.err))
+				errs = append(errs, fmt.Errorf("close the vault of tenant %s: %w", o.name, o.err))
 			}
 		case <-ctx.Done():
-			for t := range left {
-				errs = append(errs, fmt.Errorf("close the vault of tenant %s: %w", t, context.Cause(ctx)))
+			for name := range left {
+				errs = append(errs, fmt.Errorf("close the vault of tenant %s: %w", name, context.Cause(ctx)))
 			}
 			return errors.Join(errs...)
 		}
@@ -660,13 +721,17 @@ func (s *vaults) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// openVault opens the vault of a tenant that the catalog knows by its id. Where
-// it knows none, the vault that is there is the tenant's from now on, and an empty
-// catalog first takes the tenant's record from it. One is made only if create says
-// so, and where neither the catalog knows of anything that a vault would have to
-// hold, nor the folder of state of a vault that was there before.
-func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg vault.Config, create bool) (*vault.Vault, error) {
-	id, err := c.VaultID(ctx, t)
+// openVault opens a vault that the catalog knows by its id. Where it knows none, the
+// vault that is there is the tenant's from now on, and an empty catalog first takes the
+// tenant's record from the first. One is made only if create says so, and where neither
+// the catalog knows of anything that a vault would have to hold, nor the folder of state
+// of a vault that was there before. Place says where a vault is.
+func openVault(ctx context.Context, c *catalog.Catalog, name backup.VaultName, place func(backup.VaultName) (vault.Config, error), create bool) (*vault.Vault, error) {
+	cfg, err := place(name)
+	if err != nil {
+		return nil, err
+	}
+	id, err := c.VaultID(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -677,31 +742,38 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("which vault was there before: %w", err)
 		}
-		drives, err := c.Roots(ctx, t)
+		drives, err := c.Roots(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		wanted, err := c.WantsVault(ctx, name)
 		if err != nil {
 			return nil, err
 		}
 		cfg.ID = strings.TrimSpace(string(b))
-		cfg.Create = create && len(drives) == 0 && cfg.ID == ""
+		cfg.Create = create && wanted && len(drives) == 0 && cfg.ID == ""
 	}
 	if cfg.Create && cfg.Remote() {
-		if err := c.MakeVault(ctx, t, func(ctx context.Context) error { return vault.Make(ctx, cfg) }); err != nil {
+		if err := c.MakeVault(ctx, name, func(ctx context.Context) error { return vault.Make(ctx, cfg) }); err != nil {
 			return nil, err
 		}
 		cfg.Create = false
 	}
 	v, err := vault.Open(ctx, cfg)
 	if err != nil && id == "" && cfg.ID != "" && (errors.Is(err, vault.ErrMissing) || errors.Is(err, vault.ErrOther)) {
-		return nil, fmt.Errorf("%w; the catalog knows of none, but %s does: if the one before is given up for good, say so by 'holdfast vault accept --tenant %s --yes'", err, noted, t)
+		return nil, fmt.Errorf("%w; the catalog knows of none, but %s does: if the one before is given up for good, say so by 'holdfast vault accept --tenant %s%s --yes'", err, noted, name.Tenant, numberFlag(name))
 	}
 	if err != nil {
 		return nil, err
 	}
-	if id == "" {
-		_, err = engine.ImportRecord(ctx, cfg.Log, c, v, t)
+	if id == "" && name.Number == 1 {
+		_, err = engine.ImportRecord(ctx, cfg.Log, c, v, name.Tenant)
+		if err == nil {
+			err = knowFurther(ctx, c, name.Tenant, place)
+		}
 	}
 	if err == nil {
-		err = c.KnowVault(ctx, t, v.ID())
+		err = c.KnowVault(ctx, name, v.ID())
 	}
 	if err == nil {
 		err = noteVault(noted, v.ID())
@@ -713,6 +785,61 @@ func openVault(ctx context.Context, c *catalog.Catalog, t backup.TenantID, cfg v
 		return nil, errors.Join(err, v.Close(ctx))
 	}
 	return v, nil
+}
+
+// knowFurther has a catalog that knew nothing of a tenant's vaults know those that follow
+// the first, and that its record does not name yet.
+func knowFurther(ctx context.Context, c *catalog.Catalog, t backup.TenantID, place func(backup.VaultName) (vault.Config, error)) error {
+	known, err := c.Vaults(ctx, t)
+	if err != nil {
+		return err
+	}
+	there, err := vaultsThere(ctx, t, known[len(known)-1].Number, place)
+	if err != nil {
+		return err
+	}
+	for _, name := range there[known[len(known)-1].Number:] {
+		cfg, err := place(name)
+		if err != nil {
+			return err
+		}
+		id, err := vault.Find(ctx, cfg)
+		if err == nil {
+			err = c.KnowVault(ctx, name, id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// vaultsThere returns a tenant's vaults: those that are known, up to the last, and those
+// that follow it where vaults are. Also with an error it returns those that it knows of.
+func vaultsThere(ctx context.Context, t backup.TenantID, last int, place func(backup.VaultName) (vault.Config, error)) (names []backup.VaultName, err error) {
+	for name := backup.FirstVault(t); ; name.Number++ {
+		if name.Number > last {
+			cfg, err := place(name)
+			if err == nil {
+				_, err = vault.Find(ctx, cfg)
+			}
+			if errors.Is(err, vault.ErrMissing) {
+				return names, nil
+			}
+			if err != nil {
+				return names, err
+			}
+		}
+		names = append(names, name)
+	}
+}
+
+// numberFlag is how a command is told of a vault that is not a tenant's first.
+func numberFlag(name backup.VaultName) string {
+	if name.Number == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" --vault %d", name.Number)
 }
 
 // vaultNote is the file in a vault's folder of state that names the vault which was

@@ -150,9 +150,9 @@ func TestOneBadVaultStopsOnlyItsTenant(t *testing.T) {
 
 // fakeVaults are vaults that open as open says, without a disk.
 func fakeVaults(t *testing.T, log io.Writer, tenants []backup.TenantID, open func(backup.TenantID) error) *vaults {
-	return newVaults(tenants, func(backup.TenantID) string { return "/" }, slog.New(slog.NewTextHandler(log, nil)),
-		func(_ context.Context, t backup.TenantID) (*vault.Vault, error) {
-			if err := open(t); err != nil {
+	return newVaults(tenants, func(backup.VaultName) string { return "/" }, slog.New(slog.NewTextHandler(log, nil)),
+		func(_ context.Context, t backup.VaultName) (*vault.Vault, error) {
+			if err := open(t.Tenant); err != nil {
 				return nil, err
 			}
 			return new(vault.Vault), nil
@@ -178,7 +178,7 @@ func TestAVaultIsTriedAgainAfterAMinute(t *testing.T) {
 			var failed [9]error
 			for i := range failed {
 				all.Go(func() {
-					v, err := s.get(t.Context(), "a")
+					v, err := s.get(t.Context(), backup.FirstVault("a"))
 					if (v == nil) == (err == nil) {
 						t.Errorf("get = %v, %v", v, err)
 					}
@@ -242,16 +242,16 @@ func TestAHangingVaultBlocksNobody(t *testing.T) {
 		}
 		time.Sleep(2 * openPatience) // the turns of those that hang are given up
 		began = time.Now()
-		if _, err := s.get(t.Context(), "opens"); err != nil {
+		if _, err := s.get(t.Context(), backup.FirstVault("opens")); err != nil {
 			t.Errorf("the one that opens: %v", err)
 		}
-		if _, err := s.get(t.Context(), "panics"); err == nil || !strings.Contains(err.Error(), "panic: out of range") {
+		if _, err := s.get(t.Context(), backup.FirstVault("panics")); err == nil || !strings.Contains(err.Error(), "panic: out of range") {
 			t.Errorf("the one that panics: %v", err)
 		}
-		if _, err := s.get(t.Context(), "hangs1"); !errors.Is(err, errOpening) || !errors.Is(err, vault.ErrStorage) {
+		if _, err := s.get(t.Context(), backup.FirstVault("hangs1")); !errors.Is(err, errOpening) || !errors.Is(err, vault.ErrStorage) {
 			t.Errorf("one that hangs: %v", err)
 		}
-		if _, err := s.get(t.Context(), "unknown"); err == nil {
+		if _, err := s.get(t.Context(), backup.FirstVault("unknown")); err == nil {
 			t.Error("a tenant that is not in the configuration has a vault")
 		}
 		if wrong := s.unusable(t.Context()); len(wrong) != len(tenants)-1 || wrong["opens"] != nil {
@@ -265,7 +265,7 @@ func TestAHangingVaultBlocksNobody(t *testing.T) {
 		if wrong := s.unusable(t.Context()); len(wrong) != 1 || wrong["panics"] == nil {
 			t.Errorf("once they no longer hang, unusable = %v", wrong)
 		}
-		if _, err := s.get(t.Context(), "hangs1"); err != nil {
+		if _, err := s.get(t.Context(), backup.FirstVault("hangs1")); err != nil {
 			t.Errorf("one that hung: %v", err)
 		}
 	})
@@ -274,10 +274,10 @@ func TestAHangingVaultBlocksNobody(t *testing.T) {
 // A look that another has begun since is no sign that the storage does not answer.
 func TestALookOfAnotherIsNoHang(t *testing.T) {
 	s := fakeVaults(t, io.Discard, []backup.TenantID{"a"}, func(backup.TenantID) error { return nil })
-	if _, err := s.get(t.Context(), "a"); err != nil {
+	if _, err := s.get(t.Context(), backup.FirstVault("a")); err != nil {
 		t.Fatal(err)
 	}
-	v := s.all.Load().of["a"]
+	v := s.all.Load().of[backup.FirstVault("a")]
 	if !seen(t.Context(), v.look(nil)) {
 		t.Fatal("the look did not end")
 	}
@@ -297,18 +297,18 @@ func TestALookOfAnotherIsNoHang(t *testing.T) {
 func TestVaultsCloseWhileOneOpens(t *testing.T) {
 	late := make(chan bool)
 	dir := t.TempDir()
-	s := newVaults([]backup.TenantID{"a"}, func(backup.TenantID) string { return dir }, testLog(t), func(ctx context.Context, _ backup.TenantID) (*vault.Vault, error) {
+	s := newVaults([]backup.TenantID{"a"}, func(backup.VaultName) string { return dir }, testLog(t), func(ctx context.Context, _ backup.VaultName) (*vault.Vault, error) {
 		<-late
 		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: dir + "/vault", Create: true, Password: "p", State: dir + "/state"})
 	})
-	v := s.all.Load().of["a"]
+	v := s.all.Load().of[backup.FirstVault("a")]
 	opening, _ := s.begin(v)
 	if err := s.close(t.Context()); err != nil {
 		t.Errorf("close = %v", err)
 	}
 	close(late)
 	<-opening
-	if got, err := s.get(t.Context(), "a"); got != nil || err == nil {
+	if got, err := s.get(t.Context(), backup.FirstVault("a")); got != nil || err == nil {
 		t.Errorf("after close get = %v, %v", got, err)
 	}
 }
@@ -320,7 +320,8 @@ func TestVaultsThatNobodyUsesMakeRoom(t *testing.T) {
 	tenants := []backup.TenantID{"a", "b", "c", "d"}
 	opens := map[backup.TenantID]int{}
 	var mu sync.Mutex
-	s := newVaults(tenants, func(backup.TenantID) string { return dir }, testLog(t), func(ctx context.Context, t backup.TenantID) (*vault.Vault, error) {
+	s := newVaults(tenants, func(backup.VaultName) string { return dir }, testLog(t), func(ctx context.Context, name backup.VaultName) (*vault.Vault, error) {
+		t := name.Tenant
 		mu.Lock()
 		opens[t]++
 		mu.Unlock()
@@ -334,7 +335,7 @@ func TestVaultsThatNobodyUsesMakeRoom(t *testing.T) {
 		for range 10_000 { // room is made beside
 			open = ""
 			for _, t := range tenants {
-				v := s.all.Load().of[t]
+				v := s.all.Load().of[backup.FirstVault(t)]
 				v.mu.Lock()
 				if v.vault != nil {
 					open += string(t)
@@ -352,7 +353,7 @@ func TestVaultsThatNobodyUsesMakeRoom(t *testing.T) {
 	use := func(tenant backup.TenantID) (v *vault.Vault, end func()) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
-		v, err := s.get(ctx, tenant)
+		v, err := s.get(ctx, backup.FirstVault(tenant))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,7 +369,7 @@ func TestVaultsThatNobodyUsesMakeRoom(t *testing.T) {
 		open("a" + string(other))
 	}
 	open("ad") // the one in use and the last
-	if again, err := s.get(t.Context(), "a"); err != nil || again != first || opens["a"] != 1 {
+	if again, err := s.get(t.Context(), backup.FirstVault("a")); err != nil || again != first || opens["a"] != 1 {
 		t.Errorf("one in use was opened anew: %v", err)
 	}
 	if wrong := s.unusable(t.Context()); len(wrong) > 0 {
@@ -389,25 +390,25 @@ func TestVaultsThatNobodyUsesMakeRoom(t *testing.T) {
 func TestAnAcceptedVaultIsOpened(t *testing.T) {
 	dir := t.TempDir()
 	now := "first"
-	open := func(ctx context.Context, _ backup.TenantID) (*vault.Vault, error) {
+	open := func(ctx context.Context, _ backup.VaultName) (*vault.Vault, error) {
 		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: dir + "/" + now, Create: true, Password: "p", State: dir + "/state of " + now})
 	}
-	s := newVaults([]backup.TenantID{"a"}, func(backup.TenantID) string { return dir }, testLog(t), open)
+	s := newVaults([]backup.TenantID{"a"}, func(backup.VaultName) string { return dir }, testLog(t), open)
 	t.Cleanup(func() { s.close(context.Background()) })
-	first, err := s.get(t.Context(), "a")
+	first, err := s.get(t.Context(), backup.FirstVault("a"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	known := first.ID()
-	s.known = func(context.Context, backup.TenantID) (string, error) { return known, nil }
-	s.all.Load().of["a"].checked = time.Time{}
-	if again, err := s.get(t.Context(), "a"); again != first || err != nil {
+	s.known = func(context.Context, backup.VaultName) (string, error) { return known, nil }
+	s.all.Load().of[backup.FirstVault("a")].checked = time.Time{}
+	if again, err := s.get(t.Context(), backup.FirstVault("a")); again != first || err != nil {
 		t.Errorf("get = %v, %v, want the vault that is open", again, err)
 	}
 	now = "second"
 	known = "what the second will be known by"
-	s.all.Load().of["a"].checked, s.all.Load().of["a"].tried = time.Time{}, time.Time{}
-	second, err := s.get(t.Context(), "a")
+	s.all.Load().of[backup.FirstVault("a")].checked, s.all.Load().of[backup.FirstVault("a")].tried = time.Time{}, time.Time{}
+	second, err := s.get(t.Context(), backup.FirstVault("a"))
 	if err != nil || second == first || second.ID() == first.ID() {
 		t.Errorf("get = %v, %v, want another vault", second, err)
 	}
@@ -447,7 +448,7 @@ func TestPlayALostCatalogMakesNoVaultInThePlaceOfAnother(t *testing.T) {
 			var was, is string
 			with(func(d *devServer) {
 				tenant = backup.TenantID(d.cfg.Tenants[0].ID)
-				v, err := d.vaults.get(t.Context(), tenant)
+				v, err := d.vaults.get(t.Context(), backup.FirstVault(tenant))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -465,7 +466,7 @@ func TestPlayALostCatalogMakesNoVaultInThePlaceOfAnother(t *testing.T) {
 			}
 			before := there()
 			with(func(d *devServer) {
-				_, err := d.vaults.get(t.Context(), tenant)
+				_, err := d.vaults.get(t.Context(), backup.FirstVault(tenant))
 				if err == nil || !errors.Is(err, vault.ErrMissing) && !errors.Is(err, vault.ErrOther) || !strings.Contains(err.Error(), "vault accept") {
 					t.Errorf("while the vault is away, get = %v", err)
 				}
@@ -477,7 +478,7 @@ func TestPlayALostCatalogMakesNoVaultInThePlaceOfAnother(t *testing.T) {
 				t.Fatal(err)
 			}
 			id := func(d *devServer) {
-				v, err := d.vaults.get(t.Context(), tenant)
+				v, err := d.vaults.get(t.Context(), backup.FirstVault(tenant))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -15,6 +15,7 @@ import (
 // A DriveState is where the backup of a drive stands.
 type DriveState struct {
 	Drive   backup.DriveID  // "" before the first point
+	Vault   int             // the number of the vault that the drive is in; 0 before the first point
 	Root    string          // the drive's root in the vault; "" = none yet
 	Tree    string          // of the last run that came to its end, whose the other fields are
 	Cursor  string          // where the source's delta goes on
@@ -36,11 +37,11 @@ type DriveState struct {
 	Containers []Container
 }
 
-const driveStateColumns = `drive, root, tree, cursor, pending, enumerated, asked, changed, top, doubted, checkpoint,
+const driveStateColumns = `drive, vault, root, tree, cursor, pending, enumerated, asked, changed, top, doubted, checkpoint,
 	coalesce((SELECT x.tree FROM name_index x WHERE x.unit = drive_state.unit AND x.drive = drive_state.drive), '')`
 
 func scanDriveState(r scanner) (s DriveState, err error) {
-	return s, r.Scan(&s.Drive, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, micros{&s.Doubted}, &s.Checkpoint, &s.Named)
+	return s, r.Scan(&s.Drive, &s.Vault, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, micros{&s.Doubted}, &s.Checkpoint, &s.Named)
 }
 
 // UnitForBackup returns a unit that is to be backed up, and where its drive
@@ -288,17 +289,17 @@ func (c *Catalog) settleUnit(ctx context.Context, tx *database.Tx, tenant backup
 // moveRoot stores a drive's state, if its root is still m.PrevRoot.
 func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, now int64) error {
 	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot, m.WebURL,
-		m.State.Checkpoint, database.Micros(m.State.Full), database.Micros(m.State.Asked), database.Micros(m.State.Changed), m.State.Top, database.Micros(m.State.Doubted)}
+		m.State.Checkpoint, database.Micros(m.State.Full), database.Micros(m.State.Asked), database.Micros(m.State.Changed), m.State.Top, database.Micros(m.State.Doubted), max(m.State.Vault, 1)}
 	text := `
-		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8, checkpoint = $11, enumerated = $12, asked = $13, changed = $14, top = $15, doubted = $16,
+		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8, checkpoint = $11, enumerated = $12, asked = $13, changed = $14, top = $15, doubted = $16, vault = $17,
 			web_url = CASE WHEN $10 = '' THEN web_url ELSE $10 END
 		WHERE unit = $1 AND drive = $2 AND tenant = $3 AND root = $9`
 	if m.PrevRoot == "" {
 		text = `
-		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url, checkpoint, enumerated, asked, changed, top, doubted)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10, $11, $12, $13, $14, $15, $16)
+		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url, checkpoint, enumerated, asked, changed, top, doubted, vault)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10, $11, $12, $13, $14, $15, $16, $17)
 		ON CONFLICT (unit, drive) DO UPDATE SET root = excluded.root, tree = excluded.tree, cursor = excluded.cursor,
-			pending = excluded.pending, committed = excluded.committed, checkpoint = excluded.checkpoint, enumerated = excluded.enumerated, asked = excluded.asked, changed = excluded.changed, top = excluded.top, doubted = excluded.doubted,
+			pending = excluded.pending, committed = excluded.committed, checkpoint = excluded.checkpoint, enumerated = excluded.enumerated, asked = excluded.asked, changed = excluded.changed, top = excluded.top, doubted = excluded.doubted, vault = excluded.vault,
 			web_url = CASE WHEN excluded.web_url = '' THEN drive_state.web_url ELSE excluded.web_url END
 		WHERE drive_state.root = $9 AND drive_state.tenant = excluded.tenant`
 	}
@@ -355,23 +356,26 @@ func moveTag(ctx context.Context, tx *database.Tx, p *backup.Point) error {
 	return nil
 }
 
-// A DriveRoot is a drive's root in the vault.
+// A DriveRoot is a drive's root, and the vault that it is in.
 type DriveRoot struct {
 	Unit  backup.UnitID
 	Drive backup.DriveID
 	Root  string
+	Vault int // the number of the vault
 }
 
-func scanDriveRoot(r scanner) (d DriveRoot, err error) { return d, r.Scan(&d.Unit, &d.Drive, &d.Root) }
+func scanDriveRoot(r scanner) (d DriveRoot, err error) {
+	return d, r.Scan(&d.Unit, &d.Drive, &d.Root, &d.Vault)
+}
 
 // DrivesToTrim lists the drives whose trees in the vault may be more than
 // LiveTrees, because points have expired.
 func (c *Catalog) DrivesToTrim(ctx context.Context, tenant backup.TenantID) ([]DriveRoot, error) {
-	return c.driveRoots(ctx, `tenant = $1 AND trim = 1`, tenant)
+	return c.driveRoots(ctx, `tenant = $1 AND trim = 1`, string(tenant))
 }
 
-func (c *Catalog) driveRoots(ctx context.Context, where string, tenant backup.TenantID) ([]DriveRoot, error) {
-	rows, err := c.db.Read().QueryContext(ctx, `SELECT unit, drive, root FROM drive_state WHERE `+where+` ORDER BY unit, drive`, string(tenant))
+func (c *Catalog) driveRoots(ctx context.Context, where string, args ...any) ([]DriveRoot, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `SELECT unit, drive, root, vault FROM drive_state WHERE `+where+` ORDER BY unit, drive`, args...)
 	all, err := collect(rows, err, scanDriveRoot)
 	if err != nil {
 		return nil, fmt.Errorf("list drives: %w", err)
@@ -401,19 +405,37 @@ func (c *Catalog) CommitTrim(ctx context.Context, j *jobs.Job, d DriveRoot, root
 	return nil
 }
 
-// Root returns a drive's root in the vault, empty for a drive without points.
-func (c *Catalog) Root(ctx context.Context, tenant backup.TenantID, drive backup.DriveID) (root string, err error) {
-	err = c.db.Read().QueryRowContext(ctx, `SELECT root FROM drive_state WHERE tenant = $1 AND drive = $2 AND root <> ''`,
-		string(tenant), string(drive)).Scan(&root)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("find root of drive %s: %w", drive, err)
+// Root returns a drive's root, empty for a drive without points, and the number of the
+// vault that it is in, or is to go into: the newest that is known by its id.
+func (c *Catalog) Root(ctx context.Context, tenant backup.TenantID, drive backup.DriveID) (root string, vault int, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `
+		SELECT coalesce((SELECT max(s.root) FROM drive_state s WHERE s.tenant = $1 AND s.drive = $2), ''), `+vaultOfDrive,
+		string(tenant), string(drive)).Scan(&root, &vault)
+	if err != nil {
+		return "", 0, fmt.Errorf("find root of drive %s: %w", drive, err)
 	}
-	return root, nil
+	return root, vault, nil
 }
+
+// VaultOf returns the vault that a drive is in, or is to go into.
+func (c *Catalog) VaultOf(ctx context.Context, tenant backup.TenantID, drive backup.DriveID) (backup.VaultName, error) {
+	name := backup.VaultName{Tenant: tenant}
+	err := c.db.Read().QueryRowContext(ctx, `SELECT `+vaultOfDrive, string(tenant), string(drive)).Scan(&name.Number)
+	if err != nil {
+		return name, fmt.Errorf("find the vault of drive %s: %w", drive, err)
+	}
+	return name, nil
+}
+
+// vaultOfDrive is the number of the vault of the drive $2 of the tenant $1. A drive
+// stays in the vault that it began in, whichever unit has it.
+const vaultOfDrive = `coalesce(
+		(SELECT max(s.vault) FROM drive_state s WHERE s.tenant = $1 AND s.drive = $2),
+		(SELECT max(v.number) FROM vault v WHERE v.tenant = $1 AND v.id <> ''), 1)`
 
 // DriveRoots lists the drives of a tenant that have points.
 func (c *Catalog) DriveRoots(ctx context.Context, tenant backup.TenantID) ([]DriveRoot, error) {
-	return c.driveRoots(ctx, `tenant = $1 AND root <> ''`, tenant)
+	return c.driveRoots(ctx, `tenant = $1 AND root <> ''`, string(tenant))
 }
 
 // DriveUnits lists the units that have, or had, a drive, or have it as one of their
@@ -443,10 +465,18 @@ func (c *Catalog) BackUpNow(ctx context.Context, tenant backup.TenantID, unit ba
 	return nil
 }
 
-// Roots returns the root of every drive of a tenant that has one, for the
-// vault's maintenance.
-func (c *Catalog) Roots(ctx context.Context, tenant backup.TenantID) (map[backup.DriveID]string, error) {
-	all, err := c.driveRoots(ctx, `tenant = $1 AND root <> ''`, tenant)
+// DrivesIn counts the drives in a vault.
+func (c *Catalog) DrivesIn(ctx context.Context, name backup.VaultName) (n int, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT count(*) FROM drive_state WHERE tenant = $1 AND vault = $2`, string(name.Tenant), name.Number).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count the drives in a vault: %w", err)
+	}
+	return n, nil
+}
+
+// Roots returns the root of every drive that has one in a vault, for its maintenance.
+func (c *Catalog) Roots(ctx context.Context, name backup.VaultName) (map[backup.DriveID]string, error) {
+	all, err := c.driveRoots(ctx, `tenant = $1 AND vault = $2 AND root <> ''`, string(name.Tenant), name.Number)
 	if err != nil {
 		return nil, err
 	}

@@ -225,7 +225,7 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 // vault. A new unit of the same owner commits nothing before they are gone.
 func (c *Catalog) DrivesToDestroy(ctx context.Context, tenant backup.TenantID, id backup.UnitID) ([]DriveRoot, error) {
 	rows, err := c.db.Read().QueryContext(ctx, `
-		SELECT s.unit, s.drive, s.root FROM drive_state s JOIN unit u ON u.id = s.unit AND u.status = 'offboarded'
+		SELECT s.unit, s.drive, s.root, s.vault FROM drive_state s JOIN unit u ON u.id = s.unit AND u.status = 'offboarded'
 		WHERE s.tenant = $1 AND s.unit = $2 ORDER BY s.drive`, string(tenant), string(id))
 	all, err := collect(rows, err, scanDriveRoot)
 	if err != nil {

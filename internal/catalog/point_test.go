@@ -36,7 +36,7 @@ func TestCommitPoint(t *testing.T) {
 		j := w.claim(jobs.Backup)[string(u)]
 
 		first := catalog.Commit{Unit: u, Point: backup.Point{At: w.clock(), Tree: "t1", Files: 3, Folders: 2, Bytes: 1},
-			State: catalog.DriveState{Drive: "d", Root: "r1", Tree: "t1", Cursor: "c1", Pending: []backup.Unread{{Item: "i", Path: "/a", Code: backup.ItemsNotBackedUp, Message: "m", Attempts: 2}}}}
+			State: catalog.DriveState{Drive: "d", Vault: 1, Root: "r1", Tree: "t1", Cursor: "c1", Pending: []backup.Unread{{Item: "i", Path: "/a", Code: backup.ItemsNotBackedUp, Message: "m", Attempts: 2}}}}
 		wrong := first
 		wrong.PrevRoot = "r0"
 		_, err = w.CommitPoint(ctx, j, wrong)
@@ -98,7 +98,7 @@ func TestCommitPoint(t *testing.T) {
 		if l := must[catalog.List[backup.Point]](t)(w.Points(ctx, contoso, catalog.PointQuery{Unit: u})); len(l.Items) != 4 {
 			t.Errorf("%d points after a checkpoint, want the 4 before", len(l.Items))
 		}
-		if trim := must[[]catalog.DriveRoot](t)(w.DrivesToTrim(ctx, contoso)); !cmp.Equal(trim, []catalog.DriveRoot{{u, "d", "r3"}}) {
+		if trim := must[[]catalog.DriveRoot](t)(w.DrivesToTrim(ctx, contoso)); !cmp.Equal(trim, []catalog.DriveRoot{{u, "d", "r3", 1}}) {
 			t.Errorf("drives to trim = %v", trim)
 		}
 		// A restore keeps what it is about to change, also of a unit that is not
@@ -119,11 +119,11 @@ func TestCommitPoint(t *testing.T) {
 		must[backup.Point](t)(w.CommitPoint(ctx, j2, catalog.Commit{Unit: u, State: catalog.DriveState{Drive: "d2", Root: "r9"}, Point: backup.Point{At: w.clock(), Tree: "t9"}}))
 		w.pass(time.Second)
 		for drive, want := range map[backup.DriveID]string{"d2": "r9", "d": "r4", "other": ""} {
-			if root := must[string](t)(w.Root(ctx, contoso, drive)); root != want {
-				t.Errorf("Root(%s) = %q, want %q", drive, root, want)
+			if root, vault, err := w.Root(ctx, contoso, drive); err != nil || root != want || vault != 1 {
+				t.Errorf("Root(%s) = %q in vault %d, %v, want %q in the first", drive, root, vault, err, want)
 			}
 		}
-		if roots := must[map[backup.DriveID]string](t)(w.Roots(ctx, contoso)); !cmp.Equal(roots, map[backup.DriveID]string{"d": "r4", "d2": "r9"}) {
+		if roots := must[map[backup.DriveID]string](t)(w.Roots(ctx, backup.FirstVault(contoso))); !cmp.Equal(roots, map[backup.DriveID]string{"d": "r4", "d2": "r9"}) {
 			t.Errorf("roots = %v", roots)
 		}
 	})
@@ -267,7 +267,7 @@ func TestPointsInTime(t *testing.T) {
 		if again := must[[]catalog.DriveRoot](t)(w.DrivesToTrim(ctx, contoso)); len(again) != 0 {
 			t.Errorf("drives to trim after trimming = %v", again)
 		}
-		if roots := must[map[backup.DriveID]string](t)(w.Roots(ctx, contoso)); roots[trim[0].Drive] != "trimmed" {
+		if roots := must[map[backup.DriveID]string](t)(w.Roots(ctx, backup.FirstVault(contoso))); roots[trim[0].Drive] != "trimmed" {
 			t.Errorf("roots = %v", roots)
 		}
 	})

@@ -49,6 +49,7 @@ type recordFile struct {
 	key         string // orders the lines; unique among the tenant's rows
 	columns     []recordColumn
 	where       string // which lines are taken in; "" for all
+	from        string // which rows are lines; "" for all
 }
 
 // recordFiles are the files of a record, in the order in which they are taken
@@ -56,27 +57,52 @@ type recordFile struct {
 var recordFiles = []recordFile{
 	{"policies", "policy", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordText}, {"display_name", recordText}, {"enabled", recordInt}, {"created", recordInt},
-		{"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}, {"name_key", recordText}, {"full_service", recordInt}}, ""},
+		{"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}, {"name_key", recordText}, {"full_service", recordInt}}, "", ""},
 	{"units", "unit", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordText}, {"subject", recordID}, {"status", recordText}, {"sources", recordInt}, {"problem", recordNull},
 		{"offboard_requested", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON},
-		{"offboarded", recordInt}, {"name_key", recordText}}, ""},
+		{"offboarded", recordInt}, {"name_key", recordText}}, "", ""},
 	{"rules", "inclusion_rule", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordID}, {"expression", recordText}, {"dynamic", recordInt}, {"status", recordText}, {"problem", recordNull},
 		{"evaluated", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}},
-		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`},
+		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`, ""},
 	{"exclusions", "exclusion", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordID}, {"subject", recordID}, {"source_id", recordText}, {"created", recordInt}, {"created_by", recordJSON}},
-		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`},
+		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`, ""},
 	{"retention", "retention", "policy", []recordColumn{
-		{"policy", recordText}, {"kept", recordJSON}, {"pending", recordNull}, {"effective", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, ""},
+		{"policy", recordText}, {"kept", recordJSON}, {"pending", recordNull}, {"effective", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", ""},
 	{"service", "service", "tenant", []recordColumn{
-		{"status", recordText}, {"disable_reason", recordText}, {"modified", recordInt}, {"modified_by", recordJSON}}, ""},
+		{"status", recordText}, {"disable_reason", recordText}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", ""},
 	{"apps", "service_app", "id", []recordColumn{
 		{"id", recordID}, {"application", recordText}, {"name", recordText}, {"status", recordText}, {"effective", recordInt}, {"removal", recordInt},
-		{"created", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, ""},
+		{"created", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", ""},
 	{"email", "email_setting", "tenant", []recordColumn{
-		{"enabled", recordInt}, {"events", recordText}, {"role", recordText}, {"recipients", recordJSON}}, ""},
+		{"enabled", recordInt}, {"events", recordText}, {"role", recordText}, {"recipients", recordJSON}}, "", ""},
+	{vaultsFile, "vault", "id", []recordColumn{{"number", recordInt}, {"id", recordText}, {"noted", recordInt}}, "", `number > 1 AND id <> ''`},
+}
+
+// vaultsFile is the file of a tenant's vaults, which a record has where there are several.
+const vaultsFile = "vaults"
+
+// LastVault returns the number of a tenant's last vault, as a record has it.
+func LastVault(files map[string]io.Reader) (int, error) {
+	last := 1
+	if files[vaultsFile] == nil {
+		return last, nil
+	}
+	for lines := json.NewDecoder(files[vaultsFile]); ; {
+		var of struct {
+			Number int `json:"number"`
+		}
+		err := lines.Decode(&of)
+		if err == io.EOF {
+			return last, nil
+		}
+		if err != nil {
+			return last, fmt.Errorf("read the vaults of the tenant's record: %w", err)
+		}
+		last = max(last, of.Number)
+	}
 }
 
 var (
@@ -132,8 +158,15 @@ func (c *Catalog) ExportTenant(ctx context.Context, tenant backup.TenantID) (map
 	if err := c.AdoptRetention(ctx, tenant); err != nil {
 		return nil, err
 	}
+	vaults, err := c.Vaults(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
 	files := make(map[string]func(io.Writer) error, len(recordFiles))
 	for _, f := range recordFiles {
+		if f.name == vaultsFile && len(vaults) == 1 {
+			continue
+		}
 		files[f.name] = func(w io.Writer) error {
 			if err := c.exportFile(ctx, tenant, f, w); err != nil {
 				return fmt.Errorf("export %s: %w", f.name, err)
@@ -154,7 +187,7 @@ func (c *Catalog) exportFile(ctx context.Context, tenant backup.TenantID, f reco
 	}
 	key := c.db.Dialect().Bytewise(f.key)
 	query := `SELECT ` + f.key + `, ` + strings.Join(names, ", ") + ` FROM ` + f.table + `
-		WHERE tenant = $1 AND ($2 = 0 OR ` + key + ` > $3) ORDER BY ` + key + ` LIMIT $4`
+		WHERE tenant = $1 AND ` + cmp.Or(f.from, "true") + ` AND ($2 = 0 OR ` + key + ` > $3) ORDER BY ` + key + ` LIMIT $4`
 	out := bufio.NewWriter(w)
 	for last, more := "", 0; ; more = 1 {
 		rows, err := c.db.Read().QueryContext(ctx, query, string(tenant), more, last, recordPart)

@@ -367,7 +367,7 @@ func TestTenants(t *testing.T) {
 			"Points":       must[catalog.List[backup.Point]](t)(w.Points(ctx, fabrikam, catalog.PointQuery{Unit: u.ID, Page: page})).Total,
 			"SearchPoints": int64(len(must[catalog.PointsFound](t)(w.SearchPoints(ctx, fabrikam, catalog.PointSearch{Units: []backup.UnitID{u.ID}})).Points)),
 			"Sessions":     must[catalog.List[backup.Session]](t)(w.Sessions(ctx, fabrikam, page)).Total,
-			"Roots":        int64(len(must[map[backup.DriveID]string](t)(w.Roots(ctx, fabrikam)))),
+			"Roots":        int64(len(must[map[backup.DriveID]string](t)(w.Roots(ctx, backup.FirstVault(fabrikam))))),
 			"LiveTrees":    int64(len(must[[]string](t)(w.LiveTrees(ctx, fabrikam, u.ID, points[0].Drive)))),
 			"DrivesToTrim": int64(len(must[[]catalog.DriveRoot](t)(w.DrivesToTrim(ctx, fabrikam)))),
 			"UnresolvedBulk": 1 - int64(len(must[[]string](t)(w.UnresolvedBulk(ctx,

@@ -27,6 +27,7 @@ type TakenUp struct {
 	Policy backup.PolicyID
 
 	Drive    backup.DriveID
+	Vault    int             // the number of the vault; 0 is the first
 	PrevRoot string          // the drive's root as the catalog has it, "" for none
 	Root     string          // as the vault has it
 	Tree     string          // of the newest complete point
@@ -52,8 +53,10 @@ type TakenPoint struct {
 // least, so that wrong retention can be put right.
 //
 // It fails with ErrMoved if the drive's root is neither t.PrevRoot nor t.Root,
+// with ErrOtherVault if the drive is in another of the tenant's vaults,
 // and with ErrNotWanted if the unit was offboarded, whose backups are given up.
 func (c *Catalog) TakeUp(ctx context.Context, tenant backup.TenantID, t TakenUp) (unit backup.UnitID, taken int, err error) {
+	t.Vault = max(t.Vault, 1)
 	if t.Drive == "" || t.Root == "" {
 		return "", 0, errors.New("take up points: the drive or its root is not named")
 	}
@@ -67,6 +70,14 @@ func (c *Catalog) TakeUp(ctx context.Context, tenant backup.TenantID, t TakenUp)
 	}
 	err = c.tx(ctx, tenant, func(tx *database.Tx) (err error) {
 		taken = 0
+		var elsewhere bool
+		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM drive_state WHERE tenant = $1 AND drive = $2 AND vault <> $3)`,
+			string(tenant), string(t.Drive), t.Vault).Scan(&elsewhere); err != nil {
+			return fmt.Errorf("look in which vault the drive is: %w", err)
+		}
+		if elsewhere {
+			return ErrOtherVault
+		}
 		if unit, err = c.unitOfTaken(ctx, tx, tenant, t); err != nil {
 			return err
 		}
@@ -178,12 +189,12 @@ func (c *Catalog) moveTaken(ctx context.Context, tx *database.Tx, tenant backup.
 	}
 	// The trees of points that this catalog has let go may be among the vault's.
 	n, err := affected(tx.ExecContext(ctx, `
-		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim)
-		VALUES ($1, $2, $3, $4, $5, '', $6, $7, 1)
+		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, vault)
+		VALUES ($1, $2, $3, $4, $5, '', $6, $7, 1, $9)
 		ON CONFLICT (unit, drive) DO UPDATE SET root = excluded.root, tree = excluded.tree, cursor = '', pending = excluded.pending,
 			committed = excluded.committed, trim = 1, checkpoint = '', enumerated = 0, verified = 0, top = -1
 		WHERE drive_state.root = $8 AND drive_state.tenant = excluded.tenant`,
-		string(unit), string(t.Drive), string(tenant), t.Root, t.Tree, jsonList(t.Pending), database.Micros(c.now()), t.PrevRoot))
+		string(unit), string(t.Drive), string(tenant), t.Root, t.Tree, jsonList(t.Pending), database.Micros(c.now()), t.PrevRoot, t.Vault))
 	if err != nil {
 		return false, fmt.Errorf("write the drive's state: %w", err)
 	}

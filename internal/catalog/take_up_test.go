@@ -41,7 +41,7 @@ func TestTakeUp(t *testing.T) {
 		}
 		_, s, err := w.UnitForRestore(ctx, contoso, u)
 		ok(t, err)
-		if diff := cmp.Diff(catalog.DriveState{Drive: "d", Root: "r1", Tree: "t4", Pending: found.Pending, Top: -1}, s); diff != "" {
+		if diff := cmp.Diff(catalog.DriveState{Drive: "d", Vault: 1, Root: "r1", Tree: "t4", Pending: found.Pending, Top: -1}, s); diff != "" {
 			t.Errorf("drive (-want +got):\n%s", diff)
 		}
 
@@ -82,7 +82,7 @@ func TestTakeUp(t *testing.T) {
 			t.Errorf("took up %d points that have expired, %v", n, err)
 		}
 		trim := must[[]catalog.DriveRoot](t)(w.DrivesToTrim(ctx, contoso))
-		if !slices.Equal(trim, []catalog.DriveRoot{{Unit: u, Drive: "d", Root: "r1"}}) {
+		if !slices.Equal(trim, []catalog.DriveRoot{{Unit: u, Drive: "d", Root: "r1", Vault: 1}}) {
 			t.Errorf("to trim: %v", trim)
 		}
 

@@ -10,38 +10,102 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
+	"holdfast/internal/jobs"
 )
 
 // ErrOtherVault says that a tenant's vault is known by another id.
 var ErrOtherVault = errors.New("the tenant's vault is known by another id")
 
-// VaultID returns the id by which a tenant's vault is known, "" if none is.
-func (c *Catalog) VaultID(ctx context.Context, tenant backup.TenantID) (id string, err error) {
-	err = c.db.Read().QueryRowContext(ctx, `SELECT id FROM vault WHERE tenant = $1`, string(tenant)).Scan(&id)
+// VaultID returns the id by which a vault is known, "" if by none.
+func (c *Catalog) VaultID(ctx context.Context, name backup.VaultName) (id string, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT id FROM vault WHERE tenant = $1 AND number = $2`, string(name.Tenant), name.Number).Scan(&id)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("read the vault's id: %w", err)
 	}
 	return id, nil
 }
 
-// KnowVault notes the id by which a tenant's vault is to be known from now on.
-// It may be repeated. The first counts: ErrOtherVault, and nothing is changed,
-// if it is known by another.
-func (c *Catalog) KnowVault(ctx context.Context, tenant backup.TenantID, id string) error {
+// WantsVault reports whether there is to be a vault of that name: the first of each
+// tenant, and the others once AddVault has said so.
+func (c *Catalog) WantsVault(ctx context.Context, name backup.VaultName) (wanted bool, err error) {
+	if name.Number == 1 {
+		return true, nil
+	}
+	err = c.db.Read().QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM vault WHERE tenant = $1 AND number = $2)`, string(name.Tenant), name.Number).Scan(&wanted)
+	if err != nil {
+		return false, fmt.Errorf("look whether there is to be a vault: %w", err)
+	}
+	return wanted, nil
+}
+
+// Vaults lists the vaults of a tenant that are known by their ids, and the first, which
+// stands first.
+func (c *Catalog) Vaults(ctx context.Context, tenant backup.TenantID) ([]backup.VaultName, error) {
+	all, err := c.furtherVaults(ctx, ` AND tenant = $1`, string(tenant))
+	return append([]backup.VaultName{backup.FirstVault(tenant)}, all...), err
+}
+
+// FurtherVaults lists the vaults of all tenants that are known by their ids, without the
+// first of each.
+func (c *Catalog) FurtherVaults(ctx context.Context) ([]backup.VaultName, error) {
+	return c.furtherVaults(ctx, "")
+}
+
+func (c *Catalog) furtherVaults(ctx context.Context, and string, args ...any) ([]backup.VaultName, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `SELECT tenant, number FROM vault WHERE number > 1 AND id <> ''`+and+` ORDER BY tenant, number`, args...)
+	all, err := collect(rows, err, func(r scanner) (n backup.VaultName, err error) { return n, r.Scan(&n.Tenant, &n.Number) })
+	if err != nil {
+		return nil, fmt.Errorf("list vaults: %w", err)
+	}
+	return all, nil
+}
+
+// AddVault has a tenant get another vault after its last, which has grown large. The
+// vault is to be opened next, which makes it: no drive goes into it before it is known
+// by its id. It may be repeated. jobs.ErrLost.
+func (c *Catalog) AddVault(ctx context.Context, j *jobs.Job, last backup.VaultName) (backup.VaultName, error) {
+	next := backup.VaultName{Tenant: last.Tenant, Number: last.Number + 1}
+	err := c.tx(ctx, next.Tenant, func(tx *database.Tx) error {
+		if err := j.Hold(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO vault (tenant, number, id, noted) VALUES ($1, $2, '', $3) ON CONFLICT DO NOTHING`,
+			string(next.Tenant), next.Number, database.Micros(c.now()))
+		return err
+	})
+	if err != nil {
+		return next, fmt.Errorf("add a vault: %w", err)
+	}
+	return next, nil
+}
+
+// KnowVault notes the id by which a vault is to be known from now on. It may be
+// repeated. The first counts: ErrOtherVault, and nothing is changed, if it is known by
+// another, or the id is that of another of the tenant's vaults.
+func (c *Catalog) KnowVault(ctx context.Context, name backup.VaultName, id string) error {
 	if id == "" {
 		return errors.New("know the vault: it has no id")
 	}
-	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		n, err := affected(tx.ExecContext(ctx, `INSERT INTO vault (tenant, id, noted) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-			string(tenant), id, database.Micros(c.now())))
+	err := c.tx(ctx, name.Tenant, func(tx *database.Tx) error {
+		var elsewhere bool
+		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM vault WHERE tenant = $1 AND number <> $2 AND id = $3)`,
+			string(name.Tenant), name.Number, id).Scan(&elsewhere); err != nil {
+			return err
+		}
+		if elsewhere {
+			return ErrOtherVault
+		}
+		n, err := affected(tx.ExecContext(ctx, `INSERT INTO vault (tenant, number, id, noted) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (tenant, number) DO UPDATE SET id = excluded.id, noted = excluded.noted WHERE vault.id = ''`,
+			string(name.Tenant), name.Number, id, database.Micros(c.now())))
 		if err != nil {
 			return err
 		}
 		if n == 1 {
-			return c.record(ctx, tx, backup.Activity{Tenant: tenant, Operation: backup.VaultKnownActivity, Object: id})
+			return c.record(ctx, tx, backup.Activity{Tenant: name.Tenant, Operation: backup.VaultKnownActivity, Object: id})
 		}
 		var known string
-		if err := tx.QueryRowContext(ctx, `SELECT id FROM vault WHERE tenant = $1`, string(tenant)).Scan(&known); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT id FROM vault WHERE tenant = $1 AND number = $2`, string(name.Tenant), name.Number).Scan(&known); err != nil {
 			return err
 		}
 		if known != id {
@@ -55,13 +119,14 @@ func (c *Catalog) KnowVault(ctx context.Context, tenant backup.TenantID, id stri
 	return nil
 }
 
-// MakeVault has do make a tenant's vault while no other process does: two that
-// began at once would each write its own over the other's. It does nothing where
-// the tenant's vault is known by an id already.
-func (c *Catalog) MakeVault(ctx context.Context, tenant backup.TenantID, do func(context.Context) error) error {
-	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
+// MakeVault has do make a vault while no other process does: two that began at once
+// would each write its own over the other's. It does nothing where the vault is known
+// by an id already.
+func (c *Catalog) MakeVault(ctx context.Context, name backup.VaultName, do func(context.Context) error) error {
+	err := c.tx(ctx, name.Tenant, func(tx *database.Tx) error {
 		var known bool
-		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM vault WHERE tenant = $1)`, string(tenant)).Scan(&known); err != nil || known {
+		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM vault WHERE tenant = $1 AND number = $2 AND id <> '')`,
+			string(name.Tenant), name.Number).Scan(&known); err != nil || known {
 			return err
 		}
 		return do(ctx)
@@ -72,19 +137,20 @@ func (c *Catalog) MakeVault(ctx context.Context, tenant backup.TenantID, do func
 	return nil
 }
 
-// AcceptVault has a tenant's vault be known by an id from now on, whatever it was
-// known by before: somebody has put another in its place on purpose.
-func (c *Catalog) AcceptVault(ctx context.Context, tenant backup.TenantID, id string, by backup.IdentitySet) error {
+// AcceptVault has a vault be known by an id from now on, whatever it was known by
+// before: somebody has put another in its place on purpose.
+func (c *Catalog) AcceptVault(ctx context.Context, name backup.VaultName, id string, by backup.IdentitySet) error {
 	if id == "" {
 		return errors.New("accept the vault: it has no id")
 	}
-	err := c.tx(ctx, tenant, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO vault (tenant, id, noted) VALUES ($1, $2, $3) ON CONFLICT (tenant) DO UPDATE SET id = excluded.id, noted = excluded.noted`,
-			string(tenant), id, database.Micros(c.now()))
+	err := c.tx(ctx, name.Tenant, func(tx *database.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO vault (tenant, number, id, noted) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (tenant, number) DO UPDATE SET id = excluded.id, noted = excluded.noted`,
+			string(name.Tenant), name.Number, id, database.Micros(c.now()))
 		if err != nil {
 			return err
 		}
-		return c.record(ctx, tx, backup.Activity{Tenant: tenant, Operation: backup.VaultAcceptedActivity, By: by, Object: id})
+		return c.record(ctx, tx, backup.Activity{Tenant: name.Tenant, Operation: backup.VaultAcceptedActivity, By: by, Object: id})
 	})
 	if err != nil {
 		return fmt.Errorf("accept the vault: %w", err)
@@ -166,7 +232,7 @@ func (c *Catalog) MarkVerified(ctx context.Context, tenant backup.TenantID, driv
 // vault since a time, those first whose turn is the longest ago.
 func (c *Catalog) DrivesToVerify(ctx context.Context, tenant backup.TenantID, before time.Time, limit int) ([]DriveRoot, error) {
 	rows, err := c.db.Read().QueryContext(ctx, `
-		SELECT unit, drive, root FROM drive_state WHERE tenant = $1 AND root <> '' AND verified < $2
+		SELECT unit, drive, root, vault FROM drive_state WHERE tenant = $1 AND root <> '' AND verified < $2
 		ORDER BY verified, unit, drive LIMIT $3`, string(tenant), database.Micros(before), limit)
 	all, err := collect(rows, err, scanDriveRoot)
 	if err != nil {

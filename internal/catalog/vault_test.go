@@ -1,7 +1,9 @@
 package catalog_test
 
 import (
+	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,25 +55,25 @@ func (w *world) backUpTree(u backup.UnitID, drive backup.DriveID, tree string) b
 func TestVaultIsKnown(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		if id := must[string](t)(w.VaultID(ctx, contoso)); id != "" {
+		if id := must[string](t)(w.VaultID(ctx, backup.FirstVault(contoso))); id != "" {
 			t.Errorf("the vault of a new tenant is %q", id)
 		}
-		if err := w.KnowVault(ctx, contoso, ""); err == nil {
+		if err := w.KnowVault(ctx, backup.FirstVault(contoso), ""); err == nil {
 			t.Error("no id is known as one")
 		}
-		ok(t, w.KnowVault(ctx, contoso, "one"))
-		ok(t, w.KnowVault(ctx, contoso, "one"))
-		fails(t, "another", w.KnowVault(ctx, contoso, "two"), catalog.ErrOtherVault)
-		ok(t, w.KnowVault(ctx, fabrikam, "two"))
-		if id := must[string](t)(w.VaultID(ctx, contoso)); id != "one" {
+		ok(t, w.KnowVault(ctx, backup.FirstVault(contoso), "one"))
+		ok(t, w.KnowVault(ctx, backup.FirstVault(contoso), "one"))
+		fails(t, "another", w.KnowVault(ctx, backup.FirstVault(contoso), "two"), catalog.ErrOtherVault)
+		ok(t, w.KnowVault(ctx, backup.FirstVault(fabrikam), "two"))
+		if id := must[string](t)(w.VaultID(ctx, backup.FirstVault(contoso))); id != "one" {
 			t.Errorf("the vault is %q, want one", id)
 		}
-		if err := w.AcceptVault(ctx, contoso, "", backup.IdentitySet{}); err == nil {
+		if err := w.AcceptVault(ctx, backup.FirstVault(contoso), "", backup.IdentitySet{}); err == nil {
 			t.Error("no id is accepted as one")
 		}
-		ok(t, w.AcceptVault(ctx, contoso, "two", backup.IdentitySet{User: backup.Identity{DisplayName: "ann"}}))
-		fails(t, "the one before", w.KnowVault(ctx, contoso, "one"), catalog.ErrOtherVault)
-		if id := must[string](t)(w.VaultID(ctx, contoso)); id != "two" {
+		ok(t, w.AcceptVault(ctx, backup.FirstVault(contoso), "two", backup.IdentitySet{User: backup.Identity{DisplayName: "ann"}}))
+		fails(t, "the one before", w.KnowVault(ctx, backup.FirstVault(contoso), "one"), catalog.ErrOtherVault)
+		if id := must[string](t)(w.VaultID(ctx, backup.FirstVault(contoso))); id != "two" {
 			t.Errorf("the vault is %q, want two", id)
 		}
 		var log []string
@@ -121,7 +123,7 @@ func TestCheckpointIsNoPoint(t *testing.T) {
 		ok(t, w.Checkpoint(ctx, w.backupJob(u2), catalog.Commit{Unit: u2, State: catalog.DriveState{Drive: "d2", Root: "r", Checkpoint: "t-first"}}))
 		_, s, err = w.UnitForBackup(ctx, contoso, u2)
 		ok(t, err)
-		if diff := cmp.Diff(catalog.DriveState{Drive: "d2", Root: "r", Checkpoint: "t-first"}, s); diff != "" {
+		if diff := cmp.Diff(catalog.DriveState{Drive: "d2", Vault: 1, Root: "r", Checkpoint: "t-first"}, s); diff != "" {
 			t.Errorf("after a first checkpoint (-want +got):\n%s", diff)
 		}
 	})
@@ -294,6 +296,81 @@ func TestDamage(t *testing.T) {
 		still := must[catalog.List[backup.Damage]](t)(w.Damage(ctx, contoso, catalog.DamageQuery{Drive: "d", Open: true, Page: catalog.Page{Count: true}}))
 		if still.Total != 2 || !still.Items[1].Found.Equal(w.clock()) || !still.Items[1].Healed.IsZero() {
 			t.Errorf("still open = %+v", still)
+		}
+	})
+}
+
+// A vault that has grown large is followed by another, into which new drives go once it
+// is known by its id. What began in the first stays there.
+func TestAVaultFollowsAnother(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		first := backup.FirstVault(contoso)
+		ok(t, w.KnowVault(ctx, first, "one"))
+		old := w.unbacked(owner(1))
+		w.backUpTree(old, "old", "t1")
+		into := func(drive backup.DriveID, root string, number int) {
+			t.Helper()
+			name := must[backup.VaultName](t)(w.VaultOf(ctx, contoso, drive))
+			if got, n, err := w.Root(ctx, contoso, drive); err != nil || (got != "") != (root != "") || n != number || name != (backup.VaultName{Tenant: contoso, Number: number}) {
+				t.Errorf("drive %s is at %q in vault %d or %v, %v, want vault %d", drive, got, n, name, err, number)
+			}
+		}
+		into("new", "", 1)
+
+		j := w.backupJob(old)
+		next := must[backup.VaultName](t)(w.AddVault(ctx, j, first))
+		if again := must[backup.VaultName](t)(w.AddVault(ctx, j, first)); again != next || next.Number != 2 {
+			t.Errorf("the next vault is %v, and then %v", next, again)
+		}
+		for name, want := range map[backup.VaultName]bool{first: true, next: true, {Tenant: contoso, Number: 3}: false, {Tenant: fabrikam, Number: 2}: false} {
+			if got := must[bool](t)(w.WantsVault(ctx, name)); got != want {
+				t.Errorf("vault %v is wanted: %v", name, got)
+			}
+		}
+		into("new", "", 1) // it is not there yet
+		if all := must[[]backup.VaultName](t)(w.Vaults(ctx, contoso)); !slices.Equal(all, []backup.VaultName{first}) {
+			t.Errorf("vaults = %v", all)
+		}
+		fails(t, "one vault in two places", w.KnowVault(ctx, next, "one"), catalog.ErrOtherVault)
+		ok(t, w.KnowVault(ctx, next, "two"))
+		ok(t, w.KnowVault(ctx, next, "two"))
+		fails(t, "another", w.KnowVault(ctx, next, "three"), catalog.ErrOtherVault)
+		if all := must[[]backup.VaultName](t)(w.Vaults(ctx, contoso)); !slices.Equal(all, []backup.VaultName{first, next}) {
+			t.Errorf("vaults = %v", all)
+		}
+		if all := must[[]backup.VaultName](t)(w.FurtherVaults(ctx)); !slices.Equal(all, []backup.VaultName{next}) {
+			t.Errorf("further vaults = %v", all)
+		}
+
+		into("new", "", 2)
+		into("old", "r", 1)
+		w.free()
+		fresh := w.unbacked(owner(2))
+		ok(t, second(w.CommitPoint(ctx, w.backupJob(fresh), catalog.Commit{Unit: fresh, State: catalog.DriveState{Drive: "new", Vault: 2, Root: "r", Tree: "t"}, Point: backup.Point{At: w.clock(), Tree: "t"}})))
+		w.free()
+		into("new", "r", 2)
+		w.backUpTree(fresh, "new", "t2")
+		into("new", "r", 2)
+		for name, want := range map[backup.VaultName]string{first: "old", next: "new"} {
+			roots := must[map[backup.DriveID]string](t)(w.Roots(ctx, name))
+			if n := must[int](t)(w.DrivesIn(ctx, name)); n != 1 || len(roots) != 1 || roots[backup.DriveID(want)] == "" {
+				t.Errorf("vault %v has %d drives: %v", name, n, roots)
+			}
+		}
+
+		// What another vault than its own holds of a drive is not taken up.
+		_, _, err := w.TakeUp(ctx, contoso, catalog.TakenUp{Workload: backup.OneDrive, Owner: user(2), Drive: "new", Vault: 1, Root: "stray", Tree: "t-stray"})
+		fails(t, "a stray", err, catalog.ErrOtherVault)
+
+		// A record tells of it.
+		files := w.export(contoso)
+		if n, err := catalog.LastVault(map[string]io.Reader{"vaults": strings.NewReader(files["vaults"])}); n != 2 || err != nil {
+			t.Errorf("the record's last vault is %d, %v: %s", n, err, files["vaults"])
+		}
+		ok(t, w.ImportTenant(ctx, fabrikam, map[string]io.Reader{"vaults": strings.NewReader(strings.ReplaceAll(files["vaults"], "two", "four"))}))
+		if id := must[string](t)(w.VaultID(ctx, backup.VaultName{Tenant: fabrikam, Number: 2})); id != "four" {
+			t.Errorf("the record gave the vault the id %q", id)
 		}
 	})
 }

@@ -91,7 +91,11 @@ func (e *Engine) Unread(ctx context.Context, p backup.Point) ([]backup.Unread, e
 // looking looks into a point. Whatever is the matter with the vault, the error says
 // what to check.
 func looking[T any](ctx context.Context, e *Engine, p backup.Point, look func(*vault.Vault) (T, error)) (found T, err error) {
-	v, err := e.Vaults(ctx, p.Tenant)
+	name, err := e.Catalog.VaultOf(ctx, p.Tenant, p.Drive)
+	if err != nil {
+		return found, err
+	}
+	v, err := e.Vaults(ctx, name)
 	if err == nil {
 		found, err = look(v)
 	}

@@ -510,7 +510,7 @@ func TestBrowsingSaysWhatIsTheMatterWithTheVault(t *testing.T) {
 	w.put(w.home(0), map[string]string{"a.txt": "a"})
 	point := w.backUp(w.protectAll()[0])
 	for _, kind := range []error{vault.ErrStorage, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged, vault.ErrNotFound} {
-		w.engine.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) {
+		w.engine.Vaults = func(context.Context, backup.VaultName) (*vault.Vault, error) {
 			return nil, fmt.Errorf("open vault in /secret/place: %w", kind)
 		}
 		want := vaultProblem(kind, "try again then")

@@ -745,7 +745,7 @@ func (w *world) ownVault() {
 	w.must(err)
 	w.t.Cleanup(func() { v.Close(context.Background()) })
 	w.vault = v
-	w.engine.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) { return v, nil }
+	w.engine.Vaults = func(context.Context, backup.VaultName) (*vault.Vault, error) { return v, nil }
 }
 
 // indexes returns the files of a vault's indexes.

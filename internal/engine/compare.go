@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"holdfast/internal/backup"
@@ -28,21 +29,48 @@ type Rebuilt struct {
 // not are marked as lost. It may be repeated, and does little when nothing is
 // amiss. A drive that cannot be dealt with does not stop the others.
 func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt, err error) {
-	v, err := e.Vaults(ctx, tenant)
+	first, err := e.Vaults(ctx, backup.FirstVault(tenant))
 	if err != nil {
 		return r, fmt.Errorf("open the vault: %w", err)
 	}
-	if r.Imported, err = ImportRecord(ctx, e.Log, e.Catalog, v, tenant); err != nil {
+	if r.Imported, err = ImportRecord(ctx, e.Log, e.Catalog, first, tenant); err != nil {
 		return r, err
 	}
-	roots, err := e.Catalog.Roots(ctx, tenant)
+	all, err := e.Catalog.Vaults(ctx, tenant)
 	if err != nil {
 		return r, err
+	}
+	// Should a drive be in several, since its first backup did not come to its end and
+	// was made anew in another, that in the newest counts.
+	var failed error
+	for _, name := range slices.Backward(all) {
+		if err := e.compare(ctx, name, &r); err != nil && ctx.Err() != nil {
+			return r, err
+		} else if err != nil {
+			failed = errors.Join(failed, err)
+		}
+	}
+	if r.Points > 0 || r.Lost > 0 || r.Failed > 0 {
+		e.Log.WarnContext(ctx, "the catalog and the vault differed", "tenant", tenant, "drives", r.Drives, "points", r.Points, "drives_lost", r.Lost, "failed", r.Failed)
+	}
+	return r, failed
+}
+
+// compare is Rebuild for one vault.
+func (e *Engine) compare(ctx context.Context, name backup.VaultName, r *Rebuilt) error {
+	v, err := e.Vaults(ctx, name)
+	if err != nil {
+		return fmt.Errorf("open the vault: %w", err)
+	}
+	tenant := name.Tenant
+	roots, err := e.Catalog.Roots(ctx, name)
+	if err != nil {
+		return err
 	}
 	stored := map[backup.DriveID]vault.Stored{}
 	for s, err := range v.Drives(ctx) {
 		if err != nil {
-			return r, err
+			return err
 		}
 		if s.Key.Tenant == tenant {
 			stored[s.Key.Drive] = s
@@ -52,7 +80,7 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 		if roots[id] == s.Root && !s.More {
 			continue
 		}
-		taken, err := e.takeUp(ctx, v, s.Key, roots[id])
+		taken, err := e.takeUp(ctx, v, name.Number, s.Key, roots[id])
 		if err == nil {
 			delete(roots, id) // what can be found of it is in one root now
 		}
@@ -62,15 +90,17 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 			r.Points += taken
 		case err == nil, errors.Is(err, catalog.ErrMoved):
 			// It is being backed up, or has no point that is news.
+		case errors.Is(err, catalog.ErrOtherVault):
+			e.Log.WarnContext(ctx, "a drive is in several vaults of its tenant; what another than its own holds of it is left as it is, and not listed", "tenant", tenant, "vault", name.Number, "drive", id)
 		case errors.Is(err, catalog.ErrNotWanted):
 			// The unit was offboarded: its backups were given up.
 			if err := v.Destroy(ctx, s.Key); err != nil {
-				return r, err
+				return err
 			}
 		case ctx.Err() != nil:
-			return r, err
+			return err
 		case errors.Is(err, vault.ErrStorage), errors.Is(err, vault.ErrMissing), errors.Is(err, vault.ErrOther):
-			return r, err
+			return err
 		default:
 			r.Failed++
 			e.Log.ErrorContext(ctx, "what the vault holds of a drive could not be taken up into the catalog", "tenant", tenant, "drive", id, "err", err)
@@ -82,16 +112,13 @@ func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt
 		}
 		lost, err := e.lostDrive(ctx, v, vault.DriveKey{Tenant: tenant, Drive: id}, root)
 		if err != nil {
-			return r, err
+			return err
 		}
 		if lost {
 			r.Lost++
 		}
 	}
-	if r.Points > 0 || r.Lost > 0 || r.Failed > 0 {
-		e.Log.WarnContext(ctx, "the catalog and the vault differed", "tenant", tenant, "drives", r.Drives, "points", r.Points, "drives_lost", r.Lost, "failed", r.Failed)
-	}
-	return r, nil
+	return nil
 }
 
 // ImportRecord takes the tenant's record from its vault into a catalog that is
@@ -115,8 +142,26 @@ func ImportRecord(ctx context.Context, log *slog.Logger, c *catalog.Catalog, v *
 	return true, nil
 }
 
+// LastVault returns the number of a tenant's last vault, as its record in its first one
+// has it.
+func LastVault(ctx context.Context, first *vault.Vault, tenant backup.TenantID) (int, error) {
+	files, _, err := first.Record(ctx, tenant)
+	if errors.Is(err, vault.ErrNotFound) {
+		return 1, nil
+	}
+	if err != nil {
+		return 1, err
+	}
+	return catalog.LastVault(files)
+}
+
 // takeUp takes the points of one drive up that the catalog does not know.
-func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey, root string) (int, error) {
+func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, number int, key vault.DriveKey, root string) (int, error) {
+	if known, own, err := e.Catalog.Root(ctx, key.Tenant, key.Drive); err != nil {
+		return 0, err
+	} else if known != "" && own != number {
+		return 0, catalog.ErrOtherVault
+	}
 	units, err := e.Catalog.DriveUnits(ctx, key.Tenant, key.Drive)
 	if err != nil {
 		return 0, err
@@ -143,7 +188,7 @@ func (e *Engine) takeUp(ctx context.Context, v *vault.Vault, key vault.DriveKey,
 	if err != nil {
 		return 0, err
 	}
-	t := catalog.TakenUp{Workload: backup.OneDrive, Drive: key.Drive, PrevRoot: root} // unless a point says another
+	t := catalog.TakenUp{Workload: backup.OneDrive, Drive: key.Drive, Vault: number, PrevRoot: root} // unless a point says another
 	for _, p := range points {
 		if p.Err != nil {
 			e.Log.ErrorContext(ctx, "a restore point in the vault cannot be read", "tenant", key.Tenant, "drive", key.Drive, "tree", p.Tree, "err", p.Err)
@@ -258,7 +303,7 @@ func (e *Engine) record(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if err != nil || !changed {
 		return again, err
 	}
-	v, err := e.Vaults(ctx, j.Tenant)
+	v, err := e.Vaults(ctx, backup.FirstVault(j.Tenant))
 	if err != nil {
 		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
 	}
@@ -295,10 +340,6 @@ const verifyRound = 10 * time.Minute
 // longest. What is damaged is noted, and where the source may still have it the
 // drive is backed up at once.
 func (e *Engine) verify(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
-	v, err := e.Vaults(ctx, j.Tenant)
-	if err != nil {
-		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
-	}
 	began := e.Clock()
 	for e.Clock().Sub(began) < verifyRound {
 		due, err := e.Catalog.DrivesToVerify(ctx, j.Tenant, began.Add(-e.VerifyEvery), 1)
@@ -308,7 +349,7 @@ func (e *Engine) verify(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 		if len(due) == 0 {
 			return jobs.Again(e.next(e.Upkeep, "verify "+j.Key)), nil
 		}
-		report, err := e.verifyOne(ctx, v, due[0], j.Tenant, vault.VerifyOptions{Share: 1})
+		report, err := e.verifyOne(ctx, due[0], j.Tenant, vault.VerifyOptions{Share: 1})
 		if err != nil {
 			return jobs.Result{}, err
 		}
@@ -324,10 +365,6 @@ func (e *Engine) verify(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 // Verify reads back what a tenant's vault holds of the drives that are wanted, and
 // tells each of each.
 func (e *Engine) Verify(ctx context.Context, tenant backup.TenantID, wanted func(catalog.DriveRoot) bool, opt vault.VerifyOptions, tell func(catalog.DriveRoot, vault.VerifyReport, error)) error {
-	v, err := e.Vaults(ctx, tenant)
-	if err != nil {
-		return fmt.Errorf("open the vault: %w", err)
-	}
 	all, err := e.Catalog.DriveRoots(ctx, tenant)
 	if err != nil {
 		return err
@@ -336,7 +373,7 @@ func (e *Engine) Verify(ctx context.Context, tenant backup.TenantID, wanted func
 		if !wanted(d) {
 			continue
 		}
-		report, err := e.verifyOne(ctx, v, d, tenant, opt)
+		report, err := e.verifyOne(ctx, d, tenant, opt)
 		if err != nil && (ctx.Err() != nil || !isDamage(err)) {
 			return err
 		}

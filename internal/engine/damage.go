@@ -222,7 +222,11 @@ func (p *protection) problem(unread []backup.Unread) *backup.Problem {
 }
 
 // verifyOne reads all points of a drive back, and notes what is damaged of them.
-func (e *Engine) verifyOne(ctx context.Context, v *vault.Vault, d catalog.DriveRoot, tenant backup.TenantID, opt vault.VerifyOptions) (vault.VerifyReport, error) {
+func (e *Engine) verifyOne(ctx context.Context, d catalog.DriveRoot, tenant backup.TenantID, opt vault.VerifyOptions) (vault.VerifyReport, error) {
+	v, err := e.Vaults(ctx, backup.VaultName{Tenant: tenant, Number: d.Vault})
+	if err != nil {
+		return vault.VerifyReport{}, fmt.Errorf("open the vault: %w", err)
+	}
 	began := e.Clock()
 	key := vault.DriveKey{Tenant: tenant, Drive: d.Drive}
 	trees, err := e.Catalog.LiveTrees(ctx, tenant, d.Unit, d.Drive)

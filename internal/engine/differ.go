@@ -19,6 +19,9 @@ var errHeard = errors.New("enough")
 func (e *Engine) Changes(ctx context.Context, of backup.Workload, from, to backup.Point) iter.Seq2[backup.Change, error] {
 	return func(yield func(backup.Change, error) bool) {
 		_, err := looking(ctx, e, to, func(v *vault.Vault) (struct{}, error) {
+			if err := e.inOneVault(ctx, from, to); err != nil {
+				return struct{}{}, err
+			}
 			tell := func(c backup.Change) error {
 				if !yield(c, nil) {
 					return errHeard
@@ -34,6 +37,22 @@ func (e *Engine) Changes(ctx context.Context, of backup.Workload, from, to backu
 			yield(backup.Change{}, err)
 		}
 	}
+}
+
+// inOneVault fails for points that cannot be laid beside each other.
+func (e *Engine) inOneVault(ctx context.Context, from, to backup.Point) error {
+	if from.Drive == to.Drive {
+		return nil
+	}
+	was, err := e.Catalog.VaultOf(ctx, from.Tenant, from.Drive)
+	if err != nil {
+		return err
+	}
+	is, err := e.Catalog.VaultOf(ctx, to.Tenant, to.Drive)
+	if err == nil && was != is {
+		err = backup.Fail(backup.InvalidRequest, "The restore points are of two drives, and in two vaults: they cannot be compared. Browse both of them instead.")
+	}
+	return err
 }
 
 // differences gives to tell how two points of a drive or a site differ. Of a site, libraries and lists are compared

@@ -8,7 +8,6 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
-	"holdfast/internal/vault"
 )
 
 // A point may be restored beside the drive of somebody else, such as a colleague of who
@@ -26,8 +25,8 @@ func (e *Engine) reachOther(ctx context.Context, tenant backup.TenantID, p backu
 	if to.source, err = e.Sources(tenant); err != nil {
 		return to, fmt.Errorf("reach the source: %w", err)
 	}
-	if to.vault, err = e.Vaults(ctx, tenant); err != nil {
-		return to, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	if to.vault, err = e.vaultOf(ctx, tenant, p.Drive); err != nil {
+		return to, err
 	}
 	if strings.HasPrefix(target, "https://") {
 		to.live, err = libraryOfSite(ctx, to.source, target)

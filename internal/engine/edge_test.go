@@ -176,15 +176,15 @@ func (m *mortal) start() error {
 	m.t.Cleanup(func() { db.Close() })
 	m.queue = jobs.New(m.db, m.engine.Clock)
 	m.catalog = catalog.New(m.db, m.queue, catalog.Config{Clock: m.engine.Clock})
-	id, err := m.catalog.VaultID(m.ctx, m.tenant)
+	id, err := m.catalog.VaultID(m.ctx, backup.FirstVault(m.tenant))
 	m.must(err)
 	v, failed := vault.Open(m.ctx, vault.Config{Dir: m.dir + "/vault", State: m.dir + "/state", ID: id, Create: id == "", Password: "for tests only", Log: slog.New(slog.DiscardHandler)})
 	if m.vault = v; failed == nil {
-		m.must(m.catalog.KnowVault(m.ctx, m.tenant, v.ID()))
+		m.must(m.catalog.KnowVault(m.ctx, backup.FirstVault(m.tenant), v.ID()))
 	}
 	cfg := m.engine.Config
 	cfg.Catalog, cfg.DB, cfg.Queue = m.catalog, m.db, m.queue
-	cfg.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) { return v, failed }
+	cfg.Vaults = func(context.Context, backup.VaultName) (*vault.Vault, error) { return v, failed }
 	m.engine = New(cfg)
 	return failed
 }

@@ -48,7 +48,13 @@ type Config struct {
 	// often, and must give the same client each time: it holds the budget.
 	Sources func(backup.TenantID) (*drive.Client, error)
 	// Vaults returns a tenant's vault, open. Required.
-	Vaults func(context.Context, backup.TenantID) (*vault.Vault, error)
+	Vaults func(context.Context, backup.VaultName) (*vault.Vault, error)
+	// VaultDrives is how many drives go into a vault, and VaultIndex how large its index
+	// may become, in bytes, which is in memory while the vault is open: then the tenant
+	// gets another vault for new drives. Defaults 20,000, from where on each first point
+	// takes notably more time, and 512 MiB.
+	VaultDrives int
+	VaultIndex  int64
 
 	Interval        time.Duration // how often a drive is backed up; default 10 minutes
 	RPO             time.Duration // how old the newest point of a drive may become; default twice Interval
@@ -95,6 +101,19 @@ type Engine struct {
 	recorded map[backup.TenantID]time.Time
 }
 
+// vaultOf returns the vault that a drive is in, open.
+func (e *Engine) vaultOf(ctx context.Context, tenant backup.TenantID, drive backup.DriveID) (*vault.Vault, error) {
+	name, err := e.Catalog.VaultOf(ctx, tenant, drive)
+	if err != nil {
+		return nil, err
+	}
+	v, err := e.Vaults(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	}
+	return v, nil
+}
+
 // A lock is there as long as somebody holds it or waits for it.
 type lock struct {
 	sync.Mutex
@@ -107,6 +126,8 @@ func New(cfg Config) *Engine {
 	setDefault(&cfg.RPO, 2*cfg.Interval)
 	setDefault(&cfg.RuleInterval, 24*time.Hour)
 	setDefault(&cfg.Upkeep, time.Hour)
+	setDefault(&cfg.VaultDrives, 20_000)
+	setDefault(&cfg.VaultIndex, 512<<20)
 	setDefault(&cfg.CheckpointEvery, 5*time.Minute)
 	setDefault(&cfg.CheckpointBytes, 2<<30)
 	setDefault(&cfg.Transfers, 4)

@@ -183,7 +183,7 @@ func (w *world) connect(url string) {
 		Catalog: w.catalog, DB: w.db, Queue: w.queue, Tenants: func() []backup.TenantID { return []backup.TenantID{w.tenant} }, Clock: clock,
 		Log:     slog.New(slog.NewTextHandler(w.log, nil)),
 		Sources: func(backup.TenantID) (*drive.Client, error) { return w.source, nil },
-		Vaults:  func(context.Context, backup.TenantID) (*vault.Vault, error) { return w.vault, nil },
+		Vaults:  func(context.Context, backup.VaultName) (*vault.Vault, error) { return w.vault, nil },
 		Sleep:   func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	})
 }

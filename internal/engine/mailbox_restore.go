@@ -108,7 +108,7 @@ func (e *Engine) endMailbox(ctx context.Context, j *jobs.Job, a backup.Artifact)
 
 // pathIn returns the path of an item of a point, or its id if the vault cannot tell.
 func (e *Engine) pathIn(ctx context.Context, tenant backup.TenantID, p backup.Point, id backup.ItemID) string {
-	v, err := e.Vaults(ctx, tenant)
+	v, err := e.vaultOf(ctx, tenant, p.Drive)
 	if err != nil {
 		return string(id)
 	}
@@ -193,8 +193,8 @@ func (r *mailRestoration) reach(ctx context.Context) (problem *backup.Problem, e
 	if r.client, err = r.e.Sources(r.job.Tenant); err != nil {
 		return nil, fmt.Errorf("reach the source: %w", err)
 	}
-	if r.vault, err = r.e.Vaults(ctx, r.job.Tenant); err != nil {
-		return nil, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	if r.vault, err = r.e.vaultOf(ctx, r.job.Tenant, r.artifact.Point.Drive); err != nil {
+		return nil, err
 	}
 	if r.elsewhere() {
 		if r.box, err = r.client.UserMailbox(ctx, backup.ObjectID(r.artifact.Target)); errors.Is(err, drive.ErrNotFound) {

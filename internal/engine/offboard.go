@@ -46,13 +46,9 @@ func (e *Engine) destroy(ctx context.Context, j *jobs.Job) error {
 	if err != nil || len(drives) == 0 {
 		return err
 	}
-	v, err := e.Vaults(ctx, j.Tenant)
-	if err != nil {
-		return fmt.Errorf("open the vault: %w", err)
-	}
 	var failed error
 	for _, d := range drives {
-		if err := e.destroyDrive(ctx, j, v, d); err != nil && stopped(ctx, err) {
+		if err := e.destroyDrive(ctx, j, d); err != nil && stopped(ctx, err) {
 			return err
 		} else if err != nil {
 			failed = errors.Join(failed, err)
@@ -64,7 +60,11 @@ func (e *Engine) destroy(ctx context.Context, j *jobs.Job) error {
 	return failed
 }
 
-func (e *Engine) destroyDrive(ctx context.Context, j *jobs.Job, v *vault.Vault, d catalog.DriveRoot) error {
+func (e *Engine) destroyDrive(ctx context.Context, j *jobs.Job, d catalog.DriveRoot) error {
+	v, err := e.Vaults(ctx, backup.VaultName{Tenant: j.Tenant, Number: d.Vault})
+	if err != nil {
+		return fmt.Errorf("open the vault: %w", err)
+	}
 	if err := v.Destroy(ctx, vault.DriveKey{Tenant: j.Tenant, Drive: d.Drive}); err != nil {
 		return fmt.Errorf("destroy the backups of unit %s: %w", d.Unit, err)
 	}

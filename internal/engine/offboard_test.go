@@ -34,7 +34,7 @@ func TestOffboardingDestroysTheBackups(t *testing.T) {
 	if _, err := w.catalog.Point(w.ctx, w.tenant, point.ID); !errors.Is(err, backup.InvalidRestorePoint) {
 		t.Errorf("its point: %v", err)
 	}
-	if roots, err := w.catalog.Roots(w.ctx, w.tenant); err != nil || len(roots) != 0 {
+	if roots, err := w.catalog.Roots(w.ctx, backup.FirstVault(w.tenant)); err != nil || len(roots) != 0 {
 		t.Errorf("roots = %v, %v", roots, err)
 	}
 	w.run(jobs.Maintain, string(w.tenant), w.engine.maintain)

@@ -247,8 +247,8 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		return protected{}, fmt.Errorf("reach the source: %w", err)
 	}
 	p.drive, p.asked = drive.Drive{ID: state.Drive}, state.Asked
-	if p.vault, err = e.Vaults(ctx, j.Tenant); err != nil {
-		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	if err := p.open(ctx, max(state.Vault, 1)); err != nil {
+		return protected{}, err
 	}
 	p.reads()
 	remembered := e.remembers(j, state)
@@ -263,11 +263,14 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		}
 		// The owner has another drive than before: it begins anew, and the
 		// points of the old one stay. It may be one that we once knew.
-		root, err := e.Catalog.Root(ctx, j.Tenant, p.drive.ID)
+		root, number, err := e.Catalog.Root(ctx, j.Tenant, p.drive.ID)
+		if err == nil && number != max(state.Vault, 1) {
+			err = p.open(ctx, number)
+		}
 		if err != nil {
 			return protected{}, err
 		}
-		p.state = catalog.DriveState{Drive: p.drive.ID, Root: root}
+		p.state = catalog.DriveState{Drive: p.drive.ID, Root: root, Vault: number}
 	}
 	defer func() { p.close() }()
 	sealed, unread, err := p.run(ctx)
@@ -293,7 +296,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		commit = e.Catalog.KeepPoint
 	}
 	next := catalog.DriveState{
-		Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree,
+		Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree, Vault: p.state.Vault,
 		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked, Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(), Doubted: p.doubtedAt(),
 	}
 	problem := p.problem(unread)
@@ -360,6 +363,14 @@ func (p *protection) ask(ctx context.Context) (err error) {
 	p.asked = p.e.Clock()
 	p.reads()
 	return err
+}
+
+// open opens the vault that the drive is in, or is to go into.
+func (p *protection) open(ctx context.Context, number int) (err error) {
+	if p.vault, err = p.e.Vaults(ctx, backup.VaultName{Tenant: p.job.Tenant, Number: number}); err != nil {
+		return fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	}
+	return nil
 }
 
 // reads has the run read from its drive, or mailbox.

@@ -177,8 +177,8 @@ func (e *Engine) reach(ctx context.Context, tenant backup.TenantID, p backup.Poi
 	if to.source, err = e.Sources(tenant); err != nil {
 		return to, fmt.Errorf("reach the source: %w", err)
 	}
-	if to.vault, err = e.Vaults(ctx, tenant); err != nil {
-		return to, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	if to.vault, err = e.vaultOf(ctx, tenant, p.Drive); err != nil {
+		return to, err
 	}
 	if to.live, err = findDrive(ctx, to.source, to.unit); err != nil || to.live.ID == p.Drive {
 		return to, err

@@ -139,14 +139,14 @@ func (e *Engine) protectSite(ctx context.Context, j *jobs.Job, unit backup.Unit,
 	if s.site, err = findSite(ctx, s.source, unit); err != nil {
 		return protected{}, err
 	}
-	if s.vault, err = e.Vaults(ctx, j.Tenant); err != nil {
-		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
-	}
 	if s.state.Drive == "" {
 		s.state.Drive = siteKey(unit)
-		if s.state.Root, err = e.Catalog.Root(ctx, j.Tenant, s.state.Drive); err != nil {
+		if s.state.Root, s.state.Vault, err = e.Catalog.Root(ctx, j.Tenant, s.state.Drive); err != nil {
 			return protected{}, err
 		}
+	}
+	if s.vault, err = e.Vaults(ctx, backup.VaultName{Tenant: j.Tenant, Number: s.state.Vault}); err != nil {
+		return protected{}, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
 	}
 	if err := s.recall(ctx); err != nil {
 		return protected{}, err
@@ -616,7 +616,7 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 	if s.job.Kind == jobs.Restore {
 		commit = s.e.Catalog.KeepPoint
 	}
-	next := catalog.DriveState{Drive: s.state.Drive, Root: sealed.Root, Tree: sealed.Tree, Pending: holes, Full: full, Asked: s.at, Changed: s.state.Changed, Top: -1, Containers: containers}
+	next := catalog.DriveState{Drive: s.state.Drive, Vault: s.state.Vault, Root: sealed.Root, Tree: sealed.Tree, Pending: holes, Full: full, Asked: s.at, Changed: s.state.Changed, Top: -1, Containers: containers}
 	if sealed.Tree != s.state.Tree || next.Changed.IsZero() {
 		next.Changed = s.at
 	}

@@ -31,8 +31,8 @@ func (e *Engine) reachSite(ctx context.Context, tenant backup.TenantID, unit bac
 	if to.source, err = e.Sources(tenant); err != nil {
 		return to, fmt.Errorf("reach the source: %w", err)
 	}
-	if to.vault, err = e.Vaults(ctx, tenant); err != nil {
-		return to, fmt.Errorf("%w: open: %w", vault.ErrStorage, err)
+	if to.vault, err = e.vaultOf(ctx, tenant, p.Drive); err != nil {
+		return to, err
 	}
 	if to.parts, err = to.vault.Parts(ctx, p.Tree); err != nil {
 		return to, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 	"holdfast/internal/jobs"
 	"holdfast/internal/vault"
@@ -41,14 +42,10 @@ func (e *Engine) trimAll(ctx context.Context, j *jobs.Job) error {
 	if err != nil || len(drives) == 0 {
 		return err
 	}
-	v, err := e.Vaults(ctx, j.Tenant)
-	if err != nil {
-		return fmt.Errorf("open the vault: %w", err)
-	}
 	trimmed, failed := 0, 0
 	var storage error
 	for _, d := range drives {
-		err := e.trim(ctx, j, v, d)
+		err := e.trim(ctx, j, d)
 		switch {
 		case err == nil:
 			trimmed++
@@ -87,12 +84,16 @@ var (
 )
 
 // trim drops the trees of one drive that no point needs any more.
-func (e *Engine) trim(ctx context.Context, j *jobs.Job, v *vault.Vault, d catalog.DriveRoot) error {
+func (e *Engine) trim(ctx context.Context, j *jobs.Job, d catalog.DriveRoot) error {
 	unlock, ok := e.tryLock("unit " + string(d.Unit))
 	if !ok {
 		return errInUse
 	}
 	defer unlock()
+	v, err := e.Vaults(ctx, backup.VaultName{Tenant: j.Tenant, Number: d.Vault})
+	if err != nil {
+		return fmt.Errorf("%w: %w: open: %w", errNotTrimmed, vault.ErrStorage, err)
+	}
 	trees, err := e.Catalog.LiveTrees(ctx, j.Tenant, d.Unit, d.Drive)
 	if err != nil {
 		return err
@@ -108,11 +109,12 @@ func (e *Engine) trim(ctx context.Context, j *jobs.Job, v *vault.Vault, d catalo
 	return e.Catalog.CommitTrim(ctx, j, d, root)
 }
 
-// maintain is a recurring job of a tenant: what its catalog and its vault know of
-// each other is compared, its vault is kept in order, and what only the catalog
-// knows is kept in the vault.
+// maintain is a recurring job of a tenant: what its catalog and its vaults know of
+// each other is compared, its vaults are kept in order, what only the catalog knows is
+// kept in the first of them, and where the last has grown large there will be another.
+// A vault that cannot be maintained does not keep the others.
 func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
-	v, err := e.Vaults(ctx, j.Tenant)
+	first, err := e.Vaults(ctx, backup.FirstVault(j.Tenant))
 	if err != nil {
 		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
 	}
@@ -122,33 +124,84 @@ func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error)
 	} else if err != nil {
 		return jobs.Result{}, fmt.Errorf("compare the catalog with the vault: %w", err)
 	}
-	drives, err := e.Catalog.Roots(ctx, j.Tenant)
+	all, err := e.Catalog.Vaults(ctx, j.Tenant)
 	if err != nil {
 		return jobs.Result{}, err
 	}
+	var failed error
+	for _, name := range all {
+		if err := e.maintainOne(ctx, name); err != nil && stopped(ctx, err) {
+			return jobs.Result{}, err
+		} else if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("maintain vault %s: %w", name, err))
+		}
+	}
+	if err := e.follow(ctx, j, all[len(all)-1]); err != nil && stopped(ctx, err) {
+		return jobs.Result{}, err
+	} else if err != nil {
+		failed = errors.Join(failed, fmt.Errorf("make another vault: %w", err))
+	}
+	if err := e.saveRecord(ctx, j.Tenant, first); err != nil {
+		return jobs.Result{}, err
+	}
+	if failed != nil {
+		return jobs.Result{}, failed
+	}
+	return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil
+}
+
+// maintainOne keeps a vault in order.
+func (e *Engine) maintainOne(ctx context.Context, name backup.VaultName) error {
+	v, err := e.Vaults(ctx, name)
+	if err != nil {
+		return err
+	}
+	drives, err := e.Catalog.Roots(ctx, name)
+	if err != nil {
+		return err
+	}
 	roots := make(map[vault.DriveKey]string, len(drives))
 	for d, root := range drives {
-		roots[vault.DriveKey{Tenant: j.Tenant, Drive: d}] = root
+		roots[vault.DriveKey{Tenant: name.Tenant, Drive: d}] = root
 	}
 	unread, err := v.Maintain(ctx, roots)
 	for _, key := range unread[:min(len(unread), maxLogged)] {
-		e.Log.ErrorContext(ctx, "what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", j.Tenant, "drive", key.Drive)
+		e.Log.ErrorContext(ctx, "what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", name.Tenant, "drive", key.Drive)
 	}
 	if n := len(unread) - maxLogged; n > 0 {
-		e.Log.ErrorContext(ctx, "what the vault holds of more drives cannot be read", "tenant", j.Tenant, "drives", n)
+		e.Log.ErrorContext(ctx, "what the vault holds of more drives cannot be read", "tenant", name.Tenant, "drives", n)
 	}
-	switch {
-	case err != nil && stopped(ctx, err):
-		return jobs.Result{}, err
-	case errors.Is(err, vault.ErrDamaged), errors.Is(err, vault.ErrNotFound):
+	if errors.Is(err, vault.ErrDamaged) || errors.Is(err, vault.ErrNotFound) {
 		// To try again at once would find the same. The next round is as soon as
 		// anything can have been mended.
-		e.Log.ErrorContext(ctx, "the vault is damaged, so nothing in it is collected", "tenant", j.Tenant, "err", err)
-	case err != nil:
-		return jobs.Result{}, fmt.Errorf("maintain the vault: %w", err)
+		e.Log.ErrorContext(ctx, "the vault is damaged, so nothing in it is collected", "tenant", name.Tenant, "vault", name.Number, "err", err)
+		return nil
 	}
-	if err := e.saveRecord(ctx, j.Tenant, v); err != nil {
-		return jobs.Result{}, err
+	return err
+}
+
+// follow has a tenant have another vault once its last has grown large: what it takes of
+// memory and what a new drive in it costs grow with it.
+func (e *Engine) follow(ctx context.Context, j *jobs.Job, last backup.VaultName) error {
+	v, err := e.Vaults(ctx, last)
+	if err != nil {
+		return err
 	}
-	return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil
+	size, err := v.IndexSize(ctx)
+	if err != nil {
+		return err
+	}
+	drives, err := e.Catalog.DrivesIn(ctx, last)
+	if err != nil || size < e.VaultIndex && drives < e.VaultDrives {
+		return err
+	}
+	next, err := e.Catalog.AddVault(ctx, j, last)
+	if err != nil {
+		return err
+	}
+	if _, err := e.Vaults(ctx, next); err != nil {
+		return err
+	}
+	e.Log.InfoContext(ctx, "the vault has grown large; new drives of the tenant go into another", "tenant", next.Tenant, "vault", next.Number, "drives", drives, "index_bytes", size)
+	return nil
 }

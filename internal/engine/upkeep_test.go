@@ -144,7 +144,7 @@ func TestMaintenanceAndOffboardingPassAnUnreadableDrive(t *testing.T) {
 
 	w.offboard(bad)
 	w.run(jobs.Offboard, string(bad.ID), w.engine.offboard)
-	if roots, err := w.catalog.Roots(w.ctx, w.tenant); err != nil || len(roots) != 1 {
+	if roots, err := w.catalog.Roots(w.ctx, backup.FirstVault(w.tenant)); err != nil || len(roots) != 1 {
 		t.Errorf("roots = %v, %v; want the other drive's", roots, err)
 	}
 	held := 0
@@ -191,7 +191,7 @@ func TestMaintenanceOfADamagedVault(t *testing.T) {
 func TestExpiryWithoutAVault(t *testing.T) {
 	w, units := expiring(t, "ann", "bob")
 	vaults := w.engine.Vaults
-	w.engine.Vaults = func(context.Context, backup.TenantID) (*vault.Vault, error) { return nil, vault.ErrPassword }
+	w.engine.Vaults = func(context.Context, backup.VaultName) (*vault.Vault, error) { return nil, vault.ErrPassword }
 	if err := w.try(w.ctx, jobs.Expire, string(w.tenant), w.engine.expire); !errors.Is(err, vault.ErrPassword) {
 		t.Errorf("expire = %v", err)
 	}
@@ -238,7 +238,7 @@ func TestOffboardingDoesNotWaitForABackup(t *testing.T) {
 	}
 	unlock()
 	w.run(jobs.Offboard, string(unit.ID), w.engine.offboard)
-	if roots, err := w.catalog.Roots(w.ctx, w.tenant); err != nil || len(roots) != 0 {
+	if roots, err := w.catalog.Roots(w.ctx, backup.FirstVault(w.tenant)); err != nil || len(roots) != 0 {
 		t.Errorf("roots = %v, %v", roots, err)
 	}
 }

@@ -109,3 +109,16 @@ func (v *Vault) Holding(ctx context.Context) (h Holding, err error) {
 	}
 	return h, nil
 }
+
+// IndexSize returns how many bytes the vault's index has, which is about what it takes of
+// memory while the vault is open.
+func (v *Vault) IndexSize(ctx context.Context) (bytes int64, err error) {
+	blobs, err := v.rep.IndexBlobs(ctx, false)
+	if err != nil {
+		return 0, fmt.Errorf("list the index of the vault in %s: %w", v.place.place(), v.place.in(storageError(err)))
+	}
+	for _, b := range blobs {
+		bytes += b.Length
+	}
+	return bytes, nil
+}

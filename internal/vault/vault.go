@@ -1,7 +1,7 @@
 // Package vault keeps what was backed up, and is the only door to kopia.
 //
-// A [Vault] is one kopia repository: a tenant's. A drive has one snapshot
-// source in it, with one live manifest whose root directory holds every point
+// A [Vault] is one kopia repository of a tenant, which has another for new drives where
+// one has grown large. A drive has one snapshot source in it, with one live manifest whose root directory holds every point
 // of the drive:
 //
 //	2026-11-21/10-10-00.000Z/files/   the drive's tree at a point in time
@@ -226,12 +226,27 @@ func Make(ctx context.Context, cfg Config) error {
 	return nil
 }
 
+// Find returns the id of the vault that is where cfg says, without opening it. It fails
+// with ErrMissing, ErrDamaged or ErrStorage.
+func Find(ctx context.Context, cfg Config) (id string, err error) {
+	cfg.ID, cfg.Create = "", false
+	if cfg, err = cfg.absolute(); err != nil {
+		return "", fmt.Errorf("find vault: %w", err)
+	}
+	st, _, err := cfg.storage(ctx)
+	if err == nil {
+		id, err = prepare(ctx, st, cfg)
+		err = errors.Join(err, st.Close(ctx))
+	}
+	if err != nil {
+		return "", fmt.Errorf("find vault in %s: %w", cfg.place(), storageError(err))
+	}
+	return id, nil
+}
+
 // open opens the repository in the vault's place.
 func (v *Vault) open(ctx context.Context) error {
 	cfg := v.place
-	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
-		return err
-	}
 	state, err := filepath.Abs(cfg.State)
 	if err != nil {
 		return err
@@ -249,6 +264,9 @@ func (v *Vault) open(ctx context.Context) error {
 		return err
 	}
 
+	if err := os.MkdirAll(state, 0o700); err != nil { // none of a vault that is not there
+		return err
+	}
 	// The connection file is written by hand: repo.Connect would open the
 	// repository once more to try it. Kopia keeps its index in memory, 40 bytes a
 	// content.
