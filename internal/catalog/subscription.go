@@ -34,24 +34,40 @@ const wantedSubscriptions = `
 	WHERE u.status = 'protected' AND u.workload = 'oneDriveForBusiness'`
 
 // WantSubscriptions notes that each drive of a tenant that is backed up is to be
-// subscribed to. Those that are noted stay as they are.
+// subscribed to. Those that are noted stay as they are. It looks at every unit, which
+// keeps nobody from writing: only what is missing is written, in parts.
 func (c *Catalog) WantSubscriptions(ctx context.Context, j *jobs.Job) error {
-	err := c.db.Tx(ctx, func(tx *database.Tx) error {
-		if err := j.Hold(ctx, tx); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO subscription (unit, tenant, drive, id, nonce, look)
-			SELECT u.id, u.tenant, '', '', '', CAST($2 AS BIGINT)`+wantedSubscriptions+` AND u.tenant = $1
+	for after, more := "", true; more; {
+		rows, err := c.db.Read().QueryContext(ctx, `SELECT u.id`+wantedSubscriptions+` AND u.tenant = $1 AND u.id > $2
 				AND NOT EXISTS (SELECT 1 FROM subscription s WHERE s.unit = u.id)
-			ON CONFLICT (unit) DO NOTHING`, string(j.Tenant), database.Micros(c.now()))
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("note which drives to subscribe to: %w", err)
+			ORDER BY u.id LIMIT $3`, string(j.Tenant), after, subscribedAtOnce)
+		units, err := collect(rows, err, func(r scanner) (id string, err error) { return id, r.Scan(&id) })
+		if err != nil {
+			return fmt.Errorf("look which drives to subscribe to: %w", err)
+		}
+		if len(units) == 0 {
+			return nil
+		}
+		after, more = units[len(units)-1], len(units) == subscribedAtOnce
+		err = c.db.Tx(ctx, func(tx *database.Tx) error {
+			if err := j.Hold(ctx, tx); err != nil {
+				return err
+			}
+			_, err := tx.ExecContext(ctx, `
+				INSERT INTO subscription (unit, tenant, drive, id, nonce, look)
+				SELECT e.value, CAST($1 AS TEXT), '', '', '', CAST($2 AS BIGINT) FROM `+tx.Dialect().JSONEach("$3")+` AS e WHERE true
+				ON CONFLICT (unit) DO NOTHING`, string(j.Tenant), database.Micros(c.now()), jsonList(units))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("note which drives to subscribe to: %w", err)
+		}
 	}
 	return nil
 }
+
+// subscribedAtOnce is how many drives are noted in one transaction.
+const subscribedAtOnce = 1000
 
 // DueSubscriptions lists up to n subscriptions of a tenant that are to be looked
 // after, those due first first.
