@@ -41,7 +41,7 @@ as the environment variable PGPASSWORD.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, err := checkExport(url, &tenant, since)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			db, err := database.OpenBeside(cmd.Context(), url)
 			if err != nil {
@@ -76,9 +76,10 @@ as the environment variable PGPASSWORD.`,
 // time to begin from.
 func checkExport(url string, tenant *string, since string) (from time.Time, err error) {
 	var wrong []error
+	var missing error
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { // to open it would make it
-			wrong = append(wrong, fmt.Errorf("--database: there is no file %s", path))
+			missing = fail(exitNotFound, "--database: there is no file %s", path)
 		}
 	} else if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
 		wrong = append(wrong, errors.New("--database: give sqlite:/path/catalog.db or postgres://user@host/name"))
@@ -96,5 +97,8 @@ func checkExport(url string, tenant *string, since string) (from time.Time, err 
 			wrong = append(wrong, fmt.Errorf("--since: %w", err))
 		}
 	}
-	return from, errors.Join(wrong...)
+	if len(wrong) > 0 {
+		return from, usageError{errors.Join(append(wrong, missing)...)}
+	}
+	return from, missing
 }

@@ -281,6 +281,9 @@ func readEntries(file, column string, w *workload) ([]entry, error) {
 	if err == nil && len(named) == 0 {
 		err = errors.New("it names nobody")
 	}
+	if wrong, ok := errors.AsType[owners.ColumnError](err); ok {
+		return nil, usageError{fmt.Errorf("--column: %w", wrong)}
+	}
 	if err != nil {
 		return nil, fail(exitFailed, "%s: %w", file, err)
 	}

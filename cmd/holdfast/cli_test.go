@@ -266,6 +266,10 @@ func TestDriveAddOfManyRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
+	var said strings.Builder
+	if code := execute(t.Context(), []string{"drive", "add", "--policy", fakePolicy, "--from-csv", file, "--column", "0"}, io.Discard, &said); code != exitUsage {
+		t.Errorf("of a column that the file has not: exit code %d: %s", code, said.String())
+	}
 	code := execute(t.Context(), []string{"drive", "add", "--policy", fakePolicy, "--from-csv", file}, &stdout, &stderr)
 	if code != exitPartial || len(jobs) != 3 || len(jobs[0].Drives) != jobSize || len(jobs[2].Drives) != rows-2*jobSize || jobs[1].DisplayName != "many.csv (2 of 3)" {
 		t.Fatalf("exit %d, %d jobs: %s", code, len(jobs), stderr.String())

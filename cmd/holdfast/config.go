@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
@@ -1167,4 +1168,14 @@ func checkURL(text string) error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// unusable says of a configuration that it cannot be used; one that is not there is
+// something that was named and does not exist.
+func unusable(path string, err error) error {
+	code := exitFailed
+	if _, missing := os.Stat(path); errors.Is(missing, fs.ErrNotExist) {
+		code = exitNotFound
+	}
+	return fail(code, "the configuration cannot be used:\n%w", err)
 }

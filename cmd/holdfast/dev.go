@@ -264,6 +264,9 @@ func readTenants(path string) ([]simtenant.Tenant, error) {
 		return simtenant.Sample(), nil
 	}
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fail(exitNotFound, "read the tenant file: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the tenant file: %w", err)
 	}

@@ -43,8 +43,12 @@ func TestExitCodes(t *testing.T) {
 		{"dev --listen 8365", exitUsage, `--listen: "8365" is not an address`},
 		{"dev --database mysql://x", exitUsage, "--database: give a postgres:// URL"},
 		{"serve", exitUsage, "name it with --config"},
-		{"serve --config /nowhere/at/all.json", exitFailed, "the configuration cannot be used"},
-		{"dev --tenant /nowhere/at/all.json --data " + t.TempDir(), exitFailed, "read the tenant file"},
+		{"serve --config /nowhere/at/all.json", exitNotFound, "the configuration cannot be used"},
+		{"tenants list --config /nowhere/at/all.json", exitNotFound, "the configuration cannot be used"},
+		{"vault list --data /nowhere", exitNotFound, "there are no vaults"},
+		{"retention show --database sqlite:/nowhere/catalog.db", exitNotFound, "there is no file /nowhere/catalog.db"},
+		{"audit export --database sqlite:/nowhere/catalog.db --tenant x", exitUsage, "is not a tenant id"},
+		{"dev --tenant /nowhere/at/all.json --data " + t.TempDir(), exitNotFound, "read the tenant file"},
 	} {
 		var stdout, stderr strings.Builder
 		code := execute(t.Context(), strings.Fields(row.args), &stdout, &stderr)

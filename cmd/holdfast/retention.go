@@ -139,7 +139,7 @@ func setRetention(args []string) (func(*backup.Retention), error) {
 // run opens the database and gives fn the tenants that are meant.
 func (c *retentionCommand) run(ctx context.Context, fn func(context.Context, *catalog.Catalog, []backup.TenantID) error) error {
 	if _, err := checkExport(c.url, &c.tenant, ""); err != nil {
-		return usageError{err}
+		return err
 	}
 	if c.policy != "" {
 		id, ok := backup.ParseGUID(c.policy)

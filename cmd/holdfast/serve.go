@@ -46,7 +46,7 @@ may come and go.`,
 			read := func() (Config, error) {
 				cfg, err := ReadConfig(path)
 				if err != nil {
-					return cfg, fmt.Errorf("the configuration cannot be used:\n%w", err)
+					return cfg, unusable(path, err)
 				}
 				if cfg.Role, err = readRole(role, cfg.Database); err != nil {
 					return cfg, usageError{err}

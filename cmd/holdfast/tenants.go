@@ -208,7 +208,7 @@ its vault and in the catalog: its jobs rest until it is back.`,
 		}
 		cfg, err := ReadConfig(config)
 		if err != nil {
-			return fmt.Errorf("the configuration cannot be used:\n%w", err)
+			return unusable(config, err)
 		}
 		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "TENANT\tNAME\tAPPLICATION\tDESCRIBED IN")

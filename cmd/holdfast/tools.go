@@ -58,7 +58,7 @@ func (b *toolbox) settings() error {
 	if b.config != "" {
 		var err error
 		if b.cfg, err = ReadConfig(b.config); err != nil {
-			return fmt.Errorf("the configuration cannot be used:\n%w", err)
+			return unusable(b.config, err)
 		}
 		for _, t := range b.cfg.Tenants {
 			names = append(names, t.ID)
@@ -82,7 +82,7 @@ func (b *toolbox) settings() error {
 		entries, err := os.ReadDir(b.cfg.Vault.Dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("there are no vaults: %w; name dev's data folder with --data, or serve's file with --config", err)
+			return fail(exitNotFound, "there are no vaults: %w; name dev's data folder with --data, or serve's file with --config", err)
 		case err != nil:
 			return fmt.Errorf("the folder of the vaults cannot be read: %w; run this as the user that the server runs as", err)
 		}

@@ -133,8 +133,8 @@ func TestPlayToolsInEveryState(t *testing.T) {
 			{"catalog rebuild", exitFailed, "move it away and have 'holdfast catalog rebuild'"},
 		}},
 		"there is nothing": {func(data, _ string) error { return os.RemoveAll(data) }, []row{
-			{"vault status", exitFailed, "name dev's data folder with --data"},
-			{"catalog rebuild", exitFailed, "name dev's data folder with --data"},
+			{"vault status", exitNotFound, "name dev's data folder with --data"},
+			{"catalog rebuild", exitNotFound, "name dev's data folder with --data"},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

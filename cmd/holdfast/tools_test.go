@@ -173,7 +173,7 @@ func TestPlayWhenSomethingIsLost(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			hf(t, exitFailed, "vault", "copy", "--data", data, "--to", copies)
+			hf(t, exitNotFound, "vault", "copy", "--data", data, "--to", copies)
 			if err := os.Rename(copies, filepath.Join(data, "vault")); err != nil {
 				t.Fatal(err)
 			}

@@ -185,9 +185,11 @@ func partOf(r route, name string) (kind string, known bool) {
 // Each operation of the API, asked for by somebody whose role is limited to Finance:
 // what is of Sales is as if it were not there, in lists and by its id, and what is of
 // Finance is there. A route whose decision nobody made fails.
-func TestEveryOperationWithinAScope(t *testing.T) {
+func TestEveryOperationWithinAScope(t *testing.T) { dbtest.Each(t, testEveryOperationWithinAScope) }
+
+func testEveryOperationWithinAScope(t *testing.T, db *database.DB) {
 	var scope catalog.Scope
-	w := scopedWorld(t, dbtest.Open(t, database.SQLite), &scope) // the other database has its turn below
+	w := scopedWorld(t, db, &scope)
 	boss := w.member(userID, "Boss", administrates)
 	finance, others := w.fillPart(boss, 1), w.fillPart(boss, 2)
 	w.askPart(boss, finance)

@@ -26,6 +26,11 @@ type Owner struct {
 	Text string // empty: the line names nobody
 }
 
+// A ColumnError says that the column that was asked for is none.
+type ColumnError string
+
+func (e ColumnError) Error() string { return string(e) }
+
 // Read returns the owners that a CSV names, each with its line, in UTF-8 or UTF-16
 // and with commas, semicolons or tabs. The column that holds them is found, or
 // named by its header or its number; is tells a cell that it may hold, as Is does of
@@ -39,7 +44,7 @@ func Read(in io.Reader, column string, is func(cell string) bool) ([]Owner, erro
 	at, first := -1, true
 	if n, err := strconv.Atoi(column); err == nil {
 		if n < 1 {
-			return nil, errors.New("columns are numbered from 1")
+			return nil, ColumnError("columns are numbered from 1")
 		}
 		at = n - 1
 	}
@@ -60,7 +65,7 @@ func Read(in io.Reader, column string, is func(cell string) bool) ([]Owner, erro
 			if column != "" && at < 0 {
 				at = slices.IndexFunc(record, func(cell string) bool { return strings.EqualFold(strings.TrimSpace(cell), column) })
 				if at < 0 {
-					return nil, fmt.Errorf("the first line has no column %q; it has %s", column, strings.Join(record, ", "))
+					return nil, ColumnError(fmt.Sprintf("the first line has no column %q; it has %s", column, strings.Join(record, ", ")))
 				}
 				continue
 			}
