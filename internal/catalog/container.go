@@ -26,7 +26,6 @@ type Container struct {
 	Full    time.Time            `json:"full,omitzero"`
 	Changed time.Time            `json:"changed,omitzero"`
 	Top     int64                `json:"top"`
-	Doubted time.Time            `json:"doubted,omitzero"`
 	Files   int64                `json:"files"`
 	Folders int64                `json:"folders"`
 	Bytes   int64                `json:"bytes"`

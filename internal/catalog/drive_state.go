@@ -24,7 +24,6 @@ type DriveState struct {
 	Asked   time.Time       // when the source last said that this is the owner's drive
 	Changed time.Time       // when something was last found changed
 	Top     int64           // how many items the source last counted in the root folder; -1 if that is not known
-	Doubted time.Time       // when it was last found that the source's deltas had left something out
 	Named   string          // the tree that the index of names was last written for; "" if there is none
 
 	// Checkpoint is the tree of a run that has not come to its end, "" if there
@@ -37,11 +36,11 @@ type DriveState struct {
 	Containers []Container
 }
 
-const driveStateColumns = `drive, vault, root, tree, cursor, pending, enumerated, asked, changed, top, doubted, checkpoint,
+const driveStateColumns = `drive, vault, root, tree, cursor, pending, enumerated, asked, changed, top, checkpoint,
 	coalesce((SELECT x.tree FROM name_index x WHERE x.unit = drive_state.unit AND x.drive = drive_state.drive), '')`
 
 func scanDriveState(r scanner) (s DriveState, err error) {
-	return s, r.Scan(&s.Drive, &s.Vault, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, micros{&s.Doubted}, &s.Checkpoint, &s.Named)
+	return s, r.Scan(&s.Drive, &s.Vault, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, &s.Checkpoint, &s.Named)
 }
 
 // UnitForBackup returns a unit that is to be backed up, and where its drive
@@ -289,17 +288,17 @@ func (c *Catalog) settleUnit(ctx context.Context, tx *database.Tx, tenant backup
 // moveRoot stores a drive's state, if its root is still m.PrevRoot.
 func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, now int64) error {
 	args := []any{string(p.Unit), string(p.Drive), string(p.Tenant), m.State.Root, m.State.Tree, m.State.Cursor, toJSON(m.State.Pending), now, m.PrevRoot, m.WebURL,
-		m.State.Checkpoint, database.Micros(m.State.Full), database.Micros(m.State.Asked), database.Micros(m.State.Changed), m.State.Top, database.Micros(m.State.Doubted), max(m.State.Vault, 1)}
+		m.State.Checkpoint, database.Micros(m.State.Full), database.Micros(m.State.Asked), database.Micros(m.State.Changed), m.State.Top, max(m.State.Vault, 1)}
 	text := `
-		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8, checkpoint = $11, enumerated = $12, asked = $13, changed = $14, top = $15, doubted = $16, vault = $17,
+		UPDATE drive_state SET root = $4, tree = $5, cursor = $6, pending = $7, committed = $8, checkpoint = $11, enumerated = $12, asked = $13, changed = $14, top = $15, vault = $16,
 			web_url = CASE WHEN $10 = '' THEN web_url ELSE $10 END
 		WHERE unit = $1 AND drive = $2 AND tenant = $3 AND root = $9`
 	if m.PrevRoot == "" {
 		text = `
-		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url, checkpoint, enumerated, asked, changed, top, doubted, vault)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10, $11, $12, $13, $14, $15, $16, $17)
+		INSERT INTO drive_state (unit, drive, tenant, root, tree, cursor, pending, committed, trim, web_url, checkpoint, enumerated, asked, changed, top, vault)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $10, $11, $12, $13, $14, $15, $16)
 		ON CONFLICT (unit, drive) DO UPDATE SET root = excluded.root, tree = excluded.tree, cursor = excluded.cursor,
-			pending = excluded.pending, committed = excluded.committed, checkpoint = excluded.checkpoint, enumerated = excluded.enumerated, asked = excluded.asked, changed = excluded.changed, top = excluded.top, doubted = excluded.doubted, vault = excluded.vault,
+			pending = excluded.pending, committed = excluded.committed, checkpoint = excluded.checkpoint, enumerated = excluded.enumerated, asked = excluded.asked, changed = excluded.changed, top = excluded.top, vault = excluded.vault,
 			web_url = CASE WHEN excluded.web_url = '' THEN drive_state.web_url ELSE excluded.web_url END
 		WHERE drive_state.root = $9 AND drive_state.tenant = excluded.tenant`
 	}

@@ -290,11 +290,7 @@ func (s *listRestores) backUp(ctx context.Context, whole bool) error {
 		}
 		if l.before == "" {
 			r := &restoration{e: s.e, job: s.job, unit: s.unit, vault: s.vault, part: l.part.Drive, since: s.since}
-			first, _, err := r.firstPoint(ctx)
-			if err != nil {
-				return err
-			}
-			if l.before, err = r.firstTree(ctx, of.Point, first); err != nil {
+			if l.before, err = r.firstTree(ctx, of.Point); err != nil {
 				return err
 			}
 		}

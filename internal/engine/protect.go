@@ -212,8 +212,6 @@ type partOf struct {
 type protectedPart struct {
 	Tree    string // "" if it was never backed up
 	Pending []backup.Unread
-	Full    time.Time
-	Doubted time.Time
 	Err     error // why it is as it was before, or nil
 }
 
@@ -222,8 +220,6 @@ type protected struct {
 	Point   backup.Point
 	Drive   drive.Drive
 	Pending []backup.Unread
-	Full    time.Time     // when all was last listed, of a drive
-	Doubted time.Time     // when the deltas were last found to leave something out, of a drive
 	Every   time.Duration // after how long the drive is visited next
 	Parts   map[backup.DriveID]protectedPart
 }
@@ -297,7 +293,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	}
 	next := catalog.DriveState{
 		Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree, Vault: p.state.Vault,
-		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked, Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(), Doubted: p.doubtedAt(),
+		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked, Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(),
 	}
 	problem := p.problem(unread)
 	every := e.pace(p.at.Sub(next.Changed), problem)
@@ -332,7 +328,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	p.healed(ctx)
 	p.log(ctx, backup.Unheld(unread))
 	e.made(ctx, j, unit, point)
-	return protected{Point: point, Drive: p.drive, Pending: unread, Full: next.Full, Doubted: next.Doubted, Every: every}, nil
+	return protected{Point: point, Drive: p.drive, Pending: unread, Every: every}, nil
 }
 
 // made tells of a new point: always where a request caused it, and to whom wants to know
@@ -594,15 +590,6 @@ func (p *protection) fullAt() time.Time {
 		return p.at.Add(-p.share(p.e.Reconcile))
 	}
 	return p.state.Full
-}
-
-// doubtedAt returns when it was last found that the source's deltas had left something
-// out, or that a folder does not hold what they say.
-func (p *protection) doubtedAt() time.Time {
-	if len(p.stage.found)+len(p.stage.unlisted) > 0 {
-		return p.at
-	}
-	return p.state.Doubted
 }
 
 // share returns a part of a time, for each drive its own, so that not all come

@@ -512,8 +512,7 @@ func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.byDelta && (last == nil) == (len(left)+more == 0) {
-			// That there is nothing to do, or still something, is not for a delta to say.
+		if r.byDelta && len(left)+more > 0 {
 			r.doubts = true
 			pass--
 			continue
@@ -641,24 +640,17 @@ func (r *restoration) oneFile(ctx context.Context, n vault.Node, err error) erro
 // compares what it is now with the point.
 func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 	var now protected
-	var was standing
-	first, begun, err := r.firstPoint(ctx)
-	if err != nil {
-		return nil, err
-	}
-	err = retryMoved(func() error {
+	err := retryMoved(func() error {
 		defer r.e.lock("unit " + string(r.unit.ID))()
 		unit, state, err := r.e.Catalog.UnitForRestore(ctx, r.job.Tenant, r.unit.ID)
 		if err != nil {
 			return err
 		}
-		// Where anything speaks against the deltas, or the restore was begun
-		// before, the whole drive is enumerated, as when its turn comes. Once it
-		// was changed, the delta is believed where it speaks of all that was
-		// changed, and says that it is as it shall be; else the drive is
-		// enumerated once more.
-		was = r.standingOf(state)
-		r.byDelta = !r.doubts && (r.last != nil || r.glance || !begun && was.clear(r.e.Clock(), r.e.Reconcile))
+		// Nothing is taken away on the word of a delta: the whole drive is
+		// enumerated, as when its turn comes. Once it was changed, the delta is
+		// believed where it speaks of all that was changed, and says that it is
+		// as it shall be; else the drive is enumerated once more.
+		r.byDelta = (r.last != nil || r.glance) && !r.doubts
 		if !r.byDelta && !state.Full.IsZero() {
 			state.Full = time.UnixMicro(1)
 		}
@@ -679,21 +671,8 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("back up the live drive: %w", err)
 	}
-	r.byDelta = r.byDelta && now.Full.Equal(was.full)
-	if r.byDelta && r.last == nil && !r.glance {
-		sure := standing{now.Full, now.Doubted, now.Pending}.clear(r.e.Clock(), r.e.Reconcile)
-		if sure {
-			if sure, err = r.witnessed(ctx, now.Point.Tree); err != nil {
-				return nil, err
-			}
-		}
-		if !sure {
-			r.doubts = true
-			return r.surveyLive(ctx)
-		}
-	}
-	if r.before == "" || r.last == nil && r.doubts {
-		if r.before, err = r.firstTree(ctx, now.Point, first); err != nil {
+	if r.before == "" {
+		if r.before, err = r.firstTree(ctx, now.Point); err != nil {
 			return nil, err
 		}
 	}
@@ -768,30 +747,24 @@ func (r *restoration) addWant(p *plan, node vault.Node, err error) error {
 	return nil
 }
 
-// firstPoint returns the first point since the restore was begun, perhaps by a process
-// that was killed, and whether there is one that another survey of this run did not make.
-func (r *restoration) firstPoint(ctx context.Context) (p backup.Point, begun bool, err error) {
-	if r.since.IsZero() || r.before != "" || r.doubts {
-		return p, false, nil
+// firstTree returns the tree of what was in the drive when the restore was
+// first begun, perhaps by a process that was killed: the first point since.
+func (r *restoration) firstTree(ctx context.Context, now backup.Point) (string, error) {
+	if r.since.IsZero() {
+		return now.Tree, nil
 	}
 	points, err := r.e.Catalog.Points(ctx, r.job.Tenant, catalog.PointQuery{
 		Unit: r.unit.ID, From: r.since, FromIncl: true, Oldest: true, Page: catalog.Page{Limit: 1}})
-	if err != nil || len(points.Items) == 0 {
-		return p, false, err
+	if err != nil {
+		return "", err
 	}
-	return points.Items[0], true, nil
-}
-
-// firstTree returns the tree of what was in the drive when the restore was first begun:
-// that of its first point, if there was one before now.
-func (r *restoration) firstTree(ctx context.Context, now, first backup.Point) (string, error) {
-	if first.Drive != now.Drive {
+	if len(points.Items) == 0 || points.Items[0].Drive != now.Drive {
 		return now.Tree, nil
 	}
 	if r.part == "" {
-		return first.Tree, nil
+		return points.Items[0].Tree, nil
 	}
-	parts, err := r.vault.Parts(ctx, first.Tree)
+	parts, err := r.vault.Parts(ctx, points.Items[0].Tree)
 	for _, part := range parts {
 		if part.Drive == r.part {
 			return part.Tree, nil
@@ -809,7 +782,7 @@ func (p *protected) narrow(part backup.DriveID) error {
 	case !ok:
 		return fmt.Errorf("%w: library %s", drive.ErrNotFound, part)
 	}
-	p.Point.Tree, p.Pending, p.Full, p.Doubted = of.Tree, of.Pending, of.Full, of.Doubted
+	p.Point.Tree, p.Pending = of.Tree, of.Pending
 	return nil
 }
 
@@ -957,7 +930,7 @@ func (r *restoration) unread(ctx context.Context) (func(*vault.Node) string, err
 	}, nil
 }
 
-const sinceBegun = "It came into the drive, or was changed, after the restore had begun, as far as the source has told."
+const sinceBegun = "It came into the drive, or was changed, after the restore had begun."
 
 // cameSince reports whether an item came, or changed, since the restore began.
 func (r *restoration) cameSince(ctx context.Context, now string, live *vault.Node) (bool, error) {

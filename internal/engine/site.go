@@ -464,7 +464,7 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 		p.source = pageSource{s.source, l.ref(), l.Name}
 		c.Cursor = "" // all are listed each time
 	}
-	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top, Doubted: c.Doubted}
+	p.state = catalog.DriveState{Drive: l.ID, Tree: c.Tree, Cursor: c.Cursor, Pending: c.Pending, Full: c.Full, Changed: c.Changed, Top: c.Top}
 	p.of = &partOf{drive: s.state.Drive, saved: s.saved[l.ID], has: s.has(c.Name),
 		checkpoint: func(ctx context.Context, sealed vault.Sealed) error { return s.checkpoint(ctx, l, sealed) }}
 	var versions *versionSource
@@ -498,7 +498,7 @@ func (s *siteRun) backUp(ctx context.Context, l library) (catalog.Container, err
 	}
 	next := catalog.Container{
 		Drive: l.ID, Kind: l.kind, Name: l.name, WebURL: l.WebURL, Site: l.site, Library: l.of,
-		Tree: sealed.Tree, Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(), Doubted: p.doubtedAt(),
+		Tree: sealed.Tree, Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(),
 		Files: sealed.Files, Folders: sealed.Folders, Bytes: sealed.Bytes,
 	}
 	if versions != nil {
@@ -590,7 +590,7 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 	for _, id := range slices.Sorted(maps.Keys(s.now)) {
 		c := s.now[id]
 		containers = append(containers, c)
-		made[id] = protectedPart{Tree: c.Tree, Pending: c.Pending, Full: c.Full, Doubted: c.Doubted, Err: s.failed[id]}
+		made[id] = protectedPart{Tree: c.Tree, Pending: c.Pending, Err: s.failed[id]}
 		if c.Full.Before(full) {
 			full = c.Full
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"math/rand/v2"
 
 	"holdfast/internal/backup"
 )
@@ -118,74 +117,4 @@ func (v *Vault) WalkBelow(ctx context.Context, tree string, id backup.ItemID) it
 		}
 		yield(Node{}, fmt.Errorf("walk below an item of tree %s: %w", tree, err))
 	}
-}
-
-// A Held is a folder of a tree with what is in it.
-type Held struct {
-	Folder Node
-	Items  []Entry
-}
-
-// Sample returns some folders of a tree: the root folder, and those in which items are
-// that are drawn by chance, so many times. All folders of a small tree may be among them.
-func (v *Vault) Sample(ctx context.Context, tree string, draws int) ([]Held, error) {
-	b, err := v.base(ctx, "", tree)
-	if err != nil {
-		return nil, fmt.Errorf("sample tree %s: %w", tree, err)
-	}
-	if b.files.ID == "" {
-		return nil, nil
-	}
-	dirs := map[string]*dir{}
-	var all []Held
-	met := map[backup.ItemID]bool{}
-	root := Node{b.files.entry(""), ""}
-	for n := range draws + 1 {
-		at, r := root, &b.files
-		for {
-			d := dirs[r.Object]
-			if d == nil {
-				if d, err = b.look(ctx, r.Object); err != nil {
-					return nil, fmt.Errorf("sample tree %s: %w", tree, err)
-				}
-				dirs[r.Object] = d
-			}
-			if below := d.draw(); below != nil && below.isDir() && n > 0 {
-				r = below
-				e := r.entry(at.ID)
-				at = Node{e, join(at.Path, e.Name)}
-				continue
-			}
-			if !met[at.ID] {
-				met[at.ID] = true
-				held := Held{Folder: at, Items: make([]Entry, len(d.records))}
-				for i := range d.records {
-					held.Items[i] = d.records[i].entry(at.ID)
-				}
-				all = append(all, held)
-			}
-			break
-		}
-	}
-	return all, nil
-}
-
-// draw returns one of a directory's records, each as likely as there is much in it; nil if
-// it is empty.
-func (d *dir) draw() *record {
-	weight := func(r *record) int64 { return 1 + max(r.listed(Node{}).Items, 0) }
-	all := int64(0)
-	for i := range d.records {
-		all += weight(&d.records[i])
-	}
-	if all == 0 {
-		return nil
-	}
-	drawn := rand.Int64N(all)
-	for i := range d.records {
-		if drawn -= weight(&d.records[i]); drawn < 0 {
-			return &d.records[i]
-		}
-	}
-	return nil
 }

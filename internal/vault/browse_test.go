@@ -3,7 +3,6 @@ package vault
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -64,37 +63,8 @@ func TestPlayItemsAreFoundByTheirKeys(t *testing.T) {
 	}
 }
 
-// A sample has the root folder, and what it has of others is as the tree says.
-func TestFoldersAreDrawn(t *testing.T) {
-	v, _ := newVault(t)
-	u := begin(t, v, Sealed{})
-	u.Put(folder("root", "", "root"))
-	for i := range 5 {
-		id := fmt.Sprint("folder", i)
-		u.Put(folder(id, "root", id))
-		for k := range i { // the first is empty
-			u.Put(file(t, u, fmt.Sprint(id, "-", k), id, fmt.Sprint(k, ".txt"), "x"))
-		}
-	}
-	s := seal(t, u, noon)
-	ctx := Keeping(t.Context())
-	met := map[backup.ItemID]bool{}
-	for range 20 {
-		some, err := v.Sample(ctx, s.Tree, 12)
-		if err != nil || some[0].Folder.ID != "root" || len(some) > 6 {
-			t.Fatalf("drawn were %+v, %v", some, err)
-		}
-		for _, held := range some {
-			met[held.Folder.ID] = true
-			in, err := v.List(ctx, s.Tree, held.Folder.ID)
-			if err != nil || !slices.Equal(in, held.Items) {
-				t.Errorf("in %s is %+v, drawn was %+v, %v", held.Folder.Path, in, held.Items, err)
-			}
-		}
-	}
-	if len(met) != 6 {
-		t.Errorf("of 6 folders only %d were drawn in 240 draws", len(met))
-	}
+// What is kept of what was read lately has a bound.
+func TestKeepersAreBounded(t *testing.T) {
 	k := keeper[leaf]{most: 4}
 	for i := range 5 {
 		k.add(fmt.Sprint(i), leaf{"a": "x", "b": "y"})
