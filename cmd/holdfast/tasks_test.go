@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,6 +187,45 @@ func TestPlayTheManualsRunAsPrinted(t *testing.T) {
 	for _, made := range []string{"report.html", "unprotected.csv", "restored.json", "handover/amala/Budget/2026.xlsx", "amala-2026.zip", "inbox.mbox", "found.mbox", "audit.jsonl", "register.sh", "holdfast-source.pem"} {
 		if s, err := os.Stat(filepath.Join(work, made)); err != nil || s.Size() == 0 {
 			t.Errorf("%s: %v, %v", made, s, err)
+		}
+	}
+}
+
+// What docs/tenant.md has people type starts a tenant, which says where it is and answers
+// there.
+func TestPlayTheTenantPageRunsAsPrinted(t *testing.T) {
+	shellNeeds(t, "bash")
+	bin, work := built(t), t.TempDir()
+	blocks := shellBlocks(t, "../../docs/tenant.md")
+	if len(blocks) < 3 {
+		t.Errorf("the page has %d blocks for a shell", len(blocks))
+	}
+	for _, block := range blocks {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "bash", "-c", "exec "+block.text)
+		cmd.Dir, cmd.Stderr = work, t.Output()
+		cmd.Env = append(os.Environ(), "HOME="+work, "TMPDIR="+work, "PATH="+bin+":"+os.Getenv("PATH"))
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var says struct {
+			URL     string
+			Tenants []struct{ ID string }
+		}
+		if err := json.NewDecoder(out).Decode(&says); err != nil || len(says.Tenants) == 0 {
+			t.Errorf("%s says %+v, %v", block.text, says, err)
+		} else if res, err := http.Get(says.URL + "/" + says.Tenants[0].ID + "/v2.0/.well-known/openid-configuration"); err != nil {
+			t.Errorf("%s: %v", block.text, err)
+		} else if res.Body.Close(); res.StatusCode != http.StatusOK {
+			t.Errorf("%s answers %s", block.text, res.Status)
+		}
+		if err := errors.Join(cmd.Process.Signal(os.Interrupt), cmd.Wait()); err != nil {
+			t.Errorf("%s ended with %v", block.text, err)
 		}
 	}
 }
