@@ -29,31 +29,45 @@ type Rebuilt struct {
 // not are marked as lost. It may be repeated, and does little when nothing is
 // amiss. A drive that cannot be dealt with does not stop the others.
 func (e *Engine) Rebuild(ctx context.Context, tenant backup.TenantID) (r Rebuilt, err error) {
-	first, err := e.Vaults(ctx, backup.FirstVault(tenant))
-	if err != nil {
-		return r, fmt.Errorf("open the vault: %w", err)
-	}
-	if r.Imported, err = ImportRecord(ctx, e.Log, e.Catalog, first, tenant); err != nil {
-		return r, err
-	}
-	all, err := e.Catalog.Vaults(ctx, tenant)
-	if err != nil {
-		return r, err
-	}
-	// Should a drive be in several, since its first backup did not come to its end and
-	// was made anew in another, that in the newest counts.
-	var failed error
-	for _, name := range slices.Backward(all) {
-		if err := e.compare(ctx, name, &r); err != nil && ctx.Err() != nil {
-			return r, err
-		} else if err != nil {
-			failed = errors.Join(failed, err)
-		}
-	}
+	r.Imported, err = e.eachVault(ctx, tenant, func(name backup.VaultName) error { return e.compare(ctx, name, &r) })
+	e.tellRebuilt(ctx, tenant, r)
+	return r, err
+}
+
+func (e *Engine) tellRebuilt(ctx context.Context, tenant backup.TenantID, r Rebuilt) {
 	if r.Points > 0 || r.Lost > 0 || r.Failed > 0 {
 		e.Log.WarnContext(ctx, "the catalog and the vault differed", "tenant", tenant, "drives", r.Drives, "points", r.Points, "drives_lost", r.Lost, "failed", r.Failed)
 	}
-	return r, failed
+}
+
+// eachVault has do deal with each vault of a tenant, once an empty catalog has taken the
+// tenant's record, and reports whether it did. One that cannot be dealt with does not keep
+// the others. The newest comes first: should a drive be in several, since its first backup
+// did not come to its end and was made anew in another, that in the newest counts.
+func (e *Engine) eachVault(ctx context.Context, tenant backup.TenantID, do func(backup.VaultName) error) (imported bool, err error) {
+	first, err := e.Vaults(ctx, backup.FirstVault(tenant))
+	if err != nil {
+		return false, fmt.Errorf("open the vault: %w", err)
+	}
+	if imported, err = ImportRecord(ctx, e.Log, e.Catalog, first, tenant); err != nil {
+		return false, err
+	}
+	all, err := e.Catalog.Vaults(ctx, tenant)
+	if err != nil {
+		return imported, err
+	}
+	var failed error
+	for _, name := range slices.Backward(all) {
+		err := do(name)
+		if err != nil && ctx.Err() != nil {
+			return imported, err
+		}
+		if err != nil && len(all) > 1 {
+			err = fmt.Errorf("vault %d: %w", name.Number, err)
+		}
+		failed = errors.Join(failed, err)
+	}
+	return imported, failed
 }
 
 // compare is Rebuild for one vault.

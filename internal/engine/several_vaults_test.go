@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -119,6 +120,24 @@ func TestDrivesGoIntoAnotherVault(t *testing.T) {
 	if n := len(w.points(units[2])); n != 4 {
 		t.Errorf("%d points, want the first, the change, and those around a restore", n)
 	}
+
+	// While one is away, the others are looked after.
+	vaults := w.engine.Vaults
+	var asked []int
+	w.engine.Vaults = func(ctx context.Context, name backup.VaultName) (*vault.Vault, error) {
+		if asked = append(asked, name.Number); name.Number == 2 {
+			return nil, vault.ErrMissing
+		}
+		return vaults(ctx, name)
+	}
+	if err := w.try(w.ctx, jobs.Maintain, string(w.tenant), w.engine.maintain); !errors.Is(err, vault.ErrMissing) || !strings.Contains(err.Error(), "vault 2") {
+		t.Errorf("maintain = %v", err)
+	}
+	if want := []int{1, 4, 4, 3, 3, 2, 1, 1}; !slices.Equal(asked, want) { // the record; each is compared and maintained
+		t.Errorf("vaults were opened %v, want %v", asked, want)
+	}
+	w.engine.Vaults = vaults
+	maintain()
 
 	// The catalog is lost.
 	trees := func(u backup.Unit) (all []string) {

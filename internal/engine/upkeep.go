@@ -114,38 +114,28 @@ func (e *Engine) trim(ctx context.Context, j *jobs.Job, d catalog.DriveRoot) err
 // kept in the first of them, and where the last has grown large there will be another.
 // A vault that cannot be maintained does not keep the others.
 func (e *Engine) maintain(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
-	first, err := e.Vaults(ctx, backup.FirstVault(j.Tenant))
-	if err != nil {
-		return jobs.Result{}, fmt.Errorf("open the vault: %w", err)
-	}
-	if _, err := e.Rebuild(ctx, j.Tenant); isDamage(err) {
-		e.Log.ErrorContext(ctx, "the vault is damaged, so that its catalog cannot be compared with it", "tenant", j.Tenant, "err", err)
-		return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil
-	} else if err != nil {
-		return jobs.Result{}, fmt.Errorf("compare the catalog with the vault: %w", err)
-	}
-	all, err := e.Catalog.Vaults(ctx, j.Tenant)
-	if err != nil {
-		return jobs.Result{}, err
-	}
-	var failed error
-	for _, name := range all {
-		if err := e.maintainOne(ctx, name); err != nil && stopped(ctx, err) {
-			return jobs.Result{}, err
-		} else if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("maintain vault %s: %w", name, err))
+	var r Rebuilt
+	_, err := e.eachVault(ctx, j.Tenant, func(name backup.VaultName) error {
+		err := e.compare(ctx, name, &r)
+		switch {
+		case isDamage(err):
+			e.Log.ErrorContext(ctx, "the vault is damaged, so that its catalog cannot be compared with it", "tenant", j.Tenant, "vault", name.Number, "err", err)
+			return nil
+		case err != nil:
+			return fmt.Errorf("compare the catalog with the vault: %w", err)
 		}
+		return e.maintainOne(ctx, name)
+	})
+	e.tellRebuilt(ctx, j.Tenant, r)
+	if err == nil {
+		err = e.follow(ctx, j)
 	}
-	if err := e.follow(ctx, j, all[len(all)-1]); err != nil && stopped(ctx, err) {
-		return jobs.Result{}, err
-	} else if err != nil {
-		failed = errors.Join(failed, fmt.Errorf("make another vault: %w", err))
+	if isDamage(err) {
+		e.Log.ErrorContext(ctx, "the vault is damaged, so that the tenant's record is not kept in it", "tenant", j.Tenant, "err", err)
+		err = nil
 	}
-	if err := e.saveRecord(ctx, j.Tenant, first); err != nil {
-		return jobs.Result{}, err
-	}
-	if failed != nil {
-		return jobs.Result{}, failed
+	if err != nil {
+		return jobs.Result{}, fmt.Errorf("maintain the vault: %w", err)
 	}
 	return jobs.Again(e.next(e.Upkeep, "maintain "+j.Key)), nil
 }
@@ -180,12 +170,25 @@ func (e *Engine) maintainOne(ctx context.Context, name backup.VaultName) error {
 	return err
 }
 
-// follow has a tenant have another vault once its last has grown large: what it takes of
-// memory and what a new drive in it costs grow with it.
-func (e *Engine) follow(ctx context.Context, j *jobs.Job, last backup.VaultName) error {
-	v, err := e.Vaults(ctx, last)
+// follow keeps in a tenant's first vault what only the catalog knows, and has the tenant
+// have another vault once its last has grown large: what it takes of memory and what a new
+// drive in it costs grow with it.
+func (e *Engine) follow(ctx context.Context, j *jobs.Job) error {
+	first, err := e.Vaults(ctx, backup.FirstVault(j.Tenant))
+	if err != nil {
+		return fmt.Errorf("open the vault: %w", err)
+	}
+	if err := e.saveRecord(ctx, j.Tenant, first); err != nil {
+		return err
+	}
+	all, err := e.Catalog.Vaults(ctx, j.Tenant)
 	if err != nil {
 		return err
+	}
+	last := all[len(all)-1]
+	v, err := e.Vaults(ctx, last)
+	if err != nil {
+		return fmt.Errorf("open the vault: %w", err)
 	}
 	size, err := v.IndexSize(ctx)
 	if err != nil {
@@ -200,8 +203,8 @@ func (e *Engine) follow(ctx context.Context, j *jobs.Job, last backup.VaultName)
 		return err
 	}
 	if _, err := e.Vaults(ctx, next); err != nil {
-		return err
+		return fmt.Errorf("make another vault: %w", err)
 	}
 	e.Log.InfoContext(ctx, "the vault has grown large; new drives of the tenant go into another", "tenant", next.Tenant, "vault", next.Number, "drives", drives, "index_bytes", size)
-	return nil
+	return e.saveRecord(ctx, j.Tenant, first) // which names it
 }
