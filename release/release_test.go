@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,10 +118,17 @@ func TestRelease(t *testing.T) {
 		if config.User != "65532:65532" || !slices.Equal(config.Entrypoint, []string{"/usr/bin/holdfast"}) {
 			t.Errorf("a container runs %q as %q", config.Entrypoint, config.User)
 		}
-		cmd := exec.Command(filepath.Join(root, "usr/bin/holdfast"), "version")
-		if os.Geteuid() == 0 { // as in a container: nothing but the image, and nobody's rights
-			cmd = exec.Command("/usr/bin/holdfast", "version")
+		contained := func(args ...string) *exec.Cmd {
+			if os.Geteuid() != 0 {
+				return exec.Command(filepath.Join(root, "usr/bin/holdfast"), args...)
+			}
+			// As in a container: nothing but the image, and nobody's rights.
+			cmd := exec.Command("/usr/bin/holdfast", args...)
 			cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			cmd.Env = config.Env
+			return cmd
+		}
+		if os.Geteuid() == 0 {
 			if err := os.Chmod(root, 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +141,12 @@ func TestRelease(t *testing.T) {
 				}
 			}
 		}
-		starts(t, cmd, "linux/"+arch)
+		starts(t, contained("version"), "linux/"+arch)
+		data := "/var/lib/holdfast/data"
+		if os.Geteuid() != 0 {
+			data = filepath.Join(root, data)
+		}
+		serves(t, contained("dev", "--listen", "127.0.0.1:18365", "--data", data), "http://127.0.0.1:18365/readyz")
 	})
 	t.Run("contents", func(t *testing.T) {
 		text, err := os.Open(filepath.Join(dirs[0], name+".cdx.json"))
@@ -266,10 +279,44 @@ func starts(t *testing.T, cmd *exec.Cmd, says string) {
 	}
 }
 
+// serves has a command run until it answers, and end when it is asked to.
+func serves(t *testing.T, cmd *exec.Cmd, address string) {
+	t.Helper()
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for since := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		res, err := http.Get(address)
+		if err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("%s has ended, %v, and printed\n%.2000s", cmd.Path, err, &said)
+		default:
+		}
+		if time.Since(since) > time.Minute {
+			cmd.Process.Kill()
+			t.Fatalf("%s does not answer: %v", cmd.Path, errors.Join(err, <-ended))
+		}
+	}
+	if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), <-ended); err != nil {
+		t.Errorf("%s ended with %v, and printed\n%.2000s", cmd.Path, err, &said)
+	}
+}
+
 // unpack puts an image's files below root, and returns how it is run.
 func unpack(t *testing.T, name, root string) (config struct {
 	User       string
 	Entrypoint []string
+	Env        []string
 }) {
 	t.Helper()
 	f, err := os.Open(name)
@@ -317,6 +364,7 @@ func unpack(t *testing.T, name, root string) (config struct {
 		Config *struct {
 			User       string
 			Entrypoint []string
+			Env        []string
 		} `json:"config"`
 	}
 	described.Config = &config
