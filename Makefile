@@ -46,9 +46,15 @@ test: lint ## lint, then every test on every database that is here, and each fuz
 soak: ## a million random actions on drives, backups and restores, against a model (hours; SOAK=n for n)
 	HOLDFAST_ACTIONS=$(SOAK) go test -run '^TestPlayModel$$' -count=1 -timeout 0 ./internal/engine
 
-conformance: ## drive a server with Microsoft's own Go, JavaScript and Python clients (minutes to build at first)
-	cd conformance && go vet ./... && go test -timeout 20m -count=1 ./...
+conformance: ## drive a server with Microsoft's own Go, JavaScript and Python clients, and the console with Chromium, whose pictures stay in bin/screenshots (minutes to build at first)
+	rm -rf bin/screenshots && mkdir -p bin/screenshots
+	cd conformance && go vet ./... && HOLDFAST_SCREENSHOTS=$(CURDIR)/bin/screenshots go test -timeout 20m -count=1 ./...
 	cd conformance/promtool && go test -short -count=1 ./...
+
+screenshots: conformance ## renew the pictures of the console in docs/console
+	cp bin/screenshots/*-all--wide.png docs/console/overview.png
+	cp bin/screenshots/*-unit-wide.png docs/console/unit.png
+	cp bin/screenshots/*-restore-drive-wide.png docs/console/restore.png
 
 rclone: ## run rclone's own tests of its onedrive backend against a simulated tenant (minutes to build at first)
 	cd conformance/rclone && go vet ./... && go test -timeout 20m -count=1 ./...
@@ -96,4 +102,4 @@ fuzz: ## run each fuzz target for FUZZTIME (a time, or a count such as 2000x)
 		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
 	done
 
-.PHONY: help demo dev build check test soak conformance rclone release release-test deploy-test site lint bench bench-all fuzz
+.PHONY: help demo dev build check test soak conformance screenshots rclone release release-test deploy-test site lint bench bench-all fuzz
