@@ -188,6 +188,18 @@ func (w *world) connect(url string) {
 	})
 }
 
+// loseCatalog has an empty catalog be in the place of the world's.
+func (w *world) loseCatalog() {
+	w.t.Helper()
+	w.must(w.db.Close())
+	db, err := database.Open(w.ctx, dbtest.SQLiteURL(w.t, w.dir+"/catalog2.db"))
+	w.must(err)
+	w.t.Cleanup(func() { db.Close() })
+	w.db, w.queue = db, jobs.New(db, w.engine.Clock)
+	w.catalog = catalog.New(w.db, w.queue, catalog.Config{Clock: w.engine.Clock})
+	w.engine.Catalog, w.engine.DB, w.engine.Queue = w.catalog, w.db, w.queue
+}
+
 type syncBuffer struct {
 	mu sync.Mutex
 	bytes.Buffer

@@ -11,8 +11,6 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
-	"holdfast/internal/database"
-	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
 	"holdfast/internal/vault"
 )
@@ -153,13 +151,7 @@ func TestDrivesGoIntoAnotherVault(t *testing.T) {
 	for _, u := range units {
 		before[u.ID] = trees(u)
 	}
-	w.must(w.db.Close())
-	w.db, err = database.Open(w.ctx, dbtest.SQLiteURL(t, w.dir+"/catalog2.db"))
-	w.must(err)
-	t.Cleanup(func() { w.db.Close() })
-	w.queue = jobs.New(w.db, w.engine.Clock)
-	w.catalog = catalog.New(w.db, w.queue, catalog.Config{Clock: w.engine.Clock})
-	w.engine.Catalog, w.engine.DB, w.engine.Queue = w.catalog, w.db, w.queue
+	w.loseCatalog()
 	got, err := w.engine.Rebuild(w.ctx, w.tenant)
 	w.must(err)
 	if !got.Imported || got.Drives != 3 || got.Failed != 0 || got.Lost != 0 {
