@@ -68,23 +68,11 @@ func TestConsoleOfTwoTenants(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startTestDev(t, func(o *devOptions) { o.tenant = file })
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	browser := &http.Client{Jar: jar}
-	get := func(address string) (at *url.URL, page string) {
+	open := browsing(t)
+	get := func(address string) (*url.URL, string) {
 		t.Helper()
-		res, err := browser.Get(address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res.Request.URL, string(body)
+		res, page := open(address)
+		return res.Request.URL, page
 	}
 	at, page := get(d.origin + "/console")
 	if !strings.Contains(page, "noor@contoso.com") || !strings.Contains(page, "fiona@fabrikam.com") {
@@ -103,16 +91,15 @@ func TestConsoleOfTwoTenants(t *testing.T) {
 	}
 }
 
-// visitConsole signs in as one of the sample users, and expects a text on the
-// first page.
-func visitConsole(t *testing.T, origin, want string) {
+// browsing returns what gets pages as a browser does, which keeps its cookies.
+func browsing(t *testing.T) func(address string) (*http.Response, string) {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	browser := &http.Client{Jar: jar}
-	get := func(address string) (*http.Response, string) {
+	return func(address string) (*http.Response, string) {
 		t.Helper()
 		res, err := browser.Get(address)
 		if err != nil {
@@ -125,6 +112,13 @@ func visitConsole(t *testing.T, origin, want string) {
 		}
 		return res, string(body)
 	}
+}
+
+// visitConsole signs in as one of the sample users, and expects a text on the
+// first page.
+func visitConsole(t *testing.T, origin, want string) {
+	t.Helper()
+	get := browsing(t)
 	res, page := get(origin + "/console")
 	if res.StatusCode != http.StatusOK || !strings.Contains(page, `value="noor@contoso.com"`) {
 		t.Fatalf("the console first shows %s\n%s", res.Status, page)

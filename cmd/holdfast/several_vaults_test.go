@@ -18,18 +18,11 @@ func TestPlaySeveralVaults(t *testing.T) {
 	data := t.TempDir()
 	dev := func() *devServer {
 		t.Helper()
-		d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Hour, sample: true, perVault: 1}, testLog(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		asDev(t, d)
-		return d
+		return devOn(t, devOptions{listen: "127.0.0.1:0", data: data, interval: time.Hour, sample: true, perVault: 1})
 	}
 	stop := func(d *devServer) {
 		t.Helper()
-		if err := d.close(); err != nil {
-			t.Fatal(err)
-		}
+		stopDev(t, d)
 	}
 	wants := func(code int, words string, args ...string) {
 		t.Helper()

@@ -28,6 +28,24 @@ func asDev(t *testing.T, d *devServer) {
 	t.Setenv("HOLDFAST_CLIENT_SECRET", app.Secret)
 }
 
+// devOn starts dev, and has the commands run on it until another is started.
+func devOn(t *testing.T, o devOptions) *devServer {
+	t.Helper()
+	d, err := startDev(t.Context(), o, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asDev(t, d)
+	return d
+}
+
+func stopDev(t *testing.T, d *devServer) {
+	t.Helper()
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // hf runs a command, which must end with code, and returns what it printed.
 func hf(t *testing.T, code int, args ...string) string {
 	t.Helper()
@@ -67,18 +85,11 @@ func TestPlayWhenSomethingIsLost(t *testing.T) {
 	data := t.TempDir()
 	start := func() *devServer {
 		t.Helper()
-		d, err := startDev(t.Context(), devOptions{listen: "127.0.0.1:0", data: data, interval: time.Second, sample: true}, testLog(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		asDev(t, d)
-		return d
+		return devOn(t, devOptions{listen: "127.0.0.1:0", data: data, interval: time.Second, sample: true})
 	}
 	stop := func(d *devServer) {
 		t.Helper()
-		if err := d.close(); err != nil {
-			t.Fatal(err)
-		}
+		stopDev(t, d)
 	}
 	d := start()
 	home := filepath.Join(d.drives, "amala@contoso.com")
