@@ -298,7 +298,7 @@ func known[T any](m map[backup.TenantID]T, t backup.TenantID) (T, error) {
 }
 
 func notOurs(t backup.TenantID) error {
-	return fmt.Errorf("tenant %s is not in the configuration of this server", t)
+	return fmt.Errorf("tenant %s is not in the configuration of this server: %w", t, jobs.ErrRests)
 }
 
 // vaultDir returns the folder of a tenant's vault, "" of one in a bucket or container.

@@ -254,8 +254,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
-// errRests is why a job is stopped whose tenant is not the runner's any more.
-var errRests = errors.New("jobs of this tenant rest")
+// ErrRests is why a job is stopped whose tenant is not the runner's any more. A handler
+// that finds out before the runner does may return it: the job has not failed.
+var ErrRests = errors.New("its jobs rest")
 
 // Serve has a runner that was given tenants run the jobs of these from now on, and no
 // others; there is one at least. What runs of others is stopped, without counting as a
@@ -286,7 +287,7 @@ func (r *Runner) serveWanted() {
 	}
 	for c := range r.running {
 		if !slices.Contains(wanted, c.Tenant) {
-			c.cancel(errRests)
+			c.cancel(ErrRests)
 		}
 	}
 }
@@ -604,7 +605,7 @@ func (r *Runner) decide(ctx, jobctx context.Context, c *run, result Result, err 
 			how = "paused"
 			c.failures, c.lastError = c.Failures, legible(result.reason)
 		}
-	case (ctx.Err() != nil || errors.Is(context.Cause(jobctx), errRests)) && !panicked:
+	case (ctx.Err() != nil || errors.Is(context.Cause(jobctx), ErrRests) || errors.Is(err, ErrRests)) && !panicked:
 		how = "stopped"
 		c.at, c.failures, c.lastError, c.stays = now, c.Failures, c.Job.lastError, c.Job.patient
 	default:
