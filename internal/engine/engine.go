@@ -99,6 +99,8 @@ type Engine struct {
 	metrics metrics
 	// recorded says when this process last wrote each tenant's record.
 	recorded map[backup.TenantID]time.Time
+	// came says how many drives came into each tenant's vaults since their size was looked at.
+	came map[backup.TenantID]int
 }
 
 // vaultOf returns the vault that a drive is in, open.
@@ -138,7 +140,7 @@ func New(cfg Config) *Engine {
 	if cfg.Sleep == nil {
 		cfg.Sleep = backup.Sleep
 	}
-	return &Engine{Config: cfg, metrics: newMetrics(), locks: map[string]*lock{}, recorded: map[backup.TenantID]time.Time{}}
+	return &Engine{Config: cfg, metrics: newMetrics(), locks: map[string]*lock{}, recorded: map[backup.TenantID]time.Time{}, came: map[backup.TenantID]int{}}
 }
 
 func setDefault[T comparable](v *T, to T) {

@@ -328,6 +328,9 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 	p.healed(ctx)
 	p.log(ctx, backup.Unheld(unread))
 	e.made(ctx, j, unit, point)
+	if p.state.Root == "" {
+		e.placed(ctx, j)
+	}
 	return protected{Point: point, Drive: p.drive, Pending: unread, Every: every}, nil
 }
 

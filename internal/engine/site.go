@@ -643,6 +643,9 @@ func (s *siteRun) commit(ctx context.Context) (protected, error) {
 	s.e.metrics.points.Inc()
 	s.e.metrics.unread.Add(float64(len(unread)))
 	s.e.made(ctx, s.job, s.unit, point)
+	if s.state.Root == "" {
+		s.e.placed(ctx, s.job)
+	}
 	return protected{Point: point, Every: every, Parts: made}, nil
 }
 

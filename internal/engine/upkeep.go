@@ -170,9 +170,8 @@ func (e *Engine) maintainOne(ctx context.Context, name backup.VaultName) error {
 	return err
 }
 
-// follow keeps in a tenant's first vault what only the catalog knows, and has the tenant
-// have another vault once its last has grown large: what it takes of memory and what a new
-// drive in it costs grow with it.
+// follow keeps in a tenant's first vault what only the catalog knows, and looks whether the
+// tenant's last has grown large.
 func (e *Engine) follow(ctx context.Context, j *jobs.Job) error {
 	first, err := e.Vaults(ctx, backup.FirstVault(j.Tenant))
 	if err != nil {
@@ -181,6 +180,32 @@ func (e *Engine) follow(ctx context.Context, j *jobs.Job) error {
 	if err := e.saveRecord(ctx, j.Tenant, first); err != nil {
 		return err
 	}
+	return e.grow(ctx, j)
+}
+
+// placed counts the drives that have come into a tenant's vaults. Thousands come in an
+// hour at first, so that the last vault is looked at after each twentieth of what may go
+// into one. The point that has just been made is not in doubt: where the look fails, the
+// hourly maintenance repeats it.
+func (e *Engine) placed(ctx context.Context, j *jobs.Job) {
+	e.mu.Lock()
+	e.came[j.Tenant]++
+	look := e.came[j.Tenant] >= max(e.VaultDrives/20, 1)
+	if look {
+		delete(e.came, j.Tenant)
+	}
+	e.mu.Unlock()
+	if !look {
+		return
+	}
+	if err := e.grow(ctx, j); err != nil && ctx.Err() == nil {
+		e.Log.WarnContext(ctx, "whether the vault has grown too large could not be found out; that is tried again within the hour", "tenant", j.Tenant, "err", err)
+	}
+}
+
+// grow has a tenant have another vault once its last has grown large: what it takes of
+// memory and what a new drive in it costs grow with it.
+func (e *Engine) grow(ctx context.Context, j *jobs.Job) error {
 	all, err := e.Catalog.Vaults(ctx, j.Tenant)
 	if err != nil {
 		return err
@@ -206,5 +231,9 @@ func (e *Engine) follow(ctx context.Context, j *jobs.Job) error {
 		return fmt.Errorf("make another vault: %w", err)
 	}
 	e.Log.InfoContext(ctx, "the vault has grown large; new drives of the tenant go into another", "tenant", next.Tenant, "vault", next.Number, "drives", drives, "index_bytes", size)
+	first, err := e.Vaults(ctx, backup.FirstVault(j.Tenant))
+	if err != nil {
+		return fmt.Errorf("open the vault: %w", err)
+	}
 	return e.saveRecord(ctx, j.Tenant, first) // which names it
 }
