@@ -6,7 +6,8 @@
 // written $1, times are microseconds, lists are passed as one JSON text. The few
 // things that must be spelled differently are the methods of Dialect, and there
 // are no others. It may touch nothing but the database; who owns which table is
-// the business of the packages catalog and jobs.
+// the business of the packages catalog and jobs, but for process and schema_floor, by
+// which processes of several versions share a database.
 package database
 
 import (
@@ -33,8 +34,11 @@ type DB struct {
 	dialect Dialect
 	write   *sql.DB // on SQLite one connection, whose transactions begin immediate
 	read    *sql.DB // on PostgreSQL one that sorts only what it must
+	change  *sql.DB // on PostgreSQL one for the schema, that does not wait for locks for long
 	sent    *statementCount
 	timed   func(time.Duration)
+	files   func(Dialect) (fs.FS, error) // the migrations
+	ahead   int64                        // by how much the schema is newer than the last of them
 }
 
 // Timed has fn be told how long each transaction took, with its waiting and from its
@@ -49,8 +53,9 @@ func (db *DB) Statements() int64 { return db.sent.Load() }
 // exist is made; its folder must exist. Several processes may open an empty
 // database at the same time. The caller closes the DB.
 //
-// A database that a newer Holdfast brought up to date is refused, and nothing is
-// changed in it: ErrNewer.
+// A database that a newer Holdfast brought up to date is left as it is. Where that
+// did what this one does not work with, it is refused: ErrNewer. And a database is not
+// brought to where processes that are there would not work with it: ErrOlder.
 //
 // No error of Open contains the URL, since it may hold a password.
 func Open(ctx context.Context, url string) (*DB, error) { return OpenAt(ctx, url, 0) }
@@ -58,23 +63,34 @@ func Open(ctx context.Context, url string) (*DB, error) { return OpenAt(ctx, url
 // OpenAt is Open with the schema as a migration left it, which is how a database
 // of before is made; 0 is the newest.
 func OpenAt(ctx context.Context, url string, version int64) (*DB, error) {
+	return open(ctx, url, version, migrationsOf, time.Now())
+}
+
+func open(ctx context.Context, url string, version int64, files func(Dialect) (fs.FS, error), now time.Time) (*DB, error) {
 	db, err := connect(url)
 	if err != nil {
 		return nil, err
 	}
-	if err := db.migrate(ctx, version); err != nil {
+	db.files = files
+	if err := db.migrate(ctx, version, now); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate database: %w", advised(err)), db.Close())
 	}
 	return db, nil
 }
 
 // OpenBeside is Open for what works on the database of a server that may be
-// running: it changes no schema, and fails unless that is the present one.
+// running: it changes no schema, and fails unless that is the present one, or a newer one
+// that this program works with.
 func OpenBeside(ctx context.Context, url string) (*DB, error) {
+	return openBeside(ctx, url, migrationsOf)
+}
+
+func openBeside(ctx context.Context, url string, files func(Dialect) (fs.FS, error)) (*DB, error) {
 	db, err := connect(url)
 	if err != nil {
 		return nil, err
 	}
+	db.files = files
 	if err := db.checkPresent(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", advised(err)), db.Close())
 	}
@@ -134,7 +150,7 @@ func openSQLite(path string) (*DB, error) {
 	n := max(4, 2*runtime.GOMAXPROCS(0))
 	read.SetMaxOpenConns(n)
 	read.SetMaxIdleConns(n)
-	return &DB{SQLite, write, read, sent, nil}, nil
+	return &DB{dialect: SQLite, write: write, read: read, sent: sent}, nil
 }
 
 // keepToOwner makes the file of a database that is not there yet, for its owner only,
@@ -205,7 +221,11 @@ func openPostgres(url string) (*DB, error) {
 	reading := config.Copy()
 	reading.RuntimeParams["enable_sort"] = "off"
 	reading.RuntimeParams["enable_incremental_sort"] = "off"
-	return &DB{Postgres, pool(config), pool(reading), sent, nil}, nil
+	changing := config.Copy()
+	changing.RuntimeParams["lock_timeout"] = fmt.Sprint(lockPatience.Milliseconds())
+	change := pool(changing)
+	change.SetMaxIdleConns(0) // it is used at the start only
+	return &DB{dialect: Postgres, write: pool(config), read: pool(reading), change: change, sent: sent}, nil
 }
 
 // Dialect says which database db is.
@@ -217,7 +237,11 @@ func (db *DB) Read() Reader { return Reader{db.read} }
 
 // Close closes the database. It waits for queries that are running.
 func (db *DB) Close() error {
-	return errors.Join(db.read.Close(), db.write.Close())
+	err := errors.Join(db.read.Close(), db.write.Close())
+	if db.change != nil {
+		err = errors.Join(err, db.change.Close())
+	}
+	return err
 }
 
 // A Queryer runs statements: a *Tx, or the Reader of DB.Read.

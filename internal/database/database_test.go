@@ -430,7 +430,8 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// A database that a newer Holdfast used is refused, and stays as it is.
+// A database on which a newer Holdfast did what this one does not work with is refused,
+// and stays as it is.
 func TestNewerDatabaseIsRefused(t *testing.T) {
 	for _, d := range dbtest.Dialects(t) {
 		t.Run(string(d), func(t *testing.T) {
@@ -443,6 +444,7 @@ func TestNewerDatabaseIsRefused(t *testing.T) {
 			err = db.Tx(ctx, func(tx *database.Tx) error {
 				for _, statement := range []string{
 					`INSERT INTO goose_db_version (version_id, is_applied) VALUES (4711, true)`,
+					`UPDATE schema_floor SET floor = 4711`,
 					`ALTER TABLE job RENAME TO work`, // as a newer one may have done
 				} {
 					if _, err := tx.ExecContext(ctx, statement); err != nil {

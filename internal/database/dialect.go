@@ -133,12 +133,20 @@ func advised(err error) error {
 // others ran at the same time, so that it may succeed if it is run again.
 func isConflict(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pg.Code == "40001" || pg.Code == "40P01" // serialization failure, deadlock
+		// A serialization failure, a deadlock, and a statement that was prepared before the
+		// schema changed, which is prepared anew.
+		return pg.Code == "40001" || pg.Code == "40P01" || isStale(pg)
 	}
 	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
 		return lite.Code()&0xff == sqlite3.SQLITE_BUSY // also BUSY_SNAPSHOT, 517
 	}
 	return false
+}
+
+// isStale reports whether err says that the rows of a prepared statement are other ones
+// since the schema changed.
+func isStale(err *pgconn.PgError) bool {
+	return err.Code == "0A000" && err.Routine == "RevalidateCachedQuery"
 }
 
 // Unavailable reports whether err says that the database cannot be reached, or does
