@@ -25,6 +25,10 @@ func (c *cli) statusCommand() *cobra.Command {
 			Verified      time.Time `json:"@holdfast.verifiedDateTime"`
 			Retention     string    `json:"@holdfast.retentionDisagreement"`
 			Configuration string    `json:"@holdfast.configurationProblem"`
+			Versions      []struct {
+				Version      string
+				ProcessCount int
+			} `json:"@holdfast.versions"`
 		}
 		s, value, err := get[service](ctx, c, "")
 		if err != nil {
@@ -95,6 +99,13 @@ func (c *cli) statusCommand() *cobra.Command {
 		}
 		if s.Configuration != "" {
 			lines = append(lines, "Configuration", s.Configuration)
+		}
+		if len(s.Versions) > 0 {
+			var of []string
+			for _, v := range s.Versions {
+				of = append(of, fmt.Sprintf("%d of %s", v.ProcessCount, v.Version))
+			}
+			lines = append(lines, "Processes", strings.Join(of, ", "))
 		}
 		if err := c.fields(lines...); err != nil {
 			return err

@@ -92,6 +92,10 @@ type Config struct {
 	// Notifications has the source tell of changes, so that drives are visited
 	// soon after, and not only at the interval. Default: none.
 	Notifications *NotificationsConfig `json:"notifications"`
+	// Drain is how long a process that is told to stop answers on, while /readyz says
+	// 503 and its jobs are others' already: until the proxy in front has noticed, which
+	// takes a little more than the time between two of its questions. Default: none.
+	Drain Duration `json:"drain"`
 	// TrustedProxies are the networks of proxies that are believed when they say,
 	// by X-Forwarded-Host and X-Forwarded-Proto, what the client asked for.
 	TrustedProxies []netip.Prefix `json:"trustedProxies"`
@@ -1006,6 +1010,9 @@ func (c *Config) complete(dir string) error {
 	case "", backup.ServiceEnabled, backup.ServiceDisabled:
 	default:
 		say("serviceStatus", "%q is not possible: give \"enabled\" or \"disabled\"", c.ServiceStatus)
+	}
+	if c.Drain < 0 || c.Drain > Duration(time.Hour) {
+		say("drain", "%v is not possible: give a duration such as \"15s\"", time.Duration(c.Drain))
 	}
 	if c.OffboardGrace < 0 {
 		say("offboardGrace", "%v is not possible: give a duration such as \"2160h\"", time.Duration(c.OffboardGrace))

@@ -52,6 +52,7 @@ var (
 	vaultIndex   = prometheus.NewDesc("holdfast_vault_index_blobs", "How many of them are of the vault's index.", []string{"tenant"}, nil)
 	vaultWrites  = prometheus.NewDesc("holdfast_vault_writable", "Whether a small blob could be written to the tenant's vault when that was tried last: 1, or 0.", []string{"tenant"}, nil)
 	refusedFile  = prometheus.NewDesc("holdfast_configuration_refused", "Whether the configuration that was read again last cannot be used, so that the one before is in force: 1, or 0.", nil, nil)
+	processesOf  = prometheus.NewDesc("holdfast_processes", "Processes of Holdfast that work on the database, by their version.", []string{"version"}, nil)
 	databaseTime = prometheus.NewDesc("holdfast_database_answer_seconds", "How long the database took to answer now.", nil, nil)
 )
 
@@ -93,7 +94,7 @@ func (f *figures) ended(kind jobs.Kind, how string, took time.Duration) {
 }
 
 func (f *figures) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{rpoAge, rpoUnit, verifiedAge, jobsDue, jobsWait, vaultBytes, vaultBlobs, vaultIndex, vaultWrites, refusedFile, databaseTime} {
+	for _, d := range []*prometheus.Desc{rpoAge, rpoUnit, verifiedAge, jobsDue, jobsWait, vaultBytes, vaultBlobs, vaultIndex, vaultWrites, refusedFile, processesOf, databaseTime} {
 		c <- d
 	}
 	for _, of := range []prometheus.Collector{f.runs, f.took, f.refusals, f.moved, f.wrote, f.transactions} {
@@ -145,6 +146,11 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 		return // an error would take all other figures with it
 	}
 	gauge(databaseTime, time.Since(began).Seconds())
+	if of, err := f.s.versions(ctx); err == nil {
+		for _, v := range of {
+			gauge(processesOf, float64(v.Processes), v.Name)
+		}
+	}
 	if due, err := f.s.queue.Backlogs(ctx, f.s.kinds); err == nil {
 		for kind, b := range due {
 			gauge(jobsDue, float64(b.Due), string(kind))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -140,6 +141,7 @@ func runServe(ctx context.Context, cfg Config, again *rereading, out io.Writer, 
 		}
 	}
 	following.Wait()
+	s.drain(context.WithoutCancel(ctx), time.Duration(cfg.Drain))
 	log.Info("stopping")
 	if err := s.close(); err != nil {
 		return err

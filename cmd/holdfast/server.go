@@ -62,6 +62,7 @@ type server struct {
 	alerter       *alert.Alerter // nil for none
 	shipper       *audit.Shipper // nil for none
 	metrics       http.Handler   // Prometheus's text
+	presence      presence
 	figures       *figures
 
 	secrets struct { // when those of applications end
@@ -113,6 +114,9 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	}
 	s.figures = newFigures(s)
 	s.db.Timed(func(took time.Duration) { s.figures.transactions.Observe(took.Seconds()) })
+	if err := s.appear(ctx); err != nil {
+		return nil, err
+	}
 	s.queue = jobs.New(s.db, time.Now)
 	s.catalog = catalog.New(s.db, s.queue, catalog.Config{
 		Clock: time.Now, MaxActivePolicies: cfg.MaxActivePolicies,
@@ -219,6 +223,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		RequestsPer10s:   cfg.RequestsPer10s,
 		Vault:            s.vaultTrouble,
 		Configuration:    s.reading.problem,
+		Versions:         s.versions,
 		TenantName:       func(t backup.TenantID) string { return s.tenant(t).DisplayName },
 		Scope: func(t backup.TenantID, name string) catalog.Scope {
 			one := s.tenant(t).Scopes[name]
@@ -379,15 +384,21 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 	if len(work) == 0 {
 		return
 	}
-	host, _ := os.Hostname()
 	runner := jobs.NewRunner(jobs.RunnerConfig{
-		Queue: s.queue, Work: work, Tenants: s.tenantIDs(), Ended: s.figures.ended, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Log: s.log,
+		Queue: s.queue, Work: work, Tenants: s.tenantIDs(), Ended: s.figures.ended, Name: processName(), Log: s.log,
 	})
 	s.runner.Store(runner)
 	turned := runner.Turned
 	s.turned.Store(&turned)
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var looking sync.WaitGroup
+	looking.Go(func() {
+		select {
+		case <-s.presence.aside:
+			s.stop()
+		case <-ctx.Done():
+		}
+	})
 	if s.cfg.Role != RoleAPI {
 		looking.Go(func() { s.vaults.watch(ctx) })
 	}
@@ -431,6 +442,9 @@ func (s *server) serve(l net.Listener, secure *tls.Config, handler http.Handler)
 // every request that is neither's.
 func (s *server) handler(rest http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.presence.draining.Load() {
+			w.Header().Set("Connection", "close") // the next request goes to another process
+		}
 		switch {
 		case r.URL.Path == "/healthz":
 			fmt.Fprintln(w, "ok")
@@ -463,6 +477,9 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	var wrong, tenants []string
 	served := s.tenants()
+	if why := s.presence.leaving(); why != "" {
+		wrong = append(wrong, why)
+	}
 	if err := s.db.Read().PingContext(ctx); err != nil {
 		wrong = append(wrong, "the database does not answer")
 		s.log.Warn("not ready", "err", err)
@@ -613,6 +630,9 @@ func (s *server) close() error {
 	defer cancel()
 	if s.vaults != nil {
 		errs = append(errs, s.vaults.close(ctx))
+	}
+	if s.presence.stop != nil {
+		s.presence.stop()
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

@@ -66,6 +66,9 @@ type Config struct {
 	// Configuration tells in words why what this process was configured with last is
 	// not what it works by, or "". nil: nothing is said of that.
 	Configuration func() string
+	// Versions are those of the processes that work on the database; nil where nobody
+	// counts them.
+	Versions func(context.Context) ([]Version, error)
 
 	// BaseURL is the origin of the links in answers, such as
 	// "https://backup.example.com". Empty: that of the request.

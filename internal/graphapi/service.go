@@ -66,6 +66,13 @@ func (s *Server) getService(x *exchange) (reply, error) {
 	if s.cfg.Configuration != nil {
 		addText(&e, "@holdfast.configurationProblem", s.cfg.Configuration())
 	}
+	if s.cfg.Versions != nil {
+		of, err := s.cfg.Versions(x.ctx())
+		if err != nil {
+			return reply{}, err
+		}
+		addVersions(&e, of)
+	}
 	if h.Damage > 0 {
 		e.Add("@holdfast.openDamageCount", h.Damage)
 	}
@@ -78,6 +85,26 @@ func (s *Server) getService(x *exchange) (reply, error) {
 	f := x.form()
 	body, err := f.Entity(f.Context(root, true), e)
 	return reply{status: http.StatusOK, body: body, content: x.here()}, err
+}
+
+// A Version is one of Holdfast's, of which there are processes.
+type Version struct {
+	Name      string
+	Processes int
+}
+
+// addVersions tells of processes where there are several, so that one can watch them being
+// replaced.
+func addVersions(e *odata.Entity, of []Version) {
+	var list []any
+	all := 0
+	for _, v := range of {
+		list = append(list, map[string]any{"version": v.Name, "processCount": v.Processes})
+		all += v.Processes
+	}
+	if all > 1 {
+		e.Add("@holdfast.versions", list)
+	}
 }
 
 // enableService serves backupRestoreRoot: enable. There is no billing to ask.
