@@ -1,9 +1,10 @@
 // Package deploy holds no code. Its tests read what is in deploy/ with the libraries of
-// those who will: Compose's and Helm's.
+// those who will, Compose's, Helm's and systemd's, and start what it describes.
 package deploy
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,16 +21,30 @@ import (
 
 type object = map[string]any
 
+// built is the program of the repository, if it was built already.
+var built string
+
 // binary is the program of the repository.
 func binary(t *testing.T) string {
 	t.Helper()
+	if built != "" {
+		return built
+	}
 	name := filepath.Join(t.TempDir(), "holdfast")
-	build := exec.Command("go", "build", "-o", name, "./cmd/holdfast")
-	build.Dir = "../.."
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
+	if err := build(name); err != nil {
+		t.Fatal(err)
 	}
 	return name
+}
+
+// build makes the program of the repository, as it is in an image.
+func build(name string) error {
+	cmd := exec.Command("go", "build", "-o", name, "./cmd/holdfast")
+	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return nil
 }
 
 // check has serve read a configuration as a container is started with it: files that are
