@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,10 +20,11 @@ import (
 
 // What a command does when it is run again as it was.
 const (
-	reads = "it reads"                                // and so may be repeated
-	makes = "it makes something new each time"        //
-	gone  = "what it was about is not there again"    // which is exit code 3
-	alone = "it runs by itself, in a test of its own" // and is not run here
+	reads = "it reads"                             // and so may be repeated
+	makes = "it makes something new each time"     //
+	gone  = "what it was about is not there again" // which is exit code 3
+	runs  = "it runs until it is stopped"          // and then again; of two at once on one folder the second ends
+	alone = "it makes all anew, at length"         // and is not run here
 )
 
 // A commandRow is a command as it is called, after those before it.
@@ -34,7 +38,8 @@ type commandRow struct {
 
 const nobody = "11111111-1111-4111-8111-111111111111"
 
-// commandRows are all commands there are, in an order in which they can be run.
+// commandRows are the commands that can be run beside a server, in an order in which they
+// can be.
 var commandRows = []commandRow{
 	{name: "status", again: reads},
 	{name: "rpo", again: reads},
@@ -67,9 +72,6 @@ var commandRows = []commandRow{
 	{name: "restore artifacts", args: "$RAN", again: reads, wrong: "nosuch"},
 	{name: "restore wait", args: "$RAN", again: reads, wrong: "nosuch"},
 	{name: "approval list", again: reads},
-	{name: "approval show", again: alone}, // they are in the session approval.txt
-	{name: "approval approve", again: alone},
-	{name: "approval deny", again: alone},
 	{name: "report", again: reads},
 	{name: "exclude list", again: reads},
 	{name: "policy create", args: "All --full-service --workload SHAREPOINT", keeps: "ALL", again: makes},
@@ -110,7 +112,6 @@ var commandRows = []commandRow{
 	{name: "setup", args: "--shell POWERSHELL", again: reads},
 	{name: "audit export", args: "--database sqlite:$DATA/catalog.db --since 2026-01-01", again: reads, wrong: "--database sqlite:$DATA/catalog.db --tenant " + nobody},
 	{name: "alert list", args: "--data $DATA", again: reads, wrong: "--data $DATA --tenant " + nobody},
-	{name: "alert test", again: alone}, // it needs a server of mail
 	{name: "retention show", args: "--database sqlite:$DATA/catalog.db", again: reads, wrong: "--database sqlite:$DATA/catalog.db --tenant " + nobody},
 	{name: "retention set", args: "--database sqlite:$DATA/catalog.db --policy $POLICY R/PT10M=P3W R/P1W=P2Y", again: "nothing was to be done", wrong: "--database sqlite:$DATA/catalog.db --policy " + nobody + " R/PT10M=P2W"},
 	{name: "retention hold", args: "--database sqlite:$DATA/catalog.db --policy $POLICY", again: "nothing was to be done", wrong: "--database sqlite:$DATA/catalog.db --policy " + nobody},
@@ -121,17 +122,7 @@ var commandRows = []commandRow{
 	{name: "vault verify", args: "--data $DATA", again: reads, wrong: "--data $DATA --drive " + nobody},
 	{name: "vault damage", args: "--data $DATA", again: reads, wrong: "--data $DATA --tenant " + nobody},
 	{name: "vault accept", args: "--data $DATA --yes", again: "nothing was to be done", wrong: "--data $DATA --yes --tenant " + nobody},
-	{name: "vault copy", again: alone},
-	{name: "vault repair", again: alone}, // no server may run
-	{name: "catalog rebuild", again: alone},
 	{name: "export", args: "--data $DATA amala@contoso.com --to $DATA/out", again: "were there before", wrong: "--data $DATA nobody@contoso.com --to $DATA/none"},
-	{name: "demo", again: alone},
-	{name: "dev", again: alone},
-	{name: "serve", again: alone},
-	{name: "tenant generate", again: alone},
-	{name: "tenants list", again: alone},
-	{name: "tenants add", again: alone},
-	{name: "tenants remove", again: alone},
 
 	// From here on no worker works, so that what is asked for is under way.
 	{name: "restore create", args: "--drive amala@contoso.com --to New", keeps: "SESSION", again: makes, wrong: "--point nosuch --to new"},
@@ -140,6 +131,32 @@ var commandRows = []commandRow{
 	{name: "restore resume", args: "$SESSION", again: "not paused: nothing was to be done", wrong: "nosuch"},
 	{name: "restore cancel", args: "$SESSION", again: "cancelled already: nothing was to be done", wrong: "nosuch"},
 }
+
+// decidingRows are the commands of whoever decides what another person has asked for.
+var decidingRows = []commandRow{
+	{name: "approval show", args: "$ASKED", again: reads, wrong: nobody},
+	{name: "approval approve", args: "$ASKED --comment yes", again: "It is approved already: nothing was to be done", wrong: nobody},
+	{name: "approval deny", args: "$REFUSED", again: "It is denied already: nothing was to be done", wrong: nobody},
+}
+
+// restingRows are the commands for when no server runs.
+var restingRows = []commandRow{
+	{name: "vault copy", args: "--data $DATA --to $COPIES --new", again: " 0 blobs copied", wrong: "--data $DATA --to $COPIES --new --tenant " + nobody},
+	{name: "vault repair", args: "--data $DATA", again: "nothing to repair", wrong: "--data $DATA --tenant " + nobody},
+	{name: "catalog rebuild", args: "--data $DATA", again: "agree", wrong: "--data $DATA --tenant " + nobody},
+	{name: "dev", args: "--data $DATA --listen 127.0.0.1:0", again: runs, wrong: "--data $NEW --listen 127.0.0.1:0 --tenant $NEW/none.json"},
+	{name: "tenant generate", args: "--data $NEW/generated --users 2 --files 2", again: runs, wrong: "--profile $NEW/none.json"},
+	{name: "serve", args: "--config $CONFIG --check", again: reads, wrong: "--config $NEW/none.json"},
+	{name: "serve", args: "--config $CONFIG", again: runs},
+	{name: "alert test", args: "--config $CONFIG", again: "hook", wrong: "--config $NEW/none.json"},
+	{name: "tenants add", args: "--config $CONFIG $NEW/tenant.json", again: "already: nothing was to be done", wrong: "--config $CONFIG $NEW/none.json"},
+	{name: "tenants list", args: "--config $CONFIG", again: reads, wrong: "--config $NEW/none.json"},
+	{name: "tenants remove", args: "--config $CONFIG " + exampleOther, again: gone, wrong: "--config $CONFIG " + nobody},
+	{name: "demo", again: alone}, // a tenant of its own on a scratch folder, with the whole story: TestDemo
+}
+
+// exampleOther is a tenant that is added and taken out.
+const exampleOther = "22222222-2222-4222-8222-222222222222"
 
 // byTheServer are the commands that work on what a server has, beside it: whether they
 // make backups go earlier, and so ask for another person's approval where that is the rule.
@@ -191,12 +208,12 @@ func leaves(cmd *cobra.Command, do func(name string, cmd *cobra.Command)) {
 // for twice may be, and says that nothing was to be done.
 func TestPlayEveryCommandMayBeRepeated(t *testing.T) {
 	known := map[string]bool{}
-	for _, r := range commandRows {
+	for _, r := range slices.Concat(commandRows, decidingRows, restingRows) {
 		known[r.name] = true
 	}
 	leaves(newRoot(), func(name string, _ *cobra.Command) {
 		if !known[name] {
-			t.Errorf("%q has no row in commandRows", name)
+			t.Errorf("%q has no row", name)
 		}
 	})
 	d := startTestDev(t, func(o *devOptions) { o.workloads, o.files = allWorkloads, true })
@@ -204,33 +221,8 @@ func TestPlayEveryCommandMayBeRepeated(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(d.drives, "amala@contoso.com", "plan.md"), []byte("plan"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	kept := map[string]string{"DATA": d.data.root}
-	run := func(line string) (out, all string, code int) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var to, errs bytes.Buffer
-		var args []string
-		for _, w := range word.FindAllString(os.Expand(line, func(name string) string { return kept[name] }), -1) {
-			args = append(args, strings.Trim(w, "'"))
-		}
-		code = execute(ctx, args, &to, &errs)
-		return to.String(), to.String() + errs.String(), code
-	}
-	want := func(code int, line string) {
-		t.Helper()
-		if _, all, got := run(line); got != code {
-			t.Errorf("holdfast %s: exit code %d, want %d\n%s", line, got, code, all)
-		}
-	}
-	client := map[string]bool{}
-	for _, cmd := range newRoot().Commands() {
-		client[cmd.Name()] = cmd.GroupID == "client"
-	}
+	c := &caller{t, map[string]string{"DATA": d.data.root}}
 	for _, r := range commandRows {
-		if r.again == alone {
-			continue
-		}
 		if r.name == "restore create" {
 			d.stop()
 			<-d.stopped
@@ -242,46 +234,163 @@ func TestPlayEveryCommandMayBeRepeated(t *testing.T) {
 			os.Setenv("HOLDFAST_USER", "")
 			os.Setenv("HOLDFAST_PASSWORD", "")
 		}
-		line := strings.TrimSpace(r.name + " " + r.args)
-		of, _, _ := strings.Cut(r.name, " ")
-		want(exitUsage, line+" --nonsense")
-		if client[of] {
-			func() {
-				defer os.Setenv("HOLDFAST_URL", os.Getenv("HOLDFAST_URL"))
-				os.Setenv("HOLDFAST_URL", "http://127.0.0.1:1")
-				want(exitUnreachable, line)
-			}()
-			os.Setenv("HOLDFAST_TOKEN", "garbage")
-			want(exitDenied, line)
-			os.Setenv("HOLDFAST_TOKEN", "")
-		}
-		if r.wrong != "" {
-			want(exitNotFound, r.name+" "+r.wrong)
-		}
-		first := line
-		if r.keeps != "" {
-			first += " -q"
-		}
-		out, all, code := run(first)
-		if code != 0 {
-			t.Fatalf("holdfast %s: exit code %d\n%s", line, code, all)
-		}
-		if r.keeps != "" {
-			kept[r.keeps], _, _ = strings.Cut(strings.TrimSpace(out), "\n")
-		}
-		if r.again == reads && client[of] {
-			carriesItsTable(t, line, run)
-		}
-		switch r.again {
-		case makes:
-		case reads:
-			want(0, line)
-		case gone:
-			want(exitNotFound, line)
-		default:
-			if _, all, code := run(line); code != 0 || !strings.Contains(all, r.again) {
-				t.Errorf("holdfast %s, again: exit code %d; it does not say %q:\n%s", line, code, r.again, all)
+		c.twice(r)
+	}
+}
+
+// So may those that decide what somebody has asked for, and those for when no server runs.
+func TestPlayCommandsBesideAServerMayBeRepeated(t *testing.T) {
+	o := devOptions{listen: "127.0.0.1:0", data: t.TempDir(), interval: time.Hour, sample: true, workloads: allWorkloads[:1], approval: true}
+	d, err := startDev(t.Context(), o, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clientEnv(t, d)
+	t.Setenv("HOLDFAST_USER", "amala@contoso.com")
+	t.Setenv("HOLDFAST_PASSWORD", "any")
+	c := &caller{t, map[string]string{"DATA": d.data.root, "NEW": t.TempDir(), "COPIES": t.TempDir()}}
+	c.want(0, "drive add --policy 'OneDrive Policy' amala@contoso.com conrad@contoso.com")
+	c.want(0, "policy activate 'OneDrive Policy' --wait")
+	for name, drive := range map[string]string{"ASKED": "amala@contoso.com", "REFUSED": "conrad@contoso.com"} {
+		known, _, _ := c.run("approval list -q")
+		c.want(exitFailed, "restore run --drive "+drive+" --to inPlace --yes")
+		all, _, _ := c.run("approval list -q")
+		for id := range strings.FieldsSeq(all) {
+			if !strings.Contains(known, id) {
+				c.kept[name] = id
 			}
+		}
+	}
+	os.Setenv("HOLDFAST_USER", "lothar@contoso.com")
+	for _, r := range decidingRows {
+		c.twice(r)
+	}
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer hook.Close()
+	c.kept["CONFIG"] = writeConfig(t, func(cfg map[string]any) {
+		cfg["listen"], cfg["tenantsDir"] = "127.0.0.1:0", "tenants"
+		cfg["alerts"] = map[string]any{"to": []any{map[string]any{"name": "hook", "webhook": map[string]any{"url": hook.URL, "secretFile": "app.secret"}}}}
+	})
+	for name, text := range map[string]string{"secret": "s3cret", "tenant.json": `{"id": "` + exampleOther + `", "clientId": "an app", "secretFile": "secret", "graph": "http://127.0.0.1:1/v1.0"}`} {
+		if err := os.WriteFile(filepath.Join(c.kept["NEW"], name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range restingRows {
+		c.twice(r)
+	}
+}
+
+// A caller calls commands, with the ids that it has kept.
+type caller struct {
+	*testing.T
+	kept map[string]string
+}
+
+// words are those of a command line.
+func (c *caller) words(line string) (all []string) {
+	for _, w := range word.FindAllString(os.Expand(line, func(name string) string { return c.kept[name] }), -1) {
+		all = append(all, strings.Trim(w, "'"))
+	}
+	return all
+}
+
+func (c *caller) run(line string) (out, all string, code int) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
+	defer cancel()
+	var to, errs bytes.Buffer
+	code = execute(ctx, c.words(line), &to, &errs)
+	return to.String(), to.String() + errs.String(), code
+}
+
+func (c *caller) want(code int, line string) {
+	c.Helper()
+	if _, all, got := c.run(line); got != code {
+		c.Errorf("holdfast %s: exit code %d, want %d\n%s", line, got, code, all)
+	}
+}
+
+// untilStopped calls a command that serves, does something as soon as it does, and stops it.
+func (c *caller) untilStopped(line string, do func()) {
+	c.Helper()
+	ctx, stop := context.WithCancel(c.Context())
+	defer stop()
+	lines, ended := make(lineWriter, 1000), make(chan int, 1)
+	go func() { ended <- execute(ctx, c.words(line), lines, io.Discard) }()
+	select {
+	case <-lines:
+		do()
+	case code := <-ended:
+		c.Fatalf("holdfast %s ends by itself: exit code %d", line, code)
+	case <-time.After(time.Minute):
+		c.Fatalf("holdfast %s does not serve", line)
+	}
+	stop()
+	if code := <-ended; code != 0 {
+		c.Errorf("holdfast %s: exit code %d when it is stopped", line, code)
+	}
+}
+
+// twice calls a command wrongly, and then twice.
+func (c *caller) twice(r commandRow) {
+	c.Helper()
+	if r.again == alone {
+		return
+	}
+	line := strings.TrimSpace(r.name + " " + r.args)
+	of, _, _ := strings.Cut(r.name, " ")
+	client := slices.ContainsFunc(newRoot().Commands(), func(cmd *cobra.Command) bool { return cmd.Name() == of && cmd.GroupID == "client" })
+	c.want(exitUsage, line+" --nonsense")
+	if client {
+		func() {
+			defer os.Setenv("HOLDFAST_URL", os.Getenv("HOLDFAST_URL"))
+			os.Setenv("HOLDFAST_URL", "http://127.0.0.1:1")
+			c.want(exitUnreachable, line)
+		}()
+		os.Setenv("HOLDFAST_TOKEN", "garbage")
+		c.want(exitDenied, line)
+		os.Setenv("HOLDFAST_TOKEN", "")
+	}
+	if r.wrong != "" {
+		c.want(exitNotFound, r.name+" "+r.wrong)
+	}
+	if r.again == runs {
+		c.untilStopped(line, func() {})
+		c.untilStopped(line, func() {
+			if _, all, code := c.run(line); code != exitFailed || !strings.Contains(all, "another ") {
+				c.Errorf("holdfast %s, beside itself: exit code %d\n%s", line, code, all)
+			}
+		})
+		return
+	}
+	first := line
+	if r.keeps != "" {
+		first += " -q"
+	}
+	out, all, code := c.run(first)
+	if code != 0 {
+		c.Fatalf("holdfast %s: exit code %d\n%s", line, code, all)
+	}
+	if r.keeps != "" {
+		c.kept[r.keeps], _, _ = strings.Cut(strings.TrimSpace(out), "\n")
+	}
+	if r.again == reads && client {
+		carriesItsTable(c.T, line, c.run)
+	}
+	switch r.again {
+	case makes:
+	case reads:
+		c.want(0, line)
+	case gone:
+		c.want(exitNotFound, line)
+	default:
+		if _, all, code := c.run(line); code != 0 || !strings.Contains(all, r.again) {
+			c.Errorf("holdfast %s, again: exit code %d; it does not say %q:\n%s", line, code, r.again, all)
 		}
 	}
 }

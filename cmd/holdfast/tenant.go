@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -187,6 +188,9 @@ func runTenant(ctx context.Context, o tenantOptions, out io.Writer, log *slog.Lo
 	var trouble *simtenant.Trouble
 	if o.profile != "" {
 		f, err := os.Open(o.profile)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fail(exitNotFound, "read the profile file: %w", err)
+		}
 		if err != nil {
 			return fmt.Errorf("read the profile file: %w", err)
 		}

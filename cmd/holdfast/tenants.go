@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -94,11 +95,12 @@ func (c *Config) in(id string) int {
 }
 
 // putTenant has the folder of tenants of a configuration describe a tenant, unless the
-// whole would be wrong then. A secret that is given is kept in a file beside.
-func putTenant(config string, t TenantConfig, secret drive.Secret) (cfg Config, err error) {
+// whole would be wrong then, and reports whether it did not describe it so already. A
+// secret that is given is kept in a file beside.
+func putTenant(config string, t TenantConfig, secret drive.Secret) (cfg Config, changed bool, err error) {
 	id, ok := backup.ParseGUID(t.ID)
 	if !ok {
-		return cfg, fmt.Errorf("%q is not a tenant id: give the directory's GUID", t.ID)
+		return cfg, false, fmt.Errorf("%q is not a tenant id: give the directory's GUID", t.ID)
 	}
 	t.ID = id
 	cfg, err = readConfig(config, func(c *Config) error {
@@ -120,18 +122,22 @@ func putTenant(config string, t TenantConfig, secret drive.Secret) (cfg Config, 
 		return nil
 	})
 	if err != nil {
-		return cfg, err
+		return cfg, false, err
 	}
 	if secret != "" { // first: a description without it would be wrong
 		if err := writeFile(t.SecretFile, []byte(string(secret)+"\n"), 0o600); err != nil {
-			return cfg, fmt.Errorf("keep the secret: %w", err)
+			return cfg, false, fmt.Errorf("keep the secret: %w", err)
 		}
 	}
 	described, err := json.MarshalIndent(sparse(t), "", "  ")
 	if err != nil {
-		return cfg, err
+		return cfg, false, err
 	}
-	return cfg, writeFile(t.file, append(described, '\n'), 0o600)
+	described = append(described, '\n')
+	if before, err := os.ReadFile(t.file); err == nil && bytes.Equal(before, described) && secret == "" {
+		return cfg, false, nil
+	}
+	return cfg, true, writeFile(t.file, described, 0o600)
 }
 
 // sparse is what a tenant's description says, without what it leaves out.
@@ -227,12 +233,19 @@ the secret from where it is.`,
 				return err
 			}
 			t, err := readTenant(args[0])
+			if errors.Is(err, fs.ErrNotExist) {
+				return fail(exitNotFound, "read what describes the tenant: %w", err)
+			}
 			if err != nil {
 				return err
 			}
-			cfg, err := putTenant(config, t, "")
+			cfg, changed, err := putTenant(config, t, "")
 			if err != nil {
 				return tenantsError(err)
+			}
+			if !changed {
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "Tenant %s is described so in %s already: nothing was to be done.\n", t.ID, cfg.TenantsDir)
+				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Tenant %s is described in %s; a server that runs follows within seconds, and /readyz says if it cannot.\n", t.ID, cfg.TenantsDir)
 			return logTenant(cmd.Context(), cfg, t.ID, backup.Activity{Operation: "PutTenant", By: operator(), Target: "holdfast tenants add"})
@@ -380,7 +393,7 @@ func (s *server) serveTenants(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		t.ID = id
-		if _, err := putTenant(s.reading.path, t, drive.Secret(strings.TrimSpace(string(body.Secret)))); err != nil {
+		if _, _, err := putTenant(s.reading.path, t, drive.Secret(strings.TrimSpace(string(body.Secret)))); err != nil {
 			failed(err)
 			return
 		}
