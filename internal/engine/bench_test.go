@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/database/dbtest"
 	"holdfast/internal/drive"
 	"holdfast/internal/heap"
 	"holdfast/internal/simtenant"
@@ -62,7 +63,7 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(scratch)
-	return m.Run()
+	return dbtest.Run(m)
 }
 
 func serveSource(dir string) error {

@@ -50,6 +50,9 @@ type world struct {
 	engine  *Engine
 	log     *syncBuffer
 
+	at   string              // the database's URL; empty for a new one of SQLite
+	rule backup.ApprovalRule // of what nobody does alone
+
 	now  func() time.Time // the engine's and the catalog's clock; nil is the real one
 	skew atomic.Int64     // of that
 	wait atomic.Int64     // what the source's client slept
@@ -167,7 +170,10 @@ func (w *world) connect(url string) {
 		Clock: func() time.Time { return time.Now().Add(time.Duration(w.wait.Load())) },
 		Sleep: func(ctx context.Context, d time.Duration) error { w.wait.Add(int64(d)); return ctx.Err() },
 	})
-	w.db, err = database.Open(w.ctx, dbtest.SQLiteURL(t, w.dir+"/catalog.db"))
+	if w.at == "" {
+		w.at = dbtest.SQLiteURL(t, w.dir+"/catalog.db")
+	}
+	w.db, err = database.Open(w.ctx, w.at)
 	w.must(err)
 	t.Cleanup(func() { w.db.Close() })
 	now := w.now
@@ -176,7 +182,7 @@ func (w *world) connect(url string) {
 	}
 	clock := func() time.Time { return now().Add(time.Duration(w.skew.Load())) }
 	w.queue = jobs.New(w.db, clock)
-	w.catalog = catalog.New(w.db, w.queue, catalog.Config{Clock: clock})
+	w.catalog = catalog.New(w.db, w.queue, catalog.Config{Clock: clock, Approval: func(backup.TenantID) backup.ApprovalRule { return w.rule }})
 	w.vault, err = sharedVault()
 	w.must(err)
 	w.engine = New(Config{

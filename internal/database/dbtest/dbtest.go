@@ -2,7 +2,7 @@
 // temporary PostgreSQL server per test process, when one is first needed; the
 // server ends with the process, however that ends.
 //
-// A package that uses it calls Main from its TestMain.
+// A package that uses it calls Main, or Run, from its TestMain.
 //
 // The server trades durability for speed. With the environment variable
 // HOLDFAST_TEST_DURABLE=1, which benchmarks want, it waits for the disk like
@@ -132,13 +132,17 @@ func EmptyURL(t testing.TB, d database.Dialect) string {
 // Main runs a package's tests and then stops the server:
 //
 //	func TestMain(m *testing.M) { dbtest.Main(m) }
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a package that has more to do after its tests: it returns their exit
+// code.
+func Run(m *testing.M) int {
 	code := m.Run()
 	mu.Lock()
 	if running != nil {
 		running.stop()
 	}
-	os.Exit(code)
+	return code
 }
 
 // template is the database that the others of PostgreSQL are copies of: the
