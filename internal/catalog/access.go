@@ -307,6 +307,10 @@ func (s *statement) condition(also []equal, rest []term) (string, error) {
 		all = append(all, e.column+" = "+s.arg(e.value))
 	}
 	for _, t := range rest {
+		if t.condition != nil {
+			all = append(all, t.condition(s))
+			continue
+		}
 		c, err := s.filter(t.expr)
 		if err != nil {
 			return "", err

@@ -272,10 +272,15 @@ var ApprovalProperties = approvalListFields.properties()
 
 // approvalsWithin are those of sessions that restore the scope's units and no others, and
 // of its units.
-func approvalsWithin(s scoped, arg func(any) string) (string, string) {
-	return `SELECT y.id FROM (` + s.units() + `) AS x CROSS JOIN restore_artifact a CROSS JOIN approval y WHERE a.unit = x.id AND y.session = a.session
+var approvalsWithin = within{
+	func(s scoped, arg func(any) string) (string, string) {
+		return `SELECT y.id FROM (` + s.units() + `) AS x CROSS JOIN restore_artifact a CROSS JOIN approval y WHERE a.unit = x.id AND y.session = a.session
 			UNION SELECT y.id FROM (` + s.units() + `) AS x CROSS JOIN approval y WHERE y.object = x.id`,
-		`(p.session IS NULL OR ` + s.session("p.session", "''", "''") + `)`
+			`(p.session IS NULL OR ` + s.session("p.session", "''", "''") + `)`
+	},
+	func(s scoped, arg func(any) string) string {
+		return `CASE WHEN p.session IS NULL THEN ` + s.hasUnit("p.object") + ` ELSE ` + s.session("p.session", "''", "''") + ` END`
+	},
 }
 
 // Approvals lists a tenant's approvals, the newest first.

@@ -42,7 +42,7 @@ type List[T any] struct {
 // may add goes through it, with its values as parameters.
 type query struct {
 	tenant  backup.TenantID
-	scope   within // how it is held to the scope of a call; nil: it is shown to nobody who has one
+	scope   within // how it is held to the scope of a call; zero: it is shown to nobody who has one
 	columns string
 	table   string  // and its alias
 	join    string  // what else the columns are of; not one row more or less comes of it
@@ -233,16 +233,22 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 	if r.terms, never, err = q.asked(p.Filter); err != nil {
 		return l, err
 	}
-	scope, limited := scopeOf(ctx), false
+	scope, held, wide := scopeOf(ctx), false, false
 	if scope != nil {
-		if q.scope == nil {
+		if q.scope.among == nil {
 			return l, errOutside
 		}
 		s := r.statement()
-		ids, _ := q.scope(scope.in(c, q.tenant, s.arg), s.arg)
-		limited = ids != ""
+		ids, _ := q.scope.among(scope.in(c, q.tenant, s.arg), s.arg)
+		held = ids != ""
 	}
-	if len(p.Order) == 0 && !limited {
+	if held && q.scope.each != nil && !never {
+		if wide, err = c.wide(ctx, q.tenant, scope, groupsOf*c.effort.few); err != nil {
+			return l, err
+		}
+	}
+	limited := held && !wide // its own items are sorted; else the list is looked through for them
+	if len(p.Order) == 0 && !held {
 		r.followFilter()
 		keys = r.keys
 	}
@@ -258,7 +264,15 @@ func list[T any](ctx context.Context, c *Catalog, q query, p Page, scan func(sca
 			return l, err
 		}
 	}
-	if p.Count && !never && !limited {
+	if wide {
+		narrow := *r
+		r.terms = append(r.terms, term{condition: func(s *statement) string { return q.scope.each(scope.in(c, q.tenant, s.arg), s.arg) }})
+		if p.Count {
+			if l.Total, err = r.countWithin(ctx, &narrow, scope); err != nil {
+				return l, err
+			}
+		}
+	} else if p.Count && !never && !limited {
 		if l.Total, err = r.count(ctx); err != nil {
 			return l, err
 		}

@@ -269,7 +269,7 @@ func TestPlayListsReadAnIndex(t *testing.T) {
 }
 
 // pageOf is the first page of a list of properties, filtered and ordered.
-func pageOf(t *testing.T, filter, order string, properties []odata.Property) catalog.Page {
+func pageOf(t testing.TB, filter, order string, properties []odata.Property) catalog.Page {
 	t.Helper()
 	page := catalog.Page{Limit: 50}
 	if filter != "" {

@@ -113,6 +113,7 @@ func (c *Catalog) PolicyUnitCounts(ctx context.Context, tenant backup.TenantID, 
 	if _, err := c.Policy(ctx, tenant, id); err != nil {
 		return counts, err
 	}
+	ctx = whollyWithin(ctx, id)
 	text, args := `SELECT status, failing, n FROM unit_count WHERE tenant = $1 AND policy = $2`, []any{string(tenant), string(id)}
 	if scope := scopeOf(ctx); scope != nil { // of those that are in the scope
 		arg := func(v any) string { args = append(args, v); return "$" + strconv.Itoa(len(args)) }

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ import (
 // A Scope is a part of a tenant: the units of some policies, and those of some owners.
 // It travels in the context of a call, as an Audit does, and what is outside is then as
 // if it were not there: each list is read from the units of the scope, by their
-// indexes, and each thing that is named is looked for among them. A list that does not
-// say how it is held to a scope is refused to whoever has one.
+// indexes, or if these are many looked through for what is of them, and each thing that is
+// named is looked for among them. A list that does not say how it is held to a scope is
+// refused to whoever has one.
 //
 // What is not known is outside: a group that could not be read for a day has no
 // members, an address that the directory does not know is nobody's.
@@ -113,6 +115,10 @@ func anyOf(parts []string, between, none string) string {
 	return strings.Join(parts, between)
 }
 
+// looked ends a query of whether there is something, so that PostgreSQL looks for each by
+// an index, and does not read all there are to compare.
+const looked = ` LIMIT 1 OFFSET 0`
+
 const (
 	noIDs = `SELECT CAST('' AS TEXT) AS id WHERE 1 = 0`
 	union = "\n\t\tUNION "
@@ -152,10 +158,15 @@ func (s scoped) units() string {
 	if len(s.Policies) > 0 {
 		parts = append(parts, `SELECT u.id, u.policy FROM `+values(s, &s.args.policies, s.Policies)+` AS e CROSS JOIN unit u WHERE coalesce(u.tenant, '') = `+s.tenant()+` AND u.policy = e.value AND u.policy <> ''`)
 	}
-	if owners := s.owners(); len(owners) > 0 {
-		parts = append(parts, `SELECT u.id, u.policy FROM (`+strings.Join(owners, union)+`) AS o CROSS JOIN unit u WHERE coalesce(u.tenant, '') = `+s.tenant()+` AND u.subject = o.id`)
+	if len(s.Groups)+len(s.Owners) > 0 {
+		parts = append(parts, s.ofOwners())
 	}
 	return anyOf(parts, union, `SELECT CAST('' AS TEXT) AS id, CAST('' AS TEXT) AS policy WHERE 1 = 0`)
+}
+
+// ofOwners are the units of the scope's owners, as units has them.
+func (s scoped) ofOwners() string {
+	return `SELECT u.id, u.policy FROM (` + s.ownerIDs() + `) AS o CROSS JOIN unit u WHERE coalesce(u.tenant, '') = ` + s.tenant() + ` AND u.subject = o.id`
 }
 
 // owns is the condition that a subject is one of the scope's owners.
@@ -167,7 +178,7 @@ func (s scoped) owns(subject string) string {
 	if len(s.Groups) > 0 {
 		ways = append(ways, `EXISTS (SELECT 1 FROM `+values(s, &s.args.groups, s.Groups)+` AS e CROSS JOIN scope_group g CROSS JOIN scope_member m
 			WHERE g.tenant = `+s.tenant()+` AND g.id = e.value AND g.read_at >= `+s.since()+`
-				AND m.tenant = g.tenant AND m.group_id = g.id AND m.subject = `+subject+`)`)
+				AND m.tenant = g.tenant AND m.group_id = g.id AND m.subject = `+subject+looked+`)`)
 	}
 	return `(` + anyOf(ways, " OR ", "1 = 0") + `)`
 }
@@ -181,68 +192,94 @@ func (s scoped) has(u string) string {
 	return `(` + u + `.policy <> '' AND ` + u + `.policy IN (SELECT e.value FROM ` + values(s, &s.args.policies, s.Policies) + ` AS e) OR ` + owns + `)`
 }
 
+// hasUnit is the condition that a unit of an id is in the scope.
+func (s scoped) hasUnit(id string) string {
+	return `EXISTS (SELECT 1 FROM unit u WHERE u.id = ` + id + ` AND u.tenant = ` + s.tenant() + ` AND ` + s.has("u") + looked + `)`
+}
+
 // session is the condition that a session may be seen: all that it restores is of
 // units in the scope, and it restores something, or is the caller's.
 func (s scoped) session(id, creator, caller string) string {
 	of := func(table string) string {
 		return `SELECT 1 FROM ` + table + ` z LEFT JOIN unit u ON u.id = z.unit WHERE z.session = ` + id
 	}
-	outside := ` AND (u.id IS NULL OR NOT ` + s.has("u") + `)`
+	outside := ` AND (u.id IS NULL OR NOT ` + s.has("u") + `)` + looked
 	return `NOT EXISTS (` + of("restore_artifact") + outside + `) AND NOT EXISTS (` + of("granular_artifact") + outside + `)
-		AND (EXISTS (` + of("restore_artifact") + `) OR EXISTS (` + of("granular_artifact") + `) OR ` + creator + ` <> '' AND ` + creator + ` = ` + caller + `)`
+		AND (EXISTS (` + of("restore_artifact") + looked + `) OR EXISTS (` + of("granular_artifact") + looked + `) OR ` + creator + ` <> '' AND ` + creator + ` = ` + caller + `)`
 }
 
 // activity is the condition that an entry of the audit log is of units in the scope,
 // and of no others.
 func (s scoped) activity(id string) string {
-	return `EXISTS (SELECT 1 FROM audit_unit z WHERE z.audit = ` + id + `) AND NOT EXISTS (
-		SELECT 1 FROM audit_unit z LEFT JOIN unit u ON u.id = z.unit WHERE z.audit = ` + id + ` AND (u.id IS NULL OR NOT ` + s.has("u") + `))`
+	return `EXISTS (SELECT 1 FROM audit_unit z WHERE z.audit = ` + id + looked + `) AND NOT EXISTS (
+		SELECT 1 FROM audit_unit z LEFT JOIN unit u ON u.id = z.unit WHERE z.audit = ` + id + ` AND (u.id IS NULL OR NOT ` + s.has("u") + `)` + looked + `)`
 }
 
-// A within is how a list is held to a scope: a query of the ids of what may be in it,
-// and what must be true of each besides, "" for nothing.
-type within func(s scoped, arg func(any) string) (ids, condition string)
+// A within is how a list is held to a scope.
+type within struct {
+	// among is a query of the ids of what may be in it, and what must be true of each
+	// besides, "" for nothing.
+	among func(s scoped, arg func(any) string) (ids, condition string)
+	// each is what is true of those alone that are in it, found by an index for each; nil
+	// where there is no such condition.
+	each func(s scoped, arg func(any) string) string
+}
 
 // How lists are held to a scope. ofParent is for what is of something that was looked
 // for in the scope; notListed is for what cannot be held to one, of which nothing is
 // shown; ofTenant is for what is of nobody.
 var (
-	ofParent, ofTenant within = everything, everything
-	notListed          within = func(s scoped, _ func(any) string) (string, string) {
-		return noIDs, ""
+	ofParent, ofTenant = within{among: everything}, within{among: everything}
+	notListed          = within{among: func(scoped, func(any) string) (string, string) { return noIDs, "" }}
+	unitsWithin        = within{
+		func(s scoped, _ func(any) string) (string, string) {
+			return `SELECT x.id FROM (` + s.units() + `) AS x`, ""
+		},
+		func(s scoped, _ func(any) string) string { return s.has("u") },
 	}
-	unitsWithin within = func(s scoped, _ func(any) string) (string, string) {
-		return `SELECT x.id FROM (` + s.units() + `) AS x`, ""
-	}
-	policiesWithin within = func(s scoped, _ func(any) string) (string, string) {
-		ids := `SELECT x.policy || '' AS id FROM (` + s.units() + `) AS x`
+	policiesWithin = within{among: func(s scoped, _ func(any) string) (string, string) {
+		ids := `SELECT x.policy || '' AS id FROM (` + s.ofOwners() + `) AS x`
 		if len(s.Policies) > 0 {
 			ids += union + `SELECT e.value FROM ` + values(s, &s.args.policies, s.Policies) + ` AS e`
 		}
 		return ids, ""
-	}
-	rulesWithin within = func(s scoped, _ func(any) string) (string, string) {
+	}}
+	rulesWithin = within{among: func(s scoped, _ func(any) string) (string, string) {
 		if len(s.Policies) == 0 {
 			return noIDs, ""
 		}
 		return `SELECT r.id FROM ` + values(s, &s.args.policies, s.Policies) + ` AS e CROSS JOIN inclusion_rule r WHERE r.policy = e.value`, ""
+	}}
+	exclusionsWithin = within{
+		func(s scoped, _ func(any) string) (string, string) {
+			return `SELECT x.id FROM (` + s.ownerIDs() + `) AS o CROSS JOIN exclusion x WHERE coalesce(x.tenant, '') = ` + s.tenant() + ` AND x.subject = o.id`, ""
+		},
+		func(s scoped, _ func(any) string) string { return s.owns("x.subject") },
 	}
-	exclusionsWithin within = func(s scoped, _ func(any) string) (string, string) {
-		return `SELECT x.id FROM (` + s.ownerIDs() + `) AS o CROSS JOIN exclusion x WHERE coalesce(x.tenant, '') = ` + s.tenant() + ` AND x.subject = o.id`, ""
+	browsesWithin = within{
+		func(s scoped, _ func(any) string) (string, string) {
+			return `SELECT b.id FROM (` + s.units() + `) AS x CROSS JOIN browse_session b WHERE b.unit = x.id`, ""
+		},
+		func(s scoped, _ func(any) string) string { return s.hasUnit("b.unit") },
 	}
-	browsesWithin within = func(s scoped, _ func(any) string) (string, string) {
-		return `SELECT b.id FROM (` + s.units() + `) AS x CROSS JOIN browse_session b WHERE b.unit = x.id`, ""
-	}
-	sessionsWithin within = func(s scoped, arg func(any) string) (string, string) {
-		caller := "CAST(" + arg(s.Caller) + " AS TEXT)"
-		return `SELECT a.session AS id FROM (` + s.units() + `) AS x CROSS JOIN restore_artifact a WHERE a.unit = x.id
+	sessionsWithin = within{
+		func(s scoped, arg func(any) string) (string, string) {
+			caller := "CAST(" + arg(s.Caller) + " AS TEXT)"
+			return `SELECT a.session AS id FROM (` + s.units() + `) AS x CROSS JOIN restore_artifact a WHERE a.unit = x.id
 			UNION SELECT g.session FROM (` + s.units() + `) AS x CROSS JOIN granular_artifact g WHERE g.unit = x.id
 			UNION SELECT m.id FROM restore_session m WHERE m.tenant = ` + s.tenant() + ` AND m.creator = ` + caller + ` AND m.creator <> ''`,
-			s.session("s.id", "s.creator", caller)
+				s.session("s.id", "s.creator", caller)
+		},
+		func(s scoped, arg func(any) string) string {
+			return s.session("s.id", "s.creator", "CAST("+arg(s.Caller)+" AS TEXT)")
+		},
 	}
-	activitiesWithin within = func(s scoped, _ func(any) string) (string, string) {
-		return `SELECT z.audit AS id FROM (` + s.units() + `) AS x CROSS JOIN audit_unit z WHERE z.unit = x.id`,
-			s.activity("a.id")
+	activitiesWithin = within{
+		func(s scoped, _ func(any) string) (string, string) {
+			return `SELECT z.audit AS id FROM (` + s.units() + `) AS x CROSS JOIN audit_unit z WHERE z.unit = x.id`,
+				s.activity("a.id")
+		},
+		func(s scoped, _ func(any) string) string { return s.activity("a.id") },
 	}
 )
 
@@ -252,13 +289,38 @@ func everything(scoped, func(any) string) (string, string) { return "", "" }
 // scope.
 var errOutside = backup.Fail(backup.AccessDenied, "Your role is limited to a part of the tenant, and this list cannot be held to a part.")
 
-// limited reads a page of a list that is held to a scope, and how many items the list
+// wide reports whether a scope has more owners, and units of its policies, than some.
+func (c *Catalog) wide(ctx context.Context, tenant backup.TenantID, scope *Scope, some int) (bool, error) {
+	var args []any
+	arg := func(v any) string { args = append(args, v); return fmt.Sprintf("$%d", len(args)) }
+	s := scope.in(c, tenant, arg)
+	owners := `(SELECT count(*) FROM (SELECT 1 FROM (` + anyOf(s.owners(), " UNION ALL ", noIDs) + `) AS x LIMIT ` + arg(some+1) + `) AS c)`
+	units := `0`
+	if len(s.Policies) > 0 {
+		units = `(SELECT coalesce(sum(n), 0) FROM unit_count WHERE tenant = ` + s.tenant() + ` AND policy IN (SELECT e.value FROM ` + values(s, &s.args.policies, s.Policies) + ` AS e))`
+	}
+	var n int
+	if err := c.db.Read().QueryRowContext(ctx, `SELECT CAST(`+owners+` + `+units+` AS BIGINT)`, args...).Scan(&n); err != nil {
+		return false, fmt.Errorf("look how much is in the scope: %w", err)
+	}
+	return n > some, nil
+}
+
+// whollyWithin returns the context without its scope if that has all that a policy has.
+func whollyWithin(ctx context.Context, policy backup.PolicyID) context.Context {
+	if s := scopeOf(ctx); s != nil && slices.Contains(s.Policies, policy) {
+		return WithScope(ctx, nil)
+	}
+	return ctx
+}
+
+// limited reads a page of a list that is held to a scope that is not wide, and how many items the list
 // has if that is asked for: from the scope's own items, which the database sorts, so
 // that the cost is that of the scope and not of the tenant.
 func (r *reading) limited(ctx context.Context, scope *Scope, p Page) (f found, total int64, err error) {
 	s := r.statement()
 	sc := scope.in(r.c, r.tenant(), s.arg)
-	ids, condition := r.q.scope(sc, s.arg)
+	ids, condition := r.q.scope.among(sc, s.arg)
 	s.where = append(s.where, r.q.id+" = c.id")
 	for _, e := range r.q.within { // in a way that no index serves
 		s.where = append(s.where, "coalesce("+e.column+", '') = "+s.arg(e.value))
@@ -287,6 +349,20 @@ func (r *reading) limited(ctx context.Context, scope *Scope, p Page) (f found, t
 	}
 	f.places, err = s.places(ctx, from+` ORDER BY `+strings.Join(by, ", ")+` LIMIT `+s.arg(r.limit+1)+` OFFSET `+s.arg(r.from.skip))
 	return f, total, err
+}
+
+// countWithin returns how many items a list has that is held to a wide scope: by looking at
+// each that is listed where these are not too many, or else, as narrow does, at the scope's
+// own, as many as entries of an index would be counted.
+func (r *reading) countWithin(ctx context.Context, narrow *reading, scope *Scope) (total int64, err error) {
+	if total, err = r.count(ctx); err != errUncounted {
+		return total, err
+	}
+	if wide, err := r.c.wide(ctx, r.q.tenant, scope, manyEntries*r.c.effort.count); err != nil || wide {
+		return 0, cmp.Or(err, error(errUncounted))
+	}
+	_, total, err = narrow.limited(ctx, scope, Page{Count: true, Bare: true})
+	return total, err
 }
 
 // sorted is a key by which texts are ordered by their bytes.

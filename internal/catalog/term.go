@@ -17,6 +17,8 @@ type term struct {
 	values []any      // it has one of these
 	low    *bound     // or it lies between these
 	high   *bound
+
+	condition func(*statement) string // in the place of expr: that of a scope
 }
 
 // A bound is an end of a range.

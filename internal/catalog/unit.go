@@ -90,10 +90,16 @@ var (
 func (c *Catalog) Units(ctx context.Context, tenant backup.TenantID, q UnitQuery) (List[backup.Unit], error) {
 	l := query{columns: unitColumns + `, ` + ownerColumns, table: "unit u", tenant: tenant, scope: unitsWithin, join: ownersOfUnits, time: "u.created", id: "u.id", fields: unitListFields,
 		within: []equal{{"u.tenant", string(tenant)}}, indexes: unitIndexes, counts: unitCounts}
+	if s := scopeOf(ctx); s != nil && q.Policy == "" && len(s.Policies) == 1 && len(s.Groups)+len(s.Owners) == 0 {
+		if p, err := c.Policy(ctx, tenant, s.Policies[0]); err == nil && (q.Workload == "" || q.Workload == p.Workload) {
+			q.Policy = p.ID // its units are all there are for the caller
+		}
+	}
 	if q.Policy != "" {
 		if _, err := c.Policy(ctx, tenant, q.Policy); err != nil {
 			return List[backup.Unit]{}, err
 		}
+		ctx = whollyWithin(ctx, q.Policy)
 		l.and("u.policy <> ''")
 		l.within, l.owner = append(l.within, equal{"u.policy", string(q.Policy)}), "u.policy"
 		l.indexes = slices.Concat(policyUnitIndexes, unitIndexes)
