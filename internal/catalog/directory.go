@@ -98,7 +98,7 @@ func (c *Catalog) ApplyDirectory(ctx context.Context, tenant backup.TenantID, ch
 			}
 		}
 		if ch.Sites && (ch.Cursor != "" || !ch.Since.IsZero()) {
-			_, err := tx.ExecContext(ctx, `UPDATE tenant SET sites_cursor = $2, sites_at = CASE WHEN $3 > 0 THEN $3 ELSE sites_at END WHERE id = $1`,
+			_, err := tx.ExecContext(ctx, `UPDATE tenant SET sites_cursor = $2, sites_at = CASE WHEN CAST($3 AS BIGINT) > 0 THEN $3 ELSE sites_at END WHERE id = $1`,
 				string(tenant), ch.Cursor, database.Micros(ch.Since))
 			return err
 		}

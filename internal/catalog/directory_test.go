@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -45,5 +46,24 @@ func TestNameless(t *testing.T) {
 		if got := must[map[backup.Workload][]string](t)(w.Nameless(ctx, fabrikam, p.ID)); len(got) > 0 {
 			t.Errorf("of another tenant, without a name are %v", got)
 		}
+	})
+}
+
+// It is known when all sites were listed last, also after looks at what has changed since.
+func TestWhenSitesWereListed(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		at := w.by().At
+		change := func(cursor string, since time.Time, want time.Time) {
+			t.Helper()
+			ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.Subject{{ID: owner(9002), Address: "https://contoso.sharepoint.com"}}, Sites: true, Cursor: cursor, Since: since}))
+			got, listed, err := w.SitesCursor(ctx, contoso)
+			if err != nil || got != cursor || !listed.Equal(want) {
+				t.Errorf("the cursor is %q, all were listed at %v, %v; want %q and %v", got, listed, err, cursor, want)
+			}
+		}
+		change("first", at, at)
+		change("second", time.Time{}, at)
+		change("third", at.Add(time.Microsecond), at.Add(time.Microsecond))
 	})
 }
