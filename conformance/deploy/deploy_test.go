@@ -165,10 +165,22 @@ func TestChart(t *testing.T) {
 		"config.tenants is empty":          {"config": object{"database": "postgres://holdfast@db/holdfast"}},
 		"config.vault.dir needs":           {"config": object{"database": "postgres://holdfast@db/holdfast", "tenants": []any{object{}}}},
 		"with several replicas":            {"replicas": 2, "vaultClaim": "v", "config": object{"database": "postgres://holdfast@db/holdfast", "tenants": []any{object{}}}},
+		"need a PostgreSQL":                {"replicas": 2, "vaultClaim": "v", "config": object{"database": "sqlite:/x.db", "pageTokenKeyFile": "/k", "tenants": []any{object{}}}},
 		"ingress.tlsSecretName is missing": {"vaultClaim": "v", "ingress": object{"enabled": true, "host": "h"}, "config": object{"database": "postgres://holdfast@db/holdfast", "tenants": []any{object{}}}},
 	} {
 		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
+		}
+	}
+
+	for _, values := range []object{{"strategy": "Recreate", "config": object{"database": "postgres://holdfast@db/holdfast"}}, {"config": object{"database": "sqlite:/var/lib/holdfast/catalog.db"}}} {
+		values["vaultClaim"], values["config"].(object)["tenants"] = "v", []any{object{}}
+		made, err := render(t, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := at(made["Deployment"], "spec", "strategy"); at(s, "type") != "Recreate" {
+			t.Errorf("%v: pods are replaced by %v", values, s)
 		}
 	}
 
@@ -187,6 +199,9 @@ func TestChart(t *testing.T) {
 		if made[kind] == nil {
 			t.Fatalf("there is no %s", kind)
 		}
+	}
+	if s := at(made["Deployment"], "spec", "strategy"); at(s, "type") != "RollingUpdate" || at(s, "rollingUpdate", "maxUnavailable") != float64(0) || at(s, "rollingUpdate", "maxSurge") != float64(1) {
+		t.Errorf("pods are replaced by %v", s)
 	}
 	pod := at(made["Deployment"], "spec", "template", "spec")
 	container := at(pod, "containers", 0)

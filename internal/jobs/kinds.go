@@ -1,7 +1,9 @@
 package jobs
 
 // The kinds of job there are. A kind is stored with its jobs, so its text
-// outlives renames in the code.
+// outlives renames in the code. A process leaves kinds that it does not know to those of a
+// newer version, and passes over arguments that it does not know: what must not be passed
+// over is a kind of its own.
 const (
 	// Settle brings a policy's units from the states that were asked for to
 	// those that need no drive: unprotected, removed. Key: the policy's id.

@@ -434,7 +434,9 @@ func (a *attempt) Value(key any) any {
 
 // formatVersion is the version of what we keep in a repository, above kopia's
 // own format. It rises when an older Holdfast would do harm to what a newer one
-// has written.
+// has written. A version that raises it has a migration that stands alone, since
+// processes of several versions write to one vault otherwise: what they add to it, files
+// and members of JSON, those of before pass over.
 const formatVersion = 1
 
 // formatType labels the manifest that says so.

@@ -14,6 +14,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
+{{- define "holdfast.strategy" -}}
+{{- $one := hasPrefix "sqlite:" (toString .Values.config.database) -}}
+{{- if and $one (gt (int .Values.replicas) 1) }}{{ fail "several replicas need a PostgreSQL database" }}{{ end -}}
+{{- .Values.strategy | default (ternary "Recreate" "RollingUpdate" $one) -}}
+{{- end -}}
+
 {{- define "holdfast.config" -}}
 {{- if not .Values.config.database }}{{ fail "config.database is missing: name a PostgreSQL database, such as postgres://holdfast@postgres.databases/holdfast" }}{{ end -}}
 {{- if not .Values.config.tenants }}{{ fail "config.tenants is empty: name what is protected" }}{{ end -}}
@@ -22,5 +28,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $config := deepCopy .Values.config -}}
 {{- $_ := set $config "listen" "0.0.0.0:8365" -}}
 {{- $_ := set $config "state" "/var/cache/holdfast" -}}
+{{- if not (get $config "drain") }}{{ $_ := set $config "drain" "10s" }}{{ end -}}
 {{- toPrettyJson $config -}}
 {{- end -}}
