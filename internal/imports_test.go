@@ -28,6 +28,7 @@ var rooms = map[string][]string{
 	"internal/budget":          {"internal/backup"},
 	"internal/database":        {"internal/backup"},
 	"internal/database/dbtest": {"internal/database"},
+	"internal/archive":         {"internal/database"},
 	"internal/jobs":            {"internal/backup", "internal/database"},
 	"internal/catalog":         {"internal/backup", "internal/database", "internal/jobs", "internal/odata"},
 	"internal/drive":           {"internal/backup", "internal/budget", "internal/jsonscan", "internal/quickxor"},
@@ -50,7 +51,8 @@ var rooms = map[string][]string{
 var doors = map[string][]string{
 	"github.com/kopia/kopia":        {"internal/vault"},
 	"github.com/minio/minio-go":     {"internal/vault"},
-	"github.com/klauspost/compress": {"internal/vault"},
+	"github.com/klauspost/compress": {"internal/archive", "internal/vault"},
+	"filippo.io/age":                {"internal/archive"},
 	"database/sql":                  {"internal/database", "internal/database/dbtest", "internal/jobs", "internal/catalog"},
 	"modernc.org/sqlite":            {"internal/database"},
 	"github.com/jackc/pgx":          {"internal/database", "internal/database/dbtest"},

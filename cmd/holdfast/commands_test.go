@@ -71,6 +71,10 @@ var commandRows = []commandRow{
 	{name: "restore show", args: "$RAN", again: reads, wrong: nobody},
 	{name: "restore artifacts", args: "$RAN", again: reads, wrong: "nosuch"},
 	{name: "restore wait", args: "$RAN", again: reads, wrong: "nosuch"},
+	{name: "backup create", again: alone},
+	{name: "backup show", again: alone},
+	{name: "backup drill", again: alone},
+	{name: "backup restore", again: alone},
 	{name: "approval list", again: reads},
 	{name: "report", again: reads},
 	{name: "exclude list", again: reads},
@@ -166,7 +170,9 @@ var byTheServer = map[string]bool{
 	"vault status": false, "vault list": false, "vault verify": false, "vault damage": false, "vault copy": false, "vault repair": false,
 	"vault accept":    false, // another vault is there already: it deletes nothing, and is what brings one back that was lost
 	"catalog rebuild": false, // it takes up what the vault has
-	"audit export":    false, "alert list": false, "alert test": false, "export": false,
+	"backup create":   false, "backup show": false, "backup drill": false,
+	"backup restore": false, // it fills a new place, and has what would go wait for its whole grace again
+	"audit export":   false, "alert list": false, "alert test": false, "export": false,
 	"tenants list": false, "tenants add": false, "tenants remove": false, // a tenant's backups rest
 	"demo": false, "dev": false, "serve": false, "setup": false, "tenant generate": false, "version": false, "licences": false,
 }

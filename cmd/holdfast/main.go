@@ -111,7 +111,7 @@ below 'A client of a running server' use it.`,
 	root.Version = version()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{unknownFlag(cmd, err)} })
-	root.AddCommand(newDev(), newTenant(), newServe(), newTenants(), newSetup(), newDemo(), newAudit(), newRetention(), newExport(), newVaultCommand(), newCatalogCommand(), newAlertCommand(), newVersion(), newLicences())
+	root.AddCommand(newDev(), newTenant(), newServe(), newTenants(), newSetup(), newDemo(), newAudit(), newRetention(), newExport(), newVaultCommand(), newCatalogCommand(), newBackupCommand(), newAlertCommand(), newVersion(), newLicences())
 	addClientCommands(root)
 	return root
 }

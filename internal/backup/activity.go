@@ -23,11 +23,13 @@ const (
 	PointsTakenUpActivity   = "RestorePointsTakenUp" // the vault held them, and the catalog did not know them
 	DamageFoundActivity     = "VaultDamageFound"
 	DamageHealedActivity    = "VaultDamageHealed"
-	VaultKnownActivity      = "VaultKnown"     // a tenant's vault was noted by its id
-	VaultAcceptedActivity   = "VaultAccepted"  // another was put in its place on purpose
-	VaultRepairedActivity   = "VaultRepaired"  // what kept it from opening was mended
-	CatalogRebuiltActivity  = "CatalogRebuilt" // it was brought up to what the vault knows
-	TenantImportedActivity  = "TenantImported" // what the vault keeps of policies and units came into the catalog
+	VaultKnownActivity      = "VaultKnown"      // a tenant's vault was noted by its id
+	VaultAcceptedActivity   = "VaultAccepted"   // another was put in its place on purpose
+	VaultRepairedActivity   = "VaultRepaired"   // what kept it from opening was mended
+	CatalogRebuiltActivity  = "CatalogRebuilt"  // it was brought up to what the vault knows
+	CatalogBackedUpActivity = "CatalogBackedUp" // with the keys, into an archive
+	CatalogRestoredActivity = "CatalogRestored" // it was put back from an archive
+	TenantImportedActivity  = "TenantImported"  // what the vault keeps of policies and units came into the catalog
 	RetentionActivity       = "RetentionChanged"
 	ExportedActivity        = "BackupExported" // files of a backup were written out
 

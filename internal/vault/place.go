@@ -15,6 +15,7 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/blob/azure"
 	"github.com/kopia/kopia/repo/blob/filesystem"
+	"github.com/kopia/kopia/repo/blob/readonly"
 	"github.com/kopia/kopia/repo/blob/s3"
 	"github.com/kopia/kopia/repo/content"
 )
@@ -139,11 +140,17 @@ func (cfg Config) storage(ctx context.Context) (blob.Storage, Locks, error) {
 		if err := checkFolder(cfg.Dir, cfg); err != nil {
 			return nil, Locks{}, err
 		}
-		st, err := filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, true)
+		st, err = filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, !cfg.ReadOnly)
+		if err == nil && cfg.ReadOnly {
+			st = readonly.NewWrapper(st)
+		}
 		return st, Locks{}, err
 	}
 	if err != nil {
 		return nil, Locks{}, err
+	}
+	if cfg.ReadOnly {
+		return readonly.NewWrapper(st), Locks{}, nil
 	}
 	if cfg.locks == nil {
 		locks, err := prove(ctx)
@@ -232,6 +239,9 @@ func Guard(ctx context.Context, st blob.Storage) blob.Storage {
 	o, ok := ctx.Value(openingKey{}).(opening)
 	if !ok {
 		return st
+	}
+	if o.cfg.ReadOnly {
+		st = readonly.NewWrapper(st)
 	}
 	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, seeing: seeing{o.seen, o.cfg.trust()}, copy: new(atomic.Bool)}
 	g.copy.Store(o.copy)

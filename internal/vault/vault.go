@@ -97,7 +97,10 @@ type Config struct {
 	ID string
 	// Create has Open make a new vault in a folder that is missing or empty, but
 	// never where an ID is given.
-	Create   bool
+	Create bool
+	// ReadOnly has nothing be written into the vault's place, not even to prove its
+	// locks. Whatever would write fails.
+	ReadOnly bool
 	Password Secret
 	// State is a folder for kopia's connection file and its lock for
 	// maintenance. Vaults must not share it; processes on one vault may.
@@ -175,6 +178,9 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	cfg, err := cfg.absolute()
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	if cfg.ReadOnly {
+		cfg.Create = false
 	}
 	v := unopened(cfg)
 	if err = v.open(ctx); err != nil {
@@ -296,6 +302,10 @@ func (v *Vault) open(ctx context.Context) error {
 	})
 	if err != nil {
 		return openError(ctx, st, string(cfg.Password), err)
+	}
+	if cfg.ReadOnly {
+		v.rep = rep.(repo.DirectRepository)
+		return nil
 	}
 	if err := keepCopy(ctx, st); err != nil && cfg.Log != nil {
 		cfg.Log.WarnContext(ctx, "vault: its format blob has no copy", "err", err) // a full disk can still be read

@@ -569,3 +569,59 @@ func TestStateIsPrivate(t *testing.T) {
 		t.Error(info.Mode(), err)
 	}
 }
+
+// A vault that is opened to be read only stays as it is, byte for byte, and gives what it
+// holds.
+func TestReadOnlyWritesNothing(t *testing.T) {
+	v, cfg := newVault(t)
+	s := sample(t, v)
+	if err := os.Remove(filepath.Join(cfg.Dir, copyBlob+".f")); err != nil { // which opening a vault makes again
+		t.Fatal(err)
+	}
+	held := func() map[string]string {
+		t.Helper()
+		all := map[string]string{}
+		err := filepath.WalkDir(cfg.Dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				all[path] = ""
+				return err
+			}
+			b, err := os.ReadFile(path)
+			all[path] = string(b)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := held()
+	cfg.Create, cfg.ReadOnly, cfg.State, cfg.ID = false, true, t.TempDir(), v.ID()
+	r, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := paths(t, r, s.Tree); len(got) != 6 {
+		t.Errorf("it holds %v", got)
+	}
+	u, err := r.Begin(t.Context(), key, s.Root, s.Tree)
+	if err == nil {
+		_, err = u.Write(t.Context(), "new.txt", strings.NewReader("new"))
+		u.Close()
+	}
+	if err == nil {
+		t.Error("something was written into a vault that is to be read only")
+	}
+	r.Close(t.Context()) // it may say that something could not be written
+	if diff := cmp.Diff(before, held()); diff != "" {
+		t.Errorf("what is in the vault's place has changed: %.400s", diff)
+	}
+	cfg.ID = "0123"
+	if _, err := Open(t.Context(), cfg); !errors.Is(err, ErrOther) {
+		t.Errorf("another vault: %v", err)
+	}
+	cfg.ID, cfg.Create, cfg.Dir = "", true, filepath.Join(t.TempDir(), "none")
+	if _, err := Open(t.Context(), cfg); err == nil {
+		t.Error("a vault was made to be read only")
+	}
+}
