@@ -24,7 +24,7 @@ import (
 // reports processor seconds and peaks of resident memory of whole processes; the
 // source, which the peers do without, has a process of its own. HOLDFAST_CORPUS
 // names the files; usually they are Go's own sources. HOLDFAST_PROFILE says where to
-// leave a profile of each phase.
+// leave a profile of each phase, and HOLDFAST_HEAP where one of its fullest heap.
 func BenchmarkCorpus(b *testing.B) {
 	from := os.Getenv("HOLDFAST_CORPUS")
 	if from == "" {
@@ -121,11 +121,12 @@ func (m measures) phase(name string, do func()) {
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0o200); err != nil {
 		m.b.Log(err) // the peak is then that of the phases before, too
 	}
-	stop := profile(m.b, name)
+	stop, most := profile(m.b, name), watchHeap(name)
 	before := cpu(m.b)
 	do()
 	used := cpu(m.b) - before
 	stop()
+	fmt.Fprintf(os.Stderr, "%-32s %34d MB live\n", "", most()/1e6)
 	m.set("holdfast "+name, used, peak(m.b))
 }
 
