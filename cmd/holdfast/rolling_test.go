@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -76,12 +77,47 @@ func TestPlayProcessesAreReplaced(t *testing.T) {
 	}
 	stop()
 	r.nothingIsLost()
-	if t.Failed() {
-		for _, p := range r.all {
-			text, _ := os.ReadFile(p.log)
-			t.Logf("%s:\n%s", filepath.Base(p.log), text[max(0, len(text)-3000):])
+	r.tell()
+}
+
+// tell shows what each process of a test that fails has said at last.
+func (r *rolling) tell() {
+	if !r.t.Failed() {
+		return
+	}
+	for _, p := range r.all {
+		text, _ := os.ReadFile(p.log)
+		r.t.Logf("%s:\n%s", filepath.Base(p.log), text[max(0, len(text)-3000):])
+	}
+}
+
+// Of three processes one after another is killed, mostly the one that restores, and another
+// started. What was acknowledged stays: points, policies, the audit log, and each restore is
+// finished by another. Once is enough to find out that this is so at all; -drill does it for
+// longer.
+func TestPlayProcessesAreKilled(t *testing.T) {
+	if !slices.Contains(dbtest.Dialects(t), database.Postgres) {
+		return // Dialects has said so
+	}
+	dir := t.TempDir()
+	today := filepath.Join(dir, "today")
+	command(t, ".", "go", "build", "-o", today, ".")
+	r := newRolling(t, dir)
+	r.proxy.killing = true
+	for range 3 {
+		r.start(today)
+	}
+	r.protect()
+	stop := r.beBusy()
+	for until := time.Now().Add(*drill); !t.Failed(); {
+		r.kill(today)
+		if time.Now().After(until) {
+			break
 		}
 	}
+	stop()
+	r.nothingIsLost()
+	r.tell()
 }
 
 // buildFormer builds the program of the commit that is rolled from. Where this is no
@@ -138,6 +174,7 @@ type rolling struct {
 	made               []string        // policies that were acknowledged
 	points             map[string]bool // that were there at some time
 	asked, edits, lent int
+	killed             int
 }
 
 // A replaced is one process.
@@ -309,7 +346,7 @@ func (r *rolling) beBusy() (stop func()) {
 	often := func(pause time.Duration, do func(n int) error) {
 		busy.Go(func() {
 			for n := 1; ctx.Err() == nil; n++ {
-				if err := do(n); err != nil && ctx.Err() == nil {
+				if err := do(n); err != nil && ctx.Err() == nil && !r.proxy.lost(err) {
 					r.t.Errorf("%v", err)
 				}
 				select {
@@ -343,29 +380,11 @@ func (r *rolling) beBusy() (stop func()) {
 // replace starts a process of a program, and stops one of another while it restores.
 func (r *rolling) replace(program string) {
 	r.t.Helper()
-	ctx := r.t.Context()
 	r.start(program)
-	r.seePoints()
-	if _, err := newCorpus(uint64(len(r.all))).encrypt(r.folder(rolledOwners[1])); err != nil {
-		r.t.Fatal(err)
-	}
-	var session sessionAnswer
-	r.must(r.client.Call(ctx, http.MethodPost, "/oneDriveForBusinessRestoreSessions", map[string]any{"driveRestoreArtifacts": []any{
-		map[string]any{"restorePoint": map[string]any{"id": r.first}, "destinationType": "inPlace"},
-	}}, &session))
-	r.must(r.client.Call(ctx, http.MethodPost, "/restoreSessions/"+session.ID+"/activate", nil, nil))
-	worker := ""
-	if !comes(func() bool {
-		err := r.database().Read().QueryRowContext(ctx, `SELECT worker FROM job WHERE kind = 'restore' AND lease <> ''`).Scan(&worker)
-		return err == nil
-	}) {
-		r.t.Fatal("nobody restores")
-	}
+	session, worker := r.restore()
 	which := slices.IndexFunc(r.serving, func(p *replaced) bool { return p.program != program })
-	for i, p := range r.serving {
-		if p.program != program && strings.HasSuffix(worker, fmt.Sprint("/", p.cmd.Process.Pid)) {
-			which, r.lent = i, r.lent+1
-		}
+	if i := r.at(worker); i >= 0 && r.serving[i].program != program {
+		which, r.lent = i, r.lent+1
 	}
 	if which < 0 { // one that goes back, or forth
 		which = 0
@@ -380,8 +399,64 @@ func (r *rolling) replace(program string) {
 		r.t.Errorf("it ended with %v", err)
 	}
 	r.proxy.drop(old.origin)
+	r.restored(session)
+	r.say("%s in the place of %s", filepath.Base(program), filepath.Base(old.program))
+}
+
+// kill kills the process that restores, or sometimes another, and starts one in its place.
+func (r *rolling) kill(program string) {
+	r.t.Helper()
+	session, worker := r.restore()
+	time.Sleep(rand.N(2 * time.Second))
+	which := r.at(worker)
+	if which < 0 || rand.N(4) == 0 {
+		which = rand.N(len(r.serving))
+	} else {
+		r.lent++
+	}
+	old := r.serving[which]
+	r.serving = slices.Delete(r.serving, which, which+1)
+	r.must(old.cmd.Process.Kill())
+	old.cmd.Wait()
+	r.proxy.drop(old.origin)
+	r.killed++
+	r.start(program)
+	r.restored(session)
+	r.say("another in the place of %s", filepath.Base(old.log))
+}
+
+// restore begins to restore a drive that has been encrypted, and returns the session and
+// which worker has it.
+func (r *rolling) restore() (session sessionAnswer, worker string) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	r.seePoints()
+	if _, err := newCorpus(uint64(len(r.all))).encrypt(r.folder(rolledOwners[1])); err != nil {
+		r.t.Fatal(err)
+	}
+	r.must(r.client.Call(ctx, http.MethodPost, "/oneDriveForBusinessRestoreSessions", map[string]any{"driveRestoreArtifacts": []any{
+		map[string]any{"restorePoint": map[string]any{"id": r.first}, "destinationType": "inPlace"},
+	}}, &session))
+	r.must(r.client.Call(ctx, http.MethodPost, "/restoreSessions/"+session.ID+"/activate", nil, nil))
 	if !comes(func() bool {
-		err := r.client.Get(ctx, "/restoreSessions/"+session.ID, &session)
+		err := r.database().Read().QueryRowContext(ctx, `SELECT worker FROM job WHERE kind = 'restore' AND lease <> ''`).Scan(&worker)
+		return err == nil
+	}) {
+		r.t.Fatal("nobody restores")
+	}
+	return session, worker
+}
+
+// at returns which of those that serve is a worker, or -1.
+func (r *rolling) at(worker string) int {
+	return slices.IndexFunc(r.serving, func(p *replaced) bool { return strings.HasSuffix(worker, fmt.Sprint("/", p.cmd.Process.Pid)) })
+}
+
+// restored waits for the end of a restore, after which the drive is as it was.
+func (r *rolling) restored(session sessionAnswer) {
+	r.t.Helper()
+	if !comes(func() bool {
+		err := r.client.Get(r.t.Context(), "/restoreSessions/"+session.ID, &session)
 		return err == nil && session.Status != "active" && session.Status != "activating"
 	}) || session.Status != "completed" {
 		r.t.Errorf("the restore is %s", session.Status)
@@ -393,7 +468,6 @@ func (r *rolling) replace(program string) {
 	if d := r.was.differences(is); len(d) > 0 {
 		r.t.Errorf("restored, the drive differs in %d places: %.200s", len(d), strings.Join(d, "; "))
 	}
-	r.say("%s in the place of %s", filepath.Base(program), filepath.Base(old.program))
 }
 
 // database is opened once a version is there that it can be opened beside.
@@ -476,7 +550,7 @@ func (r *rolling) nothingIsLost() {
 	}
 	var n int
 	r.must(r.db.Read().QueryRowContext(ctx, `SELECT count(*) FROM process`).Scan(&n))
-	if n != len(r.serving) {
+	if n < len(r.serving) || n > len(r.serving)+r.killed { // who was killed is missed after a while
 		r.t.Errorf("the database knows %d processes, and %d are there", n, len(r.serving))
 	}
 	for _, p := range r.serving {
@@ -484,8 +558,8 @@ func (r *rolling) nothingIsLost() {
 		r.must(p.cmd.Wait())
 	}
 	hf(r.t, 0, "vault", "verify", "--config", r.config, "--full")
-	r.say("%d reads, %d policies, %d edits, %d points (%d seen before the end); the process that restored was stopped %d times; %d requests were sent to another process",
-		r.asked, len(r.made), r.edits, len(newest), before, r.lent, r.proxy.again.Load())
+	r.say("%d reads, %d policies, %d edits, %d points (%d seen before the end); the process that restored was stopped %d times, %d were killed; %d requests were sent to another process",
+		r.asked, len(r.made), r.edits, len(newest), before, r.lent, r.killed, r.proxy.again.Load())
 	if len(r.made) < 50 || before < 10 {
 		r.t.Error("too little went on meanwhile for this to show anything")
 	}
@@ -497,6 +571,7 @@ func (r *rolling) nothingIsLost() {
 type balancer struct {
 	t         *testing.T
 	transport *http.Transport
+	killing   bool // processes are killed, so that some requests have no answer
 	turn      atomic.Int64
 	again     atomic.Int64
 	mu        sync.Mutex
@@ -507,6 +582,12 @@ type balanced struct {
 	origin string
 	ready  atomic.Bool
 	busy   atomic.Int64
+}
+
+// lost reports whether a request failed for want of an answer, where that may be.
+func (b *balancer) lost(err error) bool {
+	said, ok := errors.AsType[*client.Error](err)
+	return b.killing && ok && said.Status == http.StatusBadGateway
 }
 
 func (b *balancer) add(origin string) *balanced {
@@ -599,11 +680,13 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		last = err
-		if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" {
+		if op, ok := errors.AsType[*net.OpError](err); (!ok || op.Op != "dial") && (!b.killing || r.Method != http.MethodGet) {
 			break
 		}
 		b.again.Add(1)
 	}
-	b.t.Errorf("%s %s was not answered: %v", r.Method, r.URL.Path, last)
+	if !b.killing {
+		b.t.Errorf("%s %s was not answered: %v", r.Method, r.URL.Path, last)
+	}
 	w.WriteHeader(http.StatusBadGateway)
 }

@@ -34,7 +34,7 @@ import (
 	"holdfast/internal/vault"
 )
 
-var drill = flag.Duration("drill", 0, "how long TestPlayAnOperatorsWordSurvivesKills goes on")
+var drill = flag.Duration("drill", 0, "how long TestPlayAnOperatorsWordSurvivesKills and TestPlayProcessesAreKilled go on")
 
 // TestPlayAnOperatorsWordSurvivesKills pauses, resumes and cancels restores at random
 // moments, while serve is killed at others and people go on writing. Each session ends
