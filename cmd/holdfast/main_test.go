@@ -31,7 +31,7 @@ func TestExitCodes(t *testing.T) {
 		{"version", 0, ""},
 		{"--help", 0, ""},
 		{"", 0, ""},
-		{"backup", exitUsage, "there is no command 'holdfast backup'"},
+		{"snapshot", exitUsage, "there is no command 'holdfast snapshot'"},
 		{"polcy", exitUsage, "perhaps 'holdfast policy' was meant"},
 		{"policy lst", exitUsage, "perhaps 'holdfast policy list' was meant"},
 		{"--version", 0, ""},
