@@ -422,6 +422,7 @@ func (r *rolling) kill(program string) {
 	r.killed++
 	r.start(program)
 	r.restored(session)
+	r.seePoints()
 	r.say("another in the place of %s", filepath.Base(old.log))
 }
 
