@@ -627,15 +627,21 @@ var defaultAudiences = []string{"https://graph.microsoft.com", "00000003-0000-00
 // A Duration is written as Go writes it: "10m", "1h30m".
 type Duration time.Duration
 
-// UnmarshalJSON reads a duration from its text.
+// UnmarshalJSON reads a duration from its text. null leaves it as it is.
 func (d *Duration) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
 		return fmt.Errorf("a duration is a text such as \"10m\", not %s", data)
 	}
 	v, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is no duration: give hours, minutes and seconds, such as \"10m\", \"1h30m\" or, for two weeks, \"336h\"", text)
+	}
 	*d = Duration(v)
-	return err
+	return nil
 }
 
 // MarshalJSON writes it as UnmarshalJSON reads it.

@@ -9,47 +9,103 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tailscale/hujson"
 )
 
 // readJSON reads a file that people write: JSON in which there may be comments, and
 // a comma after the last of a list. It returns it with spaces in their place, so
-// that all else stands where it stood.
+// that all else stands where it stood. A byte order mark before it is left out.
 func readJSON(name string) ([]byte, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
+	w := walker{name: name, data: bytes.TrimPrefix(data, byteOrderMark)}
+	data = w.data
+	switch {
+	case len(bytes.TrimSpace(data)) == 0:
+		return nil, w.at(0, "the file is empty: it has to be an object, { … }")
+	case isUTF16(data):
+		return nil, w.at(0, "the file is in UTF-16, as some programs of Windows write it: save it as UTF-8")
+	case !utf8.Valid(data):
+		at := 0
+		for r, n := utf8.DecodeRune(data); r != utf8.RuneError || n > 1; r, n = utf8.DecodeRune(data[at:]) {
+			at += n
+		}
+		return nil, w.at(at, "this is not UTF-8: save the file in that encoding")
+	}
 	tree, err := hujson.Parse(bytes.Clone(data))
 	if err != nil {
-		w := walker{name: name, data: data}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, w.at(len(data), "the file ends too soon")
+			return nil, w.at(len(data), "the file ends too soon: something that was opened by {, [, \" or /* is not closed")
 		}
 		var line, column int
 		fmt.Sscanf(err.Error(), "hujson: line %d, column %d:", &line, &column)
 		lines := bytes.SplitAfterN(data, []byte("\n"), line)
-		return nil, w.at(len(data)-len(lines[line-1])+column-1, "%v", errors.Unwrap(err))
+		at := len(data) - len(lines[line-1]) + column - 1
+		return nil, w.at(at, "%s", notJSON(errors.Unwrap(err), data, at))
 	}
 	tree.Standardize()
 	return tree.Pack(), nil
 }
 
+// byteOrderMark is what editors of Windows write before a text in UTF-8.
+var byteOrderMark = []byte("\uFEFF")
+
+// isUTF16 reports whether data is a text in UTF-16.
+func isUTF16(data []byte) bool {
+	return bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) || len(data) > 1 && (data[0] == 0 || data[1] == 0)
+}
+
+// notJSON says in words for people why a file is no JSON from a place on, of which the
+// parser has said err.
+func notJSON(err error, data []byte, at int) string {
+	said, rest := err.Error(), string(data[min(at, len(data)):])
+	word, behind := rest, ""
+	if end := strings.IndexAny(rest, " \t\r\n,:{}[]"); end >= 0 {
+		word, behind = rest[:max(end, 1)], strings.TrimLeft(rest[end:], " \t")
+	}
+	if letters := []rune(word); len(letters) > 30 {
+		word = string(letters[:30]) + "…"
+	}
+	first, starts := bytes.TrimSpace(data), strings.HasSuffix(said, "at start of value") || strings.HasPrefix(said, "invalid literal")
+	switch {
+	case len(first) > 0 && first[0] != '{' && first[0] != '/':
+		return fmt.Sprintf("the file has to be JSON, an object that begins with {, and not with %q; comments begin with //", first[:1])
+	case strings.HasPrefix(said, "invalid literal: \""):
+		return `this text cannot be read: within one, " is written as \", and \ as \\, also in paths of Windows`
+	case strings.HasSuffix(said, "at start of object name"), starts && strings.HasPrefix(behind, ":"):
+		return fmt.Sprintf("a name in double quotes has to be here, not %q", word)
+	case starts:
+		return fmt.Sprintf("a value has to be here, not %q: texts are in double quotes", word)
+	case strings.HasSuffix(said, "after object name"):
+		return "a colon is missing before this, between a name and its value"
+	case strings.Contains(said, "after object value"), strings.Contains(said, "after array value"):
+		return "a comma is missing before this, or a bracket that closes what was opened"
+	case strings.HasSuffix(said, "after top-level value"):
+		return fmt.Sprintf("the object has ended before this, and %q stands behind it: take it out, or a } before it", word)
+	}
+	return said
+}
+
 // decodeWhole decodes a file that is one object, as readJSON gives it. What is wrong in it is said all at
 // once, each with its line and column: fields that there are not, with the one that
-// may have been meant, and fields that are there twice.
+// may have been meant, and fields that are there twice, and values that are of another kind.
 func decodeWhole(name string, data []byte, to any) error {
 	w := walker{name: name, data: data, tokens: json.NewDecoder(bytes.NewReader(data))}
 	w.tokens.UseNumber()
-	if err := w.value(reflect.TypeOf(to)); err != nil {
+	if err := w.value(reflect.TypeOf(to), ""); err != nil {
 		return w.broken(err)
 	}
-	if err := json.Unmarshal(data, to); err != nil {
+	if err := json.Unmarshal(data, to); err != nil && !w.mistyped {
 		w.wrong = append(w.wrong, w.broken(err))
 	}
 	return errors.Join(w.wrong...)
@@ -61,6 +117,8 @@ type walker struct {
 	data   []byte
 	tokens *json.Decoder
 	wrong  []error
+	// mistyped says that values of another kind than their field's are among what is wrong.
+	mistyped bool
 }
 
 // at is an error with its place, as editors and compilers write it.
@@ -74,17 +132,63 @@ func (w *walker) at(offset int, format string, args ...any) error {
 // broken gives an error of the decoder its place, if it has one.
 func (w *walker) broken(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return w.at(max(int(e.Offset)-1, 0), "%s cannot be %s", cmp.Or(e.Field, "the file"), article(e.Value))
+		return w.at(max(int(e.Offset)-1, 0), "%s is of another kind", cmp.Or(e.Field, "the file"))
+	}
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		at := max(int(e.Offset)-1, 0)
+		return w.at(at, "%s", notJSON(err, w.data, at))
 	}
 	return fmt.Errorf("%s: %s", w.name, strings.TrimPrefix(err.Error(), "json: "))
 }
 
-// article is a kind of value with its article.
-func article(kind string) string {
-	if strings.ContainsAny(kind[:1], "aeiou") {
-		return "an " + kind
+// kind is in words what values of a type are written as; empty if nobody knows.
+func kind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a text in double quotes"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Slice, reflect.Array:
+		return "a list, [ … ]"
+	case reflect.Struct, reflect.Map:
+		return "an object, { … }"
 	}
-	return "a " + kind
+	return ""
+}
+
+// mistake says in words why a value is none of a type, empty if it is one; of a list or
+// object only whether it is one at all. It shows no text, which may be a secret.
+func mistake(token json.Token, t reflect.Type) string {
+	is := kind(t)
+	switch token := token.(type) {
+	case string:
+		if t.Kind() != reflect.String {
+			return is + ", not a text"
+		}
+	case bool:
+		if t.Kind() != reflect.Bool {
+			return fmt.Sprintf("%s, not %t", is, token)
+		}
+	case json.Number:
+		if is != kind(reflect.TypeFor[int]()) {
+			return is + ", not a number"
+		}
+		if _, err := strconv.ParseInt(token.String(), 10, 64); errors.Is(err, strconv.ErrRange) {
+			return is + ", and not so large a one"
+		} else if err != nil {
+			return is + ", not " + token.String()
+		}
+	case json.Delim:
+		list, listed := is == kind(reflect.TypeFor[[]int]()), token == '['
+		if listed && !list {
+			return is + ", not a list"
+		} else if !listed && is != kind(reflect.TypeFor[struct{}]()) {
+			return is + ", not an object"
+		}
+	}
+	return ""
 }
 
 // next is where the next token begins.
@@ -96,18 +200,34 @@ func (w *walker) next() int {
 	return at
 }
 
-// value goes through the next value, which is decoded into t; nil if nobody knows
-// into what.
-func (w *walker) value(t reflect.Type) error {
+// value goes through the next value, that of a field, which is decoded into t; nil if
+// nobody knows into what.
+func (w *walker) value(t reflect.Type, field string) error {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if t != nil && readsItself(t) {
-		t = nil
-	}
+	itself := t != nil && readsItself(t)
+	at := w.next()
 	token, err := w.tokens.Token()
 	if err != nil {
 		return err
+	}
+	_, nested := token.(json.Delim)
+	switch {
+	case t == nil || token == nil: // null is as if it were not there
+	case itself && !nested:
+		if err := json.Unmarshal(w.data[at:w.tokens.InputOffset()], reflect.New(t).Interface()); err != nil {
+			w.mistyped = true
+			w.wrong = append(w.wrong, w.at(at, "%s: %s", field, notOne(err, t)))
+		}
+	case itself || kind(t) == "":
+		t = nil
+	default:
+		if wrong := mistake(token, t); wrong != "" {
+			w.mistyped = true
+			w.wrong = append(w.wrong, w.at(at, "%s is %s", cmp.Or(field, "the file"), wrong))
+			t = nil
+		}
 	}
 	switch token {
 	case json.Delim('['):
@@ -115,13 +235,13 @@ func (w *walker) value(t reflect.Type) error {
 		if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
 			element = t.Elem()
 		}
-		for w.tokens.More() {
-			if err := w.value(element); err != nil {
+		for i := 0; w.tokens.More(); i++ {
+			if err := w.value(element, fmt.Sprintf("%s[%d]", field, i)); err != nil {
 				return err
 			}
 		}
 	case json.Delim('{'):
-		if err := w.object(t); err != nil {
+		if err := w.object(t, field); err != nil {
 			return err
 		}
 	default:
@@ -131,7 +251,16 @@ func (w *walker) value(t reflect.Type) error {
 	return err
 }
 
-func (w *walker) object(t reflect.Type) error {
+// notOne says in words why a text is none of a type that reads itself.
+func notOne(err error, t reflect.Type) string {
+	if t == reflect.TypeFor[netip.Prefix]() {
+		return `this is no network: give one such as "10.0.0.0/8", or "192.0.2.7/32" for a single address`
+	}
+	return err.Error()
+}
+
+// object goes through what is in an object, that of a field, which is decoded into t.
+func (w *walker) object(t reflect.Type, of string) error {
 	fields := map[string]reflect.Type{}
 	if t != nil && t.Kind() == reflect.Struct {
 		fieldsOf(t, fields)
@@ -156,7 +285,7 @@ func (w *walker) object(t reflect.Type) error {
 				}
 			}
 			if below == nil {
-				w.wrong = append(w.wrong, w.at(at, "unknown field %q%s", name, meant(name, slices.Collect(maps.Keys(fields))...)))
+				w.wrong = append(w.wrong, w.at(at, "unknown field %q%s", name, instead(name, fields)))
 			}
 		default:
 			folded = name
@@ -165,11 +294,27 @@ func (w *walker) object(t reflect.Type) error {
 			w.wrong = append(w.wrong, w.at(at, "%q is there twice", name))
 		}
 		seen[folded] = true
-		if err := w.value(below); err != nil {
+		field := name
+		if of != "" {
+			field = of + "." + name
+		}
+		if err := w.value(below, field); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// instead says what to write instead of a field that there is not.
+func instead(name string, fields map[string]reflect.Type) string {
+	if file := name + "File"; fields[file] != nil {
+		text := fmt.Sprintf("; it is not written into this file: name one that holds it as %q", file)
+		if env := name + "Env"; fields[env] != nil {
+			text += fmt.Sprintf(", or a variable of the environment as %q", env)
+		}
+		return text
+	}
+	return meant(name, slices.Collect(maps.Keys(fields))...)
 }
 
 // readsItself reports whether values of t are not read by their fields.
