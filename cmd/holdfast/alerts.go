@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -105,7 +106,7 @@ func rootsOf(field, file string, say sayer) *x509.CertPool {
 }
 
 func secretOf(field, file, env string, needed bool, say sayer) string {
-	s, err := readSecret(file, env)
+	s, err := readLine(file, env)
 	if err != nil && (needed || !errors.Is(err, errMissingSecret)) {
 		say(field, "%v", err)
 	}
@@ -134,9 +135,9 @@ func (c *AlertsConfig) complete(tenants map[string]bool, place func(*string), sa
 		place(&m.PasswordFile)
 		place(&m.CAFile)
 		fill(&m.TLS, alert.StartTLS)
-		host, _, err := net.SplitHostPort(m.Server)
+		host, port, err := net.SplitHostPort(m.Server)
 		switch {
-		case err != nil || host == "":
+		case err != nil || host == "" || strings.ContainsFunc(host, unicode.IsSpace) || checkPort(port) != nil:
 			say("alerts.mail.server", "%q is not an address: give host:port, such as smtp.example.com:587", m.Server)
 		case !slices.Contains([]string{alert.StartTLS, alert.ImplicitTLS, alert.NoTLS}, m.TLS):
 			say("alerts.mail.tls", "%q is not possible: give \"starttls\", which port 587 usually wants, \"tls\", as port 465, or \"none\" for a server on this machine", m.TLS)
@@ -145,6 +146,9 @@ func (c *AlertsConfig) complete(tenants map[string]bool, place func(*string), sa
 		}
 		if _, err := netmail.ParseAddress(m.From); err != nil {
 			say("alerts.mail.from", "%q is not an address: give that of the sender, such as \"Holdfast <backup@example.com>\"", m.From)
+		}
+		if m.User == "" && (m.PasswordFile != "" || m.PasswordEnv != "") {
+			say("alerts.mail.user", "is missing, and there is a password: say who signs in, or take the password out")
 		}
 		c.mail = &alert.Mail{Server: m.Server, TLS: m.TLS, From: m.From, User: m.User, Roots: rootsOf("alerts.mail.caFile", m.CAFile, say),
 			Password: secret("alerts.mail.passwordFile", m.PasswordFile, m.PasswordEnv, m.User != "")}

@@ -281,7 +281,7 @@ func TestPlayCommandsBesideAServerMayBeRepeated(t *testing.T) {
 		cfg["listen"], cfg["tenantsDir"] = "127.0.0.1:0", "tenants"
 		cfg["alerts"] = map[string]any{"to": []any{map[string]any{"name": "hook", "webhook": map[string]any{"url": hook.URL, "secretFile": "app.secret"}}}}
 	})
-	for name, text := range map[string]string{"secret": "s3cret", "tenant.json": `{"id": "` + exampleOther + `", "clientId": "an app", "secretFile": "secret", "graph": "http://127.0.0.1:1/v1.0"}`} {
+	for name, text := range map[string]string{"secret": "s3cret", "tenant.json": `{"id": "` + exampleOther + `", "clientId": "` + exampleApp + `", "secretFile": "secret", "graph": "http://127.0.0.1:1/v1.0"}`} {
 		if err := os.WriteFile(filepath.Join(c.kept["NEW"], name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

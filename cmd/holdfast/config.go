@@ -20,6 +20,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/client"
+	"holdfast/internal/database"
 	"holdfast/internal/drive"
 	"holdfast/internal/engine"
 	"holdfast/internal/identity"
@@ -344,7 +345,7 @@ func (s *S3Config) bucket() (*vault.Bucket, error) {
 	b := &vault.Bucket{Endpoint: s.Endpoint, Region: s.Region, Name: s.Bucket, Prefix: s.Prefix, Key: s.AccessKeyID, Plain: s.InsecureHTTP,
 		Lock: s.Lock.lock()}
 	if s.AccessKeyID != "" || s.SecretFile != "" || s.SecretEnv != "" {
-		secret, err := readSecret(s.SecretFile, s.SecretEnv)
+		secret, err := readLine(s.SecretFile, s.SecretEnv)
 		if err != nil {
 			return nil, fmt.Errorf("the secret access key %w", err)
 		}
@@ -415,7 +416,7 @@ func (a *AzureConfig) container() (*vault.Container, error) {
 		if secret.file == "" && secret.env == "" {
 			continue
 		}
-		text, err := readSecret(secret.file, secret.env)
+		text, err := readLine(secret.file, secret.env)
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", secret.what, err)
 		}
@@ -573,7 +574,7 @@ func (t *TenantConfig) credential() (c drive.Credential, field string, err error
 		c, err := drive.NewFederatedToken(t.IdentityTokenFile)
 		return c, "identityTokenFile", err
 	}
-	secret, err := readSecret(t.SecretFile, t.SecretEnv)
+	secret, err := readLine(t.SecretFile, t.SecretEnv)
 	if errors.Is(err, errMissingSecret) {
 		err = errors.New("is missing: name a file or an environment variable with the application's secret, or a certificateFile or identityTokenFile")
 	}
@@ -766,6 +767,8 @@ func (c *Config) complete(dir string) error {
 		place(&t.KeyFile)
 		if err := checkAddress(t.Address); err != nil {
 			say("tlsListen.address", "%v", err)
+		} else if t.Address == c.Listen {
+			say("tlsListen.address", "%s is that of listen, too: HTTPS and plain HTTP have an address each", t.Address)
 		}
 		if t.CertFile == "" || t.KeyFile == "" {
 			say("tlsListen", "needs certFile and keyFile, each the path of a PEM file")
@@ -794,6 +797,17 @@ func (c *Config) complete(dir string) error {
 		c.State = "state"
 	}
 	place(&c.State)
+	for _, folder := range []struct{ field, path string }{{"vault.dir", c.Vault.Dir}, {"state", c.State}, {"tenantsDir", c.TenantsDir}, {"database", strings.TrimPrefix(c.Database, "sqlite:")}} {
+		below, _ := filepath.Rel(dir, folder.path)
+		switch info, err := os.Stat(folder.path); {
+		case below == "~" || strings.HasPrefix(filepath.ToSlash(below), "~/"):
+			say(folder.field, "~ is not understood here: write the folder out")
+		case (folder.field == "vault.dir" || folder.field == "state") && err == nil && !info.IsDir():
+			say(folder.field, "%s is a file: name a folder", folder.path)
+		case folder.field == "state" && c.Vault.Dir != "" && filepath.Clean(c.Vault.Dir) == filepath.Clean(c.State):
+			say("state", "%s is the folder of the vaults, too: give each its own", c.State)
+		}
+	}
 	place(&c.PageTokenKeyFile)
 	if c.PageTokenKeyFile != "" || c.PageTokenKeyEnv != "" {
 		if _, err := readSecret(c.PageTokenKeyFile, c.PageTokenKeyEnv); err != nil {
@@ -821,14 +835,15 @@ func (c *Config) complete(dir string) error {
 		}
 		fill(&t.Graph, defaultGraph)
 		fill(&t.Authority, defaultAuthority)
-		for _, u := range []struct{ name, value string }{{".graph", t.Graph}, {".authority", t.Authority}} {
-			if err := checkURL(u.value); err != nil {
-				say(field+u.name, "%v", err)
-			}
-		}
+		t.checkURLs(func(name, format string, args ...any) { say(field+name, format, args...) })
 		t.Graph, t.Authority = strings.TrimRight(t.Graph, "/"), strings.TrimRight(t.Authority, "/")
-		if t.ClientID == "" {
+		switch id, ok := backup.ParseGUID(t.ClientID); {
+		case t.ClientID == "":
 			say(field+".clientId", "is missing: give the id of the application that reads and writes the tenant's drives")
+		case !ok:
+			say(field+".clientId", "%q is not an application's id: give the GUID of the application that reads and writes the tenant's drives", t.ClientID)
+		default:
+			t.ClientID = id
 		}
 		if t.Licences < 0 {
 			say(field+".licences", "%d is not possible: give how many licences the tenant has bought", t.Licences)
@@ -941,8 +956,13 @@ func (c *Config) complete(dir string) error {
 	}
 	for i := range c.Issuers {
 		s, field := &c.Issuers[i], fmt.Sprintf("issuers[%d]", i)
-		if s.Issuer == "" {
+		switch {
+		case s.Issuer == "":
 			say(field+".issuer", "is missing: give the value that tokens carry in iss")
+		case strings.ContainsFunc(s.Issuer, unicode.IsSpace):
+			say(field+".issuer", "%q has a space in it, which no token's iss has: take it out", s.Issuer)
+		case slices.ContainsFunc(c.Issuers[:i], func(before IssuerConfig) bool { return before.Issuer == s.Issuer }):
+			say(field+".issuer", "%s is there twice: keep one of the two", s.Issuer)
 		}
 		if err := checkURL(s.JWKS); err != nil {
 			say(field+".jwks", "%v", err)
@@ -964,10 +984,16 @@ func (c *Config) complete(dir string) error {
 	}
 	if console := c.Console; console != nil {
 		place(&console.SecretFile)
-		if console.ClientID == "" {
+		switch _, ok := backup.ParseGUID(console.ClientID); {
+		case console.ClientID == "":
 			say("console.clientId", "is missing: give the id of the application that people sign in with")
+		case !ok:
+			say("console.clientId", "%q is not an application's id: give the GUID of the application that people sign in with", console.ClientID)
 		}
-		secret, err := readSecret(console.SecretFile, console.SecretEnv)
+		if strings.ContainsFunc(console.Tenant, func(r rune) bool { return unicode.IsSpace(r) || r == '/' }) {
+			say("console.tenant", "%q is no tenant: give a directory's GUID, or \"organizations\"", console.Tenant)
+		}
+		secret, err := readLine(console.SecretFile, console.SecretEnv)
 		if err != nil {
 			say("console.secretFile", "%v", err)
 		}
@@ -980,7 +1006,7 @@ func (c *Config) complete(dir string) error {
 		}
 		fill(&console.Tenant, "organizations")
 		console.Authority = strings.TrimRight(console.Authority, "/")
-		if err := checkURL(console.Authority); err != nil {
+		if err := checkBase(console.Authority); err != nil {
 			say("console.authority", "%v", err)
 		}
 		fill(&console.Scope, strings.TrimRight(c.Audiences[0], "/")+"/.default")
@@ -1039,15 +1065,23 @@ func (c *Config) complete(dir string) error {
 		c.Audit.complete(known, place, say)
 	}
 	if c.PublicURL != "" {
-		if err := checkURL(c.PublicURL); err != nil {
+		if err := checkBase(c.PublicURL); err != nil {
 			say("publicUrl", "%v", err)
+		} else if u, err := url.Parse(c.PublicURL); err == nil && strings.Trim(u.Path, "/") != "" {
+			say("publicUrl", "%q has a path: give the origin alone, such as https://%s; the server does not answer below one", c.PublicURL, u.Host)
 		}
+		c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 	}
 	if c.Workloads == nil {
 		c.Workloads = []backup.Workload{backup.OneDrive}
 	}
-	if wrong := notProtected(c.Workloads); wrong != "" || len(c.Workloads) == 0 {
+	switch wrong := notProtected(c.Workloads); {
+	case len(c.Workloads) == 0:
+		say("workloads", "is empty: name oneDriveForBusiness, sharePoint or exchange, one or more of them, or leave it out")
+	case wrong != "":
 		say("workloads", "%q is not protected by this server: name oneDriveForBusiness, sharePoint or exchange, one or more of them", wrong)
+	case len(slices.Compact(slices.Sorted(slices.Values(c.Workloads)))) < len(c.Workloads):
+		say("workloads", "names one of them twice: keep one of the two")
 	}
 	for _, n := range []struct {
 		field string
@@ -1072,20 +1106,23 @@ func (c *Config) completeDatabase(dir string) error {
 		if !filepath.IsAbs(path) {
 			c.Database = "sqlite:" + filepath.Join(dir, path)
 		}
-		return nil
+		if c.DatabasePasswordFile != "" || c.DatabasePasswordEnv != "" {
+			return errors.New("is of SQLite, which has no password: take databasePasswordFile and databasePasswordEnv out")
+		}
+		return database.CheckURL(c.Database)
 	}
-	u, err := url.Parse(c.Database)
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return errors.New("is missing or of no known kind: give postgres://user@host/name, or sqlite:/path/file.db")
+	if u, err := url.Parse(c.Database); err == nil {
+		if _, inline := u.User.Password(); inline || u.Query().Has("password") {
+			return errors.New("holds a password: take it out, and name databasePasswordFile or databasePasswordEnv")
+		}
 	}
-	if _, inline := u.User.Password(); inline {
-		return errors.New("holds a password: take it out, and name databasePasswordFile or databasePasswordEnv")
+	if err := database.CheckURL(c.Database); err != nil {
+		return err
 	}
 	if c.DatabasePasswordFile == "" && c.DatabasePasswordEnv == "" {
 		return nil
 	}
-	_, err = readSecret(c.DatabasePasswordFile, c.DatabasePasswordEnv)
-	if err != nil {
+	if _, err := readLine(c.DatabasePasswordFile, c.DatabasePasswordEnv); err != nil {
 		return fmt.Errorf("the password %w", err)
 	}
 	return nil
@@ -1096,7 +1133,7 @@ func (c *Config) databaseURL() (string, error) {
 	if c.DatabasePasswordFile == "" && c.DatabasePasswordEnv == "" {
 		return c.Database, nil
 	}
-	password, err := readSecret(c.DatabasePasswordFile, c.DatabasePasswordEnv)
+	password, err := readLine(c.DatabasePasswordFile, c.DatabasePasswordEnv)
 	if err != nil {
 		return "", err
 	}
@@ -1132,7 +1169,11 @@ func checkRetention(plan *backup.RetentionPlan) error {
 func checkRoles(say func(field, format string, args ...any), field string, roles identity.RoleMap) {
 	for _, role := range slices.Sorted(maps.Keys(roles)) {
 		if !slices.Contains(identity.Roles, role) {
-			say(field, "there is no role %q: name %s", role, rolesInWords())
+			var names []string
+			for _, r := range identity.Roles {
+				names = append(names, string(r))
+			}
+			say(field, "there is no role %q: name %s%s", role, rolesInWords(), meant(string(role), names...))
 		}
 		for _, id := range roles[role] {
 			if _, ok := backup.ParseGUID(id); !ok {
@@ -1159,23 +1200,67 @@ func fill(s *string, value string) {
 }
 
 func checkAddress(address string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil || port == "" {
+	host, port, err := net.SplitHostPort(address)
+	switch {
+	case err != nil && strings.Count(address, ":") > 1 && !strings.Contains(address, "//"):
+		return fmt.Errorf("%q is not an address: give host:port, with an address of IPv6 in brackets, such as [::1]:8365", address)
+	case err != nil || port == "" || strings.ContainsFunc(host, unicode.IsSpace):
 		return fmt.Errorf("%q is not an address: give host:port, such as 127.0.0.1:8365", address)
+	}
+	return checkPort(port)
+}
+
+// checkPort says what is wrong with a port. It may have the name of a service.
+func checkPort(port string) error {
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("%q is no port: give a number up to 65535", port)
 	}
 	return nil
 }
 
 func checkURL(text string) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+	switch {
+	case strings.ContainsFunc(text, unicode.IsSpace):
+		return fmt.Errorf("%q has a space in it: take it out", text)
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		return fmt.Errorf("%q is not a web address: give one that starts with https://", text)
-	}
-	if u.Scheme == "http" && !loopback(u.Hostname()) {
+	case u.Scheme == "http" && !loopback(u.Hostname()):
 		return fmt.Errorf("%q would send secrets in the clear: plain http is for this machine only, use https", text)
+	case u.Port() != "":
+		return checkPort(u.Port())
 	}
 	return nil
 }
+
+// checkBase is checkURL of an address below which others are.
+func checkBase(text string) error {
+	if err := checkURL(text); err != nil {
+		return err
+	}
+	if u, err := url.Parse(text); err == nil && (u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "") {
+		return fmt.Errorf("%q has more in it than an address: leave out names and passwords, and what begins with ? or #", u.Redacted())
+	}
+	return nil
+}
+
+// checkURLs says what is wrong with where a tenant's Graph and authority are.
+func (t *TenantConfig) checkURLs(say func(field, format string, args ...any)) {
+	for _, u := range []struct{ name, value string }{{".graph", t.Graph}, {".authority", t.Authority}} {
+		if err := checkBase(u.value); err != nil {
+			say(u.name, "%v", err)
+		}
+	}
+	if u, err := url.Parse(t.Graph); err == nil && slices.Contains(graphHosts, strings.ToLower(u.Hostname())) && strings.TrimRight(u.Path, "/") != "/v1.0" {
+		say(".graph", "%q is not where Microsoft's Graph is that this server speaks: its address ends in /v1.0", t.Graph)
+	}
+	if last := t.Authority[strings.LastIndexByte(strings.TrimRight(t.Authority, "/"), '/')+1:]; strings.EqualFold(strings.TrimRight(last, "/"), t.ID) {
+		say(".authority", "%q ends in the tenant's id, which this server adds by itself: leave it out", t.Authority)
+	}
+}
+
+// graphHosts are the names of Microsoft's Graphs.
+var graphHosts = []string{"graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
 
 // loopback reports whether host is this machine's own name for itself.
 func loopback(host string) bool {

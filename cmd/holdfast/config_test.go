@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,7 +17,10 @@ import (
 	"holdfast/internal/vault"
 )
 
-const exampleTenant = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+const (
+	exampleTenant = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+	exampleApp    = "1fec8e78-bce4-4aaf-ab1b-5451cc387264"
+)
 
 // writeConfig writes a configuration that is right but for what change does to
 // it, with the files that it names, and returns its path.
@@ -33,7 +37,7 @@ func writeConfig(t *testing.T, change func(map[string]any)) string {
 		"database": "sqlite:catalog.db",
 		"vault":    map[string]any{"dir": "vault", "passwordFile": "vault.password"},
 		"tenants": []any{map[string]any{
-			"id": strings.ToUpper(exampleTenant), "clientId": "an app", "secretFile": "app.secret",
+			"id": strings.ToUpper(exampleTenant), "clientId": exampleApp, "secretFile": "app.secret",
 			"graph": "http://127.0.0.1:8365/v1.0/",
 		}},
 		"issuers": []any{map[string]any{
@@ -89,9 +93,9 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 		cfg["vault"] = map[string]any{"passwordEnv": "HOLDFAST_TEST_NOT_SET"}
 		cfg["tenants"] = []any{
 			map[string]any{"id": "contoso.com", "graph": "graph.microsoft.com", "authority": "http://login.example", "secretFile": "none"},
-			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret", "secretEnv": "TOO"},
-			map[string]any{"id": exampleTenant, "clientId": "a", "secretFile": "app.secret", "licences": -5, "unitsPerMinute": -1, "versions": 501},
-			map[string]any{"id": "22222222-2222-2222-2222-222222222222", "clientId": "a", "secretFile": "app.secret", "versions": 5},
+			map[string]any{"id": exampleTenant, "clientId": exampleApp, "secretFile": "app.secret", "secretEnv": "TOO"},
+			map[string]any{"id": exampleTenant, "clientId": exampleApp, "secretFile": "app.secret", "licences": -5, "unitsPerMinute": -1, "versions": 501},
+			map[string]any{"id": "22222222-2222-2222-2222-222222222222", "clientId": exampleApp, "secretFile": "app.secret", "versions": 5},
 		}
 		cfg["issuers"] = []any{map[string]any{"tenant": "11111111-1111-1111-1111-111111111111"}}
 		cfg["console"] = map[string]any{"authority": "login.example"}
@@ -146,6 +150,115 @@ func TestReadConfigSaysAllThatIsWrong(t *testing.T) {
 	}
 }
 
+// What would not work, or not as it is meant, is said before anything starts, by the
+// name of the field and with what belongs there.
+func TestReadConfigRefusesWhatCannotWork(t *testing.T) {
+	set := func(value any, path ...any) func(string, map[string]any) {
+		return func(_ string, cfg map[string]any) {
+			var at any = cfg
+			for _, step := range path[:len(path)-1] {
+				switch step := step.(type) {
+				case string:
+					at = at.(map[string]any)[step]
+				case int:
+					at = at.([]any)[step]
+				}
+			}
+			at.(map[string]any)[path[len(path)-1].(string)] = value
+		}
+	}
+	put := func(name, text string) func(string, map[string]any) {
+		return func(dir string, _ map[string]any) {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mail := func(more map[string]any) map[string]any {
+		m := map[string]any{"server": "smtp.example.com:587", "from": "a@example.com"}
+		maps.Copy(m, more)
+		return map[string]any{"mail": m}
+	}
+	for name, row := range map[string]struct {
+		change func(dir string, cfg map[string]any)
+		want   string // "" where it is right
+	}{
+		"an IPv6 address without brackets": {set("::1:8365", "listen"), "listen: \"::1:8365\" is not an address: give host:port, with an address of IPv6 in brackets"},
+		"an IPv6 address":                  {set("[::1]:8365", "listen"), ""},
+		"a port too large":                 {set("127.0.0.1:99999", "listen"), `listen: "99999" is no port`},
+		"a port below none":                {set("127.0.0.1:-1", "listen"), `listen: "-1" is no port`},
+		"a port by its service":            {set("127.0.0.1:https", "listen"), ""},
+		"a space in an address":            {set(" 127.0.0.1:8365", "listen"), `listen: " 127.0.0.1:8365" is not an address`},
+		"one address for both": {set(map[string]any{"address": "127.0.0.1:8465", "certFile": "c", "keyFile": "k"}, "tlsListen"),
+			"tlsListen.address: 127.0.0.1:8465 is that of listen, too"},
+		"a space behind Graph":       {set("https://graph.microsoft.com/v1.0 ", "tenants", 0, "graph"), "tenants[0].graph: \"https://graph.microsoft.com/v1.0 \" has a space in it"},
+		"Graph with a slash":         {set("https://graph.microsoft.com/v1.0/", "tenants", 0, "graph"), ""},
+		"Graph without its version":  {set("https://graph.microsoft.com", "tenants", 0, "graph"), "its address ends in /v1.0"},
+		"Graph of another version":   {set("https://graph.microsoft.com/beta", "tenants", 0, "graph"), "its address ends in /v1.0"},
+		"Graph with a question":      {set("https://graph.microsoft.com/v1.0?a=b", "tenants", 0, "graph"), "tenants[0].graph: \"https://graph.microsoft.com/v1.0?a=b\" has more in it than an address"},
+		"Graph with a password":      {set("https://u:hunter2@graph.microsoft.com/v1.0", "tenants", 0, "graph"), "tenants[0].graph: \"https://u:xxxxx@graph.microsoft.com/v1.0\" has more"},
+		"Graph at no port":           {set("https://graph.example:99999/v1.0", "tenants", 0, "graph"), `tenants[0].graph: "99999" is no port`},
+		"an authority with a tenant": {set("https://login.microsoftonline.com/"+exampleTenant+"/", "tenants", 0, "authority"), "ends in the tenant's id, which this server adds by itself"},
+		"an application by name":     {set("Holdfast source", "tenants", 0, "clientId"), "tenants[0].clientId: \"Holdfast source\" is not an application's id"},
+		"a secret with a mark":       {put("app.secret", "\uFEFFs3cret\r\n"), ""},
+		"a secret of UTF-16":         {put("app.secret", "\xff\xfes\x003\x00"), "tenants[0].secretFile: is in UTF-16"},
+		"a secret of two lines":      {put("app.secret", "s3cret\nother\n"), "tenants[0].secretFile: is more than one line"},
+		"a password of two lines":    {put("vault.password", "correct\nhorse\n"), ""}, // vaults may have been made with it
+		"a secret for a variable": {func(_ string, cfg map[string]any) {
+			cfg["tenants"].([]any)[0] = map[string]any{"id": exampleTenant, "clientId": exampleApp, "secretEnv": "hunter2~secret"}
+		}, "what is there is not the name of an environment variable"},
+		"a password for SQLite":       {set("app.secret", "databasePasswordFile"), "database: is of SQLite, which has no password"},
+		"a password behind the rest":  {set("postgres://u@h/x?password=hunter2", "database"), "database: holds a password"},
+		"a database at no port":       {set("postgres://u@h:port/x", "database"), "invalid port"},
+		"a database of no such TLS":   {set("postgres://u@h/x?sslmode=maybe", "database"), "sslmode is invalid"},
+		"a database that is a folder": {func(dir string, _ map[string]any) { os.Mkdir(filepath.Join(dir, "catalog.db"), 0o700) }, "catalog.db is a folder: name the file in it"},
+		"a home for the database":     {set("sqlite:~/catalog.db", "database"), "database: ~ is not understood here"},
+		"a home for the vaults":       {set("~/vault", "vault", "dir"), "vault.dir: ~ is not understood here"},
+		"a file for the vaults":       {put("vault", ""), "vault is a file: name a folder"},
+		"a file for the state":        {set("app.secret", "state"), "app.secret is a file: name a folder"},
+		"one folder for all":          {set("./vault/", "state"), "state: "},
+		"a role in capitals":          {set(map[string]any{"Administrator": []any{exampleTenant}}, "tenants", 0, "roles"), `perhaps "administrator" is meant`},
+		"an issuer with a space":      {set(" https://sts.example", "issuers", 0, "issuer"), "issuers[0].issuer: \" https://sts.example\" has a space in it"},
+		"an issuer twice": {func(_ string, cfg map[string]any) {
+			cfg["issuers"] = append(cfg["issuers"].([]any), cfg["issuers"].([]any)[0])
+		}, "issuers[1].issuer: https://sts.example/" + exampleTenant + " is there twice"},
+		"no workloads":                 {set([]any{}, "workloads"), "workloads: is empty"},
+		"a workload twice":             {set([]any{"exchange", "exchange"}, "workloads"), "workloads: names one of them twice"},
+		"a path for the public":        {set("https://backup.example.com/holdfast", "publicUrl"), "give the origin alone, such as https://backup.example.com;"},
+		"a slash for the public":       {set("https://backup.example.com/", "publicUrl"), ""},
+		"a console of no application":  {set(map[string]any{"clientId": "web", "secretFile": "app.secret", "tenant": "a b"}, "console"), "console.clientId: \"web\" is not an application's id"},
+		"a console of no tenant":       {set(map[string]any{"clientId": exampleApp, "secretFile": "app.secret", "tenant": "a b"}, "console"), `console.tenant: "a b" is no tenant`},
+		"mail at no port":              {set(mail(map[string]any{"server": "smtp.example.com:smtps "}), "alerts"), "alerts.mail.server: "},
+		"mail's password of nobody":    {set(mail(map[string]any{"passwordFile": "app.secret"}), "alerts"), "alerts.mail.user: is missing, and there is a password"},
+		"a folder for the log of acts": {set(map[string]any{"to": []any{map[string]any{"name": "disk", "file": "."}}}, "audit"), "is a folder: name a file in it"},
+	} {
+		path := writeConfig(t, nil)
+		dir := filepath.Dir(path)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cfg map[string]any
+		if err := json.Unmarshal(data, &cfg); err != nil {
+			t.Fatal(err)
+		}
+		row.change(dir, cfg)
+		if data, err = json.Marshal(cfg); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err = ReadConfig(path)
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			t.Errorf("%s: %v\nwant %s", name, err, row.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: the error tells a secret: %v", name, err)
+		}
+	}
+}
+
 // A tenant's vault opens with its own password, and with that of all if it has none.
 func TestVaultPasswordOfATenant(t *testing.T) {
 	const other = "11111111-2222-4333-8444-555555555555"
@@ -155,7 +268,7 @@ func TestVaultPasswordOfATenant(t *testing.T) {
 			first["vaultPasswordFile"] = "app.secret"
 			cfg["vault"] = vault
 			if vault["passwordFile"] != nil {
-				cfg["tenants"] = append(cfg["tenants"].([]any), map[string]any{"id": other, "clientId": "a", "secretFile": "app.secret"})
+				cfg["tenants"] = append(cfg["tenants"].([]any), map[string]any{"id": other, "clientId": exampleApp, "secretFile": "app.secret"})
 			}
 		}))
 	}
@@ -400,7 +513,7 @@ func TestVaultInAContainerIsConfigured(t *testing.T) {
 func TestReadConfigAtEntra(t *testing.T) {
 	at := func(change func(cfg map[string]any)) (Config, error) {
 		return ReadConfig(writeConfig(t, func(cfg map[string]any) {
-			cfg["tenants"] = []any{map[string]any{"id": exampleTenant, "clientId": "an app", "secretFile": "app.secret"}}
+			cfg["tenants"] = []any{map[string]any{"id": exampleTenant, "clientId": exampleApp, "secretFile": "app.secret"}}
 			delete(cfg, "issuers")
 			change(cfg)
 		}))

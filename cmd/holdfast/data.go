@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"unicode"
 
 	"github.com/gofrs/flock"
 
@@ -133,6 +134,11 @@ func readSecret(file, env string) (drive.Secret, error) {
 		}
 		return drive.Secret(s), nil
 	case env != "":
+		if strings.ContainsFunc(env, func(r rune) bool {
+			return r != '_' && !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z')
+		}) {
+			return "", errors.New("cannot be had: what is there is not the name of an environment variable, which has letters, digits and _ only; the secret itself has no place in this file")
+		}
 		s := strings.TrimSpace(os.Getenv(env))
 		if s == "" {
 			return "", fmt.Errorf("is empty: set the environment variable %s", env)
@@ -140,6 +146,25 @@ func readSecret(file, env string) (drive.Secret, error) {
 		return drive.Secret(s), nil
 	}
 	return "", errMissingSecret
+}
+
+// readLine is readSecret of one that is a line of text, as all are that are typed or
+// that a service hands out. What Windows puts before it is no part of it.
+func readLine(file, env string) (drive.Secret, error) {
+	secret, err := readSecret(file, env)
+	text := strings.TrimPrefix(string(secret), string(byteOrderMark))
+	if err == nil && file != "" {
+		switch {
+		case isUTF16([]byte(text)):
+			err = fmt.Errorf("is in UTF-16, as some programs of Windows write it: save %s as UTF-8", file)
+		case strings.ContainsFunc(text, unicode.IsControl):
+			err = fmt.Errorf("is more than one line: put the secret alone into %s", file)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return drive.Secret(text), nil
 }
 
 // guarded says how to keep a file with a secret from everybody else on the machine,

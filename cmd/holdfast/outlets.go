@@ -77,6 +77,8 @@ func (c *AuditConfig) complete(tenants map[string]bool, place func(*string), say
 				say(field+".file", "its folder cannot be used: %v", err)
 			} else if !info.IsDir() {
 				say(field+".file", "%s is no folder", filepath.Dir(o.File))
+			} else if info, err := os.Stat(o.File); err == nil && info.IsDir() {
+				say(field+".file", "%s is a folder: name a file in it", o.File)
 			}
 		}
 		if o.Syslog != nil {

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -647,7 +648,16 @@ func (s *server) close() error {
 func listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w; is another server running there?", address, err)
+		advice := ""
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE), errors.Is(err, syscall.Errno(10048)): // the latter on Windows
+			advice = "; is another server running there?"
+		case errors.Is(err, syscall.EACCES):
+			advice = "; this user may not, as for most ports below 1024: choose another"
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
+			advice = "; this machine has no such address"
+		}
+		return nil, fmt.Errorf("cannot listen on %s: %w%s", address, err, advice)
 	}
 	return l, nil
 }

@@ -115,6 +115,26 @@ func connect(url string) (*DB, error) {
 	return db, nil
 }
 
+// CheckURL says what is wrong with the URL of a database, as far as that can be told
+// without asking it. It does not show a password.
+func CheckURL(url string) error {
+	switch scheme, rest, _ := strings.Cut(url, ":"); {
+	case scheme == "sqlite":
+		path := strings.TrimPrefix(rest, "//")
+		if path == "" {
+			return errors.New("names no file: give sqlite:/path/file.db")
+		}
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a folder: name the file in it, such as sqlite:%s", path, filepath.Join(path, "catalog.db"))
+		}
+		return nil
+	case scheme == "postgres" || scheme == "postgresql":
+		_, err := pgx.ParseConfig(url)
+		return err // pgx leaves the password out
+	}
+	return errors.New("is missing or of no known kind: give postgres://user@host/name, or sqlite:/path/file.db")
+}
+
 // busyTimeout is how long a SQLite statement waits for another process that
 // holds the lock, before the transaction is tried again from its start.
 const busyTimeout = 10 * time.Second
