@@ -236,7 +236,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	}
 	if c := cfg.Console; c != nil {
 		s.console, err = console.New(console.Config{
-			API: s.api, PublicURL: cfg.PublicURL, Log: log,
+			API: s.api, Sessions: s.catalog, PublicURL: cfg.PublicURL, Log: log,
 			SignIn: console.SignIn{Authority: c.Authority, Tenant: c.Tenant, ClientID: c.ClientID, ClientSecret: c.Secret, Scope: c.Scope, Here: c.Here,
 				Graph: cfg.Tenants[0].Graph, GraphScope: graphScope(cfg.Tenants[0].Graph)},
 		})

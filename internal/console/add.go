@@ -227,7 +227,7 @@ func (v *visit) add(of *client.Workload, path, policy string, named []owners.Own
 		var job bulkJobAnswer
 		if err := v.api.Create(v.ctx(), path+of.Jobs, body, &job); err != nil {
 			if _, refused := errors.AsType[*client.Error](err); refused && jobs > 0 {
-				v.s.say("bad", "A part was added, and the rest was not: "+explain(err).text+" Adding all of them again does no harm.")
+				v.say("bad", "A part was added, and the rest was not: "+explain(err).text+" Adding all of them again does no harm.")
 				return v.redirect("/console/policies/" + policy)
 			}
 			return err

@@ -88,10 +88,10 @@ func decideApproval(v *visit) error {
 		if p := explain(err); p.status >= http.StatusInternalServerError || p.status == http.StatusNotFound {
 			return err
 		}
-		v.s.say("bad", explain(err).text)
+		v.say("bad", explain(err).text)
 		return v.redirect("/console/approvals")
 	}
-	v.s.say("good", done)
+	v.say("good", done)
 	if a.Kind == string(backup.ApprovalRestore) {
 		return v.redirect(a.Link())
 	}

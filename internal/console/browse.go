@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -19,7 +20,7 @@ import (
 const (
 	maxItems   = 500      // of a folder that a page shows
 	maxText    = 64 << 10 // of a text that a preview shows
-	maxBrowsed = 100      // browse sessions that are remembered
+	maxBrowsed = 5000     // browse sessions that are remembered, of all people
 )
 
 // A browsed is what is remembered of a browse session: the library or the site
@@ -30,6 +31,29 @@ type browsed struct {
 	Owner   unitAnswer
 	Point   string
 	At      time.Time
+}
+
+// Browses are the browse sessions that were looked into at this process, each of a session
+// of the console. They spare requests; another process asks anew.
+type browses struct {
+	mu  sync.Mutex
+	all map[[2]string]browsed // by the session's mark of forms and their id
+}
+
+func (b *browses) get(s *session, id string) (browsed, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known, ok := b.all[[2]string{s.csrf, id}]
+	return known, ok
+}
+
+func (b *browses) put(s *session, id string, known browsed) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.all == nil || len(b.all) >= maxBrowsed {
+		b.all = map[[2]string]browsed{}
+	}
+	b.all[[2]string{s.csrf, id}] = known
 }
 
 // browseUnit looks into the newest point of a unit that can be looked into now.
@@ -157,9 +181,7 @@ func (v *visit) look() (browseAnswer, browsed, error) {
 	if err != nil || s.Status != string(backup.BrowseCreated) {
 		return s, browsed{}, err
 	}
-	v.s.mu.Lock()
-	known, ok := v.s.browses[id]
-	v.s.mu.Unlock()
+	known, ok := v.browses.get(v.s, id)
 	if ok {
 		return s, known, nil
 	}
@@ -179,12 +201,7 @@ func (v *visit) look() (browseAnswer, browsed, error) {
 	if len(units) > 0 {
 		known.Owner = units[0]
 	}
-	v.s.mu.Lock()
-	defer v.s.mu.Unlock()
-	if len(v.s.browses) >= maxBrowsed {
-		clear(v.s.browses)
-	}
-	v.s.browses[id] = known
+	v.browses.put(v.s, id, known)
 	return s, known, nil
 }
 

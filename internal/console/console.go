@@ -5,8 +5,8 @@
 // answers to requests that carry the signed-in person's own token, so that what
 // a person may do here is what their token may do anywhere.
 //
-// It promises that no token ever reaches the browser, which holds the id of a
-// session and no more; that nothing is changed by a request which was not made
+// It promises that no token ever reaches the browser, which holds a secret and no more; that
+// no token is kept anywhere but sealed with what only the browser has; that nothing is changed by a request which was not made
 // from one of its own pages; that no page runs or loads anything that is not in
 // this package; and that it works without script, which only makes it livelier.
 package console
@@ -14,7 +14,6 @@ package console
 import (
 	"bytes"
 	"context"
-	"crypto/cipher"
 	"crypto/subtle"
 	"errors"
 	"log/slog"
@@ -30,8 +29,9 @@ import (
 
 // A Config is what a Console is made of.
 type Config struct {
-	API    http.Handler // the Backup Storage API; required
-	SignIn SignIn
+	API      http.Handler // the Backup Storage API; required
+	Sessions Keeper       // required
+	SignIn   SignIn
 	// PublicURL is the origin by which people call the console. Empty: that of
 	// the request.
 	PublicURL string
@@ -46,16 +46,15 @@ type Console struct {
 	cfg      Config
 	api      http.RoundTripper
 	mux      *http.ServeMux
-	sealer   cipher.AEAD
-	sessions sessions
 	origins  *http.CrossOriginProtection
 	patience time.Duration // rowTime, but in tests
+	browses  browses
 }
 
 // New returns a console. It fails when the configuration lacks something.
 func New(cfg Config) (*Console, error) {
-	if cfg.API == nil || cfg.SignIn.ClientID == "" || cfg.SignIn.Tenant == "" || cfg.SignIn.Scope == "" {
-		return nil, errors.New("the console needs an API, and an application and a tenant to sign people in with")
+	if cfg.API == nil || cfg.Sessions == nil || cfg.SignIn.ClientID == "" || cfg.SignIn.Tenant == "" || cfg.SignIn.Scope == "" {
+		return nil, errors.New("the console needs an API, a keeper of its sessions, and an application and a tenant to sign people in with")
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -70,12 +69,7 @@ func New(cfg Config) (*Console, error) {
 		cfg.HTTP.Transport = http.DefaultTransport
 	}
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
-	sealer, err := newSealer()
-	if err != nil {
-		return nil, err
-	}
-	c := &Console{cfg: cfg, patience: rowTime, api: within{cfg.API}, sealer: sealer, origins: http.NewCrossOriginProtection(),
-		sessions: sessions{clock: cfg.Clock, byID: map[string]*visitor{}}}
+	c := &Console{cfg: cfg, patience: rowTime, api: within{cfg.API}, origins: http.NewCrossOriginProtection()}
 	if cfg.PublicURL != "" { // a proxy may call us by another name
 		if err := c.origins.AddTrustedOrigin(cfg.PublicURL); err != nil {
 			return nil, err
@@ -215,8 +209,13 @@ func (c *Console) signedIn(h func(*visit) error, limit time.Duration) http.Handl
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{Console: c, w: w, r: r}
 		tenant := tenantOf(r)
-		v.who, v.all = c.visitor(r)
-		if tenant == "" && v.who != nil {
+		var err error
+		if v.who, v.all, err = c.visitor(r); err != nil {
+			p := explain(err)
+			c.refuse(w, r, p.status, p.title, p.text)
+			return
+		}
+		if tenant == "" && len(v.all) > 0 {
 			if r.Method != http.MethodGet && r.Method != http.MethodHead {
 				c.refuse(w, r, http.StatusForbidden, "This form is of no tenant", "Go back, load the page again and repeat what you did.")
 				return
@@ -228,7 +227,7 @@ func (c *Console) signedIn(h func(*visit) error, limit time.Duration) http.Handl
 			c.askToSignIn(w, r)
 			return
 		}
-		v.s.used.Store(c.cfg.Clock().UnixNano())
+		c.touch(r.Context(), v.s, v.all)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			if err := v.checkForm(); err != nil {
 				c.fail(r, v, err)
@@ -242,7 +241,6 @@ func (c *Console) signedIn(h func(*visit) error, limit time.Duration) http.Handl
 			defer cancel()
 		}
 		v.r = r.WithContext(ctx)
-		var err error
 		if v.api, err = c.client(ctx, v.s); err == nil {
 			err = h(v)
 		}
@@ -321,7 +319,7 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, v *visit, statu
 	if v != nil {
 		view.Person, view.CSRF, view.Switch = &v.s.person, v.s.csrf, v.tenantSwitch()
 		if r.Header.Get("X-Live") == "" { // else nobody would read them
-			view.Notes = v.s.heard()
+			view.Notes = v.heard()
 		}
 	}
 	var page bytes.Buffer
@@ -342,7 +340,7 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, v *visit, statu
 // refuse answers with a page that says why there is no other.
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, title, text string) {
 	var v *visit
-	if who, all := c.visitor(r); in(tenantOf(r), all) != nil {
+	if who, all, err := c.visitor(r); err == nil && in(tenantOf(r), all) != nil {
 		v = &visit{Console: c, w: w, r: r, who: who, all: all, s: in(tenantOf(r), all)}
 	}
 	c.render(w, r, v, status, "problem", title, struct{ Text string }{text}, nil)
@@ -351,7 +349,9 @@ func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, tit
 // fail answers a visit with a page that says what went wrong, and what to do.
 func (c *Console) fail(r *http.Request, v *visit, err error) {
 	if errors.Is(err, errSignedOut) {
-		c.sessions.end(v.who, v.s)
+		if err := c.end(r.Context(), v.s); err != nil {
+			c.cfg.Log.Warn("a session of the console could not be ended", "err", err)
+		}
 		c.askToSignIn(v.w, r)
 		return
 	}
@@ -400,9 +400,11 @@ func explain(err error) *problem {
 	return p
 }
 
-// signOut ends the sessions in all tenants.
+// signOut ends the sessions in all tenants, at every process.
 func signOut(v *visit) error {
-	v.sessions.endAll(v.who)
+	if err := v.cfg.Sessions.EndSignIns(v.ctx(), v.who.browser, ""); err != nil {
+		return v.noSessions(err)
+	}
 	v.setCookie(v.w, v.r, sessionCookie, "", 0)
 	http.Redirect(v.w, v.r, "/console/signed-out", http.StatusSeeOther)
 	return nil

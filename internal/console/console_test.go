@@ -17,8 +17,14 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/catalog"
 	"holdfast/internal/client"
+	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
+	"holdfast/internal/jobs"
 )
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
 
 const (
 	tenantID = "c0ffee00-5a3e-4d7b-9c1f-365365365365"
@@ -35,6 +41,8 @@ type world struct {
 	srv     *httptest.Server
 	console *Console
 	browser *http.Client
+	db      *database.DB
+	cfg     Config
 
 	mu      sync.Mutex
 	now     time.Time
@@ -47,6 +55,7 @@ type world struct {
 	asks    map[string]bool   // those that give no token to whom they did not ask
 	of      map[string]string // the tenants of access tokens
 	nonce   string
+	once    map[string]bool // refresh tokens that were used; nil: each may be used again
 }
 
 // A call is one request that reached the API.
@@ -61,22 +70,44 @@ func newWorld(t *testing.T) *world { t.Helper(); return newWorldOf(t, tenantID) 
 // newWorldOf is a world whose console signs in people of a tenant, or of organizations.
 func newWorldOf(t *testing.T, tenant string) *world {
 	t.Helper()
-	w := &world{others: map[string]string{}, asks: map[string]bool{}, of: map[string]string{}, t: t, now: time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC), answers: map[string]any{}, claims: map[string]any{}}
+	return newWorldOn(t, tenant, dbtest.Open(t, database.SQLite))
+}
+
+func newWorldOn(t *testing.T, tenant string, db *database.DB) *world {
+	t.Helper()
+	w := &world{db: db, others: map[string]string{}, asks: map[string]bool{}, of: map[string]string{}, t: t, now: time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC), answers: map[string]any{}, claims: map[string]any{}}
 	entra := httptest.NewServer(http.HandlerFunc(w.token))
 	t.Cleanup(entra.Close)
-	var err error
-	w.console, err = New(Config{
+	w.cfg = Config{
 		API: http.HandlerFunc(w.api), Clock: w.clock, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		SignIn: SignIn{Authority: entra.URL, Tenant: tenant, ClientID: clientID, ClientSecret: "the secret", Scope: "api://x/.default"},
-	})
-	if err != nil {
-		t.Fatal(err)
+		Sessions: catalog.New(db, jobs.New(db, w.clock), catalog.Config{Clock: w.clock}),
+		SignIn:   SignIn{Authority: entra.URL, Tenant: tenant, ClientID: clientID, ClientSecret: "the secret", Scope: "api://x/.default"},
 	}
-	w.srv = httptest.NewServer(w.console)
-	t.Cleanup(w.srv.Close)
+	w.start()
 	w.browser = newBrowser(t)
 	return w
 }
+
+// start has another process, which is asked from now on.
+func (w *world) start() {
+	w.t.Helper()
+	var err error
+	if w.console, err = New(w.cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	w.srv = httptest.NewServer(w.console)
+	w.t.Cleanup(w.srv.Close)
+}
+
+// A process is one of those that have been started.
+type process struct {
+	srv     *httptest.Server
+	console *Console
+}
+
+// process is that which is asked now, and ask has another be.
+func (w *world) process() process { return process{w.srv, w.console} }
+func (w *world) ask(p process)    { w.srv, w.console = p.srv, p.console }
 
 func newBrowser(t *testing.T) *http.Client {
 	jar, err := cookiejar.New(nil)
@@ -178,6 +209,14 @@ func (w *world) token(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(rw, `{"error":"invalid_grant","error_description":"AADSTS1: %s"}`, w.refused)
 		return
+	}
+	if token := r.PostForm.Get("refresh_token"); token != "" && w.once != nil {
+		if w.once[token] {
+			rw.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(rw, `{"error":"invalid_grant","error_description":"It was used."}`)
+			return
+		}
+		w.once[token] = true
 	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	tenant := tenantID
@@ -447,17 +486,6 @@ func TestSessionEnds(t *testing.T) {
 	w.refused = "gone"
 	if a := w.get("/console/"); a.status != http.StatusSeeOther || !strings.HasPrefix(a.to, "/console/sign-in") {
 		t.Errorf("when the token cannot be renewed = %d %s", a.status, a.to)
-	}
-}
-
-func TestManySessions(t *testing.T) {
-	l := sessions{clock: time.Now, byID: map[string]*visitor{}}
-	first, _ := l.begin(nil, person{}, "", tokens{}, nil)
-	for range maxSessions {
-		l.begin(nil, person{}, "", tokens{}, nil)
-	}
-	if v, _ := l.find(first.id); len(l.byID) != maxSessions || l.count != maxSessions || v != nil {
-		t.Errorf("%d sessions of %d visitors, the first of them %v", l.count, len(l.byID), v)
 	}
 }
 

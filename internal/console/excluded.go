@@ -110,9 +110,9 @@ func changeExcluded(v *visit) error {
 		}
 	}
 	if removed > 0 {
-		v.s.say("good", plural(removed, of.Noun+" is", of.Nouns+" are")+" excluded no more, and protected again.")
+		v.say("good", plural(removed, of.Noun+" is", of.Nouns+" are")+" excluded no more, and protected again.")
 	} else {
-		v.s.say("good", "They are being excluded. What was backed up of them stays.")
+		v.say("good", "They are being excluded. What was backed up of them stays.")
 	}
 	return v.redirect(back)
 }

@@ -272,7 +272,7 @@ func (v *visit) locate(s browseAnswer, known browsed, path string) error {
 			return err
 		}
 		if item == nil {
-			v.s.say("bad", "The point does not hold "+quote(path)+". This is as far as it goes.")
+			v.say("bad", "The point does not hold "+quote(path)+". This is as far as it goes.")
 			return v.redirect(here + "?" + trail(at))
 		}
 		c := crumb{strings.TrimPrefix(item.ItemKey, known.Library.ItemKey+","), item.Name}

@@ -102,6 +102,6 @@ func changeSettings(v *visit) error {
 		page.Wrong = p.text
 		return v.show("settings", "Settings", page)
 	}
-	v.s.say("good", "The settings are changed.")
+	v.say("good", "The settings are changed.")
 	return v.redirect("/console/settings")
 }

@@ -24,14 +24,19 @@ func (v *visit) directory() (*client.Client, error) {
 	}
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
-	if v.s.people.Expires.Sub(v.cfg.Clock()) < time.Minute {
-		got, err := v.refresh(v.ctx(), v.s.person.Tenant, v.s.tokens.Refresh, v.cfg.SignIn.GraphScope)
+	if err := v.readHolds(v.ctx(), v.s); err != nil {
+		return nil, errors.Join(errNoDirectory, err)
+	}
+	if v.s.holds.Directory.Expires.Sub(v.cfg.Clock()) < time.Minute {
+		got, err := v.refresh(v.ctx(), v.s.person.Tenant, v.s.holds.API.Refresh, v.cfg.SignIn.GraphScope)
 		if err != nil {
 			return nil, errors.Join(errNoDirectory, err)
 		}
-		v.s.people = got
+		if err := v.keepHolds(v.ctx(), v.s, holds{v.s.holds.API, got}); err != nil {
+			return nil, err
+		}
 	}
-	return client.New(client.Config{URL: graph.Scheme + "://" + graph.Host, Graph: v.cfg.SignIn.Graph, Token: v.s.people.Access, Transport: v.cfg.HTTP.Transport})
+	return client.New(client.Config{URL: graph.Scheme + "://" + graph.Host, Graph: v.cfg.SignIn.Graph, Token: v.s.holds.Directory.Access, Transport: v.cfg.HTTP.Transport})
 }
 
 // search finds people whose name or address begins with a text.

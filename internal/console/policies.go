@@ -84,10 +84,10 @@ func createPolicy(v *visit) error {
 		return v.show("policy-new", "New policy", newPolicyPage{name, of.Nouns, p.text, all})
 	}
 	if all {
-		v.s.say("good", "Made the policy "+quote(made.DisplayName)+". Exclude what it is to leave out, and activate it: it then protects all "+of.Nouns+" there are.")
+		v.say("good", "Made the policy "+quote(made.DisplayName)+". Exclude what it is to leave out, and activate it: it then protects all "+of.Nouns+" there are.")
 		return v.redirect("/console/policies/" + made.ID)
 	}
-	v.s.say("good", "Made the policy "+quote(made.DisplayName)+". Add "+of.Nouns+" to it, and activate it.")
+	v.say("good", "Made the policy "+quote(made.DisplayName)+". Add "+of.Nouns+" to it, and activate it.")
 	return v.redirect("/console/policies/" + made.ID)
 }
 
@@ -159,10 +159,10 @@ func changePolicy(v *visit) error {
 		if explain(err).status >= http.StatusInternalServerError {
 			return err
 		}
-		v.s.say("bad", explain(err).text)
+		v.say("bad", explain(err).text)
 		return v.redirect(back)
 	}
-	v.s.say("good", done)
+	v.say("good", done)
 	return v.redirect(back)
 }
 

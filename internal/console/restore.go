@@ -111,7 +111,7 @@ func (v *visit) restore(of *client.Workload, body any) error {
 
 func (v *visit) start(session string) error {
 	if err := v.api.Act(v.ctx(), anySession+"/"+url.PathEscape(session)+"/activate", nil, nil); err != nil {
-		v.s.say("bad", "The restore was prepared and could not be started: "+explain(err).text)
+		v.say("bad", "The restore was prepared and could not be started: "+explain(err).text)
 	}
 	return v.redirect("/console/restores/" + session)
 }
@@ -146,10 +146,10 @@ func restoreItems(v *visit) error {
 	case s.Status != string(backup.BrowseCreated):
 		return errNoPage
 	case len(page.Items) == 0:
-		v.s.say("bad", "Choose the files and folders to restore first.")
+		v.say("bad", "Choose the files and folders to restore first.")
 		return v.redirect(page.Back)
 	case len(page.Items) > backup.MaxArtifactsPerRequest:
-		v.s.say("bad", "Choose at most "+strconv.Itoa(backup.MaxArtifactsPerRequest)+" at a time, or a folder that holds them.")
+		v.say("bad", "Choose at most "+strconv.Itoa(backup.MaxArtifactsPerRequest)+" at a time, or a folder that holds them.")
 		return v.redirect(page.Back)
 	case v.r.PostFormValue("step") != "go":
 		return v.show("restore-items", "Restore from "+known.Owner.Called(), page)
@@ -272,11 +272,11 @@ func changeRestore(v *visit) error {
 		if err := v.api.Delete(v.ctx(), anySession+"/"+url.PathEscape(id)); err != nil {
 			return err
 		}
-		v.s.say("good", "The restore is deleted. Nothing was changed.")
+		v.say("good", "The restore is deleted. Nothing was changed.")
 		return v.redirect("/console/restores")
 	case "pause", "resume", "cancel":
 		if err := v.api.Act(v.ctx(), anySession+"/"+url.PathEscape(id)+"/holdfast."+v.r.PathValue("do"), nil, nil); err != nil {
-			v.s.say("bad", explain(err).text)
+			v.say("bad", explain(err).text)
 		}
 		return v.redirect("/console/restores/" + url.PathEscape(id))
 	}

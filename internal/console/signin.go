@@ -2,8 +2,6 @@ package console
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -54,8 +52,9 @@ var errSignedOut = errors.New("the sign-in has expired")
 
 const signInLife = 10 * time.Minute
 
-// A signingIn is what the console has to remember while a person is at Entra.
-// The browser carries it, sealed.
+// A signingIn is what has to be remembered while a person is at Entra. Their browser carries
+// it, so that they may come back to any process. It proves to this server nothing but that
+// the browser is the one that began, whoever wrote it: what it asks for is checked again.
 type signingIn struct {
 	State, Nonce, Verifier, To string
 	Tenant                     string // that is signed in to: an id, a domain, or organizations
@@ -64,21 +63,13 @@ type signingIn struct {
 
 // beginSignIn sends a person to Entra.
 func (c *Console) beginSignIn(w http.ResponseWriter, r *http.Request) {
-	tenant := c.cfg.SignIn.Tenant
-	if asked := strings.ToLower(r.URL.Query().Get("tenant")); asked != "" && c.many() {
-		if !isTenant(asked) {
-			c.refuse(w, r, http.StatusBadRequest, notATenant.title, notATenant.text)
-			return
-		}
-		tenant = asked
-	}
-	in := signingIn{Tenant: tenant, State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), To: local(r.URL.Query().Get("to")), Until: c.cfg.Clock().Add(signInLife)}
-	sealed, err := c.seal(in)
-	if err != nil {
-		c.refuse(w, r, http.StatusInternalServerError, "Something went wrong", "The sign-in could not be begun. Try again.")
+	tenant, ok := c.signsInTo(r.URL.Query().Get("tenant"))
+	if !ok {
+		c.refuse(w, r, http.StatusBadRequest, notATenant.title, notATenant.text)
 		return
 	}
-	c.setCookie(w, r, signInCookie, sealed, signInLife)
+	in := signingIn{Tenant: tenant, State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), To: local(r.URL.Query().Get("to")), Until: c.cfg.Clock().Add(signInLife)}
+	c.setCookie(w, r, signInCookie, in.cookie(), signInLife)
 	sum := sha256.Sum256([]byte(in.Verifier))
 	q := url.Values{
 		"client_id": {c.cfg.SignIn.ClientID}, "response_type": {"code"}, "response_mode": {"query"}, "redirect_uri": {c.redirectURI(r)},
@@ -93,6 +84,16 @@ func (c *Console) beginSignIn(w http.ResponseWriter, r *http.Request) {
 		at = c.cfg.SignIn.Authority + at
 	}
 	http.Redirect(w, r, at, http.StatusSeeOther)
+}
+
+// signsInTo returns the tenant that people sign in to who ask for one, "" for none. It
+// reports whether that names any.
+func (c *Console) signsInTo(asked string) (tenant string, ok bool) {
+	asked = strings.ToLower(asked)
+	if asked == "" || asked == strings.ToLower(c.cfg.SignIn.Tenant) || !c.many() {
+		return c.cfg.SignIn.Tenant, true
+	}
+	return asked, isTenant(asked)
 }
 
 func (s SignIn) scopes() string { return "openid profile offline_access " + s.Scope }
@@ -126,7 +127,7 @@ func (c *Console) endSignIn(w http.ResponseWriter, r *http.Request) {
 	c.setCookie(w, r, signInCookie, "", 0)
 	var in signingIn
 	if err == nil {
-		in, err = c.unseal(cookie.Value)
+		in, err = c.begun(cookie.Value)
 	}
 	if err != nil || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(in.State)) != 1 {
 		c.refuse(w, r, http.StatusBadRequest, "You were not signed in", "This sign-in was begun in another window, took longer than ten minutes, or was finished already. Begin again.")
@@ -143,10 +144,17 @@ func (c *Console) endSignIn(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		who, err = c.whoIs(got.ID, in.Tenant, &in.Nonce)
 	}
+	var fresh *session
 	if err == nil {
-		of, _ := c.visitor(r)
-		if of, err = c.admit(r.Context(), of, who, in.Tenant, got); err == nil {
-			c.letIn(w, r, of, who.Tenant)
+		fresh, err = c.admit(r.Context(), who, in.Tenant, got)
+	}
+	if err == nil {
+		var of *visitor
+		var all []*session
+		if of, all, err = c.visitor(r); err == nil {
+			if of, _, err = c.begin(r.Context(), of, all, fresh); err == nil {
+				c.letIn(w, r, of, who.Tenant)
+			}
 		}
 	}
 	if p, ok := errors.AsType[*problem](err); ok {
@@ -161,31 +169,29 @@ func (c *Console) endSignIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, at(who.Tenant, in.To), http.StatusSeeOther)
 }
 
-// admit begins the session of who has signed in, beside those that a visitor has in other
-// tenants, and returns who the visitor is from now on. A person whose tokens the API does
+// admit makes a session of who has signed in, for begin. A person whose tokens the API does
 // not take gets none.
-func (c *Console) admit(ctx context.Context, of *visitor, who person, asked string, got tokens) (*visitor, error) {
+func (c *Console) admit(ctx context.Context, who person, asked string, got tokens) (*session, error) {
 	api, err := c.clientFor(got.Access)
 	if err != nil {
-		return of, err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
 	me, err := get[meAnswer](ctx, api, "/holdfast.me")
 	if p := explain(err); err != nil && p.title == notAccepted {
-		return of, p
+		return nil, p
 	}
 	name := firstLine(me.TenantDisplayName, who.Tenant)
 	if me.TenantDisplayName == "" && strings.Contains(asked, ".") {
 		name = asked
 	}
-	of, _ = c.sessions.begin(of, who, name, got, api)
-	return of, nil
+	return c.newSession(who, name, got), nil
 }
 
 // letIn has the browser be a visitor, who has signed in to tenants.
 func (c *Console) letIn(w http.ResponseWriter, r *http.Request, of *visitor, tenants ...string) {
-	c.setCookie(w, r, sessionCookie, of.id, sessionLife)
+	c.setCookie(w, r, sessionCookie, of.secret, sessionLife)
 	if c.many() {
 		c.remember(w, r, tenants...)
 	}
@@ -310,42 +316,30 @@ func (c *Console) whoIs(token client.Secret, asked string, nonce *string) (perso
 	return p, nil
 }
 
-// seal makes of in what only this process can read.
-func (c *Console) seal(in signingIn) (string, error) {
+// cookie is what the browser carries of a sign-in.
+func (in signingIn) cookie() string {
 	text, err := json.Marshal(in)
 	if err != nil {
-		return "", err
+		panic(err) // of texts and a time
 	}
-	nonce := make([]byte, c.sealer.NonceSize())
-	rand.Read(nonce)
-	return base64.RawURLEncoding.EncodeToString(c.sealer.Seal(nonce, nonce, text, nil)), nil
+	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-func (c *Console) unseal(text string) (in signingIn, err error) {
-	data, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(data) < c.sealer.NonceSize() {
-		return in, errors.New("not a sealed sign-in")
+// begun reads what a browser brings back.
+func (c *Console) begun(cookie string) (in signingIn, err error) {
+	text, err := base64.RawURLEncoding.DecodeString(cookie)
+	if err == nil {
+		err = json.Unmarshal(text, &in)
 	}
-	n := c.sealer.NonceSize()
-	plain, err := c.sealer.Open(nil, data[:n], data[n:], nil)
-	if err != nil {
+	tenant, ok := c.signsInTo(in.Tenant)
+	switch {
+	case err != nil:
 		return in, err
-	}
-	if err := json.Unmarshal(plain, &in); err != nil {
-		return in, err
-	}
-	if !c.cfg.Clock().Before(in.Until) {
+	case in.State == "" || in.Nonce == "" || in.Verifier == "" || !ok:
+		return in, errors.New("the sign-in is none that was begun here")
+	case !c.cfg.Clock().Before(in.Until):
 		return in, errors.New("the sign-in took too long")
 	}
+	in.Tenant, in.To = tenant, local(in.To)
 	return in, nil
-}
-
-func newSealer() (cipher.AEAD, error) {
-	key := make([]byte, 32)
-	rand.Read(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 // A provider's people work in the tenants of many customers, in each as who they are
@@ -301,15 +302,19 @@ func changeTenants(v *visit) error {
 	switch v.r.PathValue("do") {
 	case "add":
 		if !isTenant(tenant) {
-			v.s.say("bad", notATenant.text)
+			v.say("bad", notATenant.text)
 			return v.redirect("/console/tenants")
 		}
 		who, got, err := v.join(tenant)
+		var fresh *session
 		if err == nil {
-			v.who, err = v.admit(v.ctx(), v.who, who, tenant, got)
+			fresh, err = v.admit(v.ctx(), who, tenant, got)
+		}
+		if err == nil {
+			err = v.joined(fresh)
 		}
 		if p, ok := asProblem(err); ok {
-			v.s.say("bad", p.title+". "+p.text)
+			v.say("bad", p.title+". "+p.text)
 			return v.redirect("/console/tenants")
 		}
 		if err != nil { // who asks is to be asked
@@ -325,10 +330,12 @@ func changeTenants(v *visit) error {
 		if over == nil {
 			return v.redirect("/console/tenants")
 		}
+		if err := v.end(v.ctx(), over); err != nil {
+			return v.noSessions(err)
+		}
 		v.keepRemembered(v.w, v.r, slices.DeleteFunc(v.remembered(v.r), func(id string) bool { return id == tenant }))
-		v.sessions.end(v.who, over)
 		if over != v.s {
-			v.s.say("good", "You are signed out of "+over.tenant+".")
+			v.say("good", "You are signed out of "+over.tenant+".")
 			return v.redirect("/console/tenants")
 		}
 		to := "/console/signed-out"
@@ -351,30 +358,33 @@ func (v *visit) signInAgain() error {
 			before = append(before, id)
 		}
 	}
-	type joined struct {
-		who person
-		got tokens
-		err error
-	}
-	all := make([]joined, len(before))
-	each(len(before), func(i int) { all[i].who, all[i].got, all[i].err = v.join(before[i]) })
-	n := 0
-	for i, one := range all {
-		err := one.err
-		if err == nil {
-			v.who, err = v.admit(v.ctx(), v.who, one.who, before[i], one.got)
+	all := make([]*session, len(before))
+	each(len(before), func(i int) {
+		if who, got, err := v.join(before[i]); err == nil {
+			all[i], _ = v.admit(v.ctx(), who, before[i], got)
 		}
-		if err == nil {
-			n++
-		}
+	})
+	all = slices.DeleteFunc(all, func(s *session) bool { return s == nil })
+	n := len(all)
+	if err := v.joined(all...); err != nil {
+		return err
 	}
 	v.letIn(v.w, v.r, v.who)
 	kind, text := "good", "You are signed in to "+plural(n, "more tenant", "more tenants")+"."
 	if n < len(before) {
 		kind, text = "bad", text+" "+plural(len(before)-n, "wants", "want")+" to be signed in to by itself."
 	}
-	v.s.say(kind, text)
+	v.say(kind, text)
 	return v.redirect("/console/tenants")
+}
+
+// joined has the visitor be signed in by further sessions.
+func (v *visit) joined(fresh ...*session) error {
+	who, all, err := v.begin(v.ctx(), v.who, v.all, fresh...)
+	if err == nil {
+		v.who, v.all = who, all
+	}
+	return err
 }
 
 // join gets tokens of another tenant for the person of this one, whom Entra knows, without
@@ -383,10 +393,17 @@ func (v *visit) join(tenant string) (who person, got tokens, err error) {
 	ctx, cancel := context.WithTimeout(v.ctx(), v.patience)
 	defer cancel()
 	v.s.mu.Lock()
-	token := v.s.tokens.Refresh
+	err = v.readHolds(ctx, v.s)
+	var token client.Secret
+	if err == nil {
+		token = v.s.holds.API.Refresh
+	}
 	v.s.mu.Unlock()
-	if token == "" {
-		return who, got, errSignedOut
+	if err == nil && token == "" {
+		err = errSignedOut
+	}
+	if err != nil {
+		return who, got, err
 	}
 	if got, err = v.refresh(ctx, tenant, token, v.cfg.SignIn.Scope); err == nil {
 		who, err = v.whoIs(got.ID, tenant, nil)

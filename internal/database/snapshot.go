@@ -23,8 +23,9 @@ import (
 
 // kept are the tables that a snapshot leaves out: goose's own and what else the migrations
 // fill, which OpenEmpty makes; counts that triggers make again as the rows are that they
-// count; and the processes that serve, which are others then.
-var kept = []string{"goose_db_version", "schema_floor", "process", "unit_count", "audit_count"}
+// count; the processes that serve, which are others then; and who is signed in, so that
+// nobody is again who has signed out since.
+var kept = []string{"goose_db_version", "schema_floor", "process", "unit_count", "audit_count", "sign_in"}
 
 // A Table is a table of the schema, with the columns that are written: none that the
 // database works out of others.

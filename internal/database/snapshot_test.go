@@ -135,7 +135,7 @@ func everything(t *testing.T, db *database.DB) {
 	if err := kinds.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, made := range []string{"goose_db_version", "schema_floor", "process", "unit_count", "audit_count"} { // by the migrations and triggers
+	for _, made := range []string{"goose_db_version", "schema_floor", "process", "unit_count", "audit_count", "sign_in"} { // by the migrations and triggers
 		if of[made] == nil {
 			t.Errorf("there is no table %s any more", made)
 		}

@@ -11,10 +11,13 @@ import (
 	"holdfast/internal/vault"
 )
 
-// expire is a recurring job of a tenant: browse sessions and points that are
-// past their time vanish from the catalog, and then points from the vault.
+// expire is a recurring job of a tenant: sign-ins at the console, browse sessions and points
+// that are past their time vanish from the catalog, and then points from the vault.
 func (e *Engine) expire(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if err := e.Catalog.ExpireBrowseSessions(ctx, j); err != nil {
+		return jobs.Result{}, err
+	}
+	if err := e.Catalog.ExpireSignIns(ctx, j); err != nil {
 		return jobs.Result{}, err
 	}
 	points, err := e.Catalog.ExpirePoints(ctx, j)
