@@ -276,12 +276,45 @@ type list[T any] struct {
 
 const pageSize = 25
 
-// read reads the page of a collection that the visit's address asks for. The
-// address goes on to the other pages with whatever else it says.
+// read reads the page of a collection that the visit's address asks for, and how many there
+// are. The address goes on to the other pages with whatever else it says.
+//
+// To count, the server may have to read all that a person's role reaches. So it is asked to
+// on the first page only, if that is not the last as well; the address of the others says
+// what it said.
 func read[T any](v *visit, path string, options ...string) (l list[T], err error) {
-	options = append(options, query("$top", strconv.Itoa(pageSize)), "$count=true")
+	if l, err = uncounted[T](v, path, options...); err != nil {
+		return l, err
+	}
+	here := v.r.URL.Query()
+	total, err := strconv.Atoi(here.Get("total"))
+	switch {
+	case l.First == "" && l.Next == "":
+		l.Total = len(l.Items)
+		return l, nil
+	case l.First != "" && err == nil && total > 0:
+		l.Total = total
+	default:
+		var counted struct {
+			Count int `json:"@odata.count"`
+		}
+		if err := v.api.Get(v.ctx(), path+"?"+strings.Join(append(options[:len(options):len(options)], "$top=1", "$count=true"), "&"), &counted); err != nil {
+			return l, err
+		}
+		l.Total = counted.Count
+	}
+	if l.Next != "" {
+		l.Next += "&" + query("total", strconv.Itoa(l.Total))
+	}
+	return l, nil
+}
+
+// uncounted is read, but for how many there are.
+func uncounted[T any](v *visit, path string, options ...string) (l list[T], err error) {
+	options = append(options[:len(options):len(options)], query("$top", strconv.Itoa(pageSize)))
 	here := v.r.URL.Query()
 	after := here.Get("after")
+	here.Del("total")
 	if after != "" {
 		options = append(options, query("$skiptoken", after))
 		here.Del("after")
@@ -289,13 +322,12 @@ func read[T any](v *visit, path string, options ...string) (l list[T], err error
 	}
 	var page struct {
 		Value []T
-		Count int    `json:"@odata.count"`
 		Next  string `json:"@odata.nextLink"`
 	}
 	if err := v.api.Get(v.ctx(), path+"?"+strings.Join(options, "&"), &page); err != nil {
 		return l, err
 	}
-	l.Items, l.Total = page.Value, page.Count
+	l.Items = page.Value
 	if page.Next != "" {
 		next, err := url.Parse(page.Next)
 		if err != nil {
@@ -305,6 +337,15 @@ func read[T any](v *visit, path string, options ...string) (l list[T], err error
 		l.Next = v.r.URL.Path + "?" + here.Encode()
 	}
 	return l, nil
+}
+
+// rows is read for a page whose rows are renewed by themselves, without what is below them:
+// then nothing is counted.
+func rows[T any](v *visit, path string, options ...string) (list[T], error) {
+	if v.r.Header.Get("X-Live") != "" {
+		return uncounted[T](v, path, options...)
+	}
+	return read[T](v, path, options...)
 }
 
 // forbidden reports whether an error is that the person may not see something,

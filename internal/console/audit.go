@@ -67,7 +67,7 @@ func listAudit(v *visit) error {
 		options = append(options, query("$filter", strings.Join(terms, " and ")))
 	}
 	var err error
-	if page.Entries, err = read[activityAnswer](v, activitySet, options...); err != nil {
+	if page.Entries, err = rows[activityAnswer](v, activitySet, options...); err != nil {
 		return err
 	}
 	return v.show("audit", "Audit", page)

@@ -95,7 +95,7 @@ func (v *visit) newFindPage() findPage {
 	q := v.r.URL.Query()
 	page := findPage{begun: v.cfg.Clock(), Action: v.r.URL.Path, Text: strings.TrimSpace(q.Get("q")), Gone: q.Get("gone") != "", Of: q.Get("of")}
 	if q.Has("after") || q.Has("units") || q.Has("skip") {
-		page.First = v.with("after", "", "units", "", "skip", "", "searched", "")
+		page.First = v.with("after", "", "units", "", "skip", "", "searched", "", "total", "")
 	}
 	return page
 }
@@ -127,11 +127,15 @@ func findEverywhere(v *visit) error {
 	token, after := q.Get("units"), q.Get("after")
 	skip, _ := strconv.Atoi(q.Get("skip"))
 	page.Searched, _ = strconv.Atoi(q.Get("searched"))
+	page.Total, _ = strconv.Atoi(q.Get("total")) // counted once, as by read
 	goOn := func(skip int, after string) {
-		page.Next = v.with("units", token, "skip", strconv.Itoa(skip), "after", after, "searched", strconv.Itoa(page.Searched))
+		page.Next = v.with("units", token, "skip", strconv.Itoa(skip), "after", after, "searched", strconv.Itoa(page.Searched), "total", strconv.Itoa(page.Total))
 	}
 	for {
-		options := []string{"$top=100", "$count=true"}
+		options := []string{"$top=100"}
+		if page.Total <= 0 {
+			options = append(options, "$count=true")
+		}
 		if token != "" {
 			options = append(options, query("$skiptoken", token))
 		}
@@ -143,7 +147,9 @@ func findEverywhere(v *visit) error {
 		if err := v.api.Get(v.ctx(), set+"?"+strings.Join(options, "&"), &units); err != nil {
 			return err
 		}
-		page.Total = units.Count
+		if page.Total <= 0 {
+			page.Total = units.Count
+		}
 		for i := min(max(skip, 0), len(units.Value)); i < len(units.Value); i++ {
 			if v.full(&page) {
 				goOn(i, "")

@@ -56,13 +56,37 @@ func TestUnitsAreFoundByTheServer(t *testing.T) {
 	if got, want := q.Get("$filter"), "(contains(displayName,'O''Hara') or contains(email,'O''Hara')) and status eq 'protected' and error ne null"; got != want {
 		t.Errorf("$filter = %s, want %s", got, want)
 	}
-	if q.Get("$orderby") != "displayName" || q.Get("$top") != "25" || q.Get("$count") != "true" {
-		t.Errorf("the list is asked with %v", q)
+	if q.Get("$orderby") != "displayName" || q.Get("$top") != "1" || q.Get("$count") != "true" {
+		t.Errorf("the list is counted by %v", q)
 	}
-	to := between(page, `rel="next" href="`, `"`)
-	w.page(to)
-	if q := w.lastQuery(client.Drives.Units); q.Get("$skiptoken") != "a+b" || q.Get("$filter") == "" {
+	to := html.UnescapeString(between(page, `rel="next" href="`, `"`))
+	next["@odata.count"] = 5 // which nobody asks for
+	page = w.page(to)
+	if q := w.lastQuery(client.Drives.Units); q.Get("$skiptoken") != "a+b" || q.Get("$filter") == "" || q.Get("$top") != "25" || q.Has("$count") {
 		t.Errorf("the next page %s is asked with %v", to, q)
+	}
+	if !strings.Contains(page, "100\u202f000 drives") {
+		t.Error("the next page no longer says how many there are")
+	}
+	// Nor is anything counted where it is not shown, or where it is seen.
+	counts := func() (n int) {
+		for _, c := range w.calls("GET") {
+			if c.Query.Has("$count") {
+				n++
+			}
+		}
+		return n
+	}
+	before := counts()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", w.srv.URL+at(tenantID, "/console/units?of=drives"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Live", "1")
+	w.do(r)
+	delete(next, "@odata.nextLink")
+	if page := w.page("/console/units?of=drives"); counts() != before || !strings.Contains(page, "1 drive<") {
+		t.Errorf("%d times more was counted:\n%s", counts()-before, page)
 	}
 	w.page("/console/units?of=drives&q=" + strings.ToUpper(ownerID))
 	if got := w.lastQuery(client.Drives.Units).Get("$filter"); got != "(directoryObjectId eq '"+ownerID+"' or id eq '"+ownerID+"')" {

@@ -89,7 +89,7 @@ func (s unitSearch) options() []string {
 func (v *visit) units(path string, of *client.Workload) (page unitsPage, err error) {
 	page.Of = of
 	page.Search, page.Statuses, page.Action = unitSearchOf(v.r.URL.Query()), unitStatuses, v.r.URL.Path
-	if page.Units, err = read[unitAnswer](v, path, page.Search.options()...); err != nil {
+	if page.Units, err = rows[unitAnswer](v, path, page.Search.options()...); err != nil {
 		return page, err
 	}
 	ids := make([]string, len(page.Units.Items))
