@@ -1098,6 +1098,44 @@ func (c *Config) complete(dir string) error {
 	return errors.Join(wrong...)
 }
 
+// checkTimes says which certificates do not hold at a time, by their fields. A server
+// starts with them all the same, since the rest of its work goes on.
+func (c *Config) checkTimes(now time.Time) error {
+	var wrong []error
+	say := func(field string, err error) {
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", field, err))
+		}
+	}
+	pair := func(field, cert, key string) {
+		held, err := openCertificateFile(cert, key)
+		if err == nil {
+			err = held.inTime(now)
+		}
+		say(field, err)
+	}
+	if t := c.TLSListen; t != nil {
+		pair("tlsListen", t.CertFile, t.KeyFile)
+	}
+	for i, t := range c.Tenants {
+		if cert, ok := t.Credential.(*drive.Certificate); ok {
+			field := fmt.Sprintf("tenants[%d]", i)
+			if t.file != "" {
+				field = t.file
+			}
+			say(field+".certificateFile", cert.InTime(now))
+		}
+	}
+	if a := c.Audit; a != nil {
+		for i, o := range a.To {
+			if s := o.Syslog; s != nil && s.CertFile != "" {
+				pair(fmt.Sprintf("audit.to[%d].syslog", i), s.CertFile, s.KeyFile)
+			}
+		}
+	}
+	return errors.Join(wrong...)
+}
+
 func (c *Config) completeDatabase(dir string) error {
 	if path, ok := strings.CutPrefix(c.Database, "sqlite:"); ok {
 		if path == "" {

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -539,5 +544,72 @@ func TestReadConfigAtEntra(t *testing.T) {
 	}
 	if _, err = at(func(cfg map[string]any) { cfg["api"] = map[string]any{"clientId": "holdfast"} }); err == nil || !strings.Contains(err.Error(), "api.clientId") {
 		t.Errorf("with an application by name: %v", err)
+	}
+}
+
+// inPEM writes a certificate that holds in those times, and its key, and returns each in PEM.
+func inPEM(t *testing.T, begins, ends time.Time) (cert, key string) {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: begins, NotAfter: ends}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// What is wrong with a certificate or its key is said in words, a time that is over by the
+// check alone: a server starts all the same.
+func TestCertificatesAreChecked(t *testing.T) {
+	now := time.Now()
+	cert, key := inPEM(t, now.Add(-time.Hour), now.Add(time.Hour))
+	other, otherKey := inPEM(t, now.Add(-2*time.Hour), now.Add(-time.Hour))
+	later, laterKey := inPEM(t, now.Add(time.Hour), now.Add(2*time.Hour))
+	windows := func(text string) string { return "\uFEFF" + strings.ReplaceAll(text, "\n", "\r\n") }
+	for name, row := range map[string]struct{ cert, key, starts, check string }{
+		"in order":              {cert, key, "", ""},
+		"as Windows writes it":  {windows(cert), windows(key), "", ""},
+		"another key":           {cert, otherKey, "that of another certificate", ""},
+		"the wrong way round":   {key, cert, "holds no certificate in PEM form", ""},
+		"no key":                {cert, cert, "holds no private key", ""},
+		"a key with passphrase": {cert, "-----BEGIN ENCRYPTED PRIVATE KEY-----\neA==\n-----END ENCRYPTED PRIVATE KEY-----\n", "has a passphrase: take it away", ""},
+		"one that has ended":    {other, otherKey, "", "ended at "},
+		"one that is to come":   {later, laterKey, "", "which is to come"},
+	} {
+		path := writeConfig(t, func(cfg map[string]any) {
+			cfg["tlsListen"] = map[string]any{"address": "127.0.0.1:0", "certFile": "c.pem", "keyFile": "k.pem"}
+			tenant := cfg["tenants"].([]any)[0].(map[string]any)
+			delete(tenant, "secretFile")
+			tenant["certificateFile"] = "source.pem"
+		})
+		for file, text := range map[string]string{"c.pem": row.cert, "k.pem": row.key, "source.pem": strings.ReplaceAll(row.cert+row.key, "\uFEFF", "")} {
+			if err := os.WriteFile(filepath.Join(filepath.Dir(path), file), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cfg, err := ReadConfig(path)
+		if row.starts == "" && err != nil || row.starts != "" && (err == nil || !strings.Contains(err.Error(), row.starts)) {
+			t.Errorf("%s: %v, want %q", name, err, row.starts)
+		}
+		if err != nil {
+			continue
+		}
+		err = cfg.checkTimes(now)
+		if row.check == "" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, field := range []string{"tlsListen: the certificate", "tenants[0].certificateFile: the certificate"} {
+			if row.check != "" && (err == nil || !strings.Contains(err.Error(), field) || strings.Count(err.Error(), row.check) != 2) {
+				t.Errorf("%s: %v, want %q of %s", name, err, row.check, field)
+			}
+		}
 	}
 }

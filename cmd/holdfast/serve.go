@@ -67,6 +67,11 @@ may come and go.`,
 			if host, _, _ := net.SplitHostPort(cfg.Listen); cfg.Listen != "" && !loopback(host) && !insecure {
 				return usageError{fmt.Errorf("%s is reached from other machines, and tokens and backups would pass to them in the clear: serve HTTPS by tlsListen in the file, or say --insecure-http where only a proxy that speaks HTTPS can reach it", cfg.Listen)}
 			}
+			if check {
+				if err := cfg.checkTimes(time.Now()); err != nil {
+					return unusable(path, err)
+				}
+			}
 			if check && online {
 				return checkOnline(cmd.Context(), cfg, cmd.OutOrStdout())
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -194,12 +196,63 @@ func (c *certificateFile) certificate() (*tls.Certificate, error) {
 	if c.pair != nil && modified == c.modified {
 		return c.pair, nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	pair, err := readPair(c.certFile, c.keyFile)
 	if err != nil {
 		return c.kept(err)
 	}
 	c.pair, c.modified = &pair, modified
 	return c.pair, nil
+}
+
+// readPair reads a certificate and its key, both in PEM. What is wrong with them is said
+// in words for people.
+func readPair(certFile, keyFile string) (pair tls.Certificate, err error) {
+	cert, err := os.ReadFile(certFile)
+	if err != nil {
+		return pair, err
+	}
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return pair, err
+	}
+	cert, key = bytes.TrimPrefix(cert, byteOrderMark), bytes.TrimPrefix(key, byteOrderMark)
+	kinds := func(data []byte) (kinds []string) {
+		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+			kinds = append(kinds, block.Type)
+			if block.Headers["DEK-Info"] != "" {
+				kinds = append(kinds, "ENCRYPTED PRIVATE KEY")
+			}
+		}
+		return kinds
+	}
+	isKey := func(kind string) bool { return strings.HasSuffix(kind, "PRIVATE KEY") }
+	switch inKey := kinds(key); {
+	case !slices.Contains(kinds(cert), "CERTIFICATE"):
+		return pair, fmt.Errorf("%s holds no certificate in PEM form: it begins with -----BEGIN CERTIFICATE-----", certFile)
+	case slices.Contains(inKey, "ENCRYPTED PRIVATE KEY"):
+		return pair, fmt.Errorf("the key in %s has a passphrase: take it away, with openssl pkcs8 -topk8 -nocrypt", keyFile)
+	case !slices.ContainsFunc(inKey, isKey):
+		return pair, fmt.Errorf("%s holds no private key in PEM form", keyFile)
+	}
+	pair, err = tls.X509KeyPair(cert, key)
+	if err != nil && strings.Contains(err.Error(), "private key does not match") {
+		return pair, fmt.Errorf("the key in %s is that of another certificate than the first in %s", keyFile, certFile)
+	}
+	return pair, err
+}
+
+// inTime says whether the certificate holds at a time, and what to do if it does not.
+func (c *certificateFile) inTime(now time.Time) error {
+	pair, err := c.certificate()
+	switch {
+	case err != nil:
+		return err
+	case now.After(pair.Leaf.NotAfter):
+		return fmt.Errorf("the certificate in %s ended at %s: put a new one there, and its key into %s", c.certFile, pair.Leaf.NotAfter.UTC().Format(time.RFC3339), c.keyFile)
+	case now.Before(pair.Leaf.NotBefore):
+		return fmt.Errorf("the certificate in %s begins at %s, which is to come: look at the clock of this machine, or put one there that holds", c.certFile, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 func (c *certificateFile) kept(err error) (*tls.Certificate, error) {

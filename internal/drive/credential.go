@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -57,6 +59,26 @@ func NewCertificate(file string) (*Certificate, error) {
 	return c, err
 }
 
+// InTime says whether the certificate that is in the file holds at a time, and what to do
+// if it does not.
+func (c *Certificate) InTime(now time.Time) error {
+	cert, _, err := c.read()
+	if err != nil {
+		return err
+	}
+	return c.inTime(cert, now)
+}
+
+func (c *Certificate) inTime(cert *x509.Certificate, now time.Time) error {
+	switch {
+	case now.After(cert.NotAfter):
+		return fmt.Errorf("the certificate in %s ended at %s: register a new one with the application, and put it with its key into that file", c.file, cert.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(cert.NotBefore):
+		return fmt.Errorf("the certificate in %s begins at %s, which is to come: look at the clock of this machine, or put one that holds with its key into that file", c.file, cert.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
 // NotAfter is when the certificate ends.
 func (c *Certificate) NotAfter() (time.Time, error) {
 	cert, _, err := c.read()
@@ -75,8 +97,8 @@ func (c *Certificate) prove(form url.Values, clientID, endpoint string, now time
 	if err != nil {
 		return err
 	}
-	if now.After(cert.NotAfter) {
-		return fmt.Errorf("the certificate in %s ended at %s: register a new one with the application, and put it with its key into that file", c.file, cert.NotAfter.UTC().Format(time.RFC3339))
+	if err := c.inTime(cert, now); err != nil {
+		return err
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodPS256, jwt.RegisteredClaims{
 		Issuer: clientID, Subject: clientID, Audience: jwt.ClaimStrings{endpoint}, ID: backup.NewID[string](),
@@ -98,6 +120,7 @@ func (c *Certificate) read() (*x509.Certificate, *rsa.PrivateKey, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("the application's certificate cannot be read: %w", err)
 	}
+	data = bytes.TrimPrefix(data, []byte("\uFEFF")) // as editors of Windows write it
 	var cert *x509.Certificate
 	var key crypto.PrivateKey
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -117,8 +140,10 @@ func (c *Certificate) read() (*x509.Certificate, *rsa.PrivateKey, error) {
 	}
 	private, isRSA := key.(*rsa.PrivateKey)
 	switch {
+	case cert == nil && key == nil && !utf8.Valid(data):
+		return nil, nil, fmt.Errorf("%s is not PEM, which is text: make it of a .pfx or .p12 with openssl pkcs12 -in FILE -nodes, or save it as UTF-8", c.file)
 	case cert == nil:
-		return nil, nil, fmt.Errorf("%s holds no certificate in PEM form", c.file)
+		return nil, nil, fmt.Errorf("%s holds no certificate in PEM form: it begins with -----BEGIN CERTIFICATE-----", c.file)
 	case key == nil:
 		return nil, nil, fmt.Errorf("%s holds no private key in PEM form: put it behind the certificate", c.file)
 	case !isRSA:

@@ -183,6 +183,8 @@ func TestWhatIsNoCredentialIsRefused(t *testing.T) {
 		{cert + inPEM("ENCRYPTED PRIVATE KEY", []byte("x")), "without a passphrase"},
 		{cert + inPEM("PRIVATE KEY", []byte("x")), "cannot be understood"},
 		{inPEM("CERTIFICATE", []byte("x")) + key, "cannot be understood"},
+		{"\x30\x82\x09\xff", "is not PEM, which is text"},
+		{"\xff\xfe-\x00-\x00", "is not PEM, which is text"},
 	} {
 		write(t, file, row.text)
 		if _, err := drive.NewCertificate(file); err == nil || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), key) {
@@ -192,9 +194,15 @@ func TestWhatIsNoCredentialIsRefused(t *testing.T) {
 			t.Errorf("%.40q as a token: %v", row.text, err)
 		}
 	}
-	write(t, file, key+cert) // in any order
-	if _, err := drive.NewCertificate(file); err != nil {
-		t.Error(err)
+	write(t, file, "\uFEFF"+key+cert) // in any order
+	held, err := drive.NewCertificate(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[time.Time]string{ends.Add(-time.Hour): "", ends.Add(time.Hour): "register a new one", ends.Add(-11 * 365 * 24 * time.Hour): "which is to come"} {
+		if err := held.InTime(at); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("at %v: %v, want %q", at, err, want)
+		}
 	}
 	if _, err := drive.NewCertificate(file + " that is not there"); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
