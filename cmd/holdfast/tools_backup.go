@@ -109,18 +109,23 @@ func named(flag string, err error) error {
 
 func (b *toolbox) backupCreateCommand() *cobra.Command {
 	var to string
+	var keep int
 	var keys keyring
 	cmd := &cobra.Command{
-		Use:   "create --to FILE",
+		Use:   "create --to FILE|FOLDER",
 		Short: "Write catalog, configuration and keys into an encrypted file",
 		Long: `Create writes the catalog as it is at one moment, the configuration, and every file with
 a secret that the configuration names into one encrypted file. It runs beside a server,
 which does not wait for it. A file that is there is never written over, and one that is
 there is whole: until then it has another name.
 
+In a folder the file is called by the time, such as holdfast-2026-11-28T031500Z.backup. With
+--keep the oldest of those that are called so go, once the new one is whole.
+
 Secrets in variables of the environment, and tokens that a cluster gives, are not in it;
 they are named.`,
 		Example: `  holdfast backup create --config serve.json --to holdfast-2026-11-28.backup --recipient age1…
+  holdfast backup create --config serve.json --to /var/backups/holdfast --keep 14 --recipient age1…
   holdfast backup create --config serve.json --to holdfast.backup --passphrase-file passphrase`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -132,19 +137,60 @@ they are named.`,
 			case len(keys.recipients) == 0 && keys.passphrase == "":
 				return usageError{errors.New("say what it is to be sealed with: --recipient KEY, a public key of age, or --passphrase-file FILE. It holds the passwords of the vaults, and is never written in the clear")}
 			case to == "":
-				return usageError{errors.New("say where to: --to FILE")}
+				return usageError{errors.New("say where to: --to FILE, or --to FOLDER")}
+			}
+			info, err := os.Stat(to)
+			isFolder := err == nil && info.IsDir()
+			switch {
+			case keep < 0:
+				return usageError{errors.New("--keep: give how many are to be kept, from 1")}
+			case keep > 0 && err == nil && !isFolder, keep > 0 && errors.Is(err, fs.ErrNotExist):
+				return usageError{fmt.Errorf("--keep goes with a folder that is there, which %s is not", to)}
+			}
+			folder := to
+			if isFolder {
+				to = filepath.Join(to, time.Now().UTC().Format(backupName))
 			}
 			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error {
-				return b.backupCreate(ctx, out, cmd.ErrOrStderr(), to, key)
+				if err := b.backupCreate(ctx, out, cmd.ErrOrStderr(), to, key); err != nil || keep == 0 {
+					return err
+				}
+				return dropBackups(folder, keep)
 			})
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&b.config, "config", "", "the configuration file of serve")
 	f.StringVar(&b.data, "data", "", "or the data folder of dev (default as dev has it)")
-	f.StringVar(&to, "to", "", "the file to make; none may be there")
+	f.StringVar(&to, "to", "", "the file to make, where none may be, or the folder to make one in")
+	f.IntVar(&keep, "keep", 0, "how many backups to keep in the folder, the new one among them (default all)")
 	keys.flags(cmd, true)
 	return cmd
+}
+
+// backupName is what a backup is called in a folder, by its time.
+const backupName = "holdfast-2006-01-02T150405Z.backup"
+
+// dropBackups removes all but the newest of the backups in a folder that are called by
+// their time.
+func dropBackups(folder string, keep int) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	var names []string // by their time, as they are by their name
+	for _, e := range entries {
+		if _, err := time.Parse(backupName, e.Name()); err == nil && e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names[:max(0, len(names)-keep)] {
+		if err := os.Remove(filepath.Join(folder, name)); err != nil {
+			return fmt.Errorf("the backup is made, but an older one could not be removed: %w", err)
+		}
+	}
+	return nil
 }
 
 func (b *toolbox) backupCreate(ctx context.Context, out, errs io.Writer, to string, key archive.Key) error {

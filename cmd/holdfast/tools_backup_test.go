@@ -608,3 +608,35 @@ func TestPlayABackupIsWholeOrNotThere(t *testing.T) {
 		t.Errorf("there is %v, %v", entries, err)
 	}
 }
+
+// In a folder backups are called by their time, and of those the oldest go.
+func TestBackupsAreKeptInAFolder(t *testing.T) {
+	data := t.TempDir()
+	startTestDev(t, func(o *devOptions) { o.data = data })
+	public, identity := ageKey(t)
+	folder := t.TempDir()
+	stays := []string{"holdfast-2020-01-01.backup", "notes.txt", ".holdfast-2020-01-01T000000Z.backup-1.part"}
+	for _, name := range append([]string{"holdfast-2020-01-01T000000Z.backup", "holdfast-2020-01-02T000000Z.backup", "holdfast-2020-01-03T000000Z.backup"}, stays...) {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hf(t, 0, "backup", "create", "--data", data, "--to", folder, "--keep", "2", "--recipient", public)
+	var made []string
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !slices.Contains(stays, e.Name()) {
+			made = append(made, e.Name())
+		}
+	}
+	if len(entries) != 5 || len(made) != 2 || made[0] != "holdfast-2020-01-03T000000Z.backup" {
+		t.Fatalf("there are %v", entries)
+	}
+	hf(t, 0, "backup", "show", filepath.Join(folder, made[1]), "--identity", identity)
+	for _, args := range [][]string{{"--to", filepath.Join(folder, "new"), "--keep", "2"}, {"--to", filepath.Join(folder, made[1]), "--keep", "2"}, {"--to", folder, "--keep", "-1"}} {
+		hf(t, exitUsage, append([]string{"backup", "create", "--data", data, "--recipient", public}, args...)...)
+	}
+}

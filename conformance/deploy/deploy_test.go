@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
@@ -107,6 +109,27 @@ func TestCompose(t *testing.T) {
 	}
 	check(t, binary(t), string(config), service.Command, secrets)
 
+	// The backup of Holdfast itself is only run by name, sees the same configuration and
+	// secrets, and may no more.
+	nightly, err := cli.NewProjectOptions([]string{filepath.Join(dir, "compose.yaml")}, cli.WithEnv([]string{"HOLDFAST_VERSION=1.2.3", "HOLDFAST_RECIPIENT=age1x"}), cli.WithProfiles([]string{"backup"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if project, err = nightly.LoadProject(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	backup, err := project.GetService("backup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if backup.Image != service.Image || !slices.Equal(backup.Command[:2], []string{"backup", "create"}) || backup.Command[len(backup.Command)-1] != "age1x" || !backup.ReadOnly || backup.Restart != "" || len(backup.Ports) != 0 ||
+		!reflect.DeepEqual(backup.Secrets, service.Secrets) || !reflect.DeepEqual(backup.Configs, service.Configs) || !slices.Equal(backup.CapDrop, service.CapDrop) || !slices.Equal(backup.SecurityOpt, service.SecurityOpt) {
+		t.Errorf("the backup is %+v", backup)
+	}
+	if i := slices.Index(backup.Command, "--to"); !slices.ContainsFunc(backup.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == backup.Command[i+1] && v.Type == "bind" }) {
+		t.Errorf("the backup is written to %s, and mounted are %+v", backup.Command[i+1], backup.Volumes)
+	}
+
 	without, err := cli.NewProjectOptions([]string{filepath.Join(dir, "compose.yaml")}, cli.WithEnv(nil))
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +193,49 @@ func TestChart(t *testing.T) {
 	} {
 		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
+		}
+	}
+
+	claims := object{"database": "postgres://holdfast@db/holdfast", "tenants": []any{object{}}}
+	for want, backup := range map[string]object{
+		"backup.recipient is missing": {"enabled": true, "claim": "backups"},
+		"backup.claim is missing":     {"enabled": true, "recipient": "age1x"},
+	} {
+		if _, err := render(t, object{"vaultClaim": "v", "backup": backup, "config": claims}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	// The CronJob sees of the claims the one that it writes to, and that of the vault where
+	// the catalog is in it; the rest is as in the pods.
+	for database, volumes := range map[string][]string{"postgres://holdfast@db/holdfast": {"backups", "cache", "config", "secrets", "tmp"}, "sqlite:/var/lib/holdfast/catalog.db": {"backups", "cache", "config", "secrets", "tmp", "vault"}} {
+		made, err := render(t, object{"vaultClaim": "v", "backup": object{"enabled": true, "recipient": "age1x", "claim": "b", "keep": 7}, "config": object{"database": database, "databasePasswordFile": nil, "tenants": []any{object{}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod, of := at(made["CronJob"], "spec", "jobTemplate", "spec", "template", "spec"), at(made["Deployment"], "spec", "template", "spec")
+		var args []string
+		for _, a := range at(pod, "containers", 0, "args").([]any) {
+			args = append(args, a.(string))
+		}
+		if want := []string{"backup", "create", "--config", "/etc/holdfast/serve.json", "--to", "/var/lib/holdfast-backups", "--keep", "7", "--recipient", "age1x"}; !slices.Equal(args, want) {
+			t.Errorf("%s: started is %q, want %q", database, args, want)
+		}
+		for _, path := range [][]any{{"securityContext"}, {"automountServiceAccountToken"}, {"containers", 0, "image"}, {"containers", 0, "securityContext"}} {
+			if !reflect.DeepEqual(at(pod, path...), at(of, path...)) {
+				t.Errorf("%s: of the CronJob %v is %v, of the pods %v", database, path, at(pod, path...), at(of, path...))
+			}
+		}
+		for _, list := range []any{at(pod, "volumes"), at(pod, "containers", 0, "volumeMounts")} {
+			var names []string
+			for _, v := range list.([]any) {
+				names = append(names, at(v, "name").(string))
+			}
+			if slices.Sort(names); !slices.Equal(names, volumes) {
+				t.Errorf("%s: mounted are %q, want %q", database, names, volumes)
+			}
+		}
+		if s := at(made["Service"], "spec", "selector").(object); at(made["CronJob"], "spec", "jobTemplate", "spec", "template", "metadata", "labels", "app.kubernetes.io/name") == s["app.kubernetes.io/name"] {
+			t.Errorf("the service sends requests to the backup: %v", s)
 		}
 	}
 

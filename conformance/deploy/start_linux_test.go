@@ -496,6 +496,15 @@ func TestUnitStarts(t *testing.T) {
 		}))
 	}
 
+	night, recipient := nightly(t, options)
+	env["RECIPIENT"] = recipient
+	backups := folder(t, filepath.Join(dir, "backups"), modes["StateDirectory"], uid, uid)
+	folder(t, filepath.Join(root, "/var/lib"), 0o755, 0, 0)
+	if err := os.Symlink("private/holdfast-backups", filepath.Join(root, "/var/lib/holdfast-backups")); err != nil {
+		t.Fatal(err)
+	}
+	c.Mounts = append(c.Mounts, mount{backups, "/var/lib/private/holdfast-backups", false})
+
 	for range 2 {
 		delete(env, "MAINPID")
 		c.Args = command(starts)
@@ -512,6 +521,48 @@ func TestUnitStarts(t *testing.T) {
 		}
 		p.until(t, "it reads its configuration again", time.Minute, func() bool { return strings.Contains(p.said.String(), "configuration") })
 		m.works(t, "127.0.0.1:8365")
+		beside := c
+		beside.Args = command(night)
+		backup := beside.run(t)
+		<-backup.ended
+		if made, err := filepath.Glob(filepath.Join(backups, "holdfast-*Z.backup")); err != nil || len(made) == 0 || !backup.cmd.ProcessState.Success() {
+			t.Errorf("the backup of Holdfast ends with %v: %s, and there are %q, %v", backup.cmd.ProcessState, backup.said.String(), made, err)
+		} else if err := os.Remove(made[0]); err != nil { // the next may be of the same second
+			t.Fatal(err)
+		}
 		p.stop(t, grace)
 	}
+}
+
+// nightly returns what the unit of backups starts, and for whom it seals them. It is
+// started as what options describe, from which it differs in nothing that matters there.
+func nightly(t *testing.T, options []*unit.UnitOption) (start, recipient string) {
+	t.Helper()
+	file, err := os.Open("../../deploy/systemd/holdfast-backup.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	own, err := unit.DeserializeOptions(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	differs := map[string]string{"Description": "", "Type": "oneshot", "User": "holdfast", "StateDirectory": "holdfast holdfast-backups", "EnvironmentFile": "/etc/holdfast/backup", "ExecStart": ""}
+	for _, o := range own {
+		if o.Name == "ExecStart" {
+			start = o.Value
+		}
+		want, ours := differs[o.Name]
+		same := slices.ContainsFunc(options, func(s *unit.UnitOption) bool { return *s == *o })
+		if ours && want != "" && o.Value != want || !ours && !same {
+			t.Errorf("the unit of backups says %s=%s", o.Name, o.Value)
+		}
+	}
+	for _, o := range options {
+		_, ours := differs[o.Name]
+		if !ours && !slices.Contains([]string{"ExecReload", "Restart", "RestartSec", "TimeoutStopSec", "WantedBy"}, o.Name) && !slices.ContainsFunc(own, func(s *unit.UnitOption) bool { return *s == *o }) {
+			t.Errorf("the unit of backups does not say %s=%s", o.Name, o.Value)
+		}
+	}
+	return start, "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p" // the example of age's own documentation
 }
