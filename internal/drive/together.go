@@ -22,10 +22,19 @@ const (
 	MaxTogether = 1 << 20
 )
 
-// A SmallFile is a new file that is written together with others.
+// A SmallFile is a file that is written together with others.
 type SmallFile struct {
 	NewFile
 	Content []byte // not empty, and of MaxSmall at most
+	Over    *Over  // what it is written over; nil of a new file
+}
+
+// An Over is a file that another content is written into, if it is the one that it is
+// taken for. It gets the name, with the times, if its own is another.
+type Over struct {
+	ID   backup.ItemID
+	Name string
+	Tag  string // of its content, by which it is known
 }
 
 // A Written is what came of a small file.
@@ -37,9 +46,8 @@ type Written struct {
 	Unclear bool
 }
 
-// WriteTogether writes up to MaxAhead new small files in two requests: one with all
-// their contents, and one with their times, which the source does not take with a
-// content. It returns what came of each, in their order: those that were not written
+// WriteTogether writes up to MaxAhead small files in two requests: one with all their
+// contents, and one with their times, which the source does not take with a content. It returns what came of each, in their order: those that were not written
 // are for Upload, which finds out why. Where the source writes nothing in this way, ok
 // is false.
 //
@@ -60,11 +68,7 @@ func (c *Client) WriteTogether(ctx context.Context, d backup.DriveID, files []Sm
 	}
 	body := make([]byte, 0, base64.URLEncoding.EncodedLen(total)+512*len(files))
 	for i, f := range files {
-		u := upload{c: c, to: Target{Parent: f.Parent, Name: f.Name}, d: d}
-		body = c.request(body, i, http.MethodPut, u.address("content?@microsoft.graph.conflictBehavior="+u.conflict()), "application/octet-stream")
-		body = append(body, '"')
-		body = base64.URLEncoding.AppendEncode(body, f.Content)
-		body = append(body, `"}`...)
+		body = c.put(body, i, d, f)
 	}
 	answers, sent := c.batch(ctx, op, body)
 	for i := range written {
@@ -74,7 +78,7 @@ func (c *Client) WriteTogether(ctx context.Context, d backup.DriveID, files []Sm
 		it, whole := a.item(http.StatusCreated, http.StatusOK)
 		w := &written[n]
 		switch {
-		case whole && it.isAt(files[n].Parent, files[n].Name) && it.Kind == backup.File:
+		case whole && files[n].is(it):
 			*w = Written{Item: it, OK: true}
 			ok = true
 		case a.Status >= 400 && a.Status < 500:
@@ -85,7 +89,44 @@ func (c *Client) WriteTogether(ctx context.Context, d backup.DriveID, files []Sm
 	return written, ok
 }
 
-// dateTogether gives files that were written their times. One for which the source
+// is reports whether an item is what the file was written to.
+func (f *SmallFile) is(it Item) bool {
+	if f.Over != nil {
+		return strings.EqualFold(string(it.ID), string(f.Over.ID)) && it.Kind == backup.File
+	}
+	return it.isAt(f.Parent, f.Name) && it.Kind == backup.File
+}
+
+// put adds the request to write a small file to the body of a batch.
+func (c *Client) put(body []byte, id int, d backup.DriveID, f SmallFile) []byte {
+	u := upload{c: c, to: Target{Parent: f.Parent, Name: f.Name}, d: d}
+	if f.Over != nil {
+		u.to = Target{Item: f.Over.ID, IfMatch: f.Over.Tag}
+	}
+	body = c.request(body, id, http.MethodPut, u.address("content")+"?@microsoft.graph.conflictBehavior="+u.conflict(), "application/octet-stream", u.to.IfMatch)
+	body = append(body, '"')
+	body = base64.URLEncoding.AppendEncode(body, f.Content)
+	return append(body, `"}`...)
+}
+
+// Guards reports whether the source refuses to write a small file over what is not what
+// it is taken for: no source says that it does so for a file that is written together
+// with others. It asks the source to write f over what has never been.
+func (c *Client) Guards(ctx context.Context, d backup.DriveID, f SmallFile) bool {
+	op := onItem("write over what never was", d, f.Over.ID)
+	if c.enter(ctx, op, costWrite) != nil || c.moved(ctx, op, 0, int64(len(f.Content))) != nil {
+		return false
+	}
+	over := *f.Over
+	over.Tag = strings.TrimSuffix(over.Tag, `"`) + "0" + over.Tag[len(strings.TrimSuffix(over.Tag, `"`)):]
+	f.Over = &over
+	answers, _ := c.batch(ctx, op, c.put(nil, 0, d, f))
+	a := each(answers, 1)[0]
+	return a != nil && a.Status == http.StatusPreconditionFailed
+}
+
+// dateTogether gives files that were written their times, and those that were written
+// over their names. One for which the source
 // does not say so is not written. Whether the times are the right ones is seen when
 // the place is listed: the answers are as long as all that is known of the files.
 func (c *Client) dateTogether(ctx context.Context, d backup.DriveID, files []SmallFile, written []Written) {
@@ -93,18 +134,22 @@ func (c *Client) dateTogether(ctx context.Context, d backup.DriveID, files []Sma
 	var body []byte
 	var undated []int
 	for i, w := range written {
-		times := files[i].Times
-		if !w.OK || times.fits(w.Item) {
+		times, name := files[i].Times, files[i].Name
+		if over := files[i].Over; over == nil || over.Name == name {
+			name = ""
+		}
+		if !w.OK || times.fits(w.Item) && name == "" {
 			continue
 		}
 		wire, err := json.Marshal(struct {
+			Name  string     `json:"name,omitempty"`
 			Times *wireTimes `json:"fileSystemInfo"`
-		}{times.wire()})
+		}{name, times.wire()})
 		if err != nil || c.enter(ctx, op, costWrite) != nil {
 			written[i] = Written{Unclear: true}
 			continue
 		}
-		body = c.request(body, len(undated), http.MethodPatch, c.at("drives", string(d), "items", string(w.Item.ID)), "application/json")
+		body = c.request(body, len(undated), http.MethodPatch, c.at("drives", string(d), "items", string(w.Item.ID)), "application/json", "")
 		body = append(append(body, wire...), '}')
 		undated = append(undated, i)
 	}
@@ -120,14 +165,14 @@ func (c *Client) dateTogether(ctx context.Context, d backup.DriveID, files []Sma
 			continue
 		}
 		it.Created, it.Modified = cmp.Or(files[i].Times.Created, it.Created), cmp.Or(files[i].Times.Modified, it.Modified)
-		it.ETag = "" // another, by now
+		it.Name, it.ETag = files[i].Name, "" // another, by now
 	}
 }
 
-// KeepsTimes reports whether a file that was written together with others is there in
-// one version: some sources make a second of it when its times are set, which takes as
-// much room again.
-func (c *Client) KeepsTimes(ctx context.Context, d backup.DriveID, id backup.ItemID) bool {
+// CountVersions returns how many versions of a file there are, or -1 where the source does
+// not say so at once. Some sources make one when the times of a file are set, which takes
+// as much room again.
+func (c *Client) CountVersions(ctx context.Context, d backup.DriveID, id backup.ItemID) int {
 	var out struct {
 		Value []struct{ ID string }
 		Next  string `json:"@odata.nextLink"`
@@ -136,12 +181,15 @@ func (c *Client) KeepsTimes(ctx context.Context, d backup.DriveID, id backup.Ite
 		op: onItem("list the versions of item", d, id), method: http.MethodGet, cost: costList, itemOf: d,
 		url: c.at("drives", string(d), "items", string(id), "versions"),
 	}
-	_, err := c.do(ctx, k, &out)
-	return err == nil && len(out.Value) == 1 && out.Next == ""
+	if _, err := c.do(ctx, k, &out); err != nil || out.Next != "" || out.Value == nil {
+		return -1
+	}
+	return len(out.Value)
 }
 
-// request adds a request to the body of a batch, up to its own body.
-func (c *Client) request(body []byte, id int, method, address, kind string) []byte {
+// request adds a request to the body of a batch, up to its own body. It is to take
+// effect only on what has the tag, unless that is "".
+func (c *Client) request(body []byte, id int, method, address, kind, tag string) []byte {
 	if len(body) == 0 {
 		body = append(body, `{"requests":[`...)
 	} else {
@@ -155,10 +203,14 @@ func (c *Client) request(body []byte, id int, method, address, kind string) []by
 	body = append(body, quotable.Replace(address[len(c.cfg.Graph):])...)
 	body = append(body, `","headers":{"Content-Type":"`...)
 	body = append(body, kind...)
+	if tag != "" {
+		body = append(body, `","If-Match":"`...)
+		body = append(body, quotable.Replace(tag)...)
+	}
 	return append(body, `"},"body":`...)
 }
 
-// quotable escapes what of an address JSON does not hold as it stands.
+// quotable escapes what of an address or a tag JSON does not hold as it stands.
 var quotable = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
 // batch sends requests as one. It reports whether anything of it may have taken

@@ -130,26 +130,25 @@ func TestNothingIsWrittenTogether(t *testing.T) {
 	}
 }
 
-// A source that makes a second version of what is dated does not keep times, nor does
-// one that does not say.
-func TestWhetherASourceKeepsTimes(t *testing.T) {
+// A source says how many versions of a file there are, or it is not known.
+func TestCountVersions(t *testing.T) {
 	for name, row := range map[string]struct {
 		handler http.HandlerFunc
-		keeps   bool
+		count   int
 	}{
-		"one":     {reply(`{"value":[{"id":"1.0","size":3}]}`), true},
-		"two":     {reply(`{"value":[{"id":"2.0"},{"id":"1.0"}]}`), false},
-		"more":    {reply(`{"value":[{"id":"2.0"}],"@odata.nextLink":"https://x/y"}`), false},
-		"none":    {reply(`{}`), false},
-		"denied":  {refuse(403, "accessDenied", "", ""), false},
-		"a page":  {reply(`<html>`), false},
-		"unknown": {refuse(404, "itemNotFound", "", ""), false},
+		"one":     {reply(`{"value":[{"id":"1.0","size":3}]}`), 1},
+		"two":     {reply(`{"value":[{"id":"2.0"},{"id":"1.0"}]}`), 2},
+		"more":    {reply(`{"value":[{"id":"2.0"}],"@odata.nextLink":"https://x/y"}`), -1},
+		"none":    {reply(`{}`), -1},
+		"denied":  {refuse(403, "accessDenied", "", ""), -1},
+		"a page":  {reply(`<html>`), -1},
+		"unknown": {refuse(404, "itemNotFound", "", ""), -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSource(t)
 			s.on("GET /v1.0/drives/D/items/N/versions", row.handler)
-			if got := s.client(newClock()).KeepsTimes(t.Context(), "D", "N"); got != row.keeps {
-				t.Errorf("it keeps times: %v", got)
+			if got := s.client(newClock()).CountVersions(t.Context(), "D", "N"); got != row.count {
+				t.Errorf("there are %d versions, want %d", got, row.count)
 			}
 		})
 	}
@@ -184,5 +183,81 @@ func TestUploadOfWhatMayBeThere(t *testing.T) {
 				t.Errorf("%+v, %v, %d sessions", item, err, count(s, sessionPath))
 			}
 		})
+	}
+}
+
+// A file is written over only under the tag that it is known by, and renamed with its
+// times.
+func TestWriteTogetherOverOthers(t *testing.T) {
+	const item = `{"id":"%s","name":"locked","file":{},"parentReference":{"id":"P"},"fileSystemInfo":{"createdDateTime":"%s","lastModifiedDateTime":"%s"}}`
+	s := newSource(t)
+	var asked []string
+	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Requests []struct {
+				ID, Method, URL string
+				Headers         map[string]string
+				Body            json.RawMessage
+			}
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		var answers []string
+		created := times.Created.Format(time.RFC3339)
+		for _, q := range in.Requests {
+			if q.Method == http.MethodPatch {
+				asked = append(asked, q.Method+" "+q.URL+" "+string(q.Body))
+				id := q.URL[strings.LastIndex(q.URL, "/")+1:]
+				answers = append(answers, fmt.Sprintf(`{"id":%q,"status":200,"body":%s}`, q.ID, fmt.Sprintf(item, id, created, created)))
+				continue
+			}
+			asked = append(asked, q.Method+" "+q.URL+" "+q.Headers["If-Match"])
+			id := strings.Split(q.URL, "/")[4]
+			switch {
+			case q.Headers["If-Match"] != `"c:{`+id+`},2"`:
+				answers = append(answers, fmt.Sprintf(`{"id":%q,"status":412,"body":{"error":{"code":"notAllowed"}}}`, q.ID))
+			case id == "I1":
+				answers = append(answers, fmt.Sprintf(`{"id":%q,"status":200,"body":%s}`, q.ID, fmt.Sprintf(item, "another", created, created)))
+			default:
+				answers = append(answers, fmt.Sprintf(`{"id":%q,"status":200,"body":%s}`, q.ID, fmt.Sprintf(item, id, created, created)))
+			}
+		}
+		fmt.Fprintf(w, `{"responses":[%s]}`, strings.Join(answers, ","))
+	})
+	var files []drive.SmallFile
+	for i, over := range []drive.Over{{ID: "I0", Name: "locked", Tag: `"c:{I0},2"`}, {ID: "I1", Name: "locked", Tag: `"c:{I1},2"`}, {ID: "I2", Name: "locked", Tag: `"c:{I2},1"`}} {
+		files = append(files, drive.SmallFile{NewFile: drive.NewFile{Parent: "P", Name: "n", Times: times}, Content: fmt.Append(nil, "content ", i), Over: &over})
+	}
+	c := s.client(newClock())
+	written, ok := c.WriteTogether(t.Context(), "D", files)
+	if is := written[0]; !ok || !is.OK || is.Item.ID != "I0" || is.Item.Name != "n" || !is.Item.Modified.Equal(times.Modified) {
+		t.Errorf("it was written as %+v", is)
+	}
+	if is := written[1]; is.OK || !is.Unclear {
+		t.Errorf("another item than was asked for: %+v", is)
+	}
+	if is := written[2]; is.OK || is.Unclear {
+		t.Errorf("one that has changed: %+v", is)
+	}
+	if len(asked) != 4 || asked[0] != `PUT /drives/D/items/I0/content?@microsoft.graph.conflictBehavior=replace "c:{I0},2"` ||
+		!strings.HasPrefix(asked[3], `PATCH /drives/D/items/I0 {"name":"n","fileSystemInfo":{"createdDateTime":`) {
+		t.Errorf("asked for %q", asked)
+	}
+	asked = nil
+	if !c.Guards(t.Context(), "D", files[0]) || len(asked) != 1 || asked[0] != `PUT /drives/D/items/I0/content?@microsoft.graph.conflictBehavior=replace "c:{I0},20"` {
+		t.Errorf("asked for %q, and refused: not seen", asked)
+	}
+	for name, answer := range map[string]http.HandlerFunc{
+		"written": reply(`{"responses":[{"id":"0","status":200,"body":{}}]}`),
+		"busy":    reply(`{"responses":[{"id":"0","status":503,"body":{}}]}`),
+		"bad":     reply(`{"responses":[{"id":"0","status":400,"body":{}}]}`),
+		"nothing": reply(`{}`),
+	} {
+		s := newSource(t)
+		s.on(batchPath, answer)
+		if s.client(newClock()).Guards(t.Context(), "D", files[0]) {
+			t.Errorf("%s: it is said to refuse what has changed", name)
+		}
 	}
 }

@@ -49,7 +49,7 @@ func newChange(r *restoration, p *plan, left []difference, more int) *change {
 	for _, d := range left {
 		c.left[d.path] = true
 	}
-	c.simple = len(p.files.missing)
+	c.simple = p.simple()
 	c.total = len(c.left) + more
 	return c
 }
@@ -561,10 +561,11 @@ func (c *change) files(ctx context.Context) error {
 			files = append(files, w)
 		}
 	}
-	if err := twinsLast(files, func(ws []*want) error { return c.bring(ctx, ws) }); err != nil {
+	bring := func(ws []*want) error { return c.bring(ctx, ws) }
+	if err := c.eachStep(filesAtOnce, bring); err != nil {
 		return err
 	}
-	return c.eachMissing(filesAtOnce, func(ws []*want) error { return c.bring(ctx, ws) })
+	return twinsLast(files, bring)
 }
 
 // filesAtOnce is how many simple files are in memory, and brought back in the order in
@@ -577,7 +578,7 @@ const filesAtOnce = 20_000
 func (c *change) bring(ctx context.Context, files []*want) error {
 	reading, files := c.inOrder(ctx, files)
 	for wait := 2 * time.Second; ; wait = min(2*wait, time.Minute) {
-		err := each(reading, c, bunches(files), c.bunch)
+		err := each(reading, c, c.bunches(files), c.bunch)
 		files = slices.DeleteFunc(slices.Clone(files), func(w *want) bool { return !errors.Is(c.failures[w.Path], drive.ErrUploading) })
 		if err != nil || len(files) == 0 || c.waited+wait > drive.SessionLife {
 			return err
@@ -620,33 +621,45 @@ const (
 	bunchBytes = 4 << 20
 )
 
-// bunches puts files together that are to be made: small ones, which are written in one
-// request, and others whose upload sessions are opened in one. All else is alone.
-func bunches(files []*want) (all [][]*want) {
-	var small, larger struct {
+// bunches puts files together: small ones that are to be made, and small ones that are
+// to be written over, which are written in one request, and others that are to be made,
+// whose upload sessions are opened in one. All else is alone.
+func (c *change) bunches(files []*want) (all [][]*want) {
+	type bunch struct {
 		files []*want
 		size  int64
+		most  int64
 	}
+	small, over, larger := &bunch{most: drive.MaxTogether}, &bunch{most: drive.MaxTogether}, &bunch{most: bunchBytes}
 	for _, w := range files {
-		bunch, most := &larger, int64(bunchBytes)
-		if w.Size <= drive.MaxSmall {
-			bunch, most = &small, drive.MaxTogether
-		}
-		if len(files) < aheadFrom || w.live != nil || w.Size == 0 || w.Size > most {
+		b := larger
+		switch isSmall := w.Size <= drive.MaxSmall; {
+		case len(files) >= aheadFrom && isSmall && c.writesOver(w):
+			b = over
+		case len(files) < aheadFrom, w.live != nil, w.Size == 0, w.Size > bunchBytes:
 			all = append(all, []*want{w})
 			continue
+		case isSmall:
+			b = small
 		}
-		if bunch.size += w.Size; bunch.size > most || len(bunch.files) == drive.MaxAhead {
-			all, bunch.files, bunch.size = append(all, bunch.files), nil, w.Size
+		if b.size += w.Size; b.size > b.most || len(b.files) == drive.MaxAhead {
+			all, b.files, b.size = append(all, b.files), nil, w.Size
 		}
-		bunch.files = append(bunch.files, w)
+		b.files = append(b.files, w)
 	}
-	for _, last := range [][]*want{small.files, larger.files} {
-		if len(last) > 0 {
-			all = append(all, last)
+	for _, last := range []*bunch{small, over, larger} {
+		if len(last.files) > 0 {
+			all = append(all, last.files)
 		}
 	}
 	return all
+}
+
+// writesOver reports whether nothing but the content of a live file, its times and
+// perhaps its name is another than it shall be, and the vault holds what it is now.
+func (c *change) writesOver(w *want) bool {
+	return c.exact && w.live != nil && w.live.CTag != "" && w.other == "" && w.Size > 0 && w.stale() &&
+		w.live.Parent == c.liveID(w.Parent) && c.unsaved[w.live.ID] == ""
 }
 
 // bunch brings back the files of a bunch.
@@ -670,11 +683,16 @@ func (c *change) bunch(ctx context.Context, files []*want) error {
 func (c *change) brought(ctx context.Context, w *want, err error) error {
 	if w.simple && !w.counted { // it may be tried again
 		w.counted = true
-		c.mu.Lock()
-		c.simple--
-		c.mu.Unlock()
+		c.lessSimple()
 	}
 	return c.outcome(ctx, w.Node, err)
+}
+
+// lessSimple counts a simple file as done with.
+func (c *change) lessSimple() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.simple--
 }
 
 // together writes the small ones of some files together, as far as the source does
@@ -689,10 +707,13 @@ func (c *change) together(ctx context.Context, files []*want) (left []*want, err
 	var asked []drive.SmallFile
 	for _, w := range files {
 		parent := c.liveID(w.Parent)
-		if w.live == nil && parent != "" && w.Size <= drive.MaxSmall {
+		if (w.live == nil || c.writesOver(w)) && parent != "" && w.Size <= drive.MaxSmall {
 			if b := c.held(ctx, w); b != nil {
-				small = append(small, w)
-				asked = append(asked, drive.SmallFile{NewFile: drive.NewFile{Parent: parent, Name: w.name(), Times: timesOf(w)}, Content: b})
+				f := drive.SmallFile{NewFile: drive.NewFile{Parent: parent, Name: w.name(), Times: timesOf(w)}, Content: b}
+				if w.live != nil {
+					f.Over = &drive.Over{ID: w.live.ID, Name: w.live.Name, Tag: w.live.CTag}
+				}
+				small, asked = append(small, w), append(asked, f)
 				c.touch(parent)
 				continue
 			}
@@ -719,10 +740,15 @@ func (c *change) together(ctx context.Context, files []*want) (left []*want, err
 	return left, nil
 }
 
-// writeTogether writes small files together, or returns nil where the source does not
-// do so well. That is found out with the first of them, while others wait.
+// writeTogether writes small files together, all new or all over others, or returns nil
+// where the source does not do so well. That is found out with the first of them, while
+// others wait.
 func (c *change) writeTogether(ctx context.Context, files []drive.SmallFile) []drive.Written {
-	trial := &c.restoration.trial
+	over := files[0].Over
+	trial := &c.making
+	if over != nil {
+		trial = &c.writing
+	}
 	trial.Lock()
 	if trial.made {
 		trial.Unlock()
@@ -733,13 +759,24 @@ func (c *change) writeTogether(ctx context.Context, files []drive.SmallFile) []d
 		return written
 	}
 	defer trial.Unlock()
+	before := 0
+	if over != nil {
+		if before = c.source.CountVersions(ctx, over.ID); before < 0 || !c.source.Guards(ctx, files[0]) {
+			trial.made, trial.failed = ctx.Err() == nil, true
+			return nil
+		}
+	}
 	written, ok := c.source.WriteTogether(ctx, files)
 	if ctx.Err() != nil {
 		return written
 	}
 	trial.made, trial.failed = true, !ok
-	if i := slices.IndexFunc(written, func(w drive.Written) bool { return w.OK }); i >= 0 {
-		trial.failed = !c.source.KeepsTimes(ctx, written[i].Item.ID)
+	switch i := slices.IndexFunc(written, func(w drive.Written) bool { return w.OK }); {
+	case i < 0:
+	case over != nil && i > 0:
+		trial.made = false // it is not known how many versions that one had
+	default:
+		trial.failed = c.source.CountVersions(ctx, written[i].Item.ID) != before+1
 	}
 	return written
 }
@@ -925,8 +962,17 @@ func (c *change) deletes(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(tops, func(a, b *vault.Node) int { return cmp.Compare(a.Path, b.Path) })
-	return each(ctx, c, tops, func(ctx context.Context, live *vault.Node) error {
+	err := each(ctx, c, tops, func(ctx context.Context, live *vault.Node) error {
 		return c.outcome(ctx, *live, c.clear(ctx, live))
+	})
+	if err != nil {
+		return err
+	}
+	return c.eachGone(filesAtOnce, func(lives []*vault.Node) error {
+		return each(ctx, c, lives, func(ctx context.Context, live *vault.Node) error {
+			c.lessSimple()
+			return c.outcome(ctx, *live, c.remove(ctx, live))
+		})
 	})
 }
 

@@ -26,11 +26,16 @@ type generated struct {
 	expired atomic.Bool
 	emptied atomic.Bool  // all that was generated is gone
 	phase   atomic.Int64 // 1: a fortieth of the files is another; 2: and is written over
+	locked  atomic.Bool  // each file is another, and has another name
+	swapped atomic.Bool  // each file is gone, and another is there by another name
 
 	mu        sync.Mutex
 	made      map[string]*writtenTo // by the number of the drive
 	libraries []string              // their names
 	over      map[int]bool          // the files that were written over
+	named     map[int]bool          // those that have their own names again
+	gone      map[int]bool          // those that are gone again, of those that came for others
+	goneIn    map[int]int           // how many of them, by the folder
 }
 
 // What was written into a drive.
@@ -72,11 +77,24 @@ func (g *generated) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		g.emptied.Store(true)
 	case r.URL.Path == "/change":
 		g.phase.Store(1)
+	case r.URL.Path == "/lock":
+		g.mu.Lock()
+		g.over, g.named = map[int]bool{}, map[int]bool{}
+		g.mu.Unlock()
+		g.locked.Store(true)
+		g.phase.Store(3)
+	case r.URL.Path == "/swap":
+		g.mu.Lock()
+		g.gone, g.goneIn = map[int]bool{}, map[int]int{}
+		g.mu.Unlock()
+		g.locked.Store(false)
+		g.swapped.Store(true)
+		g.phase.Store(5)
 	case r.URL.Path == "/v1.0/$batch":
 		g.batch(rw, r)
 	default:
 		body, _ := io.ReadAll(r.Body)
-		status, answer := g.answer(r, r.Method, r.URL, body)
+		status, answer := g.answer(r, r.Method, r.URL, body, r.Header.Get("If-Match"))
 		rw.WriteHeader(status)
 		io.WriteString(rw, answer)
 	}
@@ -86,6 +104,7 @@ func (g *generated) batch(rw http.ResponseWriter, r *http.Request) {
 	var in struct {
 		Requests []struct {
 			ID, Method, URL string
+			Headers         map[string]string
 			Body            json.RawMessage
 		}
 	}
@@ -102,7 +121,7 @@ func (g *generated) batch(rw http.ResponseWriter, r *http.Request) {
 			if json.Unmarshal(q.Body, &text) == nil {
 				q.Body, _ = base64.URLEncoding.DecodeString(text)
 			}
-			status, answer = g.answer(r, q.Method, at, q.Body)
+			status, answer = g.answer(r, q.Method, at, q.Body, q.Headers["If-Match"])
 		}
 		answers = append(answers, fmt.Sprintf(`{"id":%q,"status":%d,"body":%s}`, q.ID, status, answer))
 	}
@@ -111,7 +130,8 @@ func (g *generated) batch(rw http.ResponseWriter, r *http.Request) {
 
 const notThere = `{"error":{"code":"itemNotFound"}}`
 
-func (g *generated) answer(r *http.Request, method string, at *url.URL, body []byte) (int, string) {
+// answer answers a request that takes effect on what has the tag, unless that is "".
+func (g *generated) answer(r *http.Request, method string, at *url.URL, body []byte, tag string) (int, string) {
 	const base = "/v1.0/drives/"
 	rest, ofDrive := strings.CutPrefix(at.Path, base)
 	number, rest, _ := strings.Cut(rest, "/")
@@ -146,12 +166,30 @@ func (g *generated) answer(r *http.Request, method string, at *url.URL, body []b
 	there := strings.HasPrefix(id, "01LIB") || !g.emptied.Load()
 	if strings.HasPrefix(id, "01LIB") {
 		i += g.n
+	} else if there && g.swapped.Load() && i%inFolder > 0 {
+		there = strings.HasPrefix(id, "01SWAP") && !g.isGone(i)
 	}
 	switch {
 	case !there && id != g.id(number, -1):
 		return 404, notThere
+	case action == "content" && method == http.MethodPut:
+		if tag != "" && !strings.Contains(g.item(number, i), fmt.Sprintf(`"cTag":%q`, tag)) {
+			return 412, `{"error":{"code":"resourceModified"}}`
+		}
+		return 200, g.writeOver(number, i)
 	case action == "content":
 		return 200, g.content(number, i)
+	case method == http.MethodDelete:
+		g.mu.Lock()
+		g.gone[i] = true
+		g.goneIn[i/inFolder]++
+		g.mu.Unlock()
+		g.phase.Store(6)
+		return 204, ""
+	case action == "versions" && !strings.HasPrefix(id, "01LIB") && g.version(i) == 3:
+		return 200, `{"value":[{"id":"3.0"},{"id":"2.0"},{"id":"1.0"}]}`
+	case action == "versions" && !strings.HasPrefix(id, "01LIB") && g.version(i) == 2:
+		return 200, `{"value":[{"id":"2.0"},{"id":"1.0"}]}`
 	case action == "versions":
 		return 200, `{"value":[{"id":"1.0"}]}`
 	case action == "children" && method == http.MethodPost:
@@ -171,7 +209,11 @@ func (g *generated) answer(r *http.Request, method string, at *url.URL, body []b
 		}
 		json.Unmarshal(body, &in)
 		g.mu.Lock()
-		g.made[number].items[i-g.n].times = string(in.Times)
+		if i < g.n && g.named != nil {
+			g.named[i] = true
+		} else if i >= g.n {
+			g.made[number].items[i-g.n].times = string(in.Times)
+		}
 		g.mu.Unlock()
 		return 200, g.item(number, i)
 	case id == g.id(number, -1):
@@ -251,7 +293,9 @@ func (g *generated) delta(r *http.Request, at *url.URL, number string) (int, str
 		written, _ := strconv.Atoi(text)
 		from = g.n + written
 		page = append(page, g.item(number, -1))
-		if !strings.HasSuffix(token, g.told()) && !g.emptied.Load() {
+		if news := !strings.HasSuffix(token, g.told()) && !g.emptied.Load(); news && (g.locked.Load() || g.swapped.Load()) {
+			from = 0
+		} else if news {
 			for i := 1; i < g.n; i += 40 {
 				if i%inFolder > 0 {
 					page = append(page, g.item(number, i))
@@ -261,6 +305,13 @@ func (g *generated) delta(r *http.Request, at *url.URL, number string) (int, str
 	}
 	to := min(from+size, end)
 	for i := from; i < to; i++ {
+		if g.swapped.Load() && i < g.n && i%inFolder > 0 {
+			page = append(page, fmt.Sprintf(`{"id":%q,"deleted":{},"file":{}}`, strings.Replace(g.id(number, i), "SWAP", "ABCD", 1)))
+			if g.isGone(i) {
+				page = append(page, fmt.Sprintf(`{"id":%q,"deleted":{},"file":{}}`, g.id(number, i)))
+				continue
+			}
+		}
 		page = append(page, g.item(number, i))
 	}
 	link := "http://" + r.Host + at.Path + "?token="
@@ -274,8 +325,26 @@ func (g *generated) delta(r *http.Request, at *url.URL, number string) (int, str
 // told is how a token ends whose holder knows of all changes.
 func (g *generated) told() string { return fmt.Sprint("-", g.phase.Load()) }
 
+// isGone reports whether a file is gone that came for another.
+func (g *generated) isGone(i int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.gone[i]
+}
+
 // version is how often a file has been another.
 func (g *generated) version(i int) int {
+	if i >= 0 && i < g.n && g.swapped.Load() {
+		return 2
+	}
+	if i >= 0 && i < g.n && g.locked.Load() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.over[i] {
+			return 3
+		}
+		return 2
+	}
 	if i >= 0 && i < g.n && i%40 == 1 {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -294,7 +363,7 @@ func (g *generated) writeOver(number string, i int) string {
 	}
 	g.over[i] = true
 	g.mu.Unlock()
-	g.phase.Store(2)
+	g.phase.Store(map[bool]int64{false: 2, true: 4}[g.locked.Load()])
 	return g.item(number, i)
 }
 
@@ -308,7 +377,9 @@ func (g *generated) children(number, id string, i int) string {
 		all = append(all, g.item(number, 0))
 	case i%inFolder == 0:
 		for k := i + 1; k < min(g.n, i+inFolder); k++ {
-			all = append(all, g.item(number, k))
+			if !g.isGone(k) {
+				all = append(all, g.item(number, k))
+			}
 		}
 		for k := 20*(i/inFolder) + 1; k <= 20*(i/inFolder)+20 && k*inFolder < g.n; k++ {
 			all = append(all, g.item(number, k*inFolder))
@@ -330,6 +401,8 @@ func (g *generated) id(number string, i int) string {
 		return "01" + number + "ROOT"
 	case i >= g.n:
 		return fmt.Sprintf("01LIBEFGHIJKL%s%011d", number, i-g.n)
+	case i%inFolder > 0 && g.swapped.Load():
+		return fmt.Sprintf("01SWAPEFGHIJKL%s%011d", number, i)
 	}
 	return fmt.Sprintf("01ABCDEFGHIJKL%s%011d", number, i)
 }
@@ -368,12 +441,22 @@ func (g *generated) item(number string, i int) string {
 			parent = (k - 1) / 20 * inFolder
 		}
 		children := min(g.n-i, inFolder) - 1 + max(0, min(20*k+21, folders)-(20*k+1))
+		g.mu.Lock()
+		if children -= g.goneIn[k]; g.made[number] != nil {
+			children += g.made[number].children[g.id(number, i)]
+		}
+		g.mu.Unlock()
 		return fmt.Sprintf(`{"id":%q,"name":"folder %d","eTag":"\"{e%d},1\"","cTag":"\"c:{%d},1\"",%s,"parentReference":{"id":%q},"folder":{"childCount":%d}}`,
 			g.id(number, i), k, i, i, times, g.id(number, parent), children)
 	}
-	content := g.content(number, i)
+	content, name := g.content(number, i), fmt.Sprintf("file %06d of a drive.txt", i)
+	g.mu.Lock()
+	if g.swapped.Load() || g.locked.Load() && !g.named[i] {
+		name += ".locked"
+	}
+	g.mu.Unlock()
 	sum := quickxor.New()
 	io.WriteString(sum, content)
-	return fmt.Sprintf(`{"id":%q,"name":"file %06d of a drive.txt","size":%d,"eTag":"\"{AF3B1D7A-0000-4E5F-%012d},2\"","cTag":"\"c:{AF3B1D7A-0000-4E5F-%012d},%d\"",%s,"parentReference":{"id":%q},"file":{"mimeType":"text/plain","hashes":{"quickXorHash":%q}}}`,
-		g.id(number, i), i, len(content), i, i, g.version(i), times, g.id(number, k*inFolder), quickxor.Encode(sum.Sum(nil)))
+	return fmt.Sprintf(`{"id":%q,"name":%q,"size":%d,"eTag":"\"{AF3B1D7A-0000-4E5F-%012d},2\"","cTag":"\"c:{AF3B1D7A-0000-4E5F-%012d},%d\"",%s,"parentReference":{"id":%q},"file":{"mimeType":"text/plain","hashes":{"quickXorHash":%q}}}`,
+		g.id(number, i), name, len(content), i, i, g.version(i), times, g.id(number, k*inFolder), quickxor.Encode(sum.Sum(nil)))
 }

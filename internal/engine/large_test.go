@@ -9,7 +9,9 @@ import (
 	"runtime"
 	runmetrics "runtime/metrics"
 	"runtime/pprof"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,9 +84,12 @@ func BenchmarkLargeDrive(b *testing.B) {
 	}
 }
 
-// BenchmarkLargeRestore brings a drive of very many tiny files back: to a new place,
-// in place once a fortieth of it is other files, and once all of it is gone. It takes and reports what BenchmarkLargeDrive
-// does.
+// BenchmarkLargeRestore brings a drive of very many tiny files back: to a new place, in
+// place once a fortieth of it is other files, once each is another by another name, and
+// once all of it is gone; and, of a drive of its own, once each file is gone and another
+// is there, as what encrypts files leaves it. It takes and reports what
+// BenchmarkLargeDrive does. HOLDFAST_PHASES names those that are to be measured, and not
+// all.
 func BenchmarkLargeRestore(b *testing.B) {
 	items := 30_000
 	if text := os.Getenv("HOLDFAST_ITEMS"); text != "" {
@@ -93,27 +98,33 @@ func BenchmarkLargeRestore(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	wanted := strings.Fields(os.Getenv("HOLDFAST_PHASES"))
 	for b.Loop() {
-		w := prepare(b, "ann")
-		w.startChild("ENGINE_TEST_ITEMS=" + strconv.Itoa(items))
-		w.ownVault()
-		point := w.backUp(w.protectAll()[0])
 		m := measures{b: b, got: map[string]float64{}}
-		for _, row := range []struct {
-			phase string
-			to    backup.Destination
-		}{{"new", backup.DestinationNew}, {"change", backup.DestinationInPlace}, {"empty", backup.DestinationInPlace}} {
-			if row.to == backup.DestinationInPlace {
-				_, err := http.Post(w.url+"/"+row.phase, "", nil)
-				w.must(err)
+		for _, phases := range [][]string{{"new", "change", "lock", "empty"}, {"swap"}} {
+			phases = slices.DeleteFunc(phases, func(p string) bool { return len(wanted) > 0 && !slices.Contains(wanted, p) })
+			if len(phases) == 0 {
+				continue
 			}
-			heap := watchHeap(row.phase)
-			before := cpu(b)
-			m.phase(row.phase, func() { w.restored(point, row.to) })
-			used, live := cpu(b)-before, heap()
-			b.ReportMetric(used.Seconds()*1e6/float64(items), row.phase+"-cpu-µs/item")
-			b.ReportMetric(float64(live)/float64(items), row.phase+"-live-B/item")
-			b.ReportMetric(float64(peak(b)>>10), row.phase+"-MiB")
+			w := prepare(b, "ann")
+			w.startChild("ENGINE_TEST_ITEMS=" + strconv.Itoa(items))
+			w.ownVault()
+			point := w.backUp(w.protectAll()[0])
+			for _, phase := range phases {
+				to := backup.DestinationNew
+				if phase != "new" {
+					to = backup.DestinationInPlace
+					_, err := http.Post(w.url+"/"+phase, "", nil)
+					w.must(err)
+				}
+				heap := watchHeap(phase)
+				before := cpu(b)
+				m.phase(phase, func() { w.restored(point, to) })
+				used, live := cpu(b)-before, heap()
+				b.ReportMetric(used.Seconds()*1e6/float64(items), phase+"-cpu-µs/item")
+				b.ReportMetric(float64(live)/float64(items), phase+"-live-B/item")
+				b.ReportMetric(float64(peak(b)>>10), phase+"-MiB")
+			}
 		}
 	}
 }

@@ -27,6 +27,9 @@ type plan struct {
 	made *deeds
 	// pinned is an item of the point that the plan has, whatever it is.
 	pinned backup.ItemID
+	// again says that the restore may have written here before, without that anybody
+	// knows what.
+	again bool
 	// elsewhere says that the place is not the one that the point was taken of.
 	// Whatever has the id of an item there was moved in, and is not that item.
 	elsewhere bool
@@ -62,7 +65,7 @@ type want struct {
 	ahead  *drive.Session // for its upload, or nil
 	// unclear says that it may have been written, though nothing is known of it.
 	unclear bool
-	simple  bool   // it is missing, and nothing else has to do with it: the plan forgets it
+	simple  bool   // nothing else has to do with it: the plan has it on disk only
 	counted bool   // as done with, of a simple one
 	remark  string // what a person should know of how it came back, or ""
 }
@@ -272,6 +275,7 @@ func numbered(name string, n int, kind backup.ItemKind) string {
 // keep has live items that are not in the point stay, by their ids and why,
 // and the folders that they are in.
 func (p *plan) keep(id backup.ItemID, why string) {
+	p.loadGone(id)
 	live := p.extra[id]
 	if live == nil {
 		return
@@ -352,36 +356,40 @@ type difference struct {
 	lost bool          // the vault cannot tell what it is
 }
 
-func missing(w *want) difference {
-	return difference{path: w.Path, what: "It is missing.", want: w}
+// differs says how an item is not as it shall be, if it is not.
+func (p *plan) differs(w *want) (difference, bool) {
+	d := difference{path: w.Path, want: w}
+	switch {
+	case w.live == nil:
+		d.what = "It is missing."
+	case p.misplaced(w):
+		d.what = fmt.Sprintf("It has another name or place, as %q.", cmp.Or(w.live.Path, w.live.Name))
+	case w.stale():
+		d.what = "Its content is not that of the restore point."
+	case w.aged():
+		d.what = "Its modification time is not that of the restore point."
+	}
+	return d, d.what != ""
+}
+
+// beside is the difference that a live item makes which shall not be.
+func beside(live *vault.Node) difference {
+	return difference{path: live.Path, what: "It is not in the restore point and could not be moved to the recycle bin.", live: live.ID}
 }
 
 // differences lists what is not as it shall be; with exact, also what shall
-// not be at all and does not stay for a reason. Files that are missing and simple are
-// not among them.
+// not be at all and does not stay for a reason. What is simple is not among them.
 func (p *plan) differences(exact bool) []difference {
 	var all []difference
 	for _, w := range p.wants {
-		what := ""
-		switch {
-		case w.live == nil:
-			all = append(all, missing(w))
-			continue
-		case p.misplaced(w):
-			what = fmt.Sprintf("It has another name or place, as %q.", cmp.Or(w.live.Path, w.live.Name))
-		case w.stale():
-			what = "Its content is not that of the restore point."
-		case w.aged():
-			what = "Its modification time is not that of the restore point."
-		default:
-			continue
+		if d, ok := p.differs(w); ok {
+			all = append(all, d)
 		}
-		all = append(all, difference{path: w.Path, what: what, want: w})
 	}
 	if exact {
 		for id, live := range p.extra {
 			if p.kept[id] == "" && !p.holding[id] {
-				all = append(all, difference{path: live.Path, what: "It is not in the restore point and could not be moved to the recycle bin.", live: id})
+				all = append(all, beside(live))
 			}
 		}
 	}

@@ -426,13 +426,14 @@ type restoration struct {
 	byDelta bool          // the last survey did not enumerate the drive
 	doubts  bool          // and found what was not as it shall be; none will again
 	glance  bool          // the delta is believed from the beginning, since nothing is changed by it
-	trial   trial
-	plans   []*plan     // that are not closed
-	was     *vault.Tree // before, once it was looked into
+	making  trial         // of files that are written together and were not there
+	writing trial         // of those that were
+	plans   []*plan       // that are not closed
+	was     *vault.Tree   // before, once it was looked into
 }
 
-// A trial is whether the source writes small files together, and has one version of
-// each then.
+// A trial is whether the source writes small files together, makes one version of each
+// then, and none over what has changed.
 type trial struct {
 	sync.Mutex
 	made, failed bool
@@ -552,26 +553,34 @@ func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 	}
 }
 
-// left lists the differences of a plan; of the files that are but missing only those
-// whose failures in the last pass, if there was one, are news, and how many more there
-// are.
+// left lists the differences of a plan; of the simple files only those whose failures
+// in the last pass, if there was one, are news, and how many more there are.
 func (r *restoration) left(p *plan, last *change) (left []difference, more int, err error) {
 	left = p.differences(r.exact)
 	if last == nil {
-		return left, len(p.files.missing), nil
+		return left, p.simple(), nil
 	}
 	told, hopeful := 0, false
-	err = p.eachMissing(1, func(ws []*want) error {
-		d := missing(ws[0])
+	tell := func(d difference) {
 		hope := !hopeful && !r.hopeless(p, d, last.failure(d))
 		if told == maxDetails && !hope {
 			more++
-			return nil
+			return
 		}
 		told, hopeful = min(told+1, maxDetails), hopeful || hope
 		left = append(left, d)
+	}
+	err = p.eachStep(1, func(ws []*want) error {
+		d, _ := p.differs(ws[0])
+		tell(d)
 		return nil
 	})
+	if err == nil {
+		err = p.eachGone(1, func(lives []*vault.Node) error {
+			tell(beside(lives[0]))
+			return nil
+		})
+	}
 	slices.SortFunc(left, func(a, b difference) int { return strings.Compare(a.path, b.path) })
 	return left, more, err
 }
@@ -685,7 +694,7 @@ func (r *restoration) surveyLive(ctx context.Context) (*plan, error) {
 			return nil, err
 		}
 	}
-	p.apart = r.apart
+	p.apart, p.again = r.apart, r.before != now.Point.Tree
 	if err := r.match(ctx, p); err != nil {
 		return nil, err
 	}
@@ -879,24 +888,31 @@ func (r *restoration) spare(ctx context.Context, p *plan, now string) error {
 			p.unpair(w)
 		}
 	}
-	for id, live := range p.extra {
-		if why := cmp.Or(p.unsaved[id], p.apart[id], unread(live)); why != "" {
-			p.keep(id, why)
-			continue
+	look := func(live *vault.Node) error {
+		why := cmp.Or(p.unsaved[live.ID], p.apart[live.ID], unread(live))
+		if why == "" && len(p.lost) > 0 {
+			why = "The vault is damaged where the restore point says what a folder held, so that it may belong there."
 		}
-		if len(p.lost) > 0 {
-			p.keep(id, "The vault is damaged where the restore point says what a folder held, so that it may belong there.")
-			continue
+		if why == "" {
+			came, err := r.cameSince(ctx, now, live)
+			if err != nil {
+				return err
+			}
+			if came {
+				why = sinceBegun
+			}
 		}
-		came, err := r.cameSince(ctx, now, live)
-		if err != nil {
+		if why != "" {
+			p.keep(live.ID, why)
+		}
+		return nil
+	}
+	for _, live := range p.extra {
+		if err := look(live); err != nil {
 			return err
 		}
-		if came {
-			p.keep(id, sinceBegun)
-		}
 	}
-	return nil
+	return p.eachGone(1, func(lives []*vault.Node) error { return look(lives[0]) })
 }
 
 // unread returns what says of a live item why the point may lack it, though it

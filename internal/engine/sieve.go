@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 
 	"holdfast/internal/backup"
@@ -14,7 +15,8 @@ import (
 
 // Files are the files of a plan, as they shall be and as they are, staged on disk: a
 // drive may have millions that differ. Most of them are simple: what is as it shall be
-// is passed over, and what is only missing is brought back from here. The rest is
+// is passed over, and what is only missing, or in its folder with another content or
+// name, is brought back from here, as what shall not be goes from here. The rest is
 // loaded into the plan, as all folders are.
 //
 // What cannot be read back is not found. err then says why, and has to be asked before
@@ -24,9 +26,15 @@ type files struct {
 	seed         maphash.Seed
 	states       []uint8 // of live files, by number
 	loaded       []bool  // files of the point that the plan has, by number
-	missing      []int32 // files of the point that are to be made, by number
+	steps        []step  // what is simple, by the number of the file of the point
+	gone         []int32 // live files of which nothing is but that they shall not be, by number
+	kept         int     // how many of those stay, and are in the plan
 	places       []spot  // of the point's files, in order
 }
+
+// A step is what is to be done about a file of the point that nothing else has to do
+// with, by its number, and by that of what it is now, or -1 if it is missing.
+type step struct{ want, live int32 }
 
 // A spot is where a file is, with its number.
 type spot struct {
@@ -152,14 +160,13 @@ func (p *plan) twinFiles() {
 }
 
 // sieve goes through the files once the plan's folders are matched: what is as it
-// shall be is passed over, what is but missing is noted, and all else is loaded.
-// Of what was made and is not among the live files, look may add what the source has.
+// shall be is passed over, what is simple is noted, and all else is loaded. Of what was
+// made and is not among the live files, look may add what the source has.
 func (p *plan) sieve(look func(w *vault.Node, live backup.ItemID) error) error {
 	f := p.files
-	places := f.spots(f.lives)
-	folders := make(map[place]bool, len(p.lives))
+	now := &present{files: f.spots(f.lives), folders: make(map[place]bool, len(p.lives))}
 	for _, live := range p.lives {
-		folders[placeOf(live.Entry)] = true
+		now.folders[placeOf(live.Entry)] = true
 	}
 	var open []int32 // those that no id finds
 	for i := range f.wants.Len() {
@@ -183,7 +190,7 @@ func (p *plan) sieve(look func(w *vault.Node, live backup.ItemID) error) error {
 		}
 		live, n := find(f.lives, id)
 		others := id != w.ID && !p.elsewhere && p.hasWant(id)
-		p.settle(i, w, n, live, !others)
+		p.settle(i, w, n, live, !others, now)
 	}
 	for _, i := range open {
 		w := nodeAt(f.wants, int(i))
@@ -191,45 +198,120 @@ func (p *plan) sieve(look func(w *vault.Node, live backup.ItemID) error) error {
 			break // err says why
 		}
 		at := place{p.liveID(w.Parent), fold(w.Name)}
-		there := f.at(places, at)
+		there := f.at(now.files, at)
 		switch {
-		case w.ID == p.pinned || folders[at] || len(there) > 1:
+		case w.ID == p.pinned || now.folders[at] || len(there) > 1:
 			p.load(int(i), w)
 		case at.parent == "" || len(there) == 0:
-			f.missing = append(f.missing, i)
+			f.steps = append(f.steps, step{i, -1})
 		default:
 			n := int(there[0].number)
 			live := nodeAt(f.lives, n)
-			p.settle(int(i), w, n, live, live != nil && (p.elsewhere || !p.hasWant(live.ID)))
+			p.settle(int(i), w, n, live, live != nil && (p.elsewhere || !p.hasWant(live.ID)), now)
 		}
 	}
-	for i := range f.lives.Len() {
-		if f.state(i) == passed {
-			continue
+	p.disturb(now)
+	f.steps = slices.DeleteFunc(f.steps, func(s step) bool {
+		if s.live < 0 || f.states[s.live] == stepped {
+			return false
 		}
-		if live := nodeAt(f.lives, i); live != nil {
+		if w := nodeAt(f.wants, int(s.want)); w != nil {
+			p.load(int(s.want), w)
+		}
+		return true
+	})
+	slices.SortFunc(f.steps, func(a, b step) int { return cmp.Compare(a.want, b.want) })
+	for i := range f.lives.Len() {
+		if s := f.state(i); s == passed || s == stepped {
+			continue
+		} else if live := nodeAt(f.lives, i); live == nil {
+			continue
+		} else if s == free && p.justGoes(live) {
+			f.states[i] = going
+			f.gone = append(f.gone, int32(i))
+		} else {
 			p.lives[live.ID] = live
 		}
 	}
 	err := f.err()
-	f.lives.Close() // what is left of them is loaded
-	f.lives, f.states = spill.New(""), nil
+	if len(f.gone) == 0 && !slices.ContainsFunc(f.steps, func(s step) bool { return s.live >= 0 }) {
+		f.lives.Close() // what is left of them is loaded
+		f.lives, f.states = spill.New(""), nil
+	}
 	return err
 }
 
+// What is present where a plan's files shall be.
+type present struct {
+	files   []spot // of the live files, in order
+	folders map[place]bool
+}
+
 // settle passes over a file of the point, and the live one that it would be paired
-// with, if that is as it shall be, may be passed over, and is no other's; else it loads
-// it.
-func (p *plan) settle(i int, w *vault.Node, n int, live *vault.Node, may bool) {
+// with, if that is as it shall be, may be passed over, and is no other's; or notes that
+// they are simple; else it loads it.
+func (p *plan) settle(i int, w *vault.Node, n int, live *vault.Node, may bool, now *present) {
 	f := p.files
-	if may && live != nil && f.state(n) == free && w.ID != p.pinned && p.asItShallBe(w, live) {
-		f.states[n] = passed
-		return
+	if may && live != nil && f.state(n) == free && w.ID != p.pinned {
+		switch {
+		case p.asItShallBe(w, live):
+			f.states[n] = passed
+			return
+		case p.isStep(w, n, live, now):
+			f.states[n] = stepped
+			f.steps = append(f.steps, step{int32(i), int32(n)})
+			return
+		}
 	}
 	p.load(i, w)
-	if live != nil && f.state(n) == free {
+	if live != nil && (f.state(n) == free || f.state(n) == stepped) {
 		f.states[n] = spoken
 	}
+}
+
+// disturb has the live files be loaded that one which was loaded may be, and those that
+// are where it shall be, by either name: they are in its way, or are it.
+func (p *plan) disturb(now *present) {
+	f := p.files
+	disturb := func(i int) {
+		if is := f.state(i); is == free || is == stepped {
+			f.states[i] = spoken
+		}
+	}
+	for _, w := range p.wants {
+		for _, id := range []backup.ItemID{p.liveOf(w.ID), w.ID} {
+			if live, i := find(f.lives, id); live != nil {
+				disturb(i)
+			}
+		}
+		for _, name := range []string{w.Name, w.other} {
+			for _, s := range f.at(now.files, place{p.liveID(w.Parent), fold(name)}) {
+				disturb(int(s.number))
+			}
+		}
+	}
+}
+
+// isStep reports whether a file is in the folder that it shall be in, under its own id,
+// and nothing is where it shall be; the vault holds what it is now, if that is to be
+// written over; and the restore, as far as anybody knows, has not written it.
+func (p *plan) isStep(w *vault.Node, n int, live *vault.Node, now *present) bool {
+	switch is := (&want{Node: *w, live: live}); {
+	case p.elsewhere, live.ID != w.ID, live.Parent != p.liveID(w.Parent), p.unsaved[live.ID] != "", p.apart[live.ID] != "",
+		strings.HasSuffix(live.Name, asideMark(live.ID)),
+		is.stale() && (live.Content == "" || p.again && sameSecond(live.Modified, w.Modified)),
+		p.made != nil && (p.made.live(w.ID) != "" || p.made.wasSent(live.ID)):
+		return false
+	}
+	at := place{live.Parent, fold(w.Name)}
+	return !now.folders[at] && !slices.ContainsFunc(p.files.at(now.files, at), func(s spot) bool { return int(s.number) != n })
+}
+
+// justGoes reports whether all that there is to do about a live file that is not in the
+// point, and in no other's place, is to take it away: it is in a folder that stays.
+func (p *plan) justGoes(live *vault.Node) bool {
+	return !p.elsewhere && p.extra[live.Parent] == nil && p.unsaved[live.ID] == "" && p.apart[live.ID] == "" &&
+		!strings.HasSuffix(live.Name, asideMark(live.ID)) && !p.hasWant(live.ID)
 }
 
 // asItShallBe reports whether nothing is to be done about a live file, or to be said,
@@ -241,9 +323,11 @@ func (p *plan) asItShallBe(w, live *vault.Node) bool {
 
 // What is known of a live file.
 const (
-	free   uint8 = iota
-	spoken       // a file that was loaded may be paired with it
-	passed       // it is as it shall be
+	free    uint8 = iota
+	spoken        // a file that was loaded may be paired with it
+	passed        // it is as it shall be
+	stepped       // it is simple
+	going         // it is among those that are gone
 )
 
 // state returns what is known of a live file; there may have come more since the last.
@@ -254,17 +338,57 @@ func (f *files) state(i int) uint8 {
 	return f.states[i]
 }
 
-// eachMissing goes through the files that are missing and nothing else, a run at a time,
-// each for itself.
-func (p *plan) eachMissing(size int, do func([]*want) error) error {
-	var run []*want
-	for k, i := range p.files.missing {
-		n := nodeAt(p.files.wants, int(i))
-		if n == nil {
-			return cmp.Or(p.files.err(), errGone)
+// simple is how many files nothing else has to do with than what is to be done about
+// each: they are on disk, and not in what the plan has.
+func (p *plan) simple() int { return len(p.files.steps) + len(p.files.gone) - p.files.kept }
+
+// eachStep goes through the files of the point that are simple, a run at a time, each
+// for itself.
+func (p *plan) eachStep(size int, do func([]*want) error) error {
+	f := p.files
+	return inRuns(size, len(f.steps), do, func(k int) (*want, error) {
+		s := f.steps[k]
+		w := &want{simple: true}
+		if s.live >= 0 {
+			if w.live = nodeAt(f.lives, int(s.live)); w.live == nil {
+				return nil, cmp.Or(f.err(), errGone)
+			}
 		}
-		run = append(run, &want{Node: *n, simple: true})
-		if len(run) == size || k+1 == len(p.files.missing) {
+		n := nodeAt(f.wants, int(s.want))
+		if n == nil {
+			return nil, cmp.Or(f.err(), errGone)
+		}
+		w.Node = *n
+		return w, nil
+	})
+}
+
+// eachGone goes in the same way through the live files that shall not be.
+func (p *plan) eachGone(size int, do func([]*vault.Node) error) error {
+	f := p.files
+	return inRuns(size, len(f.gone), do, func(k int) (*vault.Node, error) {
+		if f.states[f.gone[k]] != going {
+			return nil, nil
+		}
+		n := nodeAt(f.lives, int(f.gone[k]))
+		if n == nil {
+			return nil, cmp.Or(f.err(), errGone)
+		}
+		return n, nil
+	})
+}
+
+func inRuns[T any](size, n int, do func([]*T) error, get func(int) (*T, error)) error {
+	var run []*T
+	for k := range n {
+		t, err := get(k)
+		if err != nil {
+			return err
+		}
+		if t != nil {
+			run = append(run, t)
+		}
+		if len(run) > 0 && (len(run) == size || k+1 == n) {
 			if err := do(run); err != nil {
 				return err
 			}
@@ -272,6 +396,31 @@ func (p *plan) eachMissing(size int, do func([]*want) error) error {
 		}
 	}
 	return nil
+}
+
+// isOpen reports whether a simple file, by its id in the point or in the live drive, is
+// not as it shall be.
+func (p *plan) isOpen(want, live backup.ItemID) bool {
+	f := p.files
+	if n, i := find(f.wants, want); n != nil {
+		if _, found := slices.BinarySearchFunc(f.steps, int32(i), func(s step, i int32) int { return cmp.Compare(s.want, i) }); found {
+			return true
+		}
+	}
+	n, i := find(f.lives, live)
+	return n != nil && f.state(i) == going
+}
+
+// loadGone takes a live file that shall not be into the plan.
+func (p *plan) loadGone(id backup.ItemID) {
+	f := p.files
+	live, i := find(f.lives, id)
+	if live == nil || f.state(i) != going {
+		return
+	}
+	f.states[i] = spoken
+	f.kept++
+	p.lives[id], p.extra[id] = live, live
 }
 
 var errGone = errors.New("a file of a plan is in it no more")

@@ -16,7 +16,7 @@ import (
 // What a plan passes over, and what it only notes as missing, is what it would find so
 // if it had all in memory.
 func TestAPlanSievesWhatIsSimple(t *testing.T) {
-	simple := 0
+	simple, moved, going := 0, 0, 0
 	for seed := range uint64(400) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		sieved, whole := newPlan(t.TempDir()), newPlan(t.TempDir())
@@ -38,6 +38,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			if kind == backup.File {
 				n.Size = 3
 				n.Hash = []string{"one", "one", "one", "two", ""}[random.IntN(5)]
+				n.Content = n.Hash
 				n.Modified = at.Add(time.Duration(random.IntN(5)/4) * time.Hour)
 			}
 			return n
@@ -83,7 +84,14 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			sieved.addWant(w)
 			addWhole(whole, w)
 			live := node(fmt.Sprint(side, "file", i+random.IntN(2)*20), side, folders, backup.File)
-			switch random.IntN(4) {
+			switch random.IntN(6) {
+			case 4, 5: // written over, and perhaps renamed
+				name, hash := live.Name, live.Hash
+				live = w
+				live.ID, live.Parent, live.Hash, live.Content = backup.ItemID(side)+w.ID, backup.ItemID(side)+w.Parent, hash, hash
+				if random.IntN(2) == 0 {
+					live.Name = name
+				}
 			case 0, 1: // as it shall be
 				id := live.ID
 				live = w
@@ -110,30 +118,92 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 		if err := sieved.match(func(*vault.Node, backup.ItemID) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
-		missing := map[backup.ItemID]bool{}
-		for _, i := range sieved.files.missing {
-			missing[nodeAt(sieved.files.wants, int(i)).ID] = true
+		steps, gone := map[backup.ItemID]backup.ItemID{}, map[backup.ItemID]bool{}
+		sieved.eachStep(3, func(ws []*want) error {
+			for _, w := range ws {
+				steps[w.ID] = w.id()
+				moved += min(len(w.id()), 1)
+			}
+			return nil
+		})
+		sieved.eachGone(3, func(lives []*vault.Node) error {
+			for _, live := range lives {
+				gone[live.ID] = true
+			}
+			return nil
+		})
+		if n := len(steps) + len(gone); n != sieved.simple() {
+			t.Errorf("seed %d: %d files are simple, not %d", seed, sieved.simple(), n)
 		}
+		occupied := map[place][]backup.ItemID{}
+		for id, live := range whole.lives {
+			occupied[placeOf(live.Entry)] = append(occupied[placeOf(live.Entry)], id)
+		}
+		shall := map[place]map[backup.ItemID]bool{}
 		for id := range wants {
 			is, should := sieved.byID[id], whole.byID[id]
+			step, isStep := steps[id]
+			at := place{whole.liveID(should.Parent), fold(should.Name)}
+			if is != nil || isStep {
+				if shall[at] == nil {
+					shall[at] = map[backup.ItemID]bool{}
+				}
+				shall[at][id] = true
+			}
+			d, differs := whole.differs(should)
 			switch {
-			case is != nil && is.id() == should.id() && is.other == should.other:
-			case is == nil && missing[id] && should.live == nil && should.other == "":
+			case is != nil && !isStep && is.id() == should.id() && is.other == should.other:
+			case is == nil && isStep && differs && step == should.id() && should.other == "" &&
+				!slices.ContainsFunc(occupied[at], func(other backup.ItemID) bool { return other != step }):
 				simple++
-			case is == nil && !missing[id] && should.live != nil && whole.asItShallBe(&should.Node, should.live):
+			case is == nil && !isStep && should.live != nil && whole.asItShallBe(&should.Node, should.live):
 				simple++
 			default:
-				t.Errorf("seed %d: %s is %+v, missing %v, and should be %+v, live %+v", seed, id, is, missing[id], should, should.live)
+				t.Errorf("seed %d: %s is %+v, a step from %q: %v, and should be %+v, live %+v, since %+v", seed, id, is, step, isStep, should, should.live, d)
 			}
 		}
-		if is, should := slices.Sorted(maps.Keys(sieved.extra)), slices.Sorted(maps.Keys(whole.extra)); !slices.Equal(is, should) {
+		// Nothing that is but taken away, or changed, is in the way of another.
+		for id := range gone {
+			going++
+			if at := placeOf(whole.lives[id].Entry); len(shall[at]) > 0 {
+				t.Errorf("seed %d: %s but goes, and is where %v shall be", seed, id, shall[at])
+			}
+		}
+		for id, live := range steps {
+			if live == "" {
+				continue
+			}
+			for other := range shall[placeOf(whole.lives[live].Entry)] {
+				if other != id {
+					t.Errorf("seed %d: %s is simple, and is where %s shall be", seed, id, other)
+				}
+			}
+		}
+		is := slices.Sorted(maps.Keys(sieved.extra))
+		for id := range gone {
+			if sieved.extra[id] != nil {
+				t.Errorf("seed %d: %s goes twice", seed, id)
+			}
+			is = append(is, id)
+		}
+		slices.Sort(is)
+		if should := slices.Sorted(maps.Keys(whole.extra)); !slices.Equal(is, should) {
 			t.Errorf("seed %d: beside the point are %q, and not %q", seed, is, should)
+		}
+		for id := range gone { // and those that stay after all
+			sieved.keep(id, "for a reason")
+			if sieved.extra[id] == nil || sieved.kept[id] == "" || sieved.lives[id] == nil {
+				t.Errorf("seed %d: %s does not stay", seed, id)
+			}
+		}
+		if sieved.simple() != len(steps) {
+			t.Errorf("seed %d: %d are simple where only the steps are", seed, sieved.simple())
 		}
 		sieved.close()
 		made.close()
 	}
-	if simple < 1000 {
-		t.Errorf("only %d files were simple", simple)
+	if simple < 1000 || moved < 100 || going < 100 {
+		t.Errorf("only %d files were simple, %d of them there, and %d to go", simple, moved, going)
 	}
 }
 
@@ -157,7 +227,7 @@ func TestAPlanGivesWhatIsMissingInRuns(t *testing.T) {
 	}
 	var runs []int
 	seen := map[backup.ItemID]bool{}
-	err := p.eachMissing(1000, func(ws []*want) error {
+	err := p.eachStep(1000, func(ws []*want) error {
 		runs = append(runs, len(ws))
 		for _, w := range ws {
 			seen[w.ID] = true
@@ -168,7 +238,7 @@ func TestAPlanGivesWhatIsMissingInRuns(t *testing.T) {
 		t.Errorf("%v; %d files in runs of %d", err, len(seen), runs)
 	}
 	p.close()
-	if err := p.eachMissing(1000, func([]*want) error { return nil }); err == nil {
+	if err := p.eachStep(1000, func([]*want) error { return nil }); err == nil {
 		t.Error("the files are lost, and nobody said so")
 	}
 }

@@ -48,7 +48,8 @@ type target interface {
 	// These are for speed. What does them does not have to: ok is then false.
 	WriteTogether(ctx context.Context, files []drive.SmallFile) (written []drive.Written, ok bool)
 	OpenAhead(ctx context.Context, files []drive.NewFile) (sessions []*drive.Session, ok bool)
-	KeepsTimes(ctx context.Context, id backup.ItemID) bool
+	Guards(ctx context.Context, f drive.SmallFile) bool
+	CountVersions(ctx context.Context, id backup.ItemID) int
 	// Quota is how full it is.
 	Quota(ctx context.Context) (drive.Quota, error)
 }
@@ -122,8 +123,12 @@ func (s driveSource) OpenAhead(ctx context.Context, files []drive.NewFile) ([]*d
 	return s.client.OpenAhead(ctx, s.id, files)
 }
 
-func (s driveSource) KeepsTimes(ctx context.Context, id backup.ItemID) bool {
-	return s.client.KeepsTimes(ctx, s.id, id)
+func (s driveSource) Guards(ctx context.Context, f drive.SmallFile) bool {
+	return s.client.Guards(ctx, s.id, f)
+}
+
+func (s driveSource) CountVersions(ctx context.Context, id backup.ItemID) int {
+	return s.client.CountVersions(ctx, s.id, id)
 }
 
 func (s driveSource) Quota(ctx context.Context) (drive.Quota, error) {

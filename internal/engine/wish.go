@@ -116,26 +116,29 @@ func (r *restoration) end(ctx context.Context) (is ending, err error) {
 	}
 	is.left = len(left) + more
 	var open []backup.Detail
+	say := func(d difference) error {
+		if len(open) == maxDetails {
+			return errEnough
+		}
+		what := d.what
+		if d.live != "" {
+			what = "It is not in the restore point, and is still there."
+		}
+		open = append(open, backup.Detail{Code: backup.RestoreCancelled, Message: "Not restored. " + what, Target: d.path})
+		return nil
+	}
 	pending := make(map[string]bool, len(left))
 	for _, d := range left {
 		pending[d.path] = true
-		if len(open) < maxDetails {
-			what := d.what
-			if d.live != "" {
-				what = "It is not in the restore point, and is still there."
-			}
-			open = append(open, backup.Detail{Code: backup.RestoreCancelled, Message: "Not restored. " + what, Target: d.path})
-		}
+		say(d)
 	}
-	err = plan.eachMissing(maxDetails, func(ws []*want) error {
-		for _, w := range ws {
-			if len(open) == maxDetails {
-				return errEnough
-			}
-			open = append(open, backup.Detail{Code: backup.RestoreCancelled, Message: "Not restored. It is missing.", Target: w.Path})
-		}
-		return nil
+	err = plan.eachStep(1, func(ws []*want) error {
+		d, _ := plan.differs(ws[0])
+		return say(d)
 	})
+	if err == nil && r.exact {
+		err = plan.eachGone(1, func(lives []*vault.Node) error { return say(beside(lives[0])) })
+	}
 	if err != nil && !errors.Is(err, errEnough) {
 		return is, err
 	}
@@ -158,34 +161,37 @@ func (r *restoration) end(ctx context.Context) (is ending, err error) {
 		was.keep(id, why)
 	}
 	var done []backup.Detail
-	tell := func(path string, w *want) error {
-		if pending[path] || w != nil && plan.isMissing(w.ID) {
-			return nil
+	tell := func(path string, want, live backup.ItemID) {
+		if pending[path] || plan.isOpen(want, live) {
+			return
 		}
 		if is.done++; len(done) < maxDetails {
 			done = append(done, backup.Detail{Code: backup.RestoredWithRemarks, Message: "It was restored before the restore was cancelled.", Target: path})
 		}
-		return nil
 	}
 	for _, d := range was.differences(true) {
-		tell(d.path, d.want)
+		if d.want != nil {
+			tell(d.path, d.want.ID, "")
+		} else {
+			tell(d.path, "", d.live)
+		}
 	}
-	if err := was.eachMissing(1, func(ws []*want) error { return tell(ws[0].Path, ws[0]) }); err != nil {
+	err = was.eachStep(1, func(ws []*want) error {
+		tell(ws[0].Path, ws[0].ID, "")
+		return nil
+	})
+	if err == nil {
+		err = was.eachGone(1, func(lives []*vault.Node) error {
+			tell(lives[0].Path, "", lives[0].ID)
+			return nil
+		})
+	}
+	if err != nil {
 		return is, err
 	}
 	slices.SortStableFunc(done, func(a, b backup.Detail) int { return strings.Compare(a.Target, b.Target) })
 	is.details = append(is.details, done...)
 	return is, nil
-}
-
-// isMissing reports whether a file of the point is missing and nothing else.
-func (p *plan) isMissing(id backup.ItemID) bool {
-	n, i := find(p.files.wants, id)
-	if n == nil {
-		return false
-	}
-	_, found := slices.BinarySearch(p.files.missing, int32(i))
-	return found
 }
 
 // errEnough ends a walk.
