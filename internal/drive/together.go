@@ -103,8 +103,8 @@ func (c *Client) put(body []byte, id int, d backup.DriveID, f SmallFile) []byte 
 	if f.Over != nil {
 		u.to = Target{Item: f.Over.ID, IfMatch: f.Over.Tag}
 	}
-	body = c.request(body, id, http.MethodPut, u.address("content")+"?@microsoft.graph.conflictBehavior="+u.conflict(), "application/octet-stream", u.to.IfMatch)
-	body = append(body, '"')
+	body = c.request(body, id, http.MethodPut, u.address("content")+"?@microsoft.graph.conflictBehavior="+u.conflict())
+	body = append(bodyOf(body, "application/octet-stream", u.to.IfMatch), '"')
 	body = base64.URLEncoding.AppendEncode(body, f.Content)
 	return append(body, `"}`...)
 }
@@ -149,8 +149,8 @@ func (c *Client) dateTogether(ctx context.Context, d backup.DriveID, files []Sma
 			written[i] = Written{Unclear: true}
 			continue
 		}
-		body = c.request(body, len(undated), http.MethodPatch, c.at("drives", string(d), "items", string(w.Item.ID)), "application/json", "")
-		body = append(append(body, wire...), '}')
+		body = c.request(body, len(undated), http.MethodPatch, c.at("drives", string(d), "items", string(w.Item.ID)))
+		body = append(append(bodyOf(body, "application/json", ""), wire...), '}')
 		undated = append(undated, i)
 	}
 	if len(undated) == 0 {
@@ -187,9 +187,8 @@ func (c *Client) CountVersions(ctx context.Context, d backup.DriveID, id backup.
 	return len(out.Value)
 }
 
-// request adds a request to the body of a batch, up to its own body. It is to take
-// effect only on what has the tag, unless that is "".
-func (c *Client) request(body []byte, id int, method, address, kind, tag string) []byte {
+// request adds a request to the body of a batch, up to the end of its address.
+func (c *Client) request(body []byte, id int, method, address string) []byte {
 	if len(body) == 0 {
 		body = append(body, `{"requests":[`...)
 	} else {
@@ -201,7 +200,13 @@ func (c *Client) request(body []byte, id int, method, address, kind, tag string)
 	body = append(body, method...)
 	body = append(body, `","url":"`...)
 	body = append(body, quotable.Replace(address[len(c.cfg.Graph):])...)
-	body = append(body, `","headers":{"Content-Type":"`...)
+	return append(body, '"')
+}
+
+// bodyOf adds the headers of a request that has a body of a kind, up to that. It is to
+// take effect only on what has the tag, unless that is "".
+func bodyOf(body []byte, kind, tag string) []byte {
+	body = append(body, `,"headers":{"Content-Type":"`...)
 	body = append(body, kind...)
 	if tag != "" {
 		body = append(body, `","If-Match":"`...)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/drive"
 )
 
@@ -258,6 +259,50 @@ func TestWriteTogetherOverOthers(t *testing.T) {
 		s.on(batchPath, answer)
 		if s.client(newClock()).Guards(t.Context(), "D", files[0]) {
 			t.Errorf("%s: it is said to refuse what has changed", name)
+		}
+	}
+}
+
+// Of items that are asked for together, only what is said clearly is taken.
+func TestItems(t *testing.T) {
+	s := newSource(t)
+	var asked []string
+	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Requests []struct {
+				ID, Method, URL string
+				Headers         json.RawMessage
+			}
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		for _, q := range in.Requests {
+			asked = append(asked, q.ID+" "+q.Method+" "+q.URL[:strings.Index(q.URL, "?")])
+		}
+		io.WriteString(w, `{"responses":[
+			{"id":"1","status":404,"body":{"error":{"code":"itemNotFound"}}},
+			{"id":"0","status":200,"body":{"id":"i0","name":"n","file":{},"parentReference":{"id":"P"}}},
+			{"id":"2","status":404,"body":{"error":{"code":"notFound"}}},
+			{"id":"3","status":404},
+			{"id":"4","status":200,"body":{"id":"I5","name":"n","file":{}}},
+			{"id":"5","status":429,"body":{"error":{"code":"itemNotFound"}}},
+			{"id":"6","status":200,"body":"nothing"}]}`)
+	})
+	found := s.client(newClock()).Items(t.Context(), "D", []backup.ItemID{"I0", "I1", "I2", "I3", "I4", "I5", "I6", "I7"})
+	for i, f := range found {
+		if want := (drive.Found{There: i == 0, Missing: i == 1}); f.There != want.There || f.Missing != want.Missing {
+			t.Errorf("of item %d it is found that %+v", i, f)
+		}
+	}
+	if len(found) != 8 || found[0].Item.Name != "n" || found[0].Item.Parent != "P" || len(asked) != 8 || asked[7] != "7 GET /drives/D/items/I7" {
+		t.Errorf("asked %q, found %+v", asked, found)
+	}
+	s = newSource(t)
+	s.on(batchPath, refuse(503, "serviceNotAvailable", "", ""))
+	for _, f := range s.client(newClock()).Items(t.Context(), "D", []backup.ItemID{"I0", "I1"}) {
+		if f.There || f.Missing {
+			t.Errorf("of no answer it is found that %+v", f)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 		return nil, err
 	}
 	for _, id := range lacking {
-		switch l := s.looked[id]; {
+		switch l, _ := s.looked(id); {
 		case l.missing:
 			if lives, err := s.inhabited(ctx, id); err != nil {
 				return nil, err

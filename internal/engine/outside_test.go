@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
 	"holdfast/internal/simtenant"
+	"holdfast/internal/spill"
 	"holdfast/internal/vault"
 )
 
@@ -276,14 +277,14 @@ func TestFoldersWithoutBottomAreJudged(t *testing.T) {
 	const n = 100_000
 	s := &stage{
 		root: "root", full: true, items: newItems(t.TempDir()),
-		walking: map[backup.ItemID]bool{}, looked: map[backup.ItemID]look{}, denied: map[backup.ItemID]bool{},
+		walking: map[backup.ItemID]bool{}, answers: map[backup.ItemID]look{}, missing: spill.New(""), denied: map[backup.ItemID]bool{},
 	}
 	defer s.close()
 	above := s.root
 	for i := range n {
 		id := backup.ItemID(fmt.Sprint(i))
 		s.items.set(drive.Item{ID: id, Name: "f", Parent: above, Kind: backup.Folder})
-		s.looked[id] = look{err: errors.New("no")}
+		s.answers[id] = look{err: errors.New("no")}
 		above = id
 	}
 	if err := s.judge(t.Context()); err != nil {

@@ -642,7 +642,8 @@ func (p *protection) recall(ctx context.Context) error {
 		return err
 	}
 	for _, id := range due {
-		l, old := p.stage.looked[id], p.old[id]
+		l, _ := p.stage.looked(id)
+		old := p.old[id]
 		switch {
 		case l.missing && old.Listed == deleted:
 			p.stage.items.set(drive.Item{ID: id, Deleted: true}) // now both agree
@@ -754,7 +755,8 @@ func (p *protection) decide(ctx context.Context, i number, item drive.Item) erro
 		p.note(ctx, id, backup.ItemIncomplete, otherKind)
 		return p.hold(ctx, base, known)
 	case v != alive:
-		p.noteLook(ctx, id, p.stage.looked[id])
+		l, _ := p.stage.looked(id)
+		p.noteLook(ctx, id, l)
 		return p.hold(ctx, base, known)
 	case id != p.stage.root && (item.Deleted || item.Name == "" || item.Parent == ""):
 		p.note(ctx, id, backup.ItemIncomplete, "The source lists the item without a name that can be one, or without its folder. It is asked for again at the next backup.")
@@ -893,7 +895,7 @@ func (p *protection) compare(id backup.ItemID) {
 	if _, own := splitMailID(id); own != "" && p.unit.Workload == backup.Exchange {
 		return // the source knows nothing of it
 	}
-	if p.stage.told != nil && !p.stage.told[id] && p.stage.found[id] == "" {
+	if p.stage.found[id] == "" && p.stage.leftOut(id) {
 		p.stage.found[id] = "no delta spoke of it"
 	}
 }
@@ -1192,12 +1194,10 @@ func (p *protection) missed(ctx context.Context) error {
 		return nil
 	}
 	ids := make([]backup.ItemID, len(p.vanished))
-	p.stage.mu.Lock()
 	for n, i := range p.vanished {
 		ids[n] = p.stage.items.id(i)
-		delete(p.stage.looked, ids[n]) // it may have been there before
+		p.stage.forget(ids[n]) // it may have been there before
 	}
-	p.stage.mu.Unlock()
 	if err := p.stage.ask(ctx, ids...); err != nil {
 		return err
 	}
@@ -1208,7 +1208,7 @@ func (p *protection) missed(ctx context.Context) error {
 	}
 	for _, i := range p.vanished {
 		item, _ := p.stage.items.at(i)
-		if p.stage.looked[item.ID].missing && told[item.ID].Deleted {
+		if l, _ := p.stage.looked(item.ID); l.missing && told[item.ID].Deleted {
 			p.update.Delete(item.ID)
 			p.deleted++
 			continue

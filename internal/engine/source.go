@@ -30,6 +30,13 @@ type source interface {
 	Forget()
 }
 
+// A manySource says of many items at once what Item says of each, as far as it is clear;
+// nil is nothing.
+type manySource interface {
+	source
+	Items(ctx context.Context, ids []backup.ItemID) []drive.Found
+}
+
 // A countingSource finds out by itself whether it was told of all that its folders
 // hold. It says which of them hold what it was not told of, and why.
 type countingSource interface {
@@ -77,6 +84,10 @@ func (s driveSource) Root(ctx context.Context) (drive.Item, error) { return s.cl
 
 func (s driveSource) Item(ctx context.Context, id backup.ItemID) (drive.Item, error) {
 	return s.client.Item(ctx, s.id, id)
+}
+
+func (s driveSource) Items(ctx context.Context, ids []backup.ItemID) []drive.Found {
+	return s.client.Items(ctx, s.id, ids)
 }
 
 func (s driveSource) Children(ctx context.Context, folder backup.ItemID) iter.Seq2[drive.Item, error] {

@@ -16,6 +16,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
+	"holdfast/internal/spill"
 	"holdfast/internal/vault"
 )
 
@@ -35,8 +36,12 @@ const maxLeft = 200
 // 400 characters.
 const maxDepth = 1000
 
-// lookers is how many items are asked for at a time when many are doubtful.
-const lookers = 8
+const (
+	// lookers is how many requests are made at a time when many items are doubtful.
+	lookers = 8
+	// manyFrom is from how many items on several are asked for in one request.
+	manyFrom = 100
+)
 
 var (
 	// errRootGone: the source denies the drive's root folder.
@@ -70,7 +75,7 @@ type stage struct {
 	root     backup.ItemID
 	// told are the items that the delta since the last run spoke of, in a run
 	// that enumerates all to find out what the deltas left out; else nil.
-	told map[backup.ItemID]bool
+	told *spill.Table
 
 	denied   map[backup.ItemID]bool            // living when asked for, and listed as deleted or not at all
 	unlisted map[backup.ItemID]error           // folders that do not hold what they say, and could not be listed
@@ -79,8 +84,9 @@ type stage struct {
 	walking  map[backup.ItemID]bool            // whose verdict is being found, to notice circles
 	circled  bool                              // a circle was met since the outermost verdict began
 
-	mu      sync.Mutex // guards what follows
-	looked  map[backup.ItemID]look
+	mu      sync.Mutex               // guards what follows
+	answers map[backup.ItemID]look   // of those that were asked for, but
+	missing *spill.Table             // those that were denied
 	doubted int                      // denials since the last witness
 	found   map[backup.ItemID]string // what the listing left out, and how that was noticed
 }
@@ -134,7 +140,7 @@ func (s *stage) readOnce(ctx context.Context, cursor string, last bool) error {
 	s.inside, s.sought = nil, 0
 	s.walking = map[backup.ItemID]bool{}
 	s.denied, s.unlisted = map[backup.ItemID]bool{}, map[backup.ItemID]error{}
-	s.looked, s.found = map[backup.ItemID]look{}, map[backup.ItemID]string{}
+	s.answers, s.missing, s.found = map[backup.ItemID]look{}, spill.New(s.dir), map[backup.ItemID]string{}
 	// A pass that brought something is followed by another, which brings what
 	// changed meanwhile, or what comes after an end that was told too early.
 	next, news := cursor, true
@@ -157,7 +163,15 @@ func (s *stage) readOnce(ctx context.Context, cursor string, last bool) error {
 }
 
 // close gives back what the stage has on disk.
-func (s *stage) close() { s.items.close() }
+func (s *stage) close() {
+	s.items.close()
+	for _, t := range []*spill.Table{s.missing, s.told} {
+		if t != nil {
+			t.Close()
+		}
+	}
+	s.told = nil
+}
 
 // maxReads is how often one run reads the changes since the pass before.
 const maxReads = 20
@@ -166,11 +180,16 @@ const maxReads = 20
 // have told so far: it enumerates everything, and notes in told what the delta
 // since cursor speaks of. What differs and is not in there was left out.
 func (s *stage) reconcile(ctx context.Context, cursor string) error {
-	told := map[backup.ItemID]bool{}
-	note := func(item drive.Item) { told[item.ID] = true }
+	told := spill.New(s.dir)
+	defer func() {
+		if s.told != told {
+			told.Close()
+		}
+	}()
+	note := func(item drive.Item) { told.Put(string(item.ID), "") }
 	next, err := s.pages(ctx, cursor, note)
 	if err != nil {
-		s.told = nil // there is nothing to compare with
+		// There is nothing to compare with.
 		if stopped(ctx, err) || errors.Is(err, drive.ErrPaused) {
 			return err
 		}
@@ -184,10 +203,18 @@ func (s *stage) reconcile(ctx context.Context, cursor string) error {
 		s.told = told
 	case stopped(ctx, err) || errors.Is(err, drive.ErrPaused):
 		return fmt.Errorf("list changes: %w", err)
-	default:
-		s.told = nil
 	}
-	return nil
+	return told.Err()
+}
+
+// leftOut reports whether an item is one that no delta spoke of, where all was
+// enumerated to find that out.
+func (s *stage) leftOut(id backup.ItemID) bool {
+	if s.told == nil {
+		return false
+	}
+	_, spoken := s.told.Find(string(id))
+	return !spoken && s.told.Err() == nil
 }
 
 // take notes an item that was listed, and reports whether it says anything new.
@@ -291,49 +318,99 @@ func (s *stage) listedRoot() (root backup.ItemID, sure bool) {
 // others. An answer that concerns one item only is in the look; an error ends
 // the run.
 func (s *stage) ask(ctx context.Context, ids ...backup.ItemID) error {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id backup.ItemID) bool {
+		_, known := s.looked(id)
+		return known
+	})
 	var missing []backup.ItemID
-	each := func(ids []backup.ItemID, do func(context.Context, backup.ItemID) error) error {
-		group, inGroup := newGroup(ctx)
-		group.SetLimit(lookers)
-		for _, id := range ids {
-			group.Go(func() error { return do(inGroup, id) })
-		}
-		return group.Wait()
-	}
-	err := each(ids, func(ctx context.Context, id backup.ItemID) error {
-		s.mu.Lock()
-		_, known := s.looked[id]
-		s.mu.Unlock()
-		if known {
-			return nil
-		}
-		l, err := s.askOnce(ctx, id)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if err == nil && l.missing {
+	err := s.askEach(ctx, ids, func(id backup.ItemID, l look) {
+		if l.missing {
 			missing = append(missing, id)
-			return nil
+		} else {
+			s.answers[id] = l
 		}
-		s.looked[id] = l
-		return err
 	})
 	if err != nil || len(missing) == 0 {
-		return err
+		return cmp.Or(err, s.missing.Err())
 	}
-	err = each(missing, func(ctx context.Context, id backup.ItemID) error {
-		l, err := s.askOnce(ctx, id)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.looked[id] = l
+	err = s.askEach(ctx, missing, func(id backup.ItemID, l look) {
 		if l.missing {
+			s.missing.Put(string(id), "denied")
 			s.doubted++
+		} else {
+			s.answers[id] = l
 		}
-		return err
 	})
-	if err != nil {
+	if err := cmp.Or(err, s.missing.Err()); err != nil {
 		return err
 	}
 	return s.witness(ctx)
+}
+
+// looked returns the answer to asking for an item, if it was asked for.
+func (s *stage) looked(id backup.ItemID) (look, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l, ok := s.answers[id]; ok || s.missing == nil {
+		return l, ok
+	}
+	i, ok := s.missing.Find(string(id))
+	if ok {
+		_, denied := s.missing.Get(i)
+		ok = denied != ""
+	}
+	return look{missing: ok, err: s.missing.Err()}, ok
+}
+
+// forget has an item be asked for anew.
+func (s *stage) forget(id backup.ItemID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.answers, id)
+	if _, ok := s.missing.Find(string(id)); ok {
+		s.missing.Put(string(id), "")
+	}
+}
+
+// askEach asks for items by their ids once, many in one request where the source does so.
+func (s *stage) askEach(ctx context.Context, ids []backup.ItemID, take func(backup.ItemID, look)) error {
+	group, inGroup := newGroup(ctx)
+	group.SetLimit(lookers)
+	many, _ := s.source.(manySource)
+	size := 1
+	if many != nil && len(ids) >= manyFrom {
+		size = drive.MaxAhead
+	}
+	for ids := range slices.Chunk(ids, size) {
+		if inGroup.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			var found []drive.Found
+			if size > 1 {
+				found = many.Items(inGroup, ids)
+			}
+			for i, id := range ids {
+				var l look
+				switch {
+				case found != nil && found[i].There && !found[i].Item.Deleted && found[i].Item.ID == id:
+					l.item = found[i].Item
+				case found != nil && found[i].Missing:
+					l.missing = true
+				default:
+					var err error
+					if l, err = s.askOnce(inGroup, id); err != nil {
+						return err
+					}
+				}
+				s.mu.Lock()
+				take(id, l)
+				s.mu.Unlock()
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 func (s *stage) askOnce(ctx context.Context, id backup.ItemID) (look, error) {
@@ -389,11 +466,12 @@ func (s *stage) witness(ctx context.Context) error {
 
 // look returns what the source says of one item when it is asked for it.
 func (s *stage) look(ctx context.Context, id backup.ItemID) (look, error) {
-	if l, ok := s.looked[id]; ok {
+	if l, ok := s.looked(id); ok {
 		return l, nil
 	}
 	err := s.ask(ctx, id)
-	return s.looked[id], err
+	l, _ := s.looked(id)
+	return l, err
 }
 
 // refresh stages what the source says of an item when it is asked for it, and
@@ -479,7 +557,7 @@ func (s *stage) settle(ctx context.Context) error {
 		return err
 	}
 	for _, id := range doubtful {
-		switch l := s.looked[id]; {
+		switch l, _ := s.looked(id); {
 		case l.missing:
 			item := s.items.of(id)
 			item.Deleted = true
@@ -518,7 +596,7 @@ func (s *stage) displaced(ctx context.Context, fresh map[backup.ItemID]map[strin
 		return err
 	}
 	for _, id := range doubtful {
-		switch l := s.looked[id]; {
+		switch l, _ := s.looked(id); {
 		case l.err != nil:
 			s.items.set(drive.Item{ID: id, Deleted: true}) // which it may be
 		case l.missing:
@@ -557,7 +635,7 @@ func (s *stage) complete(ctx context.Context) error {
 	}
 	for _, id := range sparse {
 		tombstone, twice := s.twice[id]
-		switch l := s.looked[id]; {
+		switch l, _ := s.looked(id); {
 		case l.missing && tombstone:
 			s.items.set(drive.Item{ID: id, Deleted: true})
 		case l.missing && twice:
@@ -617,7 +695,7 @@ func (s *stage) judge(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.items.err()
+	return cmp.Or(s.items.err(), s.missing.Err())
 }
 
 // get returns an item as it was backed up.
@@ -815,7 +893,7 @@ func (s *stage) left(ctx context.Context, folder backup.ItemID) (lives bool, err
 			return false, err
 		}
 		for _, id := range unlisted {
-			switch l := s.looked[id]; {
+			switch l, _ := s.looked(id); {
 			case l.err != nil:
 			case l.missing && below[id]:
 				folders = append(folders, id)
