@@ -128,12 +128,13 @@ func crumbs(q url.Values) (all []crumb) {
 	return all
 }
 
-func trail(all []crumb) string {
-	q := url.Values{}
+func trail(all []crumb) string { return url.Values{"t": values(all)}.Encode() }
+
+func values(all []crumb) (texts []string) {
 	for _, c := range all {
-		q.Add("t", c.Part+":"+c.Name)
+		texts = append(texts, c.Part+":"+c.Name)
 	}
-	return q.Encode()
+	return texts
 }
 
 // A row is an item of a folder as the page shows it.
@@ -142,6 +143,7 @@ type row struct {
 	Part    string // of its key, its own
 	Link    string
 	Preview bool
+	Zip     string // where all of a folder is to be had
 }
 
 type browsePage struct {
@@ -282,6 +284,7 @@ func (b browsed) rowOf(here string, at []crumb, item itemAnswer) row {
 		r.Link, r.Preview = here+"/preview?"+trail(below), true
 	} else {
 		r.Link = here + "?" + trail(below)
+		r.Zip = here + "/zip?" + url.Values{"t": values(at), "item": {r.Part + ":" + item.Name}}.Encode()
 	}
 	return r
 }
@@ -343,6 +346,10 @@ func previewFile(v *visit) error {
 	page.Cut = strconv.Itoa(len(head)) != page.Size
 	for i := 0; page.Cut && i < utf8.UTFMax-1 && len(head) > 0 && !utf8.Valid(head); i++ {
 		head = head[:len(head)-1] // a character may be cut in two
+	}
+	if strings.HasPrefix(string(head), "%PDF-") {
+		page.Why = "A PDF is not shown here, since it may hold programs. Download it to see it."
+		return v.show("preview", file.Name, page)
 	}
 	if !utf8.Valid(head) || strings.ContainsRune(string(head), 0) {
 		page.Why = "This kind of file cannot be shown here. Download it, or restore it."

@@ -156,6 +156,8 @@ func (c *Console) route() {
 	page("GET /console/browse/{session}", browse)
 	page("GET /console/browse/{session}/preview", previewFile)
 	c.mux.Handle("GET /console/browse/{session}/file", c.signedIn(sendFile, 0)) // as long as it takes
+	c.mux.Handle("GET /console/browse/{session}/zip", c.signedIn(sendZip, 0))
+	c.mux.Handle("POST /console/browse/{session}/zip", c.signedIn(sendZip, 0))
 	page("GET /console/browse/{session}/restore", restoreItems)
 	page("POST /console/browse/{session}/restore", restoreItems)
 	page("GET /console/points/{id}/restore", restoreUnit)

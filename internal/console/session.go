@@ -410,6 +410,7 @@ func (c *Console) client(ctx context.Context, s *session) (*client.Client, error
 		if err := c.renew(ctx, s); err != nil {
 			return nil, err
 		}
+		s.api = nil // which has the former
 	}
 	if s.api == nil {
 		api, err := c.clientFor(s.holds.API.Access)
