@@ -210,6 +210,11 @@ func (b *browser) check(name string) {
 		if wide := eval[int](b, `document.documentElement.scrollWidth`); wide > int(look.width) {
 			b.t.Errorf("%s is %d wide on a screen of %d", name, wide, look.width)
 		}
+		if look.name == "narrow" { // rows are cards
+			for _, wide := range eval[[]string](b, `[...document.querySelectorAll(".scroll")].filter((s) => s.scrollWidth > s.clientWidth).map((s) => s.getAttribute("aria-label") || s.id)`) {
+				b.t.Errorf("%s has a table that has to be scrolled: %s", name, wide)
+			}
+		}
 		b.shoot(name + "-" + look.name)
 	}
 	b.do(chromedp.EmulateViewport(1200, 800), scheme("light"))
@@ -303,7 +308,13 @@ func TestConsoleInABrowser(t *testing.T) {
 		t.Errorf("downloaded %q", got)
 	}
 	b.click("2026")
-	b.do(chromedp.Click(`input[name=item]`))
+	b.do(chromedp.Click(`input[data-choose]`))
+	if n := eval[int](b, `document.querySelectorAll("input[name=item]:checked").length`); n != 1 {
+		t.Errorf("the box above chooses %d", n)
+	}
+	if got := eval[string](b, `fetch(document.querySelector("button[formaction]").formAction, {method: "POST", body: new URLSearchParams(new FormData(document.querySelector("main form[method=post]")))}).then((r) => r.blob()).then((z) => z.slice(0, 4).text())`); got != "PK\x03\x04" {
+		t.Errorf("the zip begins with %q", got)
+	}
 	b.click("Restore what is chosen")
 	b.says("Nothing that is there now is changed.")
 	b.check("restore-items")

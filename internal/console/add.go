@@ -239,7 +239,7 @@ func (v *visit) add(of *client.Workload, path, policy string, named []owners.Own
 	if jobs == 0 {
 		return &problem{http.StatusBadRequest, "Nobody was named", "Go back and name somebody."}
 	}
-	to := "/console/jobs/" + first
+	to := "/console/jobs/" + first + "?" + query("policy", policy)
 	if jobs > 1 {
 		to = "/console/jobs?of=" + of.Nouns
 	}

@@ -23,7 +23,7 @@ func TestApprovalsPage(t *testing.T) {
 	for at, wanted := range map[string][]string{
 		"/console/":            {"Waits for another person&#39;s approval: Restore in place: &lt;x&gt;", "/console/approvals"},
 		"/console/approvals":   {"/console/approvals/a1/approve", "/console/approvals/a1/deny", `href="/console/restores/s1"`, "Conrad", "of &lt;course&gt;"},
-		"/console/restores/s1": {"/console/approvals/a1/approve", "/console/approvals/a1/deny", "Nothing is changed until", "/console/restores/s1/cancel"},
+		"/console/restores/s1": {"/console/approvals/a1/approve", "/console/approvals/a1/deny", "Nothing is changed until", "Waits for approval", "/console/restores/s1/cancel"},
 	} {
 		page := w.page(at)
 		for _, one := range wanted {

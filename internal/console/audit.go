@@ -27,6 +27,11 @@ func (a activityAnswer) Link() string {
 	return ""
 }
 
+// Place is what was done to, as the API has it, below what all have in common.
+func (a activityAnswer) Place() string {
+	return strings.TrimPrefix(a.Target, "/solutions/backupRestore/")
+}
+
 // What is what was done, in words: the operation's name taken apart.
 func (a activityAnswer) What() string {
 	var b strings.Builder

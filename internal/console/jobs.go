@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"net/url"
+	"strings"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/client"
@@ -13,6 +14,18 @@ type jobsPage struct {
 	Jobs  list[bulkJobAnswer]
 	Rules []ruleAnswer
 	More  bool // rules
+	me    person
+}
+
+// By is who began a job. The API tells the id only, as Microsoft's does.
+func (p jobsPage) By(job bulkJobAnswer) string { return p.me.or(job.CreatedBy) }
+
+// or is what somebody is called whose id may be all that is known of them.
+func (p person) or(by identitiesAnswer) string {
+	if by.User.DisplayName == "" && by.User.Email == "" && strings.EqualFold(by.User.ID, p.ID) {
+		return p.Name
+	}
+	return by.Name()
 }
 
 // Workloads is what jobs are of.
@@ -20,7 +33,7 @@ func (jobsPage) Workloads() []*client.Workload { return client.Workloads }
 
 // listJobs shows what is under way besides backups: additions and rules.
 func listJobs(v *visit) error {
-	page := jobsPage{Of: cmp.Or(workloadNamed(v.r.URL.Query().Get("of")), client.Drives)}
+	page := jobsPage{Of: cmp.Or(workloadNamed(v.r.URL.Query().Get("of")), client.Drives), me: v.s.person}
 	var err error
 	if page.Jobs, err = read[bulkJobAnswer](v, page.Of.Jobs, "$select=id,displayName,status,createdBy,createdDateTime,lastModifiedDateTime", query("$orderby", "createdDateTime desc")); err != nil {
 		return err
@@ -33,6 +46,8 @@ func listJobs(v *visit) error {
 
 type jobPage struct {
 	Job      bulkJobAnswer
+	By       string
+	Policy   *policyAnswer // nil if the address does not say
 	Total    int
 	Running  bool
 	Failures []failure
@@ -56,6 +71,13 @@ func showJob(v *visit) error {
 		return err
 	}
 	page := jobPage{Job: job, Total: job.Entries(), Running: job.Status == string(backup.BulkJobActive)}
+	page.By = v.s.person.or(job.CreatedBy)
+	if id := v.r.URL.Query().Get("policy"); id != "" {
+		p, err := get[policyAnswer](v.ctx(), v.api, anyPolicy+"/"+url.PathEscape(id))
+		if err == nil {
+			page.Policy = &p
+		}
+	}
 	page.Failures, page.More = failuresOf(job.Error)
 	return v.show("job", job.DisplayName, page)
 }

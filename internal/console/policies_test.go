@@ -219,7 +219,7 @@ func TestAddPeople(t *testing.T) {
 	if err := json.Unmarshal([]byte(w.calls("POST")[0].Body), &sent); err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(sent.Drives) != "[new@contoso.com amala@contoso.com CONRAD@contoso.com]" || fmt.Sprint(sent.DirectoryObjectIDs) != "["+ownerID+"]" || a.to != "/console/jobs/job1" {
+	if fmt.Sprint(sent.Drives) != "[new@contoso.com amala@contoso.com CONRAD@contoso.com]" || fmt.Sprint(sent.DirectoryObjectIDs) != "["+ownerID+"]" || a.to != "/console/jobs/job1?policy="+policyID {
 		t.Errorf("sent %v, and on to %s", sent, a.to)
 	}
 	if a := w.post(at, url.Values{"step": {"preview"}, "text": {" "}}); !strings.Contains(a.body, "Name somebody") {

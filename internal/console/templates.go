@@ -52,6 +52,9 @@ var funcs = template.FuncMap{
 	"sorts": func() []section {
 		return []section{{"added", "Newest first"}, {"changed", "Last changed first"}, {"name", "Name"}, {"-name", "Name, backwards"}}
 	},
+	"lacksBrowse": func(points []pointAnswer) bool {
+		return slices.ContainsFunc(points, func(p pointAnswer) bool { return !p.Browsable() && !p.Lost })
+	},
 	"pager":   func(total int, first, next, one, many string) pager { return pager{total, first, next, one, many} },
 	"last":    func(i int, all []link) bool { return i == len(all)-1 },
 	"place":   place,

@@ -46,6 +46,9 @@ type unitSearch struct {
 	Failing            bool
 }
 
+// Any reports whether not all are wanted.
+func (s unitSearch) Any() bool { return s.Text != "" || s.Status != "" || s.Failing }
+
 // unitSorts are the orders of a list of units, by their names in the address.
 var unitSorts = map[string]string{"": "createdDateTime", "name": "displayName", "-name": "displayName desc", "changed": "lastModifiedDateTime desc", "added": "createdDateTime desc"}
 

@@ -14,6 +14,44 @@ function localTimes(root) {
   }
 }
 
+// On a narrow screen the rows of a table become cards, which the style sheet makes of them.
+// Each cell then says which column it is of; and a table stays one for who does not see it.
+function cards(root) {
+  for (const table of root.querySelectorAll(".scroll > table")) {
+    if (!table.tHead || table.tHead.rows.length !== 1) continue;
+    table.classList.add("cards");
+    table.setAttribute("role", "table");
+    const heads = [...table.tHead.rows[0].cells];
+    for (const part of [table.tHead, ...table.tBodies]) part.setAttribute("role", "rowgroup");
+    for (const row of table.rows) {
+      row.setAttribute("role", "row");
+      [...row.cells].forEach((cell, i) => {
+        cell.setAttribute("role", cell.tagName === "TD" ? "cell" : cell.scope === "row" ? "rowheader" : "columnheader");
+        if (cell.tagName === "TH") return;
+        const sole = heads[i]?.classList.contains("bare") || cell.childElementCount === 1 && cell.firstElementChild.matches("input, .status"); // it says what it is
+        if (sole) cell.classList.add("sole");
+        if (cell.textContent.trim() === "" && !cell.querySelector("*")) cell.textContent = "";
+        cell.dataset.label = heads[i] ? heads[i].textContent.trim() : "";
+        if (!cell.dataset.label) delete cell.dataset.label;
+      });
+    }
+  }
+}
+
+// A box in the head of a table chooses all of its column.
+for (const all of document.querySelectorAll("input[data-choose]")) {
+  const boxes = () => [...all.form.querySelectorAll(`input[type=checkbox][name="${all.dataset.choose}"]`)];
+  const show = () => {
+    const chosen = boxes().filter((b) => b.checked).length;
+    all.checked = chosen > 0 && chosen === boxes().length;
+    all.indeterminate = chosen > 0 && !all.checked;
+  };
+  all.hidden = false;
+  all.addEventListener("change", () => { for (const b of boxes()) b.checked = all.checked; });
+  all.form.addEventListener("change", (e) => { if (e.target !== all) show(); });
+  show();
+}
+
 // Parts with data-live="n" are loaded anew every n seconds, the page once for all
 // of them, while it is looked at. A part that somebody is busy in is left alone.
 function live() {
@@ -34,6 +72,7 @@ async function renew(parts) {
   if (answer.redirected) return location.replace(answer.url); // what was waited for is there
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   localTimes(page);
+  cards(page);
   for (const part of parts) {
     const fresh = page.getElementById(part.id);
     if (!fresh || part.contains(document.activeElement) || fresh.outerHTML === part.outerHTML) continue;
@@ -97,4 +136,5 @@ document.addEventListener("submit", (e) => {
 });
 
 localTimes(document);
+cards(document);
 live();
