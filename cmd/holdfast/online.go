@@ -40,32 +40,94 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	for _, t := range cfg.Tenants {
 		limited, cancel := context.WithTimeout(ctx, lookTime)
-		note, wrong := checkSource(limited, newSource(t, 2, nil, nil, nil, nil), cfg.Workloads, t.Permissions)
+		notes, wrong := checkSource(limited, newSource(t, 2, nil, nil, nil, nil), cfg.Workloads, t)
 		cancel()
-		if say("tenant "+t.ID, wrong); note != "" {
+		say("tenant "+t.ID, wrong)
+		for _, note := range notes {
 			fmt.Fprintf(out, "tenant %s: %s\n", t.ID, note)
 		}
 	}
 	say("issuers", newVerifier(cfg).Check(ctx))
 	if failed > 0 {
-		return fmt.Errorf("%d things are not in order", failed)
+		are := "are"
+		if failed == 1 {
+			are = "is"
+		}
+		return fmt.Errorf("%s %s not in order", number(failed, "thing"), are)
 	}
 	_, err := fmt.Fprintln(out, "What was asked is in order. The database and the vaults are not asked: the server says at its start what is wrong with them.")
 	return err
 }
 
+// Permissions on Graph that the source needs for a workload: to back it up, and to restore
+// it. What only asking tells, whether sites can be listed, is not among them.
+var (
+	anySites = []string{"Sites.ReadWrite.All", "Sites.Manage.All", "Sites.FullControl.All"}
+	toBackUp = map[backup.Workload][]drive.Need{
+		backup.Exchange: {
+			{What: "see what mailboxes there are", Name: "MailboxSettings.Read", Or: []string{"MailboxSettings.ReadWrite"}},
+			{What: "read the folders of mailboxes", Name: "MailboxFolder.ReadWrite.All", Or: []string{"MailboxFolder.Read.All"}},
+			{What: "read what is in mailboxes", Name: "MailboxItem.Read.All"},
+			{What: "export what is in mailboxes", Name: "MailboxItem.ImportExport.All", Or: []string{"MailboxItem.Export.All"}},
+		},
+	}
+	toRestore = map[backup.Workload][]drive.Need{
+		backup.OneDrive: {
+			{What: "write into drives", Name: "Files.ReadWrite.All", Or: anySites},
+			{What: "restore drives to a new place", Name: "Sites.Manage.All", Or: anySites[2:]},
+		},
+		backup.SharePoint: {
+			{What: "write into sites", Name: "Sites.Manage.All", Or: append([]string{"Sites.Selected"}, anySites...)},
+			{What: "make libraries and lists", Name: "Sites.Manage.All", Or: append([]string{"Sites.Selected"}, anySites[2:]...)},
+		},
+		backup.Exchange: {
+			{What: "make folders in mailboxes", Name: "MailboxFolder.ReadWrite.All"},
+			{What: "import into mailboxes", Name: "MailboxItem.ImportExport.All"},
+		},
+	}
+)
+
 // checkSource asks a source whether what is protected of it can be read. It returns what
-// stands in the way, and what else there is to know.
-func checkSource(ctx context.Context, source *drive.Client, workloads []backup.Workload, permissions bool) (note string, wrong []error) {
-	if wrong = source.Check(ctx); len(wrong) > 0 || !slices.Contains(workloads, backup.SharePoint) {
-		return "", wrong
+// stands in the way, and what else there is to know, such as what could not be restored.
+func checkSource(ctx context.Context, source *drive.Client, workloads []backup.Workload, t TenantConfig) (notes []string, wrong []error) {
+	if wrong = source.Check(ctx); len(wrong) > 0 {
+		return nil, wrong
+	}
+	lacks := func(needs []drive.Need, say func(text string)) {
+		lacking, err := source.Lacks(ctx, needs)
+		if err != nil {
+			wrong = append(wrong, err)
+		}
+		for _, n := range lacking {
+			say(fmt.Sprintf("the application may not %s; grant it the application permission %s on Microsoft Graph, with an administrator's consent", n.What, n.Name))
+		}
+	}
+	for _, w := range workloads {
+		needs := toBackUp[w]
+		if w == backup.Exchange && (t.MIME == nil || *t.MIME) {
+			needs = append(slices.Clone(needs), drive.Need{What: "read messages as MIME", Name: "Mail.Read", Or: []string{"Mail.ReadWrite"}})
+		}
+		lacks(needs, func(text string) {
+			if strings.Contains(text, "as MIME") {
+				text += ", or set \"mime\" to false in the tenant's configuration"
+			}
+			wrong = append(wrong, errors.New(text))
+		})
+		lacks(toRestore[w], func(text string) {
+			notes = append(notes, "it is backed up, but not everything could be restored: "+text)
+		})
+	}
+	if !slices.Contains(workloads, backup.SharePoint) {
+		return notes, wrong
 	}
 	note, err := source.CheckSites(ctx)
 	if err != nil {
 		wrong = append(wrong, err)
+	} else if note != "" {
+		notes = append(notes, note)
 	}
-	if !permissions {
-		return note, wrong
+	if !t.Permissions {
+		return notes, wrong
 	}
 	if sees, err := source.SeesPermissions(ctx); err != nil {
 		wrong = append(wrong, err)
@@ -73,7 +135,7 @@ func checkSource(ctx context.Context, source *drive.Client, workloads []backup.W
 		wrong = append(wrong, errors.New("the application is not told of all permissions of files; grant it the application permission Sites.FullControl.All on Microsoft Graph, "+
 			"with an administrator's consent, or set \"permissions\" to false in the tenant's configuration"))
 	}
-	return note, wrong
+	return notes, wrong
 }
 
 // newSource is the client of a tenant's Graph. tries is how often each call is made,
@@ -180,7 +242,7 @@ func (s *server) lookOut(ctx context.Context) {
 		r := s.roster.Load()
 		for _, t := range r.tenants {
 			limited, cancel := context.WithTimeout(ctx, lookTime)
-			_, wrong := checkSource(limited, r.of[backup.TenantID(t.ID)].source, s.cfg.Workloads, t.Permissions)
+			_, wrong := checkSource(limited, r.of[backup.TenantID(t.ID)].source, s.cfg.Workloads, t)
 			cancel()
 			if ctx.Err() != nil {
 				return

@@ -46,3 +46,55 @@ func TestTheCheckSpeaksOfGrantedSites(t *testing.T) {
 		}
 	}
 }
+
+// Of each permission that the application was not granted the check says which, and what it
+// is for: what cannot be backed up is not in order, what cannot be restored is told.
+func TestTheCheckNamesEachPermissionThatIsMissing(t *testing.T) {
+	reads := []string{"User.Read.All", "GroupMember.Read.All", "Sites.Read.All", "Files.Read.All", "MailboxSettings.Read", "MailboxFolder.Read.All", "MailboxItem.Read.All", "MailboxItem.Export.All", "Mail.Read"}
+	all := []string{"User.Read.All", "GroupMember.Read.All", "Files.ReadWrite.All", "Sites.Manage.All", "MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All", "Mail.Read"}
+	for name, row := range map[string]struct {
+		roles []string
+		mime  bool
+		says  []string // besides "in order" where nothing is wrong
+		wrong bool
+	}{
+		"all":          {all, true, nil, false},
+		"reading only": {reads, true, []string{"write into drives; grant it the application permission Files.ReadWrite.All", "restore drives to a new place", "write into sites", "make folders in mailboxes; grant it the application permission MailboxFolder.ReadWrite.All", "import into mailboxes"}, false},
+		"no mailboxes": {all[:4], true, []string{"permission MailboxSettings.Read ", "permission MailboxFolder.ReadWrite.All ", "permission MailboxItem.Read.All ", "permission MailboxItem.ImportExport.All ", "permission Mail.Read on Microsoft Graph, with an administrator's consent, or set \"mime\" to false"}, true},
+		"no MIME":      {all[:8], true, []string{"permission Mail.Read "}, true},
+		"none wanted":  {all[:8], false, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := simtenant.App{AppID: "77777777-0000-4000-8000-000000000001", Secret: "s", DisplayName: "Own", Roles: row.roles}
+			tenant := simtenant.Tenant{ID: "77777777-0000-4000-8000-000000000002", DisplayName: "T", Domain: "t.example", Apps: []simtenant.App{own}}
+			sim, err := simtenant.New(simtenant.Config{State: t.TempDir(), Drives: t.TempDir(), Sites: t.TempDir(), Tenants: []simtenant.Tenant{tenant}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := httptest.NewServer(sim.Handler())
+			t.Cleanup(func() {
+				server.Close()
+				sim.Close()
+			})
+			t.Setenv("HOLDFAST_TEST_APP", "s")
+			cfg, err := ReadConfig(writeConfig(t, func(cfg map[string]any) {
+				cfg["workloads"] = []string{"oneDriveForBusiness", "sharePoint", "exchange"}
+				cfg["tenants"] = []any{map[string]any{"id": string(tenant.ID), "graph": server.URL + "/v1.0", "authority": server.URL, "clientId": own.AppID, "secretEnv": "HOLDFAST_TEST_APP", "mime": row.mime}}
+				cfg["issuers"] = []any{map[string]any{"issuer": server.URL, "jwks": server.URL + "/common/discovery/v2.0/keys", "tenant": string(tenant.ID)}}
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var said strings.Builder
+			err = checkOnline(t.Context(), cfg, &said)
+			if lines := strings.Count(said.String(), "grant it"); (err != nil) != row.wrong || lines < len(row.says) || len(row.says) == 0 && lines > 0 {
+				t.Errorf("%v:\n%s", err, said.String())
+			}
+			for _, want := range row.says {
+				if !strings.Contains(said.String(), want) {
+					t.Errorf("it does not say %q:\n%s", want, said.String())
+				}
+			}
+		})
+	}
+}

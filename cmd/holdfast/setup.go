@@ -6,17 +6,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/identity"
 )
 
 // newSetup is the command that says how a server becomes known to Entra ID.
 func newSetup() *cobra.Command {
 	var name, shell string
+	var workloads []string
 	cmd := &cobra.Command{
 		Use:   "setup",
 		Short: "Print a script that registers a server at Entra ID",
@@ -34,11 +38,12 @@ docs/entra.md has the same by hand, in the portal.`,
 			if strings.ContainsAny(name, "'\"\\$`\n") {
 				return usageError{fmt.Errorf("--name is put into a script: leave quotes, backslashes and dollars out of it")}
 			}
-			return writeSetup(cmd.OutOrStdout(), shell, name)
+			return writeSetup(cmd.OutOrStdout(), shell, name, workloads...)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "Holdfast", "what the applications are called in the tenant")
 	cmd.Flags().StringVar(&shell, "shell", "az", "az, for the Azure CLI in a POSIX shell, or powershell, for the module Microsoft.Graph")
+	cmd.Flags().StringSliceVar(&workloads, "workloads", []string{string(backup.OneDrive)}, "what is to be protected; with exchange the source may read and restore mailboxes, too")
 	return cmd
 }
 
@@ -78,8 +83,12 @@ func setupID(name string) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
-// sourcePermissions are those on Microsoft Graph that the source application needs.
-var sourcePermissions = []string{"Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All"}
+// sourcePermissions are those on Microsoft Graph that the source application needs, and
+// those for mailboxes.
+var (
+	sourcePermissions = []string{"Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All", "Sites.Manage.All"}
+	mailPermissions   = []string{"MailboxSettings.Read", "MailboxFolder.ReadWrite.All", "MailboxItem.Read.All", "MailboxItem.ImportExport.All", "Mail.Read"}
+)
 
 // setupBody is what the API's registration is changed to, in JSON.
 func setupBody() (string, error) {
@@ -105,8 +114,22 @@ func setupBody() (string, error) {
 	return string(b), err
 }
 
-// writeSetup writes the script.
-func writeSetup(w io.Writer, shell, name string) error {
+// writeSetup writes the script for a server that protects some workloads.
+func writeSetup(w io.Writer, shell, name string, workloads ...string) error {
+	source, protected := sourcePermissions, ""
+	for _, text := range workloads {
+		of, err := oneOf(text, string(backup.OneDrive), string(backup.SharePoint), string(backup.Exchange))
+		if err != nil {
+			return usageError{fmt.Errorf("--workloads: %w", err)}
+		}
+		if of == string(backup.Exchange) {
+			source = slices.Concat(sourcePermissions, mailPermissions)
+		}
+		protected += fmt.Sprintf(", %q", of)
+	}
+	if protected = strings.TrimPrefix(protected, ", "); protected == strconv.Quote(string(backup.OneDrive)) {
+		protected = "" // as a server does unless it is told otherwise
+	}
 	shell, err := oneOf(shell, "az", "powershell")
 	if err != nil {
 		return usageError{fmt.Errorf("--shell: %w", err)}
@@ -117,6 +140,6 @@ func writeSetup(w io.Writer, shell, name string) error {
 		return err
 	}
 	return template.Must(template.New(shell).Parse(text)).Execute(w, map[string]any{
-		"Name": name, "Body": body, "Graph": identity.GraphAppID, "Source": sourcePermissions,
+		"Name": name, "Body": body, "Graph": identity.GraphAppID, "Source": source, "Workloads": protected,
 	})
 }

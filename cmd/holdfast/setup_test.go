@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/identity"
 )
 
@@ -18,7 +19,7 @@ import (
 // commands that it uses and what each answers.
 func TestSetupScriptRuns(t *testing.T) {
 	var script bytes.Buffer
-	if err := writeSetup(&script, "az", "Holdfast of Contoso"); err != nil {
+	if err := writeSetup(&script, "az", "Holdfast of Contoso", "oneDriveForBusiness", "exchange"); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -92,7 +93,7 @@ esac
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range sourcePermissions {
+	for _, p := range slices.Concat(sourcePermissions, mailPermissions) {
 		if !strings.Contains(string(calls), "--api-permissions id-of-"+p+"=Role\n") {
 			t.Errorf("the source is not given %s:\n%s", p, calls)
 		}
@@ -105,7 +106,7 @@ esac
 	}
 	path := writeConfig(t, func(c map[string]any) {
 		delete(c, "issuers")
-		c["api"], c["tenants"] = cfg["api"], cfg["tenants"]
+		c["api"], c["tenants"], c["workloads"] = cfg["api"], cfg["tenants"], cfg["workloads"]
 	})
 	secret, err := os.ReadFile(filepath.Join(dir, "holdfast-source.secret"))
 	if err != nil {
@@ -114,8 +115,28 @@ esac
 	if err := os.WriteFile(filepath.Join(filepath.Dir(path), "holdfast-source.secret"), secret, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadConfig(path); err != nil {
-		t.Errorf("a server does not take what the script says: %v", err)
+	if cfg, err := ReadConfig(path); err != nil || !slices.Equal(cfg.Workloads, []backup.Workload{backup.OneDrive, backup.Exchange}) {
+		t.Errorf("a server does not take what the script says: %v, %v", cfg.Workloads, err)
+	}
+}
+
+// Who protects no mailboxes has nobody read them.
+func TestSetupAsksForNoMoreThanIsProtected(t *testing.T) {
+	for _, shell := range []string{"az", "powershell"} {
+		for workloads, mail := range map[string]bool{"oneDriveForBusiness": false, "sharePoint": false, "Exchange": true} {
+			var script bytes.Buffer
+			if err := writeSetup(&script, shell, "Holdfast", workloads); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range mailPermissions {
+				if strings.Contains(script.String(), p) != mail {
+					t.Errorf("for %s of %s the script asks for %s: %v", shell, workloads, p, !mail)
+				}
+			}
+		}
+		if err := writeSetup(&bytes.Buffer{}, shell, "Holdfast", "mail"); err == nil || !strings.Contains(err.Error(), "--workloads: give oneDriveForBusiness") {
+			t.Errorf("of mail: %v", err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"holdfast/internal/backup"
 )
@@ -38,6 +39,16 @@ func (c *Client) Check(ctx context.Context) (wrong []error) {
 		}
 		return false
 	}
+	// The authority first, and once: whoever waits for a token waits for many tries.
+	if err := c.signsIn(ctx); err != nil {
+		e, known := errors.AsType[*Error](err)
+		switch {
+		case !known || e.Status == 0 && !errors.Is(e, ErrDenied):
+			return []error{fmt.Errorf("the authority %s gives no answer; check its address and the network: %w", c.cfg.Authority, err)}
+		case e.Status != http.StatusTooManyRequests && e.Status < 500: // which passes
+			return []error{fmt.Errorf("the application cannot sign in; check clientId, its secret or certificate, and the tenant's id: %w", err)}
+		}
+	}
 	var users struct {
 		Value []struct{ ID backup.ObjectID }
 	}
@@ -51,4 +62,27 @@ func (c *Client) Check(ctx context.Context) (wrong []error) {
 		}
 	}
 	return wrong
+}
+
+// A Need is a permission on Graph that something asks of the application.
+type Need struct {
+	What string   // that asks for it, as in "the application may not …"
+	Name string   // of the permission
+	Or   []string // others that will do
+}
+
+// Lacks returns those of some permissions that the application was not granted, as its
+// token says; none where the token does not say so in a way that can be read.
+func (c *Client) Lacks(ctx context.Context, needs []Need) ([]Need, error) {
+	token, err := c.accessToken(ctx, &c.token, "look which permissions there are", "")
+	if err != nil {
+		return nil, err
+	}
+	granted := rolesOf(token)
+	if len(granted) == 0 {
+		return nil, nil
+	}
+	return slices.DeleteFunc(slices.Clone(needs), func(n Need) bool {
+		return slices.ContainsFunc(append([]string{n.Name}, n.Or...), func(name string) bool { return slices.Contains(granted, name) })
+	}), nil
 }

@@ -56,7 +56,11 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 			if row.change != nil {
 				row.change(&cfg)
 			}
+			began := clk.Now()
 			wrong := drive.New(cfg).Check(t.Context())
+			if waited := clk.Now().Sub(began); waited > 0 {
+				t.Errorf("people are told after %v", waited)
+			}
 			if len(wrong) != len(row.want) {
 				t.Fatalf("%d are wrong, want %q: %v", len(wrong), row.want, wrong)
 			}

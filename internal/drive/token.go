@@ -138,7 +138,7 @@ func (c *Client) renew(ctx context.Context, t *tokens, r *renewal) {
 	ctx, cancel := context.WithTimeout(ctx, renewAll)
 	defer cancel()
 	asked := c.cfg.Clock()
-	value, life, err := c.askToken(ctx, cmp.Or(t.scope, c.scope()))
+	value, life, err := c.askToken(ctx, cmp.Or(t.scope, c.scope()), false)
 	if err != nil {
 		e, ok := errors.AsType[*Error](err)
 		if !ok {
@@ -161,8 +161,23 @@ func (c *Client) renew(ctx context.Context, t *tokens, r *renewal) {
 	close(r.done)
 }
 
-// askToken asks the authority for a token, and says how long it is valid.
-func (c *Client) askToken(ctx context.Context, scope string) (string, time.Duration, error) {
+// signsIn asks the authority once for a token, unless there is a valid one, and returns
+// why it gives none.
+func (c *Client) signsIn(ctx context.Context) error {
+	t := &c.token
+	t.mu.Lock()
+	valid := t.value != "" && c.cfg.Clock().Before(t.ends)
+	t.mu.Unlock()
+	if valid {
+		return nil
+	}
+	_, _, err := c.askToken(ctx, c.scope(), true)
+	return err
+}
+
+// askToken asks the authority for a token, as often as is worth it or once, and says how
+// long it is valid.
+func (c *Client) askToken(ctx context.Context, scope string, once bool) (string, time.Duration, error) {
 	form := url.Values{
 		"grant_type": {"client_credentials"},
 		"client_id":  {c.cfg.ClientID},
@@ -181,6 +196,7 @@ func (c *Client) askToken(ctx context.Context, scope string) (string, time.Durat
 		json:      []byte(form.Encode()),
 		limit:     renewCall,
 		anonymous: true,
+		single:    once,
 	}
 	var answer struct {
 		AccessToken string          `json:"access_token"`
