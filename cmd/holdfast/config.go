@@ -951,7 +951,7 @@ func (c *Config) complete(dir string) error {
 			}
 		}
 	}
-	if len(c.Issuers) == 0 {
+	if len(c.Issuers) == 0 && c.API == nil { // of api they follow, once there are tenants
 		say("issuers", "is empty: name as api the application that this server is at Entra ID, see docs/entra.md, or at least one issuer whose tokens are accepted")
 	}
 	for i := range c.Issuers {

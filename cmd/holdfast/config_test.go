@@ -227,6 +227,10 @@ func TestReadConfigRefusesWhatCannotWork(t *testing.T) {
 		"an issuer twice": {func(_ string, cfg map[string]any) {
 			cfg["issuers"] = append(cfg["issuers"].([]any), cfg["issuers"].([]any)[0])
 		}, "issuers[1].issuer: https://sts.example/" + exampleTenant + " is there twice"},
+		"no tenants": {func(_ string, cfg map[string]any) {
+			cfg["api"], cfg["tenants"] = map[string]any{"clientId": exampleApp}, []any{}
+			delete(cfg, "issuers")
+		}, "tenants: is empty"},
 		"no workloads":                 {set([]any{}, "workloads"), "workloads: is empty"},
 		"a workload twice":             {set([]any{"exchange", "exchange"}, "workloads"), "workloads: names one of them twice"},
 		"a path for the public":        {set("https://backup.example.com/holdfast", "publicUrl"), "give the origin alone, such as https://backup.example.com;"},
@@ -257,6 +261,9 @@ func TestReadConfigRefusesWhatCannotWork(t *testing.T) {
 		_, err = ReadConfig(path)
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%s: %v\nwant %s", name, err, row.want)
+		}
+		if name == "no tenants" && err != nil && strings.Contains(err.Error(), "issuers") {
+			t.Errorf("%s: it speaks of issuers, which follow from the tenants: %v", name, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: the error tells a secret: %v", name, err)
