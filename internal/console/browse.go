@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	maxItems   = 500      // of a folder that a page shows
-	maxText    = 64 << 10 // of a text that a preview shows
-	maxBrowsed = 5000     // browse sessions that are remembered, of all people
+	maxItems      = 500      // of a folder that a page shows
+	maxText       = 64 << 10 // of a text that a preview shows
+	maxRemembered = 5000     // things of a kind, of all people
 )
 
 // A browsed is what is remembered of a browse session: the library or the site
@@ -33,27 +33,27 @@ type browsed struct {
 	At      time.Time
 }
 
-// Browses are the browse sessions that were looked into at this process, each of a session
-// of the console. They spare requests; another process asks anew.
-type browses struct {
+// A memory is what this process has been told of things that do not change, each time for
+// one session of the console. It spares requests; another process asks anew.
+type memory[T any] struct {
 	mu  sync.Mutex
-	all map[[2]string]browsed // by the session's mark of forms and their id
+	all map[[2]string]T // by the session's mark of forms and the thing's id
 }
 
-func (b *browses) get(s *session, id string) (browsed, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	known, ok := b.all[[2]string{s.csrf, id}]
+func (m *memory[T]) get(s *session, id string) (T, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, ok := m.all[[2]string{s.csrf, id}]
 	return known, ok
 }
 
-func (b *browses) put(s *session, id string, known browsed) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.all == nil || len(b.all) >= maxBrowsed {
-		b.all = map[[2]string]browsed{}
+func (m *memory[T]) put(s *session, id string, known T) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all == nil || len(m.all) >= maxRemembered {
+		m.all = map[[2]string]T{}
 	}
-	b.all[[2]string{s.csrf, id}] = known
+	m.all[[2]string{s.csrf, id}] = known
 }
 
 // browseUnit looks into the newest point of a unit that can be looked into now.

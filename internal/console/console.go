@@ -47,8 +47,9 @@ type Console struct {
 	api      http.RoundTripper
 	mux      *http.ServeMux
 	origins  *http.CrossOriginProtection
-	patience time.Duration // rowTime, but in tests
-	browses  browses
+	patience time.Duration   // rowTime, but in tests
+	browses  memory[browsed] // by browse session
+	restored memory[string]  // what a restore is of, by its id
 }
 
 // New returns a console. It fails when the configuration lacks something.

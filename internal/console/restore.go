@@ -3,6 +3,8 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"path"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -166,6 +168,61 @@ type restoresPage struct {
 	Sessions list[sessionAnswer]
 	Status   string
 	Statuses []string
+	Whose    map[string]string // what each is of, by id
+}
+
+// whose finds out what restores are of: the first of each, and how many more there are.
+// Those of which it cannot be known are absent.
+func (v *visit) whose(all []sessionAnswer) map[string]string {
+	names := make([]string, len(all))
+	each(len(all), func(i int) {
+		defer func() {
+			if why := recover(); why != nil {
+				v.cfg.Log.Error("what a restore is of could not be found out", "why", why, "stack", string(debug.Stack()))
+			}
+		}()
+		s := all[i]
+		known, ok := v.restored.get(v.s, s.ID)
+		if !ok {
+			if known = v.first(s); known != "" && s.Status != string(backup.SessionDraft) {
+				v.restored.put(v.s, s.ID, known)
+			}
+		}
+		if n := s.RestoreSessionArtifactCount.Total; known != "" && n > 1 {
+			known += " and " + plural(n-1, "other", "others")
+		}
+		names[i] = known
+	})
+	whose := map[string]string{}
+	for i, s := range all {
+		whose[s.ID] = names[i]
+	}
+	return whose
+}
+
+// first is what the first artifact of a restore is called: whose it is, or the file or folder.
+func (v *visit) first(s sessionAnswer) string {
+	set := s.Of().Sessions + "/" + url.PathEscape(s.ID) + s.Of().Artifacts + "?$top=1"
+	granular := s.RestoreJobType == string(backup.RestoreGranular)
+	if granular { // of which no fewer can be asked for
+		set = s.Of().Sessions + "/" + url.PathEscape(s.ID) + s.Of().Granular
+	}
+	if granular && s.Of() != client.Mailboxes {
+		items, err := get[struct{ Value []granularAnswer }](v.ctx(), v.api, set)
+		if err != nil || len(items.Value) == 0 {
+			return ""
+		}
+		return path.Base(place(items.Value[0].WebURL))
+	}
+	artifacts, err := get[struct{ Value []artifactAnswer }](v.ctx(), v.api, set)
+	if err != nil || len(artifacts.Value) == 0 {
+		return ""
+	}
+	u, err := get[unitAnswer](v.ctx(), v.api, pointSet+"/"+url.PathEscape(artifacts.Value[0].RestorePoint.ID)+"/protectionUnit")
+	if err != nil {
+		return ""
+	}
+	return u.Name()
 }
 
 func listRestores(v *visit) error {
@@ -178,9 +235,10 @@ func listRestores(v *visit) error {
 		options = append(options, query("$filter", "status eq "+text(page.Status)))
 	}
 	var err error
-	if page.Sessions, err = read[sessionAnswer](v, anySession, options...); err != nil {
+	if page.Sessions, err = rows[sessionAnswer](v, anySession, options...); err != nil {
 		return err
 	}
+	page.Whose = v.whose(page.Sessions.Items)
 	return v.show("restores", "Restores", page)
 }
 

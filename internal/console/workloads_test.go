@@ -217,5 +217,30 @@ func TestRestoresOfWorkloads(t *testing.T) {
 		"artifactCount": 3, "restorePoint": map[string]any{"id": "p", "protectionDateTime": "2026-11-27T07:50:00Z"}}))
 	w.on("GET "+pointSet+"/p/protectionUnit", aMailbox)
 	says(t, w.page("/console/restores/s1"), "Restored &lt;1&gt;, 3 items", "Mailbox of", "Amala &lt;Rao&gt;")
-	says(t, w.page("/console/restores"), "<td>messages</td>")
+
+	// The list says of each what it is of: once found out, it is known, but of one that was not
+	// started yet; and one that does not say is no less there.
+	files := map[string]any{"@odata.type": "#microsoft.graph.oneDriveForBusinessRestoreSession", "id": "s2", "status": "active", "restoreJobType": "granular",
+		"restoreSessionArtifactCount": map[string]any{"total": 3}}
+	draft := map[string]any{"@odata.type": "#microsoft.graph.oneDriveForBusinessRestoreSession", "id": "s3", "status": "draft"}
+	secret := map[string]any{"@odata.type": "#microsoft.graph.sharePointRestoreSession", "id": "s4", "status": "completed"}
+	w.on("GET "+anySession, listOf(session, files, draft, secret))
+	w.on("GET "+client.Drives.Sessions+"/s2"+client.Drives.Granular, listOf(map[string]any{"webUrl": "https://contoso-my.sharepoint.com/personal/x/Documents/Q3%20%26%20Q4.txt"}))
+	w.on("GET "+client.Drives.Sessions+"/s3"+client.Drives.Artifacts, listOf(map[string]any{"restorePoint": map[string]any{"id": "p"}}))
+	w.on("GET "+client.Sites.Sessions+"/s4"+client.Sites.Artifacts, refusal{403, "Authorization_RequestDenied", "No."})
+	asked := func() (n int) {
+		for _, c := range w.calls("GET") {
+			if strings.Contains(c.Path, "/s1/") || strings.Contains(c.Path, "/s2/") {
+				n++
+			}
+		}
+		return n
+	}
+	before := asked()
+	for range 2 {
+		says(t, w.page("/console/restores"), "Amala &lt;Rao&gt; <small>messages</small>", "Q3 &amp; Q4.txt and 2 others <small>files and folders</small>", "Amala &lt;Rao&gt; <small>drives</small>", "<td>sites</td>")
+	}
+	if asked() != before+2 {
+		t.Errorf("what two restores are of was asked %d times", asked()-before)
+	}
 }
