@@ -28,7 +28,9 @@ func printJobs(c *cli, jobs []bulkJobAnswer, values []json.RawMessage) error {
 	return printList(c, values, jobs, func(j bulkJobAnswer) string { return j.ID }, []string{"ID", "NAME", "STATUS", "CREATED", "FAILED"},
 		func(j bulkJobAnswer) []string {
 			failed := ""
-			if j.Error != nil {
+			if j.Error != nil && len(j.Error.Details) == 0 { // for the source
+				failed = "waits"
+			} else if j.Error != nil {
 				failed = fmt.Sprint(len(j.Error.Details))
 			}
 			return []string{j.ID, j.DisplayName, j.Status, clock(j.CreatedDateTime), failed}

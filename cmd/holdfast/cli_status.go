@@ -21,6 +21,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		type service struct {
 			ServiceStatus struct{ Status, DisableReason string }
 			Vault         string    `json:"@holdfast.vaultProblem"`
+			Source        string    `json:"@holdfast.sourceProblem"`
 			Damage        int64     `json:"@holdfast.openDamageCount"`
 			Verified      time.Time `json:"@holdfast.verifiedDateTime"`
 			Retention     string    `json:"@holdfast.retentionDisagreement"`
@@ -93,6 +94,9 @@ func (c *cli) statusCommand() *cobra.Command {
 			"Verified", verified, "Damage", damage}
 		if s.Vault != "" {
 			lines = append(lines, "Vault", s.Vault)
+		}
+		if s.Source != "" {
+			lines = append(lines, "Source", s.Source)
 		}
 		if s.Retention != "" {
 			lines = append(lines, "Retention", "nothing expires now. "+s.Retention)

@@ -223,6 +223,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		Resource:         cfg.resource(),
 		RequestsPer10s:   cfg.RequestsPer10s,
 		Vault:            s.vaultTrouble,
+		Source:           s.outlook.source,
 		Configuration:    s.reading.problem,
 		Versions:         s.versions,
 		TenantName:       func(t backup.TenantID) string { return s.tenant(t).DisplayName },

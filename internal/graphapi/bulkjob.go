@@ -131,10 +131,23 @@ func (s *Server) bulkJobs(x *exchange, policy policyID, purpose backup.Purpose) 
 // purpose is that of the bulk addition jobs that the address is of.
 func (x *exchange) purpose() backup.Purpose { return x.route.of.purpose(x.route.path) }
 
+// waiting is a bulk addition job with why it cannot go on, where the source cannot be read.
+func (s *Server) waiting(x *exchange, j backup.BulkJob) backup.BulkJob {
+	if j.Status != backup.BulkJobActive || j.Problem != nil || s.cfg.Source == nil {
+		return j
+	}
+	if wrong, _ := s.cfg.Source(x.ctx(), x.tenant()); len(wrong) > 0 {
+		j.Problem = &backup.Problem{Code: backup.DriveUnavailable, Message: strings.Join(wrong, " ") + " The job waits, and goes on by itself then."}
+	}
+	return j
+}
+
 func (s *Server) bulkJobList(x *exchange, policy policyID) (reply, error) {
 	return list(s, x, listing[backup.BulkJob]{
 		set: x.route.of.jobsFor(x.purpose()).set, fetch: s.bulkJobs(x, policy, x.purpose()),
-		view: func(j backup.BulkJob) (odata.Entity, error) { return bulkJobView(x.route.of, j, true), nil },
+		view: func(j backup.BulkJob) (odata.Entity, error) {
+			return bulkJobView(x.route.of, s.waiting(x, j), true), nil
+		},
 	})
 }
 
@@ -172,5 +185,5 @@ func (s *Server) showBulkJob(x *exchange, policy policyID) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return show(x, http.StatusOK, x.route.of.jobsFor(j.Purpose).set, bulkJobView(x.route.of, j, false))
+	return show(x, http.StatusOK, x.route.of.jobsFor(j.Purpose).set, bulkJobView(x.route.of, s.waiting(x, j), false))
 }

@@ -3,6 +3,7 @@ package graphapi
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -33,6 +34,15 @@ func TestBulkJobStory(t *testing.T) {
 		}
 		if _, has := made.json["error"]; has {
 			t.Errorf("created with error: %s", made.text)
+		}
+		// As long as the source cannot be read it says what it waits for, wherever it is shown.
+		w.server.cfg.Source = func(_ context.Context, tenant backup.TenantID) ([]string, bool) {
+			return map[backup.TenantID][]string{contoso: {"It is mute."}}[tenant], true
+		}
+		for _, waits := range []obj{c.do("GET", at+"('"+job+"')", nil).want(200).json, c.do("GET", at, nil).want(200).list("value")[0].(obj), c.do("GET", "/"+bulkJobSet+"/"+job, nil).want(200).json} {
+			if said, _ := waits["error"].(obj); waits["status"] != "active" || said["code"] != string(backup.DriveUnavailable) || !strings.HasPrefix(fmt.Sprint(said["message"]), "It is mute. The job waits") {
+				t.Errorf("it waits as %v", waits)
+			}
 		}
 		w.work()
 		got := c.do("GET", at+"('"+job+"')", nil).want(200)

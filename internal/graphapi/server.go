@@ -63,6 +63,10 @@ type Config struct {
 	// nothing is said of that.
 	Vault func(context.Context, backup.TenantID) string
 
+	// Source tells in words what is wrong with a tenant's source, and whether it was looked
+	// at. nil: nothing is said of that.
+	Source func(context.Context, backup.TenantID) (wrong []string, known bool)
+
 	// Configuration tells in words why what this process was configured with last is
 	// not what it works by, or "". nil: nothing is said of that.
 	Configuration func() string

@@ -63,6 +63,10 @@ func (s *Server) getService(x *exchange) (reply, error) {
 	if s.cfg.Vault != nil {
 		addText(&e, "@holdfast.vaultProblem", s.cfg.Vault(x.ctx(), x.tenant()))
 	}
+	if s.cfg.Source != nil {
+		wrong, _ := s.cfg.Source(x.ctx(), x.tenant())
+		addText(&e, "@holdfast.sourceProblem", strings.Join(wrong, " "))
+	}
 	if s.cfg.Configuration != nil {
 		addText(&e, "@holdfast.configurationProblem", s.cfg.Configuration())
 	}

@@ -111,11 +111,14 @@ func TestTheServiceSaysHowItsPointsStand(t *testing.T) {
 		w.server.cfg.Vault = func(_ context.Context, tenant backup.TenantID) string {
 			return map[backup.TenantID]string{contoso: "It is away."}[tenant]
 		}
+		w.server.cfg.Source = func(_ context.Context, tenant backup.TenantID) ([]string, bool) {
+			return map[backup.TenantID][]string{contoso: {"It is mute.", "It is deaf."}}[tenant], true
+		}
 		got := c.do("GET", "", nil).want(200)
-		if got.json["@holdfast.vaultProblem"] != "It is away." || got.json["@holdfast.openDamageCount"] != 1.0 || got.json["@holdfast.verifiedDateTime"] != "2026-11-18T11:06:40Z" || !strings.Contains(fmt.Sprint(got.json["@holdfast.retentionDisagreement"]), "under a legal hold") {
+		if got.json["@holdfast.sourceProblem"] != "It is mute. It is deaf." || got.json["@holdfast.vaultProblem"] != "It is away." || got.json["@holdfast.openDamageCount"] != 1.0 || got.json["@holdfast.verifiedDateTime"] != "2026-11-18T11:06:40Z" || !strings.Contains(fmt.Sprint(got.json["@holdfast.retentionDisagreement"]), "under a legal hold") {
 			t.Errorf("the service: %s", got.text)
 		}
-		if got := w.app(fabrikam).do("GET", "", nil).want(200); strings.Contains(got.text, "holdfast.openDamage") || strings.Contains(got.text, "holdfast.vault") {
+		if got := w.app(fabrikam).do("GET", "", nil).want(200); strings.Contains(got.text, "holdfast.openDamage") || strings.Contains(got.text, "holdfast.vault") || strings.Contains(got.text, "holdfast.source") {
 			t.Errorf("another tenant's: %s", got.text)
 		}
 	})
