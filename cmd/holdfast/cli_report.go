@@ -138,6 +138,35 @@ func (s reportSum) Growth() string {
 // cost is what the size costs a month, at a price for a GB.
 func (s reportSum) cost(price float64) string { return fmt.Sprintf("%.2f", float64(s.Bytes)/1e9*price) }
 
+// figures is what a row of a report is in figures, each as JSON and CSV have it; a
+// figure that nobody knows, or nobody asked for, is not there.
+func (r *report) figures(v coverageAnswer) map[string]any {
+	var s reportSum
+	s.add(v)
+	figures := map[string]any{}
+	if s.Points > 0 {
+		figures["inTimePercent"] = percent(s.Points-s.LatePoints, s.Points)
+	}
+	if s.GrownFrom > 0 {
+		figures["grown"] = s.Grown
+	}
+	if v.NewestDateTime.IsZero() {
+		return figures
+	}
+	// A row costs little; whoever adds many up wants no cent of each rounded away.
+	cost := func(price float64) json.Number { return json.Number(fmt.Sprintf("%.6f", float64(s.Bytes)/1e9*price)) }
+	if r.price > 0 {
+		figures["monthlyCostAtMicrosoft"] = cost(r.price)
+	}
+	if r.own > 0 {
+		figures["monthlyCostHere"] = cost(r.own)
+	}
+	return figures
+}
+
+// figureNames is the order of figures in CSV.
+var figureNames = []string{"inTimePercent", "grown", "monthlyCostAtMicrosoft", "monthlyCostHere"}
+
 // A report is what the command has been asked for.
 type report struct {
 	csv, html, all bool
@@ -164,7 +193,7 @@ have neither a drive nor a mailbox are listed too, for nobody has asked.
 As a table, those are listed that need a person; with --all, or as CSV, HTML or JSON,
 all are. The costs are estimates: the size of the newest points at a price for each GB
 and month, which is what Microsoft's own product is sold by, and for your own storage
-what you say.`,
+what you say. CSV and JSON have them for each row that has a point, with six decimals.`,
 		Example: "  holdfast report\n  holdfast report --html --own-price 0.02 > report.html\n  holdfast report --csv --only unprotected > unprotected.csv",
 		RunE: c.run(func(ctx context.Context, _ []string) error {
 			forms := 0
@@ -272,7 +301,9 @@ func (c *cli) reportScript(ctx context.Context, r *report) error {
 	n := 0
 	for v, err := range c.rows(ctx, r) {
 		if err == nil && !c.quiet {
-			v.value = withMembers(v.value, map[string]any{"owner": c.who(ctx, v.coverageAnswer), "needs": v.needs()})
+			members := r.figures(v.coverageAnswer)
+			members["owner"], members["needs"] = c.who(ctx, v.coverageAnswer), v.needs()
+			v.value = withMembers(v.value, members)
 		}
 		switch {
 		case err != nil:
@@ -410,7 +441,7 @@ func cell(s string) string {
 func (c *cli) reportCSV(ctx context.Context, r *report) error {
 	w := csv.NewWriter(c.out)
 	if !c.bare {
-		w.Write([]string{"workload", "subjectId", "displayName", "address", "status", "needs", "protectionUnitId", "policyName", "newestDateTime", "isMissed", "pointCount", "latePointCount", "unreadItemCount", "fileCount", "size", "sizeMonthAgo", "errorCode", "errorMessage"})
+		w.Write(append([]string{"workload", "subjectId", "displayName", "address", "status", "needs", "protectionUnitId", "policyName", "newestDateTime", "isMissed", "pointCount", "latePointCount", "unreadItemCount", "fileCount", "size", "sizeMonthAgo", "errorCode", "errorMessage", "promised"}, figureNames...))
 	}
 	for v, err := range c.rows(ctx, r) {
 		if err != nil {
@@ -426,8 +457,21 @@ func (c *cli) reportCSV(ctx context.Context, r *report) error {
 		if v.Error != nil {
 			code, message = v.Error.Code, v.Error.Message
 		}
-		w.Write([]string{v.Workload, v.SubjectID, cell(v.DisplayName), cell(c.who(ctx, v.coverageAnswer)), v.Status, v.needs(), v.ProtectionUnitID, cell(v.PolicyName), newest, fmt.Sprint(v.IsMissed),
-			fmt.Sprint(v.PointCount), fmt.Sprint(v.LatePointCount), fmt.Sprint(v.UnreadItemCount), v.FileCount.String(), v.Size.String(), before, code, cell(message)})
+		promised := ""
+		if v.Promised > 0 {
+			promised = v.Promised.String()
+		}
+		row := []string{v.Workload, v.SubjectID, cell(v.DisplayName), cell(c.who(ctx, v.coverageAnswer)), v.Status, v.needs(), v.ProtectionUnitID, cell(v.PolicyName), newest, fmt.Sprint(v.IsMissed),
+			fmt.Sprint(v.PointCount), fmt.Sprint(v.LatePointCount), fmt.Sprint(v.UnreadItemCount), v.FileCount.String(), v.Size.String(), before, code, cell(message), promised}
+		figures := r.figures(v.coverageAnswer)
+		for _, name := range figureNames {
+			text := ""
+			if f, known := figures[name]; known {
+				text = fmt.Sprint(f)
+			}
+			row = append(row, text)
+		}
+		w.Write(row)
 	}
 	w.Flush()
 	return w.Error()

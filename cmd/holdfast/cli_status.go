@@ -4,16 +4,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/backup"
-	"holdfast/internal/client"
 )
 
 func (c *cli) statusCommand() *cobra.Command {
@@ -35,7 +33,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if c.script() {
+		if c.quiet {
 			return c.printOne(value, s.ServiceStatus.Status)
 		}
 		policies, _, err := read[policyAnswer](c.api.All(ctx, allPolicies))
@@ -46,26 +44,55 @@ func (c *cli) statusCommand() *cobra.Command {
 		for _, p := range policies {
 			states[p.Status]++
 		}
-		var drives, sessions int
-		if err := c.api.Get(ctx, "/driveProtectionUnits/$count", &drives); err != nil {
-			return err
-		}
+		var sessions int
 		if err := c.api.Get(ctx, "/restoreSessions/$count", &sessions); err != nil {
 			return err
 		}
-		late, _, err := get[rpoAnswer](ctx, c, "/holdfast.rpo")
-		if e, ok := errors.AsType[*client.Error](err); ok && (e.Status == http.StatusNotFound || e.Status == http.StatusBadRequest) {
+		var units []string
+		counts := map[string]int{}
+		for _, w := range workloads {
+			var n int
+			err := c.api.Get(ctx, w.units+"/$count", &n)
+			if notServed(err) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			counts[w.nouns] = n
+			units = append(units, upperFirst(w.nouns), fmt.Sprint(n))
+		}
+		late, rpo, err := get[rpoAnswer](ctx, c, "/holdfast.rpo")
+		if notServed(err) {
 			err = nil // Microsoft's has no such thing
 		}
 		if err != nil {
 			return err
 		}
+		if c.script() {
+			members := map[string]any{"policies": states, "units": counts, "restoreSessionCount": sessions}
+			if rpo != nil {
+				if members["rpo"], err = c.withOwners(ctx, late, rpo); err != nil {
+					return err
+				}
+			}
+			failing, err := c.failing(ctx)
+			if err != nil {
+				return err
+			}
+			values := []json.RawMessage{}
+			for _, u := range failing {
+				values = append(values, withMembers(u.value, map[string]any{"owner": c.ownerOf(ctx, u.unitAnswer)}))
+			}
+			members["failing"] = values[:min(len(values), mostFailing)]
+			return c.printOne(withMembers(value, members), s.ServiceStatus.Status)
+		}
 		newest := ""
 		if len(late.Worst) > 0 {
 			w := late.Worst[0]
-			newest = fmt.Sprintf("%s old, of %s promised, of %s", w.Age, w.Promised, c.ownerOf(ctx, unitAnswer{DirectoryObjectID: w.DirectoryObjectID}))
+			newest = fmt.Sprintf("%s old, of %s promised, of %s", w.Age, w.Promised, c.lateOf(ctx, w))
 			if late.MissedUnitCount > 0 {
-				newest = fmt.Sprintf("%s of %d late; the worst %s", number(int(late.MissedUnitCount), "drive"), late.ProtectedUnitCount, newest)
+				newest = fmt.Sprintf("%s of %d late; the worst %s", fmt.Sprint(late.MissedUnitCount), late.ProtectedUnitCount, newest)
 			}
 		}
 		var of []string
@@ -90,8 +117,8 @@ func (c *cli) statusCommand() *cobra.Command {
 		if s.Damage > 0 {
 			damage = fmt.Sprintf("%d found and not healed; 'holdfast vault damage' on the server lists it", s.Damage)
 		}
-		lines := []string{"Server", c.url, "Service", why, "Policies", count, "Drives", fmt.Sprint(drives), "Newest points", newest, "Restore sessions", fmt.Sprint(sessions),
-			"Verified", verified, "Damage", damage}
+		lines := slices.Concat([]string{"Server", c.url, "Service", why, "Policies", count}, units, []string{"Newest points", newest, "Restore sessions", fmt.Sprint(sessions),
+			"Verified", verified, "Damage", damage})
 		if s.Vault != "" {
 			lines = append(lines, "Vault", s.Vault)
 		}
@@ -118,29 +145,55 @@ func (c *cli) statusCommand() *cobra.Command {
 	})}
 }
 
-// mostFailing is how many failing drives 'status' names.
+// mostFailing is how many failing units 'status' names.
 const mostFailing = 10
 
-// statusFailing names the drives that have an error, the first of them.
+// A failingUnit is a unit that has an error, as it came and of which workload.
+type failingUnit struct {
+	unitAnswer
+	of    *workload
+	value json.RawMessage
+}
+
+// failing is the units that have an error, of all workloads: no more of each than
+// mostFailing, and one.
+func (c *cli) failing(ctx context.Context) (units []failingUnit, err error) {
+	for _, w := range workloads {
+		n := 0
+		for value, err := range c.api.All(ctx, w.units+"?"+query("$filter", "error ne null")) {
+			if notServed(err) {
+				break
+			}
+			u := failingUnit{of: w, value: value}
+			if err == nil {
+				err = json.Unmarshal(value, &u.unitAnswer)
+			}
+			if err != nil {
+				return nil, err
+			}
+			units = append(units, u)
+			if n++; n > mostFailing {
+				break
+			}
+		}
+	}
+	return units, nil
+}
+
+// statusFailing names the units that have an error, the first of them.
 func (c *cli) statusFailing(ctx context.Context) error {
+	units, err := c.failing(ctx)
+	if err != nil || len(units) == 0 {
+		return err
+	}
 	var rows [][]string
-	for value, err := range c.api.All(ctx, unitSet+"?"+query("$filter", "error ne null")) {
-		if err != nil {
-			return err
-		}
-		var u unitAnswer
-		if err := json.Unmarshal(value, &u); err != nil {
-			return err
-		}
-		if len(rows) == mostFailing {
-			rows = append(rows, []string{"and more: 'holdfast drive list --errors'"})
+	for i, u := range units {
+		if i == mostFailing {
+			rows = append(rows, []string{"and more: 'holdfast report --only failing'"})
 			break
 		}
-		rows = append(rows, []string{cmp.Or(c.ownerOf(ctx, u), u.ID), u.Status, blame(u.Error)})
-	}
-	if len(rows) == 0 {
-		return nil
+		rows = append(rows, []string{cmp.Or(c.ownerOf(ctx, u.unitAnswer), u.ID), u.of.noun, u.Status, blame(u.Error)})
 	}
 	fmt.Fprintln(c.out)
-	return c.table([]string{"FAILING", "STATUS", "ERROR"}, rows)
+	return c.table([]string{"FAILING", "WHAT", "STATUS", "ERROR"}, rows)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -195,7 +196,7 @@ func TestWaitingIsSaid(t *testing.T) {
 	t.Setenv("HOLDFAST_URL", server.URL)
 	t.Setenv("HOLDFAST_TOKEN", "token")
 	var out, errs bytes.Buffer
-	if code := execute(t.Context(), []string{"status", "--json"}, &out, &errs); code != 0 || !strings.Contains(out.String(), "enabled") {
+	if code := execute(t.Context(), []string{"status", "-q"}, &out, &errs); code != 0 || !strings.Contains(out.String(), "enabled") {
 		t.Errorf("exit code %d: %s", code, &out)
 	}
 	if n := strings.Count(errs.String(), "The volume is not mounted.\nThe request is sent again in 1s"); n != 1 || asked != 3 {
@@ -585,5 +586,91 @@ func TestPointsSayWhetherAnythingChanged(t *testing.T) {
 		if strings.Join(got, ", ") != want {
 			t.Errorf("of at most %s: %v, want %s", limit, got, want)
 		}
+	}
+}
+
+// A report says of each row, as JSON and as CSV, what its table says and what it costs;
+// of what nobody knows or asked for it says nothing.
+func TestReportHasItsFigures(t *testing.T) {
+	fakeServer(t, map[string]func([]byte) any{"GET /holdfast.coverage": func([]byte) any {
+		return object{"value": []object{
+			{"workload": "oneDriveForBusiness", "subjectId": "s1", "address": "ann@contoso.com", "status": "protected", "protectionUnitId": "u1", "policyId": "p", "newestDateTime": "2026-11-29T03:00:00Z",
+				"promised": "PT20M", "fileCount": 3, "size": 5_000_000_000, "sizeMonthAgo": 6_000_000_000, "pointCount": 3, "latePointCount": 1, "unreadItemCount": 0},
+			{"workload": "exchange", "subjectId": "s1", "address": "ann@contoso.com", "status": "none"},
+		}}
+	}})
+	var out, errs bytes.Buffer
+	if code := execute(t.Context(), []string{"report", "--csv", "--own-price", "0.02"}, &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	rows, err := csv.NewReader(&out).ReadAll()
+	if err != nil || len(rows) != 3 {
+		t.Fatal(rows, err)
+	}
+	for name, want := range map[string][2]string{"inTimePercent": {"66.66", ""}, "grown": {"-1000000000", ""}, "monthlyCostAtMicrosoft": {"0.750000", ""}, "monthlyCostHere": {"0.100000", ""}, "promised": {"20m0s", ""}} {
+		at := slices.Index(rows[0], name)
+		if at < 0 || rows[1][at] != want[0] || rows[2][at] != want[1] {
+			t.Errorf("%s is in column %d of %q", name, at, rows)
+		}
+	}
+	out.Reset()
+	if code := execute(t.Context(), []string{"report", "--json", "--price", "0"}, &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	var members []object
+	if err := json.Unmarshal(out.Bytes(), &members); err != nil || len(members) != 2 || members[0]["inTimePercent"] != 66.66 || members[0]["grown"] != -1e9 {
+		t.Errorf("%v: %s", err, &out)
+	}
+	for _, name := range []string{"monthlyCostAtMicrosoft", "monthlyCostHere"} {
+		if members[0][name] != nil {
+			t.Errorf("%s is told, and nobody asked", name)
+		}
+	}
+}
+
+// What fails is named by 'status' of whatever workload it is, and where a server has one
+// workload only, its others are not asked for in vain.
+func TestStatusNamesWhatFails(t *testing.T) {
+	missing := []string{"/mailboxProtectionUnits", "/mailboxProtectionUnits/$count"}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := strings.TrimPrefix(r.URL.Path, client.Root); {
+		case slices.Contains(missing, path):
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"error":{"code":"itemNotFound","message":"No."}}`)
+		case path == "":
+			fmt.Fprint(w, `{"serviceStatus":{"status":"enabled"}}`)
+		case strings.HasSuffix(path, "/$count"):
+			fmt.Fprint(w, 7)
+		case path == sites.units:
+			json.NewEncoder(w).Encode(object{"value": []object{{"id": "u1", "siteId": "x", "siteWebUrl": "https://contoso.sharepoint.com/sites/gone", "status": "protected", "error": object{"code": "ProtectionUnitNotFound", "message": "It is gone."}}}})
+		case path == "/holdfast.rpo":
+			fmt.Fprint(w, `{"protectedUnitCount":7,"missedUnitCount":1,"worst":[{"workload":"sharePoint","protectionUnitId":"u1","siteId":"x","siteWebUrl":"https://contoso.sharepoint.com/sites/gone","age":"PT2H","promised":"PT1H"}]}`)
+		default:
+			fmt.Fprint(w, `{"value":[]}`)
+		}
+	}))
+	defer s.Close()
+	t.Setenv("HOLDFAST_URL", s.URL)
+	t.Setenv("HOLDFAST_TOKEN", "token")
+	var out, errs bytes.Buffer
+	if code := execute(t.Context(), []string{"status"}, &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	for _, want := range []string{"ProtectionUnitNotFound: It is gone.", "1 of 7 late; the worst 2h0m0s old, of 1h0m0s promised, of https://contoso.sharepoint.com/sites/gone", "Sites "} {
+		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "Mailboxes") {
+			t.Errorf("it does not say %q:\n%s", want, &out)
+		}
+	}
+	out.Reset()
+	if code := execute(t.Context(), []string{"status", "--json"}, &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	var told struct {
+		Units   map[string]int
+		Failing []struct{ Owner string }
+		RPO     struct{ Worst []struct{ Owner string } }
+	}
+	if err := json.Unmarshal(out.Bytes(), &told); err != nil || told.Units["sites"] != 7 || len(told.Failing) != 1 || told.Failing[0].Owner != "https://contoso.sharepoint.com/sites/gone" || len(told.RPO.Worst) != 1 || told.RPO.Worst[0].Owner == "" {
+		t.Errorf("%v: %s", err, &out)
 	}
 }

@@ -102,6 +102,17 @@ func workloadNamed(name string) (*workload, error) {
 	return nil, usageError{fmt.Errorf("--workload: %w", err)}
 }
 
+// nounOf is what a workload of the API protects. A server that does not say it has
+// drives only.
+func nounOf(kind string) string {
+	for _, w := range workloads {
+		if string(w.kind) == kind {
+			return w.noun
+		}
+	}
+	return drives.noun
+}
+
 // notServed reports whether err says that a server does not have a set: it may
 // serve one workload only.
 func notServed(err error) bool {

@@ -1,6 +1,7 @@
 package graphapi
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -30,9 +31,15 @@ func (s *Server) getRPO(x *exchange) (reply, error) {
 	now := s.cfg.Clock()
 	worst := make([]odata.Entity, len(r.Worst))
 	for i, w := range r.Worst {
-		e := &worst[i]
+		e, u := &worst[i], units[w.Unit]
+		words := wordsOf(u.Workload)
+		e.Add("workload", u.Workload)
 		e.Add("protectionUnitId", w.Unit)
-		e.Add("directoryObjectId", units[w.Unit].Subject)
+		e.Add(words.subject, cmp.Or(u.SourceID, string(u.Subject)))
+		if x.caller.Delegated {
+			addText(e, words.called[0], u.Name)
+			addText(e, words.called[1], u.Address)
+		}
 		e.Add("newestDateTime", odata.FormatTime(w.Newest))
 		e.Add("age", isoDuration(now.Sub(w.Newest)))
 		e.Add("promised", isoDuration(w.Promised))

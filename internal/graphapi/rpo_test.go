@@ -72,7 +72,7 @@ func TestRPOIsShown(t *testing.T) {
 		w.wait(promise + 30*time.Minute)
 		got := c.do("GET", "/holdfast.rpo", nil).want(200)
 		if got.json["protectedUnitCount"] != 1.0 || got.json["missedUnitCount"] != 1.0 || len(got.list("worst")) != 1 ||
-			got.str("worst.0.protectionUnitId") != string(points[0].Unit) || got.str("worst.0.directoryObjectId") != ownerN(1) ||
+			got.str("worst.0.protectionUnitId") != string(points[0].Unit) || got.str("worst.0.directoryObjectId") != ownerN(1) || got.str("worst.0.workload") != "oneDriveForBusiness" ||
 			got.str("lastDateTime") == "" || got.str("worst.0.promised") != "PT20M" || got.json["worst"].([]any)[0].(obj)["isMissed"] != true {
 			t.Errorf("holdfast.rpo = %s", got.text)
 		}
