@@ -73,7 +73,7 @@ func commandPage(t *testing.T, b *strings.Builder, cmd *cobra.Command) {
 		t.Errorf("nothing is said of '%s'", cmd.CommandPath())
 	}
 	fmt.Fprintf(b, "\n#### %s\n\n", cmd.CommandPath())
-	long := strings.TrimSpace(strings.ReplaceAll(cmd.Long, exitTable, ""))
+	long := strings.TrimSpace(strings.TrimSuffix(cmd.Long, "'holdfast help exit-codes' says what scripts may build on."))
 	if long == "" {
 		long = cmd.Short + "."
 	}

@@ -674,3 +674,20 @@ func TestStatusNamesWhatFails(t *testing.T) {
 		t.Errorf("%v: %s", err, &out)
 	}
 }
+
+// Off a terminal a progress takes twenty lines of whatever there is, its first and its
+// last among them, and one for each step of a few.
+func TestProgressIsShortInALog(t *testing.T) {
+	for total, want := range map[int]int{1: 2, 3: 4, 20: 21, 1_000_000: 21} {
+		var out strings.Builder
+		p := newProgress(&out, "files", total)
+		for done := range total + 1 {
+			p.set(done)
+		}
+		p.close()
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if last := fmt.Sprintf("   files %d of %d", total, total); len(lines) != want || lines[len(lines)-1] != last {
+			t.Errorf("of %d files it takes %d lines, the last %q", total, len(lines), lines[len(lines)-1])
+		}
+	}
+}

@@ -11,12 +11,13 @@ import (
 )
 
 // A progress shows how far something has come: a bar on a terminal, and a line
-// for each step anywhere else.
+// for each twentieth anywhere else, where a million lines would fill a log.
 type progress struct {
 	out   io.Writer
 	label string
 	total int
 	done  int
+	told  int // the twentieths that lines told of, and one
 	bars  *mpb.Progress
 	bar   *mpb.Bar
 }
@@ -34,7 +35,7 @@ func (p *progress) grow(total int) {
 	if total == p.total {
 		return
 	}
-	p.total, p.done = total, -1
+	p.total, p.done, p.told = total, -1, 0
 	switch {
 	case p.bar != nil:
 		p.bar.SetTotal(int64(total), false)
@@ -59,7 +60,10 @@ func (p *progress) set(done int) {
 		p.bar.SetCurrent(int64(done))
 		return
 	}
-	fmt.Fprintf(p.out, "   %s %d of %d\n", p.label, done, p.total)
+	if part := 1 + int(int64(done)*20/int64(p.total)); part != p.told {
+		p.told = part
+		fmt.Fprintf(p.out, "   %s %d of %d\n", p.label, done, p.total)
+	}
 }
 
 // close leaves the last state standing.

@@ -406,7 +406,7 @@ all contents; with --part 3/7 it does so for the third of seven parts of the
 drives. It names the drives, restore points and paths that damage touches, notes
 it, and has the server download again what the source still has.
 
-` + exitTable,
+'holdfast help exit-codes' says what scripts may build on.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, of, err := parsePart(part)

@@ -56,7 +56,7 @@ folder, or one for all if --to is a FILE.mbox; --as eml writes a file for each m
 needs the catalog, where the index is. What is no message, or is held for Exchange alone,
 is named.
 
-` + exitTable,
+'holdfast help exit-codes' says what scripts may build on.`,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			x.of = args[0]
