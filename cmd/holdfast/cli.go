@@ -267,7 +267,7 @@ func nextStep(err error) string {
 	case e.Status == http.StatusUnauthorized:
 		return "With HOLDFAST_CLIENT_ID and HOLDFAST_CLIENT_SECRET instead of HOLDFAST_TOKEN each command gets its own."
 	case e.Code == "Authorization_RequestDenied":
-		return "Grant the application the BackupRestore permission that this needs. Some operations are for users only: set HOLDFAST_USER and HOLDFAST_PASSWORD."
+		return "Grant the application the BackupRestore permission that this needs: docs/api.md names it for each request. Some are for users only: set HOLDFAST_USER and HOLDFAST_PASSWORD."
 	case e.Code == "PolicyNotFound", e.Code == "InvalidPolicyId":
 		return "'holdfast policy list' shows those there are."
 	case e.Code == "ProtectionUnitNotFound":

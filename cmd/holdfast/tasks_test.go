@@ -120,7 +120,10 @@ for i in $(seq 300); do holdfast browse ls amala@contoso.com /Documents | grep -
 	holds(budget, "all that we have")
 
 	for _, role := range []string{"administrator", "auditor", "provider"} {
-		page("roles/"+role+".md", "")
+		page("roles/"+role+".md", "mkdir -p customers\nenv | grep ^HOLDFAST_ >customers/contoso.env\n")
+	}
+	if b, err := os.ReadFile(filepath.Join(work, "bills/contoso.csv")); err != nil || !strings.Contains(string(b), "monthlyCostHere") || !strings.Contains(string(b), "amala@contoso.com") {
+		t.Errorf("the bill of a customer: %.200q, %v", b, err)
 	}
 
 	// Everything but the vault, its password and the configuration is lost.
