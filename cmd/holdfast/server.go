@@ -410,7 +410,7 @@ func (s *server) run(ctx context.Context, work map[jobs.Kind]jobs.Work) {
 	go func() {
 		defer close(s.stopped)
 		defer looking.Wait()
-		if err := runner.Run(ctx); err != nil {
+		if err := runner.Run(patient(ctx)); err != nil {
 			s.log.Error("the workers ended", "err", err)
 		}
 	}()

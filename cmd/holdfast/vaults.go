@@ -30,11 +30,13 @@ const (
 	// openAgain is how long a vault that could not be opened is left alone.
 	openAgain = time.Minute
 	// openAtATime is how many vaults are opened at a time. Each takes some 64 MB
-	// for as long, to make a key of the password.
+	// for as long, and a third of a second of a processor, to make a key of the password.
 	openAtATime = 4
-	// maxOpenVaults is how many vaults are kept open. Each has some MB of index, and
-	// caches on disk.
-	maxOpenVaults = 100
+	// maxOpenVaults is how many vaults are kept open, and maxOpenWeight how much memory
+	// they may have together: to open one again costs what a hundred visits do, and one of
+	// a small tenant takes next to nothing. Each has caches on disk.
+	maxOpenVaults = 2000
+	maxOpenWeight = 256 << 20
 	// lookPatience is how long anybody waits to hear whether vaults are there.
 	lookPatience = 2 * time.Second
 )
@@ -48,8 +50,13 @@ var errOpening = fmt.Errorf("%w: it has not opened yet", vault.ErrStorage)
 // kept, said in the log, and given to whoever asks, until somebody asks a minute
 // later, and it is tried again.
 type vaults struct {
-	// most is how many are kept open; more are only while more are in use.
-	most int
+	// most is how many are kept open, and heaviest what they weigh together at most; more
+	// are only while more are in use.
+	most     int
+	heaviest int64
+	// weigh says what an open vault takes of memory, and shut closes it.
+	weigh func(*vault.Vault) int64
+	shut  func(*vault.Vault, context.Context) error
 	// open opens a vault, which may take long, or for ever where a volume hangs. It is
 	// called by one goroutine at a time for each vault.
 	open func(context.Context, backup.VaultName) (*vault.Vault, error)
@@ -68,14 +75,16 @@ type vaults struct {
 
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
-	turns  chan struct{}
 	all    atomic.Pointer[vaultSet]
 	dir    func(backup.VaultName) string
 	change sync.Mutex // held by who changes all
+	room   sync.Mutex // held by who makes room
 
-	mu     sync.Mutex     // taken after a tenantVault's
-	opened int            // how many are open
-	idle   []*tenantVault // those of them that nobody uses, longest first
+	mu      sync.Mutex     // taken after a tenantVault's
+	opened  int            // how many are open
+	idle    []*tenantVault // those of them that nobody uses, longest first
+	opening int            // how many are being opened
+	waiting []*tenantVault // for their turns to be opened, in the order in which they came
 }
 
 // A vaultSet is the vaults of the tenants that are served at one time. It never changes.
@@ -98,10 +107,14 @@ type tenantVault struct {
 	err     error         // why it is not
 	tried   time.Time     // when the last attempt began
 	opening chan struct{} // closed when the attempt under way ends; nil if there is none
+	turn    chan struct{} // closed when it has its turn
 	users   int           // how many contexts it was given to that have not ended
 	rests   chan struct{} // of one that made room for others: closed when it is closed
 	closed  bool
 
+	weight  atomic.Int64  // when it was last used
+	turned  atomic.Int64  // when it had its turn last, in Unix nanoseconds
+	asked   atomic.Bool   // somebody waits until it is open
 	retires atomic.Bool   // its tenant is not served any more: it is closed once nobody uses it
 	looking chan struct{} // closed when the look under way ends; nil if there is none
 	seenVault
@@ -121,7 +134,7 @@ type seenVault struct {
 // newVaults returns the vaults of tenants, each of which has its folder. None is
 // open yet.
 func newVaults(tenants []backup.TenantID, dir func(backup.VaultName) string, log *slog.Logger, open func(context.Context, backup.VaultName) (*vault.Vault, error)) *vaults {
-	s := &vaults{most: maxOpenVaults, open: open, log: log, dir: dir, turns: make(chan struct{}, openAtATime)}
+	s := &vaults{most: maxOpenVaults, heaviest: maxOpenWeight, weigh: (*vault.Vault).Weight, shut: (*vault.Vault).Close, open: open, log: log, dir: dir}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.all.Store(&vaultSet{})
 	s.serve(tenants)
@@ -200,6 +213,12 @@ func (s *vaults) addFurther(ctx context.Context) {
 	s.add(names...)
 }
 
+// patient is a context of who waits until vaults that were asked for before are open, as
+// jobs do. All others wait only as long as people do.
+func patient(ctx context.Context) context.Context { return context.WithValue(ctx, patientKey{}, true) }
+
+type patientKey struct{}
+
 // get returns a tenant's vault, which stays open until ctx ends at least. It waits a
 // little for one that is being opened, and not at all for one that lately could not
 // be, or that hangs.
@@ -214,8 +233,18 @@ func (s *vaults) get(ctx context.Context, name backup.VaultName) (*vault.Vault, 
 	s.use(ctx, v)
 	for {
 		s.check(ctx, v)
-		opening, since := s.begin(v)
-		if opening != nil {
+		if opening, turn := s.begin(v, true); opening != nil {
+			v.mu.Lock()
+			since := v.tried
+			v.mu.Unlock()
+			if ctx.Value(patientKey{}) != nil {
+				select {
+				case <-turn:
+					since = time.Unix(0, v.turned.Load())
+				case <-opening:
+				case <-ctx.Done():
+				}
+			}
 			select {
 			case <-opening:
 			case <-ctx.Done():
@@ -263,6 +292,7 @@ func (s *vaults) rest(v *tenantVault) {
 	if v.users > 0 || v.vault == nil {
 		return
 	}
+	v.weight.Store(s.weigh(v.vault))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy(v)
@@ -286,10 +316,12 @@ func (s *vaults) letGo(v *tenantVault) *vault.Vault {
 
 // makeRoom closes what nobody has used for longest, where too many are open.
 func (s *vaults) makeRoom() {
+	s.room.Lock() // two would close one too many
+	defer s.room.Unlock()
 	for {
 		s.mu.Lock()
 		i := slices.IndexFunc(s.idle, func(v *tenantVault) bool { return v.retires.Load() })
-		if i < 0 && s.opened > s.most && len(s.idle) > 0 {
+		if i < 0 && len(s.idle) > 0 && (s.opened > s.most || s.weight() > s.heaviest) {
 			i = 0
 		}
 		if i < 0 {
@@ -306,7 +338,7 @@ func (s *vaults) makeRoom() {
 				v.rests = rests
 				go func() {
 					defer close(rests)
-					if err := open.Close(s.ctx); err != nil {
+					if err := s.shut(open, s.ctx); err != nil {
 						s.log.Warn("close a vault that nobody uses", "tenant", v.name.Tenant, "vault", v.name.Number, "err", err)
 					}
 				}()
@@ -314,6 +346,14 @@ func (s *vaults) makeRoom() {
 		}
 		v.mu.Unlock()
 	}
+}
+
+// weight is what the vaults that nobody uses take of memory. The caller holds the lock.
+func (s *vaults) weight() (all int64) {
+	for _, v := range s.idle {
+		all += v.weight.Load()
+	}
+	return all
 }
 
 // check lets go of a vault that is no longer the tenant's, since a person has
@@ -343,23 +383,27 @@ func (s *vaults) check(ctx context.Context, v *tenantVault) {
 	v.mu.Unlock()
 	s.log.Warn("the vault that was open is no longer the tenant's; the one that is known now is opened", "tenant", v.name.Tenant, "vault", v.name.Number, "was", open.ID())
 	go func() {
-		if err := open.Close(s.ctx); err != nil {
+		if err := s.shut(open, s.ctx); err != nil {
 			s.log.Warn("close a vault that is no longer the tenant's", "tenant", v.name.Tenant, "vault", v.name.Number, "err", err)
 		}
 	}()
 }
 
-// begin begins to open a vault if it is time to. It returns what to wait for,
-// nil if nothing is under way, and since when.
-func (s *vaults) begin(v *tenantVault) (opening <-chan struct{}, since time.Time) {
+// begin begins to open a vault if it is time to: before those that nobody asked for, if
+// asked. It returns what to wait for, nil if nothing is under way: its end, and its turn.
+func (s *vaults) begin(v *tenantVault, asked bool) (opening, turn <-chan struct{}) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	due := v.err == nil || time.Since(v.tried) >= openAgain
 	if v.vault == nil && v.opening == nil && !v.closed && due {
-		v.opening, v.tried = make(chan struct{}), time.Now()
+		v.opening, v.turn, v.tried = make(chan struct{}), make(chan struct{}), time.Now()
 		go s.attempt(v, v.rests)
 	}
-	return v.opening, v.tried
+	if asked && v.opening != nil {
+		v.asked.Store(true)
+		s.nextTurns()
+	}
+	return v.opening, v.turn
 }
 
 // beginFirst is begin for who wants to know only whether the vault can be opened,
@@ -369,7 +413,28 @@ func (s *vaults) beginFirst(v *tenantVault) {
 	rests := v.rests != nil
 	v.mu.Unlock()
 	if !rests {
-		s.begin(v)
+		s.begin(v, false)
+	}
+}
+
+// nextTurns has those be opened whose turn it is: one is left to those that somebody
+// asks for.
+func (s *vaults) nextTurns() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.waiting) > 0 {
+		i := slices.IndexFunc(s.waiting, func(v *tenantVault) bool { return v.asked.Load() })
+		most := openAtATime
+		if i < 0 {
+			i, most = 0, openAtATime-1
+		}
+		if s.opening >= most {
+			return
+		}
+		s.opening++
+		s.waiting[i].turned.Store(time.Now().UnixNano())
+		close(s.waiting[i].turn)
+		s.waiting = slices.Delete(s.waiting, i, i+1)
 	}
 }
 
@@ -379,11 +444,12 @@ func (s *vaults) attempt(v *tenantVault, rests <-chan struct{}) {
 	if rests != nil {
 		<-rests
 	}
-	opened, err := s.openInTurn(v.name)
+	opened, err := s.openInTurn(v)
+	v.asked.Store(false)
 	v.mu.Lock()
 	before := v.err
 	if v.closed && opened != nil {
-		err = errors.Join(errors.New("the server stops"), opened.Close(s.ctx))
+		err = errors.Join(errors.New("the server stops"), s.shut(opened, s.ctx))
 		opened = nil
 	}
 	v.vault, v.err, v.rests = opened, err, nil
@@ -409,13 +475,23 @@ func (s *vaults) attempt(v *tenantVault, rests <-chan struct{}) {
 
 // openInTurn opens a vault when few others are being opened. One that hangs
 // does not keep its turn.
-func (s *vaults) openInTurn(name backup.VaultName) (v *vault.Vault, err error) {
+func (s *vaults) openInTurn(of *tenantVault) (v *vault.Vault, err error) {
+	name := of.name
+	s.mu.Lock()
+	s.waiting = append(s.waiting, of)
+	s.mu.Unlock()
+	s.nextTurns()
 	select {
-	case s.turns <- struct{}{}:
+	case <-of.turn:
 	case <-s.ctx.Done():
 		return nil, s.ctx.Err()
 	}
-	done := sync.OnceFunc(func() { <-s.turns })
+	done := sync.OnceFunc(func() {
+		s.mu.Lock()
+		s.opening--
+		s.mu.Unlock()
+		s.nextTurns()
+	})
 	defer done()
 	defer time.AfterFunc(openPatience, done).Stop()
 	defer func() {
@@ -431,7 +507,7 @@ func (s *vaults) openInTurn(name backup.VaultName) (v *vault.Vault, err error) {
 }
 
 // openAll opens the vaults, as many as are kept open, and waits a little for them. Of
-// each that is not open then there is a line in the log.
+// those that are not open then there are lines in the log.
 func (s *vaults) openAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, openPatience)
 	defer cancel()
@@ -439,15 +515,25 @@ func (s *vaults) openAll(ctx context.Context) {
 	all := s.all.Load()
 	first := all.order[:min(len(all.order), s.most)]
 	for _, name := range first {
-		s.begin(all.of[name])
+		s.begin(all.of[name], false)
 	}
+	late, said := 0, 0
 	for _, name := range first {
 		_, err := s.get(ctx, name)
 		if errors.Is(err, errOpening) || errors.Is(err, context.DeadlineExceeded) {
-			s.log.Warn("the vault of a tenant has not opened yet; the server starts without it", "tenant", name.Tenant, "vault", name.Number)
+			if late++; said < maxLateSaid {
+				said++
+				s.log.Warn("the vault of a tenant has not opened yet; the server starts without it", "tenant", name.Tenant, "vault", name.Number)
+			}
 		}
 	}
+	if late > said {
+		s.log.Warn("the vaults of further tenants have not opened yet; the server starts without them", "vaults", late-said)
+	}
 }
+
+// maxLateSaid is of how many vaults that are late there is a line each.
+const maxLateSaid = 10
 
 // unusable returns why vaults cannot be used now, by tenant: of one that has several,
 // what is wrong with the first that is. It waits a little for storage that does not
@@ -700,7 +786,7 @@ func (s *vaults) close(ctx context.Context) error {
 		v.mu.Unlock()
 		if open != nil {
 			left[name] = true
-			go func() { ended <- outcome{name, open.Close(ctx)} }()
+			go func() { ended <- outcome{name, s.shut(open, ctx)} }()
 		}
 	}
 	var errs []error

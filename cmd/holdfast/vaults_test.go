@@ -150,13 +150,15 @@ func TestOneBadVaultStopsOnlyItsTenant(t *testing.T) {
 
 // fakeVaults are vaults that open as open says, without a disk.
 func fakeVaults(t *testing.T, log io.Writer, tenants []backup.TenantID, open func(backup.TenantID) error) *vaults {
-	return newVaults(tenants, func(backup.VaultName) string { return "/" }, slog.New(slog.NewTextHandler(log, nil)),
+	s := newVaults(tenants, func(backup.VaultName) string { return "/" }, slog.New(slog.NewTextHandler(log, nil)),
 		func(_ context.Context, t backup.VaultName) (*vault.Vault, error) {
 			if err := open(t.Tenant); err != nil {
 				return nil, err
 			}
 			return new(vault.Vault), nil
 		})
+	s.shut = func(*vault.Vault, context.Context) error { return nil }
+	return s
 }
 
 // A vault that does not open is tried again, but not at each question, and not
@@ -302,7 +304,7 @@ func TestVaultsCloseWhileOneOpens(t *testing.T) {
 		return vault.Open(context.WithoutCancel(ctx), vault.Config{Dir: dir + "/vault", Create: true, Password: "p", State: dir + "/state"})
 	})
 	v := s.all.Load().of[backup.FirstVault("a")]
-	opening, _ := s.begin(v)
+	opening, _ := s.begin(v, true)
 	if err := s.close(t.Context()); err != nil {
 		t.Errorf("close = %v", err)
 	}
@@ -500,4 +502,100 @@ func TestPlayALostCatalogMakesNoVaultInThePlaceOfAnother(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A job waits until those vaults are open that others asked for before, however long
+// that takes, and its vault is open for it then; a person does not wait so long. What
+// nobody asks for has others go first.
+func TestJobsWaitForTheTurnOfTheirVault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tenants []backup.TenantID
+		for i := range 200 {
+			tenants = append(tenants, backup.TenantID(fmt.Sprint("tenant", i)))
+		}
+		var mu sync.Mutex
+		opens, most := map[backup.TenantID]int{}, 0
+		opening := 0
+		s := fakeVaults(t, io.Discard, tenants, func(t backup.TenantID) error {
+			mu.Lock()
+			opens[t]++
+			opening++
+			most = max(most, opening)
+			mu.Unlock()
+			time.Sleep(openPatience / 4)
+			mu.Lock()
+			opening--
+			mu.Unlock()
+			return nil
+		})
+		s.most = 10
+		s.unusable(t.Context()) // which has all opened, as far as nobody else asks
+		synctest.Wait()
+		var all sync.WaitGroup
+		for _, tenant := range tenants[150:] {
+			all.Go(func() {
+				ctx, cancel := context.WithCancel(patient(t.Context()))
+				defer cancel()
+				if _, err := s.get(ctx, backup.FirstVault(tenant)); err != nil {
+					t.Errorf("a job of %s: %v", tenant, err)
+				}
+			})
+		}
+		began := time.Now()
+		all.Wait()
+		if took := time.Since(began); took <= openPatience || took > 4*openPatience {
+			t.Errorf("the jobs waited %v", took)
+		}
+		mu.Lock()
+		for _, tenant := range tenants[150:] {
+			if opens[tenant] != 1 {
+				t.Errorf("the vault of %s was opened %d times", tenant, opens[tenant])
+			}
+		}
+		if len(opens) > 60 || most > openAtATime {
+			t.Errorf("%d vaults were opened, up to %d at a time", len(opens), most)
+		}
+		mu.Unlock()
+		began = time.Now()
+		if _, err := s.get(t.Context(), backup.FirstVault(tenants[149])); !errors.Is(err, errOpening) && err != nil {
+			t.Errorf("a person: %v", err)
+		}
+		if took := time.Since(began); took > openPatience {
+			t.Errorf("a person waited %v", took)
+		}
+		time.Sleep(50 * openPatience)
+		if len(opens) != len(tenants) {
+			t.Errorf("in the end %d vaults were opened", len(opens))
+		}
+	})
+}
+
+// Vaults that nobody uses are closed where they are heavy together, those first that
+// were used longest ago.
+func TestHeavyVaultsMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenants := []backup.TenantID{"a", "b", "c", "d"}
+		s := fakeVaults(t, io.Discard, tenants, func(backup.TenantID) error { return nil })
+		s.heaviest, s.weigh = 25, func(*vault.Vault) int64 { return 10 }
+		for _, tenant := range tenants {
+			ctx, cancel := context.WithCancel(t.Context())
+			if _, err := s.get(ctx, backup.FirstVault(tenant)); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			synctest.Wait()
+		}
+		open := ""
+		for _, tenant := range tenants {
+			v := s.all.Load().of[backup.FirstVault(tenant)]
+			v.mu.Lock()
+			if v.vault != nil {
+				open += string(tenant)
+			}
+			v.mu.Unlock()
+		}
+		if open != "cd" {
+			t.Errorf("open are %q", open)
+		}
+	})
 }

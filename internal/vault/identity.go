@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -337,7 +338,11 @@ func (g guarded) GetBlob(ctx context.Context, id blob.ID, offset, length int64, 
 	if s, ok := ctx.Value(sequenceKey{}).(*Sequence); ok && s.read(ctx, g.Storage, id, offset, length, out) {
 		return nil
 	}
-	return tell(ctx, g.Storage.GetBlob(ctx, id, offset, length, out), false)
+	err := g.Storage.GetBlob(ctx, id, offset, length, out)
+	if err == nil && strings.HasPrefix(string(id), "x") {
+		g.index.read.Add(int64(out.Length()))
+	}
+	return tell(ctx, err, false)
 }
 
 func (g guarded) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {

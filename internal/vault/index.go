@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kopia/kopia/repo/blob"
@@ -30,6 +31,8 @@ type shortIndex struct {
 	changes  int                 // of marks, by this process
 	listings int                 // under way
 	put      []blob.Metadata     // since the first of those began
+
+	read atomic.Int64 // bytes of indexes, since the vault was opened
 }
 
 // A span is one of kopia's spans of time. Until it is over for good, its blobs are as

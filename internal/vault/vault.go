@@ -358,6 +358,13 @@ func (v *Vault) Counters() Counters {
 	}
 }
 
+// emptyWeight is what a vault of nothing takes of memory while it is open, and more.
+const emptyWeight = 64 << 10
+
+// Weight is how many bytes of memory the vault takes at most while nobody uses it: what
+// was read of indexes since it was opened.
+func (v *Vault) Weight() int64 { return emptyWeight + v.index.read.Load() }
+
 // session starts a write session. Its writer must be closed, and drops what
 // was not flushed.
 func (v *Vault) session(ctx context.Context, purpose string) (repo.DirectRepositoryWriter, error) {
