@@ -33,6 +33,7 @@ var rooms = map[string][]string{
 	"internal/catalog":         {"internal/backup", "internal/database", "internal/jobs", "internal/odata"},
 	"internal/drive":           {"internal/backup", "internal/budget", "internal/jsonscan", "internal/quickxor"},
 	"internal/vault":           {"internal/backup", "internal/jsonscan", "internal/spill"},
+	"internal/vault/vaulttest": {},
 	"internal/export":          {"internal/backup", "internal/vault"},
 	"internal/engine":          {"internal/backup", "internal/budget", "internal/catalog", "internal/database", "internal/drive", "internal/jobs", "internal/spill", "internal/vault"},
 	"internal/alert":           {"internal/backup", "internal/catalog", "internal/database", "internal/jobs"},

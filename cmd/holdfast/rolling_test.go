@@ -27,6 +27,7 @@ import (
 	"holdfast/internal/database"
 	"holdfast/internal/database/dbtest"
 	"holdfast/internal/simtenant"
+	"holdfast/internal/vault/vaulttest"
 )
 
 // rolledFrom is the commit whose processes are replaced by those of today: of the versions
@@ -65,7 +66,7 @@ func TestPlayProcessesAreReplaced(t *testing.T) {
 	command(t, ".", "go", "build", "-o", today, ".")
 	command(t, ".", "go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", coming, ".")
 
-	r := newRolling(t, dir)
+	r := newRolling(t, dir, map[string]any{"dir": filepath.Join(dir, "vault"), "passwordFile": "vault.password"})
 	r.say("start of %d of the former version", 3)
 	for range 3 {
 		r.start(former)
@@ -91,8 +92,8 @@ func (r *rolling) tell() {
 	}
 }
 
-// Of three processes one after another is killed, mostly the one that restores, and another
-// started. What was acknowledged stays: points, policies, the audit log, and each restore is
+// Of three processes that share a PostgreSQL and an S3 store, one after another is killed,
+// mostly the one that restores, and another started. What was acknowledged stays: points, policies, the audit log, and each restore is
 // finished by another. Once is enough to find out that this is so at all; -drill does it for
 // longer.
 func TestPlayProcessesAreKilled(t *testing.T) {
@@ -102,7 +103,13 @@ func TestPlayProcessesAreKilled(t *testing.T) {
 	dir := t.TempDir()
 	today := filepath.Join(dir, "today")
 	command(t, ".", "go", "build", "-o", today, ".")
-	r := newRolling(t, dir)
+	key := filepath.Join(dir, "store.key")
+	if err := os.WriteFile(key, []byte(vaulttest.Secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newRolling(t, dir, map[string]any{"passwordFile": "vault.password", "s3": map[string]any{
+		"endpoint": vaulttest.Start(t, filepath.Join(dir, "store")), "region": "us-east-1", "bucket": vaulttest.Bucket, "prefix": "holdfast/",
+		"accessKeyId": vaulttest.Key, "secretFile": key, "insecureHttp": true}})
 	r.proxy.killing = true
 	for range 3 {
 		r.start(today)
@@ -185,7 +192,7 @@ type replaced struct {
 
 var rolledOwners = []string{"ann@kill.example", "ben@kill.example"} // ann goes on working, ben is restored
 
-func newRolling(t *testing.T, dir string) *rolling {
+func newRolling(t *testing.T, dir string, vault map[string]any) *rolling {
 	r := &rolling{t: t, dir: dir, url: dbtest.EmptyURL(t, database.Postgres), points: map[string]bool{}}
 	r.app = simtenant.App{AppID: "d1e00000-0000-4000-8000-0000000a9900", Secret: "kill-secret", DisplayName: "Rolling", Roles: append(
 		simtenant.Sample()[0].Apps[0].Roles, "Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All")}
@@ -220,7 +227,7 @@ func newRolling(t *testing.T, dir string) *rolling {
 	configure := func(change func(map[string]any)) string {
 		return writeConfig(t, func(cfg map[string]any) {
 			cfg["listen"], cfg["database"], cfg["interval"] = "127.0.0.1:0", r.url, "2s"
-			cfg["vault"] = map[string]any{"dir": filepath.Join(dir, "vault"), "passwordFile": "vault.password"}
+			cfg["vault"] = vault
 			cfg["pageTokenKeyFile"] = "vault.password"
 			cfg["tenants"] = []any{map[string]any{"id": killTenant, "graph": source.URL + "/v1.0", "authority": source.URL, "clientId": r.app.AppID, "secretEnv": "HOLDFAST_TEST_APP"}}
 			cfg["issuers"] = []any{map[string]any{"issuer": source.URL + "/" + killTenant + "/v2.0", "jwks": source.URL + "/" + killTenant + "/discovery/v2.0/keys", "tenant": killTenant}}

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/vault/vaulttest"
+
 	"github.com/kopia/kopia/repo/blob"
 )
 
@@ -203,7 +205,7 @@ func inContainer(t *testing.T, held *containerServer) Config {
 	}
 	// The account's name stands before the domain's: together they are this address.
 	cfg.Azure = &Container{Account: "127", Domain: "0.0.1:" + port, Name: "backups", Prefix: prefix, Plain: true,
-		Key: Secret(base64.StdEncoding.EncodeToString([]byte(bucketSecret)))}
+		Key: Secret(base64.StdEncoding.EncodeToString([]byte(vaulttest.Secret)))}
 	return cfg
 }
 

@@ -7,44 +7,24 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-// gatewayProgram builds an S3 store of its own module, whose dependencies are not
-// ours. Without network it cannot be built the first time; in CI that is an error.
-var gatewayProgram = sync.OnceValues(func() (string, error) {
-	cmd := exec.Command("go", "tool", "-n", "versitygw")
-	cmd.Dir = filepath.Join("testdata", "versitygw")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", errors.New(err.Error() + ": " + stderr.String())
-	}
-	return strings.TrimSpace(string(out)), nil
-})
-
-const (
-	bucketKey    = "the-key"
-	bucketSecret = "the secret of the store"
+	"holdfast/internal/vault/vaulttest"
 )
 
 // A store is a real S3 store over a folder, with a door in front of it that counts,
@@ -63,56 +43,8 @@ type store struct {
 // Further arguments are those of the store's program.
 func newStore(t testing.TB, args ...string) *store {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("tests are short: no S3 store")
-	}
-	program, err := gatewayProgram()
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("the S3 store cannot be built: %v", err)
-		}
-		t.Skipf("the S3 store cannot be built: %v", err)
-	}
 	s := &store{t: t, dir: t.TempDir()}
-	if err := os.Mkdir(filepath.Join(s.dir, "backups"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := l.Addr().String()
-	l.Close()
-	args = append([]string{"--access", bucketKey, "--secret", bucketSecret, "--port", at, "--quiet", "posix"}, args...)
-	cmd := exec.Command(program, append(args, s.dir)...)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-ended
-		if t.Failed() {
-			t.Logf("the store said:\n%s", said.String())
-		}
-	})
-	for {
-		if c, err := net.Dial("tcp", at); err == nil {
-			c.Close()
-			break
-		}
-		select {
-		case <-ended:
-			t.Fatalf("the store did not start:\n%s", said.String())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	at := vaulttest.Start(t, s.dir, args...)
 	proxy := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(&url.URL{Scheme: "http", Host: at})
 		p.Out.Host = p.In.Host // it is signed
@@ -177,7 +109,7 @@ var (
 // config is a vault in the store.
 func (s *store) config() Config {
 	return Config{Create: true, State: s.t.TempDir(), Password: password,
-		Bucket: &Bucket{Endpoint: s.host, Region: "us-east-1", Name: "backups", Prefix: "a/tenant/", Key: bucketKey, Secret: bucketSecret, Plain: true}}
+		Bucket: &Bucket{Endpoint: s.host, Region: "us-east-1", Name: "backups", Prefix: "a/tenant/", Key: vaulttest.Key, Secret: vaulttest.Secret, Plain: true}}
 }
 
 // close has every request answered by status until open is called.
@@ -235,7 +167,7 @@ func TestVaultInABucket(t *testing.T) {
 
 	// What is written by the state's owner alone holds no secret.
 	for _, dir := range []string{cfg.State, other.State} {
-		holdsNoSecret(t, dir, bucketSecret, password)
+		holdsNoSecret(t, dir, vaulttest.Secret, password)
 	}
 }
 
@@ -325,7 +257,7 @@ func TestABucketThatIsNotRight(t *testing.T) {
 			if !errors.Is(err, row.want) || !strings.Contains(err.Error(), row.says) || !strings.Contains(err.Error(), c.Bucket.String()) {
 				t.Errorf("Open = %v, want %v that says %q", err, row.want, row.says)
 			}
-			if err != nil && (strings.Contains(err.Error(), bucketSecret) || strings.Contains(err.Error(), bucketKey)) {
+			if err != nil && (strings.Contains(err.Error(), vaulttest.Secret) || strings.Contains(err.Error(), vaulttest.Key)) {
 				t.Errorf("the error shows a secret: %v", err)
 			}
 		})
