@@ -63,6 +63,17 @@ type throttle struct {
 	pulse uint64 // at the last
 }
 
+// transport is what all clients speak through that are given no other: connections bear
+// nothing of a tenant, and a thousand tenants have one host in common.
+var transport = sync.OnceValue(func() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 32
+	t.WriteBufferSize = 64 << 10 // a small file goes out with its header
+	t.ReadBufferSize = 16 << 10  // and comes in with it
+	t.ResponseHeaderTimeout = 2 * time.Minute
+	return t
+})
+
 // New returns a client for cfg. It asks nothing of the source: wrong settings
 // show in the first call.
 func New(cfg Config) *Client {
@@ -76,12 +87,7 @@ func New(cfg Config) *Client {
 	def(&cfg.Authority, "https://login.microsoftonline.com")
 	def(&cfg.UserAgent, "NONISV|Holdfast|Holdfast/1.0")
 	if cfg.HTTP == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConnsPerHost = 32
-		t.WriteBufferSize = 64 << 10 // a small file goes out with its header
-		t.ReadBufferSize = 16 << 10  // and comes in with it
-		t.ResponseHeaderTimeout = 2 * time.Minute
-		cfg.HTTP = &http.Client{Transport: t}
+		cfg.HTTP = &http.Client{Transport: transport()}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
