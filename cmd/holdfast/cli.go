@@ -347,7 +347,9 @@ func printList[T any](c *cli, values []json.RawMessage, items []T, id func(T) st
 		}
 		return nil
 	case len(items) == 0:
-		fmt.Fprintln(c.errs, none)
+		if none != "" {
+			fmt.Fprintln(c.errs, none)
+		}
 		return nil
 	}
 	rows := make([][]string, len(items))

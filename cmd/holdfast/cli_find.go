@@ -86,7 +86,7 @@ func (c *cli) find(ctx context.Context, w *workload, of, name string, lost bool,
 			return []string{f.Type, f.Path, f.Name, f.Sender, clock(f.ItemDateTime), clock(f.FirstSeenDateTime), clock(f.LastSeenDateTime), now}
 		}
 		return []string{f.Type, cmp.Or(f.Path, f.Name), size(f.SizeInBytes), clock(f.FirstSeenDateTime), clock(f.LastSeenDateTime), now}
-	}, "No restore point holds anything of that name.")
+	}, "")
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,10 @@ func (c *cli) find(ctx context.Context, w *workload, of, name string, lost bool,
 	if more {
 		fmt.Fprintf(c.errs, "There is more; --limit shows it, and a longer NAME finds less.\n")
 	}
-	if len(found) > 0 && !c.script() {
+	if len(found) == 0 {
+		return fail(exitNotFound, "no restore point holds anything of that name%s", map[bool]string{true: ", but for what is in the newest"}[lost])
+	}
+	if !c.script() {
 		fmt.Fprintf(c.errs, "To get one back, such as the first:\n  %s\n", wayBack(u, of, found[0]))
 	}
 	return nil

@@ -182,6 +182,7 @@ func (c *cli) restoreAsk(ctx context.Context, id, what string) error {
 		c.already("The session is cancelled already")
 	default:
 		if err = c.api.Act(ctx, "/restoreSessions/"+segment(id)+"/holdfast."+what, nil, &value); err == nil {
+			s = sessionAnswer{} // what it no longer says of itself is over, as a pause is
 			err = json.Unmarshal(value, &s)
 		}
 	}

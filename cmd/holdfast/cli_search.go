@@ -116,7 +116,7 @@ func (c *cli) searchMail(ctx context.Context, s search, in, words []string) erro
 	err = printList(c, values, hits, func(h mailHit) string { return h.point.ID }, []string{"MAILBOX", "ITEMS", "TIME", "POINT"},
 		func(h mailHit) []string {
 			return []string{c.ownerOf(ctx, h.unit), fmt.Sprint(h.items), clock(h.point.ProtectionDateTime), h.point.ID}
-		}, "Nothing was found.", func(h mailHit) map[string]any { return map[string]any{"owner": c.ownerOf(ctx, h.unit)} })
+		}, "", func(h mailHit) map[string]any { return map[string]any{"owner": c.ownerOf(ctx, h.unit)} })
 	if err != nil {
 		return err
 	}

@@ -691,3 +691,17 @@ func TestProgressIsShortInALog(t *testing.T) {
 		}
 	}
 }
+
+// A session that goes on is shown without its pause, which the answer no longer has.
+func TestResumeIsShown(t *testing.T) {
+	fakeServer(t, map[string]func([]byte) any{
+		"GET /restoreSessions/s1": func([]byte) any {
+			return object{"id": "s1", "status": "active", "@holdfast.pausedDateTime": "2026-11-29T03:00:00Z"}
+		},
+		"POST /restoreSessions/s1/holdfast.resume": func([]byte) any { return object{"id": "s1", "status": "active"} },
+	})
+	var out, errs bytes.Buffer
+	if code := execute(t.Context(), []string{"restore", "resume", "s1"}, &out, &errs); code != 0 || !strings.Contains(out.String(), "active") || strings.Contains(out.String(), "paused") {
+		t.Errorf("exit code %d: %s%s", code, &out, &errs)
+	}
+}
