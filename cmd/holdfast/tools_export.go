@@ -299,15 +299,16 @@ func (b *toolbox) meant(ctx context.Context, errs io.Writer, x exporting) (store
 
 func (b *toolbox) listStored(ctx context.Context, out io.Writer) error {
 	var rows [][]string
-	bad := 0
+	bad, tenants := 0, map[backup.TenantID]bool{}
 	err := b.each(ctx, func(s stored) error {
+		tenants[s.Key.Tenant] = true
 		if s.err != nil {
 			bad++
-			rows = append(rows, []string{s.owner(), "", string(s.Key.Drive), "", "", oneLine(s.err.Error())})
+			rows = append(rows, []string{string(s.Key.Tenant), s.owner(), "", string(s.Key.Drive), "", "", oneLine(s.err.Error())})
 			return nil
 		}
 		p := s.latest
-		rows = append(rows, []string{s.owner(), string(cmp.Or(p.Info.Workload, backup.OneDrive)), string(s.Key.Drive), p.At.Local().Format(timeForm), strconv.FormatInt(p.Files, 10), size(strconv.FormatInt(p.Bytes, 10))})
+		rows = append(rows, []string{string(s.Key.Tenant), s.owner(), string(cmp.Or(p.Info.Workload, backup.OneDrive)), string(s.Key.Drive), p.At.Local().Format(timeForm), strconv.FormatInt(p.Files, 10), size(strconv.FormatInt(p.Bytes, 10))})
 		return nil
 	})
 	if err != nil {
@@ -315,10 +316,22 @@ func (b *toolbox) listStored(ctx context.Context, out io.Writer) error {
 	}
 	slices.SortFunc(rows, slices.Compare)
 	c := cli{out: out}
-	if err := c.table([]string{"OWNER", "WORKLOAD", "ID", "NEWEST POINT", "FILES", "SIZE"}, rows); err != nil {
+	if err := c.table(ofSeveral(len(tenants), []string{"TENANT", "OWNER", "WORKLOAD", "ID", "NEWEST POINT", "FILES", "SIZE"}, rows)); err != nil {
 		return err
 	}
 	return partly(bad, len(rows), "backup", "read")
+}
+
+// ofSeveral is a table whose first column is the tenant: without it, where there are not
+// several.
+func ofSeveral(tenants int, head []string, rows [][]string) ([]string, [][]string) {
+	if tenants > 1 {
+		return head, rows
+	}
+	for i := range rows {
+		rows[i] = rows[i][1:]
+	}
+	return head[1:], rows
 }
 
 func (b *toolbox) listPoints(ctx context.Context, out, errs io.Writer, x exporting) error {

@@ -187,3 +187,21 @@ func TestMailIsExported(t *testing.T) {
 		t.Errorf("without a catalog it says %s", said)
 	}
 }
+
+// What the vaults of several tenants hold is told with the tenant, and of one without.
+func TestTablesNameTheTenantAmongSeveral(t *testing.T) {
+	for tenants, want := range map[int]string{0: "OWNER", 1: "OWNER ann", 2: "TENANT c0ffee"} {
+		var rows [][]string
+		for range tenants {
+			rows = append(rows, []string{"c0ffee", "ann"})
+		}
+		head, rows := ofSeveral(tenants, []string{"TENANT", "OWNER"}, rows)
+		got := head[0]
+		if len(rows) > 0 {
+			got += " " + rows[0][0]
+		}
+		if got != want || len(rows) != tenants {
+			t.Errorf("of %d tenants the table begins with %q", tenants, got)
+		}
+	}
+}
