@@ -58,7 +58,7 @@ func (c *cli) find(ctx context.Context, w *workload, of, name string, lost bool,
 	var found []foundAnswer
 	var values []json.RawMessage
 	var note string
-	more := false
+	more, kept := false, false
 	for value, err := range c.api.AllNoted(ctx, "/protectionUnits/"+segment(u.ID)+"/holdfast.find/"+segment(name), func(text string) { note = cmp.Or(note, text) }) {
 		if err != nil {
 			return err
@@ -68,6 +68,7 @@ func (c *cli) find(ctx context.Context, w *workload, of, name string, lost bool,
 			return err
 		}
 		if lost && f.IsInNewest {
+			kept = true
 			continue
 		}
 		if more = limit > 0 && len(found) == limit; more {
@@ -97,7 +98,11 @@ func (c *cli) find(ctx context.Context, w *workload, of, name string, lost bool,
 		fmt.Fprintf(c.errs, "There is more; --limit shows it, and a longer NAME finds less.\n")
 	}
 	if len(found) == 0 {
-		return fail(exitNotFound, "no restore point holds anything of that name%s", map[bool]string{true: ", but for what is in the newest"}[lost])
+		if kept {
+			fmt.Fprintln(c.errs, "Nothing of that name is gone: the newest restore point holds all of it.")
+			return nil
+		}
+		return fail(exitNotFound, "no restore point holds anything of that name")
 	}
 	if !c.script() {
 		fmt.Fprintf(c.errs, "To get one back, such as the first:\n  %s\n", wayBack(u, of, found[0]))
