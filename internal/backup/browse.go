@@ -105,6 +105,29 @@ type Browser interface {
 	// once and each time in the same order. Items of a mailbox are called as their files in
 	// the vault are. It ends with the first error.
 	Changes(ctx context.Context, of Workload, from, to Point) iter.Seq2[Change, error]
+	// Mail returns a part of what a folder of a mailbox's point holds, at most limit of it:
+	// what comes after a place that Next of another part names, "" for the first. Folders
+	// come first, by name, and then items, the newest first. ItemNotFound.
+	Mail(ctx context.Context, p Point, folder ItemID, after string, limit int) (MailPart, error)
+	// MailHeld returns an item of a mailbox's point, or a folder. ItemNotFound.
+	MailHeld(ctx context.Context, p Point, ref ItemRef) (MailHeld, error)
+	// OpenMail opens an item of a mailbox's point as MIME. It must be closed. ItemNotFound
+	// where the point does not hold it as that.
+	OpenMail(ctx context.Context, p Point, item ItemID) (io.ReadSeekCloser, error)
+}
+
+// A MailHeld is a folder or an item of a mailbox's point.
+type MailHeld struct {
+	Item // Path is that of the folder and not of the file in the vault; Items of a folder is what it holds itself
+	Made time.Time
+	MIME bool // it is held as MIME (.eml), too, and not only as Exchange exports it
+	Old  bool // what is held as MIME is the item as it was before it last changed
+}
+
+// A MailPart is a part of what a folder of a mailbox's point holds.
+type MailPart struct {
+	All  []MailHeld
+	Next string // where the next part begins; "" if there is none
 }
 
 // A Change is how an item of one point differs from the same of another. What is below

@@ -99,16 +99,22 @@ func looking[T any](ctx context.Context, e *Engine, p backup.Point, look func(*v
 	if err == nil {
 		found, err = look(v)
 	}
+	return found, lookingFailed(ctx, p, v != nil, err)
+}
+
+// lookingFailed is an error of looking into a point as it is told; open says that its vault
+// could be opened.
+func lookingFailed(ctx context.Context, p backup.Point, open bool, err error) error {
 	_, told := errors.AsType[*backup.Error](err)
 	switch {
 	case err == nil, told, ctx.Err() != nil:
-		return found, err
-	case v != nil && errors.Is(err, vault.ErrNotFound):
+		return err
+	case open && errors.Is(err, vault.ErrNotFound):
 		p.Lost = true // or offboarded since the session was made
-		return found, fmt.Errorf("%w: %w", p.Restorable(), err)
+		return fmt.Errorf("%w: %w", p.Restorable(), err)
 	}
 	why := vaultProblem(err, "try again then")
-	return found, &backup.Error{Err: err, Problem: backup.Problem{
+	return &backup.Error{Err: err, Problem: backup.Problem{
 		Code: backup.ServiceUnavailable, Message: why.Message, Details: []backup.Detail{{Code: why.Code, Message: why.Message}},
 	}}
 }

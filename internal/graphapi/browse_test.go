@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,83 @@ func (shelf) Open(_ context.Context, _ backup.Point, file backup.ItemID) (io.Rea
 		}
 	}
 	return nil, backup.Fail(backup.ItemNotFound, "Unknown.")
+}
+
+// posted is what a mailbox's point of the shelf holds: folders, messages as MIME, one of which
+// the vault gives no more, and what is none.
+var posted = []backup.MailHeld{
+	{Item: backup.Item{ID: "in", Parent: "root", Name: "Inbox", Path: "Inbox", Kind: backup.Folder, Items: 4}},
+	{Item: backup.Item{ID: "sub", Parent: "in", Name: "Projects", Path: "Inbox/Projects", Kind: backup.Folder}},
+	{Item: backup.Item{ID: "item0", Parent: "in", Name: "d.fts", Path: "Inbox", Kind: backup.File, Size: 900}, Made: start, MIME: true},
+	{Item: backup.Item{ID: "new", Parent: "in", Name: "c.fts", Path: "Inbox", Kind: backup.File, Size: 9}, Made: start, MIME: true, Old: true},
+	{Item: backup.Item{ID: "bad", Parent: "in", Name: "b.fts", Path: "Inbox", Kind: backup.File, Size: 9}, Made: start, MIME: true},
+	{Item: backup.Item{ID: "item2", Parent: "in", Name: "a.fts", Path: "Inbox", Kind: backup.File, Size: 70}, Made: start},
+}
+
+func (shelf) Mail(_ context.Context, _ backup.Point, folder backup.ItemID, after string, limit int) (part backup.MailPart, _ error) {
+	for i, held := range posted {
+		if n, _ := strconv.Atoi(after); held.Parent != folder || i < n {
+			continue
+		}
+		if len(part.All) == limit {
+			part.Next = strconv.Itoa(i)
+			break
+		}
+		part.All = append(part.All, held)
+	}
+	return part, nil
+}
+
+func (shelf) MailHeld(_ context.Context, _ backup.Point, ref backup.ItemRef) (backup.MailHeld, error) {
+	if ref == (backup.ItemRef{}) {
+		return backup.MailHeld{Item: backup.Item{ID: "root", Kind: backup.Folder}}, nil
+	}
+	for _, held := range posted {
+		if backup.RefOf(held.ID) == ref {
+			return held, nil
+		}
+	}
+	return backup.MailHeld{}, backup.Fail(backup.ItemNotFound, "Unknown.")
+}
+
+// OpenMail gives the message that posted has as MIME; of another only its begin.
+func (shelf) OpenMail(_ context.Context, _ backup.Point, item backup.ItemID) (io.ReadSeekCloser, error) {
+	switch item {
+	case "bad":
+		return torn{closing{strings.NewReader("Subject: x\r\n")}}, nil
+	case "new":
+		return closing{strings.NewReader("Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhalf")}, nil
+	}
+	return closing{strings.NewReader(strings.ReplaceAll(`From: =?utf-8?q?J=C3=BCrgen?= <j@contoso.com>
+To: Amala <amala@contoso.com>, conrad@contoso.com
+Cc: noor@contoso.com
+Date: Fri, 27 Nov 2026 10:00:00 +0100
+Subject: Invoice 5/2026
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: text/html; charset=utf-8
+
+<script>alert(1)</script><p>The <b>invoice</b><img src="https://tracker/x.png"></p>
+--b
+Content-Type: application/pdf
+Content-Disposition: attachment; filename="../invoice.pdf"
+Content-Transfer-Encoding: base64
+
+QUJDREVG
+--b--
+`, "\n", "\r\n"))}, nil
+}
+
+// A torn content cannot be read to its end.
+type torn struct{ closing }
+
+func (t torn) Read(b []byte) (int, error) {
+	n, err := t.closing.Read(b)
+	if err == io.EOF {
+		err = backup.Fail(backup.ServiceUnavailable, "The vault is damaged.")
+	}
+	return n, err
 }
 
 type closing struct{ *strings.Reader }
