@@ -417,7 +417,7 @@ func TestPlayBackupsThatCannotBe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.Symlink(filepath.Join(dir, "there"), filepath.Join(dir, "link")), os.Mkdir(filepath.Join(dir, "empty"), 0o755), os.Mkdir(filepath.Join(dir, "full"), 0o755),
+	if err := errors.Join(os.Symlink(filepath.Join(dir, "there"), filepath.Join(dir, "link")), os.Mkdir(filepath.Join(dir, "full"), 0o755),
 		os.WriteFile(filepath.Join(dir, "full", "x"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -446,7 +446,7 @@ func TestPlayBackupsThatCannotBe(t *testing.T) {
 		{append(slices.Clone(create), "--to", in("new"), "--passphrase-file", in("nosuch")), exitNotFound, "no such file"},
 		{append(slices.Clone(create), "--to", in("there"), "--recipient", public), exitFailed, "nothing is written over"},
 		{append(slices.Clone(create), "--to", in("link"), "--recipient", public), exitFailed, "nothing is written over"},
-		{append(slices.Clone(create), "--to", in("empty"), "--recipient", public), exitFailed, "nothing is written over"},
+		{append(slices.Clone(create), "--to", in("new"), "--keep", "3", "--recipient", public), exitUsage, "--keep goes with a folder"},
 		{append(slices.Clone(create), "--to", in("nosuch/new"), "--recipient", public), exitNotFound, "no such file"},
 		{[]string{"backup", "create", "--data", in("nosuch"), "--to", in("new"), "--recipient", public}, exitNotFound, "there are no vaults"},
 		{[]string{"backup", "show", kept}, exitUsage, "--identity"},
