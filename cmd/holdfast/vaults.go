@@ -766,6 +766,9 @@ func reason(err error) string {
 			return kind.Error()
 		}
 	}
+	if errors.Is(err, errOpening) {
+		return "its vault has not opened yet"
+	}
 	return "the vault's storage cannot be used"
 }
 

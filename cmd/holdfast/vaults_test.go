@@ -252,6 +252,8 @@ func TestAHangingVaultBlocksNobody(t *testing.T) {
 		}
 		if _, err := s.get(t.Context(), backup.FirstVault("hangs1")); !errors.Is(err, errOpening) || !errors.Is(err, vault.ErrStorage) {
 			t.Errorf("one that hangs: %v", err)
+		} else if reason(err) != "its vault has not opened yet" {
+			t.Errorf("one that hangs: %s", reason(err))
 		}
 		if _, err := s.get(t.Context(), backup.FirstVault("unknown")); err == nil {
 			t.Error("a tenant that is not in the configuration has a vault")
