@@ -93,6 +93,10 @@ func browsePoint(v *visit) error {
 
 // browsePoint makes a browse session of a point, or finds the one that there is.
 func (v *visit) browsePoint(p pointAnswer) error {
+	of := v.unitOfPoint(p).Of()
+	if of.Browses == "" {
+		return v.redirect("/console/points/" + p.ID + "/mail")
+	}
 	// Sessions are not found by their points, so the newest are looked through.
 	sessions, _, err := take[browseAnswer](v.api.All(v.ctx(), anyBrowse+"?$top=100&"+query("$filter", "status ne 'failed'")+"&"+query("$orderby", "createdDateTime desc")), 100)
 	if err != nil {
@@ -104,10 +108,6 @@ func (v *visit) browsePoint(p pointAnswer) error {
 		}
 	}
 	var made browseAnswer
-	of := v.unitOfPoint(p).Of()
-	if of.Browses == "" {
-		return &problem{http.StatusBadRequest, "Mailboxes are searched", "The API does not look into points of mailboxes. The mailbox's page finds mail in them."}
-	}
 	if err := v.api.Create(v.ctx(), of.Browses, map[string]string{"restorePointId": p.ID}, &made); err != nil {
 		return err
 	}

@@ -154,6 +154,8 @@ func (c *Console) route() {
 	page("GET /console/units/{id}/mail", findMail)
 	page("POST /console/units/{id}/mail", restoreMail)
 	page("POST /console/points/{id}/browse", browsePoint)
+	page("GET /console/points/{id}/mail", readMailbox)
+	c.mux.Handle("GET /console/points/{id}/mail/file", c.signedIn(sendMail, 0)) // as long as it takes
 	page("GET /console/browse/{session}", browse)
 	page("GET /console/browse/{session}/preview", previewFile)
 	c.mux.Handle("GET /console/browse/{session}/file", c.signedIn(sendFile, 0)) // as long as it takes

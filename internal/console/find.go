@@ -19,12 +19,15 @@ const (
 
 // A foundAnswer is what the API says of what was found by its name.
 type foundAnswer struct {
-	Type, Name, Path, Sender, SizeInBytes                  string
+	ItemKey, Type, Name, Path, Sender, SizeInBytes         string
 	FirstSeenDateTime, LastSeenDateTime, BrowsableDateTime time.Time
 	ItemDateTime                                           time.Time
 	RestorePointID, BrowsableRestorePointID                string
 	IsInNewest                                             bool
 }
+
+// Part is what of the key of an item is its own.
+func (f foundAnswer) Part() string { return f.ItemKey[strings.LastIndexByte(f.ItemKey, ',')+1:] }
 
 // Query is the search that finds a message by its subject.
 func (f foundAnswer) Query() template.URL {

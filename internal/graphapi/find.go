@@ -50,6 +50,7 @@ func (s *Server) foundView(x *exchange, u backup.Unit, f catalog.Found) (e odata
 		e.Add("browsableDateTime", odata.FormatTime(f.Browsable.At))
 	}
 	if m := f.Mail; m != nil {
+		e.Add("itemKey", backup.KeyOf(x.tenant(), f.Last.Drive, f.Item))
 		e.Add("type", m.Kind)
 		e.Add("name", m.Subject)
 		e.Add("path", m.Folder)
