@@ -52,11 +52,12 @@ type text struct {
 func begin(r io.Reader) (textproto.MIMEHeader, io.Reader) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	head := textproto.MIMEHeader{}
-	name, value, read := "", "", 0
+	name, read := "", 0
+	var value []byte // grows by what is folded into it
 	keep := func() {
 		if name != "" {
 			name = textproto.CanonicalMIMEHeaderKey(name)
-			head[name] = append(head[name], strings.TrimSpace(value))
+			head[name] = append(head[name], strings.TrimSpace(string(value)))
 		}
 		name = ""
 	}
@@ -68,11 +69,11 @@ func begin(r io.Reader) (textproto.MIMEHeader, io.Reader) {
 			break
 		}
 		if line[0] == ' ' || line[0] == '\t' {
-			value += " " + strings.TrimSpace(line)
+			value = append(append(value, ' '), strings.TrimSpace(line)...)
 		} else {
 			keep()
 			if before, after, ok := strings.Cut(line, ":"); ok && !strings.ContainsAny(before, " \t") {
-				name, value = before, after
+				name, value = before, append(value[:0], after...)
 			}
 		}
 		if err != nil {
