@@ -566,6 +566,8 @@ func TestJobsWaitForTheTurnOfTheirVault(t *testing.T) {
 			t.Errorf("a person waited %v", took)
 		}
 		time.Sleep(50 * openPatience)
+		mu.Lock()
+		defer mu.Unlock()
 		if len(opens) != len(tenants) {
 			t.Errorf("in the end %d vaults were opened", len(opens))
 		}

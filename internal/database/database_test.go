@@ -199,7 +199,7 @@ func TestTxRetriesDeadlock(t *testing.T) {
 		if sum != 4 || after != 2 {
 			t.Errorf("%d updates and %d calls of AfterCommit took effect, want 4 and 2", sum, after)
 		}
-		if db.Dialect() == database.Postgres && runs != 3 {
+		if db.Dialect() == database.Postgres && runs < 3 { // more, where the victim met the other again
 			t.Errorf("fn ran %d times, want 3: once more for the victim", runs)
 		}
 	})
