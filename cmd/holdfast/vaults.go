@@ -33,10 +33,12 @@ const (
 	// for as long, and a third of a second of a processor, to make a key of the password.
 	openAtATime = 4
 	// maxOpenVaults is how many vaults are kept open, and maxOpenWeight how much memory
-	// they may have together: to open one again costs what a hundred visits do, and one of
-	// a small tenant takes next to nothing. Each has caches on disk.
+	// they may have together, but for those few that were used last, however large they
+	// are: to open one again costs what a hundred visits do, and one of a small tenant
+	// takes next to nothing. Each has caches on disk.
 	maxOpenVaults = 2000
 	maxOpenWeight = 256 << 20
+	fewOpenVaults = 16
 	// lookPatience is how long anybody waits to hear whether vaults are there.
 	lookPatience = 2 * time.Second
 )
@@ -50,10 +52,10 @@ var errOpening = fmt.Errorf("%w: it has not opened yet", vault.ErrStorage)
 // kept, said in the log, and given to whoever asks, until somebody asks a minute
 // later, and it is tried again.
 type vaults struct {
-	// most is how many are kept open, and heaviest what they weigh together at most; more
-	// are only while more are in use.
-	most     int
-	heaviest int64
+	// most is how many are kept open, and heaviest what they weigh together at most, unless
+	// they are few; more are only while more are in use.
+	most, few int
+	heaviest  int64
 	// weigh says what an open vault takes of memory, and shut closes it.
 	weigh func(*vault.Vault) int64
 	shut  func(*vault.Vault, context.Context) error
@@ -134,7 +136,7 @@ type seenVault struct {
 // newVaults returns the vaults of tenants, each of which has its folder. None is
 // open yet.
 func newVaults(tenants []backup.TenantID, dir func(backup.VaultName) string, log *slog.Logger, open func(context.Context, backup.VaultName) (*vault.Vault, error)) *vaults {
-	s := &vaults{most: maxOpenVaults, heaviest: maxOpenWeight, weigh: (*vault.Vault).Weight, shut: (*vault.Vault).Close, open: open, log: log, dir: dir}
+	s := &vaults{most: maxOpenVaults, few: fewOpenVaults, heaviest: maxOpenWeight, weigh: (*vault.Vault).Weight, shut: (*vault.Vault).Close, open: open, log: log, dir: dir}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.all.Store(&vaultSet{})
 	s.serve(tenants)
@@ -321,7 +323,7 @@ func (s *vaults) makeRoom() {
 	for {
 		s.mu.Lock()
 		i := slices.IndexFunc(s.idle, func(v *tenantVault) bool { return v.retires.Load() })
-		if i < 0 && len(s.idle) > 0 && (s.opened > s.most || s.weight() > s.heaviest) {
+		if i < 0 && len(s.idle) > 0 && (s.opened > s.most || len(s.idle) > s.few && s.weight() > s.heaviest) {
 			i = 0
 		}
 		if i < 0 {
