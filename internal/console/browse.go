@@ -373,7 +373,13 @@ func sendFile(v *visit) error {
 		return errNoPage
 	}
 	q := v.r.URL.Query()
-	res, err := v.api.Open(v.ctx(), v.contentPath(known, q.Get("part")), v.r.Header.Get("Range"))
+	return v.pass(v.contentPath(known, q.Get("part")), "file", q.Has("show"))
+}
+
+// pass sends what the API has at an address: to be kept, by the name that the API gives it
+// or else by name, or a picture to be shown.
+func (v *visit) pass(at, name string, show bool) error {
+	res, err := v.api.Open(v.ctx(), at, v.r.Header.Get("Range"))
 	if err != nil {
 		return err
 	}
@@ -387,10 +393,10 @@ func sendFile(v *visit) error {
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	_, params, err := mime.ParseMediaType(res.Header.Get("Content-Disposition"))
 	if err != nil {
-		params = map[string]string{"filename": "file"}
+		params = map[string]string{"filename": name}
 	}
 	picture := pictures[strings.ToLower(path.Ext(params["filename"]))]
-	if q.Has("show") && picture != "" {
+	if show && picture != "" {
 		h.Set("Content-Type", picture)
 	} else {
 		h.Set("Content-Type", "application/octet-stream")
@@ -398,7 +404,7 @@ func sendFile(v *visit) error {
 	}
 	v.w.WriteHeader(res.StatusCode)
 	if _, err := io.Copy(v.w, res.Body); err != nil {
-		panic(http.ErrAbortHandler) // a part of a file must not look like the whole
+		panic(http.ErrAbortHandler) // a part must not look like the whole
 	}
 	return nil
 }

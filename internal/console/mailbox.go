@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"html/template"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -163,27 +161,5 @@ func sendMail(v *visit) error {
 	if id := q.Get("attachment"); id != "" {
 		at = v.mailAt("attachment", q.Get("key")) + "/" + url.PathEscape(id)
 	}
-	res, err := v.api.Open(v.ctx(), at, v.r.Header.Get("Range"))
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	h := v.w.Header()
-	for _, name := range []string{"Content-Length", "Content-Range", "Accept-Ranges"} {
-		if value := res.Header.Get(name); value != "" {
-			h.Set(name, value)
-		}
-	}
-	_, params, err := mime.ParseMediaType(res.Header.Get("Content-Disposition"))
-	if err != nil {
-		params = map[string]string{"filename": "message.eml"}
-	}
-	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", params))
-	v.w.WriteHeader(res.StatusCode)
-	if _, err := io.Copy(v.w, res.Body); err != nil {
-		panic(http.ErrAbortHandler) // a part of a message must not look like the whole
-	}
-	return nil
+	return v.pass(at, "message.eml", false)
 }
