@@ -31,7 +31,9 @@ const (
 type (
 	serviceAnswer struct {
 		ServiceStatus struct{ Status, DisableReason string }
+		Source        string    `json:"@holdfast.sourceProblem"`
 		Vault         string    `json:"@holdfast.vaultProblem"`
+		Configuration string    `json:"@holdfast.configurationProblem"`
 		Damage        int64     `json:"@holdfast.openDamageCount"`
 		Verified      time.Time `json:"@holdfast.verifiedDateTime"`
 		Retention     string    `json:"@holdfast.retentionDisagreement"`

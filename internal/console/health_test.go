@@ -14,11 +14,18 @@ func TestHealth(t *testing.T) {
 		t.Errorf("of a healthy service:\n%s", page)
 	}
 	w.on("GET "+serviceRoot, map[string]any{"serviceStatus": map[string]any{"status": "disabled", "disableReason": "userRequested"},
+		"@holdfast.sourceProblem": "The application <x> cannot sign in; check clientId.", "@holdfast.configurationProblem": "It is no JSON.",
 		"@holdfast.vaultProblem": "It is <away>.", "@holdfast.openDamageCount": 2, "@holdfast.verifiedDateTime": "2026-11-18T11:06:00Z", "@holdfast.retentionDisagreement": "a legal hold"})
 	page := w.page("/console/health")
-	for _, want := range []string{"The vault cannot be used: It is &lt;away&gt;.", "2 damaged objects", "Nothing expires now: a legal hold", "2026-11-18 11:06 UTC", "userRequested", "Cannot be used"} {
+	for _, want := range []string{"The vault cannot be used: It is &lt;away&gt;.", "The application &lt;x&gt; cannot sign in; check clientId.", "Cannot be read as it has to be", "It is no JSON.", "2 damaged objects", "Nothing expires now: a legal hold", "2026-11-18 11:06 UTC", "userRequested", "Cannot be used"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for _, path := range []string{"/console/", "/console/health"} {
+		first, _, _ := strings.Cut(between(w.page(path), `<ul class="needs">`, "</ul>"), "</li>")
+		if !strings.Contains(first, "Microsoft 365 cannot be read as it has to be: The application") || !strings.Contains(first, "Holdfast looks again every ten minutes") {
+			t.Errorf("%s first says: %s", path, first)
 		}
 	}
 }

@@ -194,6 +194,10 @@ func ifSome(n int, level string) string {
 
 // serviceNeeds is what the service as a whole wants.
 func serviceNeeds(s serviceAnswer) (needs []need) {
+	if s.Source != "" {
+		needs = append(needs, need{"bad", "Microsoft 365 cannot be read as it has to be: " + s.Source,
+			"Until it can, points grow old and restores wait; what is backed up is safe. Do what it says here, in the tenant's Entra ID or in Holdfast's configuration. Holdfast looks again every ten minutes; on the server, ‘holdfast serve --check --online’ looks at once.", "/console/health", "Health"})
+	}
 	if s.Vault != "" {
 		needs = append(needs, need{"bad", "The vault cannot be used: " + s.Vault, "Nothing can be backed up or restored until it can. Look at the vault's storage on the server.", "/console/health", "Health"})
 	}
@@ -201,10 +205,13 @@ func serviceNeeds(s serviceAnswer) (needs []need) {
 		needs = append(needs, need{"bad", "The service is " + s.ServiceStatus.Status + ".", "Nothing can be configured until it is enabled.", "/console/health", "Health"})
 	}
 	if s.Damage > 0 {
-		needs = append(needs, need{"bad", plural(s.Damage, "damaged object", "damaged objects") + " in the vault and not healed.", "What is concerned is backed up anew by itself. On the server, 'holdfast vault damage' names what is concerned.", "/console/health", "Health"})
+		needs = append(needs, need{"bad", plural(s.Damage, "damaged object", "damaged objects") + " in the vault and not healed.", "What is concerned is backed up anew by itself. On the server, ‘holdfast vault damage’ names what is concerned.", "/console/health", "Health"})
+	}
+	if s.Configuration != "" {
+		needs = append(needs, need{"warn", s.Configuration, "", "/console/health", "Health"})
 	}
 	if s.Retention != "" {
-		needs = append(needs, need{"warn", "Nothing expires now: " + s.Retention, "On the server, 'holdfast retention' shows both plans and puts one in force.", "/console/health", "Health"})
+		needs = append(needs, need{"warn", "Nothing expires now: " + s.Retention, "On the server, ‘holdfast retention’ shows both plans and puts one in force.", "/console/health", "Health"})
 	}
 	return needs
 }
