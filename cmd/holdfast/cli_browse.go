@@ -29,6 +29,7 @@ type (
 	itemAnswer struct {
 		ItemKey, Name, WebURL, Type, SizeInBytes string
 		ItemsCount                               int
+		Modified                                 time.Time `json:"@holdfast.lastModifiedDateTime"`
 	}
 	granularAnswer struct {
 		ID, Status, WebURL, RestoredItemPath, RestoredItemWebURL string
@@ -272,12 +273,12 @@ func (c *cli) browseList(ctx context.Context, s browseAnswer, path string) error
 			return err
 		}
 	}
-	return printList(c, values, items, func(i itemAnswer) string { return i.ItemKey }, []string{"TYPE", "NAME", "SIZE", "HOLDS", "KEY"}, func(i itemAnswer) []string {
+	return printList(c, values, items, func(i itemAnswer) string { return i.ItemKey }, []string{"TYPE", "NAME", "SIZE", "HOLDS", "CHANGED", "KEY"}, func(i itemAnswer) []string {
 		holds := ""
 		if i.Type != "file" {
 			holds = number(i.ItemsCount, "item")
 		}
-		return []string{i.Type, i.Name, size(i.SizeInBytes), holds, i.ItemKey}
+		return []string{i.Type, i.Name, size(i.SizeInBytes), holds, clock(i.Modified), i.ItemKey}
 	}, "The folder is empty.")
 }
 

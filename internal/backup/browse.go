@@ -86,6 +86,8 @@ type Item struct {
 	Kind   ItemKind
 	Size   int64 // of a folder: of all below it
 	Items  int64 // of a folder: all below it, folders too
+	// When it was made and last changed, as the source said; zero where that is not known.
+	Created, Modified time.Time
 }
 
 // A Browser shows what restore points hold.

@@ -165,9 +165,14 @@ func (c *Client) AllNoted(ctx context.Context, path string, note func(string)) i
 	return c.pages(ctx, note, func(page *Page) error { return c.Get(ctx, path, page) })
 }
 
+// largePage is what AllAsked asks for, of a server whose pages of an action are small.
+const largePage = "odata.maxpagesize=500"
+
 // AllAsked is All of an action that answers by pages.
 func (c *Client) AllAsked(ctx context.Context, path string, body any) iter.Seq2[json.RawMessage, error] {
-	return c.pages(ctx, func(string) {}, func(page *Page) error { return c.Ask(ctx, path, body, page) })
+	return c.pages(ctx, func(string) {}, func(page *Page) error {
+		return c.send(ctx, http.MethodPost, c.cfg.URL+Root+path, body, page, true, largePage)
+	})
 }
 
 func (c *Client) pages(ctx context.Context, note func(string), first func(*Page) error) iter.Seq2[json.RawMessage, error] {
@@ -334,8 +339,8 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 }
 
 // send sends one request until it is answered. again says that it may be sent
-// once more when nobody knows whether it arrived.
-func (c *Client) send(ctx context.Context, method, address string, body, answer any, again bool) error {
+// once more when nobody knows whether it arrived; prefers is what else the header Prefer says.
+func (c *Client) send(ctx context.Context, method, address string, body, answer any, again bool, prefers ...string) error {
 	var data []byte
 	if body != nil {
 		var err error
@@ -356,7 +361,7 @@ func (c *Client) send(ctx context.Context, method, address string, body, answer 
 		}
 		req.Header.Set("Authorization", "Bearer "+string(token))
 		req.Header.Set("Accept", "application/json")
-		req.Header.Set("Prefer", "include-unknown-enum-members")
+		req.Header.Set("Prefer", strings.Join(append(prefers, "include-unknown-enum-members"), ", "))
 		req.Header.Set("User-Agent", "holdfast")
 		req.Header.Set("client-request-id", id)
 		if body != nil {

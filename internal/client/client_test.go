@@ -79,6 +79,28 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
+// What an action answers by pages is asked for in large ones, by the header that OData has for it.
+func TestAnActionAnswersByLargePages(t *testing.T) {
+	asked := ""
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked += r.Method + " " + r.Header.Get("Prefer") + "\n"
+		page := Page{Value: []json.RawMessage{json.RawMessage(`1`)}}
+		if r.Method == http.MethodPost {
+			page.Next = "http://x" + Root + "/xs?$skiptoken=a"
+		}
+		json.NewEncoder(w).Encode(page)
+	})
+	n := 0
+	for _, err := range c.AllAsked(t.Context(), "/xs/act", map[string]string{}) {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "POST odata.maxpagesize=500, include-unknown-enum-members\nGET include-unknown-enum-members\n"; n != 2 || asked != want {
+		t.Errorf("%d, by\n%s", n, asked)
+	}
+}
+
 // Links lead to the server that was configured, whatever they say: the token
 // goes nowhere else.
 func TestLinksStayHere(t *testing.T) {

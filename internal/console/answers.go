@@ -120,6 +120,8 @@ type (
 	itemAnswer struct {
 		ItemKey, Name, WebURL, Type, SizeInBytes string
 		ItemsCount                               int
+		Created                                  time.Time `json:"@holdfast.createdDateTime"`
+		Modified                                 time.Time `json:"@holdfast.lastModifiedDateTime"`
 	}
 	artifactAnswer struct {
 		ID, Status, DestinationType          string

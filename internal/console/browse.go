@@ -130,6 +130,41 @@ func crumbs(q url.Values) (all []crumb) {
 
 func trail(all []crumb) string { return url.Values{"t": values(all)}.Encode() }
 
+// at is the address of a place in a session, which is looked at in the same order.
+func (o ordered) at(here string, all []crumb) string {
+	q := url.Values{"t": values(all)}
+	if o.Sort != "" {
+		q.Set("sort", o.Sort)
+	}
+	if len(q["t"]) == 0 && o.Sort == "" {
+		return here
+	}
+	return here + "?" + q.Encode()
+}
+
+// An ordered says in which order a folder is shown: the path of one of orders, "" for that of the API.
+type ordered struct{ Sort string }
+
+// orders are those of a folder, by what addresses call them. The first is folders before files, by name.
+var orders = []struct{ Path, Name, member, value string }{
+	{"", "Folders first, by name", "", ""},
+	{"-name", "Name, backwards", "orderBy", "nameDsc"},
+	{"-size", "Largest first", "@holdfast.orderBy", "sizeDsc"},
+	{"size", "Smallest first", "@holdfast.orderBy", "sizeAsc"},
+	{"-changed", "Last changed first", "@holdfast.orderBy", "lastModifiedDateTimeDsc"},
+	{"changed", "Longest unchanged first", "@holdfast.orderBy", "lastModifiedDateTimeAsc"},
+}
+
+// orderedBy is the order that an address asks for.
+func orderedBy(q url.Values) (o ordered) {
+	for _, known := range orders {
+		if known.Path == q.Get("sort") {
+			o.Sort = known.Path
+		}
+	}
+	return o
+}
+
 func values(all []crumb) (texts []string) {
 	for _, c := range all {
 		texts = append(texts, c.Part+":"+c.Name)
@@ -140,13 +175,13 @@ func values(all []crumb) (texts []string) {
 // A row is an item of a folder as the page shows it.
 type row struct {
 	itemAnswer
-	Part    string // of its key, its own
-	Link    string
-	Preview bool
-	Zip     string // where all of a folder is to be had
+	Part string // of its key, its own
+	Link string
+	Zip  string // where all of a folder is to be had
 }
 
 type browsePage struct {
+	ordered
 	Session browseAnswer
 	Owner   unitAnswer
 	Point   string
@@ -163,6 +198,11 @@ type browsePage struct {
 // Choosable reports whether something of the page can be restored by itself.
 func (p browsePage) Choosable() bool {
 	return slices.ContainsFunc(p.Items, func(r row) bool { return r.Type != "documentLibrary" })
+}
+
+// Dated reports whether it is known of something of the page when it was made or changed.
+func (p browsePage) Dated() bool {
+	return slices.ContainsFunc(p.Items, func(r row) bool { return !r.Modified.IsZero() || !r.Created.IsZero() })
 }
 
 type link struct{ To, Name string }
@@ -226,7 +266,7 @@ func browse(v *visit) error {
 	}
 	q := v.r.URL.Query()
 	v.ofUnit(known.Owner)
-	page := browsePage{Session: s, Owner: known.Owner, Point: known.Point, Ready: s.Status == string(backup.BrowseCreated), Trail: crumbs(q), Text: strings.TrimSpace(q.Get("q"))}
+	page := browsePage{ordered: orderedBy(q), Session: s, Owner: known.Owner, Point: known.Point, Ready: s.Status == string(backup.BrowseCreated), Trail: crumbs(q), Text: strings.TrimSpace(q.Get("q"))}
 	if page.Owner.Subject() == "" {
 		page.Owner, page.Point = s.unit(), s.RestorePointID
 	}
@@ -246,10 +286,15 @@ func browse(v *visit) error {
 	page.Chosen = chosen.Part
 	body := map[string]string{"browseLocationItemKey": known.Library.ItemKey}
 	here := "/console/browse/" + s.ID
-	page.Crumbs = []link{{here, known.Library.Name}}
+	page.Crumbs = []link{{page.at(here, nil), known.Library.Name}}
 	for i, c := range page.Trail {
 		body["browseLocationItemKey"] = known.keyOf(c.Part)
-		page.Crumbs = append(page.Crumbs, link{here + "?" + trail(page.Trail[:i+1]), c.Name})
+		page.Crumbs = append(page.Crumbs, link{page.at(here, page.Trail[:i+1]), c.Name})
+	}
+	for _, o := range orders {
+		if o.Path == page.Sort && o.member != "" {
+			body[o.member] = o.value
+		}
 	}
 	if page.Text != "" && !strings.ContainsAny(page.Text, `'"\*?`) {
 		body["filter"] = "(name -contains '" + page.Text + "')" // fewer to read; what is meant is sorted out below
@@ -269,7 +314,7 @@ func browse(v *visit) error {
 			page.More = true
 			break
 		}
-		page.Items = append(page.Items, known.rowOf(here, page.Trail, item))
+		page.Items = append(page.Items, known.rowOf(here, page.Trail, item, page.ordered))
 	}
 	if page.More && page.Chosen != "" && page.Text == "" && !slices.ContainsFunc(page.Items, func(r row) bool { return r.Part == page.Chosen }) {
 		return v.redirect(v.with("q", chosen.Name)) // it is among those that are not shown
@@ -277,13 +322,13 @@ func browse(v *visit) error {
 	return v.show("browse", "Browse "+page.Owner.Name(), page)
 }
 
-func (b browsed) rowOf(here string, at []crumb, item itemAnswer) row {
+func (b browsed) rowOf(here string, at []crumb, item itemAnswer, o ordered) row {
 	r := row{itemAnswer: item, Part: strings.TrimPrefix(item.ItemKey, b.Library.ItemKey+",")}
 	below := append(at[:len(at):len(at)], crumb{r.Part, item.Name})
 	if item.Type == "file" {
-		r.Link, r.Preview = here+"/preview?"+trail(below), true
+		r.Link = o.at(here+"/preview", below)
 	} else {
-		r.Link = here + "?" + trail(below)
+		r.Link = o.at(here, below)
 		r.Zip = here + "/zip?" + url.Values{"t": values(at), "item": {r.Part + ":" + item.Name}}.Encode()
 	}
 	return r
@@ -319,10 +364,11 @@ func previewFile(v *visit) error {
 	}
 	file := at[len(at)-1]
 	here := "/console/browse/" + s.ID
+	order := orderedBy(v.r.URL.Query())
 	v.ofUnit(known.Owner)
-	page := previewPage{Owner: known.Owner, Point: known.Point, At: known.At, Session: s.ID, Name: file.Name, Part: file.Part, Crumbs: []link{{here, known.Library.Name}}}
+	page := previewPage{Owner: known.Owner, Point: known.Point, At: known.At, Session: s.ID, Name: file.Name, Part: file.Part, Crumbs: []link{{order.at(here, nil), known.Library.Name}}}
 	for i, c := range at[:len(at)-1] {
-		page.Crumbs = append(page.Crumbs, link{here + "?" + trail(at[:i+1]), c.Name})
+		page.Crumbs = append(page.Crumbs, link{order.at(here, at[:i+1]), c.Name})
 	}
 	res, err := v.api.Open(v.ctx(), v.contentPath(known, file.Part), "bytes=0-"+strconv.Itoa(maxText-1))
 	if err != nil {

@@ -27,7 +27,10 @@ func browseWorld(t *testing.T) *world {
 	w.on("GET "+anyBrowse+"/"+browseID, map[string]any{"id": browseID, "status": "created", "restorePointId": pointID, "directoryObjectId": ownerID,
 		"restorePointDateTime": "2026-11-27T07:50:00Z", "error": map[string]any{"message": "2 items are not held as they were."}})
 	w.on("POST "+anyBrowse+"/"+browseID+"/browse", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		var asked struct{ BrowseLocationItemKey, Filter string }
+		var asked struct {
+			BrowseLocationItemKey, Filter string
+			Order                         string `json:"@holdfast.orderBy"`
+		}
 		w.mu.Lock()
 		body := w.asked[len(w.asked)-1].Body
 		w.mu.Unlock()
@@ -41,7 +44,10 @@ func browseWorld(t *testing.T) *world {
 		case library:
 			items = []any{map[string]any{"itemKey": library + "," + folder, "name": "a & b", "type": "folder", "sizeInBytes": "1200", "itemsCount": 1}}
 		case library + "," + folder:
-			items = []any{map[string]any{"itemKey": library + "," + file, "name": "<x>.txt", "type": "file", "sizeInBytes": "5"}}
+			items = []any{map[string]any{"itemKey": library + "," + file, "name": "<x>.txt", "type": "file", "sizeInBytes": "5", "@holdfast.lastModifiedDateTime": "2024-02-29T12:00:00Z", "@holdfast.createdDateTime": "2021-03-01T00:00:00Z"}}
+			if asked.Order == "lastModifiedDateTimeDsc" {
+				items = append(items, map[string]any{"itemKey": library + ",1", "name": "in order", "type": "folder"})
+			}
 		default:
 			t.Errorf("browsed at %q", asked.BrowseLocationItemKey)
 		}
@@ -81,8 +87,19 @@ func TestBrowse(t *testing.T) {
 		}
 	}
 	page = w.page(between(page, `<a class="item folder" href="`, `"`))
-	if !strings.Contains(page, "&lt;x&gt;.txt") || !strings.Contains(page, ">a &amp; b</a>") {
+	if !strings.Contains(page, "&lt;x&gt;.txt") || !strings.Contains(page, ">a &amp; b</a>") || !strings.Contains(page, "2024-02-29 12:00 UTC") || !strings.Contains(page, "2021-03-01 00:00 UTC") {
 		t.Errorf("in the folder:\n%s", page)
+	}
+	// The order is in the address, and stays that in all that is looked into from there.
+	sorted := w.page("/console/browse/" + browseID + "?sort=-changed")
+	if sorted = w.page(between(sorted, `<a class="item folder" href="`, `"`)); !strings.Contains(sorted, "in order") || !strings.Contains(sorted, `<option value="-changed" selected>`) {
+		t.Errorf("in order:\n%s", sorted)
+	}
+	if to := between(sorted, `<ol class="path"><li><a href="`, `"`); to != "/console/browse/"+browseID+"?sort=-changed" {
+		t.Errorf("the library is at %s", to)
+	}
+	if page := w.page("/console/browse/" + browseID + "?sort=strange"); !strings.Contains(page, `<option value="" selected>`) {
+		t.Errorf("in a strange order:\n%s", page)
 	}
 	if page := w.page("/console/browse/" + browseID + "?q=nothing"); !strings.Contains(page, "Nothing in this folder") {
 		t.Errorf("filtered:\n%s", page)

@@ -135,7 +135,11 @@ func (z *zipping) add(below string, item itemAnswer) error {
 		return z.lack(name, err)
 	}
 	defer content.Close()
-	to, err := z.to.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: z.known.At})
+	changed := item.Modified
+	if changed.IsZero() {
+		changed = z.known.At
+	}
+	to, err := z.to.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: changed})
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func noItem() error {
 }
 
 func itemOf(l vault.Listed) backup.Item {
-	return backup.Item{ID: l.ID, Parent: l.Parent, Name: l.Name, Path: l.Path, Kind: l.Kind, Size: l.Bytes, Items: l.Items}
+	return backup.Item{ID: l.ID, Parent: l.Parent, Name: l.Name, Path: l.Path, Kind: l.Kind, Size: l.Bytes, Items: l.Items, Created: l.Created, Modified: l.Modified}
 }
 
 // bulkRestore is the job of a bulk restore request: it finds out whose drives

@@ -90,6 +90,11 @@ func TestRestoreOfFilesAndFolders(t *testing.T) {
 	unit := w.protectAll()[0]
 	point := w.backUp(unit)
 	was := w.look(home)
+	for _, at := range []string{"plain.txt", "other/plain.txt", "folder"} { // shown with when they last changed
+		if item := w.find(point, at); item.Created.IsZero() || !strings.HasSuffix(was[at], " "+item.Modified.UTC().Format(time.DateTime)) {
+			t.Errorf("%s is shown as made at %v and changed at %v; it is %s", at, item.Created, item.Modified, was[at])
+		}
+	}
 	damages["encrypted"](w, home)
 	harm := w.look(home)
 

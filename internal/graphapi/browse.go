@@ -170,9 +170,13 @@ func (s *Server) deleteBrowseSession(x *exchange) (reply, error) {
 type browsing struct {
 	Key    backup.ItemKey `json:"k,omitempty"`
 	Filter string         `json:"f,omitempty"`
-	Order  string         `json:"o,omitempty"`
+	Order  string         `json:"o,omitempty"` // orderBy, or ours
 	From   int            `json:"n,omitempty"` // items that earlier pages showed
+	Size   int            `json:"s,omitempty"` // of a page, where it was asked for
 }
+
+// ourOrder is the member of a browse request that asks for an order which orderBy has no word for.
+const ourOrder = "@holdfast.orderBy"
 
 // browse serves browseSessionBase: browse, its first page.
 func (s *Server) browse(x *exchange) (reply, error) {
@@ -235,6 +239,14 @@ func parseBrowse(o *odata.Object) (at browsing, resource string, err error) {
 	if at.Order, err = choice(o, "orderBy", "pathAsc", "pathDsc", "nameAsc", "nameDsc"); err != nil {
 		return at, "", err
 	}
+	ours, err := choice(o, ourOrder, "sizeAsc", "sizeDsc", "lastModifiedDateTimeAsc", "lastModifiedDateTimeDsc")
+	switch {
+	case err != nil:
+		return at, "", err
+	case ours != "" && at.Order != "":
+		return at, "", backup.Fail(backup.InvalidRequest, "Items come in one order: send either orderBy or "+ourOrder+".").On(ourOrder)
+	}
+	at.Order += ours
 	if at.Filter, _, err = o.String("filter"); err != nil {
 		return at, "", err
 	}
@@ -277,10 +289,11 @@ func (s *Server) browsePage(x *exchange, b backup.BrowseSession, at browsing, re
 	if err != nil {
 		return reply{}, err
 	}
-	items = slices.DeleteFunc(items, func(i shown) bool { return !filter.Match(i.name) })
+	items = slices.DeleteFunc(items, func(i shown) bool { return !filter.Match(i.Name) })
 	order(items, at.Order)
 
-	page := items[min(at.From, len(items)):min(at.From+backup.BrowsePage, len(items))]
+	at.Size = cmp.Or(x.prefer.PageSize, at.Size)
+	page := items[min(at.From, len(items)):min(at.From+cmp.Or(at.Size, backup.BrowsePage), len(items))]
 	next := ""
 	if at.From += len(page); at.From < len(items) {
 		text, err := json.Marshal(at)
@@ -293,10 +306,10 @@ func (s *Server) browsePage(x *exchange, b backup.BrowseSession, at browsing, re
 	}
 	views := make([]odata.Entity, len(page))
 	for i, item := range page {
-		views[i] = item.view()
+		views[i] = item.view(b)
 	}
 	body, err := x.form().Collection(x.base+"/$metadata#Collection(microsoft.graph.browseQueryResponseItem)", int64(len(views)), next, views)
-	return reply{status: http.StatusOK, body: body}, err
+	return reply{status: http.StatusOK, body: body, paged: true}, err
 }
 
 // readContent serves holdfast.content, a function of ours on a browse session:
@@ -334,31 +347,35 @@ func (s *Server) readContent(x *exchange) (reply, error) {
 	return reply{status: http.StatusOK, stream: content, name: item.Name}, nil
 }
 
-// A shown is an item as browsing shows it.
+// A shown is an item as browsing shows it. Those of a folder, which may be very many, have no key
+// and no address before they are viewed.
 type shown struct {
+	backup.Item
 	key    backup.ItemKey
-	name   string
-	path   string
 	webURL string
 	kind   string
-	size   int64
-	items  int64
+	folded string // its name, where items are sorted
 }
 
-// view shows a browseQueryResponseItem.
-func (i shown) view() odata.Entity {
+// view shows a browseQueryResponseItem of a session.
+func (i shown) view(b backup.BrowseSession) odata.Entity {
+	if i.key == "" {
+		i.key, i.webURL = backup.KeyOf(b.Tenant, b.Point.Drive, i.ID), backup.WebURL(b.WebURL, i.Path)
+	}
 	var e odata.Entity
 	e.Add("itemKey", i.key)
-	e.Add("name", i.name)
+	e.Add("name", i.Name)
 	e.Add("webUrl", i.webURL)
 	e.Add("type", i.kind)
 	if i.kind == "site" { // has neither number, as documented
 		return e
 	}
 	if i.kind != "file" {
-		e.Add("itemsCount", min(i.items, 1<<31-1))
+		e.Add("itemsCount", min(i.Items, 1<<31-1))
 	}
-	e.Add("sizeInBytes", strconv.FormatInt(i.size, 10))
+	e.Add("sizeInBytes", strconv.FormatInt(i.Size, 10))
+	addTime(&e, "@holdfast.createdDateTime", i.Created)
+	addTime(&e, "@holdfast.lastModifiedDateTime", i.Modified)
 	return e
 }
 
@@ -374,9 +391,11 @@ func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) 
 			return nil, "", err
 		}
 		if ofSite {
-			return []shown{{site, siteName(b.WebURL), "", b.WebURL, "site", item.Size, item.Items}}, "none", nil
+			item.Name = siteName(b.WebURL)
+			return []shown{{Item: item, key: site, webURL: b.WebURL, kind: "site"}}, "none", nil
 		}
-		return []shown{{library, libraryName(b.WebURL), "", b.WebURL, "documentLibrary", item.Size, item.Items}}, "site", nil
+		item.Name = libraryName(b.WebURL)
+		return []shown{{Item: item, key: library, webURL: b.WebURL, kind: "documentLibrary"}}, "site", nil
 	}
 	var ref backup.ItemRef
 	switch {
@@ -405,30 +424,37 @@ func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) 
 	if err != nil {
 		return nil, "", err
 	}
-	for _, item := range below {
-		kind := string(item.Kind)
+	items = make([]shown, len(below))
+	for i, item := range below {
+		items[i] = shown{Item: item, kind: string(item.Kind)}
 		if is == "site" {
-			kind = "documentLibrary"
+			items[i].kind = "documentLibrary"
 		}
-		items = append(items, shown{backup.KeyOf(b.Tenant, b.Point.Drive, item.ID), item.Name, item.Path, backup.WebURL(b.WebURL, item.Path), kind, item.Size, item.Items})
 	}
 	return items, is, nil
 }
 
 // order sorts items as it was asked for. Otherwise they stay folders first,
-// each kind by name.
+// each kind by name. What is equal stays in that order, either way.
 func order(items []shown, by string) {
-	compare := func(a, b shown) int { return strings.Compare(strings.ToLower(a.name), strings.ToLower(b.name)) }
-	switch by {
-	case "":
+	compare := map[string]func(a, b shown) int{
+		"path":                 func(a, b shown) int { return strings.Compare(a.Path, b.Path) },
+		"name":                 func(a, b shown) int { return strings.Compare(a.folded, b.folded) },
+		"size":                 func(a, b shown) int { return cmp.Compare(a.Size, b.Size) },
+		"lastModifiedDateTime": func(a, b shown) int { return a.Modified.Compare(b.Modified) },
+	}[strings.TrimSuffix(strings.TrimSuffix(by, "Asc"), "Dsc")]
+	if compare == nil {
 		return
-	case "pathAsc", "pathDsc":
-		compare = func(a, b shown) int { return strings.Compare(a.path, b.path) }
 	}
-	slices.SortStableFunc(items, compare)
-	if strings.HasSuffix(by, "Dsc") {
-		slices.Reverse(items)
+	for i := range items {
+		items[i].folded = strings.ToLower(items[i].Name)
 	}
+	slices.SortStableFunc(items, func(a, b shown) int {
+		if strings.HasSuffix(by, "Dsc") {
+			a, b = b, a
+		}
+		return compare(a, b)
+	})
 }
 
 // siteName is what a site is called in its address, by its host if it is that of

@@ -21,6 +21,7 @@ import (
 	"holdfast/internal/database"
 	"holdfast/internal/identity"
 	"holdfast/internal/jobs"
+	"holdfast/internal/odata"
 )
 
 // A shelf is what every restore point of the tests holds: folders "a" with 23
@@ -29,7 +30,8 @@ type shelf struct{}
 
 var shelved = func() (items []backup.Item) {
 	add := func(id, parent, path string, kind backup.ItemKind, size, below int64) {
-		items = append(items, backup.Item{ID: backup.ItemID(id), Parent: backup.ItemID(parent), Name: path[strings.LastIndexByte(path, '/')+1:], Path: path, Kind: kind, Size: size, Items: below})
+		items = append(items, backup.Item{ID: backup.ItemID(id), Parent: backup.ItemID(parent), Name: path[strings.LastIndexByte(path, '/')+1:], Path: path, Kind: kind, Size: size, Items: below,
+			Created: start, Modified: start.Add(time.Duration(len(items)*7%5) * time.Hour)}) // in another order than the names
 	}
 	add("root", "", "", backup.Folder, 2300, 27)
 	add("a", "root", "a", backup.Folder, 230, 23)
@@ -457,7 +459,25 @@ func TestBrowse(t *testing.T) {
 			t.Errorf("%s = %q, want %q", order, got, want)
 		}
 	}
+	// Ours: the date of each, and orders by that and by size, in which equal ones stay in their order.
+	for order, want := range map[string]string{"sizeAsc": "b b,100% #1.txt,a", "SizeDsc": "a,100% #1.txt,b b", "lastModifiedDateTimeAsc": "100% #1.txt,a,b b", "lastModifiedDateTimeDsc": "b b,a,100% #1.txt"} {
+		if got := names(c.do("POST", at, obj{"browseLocationItemKey": library, "@holdfast.orderBy": order})); got != want {
+			t.Errorf("%s = %q, want %q", order, got, want)
+		}
+	}
+	if same := names(c.do("POST", at, obj{"browseLocationItemKey": a, "@holdfast.orderBy": "sizeDsc"})); !strings.HasPrefix(same, "00.txt,01.txt") {
+		t.Errorf("of equal sizes, %s", same)
+	}
+	if got := in.json["value"].([]any)[0].(map[string]any); got["@holdfast.createdDateTime"] != odata.FormatTime(start) || got["@holdfast.lastModifiedDateTime"] != odata.FormatTime(start.Add(2*time.Hour)) {
+		t.Errorf("the dates of a folder: %v", got)
+	}
+	// Larger pages for who asks for them, once.
+	large := c.do("POST", at, obj{"browseLocationItemKey": a}, "Prefer", "odata.maxpagesize=20").want(200)
+	if rest := c.do("GET", large.json["@odata.nextLink"].(string), nil); large.json["@odata.count"] != 20.0 || rest.json["@odata.count"] != 3.0 || large.header.Get("Preference-Applied") != "odata.maxpagesize=20" {
+		t.Errorf("pages of twenty: %v, %s", large.header, rest.text)
+	}
 	for name, body := range map[string]any{
+		"both orders": obj{"orderBy": "nameAsc", "@holdfast.orderBy": "sizeAsc"}, "a strange order of ours": obj{"@holdfast.orderBy": "nameAsc"},
 		"a malformed key": obj{"browseLocationItemKey": "x"}, "an unknown key": obj{"browseLocationItemKey": library + "," + backup.NewID[string]()},
 		"another library": obj{"browseLocationItemKey": backup.LibraryKey(contoso, "other")}, "a file": obj{"browseLocationItemKey": file},
 		"another kind": obj{"browseLocationItemKey": library, "browseResourceType": "folder"}, "a strange kind": obj{"browseResourceType": "drawer"},

@@ -283,7 +283,7 @@ func browseRoutes(set string, w *workload, served []*workload) []route {
 		{method: "GET", path: set + "/{id}", of: w, op: identity.GetBrowseSession, handle: (*Server).getBrowseSession, browses: true},
 		{method: "DELETE", path: set + "/{id}", of: w, op: identity.DeleteBrowseSession, handle: (*Server).deleteBrowseSession, browses: true},
 		{method: "POST", path: set + "/{id}/browse", of: w, op: identity.Browse, handle: (*Server).browse, body: optionalBody,
-			params: []string{"browseLocationItemKey", "browseResourceType", "filter", "orderBy"}, action: true, browses: true},
+			params: []string{"browseLocationItemKey", "browseResourceType", "filter", "orderBy", ourOrder}, action: true, browses: true},
 		{method: "GET", path: set + "/{id}/browse", of: w, op: identity.Browse, handle: (*Server).browseOn, options: pages, action: true, browses: true},
 		{method: "GET", path: set + "/{id}/browse/{nextFetchToken}", of: w, op: identity.Browse, handle: (*Server).browseOn, browses: true},
 		{method: "GET", path: set + "/{id}/holdfast.content/{itemKey}", of: w, op: identity.ReadContent, handle: (*Server).readContent, browses: true, raw: true, audited: true},
