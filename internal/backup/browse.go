@@ -184,8 +184,11 @@ func LibraryKey(tenant TenantID, d DriveID) ItemKey {
 }
 
 // KeyOf returns the key of an item of a drive other than its root folder.
-func KeyOf(tenant TenantID, d DriveID, id ItemID) ItemKey {
-	return LibraryKey(tenant, d) + "," + ItemKey(guidText(RefOf(id)))
+func KeyOf(tenant TenantID, d DriveID, id ItemID) ItemKey { return RefOf(id).Key(tenant, d) }
+
+// Key returns the key of what r is of in a drive.
+func (r ItemRef) Key(tenant TenantID, d DriveID) ItemKey {
+	return LibraryKey(tenant, d) + "," + ItemKey(guidText(r))
 }
 
 // ParseItemKey returns a key in its one form. It reports false for what cannot

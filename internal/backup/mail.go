@@ -1,6 +1,9 @@
 package backup
 
 import (
+	"bytes"
+	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -66,3 +69,36 @@ func (p Person) String() string {
 // IsWord reports whether a search for mail looks at r: at letters and digits, and
 // at what belongs to them.
 func IsWord(r rune) bool { return unicode.In(r, unicode.L, unicode.M, unicode.N) }
+
+// MaxPickedMail is how many items and folders of a mailbox an artifact restores that were
+// picked one by one: as many as a page of them has at most.
+const MaxPickedMail = 200
+
+// pickedMail begins what PickedMail writes, and no expression of ParseMailQuery.
+const pickedMail = "picked:"
+
+// PickedMail is the Query of an artifact of a mailbox that restores items and folders of a
+// point which were picked one by one. It does not depend on their order.
+func PickedMail(refs []ItemRef) string {
+	refs = slices.Clone(refs)
+	slices.SortFunc(refs, func(a, b ItemRef) int { return bytes.Compare(a[:], b[:]) })
+	query := pickedMail
+	for _, r := range slices.Compact(refs) {
+		query += " " + hex.EncodeToString(r[:])
+	}
+	return query
+}
+
+// PickedOf returns which items and folders a Query is of that PickedMail wrote. ok is false
+// for every other.
+func PickedOf(query string) (refs []ItemRef, ok bool) {
+	text, ok := strings.CutPrefix(query, pickedMail)
+	for one := range strings.FieldsSeq(text) {
+		var r ItemRef
+		if b, err := hex.DecodeString(one); !ok || err != nil || copy(r[:], b) != len(r) {
+			return nil, false
+		}
+		refs = append(refs, r)
+	}
+	return refs, ok
+}

@@ -229,9 +229,10 @@ type Artifact struct {
 	Started     time.Time // zero until inProgress
 	Completed   time.Time // zero until final
 	// Of a mailbox, which items of the point: the search that found them, as the
-	// client named it, and what that asked for, for ParseMailQuery. "" for all.
+	// client named it, and what that asked for, for ParseMailQuery; or what those that
+	// were picked are called, and which they are, as PickedMail writes it. "" for all.
 	Search, Query string
-	Hits          int64 // that the search counted; 0 if it was of another point
+	Hits          int64 // that the search counted, or that were picked; 0 if it was of another point, or a folder is among them
 	// Of a mailbox, into whose it is restored: a user's object id or address. "" is the owner.
 	Target string
 	// Of a site, whether those who could read and write its files are let do so again.

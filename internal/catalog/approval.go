@@ -546,13 +546,15 @@ func restoreInWords(ctx context.Context, tx *database.Tx, s *backup.Session) (st
 		return fmt.Sprintf("Restore in place, in bulk (%s): %s", name, named(len(entries), entries[:min(len(entries), namedInWords)])), nil
 	}
 	rows, err := tx.QueryContext(ctx, `
-		SELECT `+unitName+`, a.at, a.query FROM restore_artifact a JOIN unit u ON u.id = a.unit`+ownersOfUnits+` WHERE a.session = $1 ORDER BY a.created, a.id LIMIT $2`,
+		SELECT `+unitName+`, a.at, a.query, a.search FROM restore_artifact a JOIN unit u ON u.id = a.unit`+ownersOfUnits+` WHERE a.session = $1 ORDER BY a.created, a.id LIMIT $2`,
 		string(s.ID), namedInWords)
 	first, err := collect(rows, err, func(r scanner) (text string, err error) {
 		var at time.Time
-		var query string
-		err = r.Scan(&text, micros{&at}, &query)
-		if query != "" {
+		var query, search string
+		err = r.Scan(&text, micros{&at}, &query, &search)
+		if _, picked := backup.PickedOf(query); picked {
+			text = fmt.Sprintf("%.300q", search) + " of the mailbox of " + text
+		} else if query != "" {
 			text = "what " + fmt.Sprintf("%.100q", query) + " finds in the mailbox of " + text
 		}
 		return text + " as of " + at.UTC().Format("2006-01-02 15:04 MST"), err

@@ -86,12 +86,13 @@ func (c *Catalog) Sessions(ctx context.Context, tenant backup.TenantID, page Pag
 }
 
 // NewArtifact is one restore point to be restored, in whole or, of a mailbox, what a
-// search found in it.
+// search found in it or a person picked.
 type NewArtifact struct {
 	Point       backup.PointID
 	Destination backup.Destination
 	// Of a search: the unit that was searched, as the client names the search, what it
-	// asked for, and how many items it counted, as backup.Artifact has them.
+	// asked for, and how many items it counted; of what was picked likewise, as
+	// backup.Artifact has them.
 	Unit          backup.UnitID
 	Search, Query string
 	Hits          int64
@@ -217,6 +218,9 @@ type artifactDelta struct {
 func (d *artifactDelta) audited(ctx context.Context) {
 	for _, a := range d.added {
 		AuditedUnits(ctx, a.Point.Unit)
+		if _, picked := backup.PickedOf(a.Query); picked {
+			auditedItem(ctx, a.Search)
+		}
 		auditedTo(ctx, a.Destination)
 	}
 }

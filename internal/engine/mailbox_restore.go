@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -352,6 +355,14 @@ func (r *mailRestoration) bring(ctx context.Context) error {
 		}
 		return r.item(ctx, n)
 	}
+	if refs, ok := backup.PickedOf(r.artifact.Query); ok {
+		for _, ref := range refs {
+			if err := r.bringPicked(ctx, ref, refs, each); err != nil {
+				return err
+			}
+		}
+		return r.flush(ctx)
+	}
 	if r.artifact.Query != "" {
 		for id, err := range r.e.Catalog.FoundMail(ctx, r.artifact) {
 			if err != nil {
@@ -373,7 +384,15 @@ func (r *mailRestoration) bring(ctx context.Context) error {
 		}
 		return r.flush(ctx)
 	}
-	for n, err := range r.vault.Walk(ctx, r.artifact.Point.Tree) {
+	if err := r.bringAll(ctx, r.vault.Walk(ctx, r.artifact.Point.Tree), each); err != nil {
+		return err
+	}
+	return r.flush(ctx)
+}
+
+// bringAll brings all of a walk through the point, and makes the folders of it, empty ones too.
+func (r *mailRestoration) bringAll(ctx context.Context, walk iter.Seq2[vault.Node, error], each func(vault.Node) error) error {
+	for n, err := range walk {
 		if err == nil && n.Kind == backup.Folder {
 			if _, own := splitMailID(n.ID); own == "" {
 				_, err = r.target(ctx, n.ID)
@@ -389,7 +408,40 @@ func (r *mailRestoration) bring(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.flush(ctx)
+	return nil
+}
+
+// bringPicked brings an item that was picked, or a folder with all that is in it, unless a
+// folder that it is in was picked, too.
+func (r *mailRestoration) bringPicked(ctx context.Context, ref backup.ItemRef, all []backup.ItemRef, each func(vault.Node) error) error {
+	n, err := r.picked(ctx, ref)
+	for above := n.Parent; err == nil && above != ""; {
+		if slices.Contains(all, backup.RefOf(above)) {
+			return nil // and comes with that
+		}
+		var in vault.Node
+		in, _, err = r.point.Node(ctx, above)
+		above = in.Parent
+	}
+	switch {
+	case isDamage(err):
+		r.remark(backup.Detail{Code: backup.VaultDamaged, Message: "The vault cannot tell what was picked there. An earlier or later restore point may hold it.", Target: cmp.Or(n.Path, r.artifact.Search)}, true)
+		return nil
+	case err != nil || n.ID == "":
+		return err
+	case n.Kind == backup.Folder:
+		return r.bringAll(ctx, r.vault.WalkBelow(ctx, r.artifact.Point.Tree, n.ID), each)
+	}
+	return each(n)
+}
+
+// picked is what a key names in the point; the zero Node if that has none.
+func (r *mailRestoration) picked(ctx context.Context, ref backup.ItemRef) (n vault.Node, err error) {
+	l, ok, err := r.vault.Find(ctx, r.artifact.Point.Tree, ref)
+	if err == nil && ok {
+		n, _, err = r.point.Node(ctx, l.ID)
+	}
+	return n, err
 }
 
 // item queues an item of the point unless it is where it shall be.
@@ -573,11 +625,15 @@ func (r *mailRestoration) findTarget(ctx context.Context, folder backup.ItemID) 
 		return "", fmt.Errorf("%w: folder %s is in no tree", vault.ErrDamaged, folder)
 	}
 	inPlace := r.into == ""
-	if _, own := splitMailID(folder); own != "" && inPlace { // what could be recovered
-		if r.artifact.Query == "" {
+	if inPlace {
+		switch recoverable, err := r.couldBeRecovered(ctx, folder); {
+		case err != nil:
+			return "", err
+		case recoverable && r.artifact.Query == "":
 			return "", nil
+		case recoverable:
+			return r.trash, nil
 		}
-		return r.trash, nil
 	}
 	if n.Parent == "" {
 		if inPlace {
@@ -609,10 +665,23 @@ func (r *mailRestoration) findTarget(ctx context.Context, folder backup.ItemID) 
 	if err != nil || above == "" {
 		return above, err
 	}
-	if _, own := splitMailID(n.Parent); own != "" && inPlace {
-		return above, nil // all of it goes to the deleted items
-	}
 	return r.folderIn(ctx, above, n.Name, r.classOf(ctx, folder))
+}
+
+// couldBeRecovered reports whether a folder of the point is that of what was deleted and
+// could still be recovered, or in it.
+func (r *mailRestoration) couldBeRecovered(ctx context.Context, folder backup.ItemID) (bool, error) {
+	for range maxDepth {
+		if _, own := splitMailID(folder); own != "" {
+			return true, nil
+		}
+		n, ok, err := r.point.Node(ctx, folder)
+		if err != nil || !ok {
+			return false, err
+		}
+		folder = n.Parent
+	}
+	return false, nil
 }
 
 // isTrash reports whether a folder is in the one of deleted items, or is that.

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -248,5 +250,64 @@ func TestWhatASearchFindsIsRestored(t *testing.T) {
 	a := w.searched(p, backup.DestinationNew, "MessageKind -eq 'Calendar'")
 	if got := w.inBox(0); strings.Join(got[a.RestoredSiteName+"/Calendar"], ",") != "meet" || a.RestoredItems != 1 {
 		t.Errorf("restored to %q: %v", a.RestoredSiteName, got)
+	}
+}
+
+// What is picked comes back alone, and once: an item, or a folder with all that is in it.
+// One that is picked with the folder that it is in is not brought twice, and what could
+// still be recovered goes to the deleted items.
+func TestWhatIsPickedIsRestored(t *testing.T) {
+	w, unit := newPost(t)
+	w.post(0, someMail)
+	w.post(0, map[string]string{"Inbox/Projects/deep/deeper.eml": letter("deeper"), "Inbox/Projects/empty/": "", "Recoverable Items/Deletions/thrown.eml": letter("thrown")})
+	p := w.backUp(unit)
+	ids := map[string]backup.ItemID{}
+	for n, err := range w.vault.Walk(w.ctx, p.Tree) {
+		w.must(err)
+		ids[n.Path] = n.ID
+		if isMIME(n.ID) {
+			content, err := w.vault.Open(w.ctx, n.Content)
+			w.must(err)
+			text, err := io.ReadAll(content)
+			w.must(err)
+			ids[subjectIn(string(text))], _ = splitMailID(n.ID)
+		}
+	}
+	query := func(names ...string) string {
+		var refs []backup.ItemRef
+		for _, name := range names {
+			if ids[name] == "" {
+				t.Fatalf("there is no %q among %q", name, ids)
+			}
+			refs = append(refs, backup.RefOf(ids[name]))
+		}
+		return backup.PickedMail(refs)
+	}
+	w.harm()
+	w.must(os.RemoveAll(w.box(0) + "/Recoverable Items/Deletions/thrown.eml"))
+	for i := range 2 {
+		a := w.searched(p, backup.DestinationInPlace, query("plan", "Inbox/Projects", "deeper", "two"))
+		if want := []int64{3, 0}[i]; a.RestoredItems != want {
+			t.Errorf("%d items were restored, want %d", a.RestoredItems, want)
+		}
+		w.wantBox("the mailbox", map[string]string{"Inbox": "later,one, changed,two", "Inbox/Projects": "plan", "Inbox/Projects/deep": "deeper", "Sent Items": "sent", "Contacts": "Bob", "Notes": "remember", "Deleted Items": "two"})
+	}
+	if _, err := os.Stat(w.box(0) + "/Inbox/Projects/empty"); err != nil {
+		t.Errorf("the empty folder did not come back: %v", err)
+	}
+	a := w.searched(p, backup.DestinationNew, query("one", "Inbox/Projects/deep"))
+	if got := w.inBox(0); strings.Join(got[a.RestoredSiteName+"/Inbox"], ",") != "one" || strings.Join(got[a.RestoredSiteName+"/Inbox/Projects/deep"], ",") != "deeper" || a.RestoredItems != 2 {
+		t.Errorf("restored to %q: %v", a.RestoredSiteName, got)
+	}
+	w.restored(p, backup.DestinationInPlace)
+	if got := fmt.Sprint(w.inBox(0)); strings.Contains(got, "thrown") {
+		t.Errorf("what could be recovered came back unasked: %s", got)
+	}
+	w.searched(p, backup.DestinationInPlace, query("thrown"))
+	if got := w.inBox(0); strings.Join(got["Deleted Items"], ",") != "thrown,two" {
+		t.Errorf("what could be recovered came to %v", got)
+	}
+	if a := w.searched(p, backup.DestinationInPlace, backup.PickedMail([]backup.ItemRef{backup.RefOf("no such")})); a.RestoredItems != 0 {
+		t.Errorf("of nothing %d items were restored", a.RestoredItems)
 	}
 }

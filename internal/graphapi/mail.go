@@ -36,22 +36,29 @@ func (s *Server) mailPoint(x *exchange) (backup.Point, error) {
 }
 
 // mailHeld is what the key of the address names in a point of a mailbox.
-func (s *Server) mailHeld(x *exchange, p backup.Point) (held backup.MailHeld, err error) {
+func (s *Server) mailHeld(x *exchange, p backup.Point) (backup.MailHeld, error) {
+	text := x.r.PathValue("itemKey")
+	if text == "" {
+		return s.cfg.Browser.MailHeld(x.ctx(), p, backup.ItemRef{}) // the mailbox itself
+	}
+	_, held, err := s.heldOf(x, p, text)
+	return held, err
+}
+
+// heldOf is what a key names in a point of a mailbox. ItemNotFound.
+func (s *Server) heldOf(x *exchange, p backup.Point, text string) (ref backup.ItemRef, held backup.MailHeld, err error) {
 	none := backup.Fail(backup.ItemNotFound, "The restore point holds nothing of that key. Keys are those that holdfast.mail shows.").On("itemKey")
-	var ref backup.ItemRef // the mailbox itself
-	if text := x.r.PathValue("itemKey"); text != "" {
-		key, ok := backup.ParseItemKey(text)
-		if ok {
-			ref, ok = key.Below(backup.LibraryKey(x.tenant(), p.Drive))
-		}
-		if !ok {
-			return held, none
-		}
+	key, ok := backup.ParseItemKey(text)
+	if ok {
+		ref, ok = key.Below(backup.LibraryKey(x.tenant(), p.Drive))
+	}
+	if !ok {
+		return ref, held, none
 	}
 	if held, err = s.cfg.Browser.MailHeld(x.ctx(), p, ref); isUnknown(err) {
 		err = none
 	}
-	return held, err
+	return ref, held, err
 }
 
 // listMail serves holdfast.mail, a function of ours on a restore point: what a folder of a

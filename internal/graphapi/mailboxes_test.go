@@ -327,3 +327,109 @@ func TestIntoAnotherMailboxTakesARole(t *testing.T) {
 			"destinationType": "new", "@holdfast.targetMailbox": ownerN(2)}}}).want(want)
 	}
 }
+
+// Items and folders of a mailbox's point are restored by their keys, by whoever may look
+// into backups, and the audit log and the approver are told what they are called.
+func TestMailIsPickedAndRestored(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.app(contoso)
+		_, points := w.mailbox(c, ownerN(1), ownerN(2))
+		var all []backup.PointID
+		for _, id := range points {
+			all = append(all, id)
+		}
+		p, err := w.catalog.Point(t.Context(), contoso, all[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := func(id string) string { return string(backup.KeyOf(contoso, p.Drive, backup.ItemID(id))) }
+		artifact := func(to string, keys ...string) obj {
+			return obj{"restorePoint": obj{"id": p.ID}, "destinationType": to, "@holdfast.itemKeys": append([]string{}, keys...)}
+		}
+		const set = "granularMailboxRestoreArtifacts"
+		post := func(c *client, artifacts ...obj) *response {
+			return c.do("POST", "/exchangeRestoreSessions", obj{set: artifacts})
+		}
+		made := post(c, artifact("new", key("item0"), key("item2"), key("item0"))).want(201)
+		session := "/exchangeRestoreSessions/" + made.str("id")
+		list := c.do("GET", session+"/"+set, nil).want(200)
+		if keys := list.get("value/0/@holdfast.itemKeys"); fmt.Sprint(keys) != fmt.Sprint(slices.Sorted(slices.Values([]string{key("item0"), key("item2")}))) || list.get("value/0/artifactCount") != 2.0 ||
+			list.str("value/0/@holdfast.itemNames") != "Inbox/Invoice 5/2026; Inbox/Lunch; Inbox/Invoice 5/2026" || strings.Contains(list.text, "searchResponseId") {
+			t.Errorf("restored are %s", list.text)
+		}
+		delta := func(items ...obj) obj { return obj{set + "@delta": items} }
+		if again := c.do("PATCH", session, delta(artifact("new", key("item2"), key("item0")))).want(200); !strings.Contains(again.text, string(backup.DuplicateArtifactRestore)) {
+			t.Errorf("what the session restores = %s", again.text)
+		}
+		folder := c.do("PATCH", session, delta(artifact("new", key("sub")))).want(200)
+		if folder.str("granularMailboxRestoreArtifacts@delta/0/@holdfast.itemNames") != "Inbox/Projects/" || strings.Contains(folder.text, "artifactCount") {
+			t.Errorf("a folder = %s", folder.text)
+		}
+		c.do("POST", "/restoreSessions/"+made.str("id")+"/activate", nil).want(200)
+
+		search := artifact("new", key("item0"))
+		search["searchResponseId"] = "x"
+		other := artifact("new", key("item0"))
+		other["restorePoint"] = obj{"id": all[1]}
+		gone := artifact("new", key("item0"))
+		gone["restorePoint"] = obj{"id": backup.NewID[backup.PointID]()}
+		many := make([]string, backup.MaxPickedMail+1)
+		for i := range many {
+			many[i] = key(fmt.Sprint("item", i))
+		}
+		library := string(backup.LibraryKey(contoso, p.Drive))
+		for name, wrong := range map[string]obj{"none": artifact("new"), "no key": artifact("new", "x"), "unknown": artifact("new", key("item0"), key("none")), "the mailbox": artifact("new", key("root")), "its key": artifact("new", library),
+			"a search": search, "of another mailbox": other, "many": artifact("new", many...), "of another tenant": artifact("new", string(backup.KeyOf(fabrikam, p.Drive, "item0")))} {
+			if got := post(c, wrong).want(400, backup.InvalidArtifactRequest); got.str("error.target") != "@holdfast.itemKeys" {
+				t.Errorf("%s = %s", name, got.text)
+			}
+		}
+		post(c, gone).want(400, backup.InvalidRestorePoint)
+		post(c, artifact("new", key("item0")), artifact("new", key("item0"))).want(400, backup.DuplicateArtifactInList)
+		stranger := w.app(fabrikam)
+		post(stranger, artifact("new", key("item0"))).want(400, backup.InvalidRestorePoint)
+
+		w.rule = backup.ApprovalRule{RestoreInPlace: true}
+		asked := post(c, artifact("inPlace", key("item0"), key("sub"))).want(201).str("id")
+		if got := c.do("POST", "/restoreSessions/"+asked+"/activate", nil).want(200); got.json["@holdfast.approval"] == nil {
+			t.Errorf("in place nobody has to approve it: %s", got.text)
+		}
+		if got := c.do("GET", "/holdfast.approvals", nil).want(200); !strings.Contains(got.str("value.0.what"), `"Inbox/Invoice 5/2026; Inbox/Projects/" of the mailbox of `) {
+			t.Errorf("to be approved is %s", got.text)
+		}
+
+		noted := map[string]bool{}
+		err = w.catalog.ExportActivities(t.Context(), contoso, time.Time{}, func(a backup.Activity) error {
+			if a.Result == backup.ActivitySucceeded && strings.HasSuffix(a.Target, " (to a new place)") {
+				noted[a.Target] = len(a.Units) == 1
+			}
+			return nil
+		})
+		if err != nil || len(noted) != 2 {
+			t.Errorf("the audit log has %v, %v", noted, err)
+		}
+		for target, ofUnit := range noted {
+			if !ofUnit || !strings.Contains(target, "(Inbox/Invoice 5/2026; Inbox/Lunch") && !strings.Contains(target, "(Inbox/Projects/)") {
+				t.Errorf("the audit log has %q, of a unit %t", target, ofUnit)
+			}
+		}
+	})
+}
+
+func TestPickedMailTakesARole(t *testing.T) {
+	w := sqlite(t, func(c *Config) { c.BrowseRole = identity.SharePointBackupAdministrator })
+	_, points := w.mailbox(w.app(contoso), ownerN(1))
+	for _, id := range points {
+		p, err := w.catalog.Point(t.Context(), contoso, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for role, want := range map[string]int{"f28a1f50-f6e7-4571-818b-6a12f2af6b6c": 403, identity.SharePointBackupAdministrator: 201} {
+			claims := w.claims(contoso)
+			claims["scp"], claims["oid"], claims["wids"] = string(identity.RestoreWrite), userID, []string{role}
+			c := &client{w, sign(t, jwt.MapClaims(claims))}
+			c.do("POST", "/exchangeRestoreSessions", obj{"granularMailboxRestoreArtifacts": []obj{{"restorePoint": obj{"id": id}, "destinationType": "new",
+				"@holdfast.itemKeys": []string{string(backup.KeyOf(contoso, p.Drive, "item0"))}}}}).want(want)
+		}
+	}
+}

@@ -314,7 +314,7 @@ func (s *Server) openSearch(x *exchange, id string) (found mailFound, err error)
 	text, err := s.tokens.Open(string(x.tenant()), searchPath, odata.Options{SkipToken: id})
 	parts := strings.SplitN(text, " ", 4)
 	if err != nil || len(parts) < 4 {
-		return found, backup.Fail(backup.InvalidArtifactRequest, "The searchResponseId is not one that a search of a mailbox with an artifactQuery gave within 24 hours. Search again, and send the id of that answer.").On(searchResponse)
+		return found, backup.Fail(backup.InvalidArtifactRequest, "The searchResponseId is not one that a search of a mailbox with an artifactQuery gave within 24 hours. Search again, and send the id of that answer; or name items and folders of the point by "+itemKeys+".").On(searchResponse)
 	}
 	found = mailFound{Unit: backup.UnitID(parts[0]), Point: backup.PointID(parts[1]), Query: parts[3]}
 	found.Hits, err = strconv.ParseInt(parts[2], 10, 64)

@@ -3,10 +3,12 @@ package graphapi
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -67,7 +69,16 @@ func artifactView(w *workload, a backup.Artifact, contentID string) odata.Entity
 		e.Add(withPermissions, true)
 	}
 	if a.Query != "" {
-		e.Add(searchResponse, a.Search)
+		if refs, picked := backup.PickedOf(a.Query); picked {
+			keys := make([]backup.ItemKey, len(refs))
+			for i, r := range refs {
+				keys[i] = r.Key(a.Tenant, a.Point.Drive)
+			}
+			e.Add(itemKeys, keys)
+			e.Add("@holdfast.itemNames", a.Search)
+		} else {
+			e.Add(searchResponse, a.Search)
+		}
 		if a.Hits > 0 {
 			e.Add("artifactCount", min(a.Hits, math.MaxInt32))
 		}
@@ -187,6 +198,9 @@ func (s *Server) newArtifact(x *exchange, w *workload, c collection, o *odata.Ob
 	if n.Target, err = s.targetOf(x, w, o, n.Destination); err != nil || c.set == w.artifacts.set {
 		return n, err
 	}
+	if keys, given, err := o.Strings(itemKeys); err != nil || given {
+		return n, cmp.Or(err, s.pickMail(x, o, &n, keys))
+	}
 	if n.Search, _, err = o.String(searchResponse); err != nil {
 		return n, err
 	}
@@ -199,6 +213,74 @@ func (s *Server) newArtifact(x *exchange, w *workload, c collection, o *odata.Ob
 		n.Hits = found.Hits
 	}
 	return n, nil
+}
+
+// itemKeys is a member of ours: which items and folders of a mailbox's point are restored,
+// by the keys that holdfast.mail shows.
+const itemKeys = "@holdfast.itemKeys"
+
+// pickMail has an artifact restore what keys name in its point: it is looked for there,
+// which is looking into a backup, and the audit log has what it is called.
+func (s *Server) pickMail(x *exchange, o *odata.Object, n *catalog.NewArtifact, keys []string) error {
+	if err := s.mayBrowse(x.caller); err != nil {
+		return err
+	}
+	wrong := func(message string) error { return backup.Fail(backup.InvalidArtifactRequest, message).On(itemKeys) }
+	switch {
+	case o.Has(searchResponse):
+		return wrong("An artifact restores what a search found, or what is named by keys. Make one for each.")
+	case len(keys) == 0 || len(keys) > backup.MaxPickedMail:
+		return wrong("An artifact names " + strconv.Itoa(backup.MaxPickedMail) + " items and folders at most, and one at least. Name a folder for all that is in it, or add an artifact.")
+	}
+	p, err := s.catalog.Point(x.ctx(), x.tenant(), n.Point)
+	if err == nil {
+		err = p.Restorable()
+	}
+	if err != nil {
+		return err
+	}
+	refs := make([]backup.ItemRef, len(keys))
+	held := make([]backup.MailHeld, len(keys))
+	var items []backup.ItemID
+	for i, text := range keys {
+		if refs[i], held[i], err = s.heldOf(x, p, text); isUnknown(err) || err == nil && held[i].Parent == "" {
+			err = wrong("The restore point holds nothing of such a key. Keys are those of items and folders that holdfast.mail shows; all of a mailbox is restored with 'mailboxRestoreArtifacts'.")
+		}
+		if err != nil {
+			return err
+		}
+		if held[i].Kind == backup.File {
+			items = append(items, held[i].ID)
+		}
+	}
+	known, err := s.catalog.MailItems(x.ctx(), x.tenant(), p, items)
+	if err != nil {
+		return err
+	}
+	n.Unit, n.Query, n.Search = p.Unit, backup.PickedMail(refs), pickedInWords(held, known)
+	if picked, _ := backup.PickedOf(n.Query); len(items) == len(keys) {
+		n.Hits = int64(len(picked))
+	}
+	return nil
+}
+
+// pickedInWords is what was picked of a mailbox: the first of it by folder and subject, and
+// how many more there are.
+func pickedInWords(all []backup.MailHeld, known map[backup.ItemID]backup.MailItem) string {
+	const most = 5
+	var names []string
+	for _, held := range all[:min(len(all), most)] {
+		name := held.Path + "/"
+		if held.Kind == backup.File {
+			name += mailSubject(known[held.ID], held)
+		}
+		names = append(names, printable(name, 200))
+	}
+	text := strings.Join(names, "; ")
+	if more := len(all) - len(names); more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
 }
 
 // targetMember is a member of ours: whose mailbox, or drive, an artifact is restored into,
