@@ -133,6 +133,7 @@ type (
 		Error                                *problemAnswer
 		TargetDrive                          string `json:"@holdfast.targetDrive"`
 		TargetMailbox                        string `json:"@holdfast.targetMailbox"`
+		ItemNames                            string `json:"@holdfast.itemNames"`
 	}
 	granularAnswer struct {
 		ID, Status, WebURL, RestoredItemPath, RestoredItemWebURL string

@@ -82,7 +82,7 @@ func showChanges(v *visit) error {
 
 // Query is the address of a search for an item of a mailbox as it was before.
 func (p changesPage) Query(c changeAnswer) template.URL {
-	return mailQuery(c.Name, p.From.ProtectionDateTime)
+	return template.URL(url.Values{"q": {"subject:'" + strings.ReplaceAll(c.Name, "'", " ") + "'"}, "until": {p.From.ProtectionDateTime.UTC().Format(time.DateOnly)}}.Encode()) // which is escaped
 }
 
 // sameMinute reports whether two of some points lie in one minute, so that their seconds

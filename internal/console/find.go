@@ -29,14 +29,10 @@ type foundAnswer struct {
 // Part is what of the key of an item is its own.
 func (f foundAnswer) Part() string { return f.ItemKey[strings.LastIndexByte(f.ItemKey, ',')+1:] }
 
-// Query is the search that finds a message by its subject.
-func (f foundAnswer) Query() template.URL {
-	return mailQuery(f.Name, f.LastSeenDateTime.AddDate(0, 0, 1))
-}
-
-// mailQuery is the address of a search for a subject in the backups until a day.
-func mailQuery(subject string, until time.Time) template.URL {
-	return template.URL(url.Values{"q": {"subject:'" + strings.ReplaceAll(subject, "'", " ") + "'"}, "until": {until.UTC().Format(time.DateOnly)}}.Encode()) // which is escaped
+// Restore is what has mail that was found restored, as the address of that says it.
+func (f foundAnswer) Restore() template.URL {
+	pick := heldAnswer{ItemKey: f.ItemKey, Type: f.Type, Name: f.Name, Path: f.Path}.Pick()
+	return template.URL(url.Values{"item": {pick}}.Encode()) // which is escaped
 }
 
 // A hit is what was found, and of which unit it is.

@@ -60,7 +60,22 @@ type mailboxPage struct {
 	Message *messageAnswer
 	Wrong   string // the message cannot be read
 	Key     string // its own part of its key
-	Find    template.URL
+	Folder  string // what has the folder that is shown restored, as Pick
+	Trail   []string
+}
+
+// Restore is the address that has something of the point restored by itself.
+func (p mailboxPage) Restore(pick string) template.URL {
+	return template.URL("/console/points/" + url.PathEscape(p.Point.ID) + "/restore?" + url.Values{"item": {pick}, "t": p.Trail}.Encode()) // which is escaped
+}
+
+// Pick is what has something of a point restored by itself: its key, and what it is called,
+// which of a folder ends with a stroke.
+func (h heldAnswer) Pick() string {
+	if h.Type == "folder" {
+		return h.ItemKey + ":" + h.Path + "/"
+	}
+	return h.ItemKey + ":" + strings.TrimPrefix(h.Path+"/", "/") + h.Name
 }
 
 // messageTime is how long a page waits for a message: the rest of it is worth showing.
@@ -81,7 +96,7 @@ func readMailbox(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page := mailboxPage{Point: p, Unit: v.unitOfPoint(p)}
+	page := mailboxPage{Point: p, Unit: v.unitOfPoint(p), Trail: v.r.URL.Query()["t"]}
 	v.ofUnit(page.Unit)
 	if page.Unit.Of() != client.Mailboxes {
 		return errNoPage
@@ -108,7 +123,9 @@ func readMailbox(v *visit) error {
 			below := append(above[:len(above):len(above)], crumb{held.ItemKey[i+1:], held.Name})
 			f.Link = "?" + trail(below)
 			if n := len(below); n <= len(at) && at[n-1].Part == below[n-1].Part {
-				f.Here = n == len(at)
+				if f.Here = n == len(at); f.Here {
+					page.Folder = held.Pick()
+				}
 				if f.Folded, err = tree(held.ItemKey, below); err != nil {
 					return all, err
 				}
@@ -141,7 +158,6 @@ func readMailbox(v *visit) error {
 		switch p := explain(err); {
 		case err == nil:
 			page.Message = &m
-			page.Find = mailQuery(m.Name, page.Point.ProtectionDateTime)
 		case errors.Is(err, context.DeadlineExceeded) && v.ctx().Err() == nil: // the API says each time that it cannot now
 			page.Wrong = "The vault does not give this message now: it is away, or damaged. Health says which."
 		case p.status == http.StatusServiceUnavailable || p.status == http.StatusNotFound:

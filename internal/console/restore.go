@@ -22,6 +22,16 @@ type restoreUnitPage struct {
 	Unknown bool   // the directory does not know them
 	Confirm bool   // it was asked what will happen
 	Wrong   string
+	Items   []chosen // of a mailbox, what alone is restored: items and folders by their keys; none for all
+	Trail   []string // where they were chosen
+}
+
+// Back is the page that the restore was begun on.
+func (p restoreUnitPage) Back() string {
+	if len(p.Items) == 0 {
+		return "/console/units/" + p.Unit.ID
+	}
+	return "/console/points/" + p.Point.ID + "/mail?" + url.Values{"t": p.Trail}.Encode()
 }
 
 // toOther is a destination that the API says otherwise: a new place beside what is
@@ -36,8 +46,8 @@ func (u unitAnswer) Elsewhere() bool { return elsewhere[u.Of()] != "" }
 // IntoSite reports whether it is restored into a site.
 func (p restoreUnitPage) IntoSite() bool { return strings.HasPrefix(p.Target, "https://") }
 
-// restoreUnit restores a whole drive, site or mailbox: first where to, then it is said what will
-// change, and then it is done.
+// restoreUnit restores a whole drive, site or mailbox, or what was chosen of a mailbox: first
+// where to, then it is said what will change, and then it is done.
 func restoreUnit(v *visit) error {
 	id := v.r.PathValue("id")
 	p, err := get[pointAnswer](v.ctx(), v.api, pointSet+"/"+url.PathEscape(id)+"?$expand=protectionUnit")
@@ -46,7 +56,28 @@ func restoreUnit(v *visit) error {
 	}
 	page := restoreUnitPage{Point: p, Unit: v.unitOfPoint(p), To: v.r.FormValue("to"), Target: strings.TrimSpace(v.r.FormValue("target"))}
 	of, title := page.Unit.Of(), "Restore "+page.Unit.Called()
-	artifact := map[string]any{"restorePoint": map[string]string{"id": p.ID}, "destinationType": page.To}
+	artifact, set := map[string]any{"restorePoint": map[string]string{"id": p.ID}, "destinationType": page.To}, of.Artifacts
+	page.Trail = v.r.Form["t"]
+	for _, c := range crumbs(url.Values{"t": v.r.Form["item"]}) {
+		page.Items = append(page.Items, chosen(c))
+	}
+	switch {
+	case len(page.Items) > 0 && of != client.Mailboxes:
+		return errNoPage // those of others are restored by browsing
+	case len(page.Items) > backup.MaxPickedMail:
+		v.say("bad", "Choose at most "+strconv.Itoa(backup.MaxPickedMail)+" at a time, or a folder that holds them.")
+		return v.redirect(page.Back())
+	case len(page.Items) > 0:
+		title, set = "Restore from "+page.Unit.Called(), of.Granular
+		keys := make([]string, len(page.Items))
+		for i, c := range page.Items {
+			keys[i] = c.Part
+		}
+		artifact["@holdfast.itemKeys"] = keys
+	case v.r.Form.Has("pick"):
+		v.say("bad", "Choose what to restore first.")
+		return v.redirect("/console/points/" + p.ID + "/mail?" + url.Values{"t": page.Trail}.Encode())
+	}
 	switch {
 	case page.To == string(backup.DestinationInPlace), page.To == string(backup.DestinationNew):
 		page.Confirm = true
@@ -56,10 +87,13 @@ func restoreUnit(v *visit) error {
 		}
 		artifact["destinationType"], artifact[elsewhere[of]] = backup.DestinationNew, page.Target
 	}
+	if v.r.PostFormValue("step") == "where" {
+		page.Confirm, page.Wrong = false, ""
+	}
 	if !page.Confirm {
 		return v.show("restore-unit", title, page)
 	}
-	if v.r.Method != http.MethodPost {
+	if v.r.Method != http.MethodPost || v.r.PostFormValue("step") == "look" {
 		if page.To == toOther && !page.IntoSite() {
 			page.Whose, page.Unknown = v.whoIsAt(page.Target)
 		}
@@ -69,7 +103,7 @@ func restoreUnit(v *visit) error {
 		page.Wrong = "Tick the box first: this changes the live " + of.Noun + "."
 		return v.show("restore-unit", title, page)
 	}
-	err = v.restore(of, map[string]any{of.Artifacts[1:]: []any{artifact}})
+	err = v.restore(of, map[string]any{set[1:]: []any{artifact}})
 	if p := explain(err); err != nil && page.To == toOther && p.status == http.StatusBadRequest {
 		page.Confirm, page.Wrong = false, p.text
 		return v.show("restore-unit", title, page)
@@ -128,6 +162,9 @@ type restoreItemsPage struct {
 }
 
 type chosen struct{ Part, Name string }
+
+// Folder reports whether something chosen of a mailbox is a folder, whose names here end so.
+func (c chosen) Folder() bool { return strings.HasSuffix(c.Name, "/") }
 
 // restoreItems restores files and folders of a point into a new folder.
 func restoreItems(v *visit) error {
