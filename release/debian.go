@@ -4,7 +4,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/goreleaser/nfpm/v2"
@@ -12,31 +14,25 @@ import (
 	"github.com/goreleaser/nfpm/v2/files"
 )
 
-// unit is where the service is described in the source, for a binary that was put
-// into place by hand.
-const unit = "deploy/systemd/holdfast.service"
+// units are where the services are described in the source, for a binary that was put
+// into place by hand: serve, and the backup of Holdfast itself with its timer.
+var units = []string{"deploy/systemd/holdfast.service", "deploy/systemd/holdfast-backup.service", "deploy/systemd/holdfast-backup.timer"}
+
+// installing finds, in what a unit says for a binary that is put into place by hand, the
+// steps that a package has taken.
+var installing = regexp.MustCompile(`(?m)^#   install -(m|d -m) .*\n`)
 
 // debian writes a package for Debian and what descends from it: the binary, its
-// papers and the service, which is started by whoever has configured it.
+// papers and the units, which are enabled and started by whoever has configured them.
 func (r *release) debian(p platform, binary, dir string) error {
 	scratch, err := os.MkdirTemp("", "holdfast-deb-*")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	text, err := os.ReadFile(filepath.Join(r.source, unit))
-	if err != nil {
-		return err
-	}
-	service := filepath.Join(scratch, "holdfast.service")
 	reload := filepath.Join(scratch, "reload")
-	for name, text := range map[string]string{
-		service: strings.ReplaceAll(string(text), "/usr/local/bin/", "/usr/bin/"),
-		reload:  "#!/bin/sh\nset -e\n[ ! -d /run/systemd/system ] || systemctl daemon-reload\n",
-	} {
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-			return err
-		}
+	if err := os.WriteFile(reload, []byte("#!/bin/sh\nset -e\n[ ! -d /run/systemd/system ] || systemctl daemon-reload\n"), 0o644); err != nil {
+		return err
 	}
 	put := func(from, to string, mode fs.FileMode) *files.Content {
 		return &files.Content{Source: from, Destination: to, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode, MTime: r.time}}
@@ -44,9 +40,21 @@ func (r *release) debian(p platform, binary, dir string) error {
 	const doc = "/usr/share/doc/holdfast/"
 	contents := files.Contents{
 		put(binary, "/usr/bin/holdfast", 0o755),
-		put(service, "/usr/lib/systemd/system/holdfast.service", 0o644),
 		put(filepath.Join(r.source, "LICENSE"), doc+"copyright", 0o644),
 		{Destination: "/etc/holdfast", Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o700, MTime: r.time}},
+	}
+	for _, unit := range units {
+		text, err := os.ReadFile(filepath.Join(r.source, unit))
+		if err != nil {
+			return err
+		}
+		name := path.Base(unit)
+		here := filepath.Join(scratch, name)
+		packaged := strings.ReplaceAll(installing.ReplaceAllString(string(text), ""), "/usr/local/bin/", "/usr/bin/")
+		if err := os.WriteFile(here, []byte(packaged), 0o644); err != nil {
+			return err
+		}
+		contents = append(contents, put(here, "/usr/lib/systemd/system/"+name, 0o644))
 	}
 	all, err := r.files(p, binary)
 	if err != nil {

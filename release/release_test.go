@@ -87,7 +87,7 @@ func TestRelease(t *testing.T) {
 		if text, err := run(dir, "tar", "--extract", "--gzip", "--file", filepath.Join(dirs[0], name+".tar.gz")); err != nil {
 			t.Fatal(err, text)
 		}
-		for _, paper := range []string{"README.md", "LICENSE", "LICENSES-THIRD-PARTY.txt", "docs/operating.md", "examples/serve.json", unit} {
+		for _, paper := range []string{"README.md", "LICENSE", "LICENSES-THIRD-PARTY.txt", "docs/operating.md", "examples/serve.json", units[0], units[1], units[2]} {
 			if _, err := os.Stat(filepath.Join(dir, name, paper)); err != nil {
 				t.Error(err)
 			}
@@ -106,9 +106,25 @@ func TestRelease(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, "etc/holdfast")); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("the folder of secrets: %v, %v", info, err)
 		}
-		service, err := os.ReadFile(filepath.Join(dir, "usr/lib/systemd/system/holdfast.service"))
-		if err != nil || !strings.Contains(string(service), "ExecStart=/usr/bin/holdfast serve") {
-			t.Errorf("the service starts another binary: %v\n%s", err, service)
+		for name, says := range map[string]string{
+			"holdfast.service":        "ExecStart=/usr/bin/holdfast serve --config ",
+			"holdfast-backup.service": "ExecStart=/usr/bin/holdfast backup create --config ",
+			"holdfast-backup.timer":   "WantedBy=timers.target",
+		} {
+			unit, err := os.ReadFile(filepath.Join(dir, "usr/lib/systemd/system", name))
+			if err != nil || !strings.Contains(string(unit), says) {
+				t.Errorf("%s does not say %q: %v\n%s", name, says, err, unit)
+			}
+			if strings.Contains(string(unit), "/usr/local/") || strings.Contains(string(unit), "#   install ") {
+				t.Errorf("%s says how a binary is installed by hand:\n%s", name, unit)
+			}
+		}
+		// Whoever has configured a unit enables it.
+		if enabled, err := filepath.Glob(filepath.Join(dir, "etc/systemd/system/*")); err != nil || enabled != nil {
+			t.Errorf("the package enables %q, %v", enabled, err)
+		}
+		if text, err := run(dir, "dpkg-deb", "--info", deb, "postinst"); err != nil || strings.Contains(text, "enable") || strings.Contains(text, "start") {
+			t.Errorf("once installed the package runs %v\n%s", err, text)
 		}
 		starts(t, exec.Command(filepath.Join(dir, "usr/bin/holdfast"), "version"), "linux/"+arch)
 	})
