@@ -623,9 +623,7 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 				_, err = os.Stat(v.dir)
 			}
 			if err == nil && v.dir != "" {
-				if wrong := writable(v.dir); wrong != nil {
-					err = fmt.Errorf("%w: %w", vault.ErrStorage, wrong)
-				}
+				err = roomFor(v.dir)
 			}
 			if err == nil && open != nil && there != nil {
 				err = there(open, context.Background())
@@ -637,6 +635,17 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 		}()
 	}
 	return v.looking
+}
+
+// roomFor says why a vault's folder cannot be written to.
+func roomFor(dir string) error {
+	wrong := writable(dir)
+	if errors.Is(wrong, errFull) {
+		return fmt.Errorf("%w: %w", vault.ErrFull, wrong)
+	} else if wrong != nil {
+		return vault.Failure(wrong)
+	}
+	return nil
 }
 
 // How often it is looked at open vaults at most, and how long each look has. The first is a
@@ -690,7 +699,13 @@ func (s *vaults) probeOne(ctx context.Context, v *tenantVault, open *vault.Vault
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		again, err := s.probe(open, limited)
+		again, err := time.Duration(0), error(nil)
+		if v.dir != "" {
+			err = roomFor(v.dir)
+		}
+		if err == nil {
+			again, err = s.probe(open, limited)
+		}
 		v.mu.Lock()
 		v.probing = false
 		if v.vault == open {
@@ -763,7 +778,7 @@ func (s *vaults) seen() map[backup.VaultName]seenVault {
 
 // reason says in a few words, which name no folder, why a vault cannot be used.
 func reason(err error) string {
-	for _, kind := range []error{errFull, errUnwritable, errUnwritten, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
+	for _, kind := range []error{errFull, vault.ErrFull, vault.ErrRefused, errUnwritable, errUnwritten, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}

@@ -137,6 +137,20 @@ func vaultProblem(err error, then string) backup.Problem {
 		return backup.Problem{Code: backup.VaultDamaged, Message: "The vault is damaged where it is needed for this; the server's log says where. What is whole can still be restored. " +
 			"Check the vault's storage, and bring back from a copy what is missing there."}
 	}
+	switch remote := vault.StoreOf(err); {
+	case errors.Is(err, vault.ErrFull) && remote == "":
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault's disk is full. Earlier restore points stay. " +
+			"Free some space there, or enlarge it; " + then + "."}
+	case errors.Is(err, vault.ErrFull):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault's " + remote + " is full. Earlier restore points stay. " +
+			"Raise its quota, or have its store be enlarged; " + then + "."}
+	case errors.Is(err, vault.ErrRefused) && remote == "":
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The server may not read or write in the vault's folder. Earlier restore points stay. " +
+			"Check that its volume is not mounted read-only, and that the folder and what is in it belong to the server's user; " + then + "."}
+	case errors.Is(err, vault.ErrRefused):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault's " + remote + " refuses the server's key. Earlier restore points stay. " +
+			"Check that the configuration has the right key, that it was not revoked, and that it may read, write, list and delete there; " + then + "."}
+	}
 	return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault could not be read or written. Earlier restore points stay. " +
 		"Check that its storage can be reached and has free space; " + then + "."}
 }

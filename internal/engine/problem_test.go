@@ -2,10 +2,15 @@ package engine
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/minio/minio-go/v7"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
@@ -27,6 +32,10 @@ func TestWhyAVaultCannotBeUsed(t *testing.T) {
 		{vault.ErrNewer, backup.VaultUnavailable, "Run the newer version"},
 		{vault.ErrDamaged, backup.VaultDamaged, "bring back from a copy"},
 		{vault.ErrStorage, backup.VaultUnavailable, "free space"},
+		{vault.Failure(&fs.PathError{Op: "write", Path: "p", Err: syscall.ENOSPC}), backup.VaultUnavailable, "The vault's disk is full"},
+		{vault.Failure(&fs.PathError{Op: "write", Path: "p", Err: syscall.EROFS}), backup.VaultUnavailable, "not mounted read-only"},
+		{vault.Failure(minio.ErrorResponse{StatusCode: http.StatusInsufficientStorage}), backup.VaultUnavailable, "The vault's bucket is full"},
+		{vault.Failure(&azcore.ResponseError{StatusCode: http.StatusForbidden}), backup.VaultUnavailable, "The vault's container refuses the server's key"},
 	} {
 		p, lasting := explain(backup.OneDrive, fmt.Errorf("%w: open: %w", vault.ErrStorage, row.err))
 		if p.Code != row.code || !strings.Contains(p.Message, row.says) || said[p.Message] || lasting {

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net/http"
 	"strings"
+	"syscall"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
+	"github.com/minio/minio-go/v7"
 )
 
 // A DamageError is of an object of which something stored is not what was
@@ -44,6 +49,36 @@ func storageError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	case damaged(err):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return Failure(err)
+}
+
+// Failure gives an error of a vault's storage its kind: ErrFull, ErrRefused, or else
+// ErrStorage. Of the first two it keeps what the storage itself said, and not by which of
+// kopia's ways it came: many words for a full disk.
+func Failure(err error) error {
+	for _, of := range []struct{ is, kind error }{
+		{syscall.ENOSPC, ErrFull}, {syscall.EDQUOT, ErrFull}, {syscall.EROFS, ErrRefused}, {fs.ErrPermission, ErrRefused},
+	} {
+		if !errors.Is(err, of.is) {
+			continue
+		}
+		if e, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(e, of.is) {
+			err = e
+		}
+		return fmt.Errorf("%w: %w", of.kind, err)
+	}
+	bucket, kind := minio.ErrorResponse{}, "bucket"
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
+		bucket, kind = minio.ErrorResponse{StatusCode: e.StatusCode, Code: e.ErrorCode}, "container"
+	} else if e, ok := errors.AsType[minio.ErrorResponse](err); ok {
+		bucket = e
+	}
+	switch {
+	case bucket.StatusCode == http.StatusInsufficientStorage, bucket.Code == "QuotaExceeded", bucket.Code == "XMinioStorageFull":
+		return inStore{fmt.Errorf("%w: %w", ErrFull, err), kind}
+	case bucket.StatusCode == http.StatusUnauthorized, bucket.StatusCode == http.StatusForbidden, errors.Is(err, blob.ErrInvalidCredentials):
+		return inStore{fmt.Errorf("%w: %w", ErrRefused, err), kind}
 	}
 	return fmt.Errorf("%w: %w", ErrStorage, err)
 }

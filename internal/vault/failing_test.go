@@ -448,6 +448,7 @@ func TestPlayAFailingStorageIsNoDamage(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			kindOf := map[syscall.Errno]error{syscall.EACCES: ErrRefused, syscall.ENOSPC: ErrFull}
 			errnos := []syscall.Errno{syscall.EIO, syscall.EACCES, syscall.ESTALE, syscall.ENOSPC}
 			runs := 0
 			for _, all := range []bool{true, false} {
@@ -473,6 +474,11 @@ func TestPlayAFailingStorageIsNoDamage(t *testing.T) {
 						for _, kind := range kinds {
 							if errors.Is(err, kind) {
 								t.Errorf("%s: %v is taken for %v", at, err, kind)
+							}
+						}
+						for _, kind := range []error{ErrFull, ErrRefused} {
+							if errors.Is(err, kind) != (kindOf[errno] == kind) {
+								t.Errorf("%s: %v, is it %v: %v", at, err, kind, errors.Is(err, kind))
 							}
 						}
 					case failed > 0 && all && !tt.forgive:

@@ -81,7 +81,7 @@ func TestProbesOfABucket(t *testing.T) {
 		if n := len(s.versions(row.cfg)[probeName]); n > row.most {
 			t.Errorf("%s: the probes have left %d versions", name, n)
 		}
-		for _, status := range []int{http.StatusForbidden, http.StatusInsufficientStorage} {
+		for status, kind := range map[int]error{http.StatusForbidden: ErrRefused, http.StatusInsufficientStorage: ErrFull} {
 			refuse := func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method == http.MethodPut {
 					w.WriteHeader(status)
@@ -90,7 +90,7 @@ func TestProbesOfABucket(t *testing.T) {
 			}
 			s.door.Store(&refuse)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-			if again, err := v.Probe(ctx); !errors.Is(err, ErrStorage) || ctx.Err() != nil || again != probeOfFolder {
+			if again, err := v.Probe(ctx); !errors.Is(err, kind) || StoreOf(err) != "bucket" || ctx.Err() != nil || again != probeOfFolder {
 				t.Errorf("%s: of a bucket that answers %d: %v, another probe in %v", name, status, err, again)
 			}
 			cancel()

@@ -68,6 +68,11 @@ var (
 	// ErrStorage: the vault's storage could not be read or written, or is
 	// full. What was sealed before is as it was.
 	ErrStorage = errors.New("the vault's storage failed")
+	// ErrFull is the ErrStorage of a disk, or a bucket, that has no room.
+	ErrFull = fmt.Errorf("%w: it is full", ErrStorage)
+	// ErrRefused is the ErrStorage of a folder that is read-only or another user's, and
+	// of a bucket that does not take the key.
+	ErrRefused = fmt.Errorf("%w: it refuses the server", ErrStorage)
 	// ErrPassword: the vault exists and does not open with the password given.
 	ErrPassword = errors.New("the vault does not open with this password")
 	// ErrNotFound: the vault holds no such tree or content.
