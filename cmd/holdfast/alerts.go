@@ -332,15 +332,16 @@ no token. Who is told is in the configuration, as alerts.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	b.flags(cmd)
-	var all bool
+	var all, asJSON bool
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "List what stands, and the messages that could not be sent",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.listAlerts(ctx, out, all) })
+			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.listAlerts(ctx, out, all, asJSON) })
 		},
 	}
+	jsonFlag(list, &asJSON)
 	list.Flags().BoolVar(&all, "all", false, "also what is over, and messages that were sent")
 	var to string
 	test := &cobra.Command{
@@ -358,25 +359,35 @@ no token. Who is told is in the configuration, as alerts.`,
 
 const mostListed = 200
 
-func (b *toolbox) listAlerts(ctx context.Context, out io.Writer, all bool) error {
+// A tenantAlerts is what stands in a tenant, and the messages of it.
+type tenantAlerts struct {
+	TenantID backup.TenantID `json:"tenantId"`
+	Alerts   []alert.Entry   `json:"alerts"`
+	Messages []messageState  `json:"messages"`
+}
+
+// A messageState is what has become of a message.
+type messageState struct {
+	ID          backup.MessageID    `json:"id"`
+	Destination string              `json:"destination"`
+	Recipient   string              `json:"recipient,omitempty"`
+	State       backup.MessageState `json:"state"`
+	Created     time.Time           `json:"createdDateTime"`
+	Next        time.Time           `json:"nextTryDateTime,omitzero"`
+	Tries       int                 `json:"tries"`
+	Problem     string              `json:"problem,omitempty"`
+}
+
+func (b *toolbox) listAlerts(ctx context.Context, out io.Writer, all, asJSON bool) error {
+	var told []tenantAlerts
 	for _, t := range b.tenants {
+		is := tenantAlerts{TenantID: t, Alerts: []alert.Entry{}, Messages: []messageState{}}
 		alerts, err := b.catalog.Alerts(ctx, t, all, mostListed)
 		if err != nil {
 			return err
 		}
-		if len(alerts) == 0 {
-			fmt.Fprintf(out, "%s  nothing stands\n", t)
-		}
 		for _, a := range alerts {
-			e := alert.EntryOf(catalog.AlertNews{Alert: a}, b.cfg.alerter(b.catalog, b.db, nil, b.log).Times)
-			when := "since " + clock(a.Raised)
-			if !a.Resolved.IsZero() {
-				when = "from " + clock(a.Raised) + " to " + clock(a.Resolved)
-			}
-			fmt.Fprintf(out, "%s  %s  %s, %s\n", t, a.Kind, e.Title, when)
-			for _, line := range e.Named() {
-				fmt.Fprintf(out, "    %s\n", line)
-			}
+			is.Alerts = append(is.Alerts, alert.EntryOf(catalog.AlertNews{Alert: a}, b.cfg.alerter(b.catalog, b.db, nil, b.log).Times))
 		}
 		messages, err := b.catalog.Messages(ctx, t, mostListed)
 		if err != nil {
@@ -386,14 +397,45 @@ func (b *toolbox) listAlerts(ctx context.Context, out io.Writer, all bool) error
 			if m.State == backup.MessageSent && !all {
 				continue
 			}
+			one := messageState{ID: m.ID, Destination: m.Destination, Recipient: m.Recipient, State: m.State, Created: m.Created.UTC(), Tries: m.Tries, Problem: m.Problem}
+			if m.State == backup.MessageWaiting {
+				one.Next = m.Due.UTC()
+			}
+			is.Messages = append(is.Messages, one)
+		}
+		told = append(told, is)
+	}
+	if asJSON {
+		return printValues(out, told)
+	}
+	for _, is := range told {
+		if len(is.Alerts) == 0 && b.cfg.Alerts == nil {
+			fmt.Fprintf(out, "%s  nobody looks: the configuration has no alerts; docs/operating.md says how\n", is.TenantID)
+		} else if len(is.Alerts) == 0 {
+			fmt.Fprintf(out, "%s  nothing stands\n", is.TenantID)
+		}
+		for _, e := range is.Alerts {
+			when := "since " + clock(e.Raised)
+			if !e.Resolved.IsZero() {
+				when = "from " + clock(e.Raised) + " to " + clock(e.Resolved)
+			}
+			fmt.Fprintf(out, "%s  %s  %s, %s\n", is.TenantID, e.Kind, e.Title, when)
+			for _, line := range e.Named() {
+				fmt.Fprintf(out, "    %s\n", line)
+			}
+			if !e.Over() {
+				fmt.Fprintf(out, "    What to do: %s\n", e.Advice)
+			}
+		}
+		for _, m := range is.Messages {
 			text := string(m.State)
 			switch {
 			case m.State == backup.MessageGivenUp:
 				text = "given up: " + m.Problem
 			case m.Problem != "":
-				text = fmt.Sprintf("tried %d times, next at %s: %s", m.Tries, clock(m.Due), m.Problem)
+				text = fmt.Sprintf("tried %d times, next at %s: %s", m.Tries, clock(m.Next), m.Problem)
 			}
-			fmt.Fprintf(out, "%s  message of %s to %s  %s\n", t, clock(m.Created), strings.TrimSpace(m.Destination+" "+m.Recipient), text)
+			fmt.Fprintf(out, "%s  message of %s to %s  %s\n", is.TenantID, clock(m.Created), strings.TrimSpace(m.Destination+" "+m.Recipient), text)
 		}
 	}
 	return nil

@@ -60,6 +60,7 @@ type cli struct {
 	names    map[string]string // addresses by object id; nil until the directory was asked
 	namesOf  int               // how many pages of it are read, if not five
 	sites    map[string]string // addresses by a site's id; likewise
+	policies map[string]string // their names by id; nil until the server was asked
 	searches map[string]string // ids of searches of mailboxes, by the point they found
 	drives   map[string]string // by restore point: what the caller called the drive
 }
@@ -257,15 +258,21 @@ func nextStep(err error) string {
 		return "Is the server running? HOLDFAST_URL says where it is; 'holdfast dev' starts one to try."
 	}
 	if _, ok := errors.AsType[*client.SignInError](err); ok {
-		return "Check HOLDFAST_TENANT, HOLDFAST_CLIENT_ID, HOLDFAST_CLIENT_SECRET and HOLDFAST_AUTHORITY."
+		whose := "HOLDFAST_CLIENT_SECRET"
+		if os.Getenv("HOLDFAST_USER") != "" {
+			whose += ", HOLDFAST_USER, HOLDFAST_PASSWORD"
+		}
+		return "Check HOLDFAST_TENANT, HOLDFAST_CLIENT_ID, " + whose + " and HOLDFAST_AUTHORITY; or set HOLDFAST_TOKEN to a token that you have."
 	}
 	e, ok := errors.AsType[*client.Error](err)
 	if !ok {
 		return ""
 	}
 	switch {
+	case e.Status == http.StatusUnauthorized && os.Getenv("HOLDFAST_TOKEN") == "":
+		return "The server does not take the token that was got for it. Check HOLDFAST_TENANT, HOLDFAST_AUTHORITY and HOLDFAST_SCOPE; or set HOLDFAST_TOKEN to a token that you have."
 	case e.Status == http.StatusUnauthorized:
-		return "With HOLDFAST_CLIENT_ID and HOLDFAST_CLIENT_SECRET instead of HOLDFAST_TOKEN each command gets its own."
+		return "Set HOLDFAST_TOKEN to a new token, of this tenant and for this server. With HOLDFAST_CLIENT_ID and HOLDFAST_CLIENT_SECRET instead of HOLDFAST_TOKEN each command gets its own."
 	case e.Code == "Authorization_RequestDenied":
 		return "Grant the application the BackupRestore permission that this needs: docs/api.md names it for each request. Some are for users only: set HOLDFAST_USER and HOLDFAST_PASSWORD."
 	case e.Code == "PolicyNotFound", e.Code == "InvalidPolicyId":

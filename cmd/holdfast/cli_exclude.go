@@ -138,9 +138,9 @@ func (c *cli) excludeList(ctx context.Context, _ []string) error {
 	}
 	return printList(c, values, all, func(x exclusionAnswer) string { return x.ID }, []string{"EXCLUSION", "OF", "OWNER OR SITE", "POLICY", "CREATED", "BY"},
 		func(x exclusionAnswer) []string {
-			return []string{x.ID, workloadOf(x.Type).nouns, c.ownerOf(ctx, x.unitAnswer), x.PolicyID, clock(x.CreatedDateTime), by(x.CreatedBy)}
+			return []string{x.ID, workloadOf(x.Type).nouns, c.ownerOf(ctx, x.unitAnswer), c.policyName(ctx, x.PolicyID), clock(x.CreatedDateTime), by(x.CreatedBy)}
 		}, "Nothing is excluded.", func(x exclusionAnswer) map[string]any {
-			return map[string]any{"owner": c.ownerOf(ctx, x.unitAnswer)}
+			return map[string]any{"owner": c.ownerOf(ctx, x.unitAnswer), "policyName": c.policyName(ctx, x.PolicyID)}
 		})
 }
 

@@ -371,9 +371,13 @@ func (c *cli) pointShow(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	policy := p.ProtectionUnit.PolicyID
+	if !c.script() {
+		policy = c.policyWhole(ctx, policy)
+	}
 	err = c.printOne(value, p.ID, "Point", p.ID, "Time", clock(p.ProtectionDateTime), "Expires", clock(p.ExpirationDateTime), "Tags", p.Tags,
 		"Files", p.files(), "Size", p.size(), "State", p.state(), "Verified", p.verified(),
-		"Unit", p.ProtectionUnit.ID, "Owner", c.ownerOf(ctx, p.ProtectionUnit), "Policy", p.ProtectionUnit.PolicyID)
+		"Unit", p.ProtectionUnit.ID, "Owner", c.ownerOf(ctx, p.ProtectionUnit), "Policy", policy)
 	if err != nil || c.script() || p.Lacks == 0 && client.WorkloadOf(p.ProtectionUnit.Type) != client.Mailboxes {
 		return err
 	}

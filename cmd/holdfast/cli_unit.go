@@ -86,6 +86,29 @@ func (c *cli) ownerOf(ctx context.Context, u unitAnswer) string {
 	return cmp.Or(c.names[u.DirectoryObjectID], u.DirectoryObjectID)
 }
 
+// policyName is what a policy is called, where the server tells it; by its id otherwise.
+func (c *cli) policyName(ctx context.Context, id string) string {
+	if id == "" {
+		return ""
+	}
+	if c.policies == nil {
+		c.policies = map[string]string{}
+		all, _, _ := read[policyAnswer](c.api.All(ctx, allPolicies))
+		for _, p := range all {
+			c.policies[p.ID] = p.DisplayName
+		}
+	}
+	return cmp.Or(c.policies[id], id)
+}
+
+// policyWhole is a policy by name and id.
+func (c *cli) policyWhole(ctx context.Context, id string) string {
+	if name := c.policyName(ctx, id); name != id {
+		return name + " (" + id + ")"
+	}
+	return id
+}
+
 // addressOf is the address of a unit's site.
 func (c *cli) addressOf(ctx context.Context, u unitAnswer) string {
 	if u.SiteWebURL != "" {
@@ -130,8 +153,10 @@ func (c *cli) unitList(ctx context.Context, w *workload, policy, status string, 
 	}
 	return printList(c, values[:keep], units[:keep], func(u unitAnswer) string { return u.ID }, []string{"UNIT", strings.ToUpper(w.entry), "STATUS", "POLICY", "SOURCE", "ERROR"},
 		func(u unitAnswer) []string {
-			return []string{u.ID, c.ownerOf(ctx, u), u.Status, u.PolicyID, u.ProtectionSources, blame(u.Error)}
-		}, "There are no such "+w.nouns+".", func(u unitAnswer) map[string]any { return map[string]any{"owner": c.ownerOf(ctx, u)} })
+			return []string{u.ID, c.ownerOf(ctx, u), u.Status, c.policyName(ctx, u.PolicyID), u.ProtectionSources, blame(u.Error)}
+		}, "There are no such "+w.nouns+".", func(u unitAnswer) map[string]any {
+			return map[string]any{"owner": c.ownerOf(ctx, u), "policyName": c.policyName(ctx, u.PolicyID)}
+		})
 }
 
 func (c *cli) unitShow(ctx context.Context, w *workload, names []string) error {
@@ -144,7 +169,11 @@ func (c *cli) unitShow(ctx context.Context, w *workload, names []string) error {
 			c.say("")
 		}
 		offboard := clock(u.OffboardRequestedDateTime)
-		if err := c.printOne(value, u.ID, "Unit", u.ID, "Owner", u.DirectoryObjectID, "Site", u.SiteID, "Name", cmp.Or(u.DisplayName, u.SiteName), "Address", cmp.Or(u.Email, u.SiteWebURL), "Status", u.Status, "Policy", u.PolicyID,
+		policy := u.PolicyID
+		if !c.script() {
+			policy = c.policyWhole(ctx, u.PolicyID)
+		}
+		if err := c.printOne(value, u.ID, "Unit", u.ID, "Owner", u.DirectoryObjectID, "Site", u.SiteID, "Name", cmp.Or(u.DisplayName, u.SiteName), "Address", cmp.Or(u.Email, u.SiteWebURL), "Status", u.Status, "Policy", policy,
 			"Source", u.ProtectionSources, "Added", clock(u.CreatedDateTime), "Changed", clock(u.LastModifiedDateTime), "Offboarding since", offboard, "Error", blame(u.Error)); err != nil {
 			return err
 		}

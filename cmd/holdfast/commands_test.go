@@ -385,8 +385,8 @@ func (c *caller) twice(r commandRow) {
 	if r.keeps != "" {
 		c.kept[r.keeps], _, _ = strings.Cut(strings.TrimSpace(out), "\n")
 	}
-	if r.again == reads && client {
-		carriesItsTable(c.T, line, c.run)
+	if r.again == reads && hasJSON(r.name) {
+		carriesItsTable(c.T, line, client, c.run)
 	}
 	switch r.again {
 	case makes:
@@ -401,6 +401,22 @@ func (c *caller) twice(r commandRow) {
 	}
 }
 
+// hasJSON reports whether a command prints JSON where it is asked to.
+func hasJSON(name string) bool {
+	cmd, _, err := newRoot().Find(strings.Fields(name))
+	return err == nil && cmd.Flag("json") != nil
+}
+
+// Whatever shows or lists something does so for scripts too.
+func TestWhatIsListedIsListedAsJSON(t *testing.T) {
+	leaves(newRoot(), func(name string, _ *cobra.Command) {
+		words := strings.Fields(name)
+		if slices.Contains([]string{"list", "ls", "show", "status", "damage", "search", "find", "diff", "report", "rpo", "explain"}, words[len(words)-1]) && !hasJSON(name) {
+			t.Errorf("holdfast %s has no --json", name)
+		}
+	})
+}
+
 // inOtherWords are the columns that say in other words what the JSON says.
 var inOtherWords = map[string]string{
 	"WHAT": "workload", "IN TIME": "workload", "UNREAD": "workload", "GROWN": "workload", "OF": "@odata.type", "KIND": "isAutoApplyEnabled", "BROWSABLE": "tags", "STATE": "@holdfast.size", "VERIFIED": "id", "FAILED": "status",
@@ -409,12 +425,29 @@ var inOtherWords = map[string]string{
 }
 
 // carriesItsTable compares what a command prints as a table, if it does, with its JSON.
-func carriesItsTable(t *testing.T, line string, run func(string) (string, string, int)) {
+func carriesItsTable(t *testing.T, line string, client bool, run func(string) (string, string, int)) {
 	t.Helper()
 	whole, _, _ := run(line)
-	rows, _, _ := run(line + " --no-headers")
+	rows := ""
+	if client {
+		rows, _, _ = run(line + " --no-headers")
+	}
 	lines := strings.Split(whole, "\n")
 	at := slices.IndexFunc(lines, func(l string) bool { return l != "" && l == strings.ToUpper(l) && !strings.Contains(rows, l) })
+	text, all, code := run(line + " --json")
+	var value []any // one, or one on each line
+	for d := json.NewDecoder(strings.NewReader(text)); d.More(); {
+		var one any
+		if err := d.Decode(&one); err != nil {
+			t.Errorf("holdfast %s --json: %v\n%s", line, err, all)
+			return
+		}
+		value = append(value, one)
+	}
+	if code != 0 || value == nil {
+		t.Errorf("holdfast %s --json: exit code %d, %d values\n%s", line, code, len(value), all)
+		return
+	}
 	if at < 0 {
 		return
 	}
@@ -424,12 +457,6 @@ func carriesItsTable(t *testing.T, line string, run func(string) (string, string
 		if r != ' ' && (i == 0 || i > 1 && head[i-1] == ' ' && head[i-2] == ' ') {
 			begins = append(begins, i)
 		}
-	}
-	text, all, code := run(line + " --json")
-	var value any
-	if err := json.Unmarshal([]byte(text), &value); code != 0 || err != nil {
-		t.Errorf("holdfast %s --json: exit code %d, %v\n%s", line, code, err, all)
-		return
 	}
 	members, leaves := map[string]bool{}, []string{}
 	var walk func(any)

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -188,6 +187,14 @@ func removeTenant(config, tenant string) (cfg Config, err error) {
 	return cfg, nil
 }
 
+// A describedTenant is a tenant, and the file that describes it.
+type describedTenant struct {
+	ID       string `json:"id"`
+	Name     string `json:"displayName,omitempty"`
+	ClientID string `json:"clientId"`
+	File     string `json:"describedIn"`
+}
+
 // newTenants is the command for the tenants of a serve.
 func newTenants() *cobra.Command {
 	var config string
@@ -208,7 +215,8 @@ its vault and in the catalog: its jobs rest until it is back.`,
 		}
 		return nil
 	}
-	cmd.AddCommand(&cobra.Command{Use: "list", Short: "List the tenants, and where each is described", Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+	var asJSON bool
+	list := &cobra.Command{Use: "list", Short: "List the tenants, and where each is described", Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		if err := named(); err != nil {
 			return err
 		}
@@ -216,13 +224,22 @@ its vault and in the catalog: its jobs rest until it is back.`,
 		if err != nil {
 			return unusable(config, err)
 		}
-		table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "TENANT\tNAME\tAPPLICATION\tDESCRIBED IN")
+		var all []describedTenant
 		for _, t := range cfg.Tenants {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", t.ID, cmp.Or(t.DisplayName, "-"), t.ClientID, cmp.Or(t.file, config))
+			all = append(all, describedTenant{t.ID, t.DisplayName, t.ClientID, cmp.Or(t.file, config)})
 		}
-		return table.Flush()
-	}})
+		if asJSON {
+			return printValues(cmd.OutOrStdout(), all)
+		}
+		var rows [][]string
+		for _, t := range all {
+			rows = append(rows, []string{t.ID, cmp.Or(t.Name, "-"), t.ClientID, t.File})
+		}
+		c := cli{out: cmd.OutOrStdout()}
+		return c.table([]string{"TENANT", "NAME", "APPLICATION", "DESCRIBED IN"}, rows)
+	}}
+	jsonFlag(list, &asJSON)
+	cmd.AddCommand(list)
 	cmd.AddCommand(&cobra.Command{
 		Use: "add FILE", Short: "Add a tenant, or change one that was added", Example: "  holdfast tenants add --config serve.json fabrikam.json",
 		Long: `The file describes the tenant as an entry of tenants in the configuration does: id,

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -340,16 +341,36 @@ func (b *toolbox) rebuild(ctx context.Context, out io.Writer) error {
 }
 
 func (b *toolbox) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use: "status", Short: "Show each tenant's vault: its id, whether it opens, what is damaged", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return b.run(cmd, false, false, b.status)
+			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.status(ctx, out, asJSON) })
 		},
 	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
 }
 
-func (b *toolbox) status(ctx context.Context, out io.Writer) error {
+// A vaultsStatus is how the vaults of a tenant are.
+type vaultsStatus struct {
+	TenantID   backup.TenantID `json:"tenantId"`
+	Vaults     []vaultStatus   `json:"vaults"`
+	Drives     int             `json:"drives"`
+	Unverified int             `json:"drivesNotVerifiedIn30Days"`
+	Damage     int64           `json:"openDamage"`
+}
+
+type vaultStatus struct {
+	Number int    `json:"number"`
+	ID     string `json:"id,omitempty"` // empty as long as it is not known
+	Opens  bool   `json:"opens"`
+	State  string `json:"state"`
+}
+
+func (b *toolbox) status(ctx context.Context, out io.Writer, asJSON bool) error {
 	bad, all := 0, 0
+	told := []vaultsStatus{}
 	for _, t := range b.tenants {
 		names, err := b.catalog.Vaults(ctx, t)
 		if err != nil {
@@ -367,31 +388,57 @@ func (b *toolbox) status(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "Tenant    %s\n", t)
+		is := vaultsStatus{TenantID: t, Drives: len(drives), Unverified: len(unverified), Damage: damage.Total}
 		all += len(names)
 		for _, name := range names {
 			id, err := b.catalog.VaultID(ctx, name)
 			if err != nil {
 				return err
 			}
-			state := "opens"
+			one := vaultStatus{Number: name.Number, ID: id, Opens: true, State: "opens"}
 			if v, err := b.vault(ctx, name); err != nil {
-				state = err.Error()
+				one.Opens, one.State = false, err.Error()
 				bad++
 			} else if says := v.Locks().Says; says != "" {
-				state += "; " + says
+				one.State += "; " + says
 			}
-			if id == "" {
-				id = "not known yet"
-			}
-			if len(names) > 1 {
-				id = fmt.Sprintf("%d: %s", name.Number, id)
-			}
-			fmt.Fprintf(out, "Vault     %s\nState     %s\n", id, state)
+			is.Vaults = append(is.Vaults, one)
 		}
-		fmt.Fprintf(out, "Drives    %d, %d of them not verified in 30 days\nDamage    %d open\n\n", len(drives), len(unverified), damage.Total)
+		if told = append(told, is); asJSON {
+			continue
+		}
+		fmt.Fprintf(out, "Tenant    %s\n", t)
+		for _, v := range is.Vaults {
+			id := cmp.Or(v.ID, "not known yet")
+			if len(names) > 1 {
+				id = fmt.Sprintf("%d: %s", v.Number, id)
+			}
+			fmt.Fprintf(out, "Vault     %s\nState     %s\n", id, v.State)
+		}
+		fmt.Fprintf(out, "Drives    %d, %d of them not verified in 30 days\nDamage    %d open\n\n", is.Drives, is.Unverified, is.Damage)
+	}
+	if asJSON {
+		if err := printValues(out, told); err != nil {
+			return err
+		}
 	}
 	return partly(bad, all, "vault", "used")
+}
+
+// jsonFlag gives a command that lists the flag to do so for scripts.
+func jsonFlag(cmd *cobra.Command, asJSON *bool) {
+	cmd.Flags().BoolVar(asJSON, "json", false, "print a JSON array, which carries all that is printed otherwise")
+}
+
+// printValues prints things as a JSON array.
+func printValues[T any](out io.Writer, all []T) error {
+	if all == nil {
+		all = []T{}
+	}
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(all)
 }
 
 func (b *toolbox) verifyCommand() *cobra.Command {
@@ -553,19 +600,30 @@ func (b *toolbox) tellDamage(ctx context.Context, out io.Writer, t backup.Tenant
 }
 
 func (b *toolbox) damageCommand() *cobra.Command {
-	var all bool
+	var all, asJSON bool
 	cmd := &cobra.Command{
 		Use: "damage", Short: "List what was found damaged, and what of it is healed", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.listDamage(ctx, out, all) })
+			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.listDamage(ctx, out, all, asJSON) })
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "also what is healed")
+	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-func (b *toolbox) listDamage(ctx context.Context, out io.Writer, all bool) error {
-	n := 0
+// A damageNote is something that was found damaged.
+type damageNote struct {
+	TenantID backup.TenantID `json:"tenantId"`
+	Unit     backup.UnitID   `json:"protectionUnitId"`
+	Found    time.Time       `json:"foundDateTime"`
+	Healed   time.Time       `json:"healedDateTime,omitzero"`
+	Path     string          `json:"path"`
+	Reason   string          `json:"reason"`
+}
+
+func (b *toolbox) listDamage(ctx context.Context, out io.Writer, all, asJSON bool) error {
+	var notes []damageNote
 	for _, t := range b.tenants {
 		page := catalog.Page{Limit: 500}
 		for {
@@ -574,19 +632,24 @@ func (b *toolbox) listDamage(ctx context.Context, out io.Writer, all bool) error
 				return err
 			}
 			for _, d := range l.Items {
-				n++
-				state := "open"
-				if !d.Healed.IsZero() {
-					state = "healed " + d.Healed.Format(time.RFC3339)
-				}
-				fmt.Fprintf(out, "%s  unit %s  %s  %s  %s\n", d.Found.Format(time.RFC3339), d.Unit, state, d.Path, d.Reason)
+				notes = append(notes, damageNote{t, d.Unit, d.Found.UTC(), d.Healed, d.Path, d.Reason})
 			}
 			if page.After = l.Next; l.Next == "" {
 				break
 			}
 		}
 	}
-	if n == 0 {
+	if asJSON {
+		return printValues(out, notes)
+	}
+	for _, d := range notes {
+		state := "open"
+		if !d.Healed.IsZero() {
+			state = "healed " + d.Healed.Format(time.RFC3339)
+		}
+		fmt.Fprintf(out, "%s  unit %s  %s  %s  %s\n", d.Found.Format(time.RFC3339), d.Unit, state, oneLine(d.Path), d.Reason)
+	}
+	if len(notes) == 0 {
 		fmt.Fprintln(out, "No damage is noted.")
 	}
 	return nil

@@ -76,13 +76,13 @@ is named.
 
 func (b *toolbox) listCommand() *cobra.Command {
 	var x exporting
-	var inside bool
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list [DRIVE]",
 		Short: "List whose backups the vaults hold, one's restore points, or what is in one, without a catalog",
 		Args:  args(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			inside = cmd.Flags().Changed("path") || cmd.Flags().Changed("at")
+			inside := cmd.Flags().Changed("path") || cmd.Flags().Changed("at")
 			if (inside || x.mailbox) && len(args) == 0 {
 				return usageError{errors.New("--path, --at and --mailbox are of one backup: name its DRIVE")}
 			}
@@ -92,11 +92,11 @@ func (b *toolbox) listCommand() *cobra.Command {
 			return b.bare(cmd, func(ctx context.Context, out io.Writer) error {
 				switch {
 				case len(args) == 0:
-					return b.listStored(ctx, out)
+					return b.listStored(ctx, out, asJSON)
 				case inside:
-					return b.listInside(ctx, out, cmd.ErrOrStderr(), x)
+					return b.listInside(ctx, out, cmd.ErrOrStderr(), x, asJSON)
 				}
-				return b.listPoints(ctx, out, cmd.ErrOrStderr(), x)
+				return b.listPoints(ctx, out, cmd.ErrOrStderr(), x, asJSON)
 			})
 		},
 	}
@@ -104,26 +104,39 @@ func (b *toolbox) listCommand() *cobra.Command {
 	f.StringVar(&x.path, "path", "", "what is in this folder of a restore point, as 'holdfast export' has it; \"\" is all of it")
 	f.StringVar(&x.at, "at", "", "of the newest restore point up to this `TIME` (default the newest)")
 	f.BoolVar(&x.mailbox, "mailbox", false, "of the owner's mailbox, and not of the drive")
+	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
+// An itemHeld is what is in a folder of a restore point.
+type itemHeld struct {
+	Name     string    `json:"name"`
+	Folder   bool      `json:"isFolder,omitempty"`
+	Size     int64     `json:"sizeInBytes"`
+	Modified time.Time `json:"lastModifiedDateTime,omitzero"`
+}
+
 // listInside lists what is in a folder of a restore point.
-func (b *toolbox) listInside(ctx context.Context, out, errs io.Writer, x exporting) error {
+func (b *toolbox) listInside(ctx context.Context, out, errs io.Writer, x exporting, asJSON bool) error {
 	s, p, err := b.pointOf(ctx, errs, x)
 	if err != nil {
 		return err
 	}
 	all, err := export.List(ctx, s.vault, p.Tree, x.path)
-	switch {
-	case errors.Is(err, export.ErrNoPath):
-		return fail(exitNotFound, "--path: %v", err)
-	case err != nil:
-		return advised(err)
+	if err != nil {
+		return noPath(err)
+	}
+	var items []itemHeld
+	for _, e := range all {
+		items = append(items, itemHeld{e.Name, e.Kind == backup.Folder, e.Size, e.Modified})
+	}
+	if asJSON {
+		return printValues(out, items)
 	}
 	var rows [][]string
-	for _, e := range all {
+	for _, e := range items {
 		long, modified, name := "", "", e.Name+"/"
-		if e.Kind == backup.File {
+		if !e.Folder {
 			long, name = size(strconv.FormatInt(e.Size, 10)), e.Name
 		}
 		if !e.Modified.IsZero() {
@@ -297,29 +310,57 @@ func (b *toolbox) meant(ctx context.Context, errs io.Writer, x exporting) (store
 	return found[0], nil
 }
 
-func (b *toolbox) listStored(ctx context.Context, out io.Writer) error {
-	var rows [][]string
+// A backupHeld is a backup in a vault.
+type backupHeld struct {
+	TenantID backup.TenantID `json:"tenantId"`
+	Owner    string          `json:"owner"`
+	Workload backup.Workload `json:"workload,omitempty"`
+	ID       backup.DriveID  `json:"id"`
+	Newest   time.Time       `json:"newestPointDateTime,omitzero"`
+	Files    int64           `json:"fileCount"`
+	Size     int64           `json:"sizeInBytes"`
+	Problem  string          `json:"error,omitempty"` // why it cannot be read
+}
+
+func (b *toolbox) listStored(ctx context.Context, out io.Writer, asJSON bool) error {
+	var held []backupHeld
 	bad, tenants := 0, map[backup.TenantID]bool{}
 	err := b.each(ctx, func(s stored) error {
 		tenants[s.Key.Tenant] = true
-		if s.err != nil {
+		one := backupHeld{TenantID: s.Key.Tenant, Owner: s.owner(), ID: s.Key.Drive}
+		if p := s.latest; s.err != nil {
 			bad++
-			rows = append(rows, []string{string(s.Key.Tenant), s.owner(), "", string(s.Key.Drive), "", "", oneLine(s.err.Error())})
-			return nil
+			one.Problem = s.err.Error()
+		} else {
+			one.Workload, one.Newest, one.Files, one.Size = cmp.Or(p.Info.Workload, backup.OneDrive), p.At.UTC(), p.Files, p.Bytes
 		}
-		p := s.latest
-		rows = append(rows, []string{string(s.Key.Tenant), s.owner(), string(cmp.Or(p.Info.Workload, backup.OneDrive)), string(s.Key.Drive), p.At.Local().Format(timeForm), strconv.FormatInt(p.Files, 10), size(strconv.FormatInt(p.Bytes, 10))})
+		held = append(held, one)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(rows, slices.Compare)
-	c := cli{out: out}
-	if err := c.table(ofSeveral(len(tenants), []string{"TENANT", "OWNER", "WORKLOAD", "ID", "NEWEST POINT", "FILES", "SIZE"}, rows)); err != nil {
+	slices.SortFunc(held, func(x, y backupHeld) int {
+		return cmp.Or(cmp.Compare(x.TenantID, y.TenantID), cmp.Compare(x.Owner, y.Owner), cmp.Compare(x.Workload, y.Workload), cmp.Compare(x.ID, y.ID))
+	})
+	if asJSON {
+		err = printValues(out, held)
+	} else {
+		var rows [][]string
+		for _, h := range held {
+			row := []string{string(h.TenantID), h.Owner, string(h.Workload), string(h.ID), "", "", oneLine(h.Problem)}
+			if h.Problem == "" {
+				row = append(row[:4], h.Newest.Local().Format(timeForm), strconv.FormatInt(h.Files, 10), size(strconv.FormatInt(h.Size, 10)))
+			}
+			rows = append(rows, row)
+		}
+		c := cli{out: out}
+		err = c.table(ofSeveral(len(tenants), []string{"TENANT", "OWNER", "WORKLOAD", "ID", "NEWEST POINT", "FILES", "SIZE"}, rows))
+	}
+	if err != nil {
 		return err
 	}
-	return partly(bad, len(rows), "backup", "read")
+	return partly(bad, len(held), "backup", "read")
 }
 
 // ofSeveral is a table whose first column is the tenant: without it, where there are not
@@ -334,7 +375,17 @@ func ofSeveral(tenants int, head []string, rows [][]string) ([]string, [][]strin
 	return head[1:], rows
 }
 
-func (b *toolbox) listPoints(ctx context.Context, out, errs io.Writer, x exporting) error {
+// A pointHeld is a restore point in a vault.
+type pointHeld struct {
+	At      time.Time `json:"protectionDateTime,omitzero"`
+	Files   int64     `json:"fileCount"`
+	Folders int64     `json:"folderCount"`
+	Size    int64     `json:"sizeInBytes"`
+	Lacks   int       `json:"lacks"`           // items that could not be backed up
+	Problem string    `json:"error,omitempty"` // why it cannot be read
+}
+
+func (b *toolbox) listPoints(ctx context.Context, out, errs io.Writer, x exporting, asJSON bool) error {
 	s, err := b.meant(ctx, errs, x)
 	if err != nil {
 		return err
@@ -343,28 +394,39 @@ func (b *toolbox) listPoints(ctx context.Context, out, errs io.Writer, x exporti
 	if err != nil {
 		return err
 	}
-	var rows [][]string
+	var held []pointHeld
 	bad := 0
 	for _, p := range slices.Backward(points) {
 		switch {
 		case p.Info.Incomplete:
-			continue
 		case p.Err != nil:
 			bad++
-			rows = append(rows, []string{"", "", "", "", oneLine(p.Err.Error())})
-			continue
+			held = append(held, pointHeld{Problem: p.Err.Error()})
+		default:
+			held = append(held, pointHeld{At: p.At.UTC(), Files: p.Files, Folders: p.Folders, Size: p.Bytes, Lacks: p.Unread})
 		}
-		lacks := ""
-		if p.Unread > 0 {
-			lacks = number(p.Unread, "item") + " could not be backed up"
-		}
-		rows = append(rows, []string{p.At.Local().Format(timeForm), strconv.FormatInt(p.Files, 10), strconv.FormatInt(p.Folders, 10), size(strconv.FormatInt(p.Bytes, 10)), lacks})
 	}
-	c := cli{out: out}
-	if err := c.table([]string{"TIME", "FILES", "FOLDERS", "SIZE", "NOTE"}, rows); err != nil {
+	if asJSON {
+		err = printValues(out, held)
+	} else {
+		var rows [][]string
+		for _, p := range held {
+			row := []string{"", "", "", "", oneLine(p.Problem)}
+			if p.Problem == "" {
+				row = []string{p.At.Local().Format(timeForm), strconv.FormatInt(p.Files, 10), strconv.FormatInt(p.Folders, 10), size(strconv.FormatInt(p.Size, 10)), ""}
+			}
+			if p.Lacks > 0 {
+				row[4] = number(p.Lacks, "item") + " could not be backed up"
+			}
+			rows = append(rows, row)
+		}
+		c := cli{out: out}
+		err = c.table([]string{"TIME", "FILES", "FOLDERS", "SIZE", "NOTE"}, rows)
+	}
+	if err != nil {
 		return err
 	}
-	return partly(bad, len(rows), "restore point", "read")
+	return partly(bad, len(held), "restore point", "read")
 }
 
 func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) error {
@@ -396,6 +458,15 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 			total += int(part.Files)
 		}
 	}
+	if x.path != "" {
+		files, err := export.Files(ctx, s.vault, p.Tree, x.path)
+		switch {
+		case err == nil:
+			total = int(files)
+		case !errors.Is(err, vault.ErrDamaged): // of which the export says what can be had
+			return noPath(err)
+		}
+	}
 	if x.as != "" {
 		total /= 2 // a message is two files
 	}
@@ -414,16 +485,22 @@ func (b *toolbox) export(ctx context.Context, out, errs io.Writer, x exporting) 
 		tellExport(out, x, r)
 	}
 	switch {
-	case errors.Is(err, export.ErrNoPath):
-		return fail(exitNotFound, "--path: %v", err)
 	case err != nil:
-		return advised(err)
+		return noPath(err)
 	case r.Failed > 0:
 		return fail(exitPartial, "%s could not be exported; 'holdfast vault verify --full' says what is damaged, and an earlier or later point may have it", number(r.Failed, "item"))
 	case r.Messages == 0 && x.find != "":
 		return fail(exitNotFound, "the restore point holds no such message")
 	}
 	return nil
+}
+
+// noPath says what is wrong with --path, if it is that, and what to do otherwise.
+func noPath(err error) error {
+	if errors.Is(err, export.ErrNoPath) {
+		return fail(exitNotFound, "--path: %v", err)
+	}
+	return advised(err)
 }
 
 // pointAt is the newest point up to a time, or of all.

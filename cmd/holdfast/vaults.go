@@ -723,8 +723,11 @@ func (s *vaults) probeOne(ctx context.Context, v *tenantVault, open *vault.Vault
 	if ctx.Err() != nil {
 		return
 	}
+	if err != nil && !errors.Is(err, vault.ErrStorage) {
+		err = fmt.Errorf("%w: %w", vault.ErrStorage, err)
+	}
 	if err != nil {
-		err = fmt.Errorf("%w: %w: %w", vault.ErrStorage, errUnwritten, err)
+		err = fmt.Errorf("%w: %w", errUnwritten, err)
 	}
 	v.mu.Lock()
 	if v.vault != open { // it was closed meanwhile
@@ -778,7 +781,7 @@ func (s *vaults) seen() map[backup.VaultName]seenVault {
 
 // reason says in a few words, which name no folder, why a vault cannot be used.
 func reason(err error) string {
-	for _, kind := range []error{errFull, vault.ErrFull, vault.ErrRefused, errUnwritable, errUnwritten, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
+	for _, kind := range []error{errFull, errUnwritable, vault.ErrFull, vault.ErrRefused, errUnwritten, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}

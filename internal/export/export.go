@@ -9,6 +9,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,36 +77,71 @@ var folders = map[backup.ContainerKind]string{backup.Library: "libraries", backu
 // vault's storage fails.
 func Point(ctx context.Context, v *vault.Vault, tree, at string, to Target, progress func(files int)) (Report, error) {
 	x := &export{vault: v, to: to, progress: progress, renamed: map[string]string{}}
+	all, err := within(ctx, v, tree, at)
+	if err != nil {
+		return x.report, err
+	}
+	for _, p := range all {
+		if err := x.tree(ctx, p.tree, p.at, p.below); err != nil {
+			return x.report, err
+		}
+	}
+	return x.report, nil
+}
+
+// Files is how many files Point finds at a path, told from the folders' summaries without
+// going through them. The error is one of Point's.
+func Files(ctx context.Context, v *vault.Vault, tree, at string) (files int64, err error) {
+	x := &export{vault: v}
+	all, err := within(ctx, v, tree, at)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range all {
+		id, err := x.find(ctx, p.tree, p.at)
+		if err != nil {
+			return 0, err
+		}
+		is, ok, err := v.Find(ctx, p.tree, backup.RefOf(id))
+		if err != nil || !ok {
+			return 0, fmt.Errorf("read the point: %w", cmp.Or(err, vault.ErrNotFound))
+		}
+		files += is.Files
+	}
+	return files, nil
+}
+
+// A portion is a tree, or what is at a path of it, and the folder that it has in a target.
+type portion struct{ tree, at, below string }
+
+// within are the portions of a point that are at a path.
+func within(ctx context.Context, v *vault.Vault, tree, at string) (all []portion, err error) {
 	at = strings.Trim(path.Clean("/"+at), "/")
 	parts, err := v.Parts(ctx, tree)
 	if err != nil {
-		return x.report, fmt.Errorf("read the point: %w", err)
+		return nil, fmt.Errorf("read the point: %w", err)
 	}
 	if len(parts) == 0 {
-		return x.report, x.tree(ctx, tree, at, "")
+		return []portion{{tree, at, ""}}, nil
 	}
-	found := false
 	for _, p := range parts {
 		in := folders[p.Kind] + "/" + p.Name
 		rest, inside := strings.CutPrefix(at+"/", in+"/")
 		if !inside && at != "" && at != folders[p.Kind] {
 			continue
 		}
-		found = true
 		below := in
 		if rest = strings.Trim(rest, "/"); !inside {
 			rest = ""
 		} else if below = ""; rest == "" {
 			below = p.Name
 		}
-		if err := x.tree(ctx, p.Tree, rest, below); err != nil {
-			return x.report, err
-		}
+		all = append(all, portion{p.Tree, rest, below})
 	}
-	if !found {
-		return x.report, noPart(at)
+	if len(all) == 0 {
+		return nil, noPart(at)
 	}
-	return x.report, nil
+	return all, nil
 }
 
 // List returns what is in the folder at a path of a point, or the file that is there, as

@@ -152,6 +152,9 @@ func TestAPointIsExportedAsItIs(t *testing.T) {
 		if r.Files+r.Folders != len(test.want) || r.Failed+len(r.Remarks)+r.There != 0 {
 			t.Errorf("of %q it says %+v", test.at, r)
 		}
+		if n, err := Files(t.Context(), w.v, tree, test.at); err != nil || n != int64(r.Files) {
+			t.Errorf("of %q are %d files, %v, and %d were exported", test.at, n, err, r.Files)
+		}
 		// Once more changes nothing.
 		if again := w.export(tree, test.at, into); again.There != r.Files || again.Failed+len(again.Remarks) > 0 {
 			t.Errorf("of %q it says, the second time, %+v", test.at, again)
@@ -164,6 +167,9 @@ func TestAPointIsExportedAsItIs(t *testing.T) {
 	for _, at := range []string{"nothing", "a.txt/x", "docs/b.txt", "../docs"} {
 		if _, err := Point(t.Context(), w.v, tree, at, to, nil); at != "../docs" && !errors.Is(err, ErrNoPath) {
 			t.Errorf("%q: %v", at, err)
+		}
+		if _, err := Files(t.Context(), w.v, tree, at); at != "../docs" && !errors.Is(err, ErrNoPath) {
+			t.Errorf("the files of %q: %v", at, err)
 		}
 	}
 }
@@ -383,6 +389,11 @@ func TestAPointOfPartsIsListedAndExported(t *testing.T) {
 		}
 		if got := strings.Join(names, " "); got != want {
 			t.Errorf("at %q there is %q, want %q", at, got, want)
+		}
+	}
+	for at, want := range map[string]int64{"": 3, "libraries": 1, "versions/Documents (versions)/Offers": 2, "versions/Documents (versions)/Offers/Budget.xlsx/1.0.xlsx": 1} {
+		if n, err := Files(w.Context(), w.v, s.Tree, at); err != nil || n != want {
+			t.Errorf("at %q are %d files, %v, want %d", at, n, err, want)
 		}
 	}
 	into := t.TempDir()

@@ -14,12 +14,13 @@ type Listed struct {
 	Node
 	Bytes int64
 	Items int64 // 0 for a file
+	Files int64 // of the items; 1 for a file
 }
 
 func (r *record) listed(n Node) Listed {
-	l := Listed{Node: n, Bytes: n.Size}
+	l := Listed{Node: n, Bytes: n.Size, Files: 1}
 	if s := r.Summary; r.isDir() && s != nil {
-		l.Bytes, l.Items = s.TotalFileSize, s.TotalFileCount+max(s.TotalDirCount-1, 0)
+		l.Bytes, l.Items, l.Files = s.TotalFileSize, s.TotalFileCount+max(s.TotalDirCount-1, 0), s.TotalFileCount
 	}
 	return l
 }
