@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,11 @@ func TestAuditExport(t *testing.T) {
 			tenant = other
 		}
 		at := begin.Add(time.Duration(i/3) * time.Hour) // some at the same time
-		if err := c.Record(t.Context(), backup.Activity{Tenant: tenant, At: at, Operation: "Test", Target: "<a&b>"}); err != nil {
+		operation := "Test"
+		if i%2 == 0 {
+			operation = "Other"
+		}
+		if err := c.Record(t.Context(), backup.Activity{Tenant: tenant, At: at, Operation: operation, Target: "<a&b>"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,14 +67,32 @@ func TestAuditExport(t *testing.T) {
 	if got := export("--since", begin.AddDate(0, 0, 29).Format(time.DateOnly)); len(got) != n-29*24*3 {
 		t.Errorf("%d lines since then, want %d", len(got), n-29*24*3)
 	}
+	// Some of it, by more than a page of each tenant, and each in its order.
+	const others = "@holdfast.operation eq 'Other' and performedBy eq 'Holdfast'"
+	if got := export("--filter", others); len(got) != n/2 || !slices.IsSortedFunc(got, func(a, b string) int { return strings.Compare(tenantAndTime(t, a), tenantAndTime(t, b)) }) {
+		t.Errorf("%d lines of %s, want %d in their order", len(got), others, n/2)
+	}
+	if got := export("--filter", others, "--tenant", other, "--since", begin.AddDate(0, 0, 1).Format(time.DateOnly)); len(got) != n/100-1 {
+		t.Errorf("%d lines of the other tenant's, want %d", len(got), n/100-1)
+	}
 	var nothing bytes.Buffer
 	if code := execute(t.Context(), []string{"audit", "export", "--database", url, "--tenant", "99999999-9999-4999-8999-999999999999"}, &nothing, &nothing); code != exitNotFound {
 		t.Errorf("of a tenant that is not there: exit code %d: %s", code, &nothing)
 	}
-	for _, args := range [][]string{{}, {"--database", "nothing"}, {"--database", url, "--tenant", "x"}, {"--database", url, "--since", "long ago"}} {
+	for _, args := range [][]string{{}, {"--database", "nothing"}, {"--database", url, "--tenant", "x"}, {"--database", url, "--since", "long ago"}, {"--database", url, "--filter", "who eq 'x'"}} {
 		var out, errs bytes.Buffer
 		if code := execute(t.Context(), append([]string{"audit", "export"}, args...), &out, &errs); code != exitUsage {
 			t.Errorf("%v: exit code %d: %s", args, code, errs.String())
 		}
 	}
+}
+
+// tenantAndTime is what lines of a filtered log are ordered by.
+func tenantAndTime(t *testing.T, line string) string {
+	t.Helper()
+	var a backup.Activity
+	if err := json.Unmarshal([]byte(line), &a); err != nil {
+		t.Fatal(err)
+	}
+	return string(a.Tenant) + a.At.Format(time.RFC3339Nano)
 }

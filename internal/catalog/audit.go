@@ -225,21 +225,59 @@ func scanActivity(r scanner) (a backup.Activity, err error) {
 	return a, r.Scan(&a.ID, &a.Tenant, micros{&a.At}, fromJSON{&a.By}, &a.Operation, &a.Target, &a.Object, &a.Result, fromJSON{&a.Problem}, &a.Request, &a.Workload, fromJSON{&a.Units})
 }
 
-var activityFields = fields{
-	filterID("id", "a.id", ""),
-	filterEnum("resultStatus", "a.result", "succeeded", "failed", "partiallySucceeded"),
-	filterTime("eventDateTime", "a.at", true),
+// activityFields are those of a database. Of who has done something it has no columns; what
+// it has of that are what the indexes are of.
+func activityFields(d database.Dialect) fields {
+	who, id := "a.who", "a.actor_id"
+	if d == database.Postgres {
+		who, id = `audit_who(a.actor) COLLATE "C"`, `audit_actor_id(a.actor) COLLATE "C"`
+	}
+	by := filterName("performedBy", who, false, false)
+	by.Canon = lowerASCII
+	return fields{
+		filterID("id", "a.id", ""),
+		filterEnum("resultStatus", "a.result", "succeeded", "failed", "partiallySucceeded"),
+		filterTime("eventDateTime", "a.at", true),
+		by,
+		filterText("@holdfast.performedById", id, anyID),
+		filterText("@holdfast.operation", "a.operation", nil),
+		filterText("@holdfast.objectId", "a.object", anyID),
+	}
+}
+
+// lowerASCII is a text in lower case as both databases make it.
+func lowerASCII(text string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, text)
+}
+
+// anyID is an id as it is kept, however it is spelled, and any other text as it is.
+func anyID(text string) string {
+	if id, ok := backup.ParseGUID(text); ok {
+		return id
+	}
+	return text
 }
 
 // ActivityProperties are what activities may be filtered and ordered by.
-var ActivityProperties = activityFields.properties()
+var ActivityProperties = activityFields(database.SQLite).properties()
 
 // Activities lists a tenant's audit log, the newest first.
 func (c *Catalog) Activities(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Activity], error) {
-	q := query{columns: activityColumns, table: "audit a", tenant: tenant, scope: activitiesWithin, time: "a.at", id: "a.id", newest: true, fields: activityFields,
+	fields := activityFields(c.db.Dialect())
+	by := func(name, property string) index {
+		f, _ := fields.find(property)
+		return index{name, []string{"a.tenant", f.expr, "a.at", "a.id"}}
+	}
+	q := query{columns: activityColumns, table: "audit a", tenant: tenant, scope: activitiesWithin, time: "a.at", id: "a.id", newest: true, fields: fields,
 		within: []equal{{"a.tenant", string(tenant)}}, indexes: []index{
 			{"audit_page", []string{"a.tenant", "a.at", "a.id"}},
-			{"audit_result", []string{"a.tenant", "a.result", "a.at", "a.id"}},
+			by("audit_result", "resultStatus"), by("audit_who", "performedBy"), by("audit_actor_id", "@holdfast.performedById"),
+			by("audit_operation", "@holdfast.operation"), by("audit_object", "@holdfast.objectId"),
 		}, counts: &counts{table: "audit_count AS a", properties: []string{"resultStatus"}}} // kept by triggers
 	l, err := list(ctx, c, q, page, scanActivity)
 	if err != nil {
@@ -265,6 +303,20 @@ func (c *Catalog) Activity(ctx context.Context, tenant backup.TenantID, id backu
 
 func activityNotFound() error {
 	return backup.Fail(backup.ItemNotFound, "There is no such activity.").On("id")
+}
+
+// TenantsInLog are those that the audit log has entries of.
+func (c *Catalog) TenantsInLog(ctx context.Context) (all []backup.TenantID, err error) {
+	for last := ""; ; last = string(all[len(all)-1]) { // from one to the next in an index
+		var next sql.NullString
+		if err := c.db.Read().QueryRowContext(ctx, `SELECT min(tenant) FROM audit WHERE tenant > $1`, last).Scan(&next); err != nil {
+			return nil, fmt.Errorf("list the tenants of the audit log: %w", err)
+		}
+		if !next.Valid {
+			return all, nil
+		}
+		all = append(all, backup.TenantID(next.String))
+	}
 }
 
 // ActiveSince reports whether anybody has done anything in a tenant since a time.

@@ -3,11 +3,17 @@ package catalog_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
+	"holdfast/internal/odata"
 )
 
 // activities is what the log of contoso says, oldest first.
@@ -73,6 +79,75 @@ func TestRestoresEndInTheLog(t *testing.T) {
 		if len(log) != 1 || log[0].Operation != backup.RestoreFinishedActivity || log[0].Object != string(s.ID) ||
 			log[0].Result != backup.ActivityPartiallySucceeded || log[0].Problem.Code != backup.ArtifactCannotBeRestored {
 			t.Errorf("log = %+v", log)
+		}
+	})
+}
+
+// The log is found by who has done what to which thing, however they are spelled, and by
+// all of it at once.
+func TestTheLogIsFoundByWhoAndWhat(t *testing.T) {
+	mira, gone := "a0000000-0000-4000-8000-00000000000a", "b0000000-0000-4000-8000-00000000000b"
+	entries := []backup.Activity{
+		{Request: "0", Operation: "DeletePolicy", Object: gone, By: backup.IdentitySet{User: backup.Identity{ID: mira, Email: "Mira@Contoso.com", DisplayName: "Mira"}, Application: backup.Identity{ID: "app", DisplayName: "Console"}}},
+		{Request: "1", Operation: "DeletePolicy", Object: "none of ours", By: backup.IdentitySet{Application: backup.Identity{ID: "app", DisplayName: "Éva's \"app\""}}},
+		{Request: "2", Operation: backup.RestoreFinishedActivity, Object: gone},
+		{Request: "3", Operation: "CreateSession", By: backup.IdentitySet{User: backup.Identity{ID: "only an id"}}},
+		{Request: "4", Operation: "CreateSession", By: backup.IdentitySet{User: backup.Identity{ID: mira, DisplayName: "mira\x00"}}, Result: backup.ActivityFailed},
+	}
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db, 0)
+		for i, a := range entries {
+			a.Tenant, a.At = contoso, w.clock().Add(time.Duration(i)*time.Second)
+			ok(t, w.Record(t.Context(), a))
+			a.Tenant = fabrikam
+			ok(t, w.Record(t.Context(), a))
+		}
+		found := func(filter, order string) string {
+			var all []string
+			l := must[catalog.List[backup.Activity]](t)(w.Activities(t.Context(), contoso, pageOf(t, filter, order, catalog.ActivityProperties)))
+			for _, a := range l.Items {
+				all = append(all, a.Request)
+			}
+			return strings.Join(all, "")
+		}
+		for filter, want := range map[string]string{
+			"performedBy eq 'mira@CONTOSO.com'":                                       "0",
+			"startswith(performedBy,'MIRA@')":                                         "0",
+			"performedBy eq 'Éva''s \"App\"'":                                         "1",
+			"performedBy eq 'holdfast'":                                               "2",
+			"performedBy eq 'only an id'":                                             "3",
+			"performedBy in ('holdfast','only an id')":                                "32",
+			"performedBy ne 'holdfast' and contains(performedBy,'app')":               "1",
+			"@holdfast.performedById eq '" + strings.ToUpper(mira) + "'":              "0",
+			"@holdfast.performedById eq 'app'":                                        "1",
+			"@holdfast.operation eq 'DeletePolicy'":                                   "10",
+			"@holdfast.operation eq 'deletepolicy'":                                   "",
+			"@holdfast.operation in ('RestoreFinished','DeletePolicy')":               "210",
+			"@holdfast.objectId eq '" + strings.ToUpper(gone) + "'":                   "20",
+			"@holdfast.objectId eq 'none of ours'":                                    "1",
+			"@holdfast.operation eq 'CreateSession' and resultStatus eq 'failed'":     "4",
+			"@holdfast.objectId eq '" + gone + "' and performedBy eq 'holdfast'":      "2",
+			"not (@holdfast.operation eq 'DeletePolicy') and performedBy ne 'x'":      "432",
+			"@holdfast.performedById eq '' and @holdfast.operation ne 'DeletePolicy'": "2",
+		} {
+			switch nul := db.Dialect() == database.Postgres; { // which cannot say who that was
+			case nul && strings.HasSuffix(filter, "ne 'DeletePolicy'"):
+				want = "42"
+			case !nul && strings.Contains(filter, strings.ToUpper(mira)):
+				want = "40"
+			}
+			if got := found(filter, "eventDateTime desc"); got != want {
+				t.Errorf("%s finds %q, want %q", filter, got, want)
+			}
+			back := []byte(want)
+			if slices.Reverse(back); found(filter, "eventDateTime") != string(back) {
+				t.Errorf("%s finds from the oldest on %q, want %q", filter, found(filter, "eventDateTime"), back)
+			}
+		}
+		for _, wrong := range []string{"@holdfast.nothing eq 'x'", "startswith(@holdfast.operation,1)", "@holdfast.operation eq null and"} {
+			if _, err := odata.ParseFilter(wrong, catalog.ActivityProperties); err == nil {
+				t.Errorf("%s is understood", wrong)
+			}
 		}
 	})
 }

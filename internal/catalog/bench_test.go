@@ -459,14 +459,15 @@ func listQueries(t testing.TB) (all []listQuery) {
 		_, err := w.RPO(w.t.Context(), contoso, 20)
 		return err
 	}})
-	for _, filter := range []string{"", "resultStatus eq 'failed'", "resultStatus eq 'partiallySucceeded'", "eventDateTime ge 2030-01-01T00:00:00Z", "eventDateTime ge 2026-11-18T09:00:00.0005Z", "resultStatus ne 'succeeded' and eventDateTime lt 2026-11-18T09:00:00Z"} {
+	for _, filter := range []string{"", "resultStatus eq 'failed'", "resultStatus eq 'partiallySucceeded'",
+		"performedBy eq 'policy 77'", "startswith(performedBy,'policy')", "@holdfast.performedById eq 'app'", "@holdfast.operation eq 'o'", "@holdfast.operation in ('o','q')", "@holdfast.objectId eq 'o'", "eventDateTime ge 2030-01-01T00:00:00Z", "eventDateTime ge 2026-11-18T09:00:00.0005Z", "resultStatus ne 'succeeded' and eventDateTime lt 2026-11-18T09:00:00Z"} {
 		for _, count := range []bool{false, true} {
 			page := catalog.Page{Limit: 100, Count: count, Bare: count}
 			if filter != "" {
 				page.Filter = must[odata.Expr](t)(odata.ParseFilter(filter, catalog.ActivityProperties))
 			}
 			of := answered
-			if count && strings.Contains(filter, "DateTime") {
+			if count && filter != "" && (strings.Contains(filter, "DateTime") || !strings.HasPrefix(filter, "resultStatus")) {
 				of = rangeCount
 			}
 			all = append(all, listQuery{fmt.Sprintf("log %q, counted %v", filter, count), of, func(w *world, _ backup.PolicyID) error {

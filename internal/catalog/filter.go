@@ -58,6 +58,10 @@ func filterName(name, expr string, orders, nullable bool) field {
 	return field{Property: odata.Property{Name: name, Type: odata.Folded, Filters: true, Orders: orders, Nullable: nullable}, expr: expr}
 }
 
+func filterText(name, expr string, canon func(string) string) field {
+	return field{Property: odata.Property{Name: name, Filters: true, Canon: canon}, expr: expr}
+}
+
 func absent(f field) field { f.Nullable = true; return f }
 
 // siteKey is the id of a site, however it is spelled, as units have it.

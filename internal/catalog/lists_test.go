@@ -18,7 +18,8 @@ import (
 func fillLog(w *world, n int) {
 	w.t.Helper()
 	many(w.t, w.db, n, `INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request)`,
-		fmt.Sprintf(`SELECT `+sqlID("d")+`, '%s', %d + n.i, '{}', 'o', 't', 'o', CASE WHEN n.i = %d THEN 'failed' ELSE 'succeeded' END, NULL, '' FROM n`,
+		fmt.Sprintf(`SELECT `+sqlID("d")+`, '%s', %d + n.i, CASE n.i %% 400 WHEN 7 THEN '{"user":{"id":"a0000000-0000-4000-8000-00000000000a","email":"Policy 77"}}' WHEN 8 THEN '{"application":{"id":"app","displayName":"Éva"}}' ELSE '{}' END,
+			CASE n.i %% 400 WHEN 7 THEN 'o' ELSE 'p' END, 't', CASE n.i %% 400 WHEN 7 THEN 'o' ELSE '' END, CASE WHEN n.i = %d THEN 'failed' ELSE 'succeeded' END, NULL, '' FROM n`,
 			contoso, database.Micros(w.clock()), n/2))
 }
 
@@ -85,6 +86,11 @@ func filtersOf(properties []odata.Property, at time.Time) []string {
 			for _, op := range []string{"eq", "ne", "lt", "ge"} {
 				say("%s %s %s", op, at.UTC().Format("2006-01-02T15:04:05.999999Z"))
 			}
+		case p.Type == odata.Text:
+			say("%s eq 'o'")
+			say("%s in ('o','Éva')")
+			say("%s ne 'o'")
+			all = append(all, "startswith("+p.Name+",'o')")
 		case p.Type == odata.Folded:
 			say("%s eq 'Policy 7'")
 			say("%s gt 'Policy 7'")

@@ -144,6 +144,7 @@ type (
 		PolicyID, RestoreSessionID    string
 		EventDateTime                 time.Time
 		Error                         *problemAnswer
+		PerformedByID                 string `json:"@holdfast.performedById"`
 		Operation                     string `json:"@holdfast.operation"`
 		Target                        string `json:"@holdfast.target"`
 		Request                       string `json:"@holdfast.requestId"`
@@ -297,13 +298,15 @@ func read[T any](v *visit, path string, options ...string) (l list[T], err error
 	case l.First == "" && l.Next == "":
 		l.Total = len(l.Items)
 		return l, nil
-	case l.First != "" && err == nil && total > 0:
+	case l.First != "" && err == nil && total != 0:
 		l.Total = total
 	default:
 		var counted struct {
 			Count int `json:"@odata.count"`
 		}
-		if err := v.api.Get(v.ctx(), path+"?"+strings.Join(append(options[:len(options):len(options)], "$top=1", "$count=true"), "&"), &counted); err != nil {
+		if err := v.api.Get(v.ctx(), path+"?"+strings.Join(append(options[:len(options):len(options)], "$top=1", "$count=true"), "&"), &counted); tooMany(err) {
+			counted.Count = uncountable
+		} else if err != nil {
 			return l, err
 		}
 		l.Total = counted.Count
@@ -312,6 +315,16 @@ func read[T any](v *visit, path string, options ...string) (l list[T], err error
 		l.Next += "&" + query("total", strconv.Itoa(l.Total))
 	}
 	return l, nil
+}
+
+// uncountable is in the place of a number of things that are too many to be counted.
+const uncountable = -1
+
+// tooMany reports whether the API would not count: what was asked for is well formed, since
+// its first page has come.
+func tooMany(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && e.Status == http.StatusBadRequest
 }
 
 // uncounted is read, but for how many there are.

@@ -4,17 +4,73 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"holdfast/internal/backup"
 )
 
 type auditPage struct {
 	Entries    list[activityAnswer]
 	Result     string
+	Who        string // the beginning of a name or an address, or an id
+	What       string // the path of one of deeds, or an operation
+	Object     string // the id of what was done to
 	From, Till string // days, as forms have them
 	Wrong      string
 }
 
 // Results is what an entry may say of what was done.
 func (auditPage) Results() []string { return []string{"succeeded", "failed", "partiallySucceeded"} }
+
+// A deed is a kind of what is in the log, with its operations: no more than an index finds at once.
+type deed struct {
+	Path, Name string
+	Operations []string
+}
+
+// deeds are all that people and applications do, and what the service does by itself.
+var deeds = []deed{
+	{"restores", "Restores", []string{"CreateSession", "UpdateSession", "ActivateSession", "PauseSession", "ResumeSession", "CancelSession", "DeleteSession", "CreateBulkRestore", "DeleteBulkRestore", "RestoreFinished"}},
+	{"looks", "Looks into backups", []string{"CreateBrowseSession", "DeleteBrowseSession", "ReadContent", "Find", "SearchPoints", "Browse", "BackupExported"}},
+	{"policies", "Policies", []string{"CreatePolicy", "UpdatePolicy", "ActivatePolicy", "DeactivatePolicy", "DeletePolicy", "CreateBulkJob", "CreateExclusionJob", "AllProtected"}},
+	{"rules", "Inclusion rules", []string{"CreateRule", "UpdateRule", "RunRule", "DeleteRule", "ReleaseRule", "RuleApplied"}},
+	{"offboarding", "Offboarding", []string{"OffboardUnit", "CancelOffboardUnit", "UnitOffboarded"}},
+	{"approvals", "Approvals", []string{"ApprovalAsked", "Approve", "Deny", "ApprovalExpired", "ApprovalWithdrawn", "ApprovalVoided", "ApprovalRuleChanged"}},
+	{"service", "Service and settings", []string{"EnableService", "CreateServiceApp", "ActivateServiceApp", "DeactivateServiceApp", "DeleteServiceApp", "UpdateEmailSetting", "RetentionChanged"}},
+	{"vault", "Vault and catalog", []string{"VaultKnown", "VaultAccepted", "VaultRepaired", "VaultDamageFound", "VaultDamageHealed", "RestorePointsLost", "RestorePointsFound", "RestorePointsTakenUp",
+		"CatalogRebuilt", "CatalogBackedUp", "CatalogRestored", "TenantImported"}},
+}
+
+// Deeds are the kinds to choose from.
+func (auditPage) Deeds() []deed { return deeds }
+
+// Filtered reports whether something is looked for.
+func (p auditPage) Filtered() bool {
+	return p.Result+p.Who+p.What+p.Object+p.From+p.Till != ""
+}
+
+// operations are those that a form's value stands for.
+func operations(what string) []string {
+	for _, d := range deeds {
+		if d.Path == what {
+			return d.Operations
+		}
+	}
+	return []string{what}
+}
+
+// inWords is the name of an operation taken apart.
+func inWords(operation string) string {
+	var b strings.Builder
+	for i, r := range operation {
+		upper := r >= 'A' && r <= 'Z'
+		if upper && i > 0 {
+			b.WriteByte(' ')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
 
 // Link is the page of what was done to, if there is one.
 func (a activityAnswer) Link() string {
@@ -33,23 +89,34 @@ func (a activityAnswer) Place() string {
 }
 
 // What is what was done, in words: the operation's name taken apart.
-func (a activityAnswer) What() string {
-	var b strings.Builder
-	for i, r := range a.Operation {
-		if upper := r >= 'A' && r <= 'Z'; upper && i > 0 {
-			b.WriteByte(' ')
-			r += 'a' - 'A'
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
+func (a activityAnswer) What() string { return inWords(a.Operation) }
+
+// Actor is who it was as the page's filter finds them for certain.
+func (a activityAnswer) Actor() string { return firstLine(a.PerformedByID, a.PerformedBy) }
 
 // listAudit shows who has done what, or was refused it, the newest first.
 func listAudit(v *visit) error {
 	q := v.r.URL.Query()
-	page := auditPage{Result: q.Get("result"), From: q.Get("from"), Till: q.Get("till")}
-	var terms []string
+	trimmed := func(name string) string { return strings.TrimSpace(q.Get(name)) }
+	page := auditPage{Result: q.Get("result"), Who: trimmed("who"), What: trimmed("what"), Object: trimmed("object"), From: q.Get("from"), Till: q.Get("till")}
+	var terms, options []string
+	if page.Who != "" {
+		if _, ok := backup.ParseGUID(page.Who); ok {
+			terms = append(terms, "@holdfast.performedById eq "+text(page.Who))
+		} else { // their entries come one after another, if nobody says that the newest are first
+			terms, options = append(terms, "startswith(performedBy,"+text(page.Who)+")"), append(options, query("$orderby", "eventDateTime desc"))
+		}
+	}
+	if page.What != "" {
+		var all []string
+		for _, op := range operations(page.What) {
+			all = append(all, text(op))
+		}
+		terms = append(terms, "@holdfast.operation in ("+strings.Join(all, ",")+")")
+	}
+	if page.Object != "" {
+		terms = append(terms, "@holdfast.objectId eq "+text(page.Object))
+	}
 	if page.Result != "" {
 		terms = append(terms, "resultStatus eq "+text(page.Result))
 	}
@@ -67,7 +134,6 @@ func listAudit(v *visit) error {
 		}
 		terms = append(terms, "eventDateTime "+day.op+" "+iso(at.AddDate(0, 0, day.add)))
 	}
-	var options []string
 	if len(terms) > 0 {
 		options = append(options, query("$filter", strings.Join(terms, " and ")))
 	}

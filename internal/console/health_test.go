@@ -1,10 +1,17 @@
 package console
 
 import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+
+	"holdfast/internal/client"
+	"holdfast/internal/identity"
 )
 
 func TestHealth(t *testing.T) {
@@ -44,8 +51,82 @@ func TestAudit(t *testing.T) {
 	if got, want := w.lastQuery(log).Get("$filter"), "resultStatus eq 'failed' and eventDateTime ge 2026-11-01T00:00:00Z and eventDateTime lt 2026-11-19T00:00:00Z"; got != want {
 		t.Errorf("$filter = %s, want %s", got, want)
 	}
+	// By who, what and which thing, each as an index has it.
+	id := "A3A1A000-4F6B-4C55-8F0E-C0A7050A0001"
+	for address, want := range map[string]string{
+		"who=+Mira@+": "startswith(performedBy,'Mira@') by eventDateTime desc", "who=o'hara": "startswith(performedBy,'o''hara') by eventDateTime desc",
+		"who=" + id:        "@holdfast.performedById eq '" + id + "' by ",
+		"what=ReadContent": "@holdfast.operation in ('ReadContent') by ", "what=offboarding": "@holdfast.operation in ('OffboardUnit','CancelOffboardUnit','UnitOffboarded') by ",
+		"object=" + policyID + "&result=failed": "@holdfast.objectId eq '" + policyID + "' and resultStatus eq 'failed' by ",
+	} {
+		if w.page("/console/audit?" + address); w.lastQuery(log).Get("$filter")+" by "+w.lastQuery(log).Get("$orderby") != want {
+			t.Errorf("%s asks for %v, want %s", address, w.lastQuery(log), want)
+		}
+	}
+	page = w.page("/console/audit?who=mira&what=looks&object=x")
+	for _, want := range []string{`name="who" value="mira"`, `<option value="looks" selected>`, `name="object" value="x"`, `<optgroup label="Restores">`, `<option value="CreateBulkRestore">Create bulk restore</option>`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not have %s", want)
+		}
+	}
 	if page := w.page("/console/audit?from=yesterday"); !strings.Contains(page, "A day is written as") {
 		t.Error("a wrong day is passed over in silence")
+	}
+}
+
+// What is too much to be counted, or to be looked through at once, is said, and no error.
+func TestAuditOfVeryMuch(t *testing.T) {
+	const log = "/beta/solutions/backupRestore/activityLogs"
+	w := signedInWorld(t)
+	w.on("GET "+log, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("$count") {
+			rw.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(rw, `{"error":{"code":"invalidRequest","message":"There are too many."}}`)
+			return
+		}
+		fmt.Fprintf(rw, `{"value":[],"@odata.nextLink":"http://x%s?$skiptoken=t"}`, client.Root+log)
+	}))
+	page := w.page("/console/audit?what=service")
+	for _, want := range []string{"Very many entries", "The next page looks further back.", "total=-1"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q:\n%s", want, page)
+		}
+	}
+}
+
+// Whatever leaves a trace in the log can be looked for by its kind, and each kind by one
+// reading of an index.
+func TestEveryDeedIsAKindOf(t *testing.T) {
+	known := map[string]bool{}
+	for op, r := range identity.Table {
+		known[string(op)] = !r.Reads && !strings.HasPrefix(string(op), "List") && !strings.HasPrefix(string(op), "Get") && op != identity.Explain
+	}
+	source, err := parser.ParseFile(token.NewFileSet(), "../backup/activity.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(source, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasSuffix(spec.Names[0].Name, "Activity") {
+			known[strings.Trim(spec.Values[0].(*ast.BasicLit).Value, `"`)] = true
+		}
+		return true
+	})
+	listed := map[string]int{}
+	for _, d := range deeds {
+		if len(d.Operations) > 16 {
+			t.Errorf("%s are %d operations", d.Name, len(d.Operations))
+		}
+		for _, op := range d.Operations {
+			if _, ok := known[op]; !ok {
+				t.Errorf("nothing is called %s", op)
+			}
+			listed[op]++
+		}
+	}
+	for op, writes := range known {
+		if n := listed[op]; n > 1 || writes && n == 0 {
+			t.Errorf("%s is listed %d times", op, n)
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ var funcs = template.FuncMap{
 	"sorts": func() []section {
 		return []section{{"added", "Newest first"}, {"changed", "Last changed first"}, {"name", "Name"}, {"-name", "Name, backwards"}}
 	},
+	"words":  inWords,
 	"orders": func() any { return orders },
 	"lacksBrowse": func(points []pointAnswer) bool {
 		return slices.ContainsFunc(points, func(p pointAnswer) bool { return !p.Browsable() && !p.Lost })

@@ -22,7 +22,7 @@ func (s *Server) audited(x *exchange, refusal error) (answer reply, err error) {
 	}
 	a := &catalog.Audit{Activity: backup.Activity{
 		Tenant: x.tenant(), Workload: s.workloadOf(x), By: x.caller.Identities(), Operation: string(x.route.op),
-		Target: printable(x.path(), 1024), Object: printable(x.r.PathValue("id"), 128), Request: x.id,
+		Target: printable(x.path(), 1024), Object: objectOf(x), Request: x.id,
 	}}
 	x.r = x.r.WithContext(catalog.WithAudit(x.ctx(), a))
 	if err = refusal; err == nil {
@@ -50,6 +50,14 @@ func (s *Server) audited(x *exchange, refusal error) (answer reply, err error) {
 		s.log.ErrorContext(x.ctx(), "an entry of the audit log was lost", "operation", entry.Operation, "err", failed)
 	}
 	return answer, err
+}
+
+// objectOf is the id of what a request is of, as its address has it.
+func objectOf(x *exchange) string {
+	if id, ok := backup.ParseGUID(x.r.PathValue("id")); ok {
+		return id // however it was spelled
+	}
+	return printable(x.r.PathValue("id"), 128)
 }
 
 // workloadOf is the workload of what a request is of, as far as its address tells.
@@ -133,6 +141,8 @@ func activityView(a backup.Activity) odata.Entity {
 	e.Add("severity", severity)
 	e.Add("error", a.Problem)
 	e.Add("@holdfast.operation", a.Operation)
+	addText(&e, "@holdfast.performedById", a.By.Actor())
+	addText(&e, "@holdfast.objectId", a.Object)
 	addText(&e, "@holdfast.target", a.Target)
 	addText(&e, "@holdfast.requestId", a.Request)
 	if len(a.Units) > 0 {

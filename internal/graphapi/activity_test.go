@@ -2,6 +2,7 @@ package graphapi
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -79,6 +80,21 @@ func TestActivityLog(t *testing.T) {
 		}
 		if l := c.do("GET", activityLog+"?$filter=resultStatus%20eq%20'partiallySucceeded'", nil).want(200); len(l.list("value")) != 1 {
 			t.Errorf("$filter: %s", l.text)
+		}
+		for filter, want := range map[string]int{
+			"performedBy eq 'user1@CONTOSO.com'": 2, "startswith(performedBy,'USER1@')": 2, "@holdfast.performedById eq '" + appID + "'": 9, "@holdfast.operation eq 'DeletePolicy'": 2,
+			"@holdfast.objectId eq '" + strings.ToUpper(id) + "' and @holdfast.operation in ('UpdatePolicy','DeletePolicy')": 4, "@holdfast.objectId eq '" + string(fabrikam) + "'": 0,
+		} {
+			l := c.do("GET", activityLog+"?$count=true&$filter="+url.QueryEscape(filter), nil).want(200)
+			if len(l.list("value")) != want || l.json["@odata.count"] != float64(want) {
+				t.Errorf("%s finds %s, want %d", filter, l.text, want)
+			}
+			if other := w.app(fabrikam).do("GET", activityLog+"?$filter="+url.QueryEscape(filter), nil).want(200); len(other.list("value")) != 0 {
+				t.Errorf("%s finds of another tenant %s", filter, other.text)
+			}
+		}
+		for _, wrong := range []string{"@holdfast.target eq 'x'", "@holdfast.operation gt 1", "@holdfast eq 'x'"} {
+			c.do("GET", activityLog+"?$filter="+url.QueryEscape(wrong), nil).want(400, backup.InvalidRequest)
 		}
 		w.app(fabrikam).do("GET", activityLog+"/"+one.str("id"), nil).want(404, backup.ItemNotFound)
 		if l := w.app(fabrikam).do("GET", activityLog, nil).want(200); len(l.list("value")) != 0 {

@@ -30,7 +30,7 @@ type Property struct {
 	Nullable bool                // it may be absent
 	Days     bool                // of a Time: a date alone stands for its first second
 	Many     bool                // of what there may be several of: a filter names it by any
-	Canon    func(string) string // of a plain string: the form in which it is compared; nil: as it is
+	Canon    func(string) string // of a string: the form in which it is compared; nil: as it is, or in lower case if it is Folded
 	BadID    backup.Code         // of a literal that is no GUID; "" is invalidRequest
 	Filters  bool                // a filter may name it
 	Orders   bool                // an order may name it
@@ -152,7 +152,7 @@ func (p *filterParser) word() string {
 }
 
 func isNameByte(c byte) bool {
-	return c == '_' || c == '/' || c == '.' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+	return c == '_' || c == '@' || c == '/' || c == '.' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
 // keyword reads a word that must be want and stand apart from what follows; if
@@ -324,8 +324,8 @@ func (p *filterParser) function(name string) (Expr, error) {
 	if !ok || !p.take(")") {
 		return nil, wrongFilter("The function " + name + " takes a property and a string.")
 	}
-	if prop.Type != Text {
-		text = strings.ToLower(text)
+	if prop.Type != Text { // of which a part may be in no form
+		text = prop.canonical(text)
 	}
 	return Match{prop, name, text}, nil
 }
@@ -411,13 +411,18 @@ func (p Property) value(s string, quoted bool) (Value, error) {
 	if !quoted {
 		return wrong("a string in quotes")
 	}
-	if p.Canon != nil {
-		s = p.Canon(s)
+	return Value{Text: p.canonical(s)}, nil
+}
+
+// canonical is a text in the form in which p is compared.
+func (p Property) canonical(s string) string {
+	switch {
+	case p.Canon != nil && p.Type != GUID:
+		return p.Canon(s)
+	case p.Type != Text:
+		return strings.ToLower(s)
 	}
-	if p.Type == Folded {
-		s = strings.ToLower(s)
-	}
-	return Value{Text: s}, nil
+	return s
 }
 
 // An Order is one key of an $orderby.
