@@ -53,6 +53,8 @@ var (
 	vaultWrites  = prometheus.NewDesc("holdfast_vault_writable", "Whether a small blob could be written to the tenant's vault when that was tried last: 1, or 0.", []string{"tenant"}, nil)
 	refusedFile  = prometheus.NewDesc("holdfast_configuration_refused", "Whether the configuration that was read again last cannot be used, so that the one before is in force: 1, or 0.", nil, nil)
 	processesOf  = prometheus.NewDesc("holdfast_processes", "Processes of Holdfast that work on the database, by their version.", []string{"version"}, nil)
+	databaseUp   = prometheus.NewDesc("holdfast_database_up", "Whether the database answers: 1, or 0.", nil, nil)
+	diskFree     = prometheus.NewDesc("holdfast_disk_free_bytes", "Room that is left on the disk of what this process keeps: its state, a SQLite database, and vaults in folders.", []string{"of"}, nil)
 	databaseTime = prometheus.NewDesc("holdfast_database_answer_seconds", "How long the database took to answer now.", nil, nil)
 )
 
@@ -94,7 +96,7 @@ func (f *figures) ended(kind jobs.Kind, how string, took time.Duration) {
 }
 
 func (f *figures) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{rpoAge, rpoUnit, verifiedAge, jobsDue, jobsWait, vaultBytes, vaultBlobs, vaultIndex, vaultWrites, refusedFile, processesOf, databaseTime} {
+	for _, d := range []*prometheus.Desc{rpoAge, rpoUnit, verifiedAge, jobsDue, jobsWait, vaultBytes, vaultBlobs, vaultIndex, vaultWrites, refusedFile, processesOf, databaseUp, diskFree, databaseTime} {
 		c <- d
 	}
 	for _, of := range []prometheus.Collector{f.runs, f.took, f.refusals, f.moved, f.wrote, f.transactions} {
@@ -117,7 +119,14 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 	}
 	gauge(refusedFile, refused)
 	writable, held := map[backup.TenantID]float64{}, map[backup.TenantID]vault.Holding{}
+	rooms := map[string]int64{}
+	for of, dir := range f.s.dirs {
+		rooms[of] = roomOn(dir)
+	}
 	for name, of := range f.s.vaults.seen() {
+		if before, known := rooms["vault"]; of.probed && of.room >= 0 && (!known || of.room < before) {
+			rooms["vault"] = of.room
+		}
 		if of.probed {
 			writes := 1.0
 			if of.unwritten != nil {
@@ -133,6 +142,11 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 			held[name.Tenant] = vault.Holding{Blobs: all.Blobs + h.Blobs, Bytes: all.Bytes + h.Bytes, Index: all.Index + h.Index}
 		}
 	}
+	for of, room := range rooms {
+		if room >= 0 {
+			gauge(diskFree, float64(room), of)
+		}
+	}
 	for t, writes := range writable {
 		gauge(vaultWrites, writes, string(t))
 	}
@@ -143,8 +157,10 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 	}
 	began := time.Now()
 	if err := f.s.db.Read().PingContext(ctx); err != nil {
-		return // an error would take all other figures with it
+		gauge(databaseUp, 0)
+		return
 	}
+	gauge(databaseUp, 1)
 	gauge(databaseTime, time.Since(began).Seconds())
 	if of, err := f.s.versions(ctx); err == nil {
 		for _, v := range of {

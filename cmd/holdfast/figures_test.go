@@ -32,6 +32,7 @@ func TestFigures(t *testing.T) {
 		`holdfast_rpo_unit_age_seconds{name="amala@contoso.com",tenant="` + tenant + `",unit="`, `holdfast_runs_total{end="again",kind="backup"} `, `holdfast_run_seconds_count{kind="backup"} `,
 		`holdfast_jobs_due{kind="backup"} 0`, `holdfast_jobs_due_seconds{kind="backup"} 0`, `holdfast_source_refusals_total{status="429",tenant="` + tenant + `"} 1`,
 		`holdfast_vault_writable{tenant="` + tenant + `"} 1`, `holdfast_vault_bytes{tenant="` + tenant + `"} `, `holdfast_vault_index_blobs{tenant="` + tenant + `"} `, "holdfast_configuration_refused 0",
+		"holdfast_database_up 1", `holdfast_disk_free_bytes{of="database"} `, `holdfast_disk_free_bytes{of="state"} `, `holdfast_disk_free_bytes{of="vault"} `,
 		`holdfast_source_bytes_total{direction="written",tenant="` + tenant + `"} 0`, `holdfast_vault_written_bytes_total{tenant="` + tenant + `"} `,
 		"holdfast_database_answer_seconds ", "holdfast_database_transaction_seconds_count ",
 	}
@@ -98,5 +99,24 @@ func TestAVaultThatTakesNothingIsToldOf(t *testing.T) {
 	}
 	if !comes(writable("1")) || !strings.HasPrefix(get("/readyz"), "ready\n") {
 		t.Errorf("once it can be, /readyz says %s", get("/readyz"))
+	}
+}
+
+// A database that is away takes only those figures with it that are in it.
+func TestFiguresWithoutADatabase(t *testing.T) {
+	d := startTestDev(t, nil)
+	if err := d.server.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	answer := httptest.NewRecorder()
+	d.server.metrics.ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	text := answer.Body.String()
+	for _, line := range []string{"holdfast_database_up 0", "holdfast_configuration_refused 0", "holdfast_backup_failures_total 0", `holdfast_disk_free_bytes{of="database"} `, "go_goroutines "} {
+		if !strings.Contains(text, "\n"+line) {
+			t.Errorf("without a database it is not told: %s", line)
+		}
+	}
+	if answer.Code != http.StatusOK || strings.Contains(text, "holdfast_rpo_missed_drives ") {
+		t.Errorf("without a database the answer is %d\n%s", answer.Code, text)
 	}
 }

@@ -94,8 +94,10 @@ func (s *server) beSeen(ctx context.Context, now time.Time) bool {
 		s.presence.outdated.Store(new("this process is of a version that does not work with the database any more: stop it"))
 		close(s.presence.aside)
 		return false
-	case err != nil && ctx.Err() == nil:
-		s.log.Warn("the database was not told that this process is there", "err", err)
+	case err == nil:
+		s.hush.over("seen")
+	case ctx.Err() == nil && s.hush.tell("seen"):
+		s.log.Warn("the database was not told that this process is there; it is tried again", "err", err)
 	}
 	return true
 }

@@ -82,7 +82,8 @@ type server struct {
 	stop      context.CancelFunc               // the workers
 	turned    atomic.Pointer[func() time.Time] // when they last looked at their jobs; nil if there are none
 	kinds     []jobs.Kind                      // of which jobs must not wait for long
-	dirs      []string                         // besides those of vaults that must be writable
+	dirs      map[string]string                // besides those of vaults that must be writable, by what is kept there
+	hush      hush
 	stopped   chan struct{}                    // closed when they have; never where there are none
 }
 
@@ -90,7 +91,7 @@ type server struct {
 // served until start and serve. A tenant whose vault cannot be opened is named
 // in the log, and served as far as that goes without one.
 func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, stopped: make(chan struct{}), reading: reading{look: make(chan struct{}, 1), seen: seenIn(cfg.TenantsDir)}, outlook: outlook{log: log}}
+	s := &server{cfg: cfg, log: log, dirs: map[string]string{}, stopped: make(chan struct{}), reading: reading{look: make(chan struct{}, 1), seen: seenIn(cfg.TenantsDir)}, outlook: outlook{log: log}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -104,7 +105,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("make the database's folder: %w", err)
 		}
-		s.dirs = append(s.dirs, filepath.Dir(path))
+		s.dirs["database"] = filepath.Dir(path)
 		if s.lock, err = hold(path+".lock", "another holdfast is running on "+path+"; stop it, or give both a PostgreSQL database"); err != nil {
 			return nil, err
 		}
@@ -177,7 +178,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 			return nil, fmt.Errorf("make the folder of state: %w", err)
 		}
-		s.dirs = append(s.dirs, cfg.State)
+		s.dirs["state"] = cfg.State
 	}
 	s.notifications = s.engine.ServeNotifications()
 	if cfg.Alerts != nil {
@@ -205,7 +206,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	}, func() float64 { return float64(s.db.Statements()) }))
 	registry.MustRegister(budgets{s.catalog, s.serves}, outlets{s}, s.figures)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}) // what needs no database is told without one
 
 	s.api, err = graphapi.New(graphapi.Config{
 		Catalog:          s.catalog,
@@ -484,7 +485,11 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := s.db.Read().PingContext(ctx); err != nil {
 		wrong = append(wrong, "the database does not answer")
-		s.log.Warn("not ready", "err", err)
+		if s.hush.tell("database") {
+			s.log.Warn("not ready: the database does not answer", "err", err)
+		}
+	} else {
+		s.hush.over("database")
 	}
 	select {
 	case <-s.stopped:
@@ -498,16 +503,22 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 			wrong = append(wrong, fmt.Sprintf("the workers have stood still since %s: none of their jobs could be taken or noted as done", clock(at)))
 		}
 	}
-	for _, dir := range s.dirs { // whose names are nobody's business here
-		if err := soon(ctx, func() error { return writable(dir) }); err != nil {
+	for _, of := range slices.Sorted(maps.Keys(s.dirs)) {
+		dir := s.dirs[of] // whose name is nobody's business here
+		err := soon(ctx, func() error { return writable(dir) })
+		if err == nil {
+			s.hush.over(of)
+		} else {
 			text := err.Error()
 			for _, kind := range []error{errFull, errUnwritable} {
 				if errors.Is(err, kind) {
 					text = kind.Error()
 				}
 			}
-			wrong = append(wrong, "the state of this server cannot be kept: "+text)
-			s.log.Warn("not ready", "err", err)
+			wrong = append(wrong, "the "+of+" of this server cannot be kept: "+text)
+			if s.hush.tell(of) {
+				s.log.Warn("not ready: the "+of+" of this server cannot be kept", "err", err)
+			}
 		}
 	}
 	for _, t := range served {

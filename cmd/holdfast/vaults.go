@@ -67,6 +67,7 @@ type vaults struct {
 	known func(context.Context, backup.VaultName) (string, error)
 	// further lists the vaults that there are besides the first of each tenant. May be nil.
 	further func(context.Context) ([]backup.VaultName, error)
+	hush    hush
 	// there returns why an open vault is no longer in its place, or nil. May be nil.
 	there func(*vault.Vault, context.Context) error
 	// probe writes to an open vault, to see whether that can be done, and holding says
@@ -129,6 +130,7 @@ type seenVault struct {
 	probeAt   time.Time      // when another is worth it
 	probed    bool           // one has ended
 	unwritten error          // why it could not write
+	room      int64          // that is left on its disk, -1 if that is not known
 	holding   *vault.Holding // nil if that is not known
 	listed    time.Time      // when it was looked last
 }
@@ -207,11 +209,12 @@ func (s *vaults) addFurther(ctx context.Context) {
 	}
 	names, err := s.further(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && s.hush.tell("further") {
 			s.log.Warn("it cannot be told which vaults tenants have besides their first; they are opened when they are needed", "err", err)
 		}
 		return
 	}
+	s.hush.over("further")
 	s.add(names...)
 }
 
@@ -699,15 +702,15 @@ func (s *vaults) probeOne(ctx context.Context, v *tenantVault, open *vault.Vault
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		again, err := time.Duration(0), error(nil)
+		again, err, room := time.Duration(0), error(nil), int64(-1)
 		if v.dir != "" {
-			err = roomFor(v.dir)
+			err, room = roomFor(v.dir), roomOn(v.dir)
 		}
 		if err == nil {
 			again, err = s.probe(open, limited)
 		}
 		v.mu.Lock()
-		v.probing = false
+		v.probing, v.room = false, room
 		if v.vault == open {
 			v.probeAt = time.Now().Add(again - probeEvery/2) // the turn that is the nearest
 		}

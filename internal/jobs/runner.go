@@ -183,6 +183,9 @@ func (r *Runner) Turned() time.Time {
 // once its handlers have returned. What it cannot give back lapses.
 const stopTimeout = 5 * time.Second
 
+// tellAgain is how often it is said that the database does not let the runner work.
+const tellAgain = 5 * time.Minute
+
 // Run runs jobs until ctx ends. Then it cancels the handlers, waits for them,
 // gives back the leases of what they did not finish, and returns nil, or why
 // it could not. It is called once.
@@ -206,6 +209,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.turned.Store(time.Now().UnixNano())
 	r.lookAll()
 	var pause time.Duration
+	var since, told time.Time // when turns began to fail, and when that was said last
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -217,11 +221,19 @@ func (r *Runner) Run(ctx context.Context) error {
 		err := r.turn(ctx, background, r.lease)
 		if err == nil {
 			r.turned.Store(time.Now().UnixNano())
-			pause = 0
+			if !since.IsZero() {
+				r.log.Info("jobs are claimed and settled again", "after", time.Since(since).Round(time.Second))
+			}
+			pause, since, told = 0, time.Time{}, time.Time{}
 			continue
 		}
-		pause = min(5*time.Second, max(r.poll, 2*pause))
-		r.log.Error("jobs cannot be claimed or settled; trying again", "err", err, "in", pause)
+		if pause = min(5*time.Second, max(r.poll, 2*pause)); since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(told) >= tellAgain {
+			r.log.Error("jobs cannot be claimed or settled; it is tried again every few seconds", "err", err, "since", since.UTC().Format(time.RFC3339))
+			told = time.Now()
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
