@@ -84,7 +84,7 @@ type server struct {
 	kinds     []jobs.Kind                      // of which jobs must not wait for long
 	dirs      map[string]string                // besides those of vaults that must be writable, by what is kept there
 	hush      hush
-	stopped   chan struct{}                    // closed when they have; never where there are none
+	stopped   chan struct{} // closed when they have; never where there are none
 }
 
 // openServer opens everything that cfg names. Nothing runs and nothing is

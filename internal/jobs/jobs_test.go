@@ -561,6 +561,38 @@ func TestLeases(t *testing.T) {
 	})
 }
 
+// While the database takes nothing that is said now and then, and once more when it is over.
+func TestADatabaseThatIsAwayIsToldOfNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := dbtest.Open(t, database.SQLite)
+		q := jobs.New(db, nil)
+		ran := make(chan bool)
+		var log bytes.Buffer
+		stop := work(t, q, func(context.Context, *jobs.Job) (jobs.Result, error) {
+			ran <- true
+			return jobs.Done, nil
+		}, func(c *jobs.RunnerConfig) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		rename := func(from, to string) {
+			t.Helper()
+			if err := db.Tx(t.Context(), func(tx *database.Tx) error {
+				_, err := tx.ExecContext(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to)
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rename("job", "away")
+		time.Sleep(12 * time.Minute)
+		rename("away", "job")
+		enqueue(t, db, q, spec("a"))
+		<-ran
+		stop()
+		if text := log.String(); strings.Count(text, "cannot be claimed or settled") != 3 || strings.Count(text, "claimed and settled again") != 1 || strings.Count(text, "\n") != 4 {
+			t.Errorf("of twelve minutes it is said\n%s", text)
+		}
+	})
+}
+
 // A worker that cannot renew its leases stops before another may begin.
 func TestAWorkerThatCannotRenewStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
