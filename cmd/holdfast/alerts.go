@@ -227,6 +227,9 @@ func (c *Config) alerter(cat *catalog.Catalog, db *database.DB, queue *jobs.Queu
 			return c.Tenants[i].DisplayName
 		},
 	}
+	if c.Console != nil && c.PublicURL != "" {
+		cfg.Link = c.PublicURL + "/console/"
+	}
 	if a := c.Alerts; a != nil {
 		cfg.To, cfg.Mail, cfg.Expiry, cfg.Weekly = a.to, a.mail, time.Duration(a.Expiring), a.Report == "weekly"
 		cfg.Times = catalog.AlertTimes{RPO: time.Duration(a.RPOMissed), Failing: time.Duration(a.Failing), Unread: time.Duration(a.Unread), Waiting: time.Duration(a.Waiting)}

@@ -87,8 +87,8 @@ type Config struct {
 	// Workers is how many drives are backed up, and how many restored, at a
 	// time. Default: 8.
 	Workers int `json:"workers"`
-	// PublicURL is the origin of the links in answers, such as
-	// https://backup.example.com. Default: that of the request.
+	// PublicURL is the origin of the links in answers and in alerts, such as
+	// https://backup.example.com. Default: that of the request, and no links in alerts.
 	PublicURL string `json:"publicUrl"`
 	// Notifications has the source tell of changes, so that drives are visited
 	// soon after, and not only at the interval. Default: none.

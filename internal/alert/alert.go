@@ -43,6 +43,7 @@ type Config struct {
 	Times   catalog.AlertTimes                            // after how long people are told; those that are zero have defaults
 	Expiry  time.Duration                                 // how long before a credential ends they are; default 30 days
 	Weekly  bool                                          // a report is sent on Mondays
+	Link    string                                        // where people see more; "" for none
 	Every   time.Duration                                 // how often is looked; default 5 minutes
 	Kinds   []jobs.Kind                                   // of jobs that must not wait for long
 	Vault   func(context.Context, backup.TenantID) string // why the tenant's vault cannot be used, "" if it can; nil to leave that out
@@ -208,7 +209,7 @@ func (a *Alerter) watch(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	})
 	if err == nil && a.Weekly {
 		err = a.Catalog.KeepWeek(ctx, j, lastMonday(now), func(w catalog.Week) []backup.Message {
-			m := Message{Type: "report", Tenant: j.Tenant, Name: a.Names(j.Tenant), Time: now.UTC(), Report: reportOf(w, a.Times)}
+			m := Message{Type: "report", Link: a.Link, Tenant: j.Tenant, Name: a.Names(j.Tenant), Time: now.UTC(), Report: reportOf(w, a.Times)}
 			return messages(m, to)
 		})
 	}
@@ -260,7 +261,7 @@ func (a *Alerter) compose(tenant backup.TenantID, news []catalog.AlertNews, to [
 	slices.SortStableFunc(news, func(x, y catalog.AlertNews) int {
 		return cmp.Compare(slices.Index(backup.AlertKinds, x.Kind), slices.Index(backup.AlertKinds, y.Kind))
 	})
-	m := Message{Type: "alerts", Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC()}
+	m := Message{Type: "alerts", Link: a.Link, Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC()}
 	for _, n := range news {
 		m.Alerts = append(m.Alerts, EntryOf(n, a.Times))
 	}
@@ -396,7 +397,7 @@ func (a *Alerter) Test(ctx context.Context, tenant backup.TenantID, only string)
 			continue
 		}
 		t := Try{Destination: r.destination, Recipient: r.address}
-		m := &Message{ID: backup.NewID[backup.MessageID](), Type: "test", Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC()}
+		m := &Message{ID: backup.NewID[backup.MessageID](), Type: "test", Link: a.Link, Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC()}
 		if err := send(ctx, m); err != nil {
 			t.Err = fmt.Errorf("%s", failureOf(err).text)
 		}

@@ -40,6 +40,7 @@ const (
 	contoso  = backup.TenantID("11111111-1111-4111-8111-111111111111")
 	password = "pa55-word-of-the-mail-server"
 	secret   = "secret-that-signs"
+	console  = "https://backup.contoso.com/console/"
 )
 
 // A post is a mail server of the test's own.
@@ -187,7 +188,7 @@ func newWorld(t *testing.T, db *database.DB, mail *alert.Mail, to ...alert.Desti
 	w.Alerter = alert.New(alert.Config{
 		Catalog: w.cat, DB: db, Queue: w.queue, Tenants: func() []backup.TenantID { return []backup.TenantID{contoso} }, Names: func(backup.TenantID) string { return "Contoso" },
 		Clock: w.clock, Log: slog.New(slog.NewTextHandler(w.log, nil)), Mail: mail, To: to,
-		Vault: func(context.Context, backup.TenantID) string { return w.vault },
+		Vault: func(context.Context, backup.TenantID) string { return w.vault }, Link: console,
 	})
 	ok(t, w.Start(t.Context()))
 	return w
@@ -266,6 +267,11 @@ func TestMail(t *testing.T) {
 		}
 		if m.Header.Get("Message-ID") == "" || m.Header.Get("Auto-Submitted") != "auto-generated" {
 			t.Errorf("header: %v", m.Header)
+		}
+		for _, says := range []string{"See " + console, `<a href=3D"` + console + `">`, "<b>What to do:</b>"} {
+			if !strings.Contains(strings.ReplaceAll(got[0].text, "=\r\n", ""), says) {
+				t.Errorf("the letter does not say %q:\n%s", says, got[0].text)
+			}
 		}
 		if !strings.Contains(got[0].text, "multipart/alternative") || !strings.Contains(got[0].text, "&lt;b&gt;Mount it") {
 			t.Errorf("the letter:\n%s", got[0].text)
@@ -525,12 +531,16 @@ func TestTeams(t *testing.T) {
 			Content     struct {
 				Type, Version string
 				Body          []struct{ Items []struct{ Text string } }
+				Actions       []struct{ Type, URL string }
 			}
 		}
 	}
 	ok(t, json.Unmarshal([]byte(h.bodies[0]), &card))
 	if card.Type != "message" || len(card.Attachments) != 1 || card.Attachments[0].ContentType != "application/vnd.microsoft.card.adaptive" || card.Attachments[0].Content.Type != "AdaptiveCard" {
 		t.Errorf("card: %s", h.bodies[0])
+	}
+	if a := card.Attachments[0].Content.Actions; len(a) != 1 || a[0].Type != "Action.OpenUrl" || a[0].URL != console {
+		t.Errorf("the card leads to %+v", a)
 	}
 	if len(h.bodies[0]) > 24<<10 || strings.Contains(h.bodies[0], "[link]") || !strings.Contains(h.bodies[0], "The vault cannot be used") {
 		t.Errorf("%d bytes: %s", len(h.bodies[0]), h.bodies[0])

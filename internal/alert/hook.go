@@ -114,17 +114,18 @@ func card(m *Message, n int) any {
 			items = append(items, text("• "+line, block{"spacing": "Small"}))
 		}
 		if !e.Over() {
-			items = append(items, text(e.Advice, block{"isSubtle": true}))
+			items = append(items, text("What to do: "+e.Advice, block{"isSubtle": true}))
 		}
 		blocks = append(blocks, block{"type": "Container", "separator": true, "items": items})
 	}
 	if left := len(m.Alerts) - n; left > 0 {
 		blocks = append(blocks, text(fmt.Sprintf("and %d more: 'holdfast alert list' has all", left), nil))
 	}
-	return block{"type": "message", "attachments": []block{{
-		"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": nil,
-		"content": block{"$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4", "msteams": block{"width": "Full"}, "body": blocks},
-	}}}
+	content := block{"$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4", "msteams": block{"width": "Full"}, "body": blocks}
+	if m.Link != "" {
+		content["actions"] = []block{{"type": "Action.OpenUrl", "title": "Open the console", "url": m.Link}}
+	}
+	return block{"type": "message", "attachments": []block{{"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": nil, "content": content}}}
 }
 
 // plain keeps what stands in names from being read as a link or as markup.

@@ -50,7 +50,7 @@ func (m *Mail) send(ctx context.Context, to string, message *Message) error {
 	if err != nil {
 		return fail(err)
 	}
-	letter := mail.NewMsg()
+	letter := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	if err := letter.From(m.From); err != nil {
 		return &failure{text: "the sender's address cannot be used", final: true}
 	}

@@ -19,6 +19,7 @@ type Message struct {
 	Time   time.Time        `json:"dateTime"`
 	Alerts []Entry          `json:"alerts,omitempty"`
 	Report *Report          `json:"report,omitempty"`
+	Link   string           `json:"link,omitempty"` // where people see more
 }
 
 // An Entry is an alert of which there is news.
@@ -46,7 +47,7 @@ var words = map[backup.AlertKind]struct{ one, many, advice string }{
 	backup.AlertUnitsFailing:     {"1 unit has failed for {failing}", "{n} units have failed for {failing}", "See 'holdfast drive list --errors'; docs/operating.md says what each error asks for."},
 	backup.AlertItemsUnread:      {"1 unit has items that could not be read for {unread}", "{n} units have items that could not be read for {unread}", "See 'holdfast drive list --errors', and 'holdfast point show' for the files by name."},
 	backup.AlertAuditWaits:       {"The audit log is not taken by 1 outlet", "The audit log is not taken by {n} outlets", "Nothing of it is lost, and it is tried again. See to what is said there."},
-	backup.AlertExpiring:         {"1 credential ends soon", "{n} credentials end soon", "Renew it before, or nothing can be backed up after."},
+	backup.AlertExpiring:         {"1 credential ends soon", "{n} credentials end soon", "Renew it before. Without the application's nothing is backed up or restored any more, without this server's nobody reaches it, and without an outlet's the audit log waits."},
 }
 
 // EntryOf says news in words.
@@ -149,7 +150,7 @@ const testText = "Messages of Holdfast arrive here. Nothing is wrong, and there 
 func (m *Message) Text() string {
 	var b strings.Builder
 	if m.Type == "test" {
-		b.WriteString(testText + "\n")
+		b.WriteString(testText + "\n\n")
 	}
 	if r := m.Report; r != nil {
 		fmt.Fprintf(&b, "%s\nFrom %s to %s.\n\n", r.Headline(), minute(r.From), minute(r.To))
@@ -171,6 +172,9 @@ func (m *Message) Text() string {
 		}
 		b.WriteString("\n")
 	}
+	if m.Link != "" {
+		fmt.Fprintf(&b, "See %s\n\n", m.Link)
+	}
 	fmt.Fprintf(&b, "-- \nTenant %s, %s\n", m.Tenant, minute(m.Time))
 	return b.String()
 }
@@ -181,8 +185,8 @@ var page = template.Must(template.New("").Parse(`<!doctype html><html lang="en">
 <p><img src="cid:week.png" width="560" height="60" alt="{{.Alt}}"><br><span style="color:#5f5f5f;font-size:13px">Above: units that are protected, failing, and not protected. Below: seven days; red is when an alert stood.</span></p>
 <table style="border-collapse:collapse">{{range .Facts}}<tr><th style="text-align:left;font-weight:normal;padding:2px 24px 2px 0">{{.Title}}</th><td style="text-align:right">{{.Value}}</td></tr>{{end}}</table>
 {{with .Alerts}}<h2 style="font-size:17px">What stood</h2><ul>{{range .}}<li>{{.Title}}. {{.When}}</li>{{end}}</ul>{{end}}{{end}}{{range .Alerts}}<div style="border-left:4px solid {{if .Over}}#2e7d32{{else}}#b3261e{{end}};padding-left:12px;margin:0 0 20px">
-<h2 style="font-size:17px;margin:0">{{.Headline}}</h2><p style="margin:4px 0">{{.When}}</p>{{with .Named}}<ul style="margin:4px 0">{{range .}}<li>{{.}}</li>{{end}}</ul>{{end}}{{if not .Over}}<p style="margin:4px 0">{{.Advice}}</p>{{end}}</div>
-{{end}}<p style="color:#5f5f5f;font-size:13px">Tenant {{.Tenant}}, {{.At}}</p></body></html>
+<h2 style="font-size:17px;margin:0">{{.Headline}}</h2><p style="margin:4px 0">{{.When}}</p>{{with .Named}}<ul style="margin:4px 0">{{range .}}<li>{{.}}</li>{{end}}</ul>{{end}}{{if not .Over}}<p style="margin:4px 0"><b>What to do:</b> {{.Advice}}</p>{{end}}</div>
+{{end}}{{with .Link}}<p><a href="{{.}}">Open the console</a></p>{{end}}<p style="color:#5f5f5f;font-size:13px">Tenant {{.Tenant}}, {{.At}}</p></body></html>
 `))
 
 // TestText is what a test says.
