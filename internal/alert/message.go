@@ -101,6 +101,10 @@ func (e *Entry) Named() (lines []string) {
 	}
 	for _, x := range e.Examples {
 		line := x.Name
+		if e.Kind == backup.AlertRPOMissed {
+			lines = append(lines, Without(line+": the newest restore point is of "+minute(x.Since)))
+			continue
+		}
 		if !x.Since.IsZero() {
 			line = strings.TrimSpace(line + " since " + minute(x.Since))
 		}
