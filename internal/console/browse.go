@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"mime"
@@ -20,6 +21,7 @@ import (
 const (
 	maxItems      = 500      // of a folder that a page shows
 	maxText       = 64 << 10 // of a text that a preview shows
+	maxPDF        = 64 << 20 // of a PDF that a preview shows
 	maxRemembered = 5000     // things of a kind, of all people
 )
 
@@ -346,13 +348,23 @@ type previewPage struct {
 	Name    string
 	Part    string
 	Picture bool
+	PDF     bool
 	Text    string
 	Cut     bool
 	Why     string // there is nothing to show
 	Size    string
 }
 
-// previewFile shows a file of a point: a picture, or the beginning of a text.
+// What a browser may do with the page that shows a PDF, and with the PDF. Its viewer is a plugin and
+// a frame to the page around it, which a page of the console alone may be. The programs in a PDF run
+// in the viewer, if at all, which is of another origin than the console and knows nothing of it. What
+// is served as a PDF is never taken for a page.
+const (
+	showsPDF = policy + "; object-src 'self'; frame-src 'self'"
+	isPDF    = "default-src 'none'; frame-ancestors 'self'"
+)
+
+// previewFile shows a file of a point: a picture, a PDF, or the beginning of a text.
 func previewFile(v *visit) error {
 	s, known, err := v.look()
 	if err != nil {
@@ -393,8 +405,17 @@ func previewFile(v *visit) error {
 	for i := 0; page.Cut && i < utf8.UTFMax-1 && len(head) > 0 && !utf8.Valid(head); i++ {
 		head = head[:len(head)-1] // a character may be cut in two
 	}
-	if strings.HasPrefix(string(head), "%PDF-") {
-		page.Why = "A PDF is not shown here, since it may hold programs. Download it to see it."
+	if bytes.Contains(head[:min(len(head), 1024)], []byte("%PDF-")) {
+		size, err := strconv.ParseInt(page.Size, 10, 64)
+		switch {
+		case !namesPDF(file.Name):
+			page.Why = "This is a PDF of another name. Download it to see it."
+		case err != nil || size > maxPDF:
+			page.Why = "This PDF is too large to be shown here. Download it to see it."
+		default:
+			page.PDF = true
+			v.w.Header().Set("Content-Security-Policy", showsPDF)
+		}
 		return v.show("preview", file.Name, page)
 	}
 	if !utf8.Valid(head) || strings.ContainsRune(string(head), 0) {
@@ -420,6 +441,43 @@ func sendFile(v *visit) error {
 	}
 	q := v.r.URL.Query()
 	return v.pass(v.contentPath(known, q.Get("part")), "file", q.Has("show"))
+}
+
+func namesPDF(name string) bool { return strings.EqualFold(path.Ext(name), ".pdf") }
+
+// sendPDF sends a PDF of a point to the viewer of a browser, as a whole, so that the audit log has
+// one reading of it and not one for each part that the viewer wants.
+func sendPDF(v *visit) error {
+	s, known, err := v.look()
+	if err != nil {
+		return err
+	}
+	if s.Status != string(backup.BrowseCreated) {
+		return errNoPage
+	}
+	res, err := v.api.Open(v.ctx(), v.contentPath(known, v.r.URL.Query().Get("part")), "")
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, params, err := mime.ParseMediaType(res.Header.Get("Content-Disposition"))
+	if err != nil || !namesPDF(params["filename"]) {
+		return errNoPage
+	}
+	size, err := strconv.ParseInt(res.Header.Get("Content-Length"), 10, 64)
+	if err != nil || size > maxPDF {
+		return &problem{http.StatusRequestEntityTooLarge, "It is too large to be shown", "Go back and download it."}
+	}
+	h := v.w.Header()
+	h.Set("Content-Security-Policy", isPDF)
+	h.Set("X-Frame-Options", "SAMEORIGIN")
+	h.Set("Content-Type", "application/pdf")
+	h.Set("Content-Disposition", mime.FormatMediaType("inline", params))
+	h.Set("Content-Length", strconv.FormatInt(size, 10))
+	if _, err := io.Copy(v.w, res.Body); err != nil {
+		panic(http.ErrAbortHandler) // a part must not look like the whole
+	}
+	return nil
 }
 
 // pass sends what the API has at an address: to be kept, by the name that the API gives it

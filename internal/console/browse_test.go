@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -160,6 +161,83 @@ func TestDownload(t *testing.T) {
 		defer res.Body.Close()
 		if _, err := fmt.Fscan(res.Body, new(string)); err == nil || res.ContentLength != 100 {
 			t.Errorf("what breaks off is %s, %d bytes long", res.Status, res.ContentLength)
+		}
+	}
+}
+
+// A PDF is framed by its preview alone, is never anything but a PDF, and is bounded: all else of the
+// console stays as strict as it was.
+func TestPDF(t *testing.T) {
+	w := browseWorld(t)
+	preview := "/console/browse/" + browseID + "/preview?" + url.Values{"t": {file + ":x.PDF"}}.Encode()
+	shown := "/console/browse/" + browseID + "/pdf/x.PDF?part=" + file
+	const text = "%PDF-1.7\n<script>alert(1)</script>"
+	w.content("x.PDF", text)
+	a := w.get(preview)
+	if want := `<object class="pdf" type="application/pdf" data="` + shown + `" aria-label="x.PDF">`; !strings.Contains(a.body, want) || !strings.Contains(a.body, "This browser shows no PDF in a page.") {
+		t.Errorf("the preview:\n%s", a.body)
+	}
+	if got := a.header.Get("Content-Security-Policy"); got != policy+"; object-src 'self'; frame-src 'self'" || a.header.Get("X-Frame-Options") != "DENY" {
+		t.Errorf("the preview may %s", got)
+	}
+	before := len(w.calls("GET"))
+	r, err := http.NewRequestWithContext(t.Context(), "GET", w.srv.URL+"/console/"+tenantID+strings.TrimPrefix(shown, "/console"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Range", "bytes=1-3")
+	a = w.do(r)
+	if a.status != http.StatusOK || a.body != text || a.header.Get("Content-Type") != "application/pdf" || a.header.Get("X-Content-Type-Options") != "nosniff" ||
+		a.header.Get("Accept-Ranges") != "" || a.header.Get("Content-Disposition") != "inline; filename=x.PDF" || a.header.Get("X-Frame-Options") != "SAMEORIGIN" {
+		t.Errorf("the PDF = %d %v %s", a.status, a.header, a.body)
+	}
+	if got := a.header.Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none';") || !strings.HasSuffix(got, "frame-ancestors 'self'") || strings.Contains(got, "script") {
+		t.Errorf("the PDF may %s", got)
+	}
+	reads := 0
+	for _, c := range w.calls("GET")[before:] {
+		if strings.Contains(c.Path, "holdfast.content") {
+			reads++
+		}
+	}
+	if reads != 1 {
+		t.Errorf("it was read %d times for one look", reads)
+	}
+	// What is none, by its name or by what is in it, is not shown as one.
+	for _, name := range []string{"x.html", "x.pdf.html", "x", "x.svg"} {
+		w.content(name, text)
+		if a := w.get(shown); a.status != http.StatusNotFound || strings.Contains(a.body, "alert(1)") {
+			t.Errorf("%s is shown: %d %v", name, a.status, a.header)
+		}
+		page := w.get("/console/browse/" + browseID + "/preview?" + url.Values{"t": {file + ":" + name}}.Encode())
+		if !strings.Contains(page.body, "This is a PDF of another name.") || page.header.Get("Content-Security-Policy") != policy {
+			t.Errorf("the preview of %s: %v\n%s", name, page.header, page.body)
+		}
+	}
+	w.content("x.pdf", "<html><script>alert(1)</script>")
+	if page := w.get(preview); strings.Contains(page.body, "<object") || page.header.Get("Content-Security-Policy") != policy {
+		t.Errorf("the preview of a page that is called x.pdf:\n%s", page.body)
+	}
+	if a := w.get(shown); a.header.Get("Content-Type") != "application/pdf" {
+		t.Errorf("a page that is called x.pdf = %v", a.header)
+	}
+	// One that is too large, or of no stated length, is left to be downloaded.
+	for length, want := range map[string]int{fmt.Sprint(maxPDF + 1): http.StatusRequestEntityTooLarge, "": http.StatusRequestEntityTooLarge} {
+		w.on("GET "+anyBrowse+"/"+browseID+"/holdfast.content/"+library+","+file, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Content-Disposition", "attachment; filename=x.pdf")
+			if r.Header.Get("Range") != "" {
+				rw.Header().Set("Content-Range", "bytes 0-8/"+cmp.Or(length, "*"))
+				rw.WriteHeader(http.StatusPartialContent)
+			} else if length != "" {
+				rw.Header().Set("Content-Length", length)
+			}
+			fmt.Fprint(rw, "%PDF-1.7\n")
+		}))
+		if a := w.get(shown); a.status != want {
+			t.Errorf("of %q bytes: %d %v", length, a.status, a.header)
+		}
+		if page := w.page(preview); !strings.Contains(page, "This PDF is too large to be shown here.") {
+			t.Errorf("the preview of %q bytes:\n%s", length, page)
 		}
 	}
 }

@@ -159,6 +159,7 @@ func (c *Console) route() {
 	page("GET /console/browse/{session}", browse)
 	page("GET /console/browse/{session}/preview", previewFile)
 	c.mux.Handle("GET /console/browse/{session}/file", c.signedIn(sendFile, 0)) // as long as it takes
+	c.mux.Handle("GET /console/browse/{session}/pdf/{name}", c.signedIn(sendPDF, 0))
 	c.mux.Handle("GET /console/browse/{session}/zip", c.signedIn(sendZip, 0))
 	c.mux.Handle("POST /console/browse/{session}/zip", c.signedIn(sendZip, 0))
 	page("GET /console/browse/{session}/restore", restoreItems)

@@ -75,7 +75,7 @@ func at(tenant, to string) string {
 // ofNoTenant are the pages outside of all tenants.
 var ofNoTenant = []string{"static", "sign-in", "signed-in", "signed-out"}
 
-var ownLink = regexp.MustCompile(` (?:href|action|formaction|src)="/console/[^"/?#]*`)
+var ownLink = regexp.MustCompile(` (?:href|action|formaction|src|data)="/console/[^"/?#]*`)
 
 // linkedWithin has all links of a page lead to its tenant, so that none can forget it.
 func linkedWithin(tenant string, page []byte) []byte {
