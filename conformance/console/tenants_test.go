@@ -3,6 +3,7 @@ package console
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -78,9 +79,9 @@ func writeJSON(t *testing.T, path string, v any) string {
 	return path
 }
 
-// provider runs a server for both tenants, which protects two drives of the first, and
-// returns its origin.
-func provider(t *testing.T) string {
+// provider runs a server for both tenants, which protects two drives of the first. It
+// returns its origin, and that of the tenants, which can be told what goes wrong.
+func provider(t *testing.T) (origin, entra string) {
 	dir := t.TempDir()
 	user := func(id, name, display string) object {
 		return object{"id": id, "userPrincipalName": name, "mail": name, "displayName": display}
@@ -103,11 +104,13 @@ func provider(t *testing.T) string {
 		if err := os.MkdirAll(drive, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(drive, "a.txt"), []byte("a"), 0o644); err != nil {
-			t.Fatal(err)
+		for _, file := range []string{"a.txt", "locked.txt"} {
+			if err := os.WriteFile(filepath.Join(drive, file), []byte(file), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	entra := strings.TrimSuffix(starts(t, "console", "dev", "--data", data, "--tenant", tenants, "--listen", "127.0.0.1:0"), "/console/")
+	entra, _, _ = strings.Cut(starts(t, `{"url":"`, "tenant", "--control", "--data", data, "--tenant", tenants, "--listen", "127.0.0.1:0"), `"`)
 	var of []object
 	for id, name := range map[string]string{contoso: "Contoso", fabrikam: "Fabrikam"} {
 		one := object{"id": id, "displayName": name, "graph": entra + "/v1.0", "authority": entra, "clientId": theApp, "secretEnv": "HOLDFAST_TEST_SECRET"}
@@ -126,7 +129,7 @@ func provider(t *testing.T) string {
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte("correct horse\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	origin := strings.TrimSuffix(starts(t, "web pages are at", "serve", "--config", writeJSON(t, filepath.Join(dir, "serve.json"), object{
+	origin = strings.TrimSuffix(starts(t, "web pages are at", "serve", "--config", writeJSON(t, filepath.Join(dir, "serve.json"), object{
 		"listen": "127.0.0.1:0", "database": "sqlite:" + filepath.Join(dir, "catalog.db"), "vault": object{"dir": filepath.Join(dir, "vault"), "passwordFile": "password"},
 		"interval": "5s", "tenants": of, "api": object{"clientId": theAPI}, "anyUserBrowses": true, "console": object{"clientId": theApp, "secretEnv": "HOLDFAST_TEST_SECRET"},
 	})), "/console/")
@@ -168,11 +171,11 @@ func provider(t *testing.T) string {
 	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(200 * time.Millisecond) {
 		var rpo struct{ ProtectedUnitCount int }
 		if ask("GET", root+"/holdfast.rpo", nil, "application/json", &rpo); rpo.ProtectedUnitCount == 2 {
-			return origin
+			return origin, entra
 		}
 	}
 	t.Fatal("the drives are not protected after a minute")
-	return ""
+	return "", ""
 }
 
 // as signs in as somebody at Entra's page.
@@ -186,7 +189,8 @@ func (b *browser) as(name string) {
 // those of Finance.
 func TestTenantsAndRolesInABrowser(t *testing.T) {
 	b := newBrowser(t)
-	b.at = provider(t)
+	var entra string
+	b.at, entra = provider(t)
 	b.open("/console/")
 	b.as("boss@contoso.com")
 	b.says("Staff")
@@ -278,8 +282,41 @@ func TestTenantsAndRolesInABrowser(t *testing.T) {
 	if !offers("Restore the drive") || !offers("Browse the newest") || offers("Remove from the policy") {
 		t.Error("the help desk of Finance is not offered to restore Finance, or more than that")
 	}
-	b.leaves(func() { b.click("Restore the drive") })
-	b.leaves(func() { b.click("Show what will happen") })
-	b.leaves(func() { b.click("Restore now") })
-	b.until("the restore is completed", `document.querySelector("main .status.completed") !== null`)
+	restore := func() {
+		t.Helper()
+		b.leaves(func() { b.click("Restore the drive") })
+		b.leaves(func() { b.click("Show what will happen") })
+		b.leaves(func() { b.click("Restore now") })
+		b.until("the restore has ended", `document.querySelector("main .status:is(.completed, .completedWithError, .failed)") !== null`)
+	}
+	restore()
+	b.says("Completed")
+
+	// A file that cannot be written is named, with why and what to do; the others are back.
+	trouble := func(method, what string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, entra+"/_holdfast/trouble", strings.NewReader(what))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if res.StatusCode >= 300 {
+			t.Fatalf("trouble: %s", res.Status)
+		}
+	}
+	trouble("POST", `{"faults": [{"path": "locked", "status": 423, "header": {"Content-Type": "application/json"}, "body": "{\"error\":{\"code\":\"resourceLocked\",\"message\":\"It is open.\"}}"}]}`)
+	unit("Amala Rao")
+	restore()
+	b.until("it says so of the drive", `document.querySelector("main td .status.failed")?.textContent === "Not restored whole"`)
+	b.says("locked.txt")
+	b.says("close it and restore again")
+	b.check("restored-but-for-some")
+	trouble("DELETE", "")
+	b.open("/console/")
+	b.says("A restore ended with errors")
+	b.check("overview-after-errors")
 }

@@ -33,6 +33,9 @@ type addPage struct {
 	Preview *preview
 }
 
+// Adds is how many may come of it.
+func (p preview) Adds() int { return p.New + p.Unseen }
+
 // People is whom or what a policy is given.
 func (p addPage) People() string {
 	if p.Policy.Of() == client.Sites {

@@ -208,7 +208,12 @@ func (r ruleAnswer) Expression() string {
 }
 
 // Target is to whom, or into which site, an artifact goes that does not go back.
-func (a artifactAnswer) Target() string { return cmp.Or(a.TargetDrive, a.TargetMailbox) }
+func (a artifactAnswer) Target() string {
+	if a.TargetDrive != "" && strings.HasPrefix(a.RestoredSiteWebURL, strings.TrimSuffix(a.TargetDrive, "/")+"/") {
+		return "" // the place itself says it
+	}
+	return cmp.Or(a.TargetDrive, a.TargetMailbox)
+}
 
 // Restored is how many messages an artifact restored.
 func (a artifactAnswer) Restored() int { return max(a.RestoredItemCount, a.ArtifactCount) }

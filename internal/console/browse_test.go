@@ -375,10 +375,20 @@ func TestRestores(t *testing.T) {
 	w.on("GET "+client.Drives.Sessions+"/s1"+client.Drives.Artifacts, listOf(map[string]any{"status": "failed", "destinationType": "new", "restoredSiteWebUrl": "javascript:alert(1)", "restorePoint": aPoint("2026-11-27T07:50:00Z"),
 		"error": map[string]any{"message": "One item is missing.", "details": []any{map[string]any{"target": "/a/<b>.txt", "message": "It is too large for the place."}}}}))
 	page := w.page("/console/restores/s1")
-	for _, want := range []string{"1 of 2; 1 failed", "One item is missing.", "/a/&lt;b&gt;.txt", "It is too large for the place.", "Amala &lt;Rao&gt;"} {
+	for _, want := range []string{"1 of 2; 1 failed", "One item is missing.", "/a/&lt;b&gt;.txt", "It is too large for the place.", "Amala &lt;Rao&gt;", `<td><span class="status failed">Not restored whole</span>`, ">Completed with errors<"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the restore's page does not say %q:\n%s", want, page)
 		}
+	}
+	// Of the only drive that is what the session says, too; what failed by itself has failed.
+	session["restoreSessionArtifactCount"], session["status"] = map[string]any{"total": 1, "failed": 1}, "failed"
+	if page := w.page("/console/restores/s1"); strings.Count(page, ">Not restored whole<") != 2 || strings.Contains(page, ">Failed<") {
+		t.Errorf("of a restore that is not whole:\n%s", page)
+	}
+	w.on("GET "+client.Drives.Sessions+"/s1"+client.Drives.Artifacts, listOf(map[string]any{"status": "failed", "destinationType": "new", "restorePoint": aPoint("2026-11-27T07:50:00Z"),
+		"restoredSiteWebUrl": "https://x/sites/y/R0", "@holdfast.targetDrive": "https://x/sites/y", "error": map[string]any{"message": "The vault is away."}}))
+	if page := w.page("/console/restores/s1"); strings.Count(page, ">Failed<") != 2 || strings.Contains(page, "Not restored whole") || strings.Contains(page, "https://x/sites/y<") {
+		t.Errorf("of a restore that failed:\n%s", page)
 	}
 	if strings.Contains(page, `href="javascript`) {
 		t.Errorf("a link runs what came from outside:\n%s", page)
