@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -40,7 +41,11 @@ func checkOnline(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	for _, t := range cfg.Tenants {
 		limited, cancel := context.WithTimeout(ctx, lookTime)
-		notes, wrong := checkSource(limited, newSource(t, 2, nil, nil, nil, nil), cfg.Workloads, t)
+		source := newSource(t, 2, nil, nil, nil, nil)
+		notes, wrong := checkSource(limited, source, cfg.Workloads, t)
+		if len(wrong) == 0 {
+			wrong = checkGroups(limited, source, t)
+		}
 		cancel()
 		say("tenant "+t.ID, wrong)
 		for _, note := range notes {
@@ -136,6 +141,40 @@ func checkSource(ctx context.Context, source *drive.Client, workloads []backup.W
 			"with an administrator's consent, or set \"permissions\" to false in the tenant's configuration"))
 	}
 	return notes, wrong
+}
+
+// checkGroups asks a source for each group that the roles and scopes of its tenant name: by
+// one that is not there nobody has a role, and nothing is in a scope.
+func checkGroups(ctx context.Context, source *drive.Client, t TenantConfig) (wrong []error) {
+	named := map[string][]string{} // which fields name a group
+	add := func(field string, groups ...string) {
+		for _, g := range groups {
+			named[strings.ToLower(g)] = append(named[strings.ToLower(g)], field)
+		}
+	}
+	for role, groups := range t.Roles {
+		add("roles."+string(role), groups...)
+	}
+	for name, scope := range t.Scopes {
+		for role, groups := range scope.Roles {
+			add("scopes."+name+".roles."+string(role), groups...)
+		}
+		for _, g := range scope.Groups {
+			add("scopes."+name+".groups", string(g))
+		}
+	}
+	for _, g := range slices.Sorted(maps.Keys(named)) {
+		fields := named[g]
+		slices.Sort(fields)
+		err := source.LookAtGroup(ctx, backup.ObjectID(g))
+		switch {
+		case errors.Is(err, drive.ErrNotFound):
+			wrong = append(wrong, fmt.Errorf("%s names the group %s, which the tenant's directory does not have; correct the id, which is a group's object id and not that of a person or an application", strings.Join(fields, " and "), g))
+		case err != nil:
+			wrong = append(wrong, err)
+		}
+	}
+	return wrong
 }
 
 // newSource is the client of a tenant's Graph. tries is how often each call is made,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -96,5 +97,51 @@ func TestTheCheckNamesEachPermissionThatIsMissing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A group that roles or a scope name, and that the directory does not have, is named with
+// the settings that name it.
+func TestTheCheckNamesGroupsThatAreNotThere(t *testing.T) {
+	const there, typo, other = "88888888-0000-4000-8000-000000000010", "88888888-0000-4000-8000-000000000011", "88888888-0000-4000-8000-000000000012"
+	for name, row := range map[string]struct {
+		config map[string]any
+		says   []string // nothing where all is in order
+	}{
+		"all there": {map[string]any{"roles": map[string]any{"administrator": []string{there}}, "scopes": map[string]any{"Finance": map[string]any{"groups": []string{there}, "roles": map[string]any{"restorer": []string{there}}}}}, nil},
+		"mistyped": {map[string]any{"roles": map[string]any{"administrator": []string{there}, "restorer": []string{strings.ToUpper(typo)}}, "scopes": map[string]any{"Finance": map[string]any{"groups": []string{other}, "roles": map[string]any{"restorer": []string{typo}}}}},
+			[]string{"roles.restorer and scopes.Finance.roles.restorer names the group " + typo, "scopes.Finance.groups names the group " + other, "2 things are not in order"}},
+	} {
+		own := simtenant.App{AppID: "88888888-0000-4000-8000-000000000001", Secret: "s", DisplayName: "Own", Roles: []string{"User.Read.All", "Files.ReadWrite.All", "GroupMember.Read.All"}}
+		tenant := simtenant.Tenant{ID: "88888888-0000-4000-8000-000000000002", DisplayName: "T", Domain: "t.example", Apps: []simtenant.App{own}, Groups: []simtenant.Group{{ID: there, DisplayName: "Admins"}}}
+		sim, err := simtenant.New(simtenant.Config{State: t.TempDir(), Drives: t.TempDir(), Tenants: []simtenant.Tenant{tenant}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(sim.Handler())
+		t.Setenv("HOLDFAST_TEST_APP", "s")
+		cfg, err := ReadConfig(writeConfig(t, func(cfg map[string]any) {
+			of := map[string]any{"id": string(tenant.ID), "graph": server.URL + "/v1.0", "authority": server.URL, "clientId": own.AppID, "secretEnv": "HOLDFAST_TEST_APP"}
+			maps.Copy(of, row.config)
+			cfg["tenants"] = []any{of}
+			cfg["issuers"] = []any{map[string]any{"issuer": server.URL, "jwks": server.URL + "/common/discovery/v2.0/keys", "tenant": string(tenant.ID)}}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said strings.Builder
+		err = checkOnline(t.Context(), cfg, &said)
+		if (err != nil) != (row.says != nil) {
+			t.Errorf("%s: %v\n%s", name, err, said.String())
+		}
+		for _, says := range row.says {
+			if !strings.Contains(said.String()+err.Error(), says) {
+				t.Errorf("%s: it does not say %q, but %v\n%s", name, says, err, said.String())
+			}
+		}
+		server.Close()
+		if err := sim.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

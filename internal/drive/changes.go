@@ -541,7 +541,7 @@ func (c *Client) GroupMembers(ctx context.Context, group backup.ObjectID) iter.S
 				}
 			}
 		}
-		if err := c.groupIsThere(ctx, group); err != nil {
+		if err := c.LookAtGroup(ctx, group); err != nil {
 			yield(backup.Subject{}, err)
 		} else if unnamed > 0 {
 			yield(backup.Subject{}, &Error{Op: op, Err: fmt.Errorf("the list has %d entries that do not say who they are", unnamed), kind: ErrUnavailable})
@@ -549,8 +549,9 @@ func (c *Client) GroupMembers(ctx context.Context, group backup.ObjectID) iter.S
 	}
 }
 
-// groupIsThere asks for a group itself.
-func (c *Client) groupIsThere(ctx context.Context, group backup.ObjectID) error {
+// LookAtGroup asks for a group itself: one that the directory does not know is
+// ErrNotFound.
+func (c *Client) LookAtGroup(ctx context.Context, group backup.ObjectID) error {
 	op := "look at group " + string(group)
 	var g wireUser // all that has an id
 	_, err := c.do(ctx, &call{op: op, method: http.MethodGet, url: c.at("groups", string(group), "?$select=id")}, &g)
