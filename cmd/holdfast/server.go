@@ -84,7 +84,11 @@ type server struct {
 	kinds     []jobs.Kind                      // of which jobs must not wait for long
 	dirs      map[string]string                // besides those of vaults that must be writable, by what is kept there
 	hush      hush
-	stopped   chan struct{} // closed when they have; never where there are none
+	opening   struct { // tenants whose vaults were seen to be opening, at each look for alerts since then
+		sync.Mutex
+		since map[backup.TenantID]time.Time
+	}
+	stopped chan struct{} // closed when they have; never where there are none
 }
 
 // openServer opens everything that cfg names. Nothing runs and nothing is
@@ -185,7 +189,7 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 		s.alerter = cfg.alerter(s.catalog, s.db, s.queue, log)
 		s.alerter.Tenants = s.tenantIDs
 		s.alerter.Names = func(t backup.TenantID) string { return s.tenant(t).DisplayName }
-		s.alerter.Vault = s.vaultTrouble
+		s.alerter.Vault = s.vaultAlarm
 		s.alerter.Source = s.outlook.source
 		s.alerter.Ends = s.ends
 		s.alerter.Kinds = s.kinds
@@ -261,6 +265,32 @@ func (s *server) vaultTrouble(ctx context.Context, t backup.TenantID) string {
 		return engine.VaultProblem(err).Message
 	}
 	return ""
+}
+
+// openingTime is how long a vault may take to open until people are told: those of many
+// tenants open one after another, and that of a new tenant is made at first.
+const openingTime = 4 * time.Minute
+
+// vaultAlarm is vaultTrouble for alerts: that a vault is only being opened is none yet.
+func (s *server) vaultAlarm(ctx context.Context, t backup.TenantID) string {
+	err := s.vaults.trouble(ctx, t)
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	if !errors.Is(err, errOpening) {
+		delete(s.opening.since, t)
+	} else if since, seen := s.opening.since[t]; !seen || time.Since(since) < openingTime {
+		if s.opening.since == nil {
+			s.opening.since = map[backup.TenantID]time.Time{}
+		}
+		if !seen {
+			s.opening.since[t] = time.Now()
+		}
+		return ""
+	}
+	if err == nil {
+		return ""
+	}
+	return engine.VaultProblem(err).Message
 }
 
 // graphScope is what a token for a Graph is asked for: all that was granted on

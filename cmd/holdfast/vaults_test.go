@@ -275,6 +275,33 @@ func TestAHangingVaultBlocksNobody(t *testing.T) {
 	})
 }
 
+// People are told of a vault that does not open in minutes, and not of one that is only
+// being opened, as that of a tenant is that was just added.
+func TestAVaultThatIsBeingOpenedIsNoAlert(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		s := &server{vaults: fakeVaults(t, io.Discard, []backup.TenantID{"new"}, func(backup.TenantID) error { <-hang; return nil })}
+		if s.vaults.trouble(t.Context(), "new") == nil {
+			t.Fatal("the vault is open")
+		}
+		if says := s.vaultAlarm(t.Context(), "new"); says != "" {
+			t.Errorf("at once people are told: %s", says)
+		}
+		time.Sleep(openingTime)
+		if says := s.vaultAlarm(t.Context(), "new"); says == "" {
+			t.Error("minutes later nobody is told")
+		}
+		close(hang)
+		synctest.Wait()
+		if says := s.vaultAlarm(t.Context(), "new"); says != "" {
+			t.Errorf("of an open vault people are told: %s", says)
+		}
+		if len(s.opening.since) != 0 {
+			t.Errorf("still opening: %v", s.opening.since)
+		}
+	})
+}
+
 // A look that another has begun since is no sign that the storage does not answer.
 func TestALookOfAnotherIsNoHang(t *testing.T) {
 	s := fakeVaults(t, io.Discard, []backup.TenantID{"a"}, func(backup.TenantID) error { return nil })
