@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/client"
 )
 
 const (
@@ -132,7 +135,7 @@ A restore in place asks before it begins; where nobody can be asked it wants
 	run.Flags().StringVar(&r.column, "column", "", "the `COLUMN` of the CSV that holds them, by name or number")
 	c.policyFlag(run, &r.policy, "restore all that this policy holds")
 	run.Flags().BoolVarP(&r.yes, "yes", "y", false, "do not ask before live drives are changed")
-	run.Flags().BoolVar(&r.dry, "dry-run", false, "show which drive would be restored to when, and change nothing")
+	run.Flags().BoolVar(&r.dry, "dry-run", false, "show which drive would be restored to when, how much differs, and change nothing")
 	run.Flags().BoolVar(&r.noWait, "no-wait", false, "do not wait for the restore")
 	create := what(&cobra.Command{Use: "create (--drive DRIVE | --site SITE | --mailbox MAILBOX | --point POINT)... [--at TIME] --to inPlace|new", Short: "Make a session without starting it", Args: args(0, 0),
 		RunE: c.run(func(ctx context.Context, _ []string) error {
@@ -416,16 +419,81 @@ func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error
 
 // printPlan shows what a restore would do.
 func (c *cli) printPlan(ctx context.Context, w *workload, r restoration, points []pointAnswer, values []json.RawMessage) error {
-	err := printList(c, values, points, func(p pointAnswer) string { return p.ID }, []string{strings.ToUpper(w.noun), "AS OF", "FILES", "SIZE", "STATE", "TO", "POINT"},
+	head := []string{strings.ToUpper(w.noun), "AS OF", "FILES", "SIZE", "STATE", "TO", "POINT"}
+	differ, err := c.differ(ctx, r, points)
+	if err != nil {
+		return err
+	}
+	if differ != nil {
+		head = append(head, "DIFFERS")
+	}
+	err = printList(c, values, points, func(p pointAnswer) string { return p.ID }, head,
 		func(p pointAnswer) []string {
-			return []string{cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit), p.ProtectionUnit.ID), clock(p.ProtectionDateTime), p.files(), p.size(), p.state(), r.to, p.ID}
+			row := []string{cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit), p.ProtectionUnit.ID), clock(p.ProtectionDateTime), p.files(), p.size(), p.state(), r.to, p.ID}
+			if differ != nil {
+				row = append(row, cmp.Or(differ[p.ID], "-"))
+			}
+			return row
 		}, "There is nothing to restore.", func(p pointAnswer) map[string]any {
-			return map[string]any{"owner": cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit)), "destinationType": r.to}
+			more := map[string]any{"owner": cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit)), "destinationType": r.to}
+			if n := differ[p.ID]; n != "" {
+				more["differingItemCount"] = json.Number(n)
+			}
+			return more
 		})
 	if err == nil && !c.script() {
+		if differ != nil {
+			fmt.Fprintln(c.errs, "FILES is what the restore point holds; DIFFERS is how many items are otherwise in the newest one, or not in it.\nWhat changed since the newest one is not counted. What is as it was is not touched.")
+		}
 		fmt.Fprintln(c.errs, "Nothing was restored: without --dry-run it is.")
 	}
 	return err
+}
+
+// mostCompared is how many points are compared with the newest of their units before a
+// restore, for each of which the server reads what differs.
+const mostCompared = 20
+
+// differ is how many items are otherwise in the newest point of a unit, by the point that is
+// to be restored in place; nothing of one that the server does not compare, and nil where
+// none is to be.
+func (c *cli) differ(ctx context.Context, r restoration, points []pointAnswer) (map[string]string, error) {
+	if r.to != toInPlace || len(points) == 0 || len(points) > mostCompared {
+		return nil, nil
+	}
+	var units []string
+	for _, p := range points {
+		units = append(units, p.ProtectionUnit.ID)
+	}
+	s, err := newSearch("", "")
+	if err != nil {
+		return nil, err
+	}
+	newest, _, err := c.points(ctx, s, units)
+	if err != nil {
+		return nil, err
+	}
+	differ := map[string]string{}
+	for _, p := range points {
+		n, ok := newest[p.ProtectionUnit.ID]
+		var all struct {
+			Count *int64 `json:"@odata.count"`
+		}
+		switch err := error(nil); {
+		case !ok:
+		case n.ID == p.ID:
+			differ[p.ID] = "0"
+		default:
+			err = c.api.Get(ctx, "/restorePoints/"+segment(n.ID)+"/holdfast.changes/"+segment(p.ID)+"?$top=1&$count=true", &all)
+			if e, refused := errors.AsType[*client.Error](err); err != nil && (!refused || e.Status == http.StatusUnauthorized) {
+				return nil, err
+			}
+			if all.Count != nil {
+				differ[p.ID] = strconv.FormatInt(*all.Count, 10)
+			}
+		}
+	}
+	return differ, nil
 }
 
 // agree asks the person at the terminal whether to go on with what changes live
