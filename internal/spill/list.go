@@ -27,7 +27,8 @@ type list struct {
 	held []uint64 // all of them, where there is no file
 
 	file  *os.File
-	pages []page // each where its number leads, once there is a file
+	pages []page         // each where its number leads, once there is a file
+	bytes [pageSize]byte // of a page that is written or read
 }
 
 type page struct {
@@ -100,7 +101,7 @@ func (l *list) page(i int) *page {
 }
 
 func (l *list) write(p *page) {
-	var b [pageSize]byte
+	b := &l.bytes
 	for i, number := range p.numbers {
 		binary.LittleEndian.PutUint64(b[8*i:], number)
 	}
@@ -112,7 +113,7 @@ func (l *list) write(p *page) {
 }
 
 func (l *list) read(p *page) {
-	var b [pageSize]byte
+	b := &l.bytes
 	if _, err := l.file.ReadAt(b[:], int64(p.number-1)*pageSize); err != nil {
 		l.fail(err)
 		return
