@@ -88,7 +88,7 @@ func (v *Vault) Browse(ctx context.Context, tree string, folder backup.ItemID) (
 	if n == nil || !r.isDir() {
 		return nil, fmt.Errorf("browse tree %s: %w: folder %s", tree, ErrNotFound, folder)
 	}
-	d, err := b.dir(ctx, r.Object)
+	d, err := b.dir(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("browse tree %s: %w", tree, err)
 	}

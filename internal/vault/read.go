@@ -155,7 +155,7 @@ func (v *Vault) List(ctx context.Context, tree string, folder backup.ItemID) ([]
 	if r == nil || !r.isDir() {
 		return nil, fmt.Errorf("list folder in tree %s: %w: folder %s", tree, ErrNotFound, folder)
 	}
-	d, err := b.dir(ctx, r.Object)
+	d, err := b.dir(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
 	}

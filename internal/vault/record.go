@@ -165,6 +165,7 @@ func safeName(own string) string {
 // A dir is a directory, read.
 type dir struct {
 	object  string
+	folder  backup.ItemID // which folder it was read for
 	records []record
 	byID    map[backup.ItemID]int // made when first asked for
 }

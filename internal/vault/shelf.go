@@ -92,6 +92,21 @@ func (s *shelf[P]) find(object string, id backup.ItemID) (value string, found, s
 	return string(r), true, true, s.table.Err()
 }
 
+// any returns an item of one of the parts that are on disk, and whether one has it.
+func (s *shelf[P]) any(id backup.ItemID) (value string, found bool, err error) {
+	if s.table == nil {
+		return "", false, nil
+	}
+	i, found := s.table.Find(string(id))
+	if !found {
+		return "", false, s.table.Err()
+	}
+	_, value = s.table.Get(i)
+	r := spill.Reader(value)
+	r.Int() // the part's number
+	return string(r), true, s.table.Err()
+}
+
 // A leaf is a part of an index: items with their parents.
 type leaf map[backup.ItemID]backup.ItemID
 
@@ -107,12 +122,12 @@ func (d *dir) size() int { return len(d.records) }
 
 func (d *dir) each(do func(id backup.ItemID, value string)) {
 	for i := range d.records {
-		do(d.records[i].ID, encodeRecord(&d.records[i]))
+		do(d.records[i].ID, encodeRecord(&d.records[i], d.folder))
 	}
 }
 
-// encodeRecord returns a record but for its id.
-func encodeRecord(r *record) string {
+// encodeRecord returns a record but for its id, and its parent.
+func encodeRecord(r *record, parent backup.ItemID) string {
 	w := make(spill.Writer, 0, 256)
 	for _, text := range []string{r.Name, r.Type, r.Mode, r.Object, r.CTag, r.Hash, r.Stored, string(r.TrueName)} {
 		w.Text(text)
@@ -130,10 +145,11 @@ func encodeRecord(r *record) string {
 		}
 		w.Text(s.IncompleteReason)
 	}
+	w.Text(string(parent))
 	return string(w)
 }
 
-func decodeRecord(id backup.ItemID, value string) *record {
+func decodeRecord(id backup.ItemID, value string) (*record, backup.ItemID) {
 	v := spill.Reader(value)
 	r := &record{ID: id, Name: v.Text(), Type: v.Text(), Mode: v.Text(), Object: v.Text(), CTag: v.Text(), Hash: v.Text(), Stored: v.Text()}
 	trueName := v.Text()
@@ -145,5 +161,5 @@ func decodeRecord(id backup.ItemID, value string) *record {
 		r.Summary = &fs.DirectorySummary{TotalFileSize: v.Int(), TotalFileCount: v.Int(), TotalSymlinkCount: v.Int(), TotalDirCount: v.Int(), MaxModTime: fs.UTCTimestamp(v.Int()),
 			FatalErrorCount: int(v.Int()), IgnoredErrorCount: int(v.Int()), IncompleteReason: v.Text()}
 	}
-	return r
+	return r, backup.ItemID(v.Text())
 }

@@ -104,8 +104,9 @@ func TestRecordsKeptOnDisk(t *testing.T) {
 		Stored: "s", TrueName: []byte("true\xff"), TrueTime: epoch.AddDate(-700, 0, 0), Checkpoint: true,
 		Summary: &fs.DirectorySummary{TotalFileSize: 1, TotalFileCount: 2, TotalSymlinkCount: 3, TotalDirCount: 4, MaxModTime: 5, IncompleteReason: "no", FatalErrorCount: 6}}
 	for _, r := range []record{r, {ID: "id", Type: fileType}, {ID: "id", TrueName: []byte{}}} {
-		if diff := cmp.Diff(&r, decodeRecord("id", encodeRecord(&r))); diff != "" {
-			t.Error(diff)
+		got, parent := decodeRecord("id", encodeRecord(&r, "parent"))
+		if diff := cmp.Diff(&r, got); diff != "" || parent != "parent" {
+			t.Error(parent, diff)
 		}
 	}
 }

@@ -264,8 +264,12 @@ func (b *base) parent(ctx context.Context, id backup.ItemID) (backup.ItemID, boo
 }
 
 // record returns the record of id in the base, and its parent; nil when the
-// base has no such item.
+// base has no such item. The index is not asked for what was read from a folder.
 func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.ItemID, error) {
+	if value, found, err := b.dirs.any(id); found || err != nil {
+		r, parent := decodeRecord(id, value)
+		return r, parent, err
+	}
 	parent, ok, err := b.parent(ctx, id)
 	if err != nil || !ok {
 		return nil, "", err
@@ -286,17 +290,10 @@ func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.It
 	if folder == nil || !folder.isDir() {
 		return nil, "", b.damaged(id)
 	}
-	if _, held := b.dirs.held[folder.Object]; !held {
-		switch value, found, sure, err := b.dirs.find(folder.Object, id); {
-		case err != nil:
-			return nil, "", err
-		case found:
-			return decodeRecord(id, value), parent, nil
-		case sure:
-			return nil, "", b.damaged(id)
-		}
+	if _, held := b.dirs.held[folder.Object]; !held && b.dirs.moved[folder.Object] > 0 {
+		return nil, "", b.damaged(id) // or it would have been found among what that held
 	}
-	d, err := b.dir(ctx, folder.Object)
+	d, err := b.dir(ctx, folder)
 	if err != nil {
 		return nil, "", err
 	}
@@ -311,14 +308,15 @@ func (b *base) damaged(id backup.ItemID) error {
 	return &DamageError{Object: b.tree, Err: fmt.Errorf("its index and its files disagree on item %s", id)}
 }
 
-// dir reads a directory of the base, and keeps it.
-func (b *base) dir(ctx context.Context, oid string) (*dir, error) {
-	if d, ok := b.dirs.held[oid]; ok {
+// dir reads a folder's directory in the base, and keeps it.
+func (b *base) dir(ctx context.Context, folder *record) (*dir, error) {
+	if d, ok := b.dirs.held[folder.Object]; ok {
 		return d, nil
 	}
-	d, err := b.v.lookDir(ctx, oid)
+	d, err := b.v.lookDir(ctx, folder.Object)
 	if err == nil {
-		b.dirs.add(oid, d)
+		d.folder = folder.ID
+		b.dirs.add(folder.Object, d)
 	}
 	return d, err
 }
@@ -366,7 +364,7 @@ func (u *Update) Children(ctx context.Context, folder backup.ItemID) ([]Entry, e
 	if err != nil || r == nil || !r.isDir() {
 		return nil, err
 	}
-	d, err := u.base.dir(ctx, r.Object)
+	d, err := u.base.dir(ctx, r)
 	if err != nil {
 		return nil, err
 	}
