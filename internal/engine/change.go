@@ -570,7 +570,7 @@ func (c *change) files(ctx context.Context) error {
 
 // filesAtOnce is how many simple files are in memory, and brought back in the order in
 // which their contents lie.
-const filesAtOnce = 20_000
+const filesAtOnce = 10_000
 
 // bring brings files back. Those whose earlier upload is still open at the source,
 // as a killed process leaves it, are tried again when all others have had their

@@ -114,8 +114,9 @@ func (m measures) peer(p peer, dir, home string) {
 	os.RemoveAll(target)
 }
 
-// phase measures what do uses of this process.
-func (m measures) phase(name string, do func()) {
+// phase measures what do uses of this process, and returns the processor time and the
+// most memory that was live.
+func (m measures) phase(name string, do func()) (used time.Duration, live uint64) {
 	m.b.Helper()
 	runtime.GC()
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0o200); err != nil {
@@ -124,10 +125,11 @@ func (m measures) phase(name string, do func()) {
 	stop, most := profile(m.b, name), watchHeap(name)
 	before := cpu(m.b)
 	do()
-	used := cpu(m.b) - before
+	used, live = cpu(m.b)-before, most()
 	stop()
-	fmt.Fprintf(os.Stderr, "%-32s %34d MB live\n", "", most()/1e6)
+	fmt.Fprintf(os.Stderr, "%-32s %34d MB live\n", "", live/1e6)
 	m.set("holdfast "+name, used, peak(m.b))
+	return used, live
 }
 
 // profile leaves a profile of the processor in HOLDFAST_PROFILE, until it is stopped.

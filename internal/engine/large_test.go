@@ -57,9 +57,7 @@ func BenchmarkLargeDrive(b *testing.B) {
 				_, err := http.Post(w.url+"/expire", "", nil)
 				w.must(err)
 			}
-			heap := watchHeap(phase)
-			before := cpu(b)
-			m.phase(phase, func() {
+			used, live := m.phase(phase, func() {
 				claimed := w.claimAll(units)
 				var all sync.WaitGroup
 				for _, u := range units {
@@ -75,7 +73,6 @@ func BenchmarkLargeDrive(b *testing.B) {
 				}
 				all.Wait()
 			})
-			used, live := cpu(b)-before, heap()
 			b.ReportMetric(used.Seconds()*1e6/float64(items*drives), phase+"-cpu-µs/item")
 			b.ReportMetric(float64(live)/float64(items*drives), phase+"-live-B/item")
 			b.ReportMetric(float64(peak(b)>>10), phase+"-MiB")
@@ -117,10 +114,7 @@ func BenchmarkLargeRestore(b *testing.B) {
 					_, err := http.Post(w.url+"/"+phase, "", nil)
 					w.must(err)
 				}
-				heap := watchHeap(phase)
-				before := cpu(b)
-				m.phase(phase, func() { w.restored(point, to) })
-				used, live := cpu(b)-before, heap()
+				used, live := m.phase(phase, func() { w.restored(point, to) })
 				b.ReportMetric(used.Seconds()*1e6/float64(items), phase+"-cpu-µs/item")
 				b.ReportMetric(float64(live)/float64(items), phase+"-live-B/item")
 				b.ReportMetric(float64(peak(b)>>10), phase+"-MiB")

@@ -18,11 +18,11 @@ const (
 	garbage = 32 << 20
 	// most and least are how much of it gathers, in percent of what is in use: where
 	// that is little, and where it is so much that looking at it often would cost.
-	most, least = 100, 25
+	most, least = 100, 20
 )
 
 // Bound has the collector look when 32 MiB of garbage have gathered, or as much as is in
-// use if that is less, or a quarter of it if that is more. Who sets GOGC has decided otherwise, and GOMEMLIMIT goes
+// use if that is less, or a fifth of it if that is more. Who sets GOGC has decided otherwise, and GOMEMLIMIT goes
 // before it, as always. It is called once, at the start.
 func Bound() {
 	if os.Getenv("GOGC") == "" {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestPercentOf(t *testing.T) {
-	for live, want := range map[uint64]int{0: 100, 1 << 20: 100, garbage: 100, 2 * garbage: 50, 4 * garbage: 25, 1 << 40: 25} {
+	for live, want := range map[uint64]int{0: 100, 1 << 20: 100, garbage: 100, 2 * garbage: 50, 4 * garbage: 25, 8 * garbage: 20, 1 << 40: 20} {
 		if got := percentOf(live); got != want {
 			t.Errorf("of %d bytes %d %%, want %d", live, got, want)
 		}

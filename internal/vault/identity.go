@@ -229,6 +229,8 @@ func create(ctx context.Context, st blob.Storage, cfg Config) error {
 		BlockFormat: format.ContentFormat{
 			Hash:       "BLAKE3-256-128",
 			Encryption: "AES256-GCM-HMAC-SHA256",
+			// Packs are built in memory, several at a time: the smallest that kopia allows.
+			MutableParameters: format.MutableParameters{MaxPackSize: 10 << 20},
 		},
 		ObjectFormat: format.ObjectFormat{Splitter: "DYNAMIC-4M-BUZHASH"},
 	}, string(cfg.Password))
@@ -294,6 +296,7 @@ type guarded struct {
 	id    string
 	place Config
 	index *shortIndex
+	packs packing
 	seeing
 	copy *atomic.Bool // it is a copy until it is written to
 }
@@ -310,9 +313,33 @@ func (g guarded) writable(ctx context.Context) error {
 	return err
 }
 
+// A packing is the packs of files' contents that are on their way to the storage. Each
+// is in memory until it is there, and what would fill another waits meanwhile.
+type packing chan struct{}
+
+// maxPacking is how many may be on their way.
+const maxPacking = 2
+
+func (p packing) begin(ctx context.Context) error {
+	select {
+	case p <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p packing) end() { <-p }
+
 func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
 	if err := g.writable(ctx); err != nil {
 		return tell(ctx, err, false)
+	}
+	if strings.HasPrefix(string(id), "p") {
+		if err := g.packs.begin(ctx); err != nil {
+			return err
+		}
+		defer g.packs.end()
 	}
 	length := int64(data.Length())
 	err := g.Storage.PutBlob(ctx, id, data, opts)

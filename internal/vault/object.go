@@ -95,6 +95,10 @@ func (r *objectReader) open(id object.ID) error {
 // errList is said in kopia's words of a long object's list of its pieces.
 var errList = errors.New("invalid indirect object")
 
+// largeReads is how many pieces of largePiece bytes and more are read at once: each
+// is in memory up to three times meanwhile, encrypted, compressed and as it is.
+const largeReads, largePiece = 4, 1 << 20
+
 // readPiece reads an object of one piece, or of few: a list of many may be long
 // itself.
 func (v *Vault) readPiece(ctx context.Context, id object.ID) ([]byte, error) {
@@ -122,8 +126,16 @@ func (r *objectReader) piece(off int64) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.at != i || r.data == nil {
-		r.at = i
+		r.at, r.data = i, nil // and not two pieces at once
 		err := r.v.fresh(r.ctx, func() (err error) {
+			if p.Length >= largePiece {
+				select {
+				case r.v.reads <- struct{}{}:
+					defer func() { <-r.v.reads }()
+				case <-r.ctx.Done():
+					return r.ctx.Err()
+				}
+			}
 			r.data, err = r.v.readPiece(r.ctx, p.Object)
 			return err
 		})

@@ -225,6 +225,7 @@ type opening struct {
 	cfg   Config
 	index *shortIndex
 	seen  *atomic.Int64
+	packs packing
 	locks Locks
 	copy  bool // of a vault, and nobody has written to it yet
 }
@@ -243,7 +244,7 @@ func Guard(ctx context.Context, st blob.Storage) blob.Storage {
 	if o.cfg.ReadOnly {
 		st = readonly.NewWrapper(st)
 	}
-	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, seeing: seeing{o.seen, o.cfg.trust()}, copy: new(atomic.Bool)}
+	g := guarded{Storage: o.locks.locked(st), id: o.id, place: o.cfg, index: o.index, packs: o.packs, seeing: seeing{o.seen, o.cfg.trust()}, copy: new(atomic.Bool)}
 	g.copy.Store(o.copy)
 	return g
 }

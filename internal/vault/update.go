@@ -415,6 +415,10 @@ var parts = sync.Pool{New: func() any { return new([partSize]byte) }}
 // its chunks are hashed, compressed and stored side by side, as far as other contents
 // leave cores for that.
 func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, error) {
+	if err := u.v.packs.begin(ctx); err != nil {
+		return Content{}, err
+	}
+	u.v.packs.end()
 	buf := parts.Get().(*[partSize]byte)
 	defer parts.Put(buf)
 	n, err := io.ReadFull(r, buf[:])

@@ -165,6 +165,8 @@ type Vault struct {
 	// wait for one.
 	updates repo.DirectRepositoryWriter
 	lanes   chan struct{} // one in it for each chunk that may be stored beside its content's reader
+	packs   packing
+	reads   chan struct{} // one in it for each large piece that is being read
 	flushes struct {
 		turn sync.Mutex // held by the flush that runs
 		sync.Mutex
@@ -205,7 +207,8 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 }
 
 func unopened(cfg Config) *Vault {
-	v := &Vault{place: cfg, log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State, lanes: make(chan struct{}, lanes())}
+	v := &Vault{place: cfg, log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State, lanes: make(chan struct{}, lanes()),
+		packs: make(packing, maxPacking), reads: make(chan struct{}, largeReads)}
 	v.life, v.end = context.WithCancel(context.Background())
 	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
 	if v.log == nil {
@@ -300,7 +303,7 @@ func (v *Vault) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, &v.index, &v.seen, locks, isCopy})), connection, string(cfg.Password), &repo.Options{
+	rep, err := repo.Open(once(context.WithValue(ctx, openingKey{}, opening{id, cfg, &v.index, &v.seen, v.packs, locks, isCopy})), connection, string(cfg.Password), &repo.Options{
 		DisableRepositoryLog: true, // or each session would leave log blobs
 		DoNotWaitForUpgrade:  true,
 		OnFatalError:         func(error) {}, // the default ends the process; storage calls fail anyway
