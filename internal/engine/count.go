@@ -176,7 +176,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 			}
 			s.items.set(drive.Item{ID: id, Deleted: true})
 			s.items.judge(id, gone)
-			s.found[id] = "it was deleted"
+			s.finds(id, "it was deleted")
 		case l.err == nil && l.item.Parent != folder:
 			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
 				return nil, err
@@ -206,7 +206,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 func (s *stage) stageFound(ctx context.Context, item drive.Item, how string) error {
 	s.items.set(item)
 	s.items.judge(item.ID, 0)
-	s.found[item.ID] = how
+	s.finds(item.ID, how)
 	_, err := s.verdict(ctx, item.ID)
 	return err
 }

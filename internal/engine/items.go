@@ -28,6 +28,7 @@ type number int32
 type itemState struct {
 	verdict uint8
 	listed  bool
+	found   bool   // the source had left it out
 	depth   uint16 // of a living folder below the root, as far as it was found
 }
 
@@ -131,6 +132,14 @@ func (x *items) verdict(id backup.ItemID) verdict {
 		return verdict(x.states[i].verdict)
 	}
 	return 0
+}
+
+// finds notes that the source had left an item out, and reports whether that is news.
+func (x *items) finds(id backup.ItemID) bool {
+	state := &x.states[x.number(id)]
+	was := state.found
+	state.found = true
+	return !was
 }
 
 func (x *items) verdictAt(i number) verdict { return verdict(x.states[i].verdict) }

@@ -895,25 +895,21 @@ func (p *protection) compare(id backup.ItemID) {
 	if _, own := splitMailID(id); own != "" && p.unit.Workload == backup.Exchange {
 		return // the source knows nothing of it
 	}
-	if p.stage.found[id] == "" && p.stage.leftOut(id) {
-		p.stage.found[id] = "no delta spoke of it"
+	if p.stage.leftOut(id) {
+		p.stage.finds(id, "no delta spoke of it")
 	}
 }
 
 // tellFound says what the source's deltas or listings had left out.
 func (p *protection) tellFound(ctx context.Context) {
-	if len(p.stage.found) == 0 {
+	if p.stage.found == 0 {
 		return
 	}
-	p.e.metrics.found.Add(float64(len(p.stage.found)))
-	said := 0
-	for id, how := range p.stage.found {
-		if said++; said > maxSaid {
-			break
-		}
-		p.e.Log.WarnContext(ctx, "the source left a change out; it is found now", "tenant", p.job.Tenant, "owner", who(p.unit), "path", p.stage.path(ctx, id), "how", how)
+	p.e.metrics.found.Add(float64(p.stage.found))
+	for _, f := range p.stage.said {
+		p.e.Log.WarnContext(ctx, "the source left a change out; it is found now", "tenant", p.job.Tenant, "owner", who(p.unit), "path", p.stage.path(ctx, f.id), "how", f.how)
 	}
-	p.e.Log.WarnContext(ctx, "changes that the source left out were found", "tenant", p.job.Tenant, "owner", who(p.unit), "items", len(p.stage.found), "enumerated", p.stage.full)
+	p.e.Log.WarnContext(ctx, "changes that the source left out were found", "tenant", p.job.Tenant, "owner", who(p.unit), "items", p.stage.found, "enumerated", p.stage.full)
 }
 
 func entryOf(item drive.Item, kind backup.ItemKind) vault.Entry {

@@ -82,13 +82,14 @@ type stage struct {
 	inside   map[backup.ItemID][]backup.ItemID // some of what was listed, by the folders above; see inhabited
 	sought   int                               // see left
 	walking  map[backup.ItemID]bool            // whose verdict is being found, to notice circles
+	found    int                               // how many items the listing left out
+	said     []gap                             // the first of them
 	circled  bool                              // a circle was met since the outermost verdict began
 
-	mu      sync.Mutex               // guards what follows
-	answers map[backup.ItemID]look   // of those that were asked for, but
-	missing *spill.Table             // those that were denied
-	doubted int                      // denials since the last witness
-	found   map[backup.ItemID]string // what the listing left out, and how that was noticed
+	mu      sync.Mutex             // guards what follows
+	answers map[backup.ItemID]look // of those that were asked for, but
+	missing *spill.Table           // those that were denied
+	doubted int                    // denials since the last witness
 }
 
 // A verdict says what becomes of an item.
@@ -140,7 +141,7 @@ func (s *stage) readOnce(ctx context.Context, cursor string, last bool) error {
 	s.inside, s.sought = nil, 0
 	s.walking = map[backup.ItemID]bool{}
 	s.denied, s.unlisted = map[backup.ItemID]bool{}, map[backup.ItemID]error{}
-	s.answers, s.missing, s.found = map[backup.ItemID]look{}, spill.New(s.dir), map[backup.ItemID]string{}
+	s.answers, s.missing, s.found, s.said = map[backup.ItemID]look{}, spill.New(s.dir), 0, nil
 	// A pass that brought something is followed by another, which brings what
 	// changed meanwhile, or what comes after an end that was told too early.
 	next, news := cursor, true
@@ -205,6 +206,21 @@ func (s *stage) reconcile(ctx context.Context, cursor string) error {
 		return fmt.Errorf("list changes: %w", err)
 	}
 	return told.Err()
+}
+
+// A gap is an item that the listing left out, and how that was noticed.
+type gap struct {
+	id  backup.ItemID
+	how string
+}
+
+func (s *stage) finds(id backup.ItemID, how string) {
+	if !s.items.finds(id) {
+		return
+	}
+	if s.found++; len(s.said) < maxSaid {
+		s.said = append(s.said, gap{id, how})
+	}
 }
 
 // leftOut reports whether an item is one that no delta spoke of, where all was
@@ -497,15 +513,22 @@ func (s *stage) settle(ctx context.Context) error {
 	}
 	seed := maphash.MakeSeed()
 	places := make([]hashed, 0, s.items.listed)
+	into := arrivals{seed: seed, state: map[backup.ItemID]entered{}}
 	for i, item := range s.items.all() {
-		if !item.Deleted && item.ID != s.root {
-			places = append(places, hashed{maphash.Comparable(seed, siblingOf(item)), i})
+		if item.Deleted || item.ID == s.root {
+			continue
+		}
+		hash := siblingOf(item).hash(seed)
+		places = append(places, hashed{hash, i})
+		if s.full {
+			continue
+		}
+		if err := s.arrives(ctx, item, hash, &into); err != nil {
+			return err
 		}
 	}
 	slices.SortFunc(places, func(a, b hashed) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.i, b.i)) })
 	var doubtful []backup.ItemID
-	fresh := map[backup.ItemID]map[string]bool{} // folder that was there before: names that came into it
-	was := map[backup.ItemID]bool{}              // whether a folder was there before
 	for len(places) > 0 {
 		n := 1
 		for n < len(places) && places[n].hash == places[0].hash {
@@ -513,7 +536,7 @@ func (s *stage) settle(ctx context.Context) error {
 		}
 		alike := places[:n]
 		places = places[n:]
-		if n == 1 && s.full {
+		if n == 1 {
 			continue
 		}
 		first := map[sibling]backup.ItemID{}
@@ -522,33 +545,12 @@ func (s *stage) settle(ctx context.Context) error {
 			at := siblingOf(item)
 			if other, taken := first[at]; taken {
 				doubtful = append(doubtful, item.ID, other)
-				continue
-			}
-			first[at] = item.ID
-			if s.full {
-				continue
-			}
-			if _, asked := was[item.Parent]; !asked {
-				_, known, err := s.get(ctx, item.Parent)
-				if err != nil {
-					return err
-				}
-				was[item.Parent] = known
-			}
-			if !was[item.Parent] {
-				continue
-			}
-			if _, known, err := s.get(ctx, item.ID); err != nil {
-				return err
-			} else if !known || s.moved(ctx, item) {
-				if fresh[item.Parent] == nil {
-					fresh[item.Parent] = map[string]bool{}
-				}
-				fresh[item.Parent][at.name] = true
+			} else {
+				first[at] = item.ID
 			}
 		}
 	}
-	if err := s.displaced(ctx, fresh); err != nil {
+	if err := s.displaced(ctx, into); err != nil {
 		return err
 	}
 	slices.Sort(doubtful)
@@ -577,17 +579,74 @@ type sibling struct {
 
 func siblingOf(item drive.Item) sibling { return sibling{item.Parent, fold(item.Name)} }
 
+func (at sibling) hash(seed maphash.Seed) uint64 { return maphash.Comparable(seed, at) }
+
+// Arrivals are the places that something came into, in folders that were there before,
+// by the hashes of what they are called: there may be millions.
+type arrivals struct {
+	seed    maphash.Seed
+	places  []uint64
+	folders []backup.ItemID // in the order in which they were first come into
+	state   map[backup.ItemID]entered
+}
+
+// Entered says of a folder what arrivals know of it.
+type entered uint8
+
+const (
+	isNew     entered = 1 + iota // it was not there before
+	untouched                    // nothing new was seen in it
+	comeInto                     // it is among the folders
+)
+
+// arrives notes an item's place if it is new there.
+func (s *stage) arrives(ctx context.Context, item drive.Item, hash uint64, into *arrivals) error {
+	folder := item.Parent
+	is := into.state[folder]
+	if is == 0 {
+		_, known, err := s.get(ctx, folder)
+		if err != nil {
+			return err
+		}
+		if is = isNew; known {
+			is = untouched
+		}
+		folder = backup.ItemID(strings.Clone(string(folder))) // which is a part of the whole item
+		into.state[folder] = is
+	}
+	if is == isNew {
+		return nil
+	}
+	switch was, known, err := s.get(ctx, item.ID); {
+	case err != nil:
+		return err
+	case known && !movedFrom(was, item):
+		return nil
+	}
+	into.places = append(into.places, hash)
+	if is == untouched {
+		folder = backup.ItemID(strings.Clone(string(folder)))
+		into.state[folder] = comeInto
+		into.folders = append(into.folders, folder)
+	}
+	return nil
+}
+
 // displaced stages what had a name that something else has come into, and of
 // which no delta spoke: it was moved, renamed or deleted.
-func (s *stage) displaced(ctx context.Context, fresh map[backup.ItemID]map[string]bool) error {
+func (s *stage) displaced(ctx context.Context, into arrivals) error {
+	slices.Sort(into.places)
 	var doubtful []backup.ItemID
-	for folder, names := range fresh {
+	for _, folder := range into.folders {
 		held, err := s.children(ctx, folder)
 		if err != nil {
 			return err
 		}
 		for _, e := range held {
-			if !s.items.has(e.ID) && names[fold(e.Name)] {
+			if s.items.has(e.ID) {
+				continue
+			}
+			if _, taken := slices.BinarySearch(into.places, sibling{folder, fold(e.Name)}.hash(into.seed)); taken {
 				doubtful = append(doubtful, e.ID)
 			}
 		}
@@ -601,13 +660,13 @@ func (s *stage) displaced(ctx context.Context, fresh map[backup.ItemID]map[strin
 			s.items.set(drive.Item{ID: id, Deleted: true}) // which it may be
 		case l.missing:
 			s.items.set(drive.Item{ID: id, Deleted: true})
-			s.found[id] = "another item has its name"
+			s.finds(id, "another item has its name")
 		case !s.moved(ctx, l.item):
 			s.items.set(l.item)
 			s.denied[id] = true
 		default:
 			s.items.set(l.item)
-			s.found[id] = "another item has its name"
+			s.finds(id, "another item has its name")
 		}
 	}
 	return nil
@@ -617,7 +676,11 @@ func (s *stage) displaced(ctx context.Context, fresh map[backup.ItemID]map[strin
 // when it was backed up.
 func (s *stage) moved(ctx context.Context, item drive.Item) bool {
 	was, known, err := s.get(ctx, item.ID)
-	return err == nil && known && (item.Parent != was.Parent || fold(item.Name) != fold(was.Name))
+	return err == nil && known && movedFrom(was, item)
+}
+
+func movedFrom(was vault.Entry, item drive.Item) bool {
+	return item.Parent != was.Parent || fold(item.Name) != fold(was.Name)
 }
 
 // complete asks for the items that were listed without what every item has, and
@@ -768,14 +831,14 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	if id == s.root {
 		return alive, nil
 	}
-	base, known, err := s.get(ctx, id)
-	if err != nil {
-		return unsure, err
-	}
 	item, listed := s.items.get(id)
-	switch {
-	case listed && !item.Deleted:
+	if listed && !item.Deleted {
 		return s.place(ctx, id)
+	}
+	base, known, err := s.get(ctx, id)
+	switch {
+	case err != nil:
+		return unsure, err
 	case !known && listed && item.Name == "":
 		// It came and went, and was never held.
 		if lives, err := s.inhabited(ctx, id); err != nil || lives {
@@ -805,7 +868,7 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	case l.missing, l.err != nil:
 		return unsure, nil
 	case changed && !listed && known:
-		s.found[id] = "it was not listed"
+		s.finds(id, "it was not listed")
 	}
 	s.denied[id] = true
 	return s.place(ctx, id)
