@@ -29,7 +29,7 @@ const (
 
 // writeConfig writes a configuration that is right but for what change does to
 // it, with the files that it names, and returns its path.
-func writeConfig(t *testing.T, change func(map[string]any)) string {
+func writeConfig(t testing.TB, change func(map[string]any)) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{"vault.password": "correct horse\n", "app.secret": "  s3cret \n"} {

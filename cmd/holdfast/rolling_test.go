@@ -154,7 +154,7 @@ func buildFormer(t *testing.T, path string) (program string, ok bool) {
 	return program, true
 }
 
-func command(t *testing.T, dir, name string, args ...string) {
+func command(t testing.TB, dir, name string, args ...string) {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), name, args...)
 	c.Dir = dir
@@ -166,7 +166,7 @@ func command(t *testing.T, dir, name string, args ...string) {
 
 // A rolling is some processes behind a proxy, and what they protect.
 type rolling struct {
-	t                  *testing.T
+	t                  testing.TB
 	dir, url           string
 	db                 *database.DB
 	config, drainless  string
@@ -577,7 +577,7 @@ func (r *rolling) nothingIsLost() {
 // another. Where one cannot be reached at all it asks the next, as proxies do; whatever
 // else fails, fails.
 type balancer struct {
-	t         *testing.T
+	t         testing.TB
 	transport *http.Transport
 	killing   bool // processes are killed, so that some requests have no answer
 	turn      atomic.Int64

@@ -47,7 +47,7 @@ func stopDev(t *testing.T, d *devServer) {
 }
 
 // hf runs a command, which must end with code, and returns what it printed.
-func hf(t *testing.T, code int, args ...string) string {
+func hf(t testing.TB, code int, args ...string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
