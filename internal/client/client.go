@@ -166,7 +166,7 @@ func (c *Client) AllNoted(ctx context.Context, path string, note func(string)) i
 }
 
 // largePage is what AllAsked asks for, of a server whose pages of an action are small.
-const largePage = "odata.maxpagesize=500"
+const largePage = "odata.maxpagesize=999"
 
 // AllAsked is All of an action that answers by pages.
 func (c *Client) AllAsked(ctx context.Context, path string, body any) iter.Seq2[json.RawMessage, error] {
