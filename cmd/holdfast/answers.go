@@ -115,6 +115,7 @@ type (
 		RestoredFolderName                   string
 		RestoredItemCount                    int
 		TargetMailbox                        string `json:"@holdfast.targetMailbox"`
+		ItemNames                            string `json:"@holdfast.itemNames"`
 		StartDateTime, CompletionDateTime    time.Time
 		RestorePoint                         pointAnswer
 		Error                                *problemAnswer

@@ -73,7 +73,7 @@ func addClientCommands(root *cobra.Command) {
 	}
 	c := &cli{}
 	for _, cmd := range []*cobra.Command{
-		c.statusCommand(), c.rpoCommand(), c.reportCommand(), c.policyCommand(), c.unitCommand(drives), c.unitCommand(sites), c.unitCommand(mailboxes), c.searchCommand(), c.findCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.approvalCommand(), c.browseCommand(), c.ruleCommand(), c.excludeCommand(),
+		c.statusCommand(), c.rpoCommand(), c.reportCommand(), c.policyCommand(), c.unitCommand(drives), c.unitCommand(sites), c.unitCommand(mailboxes), c.searchCommand(), c.findCommand(), c.jobCommand(), c.pointCommand(), c.restoreCommand(), c.approvalCommand(), c.browseCommand(), c.mailCommand(), c.ruleCommand(), c.excludeCommand(),
 	} {
 		cmd.GroupID = "client"
 		f := cmd.PersistentFlags()
@@ -285,7 +285,7 @@ func nextStep(err error) string {
 		return "'holdfast rule list' shows those there are."
 	case e.Code == "InvalidRestorePoint":
 		return "'holdfast point list' shows a drive's restore points; one that has expired cannot be used."
-	case e.Status == http.StatusNotFound && strings.Contains(e.Path, "/restorePoints/"):
+	case e.Status == http.StatusNotFound && strings.Contains(e.Path, "/restorePoints/") && !strings.Contains(e.Path, "/holdfast."):
 		return "There is no such restore point, or it has expired. 'holdfast point list' shows those of a drive."
 	case e.Status == http.StatusNotFound && e.Code == "itemNotFound" && strings.HasSuffix(e.Path, client.Root):
 		return "Nobody serves the Backup Storage API there. Check HOLDFAST_URL."

@@ -20,7 +20,7 @@ func (c *cli) restoreBulk(ctx context.Context, r restoration, in io.Reader) erro
 		return err
 	}
 	switch {
-	case len(r.drives)+len(r.sites)+len(r.mailboxes)+len(r.points) > 0 || r.toMailbox+r.other() != "" || r.permissions || r.csv != "" && r.policy != "":
+	case len(r.drives)+len(r.sites)+len(r.mailboxes)+len(r.points) > 0 || r.toMailbox+r.other() != "" || r.permissions || r.mail != "" || len(r.items) > 0 || r.csv != "" && r.policy != "":
 		return usageError{errors.New("say what to restore in one way: --drive, --site, --mailbox and --point, --from-csv, or --policy")}
 	case r.noWait:
 		return usageError{errors.New("a restore of many is waited for; leave --no-wait out")}

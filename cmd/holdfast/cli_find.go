@@ -105,6 +105,9 @@ func (c *cli) find(ctx context.Context, w *workload, of, name string, lost bool,
 		return fail(exitNotFound, "no restore point holds anything of that name")
 	}
 	if !c.script() {
+		if isMail {
+			fmt.Fprintf(c.errs, "To read one, such as the first:\n  holdfast mail show --point %s %s\n", found[0].RestorePointID, found[0].ItemKey)
+		}
 		fmt.Fprintf(c.errs, "To get one back, such as the first:\n  %s\n", wayBack(u, of, found[0]))
 	}
 	return nil
@@ -115,7 +118,7 @@ func wayBack(u unitAnswer, of string, f foundAnswer) string {
 	words := []string{"holdfast", "restore", "run", "--" + workloadOf(u.Type).noun, of, "--at", clock(f.LastSeenDateTime), "--to", "new"}
 	switch w := workloadOf(u.Type); {
 	case w == mailboxes:
-		words = []string{"holdfast", "restore", "run", "--mailbox", of, "--mail", "subject:'" + strings.ReplaceAll(f.Name, "'", " ") + "'", "--at", clock(f.LastSeenDateTime), "--to", "new"}
+		words = []string{"holdfast", "restore", "run", "--point", f.RestorePointID, "--item", f.ItemKey, "--to", "new"}
 	case f.BrowsableRestorePointID != "" && f.Path != "":
 		words = []string{"holdfast", "browse", "get", of, f.Path, "--at", clock(f.BrowsableDateTime)}
 	}

@@ -30,10 +30,11 @@ const (
 type restoration struct {
 	drives, sites, points []string
 	mailboxes             []string
-	mail                  string // of mailboxes, what to look for; "" for all
-	toMailbox             string // whose mailbox they go into; "" for their own
-	toDrive, toSite       string // of drives, beside whose drive they go, or into which site; "" for their own
-	permissions           bool   // of sites, who may do what with files
+	mail                  string   // of mailboxes, what to look for; "" for all
+	items                 []string // of one mailbox, the keys of what alone is restored
+	toMailbox             string   // whose mailbox they go into; "" for their own
+	toDrive, toSite       string   // of drives, beside whose drive they go, or into which site; "" for their own
+	permissions           bool     // of sites, who may do what with files
 	csv, column, policy   string
 	of                    string // the workload of what the CSV names
 	at, to                string
@@ -91,6 +92,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 		f.StringArrayVar(&r.sites, "site", nil, "restore this `SITE` (again for more)")
 		f.StringArrayVar(&r.mailboxes, "mailbox", nil, "restore this `MAILBOX` (again for more)")
 		f.StringVar(&r.mail, "mail", "", "of the mailboxes, only what this `QUERY` finds, as in 'holdfast search mail'")
+		f.StringArrayVar(&r.items, "item", nil, "of the mailbox, only the message or the folder of this `KEY`, as in 'holdfast mail ls' (again for more)")
 		f.StringVar(&r.toMailbox, "to-mailbox", "", "restore what is of mailboxes into this user's `MAILBOX`, in a new folder")
 		f.StringVar(&r.toDrive, "to-drive", "", "restore drives beside this user's `DRIVE`, into a new library named for the owner")
 		f.StringVar(&r.toSite, "to-site", "", "restore drives into a new library of this `SITE`, named for the owner")
@@ -103,7 +105,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 		}
 		return cmd
 	}
-	run := what(&cobra.Command{Use: "run (--drive DRIVE... | --site SITE... | --mailbox MAILBOX... [--mail QUERY] | --point POINT... | --from-csv FILE | --policy POLICY) [--at TIME] --to inPlace|new", Short: "Restore drives, sites or mailboxes, from the search to the result", Args: args(0, 0),
+	run := what(&cobra.Command{Use: "run (--drive DRIVE... | --site SITE... | --mailbox MAILBOX... [--mail QUERY | --item KEY...] | --point POINT... | --from-csv FILE | --policy POLICY) [--at TIME] --to inPlace|new", Short: "Restore drives, sites or mailboxes, from the search to the result", Args: args(0, 0),
 		Long: `Finds the restore points, makes a session, activates it, waits for it, and
 prints where each drive, site or mailbox is restored to, or why it is not. A
 session is of drives, of sites or of mailboxes.
@@ -112,7 +114,8 @@ In place, it is again as it was at the point; what changed since is taken
 into a backup first, and files that are newer go to the recycle bin. 'new' puts
 it beside the live one, which stays as it is; of a mailbox, into a new folder.
 
-With --mail only what a query finds in the mailboxes is restored. With --to-mailbox
+With --mail only what a query finds in the mailboxes is restored, with --item the
+messages and folders of a mailbox that keys name. With --to-mailbox
 it goes into the mailbox of somebody else, such as a colleague of who has left, in a
 folder named for the owner. With --to-drive or --to-site a drive comes beside that of
 somebody else, or into a site, in a library named for the owner, who may be gone.
@@ -252,13 +255,16 @@ func (c *cli) restoreCreate(ctx context.Context, r restoration) (sessionAnswer, 
 
 func (c *cli) restoreSession(ctx context.Context, w *workload, r restoration, points []string) (sessionAnswer, json.RawMessage, error) {
 	member := w.artifacts[1:]
-	if r.mail != "" {
+	if r.mail != "" || len(r.items) > 0 {
 		member = w.granular[1:]
 	}
 	return c.makeSession(ctx, w, member, points, func(p string) any {
 		a := map[string]any{"restorePoint": map[string]string{"id": p}, "destinationType": r.to}
 		if r.mail != "" {
 			a["searchResponseId"] = c.searches[p]
+		}
+		if len(r.items) > 0 {
+			a["@holdfast.itemKeys"] = r.items
 		}
 		if r.toMailbox != "" {
 			a["@holdfast.targetMailbox"] = r.toMailbox
@@ -284,6 +290,8 @@ func (c *cli) restorePoints(ctx context.Context, r restoration) (*workload, []st
 		return fault(usageError{errors.New("a session is of drives, of sites or of mailboxes: give --drive, --site or --mailbox, not several of them")})
 	case r.mail != "" && (len(r.mailboxes) == 0 || len(r.points) > 0):
 		return fault(usageError{errors.New("--mail is looked for in mailboxes: name them by --mailbox, and nothing else")})
+	case len(r.items) > 0 && (r.mail != "" || len(r.drives)+len(r.sites) > 0 || len(r.mailboxes)+len(r.points) != 1):
+		return fault(usageError{errors.New("--item is of one restore point: name a mailbox by --mailbox, or its point by --point, and nothing else")})
 	case len(r.mailboxes) > 0:
 		w, named = mailboxes, r.mailboxes
 	case len(r.sites) > 0:
@@ -406,7 +414,11 @@ func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error
 		if r.dry {
 			return c.printPlan(ctx, w, r, points, values)
 		}
-		if err := c.agree(in, fmt.Sprintf("This changes %s that people work in, to hold the %s of the restore points.", number(len(ids), "live "+w.noun), number(int(files), "file"))); err != nil {
+		what := number(int(files), "file") + " of the restore points"
+		if len(r.items) > 0 {
+			what = number(len(r.items), "item") + " that --item names"
+		}
+		if err := c.agree(in, fmt.Sprintf("This changes %s that people work in, to hold the %s.", number(len(ids), "live "+w.noun), what)); err != nil {
 			return err
 		}
 	}
@@ -419,6 +431,10 @@ func (c *cli) restoreRun(ctx context.Context, r restoration, in io.Reader) error
 
 // printPlan shows what a restore would do.
 func (c *cli) printPlan(ctx context.Context, w *workload, r restoration, points []pointAnswer, values []json.RawMessage) error {
+	files := pointAnswer.files
+	if len(r.items) > 0 {
+		files = func(p pointAnswer) string { return fmt.Sprintf("%d picked of %s", len(r.items), p.files()) }
+	}
 	head := []string{strings.ToUpper(w.noun), "AS OF", "FILES", "SIZE", "STATE", "TO", "POINT"}
 	differ, err := c.differ(ctx, r, points)
 	if err != nil {
@@ -429,7 +445,7 @@ func (c *cli) printPlan(ctx context.Context, w *workload, r restoration, points 
 	}
 	err = printList(c, values, points, func(p pointAnswer) string { return p.ID }, head,
 		func(p pointAnswer) []string {
-			row := []string{cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit), p.ProtectionUnit.ID), clock(p.ProtectionDateTime), p.files(), p.size(), p.state(), r.to, p.ID}
+			row := []string{cmp.Or(c.drives[p.ID], c.ownerOf(ctx, p.ProtectionUnit), p.ProtectionUnit.ID), clock(p.ProtectionDateTime), files(p), p.size(), p.state(), r.to, p.ID}
 			if differ != nil {
 				row = append(row, cmp.Or(differ[p.ID], "-"))
 			}
@@ -458,7 +474,7 @@ const mostCompared = 20
 // to be restored in place; nothing of one that the server does not compare, and nil where
 // none is to be.
 func (c *cli) differ(ctx context.Context, r restoration, points []pointAnswer) (map[string]string, error) {
-	if r.to != toInPlace || len(points) == 0 || len(points) > mostCompared {
+	if r.to != toInPlace || len(points) == 0 || len(points) > mostCompared || len(r.items) > 0 {
 		return nil, nil
 	}
 	var units []string
@@ -807,6 +823,9 @@ func (c *cli) printArtifacts(ctx context.Context, s sessionAnswer) error {
 		return err
 	}
 	for _, a := range artifacts {
+		if a.ItemNames != "" {
+			c.say("  of it: %s", a.ItemNames)
+		}
 		if a.Error == nil {
 			continue
 		}

@@ -62,6 +62,7 @@ func TestClientSessions(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := &shell{t: t, dev: d, ids: map[string]int{}}
+			t.Setenv("SAVED", filepath.Join(d.drives, "saved"))
 			t.Setenv("REPORT", filepath.Join(t.TempDir(), "report.csv"))
 			var got bytes.Buffer
 			for line := range strings.Lines(string(want)) {
