@@ -12,15 +12,19 @@ import (
 // or for a folder all that is below it.
 type Listed struct {
 	Node
-	Bytes int64
-	Items int64 // 0 for a file
-	Files int64 // of the items; 1 for a file
+	Bytes  int64
+	Items  int64  // 0 for a file
+	Files  int64  // of the items; 1 for a file
+	Object string // of a folder: what it holds is the same where this is
 }
 
 func (r *record) listed(n Node) Listed {
 	l := Listed{Node: n, Bytes: n.Size, Files: 1}
 	if s := r.Summary; r.isDir() && s != nil {
 		l.Bytes, l.Items, l.Files = s.TotalFileSize, s.TotalFileCount+max(s.TotalDirCount-1, 0), s.TotalFileCount
+	}
+	if r.isDir() {
+		l.Object = r.Object
 	}
 	return l
 }
@@ -32,6 +36,7 @@ func (v *Vault) Find(ctx context.Context, tree string, ref backup.ItemRef) (List
 	if err != nil {
 		return Listed{}, false, fmt.Errorf("find item in tree %s: %w", tree, err)
 	}
+	b.once = true
 	id, ok := b.files.ID, b.files.ID != ""
 	if ref != (backup.ItemRef{}) {
 		if id, ok, err = b.trie.find(ctx, ref); err != nil {
@@ -81,6 +86,7 @@ func (v *Vault) Browse(ctx context.Context, tree string, folder backup.ItemID) (
 	if err != nil {
 		return nil, fmt.Errorf("browse tree %s: %w", tree, err)
 	}
+	b.once = true
 	n, r, err := b.node(ctx, folder)
 	if err != nil {
 		return nil, fmt.Errorf("browse tree %s: %w", tree, err)

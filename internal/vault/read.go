@@ -86,6 +86,7 @@ func (v *Vault) node(ctx context.Context, tree string, id backup.ItemID) (Node, 
 		return Node{}, false, err
 	}
 	defer t.Close()
+	t.base.once = true
 	return t.Node(ctx, id)
 }
 

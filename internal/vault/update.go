@@ -111,6 +111,7 @@ type base struct {
 	trie       *trie
 	dirs       *shelf[*dir]
 	above      *record // the folder that was looked into last: items are mostly asked for in its order
+	once       bool    // few items are looked for: directories are not read whole for them
 	point      pointFile
 	unread     string    // the object of meta/unread.json, or ""
 	parts      []partsOf // none where the tree is of one drive
@@ -292,6 +293,11 @@ func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.It
 	}
 	if _, held := b.dirs.held[folder.Object]; !held && b.dirs.moved[folder.Object] > 0 {
 		return nil, "", b.damaged(id) // or it would have been found among what that held
+	}
+	if b.once {
+		if r, err := b.v.pick(ctx, folder.Object, id); err != nil || r != nil {
+			return r, parent, err
+		}
 	}
 	d, err := b.dir(ctx, folder)
 	if err != nil {
