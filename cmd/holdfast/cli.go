@@ -243,7 +243,7 @@ func exitCode(err error) int {
 
 // noID reports whether a server says that something was named by what is no id of anything.
 func noID(e *client.Error) bool {
-	return e.Status == http.StatusBadRequest && strings.HasPrefix(e.Message, "The id in the address is not")
+	return e.Status == http.StatusBadRequest && (strings.HasPrefix(e.Message, "The id in the address is not") || e.Target == "@holdfast.itemKeys")
 }
 
 // denials are the codes by which a 403 speaks of the caller. Microsoft's service

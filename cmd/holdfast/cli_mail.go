@@ -30,6 +30,10 @@ type (
 		ItemsCount                                     *int
 		ItemDateTime                                   time.Time
 		HasAttachments, IsReadable                     bool
+		Unread                                         *struct { // why the point does not hold it as it was
+			Message string
+			IsHeld  bool
+		}
 	}
 	messageAnswer struct {
 		heldAnswer
@@ -230,6 +234,11 @@ func (c *cli) mailList(ctx context.Context, point, folder, next string, limit in
 	}, "The folder is empty.")
 	if err != nil {
 		return err
+	}
+	for _, h := range all {
+		if h.Unread != nil && !c.script() {
+			fmt.Fprintln(c.errs, oneLine(map[bool]string{true: "Held as it was before", false: "Not in this restore point"}[h.Unread.IsHeld || h.Type == "folder"]+": "+h.Name+". "+h.Unread.Message))
+		}
 	}
 	if note != "" {
 		fmt.Fprintln(c.errs, oneLine(note))

@@ -109,7 +109,8 @@ type Browser interface {
 	Changes(ctx context.Context, of Workload, from, to Point) iter.Seq2[Change, error]
 	// Mail returns a part of what a folder of a mailbox's point holds, at most limit of it:
 	// what comes after a place that Next of another part names, "" for the first. Folders
-	// come first, by name, and then items, the newest first. ItemNotFound.
+	// come first, by name, then what could not be read and is not held, and then items, the
+	// newest first. ItemNotFound.
 	Mail(ctx context.Context, p Point, folder ItemID, after string, limit int) (MailPart, error)
 	// MailHeld returns an item of a mailbox's point, or a folder. ItemNotFound.
 	MailHeld(ctx context.Context, p Point, ref ItemRef) (MailHeld, error)
@@ -120,10 +121,13 @@ type Browser interface {
 
 // A MailHeld is a folder or an item of a mailbox's point.
 type MailHeld struct {
-	Item // Path is that of the folder and not of the file in the vault; Items of a folder is what it holds itself
+	Item // Path is that of the folder and not of the file in the vault; Items of a folder is what it holds itself, -1 where that was not counted
 	Made time.Time
 	MIME bool // it is held as MIME (.eml), too, and not only as Exchange exports it
 	Old  bool // what is held as MIME is the item as it was before it last changed
+	// Lack says why the point does not hold it as it was, or does not hold it at all; nil
+	// where it does.
+	Lack *Unread
 }
 
 // A MailPart is a part of what a folder of a mailbox's point holds.

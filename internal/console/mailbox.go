@@ -16,10 +16,14 @@ import (
 // A heldAnswer is a folder or an item that a point of a mailbox holds.
 type heldAnswer struct {
 	ItemKey, Type, Name, Path, Sender string
-	ItemsCount                        int
+	ItemsCount                        *int // nil where it was not counted
 	ItemDateTime                      time.Time
 	SizeInBytes                       string
 	HasAttachments, IsReadable        bool
+	Unread                            *struct { // why the point does not hold it as it was
+		Message string
+		IsHeld  bool
+	}
 }
 
 // A messageAnswer is an item of a mailbox as it is read.
@@ -59,6 +63,7 @@ type mailboxPage struct {
 	Next    string
 	Message *messageAnswer
 	Wrong   string // the message cannot be read
+	Lack    string // why the point does not hold the folder that is shown as it was
 	Key     string // its own part of its key
 	Folder  string // what has the folder that is shown restored, as Pick
 	Trail   []string
@@ -124,7 +129,9 @@ func readMailbox(v *visit) error {
 			f.Link = "?" + trail(below)
 			if n := len(below); n <= len(at) && at[n-1].Part == below[n-1].Part {
 				if f.Here = n == len(at); f.Here {
-					page.Folder = held.Pick()
+					if page.Folder = held.Pick(); held.Unread != nil {
+						page.Lack = held.Unread.Message
+					}
 				}
 				if f.Folded, err = tree(held.ItemKey, below); err != nil {
 					return all, err

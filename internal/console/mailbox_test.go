@@ -23,13 +23,15 @@ func TestAMailboxIsRead(t *testing.T) {
 	}
 	w.on(point+"/holdfast.mail", map[string]any{"value": []any{folder(inbox, "Inbox", 2)}})
 	w.on(point+"/holdfast.mail/"+site+inbox, map[string]any{"@odata.nextLink": "https://x/v1.0/solutions/backupRestore/restorePoints/x/holdfast.mail?$skiptoken=more", "value": []any{folder(sub, "Projects", 1),
-		map[string]any{"itemKey": site + one, "type": "email", "name": "Hi <b>", "path": "Inbox", "sender": "Conrad", "itemDateTime": "2026-11-27T07:40:00Z", "sizeInBytes": "2048", "hasAttachments": true, "isReadable": true}}})
+		map[string]any{"itemKey": site + one, "type": "email", "name": "Hi <b>", "path": "Inbox", "sender": "Conrad", "itemDateTime": "2026-11-27T07:40:00Z", "sizeInBytes": "2048", "hasAttachments": true, "isReadable": true},
+		map[string]any{"itemKey": site + bad, "type": "email", "name": "Old", "path": "Inbox", "unread": map[string]any{"message": "It <is> locked.", "isHeld": true}},
+		map[string]any{"type": "email", "name": "Never <seen>", "path": "Inbox", "unread": map[string]any{"message": "It is damaged.", "isHeld": false}}}})
 	w.on(point+"/holdfast.message/"+site+one, map[string]any{"itemKey": site + one, "type": "email", "name": "Hi <b>", "path": "Inbox", "subject": "Hi <b>", "isReadable": true, "from": []string{"Conrad <c@x>"}, "toRecipients": []string{"Ann", "Bob"},
 		"text": "<img src=x onerror=alert(1)> the text", "isBroken": true, "attachments": []any{map[string]any{"id": "1", "name": "<i>.pdf", "contentType": "a/b", "sizeInBytes": "3"}}})
 	w.on(point+"/holdfast.message/"+site+bad, refusal{http.StatusNotFound, "itemNotFound", "The restore point holds nothing of that key."})
 	at := "/console/points/" + pointID + "/mail"
 	says(t, w.page(at), "Choose a folder", ">Inbox</a>", "!Projects")
-	says(t, w.page(at+"?t="+inbox+":Inbox"), `aria-current="page">Inbox</a>`, ">Projects</a>", "Hi &lt;b&gt;</a>", "has attachments", "Next page", "!id=\"message\"")
+	says(t, w.page(at+"?t="+inbox+":Inbox"), `aria-current="page">Inbox</a>`, ">Projects</a>", "Hi &lt;b&gt;</a>", "has attachments", "Next page", "!id=\"message\"", "Held as it was before.</b> It &lt;is&gt; locked.", `<th scope="row">Never &lt;seen&gt;<br>`, "Not in this point.</b> It is damaged.", `value="`+site+bad+`:Inbox/Old"`, "!Choose Never")
 	says(t, w.page(at+"?t="+inbox+":Inbox&m="+one), "&lt;img src=x onerror=alert(1)&gt; the text", "Ann, Bob", "Conrad &lt;c@x&gt;", "&lt;i&gt;.pdf</a>", "not as mail should be", "Download as .eml", "Restore this</a>", "/restore?item="+strings.ReplaceAll(site, ",", "%2C")+one+"%3AInbox%2FHi&#43;%3Cb%3E&amp;t=", "Restore this folder", "Restore what is chosen", "!<img", "!First page")
 	says(t, w.page(at+"?m="+one), "Choose a folder", "the text")
 	says(t, w.page(at+"?t="+inbox+":Inbox&m="+bad), "Hi &lt;b&gt;", "holds nothing of that key", "!Download as")

@@ -101,6 +101,8 @@ type Engine struct {
 	recorded map[backup.TenantID]time.Time
 	// came says how many drives came into each tenant's vaults since their size was looked at.
 	came map[backup.TenantID]int
+	// counted is how many items directories of mailboxes hold.
+	counted counted
 }
 
 // vaultOf returns the vault that a drive is in, open.

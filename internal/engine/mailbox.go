@@ -65,10 +65,13 @@ func splitMailID(id backup.ItemID) (folder backup.ItemID, rest string) {
 	return id, ""
 }
 
+// madeForm is how the name of an item's file says when it was made.
+const madeForm = "20060102-150405"
+
 // mailName is the name of an item's file: it follows from what never changes.
 func mailName(it drive.MailItem) string {
 	sum := sha256.Sum256([]byte(it.ID))
-	return it.Created.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(sum[:6]) + ".fts"
+	return it.Created.UTC().Format(madeForm) + "-" + hex.EncodeToString(sum[:6]) + ".fts"
 }
 
 // mailReaders is how many folders are asked for changes at a time.

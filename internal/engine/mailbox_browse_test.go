@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/simtenant"
 	"holdfast/internal/vault"
 )
 
@@ -135,3 +137,55 @@ func TestADamagedMessageIsNotShown(t *testing.T) {
 		t.Error("nothing that is damaged was told")
 	}
 }
+
+// What a point of a mailbox does not hold as it was is named where it would be, whether it is
+// held as it was before or not at all, in parts of any size.
+func TestWhatAMailboxLacksIsShown(t *testing.T) {
+	w, unit := newPost(t)
+	w.post(0, someMail)
+	w.post(0, map[string]string{"Inbox/a.bad.eml": letter("before")})
+	w.backUp(unit)
+	w.post(0, map[string]string{"Inbox/a.bad.eml": letter("now"), "Inbox/b.bad.eml": letter("never"), "Inbox/c.bad.eml": letter("never either"), "Inbox/Projects/d.bad.eml": letter("there")})
+	w.faults.Set(func(o *simtenant.Options) { o.Mail.Corrupt = ".bad.eml" })
+	p := w.backUp(unit)
+	if p.Unread != 4 {
+		t.Fatalf("the point lacks %q", w.lacking(p))
+	}
+	for _, limit := range []int{1, 2, 3, 100} {
+		for folder, want := range map[string]string{"Inbox": "folder absent absent held whole whole", "Inbox/Projects": "absent whole", "Sent Items": "whole", "Archive": ""} {
+			var got []string
+			for after := ""; ; {
+				part, err := w.engine.Mail(w.ctx, p, w.folderOf(p, folder), after, limit)
+				w.must(err)
+				if len(part.All) > limit || len(got) > 20 {
+					t.Fatalf("a part has %d, after %d others", len(part.All), len(got))
+				}
+				for _, held := range part.All {
+					again, err := w.engine.MailHeld(w.ctx, p, backup.RefOf(held.ID))
+					switch {
+					case held.Kind == backup.Folder:
+						got = append(got, "folder")
+					case held.Lack == nil:
+						got = append(got, "whole")
+					case held.Lack.Held && held.Lack.Message != "" && err == nil && again.Lack != nil && *again.Lack == *held.Lack:
+						got = append(got, "held")
+					case !held.Lack.Held && held.Path == folder && errors.Is(err, backup.ItemNotFound):
+						got = append(got, "absent")
+					default:
+						t.Errorf("%s: %+v %+v, by its key %+v, %v", folder, held, held.Lack, again, err)
+					}
+				}
+				if after = part.Next; after == "" {
+					break
+				}
+			}
+			slices.SortStableFunc(got, func(a, b string) int { return strings.Compare(order[a], order[b]) })
+			if text := strings.Join(got, " "); text != want {
+				t.Errorf("in parts of %d %s shows %q, want %q", limit, folder, text, want)
+			}
+		}
+	}
+}
+
+// order has items that were made in one second come in one order.
+var order = map[string]string{"folder": "1", "absent": "2", "held": "3", "whole": "4"}

@@ -128,8 +128,10 @@ func (shelf) Open(_ context.Context, _ backup.Point, file backup.ItemID) (io.Rea
 var posted = []backup.MailHeld{
 	{Item: backup.Item{ID: "in", Parent: "root", Name: "Inbox", Path: "Inbox", Kind: backup.Folder, Items: 4}},
 	{Item: backup.Item{ID: "sub", Parent: "in", Name: "Projects", Path: "Inbox/Projects", Kind: backup.Folder}},
+	{Item: backup.Item{ID: "never", Parent: "in", Name: "e.fts", Path: "Inbox", Kind: backup.File}, Lack: &backup.Unread{Item: "never", Code: backup.ResourceLocked, Message: "It never came.", Since: start}},
 	{Item: backup.Item{ID: "item0", Parent: "in", Name: "d.fts", Path: "Inbox", Kind: backup.File, Size: 900}, Made: start, MIME: true},
-	{Item: backup.Item{ID: "new", Parent: "in", Name: "c.fts", Path: "Inbox", Kind: backup.File, Size: 9}, Made: start, MIME: true, Old: true},
+	{Item: backup.Item{ID: "new", Parent: "in", Name: "c.fts", Path: "Inbox", Kind: backup.File, Size: 9}, Made: start, MIME: true, Old: true,
+		Lack: &backup.Unread{Item: "new", Code: backup.ResourceLocked, Message: "It is locked.", Held: true}},
 	{Item: backup.Item{ID: "bad", Parent: "in", Name: "b.fts", Path: "Inbox", Kind: backup.File, Size: 9}, Made: start, MIME: true},
 	{Item: backup.Item{ID: "item2", Parent: "in", Name: "a.fts", Path: "Inbox", Kind: backup.File, Size: 70}, Made: start},
 }
@@ -153,7 +155,7 @@ func (shelf) MailHeld(_ context.Context, _ backup.Point, ref backup.ItemRef) (ba
 		return backup.MailHeld{Item: backup.Item{ID: "root", Kind: backup.Folder}}, nil
 	}
 	for _, held := range posted {
-		if backup.RefOf(held.ID) == ref {
+		if backup.RefOf(held.ID) == ref && (held.Lack == nil || held.Lack.Held) {
 			return held, nil
 		}
 	}

@@ -105,14 +105,26 @@ func (s *Server) listMail(x *exchange) (reply, error) {
 }
 
 // mailView shows a folder or an item of a mailbox's point: an item by what the index of the
-// mailbox has of it, if it knows it.
+// mailbox has of it, if it knows it. What the point does not hold at all has no key.
 func mailView(x *exchange, p backup.Point, held backup.MailHeld, known map[backup.ItemID]backup.MailItem) (e odata.Entity) {
-	e.Add("itemKey", backup.KeyOf(x.tenant(), p.Drive, held.ID))
+	absent := held.Lack != nil && !held.Lack.Held && held.Kind == backup.File
+	if !absent {
+		e.Add("itemKey", backup.KeyOf(x.tenant(), p.Drive, held.ID))
+	}
+	if held.Lack != nil {
+		lack := map[string]any{"code": held.Lack.Code, "message": held.Lack.Message, "isHeld": held.Lack.Held}
+		if !held.Lack.Since.IsZero() {
+			lack["sinceDateTime"] = odata.FormatTime(held.Lack.Since)
+		}
+		e.Add("unread", lack)
+	}
 	if held.Kind == backup.Folder {
 		e.Add("type", "folder")
 		e.Add("name", held.Name)
 		e.Add("path", held.Path)
-		e.Add("itemsCount", held.Items)
+		if held.Items >= 0 {
+			e.Add("itemsCount", held.Items)
+		}
 		return e
 	}
 	m, indexed := known[held.ID]
@@ -133,7 +145,9 @@ func mailView(x *exchange, p backup.Point, held backup.MailHeld, known map[backu
 		at = held.Made
 	}
 	addTime(&e, "itemDateTime", at)
-	e.Add("sizeInBytes", strconv.FormatInt(held.Size, 10))
+	if !absent {
+		e.Add("sizeInBytes", strconv.FormatInt(held.Size, 10))
+	}
 	if indexed {
 		e.Add("hasAttachments", m.Attachment)
 	}
@@ -169,7 +183,7 @@ func (s *Server) mailItem(x *exchange) (p backup.Point, held backup.MailHeld, kn
 // noMIME says why an item cannot be read here: what the point notes of it, if it does.
 func (s *Server) noMIME(x *exchange, p backup.Point, held backup.MailHeld) string {
 	why := "The restore point holds it as Exchange exports it, and not as MIME (.eml): only a restore shows what is in it."
-	if unread, err := s.cfg.Browser.Unread(x.ctx(), p); err == nil && p.Unread > 0 {
+	if unread, err := s.cfg.Browser.Unread(x.ctx(), p); err == nil {
 		i := slices.IndexFunc(unread, func(u backup.Unread) bool {
 			return u.Item == held.ID || strings.HasPrefix(string(u.Item), string(held.ID)+",")
 		})
@@ -189,7 +203,9 @@ func (s *Server) readMessage(x *exchange) (reply, error) {
 	}
 	e := mailView(x, p, held, known)
 	if !held.MIME {
-		x.note = s.noMIME(x, p, held)
+		if x.note = s.noMIME(x, p, held); held.Lack != nil && !strings.Contains(x.note, held.Lack.Message) {
+			x.note += " " + held.Lack.Message
+		}
 		return ours(x, "holdfast.message", e)
 	}
 	content, err := s.cfg.Browser.OpenMail(x.ctx(), p, held.ID)
@@ -201,7 +217,9 @@ func (s *Server) readMessage(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if held.Old {
+	if held.Lack != nil {
+		x.note = "It is shown as it was last readable. " + held.Lack.Message
+	} else if held.Old {
 		x.note = "The message changed since it was read as MIME: it is shown as it was before."
 	}
 	e.Add("subject", l.Subject)

@@ -37,14 +37,17 @@ func TestMailIsWalked(t *testing.T) {
 			for _, v := range page.list("value") {
 				v := v.(obj)
 				lines = append(lines, fmt.Sprint(v["type"], " ", v["name"], " ", v["path"], " ", v["sender"], " ", v["sizeInBytes"], " ", v["hasAttachments"], " ", v["isReadable"]))
+				if lack, named := v["unread"].(obj); named {
+					lines[len(lines)-1] += fmt.Sprint(" ", lack["code"], " ", lack["isHeld"], " ", v["itemKey"] != nil)
+				}
 			}
 			link, _ := page.json["@odata.nextLink"].(string)
 			if _, next, _ = strings.Cut(link, root); pages > 9 {
 				t.Fatal("there is no end of pages")
 			}
 		}
-		if got := strings.Join(lines, "\n"); pages != 3 || got != "folder Projects Inbox/Projects <nil> <nil> <nil> <nil>\nemail Invoice 5/2026 Inbox Amala Rao <amala@contoso.com> 900 true true\n"+
-			"email c.fts Inbox <nil> 9 <nil> true\nemail b.fts Inbox <nil> 9 <nil> true\ncalendar Lunch Inbox Amala Rao <amala@contoso.com> 70 false false" {
+		if got := strings.Join(lines, "\n"); pages != 3 || got != "folder Projects Inbox/Projects <nil> <nil> <nil> <nil>\nitem e.fts Inbox <nil> <nil> <nil> false "+string(backup.ResourceLocked)+" false false\nemail Invoice 5/2026 Inbox Amala Rao <amala@contoso.com> 900 true true\n"+
+			"email c.fts Inbox <nil> 9 <nil> true "+string(backup.ResourceLocked)+" true true\nemail b.fts Inbox <nil> 9 <nil> true\ncalendar Lunch Inbox Amala Rao <amala@contoso.com> 70 false false" {
 			t.Errorf("in %d pages the folder holds\n%s", pages, got)
 		}
 		if got := c.do("GET", at+"/holdfast.mail?$top=0", nil).want(200); len(got.list("value")) != 0 {
@@ -57,7 +60,7 @@ func TestMailIsWalked(t *testing.T) {
 			t.Errorf("the message is %s", got.text)
 		}
 		got = c.do("GET", at+"/holdfast.message/"+key("new"), nil).want(200)
-		if got.str("subject") != "Grüße" || got.str("text") != "half" || got.get("isBroken") != true || !strings.Contains(got.text, "shown as it was before") {
+		if got.str("subject") != "Grüße" || got.str("text") != "half" || got.get("isBroken") != true || !strings.Contains(got.text, "shown as it was last readable. It is locked.") {
 			t.Errorf("the broken message is %s", got.text)
 		}
 		if got := c.do("GET", at+"/holdfast.message/"+key("item2"), nil).want(200); got.str("name") != "Lunch" || !strings.Contains(got.text, "only a restore shows") || got.json["text"] != nil {
