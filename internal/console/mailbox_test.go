@@ -32,7 +32,7 @@ func TestAMailboxIsRead(t *testing.T) {
 	at := "/console/points/" + pointID + "/mail"
 	says(t, w.page(at), "Choose a folder", ">Inbox</a>", "!Projects")
 	says(t, w.page(at+"?t="+inbox+":Inbox"), `aria-current="page">Inbox</a>`, ">Projects</a>", "Hi &lt;b&gt;</a>", "has attachments", "Next page", "!id=\"message\"", "Held as it was before.</b> It &lt;is&gt; locked.", `<th scope="row">Never &lt;seen&gt;<br>`, "Not in this point.</b> It is damaged.", `value="`+site+bad+`:Inbox/Old"`, "!Choose Never")
-	says(t, w.page(at+"?t="+inbox+":Inbox&m="+one), "&lt;img src=x onerror=alert(1)&gt; the text", "Ann, Bob", "Conrad &lt;c@x&gt;", "&lt;i&gt;.pdf</a>", "not as mail should be", "Download as .eml", "Restore this</a>", "/restore?item="+strings.ReplaceAll(site, ",", "%2C")+one+"%3AInbox%2FHi&#43;%3Cb%3E&amp;t=", "Restore this folder", "Restore what is chosen", "!<img", "!First page")
+	says(t, w.page(at+"?t="+inbox+":Inbox&m="+one), "&lt;img src=x onerror=alert(1)&gt; the text", "Ann, Bob", "Conrad &lt;c@x&gt;", "&lt;i&gt;.pdf</a>", "not as mail should be", "Download as .eml", "Restore this message</a>", "/restore?item="+strings.ReplaceAll(site, ",", "%2C")+one+"%3AInbox%2FHi&#43;%3Cb%3E&amp;t=", "Restore this folder", "Restore what is chosen", "!<img", "!First page")
 	says(t, w.page(at+"?m="+one), "Choose a folder", "the text")
 	says(t, w.page(at+"?t="+inbox+":Inbox&m="+bad), "Hi &lt;b&gt;", "holds nothing of that key", "!Download as")
 
