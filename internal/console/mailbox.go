@@ -63,6 +63,7 @@ type mailboxPage struct {
 	Next    string
 	Message *messageAnswer
 	Wrong   string // the message cannot be read
+	Late    bool   // for want of time, so that it can be had all the same
 	Lack    string // why the point does not hold the folder that is shown as it was
 	Key     string // its own part of its key
 	Folder  string // what has the folder that is shown restored, as Pick
@@ -166,7 +167,7 @@ func readMailbox(v *visit) error {
 		case err == nil:
 			page.Message = &m
 		case errors.Is(err, context.DeadlineExceeded) && v.ctx().Err() == nil: // the API says each time that it cannot now
-			page.Wrong = "The vault does not give this message now: it is away, or damaged. Health says which."
+			page.Late, page.Wrong = true, "This message could not be read in time: it is very large, or its vault is away or damaged, of which Health says more."
 		case p.status == http.StatusServiceUnavailable || p.status == http.StatusNotFound:
 			page.Wrong = p.text
 		default:

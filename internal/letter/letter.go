@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/mail"
+	"strings"
 	"time"
 )
 
@@ -14,13 +15,15 @@ const (
 	maxText   = 256 << 10 // of a body that is shown
 	maxHead   = 1 << 20   // of the head of a message
 	maxLine   = 4 << 10   // of a head line that is shown
+	maxHTML   = 8 << 20   // of HTML that is looked through for its text
+	maxPeople = 1000      // that are named of a kind
 	maxParts  = 1000
 	maxNested = 20
 )
 
 // A Letter is a message as a person reads it.
 type Letter struct {
-	From, To, Cc []string // each as "Name <address>"
+	From, To, Cc []string // each as "Name <address>"; of very many the last says how many more there are
 	Subject      string
 	Date         time.Time // zero where it says none
 	Text         string    // the body as plain text
@@ -48,6 +51,9 @@ func Read(r io.Reader) (Letter, error) {
 	w := walk{letter: &l}
 	if text := w.entity(head, body, 0); text != nil {
 		l.Text, l.Cut = clean(text.text), text.cut
+		if len(l.Text) > maxText { // what is no UTF-8 takes more as what stands for it
+			l.Text, l.Cut = strings.ToValidUTF8(l.Text[:maxText], ""), true
+		}
 	}
 	return l, src.err
 }

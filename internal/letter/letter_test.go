@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,57 @@ func TestOpen(t *testing.T) {
 			t.Errorf("attachment %d: %v", n, err)
 		}
 	}
+}
+
+// A message that is made to be large where messages are small takes little memory, and what is
+// shown of it is bounded.
+func TestBombs(t *testing.T) {
+	const size = 40 << 20
+	endless := func(s string) io.Reader { return io.LimitReader(&again{s: s}, size) }
+	head := func(s string) io.Reader { return strings.NewReader(s) }
+	for name, c := range map[string]struct {
+		message io.Reader
+		cut     bool
+	}{
+		"a head line":             {io.MultiReader(head("Subject: "), endless("a")), true},
+		"a head without an end":   {endless("A: b\r\n"), true},
+		"words in it":             {head("Subject: " + strings.Repeat("=?x?q?", 150_000) + "?=\r\n\r\nx"), false},
+		"people":                  {head("To: " + strings.Repeat("a@b,", 200_000) + "c@d\r\n\r\nx"), false},
+		"heads of a part":         {io.MultiReader(head("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"), endless("A: b\r\n")), false},
+		"HTML without a text":     {io.MultiReader(head("Content-Type: text/html\r\n\r\n"), endless("<p><b>")), true},
+		"one tag":                 {io.MultiReader(head("Content-Type: text/html\r\n\r\n<"), endless("a")), false},
+		"texts":                   {io.MultiReader(head("Content-Type: multipart/mixed; boundary=b\r\n\r\n"), endless("--b\r\n\r\n"+strings.Repeat("x", 200<<10)+"\r\n")), true},
+		"messages in messages":    {head(strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 10_000)), false},
+		"an attachment in base64": {io.MultiReader(head("Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n"), endless("QUJDREVGR0hJSktM\r\n")), false},
+		"half of UTF-16":          {io.MultiReader(head("Content-Type: text/plain; charset=utf-16\r\n\r\n"), endless("\xd8")), true},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		l, err := Read(c.message)
+		runtime.ReadMemStats(&after)
+		if used := (after.TotalAlloc - before.TotalAlloc) >> 20; used > 180 {
+			t.Errorf("%s: %d MB were made", name, used)
+		}
+		if err != nil || l.Cut != c.cut || len(l.Text) > maxText || len(l.Subject) > maxLine+3 || len(l.To) > maxPeople+1 || len(l.Attachments) > maxParts {
+			t.Errorf("%s: %v, cut %t, %d bytes, %d people, %d attachments", name, err, l.Cut, len(l.Text), len(l.To), len(l.Attachments))
+		}
+	}
+	l, err := Read(strings.NewReader("To: " + strings.Repeat("a@b,", maxPeople+4) + "c@d\r\n\r\nx"))
+	if err != nil || len(l.To) != maxPeople+1 || l.To[maxPeople] != "and 5 more" {
+		t.Errorf("of many people there are %d, %v", len(l.To), err)
+	}
+}
+
+// again reads the same again and again.
+type again struct {
+	s string
+	n int
+}
+
+func (a *again) Read(b []byte) (int, error) {
+	n := copy(b, a.s[a.n:])
+	a.n = (a.n + n) % len(a.s)
+	return n, nil
 }
 
 // Whatever a message is, reading it comes to an end and gives text.

@@ -62,9 +62,9 @@ func begin(r io.Reader) (textproto.MIMEHeader, io.Reader) {
 		name = ""
 	}
 	for read < maxHead {
-		line, err := in.ReadString('\n')
-		read += len(line)
-		line = strings.TrimRight(line, "\r\n")
+		whole, err := headLine(in, maxHead-read)
+		read += len(whole)
+		line := strings.TrimRight(whole, "\r\n")
 		if line == "" {
 			break
 		}
@@ -82,6 +82,20 @@ func begin(r io.Reader) (textproto.MIMEHeader, io.Reader) {
 	}
 	keep()
 	return head, in
+}
+
+// headLine reads a line, and no more of one that is longer than most.
+func headLine(in *bufio.Reader, most int) (string, error) {
+	var line []byte
+	for {
+		some, err := in.ReadSlice('\n')
+		if line = append(line, some...); err != bufio.ErrBufferFull {
+			return string(line), err
+		}
+		if len(line) >= most {
+			return string(line), nil
+		}
+	}
 }
 
 // entity goes through a part and what is in it, and returns what of it is the body, if
@@ -118,15 +132,21 @@ func (w *walk) entity(head textproto.MIMEHeader, body io.Reader, depth int) *tex
 
 // multi goes through what is in a part. Of alternatives plain text is read, if there is any.
 func (w *walk) multi(typ string, parts *multipart.Reader, depth int) *text {
-	var all []*text
+	var all []*text // as much of them as is shown
+	size, more := 0, false
 	for !w.over {
 		part, err := parts.NextRawPart()
 		if err != nil {
 			w.letter.Broken = w.letter.Broken || err != io.EOF
 			break
 		}
-		if t := w.entity(part.Header, part, depth+1); t != nil && strings.TrimSpace(t.text) != "" {
-			all = append(all, t)
+		t := w.entity(part.Header, part, depth+1)
+		switch {
+		case t == nil || strings.TrimSpace(t.text) == "", len(all) > 0 && typ == "multipart/alternative":
+		case len(all) > 0 && size+len(t.text) > maxText:
+			more = true
+		case !more:
+			all, size = append(all, t), size+len(t.text)
 		}
 	}
 	if len(all) == 0 {
@@ -135,14 +155,12 @@ func (w *walk) multi(typ string, parts *multipart.Reader, depth int) *text {
 	if typ == "multipart/alternative" {
 		return all[0] // the plainest comes first
 	}
-	one := *all[0]
-	for _, t := range all[1:] {
-		if len(one.text)+len(t.text) > maxText {
-			one.cut = true
-			break
-		}
-		one.text, one.cut = one.text+"\n\n"+t.text, one.cut || t.cut
+	one := text{cut: more}
+	texts := make([]string, len(all))
+	for i, t := range all {
+		texts[i], one.cut = t.text, one.cut || t.cut
 	}
+	one.text = strings.Join(texts, "\n\n")
 	return &one
 }
 
@@ -187,7 +205,7 @@ func (c *coded) Read(b []byte) (int, error) {
 		n, err := c.r.Read(b)
 		kept := 0
 		for _, x := range b[:n] {
-			if x >= 'a' && x <= 'z' || x >= 'A' && x <= 'Z' || x >= '0' && x <= '9' || x == '+' || x == '/' || x == '=' {
+			if ofBase64[x] {
 				b[kept] = x
 				kept++
 			}
@@ -197,6 +215,13 @@ func (c *coded) Read(b []byte) (int, error) {
 		}
 	}
 }
+
+var ofBase64 = func() (is [256]bool) {
+	for _, x := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") {
+		is[x] = true
+	}
+	return is
+}()
 
 // nameOf is what an attachment is called: never a path, and never nothing.
 func nameOf(name, typ string, number int) string {
@@ -227,6 +252,11 @@ func decode(s string) string {
 
 // people are who head lines name; those that are not as they should be are one, as it is.
 func people(lines []string) (all []string) {
+	defer func() {
+		if more := len(all) - maxPeople; more > 0 {
+			all = append(all[:maxPeople:maxPeople], fmt.Sprintf("and %d more", more))
+		}
+	}()
 	parser := mail.AddressParser{WordDecoder: &words}
 	for _, of := range lines {
 		if known, err := parser.ParseList(of); err == nil {
@@ -269,7 +299,8 @@ func clean(s string) string {
 
 // plain is what a person reads of HTML. Nothing that it refers to is looked at.
 func plain(r io.Reader) *text {
-	z := html.NewTokenizer(r)
+	bounded := &io.LimitedReader{R: r, N: maxHTML}
+	z := html.NewTokenizer(bounded)
 	z.SetMaxBuf(1 << 20)
 	var b strings.Builder
 	unseen, lines, space := 0, 2, false // open elements that are not shown, line ends at the end, and whether a space is due
@@ -333,7 +364,7 @@ func plain(r io.Reader) *text {
 	if len(s) > maxText {
 		return &text{strings.ToValidUTF8(s[:maxText], ""), true}
 	}
-	return &text{strings.TrimSpace(s), false}
+	return &text{strings.TrimSpace(s), bounded.N == 0}
 }
 
 // FileName is a text as a name of a file, which may be used in any folder.
