@@ -283,6 +283,8 @@ func nextStep(err error) string {
 		return "'holdfast restore list' shows those there are."
 	case e.Code == "ProtectionRuleNotFound":
 		return "'holdfast rule list' shows those there are."
+	case e.Target == "@holdfast.itemKeys":
+		return "'holdfast mail ls' shows the keys of what a restore point holds; --at or --point chooses another point."
 	case e.Code == "InvalidRestorePoint":
 		return "'holdfast point list' shows a drive's restore points; one that has expired cannot be used."
 	case e.Status == http.StatusNotFound && strings.Contains(e.Path, "/restorePoints/") && !strings.Contains(e.Path, "/holdfast."):
