@@ -21,10 +21,18 @@ var (
 	errUnwritable = errors.New("the folder cannot be written to")
 )
 
-// writable says why a folder cannot be written to: its disk is full, or it is not let.
-func writable(dir string) error {
+// full says that the disk of a folder has less room than it must have, if that can be told.
+func full(dir string) error {
 	if n := roomOn(dir); n >= 0 && n < leastFree {
 		return fmt.Errorf("%w: %d MB at %s", errFull, n>>20, dir)
+	}
+	return nil
+}
+
+// writable says why a folder cannot be written to: its disk is full, or it is not let.
+func writable(dir string) error {
+	if err := full(dir); err != nil {
+		return err
 	}
 	// By a name that is always the same, so that what is killed here leaves one at most.
 	name := filepath.Join(dir, ".holdfast.probe")

@@ -599,6 +599,10 @@ func (v *tenantVault) state(seen bool) error {
 		return v.err
 	case v.vault == nil && v.rests == nil:
 		return errOpening
+	case !seen && v.looking != nil && v.unwritten != nil: // which says why
+		return v.unwritten
+	case !seen && v.looking != nil && errors.Is(v.gone, vault.ErrStorage): // so does the look before
+		return v.gone
 	case !seen && v.looking != nil: // another's look may have begun since
 		return fmt.Errorf("%w: it does not answer", vault.ErrStorage)
 	case errors.Is(v.gone, vault.ErrStorage), errors.Is(v.gone, vault.ErrOther), errors.Is(v.gone, vault.ErrMissing), errors.Is(v.gone, vault.ErrDamaged):
@@ -633,6 +637,9 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 			}
 			v.mu.Lock()
 			v.gone, v.looking = err, nil
+			if errors.Is(err, vault.ErrStorage) {
+				v.probeAt = time.Time{} // the next probe says more
+			}
 			v.mu.Unlock()
 			close(looking)
 		}()
@@ -704,7 +711,10 @@ func (s *vaults) probeOne(ctx context.Context, v *tenantVault, open *vault.Vault
 	go func() {
 		again, err, room := time.Duration(0), error(nil), int64(-1)
 		if v.dir != "" {
-			err, room = roomFor(v.dir), roomOn(v.dir)
+			room = roomOn(v.dir)
+			if wrong := full(v.dir); wrong != nil {
+				err = fmt.Errorf("%w: %w", vault.ErrFull, wrong)
+			}
 		}
 		if err == nil {
 			again, err = s.probe(open, limited)

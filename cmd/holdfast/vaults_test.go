@@ -321,6 +321,15 @@ func TestALookOfAnotherIsNoHang(t *testing.T) {
 	if err := v.state(seen(ended, v.looking)); !errors.Is(err, vault.ErrStorage) {
 		t.Errorf("after a look that did not end: %v", err)
 	}
+	// What is known of it says why, and is not lost while it is looked once more.
+	v.gone = vault.ErrRefused
+	if err := v.state(seen(ended, v.looking)); !errors.Is(err, vault.ErrRefused) {
+		t.Errorf("after a look that ended, and one that did not: %v", err)
+	}
+	v.unwritten = vault.ErrFull
+	if err := v.state(seen(ended, v.looking)); !errors.Is(err, vault.ErrFull) {
+		t.Errorf("after a probe that failed, and a look that did not end: %v", err)
+	}
 }
 
 // A vault that opens only when the server has stopped is closed again, and a
