@@ -146,6 +146,9 @@ func (g *generated) answer(r *http.Request, method string, at *url.URL, body []b
 		return g.library(method, at.Path, body)
 	case strings.HasPrefix(at.Path, "/up/"):
 		number, id, _ := strings.Cut(strings.TrimPrefix(at.Path, "/up/"), "/")
+		if folder, name, isNew := strings.Cut(id, "/"); isNew {
+			return 201, g.makeFile(number, folder, name, body, at.Query().Get("times"))
+		}
 		i, _ := strconv.Atoi(id)
 		return 201, g.writeOver(number, i)
 	case !ofDrive:
@@ -155,12 +158,20 @@ func (g *generated) answer(r *http.Request, method string, at *url.URL, body []b
 	case rest == "root":
 		return 200, g.item(number, -1)
 	}
-	if folder, name, ok := strings.Cut(rest, ":/"); ok { // a content by its name
-		sum := quickxor.New()
-		sum.Write(body)
+	if folder, name, ok := strings.Cut(rest, ":/"); ok { // by its name
+		name, action, _ := strings.Cut(name, ":/")
+		if action == "createUploadSession" {
+			var in struct {
+				Item struct {
+					Times json.RawMessage `json:"fileSystemInfo"`
+				}
+			}
+			json.Unmarshal(body, &in)
+			up := url.URL{Scheme: "http", Host: r.Host, Path: "/up/" + number + "/" + folder + "/" + name, RawQuery: url.Values{"times": {string(in.Item.Times)}}.Encode()}
+			return 200, fmt.Sprintf(`{"uploadUrl":%q}`, up.String())
+		}
 		now := time.Now().UTC().Format(time.RFC3339)
-		return 201, g.make(number, writtenItem{parent: folder, name: strings.TrimSuffix(name, ":/content"), size: len(body), hash: quickxor.Encode(sum.Sum(nil)),
-			times: fmt.Sprintf(`{"createdDateTime":%q,"lastModifiedDateTime":%q}`, now, now)})
+		return 201, g.makeFile(number, folder, name, body, fmt.Sprintf(`{"createdDateTime":%q,"lastModifiedDateTime":%q}`, now, now))
 	}
 	i, _ := strconv.Atoi(id[max(0, len(id)-11):])
 	there := strings.HasPrefix(id, "01LIB") || !g.emptied.Load()
@@ -249,6 +260,12 @@ func (g *generated) library(method, path string, body []byte) (int, string) {
 // generated in it.
 func (g *generated) libraryDrive(i int) string {
 	return fmt.Sprintf(`{"id":"driveL%d","name":%q,"driveType":"documentLibrary","webUrl":"https://x/s/%s"}`, i, g.libraries[i], g.libraries[i])
+}
+
+func (g *generated) makeFile(number, folder, name string, content []byte, times string) string {
+	sum := quickxor.New()
+	sum.Write(content)
+	return g.make(number, writtenItem{parent: folder, name: name, size: len(content), hash: quickxor.Encode(sum.Sum(nil)), times: times})
 }
 
 func (g *generated) make(number string, item writtenItem) string {
