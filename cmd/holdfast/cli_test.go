@@ -533,6 +533,7 @@ func TestRestoreInPlaceAsks(t *testing.T) {
 		"GET /restorePoints/p1": func([]byte) any {
 			return map[string]any{"id": "p1", "@holdfast.fileCount": 7, "protectionUnit": map[string]any{"id": "u1", "email": "amala@contoso.com"}}
 		},
+		"POST /restorePoints/search": func([]byte) any { return object{"searchResults": []object{}} },
 		"POST /oneDriveForBusinessRestoreSessions": func(body []byte) any {
 			asked = string(body)
 			return map[string]any{"id": "s1", "status": "draft"}
