@@ -22,8 +22,8 @@ const (
 )
 
 // Bound has the collector look when 32 MiB of garbage have gathered, or as much as is in
-// use if that is less, or a fifth of it if that is more. Who sets GOGC has decided otherwise, and GOMEMLIMIT goes
-// before it, as always. It is called once, at the start.
+// use if that is less, or a fifth of it if that is more. Who sets GOGC has decided
+// otherwise, and GOMEMLIMIT goes before it, as always. It is called once, at the start.
 func Bound() {
 	if os.Getenv("GOGC") == "" {
 		b := bound{percent: most, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}

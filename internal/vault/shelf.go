@@ -80,31 +80,31 @@ func (s *shelf[P]) find(object string, id backup.ItemID) (value string, found, s
 	if number == 0 {
 		return "", false, false, nil
 	}
-	i, known := s.table.Find(string(id))
-	if !known {
-		return "", false, true, s.table.Err()
+	of, value, found, err := s.look(id)
+	if found && of != number {
+		return "", false, false, err
 	}
-	_, value = s.table.Get(i)
-	r := spill.Reader(value)
-	if r.Int() != int64(number) {
-		return "", false, false, s.table.Err()
-	}
-	return string(r), true, true, s.table.Err()
+	return value, found, true, err
 }
 
 // any returns an item of one of the parts that are on disk, and whether one has it.
 func (s *shelf[P]) any(id backup.ItemID) (value string, found bool, err error) {
-	if s.table == nil {
-		return "", false, nil
+	if s.table != nil {
+		_, value, found, err = s.look(id)
 	}
+	return value, found, err
+}
+
+// look returns what is on disk of an item, and of which part.
+func (s *shelf[P]) look(id backup.ItemID) (part int, value string, found bool, err error) {
 	i, found := s.table.Find(string(id))
 	if !found {
-		return "", false, s.table.Err()
+		return 0, "", false, s.table.Err()
 	}
 	_, value = s.table.Get(i)
 	r := spill.Reader(value)
-	r.Int() // the part's number
-	return string(r), true, s.table.Err()
+	part = int(r.Int())
+	return part, string(r), true, s.table.Err()
 }
 
 // A leaf is a part of an index: items with their parents.
