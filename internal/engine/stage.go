@@ -214,6 +214,7 @@ type gap struct {
 	how string
 }
 
+// finds notes a gap, once for each item.
 func (s *stage) finds(id backup.ItemID, how string) {
 	if !s.items.finds(id) {
 		return
@@ -601,18 +602,16 @@ const (
 
 // arrives notes an item's place if it is new there.
 func (s *stage) arrives(ctx context.Context, item drive.Item, hash uint64, into *arrivals) error {
-	folder := item.Parent
-	is := into.state[folder]
+	is := into.state[item.Parent]
 	if is == 0 {
-		_, known, err := s.get(ctx, folder)
+		_, known, err := s.get(ctx, item.Parent)
 		if err != nil {
 			return err
 		}
 		if is = isNew; known {
 			is = untouched
 		}
-		folder = backup.ItemID(strings.Clone(string(folder))) // which is a part of the whole item
-		into.state[folder] = is
+		into.state[ownText(item.Parent)] = is
 	}
 	if is == isNew {
 		return nil
@@ -625,12 +624,15 @@ func (s *stage) arrives(ctx context.Context, item drive.Item, hash uint64, into 
 	}
 	into.places = append(into.places, hash)
 	if is == untouched {
-		folder = backup.ItemID(strings.Clone(string(folder)))
+		folder := ownText(item.Parent)
 		into.state[folder] = comeInto
 		into.folders = append(into.folders, folder)
 	}
 	return nil
 }
+
+// ownText is an id that does not keep the whole item in memory which it was read with.
+func ownText(id backup.ItemID) backup.ItemID { return backup.ItemID(strings.Clone(string(id))) }
 
 // displaced stages what had a name that something else has come into, and of
 // which no delta spoke: it was moved, renamed or deleted.
