@@ -30,7 +30,7 @@ func newAudit() *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	var url, tenant, since, filter string
+	var url, tenant, since, filter, unit string
 	export := &cobra.Command{
 		Use:   "export",
 		Short: "Print the audit log as JSON lines, oldest first",
@@ -39,7 +39,9 @@ reads the database itself and may run beside a server.
 
 With --filter it prints what meets a $filter of the API's, as the console's audit page
 does: by performedBy, @holdfast.performedById, @holdfast.operation, @holdfast.objectId,
-resultStatus and eventDateTime. Of several tenants one comes after the other then.
+@holdfast.protectionUnitId, resultStatus and eventDateTime. With --unit it prints what is
+of the backups of one unit, but for what concerned more than 1,000 at once. Of several
+tenants one comes after the other then.
 
 A password for PostgreSQL is taken from where its own clients look for it, such
 as the environment variable PGPASSWORD.`,
@@ -64,6 +66,17 @@ as the environment variable PGPASSWORD.`,
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			lines := json.NewEncoder(out)
 			lines.SetEscapeHTML(false)
+			if unit != "" {
+				only, err := entriesOf(cmd.Context(), c, backup.TenantID(tenant), unit)
+				if err != nil {
+					return err
+				}
+				if meets != nil {
+					meets = odata.And{only, meets}
+				} else {
+					meets = only
+				}
+			}
 			n := 0
 			print := func(a backup.Activity) error { n++; return lines.Encode(a) }
 			if meets == nil {
@@ -86,8 +99,56 @@ as the environment variable PGPASSWORD.`,
 	f.StringVar(&tenant, "tenant", "", "only this tenant's, by its id (default all)")
 	f.StringVar(&since, "since", "", "only from this `TIME` on, such as 2026-01-31 or 2026-01-31T12:00:00Z (default all)")
 	f.StringVar(&filter, "filter", "", "only what meets this `FILTER`, such as \"performedBy eq 'mira@contoso.com'\" (default all)")
+	f.StringVar(&unit, "unit", "", "only what is of the backups of this `UNIT`: its id, or its owner's or site's id, address or name")
 	cmd.AddCommand(export)
 	return cmd
+}
+
+// entriesOf is a filter that only entries of a unit meet: one of an id, or the only one that
+// a tenant, or any for "", has of an owner or a site.
+func entriesOf(ctx context.Context, c *catalog.Catalog, tenant backup.TenantID, unit string) (odata.Expr, error) {
+	only := func(id string) (odata.Expr, error) {
+		return odata.ParseFilter("@holdfast.protectionUnitId eq '"+id+"'", catalog.ActivityProperties)
+	}
+	text := "'" + strings.ReplaceAll(unit, "'", "''") + "'"
+	by := "email eq " + text + " or displayName eq " + text
+	id, isID := backup.ParseGUID(unit)
+	if isID {
+		by = "directoryObjectId eq " + text
+	} else if site, ok := backup.SharePoint.ParseSubject(unit); ok {
+		by = "siteId eq '" + string(site) + "'"
+	}
+	meets, err := odata.ParseFilter(by, catalog.UnitProperties)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--unit: %w", err)}
+	}
+	tenants := []backup.TenantID{tenant}
+	if tenant == "" {
+		if tenants, err = c.TenantsInLog(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var units []backup.Unit
+	for _, t := range tenants {
+		l, err := c.Units(ctx, t, catalog.UnitQuery{Page: catalog.Page{Filter: meets}})
+		if err != nil {
+			return nil, err
+		}
+		units = append(units, l.Items...)
+	}
+	switch {
+	case len(units) == 1:
+		return only(string(units[0].ID))
+	case len(units) == 0 && isID: // of a unit, of which there may be no more than the log
+		return only(id)
+	case len(units) == 0:
+		return nil, fail(exitNotFound, "no unit is of %s; give the unit's id, which the log has in units", unit)
+	}
+	all := make([]string, len(units))
+	for i, u := range units {
+		all[i] = fmt.Sprintf("%s (%s of tenant %s)", u.ID, u.Workload, u.Tenant)
+	}
+	return nil, fail(exitFailed, "%d units are of %s; give the id of one: %s", len(units), unit, strings.Join(all, ", "))
 }
 
 // exportSome gives to print what of the log, from a time on, meets a filter, which an index

@@ -24,7 +24,12 @@ func TestAuditExport(t *testing.T) {
 	c := catalog.New(db, jobs.New(db, time.Now), catalog.Config{Clock: time.Now})
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	const n, other = 2100, "11111111-1111-4111-8111-111111111111"
+	const unit = "3667e382-71a9-4c07-bef7-bda97e09c0d2"
 	for i := range n {
+		var of []backup.UnitID
+		if i == 500 {
+			of = append(of, unit)
+		}
 		tenant := backup.TenantID(exampleTenant)
 		if i%100 == 0 {
 			tenant = other
@@ -34,7 +39,7 @@ func TestAuditExport(t *testing.T) {
 		if i%2 == 0 {
 			operation = "Other"
 		}
-		if err := c.Record(t.Context(), backup.Activity{Tenant: tenant, At: at, Operation: operation, Target: "<a&b>"}); err != nil {
+		if err := c.Record(t.Context(), backup.Activity{Tenant: tenant, At: at, Operation: operation, Target: "<a&b>"}, of...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -75,7 +80,14 @@ func TestAuditExport(t *testing.T) {
 	if got := export("--filter", others, "--tenant", other, "--since", begin.AddDate(0, 0, 1).Format(time.DateOnly)); len(got) != n/100-1 {
 		t.Errorf("%d lines of the other tenant's, want %d", len(got), n/100-1)
 	}
+	if got := export("--unit", strings.ToUpper(unit), "--filter", "performedBy eq 'Holdfast'"); len(got) != 1 || !strings.Contains(got[0], `"tenant":"`+other) {
+		t.Errorf("of a unit: %q", got)
+	}
 	var nothing bytes.Buffer
+	if code := execute(t.Context(), []string{"audit", "export", "--database", url, "--unit", "nobody@contoso.com"}, &nothing, &nothing); code != exitNotFound || !strings.Contains(nothing.String(), "no unit is of nobody@contoso.com") {
+		t.Errorf("of a unit that is not there: exit code %d: %s", code, &nothing)
+	}
+	nothing.Reset()
 	if code := execute(t.Context(), []string{"audit", "export", "--database", url, "--tenant", "99999999-9999-4999-8999-999999999999"}, &nothing, &nothing); code != exitNotFound {
 		t.Errorf("of a tenant that is not there: exit code %d: %s", code, &nothing)
 	}

@@ -315,6 +315,9 @@ func (s *statement) condition(also []equal, rest []term) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if s.q.look != "" {
+			c = fmt.Sprintf(s.q.look, c)
+		}
 		all = append(all, c)
 	}
 	return strings.Join(all, " AND "), nil

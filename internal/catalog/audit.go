@@ -11,6 +11,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
+	"holdfast/internal/odata"
 )
 
 // An Audit is what a caller is doing, on its way to the audit log. It travels
@@ -188,8 +189,8 @@ func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		string(a.ID), string(a.Tenant), database.Micros(a.At), toJSON(a.By), a.Operation, a.Target, a.Object, string(a.Result), problemJSON(a.Problem), a.Request, string(a.Workload), jsonList(a.Units))
 	if err == nil && len(of) > 0 && len(of) <= maxAuditUnits {
-		_, err = tx.ExecContext(ctx, `INSERT INTO audit_unit (unit, audit) SELECT e.value, CAST($2 AS TEXT) FROM `+tx.Dialect().JSONEach("$1")+` AS e`,
-			jsonList(of), string(a.ID))
+		_, err = tx.ExecContext(ctx, `INSERT INTO audit_unit (unit, audit, at, tenant) SELECT e.value, CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT) FROM `+tx.Dialect().JSONEach("$1")+` AS e`,
+			jsonList(of), string(a.ID), database.Micros(a.At), string(a.Tenant))
 	}
 	if err != nil {
 		return fmt.Errorf("write the audit log: %w", err)
@@ -225,23 +226,28 @@ func scanActivity(r scanner) (a backup.Activity, err error) {
 	return a, r.Scan(&a.ID, &a.Tenant, micros{&a.At}, fromJSON{&a.By}, &a.Operation, &a.Target, &a.Object, &a.Result, fromJSON{&a.Problem}, &a.Request, &a.Workload, fromJSON{&a.Units})
 }
 
+// unitProperty is by what the log of a unit is asked for.
+const unitProperty = "@holdfast.protectionUnitId"
+
 // activityFields are those of a database. Of who has done something it has no columns; what
-// it has of that are what the indexes are of.
-func activityFields(d database.Dialect) fields {
-	who, id := "a.who", "a.actor_id"
+// it has of that are what the indexes are of. id and at are where an entry's are read.
+func activityFields(d database.Dialect, id, at string) fields {
+	who, actor := "a.who", "a.actor_id"
 	if d == database.Postgres {
-		who, id = `audit_who(a.actor) COLLATE "C"`, `audit_actor_id(a.actor) COLLATE "C"`
+		who, actor = `audit_who(a.actor) COLLATE "C"`, `audit_actor_id(a.actor) COLLATE "C"`
 	}
 	by := filterName("performedBy", who, false, false)
 	by.Canon = lowerASCII
 	return fields{
-		filterID("id", "a.id", ""),
+		filterID("id", id, ""),
 		filterEnum("resultStatus", "a.result", "succeeded", "failed", "partiallySucceeded"),
-		filterTime("eventDateTime", "a.at", true),
+		filterTime("eventDateTime", at, true),
 		by,
-		filterText("@holdfast.performedById", id, anyID),
+		filterText("@holdfast.performedById", actor, anyID),
 		filterText("@holdfast.operation", "a.operation", nil),
 		filterText("@holdfast.objectId", "a.object", anyID),
+		{Property: odata.Property{Name: unitProperty, Type: odata.GUID, Filters: true}, expr: "o.unit",
+			holder: "EXISTS (SELECT 1 FROM audit_unit h WHERE h.audit = a.id AND h.unit = %s)"},
 	}
 }
 
@@ -264,16 +270,19 @@ func anyID(text string) string {
 }
 
 // ActivityProperties are what activities may be filtered and ordered by.
-var ActivityProperties = activityFields(database.SQLite).properties()
+var ActivityProperties = activityFields(database.SQLite, "a.id", "a.at").properties()
 
 // Activities lists a tenant's audit log, the newest first.
 func (c *Catalog) Activities(ctx context.Context, tenant backup.TenantID, page Page) (List[backup.Activity], error) {
-	fields := activityFields(c.db.Dialect())
+	if unit, ok := unitAsked(page.Filter); ok {
+		return c.unitActivities(ctx, tenant, unit, page)
+	}
+	fields := activityFields(c.db.Dialect(), "a.id", "a.at")
 	by := func(name, property string) index {
 		f, _ := fields.find(property)
 		return index{name, []string{"a.tenant", f.expr, "a.at", "a.id"}}
 	}
-	q := query{columns: activityColumns, table: "audit a", tenant: tenant, scope: activitiesWithin, time: "a.at", id: "a.id", newest: true, fields: fields,
+	q := query{columns: activityColumns, table: "audit a", tenant: tenant, scope: activitiesWithin("a.id"), time: "a.at", id: "a.id", newest: true, fields: fields,
 		within: []equal{{"a.tenant", string(tenant)}}, indexes: []index{
 			{"audit_page", []string{"a.tenant", "a.at", "a.id"}},
 			by("audit_result", "resultStatus"), by("audit_who", "performedBy"), by("audit_actor_id", "@holdfast.performedById"),
@@ -284,6 +293,76 @@ func (c *Catalog) Activities(ctx context.Context, tenant backup.TenantID, page P
 		return l, fmt.Errorf("list activities: %w", err)
 	}
 	return l, nil
+}
+
+// unitAsked returns the unit that a filter leaves nothing of the log but the entries of.
+func unitAsked(filter odata.Expr) (unit string, ok bool) {
+	if filter == nil {
+		return "", false
+	}
+	for _, e := range conjuncts(filter, nil) {
+		if e, is := e.(odata.Compare); is && e.Property.Name == unitProperty && e.Op == "eq" && !e.Value.Null {
+			return e.Value.Text, true
+		}
+	}
+	return "", false
+}
+
+// unitActivities is Activities where they are those of a unit, which an index has by their
+// time.
+func (c *Catalog) unitActivities(ctx context.Context, tenant backup.TenantID, unit string, page Page) (l List[backup.Activity], err error) {
+	wrong := func(err error) error { return fmt.Errorf("list the activities of unit %s: %w", unit, err) }
+	if err := c.timeActivities(ctx, unit); err != nil {
+		return l, wrong(err)
+	}
+	q := query{columns: "o.audit", table: "audit_unit o", look: `(SELECT CASE WHEN %s THEN 1 ELSE 0 END FROM audit a WHERE a.id = o.audit) = 1`,
+		tenant: tenant, scope: activitiesWithin("o.audit"), time: "o.at", id: "o.audit", newest: true, fields: activityFields(c.db.Dialect(), "o.audit", "o.at"),
+		within: []equal{{"o.tenant", string(tenant)}, {"o.unit", unit}}, indexes: []index{{"audit_unit_at", []string{"o.tenant", "o.unit", "o.at", "o.audit"}}}}
+	ids, err := list(ctx, c, q, page, func(r scanner) (id string, err error) { return id, r.Scan(&id) })
+	if err != nil {
+		return l, wrong(err)
+	}
+	l.Next, l.Total = ids.Next, ids.Total
+	if len(ids.Items) == 0 {
+		return l, nil
+	}
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT `+activityColumns+` FROM `+c.db.Dialect().JSONEach("$1")+` AS e CROSS JOIN audit a WHERE a.id = e.value AND coalesce(a.tenant, '') = $2`,
+		jsonList(ids.Items), string(tenant))
+	if l.Items, err = collect(rows, err, scanActivity); err != nil {
+		return l, wrong(err)
+	}
+	at := make(map[string]int, len(ids.Items))
+	for i, id := range ids.Items {
+		at[id] = i
+	}
+	slices.SortFunc(l.Items, func(a, b backup.Activity) int { return at[string(a.ID)] - at[string(b.ID)] })
+	return l, nil
+}
+
+// timeActivities gives what audit_unit has of a unit the tenants and times of the entries,
+// where it has none yet: it is of before there were any, or of a program of before that
+// works beside this.
+func (c *Catalog) timeActivities(ctx context.Context, unit string) error {
+	const part, timeless = 10_000, `SELECT audit FROM audit_unit WHERE tenant = '' AND unit = $1 AND at = 0 LIMIT $2`
+	var one string
+	if err := c.db.Read().QueryRowContext(ctx, timeless, unit, 1).Scan(&one); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			err = nil
+		}
+		return err
+	}
+	for n := int64(part); n == part; {
+		err := c.db.Tx(ctx, func(tx *database.Tx) (err error) {
+			n, err = affected(tx.ExecContext(ctx, `
+				UPDATE audit_unit SET at = a.at, tenant = a.tenant FROM audit a WHERE a.id = audit_unit.audit AND audit_unit.unit = $1 AND audit_unit.audit IN (`+timeless+`)`, unit, part))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Activity returns an entry of a tenant's audit log, or ItemNotFound.

@@ -144,10 +144,81 @@ func TestTheLogIsFoundByWhoAndWhat(t *testing.T) {
 				t.Errorf("%s finds from the oldest on %q, want %q", filter, found(filter, "eventDateTime"), back)
 			}
 		}
-		for _, wrong := range []string{"@holdfast.nothing eq 'x'", "startswith(@holdfast.operation,1)", "@holdfast.operation eq null and"} {
+		for _, wrong := range []string{"@holdfast.protectionUnitId eq 'no id'", "@holdfast.nothing eq 'x'", "startswith(@holdfast.operation,1)", "@holdfast.operation eq null and"} {
 			if _, err := odata.ParseFilter(wrong, catalog.ActivityProperties); err == nil {
 				t.Errorf("%s is understood", wrong)
 			}
 		}
+	})
+}
+
+// The log is found by whose backups an entry is of, with all else that it is asked for, in
+// its order and page by page; what was written without its time has it when it is looked
+// for.
+func TestTheLogIsFoundByUnit(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db, 0)
+		fill(w, 4, 0)
+		one, two, alien := backup.UnitID(manyID("b", 0)), backup.UnitID(manyID("b", 1)), backup.UnitID(manyID("b", 9))
+		for i, units := range [][]backup.UnitID{{one}, {two, one}, {two}, nil, {one, one}, {alien}} {
+			a := backup.Activity{Tenant: contoso, Request: string(rune('0' + i)), Operation: []string{"Browse", "CreateSession"}[i%2], At: w.clock().Add(time.Duration(i) * time.Second)}
+			ok(t, w.Record(t.Context(), a, units...))
+		}
+		ok(t, w.Record(t.Context(), backup.Activity{Tenant: fabrikam, Request: "f", At: w.clock()}, one))
+		found := func(ctx context.Context, filter, order string, limit int) (all string) {
+			page := pageOf(t, filter, order, catalog.ActivityProperties)
+			page.Limit, page.Count = limit, true
+			for {
+				l := must[catalog.List[backup.Activity]](t)(w.Activities(ctx, contoso, page))
+				for _, a := range l.Items {
+					all += a.Request
+				}
+				if page.After = l.Next; l.Next == "" {
+					if limit > 1 && int(l.Total) != len(all) {
+						t.Errorf("%s counts %d of %q", filter, l.Total, all)
+					}
+					return all
+				}
+			}
+		}
+		of := func(u backup.UnitID) string {
+			return "@holdfast.protectionUnitId eq '" + strings.ToUpper(string(u)) + "'"
+		}
+		everything := map[string]string{
+			of(one):                     "410",
+			of(two):                     "21",
+			of(one) + " and " + of(two): "",
+			of(one) + " or " + of(two):  "4210",
+			"not (" + of(one) + ")":     "532",
+			"@holdfast.protectionUnitId ne '" + string(one) + "' and @holdfast.operation eq 'Browse'":  "2",
+			of(one) + " and @holdfast.operation eq 'Browse'":                                           "40",
+			"performedBy eq 'holdfast' and " + of(one):                                                 "410",
+			of(one) + " and eventDateTime gt " + w.clock().UTC().Format("2006-01-02T15:04:05.999999Z"): "41",
+			of(backup.UnitID(manyID("b", 3))):                                                          "",
+		}
+		check := func(ctx context.Context, when string, all map[string]string) {
+			t.Helper()
+			for filter, want := range all {
+				for _, limit := range []int{1, 100} {
+					if got := found(ctx, filter, "", limit); got != want {
+						t.Errorf("%s: %s finds %q by %d, want %q", when, filter, got, limit, want)
+					}
+				}
+				back := []byte(want)
+				if slices.Reverse(back); found(ctx, filter, "eventDateTime", 100) != string(back) {
+					t.Errorf("%s: %s finds from the oldest on %q, want %q", when, filter, found(ctx, filter, "eventDateTime", 100), back)
+				}
+			}
+		}
+		check(t.Context(), "as written", everything)
+		exec(t, db, `UPDATE audit_unit SET at = 0, tenant = '' WHERE unit <> '`+string(two)+`' OR audit IN (SELECT id FROM audit WHERE request = '2')`) // as programs of before write it
+		check(t.Context(), "without times", everything)
+		// Whoever is limited to a part of the tenant finds what is of that part alone.
+		limited := catalog.WithScope(t.Context(), &catalog.Scope{Owners: []string{manyID("a", 0)}})
+		check(limited, "limited", map[string]string{of(one): "40", of(two): "", of(one) + " and @holdfast.operation eq 'CreateSession'": "", of(alien): ""})
+		w.SetEffort(0, 1000, 1000) // so that the scope is wide
+		ok(t, w.Record(t.Context(), backup.Activity{Tenant: fabrikam, Request: "f", At: w.clock()}, one))
+		check(t.Context(), "of another tenant", everything)
+		check(limited, "of a wide scope", map[string]string{of(one): "40", of(two): ""})
 	})
 }

@@ -17,6 +17,7 @@ type field struct {
 	odata.Property
 	expr   string
 	null   bool   // what is absent is NULL; it is compared with null only
+	holder string // what there may be several of: the condition that %s is one, in the place of expr
 	column string // what indexes have of it, where that is not expr: of a time 0 for the year 1, of what may be NULL whether it is not
 }
 
@@ -202,6 +203,10 @@ func (s *statement) compare(f field, op string, v odata.Value) string {
 			return never
 		}
 		return always
+	case f.holder != "" && op == "ne":
+		return "NOT " + fmt.Sprintf(f.holder, s.arg(v.Text))
+	case f.holder != "":
+		return fmt.Sprintf(f.holder, s.arg(v.Text))
 	case v.Null && f.null && op == "eq":
 		return f.expr + " IS NULL"
 	case v.Null && f.null:

@@ -46,6 +46,7 @@ type query struct {
 	columns string
 	table   string  // and its alias
 	join    string  // what else the columns are of; not one row more or less comes of it
+	look    string  // how what fields are of is looked up, and that it meets %s; "": they are of the table
 	within  []equal // whose the list is
 	owner   string  // the column of within that says all that the others say; "" if none does
 	indexes []index // that read it; none of a list that is always short

@@ -120,7 +120,7 @@ func TestPlayEveryListReadsAnIndex(t *testing.T) {
 	const rows = 20_000
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		if db.Dialect() == database.Postgres { // let it stay ignorant
-			for _, table := range []string{"policy", "restore_session", "restore_artifact", "audit", "bulk_job", "inclusion_rule", "browse_session", "granular_artifact", "damage"} {
+			for _, table := range []string{"policy", "restore_session", "restore_artifact", "audit", "audit_unit", "bulk_job", "inclusion_rule", "browse_session", "granular_artifact", "damage"} {
 				exec(t, db, `ALTER TABLE `+table+` SET (autovacuum_enabled = false)`)
 			}
 		}
@@ -128,6 +128,9 @@ func TestPlayEveryListReadsAnIndex(t *testing.T) {
 		p := w.policy("p").ID
 		s := fillRestores(w, rows, rows)
 		fillLog(w, rows)
+		many(t, db, rows, `INSERT INTO audit_unit (unit, audit, tenant, at)`, fmt.Sprintf(`SELECT '%s', `+sqlID("d")+`, '%s', %d + n.i FROM n WHERE n.i %% 2 = 0`, manyID("b", 1), contoso, database.Micros(w.clock())))
+		many(t, db, rows, `INSERT INTO audit_unit (unit, audit, tenant, at)`, fmt.Sprintf(`SELECT `+sqlID("a")+`, `+sqlID("d")+`, '%s', %d + n.i FROM n`, contoso, database.Micros(w.clock())))
+		ofUnit := must[odata.Expr](t)(odata.ParseFilter("@holdfast.protectionUnitId eq '"+manyID("b", 1)+"'", catalog.ActivityProperties))
 		fillOthers(w, rows, p, s)
 		w.SetEffort(100, 1000, 1000)
 		middle := w.clock().Add(rows / 2 * time.Microsecond)
@@ -149,6 +152,15 @@ func TestPlayEveryListReadsAnIndex(t *testing.T) {
 				return l.Next, len(l.Items), err
 			}},
 			{"activities", catalog.ActivityProperties, func(ctx context.Context, page catalog.Page) (string, int, error) {
+				l, err := w.Activities(ctx, contoso, page)
+				return l.Next, len(l.Items), err
+			}},
+			{"activities of a unit", catalog.ActivityProperties, func(ctx context.Context, page catalog.Page) (string, int, error) {
+				if page.Filter != nil {
+					page.Filter = odata.And{ofUnit, page.Filter}
+				} else {
+					page.Filter = ofUnit
+				}
 				l, err := w.Activities(ctx, contoso, page)
 				return l.Next, len(l.Items), err
 			}},
@@ -182,7 +194,7 @@ func TestPlayEveryListReadsAnIndex(t *testing.T) {
 			}},
 		} {
 			asked := 0
-			if l.properties != nil && !strings.HasSuffix(l.name, "of a policy") && l.name != "artifacts" && l.name != "activities" {
+			if l.properties != nil && !strings.HasSuffix(l.name, "of a policy") && l.name != "artifacts" && !strings.HasPrefix(l.name, "activities") {
 				for workload, want := range map[backup.Workload]int{backup.OneDrive: 50, backup.SharePoint: 0} {
 					checkPlans(t, db, l.name+" of "+string(workload), func(ctx context.Context) error {
 						_, n, err := l.read(ctx, catalog.Page{Limit: 50, Workload: workload})

@@ -274,14 +274,17 @@ var (
 			return s.session("s.id", "s.creator", "CAST("+arg(s.Caller)+" AS TEXT)")
 		},
 	}
-	activitiesWithin = within{
-		func(s scoped, _ func(any) string) (string, string) {
-			return `SELECT z.audit AS id FROM (` + s.units() + `) AS x CROSS JOIN audit_unit z WHERE z.unit = x.id`,
-				s.activity("a.id")
-		},
-		func(s scoped, _ func(any) string) string { return s.activity("a.id") },
-	}
 )
+
+// activitiesWithin is how a list of entries of the audit log is, whose ids are an expression.
+func activitiesWithin(id string) within {
+	return within{
+		func(s scoped, _ func(any) string) (string, string) {
+			return `SELECT z.audit AS id FROM (` + s.units() + `) AS x CROSS JOIN audit_unit z WHERE z.unit = x.id`, s.activity(id)
+		},
+		func(s scoped, _ func(any) string) string { return s.activity(id) },
+	}
+}
 
 func everything(scoped, func(any) string) (string, string) { return "", "" }
 

@@ -11,10 +11,12 @@ import (
 type auditPage struct {
 	Entries    list[activityAnswer]
 	Result     string
-	Who        string // the beginning of a name or an address, or an id
-	What       string // the path of one of deeds, or an operation
-	Object     string // the id of what was done to
-	From, Till string // days, as forms have them
+	Who        string       // the beginning of a name or an address, or an id
+	What       string       // the path of one of deeds, or an operation
+	Object     string       // the id of what was done to
+	Unit       string       // whose backups: the id of a unit, or what its owner or site is called
+	Units      []unitAnswer // that one, or those to choose from
+	From, Till string       // days, as forms have them
 	Wrong      string
 }
 
@@ -45,7 +47,7 @@ func (auditPage) Deeds() []deed { return deeds }
 
 // Filtered reports whether something is looked for.
 func (p auditPage) Filtered() bool {
-	return p.Result+p.Who+p.What+p.Object+p.From+p.Till != ""
+	return p.Result+p.Who+p.What+p.Object+p.Unit+p.From+p.Till != ""
 }
 
 // operations are those that a form's value stands for.
@@ -98,7 +100,7 @@ func (a activityAnswer) Actor() string { return firstLine(a.PerformedByID, a.Per
 func listAudit(v *visit) error {
 	q := v.r.URL.Query()
 	trimmed := func(name string) string { return strings.TrimSpace(q.Get(name)) }
-	page := auditPage{Result: q.Get("result"), Who: trimmed("who"), What: trimmed("what"), Object: trimmed("object"), From: q.Get("from"), Till: q.Get("till")}
+	page := auditPage{Result: q.Get("result"), Who: trimmed("who"), What: trimmed("what"), Object: trimmed("object"), Unit: trimmed("unit"), From: q.Get("from"), Till: q.Get("till")}
 	var terms, options []string
 	if page.Who != "" {
 		if _, ok := backup.ParseGUID(page.Who); ok {
@@ -116,6 +118,16 @@ func listAudit(v *visit) error {
 	}
 	if page.Object != "" {
 		terms = append(terms, "@holdfast.objectId eq "+text(page.Object))
+	}
+	unit, err := v.unitCalled(&page)
+	if err != nil {
+		return err
+	}
+	if page.Unit != "" && unit == "" {
+		return v.show("audit", "Audit", page)
+	}
+	if unit != "" {
+		terms = append(terms, "@holdfast.protectionUnitId eq "+text(unit))
 	}
 	if page.Result != "" {
 		terms = append(terms, "resultStatus eq "+text(page.Result))
@@ -137,9 +149,35 @@ func listAudit(v *visit) error {
 	if len(terms) > 0 {
 		options = append(options, query("$filter", strings.Join(terms, " and ")))
 	}
-	var err error
 	if page.Entries, err = rows[activityAnswer](v, activitySet, options...); err != nil {
 		return err
 	}
 	return v.show("audit", "Audit", page)
+}
+
+// unitCalled returns the id of the unit that the page is to be of, and says on the page what
+// it is called, or what it lacks to be one.
+func (v *visit) unitCalled(page *auditPage) (string, error) {
+	if page.Unit == "" {
+		return "", nil
+	}
+	if id, ok := backup.ParseGUID(page.Unit); ok {
+		u, err := get[unitAnswer](v.ctx(), v.api, anyUnit+"/"+id)
+		if err == nil {
+			page.Units = []unitAnswer{u}
+		}
+		return id, nil // there may be no more of it than the log
+	}
+	called := text(page.Unit)
+	var err error
+	if page.Units, _, err = take[unitAnswer](v.api.All(v.ctx(), anyUnit+"?"+query("$filter", "email eq "+called+" or displayName eq "+called)), pageSize); err != nil {
+		return "", err
+	}
+	switch len(page.Units) {
+	case 0:
+		page.Wrong = "No unit is called that. Give the whole address or name, or the id that is in the address of the unit's page."
+	case 1:
+		return page.Units[0].ID, nil
+	}
+	return "", nil
 }

@@ -63,6 +63,25 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s asks for %v, want %s", address, w.lastQuery(log), want)
 		}
 	}
+	// By whose backups: a unit's id, or what its owner is called, if that is of one.
+	aUnit := map[string]any{"@odata.type": "#microsoft.graph.driveProtectionUnit", "id": unitID, "directoryObjectId": ownerID, "status": "protected", "@holdfast.displayName": "O'Hara"}
+	w.on("GET "+anyUnit+"/"+unitID, aUnit)
+	for address, units := range map[string][]any{"unit=" + strings.ToUpper(unitID): nil, "unit=o'hara": {aUnit}} {
+		w.on("GET "+anyUnit, listOf(units...))
+		page := w.page("/console/audit?result=failed&" + address)
+		if got, want := w.lastQuery(log).Get("$filter"), "@holdfast.protectionUnitId eq '"+unitID+"' and resultStatus eq 'failed'"; got != want || !strings.Contains(page, `Of the backups of <a href="/console/units/`+unitID) {
+			t.Errorf("%s asks for %s, want %s, and says\n%s", address, got, want, page)
+		}
+	}
+	if got, want := w.lastQuery(anyUnit).Get("$filter"), "email eq 'o''hara' or displayName eq 'o''hara'"; got != want {
+		t.Errorf("the units of o'hara are %s, want %s", got, want)
+	}
+	for says, units := range map[string][]any{"No unit is called that.": nil, `<a href="/console/audit?unit=` + unitID + `">`: {aUnit, aUnit}} {
+		w.on("GET "+anyUnit, listOf(units...))
+		if page := w.page("/console/audit?unit=x"); !strings.Contains(page, says) || strings.Contains(page, "mira@contoso.com") || strings.Contains(page, "There is no such entry") {
+			t.Errorf("of %d units the page does not say %q, or has entries:\n%s", len(units), says, page)
+		}
+	}
 	page = w.page("/console/audit?who=mira&what=looks&object=x")
 	for _, want := range []string{`name="who" value="mira"`, `<option value="looks" selected>`, `name="object" value="x"`, `<optgroup label="Restores">`, `<option value="CreateBulkRestore">Create bulk restore</option>`} {
 		if !strings.Contains(page, want) {

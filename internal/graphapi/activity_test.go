@@ -84,6 +84,7 @@ func TestActivityLog(t *testing.T) {
 		for filter, want := range map[string]int{
 			"performedBy eq 'user1@CONTOSO.com'": 2, "startswith(performedBy,'USER1@')": 2, "@holdfast.performedById eq '" + appID + "'": 9, "@holdfast.operation eq 'DeletePolicy'": 2,
 			"@holdfast.objectId eq '" + strings.ToUpper(id) + "' and @holdfast.operation in ('UpdatePolicy','DeletePolicy')": 4, "@holdfast.objectId eq '" + string(fabrikam) + "'": 0,
+			"@holdfast.protectionUnitId eq '" + strings.ToUpper(unit) + "'": 1, "@holdfast.protectionUnitId eq '" + unit + "' and @holdfast.operation eq 'CreatePolicy'": 0,
 		} {
 			l := c.do("GET", activityLog+"?$count=true&$filter="+url.QueryEscape(filter), nil).want(200)
 			if len(l.list("value")) != want || l.json["@odata.count"] != float64(want) {
@@ -93,7 +94,7 @@ func TestActivityLog(t *testing.T) {
 				t.Errorf("%s finds of another tenant %s", filter, other.text)
 			}
 		}
-		for _, wrong := range []string{"@holdfast.target eq 'x'", "@holdfast.operation gt 1", "@holdfast eq 'x'"} {
+		for _, wrong := range []string{"@holdfast.target eq 'x'", "@holdfast.operation gt 1", "@holdfast.protectionUnitId eq 'x'", "@holdfast eq 'x'"} {
 			c.do("GET", activityLog+"?$filter="+url.QueryEscape(wrong), nil).want(400, backup.InvalidRequest)
 		}
 		w.app(fabrikam).do("GET", activityLog+"/"+one.str("id"), nil).want(404, backup.ItemNotFound)
