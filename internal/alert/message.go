@@ -43,9 +43,9 @@ var words = map[backup.AlertKind]struct{ one, many, advice string }{
 	backup.AlertVaultUnavailable: {"The vault cannot be used, so nothing is backed up or restored", "", "Do what is said there; all goes on by itself then."},
 	backup.AlertSourceRefused:    {"The source cannot be used as it is configured", "The source cannot be used as it is configured, for {n} reasons", "See 'holdfast serve --check --online'."},
 	backup.AlertWorkWaits:        {"Work of 1 kind is due, and nobody does it", "Work of {n} kinds is due, and nobody does it", "See whether a server runs whose --role is all or worker, and whether its workers hang."},
-	backup.AlertRPOMissed:        {"1 unit has a newest restore point that is older than promised", "{n} units have a newest restore point that is older than promised", "See 'holdfast rpo' and 'holdfast drive list --errors'."},
-	backup.AlertUnitsFailing:     {"1 unit has failed for {failing}", "{n} units have failed for {failing}", "See 'holdfast drive list --errors'; docs/operating.md says what each error asks for."},
-	backup.AlertItemsUnread:      {"1 unit has items that could not be read for {unread}", "{n} units have items that could not be read for {unread}", "See 'holdfast drive list --errors', and 'holdfast point show' for the files by name."},
+	backup.AlertRPOMissed:        {"1 unit has a newest restore point that is older than promised", "{n} units have a newest restore point that is older than promised", "See 'holdfast rpo', and 'holdfast status' for what fails."},
+	backup.AlertUnitsFailing:     {"1 unit has failed for {failing}", "{n} units have failed for {failing}", "See 'holdfast status', which names them; docs/operating.md says what each error asks for."},
+	backup.AlertItemsUnread:      {"1 unit has items that could not be read for {unread}", "{n} units have items that could not be read for {unread}", "See 'holdfast status', and 'holdfast point show' for the files by name."},
 	backup.AlertAuditWaits:       {"The audit log is not taken by 1 outlet", "The audit log is not taken by {n} outlets", "Nothing of it is lost, and it is tried again. See to what is said there."},
 	backup.AlertExpiring:         {"1 credential ends soon", "{n} credentials end soon", "Renew it before. Without the application's nothing is backed up or restored any more, without this server's nobody reaches it, and without an outlet's the audit log waits."},
 }

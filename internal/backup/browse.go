@@ -88,6 +88,9 @@ type Item struct {
 	Items  int64 // of a folder: all below it, folders too
 	// When it was made and last changed, as the source said; zero where that is not known.
 	Created, Modified time.Time
+	// At is the place in its folder that Children found it in. As long as what the point holds is
+	// the same, so is that.
+	At int64
 }
 
 // A Browser shows what restore points hold.
@@ -95,9 +98,10 @@ type Browser interface {
 	// Item returns an item of a point, by what its key says of it; the zero
 	// ItemRef is the root folder. ItemNotFound.
 	Item(ctx context.Context, p Point, ref ItemRef) (Item, error)
-	// Children returns what a folder of a point holds: folders first, each kind
-	// by name. ItemNotFound.
-	Children(ctx context.Context, p Point, folder ItemID) ([]Item, error)
+	// Children yields what a folder of a point holds, from the place of one of its items on,
+	// or all from 0 on: folders first, each kind by name. No more is read than is looked at,
+	// for there may be very many. It ends with the first error; ItemNotFound.
+	Children(ctx context.Context, p Point, folder ItemID, from int64) iter.Seq2[Item, error]
 	// Open opens a file of a point for reading; what is read has been verified.
 	// It must be closed. ItemNotFound.
 	Open(ctx context.Context, p Point, file ItemID) (io.ReadSeekCloser, error)

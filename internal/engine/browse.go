@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"time"
 
@@ -35,25 +36,28 @@ func (e *Engine) Item(ctx context.Context, p backup.Point, ref backup.ItemRef) (
 	})
 }
 
-// Children returns what a folder of a point holds.
-func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.ItemID) ([]backup.Item, error) {
-	return looking(ctx, e, p, func(v *vault.Vault) ([]backup.Item, error) {
-		parts, err := v.Parts(ctx, p.Tree)
-		if err != nil {
-			return nil, err
-		}
-		if len(parts) > 0 {
-			return listInSite(ctx, v, p, parts, folder)
-		}
-		all, err := v.Browse(ctx, p.Tree, folder)
-		if err != nil {
-			return nil, err
-		}
-		items := make([]backup.Item, len(all))
-		for i, l := range all {
-			items[i] = itemOf(l)
-		}
-		return items, nil
+// Children yields what a folder of a point holds, from a place in it on.
+func (e *Engine) Children(ctx context.Context, p backup.Point, folder backup.ItemID, from int64) iter.Seq2[backup.Item, error] {
+	return listing(func(tell func(backup.Item) error) error {
+		_, err := looking(ctx, e, p, func(v *vault.Vault) (struct{}, error) {
+			parts, err := v.Parts(ctx, p.Tree)
+			if err != nil {
+				return struct{}{}, err
+			}
+			if len(parts) > 0 {
+				return struct{}{}, listInSite(ctx, v, p, parts, folder, from, tell)
+			}
+			for l, err := range v.Browse(ctx, p.Tree, folder, from) {
+				if err == nil {
+					err = tell(itemOf(l))
+				}
+				if err != nil {
+					return struct{}{}, err
+				}
+			}
+			return struct{}{}, nil
+		})
+		return err
 	})
 }
 
@@ -107,7 +111,7 @@ func looking[T any](ctx context.Context, e *Engine, p backup.Point, look func(*v
 func lookingFailed(ctx context.Context, p backup.Point, open bool, err error) error {
 	_, told := errors.AsType[*backup.Error](err)
 	switch {
-	case err == nil, told, ctx.Err() != nil:
+	case err == nil, told, errors.Is(err, errHeard), ctx.Err() != nil:
 		return err
 	case open && errors.Is(err, vault.ErrNotFound):
 		p.Lost = true // or offboarded since the session was made
@@ -124,7 +128,7 @@ func noItem() error {
 }
 
 func itemOf(l vault.Listed) backup.Item {
-	return backup.Item{ID: l.ID, Parent: l.Parent, Name: l.Name, Path: l.Path, Kind: l.Kind, Size: l.Bytes, Items: l.Items, Created: l.Created, Modified: l.Modified}
+	return backup.Item{ID: l.ID, Parent: l.Parent, Name: l.Name, Path: l.Path, Kind: l.Kind, Size: l.Bytes, Items: l.Items, Created: l.Created, Modified: l.Modified, At: l.At}
 }
 
 // bulkRestore is the job of a bulk restore request: it finds out whose drives

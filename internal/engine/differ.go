@@ -12,31 +12,40 @@ import (
 	"holdfast/internal/vault"
 )
 
-// errHeard ends a comparison that nobody reads on.
+// errHeard ends a list that nobody reads on.
 var errHeard = errors.New("enough")
+
+// listing yields what list tells of, and then its error. What is told once nobody listens any
+// more is answered by errHeard.
+func listing[T any](list func(tell func(T) error) error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		err := list(func(t T) error {
+			if !yield(t, nil) {
+				return errHeard
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errHeard) {
+			var none T
+			yield(none, err)
+		}
+	}
+}
 
 // Changes lists how two points of a unit differ.
 func (e *Engine) Changes(ctx context.Context, of backup.Workload, from, to backup.Point) iter.Seq2[backup.Change, error] {
-	return func(yield func(backup.Change, error) bool) {
+	return listing(func(tell func(backup.Change) error) error {
 		_, err := looking(ctx, e, to, func(v *vault.Vault) (struct{}, error) {
 			if err := e.inOneVault(ctx, from, to); err != nil {
 				return struct{}{}, err
-			}
-			tell := func(c backup.Change) error {
-				if !yield(c, nil) {
-					return errHeard
-				}
-				return nil
 			}
 			if of == backup.Exchange {
 				return struct{}{}, differTrees(ctx, v, from.Tree, to.Tree, differingMail, differingMail, tell)
 			}
 			return struct{}{}, differences(ctx, v, from, to, tell)
 		})
-		if err != nil && !errors.Is(err, errHeard) {
-			yield(backup.Change{}, err)
-		}
-	}
+		return err
+	})
 }
 
 // inOneVault fails for points that cannot be laid beside each other.

@@ -721,7 +721,7 @@ func (h *hostileWorld) itemsUnder(p backup.Point) backup.Artifact {
 	h.t.Helper()
 	top, err := h.engine.Item(h.ctx, p, backup.ItemRef{})
 	h.must(err)
-	below, err := h.engine.Children(h.ctx, p, top.ID)
+	below, err := h.children(p, top.ID)
 	h.must(err)
 	var paths []string
 	for _, item := range below {

@@ -519,7 +519,7 @@ func TestListsOfASiteAreBrowsed(t *testing.T) {
 	at, err := w.engine.Item(w.ctx, p, backup.ItemRef{})
 	w.must(err)
 	for _, name := range []string{"Offers", "1-999", "2.json"} {
-		below, err := w.engine.Children(w.ctx, p, at.ID)
+		below, err := w.children(p, at.ID)
 		w.must(err)
 		i := slices.IndexFunc(below, func(i backup.Item) bool { return i.Name == name })
 		if i < 0 {

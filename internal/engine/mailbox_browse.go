@@ -21,13 +21,11 @@ import (
 // these from the newest item that is wanted to the oldest.
 func (e *Engine) Mail(ctx context.Context, p backup.Point, folder backup.ItemID, after string, limit int) (backup.MailPart, error) {
 	return looking(ctx, e, p, func(v *vault.Vault) (part backup.MailPart, err error) {
-		all, err := v.Browse(ctx, p.Tree, folder)
-		if err != nil {
-			return part, err
-		}
 		var folders, months []vault.Listed
-		for _, l := range all {
+		for l, err := range v.Browse(ctx, p.Tree, folder, 0) {
 			switch {
+			case err != nil:
+				return part, err
 			case l.Kind != backup.Folder:
 			case isMonth(l):
 				months = append(months, l)

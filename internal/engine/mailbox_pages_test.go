@@ -64,17 +64,27 @@ func (c pageCost) String() string {
 	return fmt.Sprintf("%d items, %v, %d kB, %d thousand allocations, %d objects", c.items, c.cpu.Round(100*time.Microsecond), c.allocated>>10, c.thousand, c.objects)
 }
 
-func (w *world) pageOf(p backup.Point, folder backup.ItemID, after string, limit int) (backup.MailPart, pageCost) {
+func (w *world) pageOf(p backup.Point, folder backup.ItemID, after string, limit int) (part backup.MailPart, cost pageCost) {
 	w.t.Helper()
+	cost = w.costing(func() int64 {
+		var err error
+		part, err = w.engine.Mail(w.ctx, p, folder, after, limit)
+		w.must(err)
+		return int64(len(part.All))
+	})
+	return part, cost
+}
+
+// costing measures what is done, which says how many items it is about.
+func (w *world) costing(do func() int64) pageCost {
 	runtime.GC()
 	var before, now runtime.MemStats
 	runtime.ReadMemStats(&before)
 	read, busy := w.vault.Counters().ObjectsRead, time.Now()
-	part, err := w.engine.Mail(w.ctx, p, folder, after, limit)
-	w.must(err)
+	items := do()
 	used := time.Since(busy)
 	runtime.ReadMemStats(&now)
-	return part, pageCost{int64(len(part.All)), w.vault.Counters().ObjectsRead - read, used, int64(now.TotalAlloc - before.TotalAlloc), int64(now.Mallocs-before.Mallocs) / 1000}
+	return pageCost{items, w.vault.Counters().ObjectsRead - read, used, int64(now.TotalAlloc - before.TotalAlloc), int64(now.Mallocs-before.Mallocs) / 1000}
 }
 
 // BenchmarkMailPages turns the pages of a folder of very many messages from the newest to

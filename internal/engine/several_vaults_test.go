@@ -89,7 +89,7 @@ func TestDrivesGoIntoAnotherVault(t *testing.T) {
 		w.restored(points[i], backup.DestinationNew)
 		if root, err := w.engine.Item(w.ctx, points[i], backup.ItemRef{}); err != nil {
 			t.Errorf("looking at point %d = %+v, %v", i, root, err)
-		} else if items, err := w.engine.Children(w.ctx, points[i], root.ID); err != nil || len(items) != 2 {
+		} else if items, err := w.children(points[i], root.ID); err != nil || len(items) != 2 {
 			t.Errorf("browsing point %d = %+v, %v", i, items, err)
 		}
 		holds(i+1, i)

@@ -92,13 +92,17 @@ func findInSite(ctx context.Context, v *vault.Vault, p backup.Point, parts []vau
 }
 
 // listInSite is Children for a point of a site.
-func listInSite(ctx context.Context, v *vault.Vault, p backup.Point, parts []vault.Part, folder backup.ItemID) (items []backup.Item, err error) {
+func listInSite(ctx context.Context, v *vault.Vault, p backup.Point, parts []vault.Part, folder backup.ItemID, from int64, tell func(backup.Item) error) (err error) {
 	parts = shown(parts)
 	if folder == backup.ItemID(p.Drive) {
-		for _, part := range parts {
-			items = append(items, libraryItem(p, part))
+		for i := max(from-1, 0); i < int64(len(parts)); i++ {
+			item := libraryItem(p, parts[i])
+			item.At = i + 1
+			if err := tell(item); err != nil {
+				return err
+			}
 		}
-		return items, nil
+		return nil
 	}
 	var in vault.Part
 	for _, part := range parts {
@@ -109,23 +113,27 @@ func listInSite(ctx context.Context, v *vault.Vault, p backup.Point, parts []vau
 	at := folder
 	if in.Tree == "" {
 		if in, err = partHolding(ctx, v, parts, folder); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	root, err := rootOf(ctx, v, in)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if folder == backup.ItemID(in.Drive) {
 		if at = root; root == "" {
-			return nil, nil // nothing was in it
+			return nil // nothing was in it
 		}
 	}
-	all, err := v.Browse(ctx, in.Tree, at)
-	for _, l := range all {
-		items = append(items, inLibrary(l, in, root))
+	for l, err := range v.Browse(ctx, in.Tree, at, from) {
+		if err == nil {
+			err = tell(inLibrary(l, in, root))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return items, err
+	return nil
 }
 
 // partHolding returns the library of a point that holds an item.

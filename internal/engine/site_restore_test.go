@@ -141,7 +141,7 @@ func TestASiteIsBrowsed(t *testing.T) {
 	if root.Kind != backup.Folder || root.Parent != "" || root.Path != "" {
 		t.Errorf("the site is %+v", root)
 	}
-	libraries, err := w.engine.Children(w.ctx, point, root.ID)
+	libraries, err := w.children(point, root.ID)
 	w.must(err)
 	var names []string
 	for _, l := range libraries {
@@ -153,7 +153,7 @@ func TestASiteIsBrowsed(t *testing.T) {
 		if again != l {
 			t.Errorf("by its key it is %+v, by its place %+v", again, l)
 		}
-		below, err := w.engine.Children(w.ctx, point, l.ID)
+		below, err := w.children(point, l.ID)
 		w.must(err)
 		for _, item := range below {
 			names = append(names, item.Path)

@@ -3,6 +3,7 @@ package graphapi
 import (
 	"cmp"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -171,7 +172,8 @@ type browsing struct {
 	Key    backup.ItemKey `json:"k,omitempty"`
 	Filter string         `json:"f,omitempty"`
 	Order  string         `json:"o,omitempty"` // orderBy, or ours
-	From   int            `json:"n,omitempty"` // items that earlier pages showed
+	From   int64          `json:"n,omitempty"` // the place of the page's first item; 0 for the first page
+	Tree   string         `json:"t,omitempty"` // that places are of, where From is one
 	Size   int            `json:"s,omitempty"` // of a page, where it was asked for
 }
 
@@ -285,17 +287,22 @@ func (s *Server) browsePage(x *exchange, b backup.BrowseSession, at browsing, re
 	if resource != "" && resource != "none" && resource != is {
 		return reply{}, backup.Fail(backup.InvalidRequest, "The browseResourceType is not that of the location, which is a "+is+".").On("browseResourceType")
 	}
+	if at.From > 0 && at.Tree != b.Point.Tree {
+		return reply{}, backup.Fail(backup.InvalidRequest, "What the restore point holds was written anew since the page before. Browse this place from its first page.").On("$skiptoken")
+	}
 	filter, err := odata.ParseNameFilter(at.Filter)
 	if err != nil {
 		return reply{}, err
 	}
-	items = slices.DeleteFunc(items, func(i shown) bool { return !filter.Match(i.Name) })
-	order(items, at.Order)
-
 	at.Size = cmp.Or(x.prefer.PageSize, at.Size)
-	page := items[min(at.From, len(items)):min(at.From+cmp.Or(at.Size, backup.BrowsePage), len(items))]
+	size := cmp.Or(at.Size, backup.BrowsePage)
+	page, err := pageOf(items, at.From, size+1, filter.Match, comparing(at.Order))
+	if err != nil {
+		return reply{}, err
+	}
 	next := ""
-	if at.From += len(page); at.From < len(items) {
+	if len(page) > size {
+		at.From, at.Tree, page = page[size].At, b.Point.Tree, page[:size]
 		text, err := json.Marshal(at)
 		if err != nil {
 			return reply{}, err
@@ -354,7 +361,6 @@ type shown struct {
 	key    backup.ItemKey
 	webURL string
 	kind   string
-	folded string // its name, where items are sorted
 }
 
 // view shows a browseQueryResponseItem of a session.
@@ -379,10 +385,20 @@ func (i shown) view(b backup.BrowseSession) odata.Entity {
 	return e
 }
 
+// itemsFrom yields what is at a place, from the place of one of its items on, or all from 0 on.
+type itemsFrom func(from int64) iter.Seq2[shown, error]
+
+// only is of a place where there is one item.
+func only(item shown) itemsFrom {
+	return func(int64) iter.Seq2[shown, error] {
+		return func(yield func(shown, error) bool) { yield(item, nil) }
+	}
+}
+
 // itemsAt returns what is at a place, and of which kind that is. Above a drive's
 // root folder there is nothing but its library; a site is the folder of its
 // libraries.
-func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) (items []shown, is string, err error) {
+func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) (items itemsFrom, is string, err error) {
 	library, site := backup.LibraryKey(b.Tenant, b.Point.Drive), backup.SiteKey(b.Tenant, b.Point.Drive)
 	ofSite := wordsOf(b.Workload).libraries
 	if k == "" || k == site && !ofSite {
@@ -392,10 +408,10 @@ func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) 
 		}
 		if ofSite {
 			item.Name = siteName(b.WebURL)
-			return []shown{{Item: item, key: site, webURL: b.WebURL, kind: "site"}}, "none", nil
+			return only(shown{Item: item, key: site, webURL: b.WebURL, kind: "site"}), "none", nil
 		}
 		item.Name = libraryName(b.WebURL)
-		return []shown{{Item: item, key: library, webURL: b.WebURL, kind: "documentLibrary"}}, "site", nil
+		return only(shown{Item: item, key: library, webURL: b.WebURL, kind: "documentLibrary"}), "site", nil
 	}
 	var ref backup.ItemRef
 	switch {
@@ -420,41 +436,87 @@ func (s *Server) itemsAt(x *exchange, b backup.BrowseSession, k backup.ItemKey) 
 	if ofSite && at.Parent == backup.ItemID(b.Point.Drive) {
 		is = "documentLibrary"
 	}
-	below, err := s.cfg.Browser.Children(x.ctx(), b.Point, at.ID)
-	if err != nil {
-		return nil, "", err
-	}
-	items = make([]shown, len(below))
-	for i, item := range below {
-		items[i] = shown{Item: item, kind: string(item.Kind)}
-		if is == "site" {
-			items[i].kind = "documentLibrary"
+	return func(from int64) iter.Seq2[shown, error] {
+		return func(yield func(shown, error) bool) {
+			for item, err := range s.cfg.Browser.Children(x.ctx(), b.Point, at.ID, from) {
+				i := shown{Item: item, kind: string(item.Kind)}
+				if is == "site" {
+					i.kind = "documentLibrary"
+				}
+				if !yield(i, err) {
+					return
+				}
+			}
 		}
-	}
-	return items, is, nil
+	}, is, nil
 }
 
-// order sorts items as it was asked for. Otherwise they stay folders first,
-// each kind by name. What is equal stays in that order, either way.
-func order(items []shown, by string) {
-	compare := map[string]func(a, b shown) int{
-		"path":                 func(a, b shown) int { return strings.Compare(a.Path, b.Path) },
-		"name":                 func(a, b shown) int { return strings.Compare(a.folded, b.folded) },
-		"size":                 func(a, b shown) int { return cmp.Compare(a.Size, b.Size) },
-		"lastModifiedDateTime": func(a, b shown) int { return a.Modified.Compare(b.Modified) },
+// pageOf returns the items that a name filter lets through from that at a place on, at most so
+// many, in an order; nil is that in which they come: folders first, each kind by name. In any
+// other all must be looked at for each page, but no more is kept of them than that.
+func pageOf(items itemsFrom, from int64, most int, match func(name string) bool, compare func(a, b *shown) int) (page []shown, err error) {
+	if compare == nil {
+		for item, err := range items(from) {
+			if err != nil {
+				return nil, err
+			}
+			if !match(item.Name) {
+				continue
+			}
+			if page = append(page, item); len(page) == most {
+				break
+			}
+		}
+		return page, nil
+	}
+	var first *shown
+	if from > 0 {
+		for item, err := range items(from) {
+			if err != nil {
+				return nil, err
+			}
+			first = &item
+			break
+		}
+	}
+	sort := func() {
+		slices.SortFunc(page, func(a, b shown) int { return compare(&a, &b) })
+		page = page[:min(most, len(page))]
+	}
+	for item, err := range items(0) {
+		if err != nil {
+			return nil, err
+		}
+		if !match(item.Name) || first != nil && compare(&item, first) < 0 {
+			continue
+		}
+		if page = append(page, item); len(page) == 2*most {
+			sort()
+		}
+	}
+	sort()
+	return page, nil
+}
+
+// comparing returns how items compare in the order that was asked for, nil for that in which
+// they come. What is equal stays in that, either way.
+func comparing(by string) func(a, b *shown) int {
+	compare := map[string]func(a, b *shown) int{
+		"path":                 func(a, b *shown) int { return strings.Compare(a.Path, b.Path) },
+		"name":                 func(a, b *shown) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) },
+		"size":                 func(a, b *shown) int { return cmp.Compare(a.Size, b.Size) },
+		"lastModifiedDateTime": func(a, b *shown) int { return a.Modified.Compare(b.Modified) },
 	}[strings.TrimSuffix(strings.TrimSuffix(by, "Asc"), "Dsc")]
 	if compare == nil {
-		return
+		return nil
 	}
-	for i := range items {
-		items[i].folded = strings.ToLower(items[i].Name)
-	}
-	slices.SortStableFunc(items, func(a, b shown) int {
+	return func(a, b *shown) int {
+		c := compare(a, b)
 		if strings.HasSuffix(by, "Dsc") {
-			a, b = b, a
+			c = -c
 		}
-		return compare(a, b)
-	})
+		return cmp.Or(c, cmp.Compare(a.At, b.At))
+	}
 }
 
 // siteName is what a site is called in its address, by its host if it is that of

@@ -105,13 +105,14 @@ func (shelf) Changes(_ context.Context, of backup.Workload, from, to backup.Poin
 	}
 }
 
-func (shelf) Children(_ context.Context, _ backup.Point, folder backup.ItemID) (items []backup.Item, _ error) {
-	for _, i := range shelved {
-		if i.Parent == folder {
-			items = append(items, i)
+func (shelf) Children(_ context.Context, _ backup.Point, folder backup.ItemID, from int64) iter.Seq2[backup.Item, error] {
+	return func(yield func(backup.Item, error) bool) {
+		for n, i := range shelved {
+			if i.At = int64(n) + 1; i.Parent == folder && i.At >= from && !yield(i, nil) {
+				return
+			}
 		}
 	}
-	return items, nil
 }
 
 func (shelf) Open(_ context.Context, _ backup.Point, file backup.ItemID) (io.ReadSeekCloser, error) {

@@ -16,6 +16,9 @@ type Listed struct {
 	Items  int64  // 0 for a file
 	Files  int64  // of the items; 1 for a file
 	Object string // of a folder: what it holds is the same where this is
+	// At is the place in the folder that it was found in; 0 where it was found otherwise. It is
+	// the same for as long as what the folder holds is.
+	At int64
 }
 
 func (r *record) listed(n Node) Listed {
@@ -80,30 +83,38 @@ func (t *trie) find(ctx context.Context, ref backup.ItemRef) (backup.ItemID, boo
 	return "", false, nil
 }
 
-// Browse is List with paths, and with how much there is of each item.
-func (v *Vault) Browse(ctx context.Context, tree string, folder backup.ItemID) ([]Listed, error) {
+// Browse yields what a folder of a tree holds from a place on, which is that of one of its
+// items, or 0 for all: folders first, each kind by name, with paths and with how much there
+// is of each. No more is read than is looked at, and none of it is kept. It ends with the
+// first error.
+func (v *Vault) Browse(ctx context.Context, tree string, folder backup.ItemID, from int64) iter.Seq2[Listed, error] {
+	return func(yield func(Listed, error) bool) {
+		err := v.browse(ctx, tree, folder, from, func(l Listed) bool { return yield(l, nil) })
+		if err != nil {
+			yield(Listed{}, fmt.Errorf("browse tree %s: %w", tree, err))
+		}
+	}
+}
+
+func (v *Vault) browse(ctx context.Context, tree string, folder backup.ItemID, from int64, yield func(Listed) bool) error {
 	b, err := v.base(ctx, "", tree)
 	if err != nil {
-		return nil, fmt.Errorf("browse tree %s: %w", tree, err)
+		return err
 	}
 	b.once = true
 	n, r, err := b.node(ctx, folder)
 	if err != nil {
-		return nil, fmt.Errorf("browse tree %s: %w", tree, err)
+		return err
 	}
 	if n == nil || !r.isDir() {
-		return nil, fmt.Errorf("browse tree %s: %w: folder %s", tree, ErrNotFound, folder)
+		return fmt.Errorf("%w: folder %s", ErrNotFound, folder)
 	}
-	d, err := b.dir(ctx, r)
-	if err != nil {
-		return nil, fmt.Errorf("browse tree %s: %w", tree, err)
-	}
-	all := make([]Listed, len(d.records))
-	for i := range d.records {
-		e := d.records[i].entry(folder)
-		all[i] = d.records[i].listed(Node{e, join(n.Path, e.Name)})
-	}
-	return all, nil
+	return v.recordsFrom(ctx, r.Object, from, func(r *record, at int64) bool {
+		e := r.entry(folder)
+		l := r.listed(Node{e, join(n.Path, e.Name)})
+		l.At = at
+		return yield(l)
+	})
 }
 
 // WalkBelow is Walk from one item on: that first, and if it is a folder all

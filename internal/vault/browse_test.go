@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -9,6 +10,17 @@ import (
 )
 
 // Every item of a drive whose index has split is found by what its key says.
+// browse returns all that a folder holds from a place on.
+func browse(v *Vault, tree string, folder backup.ItemID, from int64) (all []Listed, err error) {
+	for l, err := range v.Browse(context.Background(), tree, folder, from) {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
 func TestPlayItemsAreFoundByTheirKeys(t *testing.T) {
 	v, _ := newVault(t)
 	u := begin(t, v, Sealed{})
@@ -37,12 +49,12 @@ func TestPlayItemsAreFoundByTheirKeys(t *testing.T) {
 	if _, ok, err := v.Find(t.Context(), s.Tree, backup.RefOf("nobody")); ok || err != nil {
 		t.Errorf("Find of an unknown item = %v, %v", ok, err)
 	}
-	in, err := v.Browse(t.Context(), s.Tree, "sub")
+	in, err := browse(v, s.Tree, "sub", 0)
 	if err != nil || len(in) != 1 || in[0].Path != "sub/deep" || in[0].Items != 1 || in[0].Bytes != 5 {
 		t.Errorf("Browse(sub) = %+v, %v", in, err)
 	}
 	for _, id := range []backup.ItemID{"f", "nobody"} {
-		if _, err := v.Browse(t.Context(), s.Tree, id); !errors.Is(err, ErrNotFound) {
+		if _, err := browse(v, s.Tree, id, 0); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Browse(%s) = %v", id, err)
 		}
 	}

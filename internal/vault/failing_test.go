@@ -210,7 +210,7 @@ func TestPlayAFailingStorageIsNoDamage(t *testing.T) {
 			}, nil
 		}},
 		{name: "Browse", ready: func(*testing.T) (act, func(*testing.T)) {
-			return func() (string, error) { return say(v.Browse(t.Context(), w.two.Tree, "docs")) }, nil
+			return func() (string, error) { return say(browse(v, w.two.Tree, "docs", 0)) }, nil
 		}},
 		{name: "Diff", ready: func(*testing.T) (act, func(*testing.T)) {
 			return func() (got string, err error) {

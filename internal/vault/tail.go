@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/jsonscan"
 )
 
 // A large directory is looked into without reading it: its records stand in the order of
@@ -120,11 +121,45 @@ func (v *Vault) before(ctx context.Context, folder Listed, name string, yield fu
 	return nil
 }
 
+// recordsFrom passes over the records of a directory from a place on, each with its own. It goes
+// on as long as it is told to.
+func (v *Vault) recordsFrom(ctx context.Context, oid string, from int64, each func(r *record, at int64) bool) error {
+	f, err := v.openDir(ctx, oid)
+	if err != nil {
+		return err
+	}
+	if f == nil { // places are numbers of records
+		d, err := v.lookDir(ctx, oid)
+		if err != nil {
+			return err
+		}
+		for i := max(from-1, 0); i < int64(len(d.records)) && each(&d.records[i], i+1); i++ {
+		}
+		return nil
+	}
+	var failed error
+	err = f.walk(from, func(b []byte, at int64) bool {
+		if from > 0 && at > from {
+			return false
+		}
+		from = 0
+		var r record
+		if r, failed = f.scan(b); failed != nil {
+			return false
+		}
+		return each(&r, at)
+	})
+	if from > 0 && err == nil {
+		return fmt.Errorf("%w: no item is at place %d of directory %s", ErrNotFound, from, oid)
+	}
+	return cmp.Or(err, failed)
+}
+
 // CountNamed counts the files of a folder whose names end so.
 func (v *Vault) CountNamed(ctx context.Context, folder Listed, ending string) (n int64, err error) {
 	f, err := v.openDir(ctx, folder.Object)
 	if err == nil && f != nil {
-		err = f.walk(func(b []byte) bool {
+		err = f.walk(0, func(b []byte, _ int64) bool {
 			if bytes.HasSuffix(nameIn(b), []byte(ending)) {
 				n++
 			}
@@ -229,21 +264,31 @@ func (f *pieced) decode(from io.Reader) (r record, err error) {
 	return r, nil
 }
 
-// walk passes over all records, each as it is written, with what stands behind it up to the
-// next. It goes on as long as it is told to.
-func (f *pieced) walk(each func(record []byte) bool) error {
+// scan is decode of a record as walk has it.
+func (f *pieced) scan(b []byte) (record, error) {
+	var r record
+	if jsonscan.Scan(bytes.TrimSuffix(b, []byte(",")), &r) {
+		return r, nil
+	}
+	return f.decode(bytes.NewReader(b)) // unusual, or the last, behind which the directory ends
+}
+
+// walk passes over the records from a position on, each as it is written, with what stands
+// behind it up to the next, and where it begins. It goes on as long as it is told to.
+func (f *pieced) walk(from int64, each func(record []byte, at int64) bool) error {
 	var rest []byte // from where the last record begins
-	for i := range f.pieces {
-		b, err := f.between(f.pieces[i].Start, f.pieces[i].Start+f.pieces[i].Length)
+	for from < f.size {
+		b, err := f.piece(from)
 		if err != nil {
 			return err
 		}
+		from += int64(len(b))
 		if len(rest) > 0 {
 			b = append(rest, b...)
 		}
-		starts := recordsIn(b)
+		begin, starts := from-int64(len(b)), recordsIn(b)
 		for n, at := range starts[:max(len(starts)-1, 0)] {
-			if !each(b[at:starts[n+1]]) {
+			if !each(b[at:starts[n+1]], begin+int64(at)) {
 				return nil
 			}
 		}
@@ -253,7 +298,7 @@ func (f *pieced) walk(each func(record []byte) bool) error {
 		rest = bytes.Clone(b)
 	}
 	if bytes.HasPrefix(rest, recordBegins) {
-		each(rest)
+		each(rest, f.size-int64(len(rest)))
 	}
 	return nil
 }
@@ -285,7 +330,7 @@ func (v *Vault) pick(ctx context.Context, oid string, id backup.ItemID) (found *
 	}
 	text = append([]byte(`"id":`), text...)
 	var failed error
-	err = f.walk(func(b []byte) bool {
+	err = f.walk(0, func(b []byte, _ int64) bool {
 		if !bytes.Contains(b, text) {
 			return true
 		}

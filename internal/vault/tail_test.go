@@ -61,6 +61,18 @@ func TestTail(t *testing.T) {
 		if err != nil || len(below) != len(all) {
 			t.Errorf("below %s are %d, %v, want %d", id, len(below), err, len(all))
 		}
+		listed, err := browse(v, s.Tree, id, 0)
+		if err != nil || !slices.EqualFunc(listed, all, func(l Listed, e Entry) bool { return l.Entry == e }) {
+			t.Errorf("browsing %s shows %d, %v, want %d", id, len(listed), err, len(all))
+		}
+		for i := 0; i < len(listed); i += 1 + len(listed)/20 {
+			if rest, err := browse(v, s.Tree, id, listed[i].At); err != nil || !slices.Equal(rest, listed[i:]) {
+				t.Errorf("browsing %s from %d on shows %d, %v, want %d", id, i, len(rest), err, len(listed)-i)
+			}
+			if _, err := browse(v, s.Tree, id, listed[i].At+1); !errors.Is(err, ErrNotFound) {
+				t.Errorf("browsing %s from where no item is: %v", id, err)
+			}
+		}
 		files := slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return e.Kind == backup.Folder })
 		slices.Reverse(files)
 		var ending int64
