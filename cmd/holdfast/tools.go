@@ -541,7 +541,11 @@ func (b *toolbox) verify(ctx context.Context, out, errs io.Writer, wanted func(c
 		fmt.Fprintln(out, "Nothing was verified: there is no drive, of those asked for, that has been backed up.")
 		return nil
 	}
-	fmt.Fprintf(out, "%s verified: %d objects, %.1f MB of contents.\n", number(drives, "drive"), objects, float64(bytes)/1e6)
+	which := "all contents"
+	if opt.Share < 1 {
+		which = "a twentieth of the contents (--full reads all)"
+	}
+	fmt.Fprintf(out, "%s verified: %d objects, and %s, %.1f MB.\n", number(drives, "drive"), objects, which, float64(bytes)/1e6)
 	if damaged > 0 {
 		fmt.Fprintln(out, "What the source still has is downloaded again at the next backup. For the rest, bring the vault's storage back from a copy.")
 	}
