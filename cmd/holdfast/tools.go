@@ -620,6 +620,7 @@ func (b *toolbox) damageCommand() *cobra.Command {
 type damageNote struct {
 	TenantID backup.TenantID `json:"tenantId"`
 	Unit     backup.UnitID   `json:"protectionUnitId"`
+	Owner    string          `json:"owner,omitempty"` // the address, where it is known
 	Found    time.Time       `json:"foundDateTime"`
 	Healed   time.Time       `json:"healedDateTime,omitzero"`
 	Path     string          `json:"path"`
@@ -635,8 +636,17 @@ func (b *toolbox) listDamage(ctx context.Context, out io.Writer, all, asJSON boo
 			if err != nil {
 				return err
 			}
+			var ids []backup.UnitID
 			for _, d := range l.Items {
-				notes = append(notes, damageNote{t, d.Unit, d.Found.UTC(), d.Healed, d.Path, d.Reason})
+				ids = append(ids, d.Unit)
+			}
+			slices.Sort(ids)
+			units, err := b.catalog.UnitsByID(ctx, t, slices.Compact(ids))
+			if err != nil {
+				return err
+			}
+			for _, d := range l.Items {
+				notes = append(notes, damageNote{t, d.Unit, units[d.Unit].Address, d.Found.UTC(), d.Healed, d.Path, d.Reason})
 			}
 			if page.After = l.Next; l.Next == "" {
 				break
@@ -651,7 +661,7 @@ func (b *toolbox) listDamage(ctx context.Context, out io.Writer, all, asJSON boo
 		if !d.Healed.IsZero() {
 			state = "healed " + d.Healed.Format(time.RFC3339)
 		}
-		fmt.Fprintf(out, "%s  unit %s  %s  %s  %s\n", d.Found.Format(time.RFC3339), d.Unit, state, oneLine(d.Path), d.Reason)
+		fmt.Fprintf(out, "%s  %s  %s  %s  %s\n", d.Found.Format(time.RFC3339), cmp.Or(d.Owner, "unit "+string(d.Unit)), state, oneLine(d.Path), d.Reason)
 	}
 	if len(notes) == 0 {
 		fmt.Fprintln(out, "No damage is noted.")

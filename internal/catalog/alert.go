@@ -62,9 +62,15 @@ func (c *Catalog) Conditions(ctx context.Context, tenant backup.TenantID, times 
 			}},
 		{backup.AlertVaultDamaged,
 			`SELECT 1 FROM damage WHERE tenant = $1 AND healed = 0 AND found + 0 <= $2`,
-			`SELECT d.path, d.found, d.reason FROM damage d WHERE d.tenant = $1 AND d.healed = 0 AND d.found + 0 <= $2 ORDER BY d.tenant, d.drive, d.found, d.id LIMIT $3`,
+			`SELECT coalesce(` + unitName + `, ''), x.path, x.found, x.reason FROM damage x LEFT JOIN unit u ON u.id = x.unit` + ownersOfUnits + `
+				WHERE x.tenant = $1 AND x.healed = 0 AND x.found + 0 <= $2 ORDER BY x.tenant, x.drive, x.found, x.id LIMIT $3`,
 			database.Micros(now), func(r scanner) (e backup.AlertExample, err error) {
-				return e, r.Scan(&e.Name, micros{&e.Since}, &e.Text)
+				var owner, path string
+				err = r.Scan(&owner, &path, micros{&e.Since}, &e.Text)
+				if e.Name = path; owner != "" {
+					e.Name = owner + ": " + path
+				}
+				return e, err
 			}},
 		{backup.AlertRPOMissed,
 			`SELECT 1 FROM rpo WHERE tenant = $1 AND due < $2`,

@@ -213,6 +213,27 @@ func TestUnreadSince(t *testing.T) {
 	})
 }
 
+// Whoever is told of damage is told whose it is, as far as that is known.
+func TestTheAlertOfDamageNamesOwners(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		u := w.units(w.policy("p", owner(1)).ID)
+		ok(t, w.NoteDamage(t.Context(), contoso, []backup.Damage{
+			{ID: "1", Tenant: contoso, Unit: u[owner(1)].ID, Drive: "a", Path: "a.txt", Content: "c", Reason: "Unreadable.", Found: w.clock()},
+			{ID: "2", Tenant: contoso, Unit: "gone", Drive: "b", Path: "b.txt", Content: "d", Reason: "Unreadable.", Found: w.clock()},
+		}))
+		if told := w.watch(); !slices.Equal(told, []string{"raised vaultDamaged 2"}) {
+			t.Fatalf("told: %v", told)
+		}
+		var names []string
+		for _, e := range must[[]backup.Alert](t)(w.Alerts(t.Context(), contoso, false, 10))[0].Examples {
+			names = append(names, e.Name)
+		}
+		if want := []string{string(owner(1)) + ": a.txt", "b.txt"}; !slices.Equal(names, want) {
+			t.Errorf("named are %q, want %q", names, want)
+		}
+	})
+}
+
 // Ten thousand failing units are counted and the first few are named by indexes,
 // and they are one alert and one message.
 func TestManyFailingUnitsAreOneAlert(t *testing.T) {
