@@ -68,7 +68,7 @@ func (c *Catalog) NoteDamage(ctx context.Context, tenant backup.TenantID, found 
 	return nil
 }
 
-// maxDamage is how much damage OpenDamage returns at most.
+// maxDamage is how much damage OpenDamage and DamagedSince return at most.
 const maxDamage = 10_000
 
 // OpenDamage returns what is damaged of a drive and not healed, what was found
@@ -80,6 +80,20 @@ func (c *Catalog) OpenDamage(ctx context.Context, tenant backup.TenantID, drive 
 	all, err := collect(rows, err, scanDamage)
 	if err != nil {
 		return nil, fmt.Errorf("read the damage of drive %s: %w", drive, err)
+	}
+	return all, nil
+}
+
+// DamagedSince returns what is damaged of a tenant's vaults and not healed, of whichever drive,
+// and was found after a time, or at it under a later id: what was found first first; at most
+// ten thousand.
+func (c *Catalog) DamagedSince(ctx context.Context, tenant backup.TenantID, since time.Time, id backup.DamageID) ([]backup.Damage, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT `+damageColumns+` FROM damage d WHERE d.tenant = $1 AND (d.found, d.id) > ($2, $3) AND d.healed = 0 ORDER BY d.found, d.id LIMIT $4`,
+		string(tenant), database.Micros(since), string(id), maxDamage)
+	all, err := collect(rows, err, scanDamage)
+	if err != nil {
+		return nil, fmt.Errorf("read the damage of a tenant: %w", err)
 	}
 	return all, nil
 }

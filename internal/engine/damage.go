@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -123,6 +124,9 @@ func (e *Engine) markLost(ctx context.Context, v *vault.Vault, key vault.DriveKe
 // file's content is mended by writing every folder anew, which is tried once for
 // each time that damage was found.
 func (p *protection) knownDamage(ctx context.Context) (err error) {
+	if err := p.e.suspect(ctx, p.vault, p.job.Tenant); err != nil {
+		return err
+	}
 	if p.damage, err = p.e.Catalog.OpenDamage(ctx, p.job.Tenant, p.kept()); err != nil || p.stage.torn {
 		return err
 	}
@@ -135,6 +139,28 @@ func (p *protection) knownDamage(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// clocks is how far the clocks of two servers may be apart.
+const clocks = time.Hour
+
+// suspect tells the vault of what was found damaged in it since it was last told, by this
+// server or by another and in whichever drive: what the source has again must not be taken
+// from a copy of which it is known that it cannot be read.
+func (e *Engine) suspect(ctx context.Context, v *vault.Vault, tenant backup.TenantID) error {
+	last := backup.Damage{Found: v.SuspectedUntil().Add(-clocks)}
+	for {
+		found, err := e.Catalog.DamagedSince(ctx, tenant, last.Found, last.ID)
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		objects := make([]string, len(found))
+		for i, d := range found {
+			objects[i] = d.Content
+		}
+		last = found[len(found)-1]
+		v.Suspect(ctx, last.Found, objects...)
+	}
 }
 
 // tornFiles returns the files of the drive whose contents, as the newest point
@@ -176,7 +202,7 @@ func (p *protection) healed(ctx context.Context) {
 	var whole []string
 	asked := map[string]bool{}
 	for _, d := range p.damage {
-		if asked[d.Content] || d.Content == "" || !p.again[d.Item] && !p.stage.torn {
+		if asked[d.Content] || d.Content == "" || !p.again[d.Item] && !p.stage.torn && p.vault.Suspects(ctx, d.Content) {
 			continue
 		}
 		asked[d.Content] = true
@@ -198,12 +224,12 @@ func (p *protection) healed(ctx context.Context) {
 
 // problem is what stands against the unit although a point was made: what that
 // lacks, and what is damaged of the points before.
-func (p *protection) problem(unread []backup.Unread) *backup.Problem {
+func (p *protection) problem(ctx context.Context, unread []backup.Unread) *backup.Problem {
 	problem := notBackedUp(unread)
 	left := 0
 	var details []backup.Detail
 	for _, d := range p.damage {
-		if p.again[d.Item] || p.stage.torn {
+		if p.again[d.Item] || p.stage.torn || d.Content != "" && !p.vault.Suspects(ctx, d.Content) {
 			continue // it has just been tried, and the next run says more
 		}
 		if left++; left <= maxDetails {

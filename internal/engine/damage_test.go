@@ -313,3 +313,43 @@ func TestCatalogIsMadeAgainFromTheVault(t *testing.T) {
 		t.Errorf("a second look = %+v, %v", got, err)
 	}
 }
+
+// What the source has again is not taken from a copy that is damaged, whether this server
+// knows of the damage or another, or nobody yet: the newest point holds it.
+func TestWhatComesBackIsNotTakenFromDamage(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		t.Run(fmt.Sprintf("known %v", known), func(t *testing.T) {
+			w := newWorld(t, "ann")
+			w.ownVault()
+			home, files := w.home(0), incompressible(4)
+			w.put(home, files)
+			w.put(home, map[string]string{"stays.txt": "stays"})
+			unit := w.protectAll()[0]
+			w.backUp(unit)
+			for name := range files {
+				w.must(os.Remove(filepath.Join(home, name)))
+			}
+			w.backUp(unit)
+			w.flip(w.blobs("p")[0])
+			if known {
+				w.skew.Add(int64(31 * 24 * time.Hour))
+				w.run(jobs.Verify, string(w.tenant), w.engine.verify)
+				if left := w.openDamage(unit); len(left) != 1 {
+					t.Fatalf("damage = %+v", left)
+				}
+			}
+			w.ownVault() // as another process has it
+			w.put(home, files)
+			newest := w.backUp(unit)
+			t.Log(w.log)
+			w.same("the newest point", w.look(home), w.kept(newest.Tree))
+			if left := w.openDamage(unit); len(left) != 0 {
+				t.Errorf("damage is left: %+v", left)
+			}
+			if p := w.unit(unit.ID).Problem; p != nil {
+				t.Errorf("the unit says %+v", p)
+			}
+			t.Log(w.log)
+		})
+	}
+}

@@ -295,7 +295,7 @@ func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, sta
 		Drive: p.drive.ID, Root: sealed.Root, Tree: sealed.Tree, Vault: p.state.Vault,
 		Cursor: p.stage.cursor, Pending: unread, Full: p.fullAt(), Asked: p.asked, Changed: p.changedAt(sealed.Tree), Top: p.stage.counted(),
 	}
-	problem := p.problem(unread)
+	problem := p.problem(ctx, unread)
 	every := e.pace(p.at.Sub(next.Changed), problem)
 	mail, err := p.indexMail(ctx, sealed.Tree)
 	if err != nil {

@@ -702,8 +702,13 @@ func (s *siteRun) problem(ctx context.Context, unread []backup.Unread) (*backup.
 	if err != nil {
 		return nil, err
 	}
-	p := &protection{damage: damage, again: s.again, stage: &stage{torn: s.torn}}
-	return p.problem(unread), nil
+	if len(damage) > 0 {
+		if err := s.e.suspect(ctx, s.vault, s.job.Tenant); err != nil {
+			return nil, err
+		}
+	}
+	p := &protection{vault: s.vault, damage: damage, again: s.again, stage: &stage{torn: s.torn}}
+	return p.problem(ctx, unread), nil
 }
 
 // explainPart is explain for one library or list of a site.

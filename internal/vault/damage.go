@@ -7,8 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/kopia/kopia/repo"
@@ -205,12 +207,64 @@ func (v *Vault) markDamaged(contents ...string) {
 	defer v.damage.Unlock()
 	for _, c := range contents {
 		if id, err := content.ParseID(c); err == nil {
-			if v.damage.contents == nil {
-				v.damage.contents = map[content.ID]bool{}
-			}
-			v.damage.contents[id] = true
+			v.distrust(id)
 		}
 	}
+}
+
+// distrust notes a content as damaged: the lock is held.
+func (v *Vault) distrust(c content.ID) {
+	if v.damage.contents == nil {
+		v.damage.contents = map[content.ID]bool{}
+	}
+	if !v.damage.contents[c] {
+		v.damage.contents[c] = true
+		v.damage.suspected++
+	}
+}
+
+// Suspect has stored copies of objects not be believed that were found damaged up to a time,
+// by whichever process: whoever writes one of their contents again has it read, and stored
+// anew if it is. One that this process has since stored anew, or found whole, is believed.
+func (v *Vault) Suspect(ctx context.Context, until time.Time, objects ...string) {
+	for _, oid := range objects {
+		id, err := object.ParseID(oid)
+		if err != nil || id == object.EmptyID {
+			continue // it is no object's, such as damage of what has no content
+		}
+		all := madeOf(ctx, v.rep, id)
+		v.damage.Lock()
+		for _, c := range all {
+			if _, known := v.damage.contents[c]; !known {
+				v.distrust(c)
+			}
+		}
+		v.damage.Unlock()
+	}
+	v.damage.Lock()
+	defer v.damage.Unlock()
+	if until.After(v.damage.until) {
+		v.damage.until = until
+	}
+}
+
+// SuspectedUntil is the latest time that Suspect was told of; zero if it never was.
+func (v *Vault) SuspectedUntil() time.Time {
+	v.damage.Lock()
+	defer v.damage.Unlock()
+	return v.damage.until
+}
+
+// Suspects reports whether a content that an object is made of is known as damaged.
+func (v *Vault) Suspects(ctx context.Context, oid string) bool {
+	id, err := object.ParseID(oid)
+	if err != nil || id == object.EmptyID {
+		return false
+	}
+	all := madeOf(ctx, v.rep, id)
+	v.damage.Lock()
+	defer v.damage.Unlock()
+	return slices.ContainsFunc(all, func(c content.ID) bool { return v.damage.contents[c] })
 }
 
 // VerifyObjects reads objects back from the storage and returns an error for

@@ -23,11 +23,11 @@ func (v *Vault) newWriter(ctx context.Context, w repo.DirectRepositoryWriter, op
 	ctx = once(ctx)
 	ow := w.NewObjectWriter(ctx, opt)
 	v.damage.Lock()
-	known := len(v.damage.contents)
+	suspected := v.damage.suspected
 	v.damage.Unlock()
 	doubt := ctx.Value(doubting{}) != nil
 	split := splitter.GetFactory(v.rep.ObjectFormat().Splitter)
-	if known == 0 && !doubt || split == nil {
+	if suspected == 0 && !doubt || split == nil {
 		return ow
 	}
 	return &healer{Writer: ow, v: v, ctx: ctx, w: w, opt: opt, split: split(), doubt: doubt}
@@ -158,10 +158,10 @@ func (v *Vault) strike(ctx context.Context, w repo.DirectRepositoryWriter, c con
 	err := v.fresh(ctx, func() error { _, err := w.ContentManager().GetContent(ctx, c); return err })
 	switch {
 	case err == nil:
-		delete(v.damage.contents, c)
+		v.trust(c)
 		return false, nil
 	case missing(err):
-		delete(v.damage.contents, c)
+		v.trust(c)
 		return true, nil
 	case !damaged(err):
 		return false, err
@@ -172,6 +172,14 @@ func (v *Vault) strike(ctx context.Context, w repo.DirectRepositoryWriter, c con
 	if err := w.ContentManager().DeleteContent(ctx, c); err != nil {
 		return false, err
 	}
-	delete(v.damage.contents, c)
+	v.trust(c)
 	return true, nil
+}
+
+// trust notes of a content that was suspected that it is whole, or will be: the lock is held.
+func (v *Vault) trust(c content.ID) {
+	if v.damage.contents[c] {
+		v.damage.contents[c] = false
+		v.damage.suspected--
+	}
 }

@@ -20,8 +20,10 @@ func (v *Vault) Damaged() []string {
 	v.damage.Lock()
 	defer v.damage.Unlock()
 	all := make([]string, 0, len(v.damage.contents))
-	for c := range v.damage.contents {
-		all = append(all, c.String())
+	for c, bad := range v.damage.contents {
+		if bad {
+			all = append(all, c.String())
+		}
 	}
 	return all
 }

@@ -332,8 +332,9 @@ func (v *Vault) publishOnce(ctx context.Context, key DriveKey, root *record, aft
 // the trees that are named, as far as they can be read, are brought together under
 // one root, and the update starts from that and from an empty tree, so that
 // it writes every folder anew, and believes no stored copy of what it writes before
-// it has read it. It returns the newest tree that it found of a
-// backup which came to its end, which may be damaged further down, or "".
+// it has read it. It returns the newest tree of these of a backup which came to its end,
+// which may be damaged further down, or "": of what the vault has besides nobody has said
+// that it was ever read back.
 func (v *Vault) BeginAnew(ctx context.Context, key DriveKey, trees ...string) (u *Update, newest string, err error) {
 	root, err := v.Merge(ctx, key, "", trees...)
 	if err != nil {
@@ -344,7 +345,7 @@ func (v *Vault) BeginAnew(ctx context.Context, key DriveKey, trees ...string) (u
 		return nil, "", err
 	}
 	for _, p := range points {
-		if p.Err == nil && !p.Info.Incomplete {
+		if p.Err == nil && !p.Info.Incomplete && slices.Contains(trees, p.Tree) {
 			newest = p.Tree
 		}
 	}

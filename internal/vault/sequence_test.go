@@ -135,8 +135,8 @@ func TestSequence(t *testing.T) {
 	if st.reads.Load() == before || st.spoil.Load() > 0 {
 		t.Error("nothing was spoiled")
 	}
-	if len(v.damage.contents) > 0 {
-		t.Errorf("%d contents are noted as damaged", len(v.damage.contents))
+	if bad := v.Damaged(); len(bad) > 0 {
+		t.Errorf("%d contents are noted as damaged", len(bad))
 	}
 }
 

@@ -148,7 +148,9 @@ type Vault struct {
 
 	damage struct {
 		sync.Mutex
-		contents map[content.ID]bool // whose stored copies cannot be read
+		contents  map[content.ID]bool // whether a stored copy cannot be read; false since it is whole again
+		suspected int                 // of them, those that cannot
+		until     time.Time           // when the newest was found of which Suspect was told
 	}
 
 	manifests struct {
