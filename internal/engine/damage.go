@@ -148,11 +148,15 @@ const clocks = time.Hour
 // server or by another and in whichever drive: what the source has again must not be taken
 // from a copy of which it is known that it cannot be read.
 func (e *Engine) suspect(ctx context.Context, v *vault.Vault, tenant backup.TenantID) error {
-	last := backup.Damage{Found: v.SuspectedUntil().Add(-clocks)}
+	began, last := e.Clock(), backup.Damage{Found: v.SuspectedUntil().Add(-clocks)}
 	for {
 		found, err := e.Catalog.DamagedSince(ctx, tenant, last.Found, last.ID)
-		if err != nil || len(found) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(found) == 0 {
+			v.Suspect(ctx, began)
+			return nil
 		}
 		objects := make([]string, len(found))
 		for i, d := range found {

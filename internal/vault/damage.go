@@ -248,7 +248,7 @@ func (v *Vault) Suspect(ctx context.Context, until time.Time, objects ...string)
 	}
 }
 
-// SuspectedUntil is the latest time that Suspect was told of; zero if it never was.
+// SuspectedUntil is the latest time that Suspect was called with; zero if it never was.
 func (v *Vault) SuspectedUntil() time.Time {
 	v.damage.Lock()
 	defer v.damage.Unlock()

@@ -150,7 +150,7 @@ type Vault struct {
 		sync.Mutex
 		contents  map[content.ID]bool // whether a stored copy cannot be read; false since it is whole again
 		suspected int                 // of them, those that cannot
-		until     time.Time           // when the newest was found of which Suspect was told
+		until     time.Time           // up to when what was found was told to Suspect
 	}
 
 	manifests struct {
