@@ -103,6 +103,7 @@ type (
 		Cancelled                          time.Time `json:"@holdfast.cancelledDateTime"`
 		Error                              *problemAnswer
 		Approval                           *approvalAnswer `json:"@holdfast.approval"`
+		client.Shortfall
 	}
 	approvalAnswer struct {
 		ID, Kind, State, What, ObjectID, Comment           string
@@ -119,6 +120,7 @@ type (
 		StartDateTime, CompletionDateTime    time.Time
 		RestorePoint                         pointAnswer
 		Error                                *problemAnswer
+		client.Shortfall
 	}
 	problemAnswer struct {
 		Code, Message string

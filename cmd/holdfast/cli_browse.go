@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
 )
 
 const (
@@ -34,6 +37,7 @@ type (
 	granularAnswer struct {
 		ID, Status, WebURL, RestoredItemPath, RestoredItemWebURL string
 		RestorePointDateTime                                     time.Time
+		client.Shortfall
 	}
 )
 
@@ -335,6 +339,6 @@ func (c *cli) printGranular(ctx context.Context, s sessionAnswer) error {
 		if now == "" {
 			now = a.RestoredItemPath
 		}
-		return []string{a.Status, clock(a.RestorePointDateTime), a.WebURL, now}
+		return []string{cmp.Or(a.Shortfall.Artifact(), a.Status), clock(a.RestorePointDateTime), a.WebURL, now}
 	}, "The session is empty.")
 }

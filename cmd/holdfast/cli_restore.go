@@ -213,17 +213,19 @@ func (c *cli) restoreCancel(ctx context.Context, id string) error {
 	return nil
 }
 
-// state is a session's status, and what was asked of it.
+// state is a session's status, or how much it brought back, and what was asked of it.
 func (s sessionAnswer) state() string {
+	n := s.RestoreSessionArtifactCount
+	state := cmp.Or(s.Shortfall.Session(s.Status, n.Total, n.Failed), s.Status)
 	switch {
 	case !s.Paused.IsZero():
-		return s.Status + ", paused"
+		return state + ", paused"
 	case !s.Cancelled.IsZero():
-		return s.Status + ", cancelled"
+		return state + ", cancelled"
 	case s.waits():
-		return s.Status + ", waits for approval"
+		return state + ", waits for approval"
 	}
-	return s.Status
+	return state
 }
 
 // waits reports whether another person has yet to approve it.
@@ -815,7 +817,7 @@ func (c *cli) printArtifacts(ctx context.Context, s sessionAnswer) error {
 	}
 	err = printList(c, values, artifacts, func(a artifactAnswer) string { return a.ID }, []string{"ARTIFACT", "STATUS", strings.ToUpper(w.noun), "POINT", "TO", "PLACE", "ERROR"},
 		func(a artifactAnswer) []string {
-			return []string{a.ID, a.Status, cmp.Or(c.restoredOf(ctx, a), "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.place(), blame(a.Error)}
+			return []string{a.ID, cmp.Or(a.Shortfall.Artifact(), a.Status), cmp.Or(c.restoredOf(ctx, a), "-"), clock(a.RestorePoint.ProtectionDateTime), a.DestinationType, a.place(), blame(a.Error)}
 		}, "The session is empty.", func(a artifactAnswer) map[string]any {
 			return map[string]any{"owner": c.restoredOf(ctx, a)}
 		})

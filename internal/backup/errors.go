@@ -153,6 +153,8 @@ type Problem struct {
 	Message string   `json:"message"`
 	Target  string   `json:"target,omitempty"` // the property, entry or file at fault
 	Details []Detail `json:"details,omitempty"`
+
+	Short *Shortfall `json:"-"` // of a restore that did most of what it was to do; nil: it did nothing, or it is not known
 }
 
 // An Error is a failure that the caller may be told about. Any other error is

@@ -79,6 +79,14 @@ const MaxActiveSessions = 25
 // ArtifactCounts is a session's artifacts by how they stand.
 type ArtifactCounts struct {
 	Total, Completed, InProgress, Failed int
+	InPart                               int       // of those that failed
+	Short                                Shortfall // in all of these
+}
+
+// A Shortfall says how many items a restore did not bring back that brought back the rest.
+type Shortfall struct {
+	Failed int // 0: not known
+	Of     int // 0: not known
 }
 
 // A Session restores its artifacts once it is activated.
@@ -241,6 +249,7 @@ type Artifact struct {
 	// of it, and how many items.
 	RestoredSiteID, RestoredSiteName, RestoredSiteWebURL string
 	RestoredItems                                        int64
+	Short                                                *Shortfall // of one that failed in part; else nil
 }
 
 // A GranularArtifact is the restore of one file or folder of a browse session,
@@ -264,6 +273,7 @@ type GranularArtifact struct {
 	// What it was restored as, known once it has been.
 	RestoredKey                  ItemKey
 	RestoredPath, RestoredWebURL string
+	Short                        *Shortfall // of one that failed in part; else nil
 }
 
 // A BulkRequestStatus is where a bulk restore request stands.

@@ -190,7 +190,7 @@ func (c *Catalog) unapproved(ctx context.Context, tx *database.Tx, a *backup.App
 			return fmt.Errorf("end a session that is not approved: %w", err)
 		}
 	}
-	return c.recordEnd(ctx, tx, a.Tenant, a.Workload, backup.SessionID(a.Object), backup.SessionFailed, why)
+	return c.recordEnd(ctx, tx, a.Tenant, a.Workload, backup.SessionID(a.Object), backup.SessionFailed, false, why)
 }
 
 // waitingFor returns the approval that a thing waits for, or nil.

@@ -198,14 +198,14 @@ func (c *Catalog) record(ctx context.Context, tx *database.Tx, a backup.Activity
 	return nil
 }
 
-// recordEnd adds to the log that a session came to its end; last is what was
-// wrong with its last artifact.
-func (c *Catalog) recordEnd(ctx context.Context, tx *database.Tx, tenant backup.TenantID, workload backup.Workload, session backup.SessionID, end backup.SessionStatus, last *backup.Problem) error {
+// recordEnd adds to the log that a session came to its end, in which something that failed
+// may have come back in part; last is what was wrong with its last artifact.
+func (c *Catalog) recordEnd(ctx context.Context, tx *database.Tx, tenant backup.TenantID, workload backup.Workload, session backup.SessionID, end backup.SessionStatus, inPart bool, last *backup.Problem) error {
 	a := backup.Activity{Tenant: tenant, Workload: workload, Operation: backup.RestoreFinishedActivity, Object: string(session)}
-	switch end {
-	case backup.SessionCompletedWithError:
+	switch {
+	case end == backup.SessionCompletedWithError, end == backup.SessionFailed && inPart:
 		a.Result, a.Problem = backup.ActivityPartiallySucceeded, last
-	case backup.SessionFailed:
+	case end == backup.SessionFailed:
 		a.Result, a.Problem = backup.ActivityFailed, last
 	}
 	units, err := unitsOf(ctx, tx, session)

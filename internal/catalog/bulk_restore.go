@@ -237,7 +237,7 @@ func (c *Catalog) resolved(ctx context.Context, tx *database.Tx, b backup.BulkRe
 		session, ended = backup.SessionFailed, now
 		failure = &backup.Problem{Code: backup.BulkRestoreNotResolved,
 			Message: "No entry of the bulk restore request has a restore point that fits, so nothing is restored. See the request's error."}
-		if err := c.recordEnd(ctx, tx, b.Tenant, b.Workload, b.Session, session, failure); err != nil {
+		if err := c.recordEnd(ctx, tx, b.Tenant, b.Workload, b.Session, session, false, failure); err != nil {
 			return err
 		}
 	}

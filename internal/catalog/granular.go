@@ -224,13 +224,14 @@ func (d *granularDelta) write(ctx context.Context, tx *database.Tx) error {
 
 var granularColumns = `g.id, g.tenant, g.session, g.browse, g.item_key, g.item, g.name, g.owner, g.point, g.tenant, g.unit, g.drive, g.at, g.tree,
 	g.web_url, g.status, g.problem, g.created, g.started, g.completed, g.restored_key, g.restored_path, g.restored_web_url,
-	` + pointNow("g")
+	` + pointNow("g") + `, g.items_failed, g.items_of`
 
 func scanGranular(r scanner) (a backup.GranularArtifact, err error) {
+	failed := 0
 	return a, r.Scan(&a.ID, &a.Tenant, &a.Session, &a.Browse, &a.Key, &a.Item, &a.Name, &a.Owner, &a.Point.ID, &a.Point.Tenant, &a.Point.Unit,
 		&a.Point.Drive, micros{&a.Point.At}, &a.Point.Tree, &a.WebURL, &a.Status, fromJSON{&a.Problem}, micros{&a.Created}, micros{&a.Started},
 		micros{&a.Finished}, &a.RestoredKey, &a.RestoredPath, &a.RestoredWebURL,
-		micros{&a.Point.Verified}, &a.Point.Lost)
+		micros{&a.Point.Verified}, &a.Point.Lost, &failed, shortfall{&a.Short, &failed})
 }
 
 // GranularArtifacts lists a session's files and folders. RestoreSessionNotFound.
@@ -398,12 +399,14 @@ func (c *Catalog) FinishGranular(ctx context.Context, j *jobs.Job, id backup.Art
 			return err
 		}
 		var session backup.SessionID
+		itemsFailed, itemsOf := asColumns(problem)
 		err := tx.QueryRowContext(ctx, `
-			UPDATE granular_artifact SET status = $3, problem = $4, completed = $5, restored_key = $6, restored_path = $7, restored_web_url = $8
+			UPDATE granular_artifact SET status = $3, problem = $4, completed = $5, restored_key = $6, restored_path = $7, restored_web_url = $8,
+				items_failed = $9, items_of = $10
 			WHERE tenant = $1 AND id = $2 AND status IN ('scheduled', 'inProgress')
 			RETURNING session`,
 			string(j.Tenant), string(id), string(backup.Ended(problem)), problemJSON(problem), database.Micros(c.now()),
-			string(r.Key), r.Path, r.WebURL).Scan(&session)
+			string(r.Key), r.Path, r.WebURL, itemsFailed, itemsOf).Scan(&session)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 const sessionColumns = `s.id, s.tenant, s.workload, s.status, s.job_type, s.total, s.succeeded, s.failed, s.problem, s.completed, s.wish, s.wished,
-	s.created, s.created_by, s.modified, s.modified_by, p.id`
+	s.created, s.created_by, s.modified, s.modified_by, s.in_part, s.items_failed, s.items_of, p.id`
 
 // approvalsOfSessions is what these are read from, besides.
 const approvalsOfSessions = ` LEFT JOIN approval p ON p.session = s.id`
@@ -24,7 +24,8 @@ const approvalsOfSessions = ` LEFT JOIN approval p ON p.session = s.id`
 func scanSession(r scanner) (s backup.Session, err error) {
 	var approval sql.NullString
 	err = r.Scan(&s.ID, &s.Tenant, &s.Workload, &s.Status, &s.JobType, &s.Counts.Total, &s.Counts.Completed, &s.Counts.Failed,
-		fromJSON{&s.Problem}, micros{&s.Completed}, &s.Wish, micros{&s.Wished}, micros{&s.Created.At}, fromJSON{&s.Created.By}, micros{&s.Modified.At}, fromJSON{&s.Modified.By}, &approval)
+		fromJSON{&s.Problem}, micros{&s.Completed}, &s.Wish, micros{&s.Wished}, micros{&s.Created.At}, fromJSON{&s.Created.By}, micros{&s.Modified.At}, fromJSON{&s.Modified.By},
+		&s.Counts.InPart, &s.Counts.Short.Failed, &s.Counts.Short.Of, &approval)
 	if approval.Valid {
 		s.Approval = &backup.Approval{ID: backup.ApprovalID(approval.String)} // see withApprovals
 	}
@@ -566,12 +567,41 @@ func (c *Catalog) Wish(ctx context.Context, tenant backup.TenantID, id backup.Se
 
 var artifactColumns = `a.point, a.tenant, a.unit, a.drive, a.at, a.expires, a.tags, a.tree, a.files, a.folders, a.bytes, a.unread,
 	` + pointNow("a") + `,
-	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items, a.hits, a.target, a.permissions`
+	a.id, a.tenant, a.session, a.destination, a.status, a.problem, a.created, a.started, a.completed, a.site_id, a.site_name, a.site_web_url, a.search, a.query, a.items, a.hits, a.target, a.permissions,
+	a.items_failed, a.items_of`
+
+// A shortfall reads two columns: what is known of how much an artifact lacks, whose second
+// is negative for nothing.
+type shortfall struct {
+	to    **backup.Shortfall
+	first *int
+}
+
+func (s shortfall) Scan(v any) error {
+	of, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("a number is stored as %T", v)
+	}
+	if of >= 0 {
+		*s.to = &backup.Shortfall{Failed: *s.first, Of: int(of)}
+	}
+	return nil
+}
+
+// asColumns are what a problem of an artifact says for these columns.
+func asColumns(p *backup.Problem) (failed, of int) {
+	if p == nil || p.Short == nil || backup.Ended(p) != backup.ArtifactFailed {
+		return 0, -1
+	}
+	return p.Short.Failed, p.Short.Of
+}
 
 func scanArtifact(r scanner) (a backup.Artifact, err error) {
+	failed := 0
 	err = r.Scan(append(pointFields(&a.Point), &a.ID, &a.Tenant, &a.Session, &a.Destination, &a.Status, fromJSON{&a.Problem},
 		micros{&a.Created}, micros{&a.Started}, micros{&a.Completed}, &a.RestoredSiteID, &a.RestoredSiteName, &a.RestoredSiteWebURL,
-		&a.Search, &a.Query, &a.RestoredItems, &a.Hits, &a.Target, &a.Permissions)...)
+		&a.Search, &a.Query, &a.RestoredItems, &a.Hits, &a.Target, &a.Permissions,
+		&failed, shortfall{&a.Short, &failed})...)
 	if !a.Status.Final() {
 		a.Problem = nil // see NoteDetails
 	}
@@ -784,11 +814,13 @@ func (c *Catalog) FinishArtifact(ctx context.Context, j *jobs.Job, id backup.Art
 			return err
 		}
 		var session backup.SessionID
+		itemsFailed, itemsOf := asColumns(problem)
 		err := tx.QueryRowContext(ctx, `
-			UPDATE restore_artifact SET status = $3, problem = $4, completed = $5, site_id = $6, site_name = $7, site_web_url = $8, items = $9
+			UPDATE restore_artifact SET status = $3, problem = $4, completed = $5, site_id = $6, site_name = $7, site_web_url = $8, items = $9,
+				items_failed = $10, items_of = $11
 			WHERE tenant = $1 AND id = $2 AND status IN ('scheduled', 'inProgress')
 			RETURNING session`,
-			string(j.Tenant), string(id), string(backup.Ended(problem)), problemJSON(problem), database.Micros(c.now()), r.SiteID, r.SiteName, r.SiteWebURL, r.Items).Scan(&session)
+			string(j.Tenant), string(id), string(backup.Ended(problem)), problemJSON(problem), database.Micros(c.now()), r.SiteID, r.SiteName, r.SiteWebURL, r.Items, itemsFailed, itemsOf).Scan(&session)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -811,22 +843,25 @@ func (c *Catalog) countEnd(ctx context.Context, tx *database.Tx, tenant backup.T
 	// The row is locked by the addition, so that of two artifacts that end at
 	// once the second sees both.
 	var n backup.ArtifactCounts
+	itemsFailed, itemsOf := asColumns(problem)
 	failed := backup.Ended(problem) == backup.ArtifactFailed
 	if !failed {
 		problem = nil
 	}
 	var workload backup.Workload
 	err := tx.QueryRowContext(ctx, `
-		UPDATE restore_session SET succeeded = succeeded + $2, failed = failed + $3
-		WHERE id = $1 RETURNING total, succeeded, failed, workload`,
-		string(session), bit(!failed), bit(failed)).Scan(&n.Total, &n.Completed, &n.Failed, &workload)
+		UPDATE restore_session SET succeeded = succeeded + $2, failed = failed + $3, in_part = in_part + $4,
+			items_failed = CASE WHEN $4 = 0 THEN items_failed WHEN items_failed < 0 OR $5 = 0 THEN -1 ELSE items_failed + $5 END,
+			items_of = CASE WHEN $4 = 0 THEN items_of WHEN items_of < 0 OR $6 = 0 THEN -1 ELSE items_of + $6 END
+		WHERE id = $1 RETURNING total, succeeded, failed, in_part, workload`,
+		string(session), bit(!failed), bit(failed), bit(itemsOf >= 0), itemsFailed, itemsOf).Scan(&n.Total, &n.Completed, &n.Failed, &n.InPart, &workload)
 	if err != nil {
 		return "", fmt.Errorf("count artifact: %w", err)
 	}
 	end, completed := n.Settle(), int64(0)
 	if end.Final() {
 		completed = database.Micros(c.now())
-		if err := c.recordEnd(ctx, tx, tenant, workload, session, end, problem); err != nil {
+		if err := c.recordEnd(ctx, tx, tenant, workload, session, end, n.InPart > 0, problem); err != nil {
 			return "", err
 		}
 	}

@@ -537,3 +537,51 @@ func TestPages(t *testing.T) {
 		}
 	})
 }
+
+// A session says how many of what failed came back in part, and how much these lack, as far
+// as that is known of all; and the log that it has not failed altogether.
+func TestSessionsInPart(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx, points := t.Context(), w.points(2)
+		lacks := func(failed, of int) *backup.Problem {
+			return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Message: "No.", Short: &backup.Shortfall{Failed: failed, Of: of}}
+		}
+		for _, c := range []struct {
+			name     string
+			problems []*backup.Problem
+			counts   backup.ArtifactCounts
+			status   backup.SessionStatus
+			result   backup.ActivityResult
+		}{
+			{"all in part", []*backup.Problem{lacks(12, 3400), lacks(1, 2)}, backup.ArtifactCounts{Total: 2, Failed: 2, InPart: 2, Short: backup.Shortfall{Failed: 13, Of: 3402}}, backup.SessionFailed, backup.ActivityPartiallySucceeded},
+			{"one in vain", []*backup.Problem{{Code: backup.UnknownError}, lacks(12, 0)}, backup.ArtifactCounts{Total: 2, Failed: 2, InPart: 1, Short: backup.Shortfall{Failed: 12, Of: -1}}, backup.SessionFailed, backup.ActivityPartiallySucceeded},
+			{"not known of one", []*backup.Problem{lacks(0, 0), lacks(12, 3400)}, backup.ArtifactCounts{Total: 2, Failed: 2, InPart: 2, Short: backup.Shortfall{Failed: -1, Of: -1}}, backup.SessionFailed, backup.ActivityPartiallySucceeded},
+			{"in vain", []*backup.Problem{{Code: backup.UnknownError}}, backup.ArtifactCounts{Total: 1, Failed: 1}, backup.SessionFailed, backup.ActivityFailed},
+			{"remarks", []*backup.Problem{{Code: backup.RestoredWithRemarks, Short: &backup.Shortfall{Failed: 1}}}, backup.ArtifactCounts{Total: 1, Completed: 1}, backup.SessionCompleted, backup.ActivitySucceeded},
+		} {
+			s := w.session(points[:len(c.problems)]...)
+			must[backup.Session](t)(w.ActivateSession(ctx, contoso, s.ID, w.by()))
+			work := w.claim(jobs.Restore)
+			for i, a := range w.artifacts(s.ID) {
+				ok(t, w.StartArtifact(ctx, work[string(a.ID)], a.ID))
+				ok(t, w.FinishArtifact(ctx, work[string(a.ID)], a.ID, catalog.Restored{}, c.problems[i]))
+			}
+			if got := must[backup.Session](t)(w.Session(ctx, contoso, s.ID)); got.Counts != c.counts || got.Status != c.status {
+				t.Errorf("%s: %s %+v, want %s %+v", c.name, got.Status, got.Counts, c.status, c.counts)
+			}
+			if log := w.activities(); log[len(log)-1].Result != c.result {
+				t.Errorf("%s: the log says %s, want %s", c.name, log[len(log)-1].Result, c.result)
+			}
+			for i, a := range w.artifacts(s.ID) {
+				want := c.problems[i].Short
+				if a.Status == backup.ArtifactSucceeded {
+					want = nil
+				}
+				if (a.Short == nil) != (want == nil) || want != nil && *a.Short != *want {
+					t.Errorf("%s: an artifact lacks %+v, want %+v", c.name, a.Short, want)
+				}
+			}
+			w.now = w.now.Add(time.Hour)
+		}
+	})
+}

@@ -109,6 +109,7 @@ type (
 		Cancelled                          time.Time `json:"@holdfast.cancelledDateTime"`
 		Error                              *problemAnswer
 		Approval                           *approvalAnswer `json:"@holdfast.approval"`
+		client.Shortfall
 	}
 	browseAnswer struct {
 		ID, Status, RestorePointID               string
@@ -134,10 +135,12 @@ type (
 		TargetDrive                          string `json:"@holdfast.targetDrive"`
 		TargetMailbox                        string `json:"@holdfast.targetMailbox"`
 		ItemNames                            string `json:"@holdfast.itemNames"`
+		client.Shortfall
 	}
 	granularAnswer struct {
 		ID, Status, WebURL, RestoredItemPath, RestoredItemWebURL string
 		RestorePointDateTime                                     time.Time
+		client.Shortfall
 	}
 	activityAnswer struct {
 		ID, PerformedBy, ResultStatus string
@@ -190,6 +193,18 @@ func (u unitAnswer) named() string {
 func (u unitAnswer) Of() *client.Workload    { return client.WorkloadOf(u.Type) }
 func (p policyAnswer) Of() *client.Workload  { return client.WorkloadOf(p.Type) }
 func (s sessionAnswer) Of() *client.Workload { return client.WorkloadOf(s.Type) }
+
+// InPart is what is said of one that brought back some, "" of any other.
+func (s sessionAnswer) InPart() string {
+	n := s.RestoreSessionArtifactCount
+	return capital(s.Shortfall.Session(s.Status, n.Total, n.Failed))
+}
+
+// InPart is the same of an artifact.
+func (a artifactAnswer) InPart() string { return capital(a.Shortfall.Artifact()) }
+
+// InPart is the same of a file or folder.
+func (a granularAnswer) InPart() string { return capital(a.Shortfall.Artifact()) }
 
 // Parts is what a session of single things restores.
 func (s sessionAnswer) Parts() string {

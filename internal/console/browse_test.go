@@ -370,24 +370,29 @@ func TestRestores(t *testing.T) {
 	if page := w.page("/console/restores?status=completedWithError"); !strings.Contains(page, "Noor") || w.lastQuery(anySession).Get("$filter") != "status eq 'completedWithError'" {
 		t.Errorf("restores:\n%s", page)
 	}
+	if page := w.page("/console/restores"); !strings.Contains(page, `activeWithErrors">In part: 1 of 2 failed<`) {
+		t.Errorf("restores:\n%s", page)
+	}
 	w.on("GET "+anySession+"/s1", session)
 	w.on("GET "+pointSet+"/"+pointID+"/protectionUnit", aUnit)
 	w.on("GET "+client.Drives.Sessions+"/s1"+client.Drives.Artifacts, listOf(map[string]any{"status": "failed", "destinationType": "new", "restoredSiteWebUrl": "javascript:alert(1)", "restorePoint": aPoint("2026-11-27T07:50:00Z"),
-		"error": map[string]any{"message": "One item is missing.", "details": []any{map[string]any{"target": "/a/<b>.txt", "message": "It is too large for the place."}}}}))
+		"@holdfast.isInPart": true, "@holdfast.failedItemCount": 12, "@holdfast.itemCount": 3400, "error": map[string]any{"message": "One item is missing.", "details": []any{map[string]any{"target": "/a/<b>.txt", "message": "It is too large for the place."}}}}))
 	page := w.page("/console/restores/s1")
-	for _, want := range []string{"1 of 2; 1 failed", "One item is missing.", "/a/&lt;b&gt;.txt", "It is too large for the place.", "Amala &lt;Rao&gt;", `<td><span class="status failed">Not restored whole</span>`, ">Completed with errors<"} {
+	for _, want := range []string{"1 of 2; 1 failed", "One item is missing.", "/a/&lt;b&gt;.txt", "It is too large for the place.", "Amala &lt;Rao&gt;", `<td><span class="status activeWithErrors">In part: 12 of 3,400 items failed</span>`, ">In part: 1 of 2 failed<"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the restore's page does not say %q:\n%s", want, page)
 		}
 	}
 	// Of the only drive that is what the session says, too; what failed by itself has failed.
 	session["restoreSessionArtifactCount"], session["status"] = map[string]any{"total": 1, "failed": 1}, "failed"
-	if page := w.page("/console/restores/s1"); strings.Count(page, ">Not restored whole<") != 2 || strings.Contains(page, ">Failed<") {
+	session["@holdfast.inPartCount"], session["@holdfast.failedItemCount"], session["@holdfast.itemCount"] = 1, 12, 3400
+	if page := w.page("/console/restores/s1"); strings.Count(page, ">In part: 12 of 3,400 items failed<") != 2 || !strings.Contains(page, `data-say="In part: 12 of 3,400 items failed"`) || strings.Contains(page, ">Failed<") {
 		t.Errorf("of a restore that is not whole:\n%s", page)
 	}
+	delete(session, "@holdfast.inPartCount")
 	w.on("GET "+client.Drives.Sessions+"/s1"+client.Drives.Artifacts, listOf(map[string]any{"status": "failed", "destinationType": "new", "restorePoint": aPoint("2026-11-27T07:50:00Z"),
 		"restoredSiteWebUrl": "https://x/sites/y/R0", "@holdfast.targetDrive": "https://x/sites/y", "error": map[string]any{"message": "The vault is away."}}))
-	if page := w.page("/console/restores/s1"); strings.Count(page, ">Failed<") != 2 || strings.Contains(page, "Not restored whole") || strings.Contains(page, "https://x/sites/y<") {
+	if page := w.page("/console/restores/s1"); strings.Count(page, ">Failed<") != 2 || strings.Contains(page, "In part") || strings.Contains(page, "https://x/sites/y<") {
 		t.Errorf("of a restore that failed:\n%s", page)
 	}
 	if strings.Contains(page, `href="javascript`) {

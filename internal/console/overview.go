@@ -237,7 +237,11 @@ func (v *visit) sessionNeeds(s sessionAnswer) (needs []need) {
 	switch backup.SessionStatus(s.Status) {
 	case backup.SessionCompletedWithError, backup.SessionFailed:
 		if recent {
-			needs = append(needs, need{"warn", "A restore ended with errors: " + fmt.Sprintf("%d of %d", n.Failed, n.Total) + " could not be restored whole.",
+			what := "A restore failed: " + fmt.Sprintf("%d of %d", n.Failed, n.Total) + " could not be restored."
+			if inPart := s.Shortfall.Session(s.Status, n.Total, n.Failed); inPart != "" {
+				what = "A restore ended " + inPart + "."
+			}
+			needs = append(needs, need{"warn", what,
 				"The restore says which items and why.", link, "Show it"})
 		}
 	case backup.SessionDraft:

@@ -29,7 +29,7 @@ func TestOverview(t *testing.T) {
 	page = w.page("/console/")
 	for _, want := range []string{
 		"The disk is full.", "2 damaged objects", "3 drives of “Everyone &lt;1&gt;” could not be backed up whole", "/console/policies/" + policyID + "?failing=1",
-		"1 of 3 could not be restored whole", "A restore by Noor was prepared", "2400</b> <span>Protected", "Active, with errors",
+		"A restore ended in part: 1 of 3 failed.", `activeWithErrors">In part: 1 of 3 failed<`, "A restore by Noor was prepared", "2400</b> <span>Protected", "Active, with errors",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the overview does not say %q", want)

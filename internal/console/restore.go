@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"path"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -298,17 +297,6 @@ type restoredUnit struct {
 	Unit     unitAnswer
 	Failures []failure
 	More     int
-}
-
-// InPart reports whether what failed is named, and all else is restored.
-func (u restoredUnit) InPart() bool {
-	return u.Status == string(backup.ArtifactFailed) && len(u.Failures) > 0
-}
-
-// InPart reports whether that is true of all that the session restored.
-func (p restorePage) InPart() bool {
-	return p.Session.Status == string(backup.SessionFailed) && len(p.Units) > 0 && len(p.Units) == p.Total &&
-		!slices.ContainsFunc(p.Units, func(u restoredUnit) bool { return !u.InPart() })
 }
 
 // showRestore shows a session while it runs and when it is over.

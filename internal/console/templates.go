@@ -62,7 +62,7 @@ var funcs = template.FuncMap{
 	"place":   place,
 	"added":   func(total, failed, more int) int { return max(0, total-failed-more) },
 	"title":   func(w *client.Workload) string { return titles[w] },
-	"heading": func(s string) string { return strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):] },
+	"heading": capital,
 	"has":     func(all []string, one string) bool { return slices.Contains(all, one) },
 }
 
@@ -161,6 +161,9 @@ func span(d time.Duration) string {
 	}
 	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
+
+// capital begins a text with a capital.
+func capital(s string) string { return strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):] }
 
 // plural is a number of things, with blanks in large numbers.
 func plural(n any, one, many string) string {

@@ -264,6 +264,9 @@ func (e *Engine) restoreInto(ctx context.Context, j *jobs.Job, a backup.Granular
 		return p, err
 	}
 	problem, err := r.run(ctx)
+	if problem != nil && problem.Short != nil {
+		problem.Short.Of = 0 // that is how much the whole point holds
+	}
 	if made = cmp.Or(made, r.deeds.live(a.Item)); made == "" {
 		return catalog.RestoredItem{}, problem, err
 	}

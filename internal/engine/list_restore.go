@@ -1422,7 +1422,7 @@ func (l *listRestore) problem() *backup.Problem {
 	})
 	switch {
 	case l.failed > 0:
-		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: slices.Concat(l.failures, remarks),
+		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: slices.Concat(l.failures, remarks), Short: short(l.failed, int(l.part.Files)),
 			Message: fmt.Sprintf("%s of the list could not be restored; all else is as it was at the restore point.", count(l.failed, "item"))}
 	case len(remarks) > 0:
 		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: remarks, Message: "All is as it was at the restore point. " + remarked(len(remarks))}

@@ -176,14 +176,15 @@ func (r *mailRestoration) run(ctx context.Context) (place catalog.Restored, prob
 		}
 	}
 	place.Items = max(place.Items, r.artifact.RestoredItems)
-	return place, r.problem(), r.e.Catalog.NoteArtifact(ctx, r.job, r.artifact.ID, place)
+	return place, r.problem(place.Items), r.e.Catalog.NoteArtifact(ctx, r.job, r.artifact.ID, place)
 }
 
-func (r *mailRestoration) problem() *backup.Problem {
+// problem says what could not be restored, beside so many items that were.
+func (r *mailRestoration) problem(restored int64) *backup.Problem {
 	details := append(r.details, r.remarks...)
 	switch {
 	case r.failed > 0:
-		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details,
+		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details, Short: short(r.failed, r.failed+int(restored)),
 			Message: count(r.failed, "item") + " could not be restored; see the details. Restore again in another session: only what is missing is transferred."}
 	case len(details) > 0:
 		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All that was asked for is in the mailbox. " + remarked(len(details))}

@@ -464,7 +464,7 @@ func (r *pageRestore) problem() *backup.Problem {
 	details := slices.Concat(r.failures[:min(len(r.failures), maxDetails)], remarks)
 	switch {
 	case len(r.failures) > 0:
-		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details,
+		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details, Short: short(len(r.failures), int(r.part.Files)),
 			Message: fmt.Sprintf("%s could not be restored; all others are as they were at the restore point.", count(len(r.failures), "page"))}
 	case len(remarks) > 0:
 		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All is as it was at the restore point. " + remarked(len(remarks))}

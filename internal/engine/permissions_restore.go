@@ -296,7 +296,7 @@ func (r *permissionRestore) problem(ctx context.Context) *backup.Problem {
 	r.e.Log.InfoContext(ctx, "permissions restored", "library", r.library.Name, "given", r.given, "failed", r.failed, "remarks", len(r.remarks))
 	switch {
 	case r.failed > 0:
-		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: all,
+		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: all, Short: &backup.Shortfall{Failed: r.failed},
 			Message: fmt.Sprintf("Permissions of %s could not be restored; all else is as it was at the restore point.", count(r.failed, "item"))}
 	case len(all) > 0:
 		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: all, Message: "All is as it was at the restore point. " + remarked(len(all))}

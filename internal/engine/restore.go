@@ -1184,7 +1184,14 @@ func (r *restoration) outcome(p *plan, left []difference, more int, last *change
 	problem := &backup.Problem{Code: backup.RestoredWithRemarks, Message: "All is as it was at the restore point. " + remarked(len(remarks))}
 	if len(left)+more > 0 {
 		problem.Code = backup.ArtifactCannotBeRestored
-		problem.Message = notWhole(left, more, max(int(r.point.Files+r.point.Folders), len(p.wants)))
+		of := max(int(r.point.Files+r.point.Folders), len(p.wants))
+		problem.Message = notWhole(left, more, of)
+		for _, d := range left {
+			if d.want == nil && !d.lost {
+				of++ // it is beside the point's
+			}
+		}
+		problem.Short = short(len(left)+more, of)
 		if len(remarks) > 0 {
 			problem.Message += " " + remarked(len(remarks))
 		}
@@ -1194,6 +1201,14 @@ func (r *restoration) outcome(p *plan, left []difference, more int, last *change
 	}
 	problem.Details = append(problem.Details, remarks[:min(len(remarks), maxDetails)]...)
 	return problem
+}
+
+// short says how much is missing where something failed, nil if that is all.
+func short(failed, of int) *backup.Shortfall {
+	if failed >= of {
+		return nil
+	}
+	return &backup.Shortfall{Failed: failed, Of: of}
 }
 
 // notWhole counts, for people, what is left of a point of so many items, with those

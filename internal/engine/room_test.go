@@ -125,7 +125,7 @@ func TestRestoreIntoAFullDrive(t *testing.T) {
 			point := w.backUp(unit)
 			f.limit.Store(5)
 			a := w.restore(point, backup.DestinationNew)
-			if a.Status != backup.ArtifactFailed || !strings.HasPrefix(a.Problem.Message, "40 of 44 items could not be restored whole") || len(a.Problem.Details) != 40 {
+			if a.Status != backup.ArtifactFailed || !strings.HasPrefix(a.Problem.Message, "40 of 44 items could not be restored whole") || a.Short == nil || *a.Short != (backup.Shortfall{Failed: 40, Of: 44}) || len(a.Problem.Details) != 40 {
 				t.Fatalf("the artifact is %s, %+v", a.Status, a.Problem)
 			}
 			for _, d := range a.Problem.Details {

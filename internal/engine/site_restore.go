@@ -216,11 +216,14 @@ func under(library string, details []backup.Detail) []backup.Detail {
 // Outcomes are what became of the libraries and lists of a point.
 type outcomes struct {
 	failed, remarked int
+	of, inPart       int // all of them, and those that lack some of their items only
+	lacks            int // these items
 	details          []backup.Detail
 	err              error // the first that another try may mend
 }
 
 func (o *outcomes) add(part vault.Part, p *backup.Problem, err error) {
+	o.of++
 	if err != nil {
 		if o.err == nil {
 			o.err = fmt.Errorf("%s %s: %w", wordFor(part.Kind), part.Name, err)
@@ -236,6 +239,10 @@ func (o *outcomes) add(part vault.Part, p *backup.Problem, err error) {
 		o.remarked++
 	} else if err == nil {
 		o.failed++
+		if p.Short != nil {
+			o.inPart++
+			o.lacks += p.Short.Failed
+		}
 		o.details = append(o.details, backup.Detail{Code: p.Code, Message: p.Message, Target: part.Name})
 	}
 	o.details = append(o.details, under(part.Name, p.Details)...)
@@ -245,7 +252,14 @@ func (o *outcomes) problem() *backup.Problem {
 	details := o.details[:min(len(o.details), 2*maxDetails)]
 	switch {
 	case o.failed > 0:
-		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details,
+		var short *backup.Shortfall
+		switch {
+		case o.failed == o.inPart: // of those that are whole it is not known how many items they have
+			short = &backup.Shortfall{Failed: o.lacks}
+		case o.failed < o.of || o.inPart > 0:
+			short = &backup.Shortfall{}
+		}
+		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details, Short: short,
 			Message: fmt.Sprintf("Not all of the site is as it was at the restore point: %d of its libraries and lists could not be restored whole; see the details. Restore again in another session: only what differs is transferred.", o.failed)}
 	case o.remarked > 0:
 		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All is as it was at the restore point. " + remarked(len(o.details))}

@@ -33,6 +33,7 @@ func granularView(w *workload, a backup.GranularArtifact, names map[unitID]strin
 	e.Add("restorePointDateTime", at(a.Point.At))
 	e.Add("startDateTime", at(a.Started))
 	e.Add("completionDateTime", at(a.Finished))
+	addInPart(&e, a.Short)
 	return e
 }
 

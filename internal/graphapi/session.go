@@ -22,6 +22,30 @@ type (
 	artifactID = backup.ArtifactID
 )
 
+// What a restore did bring back that failed is no status of Microsoft's: a session has how
+// many of its artifacts lack some of their items only, and these have that they do.
+const (
+	inPartCount = "@holdfast.inPartCount"
+	isInPart    = "@holdfast.isInPart"
+)
+
+func addInPart(e *odata.Entity, s *backup.Shortfall) {
+	if s != nil {
+		e.Add(isInPart, true)
+		addShortfall(e, *s)
+	}
+}
+
+// addShortfall adds how many items are missing, and of how many, as far as it is known.
+func addShortfall(e *odata.Entity, s backup.Shortfall) {
+	if s.Failed > 0 {
+		e.Add("@holdfast.failedItemCount", s.Failed)
+		if s.Of > 0 {
+			e.Add("@holdfast.itemCount", s.Of)
+		}
+	}
+}
+
 // sessionView shows a restore session.
 func (s *Server) sessionView(x *exchange, v backup.Session) odata.Entity {
 	e := odata.Entity{Type: wordsOf(v.Workload).sessions.name, Path: root + "/" + sessionSet + "('" + string(v.ID) + "')"}
@@ -33,6 +57,10 @@ func (s *Server) sessionView(x *exchange, v backup.Session) odata.Entity {
 	})
 	e.Add("error", v.Problem)
 	addTime(&e, "completedDateTime", v.Completed)
+	if v.Counts.InPart > 0 {
+		e.Add(inPartCount, v.Counts.InPart)
+		addShortfall(&e, v.Counts.Short)
+	}
 	switch v.Wish {
 	case backup.WishPause:
 		addTime(&e, "@holdfast.pausedDateTime", v.Wished)
@@ -86,6 +114,7 @@ func artifactView(w *workload, a backup.Artifact, contentID string) odata.Entity
 	if a.Problem != nil {
 		e.Add("error", a.Problem)
 	}
+	addInPart(&e, a.Short)
 	e.Add("restorePoint", pointView(a.Point, nil))
 	return e
 }

@@ -374,3 +374,29 @@ func TestArtifactErrorsAndActiveSessions(t *testing.T) {
 		}
 	})
 }
+
+// What came back in part is failed, as Microsoft has it, and says how much it lacks.
+func TestSessionsInPart(t *testing.T) {
+	w := sqlite(t)
+	c := w.app(contoso)
+	points, _ := w.fast(c, ownerN(1))
+	made := c.do("POST", "/"+driveSessionSet, obj{artifactSet: []obj{{"restorePoint": obj{"id": points[0].ID}, "destinationType": "new"}}}).want(201)
+	at := "/" + driveSessionSet + "/" + made.str("id")
+	c.do("POST", "/restoreSessions/"+made.str("id")+"/activate", nil).want(200)
+	for _, j := range w.claim(jobs.Restore) {
+		id := backup.ArtifactID(j.Key)
+		err := w.catalog.StartArtifact(t.Context(), j, id)
+		if err == nil {
+			err = w.catalog.FinishArtifact(t.Context(), j, id, catalog.Restored{}, &backup.Problem{Code: backup.ArtifactCannotBeRestored, Message: "m", Short: &backup.Shortfall{Failed: 12, Of: 3400}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, a := c.do("GET", at, nil, "Prefer", "include-unknown-enum-members").want(200), c.do("GET", at+"/"+artifactSet, nil).want(200).list("value")[0].(obj)
+	for _, of := range []obj{s.json, a} {
+		if of["status"] != "failed" || of["@holdfast.failedItemCount"] != 12.0 || of["@holdfast.itemCount"] != 3400.0 || of["@holdfast.inPartCount"] != 1.0 && of["@holdfast.isInPart"] != true {
+			t.Errorf("it is %v", of)
+		}
+	}
+}
