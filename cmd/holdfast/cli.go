@@ -81,7 +81,7 @@ func addClientCommands(root *cobra.Command) {
 		f.StringVar(&c.format, "format", "", "print each thing by this Go `TEMPLATE` of its JSON, such as '{{.id}} {{.status}}'")
 		f.BoolVar(&c.bare, "no-headers", false, "print tables without the line of headings")
 		f.BoolVarP(&c.quiet, "quiet", "q", false, "print ids only, and no progress")
-		f.DurationVar(&c.timeout, "timeout", 0, "how long to wait at most for what takes its time (default no limit)")
+		f.DurationVar(&c.timeout, "timeout", 0, "how long the command may take at most, with all its waiting (default no limit)")
 		c.completes(cmd)
 		cmd.SetUsageTemplate(cmd.UsageTemplate() + "\n'holdfast help environment' says which server is called, and as whom; 'holdfast help\nexit-codes' what scripts may build on.\n")
 		root.AddCommand(cmd)
@@ -126,15 +126,48 @@ func (c *cli) run(do func(ctx context.Context, args []string) error) func(*cobra
 			}
 		}
 		c.out, c.errs = cmd.OutOrStdout(), cmd.ErrOrStderr()
-		if err := c.connect(cmd.Context()); err != nil {
-			return err
+		ctx := cmd.Context()
+		if c.timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, c.timeout)
+			defer cancel()
 		}
-		err := do(cmd.Context(), args)
-		if err != nil && cmd.Context().Err() != nil && !errors.As(err, new(coded)) {
-			err = fail(exitStopped, "interrupted; what the server was told to do goes on")
+		err := c.connect(ctx)
+		if err == nil {
+			err = do(ctx, args)
+		}
+		if c.isOver(ctx, err) && !errors.As(err, new(coded)) {
+			err = c.over(ctx, err, "what the server was told to do goes on")
 		}
 		return err
 	}
+}
+
+// isOver reports whether a command fails with err for want of time, or since somebody ended it.
+func (c *cli) isOver(ctx context.Context, err error) bool {
+	_, putOff := errors.AsType[*client.PutOff](err)
+	return err != nil && (ctx.Err() != nil || putOff)
+}
+
+// over is what such a command says: why it is over, what was waited for, and what goes on.
+func (c *cli) over(ctx context.Context, err error, goesOn string) error {
+	off, putOff := errors.AsType[*client.PutOff](err)
+	why := "interrupted"
+	switch {
+	case putOff && errors.Is(off.Err, context.DeadlineExceeded):
+		why = fmt.Sprintf("the server is to be asked again in %v, and --timeout is %v. It says: %s", off.Wait.Round(time.Second), c.timeout, refusalOf(off.Why))
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		why = c.timeout.String() + " have passed"
+	}
+	return fail(exitStopped, "%s: no longer waiting, but %s", strings.TrimSuffix(why, "."), goesOn)
+}
+
+// refusalOf is what a server answered a request with, without which request it was.
+func refusalOf(why error) string {
+	if e, ok := errors.AsType[*client.Error](why); ok && e.Message != "" {
+		return oneLine(e.Message)
+	}
+	return oneLine(why.Error())
 }
 
 // connect reads the environment.
@@ -152,13 +185,9 @@ func (c *cli) connect(ctx context.Context) error {
 	}
 	told := ""
 	cfg.Waiting = func(why error, wait time.Duration) {
-		text := why.Error()
-		if e, ok := errors.AsType[*client.Error](why); ok && e.Message != "" {
-			text = e.Message // without the request, which is another each time
-		}
-		if text != told {
+		if text := refusalOf(why); text != told {
 			told = text
-			fmt.Fprintf(c.errs, "%s\nThe request is sent again in %v, and a few times more if need be.\n", oneLine(text), wait.Round(time.Second))
+			fmt.Fprintf(c.errs, "%s\nThe request is sent again in %v, and a few times more if need be.\n", text, wait.Round(time.Second))
 		}
 	}
 	c.api, err = client.New(cfg)
@@ -557,11 +586,6 @@ func get[T any](ctx context.Context, c *cli, path string) (item T, value json.Ra
 // called label; look says how much of how many is done. what says what goes on
 // when the waiting ends early, and how to look at it.
 func (c *cli) wait(ctx context.Context, label, what string, look func(context.Context) (done, total int, over bool, err error)) error {
-	if c.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		defer cancel()
-	}
 	var bar *progress
 	if !c.quiet {
 		bar = newProgress(c.errs, label, 0)
@@ -589,16 +613,15 @@ func (c *cli) wait(ctx context.Context, label, what string, look func(context.Co
 		if err == nil && over {
 			return nil
 		}
-		if err != nil && ctx.Err() == nil {
+		if c.isOver(ctx, err) {
+			return c.over(ctx, err, what)
+		}
+		if err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			why := "interrupted"
-			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-				why = c.timeout.String() + " have passed"
-			}
-			return fail(exitStopped, "%s: no longer waiting, but %s", why, what)
+			return c.over(ctx, ctx.Err(), what)
 		case <-time.After(pause):
 		}
 		pause = min(pause*3/2, 3*time.Second)

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -327,6 +328,43 @@ func TestWaitingEnds(t *testing.T) {
 	code = execute(ctx, []string{"restore", "wait", "s1", "-q"}, &stdout, &stderr)
 	if code != exitStopped || stderr.String() != "holdfast: interrupted: no longer waiting, but the restore goes on. See 'holdfast restore show s1'\n" {
 		t.Errorf("exit %d: %s", code, stderr.String())
+	}
+}
+
+// --timeout bounds the whole command: what a server is asked once more, too, and what it
+// does not answer at all; and it is said what was waited for.
+func TestTimeoutBoundsTheCommand(t *testing.T) {
+	end := make(chan bool)
+	var hangs atomic.Bool
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hangs.Load() {
+			<-end
+			return
+		}
+		w.Header().Set("Retry-After", "120")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, `{"error":{"code":"serviceNotAvailable","message":"The vault is being moved."}}`)
+	}))
+	t.Cleanup(s.Close)
+	t.Cleanup(func() { close(end) })
+	t.Setenv("HOLDFAST_URL", s.URL)
+	t.Setenv("HOLDFAST_TOKEN", "token")
+	for _, c := range []struct {
+		hangs bool
+		says  string
+		args  []string
+	}{
+		{false, "the server is to be asked again in 2m0s, and --timeout is 1m0s. It says: The vault is being moved: no longer waiting, but what the server was told to do goes on", []string{"policy", "list"}},
+		{false, "It says: The vault is being moved: no longer waiting, but the restore goes on. See 'holdfast restore show s1'", []string{"restore", "wait", "s1"}},
+		{true, "100ms have passed: no longer waiting, but what the server was told to do goes on", []string{"policy", "list"}},
+		{true, "100ms have passed: no longer waiting, but the restore goes on.", []string{"restore", "wait", "s1"}},
+	} {
+		hangs.Store(c.hangs)
+		timeout := map[bool]string{false: "1m", true: "100ms"}[c.hangs]
+		var stdout, stderr bytes.Buffer
+		if code := execute(t.Context(), append(c.args, "--timeout", timeout), &stdout, &stderr); code != exitStopped || !strings.Contains(stderr.String(), c.says) || strings.Contains(stderr.String(), "is sent again") {
+			t.Errorf("%v: exit %d: %s", c.args, code, &stderr)
+		}
 	}
 }
 

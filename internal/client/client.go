@@ -375,12 +375,15 @@ func (c *Client) send(ctx context.Context, method, address string, body, answer 
 		if !again || attempt == attempts {
 			return err
 		}
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait {
+			return &PutOff{Why: err, Wait: wait, Err: context.DeadlineExceeded}
+		}
 		if wait > 0 && c.cfg.Waiting != nil {
 			c.cfg.Waiting(err, wait)
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return &PutOff{Why: err, Wait: wait, Err: context.Cause(ctx)}
 		case <-time.After(wait):
 		}
 	}
@@ -500,6 +503,20 @@ func refusal(req *http.Request, res *http.Response, data []byte) *Error {
 	}
 	return e
 }
+
+// A PutOff says that a request was to be sent again later than there was time for. It is
+// the end of that time, and no refusal.
+type PutOff struct {
+	Why  error         // what the request was answered with
+	Wait time.Duration // that was to follow
+	Err  error         // how the time ended: a context's
+}
+
+func (p *PutOff) Error() string {
+	return fmt.Sprintf("to be asked again in %v: %v", p.Wait.Round(time.Second), p.Why)
+}
+
+func (p *PutOff) Unwrap() error { return p.Err }
 
 // Unreachable says that no server answered.
 type Unreachable struct {
