@@ -234,6 +234,9 @@ func (s *server) adopt(ctx context.Context, cfg Config) error {
 	if s.shipper != nil && cfg.Audit != nil {
 		s.shipper.Follow(cfg.shipper(s.catalog, s.db, s.queue, s.log).Config)
 	}
+	if s.console != nil && cfg.Console != nil {
+		s.console.Follow(cfg.signIn())
+	}
 	s.adopted.Store(&cfg)
 	s.vaults.serve(ids(cfg.Tenants))
 	s.roster.Store(after)
@@ -277,7 +280,8 @@ func (s *server) following() *Config {
 }
 
 // unfollowed are the settings of another configuration that a running server does not
-// follow, by their names. Alerts and the audit log's outlets it follows once it has any.
+// follow, by their names. Alerts, the audit log's outlets and how people sign in to the
+// console it follows once it has any.
 func (s *server) unfollowed(other Config) (names []string) {
 	a, b := reflect.ValueOf(s.cfg), reflect.ValueOf(other)
 	followed := []string{"tenants", "api", "issuers", "audiences"}
@@ -286,6 +290,9 @@ func (s *server) unfollowed(other Config) (names []string) {
 	}
 	if s.shipper != nil && other.Audit != nil {
 		followed = append(followed, "audit")
+	}
+	if s.console != nil && other.Console != nil {
+		followed = append(followed, "console")
 	}
 	for i := range a.NumField() {
 		name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")

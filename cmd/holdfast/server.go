@@ -51,7 +51,7 @@ type server struct {
 	queue         *jobs.Queue
 	catalog       *catalog.Catalog
 	api           http.Handler
-	console       http.Handler // nil for none
+	console       *console.Console // nil for none
 	notifications http.Handler
 	vaults        *vaults
 	roster        atomic.Pointer[roster]
@@ -240,14 +240,20 @@ func openServer(ctx context.Context, cfg Config, log *slog.Logger) (_ *server, e
 	if err != nil {
 		return nil, err
 	}
-	if c := cfg.Console; c != nil {
+	if cfg.Console != nil {
 		s.console, err = console.New(console.Config{
 			API: s.api, Sessions: s.catalog, PublicURL: cfg.PublicURL, Log: log,
-			SignIn: console.SignIn{Authority: c.Authority, Tenant: c.Tenant, ClientID: c.ClientID, ClientSecret: c.Secret, Scope: c.Scope, Here: c.Here,
-				Graph: cfg.Tenants[0].Graph, GraphScope: graphScope(cfg.Tenants[0].Graph)},
+			SignIn: cfg.signIn(),
 		})
 	}
 	return s, err
+}
+
+// signIn is how people sign in to the web pages.
+func (c *Config) signIn() console.SignIn {
+	in := c.Console
+	return console.SignIn{Authority: in.Authority, Tenant: in.Tenant, ClientID: in.ClientID, ClientSecret: in.Secret, Scope: in.Scope, Here: in.Here,
+		Graph: c.Tenants[0].Graph, GraphScope: graphScope(c.Tenants[0].Graph)}
 }
 
 // groupsOf are the groups that a tenant's scopes name.

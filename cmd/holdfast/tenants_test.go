@@ -69,6 +69,7 @@ func TestTenantsComeAndGo(t *testing.T) {
 		cfg["listen"], cfg["tenantsDir"] = "127.0.0.1:0", "tenants"
 		cfg["tenants"] = []any{describe(one, "app.secret")}
 		cfg["audit"] = map[string]any{"to": []any{map[string]any{"name": "first", "file": filepath.Join(dir, "first.jsonl")}}}
+		cfg["console"] = map[string]any{"clientId": one, "secretFile": "console.secret"}
 		cfg["administration"] = map[string]any{"tenant": one, "applications": []string{one}}
 		var issuers []any
 		cfg["issuers"] = append(issuers, map[string]any{"issuer": graph.URL + "/" + one + "/v2.0", "jwks": graph.URL + "/" + one + "/discovery/v2.0/keys", "tenant": one})
@@ -81,6 +82,7 @@ func TestTenantsComeAndGo(t *testing.T) {
 		}
 	}
 	write("app.secret", "secret-of-one.example")
+	write("console.secret", "secret-of-one.example")
 	right, err := os.ReadFile(config)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +103,8 @@ func TestTenantsComeAndGo(t *testing.T) {
 	line := make([]byte, 200)
 	n, _ := out.Read(line)
 	go io.Copy(io.Discard, out)
-	_, origin, _ := strings.Cut(strings.TrimSpace(string(line[:n])), "listens on ")
+	_, origin, _ := strings.Cut(string(line[:n]), "listens on ")
+	origin, _, _ = strings.Cut(origin, "\n") // another line says where the console is
 	origin = strings.TrimSuffix(origin, client.Root)
 	page := func(path string) string {
 		t.Helper()
@@ -153,6 +156,21 @@ func TestTenantsComeAndGo(t *testing.T) {
 	served := func() bool { return second.Get(t.Context(), "/protectionPolicies", nil) == nil }
 	figures := func() bool { return strings.Contains(page("/metrics"), `tenant="`+two+`"`) }
 
+	signsInTo := func() string { // by the console
+		t.Helper()
+		browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		res, err := browser.Get(origin + "/console/sign-in")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		tenant, _, _ := strings.Cut(strings.TrimPrefix(res.Header.Get("Location"), graph.URL+"/"), "/oauth2/v2.0/authorize?")
+		return tenant
+	}
+
+	if tenant := signsInTo(); tenant != one {
+		t.Errorf("people of the only tenant sign in to %q", tenant)
+	}
 	if served() || figures() {
 		t.Error("a tenant that nobody has added is served")
 	}
@@ -166,6 +184,9 @@ func TestTenantsComeAndGo(t *testing.T) {
 	soon("its figures are there", func() bool {
 		return strings.Contains(log.String(), "new=1")
 	})
+	if tenant := signsInTo(); tenant != "organizations" || strings.Contains(page("/readyz"), "from the next start on") {
+		t.Errorf("people of two tenants sign in to %q; /readyz says %s", tenant, page("/readyz"))
+	}
 	if err := os.WriteFile(config, []byte(withIssuer), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -226,6 +247,9 @@ func TestTenantsComeAndGo(t *testing.T) {
 	}
 	soon("its backup has stopped", func() bool { return released.Load() == held.Load() })
 	soon("nothing is left of it", func() bool { return !served() && !figures() })
+	if tenant := signsInTo(); tenant != one {
+		t.Errorf("people of the tenant that is left sign in to %q", tenant)
+	}
 	if code, _ := api(one, http.MethodGet, "/"+two, nil); code != http.StatusNotFound {
 		t.Errorf("a tenant that is gone is answered with %d", code)
 	}

@@ -102,7 +102,7 @@ func addPeople(v *visit) error {
 		for _, p := range people {
 			page.Found = append(page.Found, person{ID: p.ID, Name: p.DisplayName, Username: p.UserPrincipalName})
 		}
-	case v.cfg.SignIn.Graph == "":
+	case v.signIn().Graph == "":
 		page.Silent = true
 	}
 	return v.show("add", title, page)

@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/backup"
@@ -44,6 +45,7 @@ type Config struct {
 // concurrent use.
 type Console struct {
 	cfg      Config
+	follows  atomic.Pointer[SignIn] // see Follow
 	api      http.RoundTripper
 	mux      *http.ServeMux
 	origins  *http.CrossOriginProtection
@@ -76,9 +78,18 @@ func New(cfg Config) (*Console, error) {
 			return nil, err
 		}
 	}
+	c.Follow(cfg.SignIn)
 	c.route()
 	return c, nil
 }
+
+// Follow has people sign in from now on as another configuration says. Whoever is at it
+// begins again, if that no longer fits; those who are signed in stay so for as long as the
+// application's tokens are renewed.
+func (c *Console) Follow(how SignIn) { c.follows.Store(&how) }
+
+// signIn is how people sign in now.
+func (c *Console) signIn() *SignIn { return c.follows.Load() }
 
 // Serves reports whether a path is the console's.
 func Serves(path string) bool { return path == "/console" || strings.HasPrefix(path, "/console/") }

@@ -18,7 +18,7 @@ const maxFound = 20
 // directory returns Graph as the session's person may use it. Its token is not
 // that of the API: each is for one of them.
 func (v *visit) directory() (*client.Client, error) {
-	graph, err := url.Parse(v.cfg.SignIn.Graph)
+	graph, err := url.Parse(v.signIn().Graph)
 	if err != nil || graph.Host == "" {
 		return nil, errNoDirectory
 	}
@@ -28,7 +28,7 @@ func (v *visit) directory() (*client.Client, error) {
 		return nil, errors.Join(errNoDirectory, err)
 	}
 	if v.s.holds.Directory.Expires.Sub(v.cfg.Clock()) < time.Minute {
-		got, err := v.refresh(v.ctx(), v.s.person.Tenant, v.s.holds.API.Refresh, v.cfg.SignIn.GraphScope)
+		got, err := v.refresh(v.ctx(), v.s.person.Tenant, v.s.holds.API.Refresh, v.signIn().GraphScope)
 		if err != nil {
 			return nil, errors.Join(errNoDirectory, err)
 		}
@@ -36,7 +36,7 @@ func (v *visit) directory() (*client.Client, error) {
 			return nil, err
 		}
 	}
-	return client.New(client.Config{URL: graph.Scheme + "://" + graph.Host, Graph: v.cfg.SignIn.Graph, Token: v.s.holds.Directory.Access, Transport: v.cfg.HTTP.Transport})
+	return client.New(client.Config{URL: graph.Scheme + "://" + graph.Host, Graph: v.signIn().Graph, Token: v.s.holds.Directory.Access, Transport: v.cfg.HTTP.Transport})
 }
 
 // search finds people whose name or address begins with a text.

@@ -428,7 +428,7 @@ func (c *Console) renew(ctx context.Context, s *session) error {
 	if s.holds.API.Refresh == "" {
 		return errSignedOut
 	}
-	renewed, err := c.refresh(ctx, s.person.Tenant, s.holds.API.Refresh, c.cfg.SignIn.Scope)
+	renewed, err := c.refresh(ctx, s.person.Tenant, s.holds.API.Refresh, c.signIn().Scope)
 	if errors.Is(err, errSignedOut) { // unless somebody else has renewed them, and so used up ours
 		ours := s.kept.Tokens
 		s.holds = nil

@@ -72,16 +72,16 @@ func (c *Console) beginSignIn(w http.ResponseWriter, r *http.Request) {
 	c.setCookie(w, r, signInCookie, in.cookie(), signInLife)
 	sum := sha256.Sum256([]byte(in.Verifier))
 	q := url.Values{
-		"client_id": {c.cfg.SignIn.ClientID}, "response_type": {"code"}, "response_mode": {"query"}, "redirect_uri": {c.redirectURI(r)},
-		"scope": {c.cfg.SignIn.scopes()}, "state": {in.State}, "nonce": {in.Nonce},
+		"client_id": {c.signIn().ClientID}, "response_type": {"code"}, "response_mode": {"query"}, "redirect_uri": {c.redirectURI(r)},
+		"scope": {c.signIn().scopes()}, "state": {in.State}, "nonce": {in.Nonce},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}
 	if r.URL.Query().Has("choose") { // else whoever signed out would be back at once
 		q.Set("prompt", "select_account")
 	}
 	at := "/" + url.PathEscape(tenant) + "/oauth2/v2.0/authorize?" + q.Encode()
-	if !c.cfg.SignIn.Here {
-		at = c.cfg.SignIn.Authority + at
+	if !c.signIn().Here {
+		at = c.signIn().Authority + at
 	}
 	http.Redirect(w, r, at, http.StatusSeeOther)
 }
@@ -90,8 +90,8 @@ func (c *Console) beginSignIn(w http.ResponseWriter, r *http.Request) {
 // reports whether that names any.
 func (c *Console) signsInTo(asked string) (tenant string, ok bool) {
 	asked = strings.ToLower(asked)
-	if asked == "" || asked == strings.ToLower(c.cfg.SignIn.Tenant) || !c.many() {
-		return c.cfg.SignIn.Tenant, true
+	if asked == "" || asked == strings.ToLower(c.signIn().Tenant) || !c.many() {
+		return c.signIn().Tenant, true
 	}
 	return asked, isTenant(asked)
 }
@@ -138,7 +138,7 @@ func (c *Console) endSignIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	got, err := c.askToken(r.Context(), in.Tenant, url.Values{
-		"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {c.redirectURI(r)}, "code_verifier": {in.Verifier}, "scope": {c.cfg.SignIn.scopes()},
+		"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {c.redirectURI(r)}, "code_verifier": {in.Verifier}, "scope": {c.signIn().scopes()},
 	})
 	var who person
 	if err == nil {
@@ -208,7 +208,7 @@ func firstLine(texts ...string) string {
 
 // refresh gets new tokens for those that expire.
 func (c *Console) refresh(ctx context.Context, tenant string, token client.Secret, scope string) (tokens, error) {
-	s := c.cfg.SignIn
+	s := c.signIn()
 	s.Scope = scope
 	got, err := c.askToken(ctx, tenant, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {string(token)}, "scope": {s.scopes()}})
 	if _, refused := errors.AsType[*tokenRefusal](err); refused {
@@ -227,13 +227,13 @@ func (t *tokenRefusal) Error() string { return firstLine(t.description, t.kind) 
 
 // askToken asks the token endpoint of a tenant.
 func (c *Console) askToken(ctx context.Context, tenant string, form url.Values) (tokens, error) {
-	form.Set("client_id", c.cfg.SignIn.ClientID)
-	if c.cfg.SignIn.ClientSecret != "" {
-		form.Set("client_secret", string(c.cfg.SignIn.ClientSecret))
+	form.Set("client_id", c.signIn().ClientID)
+	if c.signIn().ClientSecret != "" {
+		form.Set("client_secret", string(c.signIn().ClientSecret))
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.SignIn.Authority+"/"+url.PathEscape(tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.signIn().Authority+"/"+url.PathEscape(tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
 	if err != nil {
 		return tokens{}, err
 	}
@@ -241,7 +241,7 @@ func (c *Console) askToken(ctx context.Context, tenant string, form url.Values) 
 	req.Header.Set("Accept", "application/json")
 	res, err := c.cfg.HTTP.Do(req)
 	if err != nil {
-		return tokens{}, fmt.Errorf("no answer from %s", c.cfg.SignIn.Authority)
+		return tokens{}, fmt.Errorf("no answer from %s", c.signIn().Authority)
 	}
 	defer res.Body.Close()
 	var answer struct {
@@ -258,11 +258,11 @@ func (c *Console) askToken(ctx context.Context, tenant string, form url.Values) 
 	}
 	switch {
 	case err != nil:
-		return tokens{}, fmt.Errorf("%s answered %s, and not as a token endpoint does", c.cfg.SignIn.Authority, res.Status)
+		return tokens{}, fmt.Errorf("%s answered %s, and not as a token endpoint does", c.signIn().Authority, res.Status)
 	case answer.Kind != "":
 		return tokens{}, &tokenRefusal{answer.Kind, answer.Description}
 	case res.StatusCode != http.StatusOK || answer.Access == "":
-		return tokens{}, fmt.Errorf("%s answered %s without a token", c.cfg.SignIn.Authority, res.Status)
+		return tokens{}, fmt.Errorf("%s answered %s without a token", c.signIn().Authority, res.Status)
 	}
 	return tokens{answer.Access, answer.Refresh, answer.ID, c.cfg.Clock().Add(time.Duration(answer.Expires) * time.Second)}, nil
 }
@@ -298,7 +298,7 @@ func (c *Console) whoIs(token client.Secret, asked string, nonce *string) (perso
 	tenant, ok := backup.ParseGUID(claims.Tenant)
 	wanted, fixed := backup.ParseGUID(asked)
 	switch {
-	case !strings.EqualFold(claims.For, c.cfg.SignIn.ClientID):
+	case !strings.EqualFold(claims.For, c.signIn().ClientID):
 		return person{}, errors.New("the token that says who you are is for another application")
 	case nonce != nil && subtle.ConstantTimeCompare([]byte(claims.Nonce), []byte(*nonce)) != 1:
 		return person{}, errors.New("the token that says who you are is from another sign-in")

@@ -87,7 +87,7 @@ func linkedWithin(tenant string, page []byte) []byte {
 
 // many reports whether people of many tenants may sign in.
 func (c *Console) many() bool {
-	return slices.Contains([]string{"organizations", "common"}, strings.ToLower(c.cfg.SignIn.Tenant))
+	return slices.Contains([]string{"organizations", "common"}, strings.ToLower(c.signIn().Tenant))
 }
 
 var domainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$`)
@@ -405,7 +405,7 @@ func (v *visit) join(tenant string) (who person, got tokens, err error) {
 	if err != nil {
 		return who, got, err
 	}
-	if got, err = v.refresh(ctx, tenant, token, v.cfg.SignIn.Scope); err == nil {
+	if got, err = v.refresh(ctx, tenant, token, v.signIn().Scope); err == nil {
 		who, err = v.whoIs(got.ID, tenant, nil)
 	}
 	return who, got, err
