@@ -64,7 +64,7 @@ func newFigures(s *server) *figures {
 		took:         prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "holdfast_run_seconds", Help: "How long runs of jobs took.", Buckets: []float64{.01, .1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600}}, []string{"kind"}),
 		refusals:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_source_refusals_total", Help: "Answers of the tenant's source that let a call wait or fail: 401, 403, 429 and 5xx."}, []string{"tenant", "status"}),
 		moved:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_source_bytes_total", Help: "Bytes of contents read from the tenant's source by backups, and written to it by restores."}, []string{"tenant", "direction"}),
-		wrote:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_vault_written_bytes_total", Help: "Bytes that were written to the tenant's vault, as they are stored."}, []string{"tenant"}),
+		wrote:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_vault_written_bytes_total", Help: "Bytes that the storage of the tenant's vault has taken; tries that failed do not count."}, []string{"tenant"}),
 		transactions: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "holdfast_database_transaction_seconds", Help: "How long transactions took that write.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}}),
 	}
 }

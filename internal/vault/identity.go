@@ -345,6 +345,9 @@ func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts 
 	err := g.Storage.PutBlob(ctx, id, data, opts)
 	if err == nil {
 		g.index.wrote(ctx, blob.Metadata{BlobID: id, Length: length, Timestamp: time.Now()})
+		if g.place.Wrote != nil {
+			g.place.Wrote(length)
+		}
 	}
 	return tell(ctx, err, false)
 }

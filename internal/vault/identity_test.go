@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -468,4 +469,64 @@ func TestPlayBothFormatBlobsAreDamaged(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who counts what is written is told of what the storage has, and of no try that failed.
+func TestWhatWasStoredIsCounted(t *testing.T) {
+	v, cfg := newVault(t)
+	if err := v.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var counted atomic.Int64
+	cfg.Wrote = func(n int64) { counted.Add(n) }
+	v = openVault(t, cfg)
+	size := func() (n int64) {
+		t.Helper()
+		err := filepath.WalkDir(cfg.Dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				var info os.FileInfo
+				if info, err = d.Info(); err == nil {
+					n += info.Size()
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before, had := size(), counted.Load()
+	s := sample(t, v)
+	grown := func(what string) {
+		t.Helper()
+		const marks = 1000 // that kopia leaves where it writes, and takes away
+		if got, want := counted.Load()-had, size()-before; got < want || got > want+marks || want == 0 {
+			t.Errorf("%s: %d bytes are counted, and the vault grew by %d", what, got, want)
+		}
+	}
+	grown("a point")
+	u := begin(t, v, s)
+	u.Put(file(t, u, "new", "root", "new", "new"))
+	if err := os.Rename(cfg.Dir, cfg.Dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	was := counted.Load()
+	for range 3 {
+		if _, err := u.Seal(t.Context(), noon.Add(time.Hour), PointInfo{}); err == nil {
+			t.Fatal("a point is in a vault that is not there")
+		}
+	}
+	if now := counted.Load(); now != was {
+		t.Errorf("%d bytes are counted that went nowhere", now-was)
+	}
+	if err := os.Rename(cfg.Dir+".away", cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	again := begin(t, v, s)
+	again.Put(file(t, again, "new", "root", "new", "new"))
+	if _, err := again.Seal(t.Context(), noon.Add(time.Hour), PointInfo{}); err != nil {
+		t.Fatal(err)
+	}
+	grown("one more")
 }

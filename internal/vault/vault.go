@@ -90,7 +90,7 @@ var (
 
 // Config says where a vault is and how it is opened.
 type Config struct {
-	Wrote func(bytes int64) // is told of packs and indexes that are written, by their stored size; nil for nobody
+	Wrote func(bytes int64) // is told of all that the storage has taken, by its size there; nil for nobody
 
 	// Dir is the repository's folder, and Bucket or Azure, where one is given, its
 	// place instead.
@@ -127,7 +127,7 @@ type DriveKey struct {
 // folder.
 type Counters struct {
 	ObjectsWritten, ObjectsRead int64
-	BlobsWritten, BytesWritten  int64 // packs and indexes, and their stored size
+	BlobsWritten                int64 // packs and indexes, each as often as it was tried
 }
 
 // A Vault is one tenant's repository, open. Its methods may be called at the
@@ -364,7 +364,6 @@ func (v *Vault) Counters() Counters {
 		ObjectsWritten: v.objectsWritten.Load(),
 		ObjectsRead:    v.objectsRead.Load(),
 		BlobsWritten:   v.blobsWritten.Load(),
-		BytesWritten:   v.bytesWritten.Load(),
 	}
 }
 
@@ -381,9 +380,6 @@ func (v *Vault) session(ctx context.Context, purpose string) (repo.DirectReposit
 	_, w, err := v.rep.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: purpose, OnUpload: func(n int64) {
 		v.blobsWritten.Add(1)
 		v.bytesWritten.Add(n)
-		if v.place.Wrote != nil {
-			v.place.Wrote(n)
-		}
 	}})
 	if err != nil {
 		return nil, storageError(err)
