@@ -53,7 +53,8 @@ for (const all of document.querySelectorAll("input[data-choose]")) {
 }
 
 // Parts with data-live="n" are loaded anew every n seconds, the page once for all
-// of them, while it is looked at. A part that somebody is busy in is left alone.
+// of them, while it is looked at. A part that somebody types in is left alone; whoever is
+// on a link or a button of it is on the same one afterwards, or if that is gone, on the part.
 function live() {
   const parts = [...document.querySelectorAll("[data-live]")];
   if (parts.length === 0) return;
@@ -74,11 +75,29 @@ async function renew(parts) {
   localTimes(page);
   cards(page);
   for (const part of parts) {
-    const fresh = page.getElementById(part.id);
-    if (!fresh || part.contains(document.activeElement) || fresh.outerHTML === part.outerHTML) continue;
+    const fresh = page.getElementById(part.id), at = part.contains(document.activeElement) ? document.activeElement : null;
+    if (!fresh || edited(part) || at?.matches("input, textarea, select") || fresh.outerHTML === (shown.get(part) || part.outerHTML)) continue;
     if (fresh.dataset.say && fresh.dataset.say !== part.dataset.say) document.getElementById("heard").textContent = fresh.dataset.say;
+    const next = at && (same(at, part, fresh) || fresh);
+    shown.set(fresh, fresh.outerHTML);
+    if (next === fresh && !fresh.hasAttribute("tabindex")) fresh.tabIndex = -1;
     part.replaceWith(document.adoptNode(fresh));
+    if (next) next.focus({ preventScroll: true });
   }
+}
+
+const shown = new WeakMap(); // a part that was renewed: what came
+
+// edited reports whether somebody has written or chosen something in a part.
+function edited(part) {
+  return [...part.querySelectorAll("input, textarea")].some((f) => f.value !== f.defaultValue || f.checked !== f.defaultChecked);
+}
+
+// same returns what is in a fresh part in the place of a link or button of the part before.
+function same(at, part, fresh) {
+  const key = (e) => e.getAttribute("href") || e.getAttribute("formaction") || e.form?.getAttribute("action") || e.getAttribute("aria-label");
+  const alike = (root) => [...root.querySelectorAll(at.tagName)].filter((e) => key(e) === key(at));
+  return alike(fresh)[alike(part).indexOf(at)];
 }
 
 // The key / goes to the search of a page, or to that of all.
