@@ -138,15 +138,13 @@ func (p *page[T]) Scan(s *jsonscan.Scanner) {
 			if p.Value != nil {
 				s.Off()
 			}
-			p.Value = []T{}
-			s.Array(func() {
-				if len(p.Value) == maxEntries {
+			n := 0
+			p.Value = jsonscan.Elements(s, func(t *T) {
+				if n++; n > maxEntries {
 					s.Off()
 					return
 				}
-				var none T
-				p.Value = append(p.Value, none)
-				any(&p.Value[len(p.Value)-1]).(jsonscan.Scanned).Scan(s)
+				any(t).(jsonscan.Scanned).Scan(s)
 			})
 		case "@odata.nextLink":
 			s.Text(&p.Next)

@@ -6,8 +6,11 @@ package jsonscan
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -18,6 +21,9 @@ type Scanner struct {
 	i     int
 	off   bool
 	plain []byte // room for a string without its escapes
+
+	together bool            // strings share room
+	room     strings.Builder // that those have which come next
 }
 
 // A Scanned value reads itself as encoding/json would, or has the scanner off. It is
@@ -31,6 +37,35 @@ func Scan(text []byte, out Scanned) bool {
 	s.space()
 	return !s.off && s.i == len(s.b)
 }
+
+// ScanTogether is Scan into what is kept and dropped as a whole: its strings share their
+// memory, so that one that stays may keep a kilobyte of others.
+func ScanTogether(text []byte, out Scanned) bool {
+	s := &Scanner{b: text, together: true}
+	out.Scan(s)
+	s.space()
+	return !s.off && s.i == len(s.b)
+}
+
+// roomSize is how much memory strings share.
+const roomSize = 1 << 10
+
+// text returns a string of its own.
+func (s *Scanner) text(t []byte) string {
+	if !s.together || len(t) > roomSize/4 {
+		return string(t)
+	}
+	if s.room.Cap()-s.room.Len() < len(t) {
+		s.room = strings.Builder{}
+		s.room.Grow(min(roomSize, len(t)+len(s.b)-s.i))
+	}
+	from := s.room.Len()
+	s.room.Write(t)
+	return s.room.String()[from:]
+}
+
+// Key returns a member's name as a string of its own.
+func (s *Scanner) Key(key []byte) string { return s.text(key) }
 
 // Off says that something is unusual.
 func (s *Scanner) Off() { s.off = true }
@@ -87,7 +122,9 @@ func (s *Scanner) Object(member func(key []byte)) {
 		s.space()
 		key := s.quoted()
 		for _, c := range key {
-			s.off = s.off || c == '\\' || c >= utf8.RuneSelf
+			if c == '\\' || c >= utf8.RuneSelf {
+				s.off = true
+			}
 		}
 		if s.must(':'); !s.off {
 			member(key)
@@ -108,11 +145,35 @@ func (s *Scanner) Array(element func()) {
 	}
 }
 
+// Elements reads an array into a list, which has room for as many as there seem to be by
+// those that were read, but for no more than twice those: they may be large, and to grow
+// is to copy them.
+func Elements[T any](s *Scanner, read func(*T)) []T {
+	list, from := []T{}, s.i
+	s.Array(func() {
+		if n := len(list); n > 0 && n == cap(list) {
+			list = slices.Grow(list, min((len(s.b)-s.i)*n/(s.i-from)+1, max(n, someElements)))
+		}
+		list = append(list, *new(T))
+		read(&list[len(list)-1])
+	})
+	return list
+}
+
+// someElements is for how many there is room at once.
+const someElements = 256
+
 // quoted passes over a string and returns what is between its quotes, as it is
 // written.
 func (s *Scanner) quoted() []byte {
 	s.must('"')
 	for from := s.i; !s.off && s.i < len(s.b); s.i++ {
+		for s.i+8 <= len(s.b) && usual(binary.LittleEndian.Uint64(s.b[s.i:])) {
+			s.i += 8
+		}
+		if s.i == len(s.b) {
+			break
+		}
 		switch c := s.b[s.i]; {
 		case c == '"':
 			s.i++
@@ -127,6 +188,13 @@ func (s *Scanner) quoted() []byte {
 	return nil
 }
 
+// usual reports whether none of eight bytes is a quote, a backslash or below a space.
+func usual(x uint64) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	quote, stroke := x^each*'"', x^each*'\\'
+	return ((x-each*' ')&^x|(quote-each)&^quote|(stroke-each)&^stroke)&high == 0
+}
+
 // Text reads a string. A null leaves it as it is.
 func (s *Scanner) Text(to *string) {
 	if s.Null() {
@@ -139,13 +207,29 @@ func (s *Scanner) Text(to *string) {
 	case s.off:
 	case bytes.IndexByte(t, '\\') < 0:
 		s.off = !utf8.Valid(t)
-		*to = string(t)
+		*to = s.text(t)
 	case s.unescape(t):
 		s.off = !utf8.Valid(s.plain)
-		*to = string(s.plain)
+		*to = s.text(s.plain)
 	default:
 		s.off = json.Unmarshal(s.b[from:s.i], to) != nil
 	}
+}
+
+// Word is Text of what mostly is one of a few words.
+func (s *Scanner) Word(to *string, of ...string) {
+	s.space()
+	if s.i < len(s.b) && s.b[s.i] == '"' {
+		rest := s.b[s.i+1:]
+		for _, word := range of {
+			if len(rest) > len(word) && rest[len(word)] == '"' && string(rest[:len(word)]) == word {
+				*to = word
+				s.i += len(word) + 2
+				return
+			}
+		}
+	}
+	s.Text(to)
 }
 
 // unescape makes t plain, if nothing is escaped in it but quotes and strokes, as in

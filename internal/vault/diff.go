@@ -170,11 +170,7 @@ func (d *diff) pair(a, b *record, from, to *Node) error {
 	default:
 		return nil
 	}
-	was, err := d.v.lookDir(d.ctx, a.Object)
-	if err != nil {
-		return err
-	}
-	is, err := d.v.lookDir(d.ctx, b.Object)
+	was, is, err := d.v.differing(d.ctx, a.Object, b.Object)
 	if err != nil {
 		return err
 	}
@@ -201,6 +197,12 @@ func (d *diff) pair(a, b *record, from, to *Node) error {
 	return nil
 }
 
+// holdsFiles reports whether there are files in the base: where there are none, nothing
+// that the other tree has of them needs to wait for what this one has.
+func (b *base) holdsFiles() bool {
+	return b.files.ID != "" && (b.files.Summary == nil || b.files.Summary.TotalFileCount > 0)
+}
+
 func below(folder *Node, r *record) *Node {
 	e := r.entry(folder.ID)
 	return &Node{e, join(folder.Path, e.Name)}
@@ -209,6 +211,14 @@ func below(folder *Node, r *record) *Node {
 // remove notes an item that tree to does not have in the same place.
 func (d *diff) remove(r *record, n *Node) error {
 	if !r.isDir() {
+		if !d.to.holdsFiles() {
+			switch is, _, err := d.to.record(d.ctx, n.ID); {
+			case err != nil:
+				return err
+			case is == nil:
+				return d.emit(Change{n, nil})
+			}
+		}
 		d.removed.add(n)
 		return nil
 	}
@@ -243,6 +253,14 @@ func (d *diff) removeBelow(r *record, n *Node) error {
 // add notes an item that tree from does not have in the same place.
 func (d *diff) add(r *record, n *Node) error {
 	if !r.isDir() {
+		if !d.from.holdsFiles() {
+			switch was, _, err := d.from.record(d.ctx, n.ID); {
+			case err != nil:
+				return err
+			case was == nil:
+				return d.emit(Change{nil, n})
+			}
+		}
 		d.added.add(n)
 		return nil
 	}

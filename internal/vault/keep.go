@@ -39,6 +39,11 @@ func (k *keeper[P]) get(object string) (P, bool) {
 	return p, ok
 }
 
+func (k *keeper[P]) has(object string) bool {
+	_, ok := k.get(object)
+	return ok
+}
+
 func (k *keeper[P]) add(object string, p P) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -1,7 +1,7 @@
 package vault
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -225,9 +226,9 @@ func (r *record) Scan(s *jsonscan.Scanner) {
 		case "name":
 			s.Text(&r.Name)
 		case "type":
-			s.Text(&r.Type)
+			s.Word(&r.Type, fileType, dirType)
 		case "mode":
-			s.Text(&r.Mode)
+			s.Word(&r.Mode, fileMode, dirMode)
 		case "size":
 			if s.Null() {
 				break
@@ -279,11 +280,7 @@ func (m *dirManifest) Scan(s *jsonscan.Scanner) {
 			if m.Entries != nil {
 				s.Off()
 			}
-			m.Entries = []record{}
-			s.Array(func() {
-				m.Entries = append(m.Entries, record{})
-				m.Entries[len(m.Entries)-1].Scan(s)
-			})
+			m.Entries = jsonscan.Elements(s, func(r *record) { r.Scan(s) })
 		case "summary":
 			if json.Unmarshal(s.Raw(), &m.Summary) != nil {
 				s.Off()
@@ -301,7 +298,7 @@ func (v *Vault) readDir(ctx context.Context, oid string) (*dir, error) {
 		return nil, err
 	}
 	var m dirManifest
-	if !jsonscan.Scan(b, &m) {
+	if !jsonscan.ScanTogether(b, &m) {
 		m = dirManifest{}
 		err = json.Unmarshal(b, &m)
 	}
@@ -309,6 +306,123 @@ func (v *Vault) readDir(ctx context.Context, oid string) (*dir, error) {
 		return nil, &DamageError{Object: oid, Err: errors.New("it is not a directory")}
 	}
 	return &dir{object: oid, records: m.Entries}, nil
+}
+
+// differing reads two directories but for the records that are written the same in both,
+// of which nothing is said: to look for a difference that is how most of them are.
+func (v *Vault) differing(ctx context.Context, a, b string) (was, is *dir, err error) {
+	var olds, news [][]byte
+	k, _ := ctx.Value(keeping{}).(*keepers)
+	if k == nil || !k.dirs.has(a) && !k.dirs.has(b) {
+		if olds, err = v.readRaw(ctx, a); err == nil && olds != nil {
+			news, err = v.readRaw(ctx, b)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if olds == nil || news == nil {
+		if was, err = v.lookDir(ctx, a); err == nil {
+			is, err = v.lookDir(ctx, b)
+		}
+		return was, is, err
+	}
+	was, is = &dir{object: a}, &dir{object: b}
+	// Records are in order of their kinds and names: see writeDir. Were they not, more of
+	// them would be read, and none passed over but beside its like.
+	var one, other *record // that come next, once they were read
+	for len(olds) > 0 && len(news) > 0 {
+		if one == nil && other == nil && bytes.Equal(olds[0], news[0]) {
+			olds, news = olds[1:], news[1:]
+			continue
+		}
+		if one == nil {
+			if one, err = was.read(olds[0]); err != nil {
+				return nil, nil, err
+			}
+		}
+		if other == nil {
+			if other, err = is.read(news[0]); err != nil {
+				return nil, nil, err
+			}
+		}
+		order := byName(*one, *other)
+		if order <= 0 {
+			one, olds = nil, olds[1:]
+		}
+		if order >= 0 {
+			other, news = nil, news[1:]
+		}
+	}
+	if one != nil {
+		olds = olds[1:] // which was read
+	}
+	if other != nil {
+		news = news[1:]
+	}
+	for _, raw := range olds {
+		if _, err := was.read(raw); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, raw := range news {
+		if _, err := is.read(raw); err != nil {
+			return nil, nil, err
+		}
+	}
+	return was, is, nil
+}
+
+// read adds a record as it is written to what was read of a directory.
+func (d *dir) read(raw []byte) (*record, error) {
+	d.records = append(d.records, record{})
+	r := &d.records[len(d.records)-1]
+	if jsonscan.ScanTogether(raw, r) {
+		return r, nil
+	}
+	*r = record{}
+	if err := json.Unmarshal(raw, r); err != nil {
+		return nil, &DamageError{Object: d.object, Err: fmt.Errorf("it is not a directory: %w", err)}
+	}
+	return r, nil
+}
+
+// readRaw reads a directory's records as they are written; nil if it is not written as
+// usual.
+func (v *Vault) readRaw(ctx context.Context, oid string) ([][]byte, error) {
+	b, err := v.readObject(ctx, oid)
+	if err != nil {
+		return nil, err
+	}
+	m := rawManifest{}
+	if !jsonscan.Scan(b, &m) || m.stream != dirStream {
+		return nil, nil
+	}
+	return m.entries, nil
+}
+
+// A rawManifest is a directory whose records are as they are written.
+type rawManifest struct {
+	stream  string
+	entries [][]byte
+}
+
+func (m *rawManifest) Scan(s *jsonscan.Scanner) {
+	s.Object(func(key []byte) {
+		switch string(key) {
+		case "stream":
+			s.Text(&m.stream)
+		case "entries":
+			if m.entries != nil {
+				s.Off()
+			}
+			m.entries = jsonscan.Elements(s, func(raw *[]byte) { *raw = s.Raw() })
+		case "summary":
+			s.Skip()
+		default:
+			s.Other(key, dirNames)
+		}
+	})
 }
 
 // readObject reads a small object whole.
@@ -365,9 +479,7 @@ func writeBytes(ctx context.Context, w repo.RepositoryWriter, opt object.WriterO
 // writeDir writes records, in any order, as a directory that is itself a
 // directory entry named name.
 func (v *Vault) writeDir(ctx context.Context, w repo.DirectRepositoryWriter, name string, modified time.Time, records []record) (record, error) {
-	slices.SortFunc(records, func(a, b record) int {
-		return cmp.Or(cmp.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name)) // "d" before "f", as kopia sorts
-	})
+	slices.SortFunc(records, byName)
 	summary := summarize(records, modified)
 	oid, err := v.writeObjectBy(ctx, w, dirPrefix, "DIR:"+name, func(w io.Writer) error { return encodeDir(w, records, summary) })
 	if err != nil {
@@ -376,37 +488,135 @@ func (v *Vault) writeDir(ctx context.Context, w repo.DirectRepositoryWriter, nam
 	return record{Name: name, Type: dirType, Mode: dirMode, Modified: modified, Object: oid, Summary: summary}, nil
 }
 
-// encodeDir writes what json.Encoder would of a dirManifest, a record at a time: a
+// byName is the order of records in a directory: "d" before "f", as kopia sorts.
+func byName(a, b record) int {
+	return cmp.Or(cmp.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
+}
+
+// rooms are for directories that are written.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
+// roomMost is how much of a directory is in memory before it is written.
+const roomMost = 64 << 10
+
+// encodeDir writes what json.Encoder would of a dirManifest, some records at a time: a
 // folder may have very many.
-func encodeDir(to io.Writer, records []record, summary *fs.DirectorySummary) error {
-	w := bufio.NewWriterSize(to, 64<<10)
-	value := func(before string, v any) error {
-		w.WriteString(before) // its error stays with w
-		b, err := json.Marshal(v)
-		w.Write(b)
-		return err
-	}
-	err := value(`{"stream":`, dirStream)
+func encodeDir(to io.Writer, records []record, summary *fs.DirectorySummary) (err error) {
+	room := rooms.Get().(*[]byte)
+	b := (*room)[:0]
+	defer func() {
+		if cap(b) <= 2*roomMost {
+			*room = b
+			rooms.Put(room)
+		}
+	}()
+	b = append(b, `{"stream":"`+dirStream+`","entries":`...)
 	if records == nil {
-		err = errors.Join(err, value(`,"entries":`, nil))
+		b = append(b, "null"...)
 	} else {
-		before := `,"entries":[`
+		b = append(b, '[')
 		for i := range records {
-			if err := value(before, &records[i]); err != nil {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = records[i].appendJSON(b); err != nil {
 				return fmt.Errorf("encode a directory: %w", err)
 			}
-			before = ","
+			if len(b) >= roomMost {
+				if _, err := to.Write(b); err != nil {
+					return err
+				}
+				b = b[:0]
+			}
 		}
-		if len(records) == 0 {
-			w.WriteString(before)
-		}
-		w.WriteString("]")
+		b = append(b, ']')
 	}
-	if err = errors.Join(err, value(`,"summary":`, summary)); err != nil {
+	sum, err := json.Marshal(summary)
+	if err != nil {
 		return fmt.Errorf("encode a directory: %w", err)
 	}
-	w.WriteString("}\n")
-	return w.Flush()
+	b = append(append(append(b, `,"summary":`...), sum...), "}\n"...)
+	_, err = to.Write(b)
+	return err
+}
+
+// appendJSON appends a record as json.Marshal writes it, which a restore in place would
+// otherwise spend much of its time with.
+func (r *record) appendJSON(b []byte) ([]byte, error) {
+	var failed error
+	marshal := func(v any) {
+		text, err := json.Marshal(v)
+		failed = errors.Join(failed, err)
+		b = append(b, text...)
+	}
+	text := func(member, value string) {
+		b = append(b, member...)
+		if !isUsual(value) {
+			marshal(value)
+			return
+		}
+		b = append(b, '"')
+		for {
+			i := strings.IndexAny(value, `"\`)
+			if i < 0 {
+				break
+			}
+			b = append(append(b, value[:i]...), '\\', value[i])
+			value = value[i+1:]
+		}
+		b = append(append(b, value...), '"')
+	}
+	some := func(member, value string) {
+		if value != "" {
+			text(member, value)
+		}
+	}
+	at := func(member string, t time.Time) {
+		if !t.IsZero() {
+			var err error
+			b, err = t.AppendText(append(append(b, member...), '"'))
+			failed = errors.Join(failed, err)
+			b = append(b, '"')
+		}
+	}
+	text(`{"name":`, r.Name)
+	text(`,"type":`, r.Type)
+	text(`,"mode":`, r.Mode)
+	if r.Size != 0 {
+		b = strconv.AppendInt(append(b, `,"size":`...), r.Size, 10)
+	}
+	at(`,"mtime":`, r.Modified)
+	text(`,"obj":`, r.Object)
+	if r.Summary != nil {
+		b = append(b, `,"summ":`...)
+		marshal(r.Summary)
+	}
+	some(`,"id":`, string(r.ID))
+	at(`,"btime":`, r.Created)
+	some(`,"ctag":`, r.CTag)
+	some(`,"hash":`, r.Hash)
+	some(`,"stored":`, r.Stored)
+	if len(r.TrueName) > 0 {
+		b = append(b, `,"trueName":`...)
+		marshal(r.TrueName)
+	}
+	at(`,"trueTime":`, r.TrueTime)
+	if r.Checkpoint {
+		b = append(b, `,"checkpoint":true`...)
+	}
+	return append(b, '}'), failed
+}
+
+// isUsual reports whether nothing of a text is written otherwise in JSON than it is, but
+// for quotes, as are in tags, and strokes.
+func isUsual(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < ' ', c >= utf8.RuneSelf, c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }
 
 // summarize returns what kopia's own writer says of such a directory.

@@ -3,6 +3,7 @@ package vault
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/kopia/kopia/fs"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/jsonscan"
 )
 
@@ -33,7 +35,7 @@ func usualDir(t testing.TB, files int) []byte {
 // A directory is scanned as encoding/json would read it, or not at all.
 func FuzzScanDir(f *testing.F) {
 	usual := string(usualDir(f, 2))
-	if !jsonscan.Scan([]byte(usual), new(dirManifest)) {
+	if !jsonscan.ScanTogether([]byte(usual), new(dirManifest)) {
 		f.Error("a usual directory is not scanned")
 	}
 	f.Add([]byte(usual))
@@ -44,11 +46,32 @@ func FuzzScanDir(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var got, want dirManifest
-		if !jsonscan.Scan(b, &got) {
+		if !jsonscan.ScanTogether(b, &got) {
 			return
 		}
 		if err := json.Unmarshal(b, &want); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q is\n%+v, encoding/json has\n%+v, %v", b, got, want, err)
+		}
+	})
+}
+
+// A record is written as encoding/json writes it: kopia would else store each folder anew.
+func FuzzWriteRecord(f *testing.F) {
+	for _, text := range []string{"", "a b.txt", `"c:{0B7CA48B},2"`, `a\b`, "\x00\x1f\x7f", "<&>", "\u2028caf\u00e9\U0001f600", "\xff"} {
+		f.Add(text, int64(0), int64(0), false)
+		f.Add(text, int64(1), int64(1_234_567_890_000_000_001), true)
+	}
+	f.Add("a year that JSON has not", int64(-1), int64(math.MaxInt64), true)
+	f.Fuzz(func(t *testing.T, text string, n, at int64, more bool) {
+		r := record{Name: text, Type: fileType, Mode: fileMode, Size: n, Object: text, Modified: time.Unix(at/1e9, at%1e9).UTC(), Checkpoint: more}
+		if more {
+			r.ID, r.CTag, r.Hash, r.Stored, r.TrueName = backup.ItemID(text), text, text, text, []byte(text)
+			r.Created, r.TrueTime, r.Summary = time.Unix(at, 0).UTC(), r.Modified.In(time.FixedZone("", int(n%1e6))), &fs.DirectorySummary{TotalFileSize: n}
+		}
+		want, wantErr := json.Marshal(&r)
+		got, err := r.appendJSON([]byte("before"))
+		if (err != nil) != (wantErr != nil) || err == nil && string(got) != "before"+string(want) {
+			t.Errorf("%+v is %s, %v, want %s, %v", r, got, err, want, wantErr)
 		}
 	})
 }
@@ -58,7 +81,7 @@ func BenchmarkReadDir(b *testing.B) {
 	text := usualDir(b, 1000)
 	b.Run("scan", func(b *testing.B) {
 		for b.Loop() {
-			if !jsonscan.Scan(text, new(dirManifest)) {
+			if !jsonscan.ScanTogether(text, new(dirManifest)) {
 				b.Fatal("it is not scanned")
 			}
 		}

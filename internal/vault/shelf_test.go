@@ -170,6 +170,14 @@ func TestNothingIsMadeOfWhatCannotBeReadBack(t *testing.T) {
 		u.Put(e)
 	}
 	s := seal(t, u, noon)
+	u = begin(t, v, s)
+	u.Put(folder("in", "root", "in"))
+	for i := range 4000 {
+		e := c
+		e.ID, e.Parent, e.Name = backup.ItemID(fmt.Sprint("file ", i)), "in", fmt.Sprint(i)
+		u.Put(e)
+	}
+	moved := seal(t, u, noon.Add(time.Minute))
 
 	if err := os.Rename(cfg.State, cfg.State+" away"); err != nil {
 		t.Fatal(err)
@@ -186,7 +194,7 @@ func TestNothingIsMadeOfWhatCannotBeReadBack(t *testing.T) {
 	if e, ok, err := u.Get(t.Context(), "file 1"); !errors.Is(err, spill.ErrDisk) {
 		t.Errorf("Get = %v, %v, %v", e, ok, err)
 	}
-	for _, trees := range [][2]string{{"", s.Tree}, {s.Tree, ""}} {
+	for _, trees := range [][2]string{{moved.Tree, s.Tree}, {s.Tree, moved.Tree}} {
 		var failed error
 		files := 0
 		for c, err := range v.Diff(t.Context(), trees[0], trees[1]) {

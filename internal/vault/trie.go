@@ -15,6 +15,7 @@ import (
 	"github.com/kopia/kopia/repo"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/jsonscan"
 )
 
 // A trie maps the items of a tree to their parents. It is what finds an item
@@ -149,11 +150,28 @@ func (v *Vault) readLeaf(ctx context.Context, oid string) (leaf, error) {
 	if err != nil {
 		return nil, err
 	}
-	var l leaf
+	l := make(leaf, len(b)/usualParent)
+	if jsonscan.ScanTogether(b, l) {
+		return l, nil
+	}
+	l = nil
 	if err := json.Unmarshal(b, &l); err != nil {
 		return nil, &DamageError{Object: oid, Err: fmt.Errorf("it is not an index: %w", err)}
 	}
 	return l, nil
+}
+
+// usualParent is how long an item with its parent mostly is in a leaf.
+const usualParent = 75
+
+// Scan reads a leaf as encoding/json does, of ids that are written as they are.
+func (l leaf) Scan(s *jsonscan.Scanner) {
+	s.Object(func(key []byte) {
+		id := backup.ItemID(s.Key(key))
+		var parent string
+		s.Text(&parent)
+		l[id] = backup.ItemID(parent)
+	})
 }
 
 // Changes are of a trie: which items are now where, or gone, one of each at most.

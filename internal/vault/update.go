@@ -896,8 +896,8 @@ func (m *merge) removeBelow(folder *record) error {
 }
 
 func (m *merge) removeFrom(folder, id backup.ItemID) {
-	if folder == "" {
-		return // the root folder is in none
+	if folder == "" || m.staged.gone(folder) {
+		return // the root folder is in none; and of what goes as a whole nothing is written
 	}
 	if m.removed[folder] == nil {
 		m.removed[folder] = map[backup.ItemID]bool{}
