@@ -6,6 +6,7 @@ import (
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
 	"holdfast/internal/spill"
+	"holdfast/internal/vault"
 )
 
 // Items are what a source said last of each item of a drive, and the verdicts on
@@ -28,8 +29,53 @@ type number int32
 type itemState struct {
 	verdict uint8
 	listed  bool
-	found   bool   // the source had left it out
+	found   bool // the source had left it out
+	held    holding
+	is      trait  // as it was listed last
+	same    bool   // it was listed as it was backed up
 	depth   uint16 // of a living folder below the root, as far as it was found
+}
+
+// A trait is why somebody may look for an item among all.
+type trait uint8
+
+const (
+	isRoot trait = 1 << iota
+	isFolder
+	isSparse // it was listed without what every item has
+)
+
+func traitsOf(item drive.Item) (is trait) {
+	if item.Root {
+		is |= isRoot
+	}
+	if item.Kind == backup.Folder {
+		is |= isFolder
+	}
+	if item.Unreadable == drive.Incomplete {
+		is |= isSparse
+	}
+	return is
+}
+
+// A holding says whether an item was backed up before, and as what, once that was looked
+// up.
+type holding uint8
+
+const (
+	notHeld holding = 1 + iota
+	heldFile
+	heldFolder
+)
+
+func holdingOf(base vault.Entry, known bool) holding {
+	switch {
+	case !known:
+		return notHeld
+	case base.Kind == backup.Folder:
+		return heldFolder
+	}
+	return heldFile
 }
 
 func newItems(dir string) *items { return &items{table: spill.New(dir)} }
@@ -83,6 +129,15 @@ func (x *items) id(i number) backup.ItemID {
 	return backup.ItemID(id)
 }
 
+// find returns an item's number, and whether it was listed.
+func (x *items) find(id backup.ItemID) (number, bool) {
+	if id == "" {
+		return 0, false
+	}
+	i, found := x.table.Find(string(id))
+	return number(i), found && x.states[i].listed
+}
+
 // has reports whether an item was listed.
 func (x *items) has(id backup.ItemID) bool {
 	i, found := x.table.Find(string(id))
@@ -92,6 +147,7 @@ func (x *items) has(id backup.ItemID) bool {
 // set takes what is said of an item, whatever was said before.
 func (x *items) set(item drive.Item) {
 	i := x.put(string(item.ID), encodeItem(item))
+	x.states[i].is, x.states[i].same = traitsOf(item), false
 	if !x.states[i].listed {
 		x.states[i].listed = true
 		x.listed++
@@ -117,8 +173,17 @@ func (x *items) number(id backup.ItemID) number {
 // all lists the items that were listed when it began, in the order in which they
 // came first.
 func (x *items) all() iter.Seq2[number, drive.Item] {
+	return x.those(func(number, trait) bool { return true })
+}
+
+// those lists such of all that are wanted, as they were listed last; the others are not
+// read.
+func (x *items) those(want func(number, trait) bool) iter.Seq2[number, drive.Item] {
 	return func(yield func(number, drive.Item) bool) {
 		for i := range number(len(x.states)) {
+			if !x.states[i].listed || !want(i, x.states[i].is) {
+				continue
+			}
 			if item, listed := x.at(i); listed && !yield(i, item) {
 				return
 			}
@@ -140,6 +205,37 @@ func (x *items) finds(id backup.ItemID) bool {
 	was := state.found
 	state.found = true
 	return !was
+}
+
+// held returns whether an item was backed up, as far as that was looked up: 0 if it was
+// not.
+func (x *items) held(id backup.ItemID) holding {
+	if i, found := x.table.Find(string(id)); found {
+		return x.states[i].held
+	}
+	return 0
+}
+
+// holds notes what was backed up of an item, and whether it was listed as that.
+func (x *items) holds(i number, base vault.Entry, known, same bool) {
+	x.states[i].held, x.states[i].same = holdingOf(base, known), same
+}
+
+// missing gives what was backed up, and not listed, its number.
+func (x *items) missing(base vault.Entry) number {
+	i := x.put(string(base.ID), string(base.Parent))
+	x.states[i].held = holdingOf(base, true)
+	return i
+}
+
+// wasIn returns in which folder an item is that missing has noted, and nothing for others.
+func (x *items) wasIn(id backup.ItemID) (folder backup.ItemID, known bool) {
+	i, found := x.table.Find(string(id))
+	if !found || x.states[i].listed || x.states[i].held < heldFile {
+		return "", false
+	}
+	_, value := x.table.Get(i)
+	return backup.ItemID(value), x.table.Err() == nil
 }
 
 func (x *items) verdictAt(i number) verdict { return verdict(x.states[i].verdict) }

@@ -39,6 +39,23 @@ func TestItemsComeBackAsTheyWereListed(t *testing.T) {
 	if item, listed := x.get("folder"); !listed || item.Name != "n" || x.listed != 1 || x.verdict("folder") != gone {
 		t.Errorf("it is listed as %v, %v, judged %v, and %d are listed", item, listed, x.verdict("folder"), x.listed)
 	}
+
+	// What is known of how it was backed up is of how it was listed then.
+	x.holds(0, vault.Entry{ID: "folder", Kind: backup.Folder}, true, true)
+	x.set(drive.Item{ID: "folder", Name: "another"})
+	if x.states[0].same || x.held("folder") != heldFolder {
+		t.Errorf("listed anew it is as it was: %v; it was held as %v", x.states[0].same, x.held("folder"))
+	}
+	x.missing(vault.Entry{ID: "file", Parent: "folder", Kind: backup.File})
+	if folder, known := x.wasIn("file"); folder != "folder" || !known || x.has("file") {
+		t.Errorf("what was not listed was in %q, %v, and is listed: %v", folder, known, x.has("file"))
+	}
+	if x.set(drive.Item{ID: "file", Parent: "elsewhere"}); x.of("file").Parent != "elsewhere" {
+		t.Error("what was found although it was not listed has no place")
+	}
+	if folder, known := x.wasIn("file"); known {
+		t.Errorf("what was found was in %q", folder)
+	}
 }
 
 // A drive that does not fit into what is kept of it in memory is backed up as any

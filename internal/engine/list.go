@@ -422,11 +422,11 @@ func (s *listSource) tabulate(ctx context.Context, p *protection) error {
 	}
 	numbers := s.numbers()
 	if whole {
-		for id, err := range p.stage.ids(ctx) {
+		for e, err := range p.stage.entries(ctx) {
 			if err != nil {
 				return err
 			}
-			if n := numberOf(s.ref.ID, id); n > 0 {
+			if n := numberOf(s.ref.ID, e.ID); n > 0 {
 				numbers = append(numbers, n)
 			}
 		}

@@ -259,7 +259,8 @@ func (c *mimeRun) sweep(ctx context.Context) error {
 	if c.p.base == nil {
 		return nil
 	}
-	for id, err := range c.p.base.IDs(ctx) {
+	for e, err := range c.p.base.Entries(ctx) {
+		id := e.ID
 		if err != nil {
 			if c.p.stage.torn && isDamage(err) {
 				return nil

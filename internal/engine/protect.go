@@ -673,7 +673,7 @@ func (p *protection) recall(ctx context.Context) error {
 // classify compares what was listed with what is in the vault: it stages what
 // is known, and leaves in todo what has to be downloaded.
 func (p *protection) classify(ctx context.Context) error {
-	for i, item := range p.stage.items.all() {
+	for i, item := range p.stage.items.those(func(i number, _ trait) bool { return !p.stays(i) }) {
 		if err := p.decide(ctx, i, item); err != nil {
 			return err
 		}
@@ -701,6 +701,12 @@ func (p *protection) classify(ctx context.Context) error {
 	}
 	p.tellFound(ctx)
 	return p.stage.items.err()
+}
+
+// stays reports whether nothing is to be done about an item: it lives, and was listed as
+// it was backed up.
+func (p *protection) stays(i number) bool {
+	return p.stage.items.states[i].same && p.stage.items.verdictAt(i) == alive && len(p.again)+len(p.stage.denied) == 0 && !p.stage.torn
 }
 
 // nameNameless names what was listed without an id. What was named before for
@@ -732,7 +738,13 @@ func (p *protection) nameNameless(ctx context.Context) {
 // decide decides what becomes of the item of number i.
 func (p *protection) decide(ctx context.Context, i number, item drive.Item) error {
 	id, v := item.ID, p.stage.items.verdictAt(i)
-	base, known, err := p.stage.get(ctx, id)
+	if held := p.stage.items.states[i].held; v == gone && held != 0 {
+		if held != notHeld {
+			p.drop(id)
+		}
+		return nil
+	}
+	base, known, err := p.stage.getIn(ctx, id, item.Parent)
 	if err == nil && known && p.stage.torn && base.Kind == backup.File {
 		// The newest tree that could be read may name contents that are gone.
 		known, err = p.update.Holds(ctx, base)
@@ -746,9 +758,7 @@ func (p *protection) decide(ctx context.Context, i number, item drive.Item) erro
 	switch {
 	case v == gone:
 		if known {
-			p.update.Delete(id)
-			p.deleted++
-			p.compare(id)
+			p.drop(id)
 		}
 		return nil
 	case v != alive && known && base.Kind != kindOf(item) && !item.Deleted && item.Name != "" && item.Unreadable == "":
@@ -790,14 +800,20 @@ func (p *protection) decide(ctx context.Context, i number, item drive.Item) erro
 	return p.decideFile(ctx, i, item, base, known)
 }
 
+// drop takes an item that is gone out of what is backed up.
+func (p *protection) drop(id backup.ItemID) {
+	p.update.Delete(id)
+	p.deleted++
+	p.compare(id)
+}
+
 const otherKind = "The source says that the item is of another kind than before, which items never become. What was backed up of it stays."
 
 func (p *protection) decideFile(ctx context.Context, i number, item drive.Item, base vault.Entry, known bool) error {
 	entry := entryOf(item, backup.File)
 	if known {
 		if sameContent(entry, base) && !p.again[item.ID] {
-			entry.Content, entry.Size, entry.Stored = base.Content, base.Size, base.Stored
-			entry = keepTags(entry, base)
+			entry = heldAs(entry, base)
 			if item.Unreadable == drive.Incomplete && !sameEntry(entry, base) {
 				entry.Created, entry.Modified = base.Created, base.Modified
 				p.fail(ctx, item, nil) // not all that was said of it could be understood
@@ -924,6 +940,12 @@ func entryOf(item drive.Item, kind backup.ItemKind) vault.Entry {
 		e.Size, e.CTag, e.Hash = item.Size, item.CTag, item.Hash
 	}
 	return e
+}
+
+// heldAs returns an entry of which the vault has the content, as base.
+func heldAs(entry, base vault.Entry) vault.Entry {
+	entry.Content, entry.Size, entry.Stored = base.Content, base.Size, base.Stored
+	return keepTags(entry, base)
 }
 
 // keepTags fills what a sparse listing left out of an unchanged file.

@@ -317,10 +317,8 @@ func (s *stage) findRoot(ctx context.Context) error {
 func (s *stage) listedRoot() (root backup.ItemID, sure bool) {
 	root = s.root
 	seen := !s.full
-	for _, item := range s.items.all() {
-		if !item.Root && item.ID != root {
-			continue
-		}
+	before, listed := s.items.find(root)
+	for _, item := range s.items.those(func(i number, is trait) bool { return is&isRoot != 0 || listed && i == before }) {
 		known := root == "" && s.full || item.ID == root
 		if item.Deleted || !known {
 			return "", false
@@ -616,7 +614,7 @@ func (s *stage) arrives(ctx context.Context, item drive.Item, hash uint64, into 
 	if is == isNew {
 		return nil
 	}
-	switch was, known, err := s.get(ctx, item.ID); {
+	switch was, known, err := s.getIn(ctx, item.ID, item.Parent); {
 	case err != nil:
 		return err
 	case known && !movedFrom(was, item):
@@ -690,8 +688,8 @@ func movedFrom(was vault.Entry, item drive.Item) bool {
 // again, and be of yesterday.
 func (s *stage) complete(ctx context.Context) error {
 	sparse := slices.Collect(maps.Keys(s.twice))
-	for _, item := range s.items.all() {
-		if _, twice := s.twice[item.ID]; item.Unreadable == drive.Incomplete && !item.Deleted && !twice {
+	for _, item := range s.items.those(func(_ number, is trait) bool { return is&isSparse != 0 }) {
+		if _, twice := s.twice[item.ID]; !item.Deleted && !twice {
 			sparse = append(sparse, item.ID)
 		}
 	}
@@ -717,34 +715,41 @@ func (s *stage) complete(ctx context.Context) error {
 // staged in the base, which would change what that answers.
 func (s *stage) judge(ctx context.Context) error {
 	var doubtful []backup.ItemID
+	// A verdict will have to ask for what is missing although the folder it was in is not.
+	doubt := func(base vault.Entry) {
+		if base.ID == s.root {
+			return
+		}
+		if above, listed := s.items.get(base.Parent); listed && !above.Deleted || !listed && (!s.full || base.Parent == "") {
+			doubtful = append(doubtful, base.ID)
+		}
+	}
+	known := int64(0)
 	for i, item := range s.items.all() {
-		if item.Deleted {
-			s.absent = append(s.absent, i)
-		}
-	}
-	if s.full {
-		for id, err := range s.ids(ctx) {
-			if err != nil {
-				return err
-			}
-			if !s.items.has(id) {
-				s.absent = append(s.absent, s.items.number(id))
-			}
-		}
-	}
-	// Those that a verdict will have to ask for: what is missing although the
-	// folder it was in is not.
-	for _, i := range s.absent {
-		id := s.items.id(i)
-		base, known, err := s.get(ctx, id)
+		base, held, err := s.getIn(ctx, item.ID, item.Parent)
 		if err != nil {
 			return err
 		}
-		if !known || id == s.root {
-			continue
+		s.items.holds(i, base, held, held && s.asHeld(item, base))
+		if held {
+			known++
 		}
-		if above, listed := s.items.get(base.Parent); listed && !above.Deleted || !listed && (!s.full || base.Parent == "") {
-			doubtful = append(doubtful, id)
+		if item.Deleted {
+			s.absent = append(s.absent, i)
+			if held {
+				doubt(base)
+			}
+		}
+	}
+	if s.full && !s.isAll(known) {
+		for base, err := range s.entries(ctx) {
+			if err != nil {
+				return err
+			}
+			if !s.items.has(base.ID) {
+				s.absent = append(s.absent, s.items.missing(base))
+				doubt(base)
+			}
 		}
 	}
 	if err := s.ask(ctx, doubtful...); err != nil {
@@ -763,12 +768,22 @@ func (s *stage) judge(ctx context.Context) error {
 	return cmp.Or(s.items.err(), s.missing.Err())
 }
 
+// isAll reports whether so many different items are all that was backed up.
+func (s *stage) isAll(n int64) bool {
+	return s.base == nil || s.beside == nil && !s.torn && n == s.base.Count()
+}
+
 // get returns an item as it was backed up.
 func (s *stage) get(ctx context.Context, id backup.ItemID) (vault.Entry, bool, error) {
+	return s.getIn(ctx, id, "")
+}
+
+// getIn is get of what was listed in a folder, in which it mostly was before.
+func (s *stage) getIn(ctx context.Context, id, folder backup.ItemID) (vault.Entry, bool, error) {
 	if s.base == nil {
 		return vault.Entry{}, false, nil
 	}
-	e, ok, err := s.base.Get(ctx, id)
+	e, ok, err := s.base.GetIn(ctx, id, folder)
 	switch {
 	case err != nil && s.torn && isDamage(err):
 		return vault.Entry{}, false, nil
@@ -778,22 +793,51 @@ func (s *stage) get(ctx context.Context, id backup.ItemID) (vault.Entry, bool, e
 	return e, ok, err
 }
 
-// ids lists what was backed up before, as far as it can be read.
-func (s *stage) ids(ctx context.Context) iter.Seq2[backup.ItemID, error] {
-	return func(yield func(backup.ItemID, error) bool) {
+// asHeld reports whether an item was listed as it was backed up, so that nothing is to be
+// staged of it where it lives: see decide.
+func (s *stage) asHeld(item drive.Item, base vault.Entry) bool {
+	kind := kindOf(item)
+	if kind != base.Kind || item.Deleted || item.Unreadable != "" {
+		return false
+	}
+	entry := entryOf(item, kind)
+	if item.ID == s.root {
+		entry.Parent = ""
+	}
+	if kind == backup.File {
+		if !sameContent(entry, base) {
+			return false
+		}
+		entry = heldAs(entry, base)
+	}
+	return sameEntry(entry, base)
+}
+
+// was returns in which folder an item was backed up, and whether it was.
+func (s *stage) was(ctx context.Context, id backup.ItemID) (backup.ItemID, bool, error) {
+	if folder, known := s.items.wasIn(id); known {
+		return folder, true, nil
+	}
+	base, known, err := s.get(ctx, id)
+	return base.Parent, known, err
+}
+
+// entries lists what was backed up before, as far as it can be read.
+func (s *stage) entries(ctx context.Context) iter.Seq2[vault.Entry, error] {
+	return func(yield func(vault.Entry, error) bool) {
 		if s.base == nil {
 			return
 		}
-		for id, err := range s.base.IDs(ctx) {
+		for e, err := range s.base.Entries(ctx) {
 			if err != nil && s.torn && isDamage(err) {
-				return
+				continue
 			}
 			if err != nil {
 				err = fmt.Errorf("list what was backed up: %w", err)
-			} else if s.beside != nil && s.beside(id) {
+			} else if s.beside != nil && s.beside(e.ID) {
 				continue
 			}
-			if !yield(id, err) {
+			if !yield(e, err) {
 				return
 			}
 		}
@@ -837,7 +881,7 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 	if listed && !item.Deleted {
 		return s.place(ctx, id)
 	}
-	base, known, err := s.get(ctx, id)
+	folder, known, err := s.was(ctx, id)
 	switch {
 	case err != nil:
 		return unsure, err
@@ -848,12 +892,12 @@ func (s *stage) weigh(ctx context.Context, id backup.ItemID) (verdict, error) {
 		}
 		return gone, nil
 	case known && !listed && !s.full:
-		return s.below(ctx, base.Parent)
-	case known && base.Parent != "":
+		return s.below(ctx, folder)
+	case known && folder != "":
 		// Listed as deleted, or not at all. With the folder it was in it goes.
-		above, listed := s.items.get(base.Parent)
+		above, listed := s.items.get(folder)
 		if listed && above.Deleted || !listed && s.full {
-			if v, err := s.verdict(ctx, base.Parent); err != nil || v == gone {
+			if v, err := s.verdict(ctx, folder); err != nil || v == gone {
 				return v, err
 			}
 		}
@@ -1060,6 +1104,9 @@ func (s *stage) place(ctx context.Context, id backup.ItemID) (verdict, error) {
 // of both was wrong, and what a whole listing, or a second run, and the item
 // itself agree on is taken for the truth. A folder that holds something stays.
 func (s *stage) sameKind(ctx context.Context, item drive.Item) (bool, error) {
+	if held := s.items.held(item.ID); held == notHeld || held == heldFile && kindOf(item) == backup.File || held == heldFolder && kindOf(item) == backup.Folder {
+		return true, nil
+	}
 	base, known, err := s.get(ctx, item.ID)
 	if err != nil || !known || base.Kind == kindOf(item) {
 		return true, err
@@ -1101,9 +1148,9 @@ func (s *stage) above(ctx context.Context, id backup.ItemID) (backup.ItemID, err
 // verdicts are found, and before anything is staged in the base.
 func (s *stage) untangle(ctx context.Context) error {
 	sound := map[backup.ItemID]bool{s.root: true, "": true} // what leads to the root
-	for _, item := range s.items.all() {
+	for i, item := range s.items.those(func(_ number, is trait) bool { return is&isFolder != 0 }) {
 		id := item.ID
-		if item.Kind != backup.Folder || s.items.verdict(id) != alive {
+		if s.items.verdictAt(i) != alive {
 			continue
 		}
 		for {

@@ -334,11 +334,11 @@ func TestPlayAFailingStorageIsNoDamage(t *testing.T) {
 					return "", err
 				}
 				ids := map[backup.ItemID]bool{}
-				for id, err := range u.IDs(t.Context()) {
+				for e, err := range u.Entries(t.Context()) {
 					if err != nil {
 						return "", err
 					}
-					ids[id] = true
+					ids[e.ID] = true
 				}
 				holds, err := u.Holds(t.Context(), e)
 				return fmt.Sprint(e, ok, children, ids, holds), err

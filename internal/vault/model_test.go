@@ -1,7 +1,9 @@
 package vault
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -281,5 +283,42 @@ func checkDiff(t *testing.T, v *Vault, from, to string, was, is model) {
 		if w, ok := was[id]; ok && w == is[id] {
 			t.Errorf("Diff gives %s, which is as it was", id)
 		}
+	}
+}
+
+// all lists the trie's items.
+func (t *trie) all(ctx context.Context) iter.Seq2[backup.ItemID, error] {
+	return func(yield func(backup.ItemID, error) bool) {
+		var walk func(r *record) bool
+		walk = func(r *record) bool {
+			if r == nil {
+				return true
+			}
+			if !r.isDir() {
+				leaf, err := t.v.readLeaf(ctx, r.Object)
+				if err != nil {
+					yield("", err)
+					return false
+				}
+				for id := range leaf {
+					if !yield(id, nil) {
+						return false
+					}
+				}
+				return true
+			}
+			d, err := t.v.readDir(ctx, r.Object)
+			if err != nil {
+				yield("", err)
+				return false
+			}
+			for i := range d.records {
+				if !walk(&d.records[i]) {
+					return false
+				}
+			}
+			return true
+		}
+		walk(t.root)
 	}
 }

@@ -21,7 +21,8 @@ import (
 )
 
 // However little of a tree may be in memory, and in whatever order its items are
-// looked up, each part of it is read once, and an item that it has not costs nothing.
+// looked up, each part of it is read once, and an item that it has not costs nothing. The
+// index is not read for what is where it is looked for, but for the folders.
 func TestPartsThatLeftTheMemoryAreReadOnce(t *testing.T) {
 	v, _ := newVault(t)
 	u := begin(t, v, Sealed{})
@@ -82,6 +83,22 @@ func TestPartsThatLeftTheMemoryAreReadOnce(t *testing.T) {
 		if read := v.Counters().ObjectsRead - before; read > folders+1+17 {
 			t.Errorf("%s: %d objects were read", look.name, read)
 		}
+	}
+
+	u = begin(t, v, s)
+	u.base.dirs.most = 2 * files
+	before := v.Counters().ObjectsRead
+	for is, err := range u.Entries(t.Context()) {
+		id := is.ID
+		if err != nil || !cmp.Equal(is, want[id]) {
+			t.Fatalf("Entries lists %v, %v, want %v", is, err, want[id])
+		}
+		if e, ok, err := u.GetIn(t.Context(), id, want[id].Parent); !ok || err != nil || !cmp.Equal(e, want[id]) {
+			t.Fatalf("GetIn(%s) = %v, %v, %v, want %v", id, e, ok, err, want[id])
+		}
+	}
+	if read := v.Counters().ObjectsRead - before; read > folders+1+17 {
+		t.Errorf("folder by folder %d objects were read", read)
 	}
 	onDisk := tree.base.dirs.table
 	tree.Close()

@@ -86,43 +86,6 @@ func (t *trie) parent(ctx context.Context, id backup.ItemID) (backup.ItemID, boo
 	return "", false, nil
 }
 
-// all lists the trie's items.
-func (t *trie) all(ctx context.Context) iter.Seq2[backup.ItemID, error] {
-	return func(yield func(backup.ItemID, error) bool) {
-		var walk func(r *record) bool
-		walk = func(r *record) bool {
-			if r == nil {
-				return true
-			}
-			if !r.isDir() {
-				leaf, err := t.v.readLeaf(ctx, r.Object)
-				if err != nil {
-					yield("", err)
-					return false
-				}
-				for id := range leaf {
-					if !yield(id, nil) {
-						return false
-					}
-				}
-				return true
-			}
-			d, err := t.v.readDir(ctx, r.Object)
-			if err != nil {
-				yield("", err)
-				return false
-			}
-			for i := range d.records {
-				if !walk(&d.records[i]) {
-					return false
-				}
-			}
-			return true
-		}
-		walk(t.root)
-	}
-}
-
 func (t *trie) dir(ctx context.Context, r *record) (*dir, error) {
 	if d, ok := t.dirs[r.Object]; ok {
 		return d, nil

@@ -110,8 +110,9 @@ type base struct {
 	files      record // the root folder; zero when there is no tree
 	trie       *trie
 	dirs       *shelf[*dir]
-	above      *record // the folder that was looked into last: items are mostly asked for in its order
-	once       bool    // few items are looked for: directories are not read whole for them
+	above      *record       // the folder that was looked into last: items are mostly asked for in its order
+	strange    backup.ItemID // what was last said to be a folder, and is none here
+	once       bool          // few items are looked for: directories are not read whole for them
 	point      pointFile
 	unread     string    // the object of meta/unread.json, or ""
 	parts      []partsOf // none where the tree is of one drive
@@ -310,6 +311,38 @@ func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.It
 	return r, parent, nil
 }
 
+// recordIn is record of what mostly is in a folder. The index is asked only for what is
+// not in it.
+func (b *base) recordIn(ctx context.Context, id, folder backup.ItemID) (*record, backup.ItemID, error) {
+	if folder == "" || folder == b.strange || b.once {
+		return b.record(ctx, id)
+	}
+	if value, found, err := b.dirs.any(id); found || err != nil {
+		r, parent := decodeRecord(id, value)
+		return r, parent, err
+	}
+	above := b.above
+	if above == nil || above.ID != folder {
+		var err error
+		if above, _, err = b.record(ctx, folder); err != nil {
+			return b.record(ctx, id) // it may be elsewhere
+		}
+		if above == nil || !above.isDir() {
+			b.strange = folder
+			return b.record(ctx, id)
+		}
+		b.above = above
+	}
+	if _, held := b.dirs.held[above.Object]; held || b.dirs.moved[above.Object] == 0 {
+		if d, err := b.dir(ctx, above); err == nil {
+			if r := d.find(id); r != nil {
+				return r, folder, nil
+			}
+		}
+	}
+	return b.record(ctx, id)
+}
+
 func (b *base) damaged(id backup.ItemID) error {
 	return &DamageError{Object: b.tree, Err: fmt.Errorf("its index and its files disagree on item %s", id)}
 }
@@ -338,6 +371,12 @@ func (b *base) look(ctx context.Context, oid string) (*dir, error) {
 // Get returns an item as it was last staged, else as it is in the base.
 // Whether its folders were deleted or lost meanwhile, only Seal finds out.
 func (u *Update) Get(ctx context.Context, id backup.ItemID) (Entry, bool, error) {
+	return u.GetIn(ctx, id, "")
+}
+
+// GetIn is Get of what mostly is in a folder, as who asks knows: most of what a drive
+// holds is found without its index.
+func (u *Update) GetIn(ctx context.Context, id, folder backup.ItemID) (Entry, bool, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if i, ok := u.staged.find(id); ok {
@@ -347,7 +386,7 @@ func (u *Update) Get(ctx context.Context, id backup.ItemID) (Entry, bool, error)
 	if err := u.staged.err(); err != nil {
 		return Entry{}, false, err
 	}
-	r, parent, err := u.base.record(ctx, id)
+	r, parent, err := u.base.recordIn(ctx, id, folder)
 	if err != nil || r == nil {
 		return Entry{}, false, err
 	}
@@ -381,12 +420,45 @@ func (u *Update) Children(ctx context.Context, folder backup.ItemID) ([]Entry, e
 	return entries, nil
 }
 
-// IDs lists the items of the base, in no order.
-func (u *Update) IDs(ctx context.Context) iter.Seq2[backup.ItemID, error] {
+// Entries lists the items of the base, folder by folder. A folder that cannot be looked
+// into comes a second time, as an error, and the list goes on beside it for those who do.
+func (u *Update) Entries(ctx context.Context) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		u.mu.Lock()
+		root := u.base.files
+		u.mu.Unlock()
+		if root.ID != "" && yield(root.entry(""), nil) {
+			u.below(ctx, &root, yield)
+		}
+	}
+}
+
+// below lists what is below a folder of the base, and reports whether to go on.
+func (u *Update) below(ctx context.Context, folder *record, yield func(Entry, error) bool) bool {
 	u.mu.Lock()
-	t := u.base.trie
+	d, err := u.base.dir(ctx, folder)
 	u.mu.Unlock()
-	return t.all(ctx)
+	if err != nil {
+		return yield(Entry{ID: folder.ID}, err) && ctx.Err() == nil
+	}
+	for i := range d.records {
+		r := &d.records[i]
+		if !yield(r.entry(folder.ID), nil) || r.isDir() && !u.below(ctx, r, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Count returns how many items the base has, its root folder among them.
+func (u *Update) Count() int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s := u.base.files.Summary
+	if u.base.files.ID == "" || s == nil {
+		return 0
+	}
+	return s.TotalFileCount + s.TotalDirCount
 }
 
 // Put stages an item as it shall be, whatever was staged of it before. Its
@@ -736,7 +808,11 @@ func (m *merge) files() (record, error) {
 		}
 	}
 	leave := func(id backup.ItemID) error {
-		r, parent, err := m.base.record(m.ctx, id)
+		before := backup.ItemID("") // what goes mostly was in one folder
+		if m.base.above != nil {
+			before = m.base.above.ID
+		}
+		r, parent, err := m.base.recordIn(m.ctx, id, before)
 		if err != nil || r == nil {
 			return err
 		}
