@@ -66,11 +66,11 @@ func (d *digest) Sum(b []byte) []byte {
 }
 
 func (d *digest) sum() (out [Size]byte) {
-	for k := range BlockSize {
-		var b byte
-		for i := k; i < fold; i += BlockSize {
-			b ^= d.acc[i]
-		}
+	var period [BlockSize]byte
+	for i := 0; i < fold; i += BlockSize {
+		subtle.XORBytes(period[:], period[:], d.acc[i:i+BlockSize])
+	}
+	for k, b := range period {
 		at := k * shift % bits
 		v := uint16(b) << (at % 8)
 		out[at/8] ^= byte(v)
