@@ -453,7 +453,7 @@ func (v *Vault) writeObject(ctx context.Context, w repo.DirectRepositoryWriter, 
 func (v *Vault) writeObjectBy(ctx context.Context, w repo.DirectRepositoryWriter, prefix content.IDPrefix, description string, write func(io.Writer) error) (string, error) {
 	ow := v.newWriter(ctx, w, object.WriterOptions{
 		Description: description, Prefix: prefix,
-		Compressor: fastest, MetadataCompressor: fastest,
+		Compressor: compressed, MetadataCompressor: compressed,
 	})
 	defer ow.Close()
 	if err := write(ow); err != nil {

@@ -87,7 +87,7 @@ const recordHistory = 30 * 24 * time.Hour
 
 // writeRecord writes a file of a record, however long it is.
 func (v *Vault) writeRecord(ctx context.Context, name string, fill func(io.Writer) error) (string, int64, error) {
-	ow := v.newWriter(ctx, v.updates, object.WriterOptions{Description: "RECORD:" + name, Prefix: metaPrefix, Compressor: fastest, MetadataCompressor: fastest})
+	ow := v.newWriter(ctx, v.updates, object.WriterOptions{Description: "RECORD:" + name, Prefix: metaPrefix, Compressor: compressed, MetadataCompressor: compressed})
 	defer ow.Close()
 	counted := &countedWriter{w: ow}
 	if err := fill(counted); err != nil {

@@ -499,32 +499,19 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	u.v.packs.end()
 	buf := parts.Get().(*[partSize]byte)
 	defer parts.Put(buf)
-	n, err := io.ReadFull(r, buf[:])
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return Content{}, err
-	}
-	begin, more := buf[:n], err == nil
-
 	lanes := u.v.takeLanes(r)
 	defer u.v.leaveLanes(lanes) // when the writer is closed, and nobody writes any more
 	ow := u.v.newWriter(u.context(ctx), u.v.updates, object.WriterOptions{
-		Description: "FILE:" + name, Compressor: compressor(name, begin), MetadataCompressor: fastest, AsyncWrites: lanes,
+		Description: "FILE:" + name, Compressor: compressed, MetadataCompressor: compressed, AsyncWrites: lanes,
 	})
 	defer ow.Close()
-	if _, err := ow.Write(begin); err != nil {
-		return Content{}, fmt.Errorf("write content: %w", storageError(err))
+	dst := &markedWriter{w: ow}
+	size, err := io.CopyBuffer(dst, struct{ io.Reader }{r}, buf[:])
+	if dst.err != nil {
+		return Content{}, fmt.Errorf("write content: %w", storageError(dst.err))
 	}
-	size := int64(n)
-	if more {
-		dst := &markedWriter{w: ow}
-		rest, err := io.CopyBuffer(dst, struct{ io.Reader }{r}, buf[:]) // the beginning is written
-		size += rest
-		if dst.err != nil {
-			return Content{}, fmt.Errorf("write content: %w", storageError(dst.err))
-		}
-		if err != nil {
-			return Content{}, err
-		}
+	if err != nil {
+		return Content{}, err
 	}
 	id, err := ow.Result()
 	if err != nil {
