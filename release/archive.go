@@ -2,7 +2,6 @@ package main
 
 import (
 	"archive/tar"
-	"archive/zip"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -29,12 +28,8 @@ type file struct {
 }
 
 // files are those of an archive: the binary, and what is to be read about it.
-func (r *release) files(p platform, binary string) ([]file, error) {
-	name := "holdfast"
-	if p.os == "windows" {
-		name += ".exe"
-	}
-	all := []file{{name: name, from: binary, mode: 0o755}, {name: "LICENSES-THIRD-PARTY.txt", from: filepath.Join(r.source, thirdParty), mode: 0o644}}
+func (r *release) files(binary string) ([]file, error) {
+	all := []file{{name: "holdfast", from: binary, mode: 0o755}, {name: "LICENSES-THIRD-PARTY.txt", from: filepath.Join(r.source, thirdParty), mode: 0o644}}
 	for _, paper := range papers {
 		err := filepath.WalkDir(filepath.Join(r.source, paper), func(full string, d fs.DirEntry, err error) error {
 			if err != nil || !d.Type().IsRegular() {
@@ -51,16 +46,13 @@ func (r *release) files(p platform, binary string) ([]file, error) {
 	return all, nil
 }
 
-// archive writes the binary and its papers into name.tar.gz, or name.zip for Windows.
-func (r *release) archive(p platform, binary, name string) error {
-	files, err := r.files(p, binary)
+// archive writes the binary and its papers into name.tar.gz.
+func (r *release) archive(binary, name string) error {
+	files, err := r.files(binary)
 	if err != nil {
 		return err
 	}
 	folder := filepath.Base(name)
-	if p.os == "windows" {
-		return create(name+".zip", func(w io.Writer) error { return r.zip(w, folder, files) })
-	}
 	return create(name+".tar.gz", func(w io.Writer) error {
 		z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
 		if err != nil {
@@ -90,26 +82,6 @@ func (r *release) tar(to io.Writer, folder string, files []file) error {
 		err = w.WriteHeader(h)
 		if err == nil {
 			_, err = io.Copy(w, content)
-		}
-		if err := errors.Join(err, content.Close()); err != nil {
-			return err
-		}
-	}
-	return w.Close()
-}
-
-func (r *release) zip(to io.Writer, folder string, files []file) error {
-	w := zip.NewWriter(to)
-	for _, f := range files {
-		h := &zip.FileHeader{Name: path.Join(folder, f.name), Method: zip.Deflate, Modified: r.time}
-		h.SetMode(f.mode)
-		content, _, err := f.open()
-		if err != nil {
-			return err
-		}
-		in, err := w.CreateHeader(h)
-		if err == nil {
-			_, err = io.Copy(in, content)
 		}
 		if err := errors.Join(err, content.Close()); err != nil {
 			return err

@@ -56,7 +56,7 @@ func (r *release) debian(p platform, binary, dir string) error {
 		}
 		contents = append(contents, put(here, "/usr/lib/systemd/system/"+name, 0o644))
 	}
-	all, err := r.files(p, binary)
+	all, err := r.files(binary)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ type platform struct{ os, arch string }
 
 func (p platform) String() string { return p.os + "_" + p.arch }
 
-var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}}
+var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}}
 
 // A release is what is made from one commit.
 type release struct {
@@ -140,7 +140,7 @@ func (r *release) make(ctx context.Context, out string, says io.Writer) (err err
 		}
 		built[p] = binary
 		name := filepath.Join(dir, "holdfast_"+r.version+"_"+p.String())
-		if err := r.archive(p, binary, name); err != nil {
+		if err := r.archive(binary, name); err != nil {
 			return err
 		}
 		if err := r.contents(p, binary, name+".cdx.json"); err != nil {
