@@ -68,20 +68,21 @@ func (c *Console) beginSignIn(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusBadRequest, notATenant.title, notATenant.text)
 		return
 	}
+	how := c.signIn()
 	in := signingIn{Tenant: tenant, State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(), To: local(r.URL.Query().Get("to")), Until: c.cfg.Clock().Add(signInLife)}
 	c.setCookie(w, r, signInCookie, in.cookie(), signInLife)
 	sum := sha256.Sum256([]byte(in.Verifier))
 	q := url.Values{
-		"client_id": {c.signIn().ClientID}, "response_type": {"code"}, "response_mode": {"query"}, "redirect_uri": {c.redirectURI(r)},
-		"scope": {c.signIn().scopes()}, "state": {in.State}, "nonce": {in.Nonce},
+		"client_id": {how.ClientID}, "response_type": {"code"}, "response_mode": {"query"}, "redirect_uri": {c.redirectURI(r)},
+		"scope": {how.scopes()}, "state": {in.State}, "nonce": {in.Nonce},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}
 	if r.URL.Query().Has("choose") { // else whoever signed out would be back at once
 		q.Set("prompt", "select_account")
 	}
 	at := "/" + url.PathEscape(tenant) + "/oauth2/v2.0/authorize?" + q.Encode()
-	if !c.signIn().Here {
-		at = c.signIn().Authority + at
+	if !how.Here {
+		at = how.Authority + at
 	}
 	http.Redirect(w, r, at, http.StatusSeeOther)
 }
@@ -227,13 +228,14 @@ func (t *tokenRefusal) Error() string { return firstLine(t.description, t.kind) 
 
 // askToken asks the token endpoint of a tenant.
 func (c *Console) askToken(ctx context.Context, tenant string, form url.Values) (tokens, error) {
-	form.Set("client_id", c.signIn().ClientID)
-	if c.signIn().ClientSecret != "" {
-		form.Set("client_secret", string(c.signIn().ClientSecret))
+	how := c.signIn() // once: the secret of one configuration is not for the authority of the next
+	form.Set("client_id", how.ClientID)
+	if how.ClientSecret != "" {
+		form.Set("client_secret", string(how.ClientSecret))
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.signIn().Authority+"/"+url.PathEscape(tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, how.Authority+"/"+url.PathEscape(tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
 	if err != nil {
 		return tokens{}, err
 	}
@@ -241,7 +243,7 @@ func (c *Console) askToken(ctx context.Context, tenant string, form url.Values) 
 	req.Header.Set("Accept", "application/json")
 	res, err := c.cfg.HTTP.Do(req)
 	if err != nil {
-		return tokens{}, fmt.Errorf("no answer from %s", c.signIn().Authority)
+		return tokens{}, fmt.Errorf("no answer from %s", how.Authority)
 	}
 	defer res.Body.Close()
 	var answer struct {
@@ -258,11 +260,11 @@ func (c *Console) askToken(ctx context.Context, tenant string, form url.Values) 
 	}
 	switch {
 	case err != nil:
-		return tokens{}, fmt.Errorf("%s answered %s, and not as a token endpoint does", c.signIn().Authority, res.Status)
+		return tokens{}, fmt.Errorf("%s answered %s, and not as a token endpoint does", how.Authority, res.Status)
 	case answer.Kind != "":
 		return tokens{}, &tokenRefusal{answer.Kind, answer.Description}
 	case res.StatusCode != http.StatusOK || answer.Access == "":
-		return tokens{}, fmt.Errorf("%s answered %s without a token", c.signIn().Authority, res.Status)
+		return tokens{}, fmt.Errorf("%s answered %s without a token", how.Authority, res.Status)
 	}
 	return tokens{answer.Access, answer.Refresh, answer.ID, c.cfg.Clock().Add(time.Duration(answer.Expires) * time.Second)}, nil
 }
