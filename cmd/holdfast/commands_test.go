@@ -421,10 +421,11 @@ func TestWhatIsListedIsListedAsJSON(t *testing.T) {
 	})
 }
 
-// inOtherWords are the columns that say in other words what the JSON says.
+// inOtherWords are the columns, and what stands in them, that say in other words what the
+// JSON says.
 var inOtherWords = map[string]string{
 	"WHAT": "workload", "IN TIME": "workload", "UNREAD": "workload", "GROWN": "workload", "OF": "@odata.type", "KIND": "isAutoApplyEnabled", "BROWSABLE": "tags", "STATE": "@holdfast.size", "VERIFIED": "id", "FAILED": "status",
-	"NOW": "isInNewest", "AGE": "age", "PROMISED": "promised", "EVERY": "every", "MISSED": "isMissed", "LATE": "latePointCount", "LONGEST": "longest", "HOLDS": "itemsCount",
+	"NOW": "isInNewest", "AGE": "age", "PROMISED": "promised", "EVERY": "every", "MISSED": "isMissed", "LATE": "latePointCount", "LONGEST": "longest", "HOLDS": "itemsCount", "attachments": "hasAttachments",
 	"RESTORED": "restoreSessionArtifactCount", "ARTIFACTS": "restoreSessionArtifactCount",
 }
 
@@ -495,7 +496,7 @@ func carriesItsTable(t *testing.T, line string, client bool, run func(string) (s
 			}
 			name := strings.TrimSpace(string(head[from:min(len(head), ends)]))
 			cell := strings.TrimSpace(string(row[from:to]))
-			said := cell == "" || cell == "-" || members[inOtherWords[name]]
+			said := cell == "" || cell == "-" || members[inOtherWords[name]] || members[inOtherWords[cell]]
 			for _, leaf := range leaves {
 				at, err := time.Parse(time.RFC3339, leaf)
 				said = said || cell == leaf || err == nil && clock(at) == cell || size(leaf) == cell || len(leaf) > 3 && strings.Contains(cell, leaf)
