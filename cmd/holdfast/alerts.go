@@ -347,14 +347,16 @@ no token. Who is told is in the configuration, as alerts.`,
 	jsonFlag(list, &asJSON)
 	list.Flags().BoolVar(&all, "all", false, "also what is over, and messages that were sent")
 	var to string
+	var report bool
 	test := &cobra.Command{
 		Use:   "test",
 		Short: "Send a message to everybody who would be told, and say whether it was taken",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.testAlerts(ctx, out, to) })
+			return b.run(cmd, false, false, func(ctx context.Context, out io.Writer) error { return b.testAlerts(ctx, out, to, report) })
 		},
 	}
+	test.Flags().BoolVar(&report, "report", false, "send the weekly report as it stands now")
 	test.Flags().StringVar(&to, "to", "", "only to this destination, by its name")
 	cmd.AddCommand(list, test)
 	return cmd
@@ -444,14 +446,14 @@ func (b *toolbox) listAlerts(ctx context.Context, out io.Writer, all, asJSON boo
 	return nil
 }
 
-func (b *toolbox) testAlerts(ctx context.Context, out io.Writer, only string) error {
+func (b *toolbox) testAlerts(ctx context.Context, out io.Writer, only string, report bool) error {
 	if b.cfg.Alerts == nil {
 		return fail(exitNotFound, "the configuration has no alerts, so nobody is told of anything; docs/operating.md says how")
 	}
 	a := b.cfg.alerter(b.catalog, b.db, nil, b.log)
 	tried, failed := 0, 0
 	for _, t := range b.tenants {
-		tries, err := a.Test(ctx, t, only)
+		tries, err := a.Test(ctx, t, only, report)
 		if err != nil {
 			return err
 		}

@@ -130,6 +130,16 @@ func TestPlayServeTellsPeople(t *testing.T) {
 	if code, text := run("alert", "test", "--to", "hook"); code != 0 {
 		t.Errorf("test of one: %d\n%s", code, text)
 	}
+	for len(told) > 0 {
+		<-told
+	}
+	if code, text := run("alert", "test", "--to", "hook", "--report"); code != 0 {
+		t.Errorf("test of a report: %d\n%s", code, text)
+	}
+	var week alert.Message
+	if body := <-told; json.Unmarshal([]byte(body), &week) != nil || week.Type != "report" || week.Report.Before != -1 || len(week.Report.Alerts) != 1 || week.Report.Alerts[0].Kind != "sourceRefused" {
+		t.Errorf("as report came: %s", body)
+	}
 	if code, text := run("alert", "test", "--to", "nobody"); code != exitNotFound {
 		t.Errorf("test of none: %d\n%s", code, text)
 	}

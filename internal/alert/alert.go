@@ -209,11 +209,15 @@ func (a *Alerter) watch(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	})
 	if err == nil && a.Weekly {
 		err = a.Catalog.KeepWeek(ctx, j, lastMonday(now), func(w catalog.Week) []backup.Message {
-			m := Message{Type: "report", Link: a.Link, Tenant: j.Tenant, Name: a.Names(j.Tenant), Time: now.UTC(), Report: reportOf(w, a.Times)}
-			return messages(m, to)
+			return messages(a.report(j.Tenant, w), to)
 		})
 	}
 	return jobs.Again(now.Add(a.Every)), err
+}
+
+// report is the message of a week.
+func (a *Alerter) report(tenant backup.TenantID, w catalog.Week) Message {
+	return Message{Type: "report", Link: a.Link, Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC(), Report: reportOf(w, a.Times)}
 }
 
 // lastMonday is when the last report was due: on Mondays at 06:00 in UTC.
@@ -382,11 +386,19 @@ type Try struct {
 }
 
 // Test sends a message to each recipient of a tenant at once, or only to those of
-// one destination. Nothing is kept of it.
-func (a *Alerter) Test(ctx context.Context, tenant backup.TenantID, only string) (all []Try, err error) {
+// one destination: a test, or the report as it stands now. Nothing is kept of it.
+func (a *Alerter) Test(ctx context.Context, tenant backup.TenantID, only string, report bool) (all []Try, err error) {
 	to, err := a.recipients(ctx, tenant)
 	if err != nil {
 		return nil, err
+	}
+	m := Message{Type: "test", Link: a.Link, Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC()}
+	if report {
+		w, err := a.Catalog.Week(ctx, tenant)
+		if err != nil {
+			return nil, err
+		}
+		m = a.report(tenant, w)
 	}
 	for _, r := range to {
 		if only != "" && r.destination != only {
@@ -397,8 +409,8 @@ func (a *Alerter) Test(ctx context.Context, tenant backup.TenantID, only string)
 			continue
 		}
 		t := Try{Destination: r.destination, Recipient: r.address}
-		m := &Message{ID: backup.NewID[backup.MessageID](), Type: "test", Link: a.Link, Tenant: tenant, Name: a.Names(tenant), Time: a.Clock().UTC()}
-		if err := send(ctx, m); err != nil {
+		m.ID = backup.NewID[backup.MessageID]()
+		if err := send(ctx, &m); err != nil {
 			t.Err = fmt.Errorf("%s", failureOf(err).text)
 		}
 		all = append(all, t)

@@ -307,22 +307,17 @@ const maxWeekAlerts = 100
 // KeepWeek stores the messages that compose makes of a tenant's last week, if none
 // was told since a time; the first time there is nothing to tell. jobs.ErrLost.
 func (c *Catalog) KeepWeek(ctx context.Context, j *jobs.Job, since time.Time, compose func(Week) []backup.Message) error {
-	var last, before int64
-	err := c.db.Read().QueryRowContext(ctx, `SELECT last, bytes FROM alert_report WHERE tenant = $1`, string(j.Tenant)).Scan(&last, &before)
-	first := errors.Is(err, sql.ErrNoRows)
-	if err != nil && !first {
-		return fmt.Errorf("look for the last report: %w", err)
-	}
-	if !first && last >= database.Micros(since) {
-		return nil
-	}
-	w, err := c.week(ctx, j.Tenant)
+	last, before, err := c.lastReport(ctx, j.Tenant)
 	if err != nil {
 		return err
 	}
-	w.Before = before
-	if before == 0 {
-		w.Before = -1
+	first := last == 0
+	if !first && last >= database.Micros(since) {
+		return nil
+	}
+	w, err := c.week(ctx, j.Tenant, before)
+	if err != nil {
+		return err
 	}
 	err = c.db.Tx(ctx, func(tx *database.Tx) error {
 		if err := j.Hold(ctx, tx); err != nil {
@@ -343,8 +338,32 @@ func (c *Catalog) KeepWeek(ctx context.Context, j *jobs.Job, since time.Time, co
 	return nil
 }
 
-// week reads how a tenant stands. Once a week it may look at each unit.
-func (c *Catalog) week(ctx context.Context, tenant backup.TenantID) (w Week, err error) {
+// Week is the report of a tenant as it stands now. Nothing is kept of it.
+func (c *Catalog) Week(ctx context.Context, tenant backup.TenantID) (Week, error) {
+	_, before, err := c.lastReport(ctx, tenant)
+	if err != nil {
+		return Week{}, err
+	}
+	return c.week(ctx, tenant, before)
+}
+
+// lastReport is when a tenant had its last report, 0 if it had none, and what was
+// protected then.
+func (c *Catalog) lastReport(ctx context.Context, tenant backup.TenantID) (at, bytes int64, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT last, bytes FROM alert_report WHERE tenant = $1`, string(tenant)).Scan(&at, &bytes)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, 0, fmt.Errorf("look for the last report: %w", err)
+	}
+	return at, bytes, nil
+}
+
+// week reads how a tenant stands, where before was protected at its last report, 0 for
+// what is not known. Once a week it may look at each unit.
+func (c *Catalog) week(ctx context.Context, tenant backup.TenantID, before int64) (w Week, err error) {
+	w.Before = before
+	if before == 0 {
+		w.Before = -1
+	}
 	w.To = asStored(backup.Stamp{At: c.now()}).At
 	w.From = w.To.AddDate(0, 0, -7)
 	db := c.db.Read()
