@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +14,6 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
-	"holdfast/internal/database"
 	"holdfast/internal/jobs"
 	"holdfast/internal/odata"
 )
@@ -30,7 +27,8 @@ func newAudit() *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	var url, tenant, since, filter, unit string
+	var at catalogAt
+	var tenant, since, filter, unit string
 	export := &cobra.Command{
 		Use:   "export",
 		Short: "Print the audit log as JSON lines, oldest first",
@@ -43,11 +41,11 @@ does: by performedBy, @holdfast.performedById, @holdfast.operation, @holdfast.ob
 of the backups of one unit, but for what concerned more than 1,000 at once. Of several
 tenants one comes after the other then.
 
-A password for PostgreSQL is taken from where its own clients look for it, such
-as the environment variable PGPASSWORD.`,
+With --database, a password for PostgreSQL is taken from where its own clients
+look for it, such as the environment variable PGPASSWORD.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			from, err := checkExport(url, &tenant, since)
+			from, err := checkExport(&at, &tenant, since)
 			if err != nil {
 				return err
 			}
@@ -57,7 +55,7 @@ as the environment variable PGPASSWORD.`,
 					return usageError{fmt.Errorf("--filter: %w", err)}
 				}
 			}
-			db, err := database.OpenBeside(cmd.Context(), url)
+			db, err := at.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -95,7 +93,7 @@ as the environment variable PGPASSWORD.`,
 		},
 	}
 	f := export.Flags()
-	f.StringVar(&url, "database", "", "the server's database: sqlite:/path/catalog.db or postgres://user@host/name (required)")
+	at.flags(f)
 	f.StringVar(&tenant, "tenant", "", "only this tenant's, by its id (default all)")
 	f.StringVar(&since, "since", "", "only from this `TIME` on, such as 2026-01-31 or 2026-01-31T12:00:00Z (default all)")
 	f.StringVar(&filter, "filter", "", "only what meets this `FILTER`, such as \"performedBy eq 'mira@contoso.com'\" (default all)")
@@ -187,16 +185,8 @@ func exportSome(ctx context.Context, c *catalog.Catalog, tenant backup.TenantID,
 
 // checkExport says all that is wrong with the flags of export, and returns the
 // time to begin from.
-func checkExport(url string, tenant *string, since string) (from time.Time, err error) {
-	var wrong []error
-	var missing error
-	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { // to open it would make it
-			missing = fail(exitNotFound, "--database: there is no file %s", path)
-		}
-	} else if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
-		wrong = append(wrong, errors.New("--database: give sqlite:/path/catalog.db or postgres://user@host/name"))
-	}
+func checkExport(at *catalogAt, tenant *string, since string) (from time.Time, err error) {
+	wrong := []error{at.check()}
 	if *tenant != "" {
 		id, ok := backup.ParseGUID(*tenant)
 		if !ok {
@@ -210,8 +200,8 @@ func checkExport(url string, tenant *string, since string) (from time.Time, err 
 			wrong = append(wrong, fmt.Errorf("--since: %w", err))
 		}
 	}
-	if len(wrong) > 0 {
-		return from, usageError{errors.Join(append(wrong, missing)...)}
+	if err := errors.Join(wrong...); err != nil {
+		return from, usageError{err}
 	}
-	return from, missing
+	return from, nil
 }

@@ -16,7 +16,8 @@ import (
 )
 
 func TestAuditExport(t *testing.T) {
-	url := "sqlite:" + filepath.Join(t.TempDir(), "catalog.db")
+	data := t.TempDir()
+	url := "sqlite:" + filepath.Join(data, "catalog.db")
 	db, err := database.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +67,10 @@ func TestAuditExport(t *testing.T) {
 	if len(all) != n || len(seen) != n || !strings.Contains(all[0], `"target":"<a&b>"`) {
 		t.Errorf("%d lines of %d entries, the first %s", len(all), len(seen), all[0])
 	}
+	var out, errs bytes.Buffer
+	if code := execute(t.Context(), []string{"audit", "export", "--data", data}, &out, &errs); code != 0 || out.String() != strings.Join(all, "\n")+"\n" {
+		t.Errorf("by the folder it is in: exit code %d: %s, and %d bytes", code, &errs, out.Len())
+	}
 	if got := export("--tenant", other); len(got) != n/100 {
 		t.Errorf("%d lines of the other tenant, want %d", len(got), n/100)
 	}
@@ -91,7 +96,7 @@ func TestAuditExport(t *testing.T) {
 	if code := execute(t.Context(), []string{"audit", "export", "--database", url, "--tenant", "99999999-9999-4999-8999-999999999999"}, &nothing, &nothing); code != exitNotFound {
 		t.Errorf("of a tenant that is not there: exit code %d: %s", code, &nothing)
 	}
-	for _, args := range [][]string{{}, {"--database", "nothing"}, {"--database", url, "--tenant", "x"}, {"--database", url, "--since", "long ago"}, {"--database", url, "--filter", "who eq 'x'"}} {
+	for _, args := range [][]string{{"--database", "nothing"}, {"--database", url, "--tenant", "x"}, {"--database", url, "--since", "long ago"}, {"--database", url, "--filter", "who eq 'x'"}} {
 		var out, errs bytes.Buffer
 		if code := execute(t.Context(), append([]string{"audit", "export"}, args...), &out, &errs); code != exitUsage {
 			t.Errorf("%v: exit code %d: %s", args, code, errs.String())

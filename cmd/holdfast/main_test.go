@@ -47,7 +47,11 @@ func TestExitCodes(t *testing.T) {
 		{"tenants list --config /nowhere/at/all.json", exitNotFound, "the configuration cannot be used"},
 		{"vault list --data /nowhere", exitNotFound, "there are no vaults"},
 		{"retention show --database sqlite:/nowhere/catalog.db", exitNotFound, "there is no file /nowhere/catalog.db"},
+		{"retention hold --data /nowhere", exitNotFound, "there is no catalog /nowhere/catalog.db; name dev's data folder with --data, or serve's file with --config"},
+		{"audit export --config /nowhere/at/all.json", exitNotFound, "the configuration cannot be used"},
 		{"audit export --database sqlite:/nowhere/catalog.db --tenant x", exitUsage, "is not a tenant id"},
+		{"audit export --database sqlite:/nowhere/catalog.db --config serve.json", exitUsage, "give one of the three"},
+		{"audit export --data /nowhere --config serve.json", exitUsage, "--config and --data exclude each other"},
 		{"dev --tenant /nowhere/at/all.json --data " + t.TempDir(), exitNotFound, "read the tenant file"},
 	} {
 		var stdout, stderr strings.Builder

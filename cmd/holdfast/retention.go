@@ -16,15 +16,15 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
-	"holdfast/internal/database"
 	"holdfast/internal/jobs"
 )
 
 // A retentionCommand is what the commands for retention have in common.
 type retentionCommand struct {
-	url, tenant, policy string
-	after               time.Duration
-	asJSON              bool
+	at             catalogAt
+	tenant, policy string
+	after          time.Duration
+	asJSON         bool
 }
 
 // newRetention is the command for how long restore points are kept. It works
@@ -42,13 +42,13 @@ the end of a legal hold too, waits for --after, and can be called off with
 cancel until then. Where the server's configuration has another person approve
 that, it waits for the approval before. All is written to the audit log.
 
-A password for PostgreSQL is taken from where its own clients look for it, such
-as the environment variable PGPASSWORD.`,
+With --database, a password for PostgreSQL is taken from where its own clients
+look for it, such as the environment variable PGPASSWORD.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := cmd.PersistentFlags()
-	f.StringVar(&c.url, "database", "", "the server's database: sqlite:/path/catalog.db or postgres://user@host/name (required)")
+	c.at.flags(f)
 	f.StringVar(&c.tenant, "tenant", "", "the tenant, by its id (may be left out where there is one)")
 
 	show := &cobra.Command{
@@ -138,7 +138,7 @@ func setRetention(args []string) (func(*backup.Retention), error) {
 
 // run opens the database and gives fn the tenants that are meant.
 func (c *retentionCommand) run(ctx context.Context, fn func(context.Context, *catalog.Catalog, []backup.TenantID) error) error {
-	if _, err := checkExport(c.url, &c.tenant, ""); err != nil {
+	if _, err := checkExport(&c.at, &c.tenant, ""); err != nil {
 		return err
 	}
 	if c.policy != "" {
@@ -148,7 +148,7 @@ func (c *retentionCommand) run(ctx context.Context, fn func(context.Context, *ca
 		}
 		c.policy = id
 	}
-	db, err := database.OpenBeside(ctx, c.url)
+	db, err := c.at.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ func TestRetentionCommand(t *testing.T) {
 	}
 
 	for _, args := range [][]string{
-		{"show"}, {"show", "--database", url, "--tenant", "x"}, {"set", "--database", url},
+		{"show", "--database", url, "--tenant", "x"}, {"set", "--database", url},
 		{"set", "--database", url, "R/PT10M"}, {"set", "--database", url, "PT10M=P1D"}, {"hold", "--database", url, "--policy", "Sales"},
 	} {
 		try(exitUsage, args...)

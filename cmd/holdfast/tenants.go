@@ -296,10 +296,8 @@ func logTenant(ctx context.Context, cfg Config, tenant string, a backup.Activity
 	if err != nil {
 		return err
 	}
-	if path, file := strings.CutPrefix(url, "sqlite:"); file {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	if path, file := strings.CutPrefix(url, "sqlite:"); file && !isThere(path) {
+		return nil
 	}
 	db, err := database.OpenBeside(ctx, url)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -31,7 +32,8 @@ import (
 // A toolbox is what the commands work with that look after catalogs and vaults
 // themselves, beside a server or while none runs.
 type toolbox struct {
-	config, data, tenant string // flags
+	whereabouts
+	tenant string // flag
 
 	cfg     Config
 	catalog *catalog.Catalog
@@ -45,41 +47,114 @@ type toolbox struct {
 
 func (b *toolbox) flags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
-	f.StringVar(&b.config, "config", "", "the configuration file of serve")
-	f.StringVar(&b.data, "data", "", "or the data folder of dev (default as dev has it)")
+	b.whereabouts.flags(f)
 	f.StringVar(&b.tenant, "tenant", "", "only this tenant, by its id (default all)")
 }
 
+// Whereabouts say where a server's catalog and vaults are, to a command that works on
+// them itself: by the configuration of serve, or by the data folder of dev.
+type whereabouts struct{ config, data string }
+
+func (w *whereabouts) flags(f *pflag.FlagSet) {
+	f.StringVar(&w.config, "config", "", "the configuration file of serve")
+	f.StringVar(&w.data, "data", "", "or the data folder of dev (default as dev has it)")
+}
+
 // settings reads where everything is.
-func (b *toolbox) settings() error {
-	if b.config != "" && b.data != "" {
-		return usageError{errors.New("--config and --data exclude each other")}
+func (w *whereabouts) settings() (Config, error) {
+	if w.config != "" && w.data != "" {
+		return Config{}, usageError{errors.New("--config and --data exclude each other")}
+	}
+	if w.config != "" {
+		cfg, err := ReadConfig(w.config)
+		if err != nil {
+			err = unusable(w.config, err)
+		}
+		return cfg, err
+	}
+	root := w.data
+	if root == "" {
+		var err error
+		if root, err = defaultData(); err != nil {
+			return Config{}, err
+		}
+	}
+	root, err := filepath.Abs(root)
+	return Config{
+		Database: "sqlite:" + filepath.Join(root, "catalog.db"), State: filepath.Join(root, "state"),
+		Vault: VaultConfig{Place: Place{Dir: filepath.Join(root, "vault")}, PasswordFile: filepath.Join(root, "keys", "vault-password")},
+	}, err
+}
+
+// A catalogAt says where the catalog is that a command works on alone, and no vault.
+type catalogAt struct {
+	whereabouts
+	database string // flag: in their place
+}
+
+func (a *catalogAt) flags(f *pflag.FlagSet) {
+	a.whereabouts.flags(f)
+	f.StringVar(&a.database, "database", "", "or the server's database: sqlite:/path/catalog.db or postgres://user@host/name")
+}
+
+// check says what is wrong with the flags.
+func (a *catalogAt) check() error {
+	switch {
+	case a.database == "":
+		return nil
+	case a.config != "" || a.data != "":
+		return errors.New("--database stands in the place of --config and --data: give one of the three")
+	case !strings.HasPrefix(a.database, "sqlite:") && !strings.HasPrefix(a.database, "postgres://") && !strings.HasPrefix(a.database, "postgresql://"):
+		return errors.New("--database: give sqlite:/path/catalog.db or postgres://user@host/name")
+	}
+	return nil
+}
+
+// open opens the catalog beside a server. The caller closes it.
+func (a *catalogAt) open(ctx context.Context) (*database.DB, error) {
+	if a.database != "" {
+		if path, file := strings.CutPrefix(a.database, "sqlite:"); file && !isThere(path) { // to open it would make it
+			return nil, fail(exitNotFound, "--database: there is no file %s", path)
+		}
+		return database.OpenBeside(ctx, a.database)
+	}
+	cfg, err := a.settings()
+	if err != nil {
+		return nil, err
+	}
+	url, err := cfg.databaseURL()
+	if err != nil {
+		return nil, err
+	}
+	if path, file := strings.CutPrefix(url, "sqlite:"); file && !isThere(path) {
+		if a.config == "" {
+			return nil, fail(exitNotFound, "there is no catalog %s; name dev's data folder with --data, or serve's file with --config", path)
+		}
+		return nil, noCatalog(path)
+	}
+	return database.OpenBeside(ctx, url)
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+func noCatalog(path string) error {
+	return fail(exitNotFound, "there is no catalog %s; if it is lost, 'holdfast catalog rebuild' makes it again from the vaults, and so does the server when it starts", path)
+}
+
+// settings reads where everything is, and which tenants there are.
+func (b *toolbox) settings() (err error) {
+	if b.cfg, err = b.whereabouts.settings(); err != nil {
+		return err
 	}
 	var names []string
 	if b.config != "" {
-		var err error
-		if b.cfg, err = ReadConfig(b.config); err != nil {
-			return unusable(b.config, err)
-		}
 		for _, t := range b.cfg.Tenants {
 			names = append(names, t.ID)
 		}
 	} else {
-		root := b.data
-		if root == "" {
-			var err error
-			if root, err = defaultData(); err != nil {
-				return err
-			}
-		}
-		root, err := filepath.Abs(root)
-		if err != nil {
-			return err
-		}
-		b.cfg = Config{
-			Database: "sqlite:" + filepath.Join(root, "catalog.db"), State: filepath.Join(root, "state"),
-			Vault: VaultConfig{Place: Place{Dir: filepath.Join(root, "vault")}, PasswordFile: filepath.Join(root, "keys", "vault-password")},
-		}
 		entries, err := os.ReadDir(b.cfg.Vault.Dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -184,8 +259,8 @@ func (b *toolbox) start(ctx context.Context, alone bool, errs io.Writer) (stop f
 	}
 	connect := database.OpenBeside
 	path, file := strings.CutPrefix(url, "sqlite:")
-	if _, err := os.Stat(path); file && !alone && errors.Is(err, fs.ErrNotExist) { // to open it would make it
-		return nil, fmt.Errorf("there is no catalog %s; if it is lost, 'holdfast catalog rebuild' makes it again from the vaults, and so does the server when it starts", path)
+	if file && !alone && !isThere(path) { // to open it would make it
+		return nil, noCatalog(path)
 	}
 	if alone {
 		connect = database.Open

@@ -160,8 +160,7 @@ they are named.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&b.config, "config", "", "the configuration file of serve")
-	f.StringVar(&b.data, "data", "", "or the data folder of dev (default as dev has it)")
+	b.whereabouts.flags(f)
 	f.StringVar(&to, "to", "", "the file to make, where none may be, or the folder to make one in")
 	f.IntVar(&keep, "keep", 0, "how many backups to keep in the folder, the new one among them (default all)")
 	keys.flags(cmd, true)

@@ -235,7 +235,7 @@ func backUpAndComeBack(t *testing.T, from, to database.Dialect) {
 		now := points()
 		return !slices.ContainsFunc(after, func(id string) bool { return !slices.Contains(now, id) })
 	})
-	text = hf(t, 0, "audit", "export", "--database", must(ReadConfig(config)).Database)
+	text = hf(t, 0, "audit", "export", "--config", config)
 	for _, want := range []string{backup.CatalogRestoredActivity, "backup restore"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the audit log says nothing of %s", want)
