@@ -179,6 +179,10 @@ func (c *cli) policyCreate(ctx context.Context, name, of string, owners []string
 		c.say("Next: 'holdfast exclude add --workload %s %s' for what is not to be in it, then 'holdfast policy activate %s'.", w.nouns, w.example, p.ID)
 		return nil
 	}
+	if len(owners) > 0 {
+		c.say("Next: 'holdfast policy activate %s'.", p.ID)
+		return nil
+	}
 	c.say("Next: 'holdfast %s add --policy %s %s', then 'holdfast policy activate %s'.", w.noun, p.ID, w.example, p.ID)
 	return nil
 }
@@ -271,7 +275,7 @@ func (c *cli) policyWait(ctx context.Context, p policyAnswer) error {
 		return err
 	}
 	if p.Status == string(backup.PolicyActiveWithErrors) {
-		return fail(exitPartial, "some %s are not protected. See why with 'holdfast %s list --policy %s --errors'", w.nouns, w.noun, p.ID)
+		return fail(exitPartial, "some %s are not protected, or not all that is in them. See why with 'holdfast %s list --policy %s --errors'", w.nouns, w.noun, p.ID)
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ func (m *Message) Text() string {
 	if r := m.Report; r != nil {
 		fmt.Fprintf(&b, "%s\nFrom %s to %s.\n\n", r.Headline(), minute(r.From), minute(r.To))
 		for _, f := range r.Facts() {
-			fmt.Fprintf(&b, "%-34s %s\n", f.Title, f.Value)
+			fmt.Fprintf(&b, "%-36s %s\n", f.Title, f.Value)
 		}
 		b.WriteString("\n")
 		for _, e := range r.Alerts {

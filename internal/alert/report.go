@@ -39,11 +39,22 @@ func reportOf(w catalog.Week, times catalog.AlertTimes) *Report {
 
 // Headline is the report in one line.
 func (r *Report) Headline() string {
-	switch open := r.open(); {
-	case open == 1:
-		return "The week: 1 thing needs a person"
-	case open > 1:
-		return fmt.Sprintf("The week: %d things need a person", open)
+	many := func(n int64, one, more string) string {
+		if n == 1 {
+			return "The week: 1 " + one
+		}
+		return fmt.Sprintf("The week: %d %s", n, more)
+	}
+	// What began just now has no alert yet.
+	switch open := int64(r.open()); {
+	case open > 0:
+		return many(open, "thing needs a person", "things need a person")
+	case r.Damage > 0:
+		return many(r.Damage, "damage in the vault", "damages in the vault")
+	case r.Failing > 0:
+		return many(r.Failing, "unit is failing", "units are failing")
+	case r.Missed > 0:
+		return many(r.Missed, "unit has no restore point as new as promised", "units have no restore point as new as promised")
 	}
 	return "The week: all is well"
 }

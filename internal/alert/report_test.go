@@ -114,3 +114,19 @@ func TestWeeklyReport(t *testing.T) {
 		}
 	})
 }
+
+// A report never calls all well what its own numbers do not.
+func TestHeadlineOfAReport(t *testing.T) {
+	stands, over := alert.Entry{}, alert.Entry{Resolved: time.Unix(1, 0)}
+	for want, r := range map[string]alert.Report{
+		"all is well":            {Protected: 3, Others: 1, Alerts: []alert.Entry{over}},
+		"1 thing needs a person": {Damage: 2, Failing: 2, Alerts: []alert.Entry{stands, over}},
+		"2 damages in the vault": {Damage: 2, Failing: 2},
+		"1 unit is failing":      {Failing: 1, Missed: 1},
+		"4 units have no restore point as new as promised": {Missed: 4},
+	} {
+		if got := r.Headline(); got != "The week: "+want {
+			t.Errorf("%+v: %s, want %s", r, got, want)
+		}
+	}
+}

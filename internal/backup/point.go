@@ -139,7 +139,18 @@ func Lacks(unread []Unread) *Problem {
 		}
 	}
 	p := LacksSome(int64(len(unread)))
-	p.Message += fmt.Sprintf(" Of %d the last content that could be read is held, of %d none.", held, len(unread)-held)
+	of := "Of them"
+	if len(unread) == 1 {
+		of = "Of it"
+	}
+	switch held {
+	case len(unread):
+		p.Message += " " + of + " the last content that could be read is held."
+	case 0:
+		p.Message += " " + of + " nothing is held."
+	default:
+		p.Message += fmt.Sprintf(" Of %d the last content that could be read is held, of %d nothing.", held, len(unread)-held)
+	}
 	if len(unread) > maxUnread {
 		p.Message += fmt.Sprintf(" The first %d are named here; holdfast.unread of the restore point lists all.", maxUnread)
 	}
