@@ -74,6 +74,12 @@ func span(d time.Duration) string {
 	if hours := int(d / time.Hour); hours >= 2 && d%time.Hour == 0 {
 		return fmt.Sprintf("%d hours", hours)
 	}
+	if minutes := int(d / time.Minute); minutes >= 2 && d%time.Minute == 0 {
+		return fmt.Sprintf("%d minutes", minutes)
+	}
+	if d == time.Minute {
+		return "1 minute"
+	}
 	return d.String()
 }
 
@@ -164,6 +170,9 @@ func (m *Message) Text() string {
 		b.WriteString("\n")
 		for _, e := range r.Alerts {
 			fmt.Fprintf(&b, "  - %s. %s\n", e.Title, e.When())
+		}
+		if len(r.Alerts) > 0 {
+			b.WriteString("\n")
 		}
 	}
 	for _, e := range m.Alerts {
