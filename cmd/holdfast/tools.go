@@ -141,7 +141,7 @@ func isThere(path string) bool {
 }
 
 func noCatalog(path string) error {
-	return fail(exitNotFound, "there is no catalog %s; if it is lost, 'holdfast catalog rebuild' makes it again from the vaults, and so does the server when it starts", path)
+	return fmt.Errorf("there is no catalog %s; if it is lost, 'holdfast catalog rebuild' makes it again from the vaults, and so does the server when it starts", path)
 }
 
 // settings reads where everything is, and which tenants there are.

@@ -377,7 +377,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	b.click("Save")
 	b.says("The settings are changed.")
 	b.open("/console/audit?result=succeeded")
-	b.says("Update email setting")
+	b.says("Changed who is told by mail")
 	// The server notes within a minute how it stands.
 	for begun := time.Now(); time.Since(begun) < 90*time.Second; time.Sleep(time.Second) {
 		if b.open("/console/"); eval[bool](b, `document.querySelector(".heat") !== null`) {

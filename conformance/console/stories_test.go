@@ -123,7 +123,8 @@ func TestHelpDeskInABrowser(t *testing.T) {
 
 	// Who did that?
 	b.open("/console/audit?who=lothar%40&what=restores")
-	b.says("Activate session")
+	b.says("Activated the restore session of drives")
+	b.says("Backups of the drive of Mira Solano")
 	b.check("audit-of-somebody")
 	b.open("/console/audit?who=conrad%40&what=restores")
 	b.says("There is no such entry.")

@@ -74,6 +74,7 @@ func (c *Catalog) CreateBulkJob(ctx context.Context, tenant backup.TenantID, pol
 		if err != nil {
 			return fmt.Errorf("insert bulk job's lists: %w", err)
 		}
+		auditedItem(ctx, fmt.Sprintf("%d named", len(b.Addresses)+len(b.IDs)))
 		return nil
 	})
 	if err != nil {

@@ -387,6 +387,7 @@ func (c *Catalog) changeUnits(ctx context.Context, tx *database.Tx, p *backup.Po
 	for id := range m.byID {
 		AuditedUnits(ctx, id)
 	}
+	auditedItem(ctx, fmt.Sprintf("%d to add, %d to take out", len(owners), len(ids)))
 	results := make([]UnitResult, len(patch.Units))
 	for i, ch := range patch.Units {
 		var u *backup.Unit

@@ -144,14 +144,17 @@ type (
 	}
 	activityAnswer struct {
 		ID, PerformedBy, ResultStatus string
-		PolicyID, RestoreSessionID    string
+		ServiceType                   string
 		EventDateTime                 time.Time
 		Error                         *problemAnswer
-		PerformedByID                 string `json:"@holdfast.performedById"`
-		Operation                     string `json:"@holdfast.operation"`
-		Target                        string `json:"@holdfast.target"`
-		Request                       string `json:"@holdfast.requestId"`
+		PerformedByID                 string       `json:"@holdfast.performedById"`
+		Operation                     string       `json:"@holdfast.operation"`
+		ObjectID                      string       `json:"@holdfast.objectId"`
+		Target                        string       `json:"@holdfast.target"`
+		Request                       string       `json:"@holdfast.requestId"`
+		Units                         []loggedUnit `json:"@holdfast.units"`
 	}
+	loggedUnit  struct{ ProtectionUnitID, SubjectID, Address string }
 	emailAnswer struct {
 		IsEnabled  bool
 		Recipients struct {

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"net/url"
 	"strings"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 type auditPage struct {
 	Entries    list[activityAnswer]
+	Said       []entry // of Entries, in words
 	Result     string
 	Who        string       // the beginning of a name or an address, or an id
 	What       string       // the path of one of deeds, or an operation
@@ -74,24 +74,10 @@ func inWords(operation string) string {
 	return b.String()
 }
 
-// Link is the page of what was done to, if there is one.
-func (a activityAnswer) Link() string {
-	switch {
-	case a.PolicyID != "":
-		return "/console/policies/" + url.PathEscape(a.PolicyID)
-	case a.RestoreSessionID != "":
-		return "/console/restores/" + url.PathEscape(a.RestoreSessionID)
-	}
-	return ""
-}
-
-// Place is what was done to, as the API has it, below what all have in common.
-func (a activityAnswer) Place() string {
+// Route is what was called, as the API has it, below what all have in common.
+func (a activityAnswer) Route() string {
 	return strings.TrimPrefix(a.Target, "/solutions/backupRestore/")
 }
-
-// What is what was done, in words: the operation's name taken apart.
-func (a activityAnswer) What() string { return inWords(a.Operation) }
 
 // Actor is who it was as the page's filter finds them for certain.
 func (a activityAnswer) Actor() string { return firstLine(a.PerformedByID, a.PerformedBy) }
@@ -151,6 +137,13 @@ func listAudit(v *visit) error {
 	}
 	if page.Entries, err = rows[activityAnswer](v, activitySet, options...); err != nil {
 		return err
+	}
+	called, err := v.inLog(page.Entries.Items)
+	if err != nil {
+		return err
+	}
+	for _, a := range page.Entries.Items {
+		page.Said = append(page.Said, called.say(a))
 	}
 	return v.show("audit", "Audit", page)
 }

@@ -5,6 +5,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"html"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -40,10 +42,10 @@ func TestHealth(t *testing.T) {
 func TestAudit(t *testing.T) {
 	const log = "/beta/solutions/backupRestore/activityLogs"
 	w := signedInWorld(t)
-	w.on("GET "+log, listOf(map[string]any{"id": "1", "performedBy": "mira@contoso.com", "resultStatus": "failed", "policyId": policyID, "eventDateTime": "2026-11-18T11:06:40Z",
+	w.on("GET "+log, listOf(map[string]any{"id": "1", "performedBy": "mira@contoso.com", "resultStatus": "failed", "@holdfast.objectId": policyID, "eventDateTime": "2026-11-18T11:06:40Z",
 		"@holdfast.operation": "DeletePolicy", "@holdfast.target": "/protectionPolicies/<x>", "error": map[string]any{"code": "c", "message": "It is active."}}))
 	page := w.page("/console/audit?result=failed&from=2026-11-01&till=2026-11-18")
-	for _, want := range []string{"mira@contoso.com", "Delete policy", "/console/policies/" + policyID, "It is active.", "/protectionPolicies/&lt;x&gt;", "Failed or refused"} {
+	for _, want := range []string{"mira@contoso.com", ">Tried to delete a policy\n", "<code>" + policyID + "</code>", "It is active.", "/protectionPolicies/&lt;x&gt;", "Failed or refused"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q:\n%s", want, page)
 		}
@@ -90,6 +92,75 @@ func TestAudit(t *testing.T) {
 	}
 	if page := w.page("/console/audit?from=yesterday"); !strings.Contains(page, "A day is written as") {
 		t.Error("a wrong day is passed over in silence")
+	}
+}
+
+// What was done is said in words, with the names of what it was done to, each a link: read for
+// all of a page at once. The route and the ids are there as well.
+func TestAuditInWords(t *testing.T) {
+	const log = "/beta/solutions/backupRestore/activityLogs"
+	w := signedInWorld(t)
+	entry := func(operation, result, object, target string, more map[string]any) map[string]any {
+		e := map[string]any{"id": operation, "performedBy": "mira@contoso.com", "resultStatus": result, "serviceType": "sharepoint", "eventDateTime": "2026-11-18T11:06:40Z",
+			"@holdfast.operation": operation, "@holdfast.objectId": object, "@holdfast.target": target}
+		maps.Copy(e, more)
+		return e
+	}
+	const gone, sessionID, root, hostile = "99999999-9999-4999-8999-999999999999", "5e551011-0000-4000-8000-000000000001", "/solutions/backupRestore/", "\u202e<img src=x>"
+	var many []any
+	for range 50 {
+		many = append(many, map[string]any{"protectionUnitId": unitID, "subjectId": ownerID, "address": "old@contoso.com"})
+	}
+	w.on("GET "+log, listOf(
+		entry("ActivatePolicy", "succeeded", policyID, root+"protectionPolicies/"+policyID+"/activate", nil),
+		entry("CreateBulkJob", "succeeded", policyID, root+"sharePointProtectionPolicies/"+policyID+"/siteProtectionUnitsBulkAdditionJobs (12 named)", nil),
+		entry("ActivateSession", "failed", sessionID, root+"restoreSessions/"+sessionID+"/activate", map[string]any{"@holdfast.units": many}),
+		entry("OffboardUnit", "succeeded", unitID, root+"protectionUnits/"+unitID+"/offboard", map[string]any{"@holdfast.units": many[:1]}),
+		entry("DeletePolicy", "succeeded", gone, root+"protectionPolicies/"+gone, nil),
+		entry("Find", "succeeded", unitID, root+"protectionUnits/"+unitID+"/holdfast.find/"+url.PathEscape(hostile), map[string]any{"@holdfast.units": []any{map[string]any{"protectionUnitId": gone, "address": "left@contoso.com"}}}),
+		entry("CreateSession", "succeeded", sessionID, root+"oneDriveForBusinessRestoreSessions (a (1).txt) (to a new place)", nil),
+		entry("RetentionChanged", "succeeded", "", "holdfast retention hold", nil),
+		entry("Brandnew", "failed", policyID, "", nil),
+	))
+	w.on("GET "+anyPolicy, listOf(map[string]any{"@odata.type": "#microsoft.graph.sharePointProtectionPolicy", "id": policyID, "displayName": "Finance & <Co>"}))
+	w.on("GET "+anyUnit, listOf(map[string]any{"@odata.type": "#microsoft.graph.driveProtectionUnit", "id": unitID, "directoryObjectId": ownerID, "displayName": "O'Hara"}))
+	w.on("GET "+anySession, listOf(map[string]any{"@odata.type": "#microsoft.graph.oneDriveForBusinessRestoreSession", "id": sessionID, "status": "active"}))
+	page := w.page("/console/audit")
+	policy, unit := `<a href="/console/policies/`+policyID+`">the policy Finance &amp; &lt;Co&gt;</a>`, `<a href="/console/units/`+unitID+`">the drive of O&#39;Hara</a>`
+	session := `<a href="/console/restores/` + sessionID + `">the restore session of drives</a>`
+	for _, want := range []string{
+		`>Activated ` + policy + "\n",
+		`>Added sites in bulk to ` + policy + `: <bdi>12 named</bdi>`,
+		`>Tried to activate ` + session + `<div class="hint">Backups of ` + unit + ", " + unit + ", " + unit + ` and at least 47 more</div>`,
+		`>Asked to destroy the backups of ` + unit + "\n", // and no second time
+		`>Deleted a policy` + "\n",
+		`>Looked for a name in backups: <bdi>` + html.EscapeString(hostile) + `</bdi><div class="hint">Backups of left@contoso.com</div>`,
+		`>Created ` + session + `: <bdi>a (1).txt, to a new place</bdi>`,
+		`>Changed how long the restore points of the tenant are kept: <bdi>holdfast retention hold</bdi>`,
+		`>Brandnew` + "\n",
+		`<code>protectionPolicies/` + policyID + `/activate</code>`, `<code>` + gone + `</code>`, `<code>` + unitID + `</code> old@contoso.com`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for set, want := range map[string]string{anyPolicy: "id in ('" + policyID + "','" + gone + "')", anyUnit: "id in ('" + unitID + "','" + gone + "')", anySession: "id in ('" + sessionID + "')"} {
+		if got := w.lastQuery(set).Get("$filter"); got != want {
+			t.Errorf("%s are asked for by %s, want %s", set, got, want)
+		}
+	}
+	if t.Failed() {
+		t.Log(between(page, "<tbody>", "</tbody>"))
+	}
+	// Who may not see what things are called sees the log.
+	for _, set := range []string{anyPolicy, anyUnit, anySession} {
+		w.on("GET "+set, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(rw, `{"error":{"code":"accessDenied","message":"No."}}`)
+		}))
+	}
+	if page := w.page("/console/audit"); !strings.Contains(page, ">Activated a policy\n") || !strings.Contains(page, `Backups of old@contoso.com,`) {
+		t.Errorf("without names the page says\n%s", between(page, "<tbody>", "</tbody>"))
 	}
 }
 
@@ -142,7 +213,15 @@ func TestEveryDeedIsAKindOf(t *testing.T) {
 			listed[op]++
 		}
 	}
+	for op := range sayings {
+		if _, ok := known[op]; !ok && op != "PutTenant" && op != "RemoveTenant" { // those are of no API
+			t.Errorf("something is said of %s, and nothing is called that", op)
+		}
+	}
 	for op, writes := range known {
+		if _, said := sayings[op]; !said && listed[op] > 0 {
+			t.Errorf("nothing is said of %s", op)
+		}
 		if n := listed[op]; n > 1 || writes && n == 0 {
 			t.Errorf("%s is listed %d times", op, n)
 		}

@@ -80,6 +80,7 @@ async function renew(parts) {
     if (fresh.dataset.say && fresh.dataset.say !== part.dataset.say) document.getElementById("heard").textContent = fresh.dataset.say;
     const next = at && (same(at, part, fresh) || fresh);
     shown.set(fresh, fresh.outerHTML);
+    for (const open of part.querySelectorAll("details[open][id]")) fresh.querySelector("#" + CSS.escape(open.id))?.setAttribute("open", "");
     if (next === fresh && !fresh.hasAttribute("tabindex")) fresh.tabIndex = -1;
     part.replaceWith(document.adoptNode(fresh));
     if (next) next.focus({ preventScroll: true });
