@@ -44,7 +44,7 @@ func BenchmarkCorpus(b *testing.B) {
 
 		for _, peer := range []peer{
 			{"restic", [][]string{{"init", "-q"}}, []string{"backup", "-q", "."}, []string{"restore", "-q", "latest", "--target"}},
-			{"kopia", [][]string{{"repository", "create", "filesystem", "--path", w.dir + "/kopia"}, {"policy", "set", "--global", "--compression=zstd-fastest"}},
+			{"kopia", [][]string{{"repository", "create", "filesystem", "--path", w.dir + "/kopia"}, {"policy", "set", "--global", "--compression=zstd"}},
 				[]string{"snapshot", "create", "--no-progress", "."}, []string{"restore", "--no-progress", "."}},
 		} {
 			m.peer(peer, w.dir, home)

@@ -130,7 +130,7 @@ func (s *Server) route() error {
 		s.mux.Handle(pattern, res)
 	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(r.Context().Value(exchangeKey{}).(*exchange), unknownRoute(r.URL.Path))
+		s.fail(r.Context().Value(exchangeKey{}).(*exchange), s.unknownRoute(r.URL.Path))
 	})
 	return nil
 }

@@ -232,7 +232,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	path, raw, ok := s.vocabulary.Canonical(r.URL.EscapedPath())
 	if !ok {
-		s.fail(x, unknownRoute(r.URL.Path))
+		s.fail(x, s.unknownRoute(r.URL.Path))
 		return
 	}
 	u := *r.URL
@@ -322,10 +322,16 @@ func printable(s string, n int) string {
 	return strings.TrimSpace(string(out))
 }
 
-func unknownRoute(path string) error {
-	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+func (s *Server) unknownRoute(path string) error {
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	first := segments[0]
 	if len(first) > 1 && (first[0] == 'v' || first[0] == 'V') && '0' <= first[1] && first[1] <= '9' && !strings.EqualFold(first, "v1.0") {
 		return backup.Fail(backup.BadRequest, "There is no such version of the API. This server has v1.0.")
+	}
+	for _, w := range described {
+		if !slices.Contains(s.workloads, w) && slices.ContainsFunc(segments, w.names) {
+			return backup.Fail(backup.ItemNotFound, "There is no resource at this address: this server protects no "+w.things+", as its configuration does not name the workload "+string(w.kind)+".")
+		}
 	}
 	return backup.Fail(backup.ItemNotFound, "There is no resource at this address.")
 }

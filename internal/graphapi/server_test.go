@@ -215,8 +215,11 @@ func TestAddressesAndMethods(t *testing.T) {
 		(&client{w, ""}).do("GET", path, nil).want(404, backup.ItemNotFound)
 	}
 	drives := sqlite(t, func(c *Config) { c.Workloads = nil }) // a server of these alone
-	for _, path := range []string{"/protectionUnits/graph.siteProtectionUnit", "/sharePointProtectionPolicies", "/siteProtectionUnits"} {
-		(&client{drives, ""}).do("GET", path, nil).want(404, backup.ItemNotFound)
+	for path, says := range map[string]string{"/protectionUnits/graph.siteProtectionUnit": "address.", "/sharePointProtectionPolicies": "does not name the workload sharePoint.",
+		"/SITEPROTECTIONUNITS": "protects no sites", "/exchangeRestoreSessions": "protects no mailboxes", "/nonsense": "address."} {
+		if got := (&client{drives, ""}).do("GET", path, nil).want(404, backup.ItemNotFound); !strings.Contains(got.text, says) {
+			t.Errorf("%s = %s, want that it says %q", path, got.text, says)
+		}
 	}
 	(&client{w, ""}).do("GET", "/v2.0/solutions/backupRestore", nil).want(400, backup.BadRequest)
 

@@ -120,6 +120,12 @@ func served(kinds []backup.Workload) ([]*workload, error) {
 	return all, nil
 }
 
+// names reports whether a segment of an address names a set of the workload.
+func (w *workload) names(segment string) bool {
+	return slices.ContainsFunc([]collection{w.policies, w.units, w.rules, w.bulkJobs, w.exclusions, w.exclusionJobs, w.sessions, w.browses, w.bulkRestore},
+		func(c collection) bool { return c.entityType != nil && strings.EqualFold(c.set, segment) })
+}
+
 // These pick the collection of a workload that corresponds to a set of all.
 func policiesOf(w *workload) collection   { return w.policies }
 func unitsOf(w *workload) collection      { return w.units }

@@ -70,7 +70,7 @@ func (c *compressor) Compress(output io.Writer, input io.Reader) error {
 
 func (p *press) compress(output io.Writer, input io.Reader) (err error) {
 	if p.zstd == nil {
-		if p.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
+		if p.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithAllLitEntropyCompression(true),
 			zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithWindowSize(window)); err != nil {
 			return err
 		}
