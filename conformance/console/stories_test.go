@@ -124,7 +124,7 @@ func TestHelpDeskInABrowser(t *testing.T) {
 	// Who did that?
 	b.open("/console/audit?who=lothar%40&what=restores")
 	b.says("Activated the restore session of drives")
-	b.says("Backups of the drive of Mira Solano")
+	b.says("Backups of the drive of Amala Rao")
 	b.check("audit-of-somebody")
 	b.open("/console/audit?who=conrad%40&what=restores")
 	b.says("There is no such entry.")

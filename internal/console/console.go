@@ -348,10 +348,10 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, v *visit, statu
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if v != nil {
-		w.Write(linkedWithin(v.s.person.Tenant, page.Bytes()))
+		w.Write(linkedWithin(v.s.person.Tenant, unturned(page.Bytes())))
 		return
 	}
-	w.Write(page.Bytes())
+	w.Write(unturned(page.Bytes()))
 }
 
 // refuse answers with a page that says why there is no other.

@@ -134,7 +134,7 @@ func TestAuditInWords(t *testing.T) {
 		`>Tried to activate ` + session + `<div class="hint">Backups of ` + unit + ", " + unit + ", " + unit + ` and at least 47 more</div>`,
 		`>Asked to destroy the backups of ` + unit + "\n", // and no second time
 		`>Deleted a policy` + "\n",
-		`>Looked for a name in backups: <bdi>` + html.EscapeString(hostile) + `</bdi><div class="hint">Backups of left@contoso.com</div>`,
+		`>Looked for a name in backups: <bdi>` + html.EscapeString(strings.TrimPrefix(hostile, "\u202e")) + `</bdi><div class="hint">Backups of left@contoso.com</div>`,
 		`>Created ` + session + `: <bdi>a (1).txt, to a new place</bdi>`,
 		`>Changed how long the restore points of the tenant are kept: <bdi>holdfast retention hold</bdi>`,
 		`>Brandnew` + "\n",

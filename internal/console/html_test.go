@@ -205,3 +205,11 @@ func TestCheckPageFindsFaults(t *testing.T) {
 		}
 	}
 }
+
+func TestUnturned(t *testing.T) {
+	const page = "<p title=\"a\u202eb\">a\u202eb\u2066c\u2069 “d” é <input value=\"\u202e\"> \u200fש</p>\u202d"
+	const want = "<p title=\"a\u202eb\">abc “d” é <input value=\"\u202e\"> \u200fש</p>"
+	if got := string(unturned([]byte(page))); got != want {
+		t.Errorf("%q becomes %q, want %q", page, got, want)
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"holdfast/internal/client"
 )
@@ -232,4 +233,28 @@ func period(text string) string {
 		return text
 	}
 	return strings.Join(parts, " ")
+}
+
+// unturned is a page without what turns the order of letters around, in what people read of
+// it: what is called "bill fdp.exe", with such a sign before the f, would read as a PDF. What
+// forms and links hold stays as it is.
+func unturned(page []byte) []byte {
+	if !bytes.Contains(page, []byte("\xe2\x80")) && !bytes.Contains(page, []byte("\xe2\x81")) {
+		return page
+	}
+	out, tag := page[:0], false
+	for i := 0; i < len(page); {
+		switch c := page[i]; {
+		case c == '<' || c == '>': // both only begin and end tags: html/template writes all others otherwise
+			tag = c == '<'
+		case c == 0xe2 && !tag:
+			if r, _ := utf8.DecodeRune(page[i:]); r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+				i += 3
+				continue
+			}
+		}
+		out = append(out, page[i])
+		i++
+	}
+	return out
 }
