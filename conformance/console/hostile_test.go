@@ -103,6 +103,9 @@ func TestHostileMailInABrowser(t *testing.T) {
 	})
 	b.until("all messages are listed", `document.querySelectorAll("tbody th a").length === `+fmt.Sprint(len(mails)))
 	tame("list")
+	if high := eval[int](b, `Math.round(Math.max(...[...document.querySelectorAll("tbody tr")].map((r) => r.getBoundingClientRect().height)))`); high > 300 {
+		t.Errorf("a subject without end makes a row %d high", high)
+	}
 	list := eval[string](b, `location.pathname + location.search`)
 	seen := map[string]bool{}
 	for i := range len(mails) {

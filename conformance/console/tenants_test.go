@@ -80,8 +80,9 @@ func writeJSON(t *testing.T, path string, v any) string {
 }
 
 // provider runs a server for both tenants, which protects two drives of the first. It
-// returns its origin, and that of the tenants, which can be told what goes wrong.
-func provider(t *testing.T) (origin, entra string) {
+// returns its origin, that of the tenants, which can be told what goes wrong, and the folder of
+// their drives.
+func provider(t *testing.T) (origin, entra, drives string) {
 	dir := t.TempDir()
 	user := func(id, name, display string) object {
 		return object{"id": id, "userPrincipalName": name, "mail": name, "displayName": display}
@@ -171,11 +172,11 @@ func provider(t *testing.T) (origin, entra string) {
 	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(200 * time.Millisecond) {
 		var rpo struct{ ProtectedUnitCount int }
 		if ask("GET", root+"/holdfast.rpo", nil, "application/json", &rpo); rpo.ProtectedUnitCount == 2 {
-			return origin, entra
+			return origin, entra, filepath.Join(data, "drives")
 		}
 	}
 	t.Fatal("the drives are not protected after a minute")
-	return "", ""
+	return "", "", ""
 }
 
 // as signs in as somebody at Entra's page.
@@ -189,8 +190,8 @@ func (b *browser) as(name string) {
 // those of Finance.
 func TestTenantsAndRolesInABrowser(t *testing.T) {
 	b := newBrowser(t)
-	var entra string
-	b.at, entra = provider(t)
+	var entra, drives string
+	b.at, entra, drives = provider(t)
 	b.open("/console/")
 	b.as("boss@contoso.com")
 	b.says("Staff")
@@ -315,6 +316,28 @@ func TestTenantsAndRolesInABrowser(t *testing.T) {
 	b.says("locked.txt")
 	b.says("close it and restore again")
 	b.check("restored-but-for-some")
+
+	// A point that lacks something says what, since when, and why.
+	lacks := []string{"infected.docx", strings.Repeat("long-and-unbreakable-", 11) + ".docx", "a \u202efdp.<b>docx"}
+	trouble("POST", `{"profile": "malware", "victim": "*docx"}`)
+	for _, name := range lacks {
+		if err := os.WriteFile(filepath.Join(drives, "amala@contoso.com", name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(time.Second) {
+		if unit("Amala Rao"); eval[bool](b, `document.body.innerText.includes("Lacks 3 items")`) {
+			break
+		}
+	}
+	b.says("Lacks 3 items")
+	b.check("unit-that-lacks")
+	b.leaves(func() { b.do(chromedp.Click(`//section//tbody/tr[contains(., "Lacks 3 items")]/th/a`)) })
+	b.says("What this point does not hold as it was")
+	for _, name := range lacks {
+		b.says(strings.ReplaceAll(name, "\u202e", ""))
+	}
+	b.check("point-that-lacks")
 	trouble("DELETE", "")
 	b.open("/console/")
 	b.says("A restore ended in part: 1 of")
