@@ -18,6 +18,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"text/template"
+	"text/template/parse"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,8 @@ type cli struct {
 	bare        bool   // tables without their first line
 	format      string // a template, for each thing
 	shape       *template.Template
+	unseen      map[string]bool // members that shape names, and no thing so far has
+	members     []string        // of the last thing
 	timeout     time.Duration
 
 	out, errs io.Writer
@@ -124,6 +127,7 @@ func (c *cli) run(do func(ctx context.Context, args []string) error) func(*cobra
 			if c.shape, err = template.New("--format").Option("missingkey=zero").Parse(c.format); err != nil {
 				return usageError{err}
 			}
+			c.unseen = membersNamed(c.shape)
 		}
 		c.out, c.errs = cmd.OutOrStdout(), cmd.ErrOrStderr()
 		ctx := cmd.Context()
@@ -135,6 +139,7 @@ func (c *cli) run(do func(ctx context.Context, args []string) error) func(*cobra
 		err := c.connect(ctx)
 		if err == nil {
 			err = do(ctx, args)
+			c.sayUnseen()
 		}
 		if c.isOver(ctx, err) && !errors.As(err, new(coded)) {
 			err = c.over(ctx, err, "what the server was told to do goes on")
@@ -336,6 +341,10 @@ func (c *cli) printShaped(values ...json.RawMessage) error {
 		if err := numbers.Decode(&thing); err != nil {
 			return err
 		}
+		if members, ok := thing.(map[string]any); ok {
+			c.members = slices.Sorted(maps.Keys(members))
+			maps.DeleteFunc(c.unseen, func(name string, _ bool) bool { _, ok := members[name]; return ok })
+		}
 		var text strings.Builder
 		if err := c.shape.Execute(&text, thing); err != nil {
 			return usageError{err}
@@ -350,6 +359,33 @@ func (c *cli) printShaped(values ...json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// membersNamed are the members of a thing that a template names outside of ranges and the like.
+func membersNamed(t *template.Template) map[string]bool {
+	names := map[string]bool{}
+	for _, node := range t.Root.Nodes {
+		action, ok := node.(*parse.ActionNode)
+		if !ok {
+			continue
+		}
+		for _, command := range action.Pipe.Cmds {
+			for _, arg := range command.Args {
+				if field, ok := arg.(*parse.FieldNode); ok {
+					names[field.Ident[0]] = true
+				}
+			}
+		}
+	}
+	return names
+}
+
+// sayUnseen says which members --format names that nothing printed has: they may be
+// misspelt, and print nothing.
+func (c *cli) sayUnseen() {
+	if len(c.unseen) > 0 && c.members != nil {
+		fmt.Fprintf(c.errs, "Nothing here has %s. There is: %s\n", oneLine(strings.Join(slices.Sorted(maps.Keys(c.unseen)), " or ")), oneLine(strings.Join(c.members, ", ")))
+	}
 }
 
 // printJSON prints one value of the API as it came, but for white space.
