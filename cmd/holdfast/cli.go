@@ -23,6 +23,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/client"
 	"holdfast/internal/simtenant"
 )
@@ -592,7 +593,7 @@ func number(n int, what string) string {
 	if strings.HasSuffix(what, "x") { // mailboxes
 		what += "e"
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return backup.Number(n) + " " + what + "s"
 }
 
 // read decodes what seq yields, and keeps it as it came.

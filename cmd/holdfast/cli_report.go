@@ -359,7 +359,7 @@ func (c *cli) reportRow(ctx context.Context, v coverageAnswer) []string {
 
 func (r *report) facts(s reportSum) [][2]string {
 	facts := [][2]string{
-		{"Protected", fmt.Sprintf("%d of %d", s.Protected, s.Protected+s.Waiting+s.Others+s.None)}, {"Not protected", fmt.Sprint(s.NotProtected())}, {"Wait for their first point", fmt.Sprint(s.Waiting)},
+		{"Protected", backup.Number(s.Protected) + " of " + backup.Number(s.Protected+s.Waiting+s.Others+s.None)}, {"Not protected", backup.Number(s.NotProtected())}, {"Wait for their first point", backup.Number(s.Waiting)},
 		{"Failing", fmt.Sprint(s.Failing)}, {"Late", fmt.Sprint(s.Late)}, {"Points in time", s.Kept()}, {"Items unread", fmt.Sprint(s.Unread)},
 		{"In the newest points", s.Size() + " in " + counted(s.Files, "item")}, {"Grown in thirty days", s.Growth()},
 	}

@@ -639,7 +639,7 @@ func (c *cli) restoreFailed(ctx context.Context, s sessionAnswer) error {
 	case n.Total == 1 && inPart[0] != "":
 		return fail(exitPartial, "%s\n%s", inPart[0], see)
 	}
-	return fail(exitPartial, "%d of %d could not be restored whole; %s", n.Failed, n.Total, see)
+	return fail(exitPartial, "%s of %s could not be restored whole; %s", backup.Number(n.Failed), backup.Number(n.Total), see)
 }
 
 // inPart lists what became of those artifacts of a session that failed and yet

@@ -342,7 +342,7 @@ func counted(n int64, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return backup.Number(n) + " " + thing + "s"
 }
 
 // operator is who runs the command, as far as the system says.

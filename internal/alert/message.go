@@ -149,7 +149,7 @@ func (m *Message) Subject() string {
 	}
 	text := "Holdfast, " + m.Who() + ": " + m.Alerts[0].Headline()
 	if n := len(m.Alerts) - 1; n > 0 {
-		text += fmt.Sprintf(" (and %d more)", n)
+		text += " (and " + backup.Number(n) + " more)"
 	}
 	return Without(text)
 }

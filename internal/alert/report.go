@@ -10,6 +10,7 @@ import (
 	"math"
 	"time"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
 )
 
@@ -78,8 +79,8 @@ func (r *Report) Facts() []Fact {
 		kept = fmt.Sprintf("%.2f %%", math.Floor(float64(max(r.Protected-r.Missed, 0))/float64(max(r.Protected, 1))*10_000)/100)
 	}
 	facts := []Fact{
-		{"Units protected", fmt.Sprint(r.Protected)}, {"Units not protected yet, or no more", fmt.Sprint(r.Others)}, {"Units failing", fmt.Sprint(r.Failing)},
-		{"As new as promised", kept}, {"Damage in the vault", fmt.Sprint(r.Damage)}, {"In the newest restore points", size(r.Bytes)},
+		{"Units protected", backup.Number(r.Protected)}, {"Units not protected yet, or no more", backup.Number(r.Others)}, {"Units failing", backup.Number(r.Failing)},
+		{"As new as promised", kept}, {"Damage in the vault", backup.Number(r.Damage)}, {"In the newest restore points", size(r.Bytes)},
 	}
 	if r.Before >= 0 {
 		sign := "+"
@@ -108,7 +109,7 @@ func size(n int64) string {
 
 // Alt says what the picture shows.
 func (r *Report) Alt() string {
-	return fmt.Sprintf("%d units protected, %d failing, %d not protected; an alert stood in %d of 28 quarters of the week's days", r.Protected, r.Failing, r.Others, r.stood())
+	return fmt.Sprintf("%s units protected, %s failing, %s not protected; an alert stood in %d of 28 quarters of the week's days", backup.Number(r.Protected), backup.Number(r.Failing), backup.Number(r.Others), r.stood())
 }
 
 // quarters of the week's days, in which alerts stood or not.

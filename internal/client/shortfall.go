@@ -2,7 +2,6 @@ package client
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"holdfast/internal/backup"
@@ -28,10 +27,10 @@ func (s Shortfall) Session(status string, artifacts, failed int) string {
 	}
 	var said []string
 	if vain := failed - s.InPartCount; vain > 0 {
-		said = append(said, fmt.Sprintf("%d of %d failed", vain, artifacts))
+		said = append(said, fmt.Sprintf("%s of %s failed", backup.Number(vain), backup.Number(artifacts)))
 	}
 	if s.InPartCount > 0 {
-		text := fmt.Sprintf("%d of %d not whole", s.InPartCount, artifacts)
+		text := fmt.Sprintf("%s of %s not whole", backup.Number(s.InPartCount), backup.Number(artifacts))
 		if lacks := s.lacks(); lacks != "" {
 			text += " (" + lacks + ")"
 		}
@@ -64,21 +63,12 @@ func (s Shortfall) lacks() string {
 	case s.ItemCount == 0:
 		return items(s.FailedItemCount) + " failed"
 	}
-	return thousands(s.FailedItemCount) + " of " + items(s.ItemCount) + " failed"
+	return backup.Number(s.FailedItemCount) + " of " + items(s.ItemCount) + " failed"
 }
 
 func items(n int) string {
 	if n == 1 {
 		return "1 item"
 	}
-	return thousands(n) + " items"
-}
-
-// thousands is a number with a sign between its thousands.
-func thousands(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
+	return backup.Number(n) + " items"
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/client"
 )
 
@@ -108,7 +109,7 @@ func newCourse(w *client.Workload, byDay map[time.Time]dayAnswer, today time.Tim
 		}
 		last = d
 		line = append(line, fmt.Sprintf("%d %.1f", x, 58-54*float64(d.Size)/float64(most)))
-		c.Days = append([]dayRow{{day.Format("2 January 2006"), keptWords(d), plural(d.MeasureCount, "time", "times"), grouped(strconv.FormatInt(d.ItemCount, 10)), size(strconv.FormatInt(d.Size, 10))}}, c.Days...)
+		c.Days = append([]dayRow{{day.Format("2 January 2006"), keptWords(d), plural(d.MeasureCount, "time", "times"), backup.Number(d.ItemCount), size(strconv.FormatInt(d.Size, 10))}}, c.Days...)
 	}
 	if len(line) > 1 {
 		c.Line = "M" + strings.Join(line, "L")

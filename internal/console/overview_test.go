@@ -29,7 +29,7 @@ func TestOverview(t *testing.T) {
 	page = w.page("/console/")
 	for _, want := range []string{
 		"The disk is full.", "2 damaged objects", "3 drives of “Everyone &lt;1&gt;” could not be backed up whole", "/console/policies/" + policyID + "?failing=1",
-		"A restore ended in part: 1 of 3 failed.", `activeWithErrors">In part: 1 of 3 failed<`, "A restore by Noor was prepared", "2400</b> <span>Protected", "Active, with errors",
+		"A restore ended in part: 1 of 3 failed.", `activeWithErrors">In part: 1 of 3 failed<`, "A restore by Noor was prepared", "2,400</b> <span>Protected", "Active, with errors",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the overview does not say %q", want)
@@ -59,7 +59,7 @@ func TestCourse(t *testing.T) {
 	w.on("GET "+anyUnit+"/"+unitID, aUnit)
 	page := w.page("/console/")
 	says(t, page, "What is promised", "in 30 days: <b>95.7 %</b>; worst on 24 November, 90 %", "24 Nov: 90 % in time", "25 Nov: 99.97 % in time", "26 Nov: not measured", "27 Nov: 100 % in time",
-		"<b>3.0 GB</b>, ", "2.0 GB since 2026-09-10", "1\u202f234", "10 September 2026", "nothing was promised",
+		"<b>3.0 GB</b>, ", "2.0 GB since 2026-09-10", "1,234", "10 September 2026", "nothing was promised",
 		"2 units have a newest restore point that is older than promised. The worst is the drive of Amala &lt;Rao&gt;, of 3 h ago and promised 20 minutes.", "!SharePoint sites</h3>")
 	for level, n := range map[string]int{"good": 1, "level2": 1, "bad": 1, "level0": heatDays - 3} {
 		if got := strings.Count(between(page, `<svg class="heat"`, "</svg>"), `class="`+level+`"`); got != n {

@@ -18,6 +18,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/client"
 )
 
@@ -44,7 +45,7 @@ func parsePages() map[string]*template.Template {
 }
 
 var funcs = template.FuncMap{
-	"static": staticURL, "ago": ago, "when": when, "moment": moment, "plain": plain, "plural": plural, "bytes": size, "iso": iso, "short": short, "period": period,
+	"static": staticURL, "ago": ago, "when": when, "moment": moment, "plain": plain, "plural": plural, "number": number, "bytes": size, "iso": iso, "short": short, "period": period,
 	"list":       func(all ...string) []string { return all },
 	"times":      func(a, b int) int { return a * b },
 	"stripWidth": func(s strip) int { return 20 * len(s.Cells) },
@@ -166,20 +167,25 @@ func span(d time.Duration) string {
 // capital begins a text with a capital.
 func capital(s string) string { return strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):] }
 
-// plural is a number of things, with blanks in large numbers.
+// plural is a number of things.
 func plural(n any, one, many string) string {
-	text := fmt.Sprint(n)
+	text := number(n)
 	if text == "1" {
 		return "1 " + one
 	}
-	return grouped(text) + " " + many
+	return text + " " + many
 }
 
-func grouped(digits string) string {
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "\u202f" + digits[i:]
+// number is a number for people, whatever type has it; what is none stays as it is.
+func number(n any) string {
+	if p, ok := n.(*int); ok {
+		n = *p
 	}
-	return digits
+	text := fmt.Sprint(n)
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return backup.Number(n)
+	}
+	return text
 }
 
 // size is a number of bytes for people.
