@@ -317,6 +317,7 @@ func advised(err error) error {
 	switch {
 	case errors.Is(err, vault.ErrPassword):
 		return fmt.Errorf("%w; check the file or variable that holds the password, and that the %s is this tenant's", err, cmp.Or(vault.StoreOf(err), "folder"))
+	case errors.Is(err, vault.ErrStateFull): // it says so itself
 	case errors.Is(err, vault.ErrStorage):
 		return fmt.Errorf("%w; check that the storage can be read and written by this user, and is not full", err)
 	}

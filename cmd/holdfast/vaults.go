@@ -794,7 +794,7 @@ func (s *vaults) seen() map[backup.VaultName]seenVault {
 
 // reason says in a few words, which name no folder, why a vault cannot be used.
 func reason(err error) string {
-	for _, kind := range []error{errFull, errUnwritable, vault.ErrFull, vault.ErrRefused, errUnwritten, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
+	for _, kind := range []error{errFull, errUnwritable, vault.ErrStateFull, vault.ErrFull, vault.ErrRefused, errUnwritten, vault.ErrPassword, vault.ErrMissing, vault.ErrOther, vault.ErrNewer, vault.ErrDamaged} {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}

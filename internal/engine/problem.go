@@ -138,6 +138,9 @@ func vaultProblem(err error, then string) backup.Problem {
 			"Check the vault's storage, and bring back from a copy what is missing there."}
 	}
 	switch remote := vault.StoreOf(err); {
+	case errors.Is(err, vault.ErrStateFull):
+		return backup.Problem{Code: backup.VaultUnavailable, Message: "The disk of the server's folder of state is full, without which the vault cannot be opened; the vault's own may have room. Earlier restore points stay. " +
+			"Free some space where the setting state says, or enlarge it; " + then + "."}
 	case errors.Is(err, vault.ErrFull) && remote == "":
 		return backup.Problem{Code: backup.VaultUnavailable, Message: "The vault's disk is full. Earlier restore points stay. " +
 			"Free some space there, or enlarge it; " + then + "."}
@@ -261,7 +264,7 @@ func count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return backup.Number(n) + " " + thing + "s"
 }
 
 // byAttempts returns the files that were tried least often first.

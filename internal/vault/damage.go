@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -83,6 +85,41 @@ func Failure(err error) error {
 		return inStore{fmt.Errorf("%w: %w", ErrRefused, err), kind}
 	}
 	return fmt.Errorf("%w: %w", ErrStorage, err)
+}
+
+// A stateFull says that the folder of state has no room.
+type stateFull struct {
+	dir string
+	err error
+}
+
+func (s stateFull) Error() string {
+	return fmt.Sprintf("the folder of state %s is full (%v), and without it the vault cannot be opened; what is in the vault stays: free some space on the disk of that folder, or enlarge it", s.dir, s.err)
+}
+
+func (s stateFull) Unwrap() []error { return []error{ErrStateFull, ErrStorage} }
+
+// fullState is an error of opening a vault as that of its folder of state, if that is full; else nil.
+func fullState(dir string, err error) error {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return nil
+	}
+	path := ""
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		path = e.Path
+	} else if e, ok := errors.AsType[*os.LinkError](err); ok {
+		path = e.New
+	}
+	abs, wrong := filepath.Abs(dir)
+	if wrong != nil || path != abs && !strings.HasPrefix(path, abs+string(filepath.Separator)) {
+		return nil
+	}
+	for _, is := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(err, is) {
+			return stateFull{abs, is}
+		}
+	}
+	return nil
 }
 
 // missing reports whether err says that kopia knows no such content.

@@ -70,6 +70,9 @@ var (
 	ErrStorage = errors.New("the vault's storage failed")
 	// ErrFull is the ErrStorage of a disk, or a bucket, that has no room.
 	ErrFull = fmt.Errorf("%w: it is full", ErrStorage)
+	// ErrStateFull: not the vault's storage has no room, but the folder of Config.State,
+	// without which the vault cannot be opened. It comes with ErrStorage.
+	ErrStateFull = errors.New("the folder of state is full")
 	// ErrRefused is the ErrStorage of a folder that is read-only or another user's, and
 	// of a bucket that does not take the key.
 	ErrRefused = fmt.Errorf("%w: it refuses the server", ErrStorage)
@@ -193,6 +196,9 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 	}
 	v := unopened(cfg)
 	if err = v.open(ctx); err != nil {
+		if full := fullState(cfg.State, err); full != nil {
+			return nil, fmt.Errorf("open vault in %s: %w", cfg.place(), full)
+		}
 		err = fmt.Errorf("open vault in %s: %w", cfg.place(), cfg.in(storageError(err)))
 		if errors.Is(err, ErrDamaged) && spare(err) != "" {
 			err = fmt.Errorf("%w; have it repaired by 'holdfast vault repair'", err)
