@@ -216,14 +216,57 @@ func under(library string, details []backup.Detail) []backup.Detail {
 // Outcomes are what became of the libraries and lists of a point.
 type outcomes struct {
 	failed, remarked int
-	of, inPart       int // all of them, and those that lack some of their items only
-	lacks            int // these items
+	of               int // all of them
+	parts            map[string]*partOutcome
 	details          []backup.Detail
 	err              error // the first that another try may mend
 }
 
+// A partOutcome is how many items a library or list has, and how many of them are missing.
+type partOutcome struct{ failed, of int }
+
+// count counts the items of a part, and those that are missing. A library's come twice where
+// they were given their permissions after their contents.
+func (o *outcomes) count(part vault.Part, p *backup.Problem, err error) {
+	key := string(part.Kind) + " " + string(part.Drive)
+	if o.parts == nil {
+		o.parts = map[string]*partOutcome{}
+	}
+	is, again := o.parts[key]
+	if !again {
+		is = &partOutcome{}
+		if part.Kind != backup.FileColumns { // which are a library's, as its items are
+			is.of = int(part.Files + part.Folders)
+		}
+		o.parts[key] = is
+	}
+	switch {
+	case err == nil && p != nil && p.Short != nil:
+		is.of, is.failed = max(is.of, p.Short.Of), max(is.failed, p.Short.Failed)
+	case !again && (err != nil || p != nil && backup.Ended(p) != backup.ArtifactSucceeded):
+		is.failed = is.of
+	}
+}
+
+// short says how many items of the site are missing, nil if all of them are.
+func (o *outcomes) short() *backup.Shortfall {
+	var s backup.Shortfall
+	for _, p := range o.parts {
+		s.Failed += p.failed
+		s.Of += p.of
+	}
+	if o.failed >= o.of && s.Failed >= s.Of {
+		return nil
+	}
+	if s.Failed >= s.Of { // they are no items that are missing, such as the columns of files
+		return &backup.Shortfall{Failed: s.Failed}
+	}
+	return &s
+}
+
 func (o *outcomes) add(part vault.Part, p *backup.Problem, err error) {
 	o.of++
+	o.count(part, p, err)
 	if err != nil {
 		if o.err == nil {
 			o.err = fmt.Errorf("%s %s: %w", wordFor(part.Kind), part.Name, err)
@@ -239,10 +282,6 @@ func (o *outcomes) add(part vault.Part, p *backup.Problem, err error) {
 		o.remarked++
 	} else if err == nil {
 		o.failed++
-		if p.Short != nil {
-			o.inPart++
-			o.lacks += p.Short.Failed
-		}
 		o.details = append(o.details, backup.Detail{Code: p.Code, Message: p.Message, Target: part.Name})
 	}
 	o.details = append(o.details, under(part.Name, p.Details)...)
@@ -252,14 +291,7 @@ func (o *outcomes) problem() *backup.Problem {
 	details := o.details[:min(len(o.details), 2*maxDetails)]
 	switch {
 	case o.failed > 0:
-		var short *backup.Shortfall
-		switch {
-		case o.failed == o.inPart: // of those that are whole it is not known how many items they have
-			short = &backup.Shortfall{Failed: o.lacks}
-		case o.failed < o.of || o.inPart > 0:
-			short = &backup.Shortfall{}
-		}
-		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details, Short: short,
+		return &backup.Problem{Code: backup.ArtifactCannotBeRestored, Details: details, Short: o.short(),
 			Message: fmt.Sprintf("Not all of the site is as it was at the restore point: %d of its libraries and lists could not be restored whole; see the details. Restore again in another session: only what differs is transferred.", o.failed)}
 	case o.remarked > 0:
 		return &backup.Problem{Code: backup.RestoredWithRemarks, Details: details, Message: "All is as it was at the restore point. " + remarked(len(o.details))}
