@@ -13,7 +13,10 @@ func (r *Runner) ClaimFair(ctx context.Context, kind Kind, idle int, held map[ba
 	err = r.queue.db.Tx(ctx, func(tx *database.Tx) error {
 		now := map[backup.TenantID]int{}
 		maps.Copy(now, held)
-		claimed, _, err = r.claimFair(ctx, tx, class{kind, false}, idle, now)
+		due, err := r.dueTenants(ctx, tx, kind, &offer{idle: idle, held: now})
+		if err == nil {
+			claimed, _, err = r.claimFair(ctx, tx, class{kind, false}, due[false], idle, now)
+		}
 		return err
 	})
 	for _, j := range claimed {

@@ -79,18 +79,22 @@ func share(idle int, due []backup.TenantID, held map[backup.TenantID]int, served
 // is theirs if none of them runs, so that they come to an end some time; a runner's
 // only worker does them in turn with the others.
 func (r *Runner) claimInOrder(ctx context.Context, tx *database.Tx, kind Kind, o *offer) (claimed []*Job, more bool, err error) {
+	work := r.work[kind]
+	due, err := r.dueTenants(ctx, tx, kind, o)
+	if err != nil {
+		return nil, false, err
+	}
 	claim := func(patient bool, most int, held map[backup.TenantID]int) error {
-		if most <= 0 {
+		if most <= 0 || len(r.tenants) > 0 && len(due[patient]) == 0 {
 			return nil
 		}
-		jobs, left, err := r.claimFair(ctx, tx, class{kind, patient}, most, maps.Clone(held))
+		jobs, left, err := r.claimFair(ctx, tx, class{kind, patient}, due[patient], most, maps.Clone(held))
 		for _, j := range jobs {
 			o.take(j.Tenant, patient)
 		}
 		claimed, more = append(claimed, jobs...), more || left
 		return err
 	}
-	work := r.work[kind]
 	if work.Patient == 0 {
 		err = claim(false, o.idle, o.held)
 		return claimed, more, err
@@ -110,23 +114,18 @@ func (r *Runner) claimInOrder(ctx context.Context, tx *database.Tx, kind Kind, o
 }
 
 // claimFair claims jobs of a class for idle workers of a runner's, of which each
-// tenant in turns holds so many already. It reports whether more may be due.
-func (r *Runner) claimFair(ctx context.Context, tx *database.Tx, of class, idle int, held map[backup.TenantID]int) (claimed []*Job, more bool, err error) {
+// tenant in turns holds so many already; due are those who may have such jobs, nil where
+// the runner was not told whom it serves. It reports whether more may be due.
+func (r *Runner) claimFair(ctx context.Context, tx *database.Tx, of class, due []backup.TenantID, idle int, held map[backup.TenantID]int) (claimed []*Job, more bool, err error) {
 	if len(r.tenants) == 0 {
 		claimed, err = r.queue.claim(ctx, tx, of, nil, idle, r.lease, r.name)
 		return claimed, len(claimed) == idle, err
-	}
-	due := r.tenants
-	if len(r.tenants) > 1 {
-		if due, err = r.queue.dueTenants(ctx, tx, of, r.turns[of].by(held), idle); err != nil {
-			return nil, false, err
-		}
 	}
 	served := len(r.tenants)
 	if r.work[of.kind].Workers == 1 || of.patient && r.work[of.kind].Patient == 1 {
 		served = 0
 	}
-	more = len(due) == idle
+	more = len(due) >= idle
 	for idle > 0 && len(due) > 0 {
 		given := share(idle, due, held, served)
 		if len(given) == 0 {
@@ -153,35 +152,78 @@ func (r *Runner) claimFair(ctx context.Context, tx *database.Tx, of class, idle 
 	return claimed, more || len(due) > 0, nil
 }
 
-// dueTenants returns those of tenants that have due jobs of a class, in their
-// order, up to n.
-func (q *Queue) dueTenants(ctx context.Context, tx *database.Tx, of class, tenants []backup.TenantID, n int) ([]backup.TenantID, error) {
-	list, err := json.Marshal(tenants)
-	if err != nil {
-		return nil, fmt.Errorf("find who has due jobs: %w", err)
+// dueTenants returns those of the runner's tenants that have due jobs of a kind, patient
+// ones and others, in the order of their turns; as many as there are idle workers at most.
+func (r *Runner) dueTenants(ctx context.Context, tx *database.Tx, kind Kind, o *offer) (map[bool][]backup.TenantID, error) {
+	alike := r.work[kind].Patient == 0
+	if len(r.tenants) == 0 || alike && len(r.tenants) == 1 {
+		return map[bool][]backup.TenantID{false: r.tenants}, nil // to claim says it as well
 	}
 	// Both databases read a list from its beginning, and stop when they have
 	// enough: an ORDER BY would have them ask of every tenant first. So would a
 	// join. Mostly nothing is due at all, which the first condition finds out.
-	rows, err := tx.QueryContext(ctx, `
-		SELECT e.value FROM `+tx.Dialect().JSONEach("$3")+` AS e
-		WHERE EXISTS (SELECT 1 FROM job WHERE kind = $1 AND patient = $5 AND run_at <= $2)
-			AND (SELECT 1 FROM job WHERE kind = $1 AND tenant = e.value AND patient = $5 AND run_at <= $2 LIMIT 1) IS NOT NULL
-		LIMIT $4`, string(of.kind), database.Micros(q.clock()), string(list), n, patience(of.patient))
+	args := []any{string(kind), database.Micros(r.queue.clock()), o.idle}
+	of := func(patient int, turns turnList, held map[backup.TenantID]int) (string, error) {
+		list, err := json.Marshal(turns.by(held))
+		args = append(args, string(list))
+		return fmt.Sprintf(`SELECT * FROM (
+			SELECT e.value, %[1]d FROM %[2]s AS e
+			WHERE EXISTS (SELECT 1 FROM job WHERE kind = $1 AND patient = %[1]d AND run_at <= $2)
+				AND (SELECT 1 FROM job WHERE kind = $1 AND tenant = e.value AND patient = %[1]d AND run_at <= $2 LIMIT 1) IS NOT NULL
+			LIMIT $3) AS due%[1]d`, patient, tx.Dialect().JSONEach(fmt.Sprintf("$%d", len(args)))), err
+	}
+	text, err := of(0, r.turns[class{kind, false}], o.held)
+	if err == nil && !alike {
+		var patient string
+		patient, err = of(1, r.turns[class{kind, true}], o.patient)
+		text += ` UNION ALL ` + patient
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find who has due jobs: %w", err)
+	}
+	rows, err := tx.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, fmt.Errorf("find who has due jobs: %w", err)
 	}
 	defer rows.Close()
-	var due []backup.TenantID
+	due := map[bool][]backup.TenantID{}
 	for rows.Next() {
 		var t backup.TenantID
-		if err := rows.Scan(&t); err != nil {
+		var patient int
+		if err := rows.Scan(&t, &patient); err != nil {
 			return nil, fmt.Errorf("find who has due jobs: %w", err)
 		}
-		due = append(due, t)
+		due[patient != 0] = append(due[patient != 0], t)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("find who has due jobs: %w", err)
+	}
+	return due, nil
+}
+
+// dueKinds returns those of kinds of which jobs are due, whoever's.
+func (q *Queue) dueKinds(ctx context.Context, kinds []Kind) (due []Kind, err error) {
+	list, err := json.Marshal(kinds)
+	if err != nil {
+		return nil, fmt.Errorf("find what is due: %w", err)
+	}
+	// As in dueTenants, one look into an index for each.
+	there := `(SELECT 1 FROM job WHERE kind = e.value AND patient = %d AND run_at <= $2 LIMIT 1) IS NOT NULL`
+	rows, err := q.db.Read().QueryContext(ctx, `SELECT e.value FROM `+q.db.Dialect().JSONEach("$1")+` AS e WHERE `+fmt.Sprintf(there+` OR `+there, 0, 1),
+		string(list), database.Micros(q.clock()))
+	if err != nil {
+		return nil, fmt.Errorf("find what is due: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var kind Kind
+		if err := rows.Scan(&kind); err != nil {
+			return nil, fmt.Errorf("find what is due: %w", err)
+		}
+		due = append(due, kind)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("find what is due: %w", err)
 	}
 	return due, nil
 }

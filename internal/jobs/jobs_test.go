@@ -701,6 +701,31 @@ func TestNoKindStarvesAnother(t *testing.T) {
 	})
 }
 
+// A runner that is never idle finds what it was not told of all the same: what another
+// process enqueues, such as one that only serves the API.
+func TestABusyRunnerFindsWhatOthersEnqueue(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		q := jobs.New(db, nil)
+		ran, busy := make(chan string, 9), make(chan string, 1)
+		work(t, q, func(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
+			select {
+			case busy <- j.Key:
+			default:
+			}
+			return jobs.Again(time.Time{}), nil
+		}, func(c *jobs.RunnerConfig) {
+			c.Work["other"] = jobs.Work{Workers: 1, Handler: func(_ context.Context, j *jobs.Job) (jobs.Result, error) {
+				ran <- j.Key
+				return jobs.Done, nil
+			}}
+		})
+		enqueue(t, db, q, spec("again"), spec("and again"))
+		receive(t, busy)
+		enqueue(t, db, jobs.New(db, nil), jobs.Spec{Kind: "other", Key: "small", Tenant: "t"})
+		receive(t, ran)
+	})
+}
+
 func TestEnqueueSelectAndRemoveSelect(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		ctx := t.Context()

@@ -79,7 +79,7 @@ type RunnerConfig struct {
 	// have due stays where it is. Nil is everybody, those due first first.
 	Tenants []backup.TenantID
 	Lease   time.Duration // after which another may take a job whose worker is silent; 30 seconds
-	Poll    time.Duration // how often an idle runner looks for jobs it was not told of; 250 ms
+	Poll    time.Duration // how often a runner looks for jobs it was not told of; 250 ms
 	// Ended is told of each run that has ended: "done", "again", "paused", "failed",
 	// "stopped" or "lost", and how long it took. Nil for nobody.
 	Ended func(kind Kind, how string, took time.Duration)
@@ -208,6 +208,8 @@ func (r *Runner) Run(ctx context.Context) error {
 
 	r.turned.Store(time.Now().UnixNano())
 	r.lookAll()
+	poll := time.NewTicker(r.poll)
+	defer poll.Stop()
 	var pause time.Duration
 	var since, told time.Time // when turns began to fail, and when that was said last
 	for ctx.Err() == nil {
@@ -215,8 +217,8 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-r.wake:
 			runtime.Gosched() // handlers that are about to return then share this turn
-		case <-time.After(r.poll):
-			r.lookAll()
+		case <-poll.C:
+			r.lookDue(ctx)
 		}
 		err := r.turn(ctx, background, r.lease)
 		if err == nil {
@@ -312,6 +314,20 @@ func (r *Runner) look(kinds ...Kind) {
 	}
 	r.mu.Unlock()
 	signal(r.wake)
+}
+
+// lookDue looks for kinds of which jobs are due that it was not told of. Where that
+// cannot be found out, the turn that follows looks at all, and fails likewise.
+func (r *Runner) lookDue(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.lease/10)
+	defer cancel()
+	due, err := r.queue.dueKinds(ctx, slices.Collect(maps.Keys(r.work)))
+	switch {
+	case err != nil:
+		r.lookAll()
+	case len(due) > 0:
+		r.look(due...)
+	}
 }
 
 func (r *Runner) lookAll() {
