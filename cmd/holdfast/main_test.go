@@ -20,6 +20,7 @@ import (
 	"holdfast/internal/client"
 	"holdfast/internal/database"
 	"holdfast/internal/database/dbtest"
+	"holdfast/internal/jobs"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -228,6 +229,19 @@ func TestDevIsHealthyAndReady(t *testing.T) {
 	end()
 	if now := d.server.disagreeing(ended); len(now) != 1 {
 		t.Errorf("when it cannot be told whether the retention is another, %v have one", now)
+	}
+	d.server.kinds = append(d.server.kinds, "testA", "testB") // which nobody does
+	since := jobs.Spec{Key: "k", Tenant: backup.TenantID(d.tenants[0].ID), RunAt: time.Now().Add(-time.Hour)}
+	err := d.server.db.Tx(t.Context(), func(tx *database.Tx) error {
+		other := since
+		since.Kind, other.Kind, other.Tenant = "testA", "testB", "another"
+		return d.server.queue.Enqueue(t.Context(), tx, since, other)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, body := status("/readyz"); code != http.StatusOK || !strings.Contains(body, "waits: jobs of the kind testA are due since") || strings.Contains(body, "testB") {
+		t.Errorf("with a job that nobody does /readyz = %d %s", code, body)
 	}
 	if err := os.Rename(d.data.path("vault"), d.data.path("vault.gone")); err != nil {
 		t.Fatal(err)

@@ -557,20 +557,23 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+	var ids []backup.TenantID
 	for _, t := range served {
-		waiting, err := s.catalog.JobsWaiting(ctx, backup.TenantID(t.ID), s.kinds, time.Now().Add(-s.waiting()))
-		if err != nil {
-			break // the database does not answer
-		}
-		for _, w := range waiting {
-			tenants = append(tenants, fmt.Sprintf("tenant %s waits: jobs of the kind %s are due since %s, and nobody does them", t.ID, w.Name, clock(w.Since)))
+		ids = append(ids, backup.TenantID(t.ID))
+	}
+	if waiting, err := s.catalog.JobsWaiting(ctx, ids, s.kinds, time.Now().Add(-s.waiting())); err == nil { // or the database does not answer
+		for t, all := range waiting {
+			for _, w := range all {
+				tenants = append(tenants, fmt.Sprintf("tenant %s waits: jobs of the kind %s are due since %s, and nobody does them", t, w.Name, clock(w.Since)))
+			}
 		}
 	}
-	for t, err := range s.vaults.unusable(ctx) {
+	unusable := s.vaults.unusable(ctx)
+	for t, err := range unusable {
 		tenants = append(tenants, fmt.Sprintf("tenant %s is unavailable: %s", t, reason(err)))
 	}
 	slices.Sort(tenants)
-	if len(tenants) == len(served) {
+	if len(unusable) == len(served) {
 		wrong = append(wrong, "no tenant's vault can be used")
 	}
 	tenants = append(tenants, s.outlook.lines()...)

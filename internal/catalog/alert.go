@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/internal/backup"
@@ -107,31 +108,51 @@ func (c *Catalog) Conditions(ctx context.Context, tenant backup.TenantID, times 
 		}
 		all = append(all, found)
 	}
-	waiting, err := c.JobsWaiting(ctx, tenant, kinds, now.Add(-times.Waiting))
+	waits, err := c.JobsWaiting(ctx, []backup.TenantID{tenant}, kinds, now.Add(-times.Waiting))
 	if err != nil {
 		return nil, err
 	}
-	if len(waiting) > 0 {
+	if waiting := waits[tenant]; len(waiting) > 0 {
 		all = append(all, backup.Condition{Kind: backup.AlertWorkWaits, Count: int64(len(waiting)), Examples: waiting})
 	}
 	return all, nil
 }
 
-// JobsWaiting tells of which kinds jobs of a tenant are due since before a time, and
-// since when.
-func (c *Catalog) JobsWaiting(ctx context.Context, tenant backup.TenantID, kinds []jobs.Kind, before time.Time) (all []backup.AlertExample, err error) {
-	for _, kind := range kinds {
-		var at time.Time
-		// First backups may wait for long, and are not asked for.
-		err := c.db.Read().QueryRowContext(ctx, `SELECT run_at FROM job WHERE kind = $1 AND tenant = $2 AND patient = 0 AND run_at < $3 ORDER BY run_at LIMIT 1`,
-			string(kind), string(tenant), database.Micros(before)).Scan(micros{&at})
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
-		if err != nil {
+// JobsWaiting tells of which kinds jobs of each of the tenants are due since before a time,
+// and since when; first backups may wait for long, and are not asked for. It is one
+// statement, however many there are.
+func (c *Catalog) JobsWaiting(ctx context.Context, tenants []backup.TenantID, kinds []jobs.Kind, before time.Time) (map[backup.TenantID][]backup.AlertExample, error) {
+	// Mostly no tenant's jobs wait, which one look for each kind finds out.
+	d := c.db.Dialect()
+	rows, err := c.db.Read().QueryContext(ctx, `
+		WITH late AS MATERIALIZED (
+			SELECT e.value AS kind FROM `+d.JSONEach("$1")+` AS e
+			WHERE (SELECT 1 FROM job WHERE kind = e.value AND patient = 0 AND run_at < $3 LIMIT 1) IS NOT NULL
+		)
+		SELECT w.tenant, w.kind, w.since FROM (
+			SELECT e.value AS tenant, c.kind,
+				(SELECT run_at FROM job WHERE kind = c.kind AND tenant = e.value AND patient = 0 AND run_at < $3 ORDER BY run_at LIMIT 1) AS since
+			FROM late AS c CROSS JOIN `+d.JSONEach("$2")+` AS e
+		) AS w WHERE w.since IS NOT NULL`,
+		jsonList(kinds), jsonList(tenants), database.Micros(before))
+	if err != nil {
+		return nil, fmt.Errorf("look for jobs that wait: %w", err)
+	}
+	defer rows.Close()
+	all := map[backup.TenantID][]backup.AlertExample{}
+	for rows.Next() {
+		e := backup.AlertExample{Text: "Jobs of this kind are due since then, and nobody does them."}
+		var tenant backup.TenantID
+		if err := rows.Scan(&tenant, &e.Name, micros{&e.Since}); err != nil {
 			return nil, fmt.Errorf("look for jobs that wait: %w", err)
 		}
-		all = append(all, backup.AlertExample{Name: string(kind), Since: at, Text: "Jobs of this kind are due since then, and nobody does them."})
+		all[tenant] = append(all[tenant], e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("look for jobs that wait: %w", err)
+	}
+	for _, of := range all {
+		slices.SortFunc(of, func(a, b backup.AlertExample) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return all, nil
 }
