@@ -118,7 +118,7 @@ func (r *Runner) claimInOrder(ctx context.Context, tx *database.Tx, kind Kind, o
 // the runner was not told whom it serves. It reports whether more may be due.
 func (r *Runner) claimFair(ctx context.Context, tx *database.Tx, of class, due []backup.TenantID, idle int, held map[backup.TenantID]int) (claimed []*Job, more bool, err error) {
 	if len(r.tenants) == 0 {
-		claimed, err = r.queue.claim(ctx, tx, of, nil, idle, r.lease, r.name)
+		claimed, err = r.queue.claim(ctx, tx, of, []portion{{n: idle}}, r.lease, r.name)
 		return claimed, len(claimed) == idle, err
 	}
 	served := len(r.tenants)
@@ -131,21 +131,28 @@ func (r *Runner) claimFair(ctx context.Context, tx *database.Tx, of class, due [
 		if len(given) == 0 {
 			return claimed, true, nil
 		}
+		var portions []portion
+		for i, t := range due {
+			if given[t] > 0 {
+				portions = append(portions, portion{&due[i], given[t]})
+			}
+		}
+		jobs, err := r.queue.claim(ctx, tx, of, portions, r.lease, r.name)
+		if err != nil {
+			return nil, false, err
+		}
+		claimed = append(claimed, jobs...)
+		idle -= len(jobs)
+		got := map[backup.TenantID]int{}
+		for _, j := range jobs {
+			got[j.Tenant]++
+			held[j.Tenant]++
+		}
 		var left []backup.TenantID
 		for _, t := range due {
-			if given[t] > 0 {
-				jobs, err := r.queue.claim(ctx, tx, of, &t, given[t], r.lease, r.name)
-				if err != nil {
-					return nil, false, err
-				}
-				claimed = append(claimed, jobs...)
-				idle -= len(jobs)
-				held[t] += len(jobs)
-				if len(jobs) < given[t] {
-					continue // it has no more
-				}
+			if got[t] == given[t] { // otherwise it has no more
+				left = append(left, t)
 			}
-			left = append(left, t)
 		}
 		due = left
 	}

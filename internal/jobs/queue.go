@@ -334,7 +334,7 @@ func (q *Queue) Claim(ctx context.Context, kind Kind, n int, lease time.Duration
 	err = q.db.Tx(ctx, func(tx *database.Tx) error {
 		claimed = nil
 		for _, patient := range []bool{false, true} {
-			some, err := q.claim(ctx, tx, class{kind, patient}, nil, n-len(claimed), lease, worker)
+			some, err := q.claim(ctx, tx, class{kind, patient}, []portion{{n: n - len(claimed)}}, lease, worker)
 			if err != nil {
 				return err
 			}
@@ -345,23 +345,33 @@ func (q *Queue) Claim(ctx context.Context, kind Kind, n int, lease time.Duration
 	return claimed, err
 }
 
-// claim is Claim in a transaction for one class, of one tenant's jobs if one is given.
-func (q *Queue) claim(ctx context.Context, tx *database.Tx, of class, tenant *backup.TenantID, n int, lease time.Duration, worker string) ([]*Job, error) {
+// A portion is how many jobs are to be claimed, of one tenant's if one is given.
+type portion struct {
+	tenant *backup.TenantID
+	n      int
+}
+
+// claim is Claim in a transaction for one class, in portions, of which each is another
+// tenant's.
+func (q *Queue) claim(ctx context.Context, tx *database.Tx, of class, portions []portion, lease time.Duration, worker string) ([]*Job, error) {
 	now := q.clock()
 	token := rand.Text()
-	args := []any{string(of.kind), database.Micros(now), n, token, worker, database.Micros(now.Add(lease)), patience(of.patient)}
-	whose := ""
-	if tenant != nil {
-		whose = ` AND tenant = $8`
-		args = append(args, string(*tenant))
+	args := []any{string(of.kind), database.Micros(now), token, worker, database.Micros(now.Add(lease)), patience(of.patient)}
+	arg := func(v any) string { args = append(args, v); return fmt.Sprintf("$%d", len(args)) }
+	var chosen []string
+	for i, p := range portions {
+		whose := ""
+		if p.tenant != nil {
+			whose = ` AND tenant = ` + arg(string(*p.tenant))
+		}
+		chosen = append(chosen, fmt.Sprintf(`SELECT key FROM (SELECT key FROM job WHERE kind = $1%s AND patient = $6 AND run_at <= $2 ORDER BY run_at LIMIT %s%s) AS p%d`,
+			whose, arg(p.n), tx.Dialect().SkipLocked(), i))
 	}
 	// The choice is a materialized table so that it is made once: PostgreSQL
 	// may otherwise run it again for each row, and take more than n.
 	rows, err := tx.QueryContext(ctx, `
-		WITH chosen AS MATERIALIZED (
-			SELECT key FROM job WHERE kind = $1`+whose+` AND patient = $7 AND run_at <= $2 ORDER BY run_at LIMIT $3`+tx.Dialect().SkipLocked()+`
-		)
-		UPDATE job SET lease = $4, worker = $5, run_at = $6, wake_at = 0, attempts = attempts + 1
+		WITH chosen AS MATERIALIZED (`+strings.Join(chosen, " UNION ALL ")+`)
+		UPDATE job SET lease = $3, worker = $4, run_at = $5, wake_at = 0, attempts = attempts + 1
 		FROM chosen WHERE job.kind = $1 AND job.key = chosen.key
 		RETURNING job.key, job.tenant, job.args, job.attempts, job.failures, job.last_error, job.cause`, args...)
 	if err != nil {
