@@ -71,6 +71,15 @@ func (c *Catalog) NoteDamage(ctx context.Context, tenant backup.TenantID, found 
 // maxDamage is how much damage OpenDamage and DamagedSince return at most.
 const maxDamage = 10_000
 
+// Damaged reports whether anything is damaged in a tenant's vaults and not healed.
+func (c *Catalog) Damaged(ctx context.Context, tenant backup.TenantID) (damaged bool, err error) {
+	err = c.db.Read().QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM damage WHERE tenant = $1 AND healed = 0)`, string(tenant)).Scan(&damaged)
+	if err != nil {
+		return false, fmt.Errorf("look for damage of a tenant: %w", err)
+	}
+	return damaged, nil
+}
+
 // OpenDamage returns what is damaged of a drive and not healed, what was found
 // first first; at most ten thousand, after whose healing it may be asked again.
 func (c *Catalog) OpenDamage(ctx context.Context, tenant backup.TenantID, drive backup.DriveID) ([]backup.Damage, error) {

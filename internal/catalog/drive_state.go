@@ -121,10 +121,14 @@ func (c *Catalog) CommitPoint(ctx context.Context, j *jobs.Job, m Commit) (backu
 	p := m.point(j)
 	m.State.Checkpoint = ""
 	err := c.commit(ctx, j, m, p, func(tx *database.Tx) error {
-		if err := c.settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem, m.oldestUnread()); err != nil {
+		unit, err := c.settledUnit(ctx, tx, j.Tenant, m.Unit)
+		if err == nil {
+			err = c.settleUnit(ctx, tx, unit, backup.UnitProtected, m.Problem, m.oldestUnread())
+		}
+		if err != nil {
 			return err
 		}
-		return c.insertPoint(ctx, tx, &p, m)
+		return c.insertPoint(ctx, tx, &p, m, unit)
 	})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("commit point of unit %s: %w", m.Unit, err)
@@ -138,11 +142,15 @@ func (c *Catalog) KeepPoint(ctx context.Context, j *jobs.Job, m Commit) (backup.
 	p := m.point(j)
 	m.State.Checkpoint = ""
 	err := c.commit(ctx, j, m, p, func(tx *database.Tx) error {
-		err := c.settleUnit(ctx, tx, j.Tenant, m.Unit, backup.UnitProtected, m.Problem, m.oldestUnread())
+		unit, err := c.settledUnit(ctx, tx, j.Tenant, m.Unit)
+		if err != nil {
+			return err
+		}
+		err = c.settleUnit(ctx, tx, unit, backup.UnitProtected, m.Problem, m.oldestUnread())
 		if err != nil && !errors.Is(err, ErrNotWanted) {
 			return err
 		}
-		return c.insertPoint(ctx, tx, &p, m)
+		return c.insertPoint(ctx, tx, &p, m, unit)
 	})
 	if err != nil {
 		return backup.Point{}, fmt.Errorf("keep point of unit %s: %w", m.Unit, err)
@@ -234,7 +242,11 @@ func (c *Catalog) FailUnit(ctx context.Context, j *jobs.Job, id backup.UnitID, p
 		if err := j.Hold(ctx, tx); err != nil {
 			return err
 		}
-		return c.settleUnit(ctx, tx, j.Tenant, id, backup.UnitUnprotected, problem, time.Time{})
+		unit, err := c.settledUnit(ctx, tx, j.Tenant, id)
+		if err != nil {
+			return err
+		}
+		return c.settleUnit(ctx, tx, unit, backup.UnitUnprotected, problem, time.Time{})
 	})
 	if err != nil {
 		return fmt.Errorf("record failure of unit %s: %w", id, err)
@@ -242,22 +254,53 @@ func (c *Catalog) FailUnit(ctx context.Context, j *jobs.Job, id backup.UnitID, p
 	return nil
 }
 
+// A settledUnit is what the commit of a run has to know of its unit.
+type settledUnit struct {
+	tenant  backup.TenantID
+	id      backup.UnitID
+	status  backup.UnitStatus
+	problem sql.NullString
+	policy  backup.PolicyID
+	wanted  bool       // it is to be backed up
+	kept    retentions // of its policy and of its tenant
+}
+
+// settledUnit reads a unit in the transaction that commits a run: ErrNotWanted if there is
+// none.
+func (c *Catalog) settledUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id backup.UnitID) (settledUnit, error) {
+	u := settledUnit{tenant: tenant, id: id, kept: retentions{}}
+	var own, all sql.NullString
+	err := tx.QueryRowContext(ctx, `
+		SELECT u.status, u.problem, u.policy, CASE WHEN p.enabled = 1 AND u.status IN ('protectRequested', 'protected', 'unprotected') THEN 1 ELSE 0 END, o.kept, t.kept
+		FROM unit u LEFT JOIN policy p ON p.id = u.policy
+			LEFT JOIN retention o ON o.tenant = u.tenant AND o.policy = u.policy
+			LEFT JOIN retention t ON t.tenant = u.tenant AND t.policy = ''
+		WHERE u.tenant = $1 AND u.id = $2`,
+		string(tenant), string(id)).Scan(&u.status, &u.problem, &u.policy, &u.wanted, &own, &all)
+	if errors.Is(err, sql.ErrNoRows) {
+		return u, ErrNotWanted
+	}
+	for policy, kept := range map[backup.PolicyID]sql.NullString{u.policy: own, "": all} {
+		if err == nil && kept.Valid {
+			var r Retention
+			err = fromJSON{&r.Kept}.Scan(kept.String)
+			u.kept[policy] = r
+		}
+	}
+	if err != nil {
+		return u, fmt.Errorf("read unit: %w", err)
+	}
+	return u, nil
+}
+
 // settleUnit stores how a run left a unit, if it is still wanted. What is
 // already so is not written: most runs of most units change nothing here. unread is
 // since when the oldest item was not read that the unit's newest point lacks.
-func (c *Catalog) settleUnit(ctx context.Context, tx *database.Tx, tenant backup.TenantID, id backup.UnitID, status backup.UnitStatus, problem *backup.Problem, unread time.Time) error {
-	var was backup.UnitStatus
-	var had sql.NullString
-	err := tx.QueryRowContext(ctx, `
-		SELECT u.status, u.problem FROM unit u JOIN policy p ON p.id = u.policy AND p.enabled = 1
-		WHERE u.tenant = $1 AND u.id = $2 AND u.status IN ('protectRequested', 'protected', 'unprotected')`,
-		string(tenant), string(id)).Scan(&was, &had)
-	if errors.Is(err, sql.ErrNoRows) {
+func (c *Catalog) settleUnit(ctx context.Context, tx *database.Tx, u settledUnit, status backup.UnitStatus, problem *backup.Problem, unread time.Time) error {
+	if !u.wanted {
 		return ErrNotWanted
 	}
-	if err != nil {
-		return fmt.Errorf("read unit: %w", err)
-	}
+	was, had := u.status, u.problem
 	if was == backup.UnitProtected {
 		status = was
 	}
@@ -275,7 +318,7 @@ func (c *Catalog) settleUnit(ctx context.Context, tx *database.Tx, tenant backup
 			failed_since = CASE WHEN $5 = 0 THEN 0 WHEN problem IS NULL OR failed_since = 0 THEN CAST($6 AS BIGINT) ELSE failed_since END,
 			unread_since = CASE WHEN $5 = 0 OR CAST($7 AS BIGINT) > 0 THEN CAST($7 AS BIGINT) WHEN problem IS NULL THEN 0 ELSE unread_since END
 		WHERE tenant = $1 AND id = $2 AND status IN ('protectRequested', 'protected', 'unprotected') AND policy <> ''`,
-		string(tenant), string(id), string(status), problemJSON(problem), bit(failed), database.Micros(c.now()), database.Micros(unread)))
+		string(u.tenant), string(u.id), string(status), problemJSON(problem), bit(failed), database.Micros(c.now()), database.Micros(unread)))
 	if err != nil {
 		return fmt.Errorf("update unit: %w", err)
 	}
@@ -316,16 +359,22 @@ func moveRoot(ctx context.Context, tx *database.Tx, p backup.Point, m Commit, no
 // those that are kept longer than most, for being the first of their week, and
 // the newest of each UTC day restore faster. A run that found nothing changed
 // has no row of its own, and p.ID is then another: see period.
-func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point, m Commit) error {
+func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Point, m Commit, unit settledUnit) error {
 	if err := keepPromise(ctx, tx, p, m); err != nil {
 		return err
 	}
-	policy, longer, err := c.keep(ctx, tx, p)
+	before, err := periodBefore(ctx, tx, p)
 	if err != nil {
 		return err
 	}
-	if extended, err := extend(ctx, tx, p, policy, longer); err != nil || extended {
+	longer, err := c.keep(ctx, tx, p, unit, before)
+	if err != nil {
 		return err
+	}
+	if before != nil {
+		if extended, err := extend(ctx, tx, before, p, unit.policy, longer); err != nil || extended {
+			return err
+		}
 	}
 	p.Tags = backup.TagFastRestore
 	if err := moveTag(ctx, tx, p); err != nil {
@@ -335,7 +384,7 @@ func (c *Catalog) insertPoint(ctx context.Context, tx *database.Tx, p *backup.Po
 		INSERT INTO restore_point (id, tenant, unit, drive, at, expires, weekly, tags, tree, files, folders, bytes, policy, unread)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		string(p.ID), string(p.Tenant), string(p.Unit), string(p.Drive), database.Micros(p.At), database.Micros(p.Expires),
-		bit(longer), string(p.Tags), p.Tree, p.Files, p.Folders, p.Bytes, string(policy), p.Unread)
+		bit(longer), string(p.Tags), p.Tree, p.Files, p.Folders, p.Bytes, string(unit.policy), p.Unread)
 	if err != nil {
 		return fmt.Errorf("insert point: %w", err)
 	}

@@ -195,19 +195,25 @@ func (p *period) extends(one *backup.Point, policy backup.PolicyID) bool {
 	return ok
 }
 
-// extend makes one a point of the period of its time, if a run found there what
-// it found, and reports whether it did. Where it does not, and one falls among
-// the points of a period because a clock was put back, that is split.
-func extend(ctx context.Context, tx *database.Tx, one *backup.Point, policy backup.PolicyID, longer bool) (bool, error) {
+// periodBefore returns the period of a unit that a point falls into or follows, nil if
+// there is none.
+func periodBefore(ctx context.Context, tx *database.Tx, one *backup.Point) (*period, error) {
 	p, err := scanPeriod(tx.QueryRowContext(ctx, `
 		SELECT `+periodColumns+` FROM restore_point r WHERE r.unit = $1 AND r.at <= $2 ORDER BY r.at DESC, r.id DESC LIMIT 1`,
 		string(one.Unit), database.Micros(one.At)))
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read the period before: %w", err)
+		return nil, fmt.Errorf("read the period before: %w", err)
 	}
+	return &p, nil
+}
+
+// extend makes one a point of p, the period before it, if a run found there what
+// it found, and reports whether it did. Where it does not, and one falls among
+// the points of the period because a clock was put back, that is split.
+func extend(ctx context.Context, tx *database.Tx, p *period, one *backup.Point, policy backup.PolicyID, longer bool) (bool, error) {
 	i, there := slices.BinarySearch(p.runs, one.At.Sub(p.At).Microseconds())
 	ok := p.extends(one, policy)
 	switch {

@@ -108,6 +108,11 @@ func (c *Catalog) keeping(ctx context.Context, db database.Queryer, tenant backu
 	for _, r := range list {
 		all[r.Policy] = r
 	}
+	return c.keepingOf(all, policy)
+}
+
+// keepingOf is keeping where what is stored of the policy and its tenant is known.
+func (c *Catalog) keepingOf(all retentions, policy backup.PolicyID) (*backup.Keeping, error) {
 	kept, known := all.of(policy)
 	if !known {
 		kept = c.planned(policy)
@@ -459,30 +464,31 @@ func (c *Catalog) changeRetention(ctx context.Context, tenant backup.TenantID, p
 	})
 }
 
-// keep fills in how long a new point of a unit is kept, and returns the policy
-// that says so and whether it is longer than most. It is the unit's policy;
-// that of the unit's points stays the one under which they were made. A point
-// is the first of an interval among those of its policy and drive.
-func (c *Catalog) keep(ctx context.Context, tx *database.Tx, p *backup.Point) (policy backup.PolicyID, longer bool, err error) {
-	if err := tx.QueryRowContext(ctx, `SELECT policy FROM unit WHERE id = $1`, string(p.Unit)).Scan(&policy); err != nil {
-		return "", false, fmt.Errorf("look for the unit's policy: %w", err)
-	}
-	k, err := c.keeping(ctx, tx, p.Tenant, policy)
+// keep fills in how long a new point of a unit is kept, and reports whether it is longer
+// than most. The unit's policy says so; that of the unit's points stays the one under which
+// they were made. A point is the first of an interval among those of its policy and drive;
+// before is the period that it falls into or follows.
+func (c *Catalog) keep(ctx context.Context, tx *database.Tx, p *backup.Point, unit settledUnit, before *period) (longer bool, err error) {
+	k, err := c.keepingOf(unit.kept, unit.policy)
 	if err != nil {
-		return "", false, err
+		return false, err
 	}
 	begins := k.Intervals(p.At)
 	first := make([]bool, len(begins))
+	follows := before != nil && before.Drive == p.Drive && before.policy == unit.policy && !before.Lost
 	for i, begin := range begins {
+		if follows && !before.At.Before(begin) {
+			continue // that one is of the interval, or there is an earlier one
+		}
 		err := tx.QueryRowContext(ctx, `
 			SELECT NOT EXISTS (SELECT 1 FROM restore_point WHERE unit = $1 AND at >= $2 AND at <= $3 AND drive = $4 AND policy = $5 AND lost = 0)`,
-			string(p.Unit), database.Micros(begin), database.Micros(p.At), string(p.Drive), string(policy)).Scan(&first[i])
+			string(p.Unit), database.Micros(begin), database.Micros(p.At), string(p.Drive), string(unit.policy)).Scan(&first[i])
 		if err != nil {
-			return "", false, fmt.Errorf("look for the interval's point: %w", err)
+			return false, fmt.Errorf("look for the interval's point: %w", err)
 		}
 	}
 	p.Expires, longer = k.Expires(p.At, first)
-	return policy, longer, nil
+	return longer, nil
 }
 
 // A keptPeriod is what decides how long the points of a period are kept.

@@ -772,6 +772,9 @@ func (m *merge) gone(id backup.ItemID) bool { return id != "" && id == m.lost ||
 
 // files returns the record of the merged files/ directory.
 func (m *merge) files() (record, error) {
+	if m.staged.table.Len() == 0 && m.base.files.ID != "" {
+		return m.base.files, nil
+	}
 	// Which item is the root: the one last staged without a parent.
 	m.changes.staged = m.staged
 	former := m.base.files.ID
