@@ -258,7 +258,7 @@ func TestADamagedRowAsksToSignIn(t *testing.T) {
 		w := newWorldOn(t, tenantID, db)
 		w.signIn("/console/")
 		for _, column := range []string{"about", "tokens", "notes"} {
-			for _, damage := range []string{`''`, `'no base64!'`, `'AAAA'`, `substr(` + column + `, 1, 30)`, `'A' || substr(tokens, 2)`, `'null'`} {
+			for _, damage := range []string{`''`, `'no base64!'`, `'AAAA'`, `substr(` + column + `, 1, 30)`, `CASE substr(tokens, 1, 1) WHEN 'A' THEN 'B' ELSE 'A' END || substr(tokens, 2)`, `'null'`} {
 				if err := db.Tx(t.Context(), func(tx *database.Tx) error {
 					_, err := tx.ExecContext(t.Context(), `UPDATE sign_in SET `+column+` = `+damage)
 					return err
