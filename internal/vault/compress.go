@@ -13,13 +13,14 @@ import (
 
 // compressed is what contents are given to kopia to be compressed by. The name is
 // kopia's, and so is the form of what comes out, which its command reads, whatever
-// went into it: see compressor.
+// went into it and however hard it was tried: see compressor.
 const compressed compression.Name = "zstd-fastest"
 
 // A compressor takes the place of kopia's own of that name for this process. It
-// looks at each content, passes over what is packed already, and compresses the rest as
-// kopia's does, and what repeats nothing too. To compress as kopia's "zstd" does takes half
-// more of that time, and some hundredths less room.
+// looks at each content, passes over what is packed already, and compresses the rest, and
+// what repeats nothing too, as hard as kopia's "zstd" and restic do: a first backup takes
+// a tenth more of the processor for it, and all that is stored some hundredths less room
+// for as long as it is kept.
 //
 // Kopia's compresses each block in a goroutine of its own, looks farther back, adds
 // a checksum to what is authenticated anyway, and is made anew after each collection
