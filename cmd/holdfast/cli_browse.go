@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/backup"
 	"holdfast/internal/client"
 )
 
@@ -150,17 +151,31 @@ func (c *cli) browseSession(ctx context.Context, drive, at string) (browseAnswer
 		return browseAnswer{}, err
 	}
 	w := workloadOf(u.Type)
-	found, _, err := c.points(ctx, wanted, []string{u.ID})
-	if err != nil {
-		return browseAnswer{}, err
+	var before string
+	for {
+		found, _, err := c.points(ctx, wanted, []string{u.ID})
+		if err != nil {
+			return browseAnswer{}, err
+		}
+		p, ok := found[u.ID]
+		if !ok {
+			return browseAnswer{}, fail(exitNotFound, "%s has no restore point that can be browsed; 'holdfast point list %s' shows which can", drive, drive)
+		}
+		if !c.quiet {
+			fmt.Fprintf(c.errs, "%s as it was at %s\n", drive, p.ProtectionDateTime.Local().Format("2006-01-02 15:04:05"))
+		}
+		s, err := c.browseSessionOf(ctx, w, u, p)
+		// The newest of a day can be browsed, and may just have become another.
+		if refused, ok := errors.AsType[*client.Error](err); ok && refused.Code == string(backup.InvalidRestorePoint) && p.ID != before {
+			before = p.ID
+			continue
+		}
+		return s, err
 	}
-	p, ok := found[u.ID]
-	if !ok {
-		return browseAnswer{}, fail(exitNotFound, "%s has no restore point that can be browsed; 'holdfast point list %s' shows which can", drive, drive)
-	}
-	if !c.quiet {
-		fmt.Fprintf(c.errs, "%s as it was at %s\n", drive, p.ProtectionDateTime.Local().Format("2006-01-02 15:04:05"))
-	}
+}
+
+// browseSessionOf returns a session on a point of a unit, one that there is or a new one.
+func (c *cli) browseSessionOf(ctx context.Context, w *workload, u unitAnswer, p pointAnswer) (browseAnswer, error) {
 	sessions, _, err := read[browseAnswer](c.api.All(ctx, w.browses))
 	if err != nil {
 		return browseAnswer{}, err
