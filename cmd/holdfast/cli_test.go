@@ -277,7 +277,7 @@ func TestDriveAddOfManyRows(t *testing.T) {
 	if code != exitPartial || len(jobs) != 3 || len(jobs[0].Drives) != jobSize || len(jobs[2].Drives) != rows-2*jobSize || jobs[1].DisplayName != "many.csv (2 of 3)" {
 		t.Fatalf("exit %d, %d jobs: %s", code, len(jobs), stderr.String())
 	}
-	for _, line := range []string{"2       user0@contoso.com", "50002   user50000@contoso.com", "100002  user100000@contoso.com", "119997 owners are in P."} {
+	for _, line := range []string{"2       user0@contoso.com", "50002   user50000@contoso.com", "100002  user100000@contoso.com", "119,997 owners are in P."} {
 		if !strings.Contains(stdout.String(), line) {
 			t.Errorf("there is no line %q:\n%s", line, stdout.String())
 		}
