@@ -586,7 +586,7 @@ func by(who identitiesAnswer) string {
 }
 
 // number is "1 drive", "2 drives".
-func number(n int, what string) string {
+func number[N int | int64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

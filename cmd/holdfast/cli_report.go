@@ -361,7 +361,7 @@ func (r *report) facts(s reportSum) [][2]string {
 	facts := [][2]string{
 		{"Protected", backup.Number(s.Protected) + " of " + backup.Number(s.Protected+s.Waiting+s.Others+s.None)}, {"Not protected", backup.Number(s.NotProtected())}, {"Wait for their first point", backup.Number(s.Waiting)},
 		{"Failing", fmt.Sprint(s.Failing)}, {"Late", fmt.Sprint(s.Late)}, {"Points in time", s.Kept()}, {"Items unread", fmt.Sprint(s.Unread)},
-		{"In the newest points", s.Size() + " in " + counted(s.Files, "item")}, {"Grown in thirty days", s.Growth()},
+		{"In the newest points", s.Size() + " in " + number(s.Files, "item")}, {"Grown in thirty days", s.Growth()},
 	}
 	if r.price > 0 {
 		facts = append(facts, [2]string{"At Microsoft, a month", fmt.Sprintf("%s, at %g for a GB", s.cost(r.price), r.price)})

@@ -244,7 +244,7 @@ func (c *retentionCommand) change(ctx context.Context, db *catalog.Catalog, tena
 		return err
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "From %s on: %s.\nOf the restore points that there are, %d of %s go then that would not go now. Until then it can be called off with \"holdfast retention cancel\".\n",
-		when(changed.Effective), changed.Pending, changed.Points, counted(changed.Drives, "drive"))
+		when(changed.Effective), changed.Pending, changed.Points, number(changed.Drives, "drive"))
 	return err
 }
 
@@ -327,7 +327,7 @@ func (c *retentionCommand) print(ctx context.Context, db *catalog.Catalog, s sho
 	}
 	text := what + ": " + s.Kept.String() + "\n"
 	if s.Pending != nil {
-		text += fmt.Sprintf("    from %s on: %s; %d restore points of %s go then\n", when(s.Effective), s.Pending, s.Points, counted(s.Drives, "drive"))
+		text += fmt.Sprintf("    from %s on: %s; %d restore points of %s go then\n", when(s.Effective), s.Pending, s.Points, number(s.Drives, "drive"))
 	}
 	if a := s.Approval; a != nil {
 		text += fmt.Sprintf("    waits for another person's approval until %s: %s\n", when(a.Expires), a.What)
@@ -337,13 +337,6 @@ func (c *retentionCommand) print(ctx context.Context, db *catalog.Catalog, s sho
 }
 
 func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
-
-func counted(n int64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return backup.Number(n) + " " + thing + "s"
-}
 
 // operator is who runs the command, as far as the system says.
 func operator() backup.IdentitySet {

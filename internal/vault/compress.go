@@ -19,8 +19,8 @@ const compressed compression.Name = "zstd-fastest"
 // A compressor takes the place of kopia's own of that name for this process. It
 // looks at each content, passes over what is packed already, and compresses the rest, and
 // what repeats nothing too, as hard as kopia's "zstd" and restic do: a first backup takes
-// a tenth more of the processor for it, and all that is stored some hundredths less room
-// for as long as it is kept.
+// a tenth to a seventh more of the processor for it, and all that is stored some hundredths
+// less room for as long as it is kept.
 //
 // Kopia's compresses each block in a goroutine of its own, looks farther back, adds
 // a checksum to what is authenticated anyway, and is made anew after each collection
