@@ -149,15 +149,14 @@ func (e *Engine) maintainOne(ctx context.Context, name backup.VaultName) error {
 	if err != nil {
 		return err
 	}
-	drives, err := e.Catalog.Roots(ctx, name)
-	if err != nil {
-		return err
-	}
-	roots := make(map[vault.DriveKey]string, len(drives))
-	for d, root := range drives {
-		roots[vault.DriveKey{Tenant: name.Tenant, Drive: d}] = root
-	}
-	unread, err := v.Maintain(ctx, roots)
+	unread, err := v.Maintain(ctx, func(ctx context.Context) (map[vault.DriveKey]string, error) {
+		drives, err := e.Catalog.Roots(ctx, name)
+		roots := make(map[vault.DriveKey]string, len(drives))
+		for d, root := range drives {
+			roots[vault.DriveKey{Tenant: name.Tenant, Drive: d}] = root
+		}
+		return roots, err
+	})
 	for _, key := range unread[:min(len(unread), maxLogged)] {
 		e.Log.ErrorContext(ctx, "what the vault holds of a drive cannot be read; the drive begins anew at its next backup", "tenant", name.Tenant, "drive", key.Drive)
 	}

@@ -481,7 +481,7 @@ func TestDamagedManifestsAreMadeAnew(t *testing.T) {
 
 	// The catalog does not know the second drive.
 	roots := map[DriveKey]string{key: next.Root}
-	if unread, err := v.Maintain(t.Context(), roots); err != nil || len(unread) > 0 {
+	if unread, err := v.Maintain(t.Context(), fixed(roots)); err != nil || len(unread) > 0 {
 		t.Fatalf("Maintain = %v, %v", unread, err)
 	}
 	if err := collect(t, v, roots); err != nil {

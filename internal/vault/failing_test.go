@@ -674,7 +674,7 @@ func TestACollectionThatIsStopped(t *testing.T) {
 	}
 	s.set(true)
 	v.safety = maintenance.SafetyNone
-	if _, err := v.maintain(ctx, map[DriveKey]string{key: last.Root}, maintenance.ModeFull); !errors.Is(err, context.Canceled) {
+	if _, err := v.maintain(ctx, fixed(map[DriveKey]string{key: last.Root}), maintenance.ModeFull); !errors.Is(err, context.Canceled) {
 		t.Errorf("the collection ended with %v, want that it was cancelled", err)
 	}
 	s.set(false)

@@ -132,7 +132,7 @@ func TestAVaultIsExchangedWhileItIsOpen(t *testing.T) {
 			if _, err := v.Merge(t.Context(), key, s.Root); !errors.Is(err, tt.want) {
 				t.Errorf("Merge = %v, want %v", err, tt.want)
 			}
-			if _, err := v.Maintain(t.Context(), map[DriveKey]string{key: s.Root}); !errors.Is(err, tt.want) {
+			if _, err := v.Maintain(t.Context(), fixed(map[DriveKey]string{key: s.Root})); !errors.Is(err, tt.want) {
 				t.Errorf("Maintain = %v, want %v", err, tt.want)
 			}
 			if _, err := v.Open(t.Context(), one); err == nil || errors.Is(err, ErrDamaged) {

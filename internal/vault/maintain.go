@@ -22,12 +22,16 @@ import (
 	"holdfast/internal/backup"
 )
 
+// Roots reads the root of each drive that the catalog has in a vault, as of now.
+type Roots func(context.Context) (map[DriveKey]string, error)
+
 // Maintain puts the manifests of drives right that disagree with the roots the
 // catalog has, and then runs what kopia's schedule says is due: quick
 // maintenance hourly, and daily the full one, which collects what nothing has
 // needed for longer than any update may take to publish. A drive that roots
-// does not name, or has no root of, is left as it is. One process should maintain
-// a vault at a time.
+// does not name, or has no root of, is left as it is, and so is one that is backed up
+// meanwhile: another root is read of it after the manifests than was before. One
+// process should maintain a vault at a time.
 //
 // A drive whose root cannot be read keeps the manifests that it has, and is
 // returned; the others are maintained. While a root is damaged, and may be mended,
@@ -35,14 +39,14 @@ import (
 // is anything collected in a round that finds contents which no index had, and which
 // the caller cannot have known of. As long as a manifest names what cannot be read
 // kopia collects nothing, and the error is ErrDamaged or ErrNotFound.
-func (v *Vault) Maintain(ctx context.Context, roots map[DriveKey]string) (unread []DriveKey, err error) {
+func (v *Vault) Maintain(ctx context.Context, roots Roots) (unread []DriveKey, err error) {
 	if unread, err = v.maintain(ctx, roots, maintenance.ModeAuto); err != nil {
 		err = fmt.Errorf("maintain vault: %w", err)
 	}
 	return unread, err
 }
 
-func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode maintenance.Mode) (unread []DriveKey, err error) {
+func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode) (unread []DriveKey, err error) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	whole := &attempt{Context: ctx, end: end}
@@ -62,16 +66,20 @@ func (v *Vault) maintain(ctx context.Context, roots map[DriveKey]string, mode ma
 	if _, unlocked := v.locks.extend(ctx, v.rep, w.BlobStorage(), v.rep.Time()); unlocked != nil {
 		defer func() { err = errors.Join(err, storageError(unlocked)) }()
 	}
+	before, err := roots(ctx)
+	if err != nil {
+		return nil, err
+	}
 	found, err := v.manifestsBySource(ctx, w, snapshots)
 	if unreadable(err) {
-		if err = v.mendManifests(ctx, w, roots); err == nil {
+		if err = v.mendManifests(ctx, w, before); err == nil {
 			found, err = v.manifestsBySource(ctx, w, snapshots)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	bad, err := v.repair(ctx, w, found, roots)
+	bad, err := v.repair(ctx, w, found, before, roots)
 	if err != nil {
 		return nil, err
 	}
@@ -218,14 +226,15 @@ func (v *Vault) clear(ctx context.Context, w repo.DirectRepositoryWriter) error 
 // sessionMark finds the blob that kopia could not read, which only its words tell.
 var sessionMark = regexp.MustCompile(`error decrypting session: (s[0-9a-zA-Z_-]+)`)
 
-// repair stages, for each drive of roots, a manifest of its root where there
-// is none, and the deletion of those whose points that one has. It returns the
-// drives whose roots cannot be read, and why.
-func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySource map[string][]named, roots map[DriveKey]string) (bad map[DriveKey]error, err error) {
+// repair stages, for each drive of before, a manifest of its root where there
+// is none and roots still says that it is the root, and the deletion of those whose
+// points that one has. It returns the drives whose roots cannot be read, and why.
+func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySource map[string][]named, before map[DriveKey]string, roots Roots) (bad map[DriveKey]error, err error) {
 	now := v.rep.Time()
 	bad = map[DriveKey]error{}
 	recovered := false
-	for key, root := range roots {
+	var after map[DriveKey]string // once one disagrees
+	for key, root := range before {
 		if root == "" {
 			continue
 		}
@@ -236,6 +245,14 @@ func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySou
 				return nil, err
 			}
 			continue
+		}
+		if after == nil {
+			if after, err = roots(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if after[key] != root {
+			continue // it was backed up since the roots were read before
 		}
 		v.log.WarnContext(ctx, "vault: manifest disagrees with the catalog and is put right", "drive", key.Drive, "root", root)
 		d, err := v.readDir(ctx, root)

@@ -2,8 +2,11 @@ package vault
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -21,8 +24,13 @@ func collect(t *testing.T, v *Vault, roots map[DriveKey]string) error {
 	t.Helper()
 	v.safety = maintenance.SafetyNone
 	defer func() { v.safety = maintenance.SafetyFull }()
-	_, err := v.maintain(t.Context(), roots, maintenance.ModeFull)
+	_, err := v.maintain(t.Context(), fixed(roots), maintenance.ModeFull)
 	return err
+}
+
+// fixed are roots that stay as they are.
+func fixed(roots map[DriveKey]string) Roots {
+	return func(context.Context) (map[DriveKey]string, error) { return roots, nil }
 }
 
 // verify reads a tree back, and returns what is wrong with it.
@@ -80,10 +88,10 @@ func TestMaintenanceDuringAnUpdateLosesNothing(t *testing.T) {
 	pending := file(t, u, "pending", "root", "pending", "not flushed yet")
 	for range 2 {
 		for _, v := range []*Vault{v, other} {
-			if _, err := v.maintain(t.Context(), roots, maintenance.ModeFull); err != nil {
+			if _, err := v.maintain(t.Context(), fixed(roots), maintenance.ModeFull); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := v.Maintain(t.Context(), roots); err != nil {
+			if _, err := v.Maintain(t.Context(), fixed(roots)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -94,7 +102,7 @@ func TestMaintenanceDuringAnUpdateLosesNothing(t *testing.T) {
 	u.Put(late)
 	s2 := seal(t, u, noon.Add(time.Hour))
 
-	if _, err := other.maintain(t.Context(), map[DriveKey]string{key: s2.Root}, maintenance.ModeFull); err != nil {
+	if _, err := other.maintain(t.Context(), fixed(map[DriveKey]string{key: s2.Root}), maintenance.ModeFull); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range []*Vault{v, other} {
@@ -209,12 +217,40 @@ func TestTheCatalogDecidesWhichManifestCounts(t *testing.T) {
 	next.Put(folder("y", "root", "y"))
 	seal(t, next, noon.Add(2*time.Hour))
 	bad := map[DriveKey]string{{key.Tenant, "other"}: "k0123456789abcdef0123456789abcdef", key: won.Root}
-	unread, err := v.maintain(t.Context(), bad, maintenance.ModeFull)
+	unread, err := v.maintain(t.Context(), fixed(bad), maintenance.ModeFull)
 	if err != nil || len(unread) != 1 || unread[0].Drive != "other" {
 		t.Errorf("maintenance with an unknown root: %v, %v", unread, err)
 	}
 	if err := verify(t, v, won.Tree); err != nil {
 		t.Error(err)
+	}
+}
+
+// A drive that is backed up between the look into the catalog and the one at the manifests
+// disagrees with nothing.
+func TestMaintenanceTakesABackupMeanwhileForNoDisagreement(t *testing.T) {
+	v, _ := newVault(t)
+	last := sample(t, v)
+	var said bytes.Buffer
+	v.log = slog.New(slog.NewTextHandler(&said, nil))
+	reads := 0
+	roots := func(context.Context) (map[DriveKey]string, error) {
+		before := map[DriveKey]string{key: last.Root}
+		if reads++; reads == 1 {
+			u := begin(t, v, last)
+			u.Put(folder("z", "root", "z"))
+			last = seal(t, u, noon.Add(time.Hour))
+		}
+		return before, nil
+	}
+	if _, err := v.Maintain(t.Context(), roots); err != nil {
+		t.Fatal(err)
+	}
+	if got := manifestRoots(t, v, key); len(got) != 1 || got[0] != last.Root {
+		t.Errorf("manifests: %v, want only %s", got, last.Root)
+	}
+	if reads != 2 || strings.Contains(said.String(), "disagrees") {
+		t.Errorf("the roots were read %d times, want 2; it said:\n%s", reads, said.String())
 	}
 }
 

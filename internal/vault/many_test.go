@@ -88,7 +88,7 @@ func TestManyDrivesAtOnce(t *testing.T) {
 		}
 		roots[DriveKey{key.Tenant, backup.DriveID(fmt.Sprint(drive))}] = s.Root
 	}
-	if _, err := v.Maintain(t.Context(), roots); err != nil {
+	if _, err := v.Maintain(t.Context(), fixed(roots)); err != nil {
 		t.Error(err)
 	}
 }
@@ -178,7 +178,7 @@ func TestClosedVaultLeavesNoGoroutines(t *testing.T) {
 	if _, err := u.Write(t.Context(), "", io.LimitReader(zeros{}, 30<<20)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Maintain(t.Context(), map[DriveKey]string{key: s.Root}); err != nil {
+	if _, err := v.Maintain(t.Context(), fixed(map[DriveKey]string{key: s.Root})); err != nil {
 		t.Fatal(err)
 	}
 	u.Close()

@@ -82,7 +82,7 @@ func TestAPointOfParts(t *testing.T) {
 	if err != nil || len(points) != 2 || points[0].Tree != first.Tree || points[0].Err != nil || points[0].Unread != 1 || points[0].Info.Workload != backup.SharePoint || points[1].Files != 2 {
 		t.Errorf("Points = %+v, %v", points, err)
 	}
-	if _, err := v.Maintain(t.Context(), map[DriveKey]string{site: second.Root}); err != nil {
+	if _, err := v.Maintain(t.Context(), fixed(map[DriveKey]string{site: second.Root})); err != nil {
 		t.Error(err)
 	}
 	if found := verified(t, v, first.Tree, second.Tree); len(found) > 0 {

@@ -308,7 +308,7 @@ func TestPacksThatAreMovedAreFound(t *testing.T) {
 	o := openVault(t, other)
 	o.safety = maintenance.SafetyNone
 	for start := time.Now(); ; {
-		if _, err := o.maintain(t.Context(), map[DriveKey]string{key: s.Root}, maintenance.ModeFull); err != nil {
+		if _, err := o.maintain(t.Context(), fixed(map[DriveKey]string{key: s.Root}), maintenance.ModeFull); err != nil {
 			t.Fatal(err)
 		}
 		after := blobsNamed(t, cfg, "p")

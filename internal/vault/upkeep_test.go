@@ -70,7 +70,7 @@ func TestDamagedNotesDoNotStopMaintenance(t *testing.T) {
 				t.Fatal(err)
 			}
 			age(t, cfg, tt.blob, tt.old)
-			_, err := v.maintain(t.Context(), roots, maintenance.ModeFull)
+			_, err := v.maintain(t.Context(), fixed(roots), maintenance.ModeFull)
 			if !errors.Is(err, tt.want) || tt.want == nil && err != nil {
 				t.Fatalf("maintain = %v, want %v", err, tt.want)
 			}
