@@ -14,6 +14,7 @@ type addresses struct {
 	mu     sync.Mutex
 	of     map[backup.DriveID]map[backup.ItemID]address
 	size   int       // of all, in bytes
+	swept  time.Time // when those that are too old were last dropped
 	barred time.Time // those that were given by then are no longer taken
 }
 
@@ -33,6 +34,8 @@ const (
 	// addressLife is how long one is tried. The service says that they last an
 	// hour, and elsewhere that they last minutes.
 	addressLife = 45 * time.Minute
+	// sweepEvery is how often those that are older are looked for where there is no room.
+	sweepEvery = time.Minute
 )
 
 // give keeps an address, if there is room.
@@ -40,6 +43,9 @@ func (a *addresses) give(d backup.DriveID, id backup.ItemID, url string, now tim
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.drop(d, id)
+	if a.size+len(url)+addressSize > addressesHeld && now.Sub(a.swept) >= sweepEvery {
+		a.sweep(now)
+	}
 	if a.size+len(url)+addressSize > addressesHeld {
 		return
 	}
@@ -51,6 +57,22 @@ func (a *addresses) give(d backup.DriveID, id backup.ItemID, url string, now tim
 	}
 	a.of[d][id] = address{url, now}
 	a.size += len(url) + addressSize
+}
+
+// sweep drops what is not worth a try any more: of a listing whose reader has ended
+// without a word, which would keep the room for ever.
+func (a *addresses) sweep(now time.Time) {
+	a.swept = now
+	for d, of := range a.of {
+		for id, at := range of {
+			if now.Sub(at.given) > addressLife {
+				a.drop(d, id)
+			}
+		}
+		if len(of) == 0 {
+			delete(a.of, d)
+		}
+	}
 }
 
 // take returns an address once, with the time when it was given; "" if there is

@@ -164,6 +164,42 @@ func TestAddressesThatAreTooOldAreNotTried(t *testing.T) {
 	}
 }
 
+// A listing whose files nobody reads takes no room for ever from those that come after.
+func TestAddressesThatNobodyTookGiveWay(t *testing.T) {
+	body := content(500)
+	s, clk := newSource(t), newClock()
+	s.on("GET /files/F", serve(body, -1))
+	s.on("GET /v1.0/drives/D/items/F/content", serve(body, -1))
+	c := s.client(clk)
+	read := func() string {
+		t.Helper()
+		item := listing(t, s, c, body, s.URL+"/files/", "F")[0]
+		before := len(s.requests())
+		x, err := c.DownloadListed(t.Context(), "D", item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Close()
+		return strings.Join(s.requests()[before:], ", ")
+	}
+	ids := make([]string, 2500)
+	for i := range ids {
+		ids[i] = fmt.Sprint("left", i)
+	}
+	listing(t, s, c, body, s.URL+"/"+strings.Repeat("x", 7000)+"/", ids...)
+	for i := range ids[:100] {
+		ids[i] = fmt.Sprint("short", i)
+	}
+	listing(t, s, c, body, s.URL+"/files/", ids[:100]...) // what is left of the room
+	if got, want := read(), "GET /v1.0/drives/D/items/F/content"; got != want {
+		t.Errorf("without room: asked %s, want %s", got, want)
+	}
+	clk.Sleep(t.Context(), time.Hour)
+	if got, want := read(), "GET /files/F"; got != want {
+		t.Errorf("once the others are too old: asked %s, want %s", got, want)
+	}
+}
+
 func TestAnAddressThatIsNoneCostsNothing(t *testing.T) {
 	body := content(500)
 	for _, where := range []string{`"ftp://files/F"`, `"//files"`, `"%zz"`, `7`, `null`, `{"a":1}`, `"` + strings.Repeat("http://x/", 2000) + `"`} {

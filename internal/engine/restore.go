@@ -1084,6 +1084,7 @@ func sameBytes(should, is io.Reader) (equal bool, n int64, err error) {
 func (r *restoration) surveyLibrary(ctx context.Context) (*plan, error) {
 	listed := &stage{source: r.source, dir: r.vault.Scratch()}
 	defer listed.close()
+	defer r.source.Forget() // nothing of it is downloaded
 	if err := listed.read(ctx, ""); err != nil {
 		return nil, err
 	}
