@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"iter"
@@ -135,23 +136,39 @@ func (n naming) stage(ctx context.Context, all []catalog.NamedTree, s catalog.Na
 	return all, nil
 }
 
-// changed are the names that two trees do not have in common.
+// changed are the names that two trees do not have in common, in the order of the names.
+// It yields none where the trees cannot be read to their ends.
 func (n naming) changed(ctx context.Context, from, to string, at time.Time) iter.Seq2[catalog.NameChange, error] {
 	return func(yield func(catalog.NameChange, error) bool) {
+		known := byName{table: spill.New(n.vault.Scratch())}
+		defer known.table.Close()
 		for c, err := range n.vault.Diff(ctx, from, to) {
-			change := catalog.NameChange{At: at}
+			if err != nil {
+				yield(catalog.NameChange{}, err)
+				return
+			}
+			var change catalog.NameChange
 			if c.From != nil && c.From.Parent != "" {
 				change.Item, change.From = c.From.ID, c.From.Name
 			}
 			if c.To != nil && c.To.Parent != "" {
 				change.Item, change.To = c.To.ID, c.To.Name
 			}
-			if change.From == change.To && err == nil {
-				continue
+			if change.From != change.To {
+				known.add(change)
 			}
-			if !yield(change, err) || err != nil {
+		}
+		for c := range known.all() {
+			if known.table.Err() != nil {
+				break
+			}
+			c.At = at
+			if !yield(c, nil) {
 				return
 			}
+		}
+		if err := known.table.Err(); err != nil {
+			yield(catalog.NameChange{}, err)
 		}
 	}
 }
@@ -165,27 +182,16 @@ func (n naming) history(ctx context.Context) iter.Seq2[catalog.NameChange, error
 			if tree == was {
 				return nil
 			}
-			known := byName{table: spill.New(n.vault.Scratch())}
-			defer known.table.Close()
 			for c, err := range n.changed(ctx, was, tree, at) {
 				if err != nil {
 					return err
 				}
-				known.add(c)
-			}
-			// All of it is known now: a point that cannot be read to its end counts for
-			// nothing.
-			for c := range known.all() {
-				if err := known.table.Err(); err != nil {
-					return err
-				}
-				c.At = at
 				if more = yield(c, nil); !more {
 					return nil
 				}
 			}
 			was = tree
-			return known.table.Err()
+			return nil
 		}
 		for p, err := range n.e.Catalog.PointTrees(ctx, n.job.Tenant, n.unit.ID, n.points) {
 			var tree string
@@ -229,21 +235,29 @@ func (n naming) treeIn(ctx context.Context, point string) (string, error) {
 // names is written ten times as fast in its own order as in any other.
 type byName struct {
 	table *spill.Table
-	held  []catalog.NameChange // not in the table yet
-	runs  []int                // where what is in order begins in the table
+	held  []keyed // not in the table yet
+	runs  []int   // where what is in order begins in the table
 }
+
+// A keyed change has the name of the row that it makes in the index, or ends.
+type keyed struct {
+	catalog.NameChange
+	key string
+}
+
+func withKey(c catalog.NameChange) keyed { return keyed{c, fold(cmp.Or(c.To, c.From))} }
 
 // runLength is how many changes are put into order in memory.
 const runLength = 20_000
 
 func (b *byName) add(c catalog.NameChange) {
-	if b.held = append(b.held, c); len(b.held) == runLength {
+	if b.held = append(b.held, withKey(c)); len(b.held) == runLength {
 		b.flush()
 	}
 }
 
 func (b *byName) flush() {
-	slices.SortFunc(b.held, func(c, d catalog.NameChange) int { return strings.Compare(fold(c.To), fold(d.To)) })
+	slices.SortFunc(b.held, func(c, d keyed) int { return strings.Compare(c.key, d.key) })
 	b.runs = append(b.runs, b.table.Len())
 	for _, c := range b.held {
 		var w spill.Writer
@@ -257,8 +271,7 @@ func (b *byName) flush() {
 // A sortedRun is a part of what is in a table that is in order, and what comes next of it.
 type sortedRun struct {
 	next, end int
-	catalog.NameChange
-	key string
+	keyed
 }
 
 type sortedRuns []sortedRun
@@ -280,8 +293,7 @@ func (b *byName) all() iter.Seq[catalog.NameChange] {
 		read := func(r *sortedRun) {
 			id, value := b.table.Get(r.next)
 			text := spill.Reader(value)
-			r.NameChange = catalog.NameChange{Item: backup.ItemID(id), From: text.Text(), To: text.Text()}
-			r.key = fold(r.To)
+			r.keyed = withKey(catalog.NameChange{Item: backup.ItemID(id), From: text.Text(), To: text.Text()})
 			r.next++
 		}
 		var open sortedRuns
