@@ -317,8 +317,15 @@ func (g guarded) writable(ctx context.Context) error {
 // is in memory until it is there, and what would fill another waits meanwhile.
 type packing chan struct{}
 
-// maxPacking is how many may be on their way.
-const maxPacking = 2
+// packingOf returns how many packs may be on their way: two to a store that other
+// machines reach, so that one is sent while the other is answered; a folder takes one in
+// less time than it takes to fill the next.
+func packingOf(cfg Config) packing {
+	if cfg.Remote() {
+		return make(packing, 2)
+	}
+	return make(packing, 1)
+}
 
 func (p packing) begin(ctx context.Context) error {
 	select {

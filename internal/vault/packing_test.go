@@ -38,10 +38,11 @@ func (s *slow) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts bl
 func TestFewPacksAreOnTheirWay(t *testing.T) {
 	for _, row := range []struct {
 		prefix string
+		cfg    Config
 		most   int
-	}{{"p", maxPacking}, {"q", 10}, {"x", 10}} {
+	}{{"p", Config{}, 1}, {"p", Config{Bucket: &Bucket{}}, 2}, {"p", Config{Azure: &Container{}}, 2}, {"q", Config{}, 10}, {"x", Config{}, 10}} {
 		synctest.Test(t, func(t *testing.T) {
-			v := unopened(Config{})
+			v := unopened(row.cfg)
 			defer v.end()
 			v.seen.Store(time.Now().UnixNano())
 			st := &slow{}
@@ -67,7 +68,7 @@ func TestFewPacksAreOnTheirWay(t *testing.T) {
 func TestAWriterWaitsForPacks(t *testing.T) {
 	v, _ := newVault(t)
 	u := begin(t, v, Sealed{})
-	for range maxPacking {
+	for range cap(v.packs) {
 		v.packs <- struct{}{}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -84,7 +85,9 @@ func TestAWriterWaitsForPacks(t *testing.T) {
 	if err := <-written; err != nil {
 		t.Error(err)
 	}
-	v.packs.end()
+	for range cap(v.packs) - 1 {
+		v.packs.end()
+	}
 	if n := len(v.packs); n != 0 {
 		t.Errorf("%d are still on their way", n)
 	}

@@ -41,9 +41,12 @@ type stretch struct {
 
 	once sync.Once
 	mu   sync.Mutex
-	data []byte // nil before, and after all were read
-	left int    // of contents
+	data *buffer // nil before, and after all were read
+	left int     // of contents
 }
+
+// stretches are buffers that nothing is in any more.
+var stretches = sync.Pool{New: func() any { return new(buffer) }}
 
 // Sequence finds out where contents lie. Of those that it does not find it is no
 // matter here: who reads them is told.
@@ -122,31 +125,40 @@ func (s *Sequence) read(ctx context.Context, st blob.Storage, pack blob.ID, offs
 	}
 	x := all[i]
 	x.once.Do(func() {
-		var b buffer
+		b := stretches.Get().(*buffer)
+		b.Reset()
 		b.Grow(int(x.to - x.from))
-		if st.GetBlob(ctx, pack, x.from, x.to-x.from, &b) == nil && int64(b.Len()) == x.to-x.from {
-			x.keep(b.Bytes())
+		if st.GetBlob(ctx, pack, x.from, x.to-x.from, b) == nil && int64(b.Len()) == x.to-x.from {
+			x.keep(b)
 			s.loads(x)
 		}
 	})
 	x.mu.Lock()
-	data := x.data
+	defer x.mu.Unlock()
+	read := false
+	if x.data != nil {
+		out.Reset()
+		_, err := out.Write(x.data.Bytes()[offset-x.from:][:length])
+		read = err == nil
+	}
 	if x.left--; x.left == 0 {
-		x.data = nil
+		x.release()
 	}
-	x.mu.Unlock()
-	if data == nil {
-		return false
-	}
-	out.Reset()
-	_, err := out.Write(data[offset-x.from:][:length])
-	return err == nil
+	return read
 }
 
-func (x *stretch) keep(data []byte) {
+func (x *stretch) keep(data *buffer) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.data = data
+}
+
+// release gives the data up. Callers hold mu.
+func (x *stretch) release() {
+	if x.data != nil {
+		stretches.Put(x.data)
+		x.data = nil
+	}
 }
 
 // loads notes a stretch that was read, and gives up the oldest of too many: not all
@@ -155,7 +167,10 @@ func (s *Sequence) loads(x *stretch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.loaded = append(s.loaded, x); len(s.loaded) > stretchesKept {
-		s.loaded[0].keep(nil)
+		oldest := s.loaded[0]
 		s.loaded = s.loaded[1:]
+		oldest.mu.Lock()
+		oldest.release()
+		oldest.mu.Unlock()
 	}
 }

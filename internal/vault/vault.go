@@ -216,7 +216,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 
 func unopened(cfg Config) *Vault {
 	v := &Vault{place: cfg, log: cfg.Log, safety: maintenance.SafetyFull, state: cfg.State, lanes: make(chan struct{}, lanes()),
-		packs: make(packing, maxPacking), reads: make(chan struct{}, largeReads)}
+		packs: packingOf(cfg), reads: make(chan struct{}, largeReads)}
 	v.life, v.end = context.WithCancel(context.Background())
 	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
 	if v.log == nil {
