@@ -17,6 +17,7 @@ import (
 	"github.com/kopia/kopia/repo/blob/filesystem"
 	"github.com/kopia/kopia/repo/blob/readonly"
 	"github.com/kopia/kopia/repo/blob/s3"
+	"github.com/kopia/kopia/repo/blob/sharded"
 	"github.com/kopia/kopia/repo/content"
 )
 
@@ -140,7 +141,7 @@ func (cfg Config) storage(ctx context.Context) (blob.Storage, Locks, error) {
 		if err := checkFolder(cfg.Dir, cfg); err != nil {
 			return nil, Locks{}, err
 		}
-		st, err = filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir}, !cfg.ReadOnly)
+		st, err = filesystem.New(ctx, &filesystem.Options{Path: cfg.Dir, Options: sharded.Options{DirectoryShards: shards(cfg.Dir)}}, !cfg.ReadOnly)
 		if err == nil && cfg.ReadOnly {
 			st = readonly.NewWrapper(st)
 		}
@@ -210,6 +211,27 @@ func checkFolder(dir string, cfg Config) error {
 		return fmt.Errorf("%w: there is no such folder; check that its volume is mounted", ErrMissing)
 	}
 	return os.MkdirAll(dir, 0o700)
+}
+
+// shards says how kopia spreads the blobs of a vault in a folder over folders in it, where
+// the vault itself has no note of that: a new one by the kind of a blob and two signs of
+// its name, which is 256 folders a kind. Kopia's own three signs make a folder for almost
+// each blob of a vault until it has thousands of them, and each costs as much as what is
+// written into it. A vault that has lost its note has its blobs where they are.
+func shards(dir string) []int {
+	usual := []int{1, 2}
+	if exists(dir, ".shards") {
+		return usual // which is not looked at
+	}
+	for _, kind := range []string{"p", "q", "x", "_"} {
+		in, err := os.ReadDir(filepath.Join(dir, kind))
+		for _, e := range in {
+			if err == nil && e.IsDir() {
+				return []int{len(kind), len(e.Name())}
+			}
+		}
+	}
+	return usual
 }
 
 // exists reports whether a file is in a folder, as far as that can be told.
