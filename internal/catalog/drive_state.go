@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"holdfast/internal/backup"
@@ -36,11 +37,14 @@ type DriveState struct {
 	Containers []Container
 }
 
-const driveStateColumns = `drive, vault, root, tree, cursor, pending, enumerated, asked, changed, top, checkpoint,
-	coalesce((SELECT x.tree FROM name_index x WHERE x.unit = drive_state.unit AND x.drive = drive_state.drive), '')`
+// driveStateColumns are a drive's state where a table s has one, and else that of none.
+const driveStateColumns = `coalesce(s.drive, ''), coalesce(s.vault, 0), coalesce(s.root, ''), coalesce(s.tree, ''), coalesce(s.cursor, ''), coalesce(s.pending, 'null'),
+	coalesce(s.enumerated, 0), coalesce(s.asked, 0), coalesce(s.changed, 0), coalesce(s.top, 0), coalesce(s.checkpoint, ''),
+	coalesce((SELECT x.tree FROM name_index x WHERE x.unit = s.unit AND x.drive = s.drive), '')`
 
-func scanDriveState(r scanner) (s DriveState, err error) {
-	return s, r.Scan(&s.Drive, &s.Vault, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, &s.Checkpoint, &s.Named)
+// driveStateFields is where driveStateColumns are read to.
+func driveStateFields(s *DriveState) []any {
+	return []any{&s.Drive, &s.Vault, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, &s.Checkpoint, &s.Named}
 }
 
 // UnitForBackup returns a unit that is to be backed up, and where its drive
@@ -49,20 +53,22 @@ func scanDriveState(r scanner) (s DriveState, err error) {
 // asked for; also when it is unprotected, which it is after its first backup
 // failed. For any other, and for an unknown one, ErrNotWanted.
 func (c *Catalog) UnitForBackup(ctx context.Context, tenant backup.TenantID, id backup.UnitID) (backup.Unit, DriveState, error) {
+	var u backup.Unit
 	var s DriveState
-	u, err := scanUnitWithOwner(c.db.Read().QueryRowContext(ctx, `
-		SELECT `+unitColumns+`, `+ownerColumns+` FROM `+unitsWithOwners+`
+	err := c.db.Read().QueryRowContext(ctx, `
+		SELECT `+unitColumns+`, `+ownerColumns+`, `+driveStateColumns+` FROM `+unitsWithOwners+`
 		JOIN policy p ON p.id = u.policy AND p.enabled = 1
-		WHERE u.tenant = $1 AND u.id = $2 AND u.status IN ('protectRequested', 'protected', 'unprotected')`,
-		string(tenant), string(id)))
+		LEFT JOIN drive_state s ON s.unit = u.id AND coalesce(s.tenant, '') = u.tenant
+		WHERE u.tenant = $1 AND u.id = $2 AND u.status IN ('protectRequested', 'protected', 'unprotected')
+		ORDER BY s.committed DESC LIMIT 1`,
+		string(tenant), string(id)).Scan(slices.Concat(unitWithOwnerFields(&u), driveStateFields(&s))...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return u, s, ErrNotWanted
 	}
 	if err != nil {
 		return u, s, fmt.Errorf("read unit %s: %w", id, err)
 	}
-	s, err = c.lastDrive(ctx, tenant, u)
-	return u, s, err
+	return u, s, c.addContainers(ctx, tenant, u, &s)
 }
 
 // UnitForRestore is UnitForBackup for any unit there is, also one that is not
@@ -82,18 +88,22 @@ func (c *Catalog) UnitForRestore(ctx context.Context, tenant backup.TenantID, id
 func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, u backup.Unit) (s DriveState, err error) {
 	// The tenant is compared in a way that no index serves: else SQLite reads the
 	// tenant's drives to find the unit's one.
-	s, err = scanDriveState(c.db.Read().QueryRowContext(ctx, `
-		SELECT `+driveStateColumns+` FROM drive_state
-		WHERE coalesce(tenant, '') = $1 AND unit = $2 ORDER BY committed DESC LIMIT 1`,
-		string(tenant), string(u.ID)))
+	err = c.db.Read().QueryRowContext(ctx, `
+		SELECT `+driveStateColumns+` FROM drive_state s
+		WHERE coalesce(s.tenant, '') = $1 AND s.unit = $2 ORDER BY s.committed DESC LIMIT 1`,
+		string(tenant), string(u.ID)).Scan(driveStateFields(&s)...)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("read drive of unit %s: %w", u.ID, err)
 	}
-	if err == nil && u.Workload != backup.OneDrive {
+	return s, c.addContainers(ctx, tenant, u, &s)
+}
+
+// addContainers reads what a unit's state has of its containers, where it has several.
+func (c *Catalog) addContainers(ctx context.Context, tenant backup.TenantID, u backup.Unit, s *DriveState) (err error) {
+	if s.Drive != "" && u.Workload != backup.OneDrive {
 		s.Containers, err = c.containers(ctx, c.db.Read(), tenant, u.ID, s.Drive)
-		return s, err
 	}
-	return s, nil
+	return err
 }
 
 // A Commit is a run of a backup that came to its end.

@@ -40,14 +40,19 @@ func scanUnit(r scanner) (u backup.Unit, err error) {
 }
 
 func scanUnitWithOwner(r scanner) (u backup.Unit, err error) {
-	return u, r.Scan(append(unitFields(&u), &u.Name, &u.Address, &u.SourceID)...)
+	return u, r.Scan(unitWithOwnerFields(&u)...)
+}
+
+// unitWithOwnerFields is where unitColumns and ownerColumns are read to.
+func unitWithOwnerFields(u *backup.Unit) []any {
+	return append(unitFields(u), &u.Name, &u.Address, &u.SourceID)
 }
 
 // scanUnits returns what scanUnitWithOwner is, for many units: most were made and
 // changed by the same.
 func scanUnits() func(scanner) (backup.Unit, error) {
 	var u backup.Unit // each is read to the same place
-	fields := append(unitFields(&u), &u.Name, &u.Address, &u.SourceID)
+	fields := unitWithOwnerFields(&u)
 	fields[9] = &remembered[backup.IdentitySet]{to: &u.Created.By}
 	fields[11] = &remembered[backup.IdentitySet]{to: &u.Modified.By}
 	return func(r scanner) (backup.Unit, error) {
