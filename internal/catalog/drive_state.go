@@ -32,19 +32,23 @@ type DriveState struct {
 	// what is in the drive.
 	Checkpoint string
 
+	// Damaged says that something in the tenant's vaults is damaged and not healed.
+	Damaged bool
+
 	// Containers are those of a unit that has several, by their ids; else nil. The
 	// cursors and what is pending are then theirs.
 	Containers []Container
 }
 
-// driveStateColumns are a drive's state where a table s has one, and else that of none.
+// driveStateColumns are a drive's state where a table s has one, and else that of none;
+// $1 is the tenant.
 const driveStateColumns = `coalesce(s.drive, ''), coalesce(s.vault, 0), coalesce(s.root, ''), coalesce(s.tree, ''), coalesce(s.cursor, ''), coalesce(s.pending, 'null'),
 	coalesce(s.enumerated, 0), coalesce(s.asked, 0), coalesce(s.changed, 0), coalesce(s.top, 0), coalesce(s.checkpoint, ''),
-	coalesce((SELECT x.tree FROM name_index x WHERE x.unit = s.unit AND x.drive = s.drive), '')`
+	coalesce((SELECT x.tree FROM name_index x WHERE x.unit = s.unit AND x.drive = s.drive), ''), EXISTS (SELECT 1 FROM damage WHERE tenant = $1 AND healed = 0)`
 
 // driveStateFields is where driveStateColumns are read to.
 func driveStateFields(s *DriveState) []any {
-	return []any{&s.Drive, &s.Vault, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, &s.Checkpoint, &s.Named}
+	return []any{&s.Drive, &s.Vault, &s.Root, &s.Tree, &s.Cursor, fromJSON{&s.Pending}, micros{&s.Full}, micros{&s.Asked}, micros{&s.Changed}, &s.Top, &s.Checkpoint, &s.Named, &s.Damaged}
 }
 
 // UnitForBackup returns a unit that is to be backed up, and where its drive
@@ -92,7 +96,11 @@ func (c *Catalog) lastDrive(ctx context.Context, tenant backup.TenantID, u backu
 		SELECT `+driveStateColumns+` FROM drive_state s
 		WHERE coalesce(s.tenant, '') = $1 AND s.unit = $2 ORDER BY s.committed DESC LIMIT 1`,
 		string(tenant), string(u.ID)).Scan(driveStateFields(&s)...)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) {
+		s.Damaged, err = c.Damaged(ctx, tenant)
+		return s, err
+	}
+	if err != nil {
 		return s, fmt.Errorf("read drive of unit %s: %w", u.ID, err)
 	}
 	return s, c.addContainers(ctx, tenant, u, &s)

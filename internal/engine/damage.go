@@ -124,10 +124,14 @@ func (e *Engine) markLost(ctx context.Context, v *vault.Vault, key vault.DriveKe
 // file's content is mended by writing every folder anew, which is tried once for
 // each time that damage was found.
 func (p *protection) knownDamage(ctx context.Context) (err error) {
-	began := p.e.Clock()
-	if damaged, err := p.e.Catalog.Damaged(ctx, p.job.Tenant); err != nil {
-		return err
-	} else if !damaged { // as it mostly is
+	began, damaged := p.began, !p.undamaged || p.e.Clock().Sub(p.began) > time.Minute
+	if damaged {
+		began = p.e.Clock()
+		if damaged, err = p.e.Catalog.Damaged(ctx, p.job.Tenant); err != nil {
+			return err
+		}
+	}
+	if !damaged { // as it mostly is
 		p.vault.Suspect(ctx, began)
 		p.damage = nil
 		return nil

@@ -112,15 +112,21 @@ func (n naming) index(ctx context.Context, all []catalog.NamedTree) ([]catalog.N
 
 // anew is index of all points there are.
 func (n naming) anew(ctx context.Context, all []catalog.NamedTree) ([]catalog.NamedTree, error) {
-	since := n.at
-	for p, err := range n.e.Catalog.PointTrees(ctx, n.job.Tenant, n.unit.ID, n.points) {
-		if err != nil {
-			return nil, err
-		}
-		since = p.At
-		break
+	next, stop := iter.Pull2(n.e.Catalog.PointTrees(ctx, n.job.Tenant, n.unit.ID, n.points))
+	defer stop()
+	oldest, err, more := next()
+	if err != nil {
+		return nil, err
 	}
-	return n.stage(ctx, all, catalog.NameStage{Anew: true, Since: since}, n.history(ctx))
+	since := n.at
+	if more {
+		since = oldest.At
+	}
+	points := func(yield func(catalog.PointTree, error) bool) {
+		for p, err, more := oldest, error(nil), more; more && yield(p, err); p, err, more = next() {
+		}
+	}
+	return n.stage(ctx, all, catalog.NameStage{Anew: true, Since: since}, n.history(ctx, points))
 }
 
 func (n naming) stage(ctx context.Context, all []catalog.NamedTree, s catalog.NameStage, changes iter.Seq2[catalog.NameChange, error]) ([]catalog.NamedTree, error) {
@@ -173,9 +179,9 @@ func (n naming) changed(ctx context.Context, from, to string, at time.Time) iter
 	}
 }
 
-// history are the names that came and went with each point there is, and with the one
+// history are the names that came and went with each of the points, and with the one
 // that the run makes. Points that the vault does not give are passed over.
-func (n naming) history(ctx context.Context) iter.Seq2[catalog.NameChange, error] {
+func (n naming) history(ctx context.Context, points iter.Seq2[catalog.PointTree, error]) iter.Seq2[catalog.NameChange, error] {
 	return func(yield func(catalog.NameChange, error) bool) {
 		was, more := "", true
 		tell := func(tree string, at time.Time) error {
@@ -193,7 +199,7 @@ func (n naming) history(ctx context.Context) iter.Seq2[catalog.NameChange, error
 			was = tree
 			return nil
 		}
-		for p, err := range n.e.Catalog.PointTrees(ctx, n.job.Tenant, n.unit.ID, n.points) {
+		for p, err := range points {
 			var tree string
 			if err == nil {
 				tree, err = n.treeIn(ctx, p.Tree)

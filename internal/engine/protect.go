@@ -178,6 +178,9 @@ type protection struct {
 	finish func(context.Context, *protection) error // adds to what is staged before it is sealed, if given
 	began  time.Time
 	at     time.Time
+	// undamaged says that nothing was known to be damaged in the tenant's vaults when the
+	// run began.
+	undamaged bool
 
 	mu         sync.Mutex // guards what follows, and update.Put and Delete
 	todo       []number   // numbers of items, as all such lists are: see items
@@ -234,7 +237,7 @@ func newProtection(e *Engine, j *jobs.Job, unit backup.Unit) *protection {
 // they still are what seeds says.
 func (e *Engine) protect(ctx context.Context, j *jobs.Job, unit backup.Unit, state catalog.DriveState, seeds *deeds) (protected, error) {
 	p := newProtection(e, j, unit)
-	p.state, p.seeds = state, seeds
+	p.state, p.seeds, p.undamaged = state, seeds, !state.Damaged
 	if unit.Workload == backup.Exchange {
 		p.finish = keepMIME
 	}
