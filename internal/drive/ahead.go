@@ -35,18 +35,20 @@ func (s *Session) Close(ctx context.Context) {
 	}
 }
 
-// A NewFile is a file that will be uploaded.
-type NewFile struct {
+// A NewItem is a file that will be uploaded, or a folder that will be made.
+type NewItem struct {
 	Parent backup.ItemID
 	Name   string
 	Times  Times
+	// Unclear says of a folder that it may have been made already.
+	Unclear bool
 }
 
 // OpenAhead opens upload sessions for up to MaxAhead new files in one request, and
 // returns one for each, in their order: nil where the source gave none. Upload then
 // opens it by itself, and finds out why. Once there was no answer at all, ok is false:
 // the sessions may have been opened all the same, and be in the way for a while.
-func (c *Client) OpenAhead(ctx context.Context, d backup.DriveID, files []NewFile) (sessions []*Session, ok bool) {
+func (c *Client) OpenAhead(ctx context.Context, d backup.DriveID, files []NewItem) (sessions []*Session, ok bool) {
 	type request struct {
 		ID      string `json:"id"`
 		Method  string `json:"method"`

@@ -65,9 +65,9 @@ func TestUploadBySessionsOpenedAhead(t *testing.T) {
 	asked := onBatch(s, `{"responses":[{"id":"2","status":409,"body":{"error":{}}},{"id":"1","status":200,"body":{"uploadUrl":"%s/other?tempauth=1"}},`+
 		`{"id":"0","status":200,"body":{"uploadUrl":"%s/up?tempauth=1"}},{"id":"0","status":200,"body":{"uploadUrl":"%s/twice"}},`+
 		`{"id":"7","status":200,"body":{"uploadUrl":"%s/up"}},{"id":"x"},{"id":"3","status":200,"body":"bm8="},{"id":"4","status":200,"body":{}}]}`)
-	files := []drive.NewFile{{Parent: "P", Name: "new file.bin", Times: times}}
+	files := []drive.NewItem{{Parent: "P", Name: "new file.bin", Times: times}}
 	for _, name := range []string{"a#b.bin", "c", "d", "e"} {
-		files = append(files, drive.NewFile{Parent: "P", Name: name, Times: times})
+		files = append(files, drive.NewItem{Parent: "P", Name: name, Times: times})
 	}
 	c := s.client(newClock())
 	sessions, ok := c.OpenAhead(t.Context(), "D", files)
@@ -115,7 +115,7 @@ func TestNothingIsOpenedAhead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSource(t)
 			s.on(batchPath, answer.handler)
-			sessions, ok := s.client(newClock()).OpenAhead(t.Context(), "D", []drive.NewFile{{Parent: "P", Name: "a"}, {Parent: "P", Name: "b"}})
+			sessions, ok := s.client(newClock()).OpenAhead(t.Context(), "D", []drive.NewItem{{Parent: "P", Name: "a"}, {Parent: "P", Name: "b"}})
 			if len(sessions) != 2 || sessions[0] != nil || sessions[1] != nil || ok != answer.ok || count(s, batchPath) != 1 {
 				t.Errorf("opened %v, %v, asked %d times", sessions, ok, count(s, batchPath))
 			}

@@ -310,9 +310,9 @@ func sendable(t time.Time) time.Time {
 	return t
 }
 
-// fits reports whether it has the times t, as far as the source keeps them: in
+// Fits reports whether it has the times t, as far as the source keeps them: in
 // whole seconds.
-func (t Times) fits(it Item) bool {
+func (t Times) Fits(it Item) bool {
 	same := func(want, got time.Time) bool {
 		want = sendable(want)
 		return want.IsZero() || want.Truncate(time.Second).Equal(got.Truncate(time.Second))
@@ -320,27 +320,22 @@ func (t Times) fits(it Item) bool {
 	return same(t.Created, it.Created) && same(t.Modified, it.Modified)
 }
 
-// CreateFolder makes a folder with the times given. If the name is taken, it is
-// ErrExists.
-func (c *Client) CreateFolder(ctx context.Context, d backup.DriveID, parent backup.ItemID, name string, t Times) (Item, error) {
+// CreateFolder makes a folder with its times. If the name is taken, it is ErrExists.
+func (c *Client) CreateFolder(ctx context.Context, d backup.DriveID, f NewItem) (Item, error) {
 	var w wireItem
+	parent, name, t := f.Parent, f.Name, f.Times
 	k := &call{
 		op:     onItem("create a folder in folder", d, parent),
 		method: http.MethodPost,
 		url:    c.at("drives", string(d), "items", string(parent), "children"),
 		cost:   costWrite,
 		itemOf: d,
-		json: struct {
-			Name     string     `json:"name"`
-			Folder   struct{}   `json:"folder"`
-			Times    *wireTimes `json:"fileSystemInfo,omitempty"`
-			Conflict string     `json:"@microsoft.graph.conflictBehavior"`
-		}{name, struct{}{}, t.wire(), "fail"},
+		json:   f.folder(),
 	}
 	_, err := c.do(ctx, k, &w)
 	it := w.item()
 	switch {
-	case errors.Is(err, ErrExists) && k.unclear:
+	case errors.Is(err, ErrExists) && (k.unclear || f.Unclear):
 		// An earlier try may have made it. An empty folder is as good as ours.
 		if old, lookErr := c.named(ctx, d, parent, name); lookErr == nil && old.Kind == backup.Folder && old.ChildCount == 0 {
 			it, err = old, nil
@@ -348,10 +343,20 @@ func (c *Client) CreateFolder(ctx context.Context, d backup.DriveID, parent back
 	case err == nil && (it.Kind != backup.Folder || !it.isAt(parent, name)):
 		it, err = c.madeFolder(ctx, d, it.ID, parent, name, k.op)
 	}
-	if err != nil || t.fits(it) {
+	if err != nil || t.Fits(it) {
 		return it, err
 	}
 	return c.Patch(ctx, d, it.ID, Patch{Times: &t}) // the service ignores a new folder's times
+}
+
+// folder is the folder as the source is asked to make it.
+func (f *NewItem) folder() any {
+	return struct {
+		Name     string     `json:"name"`
+		Folder   struct{}   `json:"folder"`
+		Times    *wireTimes `json:"fileSystemInfo,omitempty"`
+		Conflict string     `json:"@microsoft.graph.conflictBehavior"`
+	}{f.Name, struct{}{}, f.Times.wire(), "fail"}
 }
 
 // madeFolder returns the folder that was made when the source's answer is about
@@ -391,7 +396,7 @@ type Patch struct {
 }
 
 func (p Patch) fits(it Item) bool {
-	return (p.Name == "" || p.Name == it.Name) && (p.Parent == "" || p.Parent == it.Parent) && (p.Times == nil || p.Times.fits(it))
+	return (p.Name == "" || p.Name == it.Name) && (p.Parent == "" || p.Parent == it.Parent) && (p.Times == nil || p.Times.Fits(it))
 }
 
 // Patch renames, moves or dates an item and returns it as it then is. If the

@@ -289,11 +289,11 @@ func TestSimTenantUploads(t *testing.T) {
 func testUploads(t *testing.T, x *tenancy) {
 	ctx := t.Context()
 	when := drive.Times{Created: time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC), Modified: time.Date(2011, 2, 3, 4, 5, 6, 0, time.UTC)}
-	sub, err := x.CreateFolder(ctx, x.drive, x.root, "new folder", when)
+	sub, err := x.CreateFolder(ctx, x.drive, drive.NewItem{Parent: x.root, Name: "new folder", Times: when})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.CreateFolder(ctx, x.drive, x.root, "new folder", when); !errors.Is(err, drive.ErrExists) {
+	if _, err := x.CreateFolder(ctx, x.drive, drive.NewItem{Parent: x.root, Name: "new folder", Times: when}); !errors.Is(err, drive.ErrExists) {
 		t.Errorf("a second folder of that name: err = %v, want ErrExists", err)
 	}
 	for _, size := range []int{0, 1, 100_000, 10 << 20, 20<<20 + 1} {

@@ -24,7 +24,7 @@ const (
 
 // A SmallFile is a file that is written together with others.
 type SmallFile struct {
-	NewFile
+	NewItem
 	Content []byte // not empty, and of MaxSmall at most
 	Over    *Over  // what it is written over; nil of a new file
 }
@@ -126,44 +126,26 @@ func (c *Client) Guards(ctx context.Context, d backup.DriveID, f SmallFile) bool
 }
 
 // dateTogether gives files that were written their times, and those that were written
-// over their names. One for which the source
-// does not say so is not written. Whether the times are the right ones is seen when
-// the place is listed: the answers are as long as all that is known of the files.
+// over their names. One for which the source does not say so is not written.
 func (c *Client) dateTogether(ctx context.Context, d backup.DriveID, files []SmallFile, written []Written) {
-	op := "date small files in drive " + string(d)
-	var body []byte
 	var undated []int
+	var all []Dating
 	for i, w := range written {
-		times, name := files[i].Times, files[i].Name
-		if over := files[i].Over; over == nil || over.Name == name {
-			name = ""
+		x := Dating{ID: w.Item.ID, Times: files[i].Times}
+		if over := files[i].Over; over != nil && over.Name != files[i].Name {
+			x.Name = files[i].Name
 		}
-		if !w.OK || times.fits(w.Item) && name == "" {
-			continue
+		if w.OK && !(x.Times.Fits(w.Item) && x.Name == "") {
+			undated, all = append(undated, i), append(all, x)
 		}
-		wire, err := json.Marshal(struct {
-			Name  string     `json:"name,omitempty"`
-			Times *wireTimes `json:"fileSystemInfo"`
-		}{name, times.wire()})
-		if err != nil || c.enter(ctx, op, costWrite) != nil {
+	}
+	for n, done := range c.DateItems(ctx, d, all) {
+		i := undated[n]
+		if !done {
 			written[i] = Written{Unclear: true}
 			continue
 		}
-		body = c.request(body, len(undated), http.MethodPatch, c.at("drives", string(d), "items", string(w.Item.ID)))
-		body = append(append(bodyOf(body, "application/json", ""), wire...), '}')
-		undated = append(undated, i)
-	}
-	if len(undated) == 0 {
-		return
-	}
-	answers, _ := c.batch(ctx, op, body)
-	dated := each(answers, len(undated))
-	for n, i := range undated {
-		it, a := &written[i].Item, dated[n]
-		if a == nil || a.Status != http.StatusOK || !bytes.Contains(a.Body, []byte(strconv.Quote(string(it.ID)))) {
-			written[i] = Written{Unclear: true}
-			continue
-		}
+		it := &written[i].Item
 		it.Created, it.Modified = cmp.Or(files[i].Times.Created, it.Created), cmp.Or(files[i].Times.Modified, it.Modified)
 		it.Name, it.ETag = files[i].Name, "" // another, by now
 	}

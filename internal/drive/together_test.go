@@ -76,7 +76,7 @@ func TestWriteTogether(t *testing.T) {
 	})
 	var files []drive.SmallFile
 	for i, name := range names {
-		files = append(files, drive.SmallFile{NewFile: drive.NewFile{Parent: "P", Name: name, Times: times}, Content: fmt.Append(nil, "content ", i)})
+		files = append(files, drive.SmallFile{NewItem: drive.NewItem{Parent: "P", Name: name, Times: times}, Content: fmt.Append(nil, "content ", i)})
 	}
 	written, ok := s.client(newClock()).WriteTogether(t.Context(), "D", files)
 	if !ok {
@@ -117,7 +117,7 @@ func TestNothingIsWrittenTogether(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSource(t)
 			s.on(batchPath, row.handler)
-			file := drive.SmallFile{NewFile: drive.NewFile{Parent: "P", Name: "a", Times: times}, Content: []byte("a")}
+			file := drive.SmallFile{NewItem: drive.NewItem{Parent: "P", Name: "a", Times: times}, Content: []byte("a")}
 			written, ok := s.client(newClock()).WriteTogether(t.Context(), "D", []drive.SmallFile{file, file})
 			for _, is := range written {
 				if is.OK || is.Unclear != row.unclear {
@@ -228,7 +228,7 @@ func TestWriteTogetherOverOthers(t *testing.T) {
 	})
 	var files []drive.SmallFile
 	for i, over := range []drive.Over{{ID: "I0", Name: "locked", Tag: `"c:{I0},2"`}, {ID: "I1", Name: "locked", Tag: `"c:{I1},2"`}, {ID: "I2", Name: "locked", Tag: `"c:{I2},1"`}} {
-		files = append(files, drive.SmallFile{NewFile: drive.NewFile{Parent: "P", Name: "n", Times: times}, Content: fmt.Append(nil, "content ", i), Over: &over})
+		files = append(files, drive.SmallFile{NewItem: drive.NewItem{Parent: "P", Name: "n", Times: times}, Content: fmt.Append(nil, "content ", i), Over: &over})
 	}
 	c := s.client(newClock())
 	written, ok := c.WriteTogether(t.Context(), "D", files)
@@ -304,5 +304,60 @@ func TestItems(t *testing.T) {
 		if f.There || f.Missing {
 			t.Errorf("of no answer it is found that %+v", f)
 		}
+	}
+}
+
+// Of folders that are made together only those count that the source says it made, as
+// they were asked for; of dates only those that it says it set.
+func TestFoldersTogether(t *testing.T) {
+	folders := make([]drive.NewItem, 7)
+	for i := range folders {
+		folders[i] = drive.NewItem{Parent: "P", Name: fmt.Sprint("f", i), Times: drive.Times{Modified: time.Unix(1e9, 0)}}
+	}
+	for _, row := range []struct {
+		name, answer  string
+		made, unclear []bool // as far as true
+		ok            bool
+	}{
+		{"some", `{"responses":[
+			{"id":"1","status":409,"body":{"error":{"code":"nameAlreadyExists"}}},
+			{"id":"0","status":201,"body":{"id":"F0","name":"f0","folder":{},"parentReference":{"id":"P"}}},
+			{"id":"2","status":201,"body":{"id":"F2","name":"f2 1","folder":{},"parentReference":{"id":"P"}}},
+			{"id":"3","status":201,"body":{"id":"F3","name":"f3","folder":{},"parentReference":{"id":"Q"}}},
+			{"id":"4","status":201,"body":{"id":"F4","name":"f4","file":{},"parentReference":{"id":"P"}}},
+			{"id":"5","status":503},
+			{"id":"9","status":201,"body":{"id":"F6","name":"f6","folder":{},"parentReference":{"id":"P"}}}]}`,
+			[]bool{true, false, false, false, false, false, false}, []bool{false, false, true, true, true, true, true}, true},
+		{"none", `{"responses":[{"id":"0","status":403}]}`, make([]bool, 7), []bool{false, true, true, true, true, true, true}, false},
+		{"no answers", `{}`, make([]bool, 7), []bool{true, true, true, true, true, true, true}, true},
+	} {
+		s := newSource(t)
+		s.on(batchPath, reply("%s", row.answer))
+		made, ok := s.client(newClock()).MakeFolders(t.Context(), "D", folders)
+		if ok != row.ok {
+			t.Errorf("%s: ok is %t", row.name, ok)
+		}
+		for i, m := range made {
+			if m.OK != row.made[i] || m.Unclear != row.unclear[i] {
+				t.Errorf("%s: of folder %d it is said that %+v", row.name, i, m)
+			}
+		}
+	}
+	s := newSource(t)
+	s.on(batchPath, refuse(404, "itemNotFound", "", ""))
+	if made, ok := s.client(newClock()).MakeFolders(t.Context(), "D", folders); ok || made[0].OK || made[0].Unclear {
+		t.Errorf("of what was refused as a whole it is said that %+v, %t", made[0], ok)
+	}
+
+	s = newSource(t)
+	s.on(batchPath, reply(`{"responses":[
+		{"id":"0","status":200,"body":{"id":"I0"}},
+		{"id":"1","status":200,"body":{"id":"other"}},
+		{"id":"2","status":403,"body":{"id":"I2"}},
+		{"id":"4","status":200,"body":{"id":"I4"}}]}`))
+	when := drive.Times{Modified: time.Unix(1e9, 0)}
+	done := s.client(newClock()).DateItems(t.Context(), "D", []drive.Dating{{ID: "I0", Times: when}, {ID: "I1", Times: when}, {ID: "I2", Times: when}, {ID: "I3", Times: when}})
+	if fmt.Sprint(done) != "[true false false false]" {
+		t.Errorf("dated: %v", done)
 	}
 }

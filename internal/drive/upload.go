@@ -183,7 +183,7 @@ func (u *upload) landed(ctx context.Context, it Item) (Item, error) {
 	if u.to.Item == "" && it.ID != "" {
 		// It may be there by another name than was asked for.
 		is, err := u.c.Item(ctx, u.d, it.ID)
-		if err == nil && is.Kind == backup.File && is.Parent == u.to.Parent && is.Size == u.size && u.size > 0 && u.times.fits(is) {
+		if err == nil && is.Kind == backup.File && is.Parent == u.to.Parent && is.Size == u.size && u.size > 0 && u.times.Fits(is) {
 			if h, err := u.digest(); err == nil && is.Hash == h {
 				return u.c.Patch(ctx, u.d, is.ID, Patch{Name: u.to.Name, Times: &u.times})
 			}
@@ -194,7 +194,7 @@ func (u *upload) landed(ctx context.Context, it Item) (Item, error) {
 
 // dated returns it with the times of the upload.
 func (u *upload) dated(ctx context.Context, it Item) (Item, error) {
-	if u.times.fits(it) {
+	if u.times.Fits(it) {
 		return it, nil
 	}
 	return u.c.Patch(ctx, u.d, it.ID, Patch{Times: &u.times})
@@ -214,7 +214,7 @@ func (u *upload) arrived(ctx context.Context) (it Item, ok bool) {
 	if err != nil || it.Kind != backup.File {
 		return it, false
 	}
-	if u.sent && u.replaced(it) && (!u.times.Modified.IsZero() && u.times.fits(it) || it.Hash == "" && it.Size == u.size) {
+	if u.sent && u.replaced(it) && (!u.times.Modified.IsZero() && u.times.Fits(it) || it.Hash == "" && it.Size == u.size) {
 		return it, true
 	}
 	if it.Size >= 0 && it.Size != u.size {

@@ -308,11 +308,11 @@ func TestAFolderMadeByALostAnswerIsTaken(t *testing.T) {
 	s := newSource(t)
 	s.answers(post, broken, taken)
 	s.on("GET /v1.0/drives/D/items/P:/sub", reply(`{"id":"N","folder":{"childCount":0}}`))
-	if it, err := s.client(newClock()).CreateFolder(t.Context(), "D", "P", "sub", drive.Times{}); err != nil || it.ID != "N" {
+	if it, err := s.client(newClock()).CreateFolder(t.Context(), "D", drive.NewItem{Parent: "P", Name: "sub"}); err != nil || it.ID != "N" {
 		t.Errorf("CreateFolder = %+v, %v", it, err)
 	}
 	s.on(post, taken)
-	if _, err := s.client(newClock()).CreateFolder(t.Context(), "D", "P", "sub", drive.Times{}); !errors.Is(err, drive.ErrExists) {
+	if _, err := s.client(newClock()).CreateFolder(t.Context(), "D", drive.NewItem{Parent: "P", Name: "sub"}); !errors.Is(err, drive.ErrExists) {
 		t.Errorf("err = %v, want ErrExists", err)
 	}
 }
@@ -786,17 +786,17 @@ func TestAnswersAboutAnotherItem(t *testing.T) {
 
 	s.on("POST /v1.0/drives/D/items/P/children", reply(folder))
 	s.on("GET /v1.0/drives/D/items/P:/made", reply(`{"id":"F","name":"made","folder":{"childCount":0},"parentReference":{"id":"P"}}`))
-	if it, err := c.CreateFolder(t.Context(), "D", "P", "made", drive.Times{}); err != nil || it.ID != "F" {
+	if it, err := c.CreateFolder(t.Context(), "D", drive.NewItem{Parent: "P", Name: "made"}); err != nil || it.ID != "F" {
 		t.Errorf("a folder: %+v, %v", it, err)
 	}
 	s.on("GET /v1.0/drives/D/items/P:/made", status(404))
 	s.on("GET /v1.0/drives/D/items/OF", reply(folder))
-	if it, err := c.CreateFolder(t.Context(), "D", "P", "made", drive.Times{}); !errors.Is(err, drive.ErrUnavailable) {
+	if it, err := c.CreateFolder(t.Context(), "D", drive.NewItem{Parent: "P", Name: "made"}); !errors.Is(err, drive.ErrUnavailable) {
 		t.Errorf("a folder that is nowhere: %+v, %v", it, err)
 	}
 	s.on("GET /v1.0/drives/D/items/OF", reply(`{"id":"OF","name":"made 1","folder":{"childCount":0},"parentReference":{"id":"P"}}`))
 	s.on("PATCH /v1.0/drives/D/items/OF", reply(`{"id":"OF","name":"made","folder":{"childCount":0},"parentReference":{"id":"P"}}`))
-	if it, err := c.CreateFolder(t.Context(), "D", "P", "made", drive.Times{}); err != nil || it.Name != "made" {
+	if it, err := c.CreateFolder(t.Context(), "D", drive.NewItem{Parent: "P", Name: "made"}); err != nil || it.Name != "made" {
 		t.Errorf("a folder by another name: %+v, %v", it, err)
 	}
 	s.on("PATCH /v1.0/drives/D/items/OF", reply(other))

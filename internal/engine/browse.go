@@ -321,7 +321,7 @@ func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.
 		return item, nil
 	}
 	now := e.Clock()
-	item, err := source.CreateFolder(ctx, root.ID, name, drive.Times{Created: now, Modified: now})
+	item, err := source.CreateFolder(ctx, drive.NewItem{Parent: root.ID, Name: name, Times: drive.Times{Created: now, Modified: now}})
 	if errors.Is(err, drive.ErrExists) { // made by another worker at the same moment
 		for item, err := range source.Children(ctx, root.ID) {
 			if err != nil || fold(item.Name) == fold(name) {

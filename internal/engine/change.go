@@ -31,7 +31,7 @@ type change struct {
 	// Guarded by the restoration's mu.
 	failures map[string]error          // by path
 	touched  map[backup.ItemID]bool    // live folders whose times the writes below them may have moved
-	fresh    map[backup.ItemID]bool    // those that this pass has made, with their times
+	fresh    map[backup.ItemID]bool    // those that this pass has made; false as long as they lack their times
 	stays    map[backup.ItemID]staying // what was found in folders that were to go, and stays
 	holds    map[backup.ItemID]bool    // those folders
 	left     map[string]bool           // paths that are not done yet
@@ -39,6 +39,7 @@ type change struct {
 	total    int
 	said     time.Time
 	alone    bool // the source opens no sessions ahead
+	single   bool // the source makes each folder by itself
 }
 
 func newChange(r *restoration, p *plan, left []difference, more int) *change {
@@ -439,15 +440,87 @@ func (c *change) folders(ctx context.Context) error {
 	slices.Sort(levels)
 	for _, level := range levels {
 		err := twinsLast(byDepth[level], func(ws []*want) error {
-			return each(ctx, c, ws, func(ctx context.Context, w *want) error {
-				return c.outcome(ctx, w.Node, c.folder(ctx, w))
-			})
+			return each(ctx, c, folderBunches(ws), c.foldersOf)
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// folderBunches puts folders together that are to be made; others are alone.
+func folderBunches(ws []*want) (all [][]*want) {
+	var made []*want
+	for _, w := range ws {
+		if w.live == nil && w.other == "" {
+			made = append(made, w)
+		} else {
+			all = append(all, []*want{w})
+		}
+	}
+	return slices.AppendSeq(all, slices.Chunk(made, drive.MaxAhead))
+}
+
+// foldersOf makes, or moves, the folders of a bunch.
+func (c *change) foldersOf(ctx context.Context, ws []*want) error {
+	left := ws
+	c.mu.Lock()
+	single := c.single
+	c.mu.Unlock()
+	if len(ws) > 1 && !single {
+		left = c.makeFolders(ctx, ws)
+	}
+	for _, w := range ws {
+		var err error
+		if slices.Contains(left, w) {
+			err = c.folder(ctx, w)
+		}
+		if err := c.outcome(ctx, w.Node, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeFolders makes folders together, as far as the source does so, and returns those
+// that are left.
+func (c *change) makeFolders(ctx context.Context, ws []*want) (left []*want) {
+	var some []*want
+	var asked []drive.NewItem
+	for _, w := range ws {
+		if parent := c.liveID(w.Parent); parent != "" {
+			some, asked = append(some, w), append(asked, drive.NewItem{Parent: parent, Name: w.name(), Times: timesOf(w)})
+		} else {
+			left = append(left, w)
+		}
+	}
+	if len(some) == 0 {
+		return left
+	}
+	made, ok := c.source.MakeFolders(ctx, asked)
+	if !ok {
+		c.mu.Lock()
+		c.single = true
+		c.mu.Unlock()
+	}
+	for i, w := range some {
+		if w.unclear = made[i].Unclear; made[i].OK {
+			c.folderMade(w, made[i].Item)
+		} else {
+			left = append(left, w)
+		}
+	}
+	return left
+}
+
+// folderMade notes that a folder was made. Its times are for folderTimes, unless it has them.
+func (c *change) folderMade(w *want, item drive.Item) {
+	c.touch(c.liveID(w.Parent))
+	c.settled(w, item)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fresh[item.ID] = timesOf(w).Fits(item)
 }
 
 // twinsLast does first those whose names are their own in any case, and then
@@ -494,16 +567,11 @@ func (c *change) folder(ctx context.Context, w *want) error {
 		return c.move(ctx, w, false)
 	}
 	return c.named(w, func(name string) error {
-		item, err := c.source.CreateFolder(ctx, parent, name, timesOf(w))
-		if err != nil {
-			return err
+		item, err := c.source.CreateFolder(ctx, drive.NewItem{Parent: parent, Name: name, Times: timesOf(w), Unclear: w.unclear})
+		if err == nil {
+			c.folderMade(w, item)
 		}
-		c.touch(parent)
-		c.settled(w, item)
-		c.mu.Lock()
-		c.fresh[item.ID] = true
-		c.mu.Unlock()
-		return nil
+		return err
 	})
 }
 
@@ -709,7 +777,7 @@ func (c *change) together(ctx context.Context, files []*want) (left []*want, err
 		parent := c.liveID(w.Parent)
 		if (w.live == nil || c.writesOver(w)) && parent != "" && w.Size <= drive.MaxSmall {
 			if b := c.held(ctx, w); b != nil {
-				f := drive.SmallFile{NewFile: drive.NewFile{Parent: parent, Name: w.name(), Times: timesOf(w)}, Content: b}
+				f := drive.SmallFile{NewItem: drive.NewItem{Parent: parent, Name: w.name(), Times: timesOf(w)}, Content: b}
 				if w.live != nil {
 					f.Over = &drive.Over{ID: w.live.ID, Name: w.live.Name, Tag: w.live.CTag}
 				}
@@ -805,14 +873,14 @@ func (c *change) held(ctx context.Context, w *want) []byte {
 // are not used are closed by done.
 func (c *change) openAhead(ctx context.Context, files []*want) (done func()) {
 	var some []*want
-	var asked []drive.NewFile
+	var asked []drive.NewItem
 	c.mu.Lock()
 	alone := c.alone
 	c.mu.Unlock()
 	for _, w := range files {
 		if parent := c.liveID(w.Parent); !alone && parent != "" && w.live == nil && !w.unclear {
 			some = append(some, w)
-			asked = append(asked, drive.NewFile{Parent: parent, Name: w.name(), Times: timesOf(w)})
+			asked = append(asked, drive.NewItem{Parent: parent, Name: w.name(), Times: timesOf(w)})
 		}
 	}
 	if len(some) == 0 {
@@ -1162,20 +1230,68 @@ func (c *change) folderTimes(ctx context.Context) error {
 		}
 	}
 	for _, w := range c.wants {
-		if w.Kind == backup.Folder && w.live != nil && (w.aged() || c.touched[w.live.ID] && !c.fresh[w.live.ID]) {
+		if w.Kind == backup.Folder && w.live != nil && (w.aged() || c.undated(w) || c.touched[w.live.ID] && !c.fresh[w.live.ID]) {
 			stale = append(stale, w)
 		}
 	}
+	stale = slices.DeleteFunc(stale, func(w *want) bool { return w.Modified.IsZero() })
 	slices.SortFunc(stale, func(a, b *want) int { return cmp.Compare(depth(b.Path), depth(a.Path)) })
-	return each(ctx, c, stale, func(ctx context.Context, w *want) error {
-		return c.outcome(ctx, w.Node, c.folderTime(ctx, w))
-	})
+	return each(ctx, c, slices.Collect(slices.Chunk(stale, drive.MaxAhead)), c.dateFolders)
+}
+
+// undated reports whether a folder that this pass has made lacks its times.
+func (c *change) undated(w *want) bool {
+	dated, made := c.fresh[w.live.ID]
+	return made && !dated
+}
+
+// dateFolders sets the times of some folders together, as far as the source does so, and of
+// the others one by one. Those whose times a write may have moved are looked at before.
+func (c *change) dateFolders(ctx context.Context, ws []*want) error {
+	right := map[*want]bool{}
+	if len(ws) > 1 {
+		var touched []*want
+		var ids []backup.ItemID
+		var aged []*want
+		for _, w := range ws {
+			if w.aged() || c.undated(w) {
+				aged = append(aged, w)
+			} else {
+				touched, ids = append(touched, w), append(ids, w.live.ID)
+			}
+		}
+		if many, ok := c.source.(manySource); ok && len(ids) > 0 {
+			for i, found := range many.Items(ctx, ids) {
+				switch w := touched[i]; {
+				case !found.There:
+				case sameSecond(found.Item.Modified, w.Modified):
+					right[w] = true
+				default:
+					aged = append(aged, w)
+				}
+			}
+		}
+		dates := make([]drive.Dating, len(aged))
+		for i, w := range aged {
+			dates[i] = drive.Dating{ID: w.live.ID, Times: timesOf(w)}
+		}
+		for i, done := range c.source.DateItems(ctx, dates) {
+			right[aged[i]] = done
+		}
+	}
+	for _, w := range ws {
+		var err error
+		if !right[w] {
+			err = c.folderTime(ctx, w)
+		}
+		if err := c.outcome(ctx, w.Node, err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *change) folderTime(ctx context.Context, w *want) error {
-	if w.Modified.IsZero() {
-		return nil
-	}
 	item, err := c.source.Item(ctx, w.live.ID)
 	if err != nil || sameSecond(item.Modified, w.Modified) {
 		return err

@@ -48,13 +48,15 @@ type countingSource interface {
 // of these names, of the items of the one container.
 type target interface {
 	source
-	CreateFolder(ctx context.Context, parent backup.ItemID, name string, t drive.Times) (drive.Item, error)
+	CreateFolder(ctx context.Context, f drive.NewItem) (drive.Item, error)
 	Patch(ctx context.Context, id backup.ItemID, p drive.Patch) (drive.Item, error)
 	Delete(ctx context.Context, id backup.ItemID, tag string) error
 	Upload(ctx context.Context, to drive.Target, r io.ReaderAt, size int64, t drive.Times) (drive.Item, error)
 	// These are for speed. What does them does not have to: ok is then false.
 	WriteTogether(ctx context.Context, files []drive.SmallFile) (written []drive.Written, ok bool)
-	OpenAhead(ctx context.Context, files []drive.NewFile) (sessions []*drive.Session, ok bool)
+	OpenAhead(ctx context.Context, files []drive.NewItem) (sessions []*drive.Session, ok bool)
+	MakeFolders(ctx context.Context, folders []drive.NewItem) (made []drive.Written, ok bool)
+	DateItems(ctx context.Context, all []drive.Dating) (done []bool)
 	Guards(ctx context.Context, f drive.SmallFile) bool
 	CountVersions(ctx context.Context, id backup.ItemID) int
 	// Quota is how full it is.
@@ -110,8 +112,8 @@ func (s driveSource) Open(ctx context.Context, listed drive.Item, now bool) (con
 
 func (s driveSource) Forget() { s.client.Forget(s.id) }
 
-func (s driveSource) CreateFolder(ctx context.Context, parent backup.ItemID, name string, t drive.Times) (drive.Item, error) {
-	return s.client.CreateFolder(ctx, s.id, parent, name, t)
+func (s driveSource) CreateFolder(ctx context.Context, f drive.NewItem) (drive.Item, error) {
+	return s.client.CreateFolder(ctx, s.id, f)
 }
 
 func (s driveSource) Patch(ctx context.Context, id backup.ItemID, p drive.Patch) (drive.Item, error) {
@@ -130,8 +132,16 @@ func (s driveSource) WriteTogether(ctx context.Context, files []drive.SmallFile)
 	return s.client.WriteTogether(ctx, s.id, files)
 }
 
-func (s driveSource) OpenAhead(ctx context.Context, files []drive.NewFile) ([]*drive.Session, bool) {
+func (s driveSource) OpenAhead(ctx context.Context, files []drive.NewItem) ([]*drive.Session, bool) {
 	return s.client.OpenAhead(ctx, s.id, files)
+}
+
+func (s driveSource) MakeFolders(ctx context.Context, folders []drive.NewItem) ([]drive.Written, bool) {
+	return s.client.MakeFolders(ctx, s.id, folders)
+}
+
+func (s driveSource) DateItems(ctx context.Context, all []drive.Dating) []bool {
+	return s.client.DateItems(ctx, s.id, all)
 }
 
 func (s driveSource) Guards(ctx context.Context, f drive.SmallFile) bool {

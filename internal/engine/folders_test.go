@@ -1,0 +1,69 @@
+package engine
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"holdfast/internal/backup"
+	"holdfast/internal/simtenant"
+)
+
+// Folders are made, and get their times, by twenties where the source does so; else one by
+// one. Where nobody knows what was made, the restore finds out.
+func TestPlayRestoreMakesFoldersTogether(t *testing.T) {
+	isBatch := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }
+	makes := func(r *http.Request) bool {
+		return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/children")
+	}
+	dates := func(r *http.Request) bool { return r.Method == http.MethodPatch }
+	w := newWorld(t, "ann")
+	home := w.home(0)
+	files := map[string]string{"empty/": ""}
+	const folders = 60
+	for i := range folders {
+		files[fmt.Sprintf("folder %d/below/file.txt", i)] = fmt.Sprint("content ", i)
+	}
+	w.put(home, files)
+	unit := w.protectAll()[0]
+	point := w.backUp(unit)
+	want := w.look(home)
+	const all = 2*folders + 1
+	for name, row := range map[string]struct {
+		faults []simtenant.Fault
+		most   int // requests to make a folder, or to set the times of one
+	}{
+		"as usual":       {nil, 2}, // what twenties leave
+		"no batches":     {[]simtenant.Fault{{Status: 404, Match: isBatch}}, 3 * all},
+		"broken off":     {[]simtenant.Fault{{Truncate: 100, Times: 2, Match: isBatch}}, 80},
+		"some are busy":  {[]simtenant.Fault{{Status: 503, Times: 12, Match: makes}}, 40},
+		"some not dated": {[]simtenant.Fault{{Status: 503, Times: 8, Match: dates}}, 40},
+		"another":        {[]simtenant.Fault{{Status: 201, Body: `{"id":"other","name":"other","folder":{}}`, Times: 3, Match: makes}}, 40},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.must(os.RemoveAll(home))
+			w.must(os.Mkdir(home, 0o755))
+			for _, f := range row.faults {
+				w.faults.Add(f)
+			}
+			single := 0
+			w.onRequest(func(r *http.Request) {
+				if r.Header.Get("Authorization") != "" && (makes(r) || dates(r)) {
+					single++
+				}
+			})
+			a := w.restored(point, backup.DestinationInPlace)
+			w.onRequest(nil)
+			w.faults.Clear()
+			if a.Problem != nil {
+				t.Errorf("the artifact says %+v", a.Problem)
+			}
+			w.same("the drive", want, w.look(home))
+			if single > row.most {
+				t.Errorf("%d requests for one folder each, of %d folders", single, all)
+			}
+		})
+	}
+}
