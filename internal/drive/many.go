@@ -116,3 +116,47 @@ func (c *Client) DateItems(ctx context.Context, d backup.DriveID, all []Dating) 
 	}
 	return done
 }
+
+// A Doomed item goes to the recycle bin if it has the tag.
+type Doomed struct {
+	ID  backup.ItemID
+	Tag string
+}
+
+// DeleteItems does what Delete does for up to MaxAhead items in one request, and reports
+// which of them the source says it has deleted: the others are for Delete.
+func (c *Client) DeleteItems(ctx context.Context, d backup.DriveID, all []Doomed) []bool {
+	done := make([]bool, len(all))
+	for i, status := range c.deleteAll(ctx, "delete items of drive "+string(d), d, all) {
+		done[i] = status == http.StatusNoContent
+	}
+	return done
+}
+
+// GuardsDeletes reports whether the source refuses to delete together with others what is
+// not what it is taken for, which none says of itself. It asks the source to delete an item
+// under a tag that it never had; one that does not look at it deletes the item.
+func (c *Client) GuardsDeletes(ctx context.Context, d backup.DriveID, x Doomed) bool {
+	x.Tag = neverTag(x.Tag)
+	return c.deleteAll(ctx, onItem("delete what never was", d, x.ID), d, []Doomed{x})[0] == http.StatusPreconditionFailed
+}
+
+// deleteAll returns the status of each answer, by the number of the item.
+func (c *Client) deleteAll(ctx context.Context, op string, d backup.DriveID, all []Doomed) map[int]int {
+	var body []byte
+	for i, x := range all {
+		if c.enter(ctx, op, costWrite) != nil { // each counts as a call
+			return nil
+		}
+		body = c.request(body, i, http.MethodDelete, c.at("drives", string(d), "items", string(x.ID)))
+		body = append(body, `,"headers":{"If-Match":"`...)
+		body = append(body, quotable.Replace(x.Tag)...)
+		body = append(body, `"}}`...)
+	}
+	answers, _ := c.batch(ctx, op, body)
+	statuses := map[int]int{}
+	for i, a := range each(answers, len(all)) {
+		statuses[i] = a.Status
+	}
+	return statuses
+}

@@ -118,11 +118,17 @@ func (c *Client) Guards(ctx context.Context, d backup.DriveID, f SmallFile) bool
 		return false
 	}
 	over := *f.Over
-	over.Tag = strings.TrimSuffix(over.Tag, `"`) + "0" + over.Tag[len(strings.TrimSuffix(over.Tag, `"`)):]
+	over.Tag = neverTag(over.Tag)
 	f.Over = &over
 	answers, _ := c.batch(ctx, op, c.put(nil, 0, d, f))
 	a := each(answers, 1)[0]
 	return a != nil && a.Status == http.StatusPreconditionFailed
+}
+
+// neverTag is a tag like another, which an item never had.
+func neverTag(tag string) string {
+	open := strings.TrimSuffix(tag, `"`)
+	return open + "0" + tag[len(open):]
 }
 
 // dateTogether gives files that were written their times, and those that were written

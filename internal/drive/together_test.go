@@ -361,3 +361,34 @@ func TestFoldersTogether(t *testing.T) {
 		t.Errorf("dated: %v", done)
 	}
 }
+
+// Of items that are deleted together those are gone of which the source says so, each
+// under its tag; and a source is trusted with that once it has refused a wrong one.
+func TestDeleteItems(t *testing.T) {
+	s := newSource(t)
+	var asked string
+	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		asked = string(b)
+		io.WriteString(w, `{"responses":[{"id":"0","status":204},{"id":"1","status":412},{"id":"2","status":200},{"id":"9","status":204}]}`)
+	})
+	all := []drive.Doomed{{ID: "I0", Tag: `"c:{0},1"`}, {ID: "I1", Tag: "t"}, {ID: "I2", Tag: "t"}, {ID: "I3", Tag: "t"}}
+	if done := s.client(newClock()).DeleteItems(t.Context(), "D", all); fmt.Sprint(done) != "[true false false false]" {
+		t.Errorf("deleted: %v", done)
+	}
+	if want := `{"id":"0","method":"DELETE","url":"/drives/D/items/I0","headers":{"If-Match":"\"c:{0},1\""}}`; !strings.Contains(asked, want) {
+		t.Errorf("asked %s, want %s in it", asked, want)
+	}
+	for answer, guards := range map[string]bool{
+		`{"responses":[{"id":"0","status":412}]}`: true,
+		`{"responses":[{"id":"0","status":204}]}`: false,
+		`{"responses":[{"id":"0","status":404}]}`: false,
+		`{}`: false,
+	} {
+		s := newSource(t)
+		s.on(batchPath, reply("%s", answer))
+		if got := s.client(newClock()).GuardsDeletes(t.Context(), "D", all[0]); got != guards {
+			t.Errorf("after %s it guards: %t", answer, got)
+		}
+	}
+}

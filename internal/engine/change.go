@@ -1037,11 +1037,66 @@ func (c *change) deletes(ctx context.Context) error {
 		return err
 	}
 	return c.eachGone(filesAtOnce, func(lives []*vault.Node) error {
-		return each(ctx, c, lives, func(ctx context.Context, live *vault.Node) error {
-			c.lessSimple()
-			return c.outcome(ctx, *live, c.remove(ctx, live))
-		})
+		return each(ctx, c, slices.Collect(slices.Chunk(lives, drive.MaxAhead)), c.removeAll)
 	})
+}
+
+// removeAll moves files to the recycle bin.
+func (c *change) removeAll(ctx context.Context, lives []*vault.Node) error {
+	gone := c.removeTogether(ctx, lives)
+	for _, live := range lives {
+		var err error
+		if c.lessSimple(); gone[live] {
+			c.removed(ctx, live)
+		} else {
+			err = c.remove(ctx, live)
+		}
+		if err := c.outcome(ctx, *live, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeTogether moves files to the recycle bin in one request, as far as the source does
+// so and spares what has changed, and returns those that it said are gone.
+func (c *change) removeTogether(ctx context.Context, lives []*vault.Node) (gone map[*vault.Node]bool) {
+	var some []*vault.Node
+	var asked []drive.Doomed
+	for _, live := range lives {
+		if live.CTag != "" {
+			some, asked = append(some, live), append(asked, drive.Doomed{ID: live.ID, Tag: live.CTag})
+		}
+	}
+	if len(some) < 2 || !c.guardsDeletes(ctx, some[0]) {
+		return nil
+	}
+	gone = make(map[*vault.Node]bool, len(some))
+	for i, done := range c.source.DeleteItems(ctx, asked) {
+		gone[some[i]] = done
+	}
+	return gone
+}
+
+// guardsDeletes finds out once, by a file that is to go, whether the source deletes files
+// together only under their tags. Should it delete the file under another, that was what
+// it is taken for a moment before.
+func (c *change) guardsDeletes(ctx context.Context, live *vault.Node) bool {
+	trial := &c.binning
+	trial.Lock()
+	defer trial.Unlock()
+	if !trial.made {
+		item, err := c.source.Item(ctx, live.ID)
+		if err != nil || !stillHolds(item, live.Entry) {
+			return false
+		}
+		guards := c.source.GuardsDeletes(ctx, drive.Doomed{ID: live.ID, Tag: live.CTag})
+		if ctx.Err() != nil {
+			return false
+		}
+		trial.made, trial.failed = true, !guards
+	}
+	return !trial.failed
 }
 
 // clear moves an item that shall not be to the recycle bin. What is in a folder
@@ -1195,13 +1250,18 @@ func (c *change) remove(ctx context.Context, live *vault.Node) error {
 	if err != nil && !errors.Is(err, drive.ErrNotFound) {
 		return err
 	}
+	c.removed(ctx, live)
+	return nil
+}
+
+// removed notes that an item is in the recycle bin.
+func (c *change) removed(ctx context.Context, live *vault.Node) {
 	c.touch(live.Parent)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.extra, live.ID)
 	delete(c.lives, live.ID)
 	c.did(ctx, live.Path)
-	return nil
 }
 
 // folderTimes sets the times of folders that are in place, the deepest first. Those

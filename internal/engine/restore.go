@@ -428,12 +428,13 @@ type restoration struct {
 	glance  bool          // the delta is believed from the beginning, since nothing is changed by it
 	making  trial         // of files that are written together and were not there
 	writing trial         // of those that were
+	binning trial         // of files that are deleted together
 	plans   []*plan       // that are not closed
 	was     *vault.Tree   // before, once it was looked into
 }
 
 // A trial is whether the source writes small files together, makes one version of each
-// then, and none over what has changed.
+// then, and none over what has changed; or deletes files together, and none that has changed.
 type trial struct {
 	sync.Mutex
 	made, failed bool

@@ -57,6 +57,8 @@ type target interface {
 	OpenAhead(ctx context.Context, files []drive.NewItem) (sessions []*drive.Session, ok bool)
 	MakeFolders(ctx context.Context, folders []drive.NewItem) (made []drive.Written, ok bool)
 	DateItems(ctx context.Context, all []drive.Dating) (done []bool)
+	DeleteItems(ctx context.Context, all []drive.Doomed) (done []bool)
+	GuardsDeletes(ctx context.Context, x drive.Doomed) bool
 	Guards(ctx context.Context, f drive.SmallFile) bool
 	CountVersions(ctx context.Context, id backup.ItemID) int
 	// Quota is how full it is.
@@ -142,6 +144,14 @@ func (s driveSource) MakeFolders(ctx context.Context, folders []drive.NewItem) (
 
 func (s driveSource) DateItems(ctx context.Context, all []drive.Dating) []bool {
 	return s.client.DateItems(ctx, s.id, all)
+}
+
+func (s driveSource) DeleteItems(ctx context.Context, all []drive.Doomed) []bool {
+	return s.client.DeleteItems(ctx, s.id, all)
+}
+
+func (s driveSource) GuardsDeletes(ctx context.Context, x drive.Doomed) bool {
+	return s.client.GuardsDeletes(ctx, s.id, x)
 }
 
 func (s driveSource) Guards(ctx context.Context, f drive.SmallFile) bool {
