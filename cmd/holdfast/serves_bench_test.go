@@ -52,89 +52,195 @@ func BenchmarkServes(b *testing.B) {
 const drivesOfATenant = 50
 
 func serves(b *testing.B, program string, processes, drives int) {
-	r := &rolling{t: b, dir: b.TempDir(), url: dbtest.EmptyURL(b, database.Postgres)}
-	app := simtenant.App{AppID: "d1e00000-0000-4000-8000-0000000a9900", Secret: "serves-secret", DisplayName: "Serves", Roles: append(
-		simtenant.Sample()[0].Apps[0].Roles, "Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All")}
-	var tenants []simtenant.Tenant
-	for i := range drives {
-		n := i / drivesOfATenant
-		if n == len(tenants) {
-			tenants = append(tenants, simtenant.Tenant{ID: backup.TenantID(fmt.Sprintf("d1e00000-0000-4000-8000-0000000%05x", n)), DisplayName: fmt.Sprint("Tenant ", n),
-				Domain: fmt.Sprintf("t%d.example", n), Apps: []simtenant.App{app}})
-		}
-		name := fmt.Sprintf("u%d@t%d.example", i, n)
-		tenants[n].Users = append(tenants[n].Users, simtenant.User{ID: killUser(i), UserPrincipalName: name, Mail: name, DisplayName: name})
-		for k := range 3 {
-			path := filepath.Join(r.folder(name), fmt.Sprint("file ", k, ".txt"))
-			r.must(os.MkdirAll(filepath.Dir(path), 0o700))
-			r.must(os.WriteFile(path, fmt.Appendf(nil, "file %d of %s", k, name), 0o600))
-		}
+	f := newFleet(b, max(1, drives/drivesOfATenant), min(drives, drivesOfATenant), time.Second, true)
+	f.start(program, processes)
+	first := f.protect()
+	visit, visits := f.visits(time.Minute)
+	b.ReportMetric(first, "first-CPU-ms/drive")
+	b.ReportMetric(visit, "visit-CPU-ms")
+	b.ReportMetric(float64(visits), "visits")
+	b.ReportMetric(float64(f.waiting)/float64(f.samples), "lock-waits")
+	f.stop()
+}
+
+// BenchmarkTenants has one process of holdfast serve, on one PostgreSQL, back up many
+// tenants' drives of three small files each, to a vault of each tenant's in a folder. It
+// reports the processor time of a first point, in which the making of the vaults is, and of
+// a visit, and the most connections to the database, open files and resident memory that
+// the process had. HOLDFAST_TENANTS says how many tenants there are, and HOLDFAST_DRIVES
+// how many drives of each.
+func BenchmarkTenants(b *testing.B) {
+	if !slices.Contains(dbtest.Dialects(b), database.Postgres) {
+		b.Skip("there is no PostgreSQL")
 	}
-	sim, err := simtenant.New(simtenant.Config{State: filepath.Join(r.dir, "sim"), Drives: filepath.Join(r.dir, "drives"),
-		Mail: filepath.Join(r.dir, "mail"), Sites: filepath.Join(r.dir, "sites"), Tenants: tenants, Log: newLog(b.Output())})
-	r.must(err)
+	number := func(name string, n int) int {
+		if text := os.Getenv(name); text != "" {
+			var err error
+			if n, err = strconv.Atoi(text); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return n
+	}
+	tenants, drives := number("HOLDFAST_TENANTS", 20), number("HOLDFAST_DRIVES", 10)
+	program := filepath.Join(b.TempDir(), "holdfast")
+	command(b, ".", "go", "build", "-o", program, ".")
+	for b.Loop() {
+		// A hundred visits in a second.
+		f := newFleet(b, tenants, drives, max(5*time.Second, time.Duration(tenants*drives)*10*time.Millisecond), false)
+		f.start(program, 1)
+		first := f.protect()
+		b.ReportMetric(first, "first-CPU-ms/drive")
+		fmt.Fprintf(os.Stderr, "%d tenants of %d drives: %.1f CPU ms for a first point, %d connections, %d files, %d MiB\n", tenants, drives, first, f.connections, f.files, f.peak()>>10)
+		visit, _ := f.visits(time.Minute)
+		b.ReportMetric(visit, "visit-CPU-ms")
+		b.ReportMetric(float64(f.connections), "connections")
+		b.ReportMetric(float64(f.files), "files")
+		b.ReportMetric(float64(f.peak()>>10), "MiB")
+		f.stop()
+	}
+}
+
+// A fleet is processes of holdfast serve, and tenants whose drives have three files each.
+type fleet struct {
+	*rolling
+	tenants     []simtenant.Tenant
+	drives      int
+	source      string
+	watch       *database.DB
+	waiting     int // connections that were seen to wait for a lock, in
+	samples     int // so many looks
+	connections int // of all processes, the most that were seen
+	files       int // of one, likewise
+}
+
+var fleetApp = simtenant.App{AppID: "d1e00000-0000-4000-8000-0000000a9900", Secret: "serves-secret", DisplayName: "Serves", Roles: append(
+	simtenant.Sample()[0].Apps[0].Roles, "Files.ReadWrite.All", "User.Read.All", "GroupMember.Read.All")}
+
+// newFleet makes tenants with drives each, and a configuration by which their drives are
+// visited at an interval, with vaults in an S3 store or in a folder.
+func newFleet(b *testing.B, tenants, drives int, interval time.Duration, stored bool) *fleet {
+	f := &fleet{rolling: &rolling{t: b, dir: b.TempDir(), url: dbtest.EmptyURL(b, database.Postgres)}, drives: tenants * drives}
+	for n := range tenants {
+		t := simtenant.Tenant{ID: backup.TenantID(fmt.Sprintf("d1e00000-0000-4000-8000-0000000%05x", n)), DisplayName: fmt.Sprint("Tenant ", n),
+			Domain: fmt.Sprintf("t%d.example", n), Apps: []simtenant.App{fleetApp}}
+		for i := range drives {
+			name := fmt.Sprintf("u%d@%s", i, t.Domain)
+			t.Users = append(t.Users, simtenant.User{ID: killUser(n*drives + i), UserPrincipalName: name, Mail: name, DisplayName: name})
+			f.must(os.MkdirAll(f.folder(name), 0o700))
+			for k := range 3 {
+				f.must(os.WriteFile(filepath.Join(f.folder(name), fmt.Sprint("file ", k, ".txt")), fmt.Appendf(nil, "file %d of %s", k, name), 0o600))
+			}
+		}
+		f.tenants = append(f.tenants, t)
+	}
+	sim, err := simtenant.New(simtenant.Config{State: filepath.Join(f.dir, "sim"), Drives: filepath.Join(f.dir, "drives"),
+		Mail: filepath.Join(f.dir, "mail"), Sites: filepath.Join(f.dir, "sites"), Tenants: f.tenants, Log: newLog(b.Output())})
+	f.must(err)
 	b.Cleanup(func() { sim.Close() })
 	source := httptest.NewServer(sim.Handler())
 	b.Cleanup(source.Close)
-	key := filepath.Join(r.dir, "store.key")
-	r.must(os.WriteFile(key, []byte(vaulttest.Secret), 0o600))
-	store := vaulttest.Start(b, filepath.Join(r.dir, "store"))
-	b.Setenv("HOLDFAST_TEST_APP", app.Secret)
-	r.config = writeConfig(b, func(cfg map[string]any) {
-		cfg["listen"], cfg["database"], cfg["interval"] = "127.0.0.1:0", r.url, "1s"
-		cfg["vault"] = map[string]any{"passwordFile": "vault.password", "s3": map[string]any{"endpoint": store, "region": "us-east-1", "bucket": vaulttest.Bucket,
-			"prefix": fmt.Sprintf("of-%d/", processes), "accessKeyId": vaulttest.Key, "secretFile": key, "insecureHttp": true}}
+	f.source = source.URL
+	place := map[string]any{"passwordFile": "vault.password", "dir": filepath.Join(f.dir, "vaults")}
+	if stored {
+		key := filepath.Join(f.dir, "store.key")
+		f.must(os.WriteFile(key, []byte(vaulttest.Secret), 0o600))
+		delete(place, "dir")
+		place["s3"] = map[string]any{"endpoint": vaulttest.Start(b, filepath.Join(f.dir, "store")), "region": "us-east-1", "bucket": vaulttest.Bucket,
+			"prefix": "of/", "accessKeyId": vaulttest.Key, "secretFile": key, "insecureHttp": true}
+	}
+	b.Setenv("HOLDFAST_TEST_APP", fleetApp.Secret)
+	f.config = writeConfig(b, func(cfg map[string]any) {
+		cfg["listen"], cfg["database"], cfg["interval"], cfg["vault"] = "127.0.0.1:0", f.url, interval.String(), place
 		cfg["pageTokenKeyFile"] = "vault.password"
 		var of, issuers []any
-		for _, t := range tenants {
-			of = append(of, map[string]any{"id": t.ID, "graph": source.URL + "/v1.0", "authority": source.URL, "clientId": app.AppID, "secretEnv": "HOLDFAST_TEST_APP"})
-			issuers = append(issuers, map[string]any{"issuer": source.URL + "/" + string(t.ID) + "/v2.0", "jwks": source.URL + "/" + string(t.ID) + "/discovery/v2.0/keys", "tenant": t.ID})
+		for _, t := range f.tenants {
+			of = append(of, map[string]any{"id": t.ID, "graph": f.source + "/v1.0", "authority": f.source, "clientId": fleetApp.AppID, "secretEnv": "HOLDFAST_TEST_APP"})
+			issuers = append(issuers, map[string]any{"issuer": f.source + "/" + string(t.ID) + "/v2.0", "jwks": f.source + "/" + string(t.ID) + "/discovery/v2.0/keys", "tenant": t.ID})
 		}
 		cfg["tenants"], cfg["issuers"] = of, issuers
 	})
-	r.proxy = &balancer{t: b, transport: &http.Transport{DisableKeepAlives: true}}
-	go r.proxy.look(b.Context())
+	f.proxy = &balancer{t: b, transport: &http.Transport{DisableKeepAlives: true}}
+	go f.proxy.look(b.Context())
+	return f
+}
+
+// start starts the processes.
+func (f *fleet) start(program string, processes int) {
 	for range processes {
-		r.start(program)
+		f.rolling.start(program)
 	}
-	watch, err := database.OpenBeside(b.Context(), r.url)
-	r.must(err)
-	b.Cleanup(func() { watch.Close() })
-	before := r.used()
-	for n, t := range tenants {
-		c, err := client.New(client.Config{URL: r.serving[n%processes].origin, Authority: source.URL, Tenant: string(t.ID), ClientID: app.AppID, ClientSecret: client.Secret(app.Secret)})
-		r.must(err)
-		var units []any
-		for _, u := range t.Users {
-			units = append(units, map[string]any{"directoryObjectId": u.ID})
-		}
+	var err error
+	f.watch, err = database.OpenBeside(f.t.Context(), f.url)
+	f.must(err)
+	f.t.Cleanup(func() { f.watch.Close() })
+}
+
+// protect has all drives be protected and waits until each has a point. It returns the
+// processor time of one, in milliseconds.
+func (f *fleet) protect() float64 {
+	before := f.used()
+	for n, t := range f.tenants {
+		c, err := client.New(client.Config{URL: f.serving[n%len(f.serving)].origin, Authority: f.source, Tenant: string(t.ID), ClientID: fleetApp.AppID, ClientSecret: client.Secret(fleetApp.Secret)})
+		f.must(err)
 		var policy policyAnswer
-		r.must(c.Call(b.Context(), http.MethodPost, "/oneDriveForBusinessProtectionPolicies", map[string]any{"displayName": "p", "driveProtectionUnits": units}, &policy))
-		r.must(c.Call(b.Context(), http.MethodPost, "/protectionPolicies/"+policy.ID+"/activate", nil, nil))
+		f.must(c.Call(f.t.Context(), http.MethodPost, "/oneDriveForBusinessProtectionPolicies", map[string]any{"displayName": "p"}, &policy))
+		for some := range slices.Chunk(t.Users, 50) {
+			var units []any
+			for _, u := range some {
+				units = append(units, map[string]any{"directoryObjectId": u.ID})
+			}
+			f.must(c.Call(f.t.Context(), http.MethodPatch, "/oneDriveForBusinessProtectionPolicies/"+policy.ID, map[string]any{"driveProtectionUnits@delta": units}, nil))
+		}
+		f.must(c.Call(f.t.Context(), http.MethodPost, "/protectionPolicies/"+policy.ID+"/activate", nil, nil))
 	}
-	waiting, samples := 0, 0
-	sample := func() {
-		n := 0
-		r.must(watch.Read().QueryRowContext(b.Context(), `
-			SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n))
-		samples, waiting = samples+1, waiting+n
+	pause := min(time.Second, time.Duration(f.drives)*time.Millisecond/8)
+	for pointed := 0; pointed < f.drives; time.Sleep(pause) {
+		f.sample()
+		f.must(f.watch.Read().QueryRowContext(f.t.Context(), `SELECT count(*) FROM unit WHERE EXISTS (SELECT 1 FROM restore_point r WHERE r.unit = unit.id)`).Scan(&pointed))
 	}
-	for pointed := 0; pointed < drives; time.Sleep(50 * time.Millisecond) {
-		sample()
-		r.must(watch.Read().QueryRowContext(b.Context(), `SELECT count(DISTINCT unit) FROM restore_point`).Scan(&pointed))
+	return (f.used() - before).Seconds() * 1e3 / float64(f.drives)
+}
+
+// visits returns what a visit takes of processor time in milliseconds, and how many there
+// were in a time.
+func (f *fleet) visits(during time.Duration) (each float64, n int) {
+	before, runs := f.used(), f.runs()
+	for until := time.Now().Add(during); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		f.sample()
 	}
-	first := r.used() - before
-	before, runs := r.used(), r.runs()
-	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-		sample()
+	took, n := f.used()-before, f.runs()-runs
+	return took.Seconds() * 1e3 / float64(max(n, 1)), n
+}
+
+// sample looks how many connections there are, and wait for a lock, and at the open files.
+func (f *fleet) sample() {
+	var all, waiting int
+	f.must(f.watch.Read().QueryRowContext(f.t.Context(), `
+		SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock')
+		FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&all, &waiting))
+	f.samples, f.waiting, f.connections = f.samples+1, f.waiting+waiting, max(f.connections, all)
+	for _, p := range f.serving {
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+		f.must(err)
+		f.files = max(f.files, len(open))
 	}
-	visits, runs := r.used()-before, r.runs()-runs
-	b.ReportMetric(first.Seconds()*1e3/float64(drives), "first-CPU-ms/drive")
-	b.ReportMetric(visits.Seconds()*1e3/float64(max(runs, 1)), "visit-CPU-ms")
-	b.ReportMetric(float64(runs), "visits")
-	b.ReportMetric(float64(waiting)/float64(samples), "lock-waits")
-	for _, p := range r.serving {
-		r.must(p.cmd.Process.Signal(syscall.SIGTERM))
+}
+
+// peak is the most that the first process was resident in, in KiB.
+func (f *fleet) peak() (kib int) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.serving[0].cmd.Process.Pid))
+	f.must(err)
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err = strconv.Atoi(strings.Fields(rest)[0])
+	f.must(err)
+	return kib
+}
+
+// stop ends the processes.
+func (f *fleet) stop() {
+	for _, p := range f.serving {
+		f.must(p.cmd.Process.Signal(syscall.SIGTERM))
 		p.cmd.Wait()
 	}
 }

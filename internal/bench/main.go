@@ -51,15 +51,17 @@ type run struct {
 }
 
 var runs = []run{
-	{room: "engine", bench: "Corpus"},
-	{room: "engine", bench: "LargeDrive", small: []string{"HOLDFAST_ITEMS=20000"}, all: []string{"HOLDFAST_ITEMS=300000"}},
-	{room: "engine", bench: "ManyDrives", small: []string{"HOLDFAST_DRIVES=300"}, all: []string{"HOLDFAST_DRIVES=8000"}},
-	{room: "catalog", bench: "Lists", small: []string{"HOLDFAST_BENCH_ROWS=10000"}, all: []string{"HOLDFAST_BENCH_ROWS=1000000"}},
-	{room: "graphapi", bench: "UnitsOverHTTP"},
-	{room: "graphapi", bench: "Patch50OverHTTP"},
-	{room: "catalog", bench: "BulkJob50k", large: true},
-	{room: "catalog", bench: "TwoWeeks", large: true},
-	{room: "engine", bench: "BadItems", large: true},
+	{room: "internal/engine", bench: "Corpus"},
+	{room: "internal/engine", bench: "LargeDrive", small: []string{"HOLDFAST_ITEMS=20000"}, all: []string{"HOLDFAST_ITEMS=300000"}},
+	{room: "internal/engine", bench: "ManyDrives", small: []string{"HOLDFAST_DRIVES=300"}, all: []string{"HOLDFAST_DRIVES=8000"}},
+	{room: "internal/catalog", bench: "Lists", small: []string{"HOLDFAST_BENCH_ROWS=10000"}, all: []string{"HOLDFAST_BENCH_ROWS=1000000"}},
+	{room: "internal/graphapi", bench: "UnitsOverHTTP"},
+	{room: "internal/graphapi", bench: "Patch50OverHTTP"},
+	{room: "internal/catalog", bench: "BulkJob50k", large: true},
+	{room: "internal/catalog", bench: "TwoWeeks", large: true},
+	{room: "internal/engine", bench: "BadItems", large: true},
+	{room: "cmd/holdfast", bench: "Serves", all: []string{"HOLDFAST_DRIVES=400"}, large: true},
+	{room: "cmd/holdfast", bench: "Tenants", all: []string{"HOLDFAST_TENANTS=200", "HOLDFAST_DRIVES=20"}, large: true},
 }
 
 func main() {
@@ -150,7 +152,7 @@ func measure(ctx context.Context, only string, all bool) (Figures, error) {
 			env = r.all
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s %s\n", r.bench, strings.Join(env, " "))
-		cmd := command(ctx, append([]string{path}, env...), "go", "test", "-run", "^$", "-bench", "^Benchmark"+r.bench+"$", "-benchtime", "1x", "-timeout", "3h", "./internal/"+r.room)
+		cmd := command(ctx, append([]string{path}, env...), "go", "test", "-run", "^$", "-bench", "^Benchmark"+r.bench+"$", "-benchtime", "1x", "-timeout", "3h", "./"+r.room)
 		out, err := cmd.StdoutPipe()
 		if err == nil {
 			err = cmd.Start()

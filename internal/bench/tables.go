@@ -95,4 +95,19 @@ var tables = []table{
 	{title: "A drive of 1,000 files of which 200 fail for ever", unit: "figure", columns: []string{"times as long as healthy"}, large: true,
 		how:  "The first point of both, in real time (`BenchmarkBadItems`).",
 		rows: []row{{"first point", []string{"BadItems times-healthy"}}}},
+	{title: "Several processes on one PostgreSQL", unit: "CPU ms of all together", columns: []string{"one", "four"}, large: true,
+		how: "Whole `holdfast serve` processes, with their vaults in an S3 store: 400 drives of three files, 50 in each of eight tenants, each due every second (`BenchmarkServes`). Four should do 3.2 times the visits of one, so that a visit costs them no more than 1.25 times as much.",
+		rows: []row{
+			{"a first point", []string{"Serves/processes=1 first-CPU-ms/drive", "Serves/processes=4 first-CPU-ms/drive"}},
+			{"a visit", []string{"Serves/processes=1 visit-CPU-ms", "Serves/processes=4 visit-CPU-ms"}},
+		}},
+	{title: "Many tenants in one process", unit: "200 tenants of 20 drives", columns: []string{"figure"}, large: true,
+		how: "A `holdfast serve` on one PostgreSQL, with a vault of each tenant's in a folder, three small files in each drive (`BenchmarkTenants`, `HOLDFAST_TENANTS`, `HOLDFAST_DRIVES`). The making of the vaults is in the first points.",
+		rows: []row{
+			{"a first point, CPU ms", []string{"Tenants first-CPU-ms/drive"}},
+			{"a visit, CPU ms", []string{"Tenants visit-CPU-ms"}},
+			{"connections to the database, at most", []string{"Tenants connections"}},
+			{"open files, at most", []string{"Tenants files"}},
+			{"peak of memory, MiB", []string{"Tenants MiB"}},
+		}},
 }
