@@ -158,6 +158,19 @@ type spoiler func(*exchange) bool
 type object = map[string]any
 
 func (h *Hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	spoil := h.spoil
+	h.mu.Unlock()
+	if _, ok := isBatch(r.URL.Path); ok && spoil != nil {
+		// What is asked for in a batch is asked for all the same.
+		Batch(http.HandlerFunc(h.serve)).ServeHTTP(w, r)
+		return
+	}
+	h.serve(w, r)
+}
+
+// serve serves what is no batch.
+func (h *Hostile) serve(w http.ResponseWriter, r *http.Request) {
 	x := h.exchange(r)
 	h.mu.Lock()
 	spoil := h.spoil
