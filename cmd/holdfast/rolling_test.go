@@ -234,7 +234,7 @@ func newRolling(t *testing.T, dir string, vault map[string]any) *rolling {
 	t.Setenv("HOLDFAST_TEST_APP", r.app.Secret)
 	r.drainless = configure(func(map[string]any) {})
 	r.config = configure(func(cfg map[string]any) { cfg["drain"] = "1s" })
-	r.proxy = &balancer{t: t, transport: &http.Transport{DisableKeepAlives: true}}
+	r.proxy = &balancer{t: t, transport: &http.Transport{DisableKeepAlives: true}, every: 200 * time.Millisecond}
 	front := httptest.NewServer(r.proxy)
 	t.Cleanup(front.Close)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -576,7 +576,8 @@ func (r *rolling) nothingIsLost() {
 type balancer struct {
 	t         testing.TB
 	transport *http.Transport
-	killing   bool // processes are killed, so that some requests have no answer
+	every     time.Duration // how often each process is asked whether it is ready
+	killing   bool          // processes are killed, so that some requests have no answer
 	turn      atomic.Int64
 	again     atomic.Int64
 	mu        sync.Mutex
@@ -638,7 +639,7 @@ func (b *balancer) look(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(b.every):
 		}
 	}
 }

@@ -160,7 +160,7 @@ func newFleet(b *testing.B, tenants, drives int, interval time.Duration, stored 
 		}
 		cfg["tenants"], cfg["issuers"] = of, issuers
 	})
-	f.proxy = &balancer{t: b, transport: &http.Transport{DisableKeepAlives: true}}
+	f.proxy = &balancer{t: b, transport: &http.Transport{DisableKeepAlives: true}, every: 5 * time.Second}
 	go f.proxy.look(b.Context())
 	return f
 }
