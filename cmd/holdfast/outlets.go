@@ -148,18 +148,22 @@ const auditLong = 15 * time.Minute
 // auditWaits are the outlets in the configuration that take nothing of a tenant's log.
 func (s *server) auditWaits(ctx context.Context, t backup.TenantID) ([]backup.AlertExample, error) {
 	all, err := s.outletsOf(ctx, t)
-	return audit.Standing(all, time.Now(), auditLong), err
+	return audit.Standing(all[t], time.Now(), auditLong), err
 }
 
-// outletsOf is how far the outlets in the configuration are in a tenant's log.
-func (s *server) outletsOf(ctx context.Context, t backup.TenantID) ([]catalog.Outlet, error) {
+// outletsOf is how far the outlets in the configuration are in the logs of tenants.
+func (s *server) outletsOf(ctx context.Context, tenants ...backup.TenantID) (map[backup.TenantID][]catalog.Outlet, error) {
 	if s.shipper == nil {
 		return nil, nil
 	}
-	all, err := s.catalog.Outlets(ctx, t)
-	return slices.DeleteFunc(all, func(o catalog.Outlet) bool {
-		return !s.shipper.Has(o.Name)
-	}), err
+	all, err := s.catalog.Outlets(ctx, tenants...)
+	of := map[backup.TenantID][]catalog.Outlet{}
+	for _, o := range all {
+		if s.shipper.Has(o.Name) {
+			of[o.Tenant] = append(of[o.Tenant], o)
+		}
+	}
+	return of, err
 }
 
 // outlets are the figures of where the audit log is handed on to.
@@ -175,19 +179,23 @@ func (outlets) Describe(c chan<- *prometheus.Desc) { c <- auditWaiting; c <- aud
 func (o outlets) Collect(c chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	var tenants []backup.TenantID
 	for _, t := range o.s.tenants() {
-		all, err := o.s.outletsOf(ctx, backup.TenantID(t.ID))
-		if err != nil {
-			c <- prometheus.NewInvalidMetric(auditWaiting, err)
-			return
-		}
+		tenants = append(tenants, backup.TenantID(t.ID))
+	}
+	outlets, err := o.s.outletsOf(ctx, tenants...)
+	if err != nil {
+		c <- prometheus.NewInvalidMetric(auditWaiting, err)
+		return
+	}
+	for t, all := range outlets {
 		for _, of := range all {
-			c <- prometheus.MustNewConstMetric(auditWaiting, prometheus.GaugeValue, float64(of.Last-of.Sent), t.ID, of.Name)
+			c <- prometheus.MustNewConstMetric(auditWaiting, prometheus.GaugeValue, float64(of.Last-of.Sent), string(t), of.Name)
 			failing := 0.0
 			if !of.Since.IsZero() {
 				failing = time.Since(of.Since).Seconds()
 			}
-			c <- prometheus.MustNewConstMetric(auditFailing, prometheus.GaugeValue, failing, t.ID, of.Name)
+			c <- prometheus.MustNewConstMetric(auditFailing, prometheus.GaugeValue, failing, string(t), of.Name)
 		}
 	}
 }

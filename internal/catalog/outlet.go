@@ -85,10 +85,11 @@ func scanOutlet(r scanner) (o Outlet, err error) {
 	return o, r.Scan(&o.Tenant, &o.Name, &o.Sent, &o.Last, &o.Tries, micros{&o.Since}, &o.Problem)
 }
 
-// Outlets lists how far all outlets of a tenant have come, those too that are not in
-// any configuration any more.
-func (c *Catalog) Outlets(ctx context.Context, tenant backup.TenantID) ([]Outlet, error) {
-	rows, err := c.db.Read().QueryContext(ctx, `SELECT `+outletColumns+` FROM audit_outlet o WHERE o.tenant = $1 ORDER BY o.name`, string(tenant))
+// Outlets lists how far all outlets of tenants have come, those too that are not in
+// any configuration any more, by name.
+func (c *Catalog) Outlets(ctx context.Context, tenants ...backup.TenantID) ([]Outlet, error) {
+	rows, err := c.db.Read().QueryContext(ctx, `
+		SELECT `+outletColumns+` FROM `+c.db.Dialect().JSONEach("$1")+` AS e CROSS JOIN audit_outlet o WHERE o.tenant = e.value ORDER BY o.name, o.tenant`, jsonList(tenants))
 	all, err := collect(rows, err, scanOutlet)
 	if err != nil {
 		return nil, fmt.Errorf("list the outlets of the audit log: %w", err)
