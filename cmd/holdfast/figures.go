@@ -26,14 +26,19 @@ type figures struct {
 	wrote        *prometheus.CounterVec
 	transactions prometheus.Histogram
 
+	// Of what something of every tenant is read for:
 	mu    sync.Mutex
-	at    time.Time // when the ages were counted
+	at    time.Time     // when it was
+	cost  time.Duration // how long that took
 	known []prometheus.Metric
 }
 
-// agesEvery is how often units are counted by the age of their newest point, for which
-// all of them are read.
-const agesEvery = time.Minute
+// busiest is the part of the time, one in so many, that figures of every tenant may be read
+// for, however often they are asked for.
+const busiest = 20
+
+// tenantsEvery is how often that is at least read anew which is read of every tenant.
+const tenantsEvery = time.Minute
 
 // rpoAges are the ages that units are counted by.
 var rpoAges = []time.Duration{10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 12 * time.Hour, 24 * time.Hour, 48 * time.Hour, 7 * 24 * time.Hour}
@@ -177,6 +182,24 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 			gauge(jobsWait, age, string(kind))
 		}
 	}
+	for _, m := range f.ofTenants(ctx) {
+		c <- m
+	}
+}
+
+// ofTenants are the figures for which something of every tenant is read: as of a minute
+// ago at most, and of few tenants as of now.
+func (f *figures) ofTenants(ctx context.Context) []prometheus.Metric {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	began := time.Now()
+	if !f.at.IsZero() && began.Sub(f.at) < min(tenantsEvery, busiest*f.cost) {
+		return f.known
+	}
+	var all []prometheus.Metric
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		all = append(all, prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...))
+	}
 	for _, t := range f.s.tenants() {
 		tenant := backup.TenantID(t.ID)
 		if r, err := f.s.catalog.RPO(ctx, tenant, worstUnits); err == nil {
@@ -185,10 +208,18 @@ func (f *figures) Collect(c chan<- prometheus.Metric) {
 		if h, err := f.s.catalog.Health(ctx, tenant); err == nil && !h.Verified.IsZero() {
 			gauge(verifiedAge, time.Since(h.Verified).Seconds(), t.ID)
 		}
+		within, n, sum, err := f.s.catalog.RPOAges(ctx, tenant, rpoAges)
+		if err != nil {
+			return f.known // there is no time left, or no database
+		}
+		buckets := map[float64]uint64{}
+		for i, age := range rpoAges {
+			buckets[age.Seconds()] = within[i]
+		}
+		all = append(all, prometheus.MustNewConstHistogram(rpoAge, n, sum.Seconds(), buckets, t.ID))
 	}
-	for _, m := range f.ages(ctx) {
-		c <- m
-	}
+	f.at, f.cost, f.known = began, time.Since(began), all
+	return all
 }
 
 // worst gives the units that are the longest overdue: as they are now, so that no others
@@ -211,32 +242,9 @@ func (f *figures) worst(ctx context.Context, tenant backup.TenantID, late []cata
 	}
 }
 
-// forget has the ages be counted anew: the tenants are others.
+// forget has that be read anew: the tenants are others.
 func (f *figures) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.at, f.known = time.Time{}, nil
-}
-
-// ages are the units of each tenant by the age of their newest point.
-func (f *figures) ages(ctx context.Context) []prometheus.Metric {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.at) < agesEvery {
-		return f.known
-	}
-	var all []prometheus.Metric
-	for _, t := range f.s.tenants() {
-		within, n, sum, err := f.s.catalog.RPOAges(ctx, backup.TenantID(t.ID), rpoAges)
-		if err != nil {
-			return f.known
-		}
-		buckets := map[float64]uint64{}
-		for i, age := range rpoAges {
-			buckets[age.Seconds()] = within[i]
-		}
-		all = append(all, prometheus.MustNewConstHistogram(rpoAge, n, sum.Seconds(), buckets, t.ID))
-	}
-	f.at, f.known = time.Now(), all
-	return all
 }

@@ -38,9 +38,7 @@ func TestFigures(t *testing.T) {
 	}
 	var missing []string
 	if err := poll(t.Context(), 100*time.Millisecond, func() (bool, error) {
-		d.server.figures.mu.Lock()
-		d.server.figures.at = time.Time{}
-		d.server.figures.mu.Unlock()
+		d.server.figures.forget()
 		answer := httptest.NewRecorder()
 		d.server.metrics.ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 		missing = nil
@@ -55,6 +53,7 @@ func TestFigures(t *testing.T) {
 	}
 	// Where it was not asked for, no person is named.
 	d.server.cfg.MetricsNames = false
+	d.server.figures.forget()
 	answer := httptest.NewRecorder()
 	d.server.metrics.ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	if text := answer.Body.String(); strings.Contains(text, "amala") || !strings.Contains(text, `holdfast_rpo_unit_age_seconds{name="",tenant="`) {
