@@ -11,19 +11,16 @@ import (
 // leastFree is how much room a disk must have left: some packs of a vault.
 const leastFree = 200 << 20
 
-// roomOn is how much room is left on the disk of a folder, -1 if that cannot be told. It
-// is a variable for tests, which have no disk to fill.
-var roomOn = free
-
 // Why a folder cannot be written to, without its name.
 var (
 	errFull       = fmt.Errorf("the disk is full: less than %d MB are left of it", leastFree>>20)
 	errUnwritable = errors.New("the folder cannot be written to")
 )
 
-// full says that the disk of a folder has less room than it must have, if that can be told.
-func full(dir string) error {
-	if n := roomOn(dir); n >= 0 && n < leastFree {
+// full says that the disk of a folder has less room than it must have: of n bytes that are
+// left, -1 if that cannot be told.
+func full(dir string, n int64) error {
+	if n >= 0 && n < leastFree {
 		return fmt.Errorf("%w: %d MB at %s", errFull, n>>20, dir)
 	}
 	return nil
@@ -31,7 +28,7 @@ func full(dir string) error {
 
 // writable says why a folder cannot be written to: its disk is full, or it is not let.
 func writable(dir string) error {
-	if err := full(dir); err != nil {
+	if err := full(dir, roomOn(dir)); err != nil {
 		return err
 	}
 	// By a name that is always the same, so that what is killed here leaves one at most.

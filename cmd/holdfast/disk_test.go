@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -13,12 +14,10 @@ func TestWritable(t *testing.T) {
 	if err := writable(dir + "/none"); err == nil || !strings.Contains(err.Error(), "cannot be written to") {
 		t.Errorf("a folder that is not there: %v", err)
 	}
-	if n := free(dir); n <= 0 {
+	if n := roomOn(dir); n <= 0 {
 		t.Errorf("%d bytes are free", n)
 	}
-	defer func() { roomOn = free }()
-	roomOn = func(string) int64 { return 150 << 20 }
-	if err := writable(dir); err == nil || !strings.Contains(err.Error(), "150 MB at ") {
+	if err := full(dir, 150<<20); !errors.Is(err, errFull) || !strings.Contains(err.Error(), "150 MB at ") {
 		t.Errorf("a full disk: %v", err)
 	}
 }

@@ -4,7 +4,7 @@ package main
 
 import "golang.org/x/sys/unix"
 
-func free(dir string) int64 {
+func roomOn(dir string) int64 {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return -1

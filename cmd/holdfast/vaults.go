@@ -712,7 +712,7 @@ func (s *vaults) probeOne(ctx context.Context, v *tenantVault, open *vault.Vault
 		again, err, room := time.Duration(0), error(nil), int64(-1)
 		if v.dir != "" {
 			room = roomOn(v.dir)
-			if wrong := full(v.dir); wrong != nil {
+			if wrong := full(v.dir, room); wrong != nil {
 				err = fmt.Errorf("%w: %w", vault.ErrFull, wrong)
 			}
 		}
