@@ -342,7 +342,7 @@ func BenchmarkLists(b *testing.B) {
 				began := time.Now()
 				worlds[i] = newWorld(b, dbtest.Open(b, d), 0)
 				policies[i] = fill(worlds[i], n, 10*n)
-				fillLog(worlds[i], 10*n)
+				fillLog(worlds[i], 10*n, min(400, 10*n/200)) // more than a page of these in both
 				fillRestores(worlds[i], n, n)
 				settleDown(worlds[i])
 				b.Logf("%d units are there after %v", n, time.Since(began).Round(time.Second))

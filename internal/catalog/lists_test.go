@@ -14,13 +14,14 @@ import (
 	"holdfast/internal/odata"
 )
 
-// fillLog puts many activities into the log, one of which failed.
-func fillLog(w *world, n int) {
+// fillLog puts many activities into the log, one of which failed, and one of every so many
+// of which is a certain one.
+func fillLog(w *world, n, every int) {
 	w.t.Helper()
 	many(w.t, w.db, n, `INSERT INTO audit (id, tenant, at, actor, operation, target, object, result, problem, request)`,
-		fmt.Sprintf(`SELECT `+sqlID("d")+`, '%s', %d + n.i, CASE n.i %% 400 WHEN 7 THEN '{"user":{"id":"a0000000-0000-4000-8000-00000000000a","email":"Policy 77"}}' WHEN 8 THEN '{"application":{"id":"app","displayName":"Éva"}}' ELSE '{}' END,
-			CASE n.i %% 400 WHEN 7 THEN 'o' ELSE 'p' END, 't', CASE n.i %% 400 WHEN 7 THEN 'o' ELSE '' END, CASE WHEN n.i = %d THEN 'failed' ELSE 'succeeded' END, NULL, '' FROM n`,
-			contoso, database.Micros(w.clock()), n/2))
+		fmt.Sprintf(`SELECT `+sqlID("d")+`, '%[1]s', %[2]d + n.i, CASE n.i %% %[4]d WHEN 7 THEN '{"user":{"id":"a0000000-0000-4000-8000-00000000000a","email":"Policy 77"}}' WHEN 8 THEN '{"application":{"id":"app","displayName":"Éva"}}' ELSE '{}' END,
+			CASE n.i %% %[4]d WHEN 7 THEN 'o' ELSE 'p' END, 't', CASE n.i %% %[4]d WHEN 7 THEN 'o' ELSE '' END, CASE WHEN n.i = %[3]d THEN 'failed' ELSE 'succeeded' END, NULL, '' FROM n`,
+			contoso, database.Micros(w.clock()), n/2, every))
 }
 
 // fillRestores puts many restore sessions into the catalog, one of which failed
@@ -127,7 +128,7 @@ func TestPlayEveryListReadsAnIndex(t *testing.T) {
 		w := newWorld(t, db, 0)
 		p := w.policy("p").ID
 		s := fillRestores(w, rows, rows)
-		fillLog(w, rows)
+		fillLog(w, rows, 400)
 		many(t, db, rows, `INSERT INTO audit_unit (unit, audit, tenant, at)`, fmt.Sprintf(`SELECT '%s', `+sqlID("d")+`, '%s', %d + n.i FROM n WHERE n.i %% 2 = 0`, manyID("b", 1), contoso, database.Micros(w.clock())))
 		many(t, db, rows, `INSERT INTO audit_unit (unit, audit, tenant, at)`, fmt.Sprintf(`SELECT `+sqlID("a")+`, `+sqlID("d")+`, '%s', %d + n.i FROM n`, contoso, database.Micros(w.clock())))
 		ofUnit := must[odata.Expr](t)(odata.ParseFilter("@holdfast.protectionUnitId eq '"+manyID("b", 1)+"'", catalog.ActivityProperties))

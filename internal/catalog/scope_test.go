@@ -118,7 +118,7 @@ func TestPlayAWideScopeReadsABoundedPart(t *testing.T) {
 		fillRestores(w, 500, 500) // the first session has units inside and outside
 		many(t, db, 400, `INSERT INTO restore_artifact (id, tenant, session, point, unit, drive, at, expires, tags, tree, files, folders, bytes, unread, search, query, hits, destination, status, created, started, completed, site_id, site_name, site_web_url)`,
 			fmt.Sprintf(`SELECT `+sqlID("a")+`, '%s', 'eeeeeeee-0000-4000-8000-' || (100000000001 + n.i), 'p', 'bbbbbbbb-0000-4000-8000-' || (100000000000 + 5 * n.i), 'd', 1, 1, 'none', 't', 1, 1, 1, 0, '', '', 0, 'new', 'added', %d, 0, 0, '', '', '' FROM n`, contoso, now))
-		fillLog(w, 500)
+		fillLog(w, 500, 400)
 		many(t, db, 450, `INSERT INTO audit_unit (unit, audit)`, `SELECT 'bbbbbbbb-0000-4000-8000-' || (100000000000 + 5 * n.i), `+sqlID("d")+` FROM n`)
 		many(t, db, 500, `INSERT INTO browse_session (id, tenant, owner, point, unit, drive, at, tree, bytes, web_url, status, created, expires)`,
 			fmt.Sprintf(`SELECT `+sqlID("a")+`, '%s', 'o', 'p', 'bbbbbbbb-0000-4000-8000-' || (100000000000 + 5 * n.i), 'd', 1, 't', 1, '', 'created', %[2]d + n.i, %[2]d + 1000000000000 FROM n`, contoso, now))
