@@ -222,8 +222,7 @@ func (f *figures) ofTenants(ctx context.Context) []prometheus.Metric {
 	return all
 }
 
-// worst gives the units that are the longest overdue: as they are now, so that no others
-// stay among the figures.
+// worst gives the units that are the longest overdue, and no others that were before.
 func (f *figures) worst(ctx context.Context, tenant backup.TenantID, late []catalog.UnitRPO, gauge func(*prometheus.Desc, float64, ...string)) {
 	ids := make([]backup.UnitID, len(late))
 	for i, u := range late {

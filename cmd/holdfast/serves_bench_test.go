@@ -31,13 +31,7 @@ func BenchmarkServes(b *testing.B) {
 	if !slices.Contains(dbtest.Dialects(b), database.Postgres) {
 		b.Skip("there is no PostgreSQL")
 	}
-	drives := 200
-	if text := os.Getenv("HOLDFAST_DRIVES"); text != "" {
-		var err error
-		if drives, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	drives := fromEnv(b, "HOLDFAST_DRIVES", 200)
 	program := filepath.Join(b.TempDir(), "holdfast")
 	command(b, ".", "go", "build", "-o", program, ".")
 	for _, processes := range []int{1, 4} {
@@ -73,16 +67,7 @@ func BenchmarkTenants(b *testing.B) {
 	if !slices.Contains(dbtest.Dialects(b), database.Postgres) {
 		b.Skip("there is no PostgreSQL")
 	}
-	number := func(name string, n int) int {
-		if text := os.Getenv(name); text != "" {
-			var err error
-			if n, err = strconv.Atoi(text); err != nil {
-				b.Fatal(err)
-			}
-		}
-		return n
-	}
-	tenants, drives := number("HOLDFAST_TENANTS", 20), number("HOLDFAST_DRIVES", 10)
+	tenants, drives := fromEnv(b, "HOLDFAST_TENANTS", 20), fromEnv(b, "HOLDFAST_DRIVES", 10)
 	program := filepath.Join(b.TempDir(), "holdfast")
 	command(b, ".", "go", "build", "-o", program, ".")
 	for b.Loop() {
@@ -101,6 +86,17 @@ func BenchmarkTenants(b *testing.B) {
 	}
 }
 
+// fromEnv is a number that the environment says, or n.
+func fromEnv(b *testing.B, name string, n int) int {
+	if text := os.Getenv(name); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return n
+}
+
 // A fleet is processes of holdfast serve, and tenants whose drives have three files each.
 type fleet struct {
 	*rolling
@@ -110,7 +106,7 @@ type fleet struct {
 	watch       *database.DB
 	waiting     int // connections that were seen to wait for a lock, in
 	samples     int // so many looks
-	connections int // of all processes, the most that were seen
+	connections int // of all processes, the most that were seen, and one or two of who looks
 	files       int // of one, likewise
 }
 

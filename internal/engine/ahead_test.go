@@ -19,7 +19,6 @@ import (
 // Many small files come back together, larger ones by sessions that are opened
 // together, and all by sessions of their own where the source does neither.
 func TestPlayRestoreOpensSessionsAhead(t *testing.T) {
-	isBatch := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }
 	some := func(r *http.Request) bool {
 		return strings.HasSuffix(r.URL.Path, "/content") && strings.Contains(r.URL.Path, "7.txt")
 	}
@@ -83,7 +82,6 @@ func TestPlayRestoreOpensSessionsAhead(t *testing.T) {
 // Many small files that are others now are written over together, where the source
 // makes one version of each and none over what it is not told of; else one by one.
 func TestPlayRestoreWritesOverTogether(t *testing.T) {
-	isBatch := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }
 	writes := func(r *http.Request) bool {
 		return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/content")
 	}
@@ -191,3 +189,5 @@ func TestRestoreSetsTimesOfFoldersThatMoved(t *testing.T) {
 	}
 	w.same("the drive", want, w.look(home))
 }
+
+func isBatch(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }

@@ -17,7 +17,6 @@ import (
 // Folders are made, and get their times, by twenties where the source does so; else one by
 // one. Where nobody knows what was made, the restore finds out.
 func TestPlayRestoreMakesFoldersTogether(t *testing.T) {
-	isBatch := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }
 	makes := func(r *http.Request) bool {
 		return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/children")
 	}
@@ -74,7 +73,6 @@ func TestPlayRestoreMakesFoldersTogether(t *testing.T) {
 // Many files that are in no point are deleted by twenties, where the source spares under
 // their tags those that have changed; else one by one.
 func TestPlayRestoreDeletesTogether(t *testing.T) {
-	isBatch := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/$batch") }
 	deletes := func(r *http.Request) bool { return r.Method == http.MethodDelete }
 	probe := func(r *http.Request) bool { return deletes(r) && strings.HasSuffix(r.Header.Get("If-Match"), `0"`) }
 	w := newWorld(t, "ann")
