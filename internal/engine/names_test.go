@@ -108,6 +108,7 @@ func (w *world) wantFound(what string, u backup.Unit) {
 // with a catalog that was made again from the vault.
 func TestNamesAreFound(t *testing.T) {
 	w := newWorld(t, "ann")
+	w.midweek()
 	home := w.home(0)
 	w.put(home, map[string]string{"Budget 2026.xlsx": "1", "plans/Budget 2025.xlsx": "2", "plans/notes.txt": "3", "plans/deep/old budget.doc": "4"})
 	unit := w.protectAll()[0]
