@@ -2,6 +2,7 @@ package heap
 
 import (
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"testing"
 	"time"
@@ -15,7 +16,20 @@ func TestPercentOf(t *testing.T) {
 	}
 }
 
-// The collector looks more often while much is in use, and as before when that has gone.
+func TestLimitOf(t *testing.T) {
+	for _, row := range []struct {
+		live, others uint64
+		want         int64
+	}{{0, 0, floor + spare}, {16 << 20, 0, 32<<20 + spare}, {4 * garbage, 9, 5*garbage + 9 + spare}, {10 * garbage, 0, 12*garbage + spare}} {
+		// A percentage is a whole number.
+		if got := limitOf(row.live, row.others); got > row.want || got < row.want-int64(row.live)/100 {
+			t.Errorf("of %d bytes and %d others %d, want %d", row.live, row.others, got, row.want)
+		}
+	}
+}
+
+// The collector looks more often while much is in use, and as before when that has gone; and
+// what is free is given back above another limit then.
 func TestBound(t *testing.T) {
 	t.Setenv("GOGC", "")
 	Bound()
@@ -33,6 +47,9 @@ func TestBound(t *testing.T) {
 		}
 		if !near(percent, row.want) {
 			t.Errorf("with %d bytes in use GOGC is %d, want %d", row.live, percent, row.want)
+		}
+		if got, least := debug.SetMemoryLimit(-1), limitOf(uint64(row.live), 0); got < least*99/100 || got > least+spare/4+garbage {
+			t.Errorf("with %d bytes in use the limit is %d, want %d and what else there is", row.live, got, least)
 		}
 		runtime.KeepAlive(used)
 	}
