@@ -29,22 +29,44 @@ func TestLearningOfOwnersWritesThemOnly(t *testing.T) {
 	})
 }
 
-// Of the newest units of a policy those are known that the mirror has no name for.
+// Of a policy's units those are known that the mirror has no name for, the newest first.
 func TestNameless(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		p := must[backup.Policy](t)(w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.Exchange, DisplayName: "Mail", Units: []backup.SubjectID{owner(1), owner(2)}, By: w.by()}))
-		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.Subject{{ID: owner(1), Address: "one@contoso.com", DisplayName: "One"}}}))
-		checkPlans(t, w.db, "units without a name", func(ctx context.Context) error {
-			_, err := w.Nameless(ctx, contoso, p.ID)
-			return err
-		}, 1)
-		got := must[map[backup.Workload][]string](t)(w.Nameless(ctx, contoso, p.ID))
-		if len(got) != 1 || len(got[backup.Exchange]) != 1 || got[backup.Exchange][0] != string(owner(2)) {
-			t.Errorf("without a name are %v", got)
+		const known, all = 7, 620
+		var units []backup.SubjectID
+		for i := range all {
+			units = append(units, owner(i))
 		}
-		if got := must[map[backup.Workload][]string](t)(w.Nameless(ctx, fabrikam, p.ID)); len(got) > 0 {
-			t.Errorf("of another tenant, without a name are %v", got)
+		p := must[backup.Policy](t)(w.CreatePolicy(ctx, contoso, catalog.NewPolicy{Workload: backup.Exchange, DisplayName: "Mail", Units: units, By: w.by()}))
+		ok(t, w.ApplyDirectory(ctx, contoso, catalog.DirectoryChange{Users: []backup.Subject{{ID: owner(known), Address: "one@contoso.com", DisplayName: "One"}}}))
+		met, times := map[string]int{}, 0
+		for after := backup.UnitID(""); ; times++ {
+			nameless, last, err := w.Nameless(ctx, contoso, p.ID, after)
+			ok(t, err)
+			for workload, subjects := range nameless {
+				for _, s := range subjects {
+					met[string(workload)+s]++
+				}
+			}
+			checkPlans(t, w.db, "units without a name", func(ctx context.Context) error {
+				_, _, err := w.Nameless(ctx, contoso, p.ID, after)
+				return err
+			}, 1)
+			if after = last; after == "" {
+				break
+			}
+		}
+		if len(met) != all-1 || met[string(backup.Exchange)+string(owner(known))] > 0 || times != 2 {
+			t.Errorf("without a name are %d after %d more looks", len(met), times)
+		}
+		for s, n := range met {
+			if n != 1 {
+				t.Errorf("%s was met %d times", s, n)
+			}
+		}
+		if got, last, err := w.Nameless(ctx, fabrikam, p.ID, ""); err != nil || len(got) > 0 || last != "" {
+			t.Errorf("of another tenant, without a name are %v, %q, %v", got, last, err)
 		}
 	})
 }

@@ -124,29 +124,43 @@ var unitCounts = &counts{
 	properties: []string{"policyId", "status", "error"},
 }
 
-// namelessAtOnce is how many of a policy's newest units Nameless looks at.
+// namelessAtOnce is how many of a policy's units Nameless looks at.
 const namelessAtOnce = 300
 
-// Nameless returns, by their workload, what those of a policy's newest units are of
-// that the mirror of the directory does not know: they were added by id alone.
-func (c *Catalog) Nameless(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID) (map[backup.Workload][]string, error) {
-	type subject struct {
+// Nameless looks at some of a policy's units, the newest first, and returns, by their
+// workload, what those of them are of that the mirror of the directory does not know: they
+// were added by id alone. It begins after a unit that an earlier call has returned with
+// them, the last that it looked at; "" is the beginning, and the end.
+func (c *Catalog) Nameless(ctx context.Context, tenant backup.TenantID, policy backup.PolicyID, after backup.UnitID) (map[backup.Workload][]string, backup.UnitID, error) {
+	type looked struct {
+		id       backup.UnitID
 		workload backup.Workload
-		id       string
+		subject  string
+		known    bool
+	}
+	older := ""
+	args := []any{string(tenant), string(policy), namelessAtOnce}
+	if after != "" {
+		older, args = ` AND (u.created, u.id) < ((SELECT created FROM unit WHERE id = $4), $4)`, append(args, string(after))
 	}
 	rows, err := c.db.Read().QueryContext(ctx, `
-		SELECT c.workload, c.subject FROM (
-			SELECT u.tenant, u.workload, u.subject FROM unit u WHERE u.policy = $2 AND u.policy <> '' ORDER BY u.created DESC, u.id DESC LIMIT $3) AS c
-		WHERE c.tenant = $1 AND NOT EXISTS (SELECT 1 FROM subject d WHERE d.tenant = c.tenant AND d.id = c.subject)`, string(tenant), string(policy), namelessAtOnce)
-	all, err := collect(rows, err, func(r scanner) (s subject, err error) { return s, r.Scan(&s.workload, &s.id) })
+		SELECT c.id, c.workload, c.subject, d.id IS NOT NULL FROM (
+			SELECT u.id, u.created, u.tenant, u.workload, u.subject FROM unit u WHERE u.policy = $2 AND u.policy <> ''`+older+` ORDER BY u.created DESC, u.id DESC LIMIT $3) AS c
+		LEFT JOIN subject d ON d.tenant = c.tenant AND d.id = c.subject WHERE c.tenant = $1 ORDER BY c.created DESC, c.id DESC`, args...)
+	all, err := collect(rows, err, func(r scanner) (l looked, err error) { return l, r.Scan(&l.id, &l.workload, &l.subject, &l.known) })
 	if err != nil {
-		return nil, fmt.Errorf("read units without a name: %w", err)
+		return nil, "", fmt.Errorf("read units without a name: %w", err)
 	}
 	nameless := map[backup.Workload][]string{}
-	for _, s := range all {
-		nameless[s.workload] = append(nameless[s.workload], s.id)
+	for _, l := range all {
+		if !l.known {
+			nameless[l.workload] = append(nameless[l.workload], l.subject)
+		}
 	}
-	return nameless, nil
+	if len(all) < namelessAtOnce {
+		return nameless, "", nil
+	}
+	return nameless, all[len(all)-1].id, nil
 }
 
 // Unit returns a protection unit, or ProtectionUnitNotFound.

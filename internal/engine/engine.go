@@ -231,14 +231,20 @@ func (e *Engine) settle(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	if err := e.Catalog.SettlePolicy(ctx, j); err != nil {
 		return jobs.Done, err
 	}
-	nameless, err := e.Catalog.Nameless(ctx, j.Tenant, backup.PolicyID(j.Key))
-	if err != nil {
-		return jobs.Done, err
+	// Those that were added lately are the newest. Some the source may not know either.
+	for after := backup.UnitID(""); ; {
+		nameless, last, err := e.Catalog.Nameless(ctx, j.Tenant, backup.PolicyID(j.Key), after)
+		if err != nil {
+			return jobs.Done, err
+		}
+		learned := 0
+		for workload, subjects := range nameless {
+			learned += e.learnSubjects(ctx, j.Tenant, workload, subjects)
+		}
+		if after = last; learned == 0 || after == "" {
+			return jobs.Done, nil
+		}
 	}
-	for workload, subjects := range nameless {
-		e.learnSubjects(ctx, j.Tenant, workload, subjects)
-	}
-	return jobs.Done, nil
 }
 
 // approval ends what nobody has approved in time.

@@ -42,9 +42,9 @@ func (e *Engine) bulkAdd(ctx context.Context, j *jobs.Job) (jobs.Result, error) 
 	var refused map[string]string
 	switch {
 	case job.Workload != backup.SharePoint:
-		err = e.lookUp(ctx, j.Tenant, missing)
+		_, err = e.lookUp(ctx, j.Tenant, missing)
 	case selected || len(missing) <= maxSiteLooks: // the list may have holes
-		refused, err = e.findSites(ctx, j.Tenant, missing)
+		_, refused, err = e.findSites(ctx, j.Tenant, missing)
 	default:
 		err = nil // all sites were listed
 	}
@@ -221,19 +221,13 @@ func (e *Engine) readDirectory(ctx context.Context, tenant backup.TenantID, sour
 // maxSiteLooks is how many sites are asked for one by one although all were listed.
 const maxSiteLooks = 200
 
-// lookUpSites is findSites where what is refused matters to nobody.
-func (e *Engine) lookUpSites(ctx context.Context, tenant backup.TenantID, collections []string) error {
-	_, err := e.findSites(ctx, tenant, collections)
-	return err
-}
-
 // findSites asks the source for sites one by one, by their addresses, ids or
-// collections, and adds those that it finds to the mirror. Of those that it may not
-// read it returns why.
-func (e *Engine) findSites(ctx context.Context, tenant backup.TenantID, entries []string) (refused map[string]string, err error) {
+// collections, adds those that it finds to the mirror, and returns how many these are. Of
+// those that it may not read it returns why.
+func (e *Engine) findSites(ctx context.Context, tenant backup.TenantID, entries []string) (found int, refused map[string]string, err error) {
 	source, err := e.Sources(tenant)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	refused = map[string]string{}
 	change := catalog.DirectoryChange{Sites: true}
@@ -260,38 +254,38 @@ func (e *Engine) findSites(ctx context.Context, tenant backup.TenantID, entries 
 			refused[entry] = "The site is locked or archived. Add it again when it is not."
 			continue
 		default:
-			return nil, err
+			return 0, nil, err
 		}
 		if isID && site.Collection == id || !isID && site.Collection != "" && backup.FoldAddress(site.WebURL) == backup.FoldAddress(strings.TrimRight(entry, "/")) {
 			change.Users = append(change.Users, backup.Subject{ID: site.Collection, SourceID: site.ID, Address: site.WebURL, DisplayName: site.Name})
 		}
 	}
 	if len(change.Users) == 0 {
-		return refused, nil
+		return 0, refused, nil
 	}
-	return refused, e.Catalog.ApplyDirectory(ctx, tenant, change)
+	return len(change.Users), refused, e.Catalog.ApplyDirectory(ctx, tenant, change)
 }
 
 // lookUp asks the source for owners that the mirror does not know, by address
-// or id, and adds those it finds to the mirror.
-func (e *Engine) lookUp(ctx context.Context, tenant backup.TenantID, entries []string) error {
+// or id, adds those it finds to the mirror, and returns how many these are.
+func (e *Engine) lookUp(ctx context.Context, tenant backup.TenantID, entries []string) (found int, err error) {
 	if len(entries) == 0 {
-		return nil
+		return 0, nil
 	}
 	source, err := e.Sources(tenant)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	found, err := source.FindUsers(ctx, entries)
+	users, err := source.FindUsers(ctx, entries)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var change catalog.DirectoryChange
-	for _, user := range found {
+	for _, user := range users {
 		change.Users = append(change.Users, user)
 	}
 	if len(change.Users) == 0 {
-		return nil
+		return 0, nil
 	}
-	return e.Catalog.ApplyDirectory(ctx, tenant, change)
+	return len(change.Users), e.Catalog.ApplyDirectory(ctx, tenant, change)
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -108,5 +109,39 @@ func TestUnitsAddedByIDAreNamed(t *testing.T) {
 				t.Errorf("nobody's unit is %+v", u)
 			}
 		})
+	}
+}
+
+// Those that were brought in by id alone are asked for together, however many these are,
+// also where some are nobody's; those that the source does not know are not looked for
+// through all the policy each time.
+func TestAllAreCalledByName(t *testing.T) {
+	var owners []string
+	for i := range 650 {
+		owners = append(owners, fmt.Sprintf("user%d", i))
+	}
+	w := newWorld(t, owners...)
+	w.users = append(w.users, simtenant.User{ID: "00000000-dead-0000-0000-000000000000"})
+	policy, _ := w.activateAll()
+	asked := w.asked("all")
+	units := 0
+	for page := (catalog.Page{Limit: 100}); ; {
+		list, err := w.catalog.Units(w.ctx, w.tenant, catalog.UnitQuery{Policy: policy.ID, Page: page})
+		w.must(err)
+		for _, u := range list.Items {
+			if units++; u.Name == "" && !strings.Contains(string(u.Subject), "dead") {
+				t.Fatalf("%s is not called by name", u.Subject)
+			}
+		}
+		if page.After = list.Next; page.After == "" {
+			break
+		}
+	}
+	if units != 651 || asked > 651/5 {
+		t.Errorf("%d units were looked up with %d requests", units, asked)
+	}
+	w.run(jobs.Settle, string(policy.ID), w.engine.settle)
+	if again := w.asked("all") - asked; again > 2 {
+		t.Errorf("for one that is nobody's it took %d requests", again)
 	}
 }

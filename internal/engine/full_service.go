@@ -62,7 +62,7 @@ func (e *Engine) letAbsentGo(ctx context.Context, j *jobs.Job, p backup.Policy) 
 		for i, s := range subjects {
 			ids[i] = string(s)
 		}
-		if err := e.askFor(ctx, p.Tenant, p.Workload, ids); err != nil {
+		if _, err := e.askFor(ctx, p.Tenant, p.Workload, ids); err != nil {
 			return gone, err
 		}
 		n, err := e.Catalog.LetAbsentGo(ctx, j, p, subjects)
@@ -74,10 +74,11 @@ func (e *Engine) letAbsentGo(ctx context.Context, j *jobs.Job, p backup.Policy) 
 }
 
 // askFor asks the source for what units of a workload are of, by ids, and adds what it
-// knows to the mirror of the directory.
-func (e *Engine) askFor(ctx context.Context, tenant backup.TenantID, workload backup.Workload, ids []string) error {
+// knows to the mirror of the directory. It returns how many that were.
+func (e *Engine) askFor(ctx context.Context, tenant backup.TenantID, workload backup.Workload, ids []string) (known int, err error) {
 	if workload == backup.SharePoint {
-		return e.lookUpSites(ctx, tenant, ids)
+		known, _, err = e.findSites(ctx, tenant, ids)
+		return known, err
 	}
 	return e.lookUp(ctx, tenant, ids)
 }

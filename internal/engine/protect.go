@@ -121,11 +121,14 @@ func (e *Engine) learnOwner(ctx context.Context, u backup.Unit) {
 	}
 }
 
-// learnSubjects asks the source what subjects of a workload are called.
-func (e *Engine) learnSubjects(ctx context.Context, tenant backup.TenantID, workload backup.Workload, subjects []string) {
-	if err := e.askFor(ctx, tenant, workload, subjects); err != nil {
+// learnSubjects asks the source what subjects of a workload are called, and returns of how
+// many it told.
+func (e *Engine) learnSubjects(ctx context.Context, tenant backup.TenantID, workload backup.Workload, subjects []string) int {
+	known, err := e.askFor(ctx, tenant, workload, subjects)
+	if err != nil {
 		e.Log.DebugContext(ctx, "not looked up by name", "tenant", tenant, "of", workload, "subjects", len(subjects), "err", err)
 	}
+	return known
 }
 
 // retryMoved does again what another worker's commit made void.
