@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ var nameHistory = history{index: "name_index", items: "name_item", place: "place
 const (
 	// nameBatch is how many names are written in a transaction.
 	nameBatch = 1000
+	// fewNames is how many may be written in the one that commits their point.
+	fewNames = 200
 	// maxName is how much is kept of a name, in bytes.
 	maxName = 1000
 	// findTime is how long a name may be looked for. A million names are gone through
@@ -35,6 +38,10 @@ type NameStage struct {
 	Unit  backup.UnitID
 	Drive backup.DriveID
 	At    time.Time // of the point that the run will commit
+	Tree  string    // of the drive in it; "" where it has none
+	// Alone says that the point has no other drive: a few names need not be written
+	// ahead of it.
+	Alone bool
 	// Anew says that the changes are all that there were, from the point of the time
 	// Since on: what was known is forgotten.
 	Anew  bool
@@ -53,35 +60,31 @@ type NameChange struct {
 type NamedTree struct {
 	Drive  backup.DriveID
 	Tree   string
-	Staged int64 // as StageNames said
+	staged int64 // as its names were staged; 0 where they were not
+	few    *few  // what is written with the point instead; nil for nothing
+}
+
+// A few names are written with the point that they are of.
+type few struct {
+	NameStage
+	was     indexed // the index as it was found, with nothing staged in it
+	changes []NameChange
 }
 
 // StageNames writes which names changed in a drive into the index, ahead of the point
-// that a run is about to commit: the Commit whose Names have what it returns, 0 if nothing
-// had to be written, makes it count. Until then nobody finds any of it, and a later
-// StageNames takes it back. The changes come in the order of their points, those of an
-// item once for each. jobs.ErrLost, and what changes fails with.
-func (c *Catalog) StageNames(ctx context.Context, j *jobs.Job, s NameStage, changes iter.Seq2[NameChange, error]) (staged int64, err error) {
+// that a run is about to commit: the Commit whose Names have what it returns makes it
+// count. Until then nobody finds any of it, and a later StageNames takes it back. A few
+// changes of a drive that is alone are not written ahead, but in that Commit. The changes
+// come in the order of their points, those of an item once for each. jobs.ErrLost, and what
+// changes fails with.
+func (c *Catalog) StageNames(ctx context.Context, j *jobs.Job, s NameStage, changes iter.Seq2[NameChange, error]) (of NamedTree, err error) {
 	var x indexed
 	var batch []NameChange
-	put := func(tx *database.Tx, x indexed) error {
-		if len(batch) == 0 {
-			return nil
-		}
-		at := min(database.Micros(batch[0].At), x.staged)
-		if batch[0].At.Equal(s.At) {
-			at = x.staged
-		}
-		return writeNames(ctx, tx, x.place, at, batch)
-	}
+	put := func(tx *database.Tx, x indexed) error { return writeNames(ctx, tx, x.place, s.At, x.staged, batch) }
 	write := func() (err error) {
 		wrote := len(batch) == 0 && !s.Anew
 		if x.place == 0 && !wrote {
-			since := int64(notYet)
-			if !s.Since.IsZero() {
-				since = database.Micros(s.Since)
-			}
-			x, wrote, err = nameHistory.begin(ctx, c, j, indexing{unit: s.Unit, drive: s.Drive, at: s.At, anew: s.Anew, since: since}, put)
+			x, wrote, err = nameHistory.begin(ctx, c, j, indexing{unit: s.Unit, drive: s.Drive, at: s.At, anew: s.Anew, since: s.since()}, put)
 		}
 		if !wrote && len(batch) > 0 && err == nil {
 			err = c.db.Tx(ctx, func(tx *database.Tx) error {
@@ -112,13 +115,62 @@ func (c *Catalog) StageNames(ctx context.Context, j *jobs.Job, s NameStage, chan
 			batch = append(batch, change)
 		}
 	}
+	of = NamedTree{Drive: s.Drive, Tree: s.Tree}
+	if err == nil && x.place == 0 && s.Alone && len(batch) <= fewNames && (s.Anew || len(batch) > 0) {
+		var was indexed
+		was, err = nameHistory.read(ctx, c.db.Read(), j.Tenant, s.Unit, s.Drive)
+		if err == nil && was.staged == 0 && s.Anew == (was.place == 0) {
+			of.few = &few{s, was, batch}
+			return of, nil
+		}
+	}
 	if err == nil {
 		err = write()
 	}
 	if err != nil {
-		return 0, fmt.Errorf("write the index of names of drive %s: %w", s.Drive, err)
+		return of, fmt.Errorf("write the index of names of drive %s: %w", s.Drive, err)
 	}
-	return x.staged, nil
+	of.staged = x.staged
+	return of, nil
+}
+
+// since is the time that the index goes back to, if it is made anew.
+func (s NameStage) since() int64 {
+	if s.Since.IsZero() {
+		return notYet
+	}
+	return database.Micros(s.Since)
+}
+
+// commit writes a few names with their point. Where the index is not what it was, another
+// run has begun to write it: it is made anew by the next.
+func (f *few) commit(ctx context.Context, tx *database.Tx, p backup.Point, tree string) error {
+	at, place := database.Micros(f.At), f.was.place
+	if at <= f.was.at {
+		at = f.was.at + 1 // the clock was put back
+	}
+	var n int64
+	var err error
+	if place == 0 {
+		place = rand.Int64N(1<<48) + 1
+		n, err = affected(tx.ExecContext(ctx, `
+			INSERT INTO name_index (place, unit, drive, tenant, tree, since, at, staged) VALUES ($1, $2, $3, $4, $5, $6, $7, 0) ON CONFLICT DO NOTHING`,
+			place, string(p.Unit), string(f.Drive), string(p.Tenant), tree, min(f.since(), at), at))
+	} else {
+		n, err = affected(tx.ExecContext(ctx, `UPDATE name_index SET tree = $2, at = $3 WHERE place = $1 AND tree = $4 AND at = $5 AND staged = 0`,
+			place, tree, at, f.was.tree, f.was.at))
+	}
+	switch {
+	case err != nil:
+	case n == 0:
+		_, err = tx.ExecContext(ctx, `UPDATE name_index SET tree = '' WHERE unit = $1 AND drive = $2 AND tenant = $3`, string(p.Unit), string(f.Drive), string(p.Tenant))
+	default:
+		err = writeNames(ctx, tx, place, f.At, at, f.changes)
+	}
+	if err != nil {
+		return fmt.Errorf("commit names: %w", err)
+	}
+	return nil
 }
 
 // NamedDrives returns the drives, and libraries, of a unit whose names are indexed.
@@ -134,8 +186,16 @@ func (c *Catalog) NamedDrives(ctx context.Context, tenant backup.TenantID, unit 
 // nameKey is a name as it is looked for.
 func nameKey(name string) string { return foldName(bounded(name, maxName)) }
 
-// writeNames writes what changed with a point.
-func writeNames(ctx context.Context, tx *database.Tx, place, at int64, changes []NameChange) error {
+// writeNames writes what changed with a point: the one of the time run, which the index has
+// under the time as, or one before.
+func writeNames(ctx context.Context, tx *database.Tx, place int64, run time.Time, as int64, changes []NameChange) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	at := as
+	if !changes[0].At.Equal(run) {
+		at = min(database.Micros(changes[0].At), as)
+	}
 	var over, fresh [][2]string
 	for _, c := range changes {
 		if c.From != "" {
@@ -168,8 +228,14 @@ func writeNames(ctx context.Context, tx *database.Tx, place, at int64, changes [
 // commitNames has the index of names be of what a point holds.
 func commitNames(ctx context.Context, tx *database.Tx, p backup.Point, names []NamedTree) error {
 	for _, n := range names {
-		if n.Staged != 0 {
-			if err := nameHistory.commit(ctx, tx, p, n.Drive, n.Tree, n.Staged); err != nil {
+		if n.few != nil || n.staged != 0 {
+			var err error
+			if n.few != nil {
+				err = n.few.commit(ctx, tx, p, n.Tree)
+			} else {
+				err = nameHistory.commit(ctx, tx, p, n.Drive, n.Tree, n.staged)
+			}
+			if err != nil {
 				return err
 			}
 			continue

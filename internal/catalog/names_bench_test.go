@@ -26,8 +26,8 @@ func BenchmarkFindAMillion(b *testing.B) {
 		at := w.clock()
 		before := w.bytes()
 		began := time.Now()
-		staged := must[int64](b)(w.StageNames(ctx, job, catalog.NameStage{Unit: u.ID, Drive: "d", At: at, Anew: true, Since: at}, millionNames(at, items)))
-		_, err := w.CommitPoint(ctx, job, catalog.Commit{Unit: u.ID, State: catalog.DriveState{Drive: "d", Root: "r", Tree: "t"}, Names: []catalog.NamedTree{{Drive: "d", Tree: "t", Staged: staged}},
+		staged := must[catalog.NamedTree](b)(w.StageNames(ctx, job, catalog.NameStage{Unit: u.ID, Drive: "d", Tree: "t", At: at, Anew: true, Since: at}, millionNames(at, items)))
+		_, err := w.CommitPoint(ctx, job, catalog.Commit{Unit: u.ID, State: catalog.DriveState{Drive: "d", Root: "r", Tree: "t"}, Names: []catalog.NamedTree{staged},
 			Point: backup.Point{At: at, Tree: "t"}})
 		ok(b, err)
 		written, room := time.Since(began), w.bytes()-before

@@ -58,7 +58,7 @@ func TestPlayCosts(t *testing.T) {
 // costsOf does everyday work in a new world, and returns what it costs otherwise than
 // is written down.
 func costsOf(t *testing.T) (wrong []string) {
-	w := prepare(t, "ann")
+	w := prepare(t, "ann", "bob")
 	path := func(i int) string {
 		return filepath.Join(w.home(0), fmt.Sprintf("folder %02d/file %03d.txt", i%20, i))
 	}
@@ -69,11 +69,13 @@ func costsOf(t *testing.T) (wrong []string) {
 	for i := range 400 {
 		write(i, "first")
 	}
+	w.put(w.home(1), map[string]string{"a.txt": "a", "b.txt": "b", "c.txt": "c"})
 	var calls countedCalls
 	w.http = &http.Client{Transport: &calls}
 	w.connectChild()
 	w.ownVault()
-	unit := w.protectAll()[0]
+	units := w.protectAll()
+	unit := units[0]
 
 	got := map[string]costs{}
 	var first, second backup.Point
@@ -81,6 +83,7 @@ func costsOf(t *testing.T) (wrong []string) {
 		name string
 		do   func()
 	}{
+		{"first backup of three files", func() { w.backUp(units[1]) }},
 		{"first backup of 400 files in 20 folders", func() { first = w.backUp(unit) }},
 		{"nothing changed", func() { w.backUp(unit) }},
 		{"ten files changed", func() { second = w.backUp(unit) }},

@@ -130,11 +130,11 @@ func (n naming) anew(ctx context.Context, all []catalog.NamedTree) ([]catalog.Na
 }
 
 func (n naming) stage(ctx context.Context, all []catalog.NamedTree, s catalog.NameStage, changes iter.Seq2[catalog.NameChange, error]) ([]catalog.NamedTree, error) {
-	s.Unit, s.Drive, s.At = n.unit.ID, n.drive, n.at
-	staged, err := n.e.Catalog.StageNames(ctx, n.job, s, changes)
+	s.Unit, s.Drive, s.At, s.Tree, s.Alone = n.unit.ID, n.drive, n.at, n.now, n.drive == n.points
+	named, err := n.e.Catalog.StageNames(ctx, n.job, s, changes)
 	switch {
 	case err == nil:
-		return append(all, catalog.NamedTree{Drive: n.drive, Tree: n.now, Staged: staged}), nil
+		return append(all, named), nil
 	case stopped(ctx, err), !isDamage(err):
 		return nil, err
 	}

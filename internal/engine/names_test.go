@@ -153,23 +153,38 @@ func TestNamesAreFound(t *testing.T) {
 		t.Errorf("another tenant finds %+v, %v", got, err)
 	}
 
-	// A run that is killed once it has written names leaves nothing that is found.
-	w.put(home, map[string]string{"killed.txt": "6"})
-	w.must(os.Remove(filepath.Join(home, "notes.txt")))
-	dying, die := context.WithCancel(w.ctx)
-	staged := false
-	dying = database.Observe(dying, func(text string, _ []any) {
-		if staged = staged || strings.Contains(text, "INSERT INTO name_item"); staged && strings.Contains(text, "INSERT INTO restore_point") {
-			die()
+	// A run that is killed once it has written names leaves nothing that is found: many are
+	// written ahead of their point, a few with it.
+	for _, many := range []int{1, 300} {
+		killed := map[string]string{}
+		for i := range many {
+			killed[fmt.Sprintf("killed%d.txt", i)] = "6"
 		}
-	})
-	w.skew.Add(int64(time.Hour))
-	if err := w.try(dying, jobs.Backup, string(unit.ID), w.engine.backup); err == nil || !staged {
-		t.Fatalf("the run was not killed: %v, %t", err, staged)
+		w.put(home, killed)
+		w.must(os.Remove(filepath.Join(home, "notes.txt")))
+		dying, die := context.WithCancel(w.ctx)
+		written, committing := false, false
+		dying = database.Observe(dying, func(text string, _ []any) {
+			committing = committing || strings.Contains(text, "UPDATE drive_state")
+			if strings.Contains(text, "INSERT INTO name_item") {
+				if written = true; committing != (many == 1) {
+					t.Errorf("%d names are written with their point: %t", many, committing)
+				}
+			}
+			if written && strings.Contains(text, "INSERT INTO restore_point") {
+				die()
+			}
+		})
+		w.skew.Add(int64(time.Hour))
+		if err := w.try(dying, jobs.Backup, string(unit.ID), w.engine.backup); err == nil || !written {
+			t.Fatalf("the run was not killed: %v, %t", err, written)
+		}
+		w.wantFound("after a kill", unit)
+		for name := range killed {
+			w.must(os.Remove(filepath.Join(home, name)))
+		}
+		step("the run after the kill", func() { w.put(home, map[string]string{"after.txt": fmt.Sprint(many), "notes.txt": fmt.Sprint(many)}) })
 	}
-	w.wantFound("after a kill", unit)
-	w.must(os.Remove(filepath.Join(home, "killed.txt")))
-	step("the run after the kill", func() { w.put(home, map[string]string{"after.txt": "7"}) })
 
 	rebuilt := func(what string) {
 		t.Helper()

@@ -45,12 +45,12 @@ func (w *world) name(unit string, changes ...catalog.NameChange) backup.Point {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	staged, err := w.catalog.StageNames(ctx, job, catalog.NameStage{Unit: backup.UnitID(unit), Drive: s.Drive, At: at, Anew: from == "", Since: oldest.Items[0].At}, all)
+	staged, err := w.catalog.StageNames(ctx, job, catalog.NameStage{Unit: backup.UnitID(unit), Drive: s.Drive, Tree: s.Tree, At: at, Alone: true, Anew: from == "", Since: oldest.Items[0].At}, all)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	p, err := w.catalog.CommitPoint(ctx, job, catalog.Commit{Unit: backup.UnitID(unit), PrevRoot: prev, State: s, Promise: promise, Every: time.Minute,
-		Names: []catalog.NamedTree{{Drive: s.Drive, Tree: s.Tree, Staged: staged}}, Point: backup.Point{At: at, Tree: s.Tree}})
+		Names: []catalog.NamedTree{staged}, Point: backup.Point{At: at, Tree: s.Tree}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
