@@ -207,11 +207,26 @@ func (r *request) filteredUsers() ([]*User, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply(r.Context(), q, r.who.tenant.present, func(u *User) (members, error) {
+	all := r.who.tenant.present
+	if in, ok := q.filter.(odata.In); ok && in.Property.Name == directoryID.Name {
+		all = r.who.tenant.named(in.Values) // of 100,000 users, the few that can be meant
+	}
+	return apply(r.Context(), q, all, func(u *User) (members, error) {
 		v := userView(u)
 		v["accountEnabled"], v["userType"], v["id"] = u.enabled(), "Member", string(u.ID)
 		return func(name string) any { return readMember(v, name) }, nil
 	})
+}
+
+// named are the users who have one of some ids.
+func (t *tenant) named(ids []odata.Value) (users []*User) {
+	for _, v := range ids {
+		id := strings.ToLower(v.Text)
+		if u := t.users[id]; u != nil && string(u.ID) == id && !slices.Contains(users, u) {
+			users = append(users, u)
+		}
+	}
+	return users
 }
 
 func (s *Service) listUsers(r *request) error {
