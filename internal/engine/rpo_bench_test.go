@@ -152,6 +152,7 @@ func (p *manyPromises) measure() {
 	work[jobs.Backup] = visit
 
 	p.activateAll()
+	p.users = nil // which a server does not have in memory
 	p.must(e.Start(p.ctx))
 
 	ctx, cancel := context.WithCancel(p.ctx)
