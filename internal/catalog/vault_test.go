@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"io"
 	"slices"
 	"strings"
@@ -11,6 +12,8 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
+	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
 )
 
@@ -373,4 +376,36 @@ func TestAVaultFollowsAnother(t *testing.T) {
 			t.Errorf("the record gave the vault the id %q", id)
 		}
 	})
+}
+
+// The drives of a vault are found without a look at those of the tenant's others.
+func TestDrivesAreFoundByTheirVault(t *testing.T) {
+	db := dbtest.Open(t, database.SQLite)
+	w := newWorld(t, db, 0)
+	name := backup.FirstVault(contoso)
+	for what, ask := range map[string]func(context.Context) error{
+		"how many": func(ctx context.Context) error { _, err := w.DrivesIn(ctx, name); return err },
+		"roots":    func(ctx context.Context) error { _, err := w.Roots(ctx, name); return err },
+	} {
+		asked := 0
+		ok(t, ask(database.Observe(t.Context(), func(text string, args []any) {
+			asked++
+			rows, err := db.Read().QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+text, args...)
+			ok(t, err)
+			defer rows.Close()
+			plan := ""
+			for rows.Next() {
+				var id, parent, unused int
+				var detail string
+				ok(t, rows.Scan(&id, &parent, &unused, &detail))
+				plan += detail + "\n"
+			}
+			if !strings.Contains(plan, "drive_state_vault (tenant=? AND vault=?)") {
+				t.Errorf("%s: the plan is %s", what, plan)
+			}
+		})))
+		if asked != 1 {
+			t.Errorf("%s: %d statements", what, asked)
+		}
+	}
 }
