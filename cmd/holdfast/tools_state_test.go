@@ -45,6 +45,11 @@ func keptData(t *testing.T) (data, unit string) {
 	hf(t, 0, "drive", "add", "--policy", "OneDrive Policy", "amala@contoso.com")
 	hf(t, 0, "policy", "activate", "OneDrive Policy", "--wait")
 	unit = strings.Fields(hf(t, 0, "drive", "list", "--policy", "OneDrive Policy", "-q"))[0]
+	// The maintenance at the start is what writes the tenant's record into the vault.
+	eventually(t, "the vault is maintained", func() bool {
+		stats, err := d.queue.Stats(t.Context())
+		return err == nil && stats[jobs.Maintain].Waiting == 1 && stats[jobs.Maintain].Failing == 0
+	})
 	if err := d.close(); err != nil {
 		t.Fatal(err)
 	}
