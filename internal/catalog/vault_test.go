@@ -390,15 +390,9 @@ func TestWhereADriveIsIsFoundByIt(t *testing.T) {
 		asked := 0
 		ok(t, ask(database.Observe(t.Context(), func(text string, args []any) {
 			asked++
-			rows, err := db.Read().QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+text, args...)
-			ok(t, err)
-			defer rows.Close()
-			for rows.Next() {
-				var id, parent, unused int
-				var detail string
-				ok(t, rows.Scan(&id, &parent, &unused, &detail))
-				if strings.HasPrefix(detail, "SEARCH s ") && !strings.Contains(detail, "(tenant=? AND drive=?)") {
-					t.Errorf("%s: %s", what, detail)
+			for _, line := range sqlitePlan(t, db, text, args) {
+				if strings.HasPrefix(line, "SEARCH s ") && !strings.Contains(line, "(tenant=? AND drive=?)") {
+					t.Errorf("%s: %s", what, line)
 				}
 			}
 		})))
