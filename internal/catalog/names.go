@@ -144,7 +144,7 @@ func (s NameStage) since() int64 {
 
 // commit writes a few names with their point. Where the index is not what it was, another
 // run has begun to write it: it is made anew by the next.
-func (f *few) commit(ctx context.Context, tx *database.Tx, p backup.Point, tree string) error {
+func (f *few) commit(ctx context.Context, tx *database.Tx, p backup.Point) error {
 	at, place := database.Micros(f.At), f.was.place
 	if at <= f.was.at {
 		at = f.was.at + 1 // the clock was put back
@@ -155,22 +155,19 @@ func (f *few) commit(ctx context.Context, tx *database.Tx, p backup.Point, tree 
 		place = rand.Int64N(1<<48) + 1
 		n, err = affected(tx.ExecContext(ctx, `
 			INSERT INTO name_index (place, unit, drive, tenant, tree, since, at, staged) VALUES ($1, $2, $3, $4, $5, $6, $7, 0) ON CONFLICT DO NOTHING`,
-			place, string(p.Unit), string(f.Drive), string(p.Tenant), tree, min(f.since(), at), at))
+			place, string(p.Unit), string(f.Drive), string(p.Tenant), f.Tree, min(f.since(), at), at))
 	} else {
 		n, err = affected(tx.ExecContext(ctx, `UPDATE name_index SET tree = $2, at = $3 WHERE place = $1 AND tree = $4 AND at = $5 AND staged = 0`,
-			place, tree, at, f.was.tree, f.was.at))
+			place, f.Tree, at, f.was.tree, f.was.at))
 	}
 	switch {
 	case err != nil:
+		return err
 	case n == 0:
 		_, err = tx.ExecContext(ctx, `UPDATE name_index SET tree = '' WHERE unit = $1 AND drive = $2 AND tenant = $3`, string(p.Unit), string(f.Drive), string(p.Tenant))
-	default:
-		err = writeNames(ctx, tx, place, f.At, at, f.changes)
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("commit names: %w", err)
-	}
-	return nil
+	return writeNames(ctx, tx, place, f.At, at, f.changes)
 }
 
 // NamedDrives returns the drives, and libraries, of a unit whose names are indexed.
@@ -228,21 +225,17 @@ func writeNames(ctx context.Context, tx *database.Tx, place int64, run time.Time
 // commitNames has the index of names be of what a point holds.
 func commitNames(ctx context.Context, tx *database.Tx, p backup.Point, names []NamedTree) error {
 	for _, n := range names {
-		if n.few != nil || n.staged != 0 {
-			var err error
-			if n.few != nil {
-				err = n.few.commit(ctx, tx, p, n.Tree)
-			} else {
-				err = nameHistory.commit(ctx, tx, p, n.Drive, n.Tree, n.staged)
-			}
-			if err != nil {
-				return err
-			}
-			continue
+		var err error
+		switch {
+		case n.few != nil:
+			err = n.few.commit(ctx, tx, p)
+		case n.staged != 0:
+			err = nameHistory.commit(ctx, tx, p, n.Drive, n.Tree, n.staged)
+		default:
+			_, err = tx.ExecContext(ctx, `
+				UPDATE name_index SET tree = $4, at = CASE WHEN staged = 0 AND at < $5 THEN $5 ELSE at END WHERE unit = $1 AND drive = $2 AND tenant = $3`,
+				string(p.Unit), string(n.Drive), string(p.Tenant), n.Tree, database.Micros(p.At))
 		}
-		_, err := tx.ExecContext(ctx, `
-			UPDATE name_index SET tree = $4, at = CASE WHEN staged = 0 AND at < $5 THEN $5 ELSE at END WHERE unit = $1 AND drive = $2 AND tenant = $3`,
-			string(p.Unit), string(n.Drive), string(p.Tenant), n.Tree, database.Micros(p.At))
 		if err != nil {
 			return fmt.Errorf("commit the index of names: %w", err)
 		}

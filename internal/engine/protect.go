@@ -121,12 +121,13 @@ func (e *Engine) learnOwner(ctx context.Context, u backup.Unit) {
 	}
 }
 
-// learnSubjects asks the source what subjects of a workload are called, and returns of how
-// many it told.
+// learnSubjects asks the source what subjects of a workload are called, and returns how
+// many the mirror knows since.
 func (e *Engine) learnSubjects(ctx context.Context, tenant backup.TenantID, workload backup.Workload, subjects []string) int {
 	known, err := e.askFor(ctx, tenant, workload, subjects)
 	if err != nil {
 		e.Log.DebugContext(ctx, "not looked up by name", "tenant", tenant, "of", workload, "subjects", len(subjects), "err", err)
+		return 0
 	}
 	return known
 }
