@@ -27,8 +27,8 @@ type list struct {
 	held []uint64 // all of them, where there is no file
 
 	file  *os.File
-	pages []page         // each where its number leads, once there is a file
-	bytes [pageSize]byte // of a page that is written or read
+	pages []page          // each where its number leads, once there is a file
+	bytes *[pageSize]byte // of a page that is written or read
 }
 
 type page struct {
@@ -75,7 +75,7 @@ func (l *list) spill() bool {
 		l.fail(err)
 		return false
 	}
-	l.file, l.pages = file, make([]page, kept)
+	l.file, l.pages, l.bytes = file, make([]page, kept), new([pageSize]byte)
 	held := l.held
 	l.held, l.n = nil, 0
 	for _, number := range held {
@@ -101,7 +101,7 @@ func (l *list) page(i int) *page {
 }
 
 func (l *list) write(p *page) {
-	b := &l.bytes
+	b := l.bytes
 	for i, number := range p.numbers {
 		binary.LittleEndian.PutUint64(b[8*i:], number)
 	}
@@ -113,7 +113,7 @@ func (l *list) write(p *page) {
 }
 
 func (l *list) read(p *page) {
-	b := &l.bytes
+	b := l.bytes
 	if _, err := l.file.ReadAt(b[:], int64(p.number-1)*pageSize); err != nil {
 		l.fail(err)
 		return

@@ -29,8 +29,9 @@ const (
 	// near and far are how much is read of the file at once: where records are
 	// read in any order, and where one is read after the other.
 	near, far = 1 << 10, 32 << 10
-	// recent is how many records are remembered that were read or written last.
-	recent = 256
+	// recent is how many records are remembered that were read or written last, once
+	// there are more than few.
+	recent, few = 256, 32
 )
 
 // A Table maps keys to values. A key that was put has a number from then on: 0 for
@@ -52,15 +53,21 @@ type Table struct {
 	window []byte // of the file, read ahead
 	from   int64  // where it begins
 
-	found [recent]struct { // by hash: what was found last
+	recent *memory // or nil, as long as there are few
+	err    error
+}
+
+// A memory is of what was found last by hash, and of the records that were read last by
+// number.
+type memory struct {
+	found [recent]struct {
 		hash   uint32
 		number int // + 1
 	}
-	last [recent]struct {
-		at         int64
+	read [recent]struct {
+		at         int64 // + 1
 		key, value string
 	}
-	err error
 }
 
 // ErrDisk: what does not fit into memory could not be written to the disk, or read
@@ -99,6 +106,9 @@ func (t *Table) Put(key, value string) int {
 		} else {
 			t.at.append(at)
 			t.index.add(t.hash(key))
+			if t.at.n > few && t.recent == nil {
+				t.recent = new(memory)
+			}
 		}
 		if t.err != nil {
 			return i
@@ -121,15 +131,19 @@ func (t *Table) Find(key string) (int, bool) {
 		return 0, false
 	}
 	hash := t.hash(key)
-	again := &t.found[hash%recent]
-	if again.hash == hash && again.number > 0 {
-		if is, _ := t.Get(again.number - 1); is == key && t.err == nil {
-			return again.number - 1, true
+	if t.recent != nil {
+		if again := t.recent.found[hash%recent]; again.hash == hash && again.number > 0 {
+			if is, _ := t.Get(again.number - 1); is == key && t.err == nil {
+				return again.number - 1, true
+			}
 		}
 	}
 	for i := range t.index.numbers(hash) {
 		if is, _ := t.Get(i); is == key && t.err == nil {
-			again.hash, again.number = hash, i+1
+			if t.recent != nil {
+				again := &t.recent.found[hash%recent]
+				again.hash, again.number = hash, i+1
+			}
 			return i, true
 		}
 	}
@@ -142,16 +156,19 @@ func (t *Table) Get(i int) (key, value string) {
 		return "", ""
 	}
 	at := int64(t.at.get(i))
-	memory := &t.last[i%recent]
-	if memory.at != at+1 {
-		memory.at = 0
-		memory.key, memory.value = t.read(at)
+	if t.recent == nil {
+		return t.read(at)
+	}
+	last := &t.recent.read[i%recent]
+	if last.at != at+1 {
+		last.at = 0
+		last.key, last.value = t.read(at)
 		if t.err != nil {
 			return "", ""
 		}
-		memory.at = at + 1 // 0 is none
+		last.at = at + 1
 	}
-	return memory.key, memory.value
+	return last.key, last.value
 }
 
 // Order tells of two keys by their numbers which was put last: the one with the
@@ -163,10 +180,13 @@ func (t *Table) Close() {
 	discard(t.file)
 	t.index.sorted.close()
 	t.at.close()
-	*t = Table{err: errClosed, index: &index{sorted: &list{}}, at: &list{}}
+	*t = closed
 }
 
-var errClosed = errors.New("the table is closed")
+var (
+	errClosed = errors.New("the table is closed")
+	closed    = Table{err: errClosed, index: &index{sorted: &list{}}, at: &list{}}
+)
 
 func (t *Table) hash(key string) uint32 { return uint32(maphash.String(t.seed, key)) }
 
