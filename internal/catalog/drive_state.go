@@ -494,9 +494,10 @@ func (c *Catalog) VaultOf(ctx context.Context, tenant backup.TenantID, drive bac
 }
 
 // vaultOfDrive is the number of the vault of the drive $2 of the tenant $1. A drive
-// stays in the vault that it began in, whichever unit has it.
+// stays in the vault that it began in, whichever unit has it. For a maximum of what an
+// index has, SQLite would go through all drives of the tenant in its order.
 const vaultOfDrive = `coalesce(
-		(SELECT max(s.vault) FROM drive_state s WHERE s.tenant = $1 AND s.drive = $2),
+		(SELECT max(s.vault + 0) FROM drive_state s WHERE s.tenant = $1 AND s.drive = $2),
 		(SELECT max(v.number) FROM vault v WHERE v.tenant = $1 AND v.id <> ''), 1)`
 
 // DriveRoots lists the drives of a tenant that have points.

@@ -383,15 +383,20 @@ func TestAVaultFollowsAnother(t *testing.T) {
 func TestWhereADriveIsIsFoundByIt(t *testing.T) {
 	db := dbtest.Open(t, database.SQLite)
 	w := newWorld(t, db, 0)
-	for what, ask := range map[string]func(context.Context) error{
-		"root":  func(ctx context.Context) error { _, _, err := w.Root(ctx, contoso, "d"); return err },
-		"vault": func(ctx context.Context) error { _, err := w.VaultOf(ctx, contoso, "d"); return err },
+	for what, row := range map[string]struct {
+		ask  func(context.Context) error
+		plan string
+	}{
+		"root":  {func(ctx context.Context) error { _, _, err := w.Root(ctx, contoso, "d"); return err }, "(tenant=? AND drive=?)"},
+		"vault": {func(ctx context.Context) error { _, err := w.VaultOf(ctx, contoso, "d"); return err }, "(tenant=? AND drive=?)"},
+		"how many": {func(ctx context.Context) error { _, err := w.DrivesIn(ctx, backup.FirstVault(contoso)); return err }, "(tenant=? AND vault=?)"},
+		"roots":    {func(ctx context.Context) error { _, err := w.Roots(ctx, backup.FirstVault(contoso)); return err }, "(tenant=? AND vault=?)"},
 	} {
 		asked := 0
-		ok(t, ask(database.Observe(t.Context(), func(text string, args []any) {
+		ok(t, row.ask(database.Observe(t.Context(), func(text string, args []any) {
 			asked++
 			for _, line := range sqlitePlan(t, db, text, args) {
-				if strings.HasPrefix(line, "SEARCH s ") && !strings.Contains(line, "(tenant=? AND drive=?)") {
+				if is := strings.HasPrefix(line, "SEARCH s ") || strings.HasPrefix(line, "SEARCH drive_state "); is && !strings.Contains(line, row.plan) {
 					t.Errorf("%s: %s", what, line)
 				}
 			}
