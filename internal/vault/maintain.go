@@ -88,9 +88,11 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 		unread = append(unread, key)
 		hold = hold || errors.Is(why, ErrDamaged)
 	}
-	if p, err := maintenance.GetParams(ctx, w); err != nil {
+	p, err := maintenance.GetParams(ctx, w)
+	if err != nil {
 		return unread, storageError(err)
-	} else if p.Owner != w.ClientOptions().UsernameAtHost() {
+	}
+	if p.Owner != w.ClientOptions().UsernameAtHost() {
 		// Else a stock kopia that connects would take it upon itself.
 		p.Owner = w.ClientOptions().UsernameAtHost()
 		if err := maintenance.SetParams(ctx, w, p); err != nil {
@@ -103,7 +105,7 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if err := v.clear(ctx, w); err != nil {
 		return unread, err
 	}
-	collects, err := v.collects(ctx, w, mode)
+	collects, err := v.collects(ctx, w, mode, p.FullCycle.Interval)
 	if err == nil && collects && !hold {
 		hold, err = v.reindex(ctx)
 	}
@@ -163,13 +165,22 @@ func (c collectedFrom) DeleteBlob(ctx context.Context, id blob.ID) error {
 	return nil
 }
 
-// collects reports whether maintenance of a mode would collect now.
-func (v *Vault) collects(ctx context.Context, w repo.DirectRepositoryWriter, mode maintenance.Mode) (bool, error) {
+// collects reports whether maintenance of a mode would collect now. A vault that is new has
+// nothing to collect, which would still take some fifty megabytes: its first time is when
+// the cycle's interval is over.
+func (v *Vault) collects(ctx context.Context, w repo.DirectRepositoryWriter, mode maintenance.Mode, interval time.Duration) (bool, error) {
 	if mode != maintenance.ModeAuto {
 		return mode == maintenance.ModeFull, nil
 	}
 	s, err := maintenance.GetSchedule(ctx, w)
-	return err == nil && !w.Time().Before(s.NextFullMaintenanceTime), err
+	if err != nil {
+		return false, err
+	}
+	if s.NextFullMaintenanceTime.IsZero() {
+		s.NextFullMaintenanceTime = w.Time().Add(interval)
+		return false, maintenance.SetSchedule(ctx, w, s)
+	}
+	return !w.Time().Before(s.NextFullMaintenanceTime), nil
 }
 
 // reindex puts back into the index what it should have of packs from which collection

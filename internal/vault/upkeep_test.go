@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content/indexblob"
 	"github.com/kopia/kopia/repo/maintenance"
@@ -218,5 +219,38 @@ func TestWhatNobodyKnowsIsFoundBeforeCollection(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A vault that is new is not collected, for which kopia would take fifty megabytes, before
+// the first day is over; from then on it is, daily.
+func TestANewVaultIsNotCollected(t *testing.T) {
+	v, _ := newVault(t)
+	roots := fixed(map[DriveKey]string{key: sample(t, v).Root})
+	schedule := func() maintenance.Schedule {
+		t.Helper()
+		if _, err := v.Maintain(t.Context(), roots); err != nil {
+			t.Fatal(err)
+		}
+		s, err := maintenance.GetSchedule(t.Context(), v.rep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *s
+	}
+	collections := func(s maintenance.Schedule) int { return len(s.Runs[maintenance.TaskSnapshotGarbageCollection]) }
+	first := schedule()
+	if next := time.Until(first.NextFullMaintenanceTime); collections(first) != 0 || next < 23*time.Hour || next > 25*time.Hour {
+		t.Fatalf("a new vault was collected %d times, and will be in %v", collections(first), next)
+	}
+	if again := schedule(); collections(again) != 0 || !again.NextFullMaintenanceTime.Equal(first.NextFullMaintenanceTime) {
+		t.Errorf("an hour later it was put off again: %+v", again)
+	}
+	first.NextFullMaintenanceTime = time.Now().Add(-time.Second)
+	if err := maintenance.SetSchedule(t.Context(), v.rep.(repo.DirectRepositoryWriter), &first); err != nil {
+		t.Fatal(err)
+	}
+	if due := schedule(); collections(due) != 1 || time.Until(due.NextFullMaintenanceTime) < 23*time.Hour {
+		t.Errorf("when it was due it was collected %d times, and will be in %v", collections(due), time.Until(due.NextFullMaintenanceTime))
 	}
 }
