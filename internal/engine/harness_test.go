@@ -304,11 +304,16 @@ func (w *world) onRequest(hook func(*http.Request)) {
 // activateAll brings all owners into an active policy, and returns it and them.
 func (w *world) activateAll() (backup.Policy, []backup.SubjectID) {
 	w.t.Helper()
+	return w.activateAllOf(backup.OneDrive)
+}
+
+func (w *world) activateAllOf(workload backup.Workload) (backup.Policy, []backup.SubjectID) {
+	w.t.Helper()
 	var owners []backup.SubjectID
 	for _, u := range w.users {
 		owners = append(owners, backup.SubjectID(u.ID))
 	}
-	p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: backup.OneDrive, DisplayName: "All", Units: owners})
+	p, err := w.catalog.CreatePolicy(w.ctx, w.tenant, catalog.NewPolicy{Workload: workload, DisplayName: "All", Units: owners})
 	w.must(err)
 	_, err = w.catalog.ActivatePolicy(w.ctx, w.tenant, p.ID, backup.Stamp{})
 	w.must(err)

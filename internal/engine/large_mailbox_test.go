@@ -13,18 +13,26 @@ import (
 	"holdfast/internal/simtenant"
 )
 
-// aLargeMailbox is a tenant of one mailbox that is made up from a seed.
-func aLargeMailbox(messages int) (made simtenant.Population, tenant simtenant.Tenant) {
-	made = simtenant.Population{Seed: 1, Users: 1, Files: 2, Size: 10, Messages: messages}
+// madeMailboxes is a tenant of mailboxes that are made up from a seed.
+func madeMailboxes(users, messages int) (made simtenant.Population, tenant simtenant.Tenant) {
+	made = simtenant.Population{Seed: 1, Users: users, Files: 2, Size: 10, Messages: messages}
 	tenant = made.Tenant()
 	tenant.Apps = simConfig("", "", nil, nil).Tenants[0].Apps
 	return made, tenant
 }
 
-// serveMail is the source of BenchmarkLargeMailbox, in a process of its own.
-func serveMail(messages string) error {
-	n, err := strconv.Atoi(messages)
-	if err != nil {
+// connectMailboxes connects w to such a tenant, which has a process of its own.
+func (w *world) connectMailboxes(users, messages int) {
+	w.t.Helper()
+	_, tenant := madeMailboxes(users, messages)
+	w.tenant, w.users = tenant.ID, tenant.Users
+	w.startChild(fmt.Sprintf("ENGINE_TEST_MAIL=%d of %d", messages, users))
+}
+
+// serveMail is that process.
+func serveMail(what string) error {
+	var users, messages int
+	if _, err := fmt.Sscanf(what, "%d of %d", &messages, &users); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "engine-test-mail-")
@@ -32,7 +40,7 @@ func serveMail(messages string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	made, tenant := aLargeMailbox(n)
+	made, tenant := madeMailboxes(users, messages)
 	faults := new(simtenant.Faults)
 	faults.Set(func(o *simtenant.Options) { o.Mail.Requests, o.Mail.Upload = 1_000_000_000, 1<<50 })
 	cfg := simConfig(dir, "", nil, faults)
@@ -65,9 +73,7 @@ func BenchmarkLargeMailbox(b *testing.B) {
 	}
 	for b.Loop() {
 		w := prepare(b)
-		_, tenant := aLargeMailbox(items)
-		w.tenant, w.users = tenant.ID, tenant.Users
-		w.startChild("ENGINE_TEST_MAIL=" + strconv.Itoa(items))
+		w.connectMailboxes(1, items)
 		w.ownVault()
 		unit := w.protectMailbox(0)
 		var point backup.Point

@@ -123,15 +123,23 @@ func (c mailCursor) encode() (string, error) {
 		return "", err
 	}
 	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestCompression)
-	if err == nil {
-		_, err = w.Write(text)
-	}
-	if err == nil {
+	w := packers.Get().(*flate.Writer)
+	defer packers.Put(w)
+	w.Reset(&b)
+	if _, err = w.Write(text); err == nil {
 		err = w.Close()
 	}
 	return base64.RawStdEncoding.EncodeToString(b.Bytes()), err
 }
+
+// packers write cursors. Each has over a megabyte, for a cursor of a few kilobytes.
+var packers = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestCompression)
+	if err != nil {
+		panic(err) // there is no such level
+	}
+	return w
+}}
 
 // maxMailCursor is more than the cursors of any mailbox have.
 const maxMailCursor = 256 << 20

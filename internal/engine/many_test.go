@@ -44,61 +44,90 @@ func BenchmarkManyDrives(b *testing.B) {
 			}
 		}
 		w.connectChild()
-		v, err := vault.Open(w.ctx, vault.Config{Dir: w.dir + "/vault", State: w.dir + "/state", Create: true, Password: "for tests only"})
-		w.must(err)
-		w.vault = v
-		w.engine.Interval, w.engine.Workers = 1000*time.Hour, 8 // as many as the server usually has
-		w.engine.Sleep = backup.Sleep
-
 		w.activateAll()
-
-		ctx, cancel := context.WithCancel(w.ctx)
-		done := make(chan error)
-		runner := jobs.NewRunner(jobs.RunnerConfig{Queue: w.queue, Work: w.engine.Work(), Tenants: []backup.TenantID{w.tenant}, Log: w.engine.Log})
-		go func() { done <- runner.Run(ctx) }()
-		m := manyDrives{w, b, drives}
+		m := newManyUnits(w, b, drives, "drive")
 		m.round("first")
 		m.round("unchanged")
 		for i := range drives {
 			w.must(os.WriteFile(filepath.Join(w.home(i), "file 1.txt"), fmt.Appendf(nil, "changed %d", i), 0o644))
 		}
 		m.round("changed")
-		cancel()
-		w.must(<-done)
-		w.must(v.Close(w.ctx))
+		m.end()
 	}
 }
 
-type manyDrives struct {
-	*world
-	b      *testing.B
-	drives int
+// BenchmarkManyMailboxes is BenchmarkManyDrives of mailboxes of five small items each on
+// average, which a person has in some twenty folders. HOLDFAST_MAILBOXES says how many
+// there are.
+func BenchmarkManyMailboxes(b *testing.B) {
+	mailboxes := 200
+	if text := os.Getenv("HOLDFAST_MAILBOXES"); text != "" {
+		var err error
+		if mailboxes, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		w := prepare(b)
+		w.connectMailboxes(mailboxes, 5*mailboxes)
+		w.activateAllOf(backup.Exchange)
+		m := newManyUnits(w, b, mailboxes, "mailbox")
+		m.round("first")
+		m.round("unchanged")
+		m.end()
+	}
 }
 
-// round waits until all drives have been visited that are due, and reports what a
-// drive among the first fifth cost, and one among the last.
-func (m manyDrives) round(name string) {
+// manyUnits are at work as the server has them.
+type manyUnits struct {
+	*world
+	b     *testing.B
+	units int
+	kind  string
+	end   func()
+}
+
+func newManyUnits(w *world, b *testing.B, units int, kind string) manyUnits {
+	v, err := vault.Open(w.ctx, vault.Config{Dir: w.dir + "/vault", State: w.dir + "/state", Create: true, Password: "for tests only"})
+	w.must(err)
+	w.vault = v
+	w.engine.Interval, w.engine.Workers = 1000*time.Hour, 8 // as many as the server usually has
+	w.engine.Sleep = backup.Sleep
+	ctx, cancel := context.WithCancel(w.ctx)
+	done := make(chan error)
+	runner := jobs.NewRunner(jobs.RunnerConfig{Queue: w.queue, Work: w.engine.Work(), Tenants: []backup.TenantID{w.tenant}, Log: w.engine.Log})
+	go func() { done <- runner.Run(ctx) }()
+	return manyUnits{w, b, units, kind, func() {
+		cancel()
+		w.must(<-done)
+		w.must(v.Close(w.ctx))
+	}}
+}
+
+// round waits until all units have been visited that are due, and reports what one among
+// the first fifth cost, and one among the last.
+func (m manyUnits) round(name string) {
 	m.b.Helper()
 	m.must(m.db.Tx(m.ctx, func(tx *database.Tx) error {
 		_, err := tx.ExecContext(m.ctx, `UPDATE job SET run_at = 0 WHERE kind = 'backup'`)
 		return err
 	}))
 	counted := m.vault.Counters()
-	fifth := m.drives / 5
+	fifth := m.units / 5
 	visited, used := 0, cpu(m.b)
-	for _, until := range []int{fifth, m.drives - fifth, m.drives} {
+	for _, until := range []int{fifth, m.units - fifth, m.units} {
 		before, from := used, visited
 		for visited < until {
-			time.Sleep(max(20*time.Millisecond, time.Duration(m.drives)*25*time.Microsecond)) // to count them takes time, too
+			time.Sleep(max(20*time.Millisecond, time.Duration(m.units)*25*time.Microsecond)) // to count them takes time, too
 			var due int
 			m.must(m.db.Read().QueryRowContext(m.ctx, `SELECT count(*) FROM job WHERE kind = 'backup' AND run_at < $1`, database.Micros(time.Now())).Scan(&due))
-			visited, used = m.drives-due, cpu(m.b)
+			visited, used = m.units-due, cpu(m.b)
 		}
-		if until == fifth || until == m.drives {
+		if until == fifth || until == m.units {
 			part := map[bool]string{true: "first", false: "last"}[until == fifth]
-			m.b.ReportMetric((used-before).Seconds()*1000/float64(visited-from), name+"-"+part+"-cpu-ms/drive")
+			m.b.ReportMetric((used-before).Seconds()*1000/float64(visited-from), name+"-"+part+"-cpu-ms/"+m.kind)
 		}
 	}
 	now := m.vault.Counters()
-	m.b.ReportMetric(float64(now.BlobsWritten-counted.BlobsWritten)/float64(m.drives), name+"-blobs/drive")
+	m.b.ReportMetric(float64(now.BlobsWritten-counted.BlobsWritten)/float64(m.units), name+"-blobs/"+m.kind)
 }
