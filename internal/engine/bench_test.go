@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -119,6 +120,18 @@ func (w *world) startChild(env ...string) {
 	_, err = fmt.Fscanln(stdout, &url)
 	w.must(err)
 	w.connect(url)
+}
+
+// fromEnv is a number that the environment says, or n.
+func fromEnv(b *testing.B, name string, n int) int {
+	b.Helper()
+	if text := os.Getenv(name); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return n
 }
 
 // cpu returns the processor time that this process has used.

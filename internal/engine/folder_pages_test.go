@@ -2,8 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,13 +50,7 @@ func (w *world) childrenFrom(p backup.Point, from int64, most int) (page []backu
 
 // BenchmarkFolderPages turns the pages of a folder of HOLDFAST_ITEMS files, a hundred files each.
 func BenchmarkFolderPages(b *testing.B) {
-	files := 100_000
-	if text := os.Getenv("HOLDFAST_ITEMS"); text != "" {
-		var err error
-		if files, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	files := fromEnv(b, "HOLDFAST_ITEMS", 100_000)
 	for b.Loop() {
 		w := prepare(b, "ann")
 		w.connect("http://127.0.0.1:1")

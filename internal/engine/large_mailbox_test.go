@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"testing"
 
 	"holdfast/internal/backup"
@@ -64,13 +63,7 @@ func serveMail(what string) error {
 // changed, and restores it into a new folder. It takes and reports what BenchmarkLargeDrive
 // does; the most that is resident is of this process, the source has its own.
 func BenchmarkLargeMailbox(b *testing.B) {
-	items := 10_000
-	if text := os.Getenv("HOLDFAST_ITEMS"); text != "" {
-		var err error
-		if items, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	items := fromEnv(b, "HOLDFAST_ITEMS", 10_000)
 	for b.Loop() {
 		w := prepare(b)
 		w.connectMailboxes(1, items)

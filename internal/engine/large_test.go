@@ -31,15 +31,7 @@ import (
 // drives are backed up at once, and HOLDFAST_HEAP where to leave a profile of each
 // phase's fullest heap.
 func BenchmarkLargeDrive(b *testing.B) {
-	items, drives := 30_000, 1
-	for name, n := range map[string]*int{"HOLDFAST_ITEMS": &items, "HOLDFAST_AT_ONCE": &drives} {
-		if text := os.Getenv(name); text != "" {
-			var err error
-			if *n, err = strconv.Atoi(text); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
+	items, drives := fromEnv(b, "HOLDFAST_ITEMS", 30_000), fromEnv(b, "HOLDFAST_AT_ONCE", 1)
 	for b.Loop() {
 		var names []string
 		for i := range drives {
@@ -88,13 +80,7 @@ func BenchmarkLargeDrive(b *testing.B) {
 // BenchmarkLargeDrive does. HOLDFAST_PHASES names those that are to be measured, and not
 // all.
 func BenchmarkLargeRestore(b *testing.B) {
-	items := 30_000
-	if text := os.Getenv("HOLDFAST_ITEMS"); text != "" {
-		var err error
-		if items, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	items := fromEnv(b, "HOLDFAST_ITEMS", 30_000)
 	wanted := strings.Fields(os.Getenv("HOLDFAST_PHASES"))
 	for b.Loop() {
 		m := measures{b: b, got: map[string]float64{}}

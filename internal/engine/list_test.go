@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -492,13 +491,7 @@ func TestPlayALargeList(t *testing.T) {
 // BenchmarkLargeList is TestPlayALargeList with 30,000 items, or as many as HOLDFAST_ITEMS
 // says. The tenant is in the same process.
 func BenchmarkLargeList(b *testing.B) {
-	items := 30_000
-	if text := os.Getenv("HOLDFAST_ITEMS"); text != "" {
-		var err error
-		if items, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	items := fromEnv(b, "HOLDFAST_ITEMS", 30_000)
 	for b.Loop() {
 		began := time.Now()
 		newLargeList(b, items).all(func(phase string, requests int, grown int64) {

@@ -3,9 +3,7 @@ package engine
 import (
 	"crypto/sha256"
 	"fmt"
-	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,15 +89,7 @@ func (w *world) costing(do func() int64) pageCost {
 // the oldest, and shows the folder itself; HOLDFAST_ITEMS is how many, HOLDFAST_MONTHS
 // in how many months.
 func BenchmarkMailPages(b *testing.B) {
-	items, months := 10_000, 60
-	for name, n := range map[string]*int{"HOLDFAST_ITEMS": &items, "HOLDFAST_MONTHS": &months} {
-		if text := os.Getenv(name); text != "" {
-			var err error
-			if *n, err = strconv.Atoi(text); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
+	items, months := fromEnv(b, "HOLDFAST_ITEMS", 10_000), fromEnv(b, "HOLDFAST_MONTHS", 60)
 	for b.Loop() {
 		w := prepare(b, "ann")
 		w.connect("http://127.0.0.1:1")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -25,12 +24,7 @@ func BenchmarkManyDrives(b *testing.B) {
 	if testing.Short() {
 		drives = 500
 	}
-	if text := os.Getenv("HOLDFAST_DRIVES"); text != "" {
-		var err error
-		if drives, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	drives = fromEnv(b, "HOLDFAST_DRIVES", drives)
 	for b.Loop() {
 		var names []string
 		for i := range drives {
@@ -60,13 +54,7 @@ func BenchmarkManyDrives(b *testing.B) {
 // average, which a person has in some twenty folders. HOLDFAST_MAILBOXES says how many
 // there are.
 func BenchmarkManyMailboxes(b *testing.B) {
-	mailboxes := 200
-	if text := os.Getenv("HOLDFAST_MAILBOXES"); text != "" {
-		var err error
-		if mailboxes, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	mailboxes := fromEnv(b, "HOLDFAST_MAILBOXES", 200)
 	for b.Loop() {
 		w := prepare(b)
 		w.connectMailboxes(mailboxes, 5*mailboxes)

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,13 +35,7 @@ import (
 //
 // HOLDFAST_DRIVES says how many drives there are.
 func BenchmarkRPO(b *testing.B) {
-	drives := 1000
-	if text := os.Getenv("HOLDFAST_DRIVES"); text != "" {
-		var err error
-		if drives, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	drives := fromEnv(b, "HOLDFAST_DRIVES", 1000)
 	for b.Loop() {
 		newManyPromises(b, drives).measure()
 	}
