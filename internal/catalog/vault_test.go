@@ -387,8 +387,8 @@ func TestWhereADriveIsIsFoundByIt(t *testing.T) {
 		ask  func(context.Context) error
 		plan string
 	}{
-		"root":  {func(ctx context.Context) error { _, _, err := w.Root(ctx, contoso, "d"); return err }, "(tenant=? AND drive=?)"},
-		"vault": {func(ctx context.Context) error { _, err := w.VaultOf(ctx, contoso, "d"); return err }, "(tenant=? AND drive=?)"},
+		"root":     {func(ctx context.Context) error { _, _, err := w.Root(ctx, contoso, "d"); return err }, "(tenant=? AND drive=?)"},
+		"vault":    {func(ctx context.Context) error { _, err := w.VaultOf(ctx, contoso, "d"); return err }, "(tenant=? AND drive=?)"},
 		"how many": {func(ctx context.Context) error { _, err := w.DrivesIn(ctx, backup.FirstVault(contoso)); return err }, "(tenant=? AND vault=?)"},
 		"roots":    {func(ctx context.Context) error { _, err := w.Roots(ctx, backup.FirstVault(contoso)); return err }, "(tenant=? AND vault=?)"},
 	} {
