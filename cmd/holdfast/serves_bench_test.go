@@ -71,14 +71,16 @@ func BenchmarkTenants(b *testing.B) {
 	program := filepath.Join(b.TempDir(), "holdfast")
 	command(b, ".", "go", "build", "-o", program, ".")
 	for b.Loop() {
-		// A hundred visits in a second.
-		f := newFleet(b, tenants, drives, max(5*time.Second, time.Duration(tenants*drives)*10*time.Millisecond), false)
+		// No drive is due again before all have their first point.
+		f := newFleet(b, tenants, drives, max(5*time.Second, time.Duration(tenants*drives)*100*time.Millisecond), false)
 		f.start(program, 1)
 		first := f.protect()
 		b.ReportMetric(first, "first-CPU-ms/drive")
 		fmt.Fprintf(os.Stderr, "%d tenants of %d drives: %.1f CPU ms for a first point, %d connections, %d files, %d MiB\n", tenants, drives, first, f.connections, f.files, f.peak()>>10)
-		visit, _ := f.visits(time.Minute)
+		f.due(min(tenants*drives, 50*60), time.Minute)
+		visit, visits := f.visits(time.Minute)
 		b.ReportMetric(visit, "visit-CPU-ms")
+		b.ReportMetric(float64(visits), "visits")
 		b.ReportMetric(float64(f.connections), "connections")
 		b.ReportMetric(float64(f.files), "files")
 		b.ReportMetric(float64(f.peak()>>10), "MiB")
@@ -207,6 +209,17 @@ func (f *fleet) visits(during time.Duration) (each float64, n int) {
 	}
 	took, n := f.used()-before, f.runs()-runs
 	return took.Seconds() * 1e3 / float64(max(n, 1)), n
+}
+
+// due has some drives be due for a visit one after the other.
+func (f *fleet) due(drives int, during time.Duration) {
+	f.must(f.watch.Tx(f.t.Context(), func(tx *database.Tx) error {
+		_, err := tx.ExecContext(f.t.Context(), `
+			UPDATE job SET run_at = $1 + CAST(random() * $2 AS BIGINT)
+			WHERE kind = 'backup' AND key IN (SELECT key FROM job WHERE kind = 'backup' ORDER BY random() LIMIT $3)`,
+			database.Micros(time.Now()), during.Microseconds(), drives)
+		return err
+	}))
 }
 
 // sample looks how many connections there are, and wait for a lock, and at the open files.
