@@ -53,7 +53,7 @@ type Table struct {
 	window []byte // of the file, read ahead
 	from   int64  // where it begins
 
-	recent *memory // or nil, as long as there are few
+	memory *memory // or nil, as long as there are few
 	err    error
 }
 
@@ -106,8 +106,8 @@ func (t *Table) Put(key, value string) int {
 		} else {
 			t.at.append(at)
 			t.index.add(t.hash(key))
-			if t.at.n > few && t.recent == nil {
-				t.recent = new(memory)
+			if t.at.n > few && t.memory == nil {
+				t.memory = new(memory)
 			}
 		}
 		if t.err != nil {
@@ -131,8 +131,8 @@ func (t *Table) Find(key string) (int, bool) {
 		return 0, false
 	}
 	hash := t.hash(key)
-	if t.recent != nil {
-		if again := t.recent.found[hash%recent]; again.hash == hash && again.number > 0 {
+	if t.memory != nil {
+		if again := t.memory.found[hash%recent]; again.hash == hash && again.number > 0 {
 			if is, _ := t.Get(again.number - 1); is == key && t.err == nil {
 				return again.number - 1, true
 			}
@@ -140,8 +140,8 @@ func (t *Table) Find(key string) (int, bool) {
 	}
 	for i := range t.index.numbers(hash) {
 		if is, _ := t.Get(i); is == key && t.err == nil {
-			if t.recent != nil {
-				again := &t.recent.found[hash%recent]
+			if t.memory != nil {
+				again := &t.memory.found[hash%recent]
 				again.hash, again.number = hash, i+1
 			}
 			return i, true
@@ -156,10 +156,10 @@ func (t *Table) Get(i int) (key, value string) {
 		return "", ""
 	}
 	at := int64(t.at.get(i))
-	if t.recent == nil {
+	if t.memory == nil {
 		return t.read(at)
 	}
-	last := &t.recent.read[i%recent]
+	last := &t.memory.read[i%recent]
 	if last.at != at+1 {
 		last.at = 0
 		last.key, last.value = t.read(at)
