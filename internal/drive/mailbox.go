@@ -251,6 +251,42 @@ func (c *Client) MailItems(ctx context.Context, m backup.DriveID, folder backup.
 	})
 }
 
+// UnchangedMail asks of up to MaxAhead folders in one request whether anything has changed
+// since their cursors, and returns of those in which nothing has the cursors of now; of the
+// others, and of all of which the source does not say so at once, "". These are for
+// MailItems.
+func (c *Client) UnchangedMail(ctx context.Context, m backup.DriveID, folders []backup.ItemID, cursors []string) (now []string) {
+	now = make([]string, len(folders))
+	op := "look for changes of mailbox " + string(m)
+	at := make([]string, len(folders))
+	var body []byte
+	for i, folder := range folders {
+		address, ok := c.resume(cursors[i])
+		if !ok || c.foreign(address, c.inMailbox(m, "folders", string(folder), "items", "delta")) != "" || !strings.HasPrefix(address, c.cfg.Graph+"/") {
+			continue
+		}
+		at[i] = address
+		if c.enter(ctx, op, costGet) != nil { // each counts as a call
+			return now
+		}
+		body = c.request(body, i, http.MethodGet, address)
+		body = append(body, `,"headers":{"Prefer":"`...)
+		body = append(body, quotable.Replace(preferMail().Get("Prefer"))...)
+		body = append(body, `"}}`...)
+	}
+	if len(body) == 0 {
+		return now
+	}
+	answers, _ := c.batch(ctx, op, body)
+	for i, a := range each(answers, len(folders)) {
+		var p page[wireMailItem]
+		if a.Status == http.StatusOK && p.take(a.Body) == nil && len(p.Value) == 0 && p.Next == "" && p.Delta != "" && at[i] != "" && c.foreign(p.Delta, at[i]) == "" {
+			now[i] = p.Delta
+		}
+	}
+	return now
+}
+
 // mailDelta is delta for a mailbox. Where what changes is itself there, a cursor that
 // is refused in whatever way is ErrResync.
 func mailDelta[W, T any](ctx context.Context, c *Client, m backup.DriveID, op, list, cursor string, convert func([]W) ([]T, error), there func() error) *Changes[T] {

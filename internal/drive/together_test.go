@@ -307,6 +307,74 @@ func TestItems(t *testing.T) {
 	}
 }
 
+// Of folders of a mailbox that are asked for together only those have not changed of which
+// that is said clearly, and each by its own cursor.
+func TestUnchangedMail(t *testing.T) {
+	s := newSource(t)
+	c := s.client(newClock())
+	at := func(folder, token string) string {
+		return s.URL + "/v1.0/admin/exchange/mailboxes/M/folders/" + folder + "/items/delta?$deltatoken=" + token
+	}
+	page := func(id int, status int, value, link, to string) string {
+		return fmt.Sprintf(`{"id":"%d","status":%d,"headers":{"Retry-After":"1"},"body":{%s"%s":"%s"}}`, id, status, value, link, to)
+	}
+	const none, end, next = `"value":[],`, "@odata.deltaLink", "@odata.nextLink"
+	answers := []string{
+		page(20, 200, none, end, at("F20", "later")), // nobody asked for that
+		page(1, 200, `"value":[{"id":"new"}],`, end, at("F1", "later")),
+		page(0, 200, none, end, at("F0", "later")),
+		page(0, 200, none, end, at("F0", "twice")),
+		page(2, 200, none, next, at("F2", "later")),
+		page(3, 200, none, end, at("F0", "later")),                                 // another's
+		page(4, 200, none, end, "https://elsewhere.example/F4?later"),              // another server's
+		page(5, 410, none, end, at("F5", "later")),                                 // whatever it has
+		page(6, 200, "", end, at("F6", "later")),                                   // without a list
+		`{"id":"7","status":429,"headers":{"Retry-After":"10"}}`,                   // and none of 8
+		page(9, 200, none, end, at("F9", "later")),                                 // whose cursor is none
+		page(10, 200, none, end, at("F10", "later")),                               // whose cursor is another folder's
+		page(11, 200, none, end, strings.ReplaceAll(at("F11", "x"), "/M/", "/N/")), // another mailbox's
+	}
+	var asked []string
+	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Requests []struct {
+				ID, Method, URL string
+				Headers         map[string]string
+			}
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		for _, q := range in.Requests {
+			asked = append(asked, q.ID+" "+q.Method+" "+q.URL)
+			if !strings.Contains(q.Headers["Prefer"], `IdType="ImmutableId"`) {
+				t.Errorf("%s prefers %q", q.URL, q.Headers["Prefer"])
+			}
+		}
+		fmt.Fprintf(w, `{"responses":[%s]}`, strings.Join(answers, ","))
+	})
+	var folders []backup.ItemID
+	var cursors []string
+	for i := range 12 {
+		folders, cursors = append(folders, backup.ItemID(fmt.Sprint("F", i))), append(cursors, at(fmt.Sprint("F", i), "then"))
+	}
+	cursors[9], cursors[10] = "then", at("F0", "then")
+	for i, now := range c.UnchangedMail(t.Context(), "M", folders, cursors) {
+		if want := map[int]string{0: at("F0", "later")}[i]; now != want {
+			t.Errorf("folder %d goes on at %q, want %q", i, now, want)
+		}
+	}
+	if len(asked) != 10 || asked[0] != "0 GET /admin/exchange/mailboxes/M/folders/F0/items/delta?$deltatoken=then" {
+		t.Errorf("asked %q", asked)
+	}
+	for _, answer := range []http.HandlerFunc{refuse(501, "notImplemented", "", ""), reply(`{}`), reply(`{"responses":"none"}`)} {
+		s.on(batchPath, answer)
+		if now := c.UnchangedMail(t.Context(), "M", folders[:2], cursors[:2]); now[0] != "" || now[1] != "" {
+			t.Errorf("without an answer they go on at %q", now)
+		}
+	}
+}
+
 // Of folders that are made together only those count that the source says it made, as
 // they were asked for; of dates only those that it says it set.
 func TestFoldersTogether(t *testing.T) {

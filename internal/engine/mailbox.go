@@ -114,6 +114,7 @@ type mailCursor struct {
 	Folders     string                   `json:"folders"`
 	Items       map[backup.ItemID]string `json:"items"` // "" has all of it enumerated
 	Recoverable []backup.ItemID          `json:"recoverable,omitempty"`
+	Sum         string                   `json:"sum,omitempty"`  // over what was told of these folders, where all of it was understood
 	MIME        bool                     `json:"mime,omitempty"` // each message has its MIME, or is named for want of it
 }
 
@@ -281,7 +282,7 @@ func (p *mailPass) read(ctx context.Context, cursor string) (to mailCursor, err 
 	if to.Folders, err = p.hierarchy(ctx, from); err != nil {
 		return to, fmt.Errorf("list the folders: %w", err)
 	}
-	if to.Recoverable, err = p.recoverables(ctx, from.Recoverable); err != nil {
+	if to.Recoverable, to.Sum, err = p.recoverables(ctx, from); err != nil {
 		return to, fmt.Errorf("list the folders: %w", err)
 	}
 	for id, at := range from.Items {
@@ -335,7 +336,7 @@ func (p *mailPass) hierarchy(ctx context.Context, from mailCursor) (next string,
 		changes := p.client.MailFolders(ctx, p.box, "", cursor)
 		for f, err := range changes.All() {
 			if err == nil {
-				err = p.folder(f)
+				err = p.folder(f, p.tell)
 			}
 			if err == nil {
 				continue
@@ -363,7 +364,7 @@ func (p *mailPass) hierarchy(ctx context.Context, from mailCursor) (next string,
 }
 
 // folder tells of a folder.
-func (p *mailPass) folder(f drive.MailFolder) error {
+func (p *mailPass) folder(f drive.MailFolder, tell func(drive.Item) error) error {
 	if f.Search || f.WellKnown == "searchfolders" || p.isSearch(f.Parent) {
 		p.mu.Lock()
 		p.folders[f.ID] = f
@@ -381,7 +382,7 @@ func (p *mailPass) folder(f drive.MailFolder) error {
 		if f.ID == p.top.ID {
 			return nil // it is in nothing
 		}
-		return p.tell(item)
+		return tell(item)
 	}
 	p.mu.Lock()
 	p.folders[f.ID] = f
@@ -390,10 +391,10 @@ func (p *mailPass) folder(f drive.MailFolder) error {
 	if f.ID == p.top.ID {
 		return nil
 	}
-	if err := p.tell(p.folderItem(f)); err != nil {
+	if err := tell(p.folderItem(f)); err != nil {
 		return err
 	}
-	return p.tell(folderInfo(f))
+	return tell(folderInfo(f))
 }
 
 // isSearch reports whether a folder is that of searches, or one of these.
@@ -440,15 +441,15 @@ func folderInfo(f drive.MailFolder) drive.Item {
 }
 
 // recoverables tells of the folder of what can still be recovered, and of those in it.
-// It is of the source's own, so that these are listed, and no changes of them.
-func (p *mailPass) recoverables(ctx context.Context, known []backup.ItemID) (all []backup.ItemID, err error) {
+// It is of the source's own, so that these are listed, and no changes of them: of what is
+// as it was told last, by the sum over that, it tells nothing.
+func (p *mailPass) recoverables(ctx context.Context, from mailCursor) (all []backup.ItemID, sum string, err error) {
 	above := p.recoverable()
 	root, err := p.client.MailFolder(ctx, p.box, drive.MailRecoverable)
 	realRoot := root.ID
 	root.ID, root.Parent, root.Name, root.WellKnown, root.Incomplete = above, p.top.ID, recoverableName, string(drive.MailRecoverable), false
-	if told := p.tell(p.folderItem(root)); told != nil {
-		return nil, told
-	}
+	known, found := from.Recoverable, []drive.Item{p.folderItem(root)}
+	find := func(item drive.Item) error { found = append(found, item); return nil }
 	for queue := []backup.ItemID{drive.MailRecoverable}; err == nil && len(queue) > 0; queue = queue[1:] {
 		for f, failed := range p.client.MailFoldersIn(ctx, p.box, queue[0]) {
 			if err = failed; err != nil {
@@ -460,7 +461,7 @@ func (p *mailPass) recoverables(ctx context.Context, known []backup.ItemID) (all
 			if p.came[f.ID] {
 				continue
 			}
-			if err = p.folder(f); err != nil {
+			if err = p.folder(f, find); err != nil {
 				break
 			}
 			if p.came[f.ID] {
@@ -474,17 +475,27 @@ func (p *mailPass) recoverables(ctx context.Context, known []backup.ItemID) (all
 			}
 		}
 	}
+	if err == nil {
+		sum = sumOf(found)
+	}
+	if sum == "" || sum != from.Sum || p.whole {
+		for _, item := range found {
+			if told := p.tell(item); told != nil {
+				return nil, "", told
+			}
+		}
+	}
 	if err != nil {
 		if p.ofAll(ctx, err) {
-			return nil, err
+			return nil, "", err
 		}
 		p.mu.Lock()
 		p.unlisted[above] = err
 		p.mu.Unlock()
 		if p.whole {
-			return known, p.retell(ctx, above, true)
+			return known, "", p.retell(ctx, above, true)
 		}
-		return known, nil
+		return known, "", nil
 	}
 	p.mu.Lock()
 	delete(p.unlisted, above)
@@ -496,7 +507,20 @@ func (p *mailPass) recoverables(ctx context.Context, known []backup.ItemID) (all
 			p.gone = append(p.gone, id)
 		}
 	}
-	return all, nil
+	return all, sum, nil
+}
+
+// sumOf is over all that is told of folders and what they are called, or "" where one of
+// them was not understood.
+func sumOf(items []drive.Item) string {
+	sum := sha256.New()
+	for _, item := range items {
+		if item.Unreadable != "" {
+			return ""
+		}
+		fmt.Fprintf(sum, "%q %q %q %q\n", item.ID, item.Parent, item.Name, item.CTag)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 // retell tells of what is held in a folder as it was held: the source does not say what
@@ -542,15 +566,19 @@ type mailNews struct {
 // items tells of the items that changed, of several folders at a time, and moves the
 // cursors on.
 func (p *mailPass) items(ctx context.Context, cursors map[backup.ItemID]string) error {
+	changed, err := p.unchanged(ctx, cursors)
+	if err != nil {
+		return err
+	}
 	reading, stop := context.WithCancel(ctx)
 	news := make(chan mailNews, mailReaders)
-	todo := make(chan mailNews, len(cursors))
-	for id, at := range cursors {
-		todo <- mailNews{folder: id, cursor: at}
+	todo := make(chan mailNews, len(changed))
+	for _, id := range changed {
+		todo <- mailNews{folder: id, cursor: cursors[id]}
 	}
 	close(todo)
 	var readers sync.WaitGroup
-	for range min(mailReaders, len(cursors)) {
+	for range min(mailReaders, len(changed)) {
 		readers.Go(func() {
 			for t := range todo {
 				p.readFolder(reading, t.folder, t.cursor, func(n mailNews) bool {
@@ -604,6 +632,46 @@ func (p *mailPass) items(ctx context.Context, cursors map[backup.ItemID]string) 
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// unchanged moves the cursors on of folders in which nothing has changed, for which many
+// are asked at once, and returns the others.
+func (p *mailPass) unchanged(ctx context.Context, cursors map[backup.ItemID]string) (changed []backup.ItemID, err error) {
+	var known []backup.ItemID
+	for id, at := range cursors {
+		if at == "" {
+			changed = append(changed, id)
+		} else {
+			known = append(known, id)
+		}
+	}
+	if len(known) == 1 {
+		return append(changed, known...), nil
+	}
+	slices.Sort(known)
+	for len(known) > 0 {
+		some := known[:min(drive.MaxAhead, len(known))]
+		known = known[len(some):]
+		before := len(changed)
+		asked, at := make([]backup.ItemID, len(some)), make([]string, len(some))
+		for i, id := range some {
+			asked[i], at[i] = p.real(id), cursors[id]
+		}
+		for i, now := range p.client.UnchangedMail(ctx, p.box, asked, at) {
+			if now == "" {
+				changed = append(changed, some[i])
+				continue
+			}
+			if err := p.ended(ctx, some[i]); err != nil {
+				return nil, err
+			}
+			cursors[some[i]] = now
+		}
+		if len(changed)-before == len(some) { // the source may not answer in this way
+			changed, known = append(changed, known...), nil
+		}
+	}
+	return changed, context.Cause(ctx)
 }
 
 // readFolder reads the changes of one folder. One whose changes are not known any more

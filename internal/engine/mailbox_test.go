@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +186,17 @@ func TestAMailboxIsBackedUp(t *testing.T) {
 		t.Errorf("%d items are found in a point without changes", n)
 	}
 
+	// The top, the changes of folders, what can be recovered, the folders in that, and the
+	// changes in all of them at once.
+	w.reset()
+	opened := w.vault.Counters()
+	w.backUp(unit)
+	w.wantAsked("delta", 1)
+	w.wantAsked("all", 5)
+	if now := w.vault.Counters(); now.BlobsWritten != opened.BlobsWritten {
+		t.Errorf("a visit without changes wrote %d blobs", now.BlobsWritten-opened.BlobsWritten)
+	}
+
 	// One changed, one new, one moved, one deleted, and a folder renamed.
 	w.post(0, map[string]string{"Inbox/one.eml": letter("one, changed"), "Inbox/three.eml": letter("three")})
 	w.must(os.Rename(w.box(0)+"/Inbox/two.eml", w.box(0)+"/Archive/two.eml"))
@@ -241,4 +253,78 @@ func keysOf[V any](m map[string]V) (all []string) {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// Where a source does not answer for many folders at once, or only in part, each is asked for
+// by itself, and nothing that changed is missed.
+func TestFoldersThatAreAskedForTogether(t *testing.T) {
+	for name, spoil := range map[string]func(a *answers, rw http.ResponseWriter){
+		"as it is":     func(*answers, http.ResponseWriter) {},
+		"no batches":   func(_ *answers, rw http.ResponseWriter) { rw.WriteHeader(http.StatusNotImplemented) },
+		"no answers":   func(a *answers, _ http.ResponseWriter) { a.Responses = nil },
+		"every second": func(a *answers, _ http.ResponseWriter) { a.Responses = a.Responses[:len(a.Responses)/2] },
+		"too many": func(a *answers, _ http.ResponseWriter) {
+			for i := range a.Responses {
+				a.Responses[i]["status"] = http.StatusTooManyRequests
+			}
+		},
+		"of each other": func(a *answers, _ http.ResponseWriter) {
+			for i := range a.Responses {
+				a.Responses[i]["id"] = strconv.Itoa((i + 1) % len(a.Responses))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			batches := 0
+			w, unit := newPost(t, func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if !strings.HasSuffix(r.URL.Path, "/$batch") {
+						next.ServeHTTP(rw, r)
+						return
+					}
+					batches++
+					rec := httptest.NewRecorder()
+					next.ServeHTTP(rec, r)
+					var a answers
+					if err := json.Unmarshal(rec.Body.Bytes(), &a); err != nil {
+						t.Error(err)
+					}
+					spoil(&a, rw)
+					json.NewEncoder(rw).Encode(a)
+				})
+			})
+			w.post(0, someMail)
+			w.backUp(unit)
+			for i := range 3 {
+				letters := map[string]string{"Inbox": fmt.Sprint("in", i), "Sent Items": fmt.Sprint("out", i)}
+				w.must(os.RemoveAll(w.box(0) + "/Inbox/two.eml"))
+				for folder, subject := range letters {
+					w.post(0, map[string]string{folder + "/" + subject + ".eml": letter(subject)})
+				}
+				point := w.backUp(unit)
+				got := w.keptMail(point)
+				for folder, subject := range letters {
+					if !slices.Contains(got[folder], subject) {
+						t.Errorf("%s holds %q and not %s\n%s", folder, got[folder], subject, w.log)
+					}
+				}
+				if slices.Contains(got["Inbox"], "two") || len(w.lacking(point)) > 0 {
+					t.Errorf("the inbox holds %q, the point lacks %q", got["Inbox"], w.lacking(point))
+				}
+			}
+			if batches == 0 {
+				t.Error("nothing was asked for together")
+			}
+			w.reconcileAt(unit)
+			w.backUp(unit)
+			if strings.Contains(w.log.String(), "left a change out") {
+				t.Errorf("a whole enumeration found something\n%s", w.log)
+			}
+		})
+	}
+}
+
+// answers are those of a batch.
+type answers struct {
+	Responses []map[string]any `json:"responses"`
 }
