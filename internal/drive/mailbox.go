@@ -277,7 +277,7 @@ func (c *Client) UnchangedMail(ctx context.Context, m backup.DriveID, folders []
 	if len(body) == 0 {
 		return now
 	}
-	answers, _ := c.batch(ctx, op, body)
+	answers, _ := c.batchIn(ctx, m, op, body)
 	for i, a := range each(answers, len(folders)) {
 		var p page[wireMailItem]
 		if a.Status == http.StatusOK && p.take(a.Body) == nil && len(p.Value) == 0 && p.Next == "" && p.Delta != "" && at[i] != "" && c.foreign(p.Delta, at[i]) == "" {

@@ -209,10 +209,16 @@ var quotable = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 // batch sends requests as one. It reports whether anything of it may have taken
 // effect: not if the source refused it as a whole.
 func (c *Client) batch(ctx context.Context, op string, body []byte) (answers []batchAnswer, sent bool) {
+	return c.batchIn(ctx, "", op, body)
+}
+
+// batchIn is batch for what is in one mailbox, which serves few calls at a time, or for what
+// is in none.
+func (c *Client) batchIn(ctx context.Context, m backup.DriveID, op string, body []byte) (answers []batchAnswer, sent bool) {
 	body = append(body, "]}"...)
 	var out batchAnswers
 	k := &call{
-		op: op, method: http.MethodPost, url: c.at("$batch"), single: true, limit: longCall,
+		op: op, method: http.MethodPost, url: c.at("$batch"), single: true, limit: longCall, mailbox: m,
 		header: http.Header{"Content-Type": {"application/json"}}, json: body,
 	}
 	_, err := c.do(ctx, k, &out)
