@@ -15,6 +15,22 @@ import (
 	"holdfast/internal/drive"
 )
 
+// batched returns the requests of a batch.
+func batched(t *testing.T, r *http.Request) []batchRequest {
+	t.Helper()
+	var in struct{ Requests []batchRequest }
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		t.Error(err)
+	}
+	return in.Requests
+}
+
+type batchRequest struct {
+	ID, Method, URL string
+	Headers         map[string]string
+	Body            json.RawMessage
+}
+
 // Small files are written in one request and dated in another, and of each it is said
 // whether it was written, was refused, or may be there.
 func TestWriteTogether(t *testing.T) {
@@ -23,21 +39,11 @@ func TestWriteTogether(t *testing.T) {
 	s := newSource(t)
 	var puts, patches []string
 	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
-		var in struct {
-			Requests []struct {
-				ID, Method, URL string
-				Headers         map[string]string
-				Body            json.RawMessage
-			}
-		}
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			t.Error(err)
-		}
 		var answers []string
 		answer := func(id, status, body string) {
 			answers = append(answers, fmt.Sprintf(`{"id":%q,"status":%s,"headers":{"Content-Type":"application/json"},"body":%s}`, id, status, body))
 		}
-		for i, q := range in.Requests {
+		for i, q := range batched(t, r) {
 			if q.ID != fmt.Sprint(i) {
 				t.Errorf("request %d has the id %q", i, q.ID)
 			}
@@ -194,19 +200,9 @@ func TestWriteTogetherOverOthers(t *testing.T) {
 	s := newSource(t)
 	var asked []string
 	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
-		var in struct {
-			Requests []struct {
-				ID, Method, URL string
-				Headers         map[string]string
-				Body            json.RawMessage
-			}
-		}
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			t.Error(err)
-		}
 		var answers []string
 		created := times.Created.Format(time.RFC3339)
-		for _, q := range in.Requests {
+		for _, q := range batched(t, r) {
 			if q.Method == http.MethodPatch {
 				asked = append(asked, q.Method+" "+q.URL+" "+string(q.Body))
 				id := q.URL[strings.LastIndex(q.URL, "/")+1:]
@@ -268,16 +264,7 @@ func TestItems(t *testing.T) {
 	s := newSource(t)
 	var asked []string
 	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
-		var in struct {
-			Requests []struct {
-				ID, Method, URL string
-				Headers         json.RawMessage
-			}
-		}
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			t.Error(err)
-		}
-		for _, q := range in.Requests {
+		for _, q := range batched(t, r) {
 			asked = append(asked, q.ID+" "+q.Method+" "+q.URL[:strings.Index(q.URL, "?")])
 		}
 		io.WriteString(w, `{"responses":[
@@ -336,16 +323,7 @@ func TestUnchangedMail(t *testing.T) {
 	}
 	var asked []string
 	s.on(batchPath, func(w http.ResponseWriter, r *http.Request) {
-		var in struct {
-			Requests []struct {
-				ID, Method, URL string
-				Headers         map[string]string
-			}
-		}
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			t.Error(err)
-		}
-		for _, q := range in.Requests {
+		for _, q := range batched(t, r) {
 			asked = append(asked, q.ID+" "+q.Method+" "+q.URL)
 			if !strings.Contains(q.Headers["Prefer"], `IdType="ImmutableId"`) {
 				t.Errorf("%s prefers %q", q.URL, q.Headers["Prefer"])
