@@ -363,7 +363,7 @@ func (p *mailPass) hierarchy(ctx context.Context, from mailCursor) (next string,
 	return next, nil
 }
 
-// folder tells of a folder.
+// folder tells of a folder by tell.
 func (p *mailPass) folder(f drive.MailFolder, tell func(drive.Item) error) error {
 	if f.Search || f.WellKnown == "searchfolders" || p.isSearch(f.Parent) {
 		p.mu.Lock()
@@ -649,10 +649,13 @@ func (p *mailPass) unchanged(ctx context.Context, cursors map[backup.ItemID]stri
 		return append(changed, known...), nil
 	}
 	slices.Sort(known)
-	for len(known) > 0 {
-		some := known[:min(drive.MaxAhead, len(known))]
-		known = known[len(some):]
-		before := len(changed)
+	answered := true
+	for some := range slices.Chunk(known, drive.MaxAhead) {
+		if !answered { // the source may not answer in this way
+			changed = append(changed, some...)
+			continue
+		}
+		answered = false
 		asked, at := make([]backup.ItemID, len(some)), make([]string, len(some))
 		for i, id := range some {
 			asked[i], at[i] = p.real(id), cursors[id]
@@ -665,10 +668,7 @@ func (p *mailPass) unchanged(ctx context.Context, cursors map[backup.ItemID]stri
 			if err := p.ended(ctx, some[i]); err != nil {
 				return nil, err
 			}
-			cursors[some[i]] = now
-		}
-		if len(changed)-before == len(some) { // the source may not answer in this way
-			changed, known = append(changed, known...), nil
+			cursors[some[i]], answered = now, true
 		}
 	}
 	return changed, context.Cause(ctx)

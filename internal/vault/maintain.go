@@ -166,8 +166,8 @@ func (c collectedFrom) DeleteBlob(ctx context.Context, id blob.ID) error {
 }
 
 // collects reports whether maintenance of a mode would collect now. A vault that is new has
-// nothing to collect, which would still take some fifty megabytes: its first time is when
-// the cycle's interval is over.
+// nothing to collect, which would still take some fifty megabytes: its first time is set
+// for when the cycle's interval is over.
 func (v *Vault) collects(ctx context.Context, w repo.DirectRepositoryWriter, mode maintenance.Mode, interval time.Duration) (bool, error) {
 	if mode != maintenance.ModeAuto {
 		return mode == maintenance.ModeFull, nil
