@@ -101,6 +101,28 @@ func TestLinksLead(t *testing.T) {
 	}
 }
 
+// No two rows of the table of divergences say how the same thing is: one would be of an
+// earlier day.
+func TestNoDivergenceIsTwice(t *testing.T) {
+	b, err := os.ReadFile("../docs/divergences.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const enough = 60 // characters that say what a row is about
+	line, seen := 0, map[string]int{}
+	for row := range strings.Lines(string(b)) {
+		line++
+		if !strings.HasPrefix(row, "| ") || len(row) < enough {
+			continue
+		}
+		if about := row[:enough]; seen[about] > 0 {
+			t.Errorf("lines %d and %d both begin %q", seen[about], line, about)
+		} else {
+			seen[about] = line
+		}
+	}
+}
+
 func isFolder(path string) bool {
 	s, err := os.Stat(path)
 	return err == nil && s.IsDir()
