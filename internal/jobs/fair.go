@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/database"
@@ -53,7 +54,16 @@ func (l turnList) served(t backup.TenantID) {
 // hold so many workers already: who holds fewest first, and of these who was
 // served longest ago.
 func (l turnList) by(held map[backup.TenantID]int) []backup.TenantID {
-	return slices.SortedStableFunc(slices.Values(l), func(a, b backup.TenantID) int { return held[a] - held[b] })
+	none, some := make([]backup.TenantID, 0, len(l)), []backup.TenantID(nil)
+	for _, t := range l {
+		if held[t] == 0 {
+			none = append(none, t)
+		} else {
+			some = append(some, t)
+		}
+	}
+	slices.SortStableFunc(some, func(a, b backup.TenantID) int { return held[a] - held[b] })
+	return append(none, some...)
 }
 
 // share deals idle workers out among tenants with due jobs, which are in the
@@ -159,53 +169,127 @@ func (r *Runner) claimFair(ctx context.Context, tx *database.Tx, of class, due [
 	return claimed, more || len(due) > 0, nil
 }
 
+// few is how many due jobs, and then how many tenants, are looked at before it is asked
+// of every tenant whether it has due jobs: to name a thousand in a statement takes
+// longer than to claim.
+const few = 64
+
+// bothWays is whether jobs are patient, in the order in which it is asked.
+var bothWays = [...]bool{false, true}
+
 // dueTenants returns those of the runner's tenants that have due jobs of a kind, patient
-// ones and others, in the order of their turns; as many as there are idle workers at most.
-func (r *Runner) dueTenants(ctx context.Context, tx *database.Tx, kind Kind, o *offer) (map[bool][]backup.TenantID, error) {
+// ones and others, in the order of their turns; of many not all, but as many as there
+// are idle workers.
+func (r *Runner) dueTenants(ctx context.Context, tx *database.Tx, kind Kind, o *offer) (due map[bool][]backup.TenantID, err error) {
 	alike := r.work[kind].Patient == 0
 	if len(r.tenants) == 0 || alike && len(r.tenants) == 1 {
 		return map[bool][]backup.TenantID{false: r.tenants}, nil // to claim says it as well
 	}
+	due = map[bool][]backup.TenantID{}
+	asked := map[bool][]backup.TenantID{false: r.turns[class{kind, false}].by(o.held)}
+	if !alike {
+		asked[true] = r.turns[class{kind, true}].by(o.patient)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("find who has due jobs: %w", err)
+		}
+	}()
+	if len(r.tenants) > few {
+		// Mostly little is due, and whose that is says it; else many are, and those
+		// whose turn it is are among them.
+		first, all, err := r.queue.firstDue(ctx, tx, kind, asked)
+		if err != nil {
+			return nil, err
+		}
+		heads := map[bool][]backup.TenantID{}
+		for patient, turns := range asked {
+			if all[patient] {
+				due[patient] = slices.DeleteFunc(turns, func(t backup.TenantID) bool { return !first[patient][t] })
+				delete(asked, patient)
+				continue
+			}
+			heads[patient], asked[patient] = turns[:few], turns[few:]
+		}
+		if err := r.queue.whoIsDue(ctx, tx, kind, heads, o.idle, due); err != nil {
+			return nil, err
+		}
+		maps.DeleteFunc(asked, func(patient bool, _ []backup.TenantID) bool { return len(due[patient]) >= o.idle })
+	}
+	return due, r.queue.whoIsDue(ctx, tx, kind, asked, o.idle, due)
+}
+
+// firstDue returns whose the first due jobs of a kind are, of those that are patient and
+// of the others as far as they are asked for, and whether these are all that are due.
+func (q *Queue) firstDue(ctx context.Context, tx *database.Tx, kind Kind, asked map[bool][]backup.TenantID) (first map[bool]map[backup.TenantID]bool, all map[bool]bool, err error) {
+	args := []any{string(kind), database.Micros(q.clock()), few}
+	first, all = map[bool]map[backup.TenantID]bool{}, map[bool]bool{}
+	var parts []string
+	for _, patient := range bothWays {
+		if asked[patient] == nil {
+			continue
+		}
+		first[patient] = map[backup.TenantID]bool{}
+		parts = append(parts, fmt.Sprintf(`SELECT * FROM (
+			SELECT tenant, %[1]d FROM job WHERE kind = $1 AND patient = %[1]d AND run_at <= $2 ORDER BY run_at LIMIT $3) AS first%[1]d`, patience(patient)))
+	}
+	found := map[bool]int{}
+	err = eachTenant(ctx, tx, parts, args, func(t backup.TenantID, patient bool) {
+		first[patient][t] = true
+		found[patient]++
+	})
+	for patient := range asked {
+		all[patient] = found[patient] < few
+	}
+	return first, all, err
+}
+
+// whoIsDue adds to due those of the tenants that are asked for who have due jobs of a
+// kind, patient ones or others, and stops when it has enough.
+func (q *Queue) whoIsDue(ctx context.Context, tx *database.Tx, kind Kind, asked map[bool][]backup.TenantID, enough int, due map[bool][]backup.TenantID) error {
 	// Both databases read a list from its beginning, and stop when they have
 	// enough: an ORDER BY would have them ask of every tenant first. So would a
 	// join. Mostly nothing is due at all, which the first condition finds out.
-	args := []any{string(kind), database.Micros(r.queue.clock()), o.idle}
-	of := func(patient int, turns turnList, held map[backup.TenantID]int) (string, error) {
-		list, err := json.Marshal(turns.by(held))
+	args := []any{string(kind), database.Micros(q.clock()), enough}
+	var parts []string
+	for _, patient := range bothWays {
+		if asked[patient] == nil {
+			continue
+		}
+		list, err := json.Marshal(asked[patient])
+		if err != nil {
+			return err
+		}
 		args = append(args, string(list))
-		return fmt.Sprintf(`SELECT * FROM (
+		condition, order := dueOf("e.value", fmt.Sprint(patience(patient)))
+		parts = append(parts, fmt.Sprintf(`SELECT * FROM (
 			SELECT e.value, %[1]d FROM %[2]s AS e
 			WHERE EXISTS (SELECT 1 FROM job WHERE kind = $1 AND patient = %[1]d AND run_at <= $2)
-				AND (SELECT 1 FROM job WHERE kind = $1 AND tenant = e.value AND patient = %[1]d AND run_at <= $2 LIMIT 1) IS NOT NULL
-			LIMIT $3) AS due%[1]d`, patient, tx.Dialect().JSONEach(fmt.Sprintf("$%d", len(args)))), err
+				AND (SELECT 1 FROM job WHERE %[3]s ORDER BY %[4]s LIMIT 1) IS NOT NULL
+			LIMIT $3) AS due%[1]d`, patience(patient), tx.Dialect().JSONEach(fmt.Sprintf("$%d", len(args))), condition, order))
 	}
-	text, err := of(0, r.turns[class{kind, false}], o.held)
-	if err == nil && !alike {
-		var patient string
-		patient, err = of(1, r.turns[class{kind, true}], o.patient)
-		text += ` UNION ALL ` + patient
+	return eachTenant(ctx, tx, parts, args, func(t backup.TenantID, patient bool) { due[patient] = append(due[patient], t) })
+}
+
+// eachTenant reads tenants, with whether their jobs are patient, by queries of both.
+func eachTenant(ctx context.Context, tx *database.Tx, queries []string, args []any, found func(t backup.TenantID, patient bool)) error {
+	if len(queries) == 0 {
+		return nil
 	}
+	rows, err := tx.QueryContext(ctx, strings.Join(queries, ` UNION ALL `), args...)
 	if err != nil {
-		return nil, fmt.Errorf("find who has due jobs: %w", err)
-	}
-	rows, err := tx.QueryContext(ctx, text, args...)
-	if err != nil {
-		return nil, fmt.Errorf("find who has due jobs: %w", err)
+		return err
 	}
 	defer rows.Close()
-	due := map[bool][]backup.TenantID{}
 	for rows.Next() {
 		var t backup.TenantID
 		var patient int
 		if err := rows.Scan(&t, &patient); err != nil {
-			return nil, fmt.Errorf("find who has due jobs: %w", err)
+			return err
 		}
-		due[patient != 0] = append(due[patient != 0], t)
+		found(t, patient != 0)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("find who has due jobs: %w", err)
-	}
-	return due, nil
+	return rows.Err()
 }
 
 // dueKinds returns those of kinds of which jobs are due, whoever's.

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,18 +163,19 @@ func TestNoTenantStarvesAnother(t *testing.T) {
 	})
 }
 
-// Going round very many tenants with very many due jobs reads no table and asks
-// of no more tenants than it must.
+// Going round very many tenants with very many due jobs looks at no more of them than
+// it must, also while the database knows nothing of how they are spread.
 func TestFairClaimsAreCheapAmongMany(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		ignorant(t, db)
 		q := jobs.New(db, nil)
 		r := jobs.NewRunner(jobs.RunnerConfig{Queue: q, Tenants: manyDue(t, db, q, 200, 100), Lease: -time.Second,
 			Work: map[jobs.Kind]jobs.Work{kind: {Workers: 8}}})
-		before := walked(t, db)
+		var asked statements
 		const rounds = 50
 		served := map[backup.TenantID]int{}
 		for range rounds {
-			claimed, err := r.ClaimFair(t.Context(), kind, 8, nil)
+			claimed, err := r.ClaimFair(asked.observe(t.Context()), kind, 8, nil)
 			if err != nil || len(claimed) != 8 {
 				t.Fatal(claimed, err)
 			}
@@ -181,15 +183,76 @@ func TestFairClaimsAreCheapAmongMany(t *testing.T) {
 				served[j.Tenant]++
 			}
 		}
-		if read := walked(t, db) - before; read != 0 {
-			t.Errorf("claims walked the table, over %d rows", read)
-		}
 		for tenant, n := range served {
 			if n != rounds*8/200 {
 				t.Errorf("tenant %s was served %d times, want %d", tenant, n, rounds*8/200)
 			}
 		}
+		asked.readFew(t, db)
 	})
+}
+
+// Of very many tenants, those who have due jobs are found, however few they are and
+// wherever they stand, and whatever others have due since longer.
+func TestWhoIsDueAmongMany(t *testing.T) {
+	served := make([]backup.TenantID, 200)
+	for i := range served {
+		served[i] = backup.TenantID(fmt.Sprintf("t%03d", i))
+	}
+	for _, test := range []struct {
+		name string
+		due  []string // due jobs, those due first first: "t003 500"
+		want string   // of eight idle workers
+	}{
+		{"nobody", nil, ""},
+		{"two", []string{"t150 1", "t007 2"}, "t007 t007 t150"},
+		{"few, behind many of one", []string{"t003 500", "t190 1", "t060 1"}, "t003 t003 t003 t003 t003 t060 t190"},
+		{"one, behind many of somebody else's", []string{"other 500", "t190 1"}, "t190"},
+		{"all", []string{"t199 100", "t000 1", "t001 1", "t002 1", "t003 1", "t004 1", "t005 1", "t006 1", "t007 1", "t008 1"},
+			"t000 t001 t002 t003 t004 t005 t006 t007"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dbtest.Each(t, func(t *testing.T, db *database.DB) {
+				q := jobs.New(db, nil)
+				at := time.Now().Add(-time.Hour)
+				for _, due := range test.due {
+					var tenant string
+					var n int
+					if _, err := fmt.Sscan(due, &tenant, &n); err != nil {
+						t.Fatal(err)
+					}
+					specs := make([]jobs.Spec, 0, 2*n)
+					for i := range n {
+						at = at.Add(time.Second)
+						for _, kind := range []jobs.Kind{kind, jobs.Backup} { // the first of a backup is patient
+							specs = append(specs, jobs.Spec{Kind: kind, Key: fmt.Sprint(due, i), Tenant: backup.TenantID(tenant), RunAt: at})
+						}
+					}
+					enqueue(t, db, q, specs...)
+				}
+				for i := range served { // which are due later
+					enqueue(t, db, q, jobs.Spec{Kind: kind, Key: fmt.Sprint("later", i), Tenant: served[i], RunAt: time.Now().Add(time.Hour)})
+				}
+				r := jobs.NewRunner(jobs.RunnerConfig{Queue: q, Tenants: served, Work: map[jobs.Kind]jobs.Work{kind: {Workers: 8}, jobs.Backup: {Workers: 9, Patient: 8}}})
+				claimed, err := r.ClaimFair(t.Context(), kind, 8, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, j := range claimed {
+					got = append(got, string(j.Tenant))
+				}
+				slices.Sort(got)
+				if strings.Join(got, " ") != test.want {
+					t.Errorf("claimed of %v, want %s", got, test.want)
+				}
+				visits, firsts, err := r.ClaimInOrder(t.Context(), jobs.Backup, "nobody", 0, 0)
+				if err != nil || visits != 0 || firsts != len(got) {
+					t.Errorf("claimed %d visits and %d first backups, want %d: %v", visits, firsts, len(got), err)
+				}
+			})
+		})
+	}
 }
 
 // manyDue enqueues so many due jobs for each of so many tenants.

@@ -345,6 +345,14 @@ func (q *Queue) Claim(ctx context.Context, kind Kind, n int, lease time.Duration
 	return claimed, err
 }
 
+// dueOf is the condition that a job of kind $1 is a tenant's, patient or not, and due at
+// $2, and in what order they are to be read. Nothing but the index of tenants has that
+// order: PostgreSQL, before it has statistics, would as soon read all that are due.
+func dueOf(tenant, patient string) (condition, order string) {
+	order = `tenant, patient, run_at`
+	return fmt.Sprintf(`kind = $1 AND (%[1]s) >= (%[2]s, %[3]s, 0) AND (%[1]s) <= (%[2]s, %[3]s, $2)`, order, tenant, patient), order
+}
+
 // A portion is how many jobs are to be claimed, of one tenant's if one is given.
 type portion struct {
 	tenant *backup.TenantID
@@ -360,19 +368,21 @@ func (q *Queue) claim(ctx context.Context, tx *database.Tx, of class, portions [
 	arg := func(v any) string { args = append(args, v); return fmt.Sprintf("$%d", len(args)) }
 	var chosen []string
 	for i, p := range portions {
-		whose := ""
+		due, order := `kind = $1 AND patient = $6 AND run_at <= $2`, `run_at`
 		if p.tenant != nil {
-			whose = ` AND tenant = ` + arg(string(*p.tenant))
+			due, order = dueOf(arg(string(*p.tenant)), "$6")
 		}
-		chosen = append(chosen, fmt.Sprintf(`SELECT key FROM (SELECT key FROM job WHERE kind = $1%s AND patient = $6 AND run_at <= $2 ORDER BY run_at LIMIT %s%s) AS p%d`,
-			whose, arg(p.n), tx.Dialect().SkipLocked(), i))
+		chosen = append(chosen, fmt.Sprintf(`SELECT kind, key FROM (SELECT kind, key FROM job WHERE %s ORDER BY %s LIMIT %s%s) AS p%d`,
+			due, order, arg(p.n), tx.Dialect().SkipLocked(), i))
 	}
 	// The choice is a materialized table so that it is made once: PostgreSQL
-	// may otherwise run it again for each row, and take more than n.
+	// may otherwise run it again for each row, and take more than n. The rows are
+	// compared as a whole, since SQLite would read all of the kind to find those of
+	// that table by their keys.
 	rows, err := tx.QueryContext(ctx, `
 		WITH chosen AS MATERIALIZED (`+strings.Join(chosen, " UNION ALL ")+`)
 		UPDATE job SET lease = $3, worker = $4, run_at = $5, wake_at = 0, attempts = attempts + 1
-		FROM chosen WHERE job.kind = $1 AND job.key = chosen.key
+		WHERE (kind, key) IN (SELECT kind, key FROM chosen)
 		RETURNING job.key, job.tenant, job.args, job.attempts, job.failures, job.last_error, job.cause`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", of.kind, err)
