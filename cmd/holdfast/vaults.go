@@ -121,7 +121,8 @@ type tenantVault struct {
 	retires atomic.Bool   // its tenant is not served any more: it is closed once nobody uses it
 	looking chan struct{} // closed when the look under way ends; nil if there is none
 	seenVault
-	gone error // what the last look found
+	gone   error     // what the last look found
+	looked time.Time // when it ended
 }
 
 // seenVault is what was seen of a vault while it was open.
@@ -550,12 +551,17 @@ func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 	return s.wrong(ctx, all, all.order)
 }
 
+// lookRests is for how long it is not looked again for each vault that is looked at: a look
+// takes a tenth of a millisecond or two, and who has a thousand vaults may be asked every
+// second.
+const lookRests = 5 * time.Millisecond
+
 // wrong is unusable of some of the vaults.
 func (s *vaults) wrong(ctx context.Context, all *vaultSet, names []backup.VaultName) map[backup.TenantID]error {
 	looks := map[backup.VaultName]<-chan struct{}{}
 	for _, name := range names {
 		s.beginFirst(all.of[name])
-		looks[name] = all.of[name].look(s.there)
+		looks[name] = all.of[name].look(s.there, time.Duration(len(names))*lookRests)
 	}
 	wrong := map[backup.TenantID]error{}
 	for _, name := range names {
@@ -615,11 +621,17 @@ func (v *tenantVault) state(seen bool) error {
 	return nil
 }
 
-// look finds out whether the vault is still in its place. Whoever asks while a look
-// is under way waits for that one: where a volume hangs, one look hangs with it.
-func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-chan struct{} {
+// look finds out whether the vault is still in its place, unless that was done so recently
+// that it is believed. Whoever asks while a look is under way waits for that one: where a
+// volume hangs, one look hangs with it.
+func (v *tenantVault) look(there func(*vault.Vault, context.Context) error, believed time.Duration) <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.looking == nil && time.Since(v.looked) < believed {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
 	if v.looking == nil {
 		looking := make(chan struct{})
 		v.looking = looking
@@ -636,7 +648,7 @@ func (v *tenantVault) look(there func(*vault.Vault, context.Context) error) <-ch
 				err = there(open, context.Background())
 			}
 			v.mu.Lock()
-			v.gone, v.looking = err, nil
+			v.gone, v.looking, v.looked = err, nil, time.Now()
 			if errors.Is(err, vault.ErrStorage) {
 				v.probeAt = time.Time{} // the next probe says more
 			}

@@ -302,6 +302,49 @@ func TestAVaultThatIsBeingOpenedIsNoAlert(t *testing.T) {
 	})
 }
 
+// Who asks again and again whether a thousand vaults are in their places has them looked at
+// every few seconds; of one it is looked each time.
+func TestManyVaultsAreLookedAtNowAndThen(t *testing.T) {
+	for many, again := range map[int]time.Duration{1: 5 * time.Millisecond, 1000: 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			var tenants []backup.TenantID
+			for i := range many {
+				tenants = append(tenants, backup.TenantID(fmt.Sprint(i)))
+			}
+			s := fakeVaults(t, io.Discard, tenants, func(backup.TenantID) error { return nil })
+			var looks atomic.Int64
+			var gone atomic.Bool
+			s.there = func(*vault.Vault, context.Context) error {
+				looks.Add(1)
+				if gone.Load() {
+					return vault.ErrMissing
+				}
+				return nil
+			}
+			s.openAll(t.Context())
+			ask := func() int64 {
+				before := looks.Load()
+				if wrong := s.unusable(t.Context()); len(wrong) > 0 != gone.Load() && looks.Load() > before {
+					t.Errorf("of %d vaults it is wrong: %v", many, wrong)
+				}
+				return looks.Load() - before
+			}
+			if n := ask(); n != int64(many) {
+				t.Errorf("first %d of %d vaults are looked at", n, many)
+			}
+			gone.Store(true)
+			time.Sleep(again - time.Millisecond)
+			if n := ask(); n != 0 {
+				t.Errorf("%d of %d vaults are looked at again after %v", n, many, again-time.Millisecond)
+			}
+			time.Sleep(time.Millisecond)
+			if n := ask(); n != int64(many) {
+				t.Errorf("%d of %d vaults are looked at again after %v", n, many, again)
+			}
+		})
+	}
+}
+
 // A look that another has begun since is no sign that the storage does not answer.
 func TestALookOfAnotherIsNoHang(t *testing.T) {
 	s := fakeVaults(t, io.Discard, []backup.TenantID{"a"}, func(backup.TenantID) error { return nil })
@@ -309,7 +352,7 @@ func TestALookOfAnotherIsNoHang(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := s.all.Load().of[backup.FirstVault("a")]
-	if !seen(t.Context(), v.look(nil)) {
+	if !seen(t.Context(), v.look(nil, 0)) {
 		t.Fatal("the look did not end")
 	}
 	v.looking = make(chan struct{})
