@@ -202,10 +202,10 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 			next = now.Add(24 * time.Hour) // until the hold has ended
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM restore_point WHERE tenant = $1 AND unit = $2`, string(j.Tenant), id); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM restore_point WHERE tenant || '' = $1 AND unit = $2`, string(j.Tenant), id); err != nil {
 			return fmt.Errorf("delete points: %w", err)
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM browse_session WHERE tenant = $1 AND unit = $2`, string(j.Tenant), id); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM browse_session WHERE tenant || '' = $1 AND unit = $2`, string(j.Tenant), id); err != nil {
 			return fmt.Errorf("delete browse sessions: %w", err)
 		}
 		next = now.Add(offboardedShown)
@@ -226,7 +226,7 @@ func (c *Catalog) SettleOffboarding(ctx context.Context, j *jobs.Job) (next time
 func (c *Catalog) DrivesToDestroy(ctx context.Context, tenant backup.TenantID, id backup.UnitID) ([]DriveRoot, error) {
 	rows, err := c.db.Read().QueryContext(ctx, `
 		SELECT s.unit, s.drive, s.root, s.vault FROM drive_state s JOIN unit u ON u.id = s.unit AND u.status = 'offboarded'
-		WHERE s.tenant = $1 AND s.unit = $2 ORDER BY s.drive`, string(tenant), string(id))
+		WHERE s.tenant || '' = $1 AND s.unit = $2 ORDER BY s.drive`, string(tenant), string(id))
 	all, err := collect(rows, err, scanDriveRoot)
 	if err != nil {
 		return nil, fmt.Errorf("list drives of unit %s: %w", id, err)
@@ -253,7 +253,7 @@ func (c *Catalog) ForgetDrive(ctx context.Context, j *jobs.Job, d DriveRoot) err
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM container_state WHERE tenant = $1 AND unit = $2 AND drive = $3`,
+		_, err = tx.ExecContext(ctx, `DELETE FROM container_state WHERE tenant || '' = $1 AND unit = $2 AND drive = $3`,
 			string(j.Tenant), string(d.Unit), string(d.Drive))
 		if err != nil {
 			return err

@@ -46,10 +46,13 @@ type recordColumn struct {
 // A recordFile is a table of a record.
 type recordFile struct {
 	name, table string
-	key         string // orders the lines; unique among the tenant's rows
+	key         string // unique among the tenant's rows
 	columns     []recordColumn
 	where       string // which lines are taken in; "" for all
 	from        string // which rows are lines; "" for all
+	// page is an index of the tenant's rows by when they were created, and by key: in that
+	// order they are read where there may be many, else by key alone.
+	page string
 }
 
 // recordFiles are the files of a record, in the order in which they are taken
@@ -57,28 +60,28 @@ type recordFile struct {
 var recordFiles = []recordFile{
 	{"policies", "policy", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordText}, {"display_name", recordText}, {"enabled", recordInt}, {"created", recordInt},
-		{"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}, {"name_key", recordText}, {"full_service", recordInt}}, "", ""},
+		{"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}, {"name_key", recordText}, {"full_service", recordInt}}, "", "", "policy_page"},
 	{"units", "unit", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordText}, {"subject", recordID}, {"status", recordText}, {"sources", recordInt}, {"problem", recordNull},
 		{"offboard_requested", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON},
-		{"offboarded", recordInt}, {"name_key", recordText}}, "", ""},
+		{"offboarded", recordInt}, {"name_key", recordText}}, "", "", "unit_page"},
 	{"rules", "inclusion_rule", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordID}, {"expression", recordText}, {"dynamic", recordInt}, {"status", recordText}, {"problem", recordNull},
 		{"evaluated", recordInt}, {"created", recordInt}, {"created_by", recordJSON}, {"modified", recordInt}, {"modified_by", recordJSON}},
-		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`, ""},
+		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`, "", "inclusion_rule_tenant_page"},
 	{"exclusions", "exclusion", "id", []recordColumn{
 		{"id", recordID}, {"workload", recordWorkload}, {"policy", recordID}, {"subject", recordID}, {"source_id", recordText}, {"created", recordInt}, {"created_by", recordJSON}},
-		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`, ""},
+		`EXISTS (SELECT 1 FROM policy p WHERE p.id = e.value->>'policy' AND p.tenant = $2)`, "", "exclusion_tenant_page"},
 	{"retention", "retention", "policy", []recordColumn{
-		{"policy", recordText}, {"kept", recordJSON}, {"pending", recordNull}, {"effective", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", ""},
+		{"policy", recordText}, {"kept", recordJSON}, {"pending", recordNull}, {"effective", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", "", ""},
 	{"service", "service", "tenant", []recordColumn{
-		{"status", recordText}, {"disable_reason", recordText}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", ""},
+		{"status", recordText}, {"disable_reason", recordText}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", "", ""},
 	{"apps", "service_app", "id", []recordColumn{
 		{"id", recordID}, {"application", recordText}, {"name", recordText}, {"status", recordText}, {"effective", recordInt}, {"removal", recordInt},
-		{"created", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", ""},
+		{"created", recordInt}, {"modified", recordInt}, {"modified_by", recordJSON}}, "", "", ""},
 	{"email", "email_setting", "tenant", []recordColumn{
-		{"enabled", recordInt}, {"events", recordText}, {"role", recordText}, {"recipients", recordJSON}}, "", ""},
-	{vaultsFile, "vault", "id", []recordColumn{{"number", recordInt}, {"id", recordText}, {"noted", recordInt}}, "", `number > 1 AND id <> ''`},
+		{"enabled", recordInt}, {"events", recordText}, {"role", recordText}, {"recipients", recordJSON}}, "", "", ""},
+	{vaultsFile, "vault", "id", []recordColumn{{"number", recordInt}, {"id", recordText}, {"noted", recordInt}}, "", `number > 1 AND id <> ''`, ""},
 }
 
 // vaultsFile is the file of a tenant's vaults, which a record has where there are several.
@@ -185,15 +188,19 @@ func (c *Catalog) exportFile(ctx context.Context, tenant backup.TenantID, f reco
 	for i, col := range f.columns {
 		names[i] = col.name
 	}
-	key := c.db.Dialect().Bytewise(f.key)
-	query := `SELECT ` + f.key + `, ` + strings.Join(names, ", ") + ` FROM ` + f.table + `
-		WHERE tenant = $1 AND ` + cmp.Or(f.from, "true") + ` AND ($2 = 0 OR ` + key + ` > $3) ORDER BY ` + key + ` LIMIT $4`
+	from, by, last := f.table, []string{c.db.Dialect().Bytewise(f.key)}, []any{new(string)}
+	if f.page != "" {
+		from, by, last = f.table+c.db.Dialect().IndexedBy(f.page), []string{"created", f.key}, []any{new(int64), new(string)}
+	}
+	order, after, args := strings.Join(by, ", "), "", []any{string(tenant), recordPart}
 	out := bufio.NewWriter(w)
-	for last, more := "", 0; ; more = 1 {
-		rows, err := c.db.Read().QueryContext(ctx, query, string(tenant), more, last, recordPart)
+	for {
+		rows, err := c.db.Read().QueryContext(ctx, `
+			SELECT `+order+`, `+strings.Join(names, ", ")+` FROM `+from+`
+			WHERE tenant = $1 AND `+cmp.Or(f.from, "true")+after+` ORDER BY `+order+` LIMIT $2`, args...)
 		lines, err := collect(rows, err, func(r scanner) ([]byte, error) {
 			values := make([]any, len(names))
-			into := []any{&last}
+			into := slices.Clone(last)
 			for i := range values {
 				into = append(into, &values[i])
 			}
@@ -213,6 +220,8 @@ func (c *Catalog) exportFile(ctx context.Context, tenant backup.TenantID, f reco
 		if len(lines) < recordPart {
 			return out.Flush()
 		}
+		after = ` AND (` + order + `) > (` + strings.Join([]string{"$3", "$4"}[:len(last)], ", ") + `)`
+		args = append(args[:2:2], last...)
 	}
 }
 

@@ -2,6 +2,8 @@ package catalog_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -223,5 +225,39 @@ func TestRecordInParts(t *testing.T) {
 		if again := w.export(contoso); !maps.Equal(record, again) {
 			t.Errorf("exported again there are %s", fmt.Sprint(strings.Count(again["units"], "\n")))
 		}
+	})
+}
+
+// A record has each of very many units once, whenever they were created, and each part of
+// it is found where the one before has ended.
+func TestTheRecordOfManyUnits(t *testing.T) {
+	const units = 2500
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		w := newWorld(t, db, 0)
+		fill(w, units, 0)
+		exec(t, db, `UPDATE unit SET created = created - created % 700`)
+		ok(t, w.AdoptRetention(t.Context(), contoso))
+		checkPlans(t, db, "a record", func(ctx context.Context) error {
+			files, err := w.ExportTenant(ctx, contoso)
+			if err != nil {
+				return err
+			}
+			var b bytes.Buffer
+			if err := files["units"](&b); err != nil {
+				return err
+			}
+			ids := map[string]bool{}
+			for line := range strings.Lines(b.String()) {
+				var u struct{ ID string }
+				if err := json.Unmarshal([]byte(line), &u); err != nil {
+					return err
+				}
+				ids[u.ID] = true
+			}
+			if n := strings.Count(b.String(), "\n"); n != units || len(ids) != units {
+				t.Errorf("%d lines of %d units, want %d", n, len(ids), units)
+			}
+			return nil
+		}, 3)
 	})
 }

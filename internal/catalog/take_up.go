@@ -202,7 +202,7 @@ func (c *Catalog) moveTaken(ctx context.Context, tx *database.Tx, tenant backup.
 		return false, ErrMoved
 	}
 	// The cursors of containers are of another time as well.
-	if _, err := tx.ExecContext(ctx, `DELETE FROM container_state WHERE tenant = $1 AND unit = $2 AND drive = $3`,
+	if _, err := tx.ExecContext(ctx, `DELETE FROM container_state WHERE tenant || '' = $1 AND unit = $2 AND drive = $3`,
 		string(tenant), string(unit), string(t.Drive)); err != nil {
 		return false, fmt.Errorf("forget the containers: %w", err)
 	}
@@ -217,7 +217,7 @@ func (c *Catalog) insertTaken(ctx context.Context, tx *database.Tx, tenant backu
 		tree string
 		at   time.Time
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT tree, at FROM restore_point WHERE unit = $1 AND drive = $2 AND tenant = $3`,
+	rows, err := tx.QueryContext(ctx, `SELECT tree, at FROM restore_point WHERE unit = $1 AND drive = $2 AND tenant || '' = $3`,
 		string(unit), string(t.Drive), string(tenant))
 	there, err := collect(rows, err, func(r scanner) (s state, err error) { return s, r.Scan(&s.tree, micros{&s.at}) })
 	if err != nil {

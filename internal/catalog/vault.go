@@ -162,7 +162,7 @@ func (c *Catalog) AcceptVault(ctx context.Context, name backup.VaultName, id str
 // and its drive $2 whose trees are in the list $3. A drive's points are found
 // by the units that had it.
 func pointsOfTrees(d database.Dialect) string {
-	return `unit IN (SELECT s.unit FROM drive_state s WHERE s.tenant = $1 AND s.drive = $2) AND tenant = $1 AND drive = $2
+	return `unit IN (SELECT s.unit FROM drive_state s WHERE s.tenant = $1 AND s.drive = $2) AND tenant || '' = $1 AND drive = $2
 		AND tree IN (SELECT e.value FROM ` + d.JSONEach("$3") + ` AS e)`
 }
 

@@ -245,7 +245,7 @@ func TestCatalogOlderThanTheVault(t *testing.T) {
 			`DELETE FROM restore_point WHERE id = '` + string(second.ID) + `'`,
 			`UPDATE drive_state SET root = '` + before.Root + `', tree = '` + before.Tree + `', cursor = '` + before.Cursor + `'`,
 		} {
-			if _, err := tx.ExecContext(w.ctx, text); err != nil {
+			if _, err := tx.ExecContext(w.t.Context(), text); err != nil {
 				return err
 			}
 		}

@@ -59,7 +59,7 @@ func (w *world) diesAt(d *death, at int, done bool, of func(*http.Request) bool,
 	j := w.claim(kind, key)
 	once := sync.OnceFunc(func() {
 		err := w.db.Tx(w.ctx, func(tx *database.Tx) error {
-			_, err := tx.ExecContext(w.ctx, `UPDATE job SET lease = 'of nobody' WHERE kind = $1 AND key = $2`, string(kind), key)
+			_, err := tx.ExecContext(w.t.Context(), `UPDATE job SET lease = 'of nobody' WHERE kind = $1 AND key = $2`, string(kind), key)
 			return err
 		})
 		if err != nil {
@@ -181,7 +181,7 @@ func TestAListRestoreToANewPlaceThatIsKilled(t *testing.T) {
 		}
 	}
 	left := 0
-	w.must(w.db.Read().QueryRowContext(w.ctx, `SELECT count(*) FROM list_number`).Scan(&left))
+	w.must(w.db.Read().QueryRowContext(w.t.Context(), `SELECT count(*) FROM list_number`).Scan(&left))
 	if left > 0 {
 		t.Errorf("%d items are still noted", left)
 	}
@@ -271,6 +271,6 @@ func TestPlayABackupOfListsThatIsKilled(t *testing.T) {
 
 func (w *world) countPoints(unit backup.Unit) (n int) {
 	w.t.Helper()
-	w.must(w.db.Read().QueryRowContext(w.ctx, `SELECT count(*) FROM restore_point WHERE unit = $1`, string(unit.ID)).Scan(&n))
+	w.must(w.db.Read().QueryRowContext(w.t.Context(), `SELECT count(*) FROM restore_point WHERE unit = $1`, string(unit.ID)).Scan(&n))
 	return n
 }

@@ -245,7 +245,7 @@ func TestBeginningAnewUnderAnOlderCatalog(t *testing.T) {
 	set := func(what string) {
 		t.Helper()
 		m.must(m.db.Tx(m.ctx, func(tx *database.Tx) error {
-			_, err := tx.ExecContext(m.ctx, `UPDATE drive_state SET `+what)
+			_, err := tx.ExecContext(m.t.Context(), `UPDATE drive_state SET `+what)
 			return err
 		}))
 	}
@@ -284,7 +284,7 @@ func TestBeginningAnewWithoutSomeContents(t *testing.T) {
 	}
 	m.must(m.start())
 	m.must(m.db.Tx(m.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(m.ctx, `UPDATE drive_state SET root = 'k0123456789abcdef0123456789abcdef'`)
+		_, err := tx.ExecContext(m.t.Context(), `UPDATE drive_state SET root = 'k0123456789abcdef0123456789abcdef'`)
 		return err
 	}))
 	m.put(m.home, map[string]string{"docs/fourth.txt": "fourth"})

@@ -139,7 +139,7 @@ func (l *losses) act() {
 
 func (l *losses) set(what string) {
 	l.must(l.db.Tx(l.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(l.ctx, `UPDATE drive_state SET `+what)
+		_, err := tx.ExecContext(l.t.Context(), `UPDATE drive_state SET `+what)
 		return err
 	}))
 }

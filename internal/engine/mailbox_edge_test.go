@@ -95,7 +95,7 @@ func TestAMailboxIsRebuilt(t *testing.T) {
 	second := w.backUp(unit)
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
 		for _, table := range []string{"restore_point", "drive_state", "mail_index", "mail_item"} {
-			if _, err := tx.ExecContext(w.ctx, "DELETE FROM "+table); err != nil {
+			if _, err := tx.ExecContext(w.t.Context(), "DELETE FROM "+table); err != nil {
 				return err
 			}
 		}

@@ -62,7 +62,7 @@ func (w *world) searched(p backup.Point, to backup.Destination, query string) ba
 	w.must(err)
 	a := w.activateSession(s)
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(w.ctx, `UPDATE restore_artifact SET search = 's', query = $2 WHERE id = $1`, string(a.ID), query)
+		_, err := tx.ExecContext(w.t.Context(), `UPDATE restore_artifact SET search = 's', query = $2 WHERE id = $1`, string(a.ID), query)
 		return err
 	}))
 	w.run(jobs.Restore, string(a.ID), w.engine.restore)

@@ -190,7 +190,7 @@ func TestNamesAreFound(t *testing.T) {
 		t.Helper()
 		w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
 			for _, table := range []string{"restore_point", "drive_state", "container_state", "name_index", "name_item"} {
-				if _, err := tx.ExecContext(w.ctx, "DELETE FROM "+table); err != nil {
+				if _, err := tx.ExecContext(w.t.Context(), "DELETE FROM "+table); err != nil {
 					return err
 				}
 			}
@@ -240,7 +240,7 @@ func TestNamesInASiteAreFound(t *testing.T) {
 		t.Errorf("of the library that is gone: %q", got)
 	}
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(w.ctx, "DELETE FROM name_index")
+		_, err := tx.ExecContext(w.t.Context(), "DELETE FROM name_index")
 		return err
 	}))
 	step("a catalog of before the index", func() { w.put(w.siteLibrary("Documents"), map[string]string{"x.txt": "x"}) })
@@ -273,7 +273,7 @@ func TestNamesOfADamagedPoint(t *testing.T) {
 	}
 	w.ownVault()
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(w.ctx, "DELETE FROM name_index")
+		_, err := tx.ExecContext(w.t.Context(), "DELETE FROM name_index")
 		return err
 	}))
 	w.skew.Add(int64(time.Hour))

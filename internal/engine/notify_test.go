@@ -78,7 +78,7 @@ func until(ended chan string, kind jobs.Kind, key string) {
 // stored returns the subscription of a unit.
 func stored(w *world, u backup.Unit) (id, nonce string) {
 	w.t.Helper()
-	w.must(w.db.Read().QueryRowContext(w.ctx, `SELECT id, nonce FROM subscription WHERE unit = $1`, string(u.ID)).Scan(&id, &nonce))
+	w.must(w.db.Read().QueryRowContext(w.t.Context(), `SELECT id, nonce FROM subscription WHERE unit = $1`, string(u.ID)).Scan(&id, &nonce))
 	return id, nonce
 }
 
@@ -132,11 +132,11 @@ func TestForgedNotificationsDoNothing(t *testing.T) {
 	_, other := stored(w, units[1])
 	far := w.engine.Clock().Add(1000 * time.Hour)
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(w.ctx, `UPDATE job SET run_at = $1, wake_at = 0, lease = ''`, database.Micros(far))
+		_, err := tx.ExecContext(w.t.Context(), `UPDATE job SET run_at = $1, wake_at = 0, lease = ''`, database.Micros(far))
 		return err
 	}))
 	due := func() (n int) {
-		w.must(w.db.Read().QueryRowContext(w.ctx, `SELECT count(*) FROM job WHERE run_at <> $1`, database.Micros(far)).Scan(&n))
+		w.must(w.db.Read().QueryRowContext(w.t.Context(), `SELECT count(*) FROM job WHERE run_at <> $1`, database.Micros(far)).Scan(&n))
 		return n
 	}
 	tell := func(state any, event string) int {
@@ -181,7 +181,7 @@ func TestForgedNotificationsDoNothing(t *testing.T) {
 		t.Errorf("three notifications of a drive made %d jobs due", n)
 	}
 	var at int64
-	w.must(w.db.Read().QueryRowContext(w.ctx, `SELECT run_at FROM job WHERE kind = 'backup' AND key = $1`, string(units[0].ID)).Scan(&at))
+	w.must(w.db.Read().QueryRowContext(w.t.Context(), `SELECT run_at FROM job WHERE kind = 'backup' AND key = $1`, string(units[0].ID)).Scan(&at))
 	if gap := database.Time(at).Sub(w.latest(units[0]).At); gap < w.engine.Interval/visitShare {
 		t.Errorf("it may be visited %v after its newest point", gap)
 	}
@@ -261,7 +261,7 @@ func TestSubscriptionsAreKept(t *testing.T) {
 	w.skew.Store(int64(80 * time.Hour))
 	w.run(jobs.Subscribe, string(w.tenant), w.engine.subscribe)
 	var left int
-	w.must(w.db.Read().QueryRowContext(w.ctx, `SELECT count(*) FROM subscription`).Scan(&left))
+	w.must(w.db.Read().QueryRowContext(w.t.Context(), `SELECT count(*) FROM subscription`).Scan(&left))
 	if left != 0 {
 		t.Error("the drive of a unit that has left is still subscribed to")
 	}

@@ -23,7 +23,7 @@ func TestFirstBackupsHoldUpNoChanges(t *testing.T) {
 	w.put(w.home(0), map[string]string{"a.txt": "one"})
 	w.backUp(units[0])
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error { // as a runner does when it succeeded
-		_, err := tx.ExecContext(w.ctx, `UPDATE job SET patient = 0 WHERE key = $1`, string(units[0].ID))
+		_, err := tx.ExecContext(w.t.Context(), `UPDATE job SET patient = 0 WHERE key = $1`, string(units[0].ID))
 		return err
 	}))
 	w.skew.Store(int64(9 * 24 * time.Hour)) // it is late for an enumeration

@@ -509,7 +509,7 @@ func TestALibraryOfAnotherUnit(t *testing.T) {
 	l := library{Drive: drives[0]}
 	w.must(s.isOurs(w.ctx, l))
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(w.ctx, `INSERT INTO container_state (unit, drive, container, tenant, state) VALUES ('first', 'd', $1, $2, '{}')`, string(l.ID), string(w.tenant))
+		_, err := tx.ExecContext(w.t.Context(), `INSERT INTO container_state (unit, drive, container, tenant, state) VALUES ('first', 'd', $1, $2, '{}')`, string(l.ID), string(w.tenant))
 		return err
 	}))
 	if err := s.isOurs(w.ctx, l); !errors.Is(err, errOtherOwner) {
@@ -549,7 +549,7 @@ func TestASiteIsRebuilt(t *testing.T) {
 	second := w.backUp(unit)
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
 		for _, table := range []string{"restore_point", "drive_state", "container_state"} {
-			if _, err := tx.ExecContext(w.ctx, "DELETE FROM "+table); err != nil {
+			if _, err := tx.ExecContext(w.t.Context(), "DELETE FROM "+table); err != nil {
 				return err
 			}
 		}

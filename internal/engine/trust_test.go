@@ -176,7 +176,7 @@ func TestWhatAnEnumerationFindsIsCounted(t *testing.T) {
 			}
 		}
 		lost = changes.Cursor()
-		_, err = tx.ExecContext(w.ctx, `UPDATE drive_state SET cursor = $1 WHERE unit = $2`, lost, string(unit.ID))
+		_, err = tx.ExecContext(w.t.Context(), `UPDATE drive_state SET cursor = $1 WHERE unit = $2`, lost, string(unit.ID))
 		return err
 	}))
 	w.skew.Add(int64(8 * 24 * time.Hour))

@@ -89,12 +89,12 @@ func TestExpiryPassesOverAnUnreadableDrive(t *testing.T) {
 	set := func(query string, args ...any) {
 		t.Helper()
 		w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-			_, err := tx.ExecContext(w.ctx, query, args...)
+			_, err := tx.ExecContext(w.t.Context(), query, args...)
 			return err
 		}))
 	}
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		return tx.QueryRowContext(w.ctx, `SELECT root, tree FROM drive_state WHERE unit = $1`, string(bad)).Scan(&root, &tree)
+		return tx.QueryRowContext(w.t.Context(), `SELECT root, tree FROM drive_state WHERE unit = $1`, string(bad)).Scan(&root, &tree)
 	}))
 	set(`UPDATE drive_state SET root = $1 WHERE unit = $2`, nothing, string(rootless))
 	set(`UPDATE drive_state SET root = $1, tree = $1 WHERE unit = $2`, nothing, string(bad))
@@ -131,7 +131,7 @@ func TestMaintenanceAndOffboardingPassAnUnreadableDrive(t *testing.T) {
 	}
 	bad := units[0]
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
-		_, err := tx.ExecContext(w.ctx, `UPDATE drive_state SET root = $1 WHERE unit = $2`, "k"+strings.Repeat("0", 32), string(bad.ID))
+		_, err := tx.ExecContext(w.t.Context(), `UPDATE drive_state SET root = $1 WHERE unit = $2`, "k"+strings.Repeat("0", 32), string(bad.ID))
 		return err
 	}))
 	// What the catalog has lost sight of is found in the vault.

@@ -425,7 +425,7 @@ func TestVersionsAreRebuilt(t *testing.T) {
 	kept := w.keptVersions(first, "Documents")
 	w.must(w.db.Tx(w.ctx, func(tx *database.Tx) error {
 		for _, table := range []string{"restore_point", "drive_state", "container_state"} {
-			if _, err := tx.ExecContext(w.ctx, "DELETE FROM "+table); err != nil {
+			if _, err := tx.ExecContext(w.t.Context(), "DELETE FROM "+table); err != nil {
 				return err
 			}
 		}
