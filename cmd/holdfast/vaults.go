@@ -552,9 +552,9 @@ func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 }
 
 // lookRests is for how long it is not looked again for each vault that is looked at: a look
-// takes a tenth of a millisecond or two, and who has a thousand vaults may be asked every
+// takes some tenths of a millisecond, and who has a thousand vaults may be asked every
 // second.
-const lookRests = 5 * time.Millisecond
+const lookRests = 10 * time.Millisecond
 
 // wrong is unusable of some of the vaults.
 func (s *vaults) wrong(ctx context.Context, all *vaultSet, names []backup.VaultName) map[backup.TenantID]error {

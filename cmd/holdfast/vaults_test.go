@@ -305,7 +305,7 @@ func TestAVaultThatIsBeingOpenedIsNoAlert(t *testing.T) {
 // Who asks again and again whether a thousand vaults are in their places has them looked at
 // every few seconds; of one it is looked each time.
 func TestManyVaultsAreLookedAtNowAndThen(t *testing.T) {
-	for many, again := range map[int]time.Duration{1: 5 * time.Millisecond, 1000: 5 * time.Second} {
+	for many, again := range map[int]time.Duration{1: 10 * time.Millisecond, 1000: 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			var tenants []backup.TenantID
 			for i := range many {
