@@ -551,17 +551,17 @@ func (s *vaults) unusable(ctx context.Context) map[backup.TenantID]error {
 	return s.wrong(ctx, all, all.order)
 }
 
-// lookRests is for how long it is not looked again for each vault that is looked at: a look
-// takes some tenths of a millisecond, and who has a thousand vaults may be asked every
-// second.
-const lookRests = 10 * time.Millisecond
+// lookRests is for how long it is not looked again for each vault that is looked at beyond
+// the first few: a look takes some tenths of a millisecond, and who has a thousand vaults may
+// be asked every second.
+const lookRests, lookedAlways = 10 * time.Millisecond, 16
 
 // wrong is unusable of some of the vaults.
 func (s *vaults) wrong(ctx context.Context, all *vaultSet, names []backup.VaultName) map[backup.TenantID]error {
 	looks := map[backup.VaultName]<-chan struct{}{}
 	for _, name := range names {
 		s.beginFirst(all.of[name])
-		looks[name] = all.of[name].look(s.there, time.Duration(len(names))*lookRests)
+		looks[name] = all.of[name].look(s.there, time.Duration(max(0, len(names)-lookedAlways))*lookRests)
 	}
 	wrong := map[backup.TenantID]error{}
 	for _, name := range names {

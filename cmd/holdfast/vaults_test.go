@@ -303,9 +303,9 @@ func TestAVaultThatIsBeingOpenedIsNoAlert(t *testing.T) {
 }
 
 // Who asks again and again whether a thousand vaults are in their places has them looked at
-// every few seconds; of one it is looked each time.
+// every few seconds; of a few it is looked each time.
 func TestManyVaultsAreLookedAtNowAndThen(t *testing.T) {
-	for many, again := range map[int]time.Duration{1: 10 * time.Millisecond, 1000: 10 * time.Second} {
+	for many, again := range map[int]time.Duration{16: 0, 1016: 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			var tenants []backup.TenantID
 			for i := range many {
@@ -333,11 +333,13 @@ func TestManyVaultsAreLookedAtNowAndThen(t *testing.T) {
 				t.Errorf("first %d of %d vaults are looked at", n, many)
 			}
 			gone.Store(true)
-			time.Sleep(again - time.Millisecond)
-			if n := ask(); n != 0 {
-				t.Errorf("%d of %d vaults are looked at again after %v", n, many, again-time.Millisecond)
+			if again > 0 {
+				time.Sleep(again - time.Millisecond)
+				if n := ask(); n != 0 {
+					t.Errorf("%d of %d vaults are looked at again after %v", n, many, again-time.Millisecond)
+				}
+				time.Sleep(time.Millisecond)
 			}
-			time.Sleep(time.Millisecond)
 			if n := ask(); n != int64(many) {
 				t.Errorf("%d of %d vaults are looked at again after %v", n, many, again)
 			}
