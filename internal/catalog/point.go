@@ -462,9 +462,14 @@ func (c *Catalog) expireSome(ctx context.Context, j *jobs.Job) (n int64, again b
 
 // LiveTrees returns the trees in the vault that the points of a drive name,
 // those that are being restored, and that of a checkpoint. The others may go.
+//
+// Here, and wherever else what is one unit's is looked for, a tenant's id is compared with
+// an empty text behind it, which no index serves: SQLite, which knows nothing of how rows
+// are spread, might take an index on the tenant for that on the unit, and read all of the
+// tenant's.
 func (c *Catalog) LiveTrees(ctx context.Context, tenant backup.TenantID, unit backup.UnitID, drive backup.DriveID) ([]string, error) {
 	rows, err := c.db.Read().QueryContext(ctx, `
-		SELECT r.tree FROM restore_point r WHERE r.tenant || '' = $1 AND r.unit = $2 AND r.drive = $3 -- not all of the tenant's
+		SELECT r.tree FROM restore_point r WHERE r.tenant || '' = $1 AND r.unit = $2 AND r.drive = $3
 		UNION SELECT s.tree FROM drive_state s WHERE s.tenant = $1 AND s.unit = $2 AND s.drive = $3 AND s.tree <> ''
 		UNION SELECT s.checkpoint FROM drive_state s WHERE s.tenant = $1 AND s.unit = $2 AND s.drive = $3 AND s.checkpoint <> ''
 		ORDER BY 1`, string(tenant), string(unit), string(drive))

@@ -942,14 +942,19 @@ func TestClaimingIsCheapAmongMany(t *testing.T) {
 		var asked statements
 		ctx, cancel := context.WithCancel(asked.observe(t.Context()))
 		defer cancel()
-		const lease = 300 * time.Millisecond
-		results := make(chan jobs.Result)
-		r := jobs.NewRunner(jobs.RunnerConfig{Queue: q, Lease: lease, Tenants: tenants("t u"), Work: map[jobs.Kind]jobs.Work{kind: {Workers: 4,
-			Handler: func(context.Context, *jobs.Job) (jobs.Result, error) { return <-results, nil }}}})
+		began, results := make(chan bool), make(chan jobs.Result)
+		r := jobs.NewRunner(jobs.RunnerConfig{Queue: q, Tenants: tenants("t u"), Work: map[jobs.Kind]jobs.Work{kind: {Workers: 4,
+			Handler: func(context.Context, *jobs.Job) (jobs.Result, error) {
+				began <- true
+				return <-results, nil
+			}}}})
 		ended := make(chan error, 1)
 		go func() { ended <- r.Run(ctx) }()
 		enqueue(t, db, q, spec("due"), spec("due, too"))
-		time.Sleep(lease) // in which the leases are renewed
+		receive(t, began)
+		receive(t, began)
+		remove(t, db, q, "another") // which has the leases renewed
+		eventually(t, "the leases are renewed", func() bool { return len(asked.with("SET run_at")) > 0 })
 		results <- jobs.Done
 		results <- jobs.Again(time.Now().Add(time.Hour))
 		eventually(t, "the jobs have ended", func() bool {
