@@ -94,24 +94,8 @@ func checkPlans(t *testing.T, db *database.DB, what string, fn func(ctx context.
 	}
 }
 
-// sqlitePlan is how SQLite goes about a statement, line by line.
-func sqlitePlan(t *testing.T, db *database.DB, text string, args []any) (plan []string) {
-	t.Helper()
-	rows, err := db.Read().QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+text, args...)
-	ok(t, err)
-	defer rows.Close()
-	for rows.Next() {
-		var id, parent, unused int
-		var line string
-		ok(t, rows.Scan(&id, &parent, &unused, &line))
-		plan = append(plan, line)
-	}
-	ok(t, rows.Err())
-	return plan
-}
-
 func sqliteFault(t *testing.T, db *database.DB, text string, args []any) string {
-	plan := sqlitePlan(t, db, text, args)
+	plan := dbtest.SQLitePlan(t, db, text, args)
 	fault := slices.ContainsFunc(plan, func(line string) bool {
 		return strings.HasPrefix(line, "SCAN ") && !wholeTable.MatchString(line) || strings.Contains(line, "TEMP B-TREE")
 	})

@@ -87,7 +87,7 @@ func checkScopePlans(t *testing.T, db *database.DB, name string, fn func(context
 		if db.Dialect() == database.Postgres {
 			bad = postgresFault(t, db, s.text, s.args)
 		} else {
-			for _, line := range sqlitePlan(t, db, s.text, s.args) {
+			for _, line := range dbtest.SQLitePlan(t, db, s.text, s.args) {
 				if strings.HasPrefix(line, "SCAN ") && !scopeTables.MatchString(line) {
 					bad += fmt.Sprintln(line)
 				}

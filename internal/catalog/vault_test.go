@@ -395,7 +395,7 @@ func TestWhereADriveIsIsFoundByIt(t *testing.T) {
 		asked := 0
 		ok(t, row.ask(database.Observe(t.Context(), func(text string, args []any) {
 			asked++
-			for _, line := range sqlitePlan(t, db, text, args) {
+			for _, line := range dbtest.SQLitePlan(t, db, text, args) {
 				if is := strings.HasPrefix(line, "SEARCH s ") || strings.HasPrefix(line, "SEARCH drive_state "); is && !strings.Contains(line, row.plan) {
 					t.Errorf("%s: %s", what, line)
 				}

@@ -173,7 +173,7 @@ func (w *world) connect(url string) {
 	if w.at == "" {
 		w.at = dbtest.SQLiteURL(t, w.dir+"/catalog.db")
 	}
-	w.ctx = watchPlans(t, w.ctx)
+	w.ctx = watchPlans(t, w.ctx, w.at)
 	w.db, err = database.Open(w.ctx, w.at)
 	w.must(err)
 	t.Cleanup(func() { w.db.Close() })

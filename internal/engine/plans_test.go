@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 )
 
 var (
@@ -37,10 +38,10 @@ var mayReadAll = []string{
 
 // watchPlans returns a context for what a test does. When the test ends it looks how
 // SQLite, which knows nothing of how the rows are spread, goes about each statement that was
-// run in it: what grows with a tenant, or with all there are, is in no statement of one
-// unit's.
-func watchPlans(t testing.TB, ctx context.Context) context.Context {
-	if _, ok := t.(*testing.T); !ok {
+// run in it on SQLite: what grows with a tenant, or with all there are, is in no statement of
+// one unit's.
+func watchPlans(t testing.TB, ctx context.Context, url string) context.Context {
+	if _, ok := t.(*testing.T); !ok || !strings.HasPrefix(url, "sqlite:") {
 		return ctx
 	}
 	var mu sync.Mutex
@@ -81,24 +82,11 @@ func readsAll(t testing.TB, db *database.DB, text string) (plan string) {
 		}
 	}
 	args := make([]any, strings.Count(text, "$")) // at least as many as there are numbers
-	rows, err := db.Read().DB.QueryContext(context.Background(), `EXPLAIN QUERY PLAN `+text, args...)
-	if err != nil {
-		return "" // it is PostgreSQL's
-	}
-	defer rows.Close()
 	bad, sorts := false, false
-	for rows.Next() {
-		var id, parent, unused int
-		var line string
-		if err := rows.Scan(&id, &parent, &unused, &line); err != nil {
-			t.Fatal(err)
-		}
+	for _, line := range dbtest.SQLitePlan(t, db, text, args) {
 		bad = bad || reads.MatchString(line)
 		sorts = sorts || strings.Contains(line, "TEMP B-TREE FOR ORDER")
 		plan += line + "\n"
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
 	}
 	if !bad || !sorts && strings.Contains(text, "LIMIT") { // it stops when it has enough
 		return ""

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 )
 
 // ignorant has the database stay without knowledge of how the jobs are spread.
@@ -75,32 +77,27 @@ func (s *statements) readFew(t *testing.T, db *database.DB) {
 // database goes about it.
 func readsMany(t *testing.T, db *database.DB, text string, args []any) (plan string, bad bool) {
 	t.Helper()
-	ahead := `EXPLAIN QUERY PLAN `
-	if db.Dialect() == database.Postgres {
-		ahead = `EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) `
+	if db.Dialect() == database.SQLite {
+		lines := dbtest.SQLitePlan(t, db, text, args)
+		return strings.Join(lines, "\n"), slices.ContainsFunc(lines, func(line string) bool {
+			return strings.HasPrefix(line, "SCAN job") || strings.HasSuffix(line, "(kind=?)") || strings.Contains(line, "TEMP B-TREE FOR ORDER")
+		})
 	}
 	back := errors.New("take it back")
 	err := db.Tx(t.Context(), func(tx *database.Tx) error {
-		rows, err := tx.QueryContext(t.Context(), ahead+text, args...)
+		rows, err := tx.QueryContext(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) `+text, args...)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
 			var line string
-			if db.Dialect() == database.SQLite {
-				var id, parent, unused int
-				err = rows.Scan(&id, &parent, &unused, &line)
-				bad = bad || strings.HasPrefix(line, "SCAN job") || strings.HasSuffix(line, "(kind=?)") || strings.Contains(line, "TEMP B-TREE FOR ORDER")
-			} else {
-				err = rows.Scan(&line)
-				for _, m := range lookedAt.FindAllStringSubmatch(line, -1) {
-					n, err := strconv.ParseFloat(m[1], 64)
-					bad = bad || err != nil || n > 300
-				}
-			}
-			if err != nil {
+			if err := rows.Scan(&line); err != nil {
 				return err
+			}
+			for _, m := range lookedAt.FindAllStringSubmatch(line, -1) {
+				n, err := strconv.ParseFloat(m[1], 64)
+				bad = bad || err != nil || n > 300
 			}
 			plan += line + "\n"
 		}
