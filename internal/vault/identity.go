@@ -494,7 +494,12 @@ type formatManifest struct {
 // mark or an older one.
 func (v *Vault) checkFormat(ctx context.Context) error {
 	ctx = once(ctx)
-	found, err := v.rep.FindManifests(ctx, formatLabels)
+	w, err := v.session(ctx, "format")
+	if err != nil {
+		return err
+	}
+	defer w.Close(context.WithoutCancel(ctx))
+	found, err := w.FindManifests(ctx, formatLabels)
 	if err = storageError(err); unreadable(err) {
 		// A pack of manifests is damaged. What does not need them still works, and
 		// Maintain mends it.
@@ -507,7 +512,7 @@ func (v *Vault) checkFormat(ctx context.Context) error {
 	version := 0
 	for _, m := range found {
 		var f formatManifest
-		if _, err := v.rep.GetManifest(ctx, m.ID, &f); err != nil {
+		if _, err := w.GetManifest(ctx, m.ID, &f); err != nil {
 			return storageError(err)
 		}
 		version = max(version, f.Version)
@@ -518,18 +523,13 @@ func (v *Vault) checkFormat(ctx context.Context) error {
 	if version == formatVersion {
 		return nil
 	}
-	if err := v.writeFormat(ctx); err != nil {
+	if err := writeFormat(ctx, w); err != nil {
 		v.log.WarnContext(ctx, "vault: it could not be marked with its format", "err", err) // a full disk can still be read
 	}
 	return nil
 }
 
-func (v *Vault) writeFormat(ctx context.Context) error {
-	w, err := v.session(ctx, "format")
-	if err != nil {
-		return err
-	}
-	defer w.Close(context.WithoutCancel(ctx))
+func writeFormat(ctx context.Context, w *session) error {
 	if _, err := w.PutManifest(ctx, formatLabels, formatManifest{formatVersion}); err != nil {
 		return storageError(err)
 	}

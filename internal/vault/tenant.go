@@ -27,8 +27,13 @@ func recordSource(tenant backup.TenantID) snapshot.SourceInfo {
 
 // recordsOf returns the manifests of a tenant's records, the oldest first.
 func (v *Vault) recordsOf(ctx context.Context, tenant backup.TenantID) ([]named, error) {
+	w, err := v.session(ctx, "records") // which forgets what it has read
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close(context.WithoutCancel(ctx))
 	src := recordSource(tenant)
-	all, err := v.manifestsBySource(ctx, v.rep, map[string]string{
+	all, err := v.manifestsBySource(ctx, w, map[string]string{
 		"type": snapshot.ManifestType, snapshot.UsernameLabel: src.UserName,
 		snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
 	})

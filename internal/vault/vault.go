@@ -168,7 +168,7 @@ type Vault struct {
 
 	// All updates write through one session, so that one flush serves all that
 	// wait for one.
-	updates repo.DirectRepositoryWriter
+	updates *session
 	lanes   chan struct{} // one in it for each chunk that may be stored beside its content's reader
 	packs   packing
 	reads   chan struct{} // one in it for each large piece that is being read
@@ -379,19 +379,6 @@ const emptyWeight = 64 << 10
 // Weight is how many bytes of memory the vault takes at most while nobody uses it: what
 // was read of indexes since it was opened.
 func (v *Vault) Weight() int64 { return emptyWeight + v.index.read.Load() }
-
-// session starts a write session. Its writer must be closed, and drops what
-// was not flushed.
-func (v *Vault) session(ctx context.Context, purpose string) (repo.DirectRepositoryWriter, error) {
-	_, w, err := v.rep.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: purpose, OnUpload: func(n int64) {
-		v.blobsWritten.Add(1)
-		v.bytesWritten.Add(n)
-	}})
-	if err != nil {
-		return nil, storageError(err)
-	}
-	return w, nil
-}
 
 func (v *Vault) flushNow(ctx context.Context) error {
 	if err := v.there(ctx); err != nil {

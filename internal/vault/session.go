@@ -1,0 +1,83 @@
+package vault
+
+import (
+	"context"
+	"sync"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/manifest"
+)
+
+// A session is a write session of kopia's, but that it forgets the manifests that it has
+// read and written with each flush: kopia's own keeps them as long as it is open, two
+// kilobytes of each drive, which the collector of garbage looks at again and again.
+type session struct {
+	repo.DirectRepositoryWriter
+	fresh func() (*manifest.Manager, error)
+
+	mu        sync.RWMutex // held for writing by who takes what is staged
+	manifests *manifest.Manager
+}
+
+// session starts a write session. It must be closed, and drops what was not flushed.
+func (v *Vault) session(ctx context.Context, purpose string) (*session, error) {
+	_, w, err := v.rep.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: purpose, OnUpload: func(n int64) {
+		v.blobsWritten.Add(1)
+		v.bytesWritten.Add(n)
+	}})
+	if err != nil {
+		return nil, storageError(err)
+	}
+	s := &session{DirectRepositoryWriter: w, fresh: func() (*manifest.Manager, error) {
+		return manifest.NewManager(context.WithoutCancel(ctx), w.ContentManager(), manifest.ManagerOptions{TimeNow: v.rep.Time}, nil)
+	}}
+	if s.manifests, err = s.fresh(); err != nil {
+		return nil, storageError(err)
+	}
+	return s, nil
+}
+
+func (s *session) PutManifest(ctx context.Context, labels map[string]string, payload any) (manifest.ID, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.manifests.Put(ctx, labels, payload)
+}
+
+func (s *session) GetManifest(ctx context.Context, id manifest.ID, data any) (*manifest.EntryMetadata, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.manifests.Get(ctx, id, data)
+}
+
+func (s *session) FindManifests(ctx context.Context, labels map[string]string) ([]*manifest.EntryMetadata, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.manifests.Find(ctx, labels)
+}
+
+func (s *session) DeleteManifest(ctx context.Context, id manifest.ID) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.manifests.Delete(ctx, id)
+}
+
+// Flush makes what was written before durable, and forgets the manifests.
+func (s *session) Flush(ctx context.Context) error {
+	if err := s.flushManifests(ctx); err != nil {
+		return err
+	}
+	return s.DirectRepositoryWriter.Flush(ctx)
+}
+
+func (s *session) flushManifests(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.manifests.Flush(ctx); err != nil {
+		return err
+	}
+	empty, err := s.fresh()
+	if err == nil {
+		s.manifests = empty
+	}
+	return err
+}
