@@ -39,6 +39,8 @@ type DB struct {
 	timed   func(time.Duration)
 	files   func(Dialect) (fs.FS, error) // the migrations
 	ahead   int64                        // by how much the schema is newer than the last of them
+
+	observer observer // see Observe
 }
 
 // Timed has fn be told how long each transaction took, with its waiting and from its
@@ -71,7 +73,7 @@ func open(ctx context.Context, url string, version int64, files func(Dialect) (f
 	if err != nil {
 		return nil, err
 	}
-	db.files = files
+	db.files, db.observer = files, observerOf(ctx)
 	if err := db.migrate(ctx, version, now); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate database: %w", advised(err)), db.Close())
 	}
@@ -90,7 +92,7 @@ func openBeside(ctx context.Context, url string, files func(Dialect) (fs.FS, err
 	if err != nil {
 		return nil, err
 	}
-	db.files = files
+	db.files, db.observer = files, observerOf(ctx)
 	if err := db.checkPresent(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", advised(err)), db.Close())
 	}
@@ -253,7 +255,7 @@ func (db *DB) Dialect() Dialect { return db.dialect }
 
 // Read returns the pool for reading outside a transaction. It sees everything
 // that was committed before the query began. On SQLite it refuses to write.
-func (db *DB) Read() Reader { return Reader{db.read} }
+func (db *DB) Read() Reader { return Reader{db.read, db.observer} }
 
 // Close closes the database. It waits for queries that are running.
 func (db *DB) Close() error {
@@ -275,8 +277,9 @@ type Queryer interface {
 // user does neither.
 type Tx struct {
 	*sql.Tx
-	dialect Dialect
-	after   []func()
+	dialect  Dialect
+	observer observer
+	after    []func()
 }
 
 // Dialect says which database the transaction is on.
@@ -332,7 +335,7 @@ func (db *DB) try(ctx context.Context, fn func(*Tx) error) (after []func(), err 
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	defer stx.Rollback() // does nothing after a commit
-	tx := &Tx{Tx: stx, dialect: db.dialect}
+	tx := &Tx{Tx: stx, dialect: db.dialect, observer: db.observer}
 	if err := fn(tx); err != nil {
 		return nil, err
 	}

@@ -164,43 +164,56 @@ func (r *statementRows) Close() error {
 
 type observerKey struct{}
 
-// Observe returns a context in which fn is given each statement that is run,
-// with its parameters: for tests, which count statements and ask for their
-// plans.
+// Observe returns a context in which fn is given each statement that is run, and each
+// that is run on a database which is opened in it, with its parameters: for tests, which
+// count statements and ask for their plans.
 func Observe(ctx context.Context, fn func(text string, args []any)) context.Context {
 	return context.WithValue(ctx, observerKey{}, fn)
 }
 
-func observe(ctx context.Context, text string, args []any) {
-	if fn, ok := ctx.Value(observerKey{}).(func(string, []any)); ok {
-		fn(text, args)
+// An observer is told of statements; nil is told of none.
+type observer func(text string, args []any)
+
+func observerOf(ctx context.Context) observer {
+	fn, _ := ctx.Value(observerKey{}).(func(string, []any))
+	return fn
+}
+
+func (o observer) observe(ctx context.Context, text string, args []any) {
+	for _, fn := range []observer{o, observerOf(ctx)} {
+		if fn != nil {
+			fn(text, args)
+		}
 	}
 }
 
 // A Reader is the pool for reading outside a transaction.
-type Reader struct{ *sql.DB }
+type Reader struct {
+	*sql.DB
+	observer observer
+}
 
 func (r Reader) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	observe(ctx, text, args)
+	r.observer.observe(ctx, text, args)
 	return r.DB.QueryContext(ctx, text, args...)
 }
 
 func (r Reader) QueryRowContext(ctx context.Context, text string, args ...any) *sql.Row {
-	observe(ctx, text, args)
+	r.observer.observe(ctx, text, args)
 	return r.DB.QueryRowContext(ctx, text, args...)
 }
 
 func (tx *Tx) ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error) {
-	observe(ctx, text, args)
+	tx.observer.observe(ctx, text, args)
 	return tx.Tx.ExecContext(ctx, text, args...)
 }
 
 func (tx *Tx) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	observe(ctx, text, args)
+	tx.observer.observe(ctx, text, args)
 	return tx.Tx.QueryContext(ctx, text, args...)
 }
 
 func (tx *Tx) QueryRowContext(ctx context.Context, text string, args ...any) *sql.Row {
-	observe(ctx, text, args)
+	tx.observer.observe(ctx, text, args)
 	return tx.Tx.QueryRowContext(ctx, text, args...)
 }

@@ -114,4 +114,25 @@ func TestObserve(t *testing.T) {
 			t.Errorf("statements = %q", seen)
 		}
 	})
+	// Of a database that is opened in such a context, all are seen.
+	var seen []string
+	ctx := database.Observe(t.Context(), func(text string, args []any) { seen = append(seen, fmt.Sprint(text, args)) })
+	for _, open := range []func(context.Context, string) (*database.DB, error){database.Open, database.OpenBeside} {
+		db, err := open(ctx, dbtest.URL(t, database.SQLite))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = nil
+		var n int
+		if err := db.Read().QueryRowContext(t.Context(), `SELECT $1`, 5).Scan(&n); err != nil {
+			t.Error(err)
+		}
+		if err := db.Tx(t.Context(), func(tx *database.Tx) error { return job(t.Context(), tx, "a") }); err != nil {
+			t.Error(err)
+		}
+		if len(seen) != 2 || seen[0] != `SELECT $1[5]` {
+			t.Errorf("statements = %q", seen)
+		}
+		db.Close()
+	}
 }
