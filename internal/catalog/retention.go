@@ -312,8 +312,11 @@ func (c *Catalog) ChangeRetention(ctx context.Context, tenant backup.TenantID, p
 			return err
 		}
 		if r.Waits { // unless there is nothing to go
-			err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM restore_point WHERE tenant = $1 AND ($2 = '' OR policy = $2))`,
-				string(tenant), string(policy)).Scan(&r.Waits)
+			of, args := "", []any{string(tenant)}
+			if policy != "" {
+				of, args = " AND policy = $2", append(args, string(policy))
+			}
+			err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM restore_point WHERE tenant = $1`+of+`)`, args...).Scan(&r.Waits)
 			if err != nil {
 				return fmt.Errorf("look for points: %w", err)
 			}

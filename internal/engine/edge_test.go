@@ -20,7 +20,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
-	"holdfast/internal/database"
+	"holdfast/internal/database/dbtest"
 	"holdfast/internal/jobs"
 	"holdfast/internal/vault"
 )
@@ -169,11 +169,7 @@ func (m *mortal) start() error {
 	m.fuse.mu.Lock()
 	m.fuse.dead, m.fuse.left = false, 0
 	m.fuse.mu.Unlock()
-	var err error
-	m.db, err = database.Open(m.ctx, "sqlite:"+m.dir+"/catalog.db")
-	m.must(err)
-	db := m.db
-	m.t.Cleanup(func() { db.Close() })
+	m.db = dbtest.OpenURL(m.t, "sqlite:"+m.dir+"/catalog.db")
 	m.queue = jobs.New(m.db, m.engine.Clock)
 	m.catalog = catalog.New(m.db, m.queue, catalog.Config{Clock: m.engine.Clock})
 	id, err := m.catalog.VaultID(m.ctx, backup.FirstVault(m.tenant))

@@ -173,10 +173,7 @@ func (w *world) connect(url string) {
 	if w.at == "" {
 		w.at = dbtest.SQLiteURL(t, w.dir+"/catalog.db")
 	}
-	w.ctx = watchPlans(t, w.ctx, w.at)
-	w.db, err = database.Open(w.ctx, w.at)
-	w.must(err)
-	t.Cleanup(func() { w.db.Close() })
+	w.db = dbtest.OpenURL(t, w.at)
 	now := w.now
 	if now == nil {
 		now = time.Now
@@ -207,10 +204,8 @@ func (w *world) midweek() {
 func (w *world) loseCatalog() {
 	w.t.Helper()
 	w.must(w.db.Close())
-	db, err := database.Open(w.ctx, dbtest.SQLiteURL(w.t, w.dir+"/catalog2.db"))
-	w.must(err)
-	w.t.Cleanup(func() { db.Close() })
-	w.db, w.queue = db, jobs.New(db, w.engine.Clock)
+	w.db = dbtest.OpenURL(w.t, dbtest.SQLiteURL(w.t, w.dir+"/catalog2.db"))
+	w.queue = jobs.New(w.db, w.engine.Clock)
 	w.catalog = catalog.New(w.db, w.queue, catalog.Config{Clock: w.engine.Clock})
 	w.engine.Catalog, w.engine.DB, w.engine.Queue = w.catalog, w.db, w.queue
 }

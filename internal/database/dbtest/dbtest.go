@@ -60,7 +60,14 @@ func Dialects(t testing.TB) []database.Dialect {
 // test or, if it does not, at its end.
 func Open(t testing.TB, d database.Dialect) *database.DB {
 	t.Helper()
-	db, err := database.Open(context.Background(), URL(t, d))
+	return OpenURL(t, URL(t, d))
+}
+
+// OpenURL is Open of what URL returned. Where it is SQLite's, Run fails if the program ran a
+// statement on it that reads all of what may be many.
+func OpenURL(t testing.TB, url string) *database.DB {
+	t.Helper()
+	db, err := database.Open(watched(t, url), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,9 +142,13 @@ func EmptyURL(t testing.TB, d database.Dialect) string {
 func Main(m *testing.M) { os.Exit(Run(m)) }
 
 // Run is Main for a package that has more to do after its tests: it returns their exit
-// code.
+// code, or 1 if a statement that they had the program run reads too much.
 func Run(m *testing.M) int {
 	code := m.Run()
+	if err := checkPlans(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
 	mu.Lock()
 	if running != nil {
 		running.stop()
