@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/kopia/kopia/repo"
@@ -13,7 +14,7 @@ import (
 // kilobytes of each drive, which the collector of garbage looks at again and again.
 type session struct {
 	repo.DirectRepositoryWriter
-	fresh func() (*manifest.Manager, error)
+	empty func() (*manifest.Manager, error) // returns one that has read nothing
 
 	mu        sync.RWMutex // held for writing by who takes what is staged
 	manifests *manifest.Manager
@@ -28,10 +29,10 @@ func (v *Vault) session(ctx context.Context, purpose string) (*session, error) {
 	if err != nil {
 		return nil, storageError(err)
 	}
-	s := &session{DirectRepositoryWriter: w, fresh: func() (*manifest.Manager, error) {
+	s := &session{DirectRepositoryWriter: w, empty: func() (*manifest.Manager, error) {
 		return manifest.NewManager(context.WithoutCancel(ctx), w.ContentManager(), manifest.ManagerOptions{TimeNow: v.rep.Time}, nil)
 	}}
-	if s.manifests, err = s.fresh(); err != nil {
+	if s.manifests, err = s.empty(); err != nil {
 		return nil, storageError(err)
 	}
 	return s, nil
@@ -61,6 +62,18 @@ func (s *session) DeleteManifest(ctx context.Context, id manifest.ID) error {
 	return s.manifests.Delete(ctx, id)
 }
 
+// ReplaceManifests puts a manifest in the place of all that have its labels.
+func (s *session) ReplaceManifests(ctx context.Context, labels map[string]string, payload any) (manifest.ID, error) {
+	found, err := s.FindManifests(ctx, labels)
+	for _, m := range found {
+		err = errors.Join(err, s.DeleteManifest(ctx, m.ID))
+	}
+	if err != nil {
+		return "", err
+	}
+	return s.PutManifest(ctx, labels, payload)
+}
+
 // Flush makes what was written before durable, and forgets the manifests.
 func (s *session) Flush(ctx context.Context) error {
 	if err := s.flushManifests(ctx); err != nil {
@@ -75,9 +88,9 @@ func (s *session) flushManifests(ctx context.Context) error {
 	if err := s.manifests.Flush(ctx); err != nil {
 		return err
 	}
-	empty, err := s.fresh()
+	next, err := s.empty()
 	if err == nil {
-		s.manifests = empty
+		s.manifests = next
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
@@ -62,19 +63,26 @@ func TestASessionForgetsManifests(t *testing.T) {
 	}
 
 	// What is not flushed is seen by its own session only, and what is deleted is gone.
-	id, err := s.PutManifest(t.Context(), map[string]string{manifest.TypeLabelKey: "staged"}, "what")
-	if err != nil {
-		t.Fatal(err)
-	}
 	staged := map[string]string{manifest.TypeLabelKey: "staged"}
+	var id manifest.ID
+	put := func(put func(context.Context, map[string]string, any) (manifest.ID, error)) func() error {
+		return func() (err error) {
+			id, err = put(t.Context(), staged, "what")
+			return err
+		}
+	}
+	flush := func() error { return s.Flush(t.Context()) }
 	for _, step := range []struct {
 		do         func() error
 		here, away int
 	}{
-		{func() error { return nil }, 1, 0},
-		{func() error { return s.Flush(t.Context()) }, 1, 1},
+		{put(s.PutManifest), 1, 0},
+		{flush, 1, 1},
+		{put(s.PutManifest), 2, 1},
+		{put(s.ReplaceManifests), 1, 1},
+		{flush, 1, 1},
 		{func() error { return s.DeleteManifest(t.Context(), id) }, 0, 1},
-		{func() error { return s.Flush(t.Context()) }, 0, 0},
+		{flush, 0, 0},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
