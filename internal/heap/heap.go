@@ -4,7 +4,7 @@
 // 150 MB in use for a while, buffers of packs most of it, would be resident in 300.
 // What is in use here is mostly buffers and lists of numbers, which cost the
 // collector next to nothing to look at, so it may well look more often. What does
-// cost is what holds pointers, as kopia's manifests do, two kilobytes for each drive: as
+// cost is what holds pointers, as a thousand vaults that are open do: as
 // much garbage as there is of that may gather.
 //
 // And what it frees the runtime gives back to the system by and by, so that what was
