@@ -2,7 +2,9 @@
 // temporary PostgreSQL server per test process, when one is first needed; the
 // server ends with the process, however that ends.
 //
-// A package that uses it calls Main, or Run, from its TestMain.
+// A package that uses it calls Main, or Run, from its TestMain. At the end it looks how SQLite
+// goes about each statement that the tests had the program run, and fails the package's
+// tests where one reads all of what may be many.
 //
 // The server trades durability for speed. With the environment variable
 // HOLDFAST_TEST_DURABLE=1, which benchmarks want, it waits for the disk like
