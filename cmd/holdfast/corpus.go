@@ -311,7 +311,7 @@ type pictured struct {
 	folder   bool
 	size     int64
 	hash     [sha256.Size]byte
-	modified int64 // milliseconds; 0 for a folder, whose time moves with what is in it
+	modified int64 // seconds, of which drives keep whole ones; 0 for a folder, whose time moves with what is in it
 }
 
 // takePicture reads everything below dir.
@@ -340,7 +340,7 @@ func takePicture(dir string) (picture, error) {
 		defer f.Close()
 		h := sha256.New()
 		n, err := io.Copy(h, f)
-		p[filepath.ToSlash(rel)] = pictured{size: n, hash: [sha256.Size]byte(h.Sum(nil)), modified: info.ModTime().UnixMilli()}
+		p[filepath.ToSlash(rel)] = pictured{size: n, hash: [sha256.Size]byte(h.Sum(nil)), modified: info.ModTime().Unix()}
 		return err
 	})
 	return p, err
@@ -406,4 +406,4 @@ func (p picture) differences(now picture) []string {
 	return all
 }
 
-func clockTime(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000") }
+func clockTime(s int64) string { return time.Unix(s, 0).UTC().Format(time.DateTime) }

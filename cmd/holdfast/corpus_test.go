@@ -39,7 +39,7 @@ func TestPictureTellsDifferences(t *testing.T) {
 	keepTime("content", func() { os.WriteFile(path("content"), c.bytes(100), 0o600) })
 	keepTime("size", func() { os.WriteFile(path("size"), c.bytes(99), 0o600) })
 	keepTime("kind", func() { os.Remove(path("kind")); os.Mkdir(path("kind"), 0o700) })
-	at := time.UnixMilli(before["time"].modified + 1)
+	at := time.Unix(before["time"].modified+1, 0)
 	os.Chtimes(path("time"), at, at)
 	os.Remove(path("gone"))
 	os.Mkdir(path("new"), 0o700)

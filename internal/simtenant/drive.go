@@ -2,9 +2,7 @@ package simtenant
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
@@ -255,13 +253,6 @@ func (d *drive) unload() {
 	d.scanned = time.Time{}
 }
 
-// newItemID returns an id of the real service's shape.
-func newItemID() string {
-	var b [20]byte
-	rand.Read(b[:])
-	return "01" + base32.StdEncoding.EncodeToString(b[:])
-}
-
 // touch records that it was changed.
 func (d *drive) touch(it *item) {
 	d.seq++
@@ -323,7 +314,7 @@ func grow(folder *item, n int64) {
 
 // create adds a file or folder that was not known before.
 func (d *drive) create(parent *item, name string, st stat) *item {
-	it := &item{id: newItemID(), kind: st.kind, inode: st.inode, mtime: st.mtime, ctime: st.ctime, created: momentOf(time.Unix(0, st.birth)), etag: 1}
+	it := &item{id: d.newItemID(), kind: st.kind, inode: st.inode, mtime: st.mtime, ctime: st.ctime, created: momentOf(time.Unix(0, st.birth)), etag: 1}
 	if st.birth == 0 {
 		it.created = st.mtime
 	}

@@ -104,7 +104,7 @@ func TestContentChangesAreFound(t *testing.T) {
 	drive := w.drive(amala)
 	get := func() answer { return w.must(200, "GET", drive+"/root:/ledger.xls", nil) }
 	a := get()
-	if got := a.text("fileSystemInfo", "lastModifiedDateTime"); got != "2024-05-01T10:00:00.123456789Z" {
+	if got := a.text("fileSystemInfo", "lastModifiedDateTime"); got != "2024-05-01T10:00:00Z" {
 		t.Errorf("lastModifiedDateTime = %s", got)
 	}
 	link := w.must(200, "GET", drive+"/root/delta?token=latest", nil).text("@odata.deltaLink")
@@ -579,7 +579,7 @@ func TestChangesByClients(t *testing.T) {
 	times := map[string]any{"createdDateTime": "2019-01-02T03:04:05Z", "lastModifiedDateTime": "2020-01-02T03:04:05.5+01:00"}
 	a := w.must(201, "POST", drive+"/root/children", map[string]any{"name": "Docs", "folder": map[string]any{"childCount": 0}, "fileSystemInfo": times})
 	docs := a.text("id")
-	if a.text("fileSystemInfo", "lastModifiedDateTime") != "2020-01-02T02:04:05.5Z" || a.text("createdDateTime") != "2019-01-02T03:04:05Z" {
+	if a.text("fileSystemInfo", "lastModifiedDateTime") != "2020-01-02T02:04:05Z" || a.text("createdDateTime") != "2019-01-02T03:04:05Z" {
 		t.Errorf("a new folder = %s", a.raw)
 	}
 	// Names that are taken.
@@ -699,7 +699,7 @@ func TestTimesFarAway(t *testing.T) {
 		w.must(200, "PATCH", drive+"/items/"+put.text("id"), map[string]any{"fileSystemInfo": times})
 		for _, when := range []string{"set", "read from the journal"} {
 			got := w.must(200, "GET", drive+"/items/"+put.text("id"), nil)
-			if got.text("fileSystemInfo", "lastModifiedDateTime") != at || got.text("fileSystemInfo", "createdDateTime") != times["createdDateTime"] {
+			if got.text("fileSystemInfo", "lastModifiedDateTime") != strings.Replace(at, ".25", "", 1) || got.text("fileSystemInfo", "createdDateTime") != times["createdDateTime"] {
 				t.Errorf("%s, %s: %s", name, when, got.raw)
 			}
 			w.stop()
@@ -815,7 +815,7 @@ func TestUploadSession(t *testing.T) {
 	done := send(up, 2*fragmentUnit, n, n)
 	check("the last fragment", done, 201, "")
 	sum := quickxor.Sum(data)
-	if done.text("file", "hashes", "quickXorHash") != quickxor.Encode(sum[:]) || done.text("fileSystemInfo", "lastModifiedDateTime") != "2018-02-01T00:00:00.25Z" ||
+	if done.text("file", "hashes", "quickXorHash") != quickxor.Encode(sum[:]) || done.text("fileSystemInfo", "lastModifiedDateTime") != "2018-02-01T00:00:00Z" ||
 		done.text("fileSystemInfo", "createdDateTime") != "2018-01-01T00:00:00Z" {
 		t.Errorf("uploaded %s", done.raw)
 	}

@@ -138,8 +138,6 @@ func drop[T any](keep bool, member *T) {
 	}
 }
 
-func (it *item) guid() string { return strings.ToUpper(guidText(derive("item", it.id))) }
-
 func (it *item) eTag() string { return `"{` + it.guid() + `},` + strconv.Itoa(int(it.etag)) + `"` }
 
 // cTag changes with the content. Folders have none, nor has a file whose

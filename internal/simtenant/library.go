@@ -259,7 +259,7 @@ func (d *drive) driveView(names map[string]bool) map[string]any {
 }
 
 // stamp writes Unix nanoseconds as the service writes times.
-func stamp(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
+func stamp(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339) }
 
 // describe returns the view of a drive.
 func (s *Service) describe(ctx context.Context, p place, names map[string]bool) (v map[string]any, err error) {

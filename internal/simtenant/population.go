@@ -3,7 +3,6 @@ package simtenant
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -126,12 +125,10 @@ func (p Population) itemID(place place, n int) string { return p.ids(place)(n) }
 // ids returns what makes the ids of a drive's things: there may be a million.
 func (p Population) ids(place place) func(n int) string {
 	prefix := fmt.Appendf(nil, "population %d %s ", p.Seed, place.id())
+	mark := place.mark()
 	return func(n int) string {
 		sum := sha256.Sum256(strconv.AppendInt(prefix[:len(prefix):len(prefix)], int64(n), 10))
-		var text [34]byte
-		text[0], text[1] = '0', '1'
-		base32.StdEncoding.Encode(text[2:], sum[:20])
-		return string(text[:])
+		return itemID{mark, [16]byte(sum[:])}.String()
 	}
 }
 

@@ -142,7 +142,7 @@ func realTree(t *testing.T, dir string) map[string]string {
 			return err
 		}
 		rel, _ := filepath.Rel(dir, p)
-		modified := info.ModTime().UTC().Format(time.RFC3339Nano)
+		modified := info.ModTime().UTC().Format(time.RFC3339)
 		switch {
 		case info.IsDir():
 			out[rel] = "folder " + modified

@@ -48,8 +48,8 @@ func momentOf(t time.Time) moment { return moment{t.Unix(), int32(t.Nanosecond()
 
 func (m moment) time() time.Time { return time.Unix(m.sec, int64(m.nsec)).UTC() }
 
-// stamp is m on the wire.
-func (m moment) stamp() string { return m.time().Format(time.RFC3339Nano) }
+// stamp is m on the wire, which has whole seconds as a business drive keeps.
+func (m moment) stamp() string { return m.time().Format(time.RFC3339) }
 
 // simple is the seconds that nanoseconds in one number can bear.
 const simple = 9_000_000_000
