@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,7 +43,10 @@ type record struct {
 	ID      backup.ItemID `json:"id,omitempty"` // of what is in files/, and of files/ itself
 	Created time.Time     `json:"btime,omitzero"`
 	CTag    string        `json:"ctag,omitempty"`
-	Hash    string        `json:"hash,omitempty"`
+	// Version is how the item's CTag ends, where all before that follows from its ID, which
+	// spells the GUID that the tag has too: as most files' do, of a million items of a drive.
+	Version string `json:"version,omitempty"`
+	Hash    string `json:"hash,omitempty"`
 	Stored  string        `json:"stored,omitempty"`
 	// TrueName is the item's name where Name had to differ: because two
 	// siblings would share it, or a file system could not bear it.
@@ -66,8 +70,9 @@ const (
 func newRecord(e Entry) record {
 	r := record{
 		Type: fileType, Mode: fileMode, Size: e.Size, Object: e.Content,
-		ID: e.ID, Created: utc(e.Created), CTag: e.CTag, Hash: e.Hash, Stored: e.Stored,
+		ID: e.ID, Created: utc(e.Created), Hash: e.Hash, Stored: e.Stored,
 	}
+	r.setTag(e.CTag)
 	r.setModified(utc(e.Modified))
 	if e.Kind == backup.Folder {
 		r.Type, r.Mode, r.Size, r.Object = dirType, dirMode, 0, ""
@@ -111,11 +116,58 @@ func (r *record) trueTime() time.Time {
 	return r.Modified
 }
 
+// setTag notes the item's tag, which must have its ID.
+func (r *record) setTag(tag string) {
+	r.CTag, r.Version = tag, ""
+	if own, ok := ownTag(r.ID); ok {
+		if version, ok := strings.CutPrefix(tag, string(own[:])); ok && len(version) > 1 && version[len(version)-1] == '"' {
+			r.CTag, r.Version = "", version[:len(version)-1]
+		}
+	}
+}
+
+func (r *record) tag() string {
+	own, ok := ownTag(r.ID)
+	if r.Version == "" || !ok {
+		return r.CTag
+	}
+	return string(own[:]) + r.Version + `"`
+}
+
+func (r *record) sameTag(s *record) bool {
+	return r.CTag == s.CTag && r.Version == s.Version && r.ID == s.ID || r.tag() == s.tag()
+}
+
+// usualTag is what the tag of a file's content is like in SharePoint, up to its version.
+const usualTag = `"c:{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx},`
+
+// guidOrder is where in a tag each byte of a GUID is, in the order of those that an ID spells.
+var guidOrder = [16]int{10, 8, 6, 4, 15, 13, 20, 18, 23, 25, 28, 30, 32, 34, 36, 38}
+
+// ownTag returns how the tag of a file's content begins in SharePoint: with the GUID that
+// its ID spells, of "01" and, in base 32, four bytes of the drive's and those of the GUID.
+func ownTag(id backup.ItemID) (tag [len(usualTag)]byte, ok bool) {
+	var b [20]byte
+	if len(id) != 34 || id[:2] != "01" {
+		return tag, false
+	}
+	if n, err := base32.StdEncoding.Decode(b[:], []byte(id[2:])); err != nil || n != len(b) {
+		return tag, false
+	}
+	copy(tag[:], usualTag)
+	for i, at := range guidOrder {
+		tag[at], tag[at+1] = upperHex[b[4+i]>>4], upperHex[b[4+i]&15]
+	}
+	return tag, true
+}
+
+const upperHex = "0123456789ABCDEF"
+
 // entry returns the record as an item below parent.
 func (r *record) entry(parent backup.ItemID) Entry {
 	e := Entry{
 		ID: r.ID, Parent: parent, Name: r.trueName(), Kind: backup.File, Size: r.Size,
-		Created: r.Created, Modified: r.trueTime(), CTag: r.CTag, Hash: r.Hash, Stored: r.Stored, Content: r.Object,
+		Created: r.Created, Modified: r.trueTime(), CTag: r.tag(), Hash: r.Hash, Stored: r.Stored, Content: r.Object,
 	}
 	if r.isDir() {
 		e.Kind, e.Size, e.Content = backup.Folder, 0, ""
@@ -144,7 +196,7 @@ func (r *record) setName(own, stored string) {
 // below a folder does not count.
 func (r *record) sameItem(s *record) bool {
 	return r.ID == s.ID && r.Type == s.Type && r.trueName() == s.trueName() &&
-		r.trueTime().Equal(s.trueTime()) && r.Created.Equal(s.Created) && r.CTag == s.CTag && r.Hash == s.Hash && r.Stored == s.Stored &&
+		r.trueTime().Equal(s.trueTime()) && r.Created.Equal(s.Created) && r.sameTag(s) && r.Hash == s.Hash && r.Stored == s.Stored &&
 		(r.isDir() || r.Object == s.Object && r.Size == s.Size)
 }
 
@@ -206,7 +258,7 @@ type dirManifest struct {
 
 // recordNames are the members of records.
 var recordNames = []string{
-	"name", "type", "mode", "size", "mtime", "obj", "summ", "id", "btime", "ctag", "hash", "stored", "trueName", "trueTime", "checkpoint",
+	"name", "type", "mode", "size", "mtime", "obj", "summ", "id", "btime", "ctag", "version", "hash", "stored", "trueName", "trueTime", "checkpoint",
 }
 
 // Scan reads a record as encoding/json does.
@@ -249,6 +301,8 @@ func (r *record) Scan(s *jsonscan.Scanner) {
 			at(&r.Created)
 		case "ctag":
 			s.Text(&r.CTag)
+		case "version":
+			s.Text(&r.Version)
 		case "hash":
 			s.Text(&r.Hash)
 		case "stored":
@@ -594,6 +648,7 @@ func (r *record) appendJSON(b []byte) ([]byte, error) {
 	some(`,"id":`, string(r.ID))
 	at(`,"btime":`, r.Created)
 	some(`,"ctag":`, r.CTag)
+	some(`,"version":`, r.Version)
 	some(`,"hash":`, r.Hash)
 	some(`,"stored":`, r.Stored)
 	if len(r.TrueName) > 0 {

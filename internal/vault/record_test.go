@@ -22,7 +22,7 @@ func usualDir(t testing.TB, files int) []byte {
 	for range files {
 		records = append(records, record{
 			Name: "caf\u00e9 & <b>.txt", Type: fileType, Mode: fileMode, Size: 12, Modified: at, Object: "xb7b71aa60c5ba4d3c5bb9bbf1ed77ed0", ID: "01D6JQORV6Y2GOVW7725BZO354PWSELRRZ",
-			Created: at, TrueTime: at.AddDate(-900, 0, 0), CTag: `"c:{0B7CA48B-6C7C-4C0B-8D6F-5A4D8F0C7E11},2"`, Hash: "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", Stored: "s",
+			Created: at, TrueTime: at.AddDate(-900, 0, 0), CTag: `"c:{0B7CA48B-6C7C-4C0B-8D6F-5A4D8F0C7E11},2"`, Version: "2", Hash: "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", Stored: "s",
 		})
 	}
 	var b bytes.Buffer
@@ -65,7 +65,7 @@ func FuzzWriteRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, n, at int64, more bool) {
 		r := record{Name: text, Type: fileType, Mode: fileMode, Size: n, Object: text, Modified: time.Unix(at/1e9, at%1e9).UTC(), Checkpoint: more}
 		if more {
-			r.ID, r.CTag, r.Hash, r.Stored, r.TrueName = backup.ItemID(text), text, text, text, []byte(text)
+			r.ID, r.CTag, r.Version, r.Hash, r.Stored, r.TrueName = backup.ItemID(text), text, text, text, text, []byte(text)
 			r.Created, r.TrueTime, r.Summary = time.Unix(at, 0).UTC(), r.Modified.In(time.FixedZone("", int(n%1e6))), &fs.DirectorySummary{TotalFileSize: n}
 		}
 		want, wantErr := json.Marshal(&r)
@@ -93,4 +93,52 @@ func BenchmarkReadDir(b *testing.B) {
 			}
 		}
 	})
+}
+
+// What a tag repeats of its item's id is not written, and comes back as it was; any other
+// tag is written as it is.
+func TestTagsAreTheirOwn(t *testing.T) {
+	const id = "01NKDM7HMOJTVYMDOSXFDK2QJDXCDI3WUK"
+	const own = `"c:{86EB4C8E-D20D-46B9-AD41-23B8868DDA8A},`
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, row := range []struct{ id, tag, version string }{
+		{id, own + `12"`, "12"},
+		{id, own + `x{}"`, "x{}"},
+		{id, own + `"`, ""},
+		{id, own + `1`, ""},
+		{id, "", ""},
+		{id, strings.ToLower(own) + `1"`, ""},
+		{id[:33] + "L", own + `1"`, ""},
+		{id[:20] + "\n" + id[21:], own + `1"`, ""},
+		{"02" + id[2:], own + `1"`, ""},
+		{id + "A", own + `1"`, ""},
+		{"mail", own + `1"`, ""},
+	} {
+		e := Entry{ID: backup.ItemID(row.id), Name: "a", Kind: backup.File, Modified: at, CTag: row.tag}
+		r := newRecord(e)
+		text, err := r.appendJSON(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := (&dir{}).read(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := read.entry("").CTag; got != row.tag || read.Version != row.version {
+			t.Errorf("the tag %s of %q came back as %s, by %s", row.tag, row.id, got, text)
+		}
+		before := r // as it was written before there was Version
+		before.CTag, before.Version = row.tag, ""
+		if got := before.entry("").CTag; got != row.tag || !before.sameItem(&r) || !r.sameItem(&before) {
+			t.Errorf("the tag %s of %q is another than what was written before, %s", row.tag, row.id, got)
+		}
+		other := newRecord(Entry{ID: e.ID, Name: "a", Kind: backup.File, Modified: at, CTag: own + `13"`})
+		if other.sameItem(&r) || other.sameItem(&before) {
+			t.Errorf("the tag %s of %q is that of another content", row.tag, row.id)
+		}
+	}
+	// Nothing on disk makes more of a version than there is.
+	if got := (&record{ID: "x", Version: "1"}).tag(); got != "" {
+		t.Errorf("a version of nothing is %q", got)
+	}
 }

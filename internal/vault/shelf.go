@@ -129,7 +129,7 @@ func (d *dir) each(do func(id backup.ItemID, value string)) {
 // encodeRecord returns a record but for its id, and its parent.
 func encodeRecord(r *record, parent backup.ItemID) string {
 	w := make(spill.Writer, 0, 256)
-	for _, text := range []string{r.Name, r.Type, r.Mode, r.Object, r.CTag, r.Hash, r.Stored, string(r.TrueName)} {
+	for _, text := range []string{r.Name, r.Type, r.Mode, r.Object, r.CTag, r.Version, r.Hash, r.Stored, string(r.TrueName)} {
 		w.Text(text)
 	}
 	w.Bool(r.TrueName != nil)
@@ -151,7 +151,7 @@ func encodeRecord(r *record, parent backup.ItemID) string {
 
 func decodeRecord(id backup.ItemID, value string) (*record, backup.ItemID) {
 	v := spill.Reader(value)
-	r := &record{ID: id, Name: v.Text(), Type: v.Text(), Mode: v.Text(), Object: v.Text(), CTag: v.Text(), Hash: v.Text(), Stored: v.Text()}
+	r := &record{ID: id, Name: v.Text(), Type: v.Text(), Mode: v.Text(), Object: v.Text(), CTag: v.Text(), Version: v.Text(), Hash: v.Text(), Stored: v.Text()}
 	trueName := v.Text()
 	if v.Bool() {
 		r.TrueName = []byte(trueName)
