@@ -42,6 +42,7 @@ func (w *world) askAtOne(of func(*http.Request) bool, n int, session backup.Sess
 			w.t.Error(err)
 		}
 		<-over
+		panic(http.ErrAbortHandler) // who asked has gone, and what comes next meets nothing of it
 	})
 	return func() {
 		w.t.Helper()
