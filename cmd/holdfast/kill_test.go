@@ -34,6 +34,9 @@ import (
 const asProgram = "HOLDFAST_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	// How the tests are collected is theirs: see the Makefile.
+	os.Unsetenv("GOGC")
+	os.Unsetenv("GOMEMLIMIT")
 	openPatience = 2 * time.Minute
 	if os.Getenv(asProgram) != "" {
 		main()

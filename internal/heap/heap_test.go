@@ -38,6 +38,7 @@ func TestLimitOf(t *testing.T) {
 // what is free is given back above another limit then.
 func TestBound(t *testing.T) {
 	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
 	Bound()
 	for _, row := range []struct {
 		live, pointers int
