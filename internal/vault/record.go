@@ -47,7 +47,7 @@ type record struct {
 	// spells the GUID that the tag has too: as most files' do, of a million items of a drive.
 	Version string `json:"version,omitempty"`
 	Hash    string `json:"hash,omitempty"`
-	Stored  string        `json:"stored,omitempty"`
+	Stored  string `json:"stored,omitempty"`
 	// TrueName is the item's name where Name had to differ: because two
 	// siblings would share it, or a file system could not bear it.
 	TrueName []byte `json:"trueName,omitempty"`
