@@ -23,6 +23,8 @@ test check: export GOMEMLIMIT = 2GiB
 # Tests wait for disks, clocks and programs, so that more packages than there are
 # processors are tested at a time.
 P := -p $(shell expr \( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) \* 3 + 1 \) / 2)
+# These take the longest, and begin first, so that none is left to run alone.
+LONG := ./internal/engine ./cmd/holdfast ./internal/vault
 FUZZTIME ?= 1m
 SOAK ?= 1000000
 
@@ -45,8 +47,8 @@ check: lint ## lint, and each room's tests on SQLite and folders, without the ra
 # or open hundreds of vaults, to find what is wrong, not what races: the race
 # detector would make minutes of each of their seconds.
 test: lint ## lint, then every test on every database that is here, and each fuzz target for a moment
-	go test $(P) $(RACE) -timeout 20m -skip '^TestPlay' ./...
-	go test $(P) -timeout 20m -run '^TestPlay' $$(grep -rl --include='*_test.go' '^func TestPlay' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	go test $(P) $(RACE) -timeout 20m -skip '^TestPlay' $(LONG) ./...
+	go test $(P) -timeout 20m -run '^TestPlay' $(LONG) $$(grep -rl --include='*_test.go' '^func TestPlay' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|')
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 
 soak: ## a million random actions on drives, backups and restores, against a model (hours; SOAK=n for n)
