@@ -127,11 +127,12 @@ func (r *record) setTag(tag string) {
 }
 
 func (r *record) tag() string {
-	own, ok := ownTag(r.ID)
-	if r.Version == "" || !ok {
-		return r.CTag
+	if r.Version != "" {
+		if own, ok := ownTag(r.ID); ok {
+			return string(own[:]) + r.Version + `"`
+		}
 	}
-	return string(own[:]) + r.Version + `"`
+	return r.CTag
 }
 
 func (r *record) sameTag(s *record) bool {
