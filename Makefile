@@ -15,8 +15,8 @@ ifneq ($(RACE),)
 RACE += $(foreach lib,modernc.org golang.org/x/crypto github.com/klauspost github.com/zeebo,-gcflags=$(lib)/...=-race=false)
 endif
 # Tests, and the compiler, leave much garbage beside little that is in use: to look for it a
-# fourth as often takes a quarter less of the processor. What holdfast is started for a test
-# looks for it as it always does.
+# fourth as often takes a quarter less of the processor. The holdfast that a test starts
+# looks for it as always.
 test check: export GOGC = 400
 test check: export GOMEMLIMIT = 2GiB
 

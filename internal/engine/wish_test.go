@@ -18,7 +18,7 @@ import (
 )
 
 // askAt has something asked of a session when the source gets the nth request that
-// changes content, which gets no answer before release is called.
+// changes content, which is never served, nor ends before release is called.
 func (w *world) askAt(n int, session backup.SessionID, ask func(*catalog.Catalog, backup.SessionID) error) (release func()) {
 	w.t.Helper()
 	return w.askAtOne(func(r *http.Request) bool {

@@ -15,6 +15,7 @@ type itemID struct {
 	guid  [16]byte
 }
 
+// String spells the GUID as a random one, by which guid knows it from what was there before.
 func (i itemID) String() string {
 	i.guid[6] = i.guid[6]&0x0f | 0x40
 	i.guid[8] = i.guid[8]&0x3f | 0x80
