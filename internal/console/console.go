@@ -340,7 +340,7 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, v *visit, statu
 		}
 	}
 	var page bytes.Buffer
-	if err := pages[name].ExecuteTemplate(&page, "layout", view); err != nil {
+	if err := pages()[name].ExecuteTemplate(&page, "layout", view); err != nil {
 		c.cfg.Log.Error("a page of the console could not be made", "page", name, "err", err)
 		http.Error(w, "The server could not make this page. Its log says why.", http.StatusInternalServerError)
 		return

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -25,8 +26,9 @@ import (
 //go:embed templates static
 var files embed.FS
 
-// pages are the templates, each with the layout around it.
-var pages = parsePages()
+// pages are the templates, each with the layout around it. They are parsed for the
+// first page: most commands show none, and would wait for it.
+var pages = sync.OnceValue(parsePages)
 
 func parsePages() map[string]*template.Template {
 	all := map[string]*template.Template{}
