@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,26 +42,26 @@ func BenchmarkCorpus(b *testing.B) {
 		w.must(os.CopyFS(home, os.DirFS(from)))
 		files := paths(b, home)
 		m := measures{b: b, got: map[string]float64{}}
+		peers := peersIn(b, w.dir, home)
 
-		for _, peer := range []peer{
-			{"restic", [][]string{{"init", "-q"}}, []string{"backup", "-q", "."}, []string{"restore", "-q", "latest", "--target"}},
-			{"kopia", [][]string{{"repository", "create", "filesystem", "--path", w.dir + "/kopia"}, {"policy", "set", "--global", "--compression=zstd"}},
-				[]string{"snapshot", "create", "--no-progress", "."}, []string{"restore", "--no-progress", "."}},
-		} {
-			m.peer(peer, w.dir, home)
-		}
-
+		// Each does a phase right after the other: what the machine can do changes by the minute.
 		w.connectChild()
 		unit := w.protectAll()[0]
 		var point backup.Point
 		m.phase("first", func() { point = w.backUp(unit) })
+		m.peers(peers, "first")
 		m.size("holdfast", scratch+"/vault")
+		for _, p := range peers {
+			m.size(p.name, w.dir+"/"+p.name)
+		}
 		m.phase("unchanged", func() { w.backUp(unit) })
+		m.peers(peers, "unchanged")
 		for i := range 10 {
 			w.must(os.WriteFile(files[(i*7919)%len(files)], fmt.Appendf(nil, "changed %d", i), 0o644))
 		}
 		m.phase("ten", func() { point = w.backUp(unit) })
 		m.phase("new place", func() { w.restored(point, backup.DestinationNew) })
+		m.peers(peers, "new place")
 		for i := range len(files) / 40 {
 			w.must(os.WriteFile(files[i*40], fmt.Appendf(nil, "lost %d", i), 0o644))
 		}
@@ -71,11 +72,44 @@ func BenchmarkCorpus(b *testing.B) {
 	}
 }
 
-// A peer is a program that does something alike.
+// A peer is a program that does something alike, to the files of home.
 type peer struct {
-	name            string
+	name, path      string
+	dir, home       string
 	set             [][]string
 	backup, restore []string
+}
+
+// peersIn returns the peers that are installed, each with a repository in dir.
+func peersIn(b *testing.B, dir, home string) (there []peer) {
+	for _, p := range []peer{
+		{name: "restic", set: [][]string{{"init", "-q"}}, backup: []string{"backup", "-q", "."}, restore: []string{"restore", "-q", "latest", "--target"}},
+		{name: "kopia", set: [][]string{{"repository", "create", "filesystem", "--path", dir + "/kopia"}, {"policy", "set", "--global", "--compression=zstd"}},
+			backup: []string{"snapshot", "create", "--no-progress", "."}, restore: []string{"restore", "--no-progress", "."}},
+	} {
+		var err error
+		if p.path, err = exec.LookPath(p.name); err != nil {
+			b.Logf("%s is not installed", p.name)
+			continue
+		}
+		p.dir, p.home = dir, home
+		for _, args := range p.set {
+			p.run(b, args...)
+		}
+		there = append(there, p)
+	}
+	return there
+}
+
+func (p peer) run(b *testing.B, args ...string) *os.ProcessState {
+	cmd := exec.Command(p.path, args...)
+	cmd.Dir = p.home
+	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD=x", "RESTIC_REPOSITORY="+p.dir+"/restic", "XDG_CACHE_HOME="+p.dir+"/cache",
+		"KOPIA_PASSWORD=x", "KOPIA_CONFIG_PATH="+p.dir+"/kopia.config", "KOPIA_CHECK_FOR_UPDATES=false", "HOME="+p.dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%s %s: %v\n%s", p.name, strings.Join(args, " "), err, out)
+	}
+	return cmd.ProcessState
 }
 
 // measures are the figures of one run.
@@ -84,34 +118,17 @@ type measures struct {
 	got map[string]float64
 }
 
-func (m measures) peer(p peer, dir, home string) {
-	path, err := exec.LookPath(p.name)
-	if err != nil {
-		m.b.Logf("%s is not installed", p.name)
-		return
-	}
-	run := func(phase string, args ...string) {
-		cmd := exec.Command(path, args...)
-		cmd.Dir = home
-		cmd.Env = append(os.Environ(), "RESTIC_PASSWORD=x", "RESTIC_REPOSITORY="+dir+"/restic", "XDG_CACHE_HOME="+dir+"/cache",
-			"KOPIA_PASSWORD=x", "KOPIA_CONFIG_PATH="+dir+"/kopia.config", "KOPIA_CHECK_FOR_UPDATES=false", "HOME="+dir)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			m.b.Fatalf("%s %s: %v\n%s", p.name, strings.Join(args, " "), err, out)
+// peers have each of them do a phase.
+func (m measures) peers(all []peer, phase string) {
+	for _, p := range all {
+		args, target := p.backup, p.dir+"/restored-"+p.name
+		if phase == "new place" {
+			args = append(slices.Clip(p.restore), target)
 		}
-		if phase != "" {
-			s := cmd.ProcessState
-			m.set(p.name+" "+phase, s.UserTime()+s.SystemTime(), s.SysUsage().(*syscall.Rusage).Maxrss)
-		}
+		s := p.run(m.b, args...)
+		m.set(p.name+" "+phase, s.UserTime()+s.SystemTime(), s.SysUsage().(*syscall.Rusage).Maxrss)
+		os.RemoveAll(target)
 	}
-	for _, args := range p.set {
-		run("", args...)
-	}
-	run("first", p.backup...)
-	m.size(p.name, dir+"/"+p.name)
-	run("unchanged", p.backup...)
-	target := dir + "/restored-" + p.name
-	run("new place", append(p.restore, target)...)
-	os.RemoveAll(target)
 }
 
 // phase measures what do uses of this process, and returns the processor time and the
