@@ -41,14 +41,14 @@ build: ## build the binary into bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
 
 check: lint ## lint, and each room's tests on SQLite and folders, without the race detector: what to run between two commits
-	go test $(P) -short -skip '^TestPlay' ./internal/...
+	go test $(P) -vet=off -short -skip '^TestPlay' ./internal/...
 
 # Tests whose names begin with TestPlay count allocations, or play dozens of worlds,
 # or open hundreds of vaults, to find what is wrong, not what races: the race
-# detector would make minutes of each of their seconds.
+# detector would make minutes of each of their seconds. What go test would vet, lint has.
 test: lint ## lint, then every test on every database that is here, and each fuzz target for a moment
-	go test $(P) $(RACE) -timeout 20m -skip '^TestPlay' $(LONG) ./...
-	go test $(P) -timeout 20m -run '^TestPlay' $(LONG) $$(grep -rl --include='*_test.go' '^func TestPlay' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	go test $(P) $(RACE) -vet=off -timeout 20m -skip '^TestPlay' $(LONG) ./...
+	go test $(P) -vet=off -timeout 20m -run '^TestPlay' $(LONG) $$(grep -rl --include='*_test.go' '^func TestPlay' internal cmd | xargs -n1 dirname | sort -u | sed 's|^|./|')
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 
 soak: ## a million random actions on drives, backups and restores, against a model (hours; SOAK=n for n)
@@ -104,10 +104,16 @@ bench: ## measure beside restic, kopia and bare counterparts (minutes); read doc
 bench-all: ## the same at the sizes that are promised: a million units, ten million points (an hour or two, 20 GB of disk)
 	go run ./internal/bench -all
 
+# Only what is ours is built to tell the fuzzer which lines ran: go test -fuzz would compile
+# all libraries once more for it, SQLite among them, for minutes.
 fuzz: ## run each fuzz target for FUZZTIME (a time, or a count such as 2000x)
-	@grep -rn --include='*_test.go' '^func Fuzz' internal | sed 's|^\(.*\)/[^/]*:[0-9]*:func \(Fuzz[A-Za-z0-9]*\).*|\1 \2|' | sort | \
+	@mkdir -p bin/fuzz
+	go test -c -vet=off -gcflags='holdfast/...=-d=libfuzzer' -o bin/fuzz/ $$(grep -rl --include='*_test.go' '^func Fuzz' internal | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	@cache=$$(go env GOCACHE)/fuzz; \
+	grep -rn --include='*_test.go' '^func Fuzz' internal | sed 's|^\(.*\)/[^/]*:[0-9]*:func \(Fuzz[A-Za-z0-9]*\).*|\1 \2|' | sort | \
 	while read -r dir target; do \
-		echo "fuzz $$dir $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$dir || exit 1; \
+		echo "fuzz $$dir $$target"; \
+		(cd $$dir && $(CURDIR)/bin/fuzz/$$(basename $$dir).test -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$cache/holdfast/$$dir") || exit 1; \
 	done
 
 .PHONY: help demo dev build check test soak conformance screenshots rclone release release-test deploy-test site lint bench bench-all fuzz
