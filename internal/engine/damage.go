@@ -91,22 +91,11 @@ func (p *protection) treesOfPart(ctx context.Context, points []string) (trees []
 // markLost marks the points of a drive that the vault cannot give as lost, and
 // the others as not lost.
 func (e *Engine) markLost(ctx context.Context, v *vault.Vault, key vault.DriveKey, trees []string) error {
-	points, err := v.Points(ctx, key, trees...)
+	lost, err := v.Lost(ctx, trees)
 	if err != nil {
 		return err
 	}
-	readable := map[string]bool{}
-	for _, p := range points {
-		readable[p.Tree] = p.Err == nil
-	}
-	var lost, there []string
-	for _, tree := range trees {
-		if readable[tree] {
-			there = append(there, tree)
-		} else {
-			lost = append(lost, tree)
-		}
-	}
+	there := slices.DeleteFunc(slices.Clone(trees), func(tree string) bool { return slices.Contains(lost, tree) })
 	n, err := e.Catalog.MarkLost(ctx, key.Tenant, key.Drive, lost, true)
 	if err != nil {
 		return err

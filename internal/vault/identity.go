@@ -493,14 +493,13 @@ type formatManifest struct {
 // checkFormat refuses a vault of a newer Holdfast, and marks one that bears no
 // mark or an older one.
 func (v *Vault) checkFormat(ctx context.Context) error {
-	ctx = once(ctx)
-	w, err := v.session(ctx, "format")
-	if err != nil {
-		return err
-	}
-	defer w.Close(context.WithoutCancel(ctx))
-	found, err := w.FindManifests(ctx, formatLabels)
-	if err = storageError(err); unreadable(err) {
+	version := 0
+	err := v.asked(ctx, func(m *manifestIndex) {
+		for _, of := range m.formats {
+			version = max(version, of)
+		}
+	})
+	if unreadable(err) {
 		// A pack of manifests is damaged. What does not need them still works, and
 		// Maintain mends it.
 		v.log.ErrorContext(ctx, "vault: manifests cannot be read", "err", err)
@@ -509,20 +508,18 @@ func (v *Vault) checkFormat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	version := 0
-	for _, m := range found {
-		var f formatManifest
-		if _, err := w.GetManifest(ctx, m.ID, &f); err != nil {
-			return storageError(err)
-		}
-		version = max(version, f.Version)
-	}
 	if version > formatVersion {
 		return fmt.Errorf("%w: its format is %d, and this program knows formats up to %d; use the newer program", ErrNewer, version, formatVersion)
 	}
 	if version == formatVersion {
 		return nil
 	}
+	ctx = once(ctx)
+	w, err := v.session(ctx, "format")
+	if err != nil {
+		return err
+	}
+	defer w.Close(context.WithoutCancel(ctx))
 	if err := writeFormat(ctx, w); err != nil {
 		v.log.WarnContext(ctx, "vault: it could not be marked with its format", "err", err) // a full disk can still be read
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
-	"github.com/kopia/kopia/snapshot"
 
 	"holdfast/internal/backup"
 )
@@ -51,13 +50,13 @@ func (v *Vault) Tenants(ctx context.Context) ([]backup.TenantID, error) {
 	if err := v.rep.Refresh(ctx); err != nil {
 		return nil, storageError(err)
 	}
-	bySource, err := v.manifestsBySource(ctx, v.rep, snapshots)
+	bySource, err := v.manifestsBySource(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list tenants of the vault: %w", err)
 	}
 	var tenants []backup.TenantID
 	for _, of := range bySource {
-		tenants = append(tenants, backup.TenantID(of[0].Labels[snapshot.HostnameLabel]))
+		tenants = append(tenants, backup.TenantID(of[0].host))
 	}
 	slices.Sort(tenants)
 	return slices.Compact(tenants), nil

@@ -70,10 +70,10 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if err != nil {
 		return nil, err
 	}
-	found, err := v.manifestsBySource(ctx, w, snapshots)
+	found, err := v.manifestsBySource(ctx)
 	if unreadable(err) {
 		if err = v.mendManifests(ctx, w, before); err == nil {
-			found, err = v.manifestsBySource(ctx, w, snapshots)
+			found, err = v.manifestsBySource(ctx)
 		}
 	}
 	if err != nil {
@@ -283,7 +283,7 @@ func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySou
 		if err != nil {
 			return nil, fmt.Errorf("root of drive %s: %w", key.Drive, err)
 		}
-		if err := save(ctx, w, src, &record{Object: root, Summary: summarize(d.records, now)}, "", now); err != nil {
+		if _, err := save(ctx, w, src, &record{Object: root, Summary: summarize(d.records, now)}, "", now); err != nil {
 			return nil, err
 		}
 	}
@@ -359,7 +359,7 @@ func (v *Vault) mendManifests(ctx context.Context, w repo.DirectRepositoryWriter
 	for key, points := range found {
 		root, err := points.write(ctx, now)
 		if err == nil {
-			err = save(ctx, v.updates, key.source(), &root, "", now)
+			_, err = save(ctx, v.updates, key.source(), &root, "", now)
 		}
 		if err != nil {
 			return err

@@ -13,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/kopia/kopia/repo/maintenance"
+	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
 
 	"holdfast/internal/backup"
 )
@@ -40,7 +43,8 @@ func verify(t *testing.T, v *Vault, tree string) error {
 	return errors.Join(err, r.Err())
 }
 
-// manifestRoots returns the roots that a drive's manifests name, oldest first.
+// manifestRoots returns the roots that a drive's manifests name, oldest first. What
+// kopia knows of them is the same.
 func manifestRoots(t *testing.T, v *Vault, key DriveKey) (roots []string) {
 	t.Helper()
 	w, err := v.session(t.Context(), "test")
@@ -48,12 +52,31 @@ func manifestRoots(t *testing.T, v *Vault, key DriveKey) (roots []string) {
 		t.Fatal(err)
 	}
 	defer w.Close(t.Context())
-	found, err := v.manifestsOf(t.Context(), w, key)
+	src := key.source()
+	theirs, err := w.FindManifests(t.Context(), map[string]string{
+		manifest.TypeLabelKey: snapshot.ManifestType, snapshot.UsernameLabel: src.UserName, snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range found {
+	ours, err := v.manifestsOf(t.Context(), src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, got []string
+	for _, m := range theirs {
+		s, err := snapshot.LoadSnapshot(t.Context(), w, m.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, fmt.Sprintln(m.ID, m.ModTime, s.RootObjectID()))
+	}
+	for _, m := range ours {
 		roots = append(roots, m.root)
+		got = append(got, fmt.Sprintln(m.id, m.at, m.root))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("manifests of %s (-kopia +here):\n%s", key.Drive, diff)
 	}
 	return roots
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kopia/kopia/snapshot"
-
 	"holdfast/internal/backup"
 )
 
@@ -79,7 +77,7 @@ func (v *Vault) Drives(ctx context.Context) iter.Seq2[Stored, error] {
 		}
 		var bySource map[string][]named
 		if err == nil {
-			bySource, err = v.manifestsBySource(ctx, v.rep, snapshots)
+			bySource, err = v.manifestsBySource(ctx)
 		}
 		if err != nil {
 			yield(Stored{}, fmt.Errorf("list drives of the vault: %w", err))
@@ -87,11 +85,11 @@ func (v *Vault) Drives(ctx context.Context) iter.Seq2[Stored, error] {
 		}
 		for _, of := range bySource {
 			newest := of[len(of)-1]
-			id, ok := strings.CutPrefix(newest.Labels[snapshot.PathLabel], drivesPath)
+			id, ok := strings.CutPrefix(newest.path, drivesPath)
 			if !ok {
 				continue
 			}
-			s := Stored{Key: DriveKey{Tenant: backup.TenantID(newest.Labels[snapshot.HostnameLabel]), Drive: backup.DriveID(id)}, Root: newest.root}
+			s := Stored{Key: DriveKey{Tenant: backup.TenantID(newest.host), Drive: backup.DriveID(id)}, Root: newest.root}
 			inside := chain(of, newest.root)
 			for _, m := range of {
 				s.More = s.More || !inside[m.root]
@@ -150,6 +148,26 @@ func (v *Vault) Points(ctx context.Context, key DriveKey, trees ...string) ([]Po
 	return points, nil
 }
 
+// Lost returns which of the trees the vault does not hold as points any more: those
+// whose uppermost folders cannot be read. It asks no manifest.
+func (v *Vault) Lost(ctx context.Context, trees []string) (lost []string, err error) {
+	if err := v.there(ctx); err != nil {
+		return nil, fmt.Errorf("look for points: %w", err)
+	}
+	for _, tree := range trees {
+		err := ErrNotFound
+		if tree != "" {
+			err = v.point(ctx, tree).Err
+		}
+		if unreadable(err) {
+			lost = append(lost, tree)
+		} else if err != nil {
+			return nil, fmt.Errorf("look for point %s: %w", tree, err)
+		}
+	}
+	return lost, nil
+}
+
 // point reads the uppermost folders of a tree.
 func (v *Vault) point(ctx context.Context, tree string) Point {
 	p := Point{Tree: tree}
@@ -174,7 +192,7 @@ func (v *Vault) gather(ctx context.Context, key DriveKey, given string, trees []
 	if err := v.rep.Refresh(once(ctx)); err != nil {
 		return nil, storageError(err)
 	}
-	found, err := v.manifestsOf(ctx, v.rep, key)
+	found, err := v.manifestsOf(ctx, key.source())
 	if unreadable(err) {
 		v.log.ErrorContext(ctx, "vault: manifests cannot be read", "drive", key.Drive, "err", err)
 	} else if err != nil {
@@ -300,15 +318,16 @@ func (v *Vault) merge(ctx context.Context, key DriveKey, root string, trees []st
 // publishOnce publishes a root, unless the drive's newest manifest has it already,
 // and stages the deletion of those whose points it has.
 func (v *Vault) publishOnce(ctx context.Context, key DriveKey, root *record, after string, at time.Time) error {
-	of, err := v.manifestsOf(ctx, v.updates, key)
+	of, err := v.manifestsOf(ctx, key.source())
 	if err != nil && !unreadable(err) {
 		return err
 	}
 	if err != nil || len(of) == 0 || of[len(of)-1].root != root.Object {
-		if err := save(ctx, v.updates, key.source(), root, after, at); err != nil {
+		saved, err := save(ctx, v.updates, key.source(), root, after, at)
+		if err != nil {
 			return err
 		}
-		of, err = v.manifestsOf(ctx, v.updates, key)
+		of = append(of, saved)
 	}
 	// The root is read before what it replaces goes.
 	if flushed := v.flush(ctx); flushed != nil {

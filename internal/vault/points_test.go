@@ -119,7 +119,7 @@ func TestACheckpointGoesWithTheNextPoint(t *testing.T) {
 // unlabelled makes a manifest as Holdfast made them before they bore labels.
 func unlabelled(t *testing.T, v *Vault, key DriveKey, root string) {
 	t.Helper()
-	if err := save(t.Context(), v.updates, key.source(), &record{Object: root}, "", v.rep.Time()); err != nil {
+	if _, err := save(t.Context(), v.updates, key.source(), &record{Object: root}, "", v.rep.Time()); err != nil {
 		t.Fatal(err)
 	}
 	found, err := v.updates.FindManifests(t.Context(), map[string]string{"type": "snapshot", rootLabel: root})

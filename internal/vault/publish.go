@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
-	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 )
@@ -32,16 +30,17 @@ const (
 // names are in the vault for good. It holds all points of the root before it, but
 // for those that the catalog has given up.
 //
-// To find a drive's older manifests kopia reads every manifest of the vault.
-// So they are swept up only when that is worth it: at once in a small vault,
-// every few hundred times in one of ten thousand drives. Until then an older
-// manifest shows points that the newer one has too, or that have expired.
+// After each flush it takes a look at the ids of all that was written of manifests to
+// know which are a drive's. So older ones are swept up only when that is worth it: at
+// once in a small vault, every few hundred times in one of ten thousand drives. Until
+// then an older manifest shows points that the newer one has too, or that have expired.
 func (v *Vault) publish(ctx context.Context, key DriveKey, root *record, after string, at time.Time) error {
-	if err := save(ctx, v.updates, key.source(), root, after, at); err != nil {
+	saved, err := save(ctx, v.updates, key.source(), root, after, at)
+	if err != nil {
 		return err
 	}
 	if after != "" && v.sweepIsDue() {
-		if err := v.sweep(ctx, v.updates); unreadable(err) {
+		if err := v.sweep(ctx, v.updates, saved); unreadable(err) {
 			v.log.ErrorContext(ctx, "vault: manifests cannot be read, and older ones stay", "err", err)
 		} else if err != nil {
 			return err
@@ -63,10 +62,10 @@ func (v *Vault) sweepIsDue() bool {
 }
 
 // save stages a manifest.
-func save(ctx context.Context, w repo.RepositoryWriter, src snapshot.SourceInfo, root *record, after string, at time.Time) error {
+func save(ctx context.Context, w repo.RepositoryWriter, src snapshot.SourceInfo, root *record, after string, at time.Time) (named, error) {
 	oid, err := object.ParseID(root.Object)
 	if err != nil {
-		return fmt.Errorf("root of %s: %w", src.Path, err)
+		return named{}, fmt.Errorf("root of %s: %w", src.Path, err)
 	}
 	when := fs.UTCTimestampFromTime(at)
 	tags := map[string]string{rootLabel: root.Object}
@@ -81,73 +80,23 @@ func save(ctx context.Context, w repo.RepositoryWriter, src snapshot.SourceInfo,
 			ModTime: when, ObjectID: oid, DirSummary: root.Summary,
 		},
 	}
-	_, err = snapshot.SaveSnapshot(once(ctx), w, m)
-	return storageError(err)
-}
-
-var snapshots = map[string]string{manifest.TypeLabelKey: snapshot.ManifestType}
-
-// A named is one of our manifests.
-type named struct {
-	*manifest.EntryMetadata
-	root string // what it names
-}
-
-// manifestsBySource returns all our manifests by their source, the oldest first.
-func (v *Vault) manifestsBySource(ctx context.Context, w repo.Repository, labels map[string]string) (map[string][]named, error) {
-	var found []*manifest.EntryMetadata
-	err := v.fresh(ctx, func() (err error) {
-		found, err = w.FindManifests(once(ctx), labels)
-		return err
-	})
-	if err != nil {
-		return nil, storageError(err)
-	}
-	bySource := map[string][]named{}
-	for _, m := range found {
-		l := m.Labels
-		if l[snapshot.UsernameLabel] != owner {
-			continue // what somebody else keeps in the repository is left alone
-		}
-		n := named{m, l[rootLabel]}
-		if n.root == "" { // of before version 1 of the format
-			s, err := snapshot.LoadSnapshot(ctx, w, m.ID)
-			if err != nil {
-				return nil, storageError(err)
-			}
-			n.root = s.RootObjectID().String()
-		}
-		bySource[n.source()] = append(bySource[n.source()], n)
-	}
-	for _, of := range bySource {
-		slices.SortStableFunc(of, func(a, b named) int { return a.ModTime.Compare(b.ModTime) })
-	}
-	return bySource, nil
-}
-
-// manifestsOf returns a drive's manifests, the oldest first.
-func (v *Vault) manifestsOf(ctx context.Context, w repo.Repository, key DriveKey) ([]named, error) {
-	src := key.source()
-	all, err := v.manifestsBySource(ctx, w, map[string]string{
-		manifest.TypeLabelKey: snapshot.ManifestType, snapshot.UsernameLabel: src.UserName,
-		snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
-	})
-	return all[src.Host+":"+src.Path], err
+	id, err := snapshot.SaveSnapshot(once(ctx), w, m)
+	return named{id, w.Time(), src.Host, src.Path, root.Object, after}, storageError(err)
 }
 
 // sweep deletes the manifests of which a newer one of their source has all
-// points. No flush runs meanwhile: after each, kopia would read all manifests of
-// the vault again before it deletes the next.
-func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
-	v.flushes.turn.Lock()
-	defer v.flushes.turn.Unlock()
-	bySource, err := v.manifestsBySource(ctx, w, snapshots)
+// points; saved are staged, and not there yet.
+func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter, saved ...named) error {
+	bySource, err := v.manifestsBySource(ctx)
 	if err != nil {
 		return err
 	}
+	for _, m := range saved {
+		bySource[m.source()] = append(bySource[m.source()], m)
+	}
 	for _, of := range bySource {
 		newest := of[len(of)-1]
-		if !strings.HasPrefix(newest.label(snapshot.PathLabel), drivesPath) {
+		if !strings.HasPrefix(newest.path, drivesPath) {
 			continue
 		}
 		if err := v.sweepSource(ctx, w, of[:len(of)-1], newest.root, chain(of, newest.root)); err != nil {
@@ -165,7 +114,7 @@ func (v *Vault) sweep(ctx context.Context, w repo.RepositoryWriter) error {
 func chain(of []named, root string) map[string]bool {
 	after := map[string][]string{} // a root may have been published more than once
 	for _, m := range of {
-		after[m.root] = append(after[m.root], m.label(afterLabel))
+		after[m.root] = append(after[m.root], m.after)
 	}
 	inside := map[string]bool{}
 	for next := []string{root}; len(next) > 0; {
@@ -205,23 +154,11 @@ func (v *Vault) sweepSource(ctx context.Context, w repo.RepositoryWriter, of []n
 				continue
 			}
 		}
-		if err := w.DeleteManifest(once(ctx), m.ID); err != nil {
+		if err := w.DeleteManifest(once(ctx), m.id); err != nil {
 			return storageError(err)
 		}
 	}
 	return nil
-}
-
-// source names the source of a manifest.
-func (n named) source() string {
-	return n.label(snapshot.HostnameLabel) + ":" + n.label(snapshot.PathLabel)
-}
-
-func (n named) label(name string) string {
-	if n.EntryMetadata == nil {
-		return ""
-	}
-	return n.Labels[name]
 }
 
 // contained reports whether all points of a root are surely among others. A root
@@ -332,7 +269,7 @@ func (v *Vault) forgetUnread(ctx context.Context, key DriveKey, root string) (fo
 	if !seen {
 		return false, nil
 	}
-	of, err := v.manifestsOf(ctx, v.updates, key)
+	of, err := v.manifestsOf(ctx, key.source())
 	if err != nil {
 		return false, err
 	}
@@ -349,7 +286,7 @@ func (v *Vault) forgetUnread(ctx context.Context, key DriveKey, root string) (fo
 			return false, err
 		}
 		v.log.WarnContext(ctx, "vault: a manifest that cannot be read is given up, as all points that are wanted are elsewhere", "drive", key.Drive, "root", m.root)
-		if err := v.updates.DeleteManifest(once(ctx), m.ID); err != nil {
+		if err := v.updates.DeleteManifest(once(ctx), m.id); err != nil {
 			return false, storageError(err)
 		}
 		forgot = true
@@ -360,7 +297,7 @@ func (v *Vault) forgetUnread(ctx context.Context, key DriveKey, root string) (fo
 // forgetKnown stages the deletion of the manifests of a drive that have nothing
 // which root does not have.
 func (v *Vault) forgetKnown(ctx context.Context, key DriveKey, root string) error {
-	of, err := v.manifestsOf(ctx, v.updates, key)
+	of, err := v.manifestsOf(ctx, key.source())
 	if err != nil {
 		return err
 	}
@@ -382,12 +319,12 @@ func (v *Vault) Destroy(ctx context.Context, key DriveKey) error {
 
 // forget stages the deletion of a drive's manifests.
 func (v *Vault) forget(ctx context.Context, w repo.RepositoryWriter, key DriveKey) error {
-	found, err := v.manifestsOf(ctx, w, key)
+	found, err := v.manifestsOf(ctx, key.source())
 	if err != nil {
 		return err
 	}
 	for _, m := range found {
-		if err := w.DeleteManifest(once(ctx), m.ID); err != nil {
+		if err := w.DeleteManifest(once(ctx), m.id); err != nil {
 			return storageError(err)
 		}
 	}

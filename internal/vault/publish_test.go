@@ -22,7 +22,7 @@ func TestPublishingReadsNothingOfOtherDrives(t *testing.T) {
 	root := &record{Object: s.Root, Summary: summarize(d.records, noon)}
 	for i := range 2000 {
 		other := DriveKey{key.Tenant, backup.DriveID(fmt.Sprint("b!other ", i))}
-		if err := save(t.Context(), v.updates, other.source(), root, "", noon); err != nil {
+		if _, err := save(t.Context(), v.updates, other.source(), root, "", noon); err != nil {
 			t.Fatal(err)
 		}
 		if i%400 == 0 {

@@ -3,6 +3,8 @@ package vault
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/kopia/kopia/repo"
@@ -18,6 +20,11 @@ type session struct {
 
 	mu        sync.RWMutex // held for writing by who takes what is staged
 	manifests *manifest.Manager
+
+	staging sync.Mutex
+	put     map[manifest.ID]bool          // by manifests, since the last flush
+	gone    map[manifest.ID]manifestEntry // what is to be deleted of what was there before
+	delete  func(manifest.ID) manifestEntry
 }
 
 // session starts a write session. It must be closed, and drops what was not flushed.
@@ -29,7 +36,7 @@ func (v *Vault) session(ctx context.Context, purpose string) (*session, error) {
 	if err != nil {
 		return nil, storageError(err)
 	}
-	s := &session{DirectRepositoryWriter: w, empty: func() (*manifest.Manager, error) {
+	s := &session{DirectRepositoryWriter: w, delete: v.gone, put: map[manifest.ID]bool{}, gone: map[manifest.ID]manifestEntry{}, empty: func() (*manifest.Manager, error) {
 		return manifest.NewManager(context.WithoutCancel(ctx), w.ContentManager(), manifest.ManagerOptions{TimeNow: v.rep.Time}, nil)
 	}}
 	if s.manifests, err = s.empty(); err != nil {
@@ -41,7 +48,11 @@ func (v *Vault) session(ctx context.Context, purpose string) (*session, error) {
 func (s *session) PutManifest(ctx context.Context, labels map[string]string, payload any) (manifest.ID, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.manifests.Put(ctx, labels, payload)
+	id, err := s.manifests.Put(ctx, labels, payload)
+	s.staging.Lock()
+	defer s.staging.Unlock()
+	s.put[id] = true
+	return id, err
 }
 
 func (s *session) GetManifest(ctx context.Context, id manifest.ID, data any) (*manifest.EntryMetadata, error) {
@@ -53,13 +64,27 @@ func (s *session) GetManifest(ctx context.Context, id manifest.ID, data any) (*m
 func (s *session) FindManifests(ctx context.Context, labels map[string]string) ([]*manifest.EntryMetadata, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.manifests.Find(ctx, labels)
+	found, err := s.manifests.Find(ctx, labels)
+	s.staging.Lock()
+	defer s.staging.Unlock()
+	return slices.DeleteFunc(found, func(m *manifest.EntryMetadata) bool {
+		_, gone := s.gone[m.ID]
+		return gone
+	}), err
 }
 
+// DeleteManifest stages the deletion of a manifest. Kopia's manager would read all there
+// are, to see whether it is one of them.
 func (s *session) DeleteManifest(ctx context.Context, id manifest.ID) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.manifests.Delete(ctx, id)
+	s.staging.Lock()
+	defer s.staging.Unlock()
+	if s.put[id] {
+		return s.manifests.Delete(ctx, id)
+	}
+	s.gone[id] = s.delete(id)
+	return nil
 }
 
 // ReplaceManifests puts a manifest in the place of all that have its labels.
@@ -88,6 +113,12 @@ func (s *session) flushManifests(ctx context.Context) error {
 	if err := s.manifests.Flush(ctx); err != nil {
 		return err
 	}
+	clear(s.put)
+	// After what stands in the place of what goes.
+	if err := writeEntries(ctx, s.DirectRepositoryWriter, slices.Collect(maps.Values(s.gone))); err != nil {
+		return err
+	}
+	clear(s.gone)
 	next, err := s.empty()
 	if err == nil {
 		s.manifests = next

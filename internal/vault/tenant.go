@@ -27,17 +27,7 @@ func recordSource(tenant backup.TenantID) snapshot.SourceInfo {
 
 // recordsOf returns the manifests of a tenant's records, the oldest first.
 func (v *Vault) recordsOf(ctx context.Context, tenant backup.TenantID) ([]named, error) {
-	w, err := v.session(ctx, "records") // which forgets what it has read
-	if err != nil {
-		return nil, err
-	}
-	defer w.Close(context.WithoutCancel(ctx))
-	src := recordSource(tenant)
-	all, err := v.manifestsBySource(ctx, w, map[string]string{
-		"type": snapshot.ManifestType, snapshot.UsernameLabel: src.UserName,
-		snapshot.HostnameLabel: src.Host, snapshot.PathLabel: src.Path,
-	})
-	return all[src.Host+":"+src.Path], err
+	return v.manifestsOf(ctx, recordSource(tenant))
 }
 
 // SaveRecord makes files a tenant's record, and reports whether it differed from
@@ -72,14 +62,14 @@ func (v *Vault) saveRecord(ctx context.Context, tenant backup.TenantID, files ma
 	if err != nil || len(older) > 0 && older[len(older)-1].root == dir.Object {
 		return false, err
 	}
-	if err := save(ctx, v.updates, recordSource(tenant), &dir, "", v.rep.Time()); err != nil {
+	if _, err := save(ctx, v.updates, recordSource(tenant), &dir, "", v.rep.Time()); err != nil {
 		return false, err
 	}
 	// Those before stay for a while, should a catalog have written this one that
 	// had itself lost something.
 	for _, m := range older {
-		if v.rep.Time().Sub(m.ModTime) > recordHistory {
-			if err := v.updates.DeleteManifest(once(ctx), m.ID); err != nil {
+		if v.rep.Time().Sub(m.at) > recordHistory {
+			if err := v.updates.DeleteManifest(once(ctx), m.id); err != nil {
 				return false, storageError(err)
 			}
 		}
@@ -140,15 +130,15 @@ func (v *Vault) readRecord(ctx context.Context, tenant backup.TenantID) (map[str
 	last := all[len(all)-1]
 	d, err := v.readDir(ctx, last.root)
 	if err != nil {
-		return nil, last.ModTime, err
+		return nil, last.at, err
 	}
 	files := map[string]io.Reader{}
 	for _, r := range d.records {
 		b, err := v.readObject(ctx, r.Object)
 		if err != nil {
-			return nil, last.ModTime, err
+			return nil, last.at, err
 		}
 		files[r.Name] = bytes.NewReader(b)
 	}
-	return files, last.ModTime, nil
+	return files, last.at, nil
 }

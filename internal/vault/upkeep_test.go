@@ -127,7 +127,7 @@ func TestMergeMakesOneManifest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := save(context.Background(), v.updates, key.source(), &record{Object: s1.Root, Summary: summarize(d.records, noon)}, "", noon); err != nil {
+		if _, err := save(context.Background(), v.updates, key.source(), &record{Object: s1.Root, Summary: summarize(d.records, noon)}, "", noon); err != nil {
 			t.Fatal(err)
 		}
 		if err := v.flush(t.Context()); err != nil {

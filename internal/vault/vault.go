@@ -157,6 +157,7 @@ type Vault struct {
 	}
 
 	manifests struct {
+		index manifestIndex
 		sync.Mutex
 		live  int // sources at the last sweep
 		stale int // published since, each leaving an older one behind

@@ -1,0 +1,325 @@
+package vault
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/content/index"
+	"github.com/kopia/kopia/repo/manifest"
+	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
+
+	"holdfast/internal/jsonscan"
+)
+
+// How manifests are found and deleted. Kopia's own manager reads every manifest of the
+// vault for that, and once more after each flush: to destroy one drive of twenty
+// thousand took as much as to back up fifty. So Holdfast reads what kopia has written of
+// manifests by itself, each content of them once, and keeps of a manifest of ours what
+// it is called by, as long as somebody asks. A manifest is deleted as kopia does it, by an
+// entry that says so. Kopia's manager writes them, and puts their contents together.
+
+// A named is one of our manifests.
+type named struct {
+	id          manifest.ID
+	at          time.Time
+	host, path  string // of its source
+	root, after string // what it names, and what that follows; see afterLabel
+}
+
+func (n named) source() string { return n.host + ":" + n.path }
+
+// manifestsKept is how long the index of manifests is kept when nobody asks it.
+const manifestsKept = time.Minute
+
+// A manifestIndex is what is known of the vault's manifests.
+type manifestIndex struct {
+	mu      sync.Mutex
+	at      int64               // the revision of the index of contents, as of which this is
+	read    map[content.ID]bool // contents of manifests; nil if nothing is known
+	newest  map[manifest.ID]written
+	of      map[string][]named  // ours that are there, by source, in no order
+	formats map[manifest.ID]int // the versions that the vault is marked with
+	reads   int                 // contents that were read in all
+	drop    *time.Timer
+}
+
+// A written is the newest entry of a manifest.
+type written struct {
+	at     time.Time
+	source string // "" of one that is deleted, or not ours
+}
+
+// contents are those of the vault, of which one knows whether there are others since.
+type contents interface {
+	Revision() int64
+	IterateContents(context.Context, content.IterateOptions, content.IterateCallback) error
+	GetContent(context.Context, content.ID) ([]byte, error)
+}
+
+// asked has the index know what is in the vault, as far as this process's index of
+// contents does, and asks it.
+func (v *Vault) asked(ctx context.Context, ask func(*manifestIndex)) error {
+	m := &v.manifests.index
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := v.rep.ContentReader().(contents)
+	if !ok {
+		return fmt.Errorf("%w: kopia's contents have no revision", errors.ErrUnsupported)
+	}
+	if at := r.Revision(); m.read == nil || m.at != at {
+		if err := v.fresh(ctx, func() error { return m.update(once(ctx), r) }); err != nil {
+			return storageError(err)
+		}
+		m.at = at // or of a later one, which then has nothing new
+	}
+	if m.drop == nil {
+		m.drop = time.AfterFunc(manifestsKept, m.forget)
+	} else {
+		m.drop.Reset(manifestsKept)
+	}
+	ask(m)
+	return nil
+}
+
+// forget gives back what the index takes: it is read again when it is asked.
+func (m *manifestIndex) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.read, m.newest, m.of, m.formats = nil, nil, nil, nil
+}
+
+// update reads what has come since.
+func (m *manifestIndex) update(ctx context.Context, r contents) error {
+	var news []content.ID
+	known := 0
+	err := r.IterateContents(ctx, content.IterateOptions{Range: index.PrefixRange(manifest.ContentPrefix)}, func(i content.Info) error {
+		if m.read[i.ContentID] {
+			known++
+		} else {
+			news = append(news, i.ContentID)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if known < len(m.read) { // kopia has put some together, or they were mended
+		news = slices.AppendSeq(news, maps.Keys(m.read))
+		m.read = nil
+	}
+	if m.read == nil {
+		m.read, m.newest, m.of, m.formats = map[content.ID]bool{}, map[manifest.ID]written{}, map[string][]named{}, map[manifest.ID]int{}
+		return m.update(ctx, r)
+	}
+	for _, id := range news {
+		entries, err := readManifests(ctx, r, id)
+		if err != nil {
+			return err
+		}
+		m.reads++
+		for i := range entries {
+			m.add(&entries[i])
+		}
+		m.read[id] = true
+	}
+	return nil
+}
+
+// add takes an entry up, unless a newer one of the same manifest is known.
+func (m *manifestIndex) add(e *manifestEntry) {
+	before, ok := m.newest[e.ID]
+	if ok && !e.Modified.After(before.at) {
+		return
+	}
+	if before.source != "" {
+		m.of[before.source] = slices.DeleteFunc(m.of[before.source], func(n named) bool { return n.id == e.ID })
+		if len(m.of[before.source]) == 0 {
+			delete(m.of, before.source)
+		}
+	}
+	delete(m.formats, e.ID)
+	w := written{at: e.Modified}
+	switch {
+	case e.Deleted:
+	case e.Labels[manifest.TypeLabelKey] == formatType:
+		var f formatManifest
+		if json.Unmarshal(e.Data, &f) == nil {
+			m.formats[e.ID] = f.Version
+		}
+	case e.Labels[manifest.TypeLabelKey] == snapshot.ManifestType && e.Labels[snapshot.UsernameLabel] == owner: // what is somebody else's is left alone
+		n := named{e.ID, e.Modified, e.Labels[snapshot.HostnameLabel], e.Labels[snapshot.PathLabel], e.Labels[rootLabel], e.Labels[afterLabel]}
+		if n.root == "" { // of before version 1 of the format
+			var s struct{ RootEntry struct{ Obj string } }
+			if json.Unmarshal(e.Data, &s) == nil {
+				n.root = s.RootEntry.Obj
+			}
+		}
+		w.source = n.source()
+		m.of[w.source] = append(m.of[w.source], n)
+	}
+	m.newest[e.ID] = w
+}
+
+// A manifestEntry is what kopia writes of a manifest; see manifestEntry of its package
+// manifest.
+type manifestEntry struct {
+	ID       manifest.ID       `json:"id"`
+	Labels   map[string]string `json:"labels"`
+	Modified time.Time         `json:"modified"`
+	Deleted  bool              `json:"deleted,omitempty"`
+	Data     json.RawMessage   `json:"data"`
+}
+
+type manifestEntries struct {
+	Entries []manifestEntry `json:"entries"`
+}
+
+var (
+	manifestsNames = []string{"entries"}
+	manifestNames  = []string{"id", "labels", "modified", "deleted", "data"}
+)
+
+func (m *manifestEntries) Scan(s *jsonscan.Scanner) {
+	s.Object(func(key []byte) {
+		if string(key) != "entries" {
+			s.Other(key, manifestsNames)
+			return
+		}
+		m.Entries = jsonscan.Elements(s, func(e *manifestEntry) { e.scan(s) })
+	})
+}
+
+func (e *manifestEntry) scan(s *jsonscan.Scanner) {
+	s.Object(func(key []byte) {
+		switch string(key) {
+		case "id":
+			s.Text((*string)(&e.ID))
+		case "labels":
+			s.Members(func(key []byte) {
+				if e.Labels == nil {
+					e.Labels = map[string]string{}
+				}
+				var value string
+				name := string(key)
+				s.Text(&value)
+				e.Labels[name] = value
+			})
+		case "modified":
+			var text string
+			s.Text(&text)
+			if e.Modified.UnmarshalText([]byte(text)) != nil {
+				s.Off()
+			}
+		case "deleted":
+			switch string(s.Raw()) {
+			case "true":
+				e.Deleted = true
+			case "false":
+				e.Deleted = false
+			default:
+				s.Off()
+			}
+		case "data":
+			if data := s.Raw(); e.Labels[manifest.TypeLabelKey] != snapshot.ManifestType || e.Labels[rootLabel] == "" {
+				e.Data = bytes.Clone(data)
+			}
+		default:
+			s.Other(key, manifestNames)
+		}
+	})
+}
+
+// readManifests reads a content of manifests.
+func readManifests(ctx context.Context, r contents, id content.ID) ([]manifestEntry, error) {
+	packed, err := r.GetContent(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read manifests: %w", err)
+	}
+	unzip, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("unable to unpack manifest data %v: %w", id, err)
+	}
+	text, err := io.ReadAll(unzip)
+	if err != nil {
+		return nil, fmt.Errorf("unable to unpack manifest data %v: %w", id, err)
+	}
+	var m manifestEntries
+	if !jsonscan.Scan(text, &m) {
+		m = manifestEntries{}
+		if err := json.Unmarshal(text, &m); err != nil {
+			return nil, fmt.Errorf("unable to parse manifest %v: %w", id, err)
+		}
+	}
+	return m.Entries, nil
+}
+
+// manifestsBySource returns all our manifests by their source, the oldest first.
+func (v *Vault) manifestsBySource(ctx context.Context) (all map[string][]named, err error) {
+	err = v.asked(ctx, func(m *manifestIndex) {
+		all = make(map[string][]named, len(m.of))
+		for source, of := range m.of {
+			all[source] = inOrder(of)
+		}
+	})
+	return all, err
+}
+
+// manifestsOf returns a source's manifests, the oldest first.
+func (v *Vault) manifestsOf(ctx context.Context, src snapshot.SourceInfo) (of []named, err error) {
+	err = v.asked(ctx, func(m *manifestIndex) { of = inOrder(m.of[src.Host+":"+src.Path]) })
+	return of, err
+}
+
+func inOrder(of []named) []named {
+	of = slices.Clone(of)
+	slices.SortStableFunc(of, func(a, b named) int { return a.at.Compare(b.at) })
+	return of
+}
+
+// gone is the entry by which a manifest is deleted. It is newer than what it deletes,
+// also by a clock that went back.
+func (v *Vault) gone(id manifest.ID) manifestEntry {
+	m := &v.manifests.index
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := v.rep.Time().UTC()
+	if before := m.newest[id].at; !at.After(before) {
+		at = before.Add(1)
+	}
+	return manifestEntry{ID: id, Modified: at, Deleted: true}
+}
+
+// entriesOfOne is how many entries are written into one content, which they fit into.
+const entriesOfOne = 5000
+
+// writeEntries writes entries of manifests as kopia does.
+func writeEntries(ctx context.Context, w repo.RepositoryWriter, entries []manifestEntry) error {
+	for some := range slices.Chunk(entries, entriesOfOne) {
+		ow := w.NewObjectWriter(ctx, object.WriterOptions{Description: "MANIFESTS", Prefix: manifest.ContentPrefix, Splitter: "FIXED-8M"})
+		zip := gzip.NewWriter(ow)
+		err := json.NewEncoder(zip).Encode(manifestEntries{some})
+		if err == nil {
+			err = zip.Close()
+		}
+		if err == nil {
+			_, err = ow.Result()
+		}
+		ow.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
