@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,7 +47,29 @@ func BenchmarkManyDrives(b *testing.B) {
 			w.must(os.WriteFile(filepath.Join(w.home(i), "file 1.txt"), fmt.Appendf(nil, "changed %d", i), 0o644))
 		}
 		m.round("changed")
+		m.stop()
+		m.expired()
 		m.end()
+	}
+}
+
+// expired is when all points have expired, and reports what it takes to drop them from the
+// vault: all of each drive's but the newest tree, which the next run builds upon.
+func (m manyUnits) expired() {
+	m.skew.Store(int64(400 * 24 * time.Hour))
+	roots := func() (n int) {
+		m.must(m.db.Read().QueryRowContext(m.ctx, `SELECT count(DISTINCT root) FROM drive_state WHERE root IN (SELECT value FROM bench_root)`).Scan(&n))
+		return n
+	}
+	m.must(m.db.Tx(m.ctx, func(tx *database.Tx) error {
+		_, err := tx.ExecContext(m.ctx, `CREATE TABLE bench_root AS SELECT root AS value FROM drive_state`)
+		return err
+	}))
+	from := cpu(m.b)
+	m.run(jobs.Expire, string(m.tenant), m.engine.expire)
+	m.b.ReportMetric((cpu(m.b)-from).Seconds()*1000/float64(m.units), "expired-cpu-ms/"+m.kind)
+	if n := roots(); n > m.units/10 { // some changes may be news only to the next run
+		m.b.Fatalf("the vault still has all points of %d drives", n)
 	}
 }
 
@@ -72,7 +95,8 @@ type manyUnits struct {
 	b     *testing.B
 	units int
 	kind  string
-	end   func()
+	stop  func() // ends the workers
+	end   func() // and closes the vault
 }
 
 func newManyUnits(w *world, b *testing.B, units int, kind string) manyUnits {
@@ -85,9 +109,12 @@ func newManyUnits(w *world, b *testing.B, units int, kind string) manyUnits {
 	done := make(chan error)
 	runner := jobs.NewRunner(jobs.RunnerConfig{Queue: w.queue, Work: w.engine.Work(), Tenants: []backup.TenantID{w.tenant}, Log: w.engine.Log})
 	go func() { done <- runner.Run(ctx) }()
-	return manyUnits{w, b, units, kind, func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		w.must(<-done)
+	})
+	return manyUnits{w, b, units, kind, stop, func() {
+		stop()
 		w.must(v.Close(w.ctx))
 	}}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/catalog"
@@ -37,35 +38,52 @@ func (e *Engine) expire(ctx context.Context, j *jobs.Job) (jobs.Result, error) {
 	return jobs.Again(e.next(e.Upkeep, "expire "+j.Key)), nil
 }
 
-// trimAll trims the drives that have trees to drop. One that cannot be trimmed
-// now stays noted for the next round and does not stop the others. It fails if
-// none could be for want of the vault's storage.
+// trimAll trims the drives that have trees to drop, some at a time, which share what it
+// takes to make that last. One that cannot be trimmed now stays noted for the next round
+// and does not stop the others. It fails if none could be for want of the vault's storage.
 func (e *Engine) trimAll(ctx context.Context, j *jobs.Job) error {
 	drives, err := e.Catalog.DrivesToTrim(ctx, j.Tenant)
 	if err != nil || len(drives) == 0 {
 		return err
 	}
+	var mu sync.Mutex // held for what follows
 	trimmed, failed := 0, 0
 	var storage error
+	trimming, inGroup := newGroup(ctx)
+	trimming.SetLimit(trimsAtATime)
 	for _, d := range drives {
-		err := e.trim(ctx, j, d)
-		switch {
-		case err == nil:
-			trimmed++
-		case stopped(ctx, err):
-			return err
-		case errors.Is(err, errInUse), errors.Is(err, catalog.ErrMoved):
-			// It is being backed up, or was meanwhile.
-		case !errors.Is(err, errNotTrimmed):
-			return err
-		default:
-			if errors.Is(err, vault.ErrStorage) {
-				storage = err
-			}
-			if failed++; failed <= maxLogged {
-				e.Log.WarnContext(ctx, "expired points of a drive not dropped; tried again in the next round", "tenant", j.Tenant, "unit", d.Unit, "drive", d.Drive, "err", err)
-			}
+		if inGroup.Err() != nil {
+			break
 		}
+		trimming.Go(func() error {
+			err := e.trim(inGroup, j, d)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				trimmed++
+			case stopped(inGroup, err):
+				return err
+			case errors.Is(err, errInUse), errors.Is(err, catalog.ErrMoved):
+				// It is being backed up, or was meanwhile.
+			case !errors.Is(err, errNotTrimmed):
+				return err
+			default:
+				if errors.Is(err, vault.ErrStorage) {
+					storage = err
+				}
+				if failed++; failed <= maxLogged {
+					e.Log.WarnContext(ctx, "expired points of a drive not dropped; tried again in the next round", "tenant", j.Tenant, "unit", d.Unit, "drive", d.Drive, "err", err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := trimming.Wait(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if failed > maxLogged {
 		e.Log.WarnContext(ctx, "expired points of more drives not dropped", "tenant", j.Tenant, "drives", failed-maxLogged)
@@ -76,8 +94,12 @@ func (e *Engine) trimAll(ctx context.Context, j *jobs.Job) error {
 	return storage
 }
 
-// maxLogged is how many drives a round of upkeep names in the log.
-const maxLogged = 20
+const (
+	// maxLogged is how many drives a round of upkeep names in the log.
+	maxLogged = 20
+	// trimsAtATime is how many drives are trimmed at a time.
+	trimsAtATime = 16
+)
 
 var (
 	// errInUse: somebody else is at work on the unit, and may be for hours.
