@@ -237,6 +237,10 @@ func (v *Vault) clear(ctx context.Context, w repo.DirectRepositoryWriter) error 
 // sessionMark finds the blob that kopia could not read, which only its words tell.
 var sessionMark = regexp.MustCompile(`error decrypting session: (s[0-9a-zA-Z_-]+)`)
 
+// onTheWay is how long a root that follows the catalog's may have been published without
+// being the catalog's, until somebody must have died in between.
+const onTheWay = time.Hour
+
 // repair stages, for each drive of before, a manifest of its root where there
 // is none and roots still says that it is the root, and the deletion of those whose
 // points that one has. It returns the drives whose roots cannot be read, and why.
@@ -256,6 +260,9 @@ func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySou
 				return nil, err
 			}
 			continue
+		}
+		if slices.ContainsFunc(of, func(m named) bool { return m.after == root && now.Sub(m.at) < onTheWay }) {
+			continue // a run that has published its root is about to tell the catalog
 		}
 		if after == nil {
 			if after, err = roots(ctx); err != nil {

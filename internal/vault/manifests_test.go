@@ -116,7 +116,7 @@ func TestDeletedByAClockThatWentBack(t *testing.T) {
 	if got := manifestRoots(t, v, key); len(got) != 1 {
 		t.Fatalf("manifests of %q", got)
 	}
-	v.rep = earlier{v.rep}
+	v.rep = earlier{v.rep, time.Hour}
 	if err := v.Destroy(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
@@ -125,10 +125,47 @@ func TestDeletedByAClockThatWentBack(t *testing.T) {
 	}
 }
 
-// earlier is a repository an hour ago.
-type earlier struct{ repo.DirectRepository }
+// earlier is a repository by a clock that is slow.
+type earlier struct {
+	repo.DirectRepository
+	by time.Duration
+}
 
-func (e earlier) Time() time.Time { return e.DirectRepository.Time().Add(-time.Hour) }
+func (e earlier) Time() time.Time { return e.DirectRepository.Time().Add(-e.by) }
+
+// A root that was published, and that the catalog has not been told of yet, is no
+// disagreement, until nobody can be about to tell it.
+func TestARootOnTheWayIsNoDisagreement(t *testing.T) {
+	v, _ := newVault(t)
+	var s [2]Sealed
+	for i := range s {
+		u := begin(t, v, s[0])
+		u.Put(folder("root", "", "root"))
+		u.Put(folder("new", "root", fmt.Sprint("Folder ", i)))
+		var err error
+		if s[i], err = u.Seal(t.Context(), noon.Add(time.Duration(i)*time.Hour), PointInfo{}); err != nil {
+			t.Fatal(err)
+		}
+		u.Close()
+	}
+	before := fixed(map[DriveKey]string{key: s[0].Root}) // of before the second
+	now := v.rep
+	for _, step := range []struct {
+		later time.Duration
+		want  []string
+	}{
+		{0, []string{s[1].Root}},
+		{2 * onTheWay, []string{s[1].Root, s[0].Root}},
+	} {
+		v.rep = earlier{now, -step.later}
+		if _, err := v.Maintain(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(step.want, manifestRoots(t, v, key)); diff != "" {
+			t.Errorf("after %v (-want +got):\n%s", step.later, diff)
+		}
+	}
+}
 
 // Entries in any order, and contents that come again, leave what kopia's rules leave:
 // the newest entry of each manifest.
