@@ -90,11 +90,12 @@ func (e *Engine) compare(ctx context.Context, name backup.VaultName, r *Rebuilt)
 			stored[s.Key.Drive] = s
 		}
 	}
+	refreshed := vault.Refreshed(ctx)
 	for id, s := range stored {
 		if roots[id] == s.Root && !s.More {
 			continue
 		}
-		taken, err := e.takeUp(ctx, v, name.Number, s.Key, roots[id])
+		taken, err := e.takeUp(refreshed, v, name.Number, s.Key, roots[id])
 		if err == nil {
 			delete(roots, id) // what can be found of it is in one root now
 		}

@@ -68,6 +68,13 @@ type Stored struct {
 // drivesPath begins the paths of drives' sources.
 const drivesPath = "/drives/"
 
+type refreshed struct{}
+
+// Refreshed returns a context for looking at many of the drives that [Vault.Drives] has just
+// listed: it is not asked again for each what others have published since, which takes a
+// list of all blobs of the index.
+func Refreshed(ctx context.Context) context.Context { return context.WithValue(ctx, refreshed{}, true) }
+
 // Drives lists the drives that the vault has points of, in no order.
 func (v *Vault) Drives(ctx context.Context) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
@@ -189,8 +196,10 @@ func (v *Vault) gather(ctx context.Context, key DriveKey, given string, trees []
 	if err := v.there(ctx); err != nil {
 		return nil, err
 	}
-	if err := v.rep.Refresh(once(ctx)); err != nil {
-		return nil, storageError(err)
+	if ctx.Value(refreshed{}) == nil {
+		if err := v.rep.Refresh(once(ctx)); err != nil {
+			return nil, storageError(err)
+		}
 	}
 	found, err := v.manifestsOf(ctx, key.source())
 	if unreadable(err) {
