@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -71,7 +72,7 @@ type contents interface {
 // asked has the index know what is in the vault, as far as this process's index of
 // contents does, and asks it.
 func (v *Vault) asked(ctx context.Context, ask func(*manifestIndex)) error {
-	m := &v.manifests.index
+	m := v.manifests.index
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, ok := v.rep.ContentReader().(contents)
@@ -155,9 +156,10 @@ func (m *manifestIndex) add(e *manifestEntry) {
 	case e.Deleted:
 	case e.Labels[manifest.TypeLabelKey] == formatType:
 		var f formatManifest
-		if json.Unmarshal(e.Data, &f) == nil {
-			m.formats[e.ID] = f.Version
+		if json.Unmarshal(e.Data, &f) != nil {
+			f.Version = math.MaxInt // that of a program which tells it in another way
 		}
+		m.formats[e.ID] = f.Version
 	case e.Labels[manifest.TypeLabelKey] == snapshot.ManifestType && e.Labels[snapshot.UsernameLabel] == owner: // what is somebody else's is left alone
 		n := named{e.ID, e.Modified, e.Labels[snapshot.HostnameLabel], e.Labels[snapshot.PathLabel], e.Labels[rootLabel], e.Labels[afterLabel]}
 		if n.root == "" { // of before version 1 of the format
@@ -291,7 +293,7 @@ func inOrder(of []named) []named {
 // gone is the entry by which a manifest is deleted. It is newer than what it deletes,
 // also by a clock that went back.
 func (v *Vault) gone(id manifest.ID) manifestEntry {
-	m := &v.manifests.index
+	m := v.manifests.index
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := v.rep.Time().UTC()

@@ -157,7 +157,7 @@ type Vault struct {
 	}
 
 	manifests struct {
-		index manifestIndex
+		index *manifestIndex // apart, since its timer may outlive the vault
 		sync.Mutex
 		live  int // sources at the last sweep
 		stale int // published since, each leaving an older one behind
@@ -220,6 +220,7 @@ func unopened(cfg Config) *Vault {
 		packs: packingOf(cfg), reads: make(chan struct{}, largeReads)}
 	v.life, v.end = context.WithCancel(context.Background())
 	v.manifests.absent, v.manifests.unread = map[string]bool{}, map[string]bool{}
+	v.manifests.index = new(manifestIndex)
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
