@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -81,6 +80,7 @@ func (v *Vault) asked(ctx context.Context, ask func(*manifestIndex)) error {
 	}
 	if at := r.Revision(); m.read == nil || m.at != at {
 		if err := v.fresh(ctx, func() error { return m.update(once(ctx), r) }); err != nil {
+			m.read = nil // what was read is not all
 			return storageError(err)
 		}
 		m.at = at // or of a later one, which then has nothing new
@@ -117,7 +117,6 @@ func (m *manifestIndex) update(ctx context.Context, r contents) error {
 		return err
 	}
 	if known < len(m.read) { // kopia has put some together, or they were mended
-		news = slices.AppendSeq(news, maps.Keys(m.read))
 		m.read = nil
 	}
 	if m.read == nil {

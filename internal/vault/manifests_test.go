@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -165,6 +166,57 @@ func TestARootOnTheWayIsNoDisagreement(t *testing.T) {
 			t.Errorf("after %v (-want +got):\n%s", step.later, diff)
 		}
 	}
+}
+
+// As long as manifests cannot be read, nobody is told of only a part of them.
+func TestManifestsThatCannotBeReadAreNotLeftOut(t *testing.T) {
+	v, _ := newVault(t)
+	u := begin(t, v, Sealed{})
+	u.Put(folder("root", "", "root"))
+	if _, err := u.Seal(t.Context(), noon, PointInfo{}); err != nil {
+		t.Fatal(err)
+	}
+	fails := new(bool)
+	v.rep = failingManifests{v.rep, fails}
+	for _, step := range []bool{false, true, true, false} {
+		*fails = step
+		if step {
+			v.manifests.index.forget()
+		}
+		for range 2 {
+			of, err := v.manifestsOf(t.Context(), key.source())
+			if step != errors.Is(err, ErrDamaged) || !step && (err != nil || len(of) != 1) {
+				t.Errorf("where reading fails (%v): %d manifests, %v", step, len(of), err)
+			}
+			if _, err := v.manifestsBySource(t.Context()); step != errors.Is(err, ErrDamaged) {
+				t.Errorf("where reading fails (%v): %v", step, err)
+			}
+		}
+	}
+}
+
+// failingManifests is a repository of which manifests cannot be read.
+type failingManifests struct {
+	repo.DirectRepository
+	now *bool
+}
+
+func (f failingManifests) ContentReader() content.Reader {
+	return failingContents{f.DirectRepository.ContentReader(), f.now}
+}
+
+type failingContents struct {
+	content.Reader
+	now *bool
+}
+
+func (f failingContents) Revision() int64 { return f.Reader.(contents).Revision() }
+
+func (f failingContents) GetContent(ctx context.Context, id content.ID) ([]byte, error) {
+	if *f.now && id.Prefix() == manifest.ContentPrefix {
+		return nil, errors.New("invalid checksum")
+	}
+	return f.Reader.GetContent(ctx, id)
 }
 
 // Entries in any order, and contents that come again, leave what kopia's rules leave:
