@@ -261,9 +261,6 @@ func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySou
 			}
 			continue
 		}
-		if slices.ContainsFunc(of, func(m named) bool { return m.after == root && now.Sub(m.at) < onTheWay }) {
-			continue // a run that has published its root is about to tell the catalog
-		}
 		if after == nil {
 			if after, err = roots(ctx); err != nil {
 				return nil, err
@@ -271,6 +268,9 @@ func (v *Vault) repair(ctx context.Context, w repo.DirectRepositoryWriter, bySou
 		}
 		if after[key] != root {
 			continue // it was backed up since the roots were read before
+		}
+		if slices.ContainsFunc(of, func(m named) bool { return m.after == root && now.Sub(m.at) < onTheWay }) {
+			continue // a run that has published its root is about to tell the catalog
 		}
 		v.log.WarnContext(ctx, "vault: manifest disagrees with the catalog and is put right", "drive", key.Drive, "root", root)
 		d, err := v.readDir(ctx, root)
