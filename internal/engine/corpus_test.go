@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -101,15 +100,35 @@ func peersIn(b *testing.B, dir, home string) (there []peer) {
 	return there
 }
 
-func (p peer) run(b *testing.B, args ...string) *os.ProcessState {
+// run runs the program to its end, and returns what it used, and the most memory that it
+// was resident in, in KiB: what the system says of that at the end would have in it what
+// this process is resident in, from which it was forked.
+func (p peer) run(b *testing.B, args ...string) (used time.Duration, peak int64) {
 	cmd := exec.Command(p.path, args...)
 	cmd.Dir = p.home
 	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD=x", "RESTIC_REPOSITORY="+p.dir+"/restic", "XDG_CACHE_HOME="+p.dir+"/cache",
 		"KOPIA_PASSWORD=x", "KOPIA_CONFIG_PATH="+p.dir+"/kopia.config", "KOPIA_CHECK_FOR_UPDATES=false", "HOME="+p.dir)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("%s %s: %v\n%s", p.name, strings.Join(args, " "), err, out)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Start()
+	if err == nil {
+		ended := make(chan error)
+		go func() { ended <- cmd.Wait() }()
+		for over := false; !over; {
+			select {
+			case err = <-ended:
+				over = true
+			case <-time.After(20 * time.Millisecond):
+				if kib, err := highWater(cmd.Process.Pid); err == nil { // else it has ended
+					peak = max(peak, kib)
+				}
+			}
+		}
 	}
-	return cmd.ProcessState
+	if err != nil {
+		b.Fatalf("%s %s: %v\n%s", p.name, strings.Join(args, " "), err, &out)
+	}
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), peak
 }
 
 // measures are the figures of one run.
@@ -125,8 +144,8 @@ func (m measures) peers(all []peer, phase string) {
 		if phase == "new place" {
 			args = append(slices.Clip(p.restore), target)
 		}
-		s := p.run(m.b, args...)
-		m.set(p.name+" "+phase, s.UserTime()+s.SystemTime(), s.SysUsage().(*syscall.Rusage).Maxrss)
+		used, peak := p.run(m.b, args...)
+		m.set(p.name+" "+phase, used, peak)
 		os.RemoveAll(target)
 	}
 }
@@ -210,16 +229,24 @@ func (m measures) report() {
 
 // peak returns the most memory that this process was resident in, in KiB.
 func peak(b *testing.B) int64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
-	kib, err := strconv.ParseInt(string(bytes.Fields(rest)[0]), 10, 64)
+	kib, err := highWater(os.Getpid())
 	if err != nil {
 		b.Fatal(err)
 	}
 	return kib
+}
+
+// highWater is the same of any process, since it began the program that it runs.
+func highWater(pid int) (kib int64, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, ok := bytes.Cut(status, []byte("VmHWM:"))
+	if !ok {
+		return 0, fmt.Errorf("process %d has ended", pid)
+	}
+	return strconv.ParseInt(string(bytes.Fields(rest)[0]), 10, 64)
 }
 
 // paths returns the files of a folder, in an order of no meaning.
