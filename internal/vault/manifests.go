@@ -103,6 +103,9 @@ func (m *manifestIndex) forget() {
 
 // update reads what has come since.
 func (m *manifestIndex) update(ctx context.Context, r contents) error {
+	if m.read == nil {
+		m.read, m.newest, m.of, m.formats = map[content.ID]bool{}, map[manifest.ID]written{}, map[string][]named{}, map[manifest.ID]int{}
+	}
 	var news []content.ID
 	known := 0
 	err := r.IterateContents(ctx, content.IterateOptions{Range: index.PrefixRange(manifest.ContentPrefix)}, func(i content.Info) error {
@@ -118,9 +121,6 @@ func (m *manifestIndex) update(ctx context.Context, r contents) error {
 	}
 	if known < len(m.read) { // kopia has put some together, or they were mended
 		m.read = nil
-	}
-	if m.read == nil {
-		m.read, m.newest, m.of, m.formats = map[content.ID]bool{}, map[manifest.ID]written{}, map[string][]named{}, map[manifest.ID]int{}
 		return m.update(ctx, r)
 	}
 	for _, id := range news {
