@@ -103,7 +103,7 @@ const largeReads, largePiece = 4, 1 << 20
 // itself.
 func (v *Vault) readPiece(ctx context.Context, id object.ID) ([]byte, error) {
 	if c, packed, ok := id.ContentID(); ok && !packed {
-		return v.rep.ContentReader().GetContent(ctx, c)
+		return v.readContent(ctx, c)
 	}
 	r, err := v.rep.OpenObject(ctx, id)
 	if err != nil {

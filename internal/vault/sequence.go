@@ -45,9 +45,6 @@ type stretch struct {
 	left int     // of contents
 }
 
-// stretches are buffers that nothing is in any more.
-var stretches = sync.Pool{New: func() any { return new(buffer) }}
-
 // Sequence finds out where contents lie. Of those that it does not find it is no
 // matter here: who reads them is told.
 func (v *Vault) Sequence(ctx context.Context, contents []string) *Sequence {
@@ -125,7 +122,7 @@ func (s *Sequence) read(ctx context.Context, st blob.Storage, pack blob.ID, offs
 	}
 	x := all[i]
 	x.once.Do(func() {
-		b := stretches.Get().(*buffer)
+		b := buffers.Get().(*buffer)
 		b.Reset()
 		b.Grow(int(x.to - x.from))
 		if st.GetBlob(ctx, pack, x.from, x.to-x.from, b) == nil && int64(b.Len()) == x.to-x.from {
@@ -156,7 +153,7 @@ func (x *stretch) keep(data *buffer) {
 // release gives the data up. Callers hold mu.
 func (x *stretch) release() {
 	if x.data != nil {
-		stretches.Put(x.data)
+		buffers.Put(x.data)
 		x.data = nil
 	}
 }

@@ -137,6 +137,7 @@ type Counters struct {
 // same time.
 type Vault struct {
 	rep    repo.DirectRepository
+	opener *opener         // nil where kopia reads all contents
 	life   context.Context // ends when the vault is closed
 	end    context.CancelFunc
 	place  Config
@@ -321,15 +322,16 @@ func (v *Vault) open(ctx context.Context) error {
 	if err != nil {
 		return openError(ctx, st, string(cfg.Password), err)
 	}
+	direct := rep.(repo.DirectRepository)
+	v.rep, v.opener = direct, newOpener(direct.ContentReader().ContentFormat())
 	if cfg.ReadOnly {
-		v.rep = rep.(repo.DirectRepository)
 		return nil
 	}
 	if err := keepCopy(ctx, st); err != nil && cfg.Log != nil {
 		cfg.Log.WarnContext(ctx, "vault: its format blob has no copy", "err", err) // a full disk can still be read
 	}
 	locks.told(ctx, cfg)
-	v.rep, v.locks = rep.(repo.DirectRepository), locks
+	v.locks = locks
 	return nil
 }
 
