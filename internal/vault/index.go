@@ -16,11 +16,12 @@ import (
 
 // Kopia writes a blob of its index at each flush, looks for each content in every one
 // of them, and lists them all at every flush, until a day or more later it makes one
-// of them. A vault of many drives flushes thousands of times a day. So we make one of
+// of them. A vault of many drives flushes thousands of times an hour. So we make one of
 // every few, with kopia's own code and in the place where kopia looks, and leave the
 // small ones as they are: who lists the storage finds both, which say the same, and
-// kopia takes the small ones away with the rest of their day. Only for ourselves we
-// hide those that are in a larger one, as long as that is there.
+// kopia takes the small ones away with the rest of their span of time, which is an hour
+// here, not a day. Only for ourselves we hide those that are in a larger one, as long as
+// that is there.
 
 // A shortIndex is what a process knows of the newest blobs of a vault's index.
 type shortIndex struct {
@@ -65,8 +66,16 @@ const (
 	// indexLarge is how long a blob of the index is that stays as it is: to make one of
 	// sixteen such would take some 130 bytes of memory for each 33 of theirs.
 	indexLarge = 1 << 20
+	// spanLasts is how long a span of time lasts, or more until maintenance ends it: the
+	// least that kopia allows of what looks for its end as often as it does. Who opens the
+	// vault reads the blobs of three, and what is made of older ones takes memory for all
+	// that is in a span.
+	spanLasts = time.Hour
+	// spanBlobs is of how many blobs, of those that are visible, a span is that ends: as
+	// few as kopia allows, since there are never many.
+	spanBlobs = 10
 	// listedFor is how long flushes believe a listing. They need it to see whether
-	// kopia's present span of time has ended, which takes twenty minutes at least.
+	// kopia's present span of time has ended.
 	listedFor = time.Minute
 	// spansKept is how many spans are known before the newest.
 	spansKept = 3
@@ -121,6 +130,28 @@ func (x *shortIndex) span(id blob.ID) (*span, bool) {
 		}
 	}
 	return s, true
+}
+
+// endSooner has the vault's spans of time last as long as they are to, which it
+// remembers.
+func (v *Vault) endSooner(ctx context.Context) error {
+	ctx = once(ctx)
+	f := v.rep.FormatManager()
+	p, err := f.GetMutableParameters(ctx)
+	e := &p.EpochParameters
+	if err != nil || e.MinEpochDuration <= spanLasts && e.EpochAdvanceOnCountThreshold <= spanBlobs {
+		return err
+	}
+	place, err := f.BlobCfgBlob(ctx)
+	if err != nil {
+		return err
+	}
+	features, err := f.RequiredFeatures(ctx)
+	if err != nil {
+		return err
+	}
+	e.MinEpochDuration, e.EpochAdvanceOnCountThreshold = spanLasts, spanBlobs
+	return f.SetParameters(ctx, p, place, features)
 }
 
 // add adds a blob to a level, unless it is known or large.

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/format"
+	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/repo/object"
 
 	"holdfast/internal/backup"
@@ -217,6 +220,74 @@ func TestLargeBlobsOfTheIndexStay(t *testing.T) {
 		}
 		if _, _, ids := x.due(); len(ids) != want {
 			t.Errorf("of %d blobs of %d bytes %d are to be made one of, want %d", indexFan, length, len(ids), want)
+		}
+	}
+}
+
+// A vault's spans of time are an hour long, also of one that was made with longer ones;
+// who opens it later reads the blobs of the last few only. All that is in others is found.
+func TestSpansOfTheIndexEnd(t *testing.T) {
+	_, cfg := newVault(t)
+	reopened := func() (*Vault, format.MutableParameters) {
+		t.Helper()
+		cfg.State = t.TempDir()
+		v := openVault(t, cfg)
+		return v, v.rep.FormatManager().GetCachedMutableParameters()
+	}
+	v, p := reopened()
+	if p.EpochParameters.MinEpochDuration != spanLasts {
+		t.Errorf("a span lasts %v", p.EpochParameters.MinEpochDuration)
+	}
+	p.EpochParameters.MinEpochDuration = 24 * time.Hour
+	if err := v.rep.FormatManager().SetParameters(t.Context(), p, format.BlobStorageConfiguration{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, p = reopened(); p.EpochParameters.MinEpochDuration != 24*time.Hour {
+		t.Fatalf("a span lasts %v", p.EpochParameters.MinEpochDuration)
+	}
+	if v, p = reopened(); p.EpochParameters.MinEpochDuration != spanLasts {
+		t.Errorf("a span of an older vault lasts %v", p.EpochParameters.MinEpochDuration)
+	}
+	now, err := readBlob(t.Context(), openStorage(t, cfg), formatBlob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if copied, err := formatCopy(t.Context(), openStorage(t, cfg)); err != nil || !slices.Equal(copied, now) {
+		t.Errorf("the copy of the format blob is another, %v", err)
+	}
+
+	roots, trees := map[DriveKey]string{}, []string{}
+	const spans, each = 5, 25
+	for span := range spans {
+		for i := range each {
+			k, s := tiny(t, v, span*each+i)
+			roots[k] = s.Root
+			trees = append(trees, s.Tree)
+		}
+		at := slices.IndexFunc(indexOf(t, v), func(id blob.ID) bool { _, n, _ := spanOf(id); return n == span })
+		if at < 0 {
+			t.Fatalf("there is no span %d", span)
+		}
+		age(t, cfg, string(indexOf(t, v)[at]), 2*spanLasts)
+		if _, err := v.maintain(t.Context(), fixed(roots), maintenance.ModeQuick); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(blobsNamed(t, cfg, uncompacted)) < spans*each {
+		t.Errorf("blobs of the index were taken away at once")
+	}
+	cfg.State = t.TempDir()
+	late := openVault(t, cfg)
+	written := indexOf(t, late)
+	if n := len(written); n > 3*(each+each/indexFan+2)+spans {
+		t.Errorf("of %d flushes in %d spans the index has %d blobs", spans*each, spans, n)
+	}
+	if !slices.ContainsFunc(written, func(id blob.ID) bool { return strings.HasPrefix(string(id), "xs") }) {
+		t.Errorf("no span was made one: %v", written)
+	}
+	for _, v := range []*Vault{v, late} {
+		if found := verified(t, v, trees...); len(found) > 0 {
+			t.Errorf("damaged: %q", found)
 		}
 	}
 }
