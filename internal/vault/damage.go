@@ -152,7 +152,7 @@ func damaged(err error) bool {
 func stale(err error) bool { return missing(err) || errors.Is(err, blob.ErrBlobNotFound) }
 
 // fresh does what reads from the vault, and once more with a new index if what
-// it looks for is not where the index has it.
+// it looks for is not where the index has it, and then with all of the index.
 func (v *Vault) fresh(ctx context.Context, read func() error) error {
 	err := read()
 	if err == nil || !stale(err) {
@@ -161,10 +161,14 @@ func (v *Vault) fresh(ctx context.Context, read func() error) error {
 	if err := v.there(ctx); err != nil {
 		return err // or kopia would look for its index for minutes
 	}
-	if refreshed := v.rep.Refresh(once(ctx)); refreshed != nil {
-		return refreshed
+	for {
+		if refreshed := v.rep.Refresh(once(ctx)); refreshed != nil {
+			return refreshed
+		}
+		if err := read(); err == nil || !stale(err) || !v.index.doubt() {
+			return err
+		}
 	}
-	return read()
 }
 
 // objectError is the error of reading an object. What is damaged is read a

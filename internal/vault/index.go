@@ -33,6 +33,10 @@ type shortIndex struct {
 	listings int                 // under way
 	put      []blob.Metadata     // since the first of those began
 
+	noted      string    // the file of notes on what is inside another
+	outdated   bool      // it may have notes on what is forgotten
+	remembered []blob.ID // what it had notes on at the start
+
 	read atomic.Int64 // bytes of indexes, since the vault was opened
 }
 
@@ -124,6 +128,7 @@ func (x *shortIndex) span(id blob.ID) (*span, bool) {
 	for other, old := range x.spans {
 		if old.number < number-spansKept {
 			delete(x.spans, other)
+			x.outdated = true
 			for id := range old.known {
 				delete(x.inside, id)
 			}
@@ -347,6 +352,9 @@ func (v *Vault) shorten(ctx context.Context) {
 			break
 		}
 		v.index.joined(prefix, level, ids, one)
+		if err := v.index.note(ids, one.BlobID); err != nil {
+			v.log.WarnContext(ctx, "vault: after a start it will read more of its index than it needs", "err", err)
+		}
 		joined = true
 	}
 	if !joined {
