@@ -33,10 +33,6 @@ type shortIndex struct {
 	listings int                 // under way
 	put      []blob.Metadata     // since the first of those began
 
-	noted      string    // the file of notes on what is inside another
-	outdated   bool      // it may have notes on what is forgotten
-	remembered []blob.ID // what it had notes on at the start
-
 	read atomic.Int64 // bytes of indexes, since the vault was opened
 }
 
@@ -44,12 +40,15 @@ type shortIndex struct {
 // flushes have written them.
 type span struct {
 	number int
-	// levels are the blobs that are in no larger one and not large: as flushes wrote them, made of
-	// such, made of those, and so on. Those of other processes are among the first.
-	levels [][]blob.ID
-	known  map[blob.ID]bool // those that are or were in levels
-	at     time.Time        // when it was listed last
-	listed []blob.Metadata  // what was visible then, and was written since
+	// levels are the blobs of this process that are in no larger one and not large: as
+	// flushes wrote them, made of such, made of those, and so on. Those of processes that
+	// ended are among the first.
+	levels  [][]blob.ID
+	known   map[blob.ID]bool // those that are or were in levels, or are in others by notes
+	noted   map[blob.ID]bool // those that there is a note on, which was read or written
+	learned []blob.ID        // those that are in others by the notes of other processes
+	at      time.Time        // when it was listed last
+	listed  []blob.Metadata  // what was visible then, and was written since
 }
 
 // Marks are kopia's of where its spans begin and end, and what it made of those that
@@ -123,12 +122,11 @@ func (x *shortIndex) span(id blob.ID) (*span, bool) {
 	if x.spans == nil {
 		x.spans, x.inside = map[blob.ID]*span{}, map[blob.ID]blob.ID{}
 	}
-	s := &span{number: number, levels: [][]blob.ID{nil}, known: map[blob.ID]bool{}}
+	s := &span{number: number, levels: [][]blob.ID{nil}, known: map[blob.ID]bool{}, noted: map[blob.ID]bool{}}
 	x.spans[prefix] = s
 	for other, old := range x.spans {
 		if old.number < number-spansKept {
 			delete(x.spans, other)
-			x.outdated = true
 			for id := range old.known {
 				delete(x.inside, id)
 			}
@@ -260,6 +258,13 @@ func (x *shortIndex) list(ctx context.Context, st blob.Reader, prefix blob.ID) (
 		all = append(all, m)
 		return nil
 	})
+	there := make(map[blob.ID]bool, len(all))
+	for _, m := range all {
+		there[m.BlobID] = true
+	}
+	if err == nil {
+		err = x.learn(ctx, st, prefix, there)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	put := x.put
@@ -270,10 +275,11 @@ func (x *shortIndex) list(ctx context.Context, st blob.Reader, prefix blob.ID) (
 		return nil, err
 	}
 	all = x.visible(all)
-	there := make(map[blob.ID]bool, len(all))
-	for _, m := range all {
-		there[m.BlobID] = true
-		s.add(0, m)
+	strangers := slices.DeleteFunc(slices.Clone(all), func(m blob.Metadata) bool { return s.known[m.BlobID] })
+	if len(strangers) > strangersMost {
+		for _, m := range strangers {
+			s.add(0, m)
+		}
 	}
 	s.at, s.listed = began, slices.Clone(all)
 	for _, m := range put { // it may have been too late for them
@@ -352,8 +358,8 @@ func (v *Vault) shorten(ctx context.Context) {
 			break
 		}
 		v.index.joined(prefix, level, ids, one)
-		if err := v.index.note(ids, one.BlobID); err != nil {
-			v.log.WarnContext(ctx, "vault: after a start it will read more of its index than it needs", "err", err)
+		if err := v.note(once(ctx), prefix, ids, one.BlobID); err != nil {
+			v.log.WarnContext(ctx, "vault: who opens it reads more of its index than is needed", "err", storageError(err))
 		}
 		joined = true
 	}

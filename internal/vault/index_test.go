@@ -76,7 +76,7 @@ func TestTheIndexStaysShort(t *testing.T) {
 	}
 	cfg.State = t.TempDir()
 	late := openVault(t, cfg)
-	if n := len(indexOf(t, late)); n < drives {
+	if n := len(blobsNamed(t, cfg, uncompacted)); n < drives {
 		t.Errorf("of %d flushes %d blobs of the index are in the storage", drives, n)
 	}
 	for _, v := range []*Vault{v, other, late} {

@@ -105,6 +105,9 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if err := v.clear(ctx, w); err != nil {
 		return unread, err
 	}
+	if err := v.dropNotes(ctx, w.BlobStorage()); err != nil {
+		return unread, storageError(err)
+	}
 	collects, err := v.collects(ctx, w, mode, p.FullCycle.Interval)
 	if err == nil && collects && !hold {
 		hold, err = v.reindex(ctx)

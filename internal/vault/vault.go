@@ -310,9 +310,6 @@ func (v *Vault) open(ctx context.Context) error {
 		return err
 	}
 
-	if err := v.index.remember(filepath.Join(state, "index-notes")); err != nil {
-		return err
-	}
 	isCopy, err := holdsBlob(ctx, st, copyNote)
 	if err != nil {
 		return err
