@@ -242,6 +242,15 @@ func TestSpansOfTheIndexEnd(t *testing.T) {
 	if err := v.rep.FormatManager().SetParameters(t.Context(), p, format.BlobStorageConfiguration{}, nil); err != nil {
 		t.Fatal(err)
 	}
+	to := Config{Dir: t.TempDir(), State: t.TempDir(), Password: password}
+	if _, err := Copy(t.Context(), cfg, to, CopyOptions{New: true}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if p := openVault(t, to).rep.FormatManager().GetCachedMutableParameters(); p.EpochParameters.MinEpochDuration != 24*time.Hour || len(blobsNamed(t, to, copyNote)) != 1 {
+			t.Errorf("a copy was changed: a span lasts %v", p.EpochParameters.MinEpochDuration)
+		}
+	}
 	if _, p = reopened(); p.EpochParameters.MinEpochDuration != 24*time.Hour {
 		t.Fatalf("a span lasts %v", p.EpochParameters.MinEpochDuration)
 	}

@@ -327,8 +327,10 @@ func (v *Vault) open(ctx context.Context) error {
 	if cfg.ReadOnly {
 		return nil
 	}
-	if err := v.endSooner(ctx); err != nil && cfg.Log != nil {
-		cfg.Log.WarnContext(ctx, "vault: its index will take a day to become short", "err", storageError(err))
+	if !isCopy { // which it would be no more
+		if err := v.endSooner(ctx); err != nil && cfg.Log != nil {
+			cfg.Log.WarnContext(ctx, "vault: its index will take a day to become short", "err", storageError(err))
+		}
 	}
 	if err := keepCopy(ctx, st); err != nil && cfg.Log != nil {
 		cfg.Log.WarnContext(ctx, "vault: its format blob has no copy", "err", err) // a full disk can still be read
