@@ -35,7 +35,8 @@ type Hostile struct {
 	learnt   int               // bytes of them
 	drives   map[string][]byte // answers that describe a user's drive, by path
 	links    map[string]string // where deltas went on before Play, by drive
-	pages    map[string]object // the first page of each drive's delta before Play
+	pages    map[string][]byte // the first page of the deltas of some drives before Play
+	paged    int               // how long those are
 	sent     map[string]int    // to where a content is, by its path, and not come there yet
 }
 
@@ -43,7 +44,7 @@ type Hostile struct {
 func NewHostile(next http.Handler) *Hostile {
 	return &Hostile{
 		next: next, names: map[string]string{}, items: map[string]object{}, contents: map[string][]byte{},
-		drives: map[string][]byte{}, links: map[string]string{}, pages: map[string]object{}, sent: map[string]int{},
+		drives: map[string][]byte{}, links: map[string]string{}, pages: map[string][]byte{}, sent: map[string]int{},
 	}
 }
 
@@ -499,6 +500,7 @@ const (
 	learnNames    = 200_000
 	learnContent  = 1 << 20 // bytes of one content
 	learnContents = 64 << 20
+	learnPages    = 16 << 20
 )
 
 // wants reports whether an answer tells something that is to be learnt: when as
@@ -506,7 +508,7 @@ const (
 func (h *Hostile) wants(x *exchange) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.items) < learnItems || bytes.Contains(x.body, []byte(`"@odata.deltaLink"`)) || x.ask == aDelta && h.pages[driveOf(x.r)] == nil {
+	if len(h.items) < learnItems || bytes.Contains(x.body, []byte(`"@odata.deltaLink"`)) || h.wantsPage(x) {
 		return true
 	}
 	var answer struct {
@@ -519,6 +521,22 @@ func (h *Hostile) wants(x *exchange) bool {
 		known = known || h.items[item.ID] != nil
 	}
 	return known
+}
+
+// wantsPage reports whether an answer is the first page of a drive that is to be learnt.
+// Callers hold h.mu.
+func (h *Hostile) wantsPage(x *exchange) bool {
+	return x.ask == aDelta && h.pages[driveOf(x.r)] == nil && h.paged < learnPages
+}
+
+// firstPage is the first page of a drive's delta, or nil.
+func (h *Hostile) firstPage(drive string) object {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if b := h.pages[drive]; b != nil {
+		return decode(b)
+	}
+	return nil
 }
 
 // copied is an answer of which a copy is kept, unless it is long.
@@ -573,8 +591,9 @@ func (h *Hostile) learn(x *exchange) {
 			if ok {
 				h.links[d] = link
 			}
-			if h.pages[d] == nil {
-				h.pages[d] = answer
+			if h.wantsPage(x) {
+				h.pages[d] = bytes.Clone(x.body)
+				h.paged += len(x.body)
 			}
 		case aMailDelta:
 			if ok {

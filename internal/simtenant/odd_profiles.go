@@ -140,9 +140,7 @@ func oddProfiles() []Profile {
 		return append([]object{item}, yesterday(x, item)...)
 	}, aDelta))
 	add("the first page again at the end", "The same, of whole pages.", pages(func(x *exchange, page object) bool {
-		x.h.mu.Lock()
-		first := x.h.pages[driveOf(x.r)]
-		x.h.mu.Unlock()
+		first := x.h.firstPage(driveOf(x.r))
 		if first == nil || page["@odata.deltaLink"] == nil {
 			return false
 		}
@@ -153,9 +151,7 @@ func oddProfiles() []Profile {
 	}))
 	add("the page of another drive", "A cache that mixes its answers up.", pages(func(x *exchange, page object) bool {
 		_, other := otherDrive(x)
-		x.h.mu.Lock()
-		first := x.h.pages[other]
-		x.h.mu.Unlock()
+		first := x.h.firstPage(other)
 		if first == nil {
 			return false
 		}
