@@ -282,6 +282,9 @@ func TestSpansOfTheIndexEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if p, err := maintenance.GetParams(t.Context(), v.rep); err != nil || p.QuickCycle.Interval >= spanLasts {
+		t.Errorf("a vault that is maintained once an hour lets its spans end every %v, %v", p.QuickCycle.Interval, err)
+	}
 	if len(blobsNamed(t, cfg, uncompacted)) < spans*each {
 		t.Errorf("blobs of the index were taken away at once")
 	}

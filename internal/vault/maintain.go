@@ -46,6 +46,10 @@ func (v *Vault) Maintain(ctx context.Context, roots Roots) (unread []DriveKey, e
 	return unread, err
 }
 
+// quickCycle is how often kopia may do what keeps an index short: whenever a vault is
+// maintained, which is once an hour, a moment sooner or later.
+const quickCycle = 30 * time.Minute
+
 func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode) (unread []DriveKey, err error) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -92,9 +96,9 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if err != nil {
 		return unread, storageError(err)
 	}
-	if p.Owner != w.ClientOptions().UsernameAtHost() {
+	if us := w.ClientOptions().UsernameAtHost(); p.Owner != us || p.QuickCycle.Interval != quickCycle {
 		// Else a stock kopia that connects would take it upon itself.
-		p.Owner = w.ClientOptions().UsernameAtHost()
+		p.Owner, p.QuickCycle.Interval = us, quickCycle
 		if err := maintenance.SetParams(ctx, w, p); err != nil {
 			return unread, storageError(err)
 		}
