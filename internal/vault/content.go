@@ -23,9 +23,9 @@ import (
 
 // An opener makes of a content as it lies in a pack what was written. Kopia copies each
 // from buffer to buffer five times meanwhile, and unpacks it as a stream; without that a
-// restore takes a fifteenth to a sixth less of the processor. It knows the form in which contents are
-// written here, kopia's AES256-GCM-HMAC-SHA256 and [compressed]; whatever else may be in
-// a vault, kopia reads.
+// restore takes a fifteenth to a sixth less of the processor. It knows the form in which
+// contents are written here, kopia's AES256-GCM-HMAC-SHA256 and [compressed]; whatever
+// else may be in a vault, kopia reads.
 type opener struct {
 	keys sync.Pool // of hash.Hash, which make the keys of contents
 }

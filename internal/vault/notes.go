@@ -45,17 +45,11 @@ func (x *shortIndex) learn(ctx context.Context, st blob.Reader, prefix blob.ID, 
 	}
 	x.mu.Lock()
 	s, _ := x.span(prefix)
-	n := 0
-	for _, in := range unread {
-		if there[in] && !s.noted[in] {
-			unread[n] = in
-			n++
-		}
-	}
+	unread = slices.DeleteFunc(unread, func(in blob.ID) bool { return !there[in] || s.noted[in] })
 	x.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(noteReaders)
-	for _, in := range unread[:n] {
+	for _, in := range unread {
 		group.Go(func() error {
 			b, err := readBlob(ctx, st, noteBlob+in)
 			if errors.Is(err, blob.ErrBlobNotFound) {
@@ -111,12 +105,9 @@ func (x *shortIndex) doubt() bool {
 func (v *Vault) note(ctx context.Context, prefix blob.ID, of []blob.ID, one blob.ID) error {
 	x := &v.index
 	x.mu.Lock()
-	all := slices.Clone(of)
-	var old []blob.ID
-	if s, ok := x.span(prefix); ok {
-		s.noted[one] = true
-		old = slices.DeleteFunc(of, func(id blob.ID) bool { return !s.noted[id] })
-	}
+	s, _ := x.span(prefix)
+	s.noted[one] = true
+	all, old := of, slices.DeleteFunc(slices.Clone(of), func(id blob.ID) bool { return !s.noted[id] })
 	if len(old) > 0 {
 		all = nil
 		for id := range x.inside {

@@ -96,7 +96,8 @@ func (r *objectReader) open(id object.ID) error {
 var errList = errors.New("invalid indirect object")
 
 // largeReads is how many pieces of largePiece bytes and more are read at once: each
-// is in memory up to three times meanwhile, encrypted, compressed and as it is.
+// is in memory twice meanwhile, as it lies in its pack and as it is, and where kopia
+// reads it three times.
 const largeReads, largePiece = 4, 1 << 20
 
 // readPiece reads an object of one piece, or of few: a list of many may be long

@@ -27,7 +27,7 @@
 // The vault remembers it, and stores it anew when the same bytes are written again.
 //
 // The package may be used by many goroutines, and a repository by many
-// processes. It imports nothing of ours but backup.
+// processes. It imports nothing of ours but backup, jsonscan and spill.
 package vault
 
 import (
