@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"sync"
 
 	"github.com/klauspost/compress"
 	"github.com/klauspost/compress/zstd"
@@ -28,7 +29,10 @@ const compressed compression.Name = "zstd-fastest"
 type compressor struct {
 	compression.Compressor // kopia's, which reads
 	header                 []byte
-	free                   chan *press // as many as can be at work at once
+	turns                  chan struct{} // as many as can be at work at once
+
+	mu   sync.Mutex
+	idle []*press // the next is the one last used, whose tables are in the processor's cache
 }
 
 // A press compresses one content at a time.
@@ -46,10 +50,7 @@ const blockSize, window = 128 << 10, 1 << 20
 func init() {
 	kopias := compression.ByName[compressed]
 	id := kopias.HeaderID()
-	c := &compressor{kopias, binary.BigEndian.AppendUint32(nil, uint32(id)), make(chan *press, runtime.NumCPU())}
-	for range cap(c.free) {
-		c.free <- new(press)
-	}
+	c := &compressor{Compressor: kopias, header: binary.BigEndian.AppendUint32(nil, uint32(id)), turns: make(chan struct{}, runtime.NumCPU())}
 	compression.ByName[compressed], compression.ByHeaderID[id] = c, c
 }
 
@@ -57,8 +58,8 @@ func (c *compressor) Compress(output io.Writer, input io.Reader) error {
 	if _, err := output.Write(c.header); err != nil {
 		return err
 	}
-	p := <-c.free
-	defer func() { c.free <- p }()
+	p := c.take()
+	defer c.leave(p)
 	pays, err := p.pays(input)
 	switch {
 	case err != nil:
@@ -67,6 +68,25 @@ func (c *compressor) Compress(output io.Writer, input io.Reader) error {
 		return p.compress(output, input)
 	}
 	return p.wrap(output, input)
+}
+
+func (c *compressor) take() *press {
+	c.turns <- struct{}{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.idle) == 0 {
+		return new(press)
+	}
+	p := c.idle[len(c.idle)-1]
+	c.idle = c.idle[:len(c.idle)-1]
+	return p
+}
+
+func (c *compressor) leave(p *press) {
+	c.mu.Lock()
+	c.idle = append(c.idle, p)
+	c.mu.Unlock()
+	<-c.turns
 }
 
 func (p *press) compress(output io.Writer, input io.Reader) (err error) {
