@@ -43,7 +43,7 @@ type span struct {
 	// levels are the blobs of this process that are in no larger one and not large: as
 	// flushes wrote them, made of such, made of those, and so on. Those of processes that
 	// ended are among the first.
-	levels  [][]blob.ID
+	levels  [][]blob.Metadata
 	known   map[blob.ID]bool // those that are or were in levels, or are in others by notes
 	noted   map[blob.ID]bool // those that there is a note on, which was read or written
 	learned []blob.ID        // those that are in others by the notes of other processes
@@ -64,11 +64,12 @@ type marks struct {
 var markPrefixes = []blob.ID{"xe", "xr", "xs", "xw"}
 
 const (
-	// indexFan is of how many blobs of the index one is made.
+	// indexFan is of how many blobs of the index one is made, at most.
 	indexFan = 16
-	// indexLarge is how long a blob of the index is that stays as it is: to make one of
-	// sixteen such would take some 130 bytes of memory for each 33 of theirs.
-	indexLarge = 1 << 20
+	// indexLarge is how long a blob of the index is that stays as it is, and that one is
+	// made of fewer for. Each is searched for each content that is read or written; but to
+	// make one takes some 130 bytes of memory for each 33 of its own.
+	indexLarge = 8 << 20
 	// spanLasts is how long a span of time lasts, or more until maintenance ends it: the
 	// least that kopia allows of what looks for its end as often as it does. Who opens the
 	// vault reads the blobs of three, and what is made of older ones takes memory for all
@@ -122,7 +123,7 @@ func (x *shortIndex) span(id blob.ID) (*span, bool) {
 	if x.spans == nil {
 		x.spans, x.inside = map[blob.ID]*span{}, map[blob.ID]blob.ID{}
 	}
-	s := &span{number: number, levels: [][]blob.ID{nil}, known: map[blob.ID]bool{}, noted: map[blob.ID]bool{}}
+	s := &span{number: number, levels: [][]blob.Metadata{nil}, known: map[blob.ID]bool{}, noted: map[blob.ID]bool{}}
 	x.spans[prefix] = s
 	for other, old := range x.spans {
 		if old.number < number-spansKept {
@@ -159,18 +160,17 @@ func (v *Vault) endSooner(ctx context.Context) error {
 
 // add adds a blob to a level, unless it is known or large.
 func (s *span) add(level int, m blob.Metadata) {
-	id := m.BlobID
-	if s.known[id] {
+	if s.known[m.BlobID] {
 		return
 	}
-	s.known[id] = true
+	s.known[m.BlobID] = true
 	if m.Length >= indexLarge {
 		return
 	}
 	if level == len(s.levels) {
 		s.levels = append(s.levels, nil)
 	}
-	s.levels[level] = append(s.levels[level], id)
+	s.levels[level] = append(s.levels[level], m)
 }
 
 // marked forgets the listing of marks of which one was written or deleted.
@@ -238,7 +238,7 @@ func (x *shortIndex) deleted(id blob.ID) {
 	}
 	s.at = time.Time{}
 	for i := range s.levels {
-		s.levels[i] = slices.DeleteFunc(s.levels[i], func(other blob.ID) bool { return other == id })
+		s.levels[i] = slices.DeleteFunc(s.levels[i], func(m blob.Metadata) bool { return m.BlobID == id })
 	}
 }
 
@@ -311,16 +311,22 @@ func (x *shortIndex) visible(list []blob.Metadata) []blob.Metadata {
 	})
 }
 
-// due returns the blobs of a level of a span if there are enough to make one of them,
-// and takes them from it.
+// due returns blobs of a level of a span of which it is time to make one, and takes them
+// from it: as many as it takes to make a large one, or indexFan.
 func (x *shortIndex) due() (prefix blob.ID, level int, ids []blob.ID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for prefix, s := range x.spans {
-		for level, ids := range s.levels {
-			if len(ids) >= indexFan {
-				s.levels[level] = nil
-				return prefix, level, ids
+		for level, all := range s.levels {
+			var length int64
+			ids = ids[:0]
+			for _, m := range all {
+				length += m.Length
+				ids = append(ids, m.BlobID)
+				if n := len(ids); n == indexFan || n > 1 && length >= indexLarge {
+					s.levels[level] = slices.Clone(all[n:])
+					return prefix, level, ids
+				}
 			}
 		}
 	}
