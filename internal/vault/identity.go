@@ -348,6 +348,7 @@ func (g guarded) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts 
 		}
 		defer g.packs.end()
 	}
+	id = inSet(ctx, id)
 	length := int64(data.Length())
 	err := g.Storage.PutBlob(ctx, id, data, opts)
 	if err == nil {

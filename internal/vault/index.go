@@ -212,6 +212,10 @@ func (x *shortIndex) wrote(ctx context.Context, m blob.Metadata) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.marked(m.BlobID)
+	g, gathers := ctx.Value(gathering{}).(*gathered)
+	if gathers {
+		g.blobs = append(g.blobs, m)
+	}
 	s, ok := x.span(m.BlobID)
 	if !ok {
 		return
@@ -220,11 +224,9 @@ func (x *shortIndex) wrote(ctx context.Context, m blob.Metadata) {
 		x.put = append(x.put, m)
 	}
 	s.listed = append(s.listed, m)
-	if g, ok := ctx.Value(gathering{}).(*gathered); ok {
-		g.blobs = append(g.blobs, m)
-		return
+	if !gathers {
+		s.add(0, m)
 	}
-	s.add(0, m)
 }
 
 // deleted notes a blob that was deleted.

@@ -122,6 +122,9 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if hold {
 		mode = maintenance.ModeQuick // which keeps the index short and takes nothing away
 	}
+	if err := v.settle(ctx); err != nil && !errors.Is(err, errLong) {
+		v.log.WarnContext(ctx, "vault: what was written to its index hours ago is made one by kopia, which takes more memory", "err", storageError(err))
+	}
 	// Else a damaged content that nothing needs any more would keep kopia from ever
 	// forgetting any: it moves what is left of packs before that.
 	if err := os.Setenv("KOPIA_IGNORE_MAINTENANCE_REWRITE_ERROR", "1"); err != nil {
@@ -131,6 +134,9 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	err = snapshotmaintenance.Run(ctx, c, mode, false, v.safety)
 	if why := c.kept.Load(); why != nil {
 		err = errors.Join(err, *why)
+	}
+	if err == nil && collects {
+		err = v.dropSettled(ctx)
 	}
 	if failed := whole.failure(); err != nil && failed != nil {
 		return unread, errors.Join(failed, err)
