@@ -123,7 +123,7 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 		mode = maintenance.ModeQuick // which keeps the index short and takes nothing away
 	}
 	if err := v.settle(ctx); err != nil && !errors.Is(err, errLong) {
-		v.log.WarnContext(ctx, "vault: what was written to its index hours ago is made one by kopia, which takes more memory", "err", storageError(err))
+		v.log.WarnContext(ctx, "vault: what was written to its index hours ago is made one by kopia, which takes more memory", "err", err)
 	}
 	// Else a damaged content that nothing needs any more would keep kopia from ever
 	// forgetting any: it moves what is left of packs before that.

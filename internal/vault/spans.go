@@ -35,8 +35,18 @@ const (
 )
 
 // settle makes sets of the spans that are over for good, and of sets of several in a row.
+// Where it fails all stays as it is, and kopia does it.
 func (v *Vault) settle(ctx context.Context) error {
-	ctx = once(ctx)
+	ctx, end := context.WithCancel(context.WithValue(ctx, shortening{}, true))
+	defer end()
+	a := &attempt{Context: ctx, end: end}
+	if err := v.settleIn(a); err != nil {
+		return storageError(cmp.Or(a.failure(), err))
+	}
+	return nil
+}
+
+func (v *Vault) settleIn(ctx context.Context) error {
 	st := v.updates.BlobStorage()
 	epochs, ok, err := v.updates.ContentReader().EpochManager(ctx)
 	if err != nil || !ok {

@@ -1,12 +1,15 @@
 package vault
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -207,4 +210,71 @@ func TestWhatIsPutTogether(t *testing.T) {
 			t.Errorf("of sets as long as %v one is made from %d on, want %d", row.sets, got, row.want)
 		}
 	}
+}
+
+// A storage that fails on the way, or lists nothing of a span, has nothing made of it:
+// what is there stays, and the next time does it.
+func TestASpanIsMadeOneAnotherTime(t *testing.T) {
+	_, cfg := newVault(t)
+	s := &sick{}
+	lies := &listsNothing{}
+	underneath(t, cfg.Dir, func(st blob.Storage) blob.Storage { s.Storage, lies.Storage = st, s; return lies })
+	cfg.State = t.TempDir()
+	v := openVault(t, cfg)
+	w := flushed{roots: map[DriveKey]string{}}
+	for range 2 {
+		w.span(t, v, cfg)
+		if _, err := v.maintain(t.Context(), fixed(w.roots), maintenance.ModeQuick); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lies.of = "xn0_"
+	if err := v.settle(t.Context()); err != nil {
+		t.Error(err)
+	}
+	lies.of = ""
+	if made := blobsNamed(t, cfg, "xs"); len(made) > 0 {
+		t.Errorf("of a span of which nothing is listed %v were made", made)
+	}
+	failed := 0
+	for first := 1; ; first++ {
+		s.set(first, false, syscall.EIO)
+		err := v.settle(t.Context())
+		if over := s.over(); over && err != nil || !over && err != nil && !errors.Is(err, ErrStorage) {
+			t.Fatal(first, err)
+		} else if over {
+			break
+		}
+		if err != nil {
+			failed++
+		}
+		s.set(0, false, nil)
+	}
+	s.set(0, false, nil)
+	if failed == 0 {
+		t.Error("nothing has failed")
+	}
+	cfg.State = t.TempDir()
+	late := openVault(t, cfg)
+	if written := indexOf(t, late); !slices.ContainsFunc(written, func(id blob.ID) bool { return strings.HasPrefix(string(id), "xs0_") }) {
+		t.Errorf("the span was not made one: %v", written)
+	}
+	for _, v := range []*Vault{v, late} {
+		if found := verified(t, v, w.trees...); len(found) > 0 {
+			t.Errorf("damaged: %q", found)
+		}
+	}
+}
+
+// A listsNothing is a storage that lists nothing of what begins with of.
+type listsNothing struct {
+	blob.Storage
+	of blob.ID
+}
+
+func (l *listsNothing) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {
+	if l.of != "" && strings.HasPrefix(string(prefix), string(l.of)) {
+		return nil
+	}
+	return l.Storage.ListBlobs(ctx, prefix, each)
 }
