@@ -53,6 +53,7 @@ func (v *Vault) settleIn(ctx context.Context) error {
 		return err
 	}
 	epochs.Invalidate()
+	defer epochs.Invalidate() // who asks next finds what is made here
 	now, err := epochs.Current(ctx)
 	if err != nil {
 		return err
@@ -94,7 +95,6 @@ func (v *Vault) settleIn(ctx context.Context) error {
 	if from := longRow(sets); len(sets)-from > 1 {
 		_, err = v.rewrite(ctx, slices.Concat(sets[from:]...), fmt.Sprintf("%s%d_%d_", compactedRange, first[from], next-1))
 	}
-	epochs.Invalidate()
 	return err
 }
 
