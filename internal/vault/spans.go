@@ -134,9 +134,13 @@ func (v *Vault) rewrite(ctx context.Context, from []blob.Metadata, prefix string
 }
 
 // inParts shares blobs out to as few as there can be where each is made of those that are
-// short until they are long together, or of a long one.
+// short until they are long together, or of a long one. Of those that hold the same, as two
+// processes may have made them, it takes one: what is made of them would have one name.
 func inParts(from []blob.Metadata) (parts [][]blob.ID, err error) {
-	from = slices.SortedFunc(slices.Values(from), func(a, b blob.Metadata) int { return cmp.Compare(a.Length, b.Length) })
+	from = slices.SortedFunc(slices.Values(from), func(a, b blob.Metadata) int {
+		return cmp.Or(cmp.Compare(a.Length, b.Length), cmp.Compare(sumOf(a.BlobID), sumOf(b.BlobID)))
+	})
+	from = slices.CompactFunc(from, func(a, b blob.Metadata) bool { return sumOf(a.BlobID) == sumOf(b.BlobID) })
 	var length int64
 	for _, b := range from {
 		if tooLong(b) {
@@ -149,6 +153,12 @@ func inParts(from []blob.Metadata) (parts [][]blob.ID, err error) {
 		*last, length = append(*last, b.BlobID), length+b.Length
 	}
 	return parts, nil
+}
+
+// sumOf returns what the name of a blob of the index has of what it holds.
+func sumOf(id blob.ID) string {
+	name, _, _ := strings.Cut(string(id), "-")
+	return name[strings.LastIndexByte(name, '_')+1:]
 }
 
 // writeSet writes one blob of each of the parts. They count once all are there.

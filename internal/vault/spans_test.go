@@ -189,6 +189,10 @@ func TestWhatIsPutTogether(t *testing.T) {
 			t.Errorf("of %v become %s, %v, want %s", row.from, got, err, row.want)
 		}
 	}
+	twice := []blob.Metadata{{BlobID: "xn1_aa-s1-c1", Length: indexLarge}, {BlobID: "xn1_bb-s2-c1", Length: indexLarge}, {BlobID: "xs1_aa-s3-c2", Length: indexLarge}}
+	if parts, err := inParts(twice); err != nil || len(parts) != 2 {
+		t.Errorf("of two blobs, one of them twice, become %v, %v", parts, err)
+	}
 	sets := func(lengths ...int64) (all [][]blob.Metadata) {
 		for _, m := range blobs(lengths...) {
 			all = append(all, []blob.Metadata{m})
