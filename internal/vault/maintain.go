@@ -130,7 +130,7 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if err := os.Setenv("KOPIA_IGNORE_MAINTENANCE_REWRITE_ERROR", "1"); err != nil {
 		return unread, err
 	}
-	c := collector{DirectRepositoryWriter: w, kept: new(atomic.Pointer[error])}
+	c := collector{DirectRepositoryWriter: w, kept: new(atomic.Pointer[error]), walk: newWalk()}
 	err = snapshotmaintenance.Run(ctx, c, mode, false, v.safety)
 	if why := c.kept.Load(); why != nil {
 		err = errors.Join(err, *why)
@@ -145,37 +145,6 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 		err = fmt.Errorf("%w: what is still needed of a pack cannot be moved: %w", ErrDamaged, err)
 	}
 	return unread, storageError(errors.Join(err, w.Flush(ctx)))
-}
-
-// A collector is what kopia collects with. Its collection gives up those who delete at
-// the first failure, whatever that is: the storage's, of kopia's own look at the format
-// blob before, or the end of the context. Then it waits for them for ever. So it is not
-// told of any, and kept is why the first blob could not be deleted that is to go.
-type collector struct {
-	repo.DirectRepositoryWriter
-	kept *atomic.Pointer[error]
-}
-
-func (c collector) BlobStorage() blob.Storage {
-	return collectedFrom{c.DirectRepositoryWriter.BlobStorage(), c.kept}
-}
-
-// collectedFrom is the storage of a collector.
-type collectedFrom struct {
-	blob.Storage
-	kept *atomic.Pointer[error]
-}
-
-func (c collectedFrom) DeleteBlob(ctx context.Context, id blob.ID) error {
-	err := ctx.Err()
-	if err == nil {
-		err = c.Storage.DeleteBlob(ctx, id)
-	}
-	if err != nil {
-		why := storageError(err)
-		c.kept.CompareAndSwap(nil, &why)
-	}
-	return nil
 }
 
 // collects reports whether maintenance of a mode would collect now. A vault that is new has

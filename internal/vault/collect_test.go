@@ -1,0 +1,119 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
+	"github.com/kopia/kopia/snapshot/snapshotfs"
+
+	"holdfast/internal/backup"
+)
+
+// inUse returns what kopia finds to be in use of a repository, and how many files it goes through,
+// in the way in which it collects.
+func inUse(t *testing.T, rep repo.DirectRepositoryWriter) (used map[content.ID]bool, files int) {
+	t.Helper()
+	ctx := t.Context()
+	ids, err := snapshot.ListSnapshotManifests(ctx, rep, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifests, err := snapshot.LoadSnapshots(ctx, rep, ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used = map[content.ID]bool{}
+	var mu sync.Mutex
+	w, err := snapshotfs.NewTreeWalker(ctx, snapshotfs.TreeWalkerOptions{EntryCallback: func(ctx context.Context, e fs.Entry, id object.ID, _ string) error {
+		of, err := rep.VerifyObject(ctx, id)
+		mu.Lock()
+		defer mu.Unlock()
+		if _, ok := e.(fs.File); ok {
+			files++
+		}
+		for _, c := range of {
+			used[c] = true
+		}
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close(ctx)
+	for _, m := range manifests {
+		root, err := snapshotfs.SnapshotRoot(rep, m)
+		if err == nil {
+			err = w.Process(ctx, root, "")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return used, files
+}
+
+// What kopia is shown of folders has all in use that is: of drives with many points, of
+// files that many have, of long ones, and of folders that are there again.
+func TestACollectionSeesAllThatIsInUse(t *testing.T) {
+	v, _ := newVault(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	long := strings.Repeat("0123456789abcdef", 1<<20)
+	for d := range 4 {
+		last := Sealed{}
+		for point := range 6 {
+			u, err := v.Begin(t.Context(), DriveKey{key.Tenant, backup.DriveID(fmt.Sprint("b!", d))}, last.Root, last.Tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if point == 0 {
+				u.Put(folder("root", "", "root"))
+				for i := range 10 {
+					u.Put(folder(fmt.Sprint("d", i), []string{"root", fmt.Sprint("d", i/2)}[min(i, 1)], fmt.Sprint("d", i)))
+				}
+				u.Put(file(t, u, "long", "d3", "long", long))
+			}
+			for range 30 {
+				i := r.IntN(100)
+				if r.IntN(5) == 0 {
+					u.Delete(backup.ItemID(fmt.Sprint("f", i)))
+				} else {
+					u.Put(file(t, u, fmt.Sprint("f", i), fmt.Sprint("d", r.IntN(10)), fmt.Sprint("f", i), fmt.Sprint(r.IntN(200))))
+				}
+			}
+			last = seal(t, u, noon.Add(time.Duration(point)*24*time.Hour))
+			u.Close()
+		}
+	}
+	c := collector{DirectRepositoryWriter: v.updates, walk: newWalk()}
+	got, shown := inUse(t, c)
+	want, all := inUse(t, v.updates)
+	if !maps.Equal(got, want) {
+		t.Errorf("%d contents are in use, and %d are found", len(want), len(got))
+	}
+	if shown > 0 || all < 100 {
+		t.Errorf("kopia goes through %d of %d files", shown, all)
+	}
+	if len(c.walk.folders) > 0 {
+		t.Errorf("%d folders are kept", len(c.walk.folders))
+	}
+	var every []content.ID
+	err := v.rep.ContentReader().IterateContents(t.Context(), content.IterateOptions{}, func(i content.Info) error {
+		every = append(every, i.ContentID)
+		return nil
+	})
+	if err != nil || !slices.ContainsFunc(every, func(id content.ID) bool { return !want[id] && !id.HasPrefix() }) {
+		t.Errorf("all of %d contents are in use, %v", len(every), err)
+	}
+}
