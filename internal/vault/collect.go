@@ -22,11 +22,13 @@ import (
 // told of any, and kept is why the first blob could not be deleted that is to go.
 //
 // And it keeps all items of a drive in memory while it goes through them to see what is in
-// use. So it is shown folders only, and of each, as its own, the contents of all files in it.
+// use. So it is shown folders only, and of each, as its own, the contents of all files in it;
+// of packs that are full none are shown.
 type collector struct {
 	repo.DirectRepositoryWriter
-	kept *atomic.Pointer[error]
-	walk *walk
+	kept     *atomic.Pointer[error]
+	walk     *walk
+	fullPack int64 // how long a pack is that kopia leaves as it is
 }
 
 // A walk is what a collector has of the folders that kopia goes through.
@@ -90,6 +92,51 @@ func (c collector) OpenObject(ctx context.Context, id object.ID) (object.Reader,
 		return nil, err
 	}
 	return listed{bytes.NewReader(b)}, nil
+}
+
+// ContentReader is the repository's, but for how it goes through packs.
+func (c collector) ContentReader() content.Reader {
+	return shortPacks{c.DirectRepositoryWriter.ContentReader(), c.fullPack}
+}
+
+// A shortPacks reader tells of the contents of packs that are not full: kopia asks for those of
+// all, which it has in memory together, and passes over full ones.
+type shortPacks struct {
+	content.Reader
+	full int64 // or 0 if that is not known
+}
+
+func (r shortPacks) IteratePacks(ctx context.Context, opts content.IteratePackOptions, each content.IteratePacksCallback) error {
+	if !opts.IncludeContentInfos || r.full == 0 {
+		return r.Reader.IteratePacks(ctx, opts, each)
+	}
+	opts.IncludeContentInfos = false
+	short := map[blob.ID]*content.PackInfo{}
+	err := r.Reader.IteratePacks(ctx, opts, func(p content.PackInfo) error {
+		if p.TotalSize < r.full {
+			short[p.PackID] = &p
+			return nil
+		}
+		return each(p)
+	})
+	if err != nil {
+		return err
+	}
+	err = r.IterateContents(ctx, content.IterateOptions{IncludeDeleted: opts.IncludePacksWithOnlyDeletedContent}, func(i content.Info) error {
+		if p := short[i.PackBlobID]; p != nil {
+			p.ContentInfos = append(p.ContentInfos, i)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range short {
+		if err := each(*p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // isFolder reports whether an object is named as folders are.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
@@ -115,5 +117,56 @@ func TestACollectionSeesAllThatIsInUse(t *testing.T) {
 	})
 	if err != nil || !slices.ContainsFunc(every, func(id content.ID) bool { return !want[id] && !id.HasPrefix() }) {
 		t.Errorf("all of %d contents are in use, %v", len(every), err)
+	}
+}
+
+// Kopia is told of all packs, and of what is in those that are not full all that it would be.
+func TestACollectionSeesWhatIsInShortPacks(t *testing.T) {
+	v, _ := newVault(t)
+	for i := range 4 {
+		u := begin(t, v, Sealed{})
+		u.Put(folder("root", "", "root"))
+		u.Put(file(t, u, "f", "root", "f", strings.Repeat(fmt.Sprint(rand.Uint64()), 100*i+1)))
+		seal(t, u, noon)
+		u.Close()
+	}
+	packs := func(r content.Reader) (all map[blob.ID]content.PackInfo) {
+		t.Helper()
+		all = map[blob.ID]content.PackInfo{}
+		opts := content.IteratePackOptions{IncludeContentInfos: true, IncludePacksWithOnlyDeletedContent: true}
+		err := r.IteratePacks(t.Context(), opts, func(p content.PackInfo) error {
+			if _, twice := all[p.PackID]; twice {
+				t.Errorf("pack %s comes twice", p.PackID)
+			}
+			slices.SortFunc(p.ContentInfos, func(a, b content.Info) int { return strings.Compare(a.ContentID.String(), b.ContentID.String()) })
+			all[p.PackID] = p
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	want := packs(v.updates.ContentReader())
+	var sizes []int64
+	for _, p := range want {
+		sizes = append(sizes, p.TotalSize)
+	}
+	slices.Sort(sizes)
+	full := sizes[len(sizes)/2]
+	if full == sizes[0] {
+		t.Fatalf("the packs are of one size: %v", sizes)
+	}
+	got := packs(collector{DirectRepositoryWriter: v.updates, fullPack: full}.ContentReader())
+	for id, p := range want {
+		if p.TotalSize >= full {
+			p.ContentInfos = nil
+		}
+		if !reflect.DeepEqual(got[id], p) {
+			t.Errorf("pack %s is %+v, want %+v", id, got[id], p)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d packs, want %d", len(got), len(want))
 	}
 }
