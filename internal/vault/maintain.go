@@ -135,7 +135,7 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if why := c.kept.Load(); why != nil {
 		err = errors.Join(err, *why)
 	}
-	if err == nil && collects {
+	if err == nil && collects && !hold {
 		err = v.dropSettled(ctx)
 	}
 	if failed := whole.failure(); err != nil && failed != nil {
