@@ -22,8 +22,8 @@ import (
 // told of any, and kept is why the first blob could not be deleted that is to go.
 //
 // And it keeps all items of a drive in memory while it goes through them to see what is in
-// use. So it is shown folders only, and of each, as its own, the contents of all files in it;
-// of packs that are full none are shown.
+// use, and then all contents of all packs. So it is shown folders only, and of each, as its
+// own, the contents of all files in it, and nothing of what is in packs that are full.
 type collector struct {
 	repo.DirectRepositoryWriter
 	kept     *atomic.Pointer[error]

@@ -20,8 +20,8 @@ import (
 // every few, with kopia's own code and in the place where kopia looks, and leave the
 // small ones as they are: who lists the storage finds both, which say the same, and
 // kopia takes the small ones away with the rest of their span of time, which is an hour
-// here, not a day. Only for ourselves we hide those that are in a larger one, as long as
-// that is there.
+// here, not a day: see settle for what becomes of that. Only for ourselves we hide those
+// that are in a larger one, as long as that is there.
 
 // A shortIndex is what a process knows of the newest blobs of a vault's index.
 type shortIndex struct {
@@ -72,8 +72,7 @@ const (
 	indexLarge = 8 << 20
 	// spanLasts is how long a span of time lasts, or more until maintenance ends it: the
 	// least that kopia allows of what looks for its end as often as it does. Who opens the
-	// vault reads the blobs of three, and what is made of older ones takes memory for all
-	// that is in a span.
+	// vault reads the blobs of three.
 	spanLasts = time.Hour
 	// spanBlobs is of how many blobs, of those that are visible, a span is that ends: as
 	// few as kopia allows, since there are never many.

@@ -186,7 +186,8 @@ func inSet(ctx context.Context, id blob.ID) blob.ID {
 }
 
 // dropSettled takes away what sets were made of that are in others now, and those that never
-// became whole. Kopia takes away the blobs of a span that its set is made of, as long as it is there.
+// became whole. Kopia takes away the blobs of a span that its set is made of, as long as that
+// is there.
 func (v *Vault) dropSettled(ctx context.Context) error {
 	ctx = once(ctx)
 	st := v.updates.BlobStorage()
@@ -217,9 +218,9 @@ func (v *Vault) dropSettled(ctx context.Context) error {
 	}
 	// By the storage's clock, and as long as others may not have seen what is there instead.
 	before := newest.Add(-p.EpochParameters.CleanupSafetyMargin)
-	in := func(min, max int, m blob.Metadata) bool {
+	replaced := func(first, last int, m blob.Metadata) bool {
 		for _, r := range now.LongestRangeCheckpointSets {
-			if r.MinEpoch <= min && max <= r.MaxEpoch {
+			if r.MinEpoch <= first && last <= r.MaxEpoch {
 				needed := slices.ContainsFunc(r.Blobs, func(of blob.Metadata) bool { return of.BlobID == m.BlobID })
 				return !needed && blob.MaxTimestamp(r.Blobs).Before(before) && m.Timestamp.Before(before)
 			}
@@ -229,8 +230,8 @@ func (v *Vault) dropSettled(ctx context.Context) error {
 	var old []blob.ID
 	for _, prefix := range []blob.ID{compactedSpan, compactedRange} {
 		err := st.ListBlobs(ctx, prefix, func(m blob.Metadata) error {
-			min, max, ok := spansOf(prefix, m.BlobID)
-			if ok && in(min, max, m) && !(prefix == compactedSpan && written[min]) {
+			first, last, ok := spansOf(prefix, m.BlobID)
+			if ok && replaced(first, last, m) && !(prefix == compactedSpan && written[first]) {
 				old = append(old, m.BlobID)
 			}
 			return nil
@@ -248,12 +249,12 @@ func (v *Vault) dropSettled(ctx context.Context) error {
 }
 
 // spansOf returns of which spans a blob is that was made of those of one, or of several.
-func spansOf(prefix, id blob.ID) (min, max int, ok bool) {
+func spansOf(prefix, id blob.ID) (first, last int, ok bool) {
 	numbers := strings.Split(strings.TrimPrefix(string(id), string(prefix)), "_")
-	min, err := strconv.Atoi(numbers[0])
-	max = min
+	first, err := strconv.Atoi(numbers[0])
+	last = first
 	if prefix == compactedRange && err == nil && len(numbers) > 2 {
-		max, err = strconv.Atoi(numbers[1])
+		last, err = strconv.Atoi(numbers[1])
 	}
-	return min, max, err == nil && strings.HasPrefix(string(id), string(prefix))
+	return first, last, err == nil && strings.HasPrefix(string(id), string(prefix))
 }
