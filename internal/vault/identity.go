@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -495,11 +496,14 @@ type formatManifest struct {
 // mark or an older one.
 func (v *Vault) checkFormat(ctx context.Context) error {
 	version := 0
-	err := v.asked(ctx, func(m *manifestIndex) {
-		for _, of := range m.formats {
-			version = max(version, of)
+	marks, err := v.otherManifests(ctx, func(e *manifestEntry) bool { return e.labelled(formatLabels) })
+	for _, mark := range marks {
+		var f formatManifest
+		if json.Unmarshal(mark.Data, &f) != nil {
+			f.Version = math.MaxInt // that of a program which tells it in another way
 		}
-	})
+		version = max(version, f.Version)
+	}
 	if unreadable(err) {
 		// A pack of manifests is damaged. What does not need them still works, and
 		// Maintain mends it.

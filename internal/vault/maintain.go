@@ -83,6 +83,10 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if err != nil {
 		return nil, err
 	}
+	p, err := maintenance.GetParams(ctx, w) // before anything is staged
+	if err != nil {
+		return nil, storageError(err)
+	}
 	bad, err := v.repair(ctx, w, found, before, roots)
 	if err != nil {
 		return nil, err
@@ -91,10 +95,6 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	for key, why := range bad {
 		unread = append(unread, key)
 		hold = hold || errors.Is(why, ErrDamaged)
-	}
-	p, err := maintenance.GetParams(ctx, w)
-	if err != nil {
-		return unread, storageError(err)
 	}
 	if us := w.ClientOptions().UsernameAtHost(); p.Owner != us || p.QuickCycle.Interval != quickCycle {
 		// Else a stock kopia that connects would take it upon itself.
@@ -105,6 +105,9 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	}
 	if err := w.Flush(ctx); err != nil {
 		return unread, storageError(err)
+	}
+	if err := v.gatherManifests(ctx, w); err != nil {
+		v.log.WarnContext(ctx, "vault: kopia puts its manifests together, which takes more memory", "err", err)
 	}
 	if err := v.clear(ctx, w); err != nil {
 		return unread, err

@@ -8,7 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
+	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -45,20 +46,21 @@ const manifestsKept = time.Minute
 
 // A manifestIndex is what is known of the vault's manifests.
 type manifestIndex struct {
-	mu      sync.Mutex
-	at      int64               // the revision of the index of contents, as of which this is
-	read    map[content.ID]bool // contents of manifests; nil if nothing is known
-	newest  map[manifest.ID]written
-	of      map[string][]named  // ours that are there, by source, in no order
-	formats map[manifest.ID]int // the versions that the vault is marked with
-	reads   int                 // contents that were read in all
-	drop    *time.Timer
+	mu     sync.Mutex
+	at     int64               // the revision of the index of contents, as of which this is
+	read   map[content.ID]bool // contents of manifests; nil if nothing is known
+	newest map[manifest.ID]written
+	of     map[string][]named            // ours that are there, by source, in no order
+	others map[manifest.ID]manifestEntry // those that are there and name no snapshot: kopia's notes, and the marks of the format
+	reads  int                           // contents that were read in all
+	drop   *time.Timer
 }
 
 // A written is the newest entry of a manifest.
 type written struct {
 	at     time.Time
 	source string // "" of one that is deleted, or not ours
+	gone   bool   // it says that the manifest is deleted
 }
 
 // contents are those of the vault, of which one knows whether there are others since.
@@ -98,13 +100,13 @@ func (v *Vault) asked(ctx context.Context, ask func(*manifestIndex)) error {
 func (m *manifestIndex) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.read, m.newest, m.of, m.formats = nil, nil, nil, nil
+	m.read, m.newest, m.of, m.others = nil, nil, nil, nil
 }
 
 // update reads what has come since.
 func (m *manifestIndex) update(ctx context.Context, r contents) error {
 	if m.read == nil {
-		m.read, m.newest, m.of, m.formats = map[content.ID]bool{}, map[manifest.ID]written{}, map[string][]named{}, map[manifest.ID]int{}
+		m.read, m.newest, m.of, m.others = map[content.ID]bool{}, map[manifest.ID]written{}, map[string][]named{}, map[manifest.ID]manifestEntry{}
 	}
 	var news []content.ID
 	known := 0
@@ -149,17 +151,13 @@ func (m *manifestIndex) add(e *manifestEntry) {
 			delete(m.of, before.source)
 		}
 	}
-	delete(m.formats, e.ID)
-	w := written{at: e.Modified}
+	delete(m.others, e.ID)
+	w := written{at: e.Modified, gone: e.Deleted}
 	switch {
 	case e.Deleted:
-	case e.Labels[manifest.TypeLabelKey] == formatType:
-		var f formatManifest
-		if json.Unmarshal(e.Data, &f) != nil {
-			f.Version = math.MaxInt // that of a program which tells it in another way
-		}
-		m.formats[e.ID] = f.Version
-	case e.Labels[manifest.TypeLabelKey] == snapshot.ManifestType && e.Labels[snapshot.UsernameLabel] == owner: // what is somebody else's is left alone
+	case e.Labels[manifest.TypeLabelKey] != snapshot.ManifestType:
+		m.others[e.ID] = *e
+	case e.Labels[snapshot.UsernameLabel] == owner: // what is somebody else's is left alone
 		n := named{e.ID, e.Modified, e.Labels[snapshot.HostnameLabel], e.Labels[snapshot.PathLabel], e.Labels[rootLabel], e.Labels[afterLabel]}
 		if n.root == "" { // of before version 1 of the format
 			var s struct{ RootEntry struct{ Obj string } }
@@ -181,6 +179,21 @@ type manifestEntry struct {
 	Modified time.Time         `json:"modified"`
 	Deleted  bool              `json:"deleted,omitempty"`
 	Data     json.RawMessage   `json:"data"`
+}
+
+// metadata is what kopia tells of a manifest beside what it holds.
+func (e *manifestEntry) metadata() *manifest.EntryMetadata {
+	return &manifest.EntryMetadata{ID: e.ID, Length: len(e.Data), Labels: maps.Clone(e.Labels), ModTime: e.Modified}
+}
+
+// labelled reports whether a manifest has labels, and maybe others.
+func (e *manifestEntry) labelled(with map[string]string) bool {
+	for name, value := range with {
+		if e.Labels[name] != value {
+			return false
+		}
+	}
+	return true
 }
 
 type manifestEntries struct {
@@ -244,6 +257,21 @@ func (e *manifestEntry) scan(s *jsonscan.Scanner) {
 
 // readManifests reads a content of manifests.
 func readManifests(ctx context.Context, r contents, id content.ID) ([]manifestEntry, error) {
+	text, err := manifestText(ctx, r, id)
+	if err != nil {
+		return nil, err
+	}
+	var m manifestEntries
+	if !jsonscan.Scan(text, &m) {
+		m = manifestEntries{}
+		if err := json.Unmarshal(text, &m); err != nil {
+			return nil, fmt.Errorf("unable to parse manifest %v: %w", id, err)
+		}
+	}
+	return m.Entries, nil
+}
+
+func manifestText(ctx context.Context, r contents, id content.ID) ([]byte, error) {
 	packed, err := r.GetContent(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read manifests: %w", err)
@@ -256,14 +284,7 @@ func readManifests(ctx context.Context, r contents, id content.ID) ([]manifestEn
 	if err != nil {
 		return nil, fmt.Errorf("unable to unpack manifest data %v: %w", id, err)
 	}
-	var m manifestEntries
-	if !jsonscan.Scan(text, &m) {
-		m = manifestEntries{}
-		if err := json.Unmarshal(text, &m); err != nil {
-			return nil, fmt.Errorf("unable to parse manifest %v: %w", id, err)
-		}
-	}
-	return m.Entries, nil
+	return text, nil
 }
 
 // manifestsBySource returns all our manifests by their source, the oldest first.
@@ -302,25 +323,138 @@ func (v *Vault) gone(id manifest.ID) manifestEntry {
 	return manifestEntry{ID: id, Modified: at, Deleted: true}
 }
 
-// entriesOfOne is how many entries are written into one content, which they fit into.
-const entriesOfOne = 5000
+// otherManifests returns the manifests that name no snapshot and fit, the oldest first.
+func (v *Vault) otherManifests(ctx context.Context, fits func(*manifestEntry) bool) (some []manifestEntry, err error) {
+	err = v.asked(ctx, func(m *manifestIndex) {
+		for _, e := range m.others {
+			if fits(&e) {
+				some = append(some, e)
+			}
+		}
+	})
+	slices.SortFunc(some, func(a, b manifestEntry) int { return a.Modified.Compare(b.Modified) })
+	return some, err
+}
 
-// writeEntries writes entries of manifests as kopia does.
-func writeEntries(ctx context.Context, w repo.RepositoryWriter, entries []manifestEntry) error {
-	for some := range slices.Chunk(entries, entriesOfOne) {
+const (
+	// entriesOfOne is how many entries are written into one content, and bytesOfOne how long
+	// they are together, but for one that is longer: which they fit into.
+	entriesOfOne, bytesOfOne = 5000, 4 << 20
+	// scattered is of how many contents of manifests fewer are made. Of sixteen that it reads
+	// kopia's manager makes one, which it has in memory as a whole.
+	scattered = 12
+)
+
+// writeEntries writes entries of manifests as kopia does, and returns the contents they
+// are in.
+func writeEntries(ctx context.Context, w repo.RepositoryWriter, entries iter.Seq2[json.RawMessage, error]) (in map[content.ID]bool, err error) {
+	in = map[content.ID]bool{}
+	var some []json.RawMessage
+	length := 0
+	write := func() error {
 		ow := w.NewObjectWriter(ctx, object.WriterOptions{Description: "MANIFESTS", Prefix: manifest.ContentPrefix, Splitter: "FIXED-8M"})
+		defer ow.Close()
 		zip := gzip.NewWriter(ow)
-		err := json.NewEncoder(zip).Encode(manifestEntries{some})
-		if err == nil {
-			err = zip.Close()
+		if err := json.NewEncoder(zip).Encode(rawEntries{some}); err != nil {
+			return err
 		}
-		if err == nil {
-			_, err = ow.Result()
+		if err := zip.Close(); err != nil {
+			return err
 		}
-		ow.Close()
+		object, err := ow.Result()
 		if err != nil {
 			return err
 		}
+		id, _, ok := object.ContentID()
+		if !ok {
+			return fmt.Errorf("manifests of %d bytes are not in one content", length)
+		}
+		in[id], some, length = true, nil, 0
+		return nil
 	}
-	return nil
+	for e, err := range entries {
+		if err != nil {
+			return in, err
+		}
+		if len(some) == entriesOfOne || length > 0 && length+len(e) > bytesOfOne {
+			if err := write(); err != nil {
+				return in, err
+			}
+		}
+		some, length = append(some, e), length+len(e)
+	}
+	if len(some) == 0 {
+		return in, nil
+	}
+	return in, write()
+}
+
+type rawEntries struct {
+	Entries []json.RawMessage `json:"entries"`
+}
+
+// gatherManifests has all manifests in few contents, if they are in many. Those that are deleted
+// are in none then. What takes the contents before away comes to the index with what has taken
+// their place.
+func (v *Vault) gatherManifests(ctx context.Context, w *session) error {
+	var from []content.ID
+	there := map[manifest.ID]time.Time{}
+	err := v.asked(ctx, func(m *manifestIndex) {
+		if len(m.read) < scattered+2*len(m.newest)/entriesOfOne {
+			return
+		}
+		from = slices.Collect(maps.Keys(m.read))
+		for id, w := range m.newest {
+			if !w.gone {
+				there[id] = w.at
+			}
+		}
+	})
+	if err != nil || len(from) == 0 {
+		return err
+	}
+	to := w.ContentManager()
+	to.DisableIndexFlush(ctx)
+	in, err := writeEntries(ctx, w.DirectRepositoryWriter, func(yield func(json.RawMessage, error) bool) {
+		for _, id := range from {
+			text, err := manifestText(ctx, to, id)
+			var raw rawEntries
+			if err == nil {
+				err = json.Unmarshal(text, &raw)
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("manifests %v: %w", id, err))
+				return
+			}
+			for _, r := range raw.Entries {
+				var e struct {
+					ID       manifest.ID
+					Modified time.Time
+				}
+				if err := json.Unmarshal(r, &e); err != nil {
+					yield(nil, fmt.Errorf("manifests %v: %w", id, err))
+					return
+				}
+				if at, ok := there[e.ID]; ok && at.Equal(e.Modified) {
+					delete(there, e.ID) // two contents may have it
+					if !yield(r, nil) {
+						return
+					}
+				}
+			}
+		}
+	})
+	if err == nil && len(there) > 0 {
+		err = fmt.Errorf("%d manifests are in none of the contents that had them", len(there))
+	}
+	for _, id := range from {
+		if err == nil && !in[id] {
+			err = to.DeleteContent(ctx, id)
+		}
+	}
+	to.EnableIndexFlush(ctx)
+	if err != nil {
+		return storageError(err)
+	}
+	return storageError(w.Flush(ctx))
 }

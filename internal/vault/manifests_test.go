@@ -9,13 +9,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/content/index"
 	"github.com/kopia/kopia/repo/manifest"
+	"github.com/kopia/kopia/snapshot"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/jsonscan"
@@ -219,6 +223,145 @@ func (f failingContents) GetContent(ctx context.Context, id content.ID) ([]byte,
 	return f.Reader.GetContent(ctx, id)
 }
 
+// Manifests that many flushes wrote are put together: all that are there are in one content
+// then, whosever they are, and none that is deleted, whatever the storage refuses meanwhile.
+func TestManifestsAreGathered(t *testing.T) {
+	_, cfg := newVault(t)
+	s := &sick{}
+	underneath(t, cfg.Dir, func(st blob.Storage) blob.Storage { s.Storage = st; return s })
+	cfg.State = t.TempDir()
+	v := openVault(t, cfg)
+	w, err := v.session(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close(t.Context())
+	try := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	labels := map[string]string{manifest.TypeLabelKey: snapshot.ManifestType, snapshot.UsernameLabel: "somebody", snapshot.HostnameLabel: "else", snapshot.PathLabel: "/"}
+	there := map[manifest.ID]int{}
+	scatter := func() {
+		t.Helper()
+		for n := range scattered + 1 {
+			if n%4 == 3 {
+				for id := range there {
+					try(w.DeleteManifest(t.Context(), id))
+					delete(there, id)
+					break
+				}
+			}
+			labels["n"] = fmt.Sprint(n)
+			id, err := w.PutManifest(t.Context(), labels, n)
+			try(err)
+			there[id] = n
+			try(w.Flush(t.Context()))
+		}
+	}
+	contents := func() (n int) {
+		t.Helper()
+		try(v.rep.ContentReader().IterateContents(t.Context(), content.IterateOptions{Range: index.PrefixRange(manifest.ContentPrefix)}, func(content.Info) error { n++; return nil }))
+		return n
+	}
+	// as kopia has them
+	check := func(v *Vault, after int) {
+		t.Helper()
+		m, err := manifest.NewManager(t.Context(), v.updates.ContentManager(), manifest.ManagerOptions{AutoCompactionThreshold: 1000}, nil)
+		try(err)
+		got := map[manifest.ID]int{}
+		all, err := m.Find(t.Context(), map[string]string{snapshot.UsernameLabel: "somebody"})
+		try(err)
+		for _, e := range all {
+			var n int
+			_, err := m.Get(t.Context(), e.ID, &n)
+			try(err)
+			got[e.ID] = n
+			if e.Labels["n"] != fmt.Sprint(n) {
+				t.Errorf("%d is labelled %v", n, e.Labels)
+			}
+		}
+		if diff := cmp.Diff(there, got); diff != "" {
+			t.Fatalf("after failure %d (-want +got):\n%s", after, diff)
+		}
+	}
+	failed := 0
+	for first, none := 1, false; !none; first++ {
+		scatter()
+		before := contents()
+		s.set(first, false, syscall.EIO)
+		err := v.gatherManifests(t.Context(), w)
+		none = s.over()
+		s.set(0, false, nil)
+		if none && err != nil {
+			t.Fatal(err)
+		} else if err != nil {
+			failed++
+			if now := contents(); now < before {
+				t.Errorf("after failure %d %d contents of %d are left: %v", first, now, before, err)
+			}
+		}
+		check(v, first)
+		try(w.Flush(t.Context())) // also what of it was written before it failed
+		check(v, first)
+		try(v.gatherManifests(t.Context(), w))
+		check(v, first)
+		if n := contents(); n != 1 {
+			t.Errorf("after failure %d manifests are in %d contents", first, n)
+		}
+	}
+	if failed < scattered {
+		t.Errorf("it failed %d times", failed)
+	}
+	if err := v.gatherManifests(t.Context(), w); err != nil || contents() != 1 {
+		t.Errorf("a second time there are %d contents: %v", contents(), err)
+	}
+	cfg.State = t.TempDir()
+	check(openVault(t, cfg), 0)
+}
+
+// What cannot be read of manifests is nothing to be put together, and nothing is taken away.
+func TestManifestsThatCannotBeReadAreNotGathered(t *testing.T) {
+	v, _ := newVault(t)
+	w, err := v.session(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close(t.Context())
+	for n := range scattered + 1 {
+		if _, err := w.PutManifest(t.Context(), map[string]string{manifest.TypeLabelKey: "test"}, n); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	find := func() int {
+		t.Helper()
+		found, err := w.FindManifests(t.Context(), map[string]string{manifest.TypeLabelKey: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	if n := find(); n != scattered+1 {
+		t.Fatalf("%d manifests are there", n)
+	}
+	v.manifests.index.newest["somebody's"] = written{at: noon} // which is in no content
+	if err := v.gatherManifests(t.Context(), w); err == nil {
+		t.Error("a manifest that is nowhere was put together with others")
+	}
+	delete(v.manifests.index.newest, "somebody's")
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := find(); n != scattered+1 {
+		t.Errorf("%d manifests are left", n)
+	}
+}
+
 // Entries in any order, and contents that come again, leave what kopia's rules leave:
 // the newest entry of each manifest.
 func TestEntriesOfManifestsInAnyOrder(t *testing.T) {
@@ -272,8 +415,8 @@ func TestEntriesOfManifestsInAnyOrder(t *testing.T) {
 					}
 				}
 			}
-			if diff := cmp.Diff(want, got); diff != "" || len(m.formats) != formats {
-				t.Fatalf("manifests (-want +got):\n%s\n%d formats, want %d", diff, len(m.formats), formats)
+			if diff := cmp.Diff(want, got); diff != "" || len(m.others) != formats {
+				t.Fatalf("manifests (-want +got):\n%s\n%d formats, want %d", diff, len(m.others), formats)
 			}
 			m.read = nil
 		}

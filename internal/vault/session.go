@@ -2,13 +2,15 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"maps"
+	"iter"
 	"slices"
 	"sync"
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/manifest"
+	"github.com/kopia/kopia/snapshot"
 )
 
 // A session is a write session of kopia's, but that it forgets the manifests that it has
@@ -16,6 +18,7 @@ import (
 // kilobytes of each drive, which the collector of garbage looks at again and again.
 type session struct {
 	repo.DirectRepositoryWriter
+	vault *Vault
 	empty func() (*manifest.Manager, error) // returns one that has read nothing
 
 	mu        sync.RWMutex // held for writing by who takes what is staged
@@ -24,7 +27,6 @@ type session struct {
 	staging sync.Mutex
 	put     map[manifest.ID]bool          // by manifests, since the last flush
 	gone    map[manifest.ID]manifestEntry // what is to be deleted of what was there before
-	delete  func(manifest.ID) manifestEntry
 }
 
 // session starts a write session. It must be closed, and drops what was not flushed.
@@ -36,7 +38,7 @@ func (v *Vault) session(ctx context.Context, purpose string) (*session, error) {
 	if err != nil {
 		return nil, storageError(err)
 	}
-	s := &session{DirectRepositoryWriter: w, delete: v.gone, put: map[manifest.ID]bool{}, gone: map[manifest.ID]manifestEntry{}, empty: func() (*manifest.Manager, error) {
+	s := &session{DirectRepositoryWriter: w, vault: v, put: map[manifest.ID]bool{}, gone: map[manifest.ID]manifestEntry{}, empty: func() (*manifest.Manager, error) {
 		return manifest.NewManager(context.WithoutCancel(ctx), w.ContentManager(), manifest.ManagerOptions{TimeNow: v.rep.Time}, nil)
 	}}
 	if s.manifests, err = s.empty(); err != nil {
@@ -58,12 +60,32 @@ func (s *session) PutManifest(ctx context.Context, labels map[string]string, pay
 func (s *session) GetManifest(ctx context.Context, id manifest.ID, data any) (*manifest.EntryMetadata, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	if s.stagesNothing() {
+		found, err := s.vault.otherManifests(ctx, func(e *manifestEntry) bool { return e.ID == id })
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 && data != nil {
+			err = json.Unmarshal(found[0].Data, data)
+		}
+		if len(found) > 0 {
+			return found[0].metadata(), err
+		}
+	}
 	return s.manifests.Get(ctx, id, data)
 }
 
 func (s *session) FindManifests(ctx context.Context, labels map[string]string) ([]*manifest.EntryMetadata, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	if kind := labels[manifest.TypeLabelKey]; kind != "" && kind != snapshot.ManifestType && s.stagesNothing() {
+		others, err := s.vault.otherManifests(ctx, func(e *manifestEntry) bool { return e.labelled(labels) })
+		found := make([]*manifest.EntryMetadata, len(others))
+		for i := range others {
+			found[i] = others[i].metadata()
+		}
+		return found, err
+	}
 	found, err := s.manifests.Find(ctx, labels)
 	s.staging.Lock()
 	defer s.staging.Unlock()
@@ -71,6 +93,14 @@ func (s *session) FindManifests(ctx context.Context, labels map[string]string) (
 		_, gone := s.gone[m.ID]
 		return gone
 	}), err
+}
+
+// stagesNothing reports whether the session sees what all do. What names no snapshot is then
+// found in the index of manifests: kopia's manager would read all of the vault for it.
+func (s *session) stagesNothing() bool {
+	s.staging.Lock()
+	defer s.staging.Unlock()
+	return len(s.put) == 0 && len(s.gone) == 0
 }
 
 // DeleteManifest stages the deletion of a manifest. Kopia's manager would read all there
@@ -83,7 +113,7 @@ func (s *session) DeleteManifest(ctx context.Context, id manifest.ID) error {
 	if s.put[id] {
 		return s.manifests.Delete(ctx, id)
 	}
-	s.gone[id] = s.delete(id)
+	s.gone[id] = s.vault.gone(id)
 	return nil
 }
 
@@ -115,7 +145,7 @@ func (s *session) flushManifests(ctx context.Context) error {
 	}
 	clear(s.put)
 	// After what stands in the place of what goes.
-	if err := writeEntries(ctx, s.DirectRepositoryWriter, slices.Collect(maps.Values(s.gone))); err != nil {
+	if _, err := writeEntries(ctx, s.DirectRepositoryWriter, marshalled(s.gone)); err != nil {
 		return err
 	}
 	clear(s.gone)
@@ -124,4 +154,14 @@ func (s *session) flushManifests(ctx context.Context) error {
 		s.manifests = next
 	}
 	return err
+}
+
+func marshalled(entries map[manifest.ID]manifestEntry) iter.Seq2[json.RawMessage, error] {
+	return func(yield func(json.RawMessage, error) bool) {
+		for _, e := range entries {
+			if !yield(json.Marshal(e)) {
+				return
+			}
+		}
+	}
 }
