@@ -40,7 +40,7 @@ type shortIndex struct {
 // flushes have written them.
 type span struct {
 	number int
-	// levels are the blobs of this process that are in no larger one and not large: as
+	// levels are the blobs of this process that are in no larger one and not long: as
 	// flushes wrote them, made of such, made of those, and so on. Those of processes that
 	// ended are among the first.
 	levels  [][]blob.Metadata
@@ -66,9 +66,10 @@ var markPrefixes = []blob.ID{"xe", "xr", "xs", "xw"}
 const (
 	// indexFan is of how many blobs of the index one is made, at most.
 	indexFan = 16
-	// indexLarge is how long a blob of the index is that stays as it is, and that one is
-	// made of fewer for. Each is searched for each content that is read or written; but to
-	// make one takes some 130 bytes of memory for each 33 of its own.
+	// indexLarge is how long a blob of the index becomes at most, unless a flush wrote a longer
+	// one: kopia unpacks each in a buffer that it keeps for the life of the process, of eight
+	// megabytes, or of sixteen for what is longer. Each blob is searched for each content that
+	// is read or written; but to make one takes some 130 bytes of memory for each 33 of its own.
 	indexLarge = 8 << 20
 	// spanLasts is how long a span of time lasts, or more until maintenance ends it: the
 	// least that kopia allows of what looks for its end as often as it does. Who opens the
@@ -157,13 +158,14 @@ func (v *Vault) endSooner(ctx context.Context) error {
 	return f.SetParameters(ctx, p, place, features)
 }
 
-// add adds a blob to a level, unless it is known or large.
+// add adds a blob to a level, unless it is known, or so long that no other of its kind
+// would fit into one with it.
 func (s *span) add(level int, m blob.Metadata) {
 	if s.known[m.BlobID] {
 		return
 	}
 	s.known[m.BlobID] = true
-	if m.Length >= indexLarge {
+	if m.Length > indexLarge/2 {
 		return
 	}
 	if level == len(s.levels) {
@@ -313,7 +315,7 @@ func (x *shortIndex) visible(list []blob.Metadata) []blob.Metadata {
 }
 
 // due returns blobs of a level of a span of which it is time to make one, and takes them
-// from it: as many as it takes to make a large one, or indexFan.
+// from it: indexFan, or as many as one can be made of.
 func (x *shortIndex) due() (prefix blob.ID, level int, ids []blob.ID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -322,12 +324,14 @@ func (x *shortIndex) due() (prefix blob.ID, level int, ids []blob.ID) {
 			var length int64
 			ids = ids[:0]
 			for _, m := range all {
-				length += m.Length
-				ids = append(ids, m.BlobID)
-				if n := len(ids); n == indexFan || n > 1 && length >= indexLarge {
-					s.levels[level] = slices.Clone(all[n:])
-					return prefix, level, ids
+				if length += m.Length; length > indexLarge || len(ids) == indexFan {
+					break
 				}
+				ids = append(ids, m.BlobID)
+			}
+			if length > indexLarge || len(ids) == indexFan {
+				s.levels[level] = slices.Clone(all[len(ids):])
+				return prefix, level, ids
 			}
 		}
 	}

@@ -133,9 +133,9 @@ func (v *Vault) rewrite(ctx context.Context, from []blob.Metadata, prefix string
 	return v.writeSet(ctx, parts, prefix)
 }
 
-// inParts shares blobs out to as few as there can be where each is made of those that are
-// short until they are long together, or of a long one. Of those that hold the same, as two
-// processes may have made them, it takes one: what is made of them would have one name.
+// inParts shares blobs out, the shortest first, so that together they are no longer than
+// indexLarge, but for one that is. Of those that hold the same, as two processes may have
+// made them, it takes one: what is made of them would have one name.
 func inParts(from []blob.Metadata) (parts [][]blob.ID, err error) {
 	from = slices.SortedFunc(slices.Values(from), func(a, b blob.Metadata) int {
 		return cmp.Or(cmp.Compare(a.Length, b.Length), cmp.Compare(sumOf(a.BlobID), sumOf(b.BlobID)))
@@ -146,7 +146,7 @@ func inParts(from []blob.Metadata) (parts [][]blob.ID, err error) {
 		if tooLong(b) {
 			return nil, fmt.Errorf("%w: %s", errLong, b.BlobID)
 		}
-		if len(parts) == 0 || length >= indexLarge || b.Length >= indexLarge {
+		if len(parts) == 0 || length+b.Length > indexLarge {
 			parts, length = append(parts, nil), 0
 		}
 		last := &parts[len(parts)-1]

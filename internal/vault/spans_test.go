@@ -179,7 +179,7 @@ func TestWhatIsPutTogether(t *testing.T) {
 		{nil, "[]"},
 		{blobs(1), "[[0]]"},
 		{blobs(3, 2, 1), "[[2 1 0]]"},
-		{blobs(half, half, half, 1), "[[3 0 1] [2]]"},
+		{blobs(half, half, half, 1), "[[3 0] [1 2]]"},
 		{blobs(indexLarge, 1, 2*indexLarge, 2), "[[1 3] [0] [2]]"},
 		{blobs(indexLarge-1, indexLarge, 1), "[[2 0] [1]]"},
 		{blobs(1, 2*indexLarge+1), "[]"},
