@@ -6,9 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
@@ -58,27 +61,86 @@ func (c collector) VerifyObject(ctx context.Context, id object.ID) ([]content.ID
 		return nil, err
 	}
 	defer r.Close()
-	var m snapshot.DirManifest // as kopia reads it
-	if err := json.NewDecoder(r).Decode(&m); err != nil || m.StreamType != dirStream {
-		return contents, nil // kopia says what is wrong with it when it opens it
-	}
 	var folders []*snapshot.DirEntry
 	var files []object.ID
-	for _, e := range m.Entries {
-		switch {
-		case e == nil:
-		case e.Type == snapshot.EntryTypeDirectory:
+	whole, err := eachEntry(r, func(e *snapshot.DirEntry) error {
+		if e.Type == snapshot.EntryTypeDirectory {
 			folders = append(folders, e)
-		case !c.walk.saw(e.ObjectID):
-			of, err := c.DirectRepositoryWriter.VerifyObject(ctx, e.ObjectID)
-			if err = cmp.Or(err, ctx.Err()); err != nil {
-				return nil, fmt.Errorf("%q: %w", e.Name, err)
-			}
-			contents, files = append(contents, of...), append(files, e.ObjectID)
+			return nil
 		}
+		if c.walk.saw(e.ObjectID) {
+			return nil
+		}
+		of, err := c.DirectRepositoryWriter.VerifyObject(ctx, e.ObjectID)
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return fmt.Errorf("%q: %w", e.Name, err)
+		}
+		contents = append(contents, of...)
+		if len(files) < seenMost {
+			files = append(files, e.ObjectID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !whole {
+		return contents, nil // kopia says what is wrong with it when it opens it
 	}
 	c.walk.tell(id, folders, files)
 	return contents, nil
+}
+
+// eachEntry passes over the entries of a folder, as kopia reads them, but one by one: a folder
+// may have very many. It reports whether it has come to the folder's end.
+func eachEntry(r io.Reader, each func(*snapshot.DirEntry) error) (whole bool, err error) {
+	d := json.NewDecoder(r)
+	stream := ""
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return false, nil
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return false, nil
+		}
+		switch key, _ := name.(string); {
+		case strings.EqualFold(key, "stream"):
+			err = d.Decode(&stream)
+		case strings.EqualFold(key, "entries"):
+			list, err := d.Token()
+			if err == nil && list == nil {
+				break // there is none
+			}
+			if err != nil || list != json.Delim('[') {
+				return false, nil
+			}
+			for d.More() {
+				var e *snapshot.DirEntry
+				if d.Decode(&e) != nil {
+					return false, nil
+				}
+				if e == nil {
+					continue
+				}
+				if err := each(e); err != nil {
+					return false, err
+				}
+			}
+			if _, err := d.Token(); err != nil {
+				return false, nil
+			}
+		case strings.EqualFold(key, "summary"):
+			err = d.Decode(new(*fs.DirectorySummary))
+		default:
+			err = d.Decode(new(json.RawMessage))
+		}
+		if err != nil {
+			return false, nil
+		}
+	}
+	_, err = d.Token()
+	return err == nil && stream == dirStream, nil
 }
 
 // OpenObject opens an object: of a folder whose files it has told of, what is left of it.

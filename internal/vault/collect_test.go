@@ -1,7 +1,9 @@
 package vault
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -118,6 +120,51 @@ func TestACollectionSeesAllThatIsInUse(t *testing.T) {
 	if err != nil || !slices.ContainsFunc(every, func(id content.ID) bool { return !want[id] && !id.HasPrefix() }) {
 		t.Errorf("all of %d contents are in use, %v", len(every), err)
 	}
+}
+
+// The entries of a folder that come one by one are those that kopia reads at once, of whatever is
+// a folder for it, and of nothing else.
+func FuzzEachEntry(f *testing.F) {
+	const file, dir = `{"name":"a","type":"f","obj":"00112233445566778899aabbccddeeff","more":[{}]}`, `{"name":"b","type":"d","obj":"k00112233445566778899aabbccddeeff","summ":{"files":1}}`
+	for _, text := range []string{
+		`{"stream":"kopia:directory","entries":[` + file + `,` + dir + `,null],"summary":{"files":1}}`,
+		`{"Entries":[` + file + `],"more":{"entries":[1]},"STREAM":"kopia:directory"}`,
+		`{"stream":"kopia:directory","entries":[],"summary":null}`, `{"stream":"kopia:directory","entries":null}`, `{"stream":"kopia:directory"}`,
+		`{"stream":"another","entries":[` + file + `]}`, `{"entries":[` + file + `]}`, `{"stream":1,"entries":[` + file + `]}`,
+		`{"stream":"kopia:directory","entries":"x"}`, `{"stream":"kopia:directory","entries":{}}`, `{"stream":"kopia:directory","entries":[1]}`,
+		`{"stream":"kopia:directory","entries":[` + file + `]`, `{"stream":"kopia:directory","entries":[` + file + `}`,
+		`{"stream":"kopia:directory","entries":[{"type":"f","obj":"x"}]}`, `{"stream":"kopia:directory","entries":[],"summary":1}`,
+		``, `null`, `[]`, `{`, `{}`, `{"stream":"kopia:directory","entries":[],}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var got []snapshot.DirEntry
+		whole, err := eachEntry(bytes.NewReader(text), func(e *snapshot.DirEntry) error {
+			got = append(got, *e)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m snapshot.DirManifest
+		is := json.NewDecoder(bytes.NewReader(text)).Decode(&m) == nil && m.StreamType == dirStream
+		if whole && !is {
+			t.Errorf("it is no folder for kopia")
+		}
+		if !is {
+			return
+		}
+		seen := map[string]bool{}
+		for _, e := range got {
+			seen[e.ObjectID.String()] = true
+		}
+		for _, e := range m.Entries {
+			if whole && e != nil && !seen[e.ObjectID.String()] {
+				t.Errorf("%+v was not seen", e)
+			}
+		}
+	})
 }
 
 // Kopia is told of all packs, and of what is in those that are not full all that it would be.
