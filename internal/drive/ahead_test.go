@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"holdfast/internal/drive"
@@ -120,38 +118,5 @@ func TestNothingIsOpenedAhead(t *testing.T) {
 				t.Errorf("opened %v, %v, asked %d times", sessions, ok, count(s, batchPath))
 			}
 		})
-	}
-}
-
-// A holding reader has all it reads in memory, or only says so.
-type holding struct {
-	*bytes.Reader
-	all   []byte
-	asked *atomic.Int64
-}
-
-func (h holding) Held(off, n int64) []byte {
-	if h.asked.Add(1)%2 == 0 {
-		return nil
-	}
-	return h.all[off:][:n]
-}
-
-// What is in memory is sent from there, and again after it did not arrive.
-func TestUploadOfWhatIsInMemory(t *testing.T) {
-	content := bytes.Repeat([]byte("large "), 4<<20)
-	s := newSource(t)
-	u := newSession(s, len(content))
-	var sent, asked atomic.Int64 // a handler may still be at a request that its client has given up
-	s.on("PUT /up", func(w http.ResponseWriter, r *http.Request) {
-		if sent.Add(1)%3 == 1 {
-			io.CopyN(io.Discard, r.Body, 1<<20)
-			panic(http.ErrAbortHandler)
-		}
-		u.put(w, r)
-	})
-	item, err := s.client(newClock()).Upload(t.Context(), "D", target, holding{bytes.NewReader(content), content, &asked}, int64(len(content)), times)
-	if err != nil || item.ID != "N" || !bytes.Equal(u.got, content) || asked.Load() == 0 {
-		t.Fatalf("%+v, %v, asked %d times", item, err, asked.Load())
 	}
 }

@@ -1,7 +1,6 @@
 package drive
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -512,22 +511,8 @@ type section struct {
 	err  error // of r
 }
 
-// A holder has parts of what it reads in memory.
-type holder interface {
-	// Held returns a part that is in memory as a whole, and that nobody changes, or nil.
-	Held(off, n int64) []byte
-}
-
 func (s *section) attach(req *http.Request) {
 	req.ContentLength = s.n
-	if h, ok := s.r.(holder); ok {
-		if b := h.Held(s.at, s.n); b != nil {
-			// It goes out with the header, and may be read for as long as one likes.
-			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
-			req.Body, _ = req.GetBody()
-			return
-		}
-	}
 	req.GetBody = func() (io.ReadCloser, error) {
 		return &sectionReader{s, io.NewSectionReader(s.r, s.at, s.n)}, nil
 	}

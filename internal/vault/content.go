@@ -112,7 +112,7 @@ func (o *opener) open(info content.Info, sealed []byte) ([]byte, error) {
 // unpack unpacks what is as long as is said.
 func unpack(b []byte, size int) ([]byte, error) {
 	if size >= largePiece {
-		return unpacker.DecodeAll(b, make([]byte, 0, size+unpackRoom))
+		return unpacker.DecodeAll(b, takeRoom(size+unpackRoom))
 	}
 	room := buffers.Get().(*buffer)
 	defer buffers.Put(room)
@@ -120,4 +120,23 @@ func unpack(b []byte, size int) ([]byte, error) {
 	room.Grow(size + unpackRoom)
 	plain, err := unpacker.DecodeAll(b, room.AvailableBuffer())
 	return bytes.Clone(plain), err
+}
+
+// largeRooms are for what is unpacked of large pieces, of which each would otherwise be memory to
+// be found, cleared and collected.
+var largeRooms sync.Pool
+
+func takeRoom(size int) []byte {
+	if room, ok := largeRooms.Get().(*[]byte); ok && cap(*room) >= size {
+		return *room
+	}
+	return make([]byte, 0, size)
+}
+
+// giveBack has what a large piece is in be used again. Nobody else may have it.
+func giveBack(b []byte) {
+	if cap(b) >= largePiece {
+		b = b[:0]
+		largeRooms.Put(&b)
+	}
 }

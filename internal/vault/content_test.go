@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kopia/kopia/repo/content"
@@ -143,4 +144,83 @@ func BenchmarkReadContent(b *testing.B) {
 			}
 		})
 	}
+}
+
+// Where a large piece was is used again once nobody has it: what is read, by whomever, and what is
+// held stays what it is.
+func TestWhatIsReadStaysAsItIs(t *testing.T) {
+	v, _ := newVault(t)
+	u := begin(t, v, Sealed{})
+	r := rand.New(rand.NewPCG(1, 2))
+	const files, pieces = 6, 2
+	var ids []string
+	want := map[string][]byte{}
+	for range files {
+		b := make([]byte, pieces*(9<<20)) // kopia's pieces are of 8 MB at most
+		for i := 0; i < len(b); i += 64 {
+			b[i] = byte(r.Uint32()) // which leaves something to be compressed
+		}
+		c, err := u.Write(t.Context(), "file", bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, want[c.ID] = append(ids, c.ID), b
+	}
+	if err := v.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for n := range 8 {
+		r := rand.New(rand.NewPCG(3, uint64(n)))
+		all.Go(func() {
+			type held struct {
+				is   []byte
+				want []byte
+			}
+			var helds []held
+			for range 12 {
+				id := ids[r.IntN(files)]
+				whole := want[id]
+				c, err := v.Open(t.Context(), id)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var parts sync.WaitGroup
+				for range 2 {
+					off, length := r.Int64N(int64(len(whole))), 1+r.Int64N(3<<20)
+					length = min(length, int64(len(whole))-off)
+					parts.Go(func() {
+						b := make([]byte, length)
+						if _, err := c.ReadAt(b, off); err != nil || !bytes.Equal(b, whole[off:off+length]) {
+							t.Errorf("%d bytes at %d are others: %v", length, off, err)
+						}
+					})
+				}
+				if n%2 == 0 {
+					off := r.Int64N(int64(len(whole) - 100))
+					if b := c.Held(off, 100); b != nil {
+						helds = append(helds, held{b, whole[off : off+100]})
+					}
+				}
+				parts.Wait()
+				if n%3 == 0 {
+					var b bytes.Buffer
+					if _, err := c.(io.WriterTo).WriteTo(&b); err != nil || !bytes.Equal(b.Bytes(), whole) {
+						t.Errorf("what is written is another: %v", err)
+					}
+				}
+				c.Close()
+				for _, h := range helds {
+					if !bytes.Equal(h.is, h.want) {
+						t.Error("what is held has changed")
+					}
+				}
+			}
+			if n%2 == 0 && len(helds) == 0 {
+				t.Error("nothing was held")
+			}
+		})
+	}
+	all.Wait()
 }

@@ -325,6 +325,7 @@ func (v *Vault) readThrough(ctx context.Context, oid string) error {
 	if err != nil {
 		return err
 	}
+	defer r.Close()
 	n, err := r.WriteTo(io.Discard)
 	switch {
 	case ctx.Err() != nil:

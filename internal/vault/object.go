@@ -47,6 +47,7 @@ type objectReader struct {
 	mu   sync.Mutex
 	at   int    // which piece data is
 	data []byte // nil if there is none
+	lent bool   // somebody has some of data, for as long as he likes
 	pos  int64  // where Read goes on
 }
 
@@ -116,18 +117,17 @@ func (v *Vault) readPiece(ctx context.Context, id object.ID) ([]byte, error) {
 	return b, err
 }
 
-// piece returns the piece that a position is in, from there on; nothing at the end.
-// What it returns is not to be changed.
-func (r *objectReader) piece(off int64) ([]byte, error) {
+// load returns the piece that a position is in, from there on; nothing at the end.
+// Callers hold mu, and what it returns is only theirs as long as they do.
+func (r *objectReader) load(off int64) ([]byte, error) {
 	if off >= r.size {
 		return nil, nil
 	}
 	i := sort.Search(len(r.pieces), func(i int) bool { return r.pieces[i].Start+r.pieces[i].Length > off })
 	p := &r.pieces[i]
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.at != i || r.data == nil {
-		r.at, r.data = i, nil // and not two pieces at once
+		r.drop() // and not two pieces at once
+		r.at = i
 		err := r.v.fresh(r.ctx, func() (err error) {
 			if p.Length >= largePiece {
 				select {
@@ -149,6 +149,33 @@ func (r *objectReader) piece(off int64) ([]byte, error) {
 		}
 	}
 	return r.data[off-p.Start:], nil
+}
+
+// drop gives up the piece that is in memory. Callers hold mu.
+func (r *objectReader) drop() {
+	if !r.lent {
+		giveBack(r.data)
+	}
+	r.data, r.lent = nil, false
+}
+
+// piece returns the piece that a position is in, from there on; nothing at the end.
+// What it returns is not to be changed, and stays as it is.
+func (r *objectReader) piece(off int64) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	some, err := r.load(off)
+	r.lent = r.lent || len(some) > 0
+	return some, err
+}
+
+// copyTo copies what is at a position, no more than the piece has that it is in, and
+// nothing at the end.
+func (r *objectReader) copyTo(b []byte, off int64) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	some, err := r.load(off)
+	return copy(b, some), err
 }
 
 // whole returns all of a small object. It is not to be changed.
@@ -175,29 +202,34 @@ func (r *objectReader) Held(off, n int64) []byte {
 	return some[:n]
 }
 
-func (r *objectReader) Size() int64  { return r.size }
-func (r *objectReader) Close() error { return nil }
+func (r *objectReader) Size() int64 { return r.size }
+
+// Close gives back what is in memory. What is read after it is read again.
+func (r *objectReader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drop()
+	return nil
+}
 
 func (r *objectReader) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	some, err := r.piece(r.pos)
-	if err != nil {
-		return 0, err
+	n, err := r.copyTo(b, r.pos)
+	if n == 0 && err == nil {
+		err = io.EOF
 	}
-	if len(some) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(b, some)
 	r.pos += int64(n)
-	return n, nil
+	return n, err
 }
 
-// WriteTo writes what is left to read.
+// WriteTo writes what is left to read. Nobody else reads meanwhile.
 func (r *objectReader) WriteTo(w io.Writer) (written int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for {
-		some, err := r.piece(r.pos)
+		some, err := r.load(r.pos)
 		if err != nil || len(some) == 0 {
 			return written, err
 		}
@@ -229,14 +261,14 @@ func (r *objectReader) ReadAt(b []byte, off int64) (n int, err error) {
 		return 0, errors.New("vault: ReadAt before the content's beginning")
 	}
 	for n < len(b) {
-		some, err := r.piece(off + int64(n))
+		some, err := r.copyTo(b[n:], off+int64(n))
+		if err == nil && some == 0 {
+			err = io.EOF
+		}
 		if err != nil {
 			return n, err
 		}
-		if len(some) == 0 {
-			return n, io.EOF
-		}
-		n += copy(b[n:], some)
+		n += some
 	}
 	return n, nil
 }
