@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
-	"slices"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
@@ -51,20 +51,22 @@ func (s *stage) count(ctx context.Context) error {
 		if i, found := s.items.table.Find(string(id)); found && i < len(inside) {
 			known = int(inside[i])
 		}
-		var stay []backup.ItemID // of the folder as it was backed up, not listed
-		if !s.full {
-			was, err := s.children(ctx, id)
+		there := known
+		for _, err := range s.staying(ctx, id) {
 			if err != nil {
 				return err
 			}
-			for _, child := range was {
-				if !s.items.has(child.ID) && s.items.verdict(child.ID) != gone {
-					stay = append(stay, child.ID)
-				}
-			}
+			there++
 		}
-		if known+len(stay) == s.items.of(id).ChildCount {
+		if there == s.items.of(id).ChildCount {
 			continue
+		}
+		var stay []backup.ItemID
+		for id, err := range s.staying(ctx, id) {
+			if err != nil {
+				return err
+			}
+			stay = append(stay, id)
 		}
 		more, err := s.list(ctx, id, known, stay)
 		if err != nil {
@@ -93,22 +95,57 @@ func (s *stage) isIn(folder backup.ItemID, inside []int32, elsewhere map[backup.
 	}
 }
 
-// children returns what a folder held when it was backed up.
-func (s *stage) children(ctx context.Context, folder backup.ItemID) ([]vault.Entry, error) {
-	if s.base == nil {
-		return nil, nil
+// children lists what a folder held when it was backed up, folders first. It ends with the
+// first error.
+func (s *stage) children(ctx context.Context, folder backup.ItemID) iter.Seq2[vault.Entry, error] {
+	return func(yield func(vault.Entry, error) bool) {
+		if s.base == nil {
+			return
+		}
+		for e, err := range s.base.Children(ctx, folder) {
+			switch {
+			case err != nil && s.torn && isDamage(err):
+				return
+			case err != nil:
+				yield(e, fmt.Errorf("list folder %s as it was backed up: %w", folder, err))
+				return
+			case s.beside != nil && s.beside(e.ID):
+				continue
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
 	}
-	held, err := s.base.Children(ctx, folder)
-	if err != nil && s.torn && isDamage(err) {
-		return nil, nil
+}
+
+// childrenOf is children, all of them in memory.
+func (s *stage) childrenOf(ctx context.Context, folder backup.ItemID) (all []vault.Entry, err error) {
+	for e, err := range s.children(ctx, folder) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("list folder %s as it was backed up: %w", folder, err)
+	return all, nil
+}
+
+// staying lists what a folder held when it was backed up, was not listed, and is not gone.
+func (s *stage) staying(ctx context.Context, folder backup.ItemID) iter.Seq2[backup.ItemID, error] {
+	return func(yield func(backup.ItemID, error) bool) {
+		if s.full {
+			return // else it would have been listed
+		}
+		for child, err := range s.children(ctx, folder) {
+			if err != nil {
+				yield("", err)
+				return
+			}
+			if !s.items.has(child.ID) && s.items.verdict(child.ID) != gone && !yield(child.ID, nil) {
+				return
+			}
+		}
 	}
-	if s.beside != nil {
-		held = slices.DeleteFunc(held, func(e vault.Entry) bool { return s.beside(e.ID) })
-	}
-	return held, nil
 }
 
 // list asks the source what is in a folder, and stages what was not known. A

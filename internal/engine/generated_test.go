@@ -50,7 +50,14 @@ type writtenItem struct {
 	folder                    bool
 }
 
-const inFolder = 101 // with the folder itself
+// inFolder is how many items are in each folder, with the folder itself: HOLDFAST_FOLDER.
+var inFolder = func() int {
+	n, err := strconv.Atoi(os.Getenv("HOLDFAST_FOLDER"))
+	if err != nil {
+		return 101
+	}
+	return n
+}()
 
 func serveGenerated(items string) error {
 	n, err := strconv.Atoi(items)

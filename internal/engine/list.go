@@ -94,16 +94,17 @@ func newListSource(client *drive.Client, ref drive.ListRef, dir string) *listSou
 // holding tells the source what the vault holds of the list.
 func (s *listSource) holding(ctx context.Context, u *vault.Update) error {
 	s.held, s.table = map[backup.ItemID]bool{}, vault.Entry{}
-	all, err := u.Children(ctx, s.rootID())
-	for _, e := range all {
+	for e, err := range u.Children(ctx, s.rootID()) {
 		switch {
+		case err != nil:
+			return err
 		case e.Kind == backup.Folder:
 			s.held[e.ID] = true
 		case e.ID == tableID(s.ref.ID):
 			s.table = e
 		}
 	}
-	return err
+	return nil
 }
 
 func (s *listSource) rootID() backup.ItemID { return backup.ItemID(s.ref.ID) }

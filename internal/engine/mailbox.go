@@ -526,11 +526,10 @@ func sumOf(items []drive.Item) string {
 // retell tells of what is held in a folder as it was held: the source does not say what
 // is there now. Of the folders in it, it tells if nobody else does.
 func (p *mailPass) retell(ctx context.Context, folder backup.ItemID, folders bool) error {
-	held, err := p.run.stage.children(ctx, folder)
-	if err != nil {
-		return err
-	}
-	for _, e := range held {
+	for e, err := range p.run.stage.children(ctx, folder) {
+		if err != nil {
+			return err
+		}
 		if _, own := splitMailID(e.ID); own == "" && e.Kind == backup.Folder && !folders || own == "folder" && !folders || e.ID == p.recoverable() {
 			continue
 		}
@@ -843,15 +842,14 @@ func (p *mailPass) ended(ctx context.Context, folder backup.ItemID) error {
 	if p.whole {
 		return nil // and what was not told is asked for
 	}
-	held, err := p.run.stage.children(ctx, folder)
-	if err != nil {
-		return err
-	}
-	for _, month := range held {
+	for month, err := range p.run.stage.children(ctx, folder) {
+		if err != nil {
+			return err
+		}
 		if _, own := splitMailID(month.ID); month.Kind != backup.Folder || own == "" || month.ID == p.recoverable() {
 			continue
 		}
-		items, err := p.run.stage.children(ctx, month.ID)
+		items, err := p.run.stage.childrenOf(ctx, month.ID)
 		if err != nil {
 			return err
 		}
@@ -1036,7 +1034,7 @@ func (s *mailSource) folderOf(ctx context.Context, at string) (backup.ItemID, er
 		if at == "" {
 			return "", nil
 		}
-		below, err := s.run.stage.children(ctx, in)
+		below, err := s.run.stage.childrenOf(ctx, in)
 		if err != nil {
 			return "", err
 		}

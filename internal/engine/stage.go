@@ -638,11 +638,10 @@ func (s *stage) displaced(ctx context.Context, into arrivals) error {
 	slices.Sort(into.places)
 	var doubtful []backup.ItemID
 	for _, folder := range into.folders {
-		held, err := s.children(ctx, folder)
-		if err != nil {
-			return err
-		}
-		for _, e := range held {
+		for e, err := range s.children(ctx, folder) {
+			if err != nil {
+				return err
+			}
 			if s.items.has(e.ID) {
 				continue
 			}
@@ -979,22 +978,19 @@ func (s *stage) left(ctx context.Context, folder backup.ItemID) (lives bool, err
 			break
 		}
 		s.sought++
-		held, err := s.children(ctx, at)
-		if err != nil {
-			return false, err
-		}
-		slices.SortStableFunc(held, func(a, b vault.Entry) int { return strings.Compare(string(b.Kind), string(a.Kind)) })
 		var unlisted []backup.ItemID
-		below := map[backup.ItemID]bool{}
-		for _, e := range held {
+		below := map[backup.ItemID]bool{} // whether it is a folder
+		for e, err := range s.children(ctx, at) {
+			if err != nil {
+				return false, err
+			}
 			item, listed := s.items.get(e.ID)
-			below[e.ID] = e.Kind == backup.Folder
 			switch {
 			case listed && item.Deleted && e.Kind == backup.Folder:
 				folders = append(folders, e.ID)
 			case listed:
 			case at == folder && len(unlisted) < maxInside, s.sought < maxLeft:
-				unlisted = append(unlisted, e.ID)
+				unlisted, below[e.ID] = append(unlisted, e.ID), e.Kind == backup.Folder
 				s.sought++
 			}
 		}
@@ -1121,8 +1117,10 @@ func (s *stage) sameKind(ctx context.Context, item drive.Item) (bool, error) {
 	if base.Kind != backup.Folder {
 		return true, nil
 	}
-	inside, err := s.children(ctx, item.ID)
-	return len(inside) == 0, err
+	for _, err := range s.children(ctx, item.ID) {
+		return false, err
+	}
+	return true, nil
 }
 
 // kindOf is what an item is kept as.

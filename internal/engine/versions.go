@@ -334,7 +334,7 @@ func (t *telling) take(item drive.Item, doubt []backup.ItemID, again bool) bool 
 	case !isVersioned(item):
 		return t.tell(asFolder(item))
 	}
-	held, err := s.p.stage.children(t.ctx, item.ID)
+	held, err := s.p.stage.childrenOf(t.ctx, item.ID)
 	if err != nil {
 		return t.fail(err)
 	}

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,6 +175,9 @@ func (d *diff) pair(a, b *record, from, to *Node) error {
 	if err != nil {
 		return err
 	}
+	if was == nil || is == nil {
+		return d.pairLong(a, b, from, to)
+	}
 	for i := range was.records {
 		r := &was.records[i]
 		n := below(from, r)
@@ -195,6 +199,92 @@ func (d *diff) pair(a, b *record, from, to *Node) error {
 		}
 	}
 	return nil
+}
+
+// pairLong compares what is in two folders of one item that are too long to be in memory. What
+// is in both stands near to each other in them, or else is as if it had been moved.
+func (d *diff) pairLong(a, b *record, from, to *Node) error {
+	was, err := d.v.lookList(d.ctx, a.Object)
+	if err != nil {
+		return err
+	}
+	is, err := d.v.lookList(d.ctx, b.Object)
+	if err != nil {
+		return err
+	}
+	nextOld, stop := iter.Pull2(was.records())
+	defer stop()
+	nextNew, stop := iter.Pull2(is.records())
+	defer stop()
+	olds, news := map[backup.ItemID]*record{}, map[backup.ItemID]*record{} // that have not met
+	move := func() error {
+		for _, r := range olds {
+			if err := d.remove(r, below(from, r)); err != nil {
+				return err
+			}
+		}
+		for _, r := range news {
+			if err := d.add(r, below(to, r)); err != nil {
+				return err
+			}
+		}
+		clear(olds)
+		clear(news)
+		return nil
+	}
+	meet := func(id backup.ItemID) error {
+		r, s := olds[id], news[id]
+		if r != nil && s != nil {
+			delete(olds, id)
+			delete(news, id)
+			return d.pair(r, s, below(from, r), below(to, s))
+		}
+		if len(olds)+len(news) > maxRecords {
+			return move()
+		}
+		return nil
+	}
+	one, err, left := nextOld()
+	other, wrong, more := nextNew()
+	for left || more {
+		if err := cmp.Or(err, wrong); err != nil {
+			return err
+		}
+		order := 0
+		switch {
+		case !left:
+			order = 1
+		case !more:
+			order = -1
+		default:
+			order = byName(*one, *other)
+		}
+		same := order == 0 && one.Object == other.Object && one.sameItem(other)
+		if order <= 0 {
+			r := one
+			one, err, left = nextOld()
+			if !same {
+				olds[r.ID] = r
+				if err := meet(r.ID); err != nil {
+					return err
+				}
+			}
+		}
+		if order >= 0 {
+			r := other
+			other, wrong, more = nextNew()
+			if !same {
+				news[r.ID] = r
+				if err := meet(r.ID); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := cmp.Or(err, wrong); err != nil {
+		return err
+	}
+	return move()
 }
 
 // holdsFiles reports whether there are files in the base: where there are none, nothing
@@ -238,12 +328,15 @@ func (d *diff) remove(r *record, n *Node) error {
 }
 
 func (d *diff) removeBelow(r *record, n *Node) error {
-	in, err := d.v.lookDir(d.ctx, r.Object)
+	in, err := d.v.lookList(d.ctx, r.Object)
 	if err != nil {
 		return err
 	}
-	for i := range in.records {
-		if err := d.remove(&in.records[i], below(n, &in.records[i])); err != nil {
+	for r, err := range in.records() {
+		if err == nil {
+			err = d.remove(r, below(n, r))
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -280,12 +373,15 @@ func (d *diff) add(r *record, n *Node) error {
 }
 
 func (d *diff) addBelow(r *record, n *Node) error {
-	in, err := d.v.lookDir(d.ctx, r.Object)
+	in, err := d.v.lookList(d.ctx, r.Object)
 	if err != nil {
 		return err
 	}
-	for i := range in.records {
-		if err := d.add(&in.records[i], below(n, &in.records[i])); err != nil {
+	for r, err := range in.records() {
+		if err == nil {
+			err = d.add(r, below(n, r))
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -329,9 +329,12 @@ func TestPlayAFailingStorageIsNoDamage(t *testing.T) {
 				if err != nil {
 					return "", err
 				}
-				children, err := u.Children(t.Context(), "a")
-				if err != nil {
-					return "", err
+				var children []Entry
+				for e, err := range u.Children(t.Context(), "a") {
+					if err != nil {
+						return "", err
+					}
+					children = append(children, e)
 				}
 				ids := map[backup.ItemID]bool{}
 				for e, err := range u.Entries(t.Context()) {

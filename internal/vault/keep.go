@@ -63,18 +63,11 @@ func (k *keeper[P]) add(object string, p P) {
 
 // lookDir is readDir, but for what was read lately in a context that keeps it.
 func (v *Vault) lookDir(ctx context.Context, oid string) (*dir, error) {
-	k, _ := ctx.Value(keeping{}).(*keepers)
-	if k == nil {
-		return v.readDir(ctx, oid)
+	l, err := v.lookList(ctx, oid)
+	if err != nil {
+		return nil, err
 	}
-	if d, ok := k.dirs.get(oid); ok {
-		return &dir{object: oid, records: d.records}, nil // find changes it
-	}
-	d, err := v.readDir(ctx, oid)
-	if err == nil {
-		k.dirs.add(oid, &dir{object: oid, records: d.records})
-	}
-	return d, err
+	return l.whole()
 }
 
 // lookLeaf is readLeaf, but for what was read lately in a context that keeps it.

@@ -150,7 +150,7 @@ func (v *Vault) sealParts(ctx context.Context, key DriveKey, root, tree string, 
 			continue
 		}
 		slices.SortFunc(all, func(a, b record) int { return compareDrives(backup.DriveID(a.ID), backup.DriveID(b.ID)) })
-		nameAll(all, nil)
+		nameRecords(all)
 		r, err := v.writeDir(ctx, v.updates, folder.name, time.Time{}, all)
 		if err != nil {
 			return Sealed{}, err

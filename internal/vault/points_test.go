@@ -462,7 +462,7 @@ func TestNamesThatDifferInTheirLettersForm(t *testing.T) {
 	}
 	// What differs in more keeps its name.
 	records := []record{{Name: "na\u00efve", ID: "1"}, {Name: "naive", ID: "2"}, {Name: "nai\u0308ve2", ID: "3"}}
-	nameAll(records, nil)
+	nameRecords(records)
 	for _, r := range records {
 		if r.TrueName != nil {
 			t.Errorf("%q is stored as %q", r.TrueName, r.Name)

@@ -46,7 +46,7 @@ func (v *Vault) Walk(ctx context.Context, tree string) iter.Seq2[Node, error] {
 }
 
 // walk yields a folder's node and all below it, reading one directory of each
-// level at a time. It reports whether to go on.
+// level at a time, or a piece of it. It reports whether to go on.
 func (v *Vault) walk(ctx context.Context, r *record, n Node, yield func(Node, error) bool) bool {
 	if !yield(n, nil) {
 		return false
@@ -54,12 +54,17 @@ func (v *Vault) walk(ctx context.Context, r *record, n Node, yield func(Node, er
 	if !r.isDir() {
 		return true
 	}
-	d, err := v.readDir(ctx, r.Object)
-	if err != nil {
+	bad := func(err error) bool {
 		return yield(n, fmt.Errorf("walk folder %q: %w", n.Path, err)) && ctx.Err() == nil
 	}
-	for i := range d.records {
-		below := &d.records[i]
+	l, err := v.list(ctx, r.Object)
+	if err != nil {
+		return bad(err)
+	}
+	for below, err := range l.records() {
+		if err != nil {
+			return bad(err)
+		}
 		e := below.entry(n.ID)
 		if !v.walk(ctx, below, Node{e, join(n.Path, e.Name)}, yield) {
 			return false
@@ -156,13 +161,16 @@ func (v *Vault) List(ctx context.Context, tree string, folder backup.ItemID) ([]
 	if r == nil || !r.isDir() {
 		return nil, fmt.Errorf("list folder in tree %s: %w: folder %s", tree, ErrNotFound, folder)
 	}
-	d, err := b.dir(ctx, r)
+	l, err := b.list(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
 	}
-	entries := make([]Entry, len(d.records))
-	for i := range d.records {
-		entries[i] = d.records[i].entry(folder)
+	var entries []Entry
+	for r, err := range l.records() {
+		if err != nil {
+			return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
+		}
+		entries = append(entries, r.entry(folder))
 	}
 	return entries, nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"slices"
 	"strconv"
@@ -348,7 +349,16 @@ func (m *dirManifest) Scan(s *jsonscan.Scanner) {
 
 // readDir reads a directory.
 func (v *Vault) readDir(ctx context.Context, oid string) (*dir, error) {
-	b, err := v.readObject(ctx, oid)
+	r, err := v.openObject(ctx, oid)
+	if err != nil {
+		return nil, err
+	}
+	return r.dir()
+}
+
+// dir returns the directory that an object is, all of it.
+func (r *objectReader) dir() (*dir, error) {
+	b, err := r.whole()
 	if err != nil {
 		return nil, err
 	}
@@ -358,13 +368,14 @@ func (v *Vault) readDir(ctx context.Context, oid string) (*dir, error) {
 		err = json.Unmarshal(b, &m)
 	}
 	if err != nil || m.Stream != dirStream {
-		return nil, &DamageError{Object: oid, Err: errors.New("it is not a directory")}
+		return nil, &DamageError{Object: r.oid, Err: errors.New("it is not a directory")}
 	}
-	return &dir{object: oid, records: m.Entries}, nil
+	return &dir{object: r.oid, records: m.Entries}, nil
 }
 
 // differing reads two directories but for the records that are written the same in both,
-// of which nothing is said: to look for a difference that is how most of them are.
+// of which nothing is said: to look for a difference that is how most of them are. They are
+// nil if one of the two is too long for that.
 func (v *Vault) differing(ctx context.Context, a, b string) (was, is *dir, err error) {
 	var olds, news [][]byte
 	k, _ := ctx.Value(keeping{}).(*keepers)
@@ -377,10 +388,12 @@ func (v *Vault) differing(ctx context.Context, a, b string) (was, is *dir, err e
 		}
 	}
 	if olds == nil || news == nil {
-		if was, err = v.lookDir(ctx, a); err == nil {
-			is, err = v.lookDir(ctx, b)
+		one, err := v.lookList(ctx, a)
+		if err != nil || one.pieces != nil {
+			return nil, nil, err
 		}
-		return was, is, err
+		other, err := v.lookList(ctx, b)
+		return one.dir, other.dir, err
 	}
 	was, is = &dir{object: a}, &dir{object: b}
 	// Records are in order of their kinds and names: see writeDir. Were they not, more of
@@ -442,10 +455,14 @@ func (d *dir) read(raw []byte) (*record, error) {
 	return r, nil
 }
 
-// readRaw reads a directory's records as they are written; nil if it is not written as
-// usual.
+// readRaw reads a directory's records as they are written; nil if it is long, or not written
+// as usual.
 func (v *Vault) readRaw(ctx context.Context, oid string) ([][]byte, error) {
-	b, err := v.readObject(ctx, oid)
+	r, err := v.openObject(ctx, oid)
+	if err != nil || len(r.pieces) > 1 {
+		return nil, err
+	}
+	b, err := r.whole()
 	if err != nil {
 		return nil, err
 	}
@@ -535,12 +552,34 @@ func writeBytes(ctx context.Context, w repo.RepositoryWriter, opt object.WriterO
 // directory entry named name.
 func (v *Vault) writeDir(ctx context.Context, w repo.DirectRepositoryWriter, name string, modified time.Time, records []record) (record, error) {
 	slices.SortFunc(records, byName)
-	summary := summarize(records, modified)
-	oid, err := v.writeObjectBy(ctx, w, dirPrefix, "DIR:"+name, func(w io.Writer) error { return encodeDir(w, records, summary) })
+	if records == nil {
+		return v.writeList(ctx, w, name, modified, nil)
+	}
+	return v.writeList(ctx, w, name, modified, pointers(records))
+}
+
+// writeList is writeDir of records that come in order.
+func (v *Vault) writeList(ctx context.Context, w repo.DirectRepositoryWriter, name string, modified time.Time, records iter.Seq2[*record, error]) (record, error) {
+	var summary *fs.DirectorySummary
+	oid, err := v.writeObjectBy(ctx, w, dirPrefix, "DIR:"+name, func(w io.Writer) (err error) {
+		summary, err = encodeDir(w, records, modified)
+		return err
+	})
 	if err != nil {
 		return record{}, err
 	}
 	return record{Name: name, Type: dirType, Mode: dirMode, Modified: modified, Object: oid, Summary: summary}, nil
+}
+
+// pointers passes over records.
+func pointers(records []record) iter.Seq2[*record, error] {
+	return func(yield func(*record, error) bool) {
+		for i := range records {
+			if !yield(&records[i], nil) {
+				return
+			}
+		}
+	}
 }
 
 // byName is the order of records in a directory: "d" before "f", as kopia sorts.
@@ -555,8 +594,9 @@ var rooms = sync.Pool{New: func() any { return new([]byte) }}
 const roomMost = 64 << 10
 
 // encodeDir writes what json.Encoder would of a dirManifest, some records at a time: a
-// folder may have very many.
-func encodeDir(to io.Writer, records []record, summary *fs.DirectorySummary) (err error) {
+// folder may have very many. It returns the summary, which comes last; nil are no entries at
+// all.
+func encodeDir(to io.Writer, records iter.Seq2[*record, error], modified time.Time) (summary *fs.DirectorySummary, err error) {
 	room := rooms.Get().(*[]byte)
 	b := (*room)[:0]
 	defer func() {
@@ -566,33 +606,43 @@ func encodeDir(to io.Writer, records []record, summary *fs.DirectorySummary) (er
 		}
 	}()
 	b = append(b, `{"stream":"`+dirStream+`","entries":`...)
+	summary = &fs.DirectorySummary{TotalDirCount: 1}
+	n := 0
 	if records == nil {
 		b = append(b, "null"...)
 	} else {
 		b = append(b, '[')
-		for i := range records {
-			if i > 0 {
+		for r, err := range records {
+			if err != nil {
+				return nil, err
+			}
+			if n > 0 {
 				b = append(b, ',')
 			}
-			if b, err = records[i].appendJSON(b); err != nil {
-				return fmt.Errorf("encode a directory: %w", err)
+			n++
+			if b, err = r.appendJSON(b); err != nil {
+				return nil, fmt.Errorf("encode a directory: %w", err)
 			}
+			addTo(summary, r)
 			if len(b) >= roomMost {
 				if _, err := to.Write(b); err != nil {
-					return err
+					return nil, err
 				}
 				b = b[:0]
 			}
 		}
 		b = append(b, ']')
 	}
+	if n == 0 {
+		summary.MaxModTime = kopiaTime(modified)
+	}
 	sum, err := json.Marshal(summary)
 	if err != nil {
-		return fmt.Errorf("encode a directory: %w", err)
+		return nil, fmt.Errorf("encode a directory: %w", err)
 	}
 	b = append(append(append(b, `,"summary":`...), sum...), "}\n"...)
 	_, err = to.Write(b)
-	return err
+	return summary, err
 }
 
 // appendJSON appends a record as json.Marshal writes it, which a restore in place would
@@ -678,25 +728,28 @@ func isUsual(text string) bool {
 // summarize returns what kopia's own writer says of such a directory.
 func summarize(records []record, modified time.Time) *fs.DirectorySummary {
 	s := &fs.DirectorySummary{TotalDirCount: 1}
-	latest := func(t fs.UTCTimestamp) { s.MaxModTime = max(s.MaxModTime, t) }
 	for i := range records {
-		r := &records[i]
-		latest(kopiaTime(r.Modified))
-		switch {
-		case !r.isDir():
-			s.TotalFileCount++
-			s.TotalFileSize += r.Size
-		case r.Summary != nil:
-			s.TotalFileCount += r.Summary.TotalFileCount
-			s.TotalFileSize += r.Summary.TotalFileSize
-			s.TotalDirCount += r.Summary.TotalDirCount
-			latest(r.Summary.MaxModTime)
-		}
+		addTo(s, &records[i])
 	}
 	if len(records) == 0 {
 		s.MaxModTime = kopiaTime(modified)
 	}
 	return s
+}
+
+// addTo adds a record to the summary of the directory that it is in.
+func addTo(s *fs.DirectorySummary, r *record) {
+	s.MaxModTime = max(s.MaxModTime, kopiaTime(r.Modified))
+	switch {
+	case !r.isDir():
+		s.TotalFileCount++
+		s.TotalFileSize += r.Size
+	case r.Summary != nil:
+		s.TotalFileCount += r.Summary.TotalFileCount
+		s.TotalFileSize += r.Summary.TotalFileSize
+		s.TotalDirCount += r.Summary.TotalDirCount
+		s.MaxModTime = max(s.MaxModTime, r.Summary.MaxModTime)
+	}
 }
 
 // kopiaTime returns t as kopia counts it, which the years before 1678 and
@@ -708,21 +761,47 @@ func kopiaTime(t time.Time) fs.UTCTimestamp {
 	return fs.UTCTimestampFromTime(t)
 }
 
-// nameAll gives each record the name it is stored under. Siblings may claim
+// A claim is that of a record to its item's name in a directory.
+type claim struct {
+	own    string // the name
+	stored string // what the record is stored under: as it was, until nameAll has decided
+	id     backup.ItemID
+	staged int64 // when it was staged, or 0
+	number int32 // of what was staged
+	dir    bool
+	record *record // nil if it is not in memory
+}
+
+// inOrderOfNames is byName of claims' records.
+func inOrderOfNames(a, b claim) int {
+	switch {
+	case a.dir && !b.dir:
+		return -1
+	case b.dir && !a.dir:
+		return 1
+	}
+	return strings.Compare(a.stored, b.stored)
+}
+
+func claimOf(r *record) claim {
+	return claim{own: r.trueName(), stored: r.Name, id: r.ID, dir: r.isDir(), record: r}
+}
+
+// nameAll decides the names that records are stored under. Siblings may claim
 // one name: two items that the source listed at different moments, or names
 // that differ in case only. The name then belongs to the claimant staged last,
 // else to the one that has it; every other is stored as "name (id).ext" and
 // keeps its own name beside it.
-func nameAll(records []record, staged map[backup.ItemID]int64) {
-	// holder maps a name, folded, to the record that has it so far.
-	holder := make(map[string]int, len(records))
-	var losers []int
-	for i := range records {
-		r := &records[i]
-		name := fold(safeName(r.trueName()))
+func nameAll(claims []claim) {
+	// holder maps a name, folded, to the claimant that has it so far.
+	holder := make(map[string]int32, len(claims))
+	var losers []int32
+	for n := range claims {
+		c, i := &claims[n], int32(n)
+		name := fold(safeName(c.own))
 		if j, claimed := holder[name]; claimed {
-			h := &records[j]
-			if cmp.Or(cmp.Compare(staged[h.ID], staged[r.ID]), cmp.Compare(holds(h), holds(r)), cmp.Compare(r.ID, h.ID)) > 0 {
+			h := &claims[j]
+			if cmp.Or(cmp.Compare(h.staged, c.staged), cmp.Compare(h.holds(), c.holds()), cmp.Compare(c.id, h.id)) > 0 {
 				losers = append(losers, i)
 				continue
 			}
@@ -730,18 +809,22 @@ func nameAll(records []record, staged map[backup.ItemID]int64) {
 		}
 		holder[name] = i
 	}
-	for _, i := range holder {
-		own := records[i].trueName()
-		records[i].setName(own, safeName(own))
-	}
-	slices.SortFunc(losers, func(i, j int) int { return cmp.Compare(records[i].ID, records[j].ID) })
+	lost := make(map[int32]bool, len(losers))
 	for _, i := range losers {
-		r := &records[i]
-		own := r.trueName()
-		safe := safeName(own)
+		lost[i] = true
+	}
+	for i := range claims {
+		if c := &claims[i]; !lost[int32(i)] {
+			c.stored = safeName(c.own)
+		}
+	}
+	slices.SortFunc(losers, func(i, j int32) int { return cmp.Compare(claims[i].id, claims[j].id) })
+	for _, i := range losers {
+		c := &claims[i]
+		safe := safeName(c.own)
 		ext := path.Ext(safe)
 		stem := strings.TrimSuffix(safe, ext)
-		id := safeName(string(r.ID))
+		id := safeName(string(c.id))
 		tail := id[max(0, len(id)-6):]
 		for n := 1; ; n++ {
 			if n == 2 {
@@ -752,19 +835,31 @@ func nameAll(records []record, staged map[backup.ItemID]int64) {
 			name := stem + " (" + tail + ")" + ext
 			if _, taken := holder[fold(name)]; !taken {
 				holder[fold(name)] = i
-				r.setName(own, name)
+				c.stored = name
 				break
 			}
 		}
 	}
 }
 
-// holds is 1 when r is stored under its own name.
-func holds(r *record) int {
-	if r.TrueName == nil {
+// holds is 1 when the record is stored under its own name.
+func (c *claim) holds() int {
+	if c.stored == c.own {
 		return 1
 	}
 	return 0
+}
+
+// nameRecords gives each record the name that it is stored under.
+func nameRecords(records []record) {
+	claims := make([]claim, len(records))
+	for i := range records {
+		claims[i] = claimOf(&records[i])
+	}
+	nameAll(claims)
+	for _, c := range claims {
+		c.record.setName(c.own, c.stored)
+	}
 }
 
 // fold returns the form in which names are equal that a file system may take for

@@ -26,7 +26,7 @@ func usualDir(t testing.TB, files int) []byte {
 		})
 	}
 	var b bytes.Buffer
-	if err := encodeDir(&b, records, &fs.DirectorySummary{TotalFileCount: 4}); err != nil {
+	if _, err := encodeDir(&b, pointers(records), at); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

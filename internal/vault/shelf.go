@@ -57,19 +57,31 @@ func (s *shelf[P]) move(object string) {
 	p := s.held[object]
 	delete(s.held, object)
 	s.items -= p.size()
+	s.stow(object, func(put func(backup.ItemID, string)) error {
+		p.each(put)
+		return nil
+	})
+}
+
+// stow puts the items of a part on disk, unless they are there. What fails leaves it as it
+// was.
+func (s *shelf[P]) stow(object string, each func(put func(id backup.ItemID, value string)) error) error {
 	if s.moved[object] > 0 {
-		return // it was read as a whole a second time
+		return nil // it was read as a whole a second time
 	}
 	if s.table == nil {
 		s.table, s.moved = spill.New(s.dir), map[string]int{}
 	}
 	number := len(s.moved) + 1
-	s.moved[object] = number
-	p.each(func(id backup.ItemID, value string) {
+	err := each(func(id backup.ItemID, value string) {
 		var w spill.Writer
 		w.Int(int64(number))
 		s.table.Put(string(id), string(append(w, value...)))
 	})
+	if err == nil {
+		s.moved[object] = number
+	}
+	return err
 }
 
 // find returns an item of a part that is on disk, and whether the part has it. Sure

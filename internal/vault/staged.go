@@ -1,6 +1,8 @@
 package vault
 
 import (
+	"cmp"
+	"errors"
 	"iter"
 
 	"holdfast/internal/backup"
@@ -17,6 +19,11 @@ func newStaged(dir string) *staged { return &staged{spill.New(dir)} }
 func (s *staged) close() { s.table.Close() }
 
 func (s *staged) err() error { return s.table.Err() }
+
+// lost is err where what was staged is no longer.
+func (s *staged) lost() error {
+	return cmp.Or(s.err(), errors.New("what was staged of an item is lost"))
+}
 
 func (s *staged) put(e Entry) { s.table.Put(string(e.ID), encodeEntry(e)) }
 

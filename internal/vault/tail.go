@@ -199,11 +199,16 @@ func (v *Vault) openDir(ctx context.Context, oid string) (*pieced, error) {
 		return nil, err
 	}
 	f := &pieced{r}
-	b, err := f.between(0, min(int64(len(dirBegins)), f.size))
-	if err != nil || !bytes.Equal(b, dirBegins) {
+	if usual, err := f.usual(); err != nil || !usual {
 		return nil, err
 	}
 	return f, nil
+}
+
+// usual reports whether the directory is written as we write.
+func (f *pieced) usual() (bool, error) {
+	b, err := f.between(0, min(int64(len(dirBegins)), f.size))
+	return err == nil && bytes.Equal(b, dirBegins), err
 }
 
 // between returns a part of the directory. It is not to be changed.

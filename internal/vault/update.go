@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -300,13 +301,12 @@ func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.It
 			return r, parent, err
 		}
 	}
-	d, err := b.dir(ctx, folder)
+	r, err := b.find(ctx, folder, id)
+	if err == nil && r == nil {
+		err = b.damaged(id)
+	}
 	if err != nil {
 		return nil, "", err
-	}
-	r := d.find(id)
-	if r == nil {
-		return nil, "", b.damaged(id)
 	}
 	return r, parent, nil
 }
@@ -334,10 +334,8 @@ func (b *base) recordIn(ctx context.Context, id, folder backup.ItemID) (*record,
 		b.above = above
 	}
 	if _, held := b.dirs.held[above.Object]; held || b.dirs.moved[above.Object] == 0 {
-		if d, err := b.dir(ctx, above); err == nil {
-			if r := d.find(id); r != nil {
-				return r, folder, nil
-			}
+		if r, err := b.find(ctx, above, id); err == nil && r != nil {
+			return r, folder, nil
 		}
 	}
 	return b.record(ctx, id)
@@ -347,25 +345,66 @@ func (b *base) damaged(id backup.ItemID) error {
 	return &DamageError{Object: b.tree, Err: fmt.Errorf("its index and its files disagree on item %s", id)}
 }
 
-// dir reads a folder's directory in the base, and keeps it.
-func (b *base) dir(ctx context.Context, folder *record) (*dir, error) {
-	if d, ok := b.dirs.held[folder.Object]; ok {
-		return d, nil
+// find returns the record of an item that is in a folder of the base, or nil. It keeps what it
+// reads: of a long directory each record by itself on disk, if what is read may leave the memory.
+func (b *base) find(ctx context.Context, folder *record, id backup.ItemID) (*record, error) {
+	l, err := b.list(ctx, folder)
+	if err != nil {
+		return nil, err
 	}
-	d, err := b.v.lookDir(ctx, folder.Object)
-	if err == nil {
+	if l.pieces == nil || b.dirs.dir == "" {
+		d, err := l.whole()
+		if err != nil {
+			return nil, err
+		}
+		b.keep(folder, d)
+		return d.find(id), nil
+	}
+	err = b.dirs.stow(folder.Object, func(put func(backup.ItemID, string)) error {
+		for r, err := range l.records() {
+			if err != nil {
+				return err
+			}
+			put(r.ID, encodeRecord(r, folder.ID))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	value, found, _, err := b.dirs.find(folder.Object, id)
+	if err != nil || !found {
+		return nil, err
+	}
+	r, _ := decodeRecord(id, value)
+	return r, nil
+}
+
+// list opens a folder's directory in the base, and keeps it if it is not long.
+func (b *base) list(ctx context.Context, folder *record) (listing, error) {
+	if d, ok := b.dirs.held[folder.Object]; ok {
+		return listing{dir: d}, nil
+	}
+	l, err := b.v.lookList(ctx, folder.Object)
+	if err == nil && l.dir != nil {
+		b.keep(folder, l.dir)
+	}
+	return l, err
+}
+
+func (b *base) keep(folder *record, d *dir) {
+	if _, ok := b.dirs.held[folder.Object]; !ok {
 		d.folder = folder.ID
 		b.dirs.add(folder.Object, d)
 	}
-	return d, err
 }
 
-// look reads a directory of the base that nobody will soon look into again.
-func (b *base) look(ctx context.Context, oid string) (*dir, error) {
+// look opens a directory of the base that nobody will soon look into again.
+func (b *base) look(ctx context.Context, oid string) (listing, error) {
 	if d, ok := b.dirs.held[oid]; ok {
-		return d, nil
+		return listing{dir: d}, nil
 	}
-	return b.v.lookDir(ctx, oid)
+	return b.v.lookList(ctx, oid)
 }
 
 // Get returns an item as it was last staged, else as it is in the base.
@@ -400,24 +439,36 @@ func (u *Update) Root() backup.ItemID {
 	return u.base.files.ID
 }
 
-// Children returns what a folder holds in the base; nothing for an item that is
-// no folder there.
-func (u *Update) Children(ctx context.Context, folder backup.ItemID) ([]Entry, error) {
+// Children lists what a folder holds in the base, folders first; nothing for an item that is
+// no folder there. It ends with the first error.
+func (u *Update) Children(ctx context.Context, folder backup.ItemID) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		l, err := u.open(ctx, folder)
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		for r, err := range l.records() {
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			if !yield(r.entry(folder), nil) {
+				return
+			}
+		}
+	}
+}
+
+// open opens the directory of a folder of the base; that of nothing if there is none.
+func (u *Update) open(ctx context.Context, folder backup.ItemID) (listing, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	r, _, err := u.base.record(ctx, folder)
 	if err != nil || r == nil || !r.isDir() {
-		return nil, err
+		return listing{dir: &dir{}}, err
 	}
-	d, err := u.base.dir(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]Entry, len(d.records))
-	for i := range d.records {
-		entries[i] = d.records[i].entry(folder)
-	}
-	return entries, nil
+	return u.base.list(ctx, r)
 }
 
 // Entries lists the items of the base, folder by folder. A folder that cannot be looked
@@ -436,13 +487,16 @@ func (u *Update) Entries(ctx context.Context) iter.Seq2[Entry, error] {
 // below lists what is below a folder of the base, and reports whether to go on.
 func (u *Update) below(ctx context.Context, folder *record, yield func(Entry, error) bool) bool {
 	u.mu.Lock()
-	d, err := u.base.dir(ctx, folder)
+	l, err := u.base.list(ctx, folder)
 	u.mu.Unlock()
+	bad := func(err error) bool { return yield(Entry{ID: folder.ID}, err) && ctx.Err() == nil }
 	if err != nil {
-		return yield(Entry{ID: folder.ID}, err) && ctx.Err() == nil
+		return bad(err)
 	}
-	for i := range d.records {
-		r := &d.records[i]
+	for r, err := range l.records() {
+		if err != nil {
+			return bad(err)
+		}
 		if !yield(r.entry(folder.ID), nil) || r.isDir() && !u.below(ctx, r, yield) {
 			return false
 		}
@@ -942,12 +996,14 @@ func (m *merge) remove(r *record, parent backup.ItemID) error {
 // staged by itself.
 func (m *merge) removeBelow(folder *record) error {
 	m.named = true
-	d, err := m.base.look(m.ctx, folder.Object)
+	l, err := m.base.look(m.ctx, folder.Object)
 	if err != nil {
 		return err
 	}
-	for i := range d.records {
-		r := &d.records[i]
+	for r, err := range l.records() {
+		if err != nil {
+			return err
+		}
 		if _, staged := m.staged.find(r.ID); staged || r.ID == m.lost {
 			continue
 		}
@@ -1122,12 +1178,13 @@ func (m *merge) rootRecord() (record, error) {
 	return root, m.write(m.rootID, &root)
 }
 
-// write gives the record of a folder its directory, if that is dirty.
+// write gives the record of a folder its directory, if that is dirty. Of a folder that holds
+// very much only the names are in memory meanwhile, and what is in it is read twice.
 func (m *merge) write(id backup.ItemID, folder *record) error {
 	if !m.dirty[id] {
 		return nil
 	}
-	old := &dir{}
+	old := listing{dir: &dir{}}
 	if folder.Object != "" {
 		var err error
 		if old, err = m.base.look(m.ctx, folder.Object); err != nil {
@@ -1135,61 +1192,165 @@ func (m *merge) write(id backup.ItemID, folder *record) error {
 		}
 	}
 	puts, removed, below := m.puts[id], m.removed[id], m.dirtyBelow[id]
-	replaced := make(map[backup.ItemID]bool, len(puts))
-	if len(old.records) > 0 {
-		for _, i := range puts {
-			replaced[m.staged.id(int(i))] = true
-		}
+	most := len(puts)
+	if old.pieces == nil {
+		most += len(old.dir.records)
 	}
-	records := make([]record, 0, len(old.records)+len(puts))
+	var room []record // of all that the folder holds, or nil
+	if old.pieces == nil && len(puts) <= maxRecords {
+		room = make([]record, 0, most)
+	}
+	claims := make([]claim, 0, most)
+	claimed := func(r *record) *claim {
+		c := claimOf(r)
+		if room != nil {
+			room = append(room, *r)
+			c.record = &room[len(room)-1]
+		} else if c.record = nil; r.isDir() {
+			is := *r
+			c.record = &is
+		}
+		claims = append(claims, c)
+		return &claims[len(claims)-1]
+	}
+	stays := m.staysIn(id)
 	changed := folder.Object == ""
-	for _, r := range old.records {
+	for r, err := range old.records() {
 		switch {
+		case err != nil:
+			return err
 		case removed[r.ID]:
 			changed = true
 			continue
-		case replaced[r.ID]:
+		case !stays(r):
 			continue
 		case below[r.ID]:
-			before := r.Object
-			if err := m.write(r.ID, &r); err != nil {
+			is := *r
+			if err := m.write(r.ID, &is); err != nil {
 				return err
 			}
-			changed = changed || r.Object != before
+			changed = changed || r.Object != is.Object
+			r = &is
 		}
-		records = append(records, r)
+		claimed(r)
 	}
-	staged := make(map[backup.ItemID]int64, len(puts))
 	for _, i := range puts {
-		e, ok := m.staged.at(int(i))
-		if !ok {
-			return m.staged.err()
-		}
-		r := newRecord(e)
-		if r.isDir() {
-			was, _, err := m.base.record(m.ctx, e.ID)
-			if err != nil {
-				return err
-			}
-			if was != nil && was.isDir() {
-				r.Object, r.Summary = was.Object, was.Summary
-			}
-			if err := m.write(e.ID, &r); err != nil {
-				return err
-			}
+		r, err := m.put(i)
+		if err != nil {
+			return err
 		}
 		changed = true
-		staged[e.ID] = m.staged.order(int(i)) + 1
-		records = append(records, r)
+		c := claimed(&r)
+		c.staged, c.number = m.staged.order(int(i))+1, i
+		if room == nil { // what was read back is one text
+			c.own, c.id = strings.Clone(c.own), backup.ItemID(strings.Clone(string(c.id)))
+			c.stored = safeName(c.own)
+		}
 	}
 	if !changed {
 		return nil
 	}
-	nameAll(records, staged)
-	written, err := m.u.v.writeDir(m.ctx, m.u.v.updates, folder.Name, folder.Modified, records)
+	nameAll(claims)
+	slices.SortFunc(claims, inOrderOfNames)
+	written, err := m.u.v.writeList(m.ctx, m.u.v.updates, folder.Name, folder.Modified, m.members(claims, old, stays))
 	if err != nil {
 		return err
 	}
 	folder.Object, folder.Summary = written.Object, written.Summary
 	return nil
+}
+
+// put returns the record of what was staged, that of a folder with its directory.
+func (m *merge) put(number int32) (record, error) {
+	e, ok := m.staged.at(int(number))
+	if !ok {
+		return record{}, m.staged.lost()
+	}
+	r := newRecord(e)
+	if !r.isDir() {
+		return r, nil
+	}
+	was, _, err := m.base.record(m.ctx, e.ID)
+	if err != nil {
+		return record{}, err
+	}
+	if was != nil && was.isDir() {
+		r.Object, r.Summary = was.Object, was.Summary
+	}
+	return r, m.write(e.ID, &r)
+}
+
+// staysIn returns what tells whether a record of a folder of the base stays as it is, but for its
+// directory.
+func (m *merge) staysIn(folder backup.ItemID) func(*record) bool {
+	puts, removed := m.puts[folder], m.removed[folder]
+	return func(r *record) bool {
+		if removed[r.ID] {
+			return false
+		}
+		if len(puts) == 0 {
+			return true
+		}
+		i, ok := m.staged.find(r.ID)
+		if ok {
+			_, ok = slices.BinarySearch(puts, int32(i)) // in which they are in order
+		}
+		return !ok
+	}
+}
+
+// members are the records of a folder as it shall be, in the order of the claims. Those that
+// are not in memory are read from what was staged, or from the folder as it was, where most of
+// them are in the same order.
+func (m *merge) members(claims []claim, old listing, stays func(*record) bool) iter.Seq2[*record, error] {
+	return func(yield func(*record, error) bool) {
+		var next func() (*record, error, bool)
+		early := map[backup.ItemID]*record{} // which come later now
+		was := func(id backup.ItemID) (*record, error) {
+			if r := early[id]; r != nil {
+				delete(early, id)
+				return r, nil
+			}
+			for {
+				r, err, more := next()
+				switch {
+				case !more:
+					return nil, m.base.damaged(id)
+				case err != nil:
+					return nil, err
+				}
+				is := *r
+				if r.ID == id {
+					return &is, nil
+				}
+				if stays(r) {
+					early[r.ID] = &is
+				}
+			}
+		}
+		for i := range claims {
+			c, r := &claims[i], claims[i].record
+			var err error
+			switch {
+			case r != nil:
+			case c.staged > 0:
+				var is record
+				is, err = m.put(c.number)
+				r = &is
+			default:
+				if next == nil {
+					var stop func()
+					next, stop = iter.Pull2(old.records())
+					defer stop()
+				}
+				r, err = was(c.id)
+			}
+			if err == nil {
+				r.setName(c.own, c.stored)
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
 }

@@ -191,15 +191,20 @@ func (c *verification) folder(ctx context.Context, tree string, r *record, path 
 		}
 		return true, nil
 	}
-	d, err := c.v.readDir(ctx, r.Object)
+	bad := func(err error) (bool, error) {
+		return false, c.found(ctx, tree, Damage{Item: r.ID, Path: path, Object: r.Object, What: FolderDamaged, Err: err})
+	}
+	l, err := c.v.list(ctx, r.Object)
 	c.report.Objects++
 	if err != nil {
-		return false, c.found(ctx, tree, Damage{Item: r.ID, Path: path, Object: r.Object, What: FolderDamaged, Err: err})
+		return bad(err)
 	}
 	*items++
 	whole = true
-	for i := range d.records {
-		below := &d.records[i]
+	for below, err := range l.records() {
+		if err != nil {
+			return bad(err)
+		}
 		at := join(path, below.trueName())
 		if below.isDir() {
 			ok, err := c.folder(ctx, tree, below, at, items)
