@@ -194,3 +194,43 @@ func longFolder(t *testing.T, v *Vault, tree string) record {
 	}
 	return *r
 }
+
+// Each name is held by the claimant that was staged last, or else had it, and by no other; and no
+// two are stored under one.
+func TestClaimsToNames(t *testing.T) {
+	own := []string{"a", "A", "a.txt", "A.TXT", "a (1).txt", "a (11).txt", "na\u00efve", "nai\u0308ve", "NA\u00cfVE", "..", "_..", "a/b", "a_b"}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		claims := make([]claim, 1+r.IntN(12))
+		for i := range claims {
+			c := &claims[i]
+			c.own, c.id = own[r.IntN(len(own))], backup.ItemID(fmt.Sprint(r.IntN(2), i))
+			if c.stored = c.own + " (another)"; r.IntN(2) == 0 {
+				c.stored = safeName(c.own)
+			}
+			if r.IntN(2) == 0 {
+				c.staged = int64(1 + i)
+			}
+		}
+		before := slices.Clone(claims)
+		nameAll(claims)
+		stored := map[string]bool{}
+		for i, c := range claims {
+			if name := fold(c.stored); stored[name] {
+				t.Fatalf("two are stored as %q: %+v", c.stored, claims)
+			} else {
+				stored[name] = true
+			}
+			best := true
+			for j, other := range claims {
+				best = best && (i == j || fold(safeName(other.own)) != fold(safeName(c.own)) || cmp.Or(
+					cmp.Compare(c.staged, other.staged),
+					cmp.Compare(fmt.Sprint(before[i].stored == c.own), fmt.Sprint(before[j].stored == other.own)),
+					cmp.Compare(other.id, c.id)) > 0)
+			}
+			if best != (c.stored == safeName(c.own)) {
+				t.Fatalf("%+v is stored under its name: %v, of %+v", c, !best, before)
+			}
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"iter"
 	"path"
@@ -769,6 +770,7 @@ type claim struct {
 	staged int64 // when it was staged, or 0
 	number int32 // of what was staged
 	dir    bool
+	held   bool    // it was stored under its own name
 	record *record // nil if it is not in memory
 }
 
@@ -793,37 +795,51 @@ func claimOf(r *record) claim {
 // else to the one that has it; every other is stored as "name (id).ext" and
 // keeps its own name beside it.
 func nameAll(claims []claim) {
-	// holder maps a name, folded, to the claimant that has it so far.
-	holder := make(map[string]int32, len(claims))
-	var losers []int32
-	for n := range claims {
-		c, i := &claims[n], int32(n)
-		name := fold(safeName(c.own))
-		if j, claimed := holder[name]; claimed {
-			h := &claims[j]
-			if cmp.Or(cmp.Compare(h.staged, c.staged), cmp.Compare(h.holds(), c.holds()), cmp.Compare(c.id, h.id)) > 0 {
-				losers = append(losers, i)
-				continue
-			}
-			losers = append(losers, j)
-		}
-		holder[name] = i
+	seed := maphash.MakeSeed()
+	hash := func(folded string) uint64 { return maphash.String(seed, folded) }
+	// Names that are equal are found by their hashes, which take less room than they do.
+	type hashed struct {
+		hash uint64
+		at   int32
 	}
-	lost := make(map[int32]bool, len(losers))
-	for _, i := range losers {
-		lost[i] = true
-	}
+	names := make([]hashed, len(claims))
 	for i := range claims {
-		if c := &claims[i]; !lost[int32(i)] {
-			c.stored = safeName(c.own)
+		c := &claims[i]
+		c.stored, c.held = safeName(c.own), c.stored == c.own
+		names[i] = hashed{hash(fold(c.stored)), int32(i)}
+	}
+	slices.SortFunc(names, func(a, b hashed) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.at, b.at))
+	})
+	var losers []int32
+	for rest := names; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].hash == rest[0].hash {
+			n++
 		}
+		if n > 1 {
+			holder := map[string]int32{}
+			for _, h := range rest[:n] {
+				i := h.at
+				name := fold(claims[i].stored)
+				if j, claimed := holder[name]; claimed {
+					if claims[j].before(&claims[i]) {
+						losers = append(losers, i)
+						continue
+					}
+					losers = append(losers, j)
+				}
+				holder[name] = i
+			}
+		}
+		rest = rest[n:]
 	}
 	slices.SortFunc(losers, func(i, j int32) int { return cmp.Compare(claims[i].id, claims[j].id) })
+	given := map[string]bool{}
 	for _, i := range losers {
 		c := &claims[i]
-		safe := safeName(c.own)
-		ext := path.Ext(safe)
-		stem := strings.TrimSuffix(safe, ext)
+		ext := path.Ext(c.stored)
+		stem := strings.TrimSuffix(c.stored, ext)
 		id := safeName(string(c.id))
 		tail := id[max(0, len(id)-6):]
 		for n := 1; ; n++ {
@@ -833,21 +849,25 @@ func nameAll(claims []claim) {
 				tail = id + "-" + strconv.Itoa(n)
 			}
 			name := stem + " (" + tail + ")" + ext
-			if _, taken := holder[fold(name)]; !taken {
-				holder[fold(name)] = i
-				c.stored = name
+			folded := fold(name)
+			_, taken := slices.BinarySearchFunc(names, hash(folded), func(h hashed, hash uint64) int { return cmp.Compare(h.hash, hash) })
+			if !taken && !given[folded] {
+				given[folded], c.stored = true, name
 				break
 			}
 		}
 	}
 }
 
-// holds is 1 when the record is stored under its own name.
-func (c *claim) holds() int {
-	if c.stored == c.own {
-		return 1
+// before reports whether a name is the record's rather than another's.
+func (c *claim) before(d *claim) bool {
+	holds := func(c *claim) int {
+		if c.held {
+			return 1
+		}
+		return 0
 	}
-	return 0
+	return cmp.Or(cmp.Compare(c.staged, d.staged), cmp.Compare(holds(c), holds(d)), cmp.Compare(d.id, c.id)) > 0
 }
 
 // nameRecords gives each record the name that it is stored under.
