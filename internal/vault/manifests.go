@@ -415,35 +415,7 @@ func (v *Vault) gatherManifests(ctx context.Context, w *session) error {
 	}
 	to := w.ContentManager()
 	to.DisableIndexFlush(ctx)
-	in, err := writeEntries(ctx, w.DirectRepositoryWriter, func(yield func(json.RawMessage, error) bool) {
-		for _, id := range from {
-			text, err := manifestText(ctx, to, id)
-			var raw rawEntries
-			if err == nil {
-				err = json.Unmarshal(text, &raw)
-			}
-			if err != nil {
-				yield(nil, fmt.Errorf("manifests %v: %w", id, err))
-				return
-			}
-			for _, r := range raw.Entries {
-				var e struct {
-					ID       manifest.ID
-					Modified time.Time
-				}
-				if err := json.Unmarshal(r, &e); err != nil {
-					yield(nil, fmt.Errorf("manifests %v: %w", id, err))
-					return
-				}
-				if at, ok := there[e.ID]; ok && at.Equal(e.Modified) {
-					delete(there, e.ID) // two contents may have it
-					if !yield(r, nil) {
-						return
-					}
-				}
-			}
-		}
-	})
+	in, err := writeEntries(ctx, w.DirectRepositoryWriter, takeEntries(ctx, to, from, there))
 	if err == nil && len(there) > 0 {
 		err = fmt.Errorf("%d manifests are in none of the contents that had them", len(there))
 	}
@@ -457,4 +429,41 @@ func (v *Vault) gatherManifests(ctx context.Context, w *session) error {
 		return storageError(err)
 	}
 	return storageError(w.Flush(ctx))
+}
+
+// takeEntries passes over the entries of contents that there names, by when they were written, as
+// they are written. It takes each that it finds from there, for two contents may have it.
+func takeEntries(ctx context.Context, r contents, from []content.ID, there map[manifest.ID]time.Time) iter.Seq2[json.RawMessage, error] {
+	return func(yield func(json.RawMessage, error) bool) {
+		for _, id := range from {
+			fail := func(err error) { yield(nil, fmt.Errorf("manifests %v: %w", id, err)) }
+			text, err := manifestText(ctx, r, id)
+			if err != nil {
+				fail(err)
+				return
+			}
+			var all rawEntries
+			if err := json.Unmarshal(text, &all); err != nil {
+				fail(err)
+				return
+			}
+			for _, raw := range all.Entries {
+				var e struct {
+					ID       manifest.ID
+					Modified time.Time
+				}
+				if err := json.Unmarshal(raw, &e); err != nil {
+					fail(err)
+					return
+				}
+				if at, ok := there[e.ID]; !ok || !at.Equal(e.Modified) {
+					continue
+				}
+				delete(there, e.ID)
+				if !yield(raw, nil) {
+					return
+				}
+			}
+		}
+	}
 }

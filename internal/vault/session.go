@@ -65,10 +65,10 @@ func (s *session) GetManifest(ctx context.Context, id manifest.ID, data any) (*m
 		if err != nil {
 			return nil, err
 		}
-		if len(found) > 0 && data != nil {
-			err = json.Unmarshal(found[0].Data, data)
-		}
 		if len(found) > 0 {
+			if data != nil {
+				err = json.Unmarshal(found[0].Data, data)
+			}
 			return found[0].metadata(), err
 		}
 	}
