@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"path"
+	"strings"
 	"time"
 
 	"holdfast/internal/backup"
@@ -282,6 +283,9 @@ func (r *restoration) restoredIn() backup.DriveID {
 	return r.drive.ID
 }
 
+// restoredPrefix begins the names of the folders that sessions restore into.
+const restoredPrefix = "Restored "
+
 // restoreFolder returns the folder in a drive's root that a session restores
 // into. It makes it when it is not there, under a name that was noted before.
 func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.SessionID, source target, live drive.Drive) (drive.Item, error) {
@@ -295,14 +299,16 @@ func (e *Engine) restoreFolder(ctx context.Context, j *jobs.Job, session backup.
 		if err != nil {
 			return drive.Item{}, err
 		}
-		there[fold(item.Name)] = item
+		if name := fold(item.Name); strings.HasPrefix(name, fold(restoredPrefix)) { // the root may hold a million others
+			there[name] = item
+		}
 	}
 	name, err := e.Catalog.ReserveFolder(ctx, j, session, live.ID, "")
 	if err != nil {
 		return drive.Item{}, err
 	}
 	for n := 0; name == "" && n < maxLibraries; n++ {
-		wanted := fmt.Sprintf("Restored %s R%d", e.Clock().UTC().Format(time.DateOnly), n)
+		wanted := fmt.Sprintf(restoredPrefix+"%s R%d", e.Clock().UTC().Format(time.DateOnly), n)
 		if _, taken := there[fold(wanted)]; taken {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/internal/backup"
 	"holdfast/internal/drive"
+	"holdfast/internal/spill"
 	"holdfast/internal/vault"
 )
 
@@ -61,14 +62,7 @@ func (s *stage) count(ctx context.Context) error {
 		if there == s.items.of(id).ChildCount {
 			continue
 		}
-		var stay []backup.ItemID
-		for id, err := range s.staying(ctx, id) {
-			if err != nil {
-				return err
-			}
-			stay = append(stay, id)
-		}
-		more, err := s.list(ctx, id, known, stay)
+		more, err := s.list(ctx, id, known)
 		if err != nil {
 			return err
 		}
@@ -149,12 +143,13 @@ func (s *stage) staying(ctx context.Context, folder backup.ItemID) iter.Seq2[bac
 }
 
 // list asks the source what is in a folder, and stages what was not known. A
-// listing is no snapshot: what it lacks of stay is asked for. Known is how many
+// listing is no snapshot: what it lacks of what is staying is asked for. Known is how many
 // living items were listed in the folder before. A folder that holds more than
 // can be found is unlisted. It returns the folders that it found, which are to be counted
 // themselves.
-func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay []backup.ItemID) (more []backup.ItemID, err error) {
-	there := map[backup.ItemID]bool{}
+func (s *stage) list(ctx context.Context, folder backup.ItemID, known int) (more []backup.ItemID, err error) {
+	there := spill.New(s.dir) // the folder may hold a million
+	defer there.Close()
 	for item, err := range s.source.Children(ctx, folder) {
 		if err != nil {
 			if whole := s.ifWhole(ctx, err); whole != nil {
@@ -169,7 +164,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 			}
 			continue
 		}
-		there[item.ID] = true
+		there.Put(string(item.ID), "")
 		was, listed := s.items.get(item.ID)
 		if listed && !was.Deleted {
 			continue // the delta is the later word
@@ -192,38 +187,26 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 			more = append(more, item.ID) // also one that was held: nothing was said of what is in it now
 		}
 	}
-	var lacking []backup.ItemID
-	for _, id := range stay {
-		if !there[id] {
-			lacking = append(lacking, id)
+	lacking := make([]backup.ItemID, 0, lackingAtOnce)
+	for id, err := range s.staying(ctx, folder) {
+		if err != nil {
+			return nil, err
+		}
+		if _, found := there.Find(string(id)); found {
+			continue
+		}
+		if lacking = append(lacking, id); len(lacking) == lackingAtOnce {
+			if known, more, err = s.lacks(ctx, folder, lacking, known, more); err != nil {
+				return nil, err
+			}
+			lacking = lacking[:0]
 		}
 	}
-	if err := s.ask(ctx, lacking...); err != nil {
+	if err := there.Err(); err != nil {
+		return nil, fmt.Errorf("list a folder: %w", err)
+	}
+	if known, more, err = s.lacks(ctx, folder, lacking, known, more); err != nil {
 		return nil, err
-	}
-	for _, id := range lacking {
-		switch l, _ := s.looked(id); {
-		case l.missing:
-			if lives, err := s.inhabited(ctx, id); err != nil {
-				return nil, err
-			} else if lives {
-				s.items.judge(id, unsure)
-				s.items.set(drive.Item{ID: id, Deleted: true})
-				break
-			}
-			s.items.set(drive.Item{ID: id, Deleted: true})
-			s.items.judge(id, gone)
-			s.finds(id, "it was deleted")
-		case l.err == nil && l.item.Parent != folder:
-			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
-				return nil, err
-			}
-			if l.item.Kind == backup.Folder {
-				more = append(more, id)
-			}
-		default:
-			known++
-		}
 	}
 	if known >= s.items.of(folder).ChildCount {
 		return more, nil
@@ -238,6 +221,44 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int, stay 
 		}
 	}
 	return more, nil
+}
+
+// lackingAtOnce is for how many that a listing lacks is asked before what was answered is
+// forgotten.
+const lackingAtOnce = 1000
+
+// lacks asks for what a listing of a folder lacked. It returns how many living items are known
+// then, and the folders that have moved from there.
+func (s *stage) lacks(ctx context.Context, folder backup.ItemID, lacking []backup.ItemID, known int, more []backup.ItemID) (int, []backup.ItemID, error) {
+	if err := s.ask(ctx, lacking...); err != nil {
+		return known, more, err
+	}
+	for _, id := range lacking {
+		switch l, _ := s.looked(id); {
+		case l.missing:
+			if lives, err := s.inhabited(ctx, id); err != nil {
+				return known, more, err
+			} else if lives {
+				s.items.judge(id, unsure)
+				s.items.set(drive.Item{ID: id, Deleted: true})
+				break
+			}
+			s.items.set(drive.Item{ID: id, Deleted: true})
+			s.items.judge(id, gone)
+			s.finds(id, "it was deleted")
+		case l.err == nil && l.item.Parent != folder:
+			if err := s.stageFound(ctx, l.item, "it has moved"); err != nil {
+				return known, more, err
+			}
+			if l.item.Kind == backup.Folder {
+				more = append(more, id)
+			}
+		default:
+			known++
+			delete(s.answers, id)
+		}
+	}
+	return known, more, nil
 }
 
 func (s *stage) stageFound(ctx context.Context, item drive.Item, how string) error {
