@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"strings"
 	"sync"
@@ -178,7 +179,18 @@ func List(ctx context.Context, v *vault.Vault, tree, at string) (all []vault.Ent
 	if err != nil || is.Kind != backup.Folder {
 		return []vault.Entry{is}, err
 	}
-	return v.List(ctx, tree, id)
+	return listed(v.List(ctx, tree, id))
+}
+
+// listed returns a list with all that is in it.
+func listed(list iter.Seq2[vault.Entry, error]) (all []vault.Entry, err error) {
+	for e, err := range list {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
 }
 
 func noPart(at string) error {
@@ -289,16 +301,16 @@ func (x *export) find(ctx context.Context, tree, at string) (backup.ItemID, erro
 	}
 	id := root.ID
 	for _, name := range strings.FieldsFunc(at, func(r rune) bool { return r == '/' }) {
-		inside, err := x.vault.List(ctx, tree, id)
-		if err != nil && !errors.Is(err, vault.ErrNotFound) {
-			return "", fmt.Errorf("read the point: %w", err)
-		}
-		id = ""
-		for _, e := range inside {
-			if e.Name == name {
-				id = e.ID
+		var found backup.ItemID
+		for e, err := range x.vault.List(ctx, tree, id) {
+			switch {
+			case err != nil && !errors.Is(err, vault.ErrNotFound):
+				return "", fmt.Errorf("read the point: %w", err)
+			case e.Name == name:
+				found = e.ID
 			}
 		}
+		id = found
 		if id == "" {
 			return "", fmt.Errorf("%w: %q", ErrNoPath, at)
 		}

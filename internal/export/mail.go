@@ -115,7 +115,7 @@ func (x *mailExport) mailFolder(ctx context.Context, id backup.ItemID, at string
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	held, err := x.vault.List(ctx, x.tree, id)
+	held, err := listed(x.vault.List(ctx, x.tree, id))
 	if err != nil {
 		if ends(err) {
 			return err
@@ -180,7 +180,7 @@ func (x *mailExport) classOf(ctx context.Context, e vault.Entry) string {
 
 // month exports what a folder got in a month.
 func (x *mailExport) month(ctx context.Context, id backup.ItemID, at, class string, others *int, made *bool) error {
-	held, err := x.vault.List(ctx, x.tree, id)
+	held, err := listed(x.vault.List(ctx, x.tree, id))
 	if err != nil {
 		if ends(err) {
 			return err

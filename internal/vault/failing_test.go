@@ -244,7 +244,7 @@ func TestPlayAFailingStorageIsNoDamage(t *testing.T) {
 			}, nil
 		}},
 		{name: "List", ready: func(*testing.T) (act, func(*testing.T)) {
-			return func() (string, error) { return say(v.List(t.Context(), w.two.Tree, "docs")) }, nil
+			return func() (string, error) { return say(inList(v.List(t.Context(), w.two.Tree, "docs"))) }, nil
 		}},
 		{name: "Path", ready: func(*testing.T) (act, func(*testing.T)) {
 			return func() (string, error) {

@@ -147,30 +147,38 @@ func (b *base) node(ctx context.Context, id backup.ItemID) (*Node, *record, erro
 	return n, r, nil
 }
 
-// List returns what a folder of a tree holds, folders first, each kind by
-// name. An id that is no folder of the tree is ErrNotFound.
-func (v *Vault) List(ctx context.Context, tree string, folder backup.ItemID) ([]Entry, error) {
-	b, err := v.base(ctx, "", tree)
-	if err != nil {
-		return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
-	}
-	r, _, err := b.record(ctx, folder)
-	if err != nil {
-		return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
-	}
-	if r == nil || !r.isDir() {
-		return nil, fmt.Errorf("list folder in tree %s: %w: folder %s", tree, ErrNotFound, folder)
-	}
-	l, err := b.list(ctx, r)
-	if err != nil {
-		return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
-	}
-	var entries []Entry
-	for r, err := range l.records() {
+// List lists what a folder of a tree holds, folders first, each kind by
+// name. An id that is no folder of the tree is ErrNotFound. It ends with the first error.
+func (v *Vault) List(ctx context.Context, tree string, folder backup.ItemID) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		fail := func(err error) { yield(Entry{}, fmt.Errorf("list folder in tree %s: %w", tree, err)) }
+		b, err := v.base(ctx, "", tree)
 		if err != nil {
-			return nil, fmt.Errorf("list folder in tree %s: %w", tree, err)
+			fail(err)
+			return
 		}
-		entries = append(entries, r.entry(folder))
+		b.once = true
+		r, _, err := b.record(ctx, folder)
+		if err == nil && (r == nil || !r.isDir()) {
+			err = fmt.Errorf("%w: folder %s", ErrNotFound, folder)
+		}
+		if err != nil {
+			fail(err)
+			return
+		}
+		l, err := b.list(ctx, r)
+		if err != nil {
+			fail(err)
+			return
+		}
+		for r, err := range l.records() {
+			if err != nil {
+				fail(err)
+				return
+			}
+			if !yield(r.entry(folder), nil) {
+				return
+			}
+		}
 	}
-	return entries, nil
 }

@@ -53,7 +53,7 @@ func TestTail(t *testing.T) {
 	}
 	for _, id := range []backup.ItemID{"large", "small", "none"} {
 		folder := at(id)
-		all, err := v.List(t.Context(), s.Tree, id)
+		all, err := inList(v.List(t.Context(), s.Tree, id))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,15 +61,15 @@ func TestTail(t *testing.T) {
 		if err != nil || len(below) != len(all) {
 			t.Errorf("below %s are %d, %v, want %d", id, len(below), err, len(all))
 		}
-		listed, err := browse(v, s.Tree, id, 0)
-		if err != nil || !slices.EqualFunc(listed, all, func(l Listed, e Entry) bool { return l.Entry == e }) {
-			t.Errorf("browsing %s shows %d, %v, want %d", id, len(listed), err, len(all))
+		shown, err := browse(v, s.Tree, id, 0)
+		if err != nil || !slices.EqualFunc(shown, all, func(l Listed, e Entry) bool { return l.Entry == e }) {
+			t.Errorf("browsing %s shows %d, %v, want %d", id, len(shown), err, len(all))
 		}
-		for i := 0; i < len(listed); i += 1 + len(listed)/20 {
-			if rest, err := browse(v, s.Tree, id, listed[i].At); err != nil || !slices.Equal(rest, listed[i:]) {
-				t.Errorf("browsing %s from %d on shows %d, %v, want %d", id, i, len(rest), err, len(listed)-i)
+		for i := 0; i < len(shown); i += 1 + len(shown)/20 {
+			if rest, err := browse(v, s.Tree, id, shown[i].At); err != nil || !slices.Equal(rest, shown[i:]) {
+				t.Errorf("browsing %s from %d on shows %d, %v, want %d", id, i, len(rest), err, len(shown)-i)
 			}
-			if _, err := browse(v, s.Tree, id, listed[i].At+1); !errors.Is(err, ErrNotFound) {
+			if _, err := browse(v, s.Tree, id, shown[i].At+1); !errors.Is(err, ErrNotFound) {
 				t.Errorf("browsing %s from where no item is: %v", id, err)
 			}
 		}

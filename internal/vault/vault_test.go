@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -169,11 +170,11 @@ func TestSealedTreeReadsBack(t *testing.T) {
 		if p, ok, err := v.Path(t.Context(), s.Tree, "f2"); p != "A/B & <b>/zwei ü.txt" || !ok || err != nil {
 			t.Errorf("Path = %q, %v, %v", p, ok, err)
 		}
-		in, err := v.List(t.Context(), s.Tree, "a")
+		in, err := inList(v.List(t.Context(), s.Tree, "a"))
 		if err != nil || len(in) != 2 || in[0].ID != "b" || in[1] != one {
 			t.Errorf("List = %v, %v", in, err)
 		}
-		if _, err := v.List(t.Context(), s.Tree, "f1"); !errors.Is(err, ErrNotFound) {
+		if _, err := inList(v.List(t.Context(), s.Tree, "f1")); !errors.Is(err, ErrNotFound) {
 			t.Errorf("List of a file: %v, want ErrNotFound", err)
 		}
 		if err := verify(t, v, s.Tree); err != nil {
@@ -624,4 +625,15 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 	if _, err := Open(t.Context(), cfg); err == nil {
 		t.Error("a vault was made to be read only")
 	}
+}
+
+// inList returns a list with all that is in it.
+func inList(list iter.Seq2[Entry, error]) (all []Entry, err error) {
+	for e, err := range list {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
 }
