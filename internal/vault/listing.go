@@ -3,6 +3,9 @@ package vault
 import (
 	"context"
 	"iter"
+	"slices"
+
+	"holdfast/internal/backup"
 )
 
 // A listing is a directory whose records are passed over: in memory, or, where it is longer than
@@ -49,6 +52,32 @@ func (l listing) records() iter.Seq2[*record, error] {
 		return l.pieces.records()
 	}
 	return pointers(l.dir.records)
+}
+
+// ids are those of records, by their numbers in the directory.
+func (l listing) ids(numbers []int32) (map[int32]backup.ItemID, error) {
+	ids := make(map[int32]backup.ItemID, len(numbers))
+	slices.Sort(numbers)
+	at := int32(-1)
+	for r, err := range l.records() {
+		if err != nil {
+			return nil, err
+		}
+		if at++; at == numbers[len(ids)] {
+			if ids[at] = r.ID; len(ids) == len(numbers) {
+				break
+			}
+		}
+	}
+	return ids, nil
+}
+
+// object names the directory.
+func (l listing) object() string {
+	if l.pieces != nil {
+		return l.pieces.oid
+	}
+	return l.dir.object
 }
 
 // whole returns the directory with all its records in memory.

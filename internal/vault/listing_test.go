@@ -2,17 +2,20 @@ package vault
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/spill"
 )
 
 // A folder that is too long to be in memory is what it would be if it were not: to the byte, and
@@ -201,36 +204,89 @@ func TestClaimsToNames(t *testing.T) {
 	own := []string{"a", "A", "a.txt", "A.TXT", "a (1).txt", "a (11).txt", "na\u00efve", "nai\u0308ve", "NA\u00cfVE", "..", "_..", "a/b", "a_b"}
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
-		claims := make([]claim, 1+r.IntN(12))
-		for i := range claims {
-			c := &claims[i]
-			c.own, c.id = own[r.IntN(len(own))], backup.ItemID(fmt.Sprint(r.IntN(2), i))
-			if c.stored = c.own + " (another)"; r.IntN(2) == 0 {
-				c.stored = safeName(c.own)
+		staged := map[int32]int64{}
+		n := naming{}
+		var before []record
+		for i := range 1 + r.IntN(12) {
+			is := record{ID: backup.ItemID(fmt.Sprint(r.IntN(2), i)), Type: fileType}
+			name := own[r.IntN(len(own))]
+			if is.setName(name, name+" (another)"); r.IntN(2) == 0 {
+				is.setName(name, safeName(name))
 			}
-			if r.IntN(2) == 0 {
-				c.staged = int64(1 + i)
+			isStaged := r.IntN(2) == 0
+			if isStaged {
+				staged[int32(i)] = int64(1 + i)
 			}
+			if n.texts = nil; r.IntN(2) == 0 { // it is not in memory
+				n.texts = &texts{}
+			}
+			n.add(&is, int32(i), isStaged)
+			before = append(before, is)
 		}
-		before := slices.Clone(claims)
-		nameAll(claims)
+		n.staged = func(number int32) (backup.ItemID, int64) { return before[number].ID, staged[number] - 1 }
+		n.was = func(numbers []int32) (map[int32]backup.ItemID, error) {
+			return listing{dir: &dir{records: before}}.ids(numbers)
+		}
+		if err := n.decide(); err != nil {
+			t.Fatal(err)
+		}
 		stored := map[string]bool{}
-		for i, c := range claims {
-			if name := fold(c.stored); stored[name] {
-				t.Fatalf("two are stored as %q: %+v", c.stored, claims)
+		for i := range n.claims {
+			c, is := &n.claims[i], before[i]
+			if name := fold(n.stored(c)); stored[name] {
+				t.Fatalf("two are stored as %q: %+v", name, n)
 			} else {
 				stored[name] = true
 			}
 			best := true
-			for j, other := range claims {
-				best = best && (i == j || fold(safeName(other.own)) != fold(safeName(c.own)) || cmp.Or(
-					cmp.Compare(c.staged, other.staged),
-					cmp.Compare(fmt.Sprint(before[i].stored == c.own), fmt.Sprint(before[j].stored == other.own)),
-					cmp.Compare(other.id, c.id)) > 0)
+			for j, other := range before {
+				best = best && (i == j || fold(safeName(other.trueName())) != fold(safeName(is.trueName())) || cmp.Or(
+					cmp.Compare(staged[int32(i)], staged[int32(j)]),
+					cmp.Compare(fmt.Sprint(is.TrueName == nil), fmt.Sprint(other.TrueName == nil)),
+					cmp.Compare(other.ID, is.ID)) > 0)
 			}
-			if best != (c.stored == safeName(c.own)) {
+			if best != (n.stored(c) == safeName(c.own)) {
 				t.Fatalf("%+v is stored under its name: %v, of %+v", c, !best, before)
 			}
 		}
 	}
+}
+
+// Folders that hold very much are merged one after another, unless one takes for ever.
+func TestLargeMergesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer func(was chan struct{}) { largeMerge = was }(largeMerge)
+		largeMerge = make(chan struct{}, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		var merges [4]merge
+		for i := range merges {
+			merges[i] = merge{ctx: ctx, based: spill.New("")}
+		}
+		begun := time.Now()
+		for range 2 { // also for a folder that is in the other
+			if err := merges[0].alone(); err != nil || !merges[0].isAlone {
+				t.Fatal(err)
+			}
+		}
+		go func() {
+			time.Sleep(time.Minute)
+			merges[0].close()
+		}()
+		if err := merges[1].alone(); err != nil || !merges[1].isAlone || time.Since(begun) != time.Minute {
+			t.Errorf("the second waited %v: %v", time.Since(begun), err)
+		}
+		if err := merges[2].alone(); err != nil || merges[2].isAlone || time.Since(begun) != time.Minute+itsTurn {
+			t.Errorf("the third waited %v: %v", time.Since(begun), err)
+		}
+		cancel()
+		if err := merges[3].alone(); err == nil || merges[3].isAlone {
+			t.Error("the fourth did not end")
+		}
+		for i := range merges {
+			merges[i].close()
+		}
+		if len(largeMerge) != 0 {
+			t.Error("it is held")
+		}
+	})
 }

@@ -1,15 +1,17 @@
 package vault
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"holdfast/internal/backup"
+	"holdfast/internal/spill"
 )
 
 // A standing says where an item is in the merged tree.
@@ -24,26 +26,94 @@ const (
 )
 
 // A merge joins what an update staged with its base. Its cost is in proportion
-// to what was staged, and to what is removed by that.
+// to what was staged, and to what is removed by that; in memory are some bytes for each.
 type merge struct {
 	u      *Update
 	ctx    context.Context
 	base   *base
 	staged *staged
 
-	lost      backup.ItemID // the former root folder, where another took its place
-	rootID    backup.ItemID
-	standings []standing                 // of what was staged, by number
-	standing  map[backup.ItemID]standing // of what is in the base only
-	folders   map[backup.ItemID]bool     // whether the base has such a folder
-	orphans   []backup.ItemID
+	lost    backup.ItemID // the former root folder, where another took its place
+	rootID  backup.ItemID
+	based   *spill.Table // items that nothing was staged of, and which were met
+	places  []place      // of what was staged, by number, and then of what is in based
+	orphans []backup.ItemID
 
-	puts       map[backup.ItemID][]int32                // folder: items staged to be in it, by number
-	removed    map[backup.ItemID]map[backup.ItemID]bool // folder of the base: items no longer in it
-	dirty      map[backup.ItemID]bool                   // folders to be written
-	dirtyBelow map[backup.ItemID]map[backup.ItemID]bool // folder: dirty folders in it
-	changes    changes                                  // of the index
-	named      bool                                     // something came, went, or has another name
+	puts    []put   // in order, once all are known
+	shrunk  []int32 // folders of the base in which something is no longer
+	changes changes // of the index
+	named   bool    // something came, went, or has another name
+
+	waited, isAlone bool // to be alone, and is
+}
+
+// A place is what is known of an item of which something was staged, or of one that was met.
+type place struct {
+	standing standing
+	isFolder answer // of the base
+	shrinks  bool
+	dirty    bool // a folder to be written
+}
+
+type answer uint8
+
+const (
+	notAsked answer = iota
+	yes
+	no
+)
+
+// A put is of an item that was staged to be in a folder, and comes there or is no longer as it was.
+type put struct{ folder, item int32 }
+
+func comparePuts(a, b put) int {
+	return cmp.Or(cmp.Compare(a.folder, b.folder), cmp.Compare(a.item, b.item))
+}
+
+func newMerge(ctx context.Context, u *Update) *merge {
+	return &merge{u: u, ctx: ctx, base: &u.base, staged: u.staged, based: spill.New(u.v.state), places: make([]place, u.staged.table.Len())}
+}
+
+// close gives back what the merge has on disk, and lets the next be alone.
+func (m *merge) close() {
+	m.based.Close()
+	if m.isAlone {
+		m.isAlone = false
+		<-largeMerge
+	}
+}
+
+// err says what could not be read back.
+func (m *merge) err() error { return cmp.Or(m.staged.err(), m.based.Err()) }
+
+// find returns where an item is in places, if it was met.
+func (m *merge) find(id backup.ItemID) (int32, bool) {
+	if i, ok := m.staged.find(id); ok {
+		return int32(i), true
+	}
+	i, ok := m.based.Find(string(id))
+	return int32(m.staged.table.Len() + i), ok
+}
+
+// number is find of an item that is met, if it never was. A place may be moved when one is met.
+func (m *merge) number(id backup.ItemID) int32 {
+	i, ok := m.find(id)
+	if !ok {
+		i = int32(m.staged.table.Len() + m.based.Put(string(id), ""))
+		for int(i) >= len(m.places) {
+			m.places = append(m.places, place{})
+		}
+	}
+	return i
+}
+
+// id returns the item of a number.
+func (m *merge) id(number int32) backup.ItemID {
+	if n := int(number) - m.staged.table.Len(); n >= 0 {
+		id, _ := m.based.Get(n)
+		return backup.ItemID(id)
+	}
+	return m.staged.id(int(number))
 }
 
 // gone reports whether an item shall go.
@@ -100,12 +170,17 @@ func (m *merge) files() (record, error) {
 		}
 	}
 	slices.Sort(m.orphans)
-	for id := range m.puts {
-		if err := m.soil(id); err != nil {
+	slices.SortFunc(m.puts, comparePuts)
+	for i, p := range m.puts {
+		if i > 0 && m.puts[i-1].folder == p.folder {
+			continue
+		}
+		if err := m.soil(m.id(p.folder)); err != nil {
 			return record{}, err
 		}
 	}
-	for id := range m.removed {
+	for _, folder := range m.shrunk {
+		id := m.id(folder)
 		switch s, err := m.stand(id); {
 		case err != nil:
 			return record{}, err
@@ -114,6 +189,9 @@ func (m *merge) files() (record, error) {
 				return record{}, err
 			}
 		}
+	}
+	if err := m.err(); err != nil {
+		return record{}, err
 	}
 	return m.rootRecord()
 }
@@ -159,16 +237,16 @@ func (m *merge) place(i int, e Entry) error {
 				return nil
 			}
 		}
-		m.puts[e.Parent] = append(m.puts[e.Parent], int32(i))
+		m.puts = append(m.puts, put{m.number(e.Parent), int32(i)})
 	}
 	if old == nil || oldParent != e.Parent {
 		m.changes.put(i, id)
 		if old != nil {
-			m.removeFrom(oldParent, id)
+			m.removeFrom(oldParent)
 		}
 	}
 	if e.Kind == backup.Folder && (old == nil || !old.isDir()) {
-		m.dirty[id] = true // it has no directory yet
+		m.places[i].dirty = true // it has no directory yet
 	}
 	return nil
 }
@@ -176,7 +254,7 @@ func (m *merge) place(i int, e Entry) error {
 // remove takes an item of the base out of the tree, with what is below it.
 func (m *merge) remove(r *record, parent backup.ItemID) error {
 	m.named = true
-	m.removeFrom(parent, r.ID)
+	m.removeFrom(parent)
 	m.changes.remove(r.ID)
 	if !r.isDir() {
 		return nil
@@ -209,38 +287,24 @@ func (m *merge) removeBelow(folder *record) error {
 	return nil
 }
 
-func (m *merge) removeFrom(folder, id backup.ItemID) {
+// removeFrom notes that something is no longer in a folder of the base.
+func (m *merge) removeFrom(folder backup.ItemID) {
 	if folder == "" || m.staged.gone(folder) {
 		return // the root folder is in none; and of what goes as a whole nothing is written
 	}
-	if m.removed[folder] == nil {
-		m.removed[folder] = map[backup.ItemID]bool{}
-	}
-	m.removed[folder][id] = true
-}
-
-// stood returns what stand found before.
-func (m *merge) stood(id backup.ItemID) standing {
-	if i, ok := m.staged.find(id); ok {
-		return m.standings[i]
-	}
-	return m.standing[id]
-}
-
-func (m *merge) stands(id backup.ItemID, s standing) {
-	if i, ok := m.staged.find(id); ok {
-		m.standings[i] = s
-	} else {
-		m.standing[id] = s
+	if i := m.number(folder); !m.places[i].shrinks {
+		m.places[i].shrinks = true
+		m.shrunk = append(m.shrunk, i)
 	}
 }
 
 // stand finds where an item is, by the chain of its parents.
 func (m *merge) stand(id backup.ItemID) (standing, error) {
-	var chain []backup.ItemID
+	var chain []int32
 	s := unknown
 	for at := id; s == unknown; {
-		known := m.stood(at)
+		number := m.number(at)
+		known := m.places[number].standing
 		if known != unknown && known != walking {
 			s = known
 			break
@@ -255,21 +319,21 @@ func (m *merge) stand(id backup.ItemID) (standing, error) {
 			return unknown, err
 		case kind == deleted:
 			s = deleted
-			m.stands(at, s)
+			m.places[number].standing = s
 		case kind == unknown:
 			s = orphan
 		case parent == "" && at == m.rootID:
 			s = present
-			m.stands(at, s)
+			m.places[number].standing = s
 		case parent == "":
 			s = orphan
-			m.stands(at, s)
+			m.places[number].standing = s
 		}
 		if s != unknown {
 			break
 		}
-		chain = append(chain, at)
-		m.stands(at, walking)
+		chain = append(chain, number)
+		m.places[number].standing = walking
 		// Only a folder holds items.
 		if p, ok := m.staged.get(parent); ok && p.Kind != backup.Folder {
 			s = orphan
@@ -278,7 +342,7 @@ func (m *merge) stand(id backup.ItemID) (standing, error) {
 		at = parent
 	}
 	for _, below := range chain {
-		m.stands(below, s)
+		m.places[below].standing = s
 	}
 	return s, nil
 }
@@ -309,23 +373,30 @@ func (m *merge) parent(id backup.ItemID) (backup.ItemID, standing, error) {
 
 // isFolder reports whether the base has a folder of that id.
 func (m *merge) isFolder(id backup.ItemID) (bool, error) {
-	is, asked := m.folders[id]
-	if asked {
-		return is, nil
+	i := m.number(id)
+	if is := m.places[i].isFolder; is != notAsked {
+		return is == yes, nil
 	}
 	r, _, err := m.base.record(m.ctx, id)
 	if err != nil {
 		return false, err
 	}
-	m.folders[id] = r != nil && r.isDir()
-	return m.folders[id], nil
+	m.places[i].isFolder = no
+	if r != nil && r.isDir() {
+		m.places[i].isFolder = yes
+	}
+	return m.places[i].isFolder == yes, nil
 }
 
 // soil marks a folder that must be written, and those above it.
 func (m *merge) soil(id backup.ItemID) error {
-	for id != "" && !m.dirty[id] {
-		m.dirty[id] = true
-		parent, err := m.link(id)
+	for id != "" {
+		i := m.number(id)
+		if m.places[i].dirty {
+			return nil
+		}
+		m.places[i].dirty = true
+		parent, _, err := m.parent(id)
 		if err != nil {
 			return err
 		}
@@ -334,17 +405,10 @@ func (m *merge) soil(id backup.ItemID) error {
 	return nil
 }
 
-// link notes a dirty folder with the folder that it is in.
-func (m *merge) link(id backup.ItemID) (backup.ItemID, error) {
-	parent, _, err := m.parent(id)
-	if err != nil || parent == "" {
-		return "", err
-	}
-	if m.dirtyBelow[parent] == nil {
-		m.dirtyBelow[parent] = map[backup.ItemID]bool{}
-	}
-	m.dirtyBelow[parent][id] = true
-	return parent, nil
+// isDirty reports whether a folder must be written.
+func (m *merge) isDirty(id backup.ItemID) bool {
+	i, ok := m.find(id)
+	return ok && m.places[i].dirty
 }
 
 // rootRecord writes the dirty folders, from the bottom up.
@@ -371,9 +435,10 @@ func (m *merge) rootRecord() (record, error) {
 }
 
 // write gives the record of a folder its directory, if that is dirty. Of a folder that holds
-// very much only the names are in memory meanwhile, and what is in it is read twice.
+// very much only the names are in memory meanwhile, what is in it is read twice, and the folders in
+// it are written when it is their turn.
 func (m *merge) write(id backup.ItemID, folder *record) error {
-	if !m.dirty[id] {
+	if !m.isDirty(id) {
 		return nil
 	}
 	old := listing{dir: &dir{}}
@@ -383,68 +448,65 @@ func (m *merge) write(id backup.ItemID, folder *record) error {
 			return err
 		}
 	}
-	puts, removed, below := m.puts[id], m.removed[id], m.dirtyBelow[id]
+	puts := m.putsIn(id)
+	names := &naming{staged: m.idAndOrder, was: old.ids}
 	most := len(puts)
 	if old.pieces == nil {
 		most += len(old.dir.records)
 	}
-	var room []record // of all that the folder holds, or nil
-	if old.pieces == nil && len(puts) <= maxRecords {
-		room = make([]record, 0, most)
-	}
-	claims := make([]claim, 0, most)
-	claimed := func(r *record) *claim {
-		c := claimOf(r)
-		if room != nil {
-			room = append(room, *r)
-			c.record = &room[len(room)-1]
-		} else if c.record = nil; r.isDir() {
-			is := *r
-			c.record = &is
-		}
-		claims = append(claims, c)
-		return &claims[len(claims)-1]
-	}
-	stays := m.staysIn(id)
-	changed := folder.Object == ""
-	for r, err := range old.records() {
-		switch {
-		case err != nil:
+	long := old.pieces != nil || len(puts) > maxRecords
+	if names.claims = make([]claim, 0, most); !long {
+		names.records = make([]record, 0, most)
+	} else {
+		names.texts = &texts{}
+		if err := m.alone(); err != nil {
 			return err
-		case removed[r.ID]:
+		}
+	}
+	changed := folder.Object == ""
+	number := int32(-1)
+	for r, err := range old.records() {
+		number++
+		if err != nil {
+			return err
+		}
+		if !m.stays(r, id, puts) {
 			changed = true
 			continue
-		case !stays(r):
-			continue
-		case below[r.ID]:
+		}
+		if r.isDir() && m.isDirty(r.ID) {
 			is := *r
-			if err := m.write(r.ID, &is); err != nil {
+			if !long {
+				err = m.write(r.ID, &is)
+			}
+			if err != nil {
 				return err
 			}
-			changed = changed || r.Object != is.Object
+			changed = changed || long || r.Object != is.Object
 			r = &is
 		}
-		claimed(r)
+		names.add(r, number, false)
 	}
-	for _, i := range puts {
-		r, err := m.put(i)
+	for _, p := range puts {
+		r, err := m.put(p.item)
+		if err == nil && !long {
+			err = m.fill(&r)
+		}
 		if err != nil {
 			return err
 		}
 		changed = true
-		c := claimed(&r)
-		c.staged, c.number = m.staged.order(int(i))+1, i
-		if room == nil { // what was read back is one text
-			c.own, c.id = strings.Clone(c.own), backup.ItemID(strings.Clone(string(c.id)))
-			c.stored = safeName(c.own)
-		}
+		names.add(&r, p.item, true)
 	}
 	if !changed {
 		return nil
 	}
-	nameAll(claims)
-	slices.SortFunc(claims, inOrderOfNames)
-	written, err := m.u.v.writeList(m.ctx, m.u.v.updates, folder.Name, folder.Modified, m.members(claims, old, stays))
+	if err := names.decide(); err != nil {
+		return err
+	}
+	names.sort()
+	stays := func(r *record) bool { return m.stays(r, id, puts) }
+	written, err := m.u.v.writeList(m.ctx, m.u.v.updates, folder.Name, folder.Modified, m.members(names, old, stays))
 	if err != nil {
 		return err
 	}
@@ -452,82 +514,105 @@ func (m *merge) write(id backup.ItemID, folder *record) error {
 	return nil
 }
 
-// put returns the record of what was staged, that of a folder with its directory.
+// putsIn are those into a folder.
+func (m *merge) putsIn(folder backup.ItemID) []put {
+	i, ok := m.find(folder)
+	if !ok {
+		return nil
+	}
+	from, _ := slices.BinarySearchFunc(m.puts, put{i, 0}, comparePuts)
+	to, _ := slices.BinarySearchFunc(m.puts, put{i + 1, 0}, comparePuts)
+	return m.puts[from:to]
+}
+
+// idAndOrder tells of what was staged whose it is, and when it was.
+func (m *merge) idAndOrder(number int32) (backup.ItemID, int64) {
+	return m.staged.id(int(number)), m.staged.order(int(number))
+}
+
+// put returns the record of what was staged, that of a folder without a directory.
 func (m *merge) put(number int32) (record, error) {
 	e, ok := m.staged.at(int(number))
 	if !ok {
 		return record{}, m.staged.lost()
 	}
-	r := newRecord(e)
-	if !r.isDir() {
-		return r, nil
+	return newRecord(e), nil
+}
+
+// fill gives a folder that was staged its directory.
+func (m *merge) fill(folder *record) error {
+	if !folder.isDir() {
+		return nil
 	}
-	was, _, err := m.base.record(m.ctx, e.ID)
+	was, _, err := m.base.record(m.ctx, folder.ID)
 	if err != nil {
-		return record{}, err
+		return err
 	}
 	if was != nil && was.isDir() {
-		r.Object, r.Summary = was.Object, was.Summary
+		folder.Object, folder.Summary = was.Object, was.Summary
 	}
-	return r, m.write(e.ID, &r)
+	return m.write(folder.ID, folder)
 }
 
-// staysIn returns what tells whether a record of a folder of the base stays as it is, but for its
-// directory.
-func (m *merge) staysIn(folder backup.ItemID) func(*record) bool {
-	puts, removed := m.puts[folder], m.removed[folder]
-	return func(r *record) bool {
-		if removed[r.ID] {
-			return false
-		}
-		if len(puts) == 0 {
-			return true
-		}
-		i, ok := m.staged.find(r.ID)
-		if ok {
-			_, ok = slices.BinarySearch(puts, int32(i)) // in which they are in order
-		}
-		return !ok
+// stays reports whether a record that a folder has in the base stays as it is, but for its
+// directory. Else it is no longer there, or is among what is put there.
+func (m *merge) stays(r *record, folder backup.ItemID, puts []put) bool {
+	if r.ID == m.lost {
+		return false
 	}
+	i, ok := m.staged.find(r.ID)
+	if !ok {
+		return true
+	}
+	if _, isPut := slices.BinarySearchFunc(puts, put{item: int32(i)}, func(a, b put) int { return cmp.Compare(a.item, b.item) }); isPut {
+		return false
+	}
+	e, there := m.staged.at(i)
+	return there && e.Parent == folder && m.places[i].standing == present
 }
 
-// members are the records of a folder as it shall be, in the order of the claims. Those that
+// members are the records of a folder as it shall be, in the order of their names. Those that
 // are not in memory are read from what was staged, or from the folder as it was, where most of
 // them are in the same order.
-func (m *merge) members(claims []claim, old listing, stays func(*record) bool) iter.Seq2[*record, error] {
+func (m *merge) members(names *naming, old listing, stays func(*record) bool) iter.Seq2[*record, error] {
 	return func(yield func(*record, error) bool) {
 		var next func() (*record, error, bool)
-		early := map[backup.ItemID]*record{} // which come later now
-		was := func(id backup.ItemID) (*record, error) {
-			if r := early[id]; r != nil {
-				delete(early, id)
+		at := int32(-1)
+		early := map[int32]*record{} // which come later now
+		was := func(number int32) (*record, error) {
+			if r := early[number]; r != nil {
+				delete(early, number)
 				return r, nil
 			}
 			for {
 				r, err, more := next()
+				at++
 				switch {
 				case !more:
-					return nil, m.base.damaged(id)
+					return nil, &DamageError{Object: old.object(), Err: errors.New("it is shorter than it was a moment ago")}
 				case err != nil:
 					return nil, err
 				}
 				is := *r
-				if r.ID == id {
+				if at == number {
 					return &is, nil
 				}
 				if stays(r) {
-					early[r.ID] = &is
+					early[at] = &is
 				}
 			}
 		}
-		for i := range claims {
-			c, r := &claims[i], claims[i].record
+		for i := range names.claims {
+			c := &names.claims[i]
+			r := names.hold(c)
 			var err error
 			switch {
 			case r != nil:
-			case c.staged > 0:
+			case c.staged:
 				var is record
-				is, err = m.put(c.number)
+				if is, err = m.put(c.number); err == nil {
+					err = m.fill(&is)
+				}
 				r = &is
 			default:
 				if next == nil {
@@ -535,14 +620,42 @@ func (m *merge) members(claims []claim, old listing, stays func(*record) bool) i
 					next, stop = iter.Pull2(old.records())
 					defer stop()
 				}
-				r, err = was(c.id)
+				if r, err = was(c.number); err == nil && r.isDir() {
+					err = m.write(r.ID, r)
+				}
 			}
-			if err == nil {
-				r.setName(c.own, c.stored)
+			if err == nil && c.record == 0 {
+				r.setName(c.own, names.stored(c))
 			}
 			if !yield(r, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// largeMerge is held by who merges a folder that holds very much, which takes a hundred bytes for
+// each record: many drives may be backed up at once.
+var largeMerge = make(chan struct{}, 1)
+
+// itsTurn is how long a merge waits for that. Then it goes on all the same, so that a vault whose
+// storage hangs stops no other.
+const itsTurn = 5 * time.Minute
+
+// alone waits until no other merge is at a folder that holds very much.
+func (m *merge) alone() error {
+	if m.waited {
+		return nil
+	}
+	m.waited = true
+	late := time.NewTimer(itsTurn)
+	defer late.Stop()
+	select {
+	case largeMerge <- struct{}{}:
+		m.isAlone = true
+	case <-late.C:
+	case <-m.ctx.Done():
+		return context.Cause(m.ctx)
+	}
+	return nil
 }

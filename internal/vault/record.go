@@ -8,10 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"iter"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,8 +21,6 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
 
 	"holdfast/internal/backup"
 	"holdfast/internal/jsonscan"
@@ -760,135 +756,4 @@ func kopiaTime(t time.Time) fs.UTCTimestamp {
 		return 0
 	}
 	return fs.UTCTimestampFromTime(t)
-}
-
-// A claim is that of a record to its item's name in a directory.
-type claim struct {
-	own    string // the name
-	stored string // what the record is stored under: as it was, until nameAll has decided
-	id     backup.ItemID
-	staged int64 // when it was staged, or 0
-	number int32 // of what was staged
-	dir    bool
-	held   bool    // it was stored under its own name
-	record *record // nil if it is not in memory
-}
-
-// inOrderOfNames is byName of claims' records.
-func inOrderOfNames(a, b claim) int {
-	switch {
-	case a.dir && !b.dir:
-		return -1
-	case b.dir && !a.dir:
-		return 1
-	}
-	return strings.Compare(a.stored, b.stored)
-}
-
-func claimOf(r *record) claim {
-	return claim{own: r.trueName(), stored: r.Name, id: r.ID, dir: r.isDir(), record: r}
-}
-
-// nameAll decides the names that records are stored under. Siblings may claim
-// one name: two items that the source listed at different moments, or names
-// that differ in case only. The name then belongs to the claimant staged last,
-// else to the one that has it; every other is stored as "name (id).ext" and
-// keeps its own name beside it.
-func nameAll(claims []claim) {
-	seed := maphash.MakeSeed()
-	hash := func(folded string) uint64 { return maphash.String(seed, folded) }
-	// Names that are equal are found by their hashes, which take less room than they do.
-	type hashed struct {
-		hash uint64
-		at   int32
-	}
-	names := make([]hashed, len(claims))
-	for i := range claims {
-		c := &claims[i]
-		c.stored, c.held = safeName(c.own), c.stored == c.own
-		names[i] = hashed{hash(fold(c.stored)), int32(i)}
-	}
-	slices.SortFunc(names, func(a, b hashed) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.at, b.at))
-	})
-	var losers []int32
-	for rest := names; len(rest) > 0; {
-		n := 1
-		for n < len(rest) && rest[n].hash == rest[0].hash {
-			n++
-		}
-		if n > 1 {
-			holder := map[string]int32{}
-			for _, h := range rest[:n] {
-				i := h.at
-				name := fold(claims[i].stored)
-				if j, claimed := holder[name]; claimed {
-					if claims[j].before(&claims[i]) {
-						losers = append(losers, i)
-						continue
-					}
-					losers = append(losers, j)
-				}
-				holder[name] = i
-			}
-		}
-		rest = rest[n:]
-	}
-	slices.SortFunc(losers, func(i, j int32) int { return cmp.Compare(claims[i].id, claims[j].id) })
-	given := map[string]bool{}
-	for _, i := range losers {
-		c := &claims[i]
-		ext := path.Ext(c.stored)
-		stem := strings.TrimSuffix(c.stored, ext)
-		id := safeName(string(c.id))
-		tail := id[max(0, len(id)-6):]
-		for n := 1; ; n++ {
-			if n == 2 {
-				tail = id
-			} else if n > 2 {
-				tail = id + "-" + strconv.Itoa(n)
-			}
-			name := stem + " (" + tail + ")" + ext
-			folded := fold(name)
-			_, taken := slices.BinarySearchFunc(names, hash(folded), func(h hashed, hash uint64) int { return cmp.Compare(h.hash, hash) })
-			if !taken && !given[folded] {
-				given[folded], c.stored = true, name
-				break
-			}
-		}
-	}
-}
-
-// before reports whether a name is the record's rather than another's.
-func (c *claim) before(d *claim) bool {
-	holds := func(c *claim) int {
-		if c.held {
-			return 1
-		}
-		return 0
-	}
-	return cmp.Or(cmp.Compare(c.staged, d.staged), cmp.Compare(holds(c), holds(d)), cmp.Compare(d.id, c.id)) > 0
-}
-
-// nameRecords gives each record the name that it is stored under.
-func nameRecords(records []record) {
-	claims := make([]claim, len(records))
-	for i := range records {
-		claims[i] = claimOf(&records[i])
-	}
-	nameAll(claims)
-	for _, c := range claims {
-		c.record.setName(c.own, c.stored)
-	}
-}
-
-// fold returns the form in which names are equal that a file system may take for
-// the same: they differ in case, or in how their letters are composed. Folding
-// takes letters apart (a small J with a caron is one, a capital one is two), and
-// so they are composed after it.
-func fold(name string) string {
-	if strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
-		return strings.ToLower(name)
-	}
-	return norm.NFC.String(cases.Fold().String(norm.NFD.String(name)))
 }

@@ -657,12 +657,11 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 		return Sealed{}, err
 	}
 	at = at.UTC().Truncate(time.Millisecond)
-	m := &merge{u: u, ctx: ctx, base: &u.base, staged: u.staged, standings: make([]standing, u.staged.table.Len()), standing: map[backup.ItemID]standing{},
-		folders: map[backup.ItemID]bool{}, puts: map[backup.ItemID][]int32{}, removed: map[backup.ItemID]map[backup.ItemID]bool{},
-		dirty: map[backup.ItemID]bool{}, dirtyBelow: map[backup.ItemID]map[backup.ItemID]bool{}}
+	m := newMerge(ctx, u)
+	defer m.close()
 	files, err := m.files()
 	if err == nil {
-		err = u.staged.err()
+		err = m.err()
 	}
 	if err != nil {
 		return Sealed{}, err
