@@ -28,31 +28,38 @@ func (s *stage) count(ctx context.Context) error {
 		return nil
 	}
 	inside := make([]int32, len(s.items.states)) // living items listed, by their folder's number
-	elsewhere := map[backup.ItemID]int{}         // the same where a folder has none
-	var folders []backup.ItemID
+	isIn := func(folder backup.ItemID) {
+		if folder == "" {
+			return
+		}
+		i := s.items.number(folder)
+		if grown := int(i) + 1 - len(inside); grown > 0 {
+			inside = append(inside, make([]int32, grown)...)
+		}
+		inside[i]++
+	}
+	var folders []number
 	for i, item := range s.items.all() {
 		v := s.items.verdictAt(i)
 		if item.Kind == backup.Folder && !item.Deleted && v == alive {
-			folders = append(folders, item.ID)
+			folders = append(folders, i)
 		}
 		if !item.Deleted && v != gone && item.ID != s.root {
-			s.isIn(item.Parent, inside, elsewhere)
+			isIn(item.Parent)
 		}
 	}
 	for item := range s.nameless { // which are named as such
-		s.isIn(item.Parent, inside, elsewhere)
+		isIn(item.Parent)
 	}
-	if !s.full && len(folders) == 1 && folders[0] == s.root && s.items.listed == 1 && s.counted() == s.top {
+	if !s.full && len(folders) == 1 && s.items.id(folders[0]) == s.root && s.items.listed == 1 && s.counted() == s.top {
 		return nil // nothing has changed
 	}
 	for len(folders) > 0 {
-		id := folders[0]
-		folders = folders[1:]
-		known := elsewhere[id]
-		if i, found := s.items.table.Find(string(id)); found && i < len(inside) {
-			known = int(inside[i])
+		folder, known := folders[0], 0
+		if folders = folders[1:]; int(folder) < len(inside) {
+			known = int(inside[folder])
 		}
-		there := known
+		id, there := s.items.id(folder), known
 		for _, err := range s.staying(ctx, id) {
 			if err != nil {
 				return err
@@ -78,15 +85,6 @@ func (s *stage) counted() int64 {
 		return int64(root.ChildCount)
 	}
 	return s.top
-}
-
-// isIn counts an item in a folder.
-func (s *stage) isIn(folder backup.ItemID, inside []int32, elsewhere map[backup.ItemID]int) {
-	if i, found := s.items.table.Find(string(folder)); found {
-		inside[i]++
-	} else {
-		elsewhere[folder]++
-	}
 }
 
 // children lists what a folder held when it was backed up, folders first. It ends with the
@@ -147,7 +145,7 @@ func (s *stage) staying(ctx context.Context, folder backup.ItemID) iter.Seq2[bac
 // living items were listed in the folder before. A folder that holds more than
 // can be found is unlisted. It returns the folders that it found, which are to be counted
 // themselves.
-func (s *stage) list(ctx context.Context, folder backup.ItemID, known int) (more []backup.ItemID, err error) {
+func (s *stage) list(ctx context.Context, folder backup.ItemID, known int) (more []number, err error) {
 	there := spill.New(s.dir) // the folder may hold a million
 	defer there.Close()
 	for item, err := range s.source.Children(ctx, folder) {
@@ -184,7 +182,7 @@ func (s *stage) list(ctx context.Context, folder backup.ItemID, known int) (more
 			return nil, err
 		}
 		if item.Kind == backup.Folder {
-			more = append(more, item.ID) // also one that was held: nothing was said of what is in it now
+			more = append(more, s.items.number(item.ID)) // also one that was held: nothing was said of what is in it now
 		}
 	}
 	lacking := make([]backup.ItemID, 0, lackingAtOnce)
@@ -229,7 +227,7 @@ const lackingAtOnce = 1000
 
 // lacks asks for what a listing of a folder lacked. It returns how many living items are known
 // then, and the folders that have moved from there.
-func (s *stage) lacks(ctx context.Context, folder backup.ItemID, lacking []backup.ItemID, known int, more []backup.ItemID) (int, []backup.ItemID, error) {
+func (s *stage) lacks(ctx context.Context, folder backup.ItemID, lacking []backup.ItemID, known int, more []number) (int, []number, error) {
 	if err := s.ask(ctx, lacking...); err != nil {
 		return known, more, err
 	}
@@ -251,7 +249,7 @@ func (s *stage) lacks(ctx context.Context, folder backup.ItemID, lacking []backu
 				return known, more, err
 			}
 			if l.item.Kind == backup.Folder {
-				more = append(more, id)
+				more = append(more, s.items.number(id))
 			}
 		default:
 			known++

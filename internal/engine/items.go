@@ -25,6 +25,18 @@ type items struct {
 // number holds: a list of that many is endless.
 type number int32
 
+// Marks are of some numbers.
+type marks []bool
+
+func (m marks) has(i number) bool { return int(i) < len(m) && m[i] }
+
+func (m *marks) set(i number) {
+	if more := int(i) + 1 - len(*m); more > 0 {
+		*m = append(*m, make([]bool, more)...)
+	}
+	(*m)[i] = true
+}
+
 // An itemState is what is known of an item in memory.
 type itemState struct {
 	verdict uint8
@@ -127,6 +139,17 @@ func (x *items) at(i number) (drive.Item, bool) {
 func (x *items) id(i number) backup.ItemID {
 	id, _ := x.table.Get(int(i))
 	return backup.ItemID(id)
+}
+
+// ids returns the ids of numbers.
+func (x *items) ids(numbers []number) iter.Seq[backup.ItemID] {
+	return func(yield func(backup.ItemID) bool) {
+		for _, i := range numbers {
+			if !yield(x.id(i)) {
+				return
+			}
+		}
+	}
 }
 
 // find returns an item's number, and whether it was listed.

@@ -713,14 +713,14 @@ func (s *stage) complete(ctx context.Context) error {
 // enumeration on every item that was backed up. It must come before anything is
 // staged in the base, which would change what that answers.
 func (s *stage) judge(ctx context.Context) error {
-	var doubtful []backup.ItemID
+	var doubtful []number
 	// A verdict will have to ask for what is missing although the folder it was in is not.
-	doubt := func(base vault.Entry) {
+	doubt := func(i number, base vault.Entry) {
 		if base.ID == s.root {
 			return
 		}
 		if above, listed := s.items.get(base.Parent); listed && !above.Deleted || !listed && (!s.full || base.Parent == "") {
-			doubtful = append(doubtful, base.ID)
+			doubtful = append(doubtful, i)
 		}
 	}
 	known := int64(0)
@@ -736,7 +736,7 @@ func (s *stage) judge(ctx context.Context) error {
 		if item.Deleted {
 			s.absent = append(s.absent, i)
 			if held {
-				doubt(base)
+				doubt(i, base)
 			}
 		}
 	}
@@ -746,13 +746,16 @@ func (s *stage) judge(ctx context.Context) error {
 				return err
 			}
 			if !s.items.has(base.ID) {
-				s.absent = append(s.absent, s.items.missing(base))
-				doubt(base)
+				i := s.items.missing(base)
+				s.absent = append(s.absent, i)
+				doubt(i, base)
 			}
 		}
 	}
-	if err := s.ask(ctx, doubtful...); err != nil {
-		return err
+	for some := range slices.Chunk(doubtful, doubtedAtOnce) {
+		if err := s.ask(ctx, slices.Collect(s.items.ids(some))...); err != nil {
+			return err
+		}
 	}
 	for _, item := range s.items.all() {
 		if _, err := s.verdict(ctx, item.ID); err != nil {
@@ -766,6 +769,9 @@ func (s *stage) judge(ctx context.Context) error {
 	}
 	return cmp.Or(s.items.err(), s.missing.Err())
 }
+
+// doubtedAtOnce is how many that are missing are asked for in one go.
+const doubtedAtOnce = 10_000
 
 // isAll reports whether so many different items are all that was backed up.
 func (s *stage) isAll(n int64) bool {
@@ -1145,14 +1151,14 @@ func (s *stage) above(ctx context.Context, id backup.ItemID) (backup.ItemID, err
 // and if that does not help, stay where they were too. It must come when all
 // verdicts are found, and before anything is staged in the base.
 func (s *stage) untangle(ctx context.Context) error {
-	sound := map[backup.ItemID]bool{s.root: true, "": true} // what leads to the root
+	var sound marks // what leads to the root, or to nothing
 	for i, item := range s.items.those(func(_ number, is trait) bool { return is&isFolder != 0 }) {
 		id := item.ID
 		if s.items.verdictAt(i) != alive {
 			continue
 		}
 		for {
-			circle, err := s.circle(ctx, id, sound)
+			circle, err := s.circle(ctx, id, &sound)
 			if err != nil {
 				return err
 			}
@@ -1169,10 +1175,10 @@ func (s *stage) untangle(ctx context.Context) error {
 
 // circle returns the folders on the way up from one that lead back to a folder
 // on that way. If there are none, the way is sound.
-func (s *stage) circle(ctx context.Context, id backup.ItemID, sound map[backup.ItemID]bool) ([]backup.ItemID, error) {
+func (s *stage) circle(ctx context.Context, id backup.ItemID, sound *marks) ([]backup.ItemID, error) {
 	var way []backup.ItemID
 	on := map[backup.ItemID]bool{}
-	for at := id; !sound[at]; {
+	for at := id; at != "" && at != s.root && !sound.has(s.items.number(at)); {
 		if on[at] {
 			return way[slices.Index(way, at):], nil
 		}
@@ -1183,7 +1189,7 @@ func (s *stage) circle(ctx context.Context, id backup.ItemID, sound map[backup.I
 		}
 	}
 	for _, at := range way {
-		sound[at] = true
+		sound.set(s.items.number(at))
 	}
 	return nil, nil
 }

@@ -532,8 +532,7 @@ func (v *Vault) writeObjectBy(ctx context.Context, w repo.DirectRepositoryWriter
 	if err != nil {
 		return "", storageError(err)
 	}
-	v.objectsWritten.Add(1)
-	return id.String(), nil
+	return id.String(), v.wrote(ctx)
 }
 
 func writeBytes(ctx context.Context, w repo.RepositoryWriter, opt object.WriterOptions, b []byte) (object.ID, error) {

@@ -14,10 +14,11 @@ type shelf[P part] struct {
 	dir   string // where what leaves the memory goes; "" keeps everything there
 	most  int    // items in memory; the newest part may have more
 	held  map[string]P
-	order []string       // of held, the newest last
-	items int            // in held
-	moved map[string]int // parts whose items are on disk, by how many were moved before
-	table *spill.Table
+	order []string     // of held, the newest last
+	items int          // in held
+	table *spill.Table // items that are on disk, each with the number of its part
+	moved *spill.Table // the parts of these, with their numbers
+	parts int          // that were numbered
 }
 
 // A part is a directory or a leaf of an index.
@@ -39,6 +40,7 @@ func newShelf[P part](dir string, most int) *shelf[P] {
 func (s *shelf[P]) close() {
 	if s != nil && s.table != nil {
 		s.table.Close()
+		s.moved.Close()
 	}
 }
 
@@ -66,31 +68,45 @@ func (s *shelf[P]) move(object string) {
 // stow puts the items of a part on disk, unless they are there. What fails leaves it as it
 // was.
 func (s *shelf[P]) stow(object string, each func(put func(id backup.ItemID, value string)) error) error {
-	if s.moved[object] > 0 {
+	if s.movedAs(object) > 0 {
 		return nil // it was read as a whole a second time
 	}
 	if s.table == nil {
-		s.table, s.moved = spill.New(s.dir), map[string]int{}
+		s.table, s.moved = spill.New(s.dir), spill.New(s.dir)
 	}
-	number := len(s.moved) + 1
+	s.parts++
+	var number spill.Writer
+	number.Int(int64(s.parts))
 	err := each(func(id backup.ItemID, value string) {
-		var w spill.Writer
-		w.Int(int64(number))
-		s.table.Put(string(id), string(append(w, value...)))
+		s.table.Put(string(id), string(append(number[:len(number):len(number)], value...)))
 	})
 	if err == nil {
-		s.moved[object] = number
+		s.moved.Put(object, string(number))
 	}
 	return err
+}
+
+// movedAs returns the number under which a part was moved to disk, or 0 if it was not.
+func (s *shelf[P]) movedAs(object string) int {
+	if s.moved == nil {
+		return 0
+	}
+	i, found := s.moved.Find(object)
+	if !found {
+		return 0
+	}
+	_, value := s.moved.Get(i)
+	r := spill.Reader(value)
+	return int(r.Int())
 }
 
 // find returns an item of a part that is on disk, and whether the part has it. Sure
 // is false where only the part itself can tell: it is not on disk, or another part
 // has an item of the same id.
 func (s *shelf[P]) find(object string, id backup.ItemID) (value string, found, sure bool, err error) {
-	number := s.moved[object]
+	number := s.movedAs(object)
 	if number == 0 {
-		return "", false, false, nil
+		return "", false, false, nil // nor where the disk fails: the part is read
 	}
 	of, value, found, err := s.look(id)
 	if found && of != number {

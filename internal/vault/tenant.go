@@ -92,8 +92,7 @@ func (v *Vault) writeRecord(ctx context.Context, name string, fill func(io.Write
 	if err != nil {
 		return "", 0, storageError(err)
 	}
-	v.objectsWritten.Add(1)
-	return id.String(), counted.n, nil
+	return id.String(), counted.n, v.wrote(ctx)
 }
 
 type countedWriter struct {

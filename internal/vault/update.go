@@ -290,7 +290,7 @@ func (b *base) record(ctx context.Context, id backup.ItemID) (*record, backup.It
 	if folder == nil || !folder.isDir() {
 		return nil, "", b.damaged(id)
 	}
-	if _, held := b.dirs.held[folder.Object]; !held && b.dirs.moved[folder.Object] > 0 {
+	if _, held := b.dirs.held[folder.Object]; !held && b.dirs.movedAs(folder.Object) > 0 {
 		return nil, "", b.damaged(id) // or it would have been found among what that held
 	}
 	if b.once {
@@ -330,7 +330,7 @@ func (b *base) recordIn(ctx context.Context, id, folder backup.ItemID) (*record,
 		}
 		b.above = above
 	}
-	if _, held := b.dirs.held[above.Object]; held || b.dirs.moved[above.Object] == 0 {
+	if _, held := b.dirs.held[above.Object]; held || b.dirs.movedAs(above.Object) == 0 {
 		if r, err := b.find(ctx, above, id); err == nil && r != nil {
 			return r, folder, nil
 		}
@@ -568,11 +568,8 @@ func (u *Update) Write(ctx context.Context, name string, r io.Reader) (Content, 
 	if err != nil {
 		return Content{}, fmt.Errorf("write content: %w", storageError(err))
 	}
-	u.v.objectsWritten.Add(1)
-	if u.v.flushes.held.Add(1) == maxUnflushed {
-		if err := u.v.flush(ctx); err != nil {
-			return Content{}, fmt.Errorf("write content: %w", err)
-		}
+	if err := u.v.wrote(ctx); err != nil {
+		return Content{}, fmt.Errorf("write content: %w", err)
 	}
 	return Content{ID: id.String(), Size: size}, nil
 }
@@ -605,6 +602,15 @@ func (v *Vault) leaveLanes(n int) {
 // maxUnflushed is of how many contents kopia may have to know until a flush where
 // they are, which takes it 160 bytes each, and 40 thereafter.
 const maxUnflushed = 50_000
+
+// wrote counts an object that was written, and makes what there is durable when it is much.
+func (v *Vault) wrote(ctx context.Context) error {
+	v.objectsWritten.Add(1)
+	if v.flushes.held.Add(1) == maxUnflushed {
+		return v.flush(ctx)
+	}
+	return nil
+}
 
 // markedWriter remembers its error, to tell it from the reader's.
 type markedWriter struct {
