@@ -35,7 +35,7 @@ type change struct {
 	stays    map[backup.ItemID]staying // what was found in folders that were to go, and stays
 	holds    map[backup.ItemID]bool    // those folders
 	left     map[string]bool           // paths that are not done yet
-	simple   int                       // how many simple files are not done yet
+	simple   int                       // how many simple items are not done yet
 	total    int
 	said     time.Time
 	alone    bool // the source opens no sessions ahead
@@ -425,8 +425,15 @@ func (c *change) stillAside() (all []backup.Detail) {
 }
 
 // folders makes the folders that are missing and moves the others to their
-// places, from the top down, so that each goes into one that is in place.
+// places, from the top down, so that each goes into one that is in place. Those that are
+// but missing come first: none of them is in one of the others.
 func (c *change) folders(ctx context.Context) error {
+	err := c.eachFolder(filesAtOnce, func(ws []*want) error {
+		return each(ctx, c, folderBunches(ws), c.foldersOf)
+	})
+	if err != nil {
+		return err
+	}
 	byDepth := map[int][]*want{}
 	for _, w := range c.wants {
 		if w.Kind == backup.Folder && c.misplaced(w) {
@@ -476,7 +483,7 @@ func (c *change) foldersOf(ctx context.Context, ws []*want) error {
 		if slices.Contains(left, w) {
 			err = c.folder(ctx, w)
 		}
-		if err := c.outcome(ctx, w.Node, err); err != nil {
+		if err := c.brought(ctx, w, err); err != nil {
 			return err
 		}
 	}
@@ -581,7 +588,7 @@ func timesOf(w *want) drive.Times { return drive.Times{Created: w.Created, Modif
 func (c *change) settled(w *want, item drive.Item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if item.ID != w.ID {
+	if item.ID != w.ID || w.simple && w.Kind == backup.Folder { // nothing else says that it is there
 		c.deeds.makes(w.ID, item.ID)
 	}
 	if w.Kind == backup.File && !c.exact || w.simple {
@@ -747,7 +754,7 @@ func (c *change) bunch(ctx context.Context, files []*want) error {
 	return nil
 }
 
-// brought takes the result of bringing a file back.
+// brought takes the result of bringing an item back.
 func (c *change) brought(ctx context.Context, w *want, err error) error {
 	if w.simple && !w.counted { // it may be tried again
 		w.counted = true
@@ -756,7 +763,7 @@ func (c *change) brought(ctx context.Context, w *want, err error) error {
 	return c.outcome(ctx, w.Node, err)
 }
 
-// lessSimple counts a simple file as done with.
+// lessSimple counts a simple item as done with.
 func (c *change) lessSimple() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -1289,6 +1296,17 @@ func (c *change) folderTimes(ctx context.Context) error {
 			}
 		}
 	}
+	// So is what an earlier pass has made, and this one passed over.
+	if err := c.eachRemade(func(w *want) {
+		if c.touched[w.live.ID] {
+			stale = append(stale, w)
+		}
+	}); err != nil {
+		return err
+	}
+	if err := c.eachFolderUp(filesAtOnce, func(ws []*want) error { return c.dateMade(ctx, ws) }); err != nil {
+		return err
+	}
 	for _, w := range c.wants {
 		if w.Kind == backup.Folder && w.live != nil && (w.aged() || c.undated(w) || c.touched[w.live.ID] && !c.fresh[w.live.ID]) {
 			stale = append(stale, w)
@@ -1296,6 +1314,19 @@ func (c *change) folderTimes(ctx context.Context) error {
 	}
 	stale = slices.DeleteFunc(stale, func(w *want) bool { return w.Modified.IsZero() })
 	slices.SortFunc(stale, func(a, b *want) int { return cmp.Compare(depth(b.Path), depth(a.Path)) })
+	return each(ctx, c, slices.Collect(slices.Chunk(stale, drive.MaxAhead)), c.dateFolders)
+}
+
+// dateMade sets the times of those of some folders that this pass has made and that lack
+// them.
+func (c *change) dateMade(ctx context.Context, ws []*want) error {
+	var stale []*want
+	for _, w := range ws {
+		id := c.deeds.live(w.ID)
+		if w.live = (&vault.Node{Entry: vault.Entry{ID: id}}); id != "" && c.undated(w) && !w.Modified.IsZero() {
+			stale = append(stale, w)
+		}
+	}
 	return each(ctx, c, slices.Collect(slices.Chunk(stale, drive.MaxAhead)), c.dateFolders)
 }
 

@@ -22,7 +22,7 @@ type plan struct {
 	taken map[backup.ItemID]*want // by the live id
 	lives map[backup.ItemID]*vault.Node
 	extra map[backup.ItemID]*vault.Node // live, and not in the point
-	files *files                        // those of the point, and live, that may differ: the plan has some of them
+	files *files                        // all of the point, and live, that may differ: the plan has some of them
 	// made are what the restore has made, or nil.
 	made *deeds
 	// pinned is an item of the point that the plan has, whatever it is.
@@ -105,11 +105,7 @@ func (p *plan) addLive(n vault.Node) {
 		return
 	}
 	p.dropLive(n.ID)
-	if n.Kind == backup.File {
-		p.files.lives.Put(string(n.ID), encodeNode(&n))
-		return
-	}
-	p.lives[n.ID] = &n
+	p.files.lives.Put(string(n.ID), encodeNode(&n))
 }
 
 // dropLive takes a live item back.
@@ -126,14 +122,8 @@ func (p *plan) hasLive(id backup.ItemID) bool {
 }
 
 func (p *plan) addWant(n vault.Node) {
-	switch {
-	case n.Parent == "":
-	case n.Kind == backup.File:
+	if n.Parent != "" {
 		p.files.wants.Put(string(n.ID), encodeNode(&n))
-	default:
-		w := &want{Node: n}
-		p.wants = append(p.wants, w)
-		p.byID[n.ID] = w
 	}
 }
 
@@ -155,11 +145,18 @@ func (p *plan) addRoot(wanted vault.Node, live vault.Entry) {
 	p.byID[wanted.ID] = &want{Node: wanted, live: &vault.Node{Entry: live}}
 }
 
-// match pairs what shall be with what is, and loads those files that are not simple.
+// match pairs what shall be with what is, and loads what is not simple. Of what was made
+// and is not among what is live, look may add what the source has.
 func (p *plan) match(look func(w *vault.Node, live backup.ItemID) error) error {
-	p.twinFiles()
+	folders := p.loadTwins()
+	if err := p.lookFor(folders, look); err != nil {
+		return err
+	}
+	now := &present{}
+	now.files, now.folders = p.files.spots(p.files.lives)
+	p.sieveFolders(folders, now)
 	p.matchLoaded()
-	if err := p.sieve(look); err != nil {
+	if err := p.sieve(now, look); err != nil {
 		return err
 	}
 	p.matchLoaded()
@@ -293,6 +290,9 @@ func depth(path string) int { return strings.Count(path, "/") }
 func (p *plan) liveID(id backup.ItemID) backup.ItemID {
 	if w := p.byID[id]; w != nil {
 		return w.id()
+	}
+	if is := p.files.mark(id); is == missing || is == remade {
+		return p.liveOf(id)
 	}
 	return id
 }

@@ -554,7 +554,7 @@ func (r *restoration) passes(ctx context.Context) (*backup.Problem, error) {
 	}
 }
 
-// left lists the differences of a plan; of the simple files only those whose failures
+// left lists the differences of a plan; of what is simple only those whose failures
 // in the last pass, if there was one, are news, and how many more there are.
 func (r *restoration) left(p *plan, last *change) (left []difference, more int, err error) {
 	left = p.differences(r.exact)
@@ -571,11 +571,14 @@ func (r *restoration) left(p *plan, last *change) (left []difference, more int, 
 		told, hopeful = min(told+1, maxDetails), hopeful || hope
 		left = append(left, d)
 	}
-	err = p.eachStep(1, func(ws []*want) error {
+	each := func(ws []*want) error {
 		d, _ := p.differs(ws[0])
 		tell(d)
 		return nil
-	})
+	}
+	if err = p.eachFolder(1, each); err == nil {
+		err = p.eachStep(1, each)
+	}
 	if err == nil {
 		err = p.eachGone(1, func(lives []*vault.Node) error {
 			tell(beside(lives[0]))
@@ -1140,17 +1143,6 @@ func (r *restoration) match(ctx context.Context, p *plan) error {
 			}
 		}
 		return nil
-	}
-	for i := 0; ; i++ {
-		id, live, ok := r.deeds.at(i)
-		if !ok {
-			break
-		}
-		if w := p.byID[id]; w != nil && !p.hasLive(live) && p.unsaved[live] == "" {
-			if err := look(&w.Node, live); err != nil {
-				return err
-			}
-		}
 	}
 	p.made = r.deeds
 	return p.match(look)

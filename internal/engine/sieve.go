@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"hash/maphash"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -13,23 +14,44 @@ import (
 	"holdfast/internal/vault"
 )
 
-// Files are the files of a plan, as they shall be and as they are, staged on disk: a
-// drive may have millions that differ. Most of them are simple: what is as it shall be
-// is passed over, and what is only missing, or in its folder with another content or
-// name, is brought back from here, as what shall not be goes from here. The rest is
-// loaded into the plan, as all folders are.
+// Files are the files and folders of a plan, as they shall be and as they are, staged on
+// disk: a drive may have millions that differ. Most of them are simple: what is as it shall be
+// is passed over, and what is only missing, or a file in its folder with another content or
+// name, is brought back from here, as files that shall not be go from here. The rest is
+// loaded into the plan, as all live folders are that are not passed over.
 //
 // What cannot be read back is not found. err then says why, and has to be asked before
 // anything is made of it.
 type files struct {
+	mu           sync.Mutex // of wants
 	wants, lives *spill.Table
 	seed         maphash.Seed
-	states       []uint8 // of live files, by number
-	loaded       []bool  // files of the point that the plan has, by number
-	steps        []step  // what is simple, by the number of the file of the point
-	gone         []int32 // live files of which nothing is but that they shall not be, by number
-	kept         int     // how many of those stay, and are in the plan
-	places       []spot  // of the point's files, in order
+	states       []uint8   // of what is live, by number
+	marks        []uint8   // of what is in the point, by number
+	levels       [][]int32 // folders that are missing, by number, those of one depth together
+	missing      int       // how many these are
+	steps        []step    // files that are simple, by the number of the file of the point
+	gone         []int32   // live files of which nothing is but that they shall not be, by number
+	kept         int       // how many of those stay, and are in the plan
+	places       []spot    // of all that is in the point, in order
+}
+
+// What is known of an item of the point, if anything.
+const (
+	loaded    uint8 = 1 + iota // the plan has it
+	missing                    // a folder, to be made, if the one is there that it is in
+	remade                     // a folder that was made and is as it shall be
+	unaltered                  // a folder that is as it shall be
+)
+
+// mark returns what is known of an item of the point, by its id; 0 is nothing.
+func (f *files) mark(id backup.ItemID) uint8 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i, ok := f.wants.Find(string(id)); ok && i < len(f.marks) {
+		return f.marks[i]
+	}
+	return 0
 }
 
 // A step is what is to be done about a file of the point that nothing else has to do
@@ -62,7 +84,7 @@ func (f *files) hash(at place) uint64 {
 	return h.Sum64()
 }
 
-// find returns a file of a table by its id, and its number.
+// find returns an item of a table by its id, and its number.
 func find(t *spill.Table, id backup.ItemID) (*vault.Node, int) {
 	if id == "" {
 		return nil, 0
@@ -74,7 +96,7 @@ func find(t *spill.Table, id backup.ItemID) (*vault.Node, int) {
 	return nodeAt(t, i), i
 }
 
-// nodeAt returns the file of a number, or nil if it was taken back.
+// nodeAt returns the item of a number, or nil if it was taken back.
 func nodeAt(t *spill.Table, i int) *vault.Node {
 	id, value := t.Get(i)
 	if value == "" {
@@ -103,17 +125,23 @@ func decodeNode(id, value string) *vault.Node {
 	return n
 }
 
-// spots returns where the files of a table are, in order.
-func (f *files) spots(t *spill.Table) []spot {
-	all := make([]spot, 0, t.Len())
+// spots returns where the files and the folders of a table are, in order.
+func (f *files) spots(t *spill.Table) (files, folders []spot) {
 	for i := range t.Len() {
-		if n := nodeAt(t, i); n != nil {
-			all = append(all, spot{f.hash(placeOf(n.Entry)), int32(i)})
+		if n := nodeAt(t, i); n == nil {
+			continue
+		} else if at := (spot{f.hash(placeOf(n.Entry)), int32(i)}); n.Kind == backup.Folder {
+			folders = append(folders, at)
+		} else {
+			files = append(files, at)
 		}
 	}
-	slices.SortFunc(all, func(a, b spot) int { return cmp.Compare(a.hash, b.hash) })
-	return all
+	slices.SortFunc(files, compareSpots)
+	slices.SortFunc(folders, compareSpots)
+	return files, folders
 }
+
+func compareSpots(a, b spot) int { return cmp.Compare(a.hash, b.hash) }
 
 // at returns those of some spots that are one place.
 func (f *files) at(all []spot, at place) []spot {
@@ -126,52 +154,136 @@ func (f *files) at(all []spot, at place) []spot {
 	return all[i:n]
 }
 
-// load takes a file of the point into the plan.
+// load takes an item of the point into the plan.
 func (p *plan) load(i int, n *vault.Node) {
-	if p.files.loaded[i] {
+	if p.files.marks[i] == loaded {
 		return
 	}
-	p.files.loaded[i] = true
+	p.files.marks[i] = loaded
 	w := &want{Node: *n}
 	p.wants = append(p.wants, w)
 	p.byID[n.ID] = w
 }
 
-// twinFiles loads the files of the point whose names are one to the source with
-// another's in their folder: only all of them together say what they are called.
-func (p *plan) twinFiles() {
+// loadTwins loads the items of the point whose names are one to the source with
+// another's in their folder: only all of them together say what they are called. It
+// returns where all folders are.
+func (p *plan) loadTwins() (folders []spot) {
 	f := p.files
-	f.places, f.loaded = f.spots(f.wants), make([]bool, f.wants.Len())
-	load := func(s spot) {
-		if n := nodeAt(f.wants, int(s.number)); n != nil {
-			p.load(int(s.number), n)
-		}
-	}
+	files, folders := f.spots(f.wants)
+	f.places, f.marks = slices.Concat(files, folders), make([]uint8, f.wants.Len())
+	slices.SortFunc(f.places, compareSpots)
 	for i, s := range f.places {
 		if i > 0 && f.places[i-1].hash == s.hash || i+1 < len(f.places) && f.places[i+1].hash == s.hash {
-			load(s)
+			if n := nodeAt(f.wants, int(s.number)); n != nil {
+				p.load(int(s.number), n)
+			}
 		}
 	}
-	for _, w := range slices.Clone(p.wants) {
-		for _, s := range f.at(f.places, placeOf(w.Entry)) {
-			load(s)
+	return folders
+}
+
+// lookFor looks for folders that were made and are not among the live ones.
+func (p *plan) lookFor(folders []spot, look func(w *vault.Node, live backup.ItemID) error) error {
+	for _, s := range folders {
+		id, _ := p.files.wants.Get(int(s.number))
+		made := p.liveOf(backup.ItemID(id))
+		if made == "" || p.hasLive(made) || p.unsaved[made] != "" {
+			continue
+		}
+		if w := nodeAt(p.files.wants, int(s.number)); w != nil {
+			if err := look(w, made); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sieveFolders goes through the folders from the top down: one that is as it shall be is
+// passed over, one is noted that is but missing, and all others are loaded, with what is
+// in them.
+func (p *plan) sieveFolders(folders []spot, now *present) {
+	f := p.files
+	type folder struct{ depth, number int32 }
+	all := make([]folder, 0, len(folders))
+	for _, s := range folders {
+		if n := nodeAt(f.wants, int(s.number)); n != nil {
+			all = append(all, folder{int32(depth(n.Path)), s.number})
+		}
+	}
+	slices.SortFunc(all, func(a, b folder) int { return cmp.Or(cmp.Compare(a.depth, b.depth), cmp.Compare(a.number, b.number)) })
+	at := int32(-1)
+	for _, is := range all {
+		w := nodeAt(f.wants, int(is.number))
+		if w == nil || f.marks[is.number] == loaded {
+			continue
+		}
+		switch mark := p.folderMark(w, now); mark {
+		case 0:
+			p.load(int(is.number), w)
+		case missing:
+			if is.depth > at {
+				f.levels, at = append(f.levels, nil), is.depth
+			}
+			last := &f.levels[len(f.levels)-1]
+			*last = append(*last, is.number)
+			f.missing++
+			fallthrough
+		default:
+			f.marks[is.number] = mark
+		}
+	}
+	for _, s := range now.folders {
+		if n := nodeAt(f.lives, int(s.number)); n != nil && f.state(int(s.number)) == free {
+			f.states[s.number] = inPlan
+			p.lives[n.ID] = n
 		}
 	}
 }
 
-// sieve goes through the files once the plan's folders are matched: what is as it
-// shall be is passed over, what is simple is noted, and all else is loaded. Of what was
-// made and is not among the live files, look may add what the source has.
-func (p *plan) sieve(look func(w *vault.Node, live backup.ItemID) error) error {
-	f := p.files
-	now := &present{files: f.spots(f.lives), folders: make(map[place]bool, len(p.lives))}
-	for _, live := range p.lives {
-		now.folders[placeOf(live.Entry)] = true
+// folderMark returns what is to be noted of a folder of the point, once those above it are
+// noted; or nothing, if it is to be loaded.
+func (p *plan) folderMark(w *vault.Node, now *present) uint8 {
+	f, made := p.files, p.liveOf(w.ID)
+	above := f.mark(w.Parent)
+	root := p.byID[w.Parent] != nil
+	if w.ID == p.pinned || above == loaded || above == 0 && !root && p.elsewhere {
+		return 0
 	}
+	id := made
+	if !p.hasLive(id) && !p.elsewhere {
+		id = w.ID
+	}
+	if live, n := find(f.lives, id); live != nil {
+		others := id != w.ID && !p.elsewhere && p.hasWant(id)
+		if others || live.Kind != backup.Folder || f.state(n) != free || strings.HasSuffix(live.Name, asideMark(id)) || !p.asItShallBe(w, live) {
+			return 0
+		}
+		if f.states[n] = passed; id == made {
+			return remade
+		}
+		return unaltered
+	}
+	if made != "" || p.unsaved[w.ID] != "" || p.apart[w.ID] != "" {
+		return 0
+	}
+	if above != missing {
+		if in := (place{p.liveID(w.Parent), fold(w.Name)}); in.parent == "" || now.has(f, in) {
+			return 0
+		}
+	}
+	return missing
+}
+
+// sieve goes through the files once the plan's folders are matched: what is as it
+// shall be is passed over, what is simple is noted, and all else is loaded.
+func (p *plan) sieve(now *present, look func(w *vault.Node, live backup.ItemID) error) error {
+	f := p.files
 	var open []int32 // those that no id finds
 	for i := range f.wants.Len() {
 		w := nodeAt(f.wants, i)
-		if w == nil || f.loaded[i] {
+		if w == nil || w.Kind == backup.Folder || f.marks[i] == loaded {
 			continue
 		}
 		made := p.liveOf(w.ID)
@@ -200,7 +312,7 @@ func (p *plan) sieve(look func(w *vault.Node, live backup.ItemID) error) error {
 		at := place{p.liveID(w.Parent), fold(w.Name)}
 		there := f.at(now.files, at)
 		switch {
-		case w.ID == p.pinned || now.folders[at] || len(there) > 1:
+		case w.ID == p.pinned || len(f.at(now.folders, at)) > 0 || len(there) > 1:
 			p.load(int(i), w)
 		case at.parent == "" || len(there) == 0:
 			f.steps = append(f.steps, step{i, -1})
@@ -222,7 +334,7 @@ func (p *plan) sieve(look func(w *vault.Node, live backup.ItemID) error) error {
 	})
 	slices.SortFunc(f.steps, func(a, b step) int { return cmp.Compare(a.want, b.want) })
 	for i := range f.lives.Len() {
-		if s := f.state(i); s == passed || s == stepped {
+		if s := f.state(i); s == passed || s == stepped || s == inPlan {
 			continue
 		} else if live := nodeAt(f.lives, i); live == nil {
 			continue
@@ -241,10 +353,12 @@ func (p *plan) sieve(look func(w *vault.Node, live backup.ItemID) error) error {
 	return err
 }
 
-// What is present where a plan's files shall be.
-type present struct {
-	files   []spot // of the live files, in order
-	folders map[place]bool
+// What is present: live files and folders, in order.
+type present struct{ files, folders []spot }
+
+// has reports whether there is something at a place.
+func (now *present) has(f *files, at place) bool {
+	return len(f.at(now.files, at)) > 0 || len(f.at(now.folders, at)) > 0
 }
 
 // settle passes over a file of the point, and the live one that it would be paired
@@ -304,7 +418,7 @@ func (p *plan) isStep(w *vault.Node, n int, live *vault.Node, now *present) bool
 		return false
 	}
 	at := place{live.Parent, fold(w.Name)}
-	return !now.folders[at] && !slices.ContainsFunc(p.files.at(now.files, at), func(s spot) bool { return int(s.number) != n })
+	return len(p.files.at(now.folders, at)) == 0 && !slices.ContainsFunc(p.files.at(now.files, at), func(s spot) bool { return int(s.number) != n })
 }
 
 // justGoes reports whether all that there is to do about a live file that is not in the
@@ -321,16 +435,17 @@ func (p *plan) asItShallBe(w, live *vault.Node) bool {
 	return p.unsaved[live.ID] == "" && p.apart[live.ID] == "" && !p.misplaced(is) && !is.stale() && !is.aged() && !(p.elsewhere && is.unstated())
 }
 
-// What is known of a live file.
+// What is known of a live item.
 const (
 	free    uint8 = iota
 	spoken        // a file that was loaded may be paired with it
 	passed        // it is as it shall be
 	stepped       // it is simple
 	going         // it is among those that are gone
+	inPlan        // a folder that the plan has
 )
 
-// state returns what is known of a live file; there may have come more since the last.
+// state returns what is known of a live item; there may have come more since the last.
 func (f *files) state(i int) uint8 {
 	for len(f.states) <= i {
 		f.states = append(f.states, free)
@@ -338,9 +453,68 @@ func (f *files) state(i int) uint8 {
 	return f.states[i]
 }
 
-// simple is how many files nothing else has to do with than what is to be done about
+// simple is how many items nothing else has to do with than what is to be done about
 // each: they are on disk, and not in what the plan has.
-func (p *plan) simple() int { return len(p.files.steps) + len(p.files.gone) - p.files.kept }
+func (p *plan) simple() int {
+	return p.files.missing + len(p.files.steps) + len(p.files.gone) - p.files.kept
+}
+
+// eachFolder goes through the folders of the point that are but missing, a run at a
+// time, those of one depth after those above them.
+func (p *plan) eachFolder(size int, do func([]*want) error) error {
+	return p.foldersIn(slices.Values(p.files.levels), size, do)
+}
+
+// eachFolderUp is eachFolder from the bottom up.
+func (p *plan) eachFolderUp(size int, do func([]*want) error) error {
+	return p.foldersIn(func(yield func([]int32) bool) {
+		for _, level := range slices.Backward(p.files.levels) {
+			if !yield(level) {
+				return
+			}
+		}
+	}, size, do)
+}
+
+func (p *plan) foldersIn(levels iter.Seq[[]int32], size int, do func([]*want) error) error {
+	for level := range levels {
+		err := inRuns(size, len(level), do, func(k int) (*want, error) {
+			n := p.files.wantAt(level[k])
+			if n == nil {
+				return nil, cmp.Or(p.files.err(), errGone)
+			}
+			return &want{Node: *n, simple: true}, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wantAt returns the item of the point of a number.
+func (f *files) wantAt(i int32) *vault.Node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return nodeAt(f.wants, int(i))
+}
+
+// eachRemade goes through the folders that were made and are as they shall be.
+func (p *plan) eachRemade(do func(*want)) error {
+	for i, is := range p.files.marks {
+		if is != remade {
+			continue
+		}
+		n := p.files.wantAt(int32(i))
+		if n == nil {
+			return cmp.Or(p.files.err(), errGone)
+		}
+		live := *n
+		live.ID = p.liveOf(n.ID)
+		do(&want{Node: *n, live: &live})
+	}
+	return nil
+}
 
 // eachStep goes through the files of the point that are simple, a run at a time, each
 // for itself.
@@ -354,7 +528,7 @@ func (p *plan) eachStep(size int, do func([]*want) error) error {
 				return nil, cmp.Or(f.err(), errGone)
 			}
 		}
-		n := nodeAt(f.wants, int(s.want))
+		n := f.wantAt(s.want)
 		if n == nil {
 			return nil, cmp.Or(f.err(), errGone)
 		}
@@ -398,10 +572,13 @@ func inRuns[T any](size, n int, do func([]*T) error, get func(int) (*T, error)) 
 	return nil
 }
 
-// isOpen reports whether a simple file, by its id in the point or in the live drive, is
+// isOpen reports whether a simple item, by its id in the point or in the live drive, is
 // not as it shall be.
 func (p *plan) isOpen(want, live backup.ItemID) bool {
 	f := p.files
+	if f.mark(want) == missing {
+		return true
+	}
 	if n, i := find(f.wants, want); n != nil {
 		if _, found := slices.BinarySearchFunc(f.steps, int32(i), func(s step, i int32) int { return cmp.Compare(s.want, i) }); found {
 			return true

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 // What a plan passes over, and what it only notes as missing, is what it would find so
 // if it had all in memory.
 func TestAPlanSievesWhatIsSimple(t *testing.T) {
-	simple, moved, going := 0, 0, 0
+	simple, moved, going, folds := 0, 0, 0, map[string]int{}
 	for seed := range uint64(400) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		sieved, whole := newPlan(t.TempDir()), newPlan(t.TempDir())
@@ -25,7 +27,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			p.elsewhere, p.made = seed%3 == 0, made
 			p.unsaved, p.apart = map[backup.ItemID]string{}, map[backup.ItemID]string{}
 		}
-		at := time.Unix(1_700_000_000, 0)
+		at, paths := time.Unix(1_700_000_000, 0), map[string]string{}
 		node := func(id string, side string, folders []string, kind backup.ItemKind) vault.Node {
 			n := vault.Node{Entry: vault.Entry{ID: backup.ItemID(id), Kind: kind, Modified: at}}
 			parent := folders[random.IntN(len(folders))]
@@ -34,7 +36,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 				n.Parent = backup.ItemID(side + parent)
 			}
 			n.Name = []string{"a", "A", "b", "c", "c (2)", "d", "e"}[random.IntN(7)]
-			n.Path = parent + "/" + n.Name + "/" + id
+			n.Path = paths[parent] + "/" + n.Name + "/" + id
 			if kind == backup.File {
 				n.Size = 3
 				n.Hash = []string{"one", "one", "one", "two", ""}[random.IntN(5)]
@@ -58,22 +60,49 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			taken[at] = true
 			return !was
 		}
-		folders := []string{""}
-		for i := range 3 {
+		folders, lived := []string{""}, []string{""} // in the point, and live
+		for i := range 2 + random.IntN(6) {
 			name := fmt.Sprint("folder", i)
 			w := node(name, "", folders, backup.Folder)
 			live := w
 			live.ID, live.Parent = backup.ItemID(side)+w.ID, backup.ItemID(side)+w.Parent
-			if !free("point", w) || !free("live", live) {
+			if !free("point", w) {
 				continue
 			}
-			for _, p := range []*plan{sieved, whole} {
-				p.addWant(w)
-				if i < 2 {
-					p.addLive(live)
+			sieved.addWant(w)
+			addWhole(whole, w)
+			folders, paths[name] = append(folders, name), w.Path
+			there := slices.Contains(lived, strings.TrimPrefix(string(w.Parent), "root")) || w.Parent == "root"
+			switch random.IntN(8) {
+			case 0:
+				if random.IntN(2) == 0 { // and it was taken away again
+					made.makes(w.ID, "gone "+w.ID)
 				}
+				continue
+			case 1:
+				live.Name = "elsewhere"
+			case 2:
+				live.Modified = at.Add(time.Hour)
+			case 3: // with nothing that says what it is
+				live.ID = backup.ItemID("another " + name)
 			}
-			folders = append(folders, name)
+			if !there || !free("live", live) {
+				continue
+			}
+			if sieved.elsewhere && random.IntN(4) > 0 {
+				made.makes(w.ID, live.ID)
+			}
+			if live.ID == backup.ItemID(side+name) {
+				lived = append(lived, name)
+			}
+			sieved.addLive(live)
+			whole.lives[live.ID] = &live
+			if random.IntN(24) == 0 {
+				sieved.unsaved[live.ID], whole.unsaved[live.ID] = "for a reason", "for a reason"
+			}
+			if random.IntN(24) == 0 {
+				sieved.apart[live.ID], whole.apart[live.ID] = "for a reason", "for a reason"
+			}
 		}
 		for i := range 12 {
 			w := node(fmt.Sprint("file", i), "", folders, backup.File)
@@ -83,7 +112,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			wants[w.ID] = true
 			sieved.addWant(w)
 			addWhole(whole, w)
-			live := node(fmt.Sprint(side, "file", i+random.IntN(2)*20), side, folders, backup.File)
+			live := node(fmt.Sprint(side, "file", i+random.IntN(2)*20), side, lived, backup.File)
 			switch random.IntN(6) {
 			case 4, 5: // written over, and perhaps renamed
 				name, hash := live.Name, live.Hash
@@ -118,6 +147,49 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 		if err := sieved.match(func(*vault.Node, backup.ItemID) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
+		var order []backup.ItemID
+		sieved.eachFolder(2, func(ws []*want) error {
+			for _, w := range ws {
+				order = append(order, w.ID)
+			}
+			return nil
+		})
+		up := 0
+		sieved.eachFolderUp(2, func(ws []*want) error {
+			up += len(ws)
+			return nil
+		})
+		remade := map[backup.ItemID]backup.ItemID{}
+		if err := sieved.eachRemade(func(w *want) { remade[w.ID] = w.id() }); err != nil || up != len(order) {
+			t.Errorf("seed %d: %v; %d folders down, and %d up", seed, err, len(order), up)
+		}
+		for _, name := range folders[1:] {
+			id := backup.ItemID(name)
+			is, should := sieved.byID[id], whole.byID[id]
+			number := slices.Index(order, id)
+			d, differs := whole.differs(should)
+			switch {
+			case number >= 0 && is == nil && should.live == nil && differs && should.other == "":
+				// What it is in is there, or was made before.
+				above := slices.Index(order, should.Parent)
+				if above > number || above < 0 && (whole.liveID(should.Parent) == "" || sieved.liveID(should.Parent) != whole.liveID(should.Parent)) {
+					t.Errorf("seed %d: %s is to be made, %d, in %s, %d", seed, id, number, should.Parent, above)
+				}
+				if sieved.liveID(id) != "" {
+					t.Errorf("seed %d: %s is missing, and is %s", seed, id, sieved.liveID(id))
+				}
+				folds["missing"]++
+			case number < 0 && is != nil && is.id() == should.id() && is.other == should.other:
+				folds["loaded"]++
+			case number < 0 && is == nil && !differs && sieved.liveID(id) == should.id() && sieved.lives[should.id()] == nil:
+				if remade[id] != "" && remade[id] != should.id() || (remade[id] != "") != (made.live(id) == should.id()) {
+					t.Errorf("seed %d: %s was made anew as %q", seed, id, remade[id])
+				}
+				folds["passed"]++
+			default:
+				t.Errorf("seed %d: folder %s is %+v, missing: %v, and should be %+v, live %+v, since %+v", seed, id, is, number >= 0, should, should.live, d)
+			}
+		}
 		steps, gone := map[backup.ItemID]backup.ItemID{}, map[backup.ItemID]bool{}
 		sieved.eachStep(3, func(ws []*want) error {
 			for _, w := range ws {
@@ -132,8 +204,8 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			}
 			return nil
 		})
-		if n := len(steps) + len(gone); n != sieved.simple() {
-			t.Errorf("seed %d: %d files are simple, not %d", seed, sieved.simple(), n)
+		if n := len(order) + len(steps) + len(gone); n != sieved.simple() {
+			t.Errorf("seed %d: %d items are simple, not %d", seed, sieved.simple(), n)
 		}
 		occupied := map[place][]backup.ItemID{}
 		for id, live := range whole.lives {
@@ -196,18 +268,18 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 				t.Errorf("seed %d: %s does not stay", seed, id)
 			}
 		}
-		if sieved.simple() != len(steps) {
+		if sieved.simple() != len(steps)+len(order) {
 			t.Errorf("seed %d: %d are simple where only the steps are", seed, sieved.simple())
 		}
 		sieved.close()
 		made.close()
 	}
-	if simple < 1000 || moved < 100 || going < 100 {
-		t.Errorf("only %d files were simple, %d of them there, and %d to go", simple, moved, going)
+	if simple < 1000 || moved < 100 || going < 100 || folds["missing"] < 100 || folds["loaded"] < 100 || folds["passed"] < 100 {
+		t.Errorf("only %d files were simple, %d of them there, and %d to go; of folders %v", simple, moved, going, folds)
 	}
 }
 
-// addWhole adds a file of the point to what a plan has in memory.
+// addWhole adds an item of the point to what a plan has in memory.
 func addWhole(p *plan, n vault.Node) {
 	w := &want{Node: n}
 	p.wants = append(p.wants, w)
@@ -240,6 +312,69 @@ func TestAPlanGivesWhatIsMissingInRuns(t *testing.T) {
 	p.close()
 	if err := p.eachStep(1000, func([]*want) error { return nil }); err == nil {
 		t.Error("the files are lost, and nobody said so")
+	}
+}
+
+// Folders that are but missing, and those that were made, are not in the plan either.
+func TestAPlanGivesFoldersThatAreMissing(t *testing.T) {
+	made := newDeeds(t.TempDir())
+	defer made.close()
+	for pass := range 2 {
+		p := newPlan(t.TempDir())
+		p.addRoot(vault.Node{Entry: vault.Entry{ID: "root", Kind: backup.Folder}}, vault.Entry{ID: "live root", Kind: backup.Folder})
+		p.elsewhere, p.made = true, made
+		var add func(above backup.ItemID, way string, depth int)
+		folders, files := 0, 0
+		add = func(above backup.ItemID, way string, depth int) {
+			for i := range 6 {
+				n := vault.Node{Entry: vault.Entry{ID: above + backup.ItemID(fmt.Sprint("/", i)), Parent: above, Kind: backup.Folder, Name: fmt.Sprint(i)}, Path: path.Join(way, fmt.Sprint(i))}
+				if depth == 4 {
+					n.Kind = backup.File
+					files++
+				} else {
+					folders++
+				}
+				p.addWant(n)
+				if pass == 1 && depth < 4 {
+					n.ID, n.Parent = "live "+n.ID, "live "+n.Parent
+					p.addLive(n)
+				}
+				if depth < 4 {
+					add(above+backup.ItemID(fmt.Sprint("/", i)), path.Join(way, fmt.Sprint(i)), depth+1)
+				}
+			}
+		}
+		add("root", "", 0)
+		if err := p.match(nil); err != nil || len(p.wants) > 0 || len(p.byID) != 1 || len(p.lives) > 0 {
+			t.Fatalf("%v; %d items are in memory, and %d folders that are live", err, len(p.wants), len(p.lives))
+		}
+		if pass == 0 && p.simple() != folders+files || pass == 1 && p.simple() != files {
+			t.Errorf("%d items are simple, of %d folders and %d files", p.simple(), folders, files)
+		}
+		err := p.eachFolder(100, func(ws []*want) error {
+			if len(ws) > 100 {
+				t.Errorf("%d at once", len(ws))
+			}
+			for _, w := range ws {
+				if in := p.liveID(w.Parent); in != "live "+w.Parent {
+					t.Errorf("%s is to be made in %q", w.ID, in)
+				}
+			}
+			for _, w := range ws {
+				made.makes(w.ID, "live "+w.ID)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.close()
+		if err := p.eachFolder(100, func([]*want) error { return nil }); err == nil && pass == 0 {
+			t.Error("the folders are lost, and nobody said so")
+		}
+		if err := p.eachRemade(func(*want) {}); err == nil && pass == 1 {
+			t.Error("what was made is lost, and nobody said so")
+		}
 	}
 }
 

@@ -132,10 +132,13 @@ func (r *restoration) end(ctx context.Context) (is ending, err error) {
 		pending[d.path] = true
 		say(d)
 	}
-	err = plan.eachStep(1, func(ws []*want) error {
+	sayEach := func(ws []*want) error {
 		d, _ := plan.differs(ws[0])
 		return say(d)
-	})
+	}
+	if err = plan.eachFolder(1, sayEach); err == nil {
+		err = plan.eachStep(1, sayEach)
+	}
 	if err == nil && r.exact {
 		err = plan.eachGone(1, func(lives []*vault.Node) error { return say(beside(lives[0])) })
 	}
@@ -176,10 +179,13 @@ func (r *restoration) end(ctx context.Context) (is ending, err error) {
 			tell(d.path, "", d.live)
 		}
 	}
-	err = was.eachStep(1, func(ws []*want) error {
+	tellEach := func(ws []*want) error {
 		tell(ws[0].Path, ws[0].ID, "")
 		return nil
-	})
+	}
+	if err = was.eachFolder(1, tellEach); err == nil {
+		err = was.eachStep(1, tellEach)
+	}
 	if err == nil {
 		err = was.eachGone(1, func(lives []*vault.Node) error {
 			tell(lives[0].Path, "", lives[0].ID)
@@ -200,8 +206,8 @@ var errEnough = errors.New("enough")
 // wanted counts the items that shall be in a place of a restoration's own.
 func (r *restoration) wanted(p *plan) int {
 	n := len(p.wants)
-	for i, loaded := range p.files.loaded {
-		if !loaded && nodeAt(p.files.wants, i) != nil {
+	for i, is := range p.files.marks {
+		if is != loaded && nodeAt(p.files.wants, i) != nil {
 			n++
 		}
 	}
