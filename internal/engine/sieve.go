@@ -640,17 +640,6 @@ func (d *deeds) live(id backup.ItemID) backup.ItemID {
 	return ""
 }
 
-// at returns the ids of what was made as one of so many, and whether there are as many.
-func (d *deeds) at(i int) (id, live backup.ItemID, ok bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if i >= d.made.Len() {
-		return "", "", false
-	}
-	a, b := d.made.Get(i)
-	return backup.ItemID(a), backup.ItemID(b), true
-}
-
 // sends notes that a live file was written to, and if seed is given that it then was
 // what that says.
 func (d *deeds) sends(live backup.ItemID, seed *vault.Entry) {

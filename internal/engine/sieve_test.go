@@ -60,6 +60,16 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			taken[at] = true
 			return !was
 		}
+		lives := func(live vault.Node, one int) { // in so many is not to be touched
+			sieved.addLive(live)
+			whole.lives[live.ID] = &live
+			if random.IntN(one) == 0 {
+				sieved.unsaved[live.ID], whole.unsaved[live.ID] = "for a reason", "for a reason"
+			}
+			if random.IntN(one) == 0 {
+				sieved.apart[live.ID], whole.apart[live.ID] = "for a reason", "for a reason"
+			}
+		}
 		folders, lived := []string{""}, []string{""} // in the point, and live
 		for i := range 2 + random.IntN(6) {
 			name := fmt.Sprint("folder", i)
@@ -95,14 +105,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			if live.ID == backup.ItemID(side+name) {
 				lived = append(lived, name)
 			}
-			sieved.addLive(live)
-			whole.lives[live.ID] = &live
-			if random.IntN(24) == 0 {
-				sieved.unsaved[live.ID], whole.unsaved[live.ID] = "for a reason", "for a reason"
-			}
-			if random.IntN(24) == 0 {
-				sieved.apart[live.ID], whole.apart[live.ID] = "for a reason", "for a reason"
-			}
+			lives(live, 24)
 		}
 		for i := range 12 {
 			w := node(fmt.Sprint("file", i), "", folders, backup.File)
@@ -134,14 +137,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			if !free("live", live) {
 				continue
 			}
-			sieved.addLive(live)
-			whole.lives[live.ID] = &live
-			if random.IntN(12) == 0 {
-				sieved.unsaved[live.ID], whole.unsaved[live.ID] = "for a reason", "for a reason"
-			}
-			if random.IntN(12) == 0 {
-				sieved.apart[live.ID], whole.apart[live.ID] = "for a reason", "for a reason"
-			}
+			lives(live, 12)
 		}
 		whole.matchLoaded()
 		if err := sieved.match(func(*vault.Node, backup.ItemID) error { return nil }); err != nil {
