@@ -1282,7 +1282,8 @@ func (c *change) folderTimes(ctx context.Context) error {
 	}
 	defer tree.Close()
 	for id := range c.touched {
-		if tree != nil && c.taken[id] == nil && c.byID[id] == nil && c.extra[id] == nil {
+		_, isNew := c.fresh[id]
+		if tree != nil && !isNew && c.taken[id] == nil && c.byID[id] == nil && c.extra[id] == nil && c.plan.files.mark(id) != unalteredLate {
 			// The same in both, until a write below it moved its time.
 			wanted, ok, err := tree.Node(ctx, id)
 			if isDamage(err) && len(c.lost) > 0 {
@@ -1305,6 +1306,17 @@ func (c *change) folderTimes(ctx context.Context) error {
 		return err
 	}
 	if err := c.eachFolderUp(filesAtOnce, func(ws []*want) error { return c.dateMade(ctx, ws) }); err != nil {
+		return err
+	}
+	err = c.eachLate(filesAtOnce, func(ws []*want) error {
+		return each(ctx, c, slices.Collect(slices.Chunk(ws, drive.MaxAhead)), func(ctx context.Context, ws []*want) error {
+			for range ws {
+				c.lessSimple()
+			}
+			return c.dateFolders(ctx, ws)
+		})
+	})
+	if err != nil {
 		return err
 	}
 	for _, w := range c.wants {

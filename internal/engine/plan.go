@@ -291,7 +291,8 @@ func (p *plan) liveID(id backup.ItemID) backup.ItemID {
 	if w := p.byID[id]; w != nil {
 		return w.id()
 	}
-	if is := p.files.mark(id); is == missing || is == remade {
+	switch p.files.mark(id) {
+	case missing, remade, remadeLate:
 		return p.liveOf(id)
 	}
 	return id

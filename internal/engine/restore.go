@@ -571,14 +571,11 @@ func (r *restoration) left(p *plan, last *change) (left []difference, more int, 
 		told, hopeful = min(told+1, maxDetails), hopeful || hope
 		left = append(left, d)
 	}
-	each := func(ws []*want) error {
-		d, _ := p.differs(ws[0])
+	err = p.eachOpen(func(w *want) error {
+		d, _ := p.differs(w)
 		tell(d)
 		return nil
-	}
-	if err = p.eachFolder(1, each); err == nil {
-		err = p.eachStep(1, each)
-	}
+	})
 	if err == nil {
 		err = p.eachGone(1, func(lives []*vault.Node) error {
 			tell(beside(lives[0]))

@@ -16,9 +16,10 @@ import (
 
 // Files are the files and folders of a plan, as they shall be and as they are, staged on
 // disk: a drive may have millions that differ. Most of them are simple: what is as it shall be
-// is passed over, and what is only missing, or a file in its folder with another content or
-// name, is brought back from here, as files that shall not be go from here. The rest is
-// loaded into the plan, as all live folders are that are not passed over.
+// is passed over, and what is only missing, a file in its folder with another content or
+// name, or a folder with another time, is brought back from here, as files that shall not be
+// go from here. The rest is loaded into the plan, as all live folders are that are not passed
+// over.
 //
 // What cannot be read back is not found. err then says why, and has to be asked before
 // anything is made of it.
@@ -30,6 +31,7 @@ type files struct {
 	marks        []uint8   // of what is in the point, by number
 	levels       [][]int32 // folders that are missing, by number, those of one depth together
 	missing      int       // how many these are
+	late         []int32   // folders that are as they shall be but for their time, by number, the deepest last
 	steps        []step    // files that are simple, by the number of the file of the point
 	gone         []int32   // live files of which nothing is but that they shall not be, by number
 	kept         int       // how many of those stay, and are in the plan
@@ -38,10 +40,12 @@ type files struct {
 
 // What is known of an item of the point, if anything.
 const (
-	loaded    uint8 = 1 + iota // the plan has it
-	missing                    // a folder, to be made, if the one is there that it is in
-	remade                     // a folder that was made and is as it shall be
-	unaltered                  // a folder that is as it shall be
+	loaded        uint8 = 1 + iota // the plan has it
+	missing                        // a folder, to be made, if the one is there that it is in
+	remade                         // a folder that was made and is as it shall be
+	remadeLate                     // the same, but for its time
+	unaltered                      // another folder that is as it shall be
+	unalteredLate                  // the same, but for its time
 )
 
 // mark returns what is known of an item of the point, by its id; 0 is nothing.
@@ -229,6 +233,9 @@ func (p *plan) sieveFolders(folders []spot, now *present) {
 			last := &f.levels[len(f.levels)-1]
 			*last = append(*last, is.number)
 			f.missing++
+			f.marks[is.number] = mark
+		case remadeLate, unalteredLate:
+			f.late = append(f.late, is.number)
 			fallthrough
 		default:
 			f.marks[is.number] = mark
@@ -256,12 +263,18 @@ func (p *plan) folderMark(w *vault.Node, now *present) uint8 {
 		id = w.ID
 	}
 	if live, n := find(f.lives, id); live != nil {
-		others := id != w.ID && !p.elsewhere && p.hasWant(id)
-		if others || live.Kind != backup.Folder || f.state(n) != free || strings.HasSuffix(live.Name, asideMark(id)) || !p.asItShallBe(w, live) {
+		is, others := &want{Node: *w, live: live}, id != w.ID && !p.elsewhere && p.hasWant(id)
+		if others || live.Kind != backup.Folder || f.state(n) != free || strings.HasSuffix(live.Name, asideMark(id)) || !p.isWhole(is) {
 			return 0
 		}
-		if f.states[n] = passed; id == made {
+		f.states[n] = passed
+		switch late := is.aged(); {
+		case id == made && late:
+			return remadeLate
+		case id == made:
 			return remade
+		case late:
+			return unalteredLate
 		}
 		return unaltered
 	}
@@ -346,7 +359,7 @@ func (p *plan) sieve(now *present, look func(w *vault.Node, live backup.ItemID) 
 		}
 	}
 	err := f.err()
-	if len(f.gone) == 0 && !slices.ContainsFunc(f.steps, func(s step) bool { return s.live >= 0 }) {
+	if len(f.gone)+len(f.late) == 0 && !slices.ContainsFunc(f.steps, func(s step) bool { return s.live >= 0 }) {
 		f.lives.Close() // what is left of them is loaded
 		f.lives, f.states = spill.New(""), nil
 	}
@@ -432,7 +445,12 @@ func (p *plan) justGoes(live *vault.Node) bool {
 // if it is what the point has as w.
 func (p *plan) asItShallBe(w, live *vault.Node) bool {
 	is := &want{Node: *w, live: live}
-	return p.unsaved[live.ID] == "" && p.apart[live.ID] == "" && !p.misplaced(is) && !is.stale() && !is.aged() && !(p.elsewhere && is.unstated())
+	return p.isWhole(is) && !is.aged() && !(p.elsewhere && is.unstated())
+}
+
+// isWhole is asItShallBe of an item but for its time.
+func (p *plan) isWhole(is *want) bool {
+	return p.unsaved[is.live.ID] == "" && p.apart[is.live.ID] == "" && !p.misplaced(is) && !is.stale()
 }
 
 // What is known of a live item.
@@ -456,7 +474,7 @@ func (f *files) state(i int) uint8 {
 // simple is how many items nothing else has to do with than what is to be done about
 // each: they are on disk, and not in what the plan has.
 func (p *plan) simple() int {
-	return p.files.missing + len(p.files.steps) + len(p.files.gone) - p.files.kept
+	return p.files.missing + len(p.files.late) + len(p.files.steps) + len(p.files.gone) - p.files.kept
 }
 
 // eachFolder goes through the folders of the point that are but missing, a run at a
@@ -492,6 +510,23 @@ func (p *plan) foldersIn(levels iter.Seq[[]int32], size int, do func([]*want) er
 	return nil
 }
 
+// eachLate goes through the folders of the point that are as they shall be but for their
+// time, a run at a time, the deepest first.
+func (p *plan) eachLate(size int, do func([]*want) error) error {
+	f := p.files
+	return inRuns(size, len(f.late), do, func(k int) (*want, error) {
+		n := f.wantAt(f.late[len(f.late)-1-k])
+		if n == nil {
+			return nil, cmp.Or(f.err(), errGone)
+		}
+		w := &want{Node: *n, simple: true}
+		if w.live, _ = find(f.lives, p.liveID(n.ID)); w.live == nil {
+			return nil, cmp.Or(f.err(), errGone)
+		}
+		return w, nil
+	})
+}
+
 // wantAt returns the item of the point of a number.
 func (f *files) wantAt(i int32) *vault.Node {
 	f.mu.Lock()
@@ -512,6 +547,17 @@ func (p *plan) eachRemade(do func(*want)) error {
 		live := *n
 		live.ID = p.liveOf(n.ID)
 		do(&want{Node: *n, live: &live})
+	}
+	return nil
+}
+
+// eachOpen goes through all of the point that is simple, one by one.
+func (p *plan) eachOpen(do func(*want) error) error {
+	one := func(ws []*want) error { return do(ws[0]) }
+	for _, each := range []func(int, func([]*want) error) error{p.eachFolder, p.eachLate, p.eachStep} {
+		if err := each(1, one); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -576,7 +622,8 @@ func inRuns[T any](size, n int, do func([]*T) error, get func(int) (*T, error)) 
 // not as it shall be.
 func (p *plan) isOpen(want, live backup.ItemID) bool {
 	f := p.files
-	if f.mark(want) == missing {
+	switch f.mark(want) {
+	case missing, remadeLate, unalteredLate:
 		return true
 	}
 	if n, i := find(f.wants, want); n != nil {

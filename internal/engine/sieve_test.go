@@ -155,6 +155,15 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			up += len(ws)
 			return nil
 		})
+		late := map[backup.ItemID]bool{}
+		sieved.eachLate(2, func(ws []*want) error {
+			for _, w := range ws {
+				if late[w.ID] = true; w.live == nil || w.id() != whole.byID[w.ID].id() || !w.aged() || sieved.misplaced(w) {
+					t.Errorf("seed %d: %s is not late: %+v", seed, w.ID, w.live)
+				}
+			}
+			return nil
+		})
 		remade := map[backup.ItemID]backup.ItemID{}
 		if err := sieved.eachRemade(func(w *want) { remade[w.ID] = w.id() }); err != nil || up != len(order) {
 			t.Errorf("seed %d: %v; %d folders down, and %d up", seed, err, len(order), up)
@@ -177,7 +186,9 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 				folds["missing"]++
 			case number < 0 && is != nil && is.id() == should.id() && is.other == should.other:
 				folds["loaded"]++
-			case number < 0 && is == nil && !differs && sieved.liveID(id) == should.id() && sieved.lives[should.id()] == nil:
+			case number < 0 && is == nil && late[id] && should.aged() && !whole.misplaced(should) && sieved.liveID(id) == should.id() && sieved.lives[should.id()] == nil:
+				folds["late"]++
+			case number < 0 && is == nil && !late[id] && !differs && sieved.liveID(id) == should.id() && sieved.lives[should.id()] == nil:
 				if remade[id] != "" && remade[id] != should.id() || (remade[id] != "") != (made.live(id) == should.id()) {
 					t.Errorf("seed %d: %s was made anew as %q", seed, id, remade[id])
 				}
@@ -200,7 +211,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			}
 			return nil
 		})
-		if n := len(order) + len(steps) + len(gone); n != sieved.simple() {
+		if n := len(order) + len(late) + len(steps) + len(gone); n != sieved.simple() {
 			t.Errorf("seed %d: %d items are simple, not %d", seed, sieved.simple(), n)
 		}
 		occupied := map[place][]backup.ItemID{}
@@ -264,13 +275,13 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 				t.Errorf("seed %d: %s does not stay", seed, id)
 			}
 		}
-		if sieved.simple() != len(steps)+len(order) {
+		if sieved.simple() != len(steps)+len(order)+len(late) {
 			t.Errorf("seed %d: %d are simple where only the steps are", seed, sieved.simple())
 		}
 		sieved.close()
 		made.close()
 	}
-	if simple < 1000 || moved < 100 || going < 100 || folds["missing"] < 100 || folds["loaded"] < 100 || folds["passed"] < 100 {
+	if simple < 1000 || moved < 100 || going < 100 || folds["missing"] < 100 || folds["loaded"] < 100 || folds["passed"] < 100 || folds["late"] < 50 {
 		t.Errorf("only %d files were simple, %d of them there, and %d to go; of folders %v", simple, moved, going, folds)
 	}
 }

@@ -132,13 +132,10 @@ func (r *restoration) end(ctx context.Context) (is ending, err error) {
 		pending[d.path] = true
 		say(d)
 	}
-	sayEach := func(ws []*want) error {
-		d, _ := plan.differs(ws[0])
+	err = plan.eachOpen(func(w *want) error {
+		d, _ := plan.differs(w)
 		return say(d)
-	}
-	if err = plan.eachFolder(1, sayEach); err == nil {
-		err = plan.eachStep(1, sayEach)
-	}
+	})
 	if err == nil && r.exact {
 		err = plan.eachGone(1, func(lives []*vault.Node) error { return say(beside(lives[0])) })
 	}
@@ -179,13 +176,10 @@ func (r *restoration) end(ctx context.Context) (is ending, err error) {
 			tell(d.path, "", d.live)
 		}
 	}
-	tellEach := func(ws []*want) error {
-		tell(ws[0].Path, ws[0].ID, "")
+	err = was.eachOpen(func(w *want) error {
+		tell(w.Path, w.ID, "")
 		return nil
-	}
-	if err = was.eachFolder(1, tellEach); err == nil {
-		err = was.eachStep(1, tellEach)
-	}
+	})
 	if err == nil {
 		err = was.eachGone(1, func(lives []*vault.Node) error {
 			tell(lives[0].Path, "", lives[0].ID)
