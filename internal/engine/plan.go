@@ -291,9 +291,11 @@ func (p *plan) liveID(id backup.ItemID) backup.ItemID {
 	if w := p.byID[id]; w != nil {
 		return w.id()
 	}
-	switch p.files.mark(id) {
-	case missing, remade, remadeLate:
+	switch is := p.files.mark(id); {
+	case is == missing, is == remade, is == remadeLate:
 		return p.liveOf(id)
+	case p.elsewhere && is == 0:
+		return "" // nothing is the same, and so it cannot be read back
 	}
 	return id
 }

@@ -62,7 +62,7 @@ func (f *files) mark(id backup.ItemID) uint8 {
 // with, by its number, and by that of what it is now, or -1 if it is missing.
 type step struct{ want, live int32 }
 
-// A spot is where a file is, with its number.
+// A spot is where an item is, with its number.
 type spot struct {
 	hash   uint64
 	number int32

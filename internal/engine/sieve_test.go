@@ -379,6 +379,9 @@ func TestAPlanGivesFoldersThatAreMissing(t *testing.T) {
 		if err := p.eachFolder(100, func([]*want) error { return nil }); err == nil && pass == 0 {
 			t.Error("the folders are lost, and nobody said so")
 		}
+		if in := p.liveID("root/0"); in != "" {
+			t.Errorf("it is lost, and %q is taken for it", in)
+		}
 		if err := p.eachRemade(func(*want) {}); err == nil && pass == 1 {
 			t.Error("what was made is lost, and nobody said so")
 		}
