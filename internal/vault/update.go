@@ -663,12 +663,7 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 		return Sealed{}, err
 	}
 	at = at.UTC().Truncate(time.Millisecond)
-	m := newMerge(ctx, u)
-	defer m.close()
-	files, err := m.files()
-	if err == nil {
-		err = m.err()
-	}
+	m, files, err := u.merged(ctx)
 	if err != nil {
 		return Sealed{}, err
 	}
@@ -720,6 +715,17 @@ func (u *Update) seal(ctx context.Context, at time.Time, info PointInfo) (Sealed
 	u.base.spills()
 	u.unstage()
 	return sealed, nil
+}
+
+// merged joins what was staged with the base, and returns the record of the files/ directory. What
+// comes after it is of a bounded size, and keeps nobody from being alone.
+func (u *Update) merged(ctx context.Context) (m *merge, files record, err error) {
+	m = newMerge(ctx, u)
+	defer m.close()
+	if files, err = m.files(); err == nil {
+		err = m.err()
+	}
+	return m, files, err
 }
 
 // writePoint writes a point around held, its folders, and what is in meta beside point.json,
