@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,17 +21,9 @@ func TestWhatALargeFolderLostUntold(t *testing.T) {
 				sim.ServeHTTP(rw, r)
 				return
 			}
-			rec := httptest.NewRecorder()
-			sim.ServeHTTP(rec, r)
-			var answer map[string]any
-			if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil {
-				t.Error(err)
-			}
-			told := slices.DeleteFunc(answer["value"].([]any), func(item any) bool { return item.(map[string]any)["folder"] == nil })
-			answer["value"] = told
-			if err := json.NewEncoder(rw).Encode(answer); err != nil {
-				t.Error(err)
-			}
+			retell(t, sim, rw, r, func(answer *map[string]any) {
+				(*answer)["value"] = slices.DeleteFunc((*answer)["value"].([]any), func(item any) bool { return item.(map[string]any)["folder"] == nil })
+			})
 		})
 	}, "ann")
 	home, gone := w.home(0), lackingAtOnce+lackingAtOnce/10

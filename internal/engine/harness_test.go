@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +70,23 @@ func newWorld(t testing.TB, owners ...string) *world {
 // newWorldBehind is newWorld with something between the server and the source.
 func newWorldBehind(t testing.TB, between func(http.Handler) http.Handler, owners ...string) *world {
 	return newWorldOf(t, between, len(owners) == 0, owners...)
+}
+
+// retell answers as the source does, but for what edit makes of it.
+func retell[T any](t testing.TB, source http.Handler, rw http.ResponseWriter, r *http.Request, edit func(*T)) {
+	r.Header.Del("Accept-Encoding")
+	told := httptest.NewRecorder()
+	source.ServeHTTP(told, r)
+	var answer T
+	if err := json.Unmarshal(told.Body.Bytes(), &answer); err != nil {
+		t.Error(err)
+	}
+	edit(&answer)
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(told.Code)
+	if err := json.NewEncoder(rw).Encode(answer); err != nil {
+		t.Error(err)
+	}
 }
 
 // newWorldOf is newWorldBehind that has sites or not, whoever its people are.

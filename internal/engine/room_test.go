@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,14 +44,7 @@ func (f *full) between(t *testing.T) func(http.Handler) http.Handler {
 					return
 				}
 			case says != nil && r.Method == http.MethodGet && strings.Contains(r.URL.RawQuery, "quota"):
-				told := httptest.NewRecorder()
-				sim.ServeHTTP(told, r)
-				var v map[string]any
-				if err := json.Unmarshal(told.Body.Bytes(), &v); err != nil {
-					t.Error(err)
-				}
-				v["quota"] = json.RawMessage(*says)
-				json.NewEncoder(rw).Encode(v)
+				retell(t, sim, rw, r, func(v *map[string]any) { (*v)["quota"] = json.RawMessage(*says) })
 				return
 			}
 			sim.ServeHTTP(rw, r)
