@@ -385,7 +385,7 @@ type reading struct {
 	strong [16]byte
 	err    error
 
-	hashMade func(*item) string // of a made file
+	hashMade func(*item, []byte) string // of a made file, by a buffer
 }
 
 // read reads the contents of items and takes down what it finds. Two are read
@@ -398,9 +398,10 @@ func (d *drive) read(ctx context.Context, items []*item) error {
 	var wg sync.WaitGroup
 	for range min(2, len(items)) {
 		wg.Go(func() {
-			buf := make([]byte, 256<<10)
+			buf := readBuffers.Get().(*readBuffer)
+			defer readBuffers.Put(buf)
 			for r := range work {
-				r.run(ctx, d.top, buf)
+				r.run(ctx, d.top, buf[:])
 				done <- r
 			}
 		})
@@ -431,6 +432,12 @@ func (d *drive) read(ctx context.Context, items []*item) error {
 	return errors.Join(errs...)
 }
 
+// A readBuffer is what a file is read into. Each page of a delta takes some anew, and to make
+// them would have the collector look through all items again and again.
+type readBuffer [256 << 10]byte
+
+var readBuffers = sync.Pool{New: func() any { return new(readBuffer) }}
+
 // run reads the file. A file that changes while it is read is read again, a few
 // times; what is known at last is then marked unsure.
 func (r *reading) run(ctx context.Context, top *os.Root, buf []byte) {
@@ -448,7 +455,7 @@ func (r *reading) run(ctx context.Context, top *os.Root, buf []byte) {
 func (r *reading) once(ctx context.Context, top *os.Root, buf []byte) {
 	r.began = time.Now()
 	if r.it.made > 0 {
-		r.hash = r.hashMade(r.it)
+		r.hash = r.hashMade(r.it, buf)
 		return
 	}
 	// Without O_NONBLOCK, a pipe put in the file's place would hold us up.

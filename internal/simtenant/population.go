@@ -218,7 +218,7 @@ func (c *madeContent) Read(p []byte) (int, error) {
 	}
 	if n := c.at/madeBlock + 1; n != c.n {
 		source := rand.NewPCG(c.seed[0], c.seed[1]+uint64(n))
-		for i := 0; i < madeBlock; i += 8 {
+		for i := 0; i < madeBlock && int64(i) < c.size-(n-1)*madeBlock; i += 8 {
 			binary.LittleEndian.PutUint64(c.have[i:], source.Uint64())
 		}
 		c.n = n
@@ -259,13 +259,13 @@ func (d *drive) madeContent(it *item) content {
 }
 
 // madeHash computes the hash of a made content.
-func (d *drive) madeHash(it *item) string {
+func (d *drive) madeHash(it *item, buf []byte) string {
 	quick := quickxor.New()
 	if data := d.madeText(it); data != nil {
 		quick.Write(data)
 		return quickxor.Encode(quick.Sum(nil))
 	}
-	io.CopyBuffer(struct{ io.Writer }{quick}, struct{ io.Reader }{it.madeContent()}, make([]byte, 64<<10))
+	io.CopyBuffer(struct{ io.Writer }{quick}, struct{ io.Reader }{it.madeContent()}, buf)
 	return quickxor.Encode(quick.Sum(nil))
 }
 
