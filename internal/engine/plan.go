@@ -25,7 +25,8 @@ type plan struct {
 	files *files                        // all of the point, and live, that may differ: the plan has some of them
 	// made are what the restore has made, or nil.
 	made *deeds
-	// pinned is an item of the point that the plan has, whatever it is.
+	// pinned is an item of the point whose live id is asked for. If it is a file the plan has
+	// it, since where it was there already no deed tells that.
 	pinned backup.ItemID
 	// again says that the restore may have written here before, without that anybody
 	// knows what.
@@ -132,12 +133,15 @@ func (p *plan) hasWant(id backup.ItemID) bool {
 	return w != nil || p.byID[id] != nil
 }
 
-// liveOf returns the live id of what was made of an item of the point, or "".
+// liveOf returns the live id of what was made of an item of the point, or was found in a
+// folder's place, or "".
 func (p *plan) liveOf(id backup.ItemID) backup.ItemID {
-	if p.made == nil {
-		return ""
+	if p.made != nil {
+		if live := p.made.live(id); live != "" {
+			return live
+		}
 	}
-	return p.made.live(id)
+	return p.files.foundAs(id)
 }
 
 // addRoot says that the point's root is another drive's root here.

@@ -24,25 +24,26 @@ import (
 // What cannot be read back is not found. err then says why, and has to be asked before
 // anything is made of it.
 type files struct {
-	mu           sync.Mutex // of wants
+	mu           sync.Mutex // of wants and found
 	wants, lives *spill.Table
 	seed         maphash.Seed
-	states       []uint8   // of what is live, by number
-	marks        []uint8   // of what is in the point, by number
-	levels       [][]int32 // folders that are missing, by number, those of one depth together
-	missing      int       // how many these are
-	late         []int32   // folders that are as they shall be but for their time, by number, the deepest last
-	steps        []step    // files that are simple, by the number of the file of the point
-	gone         []int32   // live files of which nothing is but that they shall not be, by number
-	kept         int       // how many of those stay, and are in the plan
-	places       []spot    // of all that is in the point, in order
+	states       []uint8      // of what is live, by number
+	marks        []uint8      // of what is in the point, by number
+	levels       [][]int32    // folders that are missing, by number, those of one depth together
+	missing      int          // how many these are
+	late         []int32      // folders that are as they shall be but for their time, by number, the deepest last
+	steps        []step       // files that are simple, by the number of the file of the point
+	gone         []int32      // live files of which nothing is but that they shall not be, by number
+	kept         int          // how many of those stay, and are in the plan
+	found        *spill.Table // live ids of folders that were found in their places, by the ids in the point
+	places       []spot       // of all that is in the point, in order
 }
 
 // What is known of an item of the point, if anything.
 const (
 	loaded        uint8 = 1 + iota // the plan has it
 	missing                        // a folder, to be made, if the one is there that it is in
-	remade                         // a folder that was made and is as it shall be
+	remade                         // a folder that was made, by any restore, and is as it shall be
 	remadeLate                     // the same, but for its time
 	unaltered                      // another folder that is as it shall be
 	unalteredLate                  // the same, but for its time
@@ -69,15 +70,27 @@ type spot struct {
 }
 
 func newFiles(dir string) *files {
-	return &files{wants: spill.New(dir), lives: spill.New(dir), seed: maphash.MakeSeed()}
+	return &files{wants: spill.New(dir), lives: spill.New(dir), found: spill.New(dir), seed: maphash.MakeSeed()}
 }
 
 func (f *files) close() {
 	f.wants.Close()
 	f.lives.Close()
+	f.found.Close()
 }
 
-func (f *files) err() error { return errors.Join(f.wants.Err(), f.lives.Err()) }
+func (f *files) err() error { return errors.Join(f.wants.Err(), f.lives.Err(), f.found.Err()) }
+
+// foundAs returns the live id of a folder that was found in its place, or "".
+func (f *files) foundAs(id backup.ItemID) backup.ItemID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i, ok := f.found.Find(string(id)); ok {
+		_, live := f.found.Get(i)
+		return backup.ItemID(live)
+	}
+	return ""
+}
 
 func (f *files) hash(at place) uint64 {
 	var h maphash.Hash
@@ -211,9 +224,13 @@ func (p *plan) sieveFolders(folders []spot, now *present) {
 	f := p.files
 	type folder struct{ depth, number int32 }
 	all := make([]folder, 0, len(folders))
+	now.made = make([]bool, f.lives.Len())
 	for _, s := range folders {
 		if n := nodeAt(f.wants, int(s.number)); n != nil {
 			all = append(all, folder{int32(depth(n.Path)), s.number})
+			if i, ok := f.lives.Find(string(p.liveOf(n.ID))); ok {
+				now.made[i] = true
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b folder) int { return cmp.Or(cmp.Compare(a.depth, b.depth), cmp.Compare(a.number, b.number)) })
@@ -255,38 +272,50 @@ func (p *plan) folderMark(w *vault.Node, now *present) uint8 {
 	f, made := p.files, p.liveOf(w.ID)
 	above := f.mark(w.Parent)
 	root := p.byID[w.Parent] != nil
-	if w.ID == p.pinned || above == loaded || above == 0 && !root && p.elsewhere {
+	if above == loaded || above == 0 && !root && p.elsewhere {
 		return 0
 	}
 	id := made
 	if !p.hasLive(id) && !p.elsewhere {
 		id = w.ID
 	}
-	if live, n := find(f.lives, id); live != nil {
-		is, others := &want{Node: *w, live: live}, id != w.ID && !p.elsewhere && p.hasWant(id)
-		if others || live.Kind != backup.Folder || f.state(n) != free || strings.HasSuffix(live.Name, asideMark(id)) || !p.isWhole(is) {
+	live, n := find(f.lives, id)
+	if live == nil {
+		if made != "" || p.unsaved[w.ID] != "" || p.apart[w.ID] != "" {
 			return 0
 		}
-		f.states[n] = passed
-		switch late := is.aged(); {
-		case id == made && late:
-			return remadeLate
-		case id == made:
-			return remade
-		case late:
-			return unalteredLate
+		if above == missing {
+			return missing
 		}
-		return unaltered
+		in := place{p.liveID(w.Parent), fold(w.Name)}
+		if in.parent == "" {
+			return 0
+		}
+		if !now.has(f, in) {
+			return missing
+		}
+		if live, n = now.folder(f, in); live == nil {
+			return 0
+		}
+		id, made = live.ID, live.ID // by a restore that did not come to its end
 	}
-	if made != "" || p.unsaved[w.ID] != "" || p.apart[w.ID] != "" {
+	is, others := &want{Node: *w, live: live}, id != w.ID && !p.elsewhere && p.hasWant(id)
+	if others || live.Kind != backup.Folder || f.state(n) != free || strings.HasSuffix(live.Name, asideMark(id)) || !p.isWhole(is) {
 		return 0
 	}
-	if above != missing {
-		if in := (place{p.liveID(w.Parent), fold(w.Name)}); in.parent == "" || now.has(f, in) {
-			return 0
-		}
+	f.states[n] = passed
+	if id == made && p.liveOf(w.ID) == "" {
+		f.found.Put(string(w.ID), string(id))
 	}
-	return missing
+	switch late := is.aged(); {
+	case id == made && late:
+		return remadeLate
+	case id == made:
+		return remade
+	case late:
+		return unalteredLate
+	}
+	return unaltered
 }
 
 // sieve goes through the files once the plan's folders are matched: what is as it
@@ -367,7 +396,21 @@ func (p *plan) sieve(now *present, look func(w *vault.Node, live backup.ItemID) 
 }
 
 // What is present: live files and folders, in order.
-type present struct{ files, folders []spot }
+type present struct {
+	files, folders []spot
+	made           []bool // of what is live, by number: whether it is what was made of a folder
+}
+
+// folder returns the one thing that is at a place, with its number, if that is a folder of
+// which nobody knows that it was made of another.
+func (now *present) folder(f *files, at place) (*vault.Node, int) {
+	there := f.at(now.folders, at)
+	if len(there) != 1 || len(f.at(now.files, at)) > 0 || now.made[there[0].number] {
+		return nil, 0
+	}
+	n := int(there[0].number)
+	return nodeAt(f.lives, n), n
+}
 
 // has reports whether there is something at a place.
 func (now *present) has(f *files, at place) bool {

@@ -71,6 +71,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			}
 		}
 		folders, lived := []string{""}, []string{""} // in the point, and live
+		var lost []string                            // in the point, and not where they shall be
 		for i := range 2 + random.IntN(6) {
 			name := fmt.Sprint("folder", i)
 			w := node(name, "", folders, backup.Folder)
@@ -83,29 +84,42 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			addWhole(whole, w)
 			folders, paths[name] = append(folders, name), w.Path
 			there := slices.Contains(lived, strings.TrimPrefix(string(w.Parent), "root")) || w.Parent == "root"
-			switch random.IntN(8) {
-			case 0:
-				if random.IntN(2) == 0 { // and it was taken away again
+			another := false
+			switch random.IntN(10) {
+			case 0, 1:
+				if random.IntN(3) == 0 { // and it was taken away again
 					made.makes(w.ID, "gone "+w.ID)
+				} else {
+					lost = append(lost, name)
 				}
 				continue
-			case 1:
-				live.Name = "elsewhere"
 			case 2:
+				live.Name = "elsewhere"
+			case 3:
 				live.Modified = at.Add(time.Hour)
-			case 3: // with nothing that says what it is
+			case 4: // with nothing that says what it is
 				live.ID = backup.ItemID("another " + name)
+			case 5, 6: // another that is there
+				if another = len(lost) > 0; another {
+					live.ID = backup.ItemID(side + lost[0])
+					if sieved.elsewhere || random.IntN(2) == 0 {
+						live.ID = backup.ItemID("made " + lost[0])
+						made.makes(backup.ItemID(lost[0]), live.ID)
+					}
+				}
 			}
 			if !there || !free("live", live) {
 				continue
 			}
-			if sieved.elsewhere && random.IntN(4) > 0 {
+			if sieved.elsewhere && !another && random.IntN(4) > 0 {
 				made.makes(w.ID, live.ID)
 			}
 			if live.ID == backup.ItemID(side+name) {
 				lived = append(lived, name)
 			}
-			lives(live, 24)
+			if lives(live, 24); another {
+				lost = lost[1:]
+			}
 		}
 		for i := range 12 {
 			w := node(fmt.Sprint("file", i), "", folders, backup.File)
@@ -189,7 +203,12 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 			case number < 0 && is == nil && late[id] && should.aged() && !whole.misplaced(should) && sieved.liveID(id) == should.id() && sieved.lives[should.id()] == nil:
 				folds["late"]++
 			case number < 0 && is == nil && !late[id] && !differs && sieved.liveID(id) == should.id() && sieved.lives[should.id()] == nil:
-				if remade[id] != "" && remade[id] != should.id() || (remade[id] != "") != (made.live(id) == should.id()) {
+				if found := made.live(id) == "" && (sieved.elsewhere || should.id() != id); found {
+					folds["found"]++
+				} else if (remade[id] != "") != (made.live(id) == should.id()) {
+					t.Errorf("seed %d: %s was made anew as %q", seed, id, remade[id])
+				}
+				if remade[id] != "" && remade[id] != should.id() {
 					t.Errorf("seed %d: %s was made anew as %q", seed, id, remade[id])
 				}
 				folds["passed"]++
@@ -281,7 +300,7 @@ func TestAPlanSievesWhatIsSimple(t *testing.T) {
 		sieved.close()
 		made.close()
 	}
-	if simple < 1000 || moved < 100 || going < 100 || folds["missing"] < 100 || folds["loaded"] < 100 || folds["passed"] < 100 || folds["late"] < 50 {
+	if simple < 1000 || moved < 100 || going < 100 || folds["missing"] < 100 || folds["loaded"] < 100 || folds["passed"] < 100 || folds["late"] < 50 || folds["found"] < 50 {
 		t.Errorf("only %d files were simple, %d of them there, and %d to go; of folders %v", simple, moved, going, folds)
 	}
 }
