@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -50,14 +51,31 @@ type writtenItem struct {
 	folder                    bool
 }
 
-// inFolder is how many items are in each folder, with the folder itself: HOLDFAST_FOLDER.
-var inFolder = func() int {
-	n, err := strconv.Atoi(os.Getenv("HOLDFAST_FOLDER"))
-	if err != nil {
-		return 101
+var (
+	// inFolder is how many items are in each folder, with the folder itself: HOLDFAST_FOLDER.
+	inFolder = numberFrom("HOLDFAST_FOLDER", 101)
+	// longer is by how many characters all names are longer: HOLDFAST_NAMES.
+	longer = numberFrom("HOLDFAST_NAMES", 0)
+)
+
+func numberFrom(variable string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(variable)); err == nil {
+		return n
 	}
-	return n
-}()
+	return otherwise
+}
+
+// tail is what makes the name of an item longer.
+func tail(i int) string {
+	if longer == 0 {
+		return ""
+	}
+	letters, random := make([]byte, longer), rand.New(rand.NewPCG(1, uint64(i)))
+	for k := range letters {
+		letters[k] = 'a' + byte(random.IntN(26))
+	}
+	return " " + string(letters)
+}
 
 func serveGenerated(items string) error {
 	n, err := strconv.Atoi(items)
@@ -470,10 +488,10 @@ func (g *generated) item(number string, i int) string {
 			children += g.made[number].children[g.id(number, i)]
 		}
 		g.mu.Unlock()
-		return fmt.Sprintf(`{"id":%q,"name":"folder %d","eTag":"\"{e%d},1\"","cTag":"\"c:{%d},1\"",%s,"parentReference":{"id":%q},"folder":{"childCount":%d}}`,
-			g.id(number, i), k, i, i, times, g.id(number, parent), children)
+		return fmt.Sprintf(`{"id":%q,"name":"folder %d%s","eTag":"\"{e%d},1\"","cTag":"\"c:{%d},1\"",%s,"parentReference":{"id":%q},"folder":{"childCount":%d}}`,
+			g.id(number, i), k, tail(i), i, i, times, g.id(number, parent), children)
 	}
-	content, name := g.content(number, i), fmt.Sprintf("file %06d of a drive.txt", i)
+	content, name := g.content(number, i), fmt.Sprintf("file %06d of a drive%s.txt", i, tail(i))
 	g.mu.Lock()
 	if g.swapped.Load() || g.locked.Load() && !g.named[i] {
 		name += ".locked"
