@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +19,7 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 )
@@ -26,9 +31,12 @@ import (
 //
 // And it keeps all items of a drive in memory while it goes through them to see what is in
 // use, and then all contents of all packs. So it is shown folders only, and of each, as its
-// own, the contents of all files in it, and nothing of what is in packs that are full.
+// own, the contents of all files in it, and nothing of what is in packs that are full. Of
+// snapshots it keeps all, too, and goes on without those that it cannot read. So it is shown
+// one only, in whose folders are the roots of all.
 type collector struct {
 	repo.DirectRepositoryWriter
+	vault    *Vault
 	kept     *atomic.Pointer[error]
 	walk     *walk
 	fullPack int64 // how long a pack is that kopia leaves as it is
@@ -39,19 +47,94 @@ type walk struct {
 	mu      sync.Mutex
 	folders map[object.ID][]*snapshot.DirEntry // in those that it is about to open
 	seen    map[object.ID]bool                 // files whose contents it was told of
+	roots   map[object.ID][]root               // by the folder that it shall find them in; it opens each once
 }
 
 func newWalk() *walk {
-	return &walk{folders: map[object.ID][]*snapshot.DirEntry{}, seen: map[object.ID]bool{}}
+	return &walk{folders: map[object.ID][]*snapshot.DirEntry{}, seen: map[object.ID]bool{}, roots: map[object.ID][]root{}}
 }
 
 // seenMost is how many files are remembered, most of which are in the next version of their
 // folder too.
 const seenMost = 100_000
 
+const (
+	// everyRoot is the snapshot that kopia is shown, and rootsOfOne how many roots are in one of
+	// its folders.
+	everyRoot  manifest.ID = "roots"
+	rootsOfOne             = 1000
+)
+
+// FindManifests finds one snapshot where kopia asks for all.
+func (c collector) FindManifests(ctx context.Context, labels map[string]string) ([]*manifest.EntryMetadata, error) {
+	if len(labels) != 1 || labels[manifest.TypeLabelKey] != snapshot.ManifestType {
+		return c.DirectRepositoryWriter.FindManifests(ctx, labels)
+	}
+	roots, err := c.vault.roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []*manifest.EntryMetadata{{ID: everyRoot, Labels: labels}}, c.walk.begin(roots)
+}
+
+func (c collector) GetManifest(ctx context.Context, id manifest.ID, data any) (*manifest.EntryMetadata, error) {
+	s, ok := data.(*snapshot.Manifest)
+	if id != everyRoot || !ok {
+		return c.DirectRepositoryWriter.GetManifest(ctx, id, data)
+	}
+	top, err := madeFolder(-1)
+	s.RootEntry = &snapshot.DirEntry{Type: snapshot.EntryTypeDirectory, ObjectID: top}
+	return &manifest.EntryMetadata{ID: id, Labels: map[string]string{manifest.TypeLabelKey: snapshot.ManifestType}}, err
+}
+
+// madeFolder is the id of the folder of some roots, or of that in which all these folders are.
+func madeFolder(n int) (object.ID, error) {
+	hash := sha256.Sum256(fmt.Appendf(nil, "roots %d", n))
+	id, err := content.IDFromHash(dirPrefix, hash[:])
+	return object.DirectObjectID(id), err
+}
+
+// begin has the walk go through all that the roots are of.
+func (w *walk) begin(roots []root) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var folders []root
+	for some := range slices.Chunk(roots, rootsOfOne) {
+		id, err := madeFolder(len(folders))
+		if err != nil {
+			return err
+		}
+		w.roots[id], folders = some, append(folders, root{id, snapshot.EntryTypeDirectory})
+	}
+	top, err := madeFolder(-1)
+	w.roots[top] = folders
+	return err
+}
+
+// isMade reports whether a folder is in no pack, but made here.
+func (w *walk) isMade(id object.ID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.roots[id]
+	return ok
+}
+
+// left returns an error if kopia has not yet opened all folders with roots.
+func (w *walk) left() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.roots) > 0 {
+		return errors.New("kopia has not looked at all that is in use")
+	}
+	return nil
+}
+
 // VerifyObject returns the contents that an object is of, and all that are in a folder but
 // for its folders. All of them are in the index.
 func (c collector) VerifyObject(ctx context.Context, id object.ID) ([]content.ID, error) {
+	if c.walk.isMade(id) {
+		return nil, nil
+	}
 	contents, err := c.DirectRepositoryWriter.VerifyObject(ctx, id)
 	if err != nil || !isFolder(id) {
 		return contents, err
@@ -158,7 +241,7 @@ func (c collector) OpenObject(ctx context.Context, id object.ID) (object.Reader,
 
 // ContentReader is the repository's, but for how it goes through packs.
 func (c collector) ContentReader() content.Reader {
-	return shortPacks{c.DirectRepositoryWriter.ContentReader(), c.fullPack}
+	return shortPacks{c.DirectRepositoryWriter.ContentReader(), c.fullPack, c.walk}
 }
 
 // A shortPacks reader tells of the contents of packs that are not full: kopia asks for those of
@@ -166,6 +249,16 @@ func (c collector) ContentReader() content.Reader {
 type shortPacks struct {
 	content.Reader
 	full int64 // or 0 if that is not known
+	walk *walk
+}
+
+// IterateContents goes through contents, of which kopia takes away those that it has not found to
+// be in use, once it has looked at all that is.
+func (r shortPacks) IterateContents(ctx context.Context, opts content.IterateOptions, each content.IterateCallback) error {
+	if err := r.walk.left(); err != nil {
+		return err
+	}
+	return r.Reader.IterateContents(ctx, opts, each)
 }
 
 func (r shortPacks) IteratePacks(ctx context.Context, opts content.IteratePackOptions, each content.IteratePacksCallback) error {
@@ -233,6 +326,14 @@ func (w *walk) tell(folder object.ID, folders []*snapshot.DirEntry, files []obje
 func (w *walk) take(folder object.ID) ([]*snapshot.DirEntry, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if roots, ok := w.roots[folder]; ok {
+		delete(w.roots, folder)
+		entries := make([]*snapshot.DirEntry, len(roots))
+		for i, r := range roots {
+			entries[i] = &snapshot.DirEntry{Name: strconv.Itoa(i), Type: r.kind, ObjectID: r.id}
+		}
+		return entries, true
+	}
 	folders, ok := w.folders[folder]
 	delete(w.folders, folder)
 	return folders, ok

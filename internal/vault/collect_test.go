@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"reflect"
@@ -18,12 +20,86 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/snapshotfs"
 
 	"holdfast/internal/backup"
 )
+
+func snapshots(t *testing.T, v *Vault) []*snapshot.Manifest {
+	t.Helper()
+	ids, err := snapshot.ListSnapshotManifests(t.Context(), v.updates, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := snapshot.LoadSnapshots(t.Context(), v.updates, ids)
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d snapshots: %v", len(all), err)
+	}
+	return all
+}
+
+func writeFile(t *testing.T, rep repo.RepositoryWriter, text string) object.ID {
+	t.Helper()
+	w := rep.NewObjectWriter(t.Context(), object.WriterOptions{})
+	defer w.Close()
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	id, err := w.Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// Nothing is collected where a snapshot is not known, and before all is looked at that they name.
+func TestACollectionGoesOnWithoutNoSnapshot(t *testing.T) {
+	v, _ := newVault(t)
+	u, err := v.Begin(t.Context(), key, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Put(folder("root", "", "root"))
+	u.Put(file(t, u, "a", "root", "a", "a"))
+	seal(t, u, noon)
+	u.Close()
+	all := map[string]string{manifest.TypeLabelKey: snapshot.ManifestType}
+	c := collector{DirectRepositoryWriter: v.updates, vault: v, walk: newWalk()}
+	found, err := c.FindManifests(t.Context(), all)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v, %v", found, err)
+	}
+	none := func(content.Info) error { return nil }
+	if err := c.ContentReader().IterateContents(t.Context(), content.IterateOptions{}, none); err == nil {
+		t.Error("kopia has looked at nothing, and may take away what it did not find")
+	}
+	inUse(t, c)
+	if err := c.ContentReader().IterateContents(t.Context(), content.IterateOptions{}, none); err != nil {
+		t.Error(err)
+	}
+	for name, wrong := range map[string]any{"no root": &snapshot.Manifest{}, "another thing": []int{1}} {
+		labels := map[string]string{manifest.TypeLabelKey: snapshot.ManifestType, "name": name}
+		id, err := v.updates.PutManifest(t.Context(), labels, wrong)
+		if err == nil {
+			err = v.updates.Flush(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.FindManifests(t.Context(), all); err == nil || !strings.Contains(err.Error(), string(id)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := errors.Join(v.updates.DeleteManifest(t.Context(), id), v.updates.Flush(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.FindManifests(t.Context(), all); err != nil {
+		t.Error(err)
+	}
+}
 
 // inUse returns what kopia finds to be in use of a repository, and how many files it goes through,
 // in the way in which it collects.
@@ -100,17 +176,44 @@ func TestACollectionSeesAllThatIsInUse(t *testing.T) {
 			u.Close()
 		}
 	}
-	c := collector{DirectRepositoryWriter: v.updates, walk: newWalk()}
+	// Others' too, more than are in one folder that kopia is shown; and not what is deleted.
+	theirs := snapshots(t, v)[0]
+	var deleted object.ID
+	for i := range 2*rootsOfOne + 10 {
+		m := theirs.Clone()
+		m.Source, m.Tags = snapshot.SourceInfo{Host: "laptop", UserName: "sam", Path: fmt.Sprint("/", i)}, nil
+		if i%500 == 0 {
+			deleted = writeFile(t, v.updates, fmt.Sprint("theirs ", i))
+			m.RootEntry.ObjectID, m.RootEntry.Type = deleted, snapshot.EntryTypeFile
+		}
+		id, err := snapshot.SaveSnapshot(t.Context(), v.updates, m)
+		if err == nil && i%1000 == 999 {
+			err = v.updates.Flush(t.Context())
+		}
+		if err == nil && i == 2*rootsOfOne {
+			err = errors.Join(v.updates.Flush(t.Context()), v.updates.DeleteManifest(t.Context(), id))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := v.updates.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := collector{DirectRepositoryWriter: v.updates, vault: v, walk: newWalk()}
 	got, shown := inUse(t, c)
 	want, all := inUse(t, v.updates)
 	if !maps.Equal(got, want) {
 		t.Errorf("%d contents are in use, and %d are found", len(want), len(got))
 	}
-	if shown > 0 || all < 100 {
+	if shown != 4 || all < 100 { // those that are a snapshot each
 		t.Errorf("kopia goes through %d of %d files", shown, all)
 	}
-	if len(c.walk.folders) > 0 {
-		t.Errorf("%d folders are kept", len(c.walk.folders))
+	if len(c.walk.folders)+len(c.walk.roots) > 0 {
+		t.Errorf("%d folders are kept, and %d of roots", len(c.walk.folders), len(c.walk.roots))
+	}
+	if id, _, _ := deleted.ContentID(); got[id] {
+		t.Error("what only a deleted manifest names is in use")
 	}
 	var every []content.ID
 	err := v.rep.ContentReader().IterateContents(t.Context(), content.IterateOptions{}, func(i content.Info) error {
@@ -204,7 +307,7 @@ func TestACollectionSeesWhatIsInShortPacks(t *testing.T) {
 	if full == sizes[0] {
 		t.Fatalf("the packs are of one size: %v", sizes)
 	}
-	got := packs(collector{DirectRepositoryWriter: v.updates, fullPack: full}.ContentReader())
+	got := packs(collector{DirectRepositoryWriter: v.updates, fullPack: full, walk: newWalk()}.ContentReader())
 	for id, p := range want {
 		if p.TotalSize >= full {
 			p.ContentInfos = nil

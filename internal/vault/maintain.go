@@ -133,7 +133,7 @@ func (v *Vault) maintain(ctx context.Context, roots Roots, mode maintenance.Mode
 	if err := os.Setenv("KOPIA_IGNORE_MAINTENANCE_REWRITE_ERROR", "1"); err != nil {
 		return unread, err
 	}
-	c := collector{DirectRepositoryWriter: w, kept: new(atomic.Pointer[error]), walk: newWalk(), fullPack: int64(v.rep.FormatManager().GetCachedMutableParameters().MaxPackSize)}
+	c := collector{DirectRepositoryWriter: w, vault: v, kept: new(atomic.Pointer[error]), walk: newWalk(), fullPack: int64(v.rep.FormatManager().GetCachedMutableParameters().MaxPackSize)}
 	err = snapshotmaintenance.Run(ctx, c, mode, false, v.safety)
 	if why := c.kept.Load(); why != nil {
 		err = errors.Join(err, *why)

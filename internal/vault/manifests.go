@@ -67,6 +67,10 @@ type written struct {
 type contents interface {
 	Revision() int64
 	IterateContents(context.Context, content.IterateOptions, content.IterateCallback) error
+	getter
+}
+
+type getter interface {
 	GetContent(context.Context, content.ID) ([]byte, error)
 }
 
@@ -271,7 +275,7 @@ func readManifests(ctx context.Context, r contents, id content.ID) ([]manifestEn
 	return m.Entries, nil
 }
 
-func manifestText(ctx context.Context, r contents, id content.ID) ([]byte, error) {
+func manifestText(ctx context.Context, r getter, id content.ID) ([]byte, error) {
 	packed, err := r.GetContent(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read manifests: %w", err)
@@ -397,27 +401,20 @@ type rawEntries struct {
 // are in none then. What takes the contents before away comes to the index with what has taken
 // their place.
 func (v *Vault) gatherManifests(ctx context.Context, w *session) error {
-	var from []content.ID
-	there := map[manifest.ID]time.Time{}
-	err := v.asked(ctx, func(m *manifestIndex) {
-		if len(m.read) < scattered+2*len(m.newest)/entriesOfOne {
-			return
-		}
-		from = slices.Collect(maps.Keys(m.read))
-		for id, w := range m.newest {
-			if !w.gone {
-				there[id] = w.at
-			}
-		}
-	})
-	if err != nil || len(from) == 0 {
+	many := false
+	err := v.asked(ctx, func(m *manifestIndex) { many = len(m.read) >= scattered+2*len(m.newest)/entriesOfOne })
+	if err != nil || !many {
+		return err
+	}
+	from, there, err := v.allManifests(ctx)
+	if err != nil {
 		return err
 	}
 	to := w.ContentManager()
 	to.DisableIndexFlush(ctx)
 	in, err := writeEntries(ctx, w.DirectRepositoryWriter, takeEntries(ctx, to, from, there))
-	if err == nil && len(there) > 0 {
-		err = fmt.Errorf("%d manifests are in none of the contents that had them", len(there))
+	if err == nil {
+		err = noneLeft(there)
 	}
 	for _, id := range from {
 		if err == nil && !in[id] {
@@ -431,9 +428,73 @@ func (v *Vault) gatherManifests(ctx context.Context, w *session) error {
 	return storageError(w.Flush(ctx))
 }
 
+// allManifests returns the contents of manifests, and when each was written that is there.
+func (v *Vault) allManifests(ctx context.Context) (in []content.ID, there map[manifest.ID]time.Time, err error) {
+	there = map[manifest.ID]time.Time{}
+	err = v.asked(ctx, func(m *manifestIndex) {
+		in = slices.Collect(maps.Keys(m.read))
+		for id, w := range m.newest {
+			if !w.gone {
+				there[id] = w.at
+			}
+		}
+	})
+	return in, there, err
+}
+
+// noneLeft returns an error if not all entries were found.
+func noneLeft(there map[manifest.ID]time.Time) error {
+	if len(there) > 0 {
+		return fmt.Errorf("%d manifests are in none of the contents that had them", len(there))
+	}
+	return nil
+}
+
+// A root is what a snapshot names.
+type root struct {
+	id   object.ID
+	kind snapshot.EntryType
+}
+
+// roots returns what all snapshots name that are there, ours and others'. If one cannot be read
+// it fails, where kopia would go on without that.
+func (v *Vault) roots(ctx context.Context) (all []root, err error) {
+	err = v.fresh(ctx, func() error {
+		all = nil
+		in, there, err := v.allManifests(ctx)
+		if err != nil {
+			return err
+		}
+		for raw, err := range takeEntries(ctx, v.rep.ContentReader(), in, there) {
+			if err != nil {
+				return err
+			}
+			var e struct {
+				ID     manifest.ID
+				Labels map[string]string
+				Data   json.RawMessage
+			}
+			var s struct{ RootEntry *snapshot.DirEntry }
+			if err = json.Unmarshal(raw, &e); err == nil && e.Labels[manifest.TypeLabelKey] == snapshot.ManifestType {
+				if err = json.Unmarshal(e.Data, &s); err == nil && (s.RootEntry == nil || s.RootEntry.ObjectID == object.EmptyID) {
+					err = errors.New("it names no root")
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("manifest %s: %w", e.ID, err)
+			}
+			if s.RootEntry != nil {
+				all = append(all, root{s.RootEntry.ObjectID, s.RootEntry.Type})
+			}
+		}
+		return noneLeft(there)
+	})
+	return all, err
+}
+
 // takeEntries passes over the entries of contents that there names, by when they were written, as
 // they are written. It takes each that it finds from there, for two contents may have it.
-func takeEntries(ctx context.Context, r contents, from []content.ID, there map[manifest.ID]time.Time) iter.Seq2[json.RawMessage, error] {
+func takeEntries(ctx context.Context, r getter, from []content.ID, there map[manifest.ID]time.Time) iter.Seq2[json.RawMessage, error] {
 	return func(yield func(json.RawMessage, error) bool) {
 		for _, id := range from {
 			fail := func(err error) { yield(nil, fmt.Errorf("manifests %v: %w", id, err)) }
