@@ -178,7 +178,7 @@ func (cfg Config) connection(st blob.Storage) blob.ConnectionInfo {
 // caching is what of the place is kept beside the state. Of a local folder nothing
 // is: a cache would be a second and slower copy of the packs. Of a store indexes,
 // folders and manifests are, which kopia looks at again and again. All of it is
-// sealed as in the vault.
+// sealed as in the vault, but for the indexes that it maps into memory.
 func (cfg Config) caching(state string) *content.CachingOptions {
 	if !cfg.Remote() {
 		return &content.CachingOptions{} // none at all would be caches in the user's home
