@@ -68,9 +68,10 @@ const (
 	indexFan = 16
 	// indexLarge is how long a blob of the index becomes at most, unless a flush wrote a longer
 	// one: kopia unpacks each in a buffer that it keeps for the life of the process, of eight
-	// megabytes, or of sixteen for what is longer. Each blob is searched for each content that
-	// is read or written; but to make one takes some 130 bytes of memory for each 33 of its own.
-	indexLarge = 8 << 20
+	// megabytes, or of sixteen for what is longer. One that is made of others may be some hundredths
+	// longer than they are together, as it is of more packs. Each blob is searched for each content
+	// that is read or written; but to make one takes some 130 bytes of memory for each 33 of its own.
+	indexLarge = 31 << 18
 	// spanLasts is how long a span of time lasts, or more until maintenance ends it: the
 	// least that kopia allows of what looks for its end as often as it does. Who opens the
 	// vault reads the blobs of three.
