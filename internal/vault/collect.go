@@ -58,12 +58,9 @@ func newWalk() *walk {
 // folder too.
 const seenMost = 100_000
 
-const (
-	// everyRoot is the snapshot that kopia is shown, and rootsOfOne how many roots are in one of
-	// its folders.
-	everyRoot  manifest.ID = "roots"
-	rootsOfOne             = 1000
-)
+// everyRoot is the snapshot that kopia is shown, and rootsOfOne how many roots are in one of
+// its folders.
+const everyRoot, rootsOfOne = "roots", 1000
 
 // FindManifests finds one snapshot where kopia asks for all.
 func (c collector) FindManifests(ctx context.Context, labels map[string]string) ([]*manifest.EntryMetadata, error) {
