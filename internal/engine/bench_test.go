@@ -125,13 +125,19 @@ func (w *world) startChild(env ...string) {
 // fromEnv is a number that the environment says, or n.
 func fromEnv(b *testing.B, name string, n int) int {
 	b.Helper()
-	if text := os.Getenv(name); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
+	n, err := numberFrom(name, n)
+	if err != nil {
+		b.Fatal(err)
 	}
 	return n
+}
+
+// numberFrom is fromEnv where there is no benchmark.
+func numberFrom(name string, n int) (int, error) {
+	if text := os.Getenv(name); text != "" {
+		return strconv.Atoi(text)
+	}
+	return n, nil
 }
 
 // cpu returns the processor time that this process has used.

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -53,17 +54,10 @@ type writtenItem struct {
 
 var (
 	// inFolder is how many items are in each folder, with the folder itself: HOLDFAST_FOLDER.
-	inFolder = numberFrom("HOLDFAST_FOLDER", 101)
+	inFolder, badFolder = numberFrom("HOLDFAST_FOLDER", 101)
 	// longer is by how many characters all names are longer: HOLDFAST_NAMES.
-	longer = numberFrom("HOLDFAST_NAMES", 0)
+	longer, badNames = numberFrom("HOLDFAST_NAMES", 0)
 )
-
-func numberFrom(variable string, otherwise int) int {
-	if n, err := strconv.Atoi(os.Getenv(variable)); err == nil {
-		return n
-	}
-	return otherwise
-}
 
 // tail is what makes the name of an item longer.
 func tail(i int) string {
@@ -79,7 +73,7 @@ func tail(i int) string {
 
 func serveGenerated(items string) error {
 	n, err := strconv.Atoi(items)
-	if err != nil {
+	if err := errors.Join(err, badFolder, badNames); err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -43,7 +43,7 @@ type files struct {
 const (
 	loaded        uint8 = 1 + iota // the plan has it
 	missing                        // a folder, to be made, if the one is there that it is in
-	remade                         // a folder that was made, by any restore, and is as it shall be
+	remade                         // a folder that was made, or found in its place, and is as it shall be
 	remadeLate                     // the same, but for its time
 	unaltered                      // another folder that is as it shall be
 	unalteredLate                  // the same, but for its time
@@ -85,9 +85,14 @@ func (f *files) err() error { return errors.Join(f.wants.Err(), f.lives.Err(), f
 func (f *files) foundAs(id backup.ItemID) backup.ItemID {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if i, ok := f.found.Find(string(id)); ok {
-		_, live := f.found.Get(i)
-		return backup.ItemID(live)
+	return idIn(f.found, id)
+}
+
+// idIn returns the id that a table has by another, or "".
+func idIn(t *spill.Table, id backup.ItemID) backup.ItemID {
+	if i, ok := t.Find(string(id)); ok {
+		_, is := t.Get(i)
+		return backup.ItemID(is)
 	}
 	return ""
 }
@@ -297,7 +302,7 @@ func (p *plan) folderMark(w *vault.Node, now *present) uint8 {
 		if live, n = now.folder(f, in); live == nil {
 			return 0
 		}
-		id, made = live.ID, live.ID // by a restore that did not come to its end
+		id, made = live.ID, live.ID // perhaps by a restore that did not come to its end
 	}
 	is, others := &want{Node: *w, live: live}, id != w.ID && !p.elsewhere && p.hasWant(id)
 	if others || live.Kind != backup.Folder || f.state(n) != free || strings.HasSuffix(live.Name, asideMark(id)) || !p.isWhole(is) {
@@ -577,7 +582,8 @@ func (f *files) wantAt(i int32) *vault.Node {
 	return nodeAt(f.wants, int(i))
 }
 
-// eachRemade goes through the folders that were made and are as they shall be.
+// eachRemade goes through the folders that were made, or found in their places, and are as they
+// shall be.
 func (p *plan) eachRemade(do func(*want)) error {
 	for i, is := range p.files.marks {
 		if is != remade {
@@ -723,11 +729,7 @@ func (d *deeds) makes(id, live backup.ItemID) {
 func (d *deeds) live(id backup.ItemID) backup.ItemID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if i, ok := d.made.Find(string(id)); ok {
-		_, live := d.made.Get(i)
-		return backup.ItemID(live)
-	}
-	return ""
+	return idIn(d.made, id)
 }
 
 // sends notes that a live file was written to, and if seed is given that it then was

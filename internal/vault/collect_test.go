@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"reflect"
@@ -28,31 +27,18 @@ import (
 	"holdfast/internal/backup"
 )
 
-func snapshots(t *testing.T, v *Vault) []*snapshot.Manifest {
+// snapshots returns those that kopia finds in a repository.
+func snapshots(t *testing.T, rep repo.Repository) []*snapshot.Manifest {
 	t.Helper()
-	ids, err := snapshot.ListSnapshotManifests(t.Context(), v.updates, nil, nil)
+	ids, err := snapshot.ListSnapshotManifests(t.Context(), rep, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := snapshot.LoadSnapshots(t.Context(), v.updates, ids)
+	all, err := snapshot.LoadSnapshots(t.Context(), rep, ids)
 	if err != nil || len(all) == 0 {
 		t.Fatalf("%d snapshots: %v", len(all), err)
 	}
 	return all
-}
-
-func writeFile(t *testing.T, rep repo.RepositoryWriter, text string) object.ID {
-	t.Helper()
-	w := rep.NewObjectWriter(t.Context(), object.WriterOptions{})
-	defer w.Close()
-	if _, err := io.WriteString(w, text); err != nil {
-		t.Fatal(err)
-	}
-	id, err := w.Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
 }
 
 // Nothing is collected where a snapshot is not known, and before all is looked at that they name.
@@ -106,14 +92,6 @@ func TestACollectionGoesOnWithoutNoSnapshot(t *testing.T) {
 func inUse(t *testing.T, rep repo.DirectRepositoryWriter) (used map[content.ID]bool, files int) {
 	t.Helper()
 	ctx := t.Context()
-	ids, err := snapshot.ListSnapshotManifests(ctx, rep, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifests, err := snapshot.LoadSnapshots(ctx, rep, ids)
-	if err != nil {
-		t.Fatal(err)
-	}
 	used = map[content.ID]bool{}
 	var mu sync.Mutex
 	w, err := snapshotfs.NewTreeWalker(ctx, snapshotfs.TreeWalkerOptions{EntryCallback: func(ctx context.Context, e fs.Entry, id object.ID, _ string) error {
@@ -132,7 +110,7 @@ func inUse(t *testing.T, rep repo.DirectRepositoryWriter) (used map[content.ID]b
 		t.Fatal(err)
 	}
 	defer w.Close(ctx)
-	for _, m := range manifests {
+	for _, m := range snapshots(t, rep) {
 		root, err := snapshotfs.SnapshotRoot(rep, m)
 		if err == nil {
 			err = w.Process(ctx, root, "")
@@ -177,13 +155,19 @@ func TestACollectionSeesAllThatIsInUse(t *testing.T) {
 		}
 	}
 	// Others' too, more than are in one folder that kopia is shown; and not what is deleted.
-	theirs := snapshots(t, v)[0]
+	theirs := snapshots(t, v.updates)[0]
 	var deleted object.ID
 	for i := range 2*rootsOfOne + 10 {
 		m := theirs.Clone()
 		m.Source, m.Tags = snapshot.SourceInfo{Host: "laptop", UserName: "sam", Path: fmt.Sprint("/", i)}, nil
 		if i%500 == 0 {
-			deleted = writeFile(t, v.updates, fmt.Sprint("theirs ", i))
+			text, err := v.writeObject(t.Context(), v.updates, "", "THEIRS", fmt.Append(nil, "theirs ", i))
+			if err == nil {
+				deleted, err = object.ParseID(text)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 			m.RootEntry.ObjectID, m.RootEntry.Type = deleted, snapshot.EntryTypeFile
 		}
 		id, err := snapshot.SaveSnapshot(t.Context(), v.updates, m)

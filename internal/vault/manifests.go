@@ -70,6 +70,7 @@ type contents interface {
 	getter
 }
 
+// A getter reads contents.
 type getter interface {
 	GetContent(context.Context, content.ID) ([]byte, error)
 }

@@ -293,7 +293,7 @@ func (v *Vault) open(ctx context.Context) error {
 		return err
 	}
 	// The connection file is written by hand: repo.Connect would open the
-	// repository once more to try it. Kopia keeps its index in memory, 40 bytes a
+	// repository once more to try it. Kopia keeps its index in memory, 33 bytes a
 	// content.
 	connection := filepath.Join(state, "connection.json")
 	storage := cfg.connection(st)
